@@ -1,0 +1,79 @@
+"""The ``twinscope`` command: one module a subcommand, imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from twinscope_client.cli.console import FAILED, INTERRUPTED, say, stop_cleanly_on_sigterm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS = ("index", "search", "label", "report", "convert", "hash", "store", "doctor", "demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read; 130 interrupted.
+    """
+    parsed = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    from twinscope_indexer.errors import TwinscopeError
+
+    try:
+        stop_cleanly_on_sigterm()
+        return int(parsed.run(parsed))
+    except TwinscopeError as error:
+        say(f"twinscope {parsed.command}: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        say("Stopped. What was done is kept; the same command goes on from there.")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout (head, less) has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="twinscope",
+        description="Finds the labelled twin of a micrograph, and applies its label.",
+        epilog="Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they are "
+        "listed); 130 stopped by Ctrl-C. Data goes to stdout, everything for people to stderr.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in _COMMANDS:
+        module = importlib.import_module(f"twinscope_client.cli.{name}_command")
+        sub = commands.add_parser(
+            name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.configure(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(version("twinscope"))  # noqa: T201
+        parser.exit()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

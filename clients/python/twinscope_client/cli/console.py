@@ -1,0 +1,81 @@
+"""What the command says to people: on stderr, with progress bars on a terminal only."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes: done; failed; wrong usage; done, but some inputs could not be read; stopped by Ctrl-C."""
+
+
+def say(text: str = "") -> None:
+    """Write a line for people, to stderr; what the terminal cannot show is escaped."""
+    encoding = sys.stderr.encoding or "utf-8"
+    sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def emit(text: str) -> None:
+    """Write a line of data, to stdout."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
+    """List the first of many lines below a heading; `rest` says where all of them are."""
+    if not lines:
+        return
+    say(heading)
+    for line in lines[:10]:
+        say(f"  {line}")
+    if total > min(len(lines), 10):
+        say(f"  ... and {total - min(len(lines), 10)} more: {rest}")
+
+
+@contextmanager
+def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]]:
+    """Show a bar with rate and remaining time while the body runs, if stderr is a terminal.
+
+    Parameters
+    ----------
+    what : str
+        What is going on.
+    count : callable
+        Counts the work; run in the background, since it may take long itself.
+
+    Yields
+    ------
+    callable
+        To be called once for each piece of work done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=" images", dynamic_ncols=True, smoothing=0.05, file=sys.stderr) as bar:
+
+        def tell_total() -> None:
+            bar.total = count()
+            bar.refresh()
+
+        def step() -> None:
+            bar.update()
+
+        threading.Thread(target=tell_total, daemon=True).start()
+        yield step
+
+
+def stop_cleanly_on_sigterm() -> None:
+    """Let SIGTERM (a batch system's warning) end a run as cleanly as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

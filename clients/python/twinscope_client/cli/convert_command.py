@@ -1,0 +1,43 @@
+"""Convert images to JPEG.
+
+TIFFs of more than 8 bits go through the same grey window as for hashing, so nothing is clipped to white. Folders are
+kept below DIR; an existing file with other content is never overwritten, the new one gets a numbered name.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some
+
+HELP = "convert images to JPEG"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--quality", type=int, default=100, metavar="N", help="1 to 100 (default: %(default)s)")
+    parser.set_defaults(parser=parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    if not 1 <= parsed.quality <= 100:
+        parsed.parser.error(f"--quality must be 1 to 100, got {parsed.quality}")
+    from twinscope_indexer.bulk import count_images
+
+    from twinscope_client.conversion import convert
+
+    with progress("converting", lambda: count_images(parsed.paths)) as step:
+        report = convert(parsed.paths, parsed.out, quality=parsed.quality, progress=lambda _: step())
+    counts = report.counts
+    say(f"{counts['written']} JPEGs written to {parsed.out}, {counts['kept']} were in place already.")
+    say_some(
+        f"{counts['failed']} images could not be converted:",
+        [f"{where}: {reason}" for where, reason in report.failures], counts["failed"], "not listed here",
+    )  # fmt: skip
+    if counts["failed"]:
+        return PARTLY if counts["written"] + counts["kept"] else FAILED
+    return DONE

@@ -1,0 +1,37 @@
+"""Check this installation on this machine.
+
+Prints versions and processor features, and compares hash, SSIM and index with imagehash, scikit-image and NumPy. The
+first run also compiles the kernels, which are kept for later runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from twinscope_client.cli.console import DONE, FAILED, emit
+
+HELP = "check this installation on this machine"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    from dataclasses import asdict
+
+    from twinscope_client.doctor import checks, machine, versions
+
+    found = list(checks())
+    code = DONE if all(check.fine for check in found) else FAILED
+    if parsed.json:
+        emit(json.dumps({"versions": versions(), "machine": machine(), "checks": [asdict(check) for check in found]}))
+        return code
+    for name, value in (versions() | machine()).items():
+        emit(f"{name:<14} {value}")
+    for check in found:
+        emit(f"{'ok    ' if check.fine else 'FAILED'} {check.name}: {check.detail}")
+    return code

@@ -1,0 +1,86 @@
+"""Print the perceptual hash of images: 256 hexadecimal digits, as imagehash writes them.
+
+On stdout one line an image: the hash, two spaces, the path (like sha256sum). With --csv a table file,path,phash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, progress, say
+
+if TYPE_CHECKING:
+    from twinscope_indexer.corpus import Item
+
+HELP = "print the perceptual hash of images"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or archive")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a new table file,path,phash instead of stdout")
+    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads")
+    parser.set_defaults(parser=parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    if parsed.workers < 1:
+        parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
+    from twinscope_indexer.bulk import count_images
+    from twinscope_indexer.corpus import Walk, scope_of, walk
+    from twinscope_indexer.errors import OutputError
+    from twinscope_indexer.parallel import in_order
+
+    met = Walk()
+    items = (item for path in parsed.paths for item in walk(scope_of(path), met))
+    counts = {"hashed": 0, "failed": 0}
+    with ExitStack() as stack:
+        write = _to_stdout
+        if parsed.csv is not None:
+            try:
+                stream = stack.enter_context(
+                    parsed.csv.open("x", encoding="utf-8", errors="surrogateescape", newline="")
+                )
+            except OSError as error:
+                msg = f"{parsed.csv} cannot be made: {error.strerror}; name a file that does not exist yet"
+                raise OutputError(msg) from error
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerow(("file", "path", "phash"))
+            write = lambda item, text: table.writerow((item.name, item.uri, text))  # noqa: E731
+        step = stack.enter_context(progress("hashing", lambda: count_images(parsed.paths)))
+        for item, text, problem in in_order(_hash_one, items, parsed.workers):
+            if problem:
+                say(f"{item.uri}: {problem}")
+            else:
+                write(item, text)
+            counts["failed" if problem else "hashed"] += 1
+            step()
+    for place, reason in met.unreadable:
+        say(f"{place}: {reason}")
+    if counts["failed"] or met.unreadable:
+        return PARTLY if counts["hashed"] else FAILED
+    return DONE
+
+
+def _to_stdout(item: Item, text: str) -> None:
+    emit(f"{text}  {item.uri}")
+
+
+def _hash_one(item: Item) -> tuple[Item, str, str]:
+    from twinscope_indexer.errors import ImageError
+    from twinscope_indexer.hashing import PHash, hash_pixels
+    from twinscope_indexer.imaging import read_image
+
+    try:
+        hashed = hash_pixels(read_image(item.read(), name=item.uri).pixels)
+    except ImageError as error:
+        return item, "", error.detail
+    if isinstance(hashed, PHash):
+        return item, hashed.hex, ""
+    return item, "", f"unhashable ({hashed.reason}): {hashed.detail}"

@@ -1,0 +1,161 @@
+"""Label images: write copies of them under the categories of their twins.
+
+PATH is an image, or a folder that is taken recursively. Sources are only read. Into DIR go <Category>/<name>,
+matches.csv (what was labelled), review.csv (what was not, and why), failures.csv (what could not be read),
+labels.jsonl (the provenance of every label), summary.json, report.html and plots. Nothing is ever overwritten: the
+same content is left in place, another content gets a numbered name. Ctrl-C keeps what is done; the same command goes
+on from there, and changes nothing when all is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some
+from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twinscope_client.engine import Engine
+    from twinscope_client.journal import Journal
+    from twinscope_client.labels import LabelReport, LabelSettings
+
+HELP = "write labelled copies of images"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
+    parser.add_argument("--at", required=True, metavar="TARGET", help="folder of a store")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--min-grade", choices=("excellent", "good"), default="good",
+        help="'excellent' labels only where the acquisition itself was found (default: good)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--name", default="{code}_{stem}{suffix}", metavar="TEMPLATE",
+        help="name of the copies; fields: code, category, stem, suffix, hash, grade (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--jpeg", action="store_true", help="also write a quality-100 JPEG named {code}_{hash}.jpg")
+    parser.add_argument("--link", choices=("copy", "hard", "sym"), default="copy", help="copy (default), or link")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, as CSV; write nothing")
+    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads")
+    add_policy_options(parser)
+    parser.set_defaults(parser=parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    policy = chosen_policy(parsed)
+    if parsed.workers < 1:
+        parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
+    from twinscope_client.labels import LabelSettings
+
+    try:
+        settings = LabelSettings(
+            min_grade=parsed.min_grade,
+            template=parsed.name,
+            jpeg=parsed.jpeg,
+            link=parsed.link,
+            dry_run=parsed.dry_run,
+            policy=policy,
+            workers=parsed.workers,
+        )
+    except ValueError as error:
+        parsed.parser.error(str(error))
+    from twinscope_client.connect import connect
+    from twinscope_client.labels import count_queries, label
+
+    with connect(parsed.at) as engine, _journal(parsed) as journal:
+        if not parsed.dry_run:
+            journal.set_settings(_described(parsed, settings, engine))
+        with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
+            report = label(parsed.paths, engine, journal, parsed.out, settings, lambda _: step())
+        if parsed.dry_run:
+            _print_plan(journal)
+        else:
+            _write_results(journal, engine)
+    return _tell(report, parsed)
+
+
+@contextmanager
+def _journal(parsed: argparse.Namespace) -> Iterator[Journal]:
+    from tempfile import TemporaryDirectory
+
+    from twinscope_client.journal import Journal
+
+    with TemporaryDirectory() as scratch:
+        journal = Journal(Path(scratch) if parsed.dry_run else parsed.out)
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+def _described(parsed: argparse.Namespace, settings: LabelSettings, engine: Engine) -> dict[str, object]:
+    from dataclasses import asdict
+    from importlib.metadata import version
+
+    store_id, _, generation = engine.identity.rpartition("/")
+    return {
+        "version": version("twinscope"),
+        "target": os.path.abspath(parsed.at) if "://" not in parsed.at else parsed.at,  # noqa: PTH100
+        "store_id": store_id,
+        "generation": int(generation),
+        "sources": [os.path.abspath(path) for path in parsed.paths],  # noqa: PTH100
+        "policy": asdict(settings.policy),
+        "min_grade": settings.min_grade,
+        "template": settings.template,
+        "jpeg": settings.jpeg,
+        "link": settings.link,
+    }
+
+
+def _print_plan(journal: Journal) -> None:
+    import csv
+    import sys
+
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(("TIFF_path", "grade", "category", "output_path", "reason"))
+    for decision in journal.decisions():
+        category = decision.category if decision.output else ""
+        path = decision.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        table.writerow((path, decision.grade, category, decision.output, decision.reason))
+
+
+def _write_results(journal: Journal, engine: Engine) -> None:
+    from twinscope_client.report import write_report
+    from twinscope_client.tables import write_tables
+
+    write_tables(journal)
+    write_report(journal, engine)
+
+
+def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
+    counts = report.counts
+    order = ("excellent", "good", "ambiguous", "unverified", "none", "unhashable", "failed")
+    total = sum(counts[name] for name in order)
+    say(f"{total} images: " + (", ".join(f"{counts[name]} {name}" for name in order if counts[name]) or "none found"))
+    if report.ignored:
+        suffixes = ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
+        say(f"{report.ignored.total()} files are no images ({suffixes}).")
+    if not parsed.dry_run:
+        say(f"{counts['written']} labelled copies written, {counts['kept']} were in place already.")
+        say(f"Results: {parsed.out / 'report.html'} (to look at), matches.csv, review.csv, failures.csv beside it.")
+    say_some(
+        f"{len(report.problems)} copies could not be written:", report.problems, len(report.problems), "review.csv"
+    )
+    say_some(
+        f"{len(report.unreadable)} folders could not be opened:",
+        [f"{place}: {reason}" for place, reason in report.unreadable], len(report.unreadable), "as above",
+    )  # fmt: skip
+    if counts["failed"]:
+        say(f"{counts['failed']} images could not be read: {parsed.out / 'failures.csv'}")
+    if report.problems:
+        return FAILED
+    return PARTLY if counts["failed"] or report.unreadable else DONE

@@ -1,0 +1,41 @@
+"""Write the tables and the report of a labelling run again, from its journal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from twinscope_client.cli.console import DONE, say
+
+HELP = "write the report of a labelling run again"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of 'twinscope label'")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    from twinscope_indexer.errors import StoreError
+
+    from twinscope_client.connect import connect
+    from twinscope_client.journal import Journal
+    from twinscope_client.report import write_report
+    from twinscope_client.tables import write_tables
+
+    journal = Journal(parsed.run_dir, create=False)
+    try:
+        write_tables(journal)
+        try:
+            engine = connect(str(journal.settings().get("target", "")))
+        except StoreError as error:
+            say(f"The report has no pictures of references: {error}")
+            write_report(journal, None)
+        else:
+            with engine:
+                write_report(journal, engine)
+    finally:
+        journal.close()
+    say(f"{parsed.run_dir / 'report.html'} is up to date.")
+    return DONE

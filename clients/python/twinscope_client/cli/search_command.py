@@ -1,0 +1,65 @@
+"""Search a store for the twin of images.
+
+Prints one line an image and one for each candidate; with --json one JSON object an image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from twinscope_client.cli.console import DONE, PARTLY, emit, say
+from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
+
+if TYPE_CHECKING:
+    from twinscope_service.answer import Answer, Match
+
+HELP = "search a store for the twin of images"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--at", required=True, metavar="TARGET", help="folder of a store")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    add_policy_options(parser)
+    parser.set_defaults(parser=parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    policy = chosen_policy(parsed)
+    from twinscope_indexer.errors import ImageError
+
+    from twinscope_client.connect import connect
+
+    code = DONE
+    with connect(parsed.at) as engine:
+        for image in parsed.images:
+            try:
+                answer = engine.search(image, policy=policy)
+            except ImageError as error:
+                code = PARTLY
+                say(f"{image}: {error.detail}")
+                if parsed.json:
+                    emit(json.dumps({"query": image, "grade": "failed", "fault": error.fault, "reason": error.detail}))
+                continue
+            if parsed.json:
+                emit(json.dumps({"query": image} | answer.to_dict()))
+            else:
+                _show(image, answer)
+    return code
+
+
+def _show(image: str, answer: Answer) -> None:
+    label = f" -> {answer.category} ({answer.code})" if answer.category else ""
+    emit(f"{image}: {answer.grade}{label}: {answer.reason}")
+    for match in answer.matches:
+        emit(f"  {_measured(match)}  {match.category:<28} {match.source}")
+
+
+def _measured(match: Match) -> str:
+    ssim = f"{match.ssim:6.3f}" if match.ssim is not None else "     -"
+    scene = f"{match.scene_score:6.3f}" if match.scene_score is not None else "     -"
+    return f"{match.distance:4d} bits  SSIM {ssim}  scene {scene}"

@@ -1,0 +1,41 @@
+"""The options that choose a policy and adjust its thresholds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twinscope_service.policy import Policy
+
+_THRESHOLDS = (
+    ("max_distance", int, "BITS", "look at references up to this Hamming distance (0 to 1024; default 300)"),
+    ("excellent_ssim", float, "X", "full-size SSIM above which it is the same acquisition (default 0.95)"),
+    ("good_scene", float, "X", "scene score from which it is the same field (default 0.6)"),
+    ("ssim_margin", float, "X", "same-acquisition candidates of two categories closer than this are ambiguous"),
+    ("scene_margin", float, "X", "same-field candidates of two categories closer than this are ambiguous"),
+)
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--policy``, ``-k`` and the thresholds."""
+    group = parser.add_argument_group("what counts as the same image (echoed in every answer)")
+    group.add_argument(
+        "--policy", choices=("default", "reference"), default="default",
+        help="'reference' decides as the scripts that Twinscope replaces, for comparison",
+    )  # fmt: skip
+    group.add_argument("-k", type=int, metavar="N", help="candidates to look at (default 5)")
+    for name, kind, metavar, text in _THRESHOLDS:
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+
+
+def chosen_policy(parsed: argparse.Namespace) -> Policy:
+    """Give the policy that the options ask for; wrong usage ends the command with exit code 2."""
+    from twinscope_service.policy import named_policy
+
+    changes = {name: getattr(parsed, name) for name, *_ in _THRESHOLDS}
+    parser: argparse.ArgumentParser = parsed.parser
+    try:
+        return named_policy(parsed.policy).adjusted({"k": parsed.k, **changes})
+    except ValueError as error:
+        parser.error(str(error))

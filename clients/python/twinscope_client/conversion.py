@@ -1,0 +1,110 @@
+"""Conversion of microscope files to JPEG: deep grey levels through the same window as the hash."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.corpus import Walk, scope_of, walk
+from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.imaging import read_picture
+
+from twinscope_client.placement import fitting_name, numbered, place_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from twinscope_indexer.corpus import Item
+
+
+@dataclass(slots=True)
+class ConversionReport:
+    """What a conversion did."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Images ``written``, ``kept`` (in place already) and ``failed``."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Source and reason of every image that could not be converted."""
+
+
+def convert(
+    sources: Sequence[str | os.PathLike[str]],
+    out: Path,
+    *,
+    quality: int = 100,
+    progress: Callable[[Item], None] = lambda _: None,
+) -> ConversionReport:
+    """Write a JPEG of every image; grey stays grey, colour stays colour, folders are kept.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Images, or folders of them.
+    out : Path
+        Receives ``<folders below the source>/<stem>.jpg``; another file of that name is never overwritten.
+    quality : int
+        JPEG quality, 1 to 100.
+    progress : callable
+        Told of every image that is done.
+
+    Returns
+    -------
+    ConversionReport
+
+    Raises
+    ------
+    SourceError
+        If a source does not exist.
+    """
+    report = ConversionReport()
+    met = Walk()
+    output = out.resolve()
+    for source in sources:
+        for item in walk(scope_of(source), met, archives=False, leave_out=lambda folder: folder.resolve() == output):
+            try:
+                written = _convert_one(item, out, quality)
+                report.counts["written" if written else "kept"] += 1
+            except ImageError as error:
+                report.counts["failed"] += 1
+                report.failures.append((item.uri, error.detail))
+            except OutputError as error:
+                report.counts["failed"] += 1
+                report.failures.append((item.uri, str(error)))
+            progress(item)
+    for place, reason in met.unreadable:
+        report.counts["failed"] += 1
+        report.failures.append((place, reason))
+    return report
+
+
+def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = None, quality: int = 100) -> bytes:
+    """Encode an image file as JPEG, without chroma subsampling.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read, or is larger than a JPEG can be (65,535 pixels a side).
+    """
+    picture = read_picture(source, name=name)
+    data = BytesIO()
+    try:
+        picture.save(data, "JPEG", quality=quality, subsampling=0)
+    except (OSError, ValueError) as error:
+        where = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
+        raise ImageError(str(where), "unsupported", f"cannot be written as JPEG: {error}") from error
+    return data.getvalue()
+
+
+def _convert_one(item: Item, out: Path, quality: int) -> bool:
+    data = encode_jpeg(item.read(), name=item.uri, quality=quality)
+    folder = PurePosixPath(item.path).parent
+    wanted = out / folder / fitting_name(f"{Path(item.name).stem}.jpg")
+    for target in numbered(wanted):
+        try:
+            return place_bytes(data, target)
+        except FileExistsError:
+            continue
+    raise RuntimeError(wanted)  # numbered() never ends

@@ -1,0 +1,1 @@
+"""Synthetic micrographs and the demonstration built on them."""

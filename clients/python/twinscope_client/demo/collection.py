@@ -1,0 +1,293 @@
+"""A published collection of labelled JPEGs and a lab's TIFFs without labels, with the truth about them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+from twinscope_indexer.errors import OutputError
+
+from twinscope_client.demo.acquisition import CATEGORIES, conditions, synthesise, window
+from twinscope_client.demo.infobar import Conditions
+
+_Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_PUBLISHED_PREFIX = {
+    "Porous_Sponge": "L0",
+    "Patterned_surface": "L1",
+    "Particles": "L2",
+    "Films_Coated_Surface": "L3",
+    "Powder": "L4",
+    "Tips": "L5",
+    "Nanowires": "L6",
+    "Biological": "L7",
+    "MEMS_devices_and_electrodes": "L8",
+    "Fibres": "L9",
+}
+"""Prefixes of the published NFFA-EUROPE JPEGs; they contradict the codes documented for the categories."""
+
+_SHIPPED_AS = {"Powder": "tar", "Tips": "zip"}
+"""Categories that are an archive and not a folder."""
+
+_SESSIONS = ("2024-03-11 session", "2024-03-12 session", "2024-06 Møller & Ðurić")
+_ODD_NAME = 'Müller\'s "as received" grid – 5 µm.tif'
+_SEED_STRIDE = 1_000_000  # collections of different seeds share no micrograph
+_UNRELATED = 500_000  # added to the seeds of micrographs that the collection does not hold
+_ARCHIVE_TIME = (2021, 6, 1, 12, 0, 0)
+_ARCHIVE_MTIME = 1_622_548_800  # the same in seconds since 1970, UTC
+
+
+@dataclass(frozen=True)
+class DemoCollection:
+    """Where a collection was written.
+
+    Attributes
+    ----------
+    references : Path
+        Folder of the labelled JPEGs: a folder or an archive for each category.
+    queries : Path
+        Folder of the lab's TIFFs.
+    truth : Path
+        CSV file with one row a TIFF and the columns of `Truth`.
+    """
+
+    references: Path
+    queries: Path
+    truth: Path
+
+
+class Truth(NamedTuple):
+    """What is known about a TIFF of the lab.
+
+    Attributes
+    ----------
+    query : str
+        Its path below the root, with forward slashes.
+    change : str
+        What was done to the scan, ``no twin``, ``truncated`` or ``blank``.
+    category : str
+        Category of its twin; empty where there is none.
+    reference : str
+        Path of its twin below the root, ``archive!member`` in an archive; empty where there is none.
+    """
+
+    query: str
+    change: str
+    category: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class _Reference:
+    category: str
+    seed: int
+    place: str
+
+
+def _at_quality_70(scan: NDArray[np.uint16]) -> _Pixels:
+    with Image.open(io.BytesIO(_jpeg(window(scan), 70))) as image:
+        pixels: NDArray[np.uint8] = np.asarray(image.convert("L"))
+    return pixels
+
+
+def _halved(scan: NDArray[np.uint16]) -> _Pixels:
+    image = Image.fromarray(window(scan))
+    return np.asarray(image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS))
+
+
+def _gamma(scan: NDArray[np.uint16]) -> _Pixels:
+    darkened = np.rint(255 * (np.arange(256) / 255) ** 1.5).astype(np.uint8)
+    return darkened[window(scan)]
+
+
+def _low_contrast(scan: NDArray[np.uint16]) -> _Pixels:
+    return np.rint(40 + 0.6 * window(scan)).astype(np.uint8)
+
+
+def _noisy(scan: NDArray[np.uint16]) -> _Pixels:
+    noise = np.random.default_rng(int(scan.sum())).normal(0, 6, scan.shape)
+    return np.clip(np.rint(window(scan) + noise), 0, 255).astype(np.uint8)
+
+
+_NO_TWIN = "no twin"
+_EXACT: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
+    "same scan, 8 bit": window,
+    "same scan, 16 bit": lambda scan: scan,
+}
+"""What the first TIFFs of every category are of a 16-bit scan: the pixels of the labelled JPEG."""
+
+_FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
+    "re-encoded at quality 70": _at_quality_70,
+    "half size": _halved,
+    "gamma 1.5": _gamma,
+    "contrast 0.6": _low_contrast,
+    "noise of 6 grey levels": _noisy,
+    _NO_TWIN: window,
+}
+"""What the other TIFFs are, in turn."""
+
+
+def write_collection(
+    root: Path,
+    *,
+    per_category: int = 6,
+    queries_per_category: int = 4,
+    seed: int = 0,
+    size: tuple[int, int] = (640, 480),
+) -> DemoCollection:
+    """Write labelled JPEGs, a lab's TIFFs and the truth about them; the same arguments give the same bytes.
+
+    ``collection/`` holds a folder a category, one of them as a ``.tar`` and one as a ``.zip``; ``lab/`` holds a folder
+    a session. The first two TIFFs of a category are exact twins of 8 and 16 bit, further ones are changed or have no
+    twin. Among the TIFFs are two of the same name, a name with blanks, quotes and letters beyond ASCII, a truncated
+    file and a blank picture.
+
+    Parameters
+    ----------
+    root : Path
+        Folder to write to; made if missing.
+    per_category, queries_per_category : int
+        Number of JPEGs, and of TIFFs beside the truncated and the blank one, of each category; at least 1.
+    seed : int
+        Chooses the micrographs; not negative.
+    size : tuple of int
+        Width and height of the micrographs in pixels.
+
+    Returns
+    -------
+    DemoCollection
+
+    Raises
+    ------
+    OutputError
+        If `root` is a file, or a folder that is not empty, or cannot be written.
+    ValueError
+        If a number is too small.
+    """
+    if per_category < 1 or queries_per_category < 1:
+        raise ValueError(f"a category has 1 JPEG and 1 TIFF at least, not {per_category} and {queries_per_category}")
+    if seed < 0:
+        raise ValueError(f"a seed is not negative: {seed}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if any(root.iterdir()):
+            raise OutputError(f"{root}: the folder is not empty; name a new or an empty one for the demo's collection")
+        references = {name: list(_write_category(root, name, per_category, seed, size)) for name in CATEGORIES}
+        truth = list(_write_lab(root, references, queries_per_category, seed, size))
+        with (root / "truth.csv").open("x", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([Truth._fields, *truth])
+    except OSError as error:
+        raise OutputError(f"{root}: the demo's collection cannot be written here: {error.strerror or error}") from error
+    return DemoCollection(root / "collection", root / "lab", root / "truth.csv")
+
+
+def _write_category(root: Path, category: str, count: int, seed: int, size: tuple[int, int]) -> Iterator[_Reference]:
+    """Write the JPEGs of a category as it is shipped and yield them."""
+    files: dict[str, bytes] = {}
+    for number in range(count):
+        chosen = seed * _SEED_STRIDE + number
+        pixels = synthesise(category, chosen, width=size[0], height=size[1])
+        digits = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+        name = f"{category}/{_PUBLISHED_PREFIX[category]}_{digits}.jpg"
+        files[name] = _jpeg(pixels, 100)
+        suffix = _SHIPPED_AS.get(category)
+        yield _Reference(category, chosen, f"collection/{category}.{suffix}!{name}" if suffix else f"collection/{name}")
+    _ship(root / "collection", category, files)
+
+
+def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
+    """Write the files of a category (by name below `folder`) as a folder or an archive."""
+    (folder if category in _SHIPPED_AS else folder / category).mkdir(parents=True, exist_ok=True)
+    match _SHIPPED_AS.get(category):
+        case "tar":
+            with tarfile.open(folder / f"{category}.tar", "x", format=tarfile.PAX_FORMAT) as tar:
+                for name, content in files.items():
+                    member = tarfile.TarInfo(name)
+                    member.size, member.mtime = len(content), _ARCHIVE_MTIME
+                    tar.addfile(member, io.BytesIO(content))
+        case "zip":
+            with zipfile.ZipFile(folder / f"{category}.zip", "x") as archive:
+                for name, content in files.items():
+                    archive.writestr(zipfile.ZipInfo(name, _ARCHIVE_TIME), content)
+        case _:
+            for name, content in files.items():
+                with (folder / name).open("xb") as file:
+                    file.write(content)
+
+
+def _write_lab(
+    root: Path, references: dict[str, list[_Reference]], per_category: int, seed: int, size: tuple[int, int]
+) -> Iterator[Truth]:
+    """Write the lab's TIFFs and yield the truth about each."""
+    for session in _SESSIONS:
+        (root / "lab" / session).mkdir(parents=True)
+    width, height = size
+    plan = itertools.chain((change for change in _EXACT for _ in CATEGORIES), itertools.cycle(_FURTHER))
+    for number, change in enumerate(itertools.islice(plan, len(CATEGORIES) * per_category)):
+        turn, kind = divmod(number, len(CATEGORIES))
+        category = CATEGORIES[kind]
+        scanned = references[category][turn % len(references[category])]
+        if change == _NO_TWIN:
+            scanned = _Reference(category, seed * _SEED_STRIDE + _UNRELATED + turn, "")
+        path = root / "lab" / _SESSIONS[number % len(_SESSIONS)] / _lab_name(number)
+        counts = synthesise(category, scanned.seed, width=width, height=height, depth=16)
+        _write_tiff(path, (_EXACT | _FURTHER)[change](counts), conditions(category, scanned.seed), width)
+        yield Truth(path.relative_to(root).as_posix(), change, category if scanned.place else "", scanned.place)
+    yield from _write_unusable(root, seed, size)
+
+
+def _write_unusable(root: Path, seed: int, size: tuple[int, int]) -> Iterator[Truth]:
+    """Write a truncated and a blank TIFF."""
+    width, height = size
+    folder = root / "lab" / _SESSIONS[-1]
+    chosen = seed * _SEED_STRIDE + _UNRELATED - 1
+    taken = conditions(CATEGORIES[0], chosen)
+    broken = folder / "interrupted copy.tif"
+    _write_tiff(broken, synthesise(CATEGORIES[0], chosen, width=width, height=height), taken, width)
+    with broken.open("r+b") as file:
+        file.truncate(int(0.6 * broken.stat().st_size))
+    yield Truth(broken.relative_to(root).as_posix(), "truncated", "", "")
+    blank = folder / "beam off.tif"
+    _write_tiff(blank, np.full((height, width), 23, np.uint8), taken, width)
+    yield Truth(blank.relative_to(root).as_posix(), "blank", "", "")
+
+
+def _lab_name(number: int) -> str:
+    """Return the name of a TIFF: the first two, in different sessions, share theirs, and the third has an odd one."""
+    return {0: "overview.tif", 1: "overview.tif", 2: _ODD_NAME}.get(number, f"sample_{number + 1:03d}.tif")
+
+
+def _write_tiff(path: Path, pixels: _Pixels, taken: Conditions, width: int) -> None:
+    """Write a TIFF with its conditions; `width` is the scan's, in pixels, before it was resized."""
+    nanometres = taken.pixel_size(width) * width / pixels.shape[1]
+    with path.open("xb") as file:
+        tifffile.imwrite(
+            file,
+            pixels,
+            photometric="minisblack",
+            metadata=None,
+            description=f"{taken.line()}; pixel size {nanometres:.4g} nm",
+            software="Twinscope demo microscope",
+            datetime=taken.taken,
+            resolution=(1e7 / nanometres, 1e7 / nanometres),  # pixels a centimetre
+            resolutionunit="CENTIMETER",
+        )
+
+
+def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """Return the pixels as an RGB JPEG, as the collection is published."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

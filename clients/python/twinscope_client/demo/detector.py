@@ -1,0 +1,100 @@
+"""How a scanning electron microscope sees a specimen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from twinscope_client.demo.relief import Field, Relief, fractal
+
+_STEEPEST = 4.0  # slopes (pixels a pixel) above this one look alike: the yield of an edge is finite
+_SHADOW = 18.0  # reach of the shadow that neighbours cast, in pixels of a frame 480 high
+_SATURATED = (0.001, 0.997)  # quantiles of the signal that the operator sets as black and white
+_GAMMA = 0.75  # of the instrument's display, which lifts the dark parts
+
+
+def secondary_electrons(
+    relief: Relief, rng: np.random.Generator, *, edge: float = 0.5, side: float = 0.25, shadow: float = 0.6
+) -> Field:
+    """Return the signal that the secondary-electron detector would give, without noise.
+
+    The yield grows as the secant of the angle between beam and surface normal (L. Reimer, Scanning Electron
+    Microscopy, 2nd ed. 1998, section 4.2), faces towards the detector are brighter, and hollows are darker because
+    their walls catch the electrons.
+
+    Parameters
+    ----------
+    relief : Relief
+        The specimen.
+    rng : numpy.random.Generator
+        Source of chance: where the detector is.
+    edge, side, shadow : float
+        Strength of the three effects, 0 for none.
+
+    Returns
+    -------
+    NDArray
+        Shape (height, width), float32, in the units of the relief's tone.
+    """
+    smooth = ndimage.gaussian_filter(relief.z, 0.6, truncate=3)
+    slope_y, slope_x = np.empty_like(smooth), np.empty_like(smooth)
+    slope_y[1:-1], slope_x[:, 1:-1] = (smooth[2:] - smooth[:-2]) / 2, (smooth[:, 2:] - smooth[:, :-2]) / 2
+    slope_y[[0, -1]], slope_x[:, [0, -1]] = slope_y[[1, -2]], slope_x[:, [1, -2]]
+    azimuth = -math.pi / 2 + rng.normal(0, 0.6)  # detectors sit behind the stage: at the top of the picture
+    facing = slope_x * math.cos(azimuth)
+    facing += slope_y * math.sin(azimuth)
+    slope_x *= slope_x
+    slope_x += slope_y * slope_y
+    secant = np.sqrt(np.minimum(slope_x, _STEEPEST**2, out=slope_x) + 1)
+    facing /= secant
+    reach = max(2, round(_SHADOW * relief.scale / 2))  # on every second pixel: the surroundings are smooth
+    around = ndimage.uniform_filter(ndimage.uniform_filter(smooth[::2, ::2], reach), reach)
+    size = (relief.width, relief.height)
+    smooth -= np.asarray(Image.fromarray(around).resize(size, Image.Resampling.BILINEAR))
+    smooth /= reach
+    shade = np.tanh(smooth, out=smooth)
+    shade *= shadow
+    shade += 1
+    secant *= edge
+    secant += 1 - edge
+    secant -= side * facing
+    secant *= relief.tone
+    secant *= shade
+    signal: Field = np.maximum(secant, 0, out=secant)
+    return signal
+
+
+def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
+    """Return the picture of a signal: uneven illumination, a beam of finite size, shot noise and drift.
+
+    Parameters
+    ----------
+    signal : NDArray
+        As `secondary_electrons` gives it, shape (height, width), float32.
+    rng : numpy.random.Generator
+        Source of chance.
+    scale : float
+        Pixels of this frame for one pixel of a frame of 640 x 480.
+
+    Returns
+    -------
+    NDArray
+        Shape (height, width), float32 from 0 (black) to 1 (white); both occur.
+    """
+    illumination = fractal(rng, signal.shape, 330 * scale)
+    illumination *= 0.06
+    illumination += 1
+    signal = ndimage.gaussian_filter(signal * illumination, rng.uniform(0.55, 0.9), truncate=3)
+    electrons = rng.uniform(250, 900)  # a pixel of yield 1; the Gaussian limit of Poisson statistics holds
+    noise = rng.standard_normal(signal.shape, np.float32)
+    noise *= np.sqrt(np.maximum(signal, 0.002) / electrons)
+    signal += noise
+    signal += rng.normal(0, 0.004, (signal.shape[0], 1)).astype(np.float32)  # drift from line to line
+    black, white = np.quantile(signal[::3, ::3], _SATURATED)
+    signal -= np.float32(black)
+    signal /= np.float32(white - black)
+    picture: Field = np.clip(signal, 0, 1, out=signal) ** np.float32(_GAMMA)
+    return picture

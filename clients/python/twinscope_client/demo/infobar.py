@@ -1,0 +1,103 @@
+"""The instrument's conditions and the strip at the foot of a micrograph that states them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+BAR_SHARE = 0.075
+"""Height of the strip as a share of the micrograph's height."""
+
+_FIELD_WIDTH_UM = 114_300.0
+"""Width of the field at magnification 1 in micrometres: magnifications refer to a Polaroid print 4.5 inches wide."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a micrograph was taken.
+
+    Attributes
+    ----------
+    voltage : float
+        Accelerating voltage in kV.
+    working_distance : float
+        In mm.
+    magnification : float
+        Referred to a print 114.3 mm wide.
+    detector : str
+        Its abbreviation.
+    taken : datetime.datetime
+        Local time, without a zone.
+    style : int
+        0, 1 or 2: white on black, black on grey, or white on dark grey with a rule.
+    """
+
+    voltage: float
+    working_distance: float
+    magnification: float
+    detector: str
+    taken: datetime.datetime
+    style: int
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, magnifications: tuple[float, float]) -> Conditions:
+        """Return plausible conditions with a magnification in the given range."""
+        low, high = np.log(magnifications)
+        magnification = float(f"{math.exp(rng.uniform(low, high)):.3g}")
+        start = datetime.datetime(2016, 1, 4, 8)
+        taken = start + datetime.timedelta(days=int(rng.integers(3000)), minutes=int(rng.integers(600)))
+        return cls(
+            voltage=float(rng.choice([2.0, 3.0, 5.0, 10.0, 15.0, 20.0])),
+            working_distance=round(float(rng.uniform(3, 14)), 1),
+            magnification=magnification,
+            detector=str(rng.choice(["SE2", "InLens", "ETD"])),
+            taken=taken,
+            style=int(rng.integers(3)),
+        )
+
+    def pixel_size(self, width: int) -> float:
+        """Return the size of a pixel in nanometres for a micrograph `width` pixels wide."""
+        return _FIELD_WIDTH_UM * 1000 / self.magnification / width
+
+    def line(self) -> str:
+        """Return the conditions as the strip states them."""
+        times = self.magnification
+        shown = f"{times / 1000:.3g} kX" if times >= 1000 else f"{times:.0f} X"
+        beam = f"{self.voltage:.1f} kV  WD {self.working_distance:.1f} mm  Mag {shown}"
+        return f"{beam}  {self.detector}  {self.taken:%Y-%m-%d}"
+
+
+def bar_height(height: int) -> int:
+    """Return the height of the strip in pixels on a micrograph of the given height."""
+    return max(8, round(BAR_SHARE * height))
+
+
+def draw_bar(conditions: Conditions, width: int, height: int) -> NDArray[np.float32]:
+    """Return the strip, shape (bar_height(height), width), float32 from 0 (black) to 1 (white)."""
+    rows = bar_height(height)
+    ground, ink = ((0, 255), (178, 0), (64, 255))[conditions.style]
+    strip = Image.new("L", (width, rows), ground)
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(max(6.0, min(0.45 * rows, 0.0245 * width)))
+    draw.text((0.015 * width, rows / 2), conditions.line(), fill=ink, font=font, anchor="lm")
+    length, label = _scale_bar(conditions.pixel_size(width), width)
+    right, middle, thick = round(0.975 * width), rows // 2, max(1, rows // 12)
+    draw.text((right - length - 0.012 * width, rows / 2), label, fill=ink, font=font, anchor="rm")
+    draw.rectangle((right - length, middle - thick, right, middle + thick), fill=ink)
+    if conditions.style == 2:
+        draw.line((0, 0, width, 0), fill=ink)
+    return np.asarray(strip, np.float32) / np.float32(255)
+
+
+def _scale_bar(pixel_nm: float, width: int) -> tuple[int, str]:
+    """Return the length in pixels and the label of the longest round scale bar below a sixth of the width."""
+    longest = pixel_nm * width / 6
+    decade = 10.0 ** math.floor(math.log10(longest))
+    size = decade * max(step for step in (1, 2, 5) if step * decade <= longest)
+    unit, by = ("nm", 1.0) if size < 1000 else ("um", 1e3) if size < 1e6 else ("mm", 1e6)
+    return round(size / pixel_nm), f"{size / by:g} {unit}"

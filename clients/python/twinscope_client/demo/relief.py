@@ -1,0 +1,244 @@
+"""The relief of a specimen, and the shapes and textures that it is built of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Field = NDArray[np.float32]
+"""A map of the frame, shape (height, width), float32."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a frame around a point.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        The part, clipped to the frame.
+    dy, dx : NDArray
+        Distance of its rows and columns from the point in pixels, shapes (rows, 1) and (1, columns), float32.
+    """
+
+    rows: slice
+    columns: slice
+    dy: Field
+    dx: Field
+
+
+class Relief:
+    """A specimen seen along the beam: what lies higher hides what lies lower.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the frame in pixels.
+    tone : float
+        Electron yield of the bare ground, in units in which 1 is a bright metal.
+
+    Attributes
+    ----------
+    z : NDArray
+        Height above the ground in pixels, shape (height, width), float32.
+    tone : NDArray
+        Electron yield, same shape and dtype.
+    scale : float
+        Pixels of this frame for one pixel of a frame of 640 x 480; shapes are sized by it.
+    """
+
+    def __init__(self, width: int, height: int, tone: float = 0.4) -> None:
+        self.width, self.height = width, height
+        self.scale = min(width / 640, height / 480)
+        self.z: Field = np.zeros((height, width), np.float32)
+        self.tone: Field = np.full((height, width), tone, np.float32)
+
+    def window(self, y: float, x: float, reach: float) -> Window | None:
+        """Return the pixels within `reach` of a point, or None where all of them are off the frame."""
+        top, bottom = max(0, math.floor(y - reach)), min(self.height, math.ceil(y + reach) + 1)
+        left, right = max(0, math.floor(x - reach)), min(self.width, math.ceil(x + reach) + 1)
+        if top >= bottom or left >= right:
+            return None
+        dy = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(y)
+        dx = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x)
+        return Window(slice(top, bottom), slice(left, right), dy, dx)
+
+    def cover(self, at: Window, z: Field, tone: float | Field) -> None:
+        """Lay a body on the specimen; it shows where its height `z` exceeds what is there (NaN: no body)."""
+        shown = z > self.z[at.rows, at.columns]
+        np.copyto(self.z[at.rows, at.columns], z, where=shown)
+        np.copyto(self.tone[at.rows, at.columns], np.float32(tone) if isinstance(tone, float) else tone, where=shown)
+
+    def ellipsoid(
+        self, y: float, x: float, radii: tuple[float, float, float], angle: float, base: float, tone: float
+    ) -> None:
+        """Lay an ellipsoid, centred at height `base`.
+
+        Parameters
+        ----------
+        y, x, base : float
+            Centre in pixels.
+        radii : tuple of float
+            Half axes in pixels: along `angle`, across it, and upwards.
+        angle : float
+            Of the first half axis to the rows, in radians.
+        tone : float
+            Electron yield.
+        """
+        at = self.window(y, x, max(radii[0], radii[1]))
+        if at is not None:
+            along, across = turned(at, angle)
+            rest = 1 - (along / radii[0]) ** 2 - (across / radii[1]) ** 2
+            self.cover(at, np.where(rest > 0, base + radii[2] * np.sqrt(np.maximum(rest, 0)), np.nan), tone)
+
+    def cylinder(
+        self,
+        start: tuple[float, float, float],
+        stop: tuple[float, float, float],
+        radii: tuple[float, float],
+        tone: float,
+        *,
+        bend: float = 0.0,
+        waves: float = 1.0,
+        phase: float = 0.0,
+    ) -> None:
+        """Lay a fibre, wire or rod.
+
+        Parameters
+        ----------
+        start, stop : tuple of float
+            Ends of its axis in pixels: y, x and height.
+        radii : tuple of float
+            Radius in pixels at the start and at the stop.
+        tone : float
+            Electron yield.
+        bend, waves, phase : float
+            Amplitude (pixels), number over the length, and phase (radians) of a sinusoidal bend.
+        """
+        steep = abs(stop[0] - start[0]) > abs(stop[1] - start[1])
+        z, tones = (self.z.T, self.tone.T) if steep else (self.z, self.tone)
+        (n0, m0), (n1, m1) = (start[1::-1], stop[1::-1]) if steep else (start[:2], stop[:2])
+        first, last = max(0, math.ceil(min(m0, m1))), min(z.shape[1] - 1, math.floor(max(m0, m1)))
+        if last - first < 1:
+            return
+        major = np.arange(first, last + 1)
+        t = ((major - m0) / (m1 - m0)).astype(np.float32)
+        axis = (n0 + (n1 - n0) * t + bend * np.sin(2 * math.pi * waves * t + phase)).astype(np.float32)
+        cosine = 1 / np.sqrt(1 + np.gradient(axis) ** 2)
+        radius = np.float32(radii[0]) + np.float32(radii[1] - radii[0]) * t
+        reach = math.ceil(float((radius / cosine).max()))
+        across, middle = np.arange(-reach, reach + 1), np.rint(axis)
+        minor = middle.astype(np.intp)[:, None] + across
+        rest = (radius**2)[:, None] - ((across.astype(np.float32) + (middle - axis)[:, None]) * cosine[:, None]) ** 2
+        inside = (rest > 0) & (minor >= 0) & (minor < z.shape[0])
+        rows, columns = minor[inside], np.broadcast_to(major[:, None], minor.shape)[inside]
+        level = (start[2] + (stop[2] - start[2]) * t).astype(np.float32)
+        top = np.sqrt(rest[inside]) + np.broadcast_to(level[:, None], minor.shape)[inside]
+        shown = top > z[rows, columns]
+        z[rows[shown], columns[shown]] = top[shown]
+        tones[rows[shown], columns[shown]] = tone
+
+    def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
+        """Strew up to `most` bright grains with radii in the range `sizes` (pixels of a frame 480 high)."""
+        for _ in range(int(rng.integers(3, most))):
+            y, x = rng.uniform(0, self.height), rng.uniform(0, self.width)
+            radius = rng.uniform(*sizes) * self.scale
+            radii = (radius, radius * rng.uniform(0.4, 1), radius)
+            self.ellipsoid(y, x, radii, rng.uniform(0, math.pi), 8 * self.scale, 0.62)
+
+
+def turned(at: Window, angle: float) -> tuple[Field, Field]:
+    """Return the coordinates along and across `angle` (radians) in a window, each of its shape."""
+    cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+    return at.dx * cosine + at.dy * sine, at.dy * cosine - at.dx * sine
+
+
+def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octaves: int = 1) -> Field:
+    """Return smooth noise of mean about 0 and standard deviation about 1.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of chance.
+    shape : tuple of int
+        Rows and columns.
+    cell : float
+        Size of the largest features in pixels.
+    octaves : int
+        Number of layers; each has half the size and half the strength of the one before.
+
+    Returns
+    -------
+    NDArray
+        Shape `shape`, float32.
+    """
+    cells = [max(cell / 2**octave, 1.0) for octave in range(octaves)]
+    layers: Image.Image | None = None
+    for octave, size in enumerate(cells):
+        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two cells to spare on every side
+        grid = rng.standard_normal((rows, columns), dtype=np.float32) / np.float32(2**octave)
+        if layers is not None:
+            ratio = size / cells[octave - 1]
+            start = 2 - 2 * ratio
+            box = (start, start, start + columns * ratio, start + rows * ratio)
+            grid += np.asarray(layers.resize((columns, rows), Image.Resampling.BICUBIC, box=box))
+        layers = Image.fromarray(grid)
+    if layers is None:
+        raise ValueError(f"noise has at least one octave, not {octaves}")
+    box = (2.0, 2.0, 2.0 + shape[1] / size, 2.0 + shape[0] / size)
+    noise: Field = np.array(layers.resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
+    # Bicubic interpolation leaves about 0.67 of the variance of white noise; the octaves add up.
+    noise /= np.float32(math.sqrt(sum(0.67 / 4**octave for octave in range(octaves))))
+    return noise
+
+
+def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], float]]) -> Field:
+    """Return a map in which each outline, an array of (x, y) of shape (points, 2), is filled with its value in turn."""
+    image = Image.new("F", shape[::-1], 0.0)
+    draw = ImageDraw.Draw(image)
+    for points, value in outlines:
+        draw.polygon([(float(x), float(y)) for x, y in points], fill=value)
+    return np.array(image, np.float32)
+
+
+def voronoi(
+    shape: tuple[int, int], points: NDArray[np.float64], warp: tuple[Field, Field] | None = None
+) -> tuple[Field, NDArray[np.int16]]:
+    """Return the distance of each pixel to the border of its Voronoi cell (pixels), and the cell's number.
+
+    Computed on every second pixel and interpolated.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    points : NDArray
+        The cells' seeds (y, x) in pixels, shape (cells, 2).
+    warp : tuple of NDArray, optional
+        Displacement of the pixels in y and x, each of shape `shape`, which makes the borders irregular.
+
+    Returns
+    -------
+    border : NDArray
+        Half the difference of the distances to the two nearest seeds, shape `shape`, float32.
+    cell : NDArray
+        Shape `shape`, int16.
+    """
+    y, x = np.mgrid[0 : shape[0] : 2, 0 : shape[1] : 2].astype(np.float32)
+    if warp is not None:
+        y, x = y + warp[0][::2, ::2], x + warp[1][::2, ::2]
+    nearest = np.full(y.shape, np.inf, np.float32)
+    second = nearest.copy()
+    cell = np.zeros(y.shape, np.int16)
+    for number, (seed_y, seed_x) in enumerate(points.astype(np.float32)):
+        distance = (y - seed_y) ** 2 + (x - seed_x) ** 2
+        np.minimum(second, np.maximum(nearest, distance), out=second)
+        cell[distance < nearest] = number
+        np.minimum(nearest, distance, out=nearest)
+    border = Image.fromarray((np.sqrt(second) - np.sqrt(nearest)) / 2)
+    wide = cell.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]
+    return np.asarray(border.resize(shape[::-1], Image.Resampling.BILINEAR)), wide

@@ -1,0 +1,152 @@
+"""A self-test of this installation on this machine, against the slow and obvious implementations."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PACKAGES = (
+    "twinscope", "numpy", "scipy", "Pillow", "ImageHash", "scikit-image", "faiss-cpu", "tifffile", "imagecodecs",
+    "numba", "grpcio", "protobuf", "indexed_gzip", "matplotlib",
+)  # fmt: skip
+_FEATURES = ("avx", "avx2", "bmi2", "fma", "f16c", "popcnt", "avx512f", "avx512vpopcntdq", "neon", "sve")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the diagnosis."""
+
+    name: str
+    fine: bool
+    detail: str
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of Python and of the packages that decide results; ``missing`` for those that are not there."""
+    found = {"Python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Describe the processor: its name, cores, and the features that the kernels use."""
+    from llvmlite import binding
+
+    present = binding.get_host_cpu_features()
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": str(binding.get_host_cpu_name()),
+        "cores": str(os.cpu_count()),
+        "features": " ".join(name for name in _FEATURES if present.get(name)),
+    }
+
+
+def checks() -> Iterator[Check]:
+    """Run the self-tests one by one; the first run on a machine also compiles the kernels, which are then kept."""
+    for name, test in _TESTS.items():
+        try:
+            fine, detail = test()
+        except Exception as error:  # noqa: BLE001  a diagnosis reports what is broken, and goes on
+            fine, detail = False, f"{type(error).__name__}: {error}"
+        yield Check(name, fine, detail)
+
+
+def _hash_test() -> tuple[bool, str]:
+    import imagehash
+    from PIL import Image, ImageOps
+    from twinscope_indexer.hashing import phash
+
+    differing = 0
+    for pixels in _pictures():
+        standard = ImageOps.autocontrast(ImageOps.equalize(Image.fromarray(pixels).convert("L")))
+        differing += str(imagehash.phash(standard, hash_size=32)) != phash(pixels).tobytes().hex()
+    return differing == 0, f"{differing} of {len(_pictures())} hashes differ from imagehash"
+
+
+def _ssim_test() -> tuple[bool, str]:
+    from skimage.metrics import structural_similarity
+    from twinscope_service.ssim import ssim
+
+    pictures = _pictures()
+    worst = max(
+        abs(ssim(a[:480, :640], b[:480, :640]) - float(structural_similarity(a[:480, :640], b[:480, :640])))
+        for a, b in pairwise(pictures)
+    )
+    return worst < 1e-5, f"largest difference from scikit-image {worst:.1e}"
+
+
+def _index_test() -> tuple[bool, str]:
+    from twinscope_indexer.hamming import FlatIndex
+
+    generator = np.random.default_rng(1)
+    codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
+    codes[1000:1050] = codes[0]  # ties
+    ids = generator.permutation(len(codes)).astype(np.int64)
+    index = FlatIndex(ids, codes)
+    wrong = 0
+    for query in codes[:5]:
+        distances = np.bitwise_count(codes ^ query).sum(axis=1)
+        order = np.lexsort((ids, distances))[:10]
+        [found] = index.search(query[None], 10, 1024)
+        wrong += not (np.array_equal(found.ids, ids[order]) and np.array_equal(found.distances, distances[order]))
+    return wrong == 0, f"{wrong} of 5 searches differ from a NumPy scan of {len(codes)} codes"
+
+
+def _scene_test() -> tuple[bool, str]:
+    from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
+    from twinscope_service.scene import scene_scores
+
+    first, second = (decode_thumbnail(encode_thumbnail(pixels)) for pixels in _pictures()[:2])
+    same, other = (found.score for found in scene_scores(first, [first, second]))
+    return same > 0.99 and abs(other) < 0.4, f"a picture scores {same:.3f} with itself, {other:.3f} with another"
+
+
+def _reading_test() -> tuple[bool, str]:
+    from io import BytesIO
+
+    import tifffile
+    from twinscope_indexer.imaging import read_image
+
+    pixels = _pictures()[0]
+    wrong = []
+    for compression in (None, "lzw", "deflate", "packbits"):
+        data = BytesIO()
+        tifffile.imwrite(data, pixels, compression=compression)
+        if not np.array_equal(read_image(data.getvalue()).pixels, pixels):
+            wrong.append(str(compression))
+    return not wrong, f"TIFF compressions that do not read back: {', '.join(wrong) or 'none'}"
+
+
+def _pictures() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
+    """Make smooth random fields of several shapes."""
+    from scipy.ndimage import gaussian_filter
+
+    generator = np.random.default_rng(0)
+    pictures = []
+    for height, width, blur in ((480, 640, 3.0), (480, 640, 8.0), (512, 700, 1.0), (601, 803, 20.0)):
+        field = gaussian_filter(generator.normal(size=(height, width)), blur)
+        field = (field - field.min()) / (field.max() - field.min())
+        pictures.append((255 * field).astype(np.uint8))
+    return pictures
+
+
+_TESTS: dict[str, Callable[[], tuple[bool, str]]] = {
+    "reading TIFFs": _reading_test,
+    "hash": _hash_test,
+    "SSIM": _ssim_test,
+    "scene score": _scene_test,
+    "index": _index_test,
+}

@@ -1,0 +1,195 @@
+"""The journal of a labelling run: every decision and every written file, so that a run can stop and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twinscope_indexer.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOURNAL_NAME = "run.sqlite"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one query image, and what was done about it."""
+
+    path: str
+    """Absolute path of the query."""
+    size: int
+    mtime_ns: int
+    sha256: str
+    """Of the query file, hexadecimal; empty where it could not be read."""
+    decided_by: str
+    """Everything that the decision depends on besides the image: store, generation, policy."""
+    decided_at: str
+    """UTC, ISO 8601."""
+    grade: str
+    """A `Grade`; ``failed`` where the image could not be read."""
+    reason: str
+    category: str = ""
+    """Of the best candidate; empty without one."""
+    code: str = ""
+    query_hash: str = ""
+    distance: int | None = None
+    ssim: float | None = None
+    scene_score: float | None = None
+    match_id: str = ""
+    match_source: str = ""
+    published_prefix: str = ""
+    rival_id: str = ""
+    """Of the best candidate of another category; empty without one."""
+    rival_source: str = ""
+    rival_category: str = ""
+    rival_distance: int | None = None
+    rival_ssim: float | None = None
+    rival_scene_score: float | None = None
+    generation: int = 0
+    recipe: str = ""
+    taxonomy: str = ""
+    policy: str = ""
+    output: str = ""
+    """Path of the labelled copy below the output folder, as reserved; empty for none."""
+    jpeg_output: str = ""
+    written: bool = False
+    """Whether the outputs are complete."""
+    problem: str = ""
+    """Why the labelled copy could not be written; empty if it could, or none was wanted."""
+    earlier_output: str = ""
+    """A copy that an earlier run put in place under a label that no longer stands; it is left where it is."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the image could not be read."""
+        return self.grade == "failed"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a labelled copy was written."""
+        return bool(self.output) and self.written
+
+
+_COLUMNS = [field.name for field in fields(Decision)]
+_PATHS = {"path", "match_source", "rival_source", "output", "jpeg_output", "earlier_output"}
+
+
+class Journal:
+    """The open journal of an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder; made where there is none.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or another run is writing there.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        self.folder = folder
+        path = folder / JOURNAL_NAME
+        try:
+            if create:
+                folder.mkdir(parents=True, exist_ok=True)
+            elif not path.exists():
+                msg = f"{folder} holds no labelling run (no {JOURNAL_NAME}); 'twinscope label' makes one"
+                raise OutputError(msg)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+            self._db.execute(
+                f"CREATE TABLE IF NOT EXISTS decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID"
+            )
+            for column in ("output", "jpeg_output"):
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{column} ON decisions ({column})")
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),))
+            self._db.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
+            raise OutputError(msg) from error
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._db.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Collect what the body writes until `save`; at its end, by an error too, all is saved: each row is whole."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def save(self) -> None:
+        """Make what the current batch has written durable, and go on with the batch."""
+        self._db.execute("COMMIT")
+        self._db.execute("BEGIN")
+
+    def find(self, path: str) -> Decision | None:
+        """Give the decision about a query, if there is one."""
+        return next(self._select("path = ?", (_stored(path),)), None)
+
+    def put(self, decision: Decision) -> None:
+        """Insert or replace a decision."""
+        row = [_stored(value) if name in _PATHS else value for name, value in asdict(decision).items()]
+        self._db.execute(f"REPLACE INTO decisions VALUES ({','.join('?' * len(row))})", row)
+
+    def owner(self, output: str) -> str | None:
+        """Give the path of the query that an output is reserved for, if there is one."""
+        row = self._db.execute(
+            "SELECT path FROM decisions WHERE output = ?1 UNION SELECT path FROM decisions WHERE jpeg_output = ?1",
+            (_stored(output),),
+        ).fetchone()
+        return None if row is None else os.fsdecode(row[0])
+
+    def decisions(self, where: str = "1", order: str = "path") -> Iterator[Decision]:
+        """Give decisions, streamed; `where` and `order` are SQL over the attributes of `Decision`."""
+        return self._select(f"{where} ORDER BY {order}", ())
+
+    def scalar(self, expression: str, where: str = "1") -> Any:
+        """Give one aggregate, such as ``count(*)``, over decisions."""
+        return self._db.execute(f"SELECT {expression} FROM decisions WHERE {where}").fetchone()[0]
+
+    def counts(self, column: str, where: str = "1") -> dict[str, int]:
+        """Count decisions by the values of a column."""
+        return dict(self._db.execute(f"SELECT {column}, count(*) FROM decisions WHERE {where} GROUP BY 1 ORDER BY 1"))
+
+    def settings(self) -> dict[str, Any]:
+        """Give the settings that the run was last started with."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
+        return {} if row is None else dict(json.loads(row[0]))
+
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Remember the settings of a run."""
+        self._db.execute("REPLACE INTO meta VALUES ('settings', ?)", (json.dumps(settings),))
+
+    def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Decision]:
+        for row in self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE {where}", values):
+            named = dict(zip(_COLUMNS, row, strict=True))
+            for name in _PATHS:
+                named[name] = os.fsdecode(named[name])
+            named["written"] = bool(named["written"])
+            yield Decision(**named)
+
+
+def _stored(text: str) -> str | bytes:
+    """Give a path as SQLite can hold it: text, or bytes where the file system's name is not valid UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text

@@ -1,0 +1,378 @@
+"""Labelling: decide about every query image, then put labelled copies in place; resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from twinscope_indexer.catalog import utc_now
+from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
+from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.parallel import in_order
+from twinscope_service.policy import Policy, named_policy
+
+from twinscope_client.conversion import encode_jpeg
+from twinscope_client.journal import Decision, Journal
+from twinscope_client.placement import LinkMode, fitting_name, is_free, numbered, place_bytes, place_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from twinscope_service.answer import Answer
+
+    from twinscope_client.engine import Engine
+
+Placed = Literal["", "written", "kept", "failed"]
+MinGrade = Literal["excellent", "good"]
+DEFAULT_TEMPLATE = "{code}_{stem}{suffix}"
+_FIELDS = frozenset({"code", "category", "stem", "suffix", "hash", "grade"})
+_ROWS_PER_SAVE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSettings:
+    """What a labelling run is asked to do.
+
+    Raises
+    ------
+    ValueError
+        If the template names an unknown field.
+    """
+
+    min_grade: MinGrade = "good"
+    """``excellent`` writes labels only where the acquisition itself was found."""
+    template: str = DEFAULT_TEMPLATE
+    """File name of a labelled copy; fields: code, category, stem, suffix, hash, grade."""
+    jpeg: bool = False
+    """Also write a quality-100 JPEG named ``{code}_{hash}.jpg``."""
+    link: LinkMode = "copy"
+    """Copy the TIFF, or link to it."""
+    dry_run: bool = False
+    """Decide and reserve names, but put nothing in place."""
+    policy: Policy = field(default_factory=lambda: named_policy("default"))
+    workers: int = os.cpu_count() or 1
+
+    def __post_init__(self) -> None:
+        try:
+            fields = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
+        except ValueError as error:
+            msg = f"the name template {self.template!r} is not well formed: {error}"
+            raise ValueError(msg) from error
+        if not fields <= _FIELDS or not fields & {"stem", "hash"}:
+            msg = (
+                f"the name template {self.template!r} may use {', '.join(sorted(_FIELDS))} in braces, "
+                "and must use {stem} or {hash}"
+            )
+            raise ValueError(msg)
+
+
+@dataclass(slots=True)
+class LabelReport:
+    """What a labelling run did."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Images by grade (``failed`` included), and ``written``, ``kept`` (in place already), ``unwritten``, ``reused``
+    (the decision of an earlier run stood)."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Folders that could not be opened."""
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files that are no images, by suffix."""
+    problems: list[str] = field(default_factory=list)
+    """Copies that could not be written."""
+
+
+class Progress(Protocol):
+    """Is told about every image that is done."""
+
+    def __call__(self, decision: Decision, /) -> None:
+        """Take the decision about one image."""
+
+
+def label(
+    sources: Sequence[str | os.PathLike[str]],
+    engine: Engine,
+    journal: Journal,
+    out: Path,
+    settings: LabelSettings,
+    progress: Progress = lambda _: None,
+) -> LabelReport:
+    """Label images: find the twin of each, and put a copy under the twin's category.
+
+    Sources are only read. A decision that the journal holds for the same file, store and policy stands; an output
+    that is in place stays as it is: run twice, nothing changes.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Images, or folders of them (walked recursively; the output folder itself is left out).
+    engine : Engine
+        Where the labels come from.
+    journal : Journal
+        Of the run.
+    out : Path
+        The output folder.
+    settings : LabelSettings
+    progress : Progress, optional
+
+    Returns
+    -------
+    LabelReport
+
+    Raises
+    ------
+    SourceError
+        If a source does not exist.
+    OutputError
+        If a source lies within the output folder.
+    """
+    scopes = [scope_of(source) for source in sources]
+    _require_apart(scopes, out)
+    run = _Run(engine, journal, out, settings)
+    met = Walk()
+    with journal.batch():
+        decided = in_order(run.decide, run.with_known(_queries(scopes, out, met)), settings.workers)
+        settled = (run.settle(known, decision) for known, decision in decided)
+        for decision, outcome in in_order(run.place, settled, settings.workers):
+            run.note(decision, outcome)
+            progress(decision)
+    run.report.unreadable = met.unreadable
+    run.report.ignored = met.ignored
+    return run.report
+
+
+def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path) -> int:
+    """Count the images that `label` would look at.
+
+    Raises
+    ------
+    SourceError
+        If a source does not exist.
+    """
+    return sum(1 for _ in _queries([scope_of(source) for source in sources], out, Walk()))
+
+
+def _require_apart(scopes: list[Scope], out: Path) -> None:
+    output = out.resolve()
+    for scope in scopes:
+        place = (scope.root / scope.prefix).resolve()
+        if place == output or output in place.parents:
+            msg = f"{place} lies within the output folder {out}; give an output folder apart from the images"
+            raise OutputError(msg)
+
+
+def _queries(scopes: list[Scope], out: Path, met: Walk) -> Iterator[Item]:
+    output = out.resolve()
+    given: set[Path] = set()
+    for scope in scopes:
+        for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve() == output):
+            if item.file not in given:
+                yield item
+            if len(scopes) > 1:
+                given.add(item.file)
+
+
+class _Run:
+    """One run: decisions are made in threads, and settled in the order of the sources, so that names are too."""
+
+    def __init__(self, engine: Engine, journal: Journal, out: Path, settings: LabelSettings) -> None:
+        self.report = LabelReport()
+        self._engine = engine
+        self._journal = journal
+        self._out = out
+        self._settings = settings
+        self._decided_by = json.dumps([engine.identity, asdict(settings.policy)], sort_keys=True)
+        self._unsaved = 0
+
+    def with_known(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decision | None]]:
+        """Give every item with what the journal knows of it."""
+        return ((item, self._journal.find(str(item.file))) for item in items)
+
+    def decide(self, piece: tuple[Item, Decision | None]) -> tuple[Decision | None, Decision]:
+        """Give the earlier decision and the one that holds now; runs in threads."""
+        item, known = piece
+        if known is not None and self._stands(known, item):
+            return known, known
+        return known, self._decide(item)
+
+    def _stands(self, known: Decision, item: Item) -> bool:
+        """Tell whether an earlier decision still holds; failures are tried again."""
+        same_file = (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
+        return same_file and known.decided_by == self._decided_by and not known.failed
+
+    def _decide(self, item: Item) -> Decision:
+        """Read and search one image; never raises for what is wrong with the image."""
+        digest = ""
+        try:
+            data = item.read()
+            digest = sha256(data).hexdigest()
+            answer = self._engine.search(data, policy=self._settings.policy)
+        except ImageError as error:
+            return self._decision(item, digest, "failed", error.detail)
+        except MemoryError:
+            return self._decision(item, digest, "failed", "not enough memory to decode it")
+        return _with_answer(self._decision(item, digest, answer.grade, answer.reason), answer)
+
+    def _decision(self, item: Item, digest: str, grade: str, reason: str) -> Decision:
+        return Decision(
+            str(item.file), item.size, item.mtime_ns, digest, self._decided_by, utc_now(), grade, reason,
+            policy=self._settings.policy.name,
+        )  # fmt: skip
+
+    def settle(self, known: Decision | None, decision: Decision) -> Decision:
+        """Reserve the names of the outputs of one decision, in the order of the sources."""
+        settled = self._reserved(decision, known)
+        if known is not None and known.written and settled.output and self._in_place(known, settled):
+            settled = replace(settled, written=True)
+        if settled != known:
+            self._put(settled)
+        self.report.counts["reused"] += decision is known
+        return settled
+
+    def _in_place(self, known: Decision, settled: Decision) -> bool:
+        """Tell whether the outputs of an earlier run are there still; their content was checked when it made them."""
+        if (known.sha256, known.output, known.jpeg_output) != (settled.sha256, settled.output, settled.jpeg_output):
+            return False
+        try:
+            size = (self._out / settled.output).stat().st_size
+            return size == settled.size and (not settled.jpeg_output or (self._out / settled.jpeg_output).is_file())
+        except OSError:
+            return False
+
+    def _reserved(self, decision: Decision, known: Decision | None) -> Decision:
+        earlier = known.output if known is not None else ""
+        stale = known.earlier_output if known is not None else ""
+        wanted = self._wanted(decision)
+        if not wanted:
+            left = earlier if earlier and (self._out / earlier).exists() else stale
+            return replace(decision, output="", jpeg_output="", written=False, problem="", earlier_output=left)
+        if earlier and _is_numbered(Path(earlier), wanted):
+            output = earlier
+        else:
+            stale = earlier if earlier and (self._out / earlier).exists() else stale
+            output = self._free_name(wanted, decision)
+        jpeg = ""
+        if self._settings.jpeg:
+            before = Path(known.jpeg_output) if known is not None and known.jpeg_output else None
+            name = wanted.with_name(fitting_name(f"{decision.code}_{_short_hash(decision)}.jpg"))
+            jpeg = str(before) if before is not None and _is_numbered(before, name) else self._free_jpeg(name, decision)
+        return replace(decision, output=output, jpeg_output=jpeg, written=False, problem="", earlier_output=stale)
+
+    def _wanted(self, decision: Decision) -> Path | None:
+        """Give the labelled name of an image below the output folder; None if it gets no label."""
+        if decision.grade not in {"excellent", "good"}:
+            return None
+        if self._settings.min_grade == "excellent" and decision.grade != "excellent":
+            return None
+        source = Path(decision.path)
+        name = self._settings.template.format(
+            code=decision.code,
+            category=decision.category,
+            stem=source.stem,
+            suffix=source.suffix,
+            hash=_short_hash(decision),
+            grade=decision.grade,
+        )
+        return Path(fitting_name(decision.category)) / fitting_name(name)
+
+    def _free_name(self, wanted: Path, decision: Decision) -> str:
+        for candidate in numbered(wanted):
+            if self._journal.owner(str(candidate)) not in {None, decision.path}:
+                continue
+            if is_free(self._out / candidate, decision.sha256):
+                return str(candidate)
+        raise RuntimeError(wanted)  # numbered() never ends
+
+    def _free_jpeg(self, wanted: Path, decision: Decision) -> str:
+        for candidate in numbered(wanted):
+            if self._journal.owner(str(candidate)) in {None, decision.path}:
+                return str(candidate)
+        raise RuntimeError(wanted)  # numbered() never ends
+
+    def place(self, decision: Decision) -> tuple[Decision, Placed]:
+        """Put the outputs of one decision in place, and tell what had to be done; runs in threads."""
+        if self._settings.dry_run or not decision.output:
+            return decision, ""
+        if decision.written:
+            return decision, "kept"
+        source = Path(decision.path)
+        try:
+            made = place_source(source, decision.sha256, self._out / decision.output, self._settings.link)
+            if decision.jpeg_output:
+                made |= place_bytes(encode_jpeg(source), self._out / decision.jpeg_output)
+        except FileExistsError:
+            problem = f"{decision.output} is another file; nothing was overwritten, run again for a numbered name"
+            return replace(decision, output="", jpeg_output="", problem=problem), "failed"
+        except (OutputError, ImageError) as error:
+            return replace(decision, problem=str(error)), "failed"
+        return replace(decision, written=True), "written" if made else "kept"
+
+    def note(self, decision: Decision, placed: Placed) -> None:
+        """Remember what became of the outputs of one decision."""
+        self.report.counts[decision.grade] += 1
+        if placed:
+            self.report.counts["unwritten" if placed == "failed" else placed] += 1
+            self._put(decision)
+        if placed == "failed":
+            self.report.problems.append(f"{decision.path}: {decision.problem}")
+
+    def _put(self, decision: Decision) -> None:
+        self._journal.put(decision)
+        self._unsaved += 1
+        if self._unsaved >= _ROWS_PER_SAVE:
+            self._journal.save()
+            self._unsaved = 0
+
+
+def _with_answer(decision: Decision, answer: Answer) -> Decision:
+    best = answer.best
+    common = replace(
+        decision,
+        query_hash=answer.query_hash or "",
+        generation=answer.generation,
+        recipe=answer.recipe,
+        taxonomy=answer.taxonomy,
+    )
+    if best is None:
+        return common
+    rival = next((match for match in answer.matches if match.category != best.category), None)
+    found = replace(
+        common,
+        category=best.category,
+        code=best.code,
+        distance=best.distance,
+        ssim=best.ssim,
+        scene_score=best.scene_score,
+        match_id=best.image_id,
+        match_source=best.source,
+        published_prefix=best.published_prefix or "",
+    )
+    if rival is None:
+        return found
+    return replace(
+        found,
+        rival_id=rival.image_id,
+        rival_source=rival.source,
+        rival_category=rival.category,
+        rival_distance=rival.distance,
+        rival_ssim=rival.ssim,
+        rival_scene_score=rival.scene_score,
+    )
+
+
+def _short_hash(decision: Decision) -> str:
+    """Give 32 digits: a 1024-bit hash in hexadecimal does not fit in a file name."""
+    return blake2b(bytes.fromhex(decision.query_hash), digest_size=16).hexdigest()
+
+
+def _is_numbered(path: Path, wanted: Path) -> bool:
+    """Tell whether a path is `wanted`, or `wanted` with a number before its suffix."""
+    if path.parent != wanted.parent or path.suffix != wanted.suffix:
+        return False
+    rest = path.stem.removeprefix(wanted.stem)
+    return path.stem.startswith(wanted.stem) and (not rest or (rest[0] == "_" and rest[1:].isdecimal()))

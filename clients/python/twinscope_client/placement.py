@@ -1,0 +1,190 @@
+"""Putting files in place: whole or not at all, and never over another file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from twinscope_indexer.errors import OutputError
+from twinscope_indexer.hamming import file_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LinkMode = Literal["copy", "hard", "sym"]
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
+_MAX_NAME = 255
+"""Bytes in a file name (Linux NAME_MAX)."""
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Give a path, then the same with ``_2``, ``_3``, ... before its suffix."""
+    yield path
+    number = 2
+    while True:
+        yield path.with_name(f"{path.stem}_{number}{path.suffix}")
+        number += 1
+
+
+def fitting_name(name: str) -> str:
+    """Give a file name that a folder can hold: no separators, no leading dots, room for a number, at most 255 bytes."""
+    cleaned = "".join("_" if char in "/\\\0" or ord(char) < 32 else char for char in name).lstrip(".") or "_"
+    stem, suffix = os.path.splitext(cleaned)
+    spare = _MAX_NAME - len(os.fsencode(suffix)) - 12
+    while len(os.fsencode(stem)) > spare:
+        stem = stem[:-1]
+    return stem + suffix
+
+
+def is_free(target: Path, digest: str) -> bool:
+    """Tell whether a name can be used for content of a SHA-256: nothing has it, or just that content."""
+    return not os.path.lexists(target) or _holds(target, digest)
+
+
+def place_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
+    """Put a copy of (or a link to) a source file at a path where there is none.
+
+    Parameters
+    ----------
+    source : Path
+        Only read.
+    digest : str
+        SHA-256 that the source had when it was decided about, hexadecimal.
+    target : Path
+        Its folder is made where there is none.
+    mode : {"copy", "hard", "sym"}
+
+    Returns
+    -------
+    bool
+        False if the same content was there already; then nothing is done.
+
+    Raises
+    ------
+    FileExistsError
+        If another file is at `target`; it is left as it is.
+    OutputError
+        If the source has changed, or the target cannot be written.
+    """
+    try:
+        if _holds(target, digest):
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if mode == "copy":
+            _appear(target, lambda part: _copy(source, digest, part))
+        elif mode == "hard":
+            target.hardlink_to(source)
+        else:
+            target.symlink_to(source)
+    except FileExistsError:
+        if _holds(target, digest):
+            return False
+        raise
+    except OSError as error:
+        hint = "; use --link copy" if mode != "copy" and error.errno in _NO_LINKS | {errno.EXDEV} else ""
+        msg = f"{target} cannot be written: {error.strerror or error}{hint}"
+        raise OutputError(msg) from error
+    return True
+
+
+def place_bytes(data: bytes, target: Path) -> bool:
+    """Write a new file.
+
+    Returns
+    -------
+    bool
+        False if the same content was there already; then nothing is done.
+
+    Raises
+    ------
+    FileExistsError
+        If another file is at `target`; it is left as it is.
+    OutputError
+        If it cannot be written.
+    """
+    digest = sha256(data).hexdigest()
+    try:
+        if _holds(target, digest):
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _appear(target, lambda part: _write(data, part))
+    except FileExistsError:
+        if _holds(target, digest):
+            return False
+        raise
+    except OSError as error:
+        msg = f"{target} cannot be written: {error.strerror or error}"
+        raise OutputError(msg) from error
+    return True
+
+
+def replace_if_changed(path: Path, data: bytes) -> bool:
+    """Write a file of our own making (a table, a report) in one step, unless it says the same already.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(data, part)
+        part.replace(path)
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror or error}"
+        raise OutputError(msg) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return True
+
+
+def _holds(target: Path, digest: str) -> bool:
+    return target.is_file() and file_sha256(target) == digest
+
+
+def _appear(target: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the target, then give it its name, which fails where a file has that name."""
+    part = target.with_name(f".{sha256(os.fsencode(target.name)).hexdigest()[:24]}.{os.getpid()}.part")
+    try:
+        write(part)
+        try:
+            os.link(part, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A file system without hard links: claim the name first, then put the file in its place.
+            with target.open("xb"):
+                pass
+            part.replace(target)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _copy(source: Path, digest: str, part: Path) -> None:
+    shutil.copyfile(source, part)
+    if file_sha256(part) != digest:
+        msg = f"{source} has changed since it was compared; nothing was written for it, run the command again"
+        raise OutputError(msg)
+    shutil.copystat(source, part)
+    _sync(part)
+
+
+def _write(data: bytes, part: Path) -> None:
+    part.write_bytes(data)
+    _sync(part)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,1 @@
+"""Builds the searchable collection: images, hashes, the catalogue and the FAISS binary index."""

@@ -1,0 +1,193 @@
+"""Image archives (.tar, .tar.gz, .zip), listed and read in place, never unpacked."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import threading
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from twinscope_indexer.errors import ImageError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+MAX_FILE = 2 << 30
+"""Bytes; larger images are refused unread: no micrograph has them, and a run must not exhaust the memory."""
+
+_GZIP_SPACING = 4 << 20
+"""Distance of the seek points in a .tar.gz: reading one member costs at most this much decompression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in an archive."""
+
+    name: str
+    """Path within the archive, forward slashes."""
+    size: int
+    """Bytes, uncompressed."""
+
+
+class Archive(Protocol):
+    """An open archive; safe to read from several threads."""
+
+    def members(self) -> Iterator[Member]:
+        """Give the regular files, in the order of the archive."""
+
+    def read(self, name: str) -> bytes:
+        """Give the bytes of one member.
+
+        Raises
+        ------
+        ImageError
+            If it is missing or damaged.
+        """
+
+
+def is_archive(path: str) -> bool:
+    """Tell whether a file name is that of an archive that can be read."""
+    return path.lower().endswith(_SUFFIXES)
+
+
+def archive_stem(path: str) -> str:
+    """Give the file name of an archive without its suffix (``Tips.tar.gz`` gives ``Tips``)."""
+    name = os.path.basename(path)
+    lower = name.lower()
+    suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def open_archive(path: Path) -> Archive:
+    """Open an archive, or give the one already open; reopened when the file has changed.
+
+    Raises
+    ------
+    SourceError
+        If the archive is missing, damaged, or not what its name says.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        msg = f"archive {path} cannot be opened: {error.strerror or error}"
+        raise SourceError(msg) from error
+    return _opened(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  size and time make the cache notice changes
+    try:
+        if path.name.lower().endswith(".zip"):
+            return _Zip(path)
+        if path.name.lower().endswith(".tar"):
+            return _Tar(path)
+        return _TarGz(path)
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, ValueError) as error:
+        msg = f"archive {path} cannot be read: {error}. Is it complete, and of the kind that its name says?"
+        raise SourceError(msg) from error
+
+
+def require_size(source: str, size: int) -> None:
+    """Refuse an image file of more than `MAX_FILE` bytes.
+
+    Raises
+    ------
+    ImageError
+        If it is larger.
+    """
+    if size > MAX_FILE:
+        raise ImageError(source, "too_large", f"the file has {size} bytes; images of up to {MAX_FILE} are read")
+
+
+def _missing(path: Path, name: str) -> ImageError:
+    return ImageError(f"{path}!{name}", "missing", "the archive has no such member")
+
+
+class _Tar:
+    """An uncompressed tar: members are read at their offsets, several threads at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with tarfile.open(path, "r:") as tar:
+            self._spans = _spans(tar)
+
+    def members(self) -> Iterator[Member]:
+        return (Member(name, size) for name, (_, size) in self._spans.items())
+
+    def read(self, name: str) -> bytes:
+        if name not in self._spans:
+            raise _missing(self._path, name)
+        offset, size = self._spans[name]
+        require_size(f"{self._path}!{name}", size)
+        try:
+            with self._path.open("rb") as stream:
+                data = os.pread(stream.fileno(), size, offset)
+        except OSError as error:
+            raise ImageError(f"{self._path}!{name}", "unreadable", str(error)) from error
+        if len(data) != size:
+            detail = f"the archive ends after {len(data)} of its {size} bytes"
+            raise ImageError(f"{self._path}!{name}", "truncated", detail)
+        return data
+
+
+class _TarGz:
+    """A gzipped tar, read through an index of seek points; one reader at a time."""
+
+    def __init__(self, path: Path) -> None:
+        from indexed_gzip import IndexedGzipFile
+
+        self._path = path
+        self._lock = threading.Lock()
+        self._stream = IndexedGzipFile(str(path), spacing=_GZIP_SPACING)
+        with tarfile.open(fileobj=self._stream, mode="r:") as tar:
+            self._spans = _spans(tar)
+
+    def members(self) -> Iterator[Member]:
+        return (Member(name, size) for name, (_, size) in self._spans.items())
+
+    def read(self, name: str) -> bytes:
+        if name not in self._spans:
+            raise _missing(self._path, name)
+        offset, size = self._spans[name]
+        require_size(f"{self._path}!{name}", size)
+        try:
+            with self._lock:
+                self._stream.seek(offset)
+                data: bytes = self._stream.read(size)
+        except (OSError, EOFError, ValueError) as error:
+            raise ImageError(f"{self._path}!{name}", "damaged", f"the archive is damaged here: {error}") from error
+        if len(data) != size:
+            detail = f"the archive ends after {len(data)} of its {size} bytes"
+            raise ImageError(f"{self._path}!{name}", "truncated", detail)
+        return data
+
+
+class _Zip:
+    """A zip; `zipfile` itself serialises the readers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._zip = zipfile.ZipFile(path)
+
+    def members(self) -> Iterator[Member]:
+        return (Member(info.filename, info.file_size) for info in self._zip.infolist() if not info.is_dir())
+
+    def read(self, name: str) -> bytes:
+        try:
+            require_size(f"{self._path}!{name}", self._zip.getinfo(name).file_size)
+            return self._zip.read(name)
+        except KeyError as error:
+            raise _missing(self._path, name) from error
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            raise ImageError(f"{self._path}!{name}", "damaged", f"cannot be unpacked: {error}") from error
+
+
+def _spans(tar: tarfile.TarFile) -> dict[str, tuple[int, int]]:
+    """Give offset and size of every regular member; of two with one name the later one counts, as for tar itself."""
+    return {info.name: (info.offset_data, info.size) for info in tar if info.isreg() and not info.issparse()}

@@ -1,0 +1,240 @@
+"""JPEG, PNG and BMP, decoded by Pillow (16-bit PNG by imagecodecs, because Pillow drops bits of deep colour).
+
+The plugins are used directly: ``Image.open`` would warn of large images or refuse them by a global setting, and
+would look for other formats. Every header is checked against the pixel budget and against the length of the file
+before memory is taken. Metadata is not handed to the decoders: it says nothing about pixels, and makes them warn.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from twinscope_indexer import jpeg
+from twinscope_indexer.errors import ImageError, ImageFault
+from twinscope_indexer.raster import Raster
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+DEFLATE_RATIO = 1032
+"""Deflate cannot shrink anything further than this (zlib, "Technical Details": the 1032:1 limit)."""
+
+# PNG specification, table 11.1: colour type -> (samples per pixel, mode of deep images, allowed bit depths)
+_PNG_COLOUR = {
+    0: (1, "I;16", (1, 2, 4, 8, 16)),
+    2: (3, "RGB", (8, 16)),
+    3: (1, "P", (1, 2, 4, 8)),
+    4: (2, "LA", (8, 16)),
+    6: (4, "RGBA", (8, 16)),
+}
+_RLE_RATIO = 128  # two bytes of a run-length encoded BMP stand for 255 pixels at most
+_PNG_PALETTE = 3
+_PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
+_BLOCK = 1 << 20  # bytes decompressed at once
+
+
+def check_budget(name: str, width: int, height: int, budget: int) -> None:
+    """Refuse an image with more pixels than the budget.
+
+    Raises
+    ------
+    ImageError
+        ``too_large``.
+    """
+    if width * height > budget:
+        raise ImageError(
+            name,
+            "too_large",
+            f"{width} x {height} pixels are more than the budget of {budget}; raise the pixel budget if this is real",
+        )
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn what Pillow's plugins and imagecodecs raise on rubbish into `ImageError`."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file could not be read, which says nothing about its content
+        detail = str(error) or type(error).__name__
+        raise ImageError(name, _fault(detail), f"cannot be decoded: {detail}") from error
+
+
+def _fault(detail: str) -> ImageFault:
+    lowered = detail.lower()
+    if "truncated" in lowered or "not enough image data" in lowered:
+        return "truncated"
+    return "unsupported" if "unsupported" in lowered or "cannot handle" in lowered else "damaged"
+
+
+def read_jpeg(stream: BinaryIO, name: str, budget: int) -> Raster:
+    """Decode a JPEG file; it is read whole.
+
+    Raises
+    ------
+    ImageError
+    """
+    stream.seek(0)
+    data = jpeg.without_metadata(stream.read(), name)
+    frame = jpeg.frame(data, name)
+    check_budget(name, frame.width, frame.height, budget)
+    with _decoding(name):
+        image = JpegImageFile(io.BytesIO(data))
+        image.load()
+    return Raster(image, "JPEG", image.mode, frame.precision)
+
+
+def read_bmp(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+    """Decode a Windows or OS/2 bitmap.
+
+    Raises
+    ------
+    ImageError
+    """
+    stream.seek(0)
+    header = stream.read(30)
+    if len(header) < 30:
+        raise ImageError(name, "truncated", "the BMP header is cut off")
+    bits = struct.unpack_from("<H", header, 24 if header[14] == 12 else 28)[0]
+    stream.seek(0)
+    with _decoding(name):
+        image = BmpImageFile(stream)
+        check_budget(name, *image.size, budget)
+        codec, _, offset, layout = image.tile[0]
+        if codec == "raw" and isinstance(layout, tuple):
+            needed = offset + int(layout[1]) * image.height
+        else:
+            needed = image.width * image.height // _RLE_RATIO
+        if needed > size:
+            raise ImageError(name, "truncated", f"the file has {size} bytes, less than its pixels take")
+        image.load()
+    return Raster(image, "BMP", image.mode, min(bits, 8))
+
+
+def read_png(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+    """Decode a PNG file; of an animation the first frame.
+
+    Raises
+    ------
+    ImageError
+    """
+    header = _PngHeader.read(stream, name)
+    check_budget(name, header.width, header.height, budget)
+    palette, pixels, frames = _png_chunks(stream, size, name)
+    packed = sum(len(chunk) - 12 for chunk in pixels)
+    if header.height * header.row > packed * DEFLATE_RATIO:
+        raise ImageError(name, "truncated", f"{packed} bytes cannot hold {header.width} x {header.height} pixels")
+    palette = palette if header.colour == _PNG_PALETTE else []
+    essential = b"".join((PNG_MAGIC, header.chunk, *palette, *pixels, _PNG_END))
+    with _decoding(name):
+        if header.bits == 16 and header.colour != 0:
+            if header.interlaced:
+                raise ImageError(name, "unsupported", "interlaced PNG with 16-bit colour or alpha is not supported")
+            _check_deflate(pixels, header, name)
+            deep = np.asarray(imagecodecs.png_decode(essential))
+            deep = deep[..., 0] if header.mode == "LA" else deep[..., :3]
+            return Raster(deep, "PNG", header.mode, header.bits, frames)
+        image = PngImageFile(io.BytesIO(essential))
+        image.load()
+    if header.bits == 16:
+        return Raster(np.array(image), "PNG", header.mode, header.bits, frames)
+    return Raster(image, "PNG", image.mode, header.bits, frames)
+
+
+@dataclass(frozen=True, slots=True)
+class _PngHeader:
+    chunk: bytes
+    width: int
+    height: int
+    bits: int
+    colour: int
+    mode: str
+    """Pillow's name for the pixels, if they are deep."""
+    row: int
+    """Bytes of a decompressed row, if it is not interlaced."""
+    interlaced: bool
+
+    @classmethod
+    def read(cls, stream: BinaryIO, name: str) -> _PngHeader:
+        stream.seek(len(PNG_MAGIC))
+        chunk = stream.read(12 + 13)
+        if len(chunk) < 12 + 13:
+            raise ImageError(name, "truncated", "the PNG header is cut off")
+        if chunk[:8] != b"\x00\x00\x00\x0dIHDR" or chunk[-4:] != zlib.crc32(chunk[4:-4]).to_bytes(4, "big"):
+            raise ImageError(name, "damaged", "the PNG header is damaged")
+        width, height, bits, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", chunk[8:-4])
+        samples, mode, depths = _PNG_COLOUR.get(colour, (0, "", ()))
+        if not (width and height and bits in depths) or compression or filtering or interlace > 1:
+            raise ImageError(
+                name,
+                "damaged",
+                f"a PNG image of {width} x {height} pixels, {bits} bits, colour type {colour} cannot be",
+            )
+        return cls(chunk, width, height, bits, colour, mode, 1 + (width * samples * bits + 7) // 8, interlace == 1)
+
+
+def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], list[bytes], int]:
+    """Collect the chunks that matter and check their checksums (Pillow checks those of the pixels not at all).
+
+    Returns
+    -------
+    list of bytes
+        The palette's chunk, if there is one.
+    list of bytes
+        The chunks of the compressed pixels.
+    int
+        Number of frames.
+    """
+    palette: list[bytes] = []
+    pixels: list[bytes] = []
+    frames, hidden = 1, 0
+    kind = b""
+    while kind != b"IEND":
+        head = stream.read(8)
+        kind = head[4:]
+        length = int.from_bytes(head[:4], "big")
+        if len(head) < 8 or stream.tell() + length + 4 > size:
+            raise ImageError(name, "truncated", "the PNG file has no end chunk")
+        if kind not in {b"PLTE", b"IDAT", b"IEND", b"acTL", b"fcTL"}:
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        chunk = head + stream.read(length + 4)
+        if chunk[-4:] != zlib.crc32(chunk[4:-4]).to_bytes(4, "big"):
+            raise ImageError(name, "damaged", f"the checksum of the PNG chunk {kind.decode()} is wrong")
+        if kind == b"PLTE":
+            palette = [chunk]
+        elif kind == b"IDAT":
+            pixels.append(chunk)
+        elif kind == b"acTL" and not pixels:
+            frames, hidden = max(1, int.from_bytes(chunk[8:12], "big")), 1
+        elif kind == b"fcTL" and not pixels:
+            hidden = 0  # the pixels are themselves the first frame of the animation
+    return palette, pixels, frames + hidden
+
+
+def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
+    """See that the pixels can be decompressed: libpng would write its complaints to standard error."""
+    inflater, got = zlib.decompressobj(), 0
+    try:
+        for chunk in chunks:
+            rest = chunk[8:-4]
+            while rest:
+                got += len(inflater.decompress(rest, _BLOCK))
+                rest = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise ImageError(name, "damaged", f"cannot be decompressed: {error}") from error
+    if not inflater.eof or got != header.height * header.row:
+        raise ImageError(name, "truncated", f"{got} bytes of pixels are not {header.width} x {header.height} of them")

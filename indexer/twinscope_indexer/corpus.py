@@ -1,0 +1,233 @@
+"""Where images come from: folders, single files and archives, walked in one fixed order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.archive import archive_stem, is_archive, open_archive, require_size
+from twinscope_indexer.errors import ImageError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
+"""File names that are taken for images when a folder or an archive is walked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a corpus, not yet read."""
+
+    root: Path
+    """The folder that `path` is relative to."""
+    path: str
+    """Path of the file (or of the archive) below `root`, with forward slashes."""
+    member: str | None
+    """Path within the archive, for an archive's member."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of the last change of the file (of the archive), nanoseconds since 1970."""
+
+    @property
+    def file(self) -> Path:
+        """The file on disk: the image, or the archive that holds it."""
+        return self.root / self.path
+
+    @property
+    def uri(self) -> str:
+        """Where the image is, for people: a path, or ``archive!member``."""
+        return source_uri(self.root, self.path, self.member)
+
+    @property
+    def name(self) -> str:
+        """Base name of the image."""
+        return PurePosixPath(self.member or self.path).name
+
+    @property
+    def inner_path(self) -> str:
+        """Path below the root, members as if their archive were a folder: what a table of labels names."""
+        return self.path if self.member is None else f"{self.path}/{self.member}"
+
+    @property
+    def folders(self) -> list[str]:
+        """Names that may tell the category, nearest first: folders, the archive's stem, the root itself."""
+        names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
+        if self.member is not None:
+            names.append(archive_stem(self.path))
+        names.extend(reversed(PurePosixPath(self.path).parent.parts))
+        names.append(self.root.name)
+        return [name for name in names if name not in {"", ".", ".."}]
+
+    def read(self) -> bytes:
+        """Give the bytes of the image file.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read.
+        """
+        return read_source(self.root, self.path, self.member)
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk met besides images; filled while the items are consumed."""
+
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files that are no images, by suffix."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Folders and archives that could not be opened, with the reason. What lies below them is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One source as it was named: everything below it was seen by a complete walk."""
+
+    root: Path
+    """Absolute folder."""
+    prefix: str
+    """The file that was named, relative to `root`; empty for the whole folder."""
+
+
+def source_uri(root: Path, path: str, member: str | None) -> str:
+    """Give where an image is, for people: a path, or ``archive!member``."""
+    where = str(root / path)
+    return where if member is None else f"{where}!{member}"
+
+
+def read_source(root: Path, path: str, member: str | None) -> bytes:
+    """Give the bytes of an image, from its file or out of its archive.
+
+    Raises
+    ------
+    ImageError
+        If the file, the archive or the member is missing or cannot be read.
+    """
+    file = root / path
+    if member is not None:
+        try:
+            return open_archive(file).read(member)
+        except SourceError as error:
+            raise ImageError(f"{file}!{member}", "unreadable", str(error)) from error
+    try:
+        with file.open("rb") as stream:
+            require_size(str(file), os.fstat(stream.fileno()).st_size)
+            return stream.read()
+    except FileNotFoundError as error:
+        raise ImageError(str(file), "missing", "there is no such file") from error
+    except OSError as error:
+        raise ImageError(str(file), "unreadable", error.strerror or str(error)) from error
+
+
+def scope_of(source: str | os.PathLike[str]) -> Scope:
+    """Split a source, as named by a user, into a root folder and what of it is meant.
+
+    Raises
+    ------
+    SourceError
+        If there is no such folder or file.
+    """
+    path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): links keep the name that the user gave
+    if path.is_dir():
+        return Scope(path, "")
+    if path.exists():
+        return Scope(path.parent, path.name)
+    msg = f"{source}: there is no such file or folder"
+    raise SourceError(msg)
+
+
+def walk(
+    scope: Scope, into: Walk, *, archives: bool = True, leave_out: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Item]:
+    """Give the images of one source, in the order of their names.
+
+    Parameters
+    ----------
+    scope : Scope
+        From `scope_of`.
+    into : Walk
+        Receives what was met besides images.
+    archives : bool
+        Whether to look into archives.
+    leave_out : callable
+        Told the absolute path of every folder; those it answers True to are passed over.
+
+    Yields
+    ------
+    Item
+    """
+    if scope.prefix:
+        yield from _file_items(scope.root, scope.prefix, into, archives=archives, named=True)
+        return
+    yield from _folder_items(scope.root, "", into, archives=archives, leave_out=leave_out, above=())
+
+
+def _folder_items(
+    root: Path,
+    folder: str,
+    into: Walk,
+    *,
+    archives: bool,
+    leave_out: Callable[[Path], bool],
+    above: tuple[tuple[int, int], ...],
+) -> Iterator[Item]:
+    here = root / folder
+    if leave_out(here):
+        return
+    try:
+        stat = here.stat()
+        with os.scandir(here) as entries:
+            ordered = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError as error:
+        into.unreadable.append((str(here), error.strerror or str(error)))
+        return
+    identity = (stat.st_dev, stat.st_ino)
+    if identity in above:  # a link that leads back up
+        return
+    for name, is_folder in ordered:
+        if name.startswith("."):
+            into.ignored["hidden"] += 1
+            continue
+        path = f"{folder}/{name}" if folder else name
+        if is_folder:
+            yield from _folder_items(
+                root, path, into, archives=archives, leave_out=leave_out, above=(*above, identity)
+            )
+        else:
+            yield from _file_items(root, path, into, archives=archives, named=False)
+
+
+def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: bool) -> Iterator[Item]:
+    archive = archives and is_archive(path)
+    if not (archive or named or _is_image(path)):
+        into.ignored[_suffix(path)] += 1
+        return
+    try:
+        stat = (root / path).stat()
+        if archive:
+            for member in open_archive(root / path).members():
+                if _is_image(member.name):
+                    yield Item(root, path, member.name, member.size, stat.st_mtime_ns)
+                else:
+                    into.ignored[_suffix(member.name)] += 1
+            return
+    except (OSError, SourceError) as error:
+        into.unreadable.append((str(root / path), str(error)))
+        return
+    yield Item(root, path, None, stat.st_size, stat.st_mtime_ns)
+
+
+def _is_image(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _suffix(path: str) -> str:
+    suffix = PurePosixPath(path).suffix.lower()
+    return suffix if re.fullmatch(r"\.\w{1,12}", suffix) else "no suffix"

@@ -1,0 +1,230 @@
+"""The 1024-bit perceptual hash: its recipe, its packed form, and its Hamming distance.
+
+The recipe is the one that the labelled collections of this field were matched with::
+
+    imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32)
+
+that is: equalise and autocontrast the grey levels, resize to 128 x 128 pixels with Pillow's Lanczos filter,
+take the two-dimensional DCT-II, keep the 32 x 32 lowest frequencies, and set a bit where a coefficient exceeds
+their median. `phash` gives the same 1024 bits as imagehash for every 8-bit image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from twinscope_indexer.errors import RecipeError
+from twinscope_indexer.standardise import standardise
+
+if TYPE_CHECKING:
+    import imagehash
+    from numpy.typing import NDArray
+
+RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
+"""Names every step that decides a bit: grey levels, resampler, transform, threshold, bit order, revision."""
+
+BITS: Final = 1024
+BYTES: Final = BITS // 8
+
+_SIDE = 128
+_LOW = 32
+_DCT: Final = 2.0 * np.cos(np.pi * np.arange(_LOW)[:, None] * (2 * np.arange(_SIDE)[None, :] + 1) / (2 * _SIDE))
+"""The first 32 rows of the unnormalised DCT-II matrix (the convention of scipy.fftpack.dct, type 2)."""
+
+_ROUNDING: Final = 1e-5
+"""Coefficients reach 1.7e7, so float64 leaves errors near 1e-8; closer than this to the median is a tie."""
+
+_MAX_TIES: Final = 64
+"""With more coefficients than this tied at the median, the bits are decided by rounding, not by the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class PHash:
+    """A packed 1024-bit perceptual hash.
+
+    Attributes
+    ----------
+    code : bytes
+        128 bytes; the row-major bits of the 32 x 32 matrix, most significant bit first (`numpy.packbits`).
+    recipe : str
+        Which recipe made it. Hashes of different recipes are never compared.
+    """
+
+    code: bytes
+    recipe: str = RECIPE
+
+    def __post_init__(self) -> None:
+        if len(self.code) != BYTES:
+            msg = f"a hash has {BYTES} bytes ({BITS} bits), this one has {len(self.code)}"
+            raise ValueError(msg)
+
+    @classmethod
+    def from_hex(cls, text: str, recipe: str = RECIPE) -> PHash:
+        """Read the 256 hexadecimal digits that ``str(imagehash.ImageHash)`` writes.
+
+        Raises
+        ------
+        ValueError
+            If `text` is not 256 hexadecimal digits.
+        """
+        try:
+            code = bytes.fromhex(text)
+        except ValueError:
+            code = b""
+        if len(code) != BYTES or len(text) != 2 * BYTES:
+            msg = f"a hash is written as {2 * BYTES} hexadecimal digits; got {len(text)} characters: {text[:40]!r}"
+            raise ValueError(msg)
+        return cls(code, recipe)
+
+    @classmethod
+    def from_imagehash(cls, value: imagehash.ImageHash) -> PHash:
+        """Convert a 32 x 32 `imagehash.ImageHash`; it must have been made by the recipe of this module."""
+        return cls(np.packbits(np.asarray(value.hash, dtype=bool).ravel()).tobytes())
+
+    @property
+    def hex(self) -> str:
+        """The hash as 256 hexadecimal digits, as ``str(imagehash.ImageHash)`` writes it."""
+        return self.code.hex()
+
+    def to_imagehash(self) -> imagehash.ImageHash:
+        """Convert to an `imagehash.ImageHash` of 32 x 32 bits."""
+        import imagehash
+
+        return imagehash.ImageHash(np.unpackbits(self.packed).reshape(_LOW, _LOW).astype(bool))
+
+    @property
+    def packed(self) -> NDArray[np.uint8]:
+        """The code as an array, uint8, shape (128,)."""
+        return np.frombuffer(self.code, dtype=np.uint8)
+
+    def distance(self, other: PHash) -> int:
+        """Hamming distance in bits, 0 to 1024.
+
+        Raises
+        ------
+        RecipeError
+            If the two hashes were made by different recipes.
+        """
+        require_recipe(other.recipe, self.recipe)
+        return int(np.bitwise_count(self.packed ^ other.packed).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Unhashable:
+    """An image without enough structure for a hash to identify it.
+
+    Attributes
+    ----------
+    reason : str
+        ``featureless`` (one grey value) or ``degenerate`` (the structure it has leaves most bits to rounding,
+        as plain stripes do).
+    detail : str
+        The same, for people.
+    """
+
+    reason: Literal["featureless", "degenerate"]
+    detail: str
+
+
+def require_recipe(found: str, expected: str = RECIPE) -> None:
+    """Refuse a hash of another recipe.
+
+    Raises
+    ------
+    RecipeError
+        If `found` is not `expected`.
+    """
+    if found != expected:
+        msg = (
+            f"this hash was made by recipe {found!r}, but {expected!r} is expected; distances between them would "
+            "mean nothing. Hash the images again with one version of Twinscope."
+        )
+        raise RecipeError(msg)
+
+
+def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Hash 8-bit grey pixels, bit for bit as imagehash does.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width)
+        Grey levels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (128,)
+        The packed bits. For images without structure they exist, but identify nothing: see `hash_pixels`.
+
+    Raises
+    ------
+    ValueError
+        If `pixels` is not a two-dimensional uint8 array with at least one pixel.
+    """
+    small = _reduced(pixels)
+    coefficients = _DCT @ small @ _DCT.T
+    lower, upper = _around_median(coefficients)
+    if upper - lower <= _ROUNDING:
+        return _phash_by_scipy(small)
+    return np.packbits(coefficients > (lower + upper) / 2)
+
+
+def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
+    """Hash 8-bit grey pixels, or say why no hash could identify them.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width)
+        Grey levels.
+
+    Returns
+    -------
+    PHash or Unhashable
+
+    Raises
+    ------
+    ValueError
+        If `pixels` is not a two-dimensional uint8 array with at least one pixel.
+    """
+    _require_grey(pixels)
+    low, high = int(pixels.min()), int(pixels.max())
+    if low == high:
+        return Unhashable("featureless", f"every pixel has the grey value {low}")
+    small = _reduced(pixels)
+    coefficients = _DCT @ small @ _DCT.T
+    lower, upper = _around_median(coefficients)
+    if upper - lower > _ROUNDING:
+        return PHash(np.packbits(coefficients > (lower + upper) / 2).tobytes())
+    ties = int(np.count_nonzero(np.abs(coefficients - lower) <= _ROUNDING))
+    if ties > _MAX_TIES:
+        return Unhashable("degenerate", f"{ties} of {BITS} bits would be decided by rounding (plain stripes or bands)")
+    return PHash(_phash_by_scipy(small).tobytes())
+
+
+def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    _require_grey(pixels)
+    standard = Image.fromarray(standardise(pixels))
+    return np.asarray(standard.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), dtype=np.float64)
+
+
+def _require_grey(pixels: NDArray[np.uint8]) -> None:
+    if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
+        msg = f"expected grey pixels, uint8 of shape (height, width); got {pixels.dtype} of shape {pixels.shape}"
+        raise ValueError(msg)
+
+
+def _around_median(coefficients: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the 512th and the 513th smallest coefficient; their mean is the median."""
+    ordered = np.partition(coefficients, (BITS // 2 - 1, BITS // 2), axis=None)
+    return float(ordered[BITS // 2 - 1]), float(ordered[BITS // 2])
+
+
+def _phash_by_scipy(small: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Transform as imagehash does, so that even coefficients tied at the median fall on the same side."""
+    from scipy.fftpack import dct
+
+    coefficients = dct(dct(small, axis=0), axis=1)[:_LOW, :_LOW]
+    return np.packbits(coefficients > np.median(coefficients))

@@ -1,0 +1,73 @@
+-- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 1.
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Folders that source paths are relative to; `twinscope store relocate` changes their path.
+CREATE TABLE roots (
+    id   INTEGER PRIMARY KEY,
+    path BLOB NOT NULL UNIQUE           -- TEXT, or BLOB where a file name is not valid UTF-8
+);
+
+CREATE TABLE images (
+    id               INTEGER PRIMARY KEY,  -- 63 bits of BLAKE2b of the root's name and the path below it
+    root_id          INTEGER NOT NULL REFERENCES roots (id),
+    path             BLOB NOT NULL,
+    member           BLOB,                 -- path within the archive, else NULL
+    size             INTEGER NOT NULL,     -- bytes
+    mtime_ns         INTEGER NOT NULL,
+    sha256           BLOB NOT NULL,
+    format           TEXT NOT NULL,
+    mode             TEXT NOT NULL,
+    bits             INTEGER NOT NULL,
+    width            INTEGER NOT NULL,
+    height           INTEGER NOT NULL,
+    hash             BLOB,                 -- 128 bytes; NULL where the image is unhashable
+    unhashable       TEXT,                 -- why, where the image is unhashable
+    recipe           TEXT NOT NULL,
+    category         TEXT NOT NULL,
+    code             TEXT NOT NULL,
+    taxonomy         TEXT NOT NULL,
+    published_prefix TEXT,
+    indexed_at       TEXT NOT NULL,        -- UTC, ISO 8601
+    generation       INTEGER NOT NULL,     -- the first generation that shows the image as it is
+    CHECK ((hash IS NULL) <> (unhashable IS NULL)),
+    CHECK (hash IS NULL OR length(hash) = 128)
+);
+CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
+CREATE INDEX images_by_generation ON images (generation);
+
+-- Apart from the rows, so that scanning those stays fast; written before its row, so that no row is without one.
+CREATE TABLE thumbnails (
+    id   INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+
+-- Images gone since the newest index file, which still holds them.
+CREATE TABLE deletions (
+    id         INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    PRIMARY KEY (id, generation)
+) WITHOUT ROWID;
+
+CREATE TABLE failures (
+    root_id INTEGER NOT NULL REFERENCES roots (id),
+    path    BLOB NOT NULL,
+    member  BLOB,
+    fault   TEXT NOT NULL,
+    message TEXT NOT NULL,
+    at      TEXT NOT NULL
+);
+CREATE UNIQUE INDEX failures_by_source ON failures (root_id, path, ifnull(member, ''));
+
+-- What readers may see. A row with a file names a published index file, derived from all rows up to its number.
+CREATE TABLE generations (
+    number INTEGER PRIMARY KEY,
+    images INTEGER NOT NULL,
+    recipe TEXT NOT NULL,
+    file   TEXT,
+    sha256 TEXT,
+    at     TEXT NOT NULL
+);

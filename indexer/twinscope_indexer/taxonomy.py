@@ -1,0 +1,237 @@
+"""Categories and their codes: what a folder, an archive or a table may call a micrograph."""
+
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from twinscope_indexer.errors import TaxonomyError
+
+_PREFIX = re.compile(r"(L\d+)_", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One category of micrographs."""
+
+    code: str
+    """Short code that goes before file names, for example ``L5``."""
+    name: str
+    """Name, also that of its folder, for example ``Particles``."""
+    description: str = ""
+    """For people."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings that mean the same category."""
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """The categories that labels may take.
+
+    Attributes
+    ----------
+    version : str
+        Recorded with every label, so that a label can be read back years later.
+    categories : tuple of Category
+        All of them.
+    keep_unknown : bool
+        Whether a name outside the taxonomy becomes a category of its own instead of an error.
+    """
+
+    version: str
+    categories: tuple[Category, ...]
+    keep_unknown: bool = False
+    _by_name: dict[str, Category] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Category] = {}
+        for category in self.categories:
+            for spelling in (category.name, category.code, *category.aliases):
+                other = by_name.setdefault(_folded(spelling), category)
+                if other is not category:
+                    msg = f"taxonomy {self.version}: {spelling!r} means both {other.name} and {category.name}"
+                    raise TaxonomyError(msg)
+        object.__setattr__(self, "_by_name", by_name)
+
+    def find(self, label: str) -> Category | None:
+        """Give the category that `label` names (by name, code or alias; case and separators do not matter), if any."""
+        return self._by_name.get(_folded(label))
+
+    def resolve(self, label: str) -> Category:
+        """Give the category that `label` names.
+
+        Raises
+        ------
+        TaxonomyError
+            If there is none and unknown names are not kept; the message lists the known ones.
+        """
+        found = self.find(label)
+        if found is not None:
+            return found
+        if self.keep_unknown and label.strip():
+            return Category(code=label.strip(), name=label.strip())
+        known = ", ".join(f"{c.name} ({c.code})" for c in self.categories)
+        msg = f"{label!r} is not a category of taxonomy {self.version}. Known: {known}."
+        raise TaxonomyError(msg)
+
+    def of_folders(self, folders: list[str]) -> Category:
+        """Give the category that the folders above an image name; the nearest one that is known wins.
+
+        Parameters
+        ----------
+        folders : list of str
+            Folder and archive names above the image, nearest first.
+
+        Raises
+        ------
+        TaxonomyError
+            If none of them names a category (and unknown names are not kept).
+        """
+        for folder in folders:
+            found = self.find(folder)
+            if found is not None:
+                return found
+        return self.resolve(folders[0] if folders else "")
+
+    def of_prefix(self, file_name: str) -> Category:
+        """Give the category whose code stands before the first underscore of a file name.
+
+        Raises
+        ------
+        TaxonomyError
+            If the name has no such prefix, or the code is unknown.
+        """
+        prefix = published_prefix(file_name)
+        if prefix is None:
+            msg = f"{file_name!r} does not begin with a category code such as 'L5_'"
+            raise TaxonomyError(msg)
+        return self.resolve(prefix)
+
+
+def published_prefix(file_name: str) -> str | None:
+    """Give the code that a published file name begins with (``L5_...`` gives ``L5``), if it has one.
+
+    It is recorded, never believed: in the published collection no prefix agrees with its folder.
+    """
+    found = _PREFIX.match(file_name)
+    return found.group(1).upper() if found else None
+
+
+@cache
+def builtin_taxonomy() -> Taxonomy:
+    """Give the ten built-in categories, L0 Biological to L9 Tips."""
+    text = resources.files("twinscope_indexer").joinpath("categories.toml").read_text(encoding="utf-8")
+    return _from_toml(text, "the built-in taxonomy")
+
+
+def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Taxonomy:
+    """Read a taxonomy from a TOML file, or give the built-in one.
+
+    Parameters
+    ----------
+    path : Path, optional
+        File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) a category.
+    keep_unknown : bool
+        Make a category of every unknown name instead of refusing it.
+
+    Raises
+    ------
+    TaxonomyError
+        If the file cannot be read or is not well formed.
+    """
+    if path is None:
+        taxonomy = builtin_taxonomy()
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"taxonomy file {path} cannot be read: {error}"
+            raise TaxonomyError(msg) from error
+        taxonomy = _from_toml(text, str(path))
+    return Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
+
+
+def load_labels(path: Path) -> dict[str, str]:
+    """Read a CSV of labels with the columns ``file`` and ``category``.
+
+    Parameters
+    ----------
+    path : Path
+        The file; ``file`` holds paths relative to the indexed source (``folder/name.jpg``), archive members, or
+        base names.
+
+    Returns
+    -------
+    dict
+        From the file column, with forward slashes, to the category as written.
+
+    Raises
+    ------
+    TaxonomyError
+        If the file cannot be read, lacks a column, or contradicts itself.
+    """
+    labels: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "category"} <= set(rows.fieldnames or ()):
+                msg = f"{path}: the columns 'file' and 'category' are needed; found {rows.fieldnames}"
+                raise TaxonomyError(msg)
+            for number, row in enumerate(rows, start=2):
+                name, label = (row["file"] or "").replace("\\", "/"), (row["category"] or "").strip()
+                if labels.setdefault(name, label) != label:
+                    msg = f"{path}, line {number}: {name!r} is labelled both {labels[name]!r} and {label!r}"
+                    raise TaxonomyError(msg)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"label file {path} cannot be read: {error}"
+        raise TaxonomyError(msg) from error
+    return labels
+
+
+def label_of(labels: dict[str, str], path: str) -> str:
+    """Look an image up in a table of labels: by its path, else by its base name.
+
+    Raises
+    ------
+    TaxonomyError
+        If the table does not name it.
+    """
+    for key in (path, PurePosixPath(path).name):
+        if labels.get(key):
+            return labels[key]
+    msg = f"{path!r} has no label in the table of labels"
+    raise TaxonomyError(msg)
+
+
+def _folded(label: str) -> str:
+    return re.sub(r"[\W_]+", " ", label).strip().casefold()
+
+
+def _from_toml(text: str, where: str) -> Taxonomy:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{where} is not valid TOML: {error}"
+        raise TaxonomyError(msg) from error
+    tables = document.get("category")
+    version = document.get("version")
+    if not isinstance(version, str) or not isinstance(tables, list) or not tables:
+        msg = f"{where}: 'version' (text) and at least one [[category]] table are needed"
+        raise TaxonomyError(msg)
+    return Taxonomy(version, tuple(_category(table, where) for table in tables))
+
+
+def _category(table: Any, where: str) -> Category:
+    match table:
+        case {"code": str(code), "name": str(name), **rest} if code.strip() and name.strip():
+            aliases = rest.get("aliases", [])
+            if set(rest) <= {"description", "aliases"} and isinstance(aliases, list):
+                return Category(code, name, str(rest.get("description", "")), tuple(str(alias) for alias in aliases))
+    msg = f"{where}: a [[category]] needs 'code' and 'name', and may have 'description' and 'aliases'; got {table!r}"
+    raise TaxonomyError(msg)

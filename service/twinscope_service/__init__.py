@@ -1,0 +1,1 @@
+"""Answers which labelled image a micrograph is: search, verification, verdict."""

@@ -1,0 +1,92 @@
+"""Policies: the named sets of thresholds that decide what counts as the same image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from twinscope_indexer.hashing import BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_K: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The thresholds of one request; every answer carries those it was decided by.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is out of range.
+    """
+
+    name: str = "default"
+    """``default``; ``reference`` for the rule of the scripts that Twinscope replaces; ``...+changes`` if adjusted."""
+    rule: Literal["scene", "reference"] = "scene"
+    """How candidates are verified: by scene score and then SSIM, or as the old scripts did."""
+    k: int = 5
+    """Candidates taken from the index, 1 to 1000."""
+    max_distance: int = 300
+    """Bits. Farther candidates are not looked at. Unrelated micrographs are about 510 bits apart, rarely below 400."""
+    ssim_distance: int = BITS
+    """Bits. Only nearer candidates are verified by full-size SSIM (used by the ``reference`` rule)."""
+    excellent_ssim: float = 0.95
+    """Full-size SSIM above which a candidate is the same acquisition."""
+    good_scene: float = 0.6
+    """Scene score from which a candidate shows the same field."""
+    ssim_margin: float = 0.02
+    """A same-acquisition candidate of another category this close to the best makes the answer ambiguous."""
+    scene_margin: float = 0.1
+    """A same-field candidate of another category this close to the best makes the answer ambiguous."""
+
+    def __post_init__(self) -> None:
+        whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "ssim_distance": (0, BITS)}
+        real = {"excellent_ssim": (-1, 1), "good_scene": (-1, 1), "ssim_margin": (0, 2), "scene_margin": (0, 2)}
+        for field, (low, high) in (whole | real).items():
+            value = getattr(self, field)
+            if not low <= value <= high or (field in whole and not isinstance(value, int)):
+                msg = f"{field} must be {'a whole number ' if field in whole else ''}from {low} to {high}, got {value!r}"
+                raise ValueError(msg)
+
+    def adjusted(self, changes: Mapping[str, float | int | None]) -> Policy:
+        """Give a policy with some thresholds changed; None means unchanged.
+
+        Raises
+        ------
+        ValueError
+            If a threshold is unknown or out of range.
+        """
+        given = {field: value for field, value in changes.items() if value is not None}
+        unknown = set(given) - (set(self.__slots__) - {"name", "rule"})
+        if unknown:
+            msg = f"unknown threshold {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
+        different = {field: value for field, value in given.items() if value != getattr(self, field)}
+        if not different:
+            return self
+        name = self.name if self.name.endswith("+changes") else f"{self.name}+changes"
+        return replace(self, name=name, **different)  # type: ignore[arg-type]
+
+
+POLICIES: Final = {
+    "default": Policy(),
+    # Two nearest, below 150 bits a preliminary match, below 120 verified by SSIM, above 0.95 excellent.
+    "reference": Policy(name="reference", rule="reference", k=2, max_distance=149, ssim_distance=119),
+}
+
+
+def named_policy(name: str) -> Policy:
+    """Give a policy by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists them.
+    """
+    if name not in POLICIES:
+        msg = f"there is no policy {name!r}; known: {', '.join(POLICIES)}"
+        raise ValueError(msg)
+    return POLICIES[name]

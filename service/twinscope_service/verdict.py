@@ -1,0 +1,98 @@
+"""The verdict: from what was measured on the candidates to a grade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twinscope_service.answer import Grade, Match
+    from twinscope_service.policy import Policy
+
+
+def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
+    """Decide by scene score and SSIM.
+
+    Parameters
+    ----------
+    matches : sequence of Match
+        Best first.
+    policy : Policy
+
+    Returns
+    -------
+    grade, reason : str
+        The reason is for people.
+    """
+    if not matches:
+        return "none", f"no reference within {policy.max_distance} bits"
+    best = matches[0]
+    if _same_acquisition(best, policy):
+        rival = next((m for m in matches if m.category != best.category and _rivals_acquisition(m, best, policy)), None)
+        if rival is not None:
+            return "ambiguous", _ambiguity(best, rival)
+        return "excellent", f"same acquisition: SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}"
+    if _same_field(best, policy):
+        rival = next((m for m in matches if m.category != best.category and _rivals_field(m, best, policy)), None)
+        if rival is not None:
+            return "ambiguous", _ambiguity(best, rival)
+        return "good", f"same field: scene score {best.scene_score:.3f} >= {policy.good_scene:g}"
+    if best.scene_score is None:
+        return "unverified", f"{best.distance} bits away, but not verified: {best.note or 'no pixels to compare'}"
+    return (
+        "none",
+        f"the nearest reference is {best.distance} bits away, but shows another field: "
+        f"scene score {best.scene_score:.3f} < {policy.good_scene:g}",
+    )
+
+
+def judge_as_reference(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
+    """Decide as the replaced scripts say: verified by SSIM, and above the threshold excellent; nothing else is sure.
+
+    Returns
+    -------
+    grade, reason : str
+    """
+    if not matches:
+        return "none", f"no reference within {policy.max_distance} bits"
+    best = matches[0]
+    if best.ssim is None:
+        return "unverified", f"preliminary match at {best.distance} bits, not verified by SSIM"
+    if best.ssim > policy.excellent_ssim:
+        return "excellent", f"SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}"
+    return "unverified", f"SSIM {best.ssim:.3f} <= {policy.excellent_ssim:g}; the old scripts labelled it all the same"
+
+
+def _same_acquisition(match: Match, policy: Policy) -> bool:
+    return match.ssim is not None and match.ssim > policy.excellent_ssim
+
+
+def _same_field(match: Match, policy: Policy) -> bool:
+    return match.scene_score is not None and match.scene_score >= policy.good_scene
+
+
+def _rivals_acquisition(match: Match, best: Match, policy: Policy) -> bool:
+    """Tell whether a candidate may be the same acquisition as well, also where its pixels could not be compared."""
+    if match.ssim is None or best.ssim is None:
+        return _rivals_field(match, best, policy)
+    return _same_acquisition(match, policy) and best.ssim - match.ssim <= policy.ssim_margin
+
+
+def _rivals_field(match: Match, best: Match, policy: Policy) -> bool:
+    if match.scene_score is None:  # as near by hash, and nothing speaks against it
+        return match.distance <= best.distance
+    return _same_field(match, policy) and (best.scene_score or 0.0) - match.scene_score <= policy.scene_margin
+
+
+def _ambiguity(best: Match, rival: Match) -> str:
+    return (
+        f"two categories are equally near: {best.category} ({_measured(best)}) and {rival.category} "
+        f"({_measured(rival)}, {rival.source})"
+    )
+
+
+def _measured(match: Match) -> str:
+    if match.ssim is not None:
+        return f"SSIM {match.ssim:.3f}"
+    return f"scene score {match.scene_score:.3f}" if match.scene_score is not None else f"{match.distance} bits"
