@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import stat
+import struct
 import tarfile
 import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Protocol
 
 from twinscope_indexer.errors import ImageError, SourceError
 
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_FILE = 2 << 30
 """Bytes; larger images are refused unread: no micrograph has them, and a run must not exhaust the memory."""
+
+_DAMAGE = (
+    OSError, EOFError, RuntimeError, ValueError, IndexError, struct.error, zlib.error, lzma.LZMAError,
+    tarfile.TarError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What the archive modules raise for bytes that are not what they expect (RuntimeError: encrypted, or too new)."""
 
 _GZIP_SPACING = 4 << 20
 """Distance of the seek points in a .tar.gz: reading one member costs at most this much decompression."""
@@ -39,7 +48,13 @@ class Archive(Protocol):
     """An open archive; safe to read from several threads."""
 
     def members(self) -> Iterator[Member]:
-        """Give the regular files, in the order of the archive."""
+        """Give the regular files, in the order of the archive.
+
+        Raises
+        ------
+        SourceError
+            After the last of them, if the archive is damaged there or ends early: there may have been more.
+        """
 
     def read(self, name: str) -> bytes:
         """Give the bytes of one member.
@@ -58,7 +73,7 @@ def is_archive(path: str) -> bool:
 
 def archive_stem(path: str) -> str:
     """Give the file name of an archive without its suffix (``Tips.tar.gz`` gives ``Tips``)."""
-    name = os.path.basename(path)
+    name = PurePosixPath(path).name
     lower = name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), "")
     return name[: len(name) - len(suffix)]
@@ -73,11 +88,14 @@ def open_archive(path: Path) -> Archive:
         If the archive is missing, damaged, or not what its name says.
     """
     try:
-        stat = path.stat()
+        found = path.stat()
     except OSError as error:
         msg = f"archive {path} cannot be opened: {error.strerror or error}"
         raise SourceError(msg) from error
-    return _opened(path, stat.st_size, stat.st_mtime_ns)
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its writer
+        msg = f"archive {path} cannot be opened: it is not a regular file"
+        raise SourceError(msg)
+    return _opened(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=32)
@@ -88,7 +106,7 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  s
         if path.name.lower().endswith(".tar"):
             return _Tar(path)
         return _TarGz(path)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, ValueError) as error:
+    except _DAMAGE as error:
         msg = f"archive {path} cannot be read: {error}. Is it complete, and of the kind that its name says?"
         raise SourceError(msg) from error
 
@@ -114,11 +132,11 @@ class _Tar:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with tarfile.open(path, "r:") as tar:
-            self._spans = _spans(tar)
+        with path.open("rb") as stream:
+            self._spans, self._damage = _spans(stream)
 
     def members(self) -> Iterator[Member]:
-        return (Member(name, size) for name, (_, size) in self._spans.items())
+        return _members(self._path, self._spans, self._damage)
 
     def read(self, name: str) -> bytes:
         if name not in self._spans:
@@ -145,11 +163,10 @@ class _TarGz:
         self._path = path
         self._lock = threading.Lock()
         self._stream = IndexedGzipFile(str(path), spacing=_GZIP_SPACING)
-        with tarfile.open(fileobj=self._stream, mode="r:") as tar:
-            self._spans = _spans(tar)
+        self._spans, self._damage = _spans(self._stream)
 
     def members(self) -> Iterator[Member]:
-        return (Member(name, size) for name, (_, size) in self._spans.items())
+        return _members(self._path, self._spans, self._damage)
 
     def read(self, name: str) -> bytes:
         if name not in self._spans:
@@ -160,7 +177,7 @@ class _TarGz:
             with self._lock:
                 self._stream.seek(offset)
                 data: bytes = self._stream.read(size)
-        except (OSError, EOFError, ValueError) as error:
+        except _DAMAGE as error:
             raise ImageError(f"{self._path}!{name}", "damaged", f"the archive is damaged here: {error}") from error
         if len(data) != size:
             detail = f"the archive ends after {len(data)} of its {size} bytes"
@@ -176,7 +193,8 @@ class _Zip:
         self._zip = zipfile.ZipFile(path)
 
     def members(self) -> Iterator[Member]:
-        return (Member(info.filename, info.file_size) for info in self._zip.infolist() if not info.is_dir())
+        sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.filename.endswith("/")}
+        return (Member(name, size) for name, size in sizes.items())  # of two with one name `read` gives the later one
 
     def read(self, name: str) -> bytes:
         try:
@@ -184,10 +202,40 @@ class _Zip:
             return self._zip.read(name)
         except KeyError as error:
             raise _missing(self._path, name) from error
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise ImageError(f"{self._path}!{name}", "damaged", f"cannot be unpacked: {error}") from error
 
 
-def _spans(tar: tarfile.TarFile) -> dict[str, tuple[int, int]]:
-    """Give offset and size of every regular member; of two with one name the later one counts, as for tar itself."""
-    return {info.name: (info.offset_data, info.size) for info in tar if info.isreg() and not info.issparse()}
+_Spans = dict[str, tuple[int, int]]
+"""Offset and size of the members of a tar, by name."""
+
+
+def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
+    """Give the regular members (of two with one name the later one, as tar does), and what is wrong after them, if any.
+
+    `tarfile` ends silently at a header that is damaged or missing; a whole tar ends with a block of zeros.
+    """
+    spans: _Spans = {}
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            for info in tar:
+                if info.isreg() and not info.issparse():
+                    spans[info.name] = info.offset_data, info.size
+                elif info.islnk() and info.linkname in spans:
+                    spans[info.name] = spans[info.linkname]
+        stream.seek(tar.offset)
+        end = stream.read(tarfile.BLOCKSIZE)
+    except _DAMAGE as error:
+        if not spans:
+            raise
+        return spans, str(error)
+    if end.count(0) == tarfile.BLOCKSIZE:
+        return spans, ""
+    return spans, "it ends early" if len(end) < tarfile.BLOCKSIZE else "a header is damaged"
+
+
+def _members(path: Path, spans: _Spans, damage: str) -> Iterator[Member]:
+    yield from (Member(name, size) for name, (_, size) in spans.items())
+    if damage:
+        msg = f"archive {path} is damaged after its {len(spans)} readable files: {damage}. What followed is lost"
+        raise SourceError(msg)

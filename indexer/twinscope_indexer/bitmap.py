@@ -41,6 +41,9 @@ _PNG_COLOUR = {
 }
 _RLE_RATIO = 128  # two bytes of a run-length encoded BMP stand for 255 pixels at most
 _PNG_PALETTE = 3
+# PNG specification, 8.2: first column, first row, and steps between columns and rows of the passes
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_WHOLE = ((0, 0, 1, 1),)
 _PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
 _BLOCK = 1 << 20  # bytes decompressed at once
 
@@ -135,15 +138,15 @@ def read_png(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
     check_budget(name, header.width, header.height, budget)
     palette, pixels, frames = _png_chunks(stream, size, name)
     packed = sum(len(chunk) - 12 for chunk in pixels)
-    if header.height * header.row > packed * DEFLATE_RATIO:
+    if header.raw > packed * DEFLATE_RATIO:
         raise ImageError(name, "truncated", f"{packed} bytes cannot hold {header.width} x {header.height} pixels")
+    _check_deflate(pixels, header, name)
     palette = palette if header.colour == _PNG_PALETTE else []
     essential = b"".join((PNG_MAGIC, header.chunk, *palette, *pixels, _PNG_END))
     with _decoding(name):
         if header.bits == 16 and header.colour != 0:
             if header.interlaced:
                 raise ImageError(name, "unsupported", "interlaced PNG with 16-bit colour or alpha is not supported")
-            _check_deflate(pixels, header, name)
             deep = np.asarray(imagecodecs.png_decode(essential))
             deep = deep[..., 0] if header.mode == "LA" else deep[..., :3]
             return Raster(deep, "PNG", header.mode, header.bits, frames)
@@ -163,9 +166,9 @@ class _PngHeader:
     colour: int
     mode: str
     """Pillow's name for the pixels, if they are deep."""
-    row: int
-    """Bytes of a decompressed row, if it is not interlaced."""
     interlaced: bool
+    raw: int
+    """Bytes of the decompressed pixels."""
 
     @classmethod
     def read(cls, stream: BinaryIO, name: str) -> _PngHeader:
@@ -183,7 +186,12 @@ class _PngHeader:
                 "damaged",
                 f"a PNG image of {width} x {height} pixels, {bits} bits, colour type {colour} cannot be",
             )
-        return cls(chunk, width, height, bits, colour, mode, 1 + (width * samples * bits + 7) // 8, interlace == 1)
+        raw = sum(
+            -(-(height - top) // down) * (1 + (-(-(width - left) // right) * samples * bits + 7) // 8)
+            for left, top, right, down in (_ADAM7 if interlace else _WHOLE)
+            if left < width and top < height
+        )
+        return cls(chunk, width, height, bits, colour, mode, interlace == 1, raw)
 
 
 def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], list[bytes], int]:
@@ -226,7 +234,10 @@ def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], li
 
 
 def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
-    """See that the pixels can be decompressed: libpng would write its complaints to standard error."""
+    """See that there are as many pixels as there should be.
+
+    Pillow takes missing ones for black, and libpng writes its complaints to standard error.
+    """
     inflater, got = zlib.decompressobj(), 0
     try:
         for chunk in chunks:
@@ -236,5 +247,5 @@ def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
                 rest = inflater.unconsumed_tail
     except zlib.error as error:
         raise ImageError(name, "damaged", f"cannot be decompressed: {error}") from error
-    if not inflater.eof or got != header.height * header.row:
-        raise ImageError(name, "truncated", f"{got} bytes of pixels are not {header.width} x {header.height} of them")
+    if not inflater.eof or got < header.raw:
+        raise ImageError(name, "truncated", f"the {got} bytes of pixels are fewer than {header.raw}")

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from twinscope_indexer.catalog import Record, utc_now
@@ -22,7 +23,6 @@ from twinscope_indexer.thumbnail import encode_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 _COMMIT_SECONDS = 2.0
 """At most this much work is lost to a crash."""
@@ -159,10 +159,10 @@ def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:
-    absolute = store.absolute()
+    real = Path(os.path.realpath(store))
     for scope in scopes:
-        place = scope.root / scope.prefix
-        if place == absolute or absolute in place.parents:
+        place = Path(os.path.realpath(scope.root / scope.prefix))
+        if place.is_relative_to(real):
             msg = f"{place} lies within the store {store}; a store is not a source"
             raise SourceError(msg)
 
@@ -188,9 +188,9 @@ class _Run:
         self._catalog.begin_walk()
         self._catalog.begin()
         try:
-            items = walk(scope, met, leave_out=lambda folder: folder == self._writer.folder.absolute())
-            below_root = (replace(item, root=root, path=f"{below}/{item.path}" if below else item.path) for item in items)
-            for piece, seen in in_order(_look, self._new(below_root, root_id), self._workers):
+            own = os.path.realpath(self._writer.folder)
+            items = walk(scope, met, leave_out=lambda folder: os.path.realpath(folder) == own)
+            for piece, seen in in_order(_look, self._new(items, root_id, root, below), self._workers):
                 self._settle(piece, seen, root_id)
                 self._save_now_and_then()
             self._note_unreadable(met, root, root_id)
@@ -198,19 +198,22 @@ class _Run:
         finally:
             self._catalog.commit()
 
-    def _new(self, items: Iterable[Item], root_id: int) -> Iterator[_Piece]:
-        """Give the items that must be looked at; settle those that need not."""
-        for item in items:
+    def _new(self, items: Iterable[Item], root_id: int, root: Path, below: str) -> Iterator[_Piece]:
+        """Give the items that must be looked at, named from the root on; settle those that need not."""
+        for named in items:
+            item = replace(named, root=root, path=f"{below}/{named.path}" if below else named.path)
             self._walked += 1
             self._save_now_and_then()
             known = self._catalog.find(root_id, item.path, item.member)
             if known is not None:
                 self._catalog.note_seen(known.id)
             try:
-                category = self._rule(item)
+                category = self._rule(item, named.inner_path)
             except TaxonomyError as error:
                 unknown = self.report.unknown_categories
                 unknown[str(error) if str(error) in unknown or len(unknown) < _LISTED else "others"] += 1
+                if known is not None:  # a label that no longer holds must not be given to its twins
+                    self._catalog.delete([known.id], self._writer.generation)
                 self._fail(item, root_id, "no_category", str(error))
                 continue
             if known is not None and _same_file(known, item):

@@ -117,8 +117,17 @@ class Catalog:
         if not create and not path.exists():
             msg = f"{path.parent} holds no Twinscope store (no {path.name}); make one with 'twinscope index'"
             raise StoreError(msg)
+        self._path = path
+        self._frozen: tuple[int, int, bool] | None = None
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
+            self._db = _connect(str(path))
+            if read_only and not _readable(self._db):
+                # A folder that may not be written: SQLite cannot make the files that it coordinates writers with.
+                self._frozen = _state(path)
+                if self._frozen[2]:
+                    msg = f"{path} was not closed by its last writer: open it once where its folder may be written"
+                    raise StoreError(msg)
+                self._db = _connect(f"{path.absolute().as_uri()}?immutable=1")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = FULL")
             if create and self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
@@ -140,6 +149,11 @@ class Catalog:
         inserts = "".join(f"INSERT INTO meta VALUES ('{key}', '{value}');" for key, value in values.items())
         self._db.executescript(f"BEGIN IMMEDIATE;{script};{inserts}COMMIT;")
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the file was opened as one that nobody changes, but has been changed: open it again."""
+        return self._frozen is not None and self._frozen != _state(self._path)
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
@@ -150,7 +164,8 @@ class Catalog:
 
     def commit(self) -> None:
         """Make everything since `begin` durable."""
-        self._db.execute("COMMIT")
+        if self._db.in_transaction:  # not where an interruption fell between `commit` and `begin`
+            self._db.execute("COMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -179,13 +194,17 @@ class Catalog:
 
     def set_meta(self, key: str, value: str) -> None:
         """Set a value of the store's own settings."""
-        self._db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value))
+        self._db.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+        )
 
     # -- roots ---------------------------------------------------------------------------------------------------
 
     def roots(self) -> dict[int, Path]:
         """Give all roots by id."""
-        return {number: Path(_text(path)) for number, path in self._db.execute("SELECT id, path FROM roots ORDER BY id")}
+        return {
+            number: Path(_text(path)) for number, path in self._db.execute("SELECT id, path FROM roots ORDER BY id")
+        }
 
     def root_for(self, folder: Path) -> tuple[int, Path, str]:
         """Give the root that holds `folder`, made where there is none.
@@ -204,7 +223,9 @@ class Catalog:
                 below = folder.relative_to(path).as_posix()
                 return number, path, "" if below == "." else below
         with self.transaction():
-            number = int(self._db.execute("INSERT INTO roots (path) VALUES (?)", (_stored(str(folder)),)).lastrowid or 0)
+            number = int(
+                self._db.execute("INSERT INTO roots (path) VALUES (?)", (_stored(str(folder)),)).lastrowid or 0
+            )
             for other, path in roots.items():
                 if folder in path.parents:
                     self._take_in(other, number, path.relative_to(folder).as_posix())
@@ -279,18 +300,25 @@ class Catalog:
         self._db.execute("UPDATE images SET size = ?, mtime_ns = ? WHERE id = ?", (size, mtime_ns, number))
 
     def relabel(self, number: int, category: str, code: str, taxonomy: str, generation: int) -> None:
-        """Give an image another category, as from `generation`."""
+        """Give an image another category; `generation` will tell of it, though the index has not changed."""
         self._db.execute(
-            "UPDATE images SET category = ?, code = ?, taxonomy = ?, generation = ? WHERE id = ?",
-            (category, code, taxonomy, generation, number),
+            "UPDATE images SET category = ?, code = ?, taxonomy = ? WHERE id = ?", (category, code, taxonomy, number)
         )
+        self.set_meta("relabelled", str(generation))
 
     def delete(self, numbers: Iterable[int], generation: int) -> None:
-        """Remove images, as from `generation`."""
+        """Remove images, as from `generation`; within a transaction."""
         rows = [(number, generation) for number in numbers]
-        self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
-        for table in ("images", "thumbnails"):
-            self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])
+        self._db.execute("SAVEPOINT deletion")  # an interruption must not leave an image that no index answers with
+        try:
+            self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
+            for table in ("images", "thumbnails"):
+                self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])
+        except BaseException:
+            self._db.execute("ROLLBACK TO deletion")
+            raise
+        finally:
+            self._db.execute("RELEASE deletion")
 
     def thumbnail(self, number: int) -> bytes | None:
         """Give the encoded thumbnail of an image, if it is stored."""
@@ -311,10 +339,13 @@ class Catalog:
             codes[i] = np.frombuffer(code, np.uint8)
         return ids, codes
 
-    def changed_since(self, generation: int) -> NDArray[np.int64]:
-        """Give the ids that an index file of `generation` must not answer with: changed or deleted since."""
-        query = "SELECT id FROM images WHERE generation > ? UNION SELECT id FROM deletions WHERE generation > ?"
-        rows = self._db.execute(query, (generation, generation)).fetchall()
+    def changed_since(self, generation: int, *, upto: int) -> NDArray[np.int64]:
+        """Give the ids changed or deleted after `generation`, up to another: older files are wrong there."""
+        query = (
+            "SELECT id FROM images WHERE generation > ?1 AND generation <= ?2"
+            " UNION SELECT id FROM deletions WHERE generation > ?1 AND generation <= ?2"
+        )
+        rows = self._db.execute(query, (generation, upto)).fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def count_hashed(self, *, upto: int) -> int:
@@ -340,7 +371,14 @@ class Catalog:
         """Let readers see everything up to a generation; forget deletions that its index file has applied."""
         self._db.execute(
             "REPLACE INTO generations VALUES (?, ?, ?, ?, ?, ?)",
-            (generation.number, generation.images, generation.recipe, generation.file, generation.sha256, generation.at),
+            (
+                generation.number,
+                generation.images,
+                generation.recipe,
+                generation.file,
+                generation.sha256,
+                generation.at,
+            ),
         )
         if generation.file is not None:
             self._db.execute("UPDATE generations SET file = NULL, sha256 = NULL WHERE number < ?", (generation.number,))
@@ -351,7 +389,8 @@ class Catalog:
         return bool(
             self._db.execute(
                 "SELECT EXISTS (SELECT 1 FROM images WHERE generation > ?1)"
-                " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)",
+                " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)"
+                " OR EXISTS (SELECT 1 FROM meta WHERE key = 'relabelled' AND CAST(value AS INTEGER) > ?1)",
                 (generation,),
             ).fetchone()[0]
         )
@@ -360,7 +399,8 @@ class Catalog:
 
     def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str) -> None:
         """Remember that a source could not be indexed; only between `begin_walk` and the end of the walk."""
-        values = (root_id, _stored(path), _stored(member), fault, message, utc_now())
+        readable = message.encode("utf-8", "backslashreplace").decode()  # it may quote a name that is not valid UTF-8
+        values = (root_id, _stored(path), _stored(member), fault, readable, utc_now())
         self.forget_failure(root_id, path, member)
         rowid = self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid
         self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
@@ -426,6 +466,29 @@ class Catalog:
             "contradicting_prefixes": "SELECT count(*) FROM images WHERE published_prefix <> code",
         }
         return {name: self._db.execute(query).fetchone()[0] for name, query in single.items()} | grouped
+
+
+def _connect(place: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        place, isolation_level=None, timeout=60, check_same_thread=False, uri=place.startswith("file:")
+    )
+
+
+def _readable(db: sqlite3.Connection) -> bool:
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            db.close()
+            return False
+        raise
+    return True
+
+
+def _state(path: Path) -> tuple[int, int, bool]:
+    """Give time and size of a catalogue's file, and whether there is a writer's log beside it."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, path.with_name(f"{path.name}-wal").exists()
 
 
 def item_of(record: Record) -> Item:

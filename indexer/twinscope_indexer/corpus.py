@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -51,8 +52,8 @@ class Item:
 
     @property
     def inner_path(self) -> str:
-        """Path below the root, members as if their archive were a folder: what a table of labels names."""
-        return self.path if self.member is None else f"{self.path}/{self.member}"
+        """Path below the root, members as if their archive were a folder."""
+        return str(PurePosixPath(self.path, self.member or ""))
 
     @property
     def folders(self) -> list[str]:
@@ -116,9 +117,11 @@ def read_source(root: Path, path: str, member: str | None) -> bytes:
         except SourceError as error:
             raise ImageError(f"{file}!{member}", "unreadable", str(error)) from error
     try:
-        with file.open("rb") as stream:
-            require_size(str(file), os.fstat(stream.fileno()).st_size)
-            return stream.read()
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its writer
+            raise ImageError(str(file), "unreadable", "is not a regular file")
+        require_size(str(file), found.st_size)
+        return file.read_bytes()
     except FileNotFoundError as error:
         raise ImageError(str(file), "missing", "there is no such file") from error
     except OSError as error:
@@ -134,11 +137,11 @@ def scope_of(source: str | os.PathLike[str]) -> Scope:
         If there is no such folder or file.
     """
     path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): links keep the name that the user gave
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises where a folder above may not be entered
         return Scope(path, "")
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110  likewise
         return Scope(path.parent, path.name)
-    msg = f"{source}: there is no such file or folder"
+    msg = f"{source}: there is no such file or folder (or it may not be entered)"
     raise SourceError(msg)
 
 
@@ -181,13 +184,13 @@ def _folder_items(
     if leave_out(here):
         return
     try:
-        stat = here.stat()
+        found = here.stat()
         with os.scandir(here) as entries:
-            ordered = sorted((entry.name, entry.is_dir()) for entry in entries)
+            ordered = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError as error:
         into.unreadable.append((str(here), error.strerror or str(error)))
         return
-    identity = (stat.st_dev, stat.st_ino)
+    identity = (found.st_dev, found.st_ino)
     if identity in above:  # a link that leads back up
         return
     for name, is_folder in ordered:
@@ -196,9 +199,7 @@ def _folder_items(
             continue
         path = f"{folder}/{name}" if folder else name
         if is_folder:
-            yield from _folder_items(
-                root, path, into, archives=archives, leave_out=leave_out, above=(*above, identity)
-            )
+            yield from _folder_items(root, path, into, archives=archives, leave_out=leave_out, above=(*above, identity))
         else:
             yield from _file_items(root, path, into, archives=archives, named=False)
 
@@ -209,23 +210,32 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
         into.ignored[_suffix(path)] += 1
         return
     try:
-        stat = (root / path).stat()
+        found = (root / path).stat()
         if archive:
             for member in open_archive(root / path).members():
                 if _is_image(member.name):
-                    yield Item(root, path, member.name, member.size, stat.st_mtime_ns)
+                    yield Item(root, path, member.name, member.size, found.st_mtime_ns)
                 else:
                     into.ignored[_suffix(member.name)] += 1
             return
     except (OSError, SourceError) as error:
         into.unreadable.append((str(root / path), str(error)))
         return
-    yield Item(root, path, None, stat.st_size, stat.st_mtime_ns)
+    yield Item(root, path, None, found.st_size, found.st_mtime_ns)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to a place that may not be entered: met again when it is opened
+        return False
 
 
 def _is_image(path: str) -> bool:
-    name = PurePosixPath(path).name
-    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    """Tell by the name; within archives, what lies in hidden folders is passed over as it is outside of them."""
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith(".") and part != ".." for part in parts)
+    return not hidden and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _suffix(path: str) -> str:

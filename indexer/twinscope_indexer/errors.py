@@ -55,3 +55,7 @@ class SourceError(TwinscopeError):
 
 class OutputError(TwinscopeError):
     """Results cannot be written where they were asked for."""
+
+
+class SettingsError(TwinscopeError):
+    """The settings of a server contradict one another, or are out of range."""

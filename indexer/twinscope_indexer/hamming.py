@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_QUERIES_PER_THREAD = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """The neighbours of one query, ordered by (distance, id).
@@ -153,8 +156,13 @@ class FlatIndex:
         if found != expected_sha256:
             msg = f"index file {path} is damaged (SHA-256 {found[:12]}, published as {expected_sha256[:12]})"
             raise StoreError(msg)
-        index = faiss.read_index_binary(str(path))
-        if not isinstance(index, faiss.IndexBinaryIDMap2) or index.d != BITS:
+        try:
+            index = faiss.read_index_binary(str(path))
+        except RuntimeError as error:
+            msg = f"index file {path} holds no binary index: {error}"
+            raise StoreError(msg) from error
+        inner = faiss.downcast_IndexBinary(index.index) if isinstance(index, faiss.IndexBinaryIDMap2) else None
+        if not isinstance(inner, faiss.IndexBinaryFlat) or index.d != BITS:
             msg = f"index file {path} holds a {type(index).__name__} of {index.d} bits, not a flat one of {BITS}"
             raise StoreError(msg)
         made = cls.__new__(cls)
@@ -177,6 +185,11 @@ class FlatIndex:
         -------
         str
             SHA-256 of the file, hexadecimal.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
         """
         import faiss
 
@@ -187,9 +200,12 @@ class FlatIndex:
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
             temporary.replace(path)
+            sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # RuntimeError: what FAISS makes of a full disk
+            msg = f"index file {path} cannot be written: {error}"
+            raise StoreError(msg) from error
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
         return digest
 
     def __len__(self) -> int:
@@ -203,6 +219,11 @@ class FlatIndex:
         total = len(self)
         if total == 0 or len(queries) == 0:
             return [NO_NEIGHBOURS] * len(queries)
+        import faiss
+
+        # FAISS divides queries, not codes, among threads: for a few queries, waking threads costs more than it gives.
+        # The setting is the calling thread's own.
+        faiss.omp_set_num_threads(min(os.cpu_count() or 1, 1 + len(queries) // _QUERIES_PER_THREAD))
         # One more than asked for shows whether a tie was cut at the k-th place.
         distances, ids = self._index.search(queries, min(k + 1, total), params=self._parameters)
         found = []

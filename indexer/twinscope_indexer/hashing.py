@@ -32,9 +32,6 @@ BYTES: Final = BITS // 8
 
 _SIDE = 128
 _LOW = 32
-_DCT: Final = 2.0 * np.cos(np.pi * np.arange(_LOW)[:, None] * (2 * np.arange(_SIDE)[None, :] + 1) / (2 * _SIDE))
-"""The first 32 rows of the unnormalised DCT-II matrix (the convention of scipy.fftpack.dct, type 2)."""
-
 _ROUNDING: Final = 1e-5
 """Coefficients reach 1.7e7, so float64 leaves errors near 1e-8; closer than this to the median is a tie."""
 
@@ -164,12 +161,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         If `pixels` is not a two-dimensional uint8 array with at least one pixel.
     """
-    small = _reduced(pixels)
-    coefficients = _DCT @ small @ _DCT.T
-    lower, upper = _around_median(coefficients)
-    if upper - lower <= _ROUNDING:
-        return _phash_by_scipy(small)
-    return np.packbits(coefficients > (lower + upper) / 2)
+    return _bits(_low_frequencies(pixels))
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
@@ -193,38 +185,33 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
     low, high = int(pixels.min()), int(pixels.max())
     if low == high:
         return Unhashable("featureless", f"every pixel has the grey value {low}")
-    small = _reduced(pixels)
-    coefficients = _DCT @ small @ _DCT.T
-    lower, upper = _around_median(coefficients)
-    if upper - lower > _ROUNDING:
-        return PHash(np.packbits(coefficients > (lower + upper) / 2).tobytes())
-    ties = int(np.count_nonzero(np.abs(coefficients - lower) <= _ROUNDING))
+    coefficients = _low_frequencies(pixels)
+    ties = int(np.count_nonzero(np.abs(coefficients - np.median(coefficients)) <= _ROUNDING))
     if ties > _MAX_TIES:
         return Unhashable("degenerate", f"{ties} of {BITS} bits would be decided by rounding (plain stripes or bands)")
-    return PHash(_phash_by_scipy(small).tobytes())
+    return PHash(_bits(coefficients).tobytes())
 
 
-def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _low_frequencies(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Give the 32 x 32 lowest DCT-II coefficients of the standardised, reduced image.
+
+    By the function that imagehash calls, so that coefficients tied at the median fall on the same side; only those
+    rows are transformed further that are kept.
+    """
+    from scipy.fftpack import dct
+
     _require_grey(pixels)
     standard = Image.fromarray(standardise(pixels))
-    return np.asarray(standard.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), dtype=np.float64)
+    small = np.asarray(standard.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), dtype=np.float64)
+    coefficients: NDArray[np.float64] = dct(dct(small, axis=0)[:_LOW], axis=1)[:, :_LOW]
+    return coefficients
+
+
+def _bits(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.packbits(coefficients > np.median(coefficients))
 
 
 def _require_grey(pixels: NDArray[np.uint8]) -> None:
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
         msg = f"expected grey pixels, uint8 of shape (height, width); got {pixels.dtype} of shape {pixels.shape}"
         raise ValueError(msg)
-
-
-def _around_median(coefficients: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the 512th and the 513th smallest coefficient; their mean is the median."""
-    ordered = np.partition(coefficients, (BITS // 2 - 1, BITS // 2), axis=None)
-    return float(ordered[BITS // 2 - 1]), float(ordered[BITS // 2])
-
-
-def _phash_by_scipy(small: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Transform as imagehash does, so that even coefficients tied at the median fall on the same side."""
-    from scipy.fftpack import dct
-
-    coefficients = dct(dct(small, axis=0), axis=1)[:_LOW, :_LOW]
-    return np.packbits(coefficients > np.median(coefficients))

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 class LabelRule(Protocol):
     """Gives the category of an image."""
 
-    def __call__(self, item: Item) -> Category:
+    def __call__(self, item: Item, named: str, /) -> Category:
         """Give the category of an image.
+
+        Parameters
+        ----------
+        item : Item
+        named : str
+            Its path below the source that the user named, which may lie below the item's root.
 
         Raises
         ------
@@ -41,8 +47,8 @@ def label_rule(labels: str, taxonomy: Taxonomy) -> LabelRule:
         If the CSV cannot be used.
     """
     if labels == "folder":
-        return lambda item: taxonomy.of_folders(item.folders)
+        return lambda item, _: taxonomy.of_folders(item.folders)
     if labels == "prefix":
-        return lambda item: taxonomy.of_prefix(item.name)
+        return lambda item, _: taxonomy.of_prefix(item.name)
     table = load_labels(Path(labels))
-    return lambda item: taxonomy.resolve(label_of(table, item.inner_path))
+    return lambda _, named: taxonomy.resolve(label_of(table, named))

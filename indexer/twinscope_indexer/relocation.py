@@ -42,7 +42,8 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
     Raises
     ------
     StoreError
-        If the store has no root at or below `old`.
+        If the store has no root at or below `old`, or `new` lies above or below another one: then images of one
+        would be those of the other.
     """
     before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  links keep their names
     with open_writer(store) as writer:
@@ -53,6 +54,11 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
             known = ", ".join(str(path) for path in roots.values())
             msg = f"the store {store} knows nothing at or below {before}; its collections: {known or 'none'}"
             raise StoreError(msg)
+        for other in (path for number, path in roots.items() if number not in moves):
+            for path in moves.values():
+                if path.is_relative_to(other) or other.is_relative_to(path):
+                    msg = f"{path} and {other}, another collection of the store {store}, lie one within the other"
+                    raise StoreError(msg)
         records = (record for record in catalog.all_records() if record.root.is_relative_to(before))
         sample = list(islice(records, _SAMPLE))
         there = sum((after / record.root.relative_to(before) / record.path).exists() for record in sample)

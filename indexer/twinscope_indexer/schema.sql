@@ -32,7 +32,7 @@ CREATE TABLE images (
     taxonomy         TEXT NOT NULL,
     published_prefix TEXT,
     indexed_at       TEXT NOT NULL,        -- UTC, ISO 8601
-    generation       INTEGER NOT NULL,     -- the first generation that shows the image as it is
+    generation       INTEGER NOT NULL,     -- the first generation that shows the image with this content
     CHECK ((hash IS NULL) <> (unhashable IS NULL)),
     CHECK (hash IS NULL OR length(hash) = 128)
 );

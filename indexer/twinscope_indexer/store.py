@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import sqlite3
 import sys
 import threading
 import warnings
@@ -17,7 +18,7 @@ import numpy as np
 
 from twinscope_indexer.catalog import Catalog, Generation, utc_now
 from twinscope_indexer.errors import StoreError, StoreLockedError
-from twinscope_indexer.hamming import NO_NEIGHBOURS, FlatIndex, HammingIndex, Neighbours, merge, require_limits
+from twinscope_indexer.hamming import FlatIndex, HammingIndex, Neighbours, merge
 from twinscope_indexer.hashing import BYTES, RECIPE, require_recipe
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class View:
     count: int
     file: str | None
 
-    def search(
-        self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE
-    ) -> list[Neighbours]:
+    def search(self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE) -> list[Neighbours]:
         """Find the k nearest images of each query.
 
         Parameters
@@ -84,9 +83,6 @@ class View:
             If the shape, the type or a limit is out of range.
         """
         require_recipe(recipe)
-        require_limits(k, max_distance)
-        if self.count == 0:
-            return [NO_NEIGHBOURS] * len(queries)
         old = self.base.search(queries, k, max_distance)
         if len(self.delta) == 0:
             return old
@@ -125,8 +121,8 @@ class Store:
     @property
     def catalog(self) -> Catalog:
         """The catalogue, by this thread's own connection."""
-        found = getattr(self._local, "catalog", None)
-        if found is None:
+        found: Catalog | None = getattr(self._local, "catalog", None)
+        if found is None or found.outdated:
             found = Catalog(self.folder / CATALOG_NAME, read_only=True)
             self._local.catalog = found
             with self._lock:
@@ -172,7 +168,7 @@ class Store:
                 require_recipe(published.recipe)
                 since = 0 if base is None or filed is None else filed.number
                 ids, codes = catalog.codes(above=since, upto=published.number)
-                gone = catalog.changed_since(since)
+                gone = catalog.changed_since(since, upto=published.number)
             delta = FlatIndex(ids, codes)
             if base is None or filed is None:
                 return View(published.number, delta, _EMPTY, len(delta), None)
@@ -225,7 +221,7 @@ class StoreWriter:
             self._write_index(newest.number)
             return newest.number
         since = filed.number if filed is not None else 0
-        behind = len(catalog.changed_since(since))
+        behind = len(catalog.changed_since(since, upto=self.generation))
         count = catalog.count_hashed(upto=self.generation)
         if filed is None or behind > _MAX_DELTA_SHARE * count:
             self._write_index(self.generation)
@@ -277,6 +273,9 @@ def open_writer(folder: Path, *, create: bool = False) -> Iterator[StoreWriter]:
             if recipe is not None:
                 require_recipe(recipe.recipe)
             yield StoreWriter(folder, catalog)
+        except sqlite3.Error as error:
+            msg = f"the catalogue of {folder} cannot be used: {error}. Is the disk full, or the file damaged?"
+            raise StoreError(msg) from error
         finally:
             catalog.close()
 
@@ -303,9 +302,12 @@ def _writer_lock(path: Path) -> Iterator[None]:
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             msg = f"the store {path.parent} is being written by {_holder(path)}; wait for it, or stop it"
             raise StoreLockedError(msg) from error
+        except OSError as error:  # a network drive without locks, for one
+            msg = f"the store {path.parent} cannot be locked: {error.strerror or error}; keep it on a local disk"
+            raise StoreError(msg) from error
         stream.truncate(0)
         command = " ".join(sys.argv)[:200]
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": utc_now()}, stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
+import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -53,6 +54,9 @@ class Taxonomy:
         by_name: dict[str, Category] = {}
         for category in self.categories:
             for spelling in (category.name, category.code, *category.aliases):
+                if not _folded(spelling):
+                    msg = f"taxonomy {self.version}: {spelling!r} has neither a letter nor a digit"
+                    raise TaxonomyError(msg)
                 other = by_name.setdefault(_folded(spelling), category)
                 if other is not category:
                     msg = f"taxonomy {self.version}: {spelling!r} means both {other.name} and {category.name}"
@@ -74,7 +78,7 @@ class Taxonomy:
         found = self.find(label)
         if found is not None:
             return found
-        if self.keep_unknown and label.strip():
+        if self.keep_unknown and _folded(label) and label.isprintable():  # not: control characters, broken Unicode
             return Category(code=label.strip(), name=label.strip())
         known = ", ".join(f"{c.name} ({c.code})" for c in self.categories)
         msg = f"{label!r} is not a category of taxonomy {self.version}. Known: {known}."
@@ -100,16 +104,19 @@ class Taxonomy:
         return self.resolve(folders[0] if folders else "")
 
     def of_prefix(self, file_name: str) -> Category:
-        """Give the category whose code stands before the first underscore of a file name.
+        """Give the category whose code and an underscore a file name begins with.
 
         Raises
         ------
         TaxonomyError
             If the name has no such prefix, or the code is unknown.
         """
+        for category in sorted(self.categories, key=lambda category: len(category.code), reverse=True):
+            if file_name.casefold().startswith(f"{category.code}_".casefold()):
+                return category
         prefix = published_prefix(file_name)
         if prefix is None:
-            msg = f"{file_name!r} does not begin with a category code such as 'L5_'"
+            msg = f"{file_name!r} does not begin with a category code such as '{self.categories[0].code}_'"
             raise TaxonomyError(msg)
         return self.resolve(prefix)
 
@@ -149,7 +156,7 @@ def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Ta
         taxonomy = builtin_taxonomy()
     else:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             msg = f"taxonomy file {path} cannot be read: {error}"
             raise TaxonomyError(msg) from error
@@ -163,13 +170,13 @@ def load_labels(path: Path) -> dict[str, str]:
     Parameters
     ----------
     path : Path
-        The file; ``file`` holds paths relative to the indexed source (``folder/name.jpg``), archive members, or
-        base names.
+        The file; ``file`` holds paths relative to the indexed source (``folder/name.jpg``; of archive members
+        ``folder/archive.tar/name.jpg``) or base names.
 
     Returns
     -------
     dict
-        From the file column, with forward slashes, to the category as written.
+        From the file column, with forward slashes and without ``./``, to the category as written.
 
     Raises
     ------
@@ -185,6 +192,7 @@ def load_labels(path: Path) -> dict[str, str]:
                 raise TaxonomyError(msg)
             for number, row in enumerate(rows, start=2):
                 name, label = (row["file"] or "").replace("\\", "/"), (row["category"] or "").strip()
+                name = str(PurePosixPath(name))
                 if labels.setdefault(name, label) != label:
                     msg = f"{path}, line {number}: {name!r} is labelled both {labels[name]!r} and {label!r}"
                     raise TaxonomyError(msg)
@@ -202,15 +210,16 @@ def label_of(labels: dict[str, str], path: str) -> str:
     TaxonomyError
         If the table does not name it.
     """
-    for key in (path, PurePosixPath(path).name):
-        if labels.get(key):
-            return labels[key]
-    msg = f"{path!r} has no label in the table of labels"
-    raise TaxonomyError(msg)
+    label = labels.get(path, labels.get(PurePosixPath(path).name, ""))
+    if not label:
+        msg = f"{path!r} has no label in the table of labels"
+        raise TaxonomyError(msg)
+    return label
 
 
 def _folded(label: str) -> str:
-    return re.sub(r"[\W_]+", " ", label).strip().casefold()
+    # One form of accented letters: names from a Mac's folders come in another one.
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", label)).strip().casefold()
 
 
 def _from_toml(text: str, where: str) -> Taxonomy:
@@ -231,7 +240,8 @@ def _category(table: Any, where: str) -> Category:
     match table:
         case {"code": str(code), "name": str(name), **rest} if code.strip() and name.strip():
             aliases = rest.get("aliases", [])
-            if set(rest) <= {"description", "aliases"} and isinstance(aliases, list):
-                return Category(code, name, str(rest.get("description", "")), tuple(str(alias) for alias in aliases))
+            known = set(rest) <= {"description", "aliases"}
+            if known and isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases):
+                return Category(code, name, str(rest.get("description", "")), tuple(aliases))
     msg = f"{where}: a [[category]] needs 'code' and 'name', and may have 'description' and 'aliases'; got {table!r}"
     raise TaxonomyError(msg)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tifffile import TiffFile, TiffFileError, TiffPage
+from tifffile import TiffFile, TiffPage
 
 from twinscope_indexer import tiffpage
 from twinscope_indexer.errors import ImageError
@@ -66,21 +66,20 @@ def read_tiff(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
     ------
     ImageError
     """
-    pages = _count_directories(stream, size, name)
+    pages, complete = _count_directories(stream, size, name)
     with (
         _decoding(name),
         TiffFile(stream, name="tiff", offset=0, size=size, is_ndpi=False, is_lsm=False, is_scanimage=False) as tiff,
     ):
-        index, page = _find_picture(tiff, pages, name)
+        index, page = _find_picture(tiff, pages, complete, name)
         colour = _colour(page, name)
         samples = tiffpage.decode(page, stream, size, _COLOURS.get(colour, (1,))[0], name, budget)
         turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
         return _raster(page, colour, turn(samples) if turn else samples, (pages, index), name)
 
 
-_TURNS: dict[
-    int, Callable[[NDArray[Any]], NDArray[Any]]
-] = {  # Orientation (TIFF 6.0, page 36) -> how to turn an array (height, width, ...) upright
+# Orientation (TIFF 6.0, page 36) -> how to turn an array (height, width, ...) upright
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
     3: lambda samples: np.rot90(samples, 2),
     4: np.flipud,
@@ -96,17 +95,19 @@ def _decoding(name: str) -> Iterator[None]:
     """Turn what tifffile and imagecodecs raise on rubbish into `ImageError`, and keep it off the log."""
     token = _reading.set(True)
     try:
-        yield
+        with np.errstate(all="ignore"):  # tifffile does sums with numbers out of tags
+            yield
     except NotImplementedError as error:
         raise ImageError(name, "unsupported", f"cannot be decoded: {error}") from error
-    except (TiffFileError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
+    # TiffFileError is a ValueError; the errors of imagecodecs are RuntimeErrors
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise ImageError(name, "damaged", f"cannot be decoded: {error}") from error
     finally:
         _reading.reset(token)
 
 
-def _count_directories(stream: BinaryIO, size: int, name: str) -> int:
-    """Follow the chain of directories; one that runs out of the file counts as far as it could be followed."""
+def _count_directories(stream: BinaryIO, size: int, name: str) -> tuple[int, bool]:
+    """Follow the chain of directories: how many there are in the file, and whether the last of them is the end."""
     stream.seek(0)
     head = stream.read(16)
     order = "<" if head[:2] == b"II" else ">"
@@ -137,10 +138,10 @@ def _count_directories(stream: BinaryIO, size: int, name: str) -> int:
         (at,) = struct.unpack(pointer, following)
     if not seen:
         raise ImageError(name, "damaged", "the TIFF file has no directory")
-    return len(seen)
+    return len(seen), at == 0
 
 
-def _find_picture(tiff: TiffFile, pages: int, name: str) -> tuple[int, TiffPage]:
+def _find_picture(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
     """Index and page of the first page that holds a picture; else of the first that is small or reduced."""
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):
@@ -151,6 +152,8 @@ def _find_picture(tiff: TiffFile, pages: int, name: str) -> tuple[int, TiffPage]
         if min(sides) >= _LEAST_SIDE and not page.is_reduced:
             return index, page
         spare.append((index, page))
+    if not complete:
+        raise ImageError(name, "truncated", "the TIFF file stops before the first page that holds a picture")
     if not spare:
         raise ImageError(name, "damaged", "no page of the TIFF file holds a picture")
     return min(spare, key=lambda found: found[1].is_reduced)

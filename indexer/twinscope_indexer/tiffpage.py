@@ -108,7 +108,7 @@ def _place(page: TiffPage, grid: _Grid, index: int, stream: BinaryIO, samples: N
     stream.seek(page.dataoffsets[index])
     data = stream.read(page.databytecounts[index])
     if page.compression == JPEG:
-        _check_jpeg(page, grid, data, name)
+        _check_jpeg(page, grid, index, data, name)
     segment, (plane, _, top, left, _), _ = page.decode(
         data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader, _fullsize=False
     )
@@ -144,32 +144,35 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, size: int, name: s
     """See that all segments are in the file, and can be as large as they are said to be."""
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
         raise ImageError(name, "damaged", "the TIFF tags tell strips or tiles of impossible size")
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if min(len(offsets), len(counts)) < (planes - 1) * grid.volume + grid.across * grid.down:
+    last = (planes - 1) * grid.volume + grid.across * grid.down
+    offsets, counts = np.asarray(page.dataoffsets[:last]), np.asarray(page.databytecounts[:last])
+    if min(offsets.size, counts.size) < last:
         raise ImageError(name, "truncated", "the TIFF file tells the places of some of its strips or tiles only")
-    growth = _GROWTH[page.compression]
+    wanted = np.fromiter(grid.indices(planes), np.intp)
+    if offsets.dtype.kind not in "iu" or counts.dtype.kind not in "iu":
+        raise ImageError(name, "damaged", "the TIFF tags that tell the places of the pixels make no sense")
+    offsets, counts = offsets[wanted], counts[wanted]
+    if offsets.min() < 1 or counts.min() < 1:
+        raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
+    if offsets.max() > size or counts.max() > size or (offsets.astype(np.int64) + counts.astype(np.int64)).max() > size:
+        raise ImageError(name, "truncated", f"strips or tiles lie beyond the end of the file at {size} bytes")
+    rows: NDArray[Any] = np.full(wanted.shape, grid.height)
+    if not page.is_tiled:  # the last strip may be shorter
+        rows = np.minimum(rows, page.imagelength - wanted % grid.down * grid.height)
     row = (grid.width * grid.channels * page.bitspersample + 7) // 8
-    for index in grid.indices(planes):
-        offset, count = offsets[index], counts[index]
-        if not (isinstance(offset, int) and isinstance(count, int) and offset > 0 and count > 0):
-            raise ImageError(name, "damaged", f"strip or tile {index} of the TIFF file is missing")
-        if offset + count > size:
-            raise ImageError(
-                name, "truncated", f"strip or tile {index} ends at byte {offset + count}, the file at {size}"
-            )
-        top = index // grid.across % grid.down * grid.height
-        rows = grid.height if page.is_tiled else min(grid.height, page.imagelength - top)
-        if growth and count * growth < row * rows:
-            raise ImageError(name, "damaged", f"strip or tile {index} has {count} bytes, too few for its pixels")
+    growth = _GROWTH[page.compression]
+    if growth and (counts.astype(np.int64) * growth < row * rows).any():
+        raise ImageError(name, "damaged", "strips or tiles of the TIFF file have too few bytes for their pixels")
 
 
-def _check_jpeg(page: TiffPage, grid: _Grid, data: bytes, name: str) -> None:
+def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
     """See that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
     frame = jpeg.frame(data, name)
-    widest, highest = grid.width + 15, min(grid.height, page.imagelength) + 15
-    if page.is_tiled:
-        highest = grid.height + 15
-    fits = 0 < frame.width <= widest and 0 < frame.height <= highest
+    cell = index % grid.volume
+    # Streams may leave out what is outside of the page, and may have rows up to a whole number of blocks.
+    widths = {grid.width, page.imagewidth - cell % grid.across * grid.width}
+    least = min(grid.height, page.imagelength - cell // grid.across % grid.down * grid.height)
+    fits = frame.width in widths and least <= frame.height <= grid.height + 15
     if not fits or frame.components != grid.channels or frame.precision > page.bitspersample:
         raise ImageError(
             name,

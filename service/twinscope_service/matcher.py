@@ -7,22 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing import RECIPE, PHash, Unhashable, hash_pixels
+from twinscope_indexer.hamming import Neighbours
+from twinscope_indexer.hashing import RECIPE, PHash, Unhashable, hash_pixels, require_recipe
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.answer import Answer, Match
+from twinscope_service.gathering import GatheredScans
 from twinscope_service.pixels import ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
 from twinscope_service.reference_rule import reference_ssim
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
-from twinscope_service.verdict import judge, judge_as_reference
+from twinscope_service.verdict import judge, judge_as_reference, ssim_wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from twinscope_indexer.catalog import Record
-    from twinscope_indexer.hamming import Neighbours
-    from twinscope_indexer.store import Store
+    from twinscope_indexer.store import Store, View
+
+    from twinscope_service.answer import Grade
+
+_TOO_SMALL = f"no full-size SSIM: smaller than {WINDOW} pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,32 @@ class Query:
         return cls(hash_pixels(pixels), decode_thumbnail(encode_thumbnail(pixels)), pixels)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a search leaves out.
+
+    Attributes
+    ----------
+    verify : bool
+        False: hash distances only; the grade is ``unverified`` at best.
+    categories : frozenset of str or None
+        Only references of these categories (names) are looked at; None means all.
+    without : int or None
+        A reference that must not be answered with: the query itself.
+    """
+
+    verify: bool = True
+    categories: frozenset[str] | None = None
+    without: int | None = None
+
+    def __bool__(self) -> bool:
+        """Tell whether any reference is left out."""
+        return self.categories is not None or self.without is not None
+
+
+UNLIMITED = Limits()
+
+
 class Matcher:
     """Answers queries from a store; safe to use from several threads.
 
@@ -61,8 +94,9 @@ class Matcher:
     def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
         self._store = store
         self._pixels = pixels or ReferencePixels()
+        self._scans = GatheredScans()
 
-    def match(self, query: Query, policy: Policy = POLICIES["default"]) -> Answer:
+    def match(self, query: Query, policy: Policy = POLICIES["default"], limits: Limits = UNLIMITED) -> Answer:
         """Find the twin of one image, or say why there is none.
 
         Parameters
@@ -70,6 +104,8 @@ class Matcher:
         query : Query
         policy : Policy
             The thresholds.
+        limits : Limits
+            What to leave out.
 
         Returns
         -------
@@ -80,38 +116,82 @@ class Matcher:
         RecipeError
             If the query was hashed by another recipe than the store.
         """
+        [answer] = self.match_all([query], policy, limits)
+        return answer
+
+    def match_all(
+        self, queries: Sequence[Query], policy: Policy = POLICIES["default"], limits: Limits = UNLIMITED
+    ) -> list[Answer]:
+        """Find the twins of several images in one scan, all from one generation; see `match`.
+
+        Returns
+        -------
+        list of Answer
+            One for each query, the same as `match` would give alone.
+        """
         view = self._store.view
-        if isinstance(query.hashed, Unhashable):
-            reason = f"{query.hashed.reason}: {query.hashed.detail}"
-            return Answer("unhashable", (), reason, None, policy, view.generation, RECIPE)
-        codes = query.hashed.packed[None]
-        [near] = view.search(codes, policy.k, policy.max_distance, query.hashed.recipe)
-        records = self._store.records([int(number) for number in near.ids])
+        found = iter(self._neighbours(view, [q for q in queries if isinstance(q.hashed, PHash)], policy, limits))
+        answers = []
+        for query in queries:
+            if isinstance(query.hashed, Unhashable):
+                reason = f"{query.hashed.reason}: {query.hashed.detail}"
+                answers.append(Answer("unhashable", (), reason, None, policy, view.generation, RECIPE))
+                continue
+            near, records = next(found)
+            matches, judged = self._judged(query, near, records, policy, limits)
+            grade, reason = judged
+            taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
+            made = (grade, tuple(matches), reason, query.hashed.hex, policy, view.generation)
+            answers.append(Answer(*made, query.hashed.recipe, taxonomy))
+        return answers
+
+    def _judged(
+        self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
+    ) -> tuple[list[Match], tuple[Grade, str]]:
+        if not limits.verify:
+            matches = [replace(match, note="verification was not asked for") for match in _candidates(near, records)]
+            return matches, judge(matches, policy)
         if policy.rule == "reference":
             matches = self._verified_as_reference(query, near, records, policy)
-            grade, reason = judge_as_reference(matches, policy)
-        else:
-            matches = self._verified(query, near, records, policy)
-            grade, reason = judge(matches, policy)
-        taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
-        return Answer(
-            grade, tuple(matches), reason, query.hashed.hex, policy, view.generation, query.hashed.recipe, taxonomy
-        )
+            return matches, judge_as_reference(matches, policy)
+        matches = self._verified(query, near, records, policy)
+        return matches, judge(matches, policy)
 
-    def _verified(
-        self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy
-    ) -> list[Match]:
+    def _neighbours(
+        self, view: View, queries: Sequence[Query], policy: Policy, limits: Limits
+    ) -> list[tuple[Neighbours, dict[int, Record]]]:
+        """Search, and look the records up; deeper where what is left out has taken the places of others."""
+        if not queries:
+            return []
+        for query in queries:
+            if isinstance(query.hashed, PHash):
+                require_recipe(query.hashed.recipe)
+        codes = np.stack([query.hashed.packed for query in queries if isinstance(query.hashed, PHash)])
+        deeper = int(limits.without is not None)
+        found = []
+        for i, near in enumerate(self._search(view, codes, policy.k + deeper, policy.max_distance)):
+            records, depth = self._store.records([int(number) for number in near.ids]), policy.k + deeper
+            kept = _kept(near, records, limits)
+            while limits and len(kept.ids) < policy.k and len(near.ids) == depth:
+                depth *= 4
+                [near] = self._search(view, codes[i : i + 1], depth, policy.max_distance)  # noqa: PLW2901
+                records = self._store.records([int(number) for number in near.ids])
+                kept = _kept(near, records, limits)
+            found.append((Neighbours(kept.ids[: policy.k], kept.distances[: policy.k]), records))
+        return found
+
+    def _search(self, view: View, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
+        if len(codes) == 1:
+            return [self._scans.search(view, codes[0], k, max_distance)]
+        return view.search(codes, k, max_distance)
+
+    def _verified(self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy) -> list[Match]:
         matches = self._with_scene_scores(query, _candidates(near, records))
         if query.pixels is None:
             return sorted(matches, key=lambda match: match.order)
-        # Beyond the margin below the best, SSIM could change neither the label nor its grade.
-        best = max((match.scene_score for match in matches if match.scene_score is not None), default=-1.0)
-        least = max(policy.good_scene, best - policy.scene_margin)
         compared = [
-            self._with_ssim(query.pixels, match, records)
-            if match.scene_score is not None and match.scene_score >= least and match.distance <= policy.ssim_distance
-            else match
-            for match in matches
+            self._with_ssim(query.pixels, match, records) if wanted else match
+            for match, wanted in zip(matches, ssim_wanted(matches, policy), strict=True)
         ]
         return sorted(compared, key=lambda match: match.order)
 
@@ -137,7 +217,7 @@ class Matcher:
             return replace(match, note=f"no full-size SSIM: {error.detail}")
         a, b = match_shape(pixels, reference)
         if min(a.shape) < WINDOW:
-            return replace(match, note=f"no full-size SSIM: smaller than {WINDOW} pixels")
+            return replace(match, note=_TOO_SMALL)
         return replace(match, ssim=standardised_ssim(a, b))
 
     def _verified_as_reference(
@@ -153,8 +233,25 @@ class Matcher:
             except ImageError as error:
                 matches.append(replace(match, note=f"no full-size SSIM: {error.detail}"))
                 continue
+            if min(reference.shape) < WINDOW:
+                matches.append(replace(match, note=_TOO_SMALL))
+                continue
             matches.append(replace(match, ssim=reference_ssim(query.pixels, reference)))
         return sorted(matches, key=lambda match: match.order)
+
+
+def _kept(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
+    if not limits:
+        return near
+    kept = np.array(
+        [
+            number != limits.without
+            and (limits.categories is None or (number in records and records[number].category in limits.categories))
+            for number in near.ids.tolist()
+        ],
+        dtype=bool,
+    )
+    return Neighbours(near.ids[kept], near.distances[kept])
 
 
 def _candidates(near: Neighbours, records: dict[int, Record]) -> list[Match]:

@@ -32,15 +32,16 @@ class Policy:
     max_distance: int = 300
     """Bits. Farther candidates are not looked at. Unrelated micrographs are about 510 bits apart, rarely below 400."""
     ssim_distance: int = BITS
-    """Bits. Only nearer candidates are verified by full-size SSIM (used by the ``reference`` rule)."""
+    """Bits. Farther candidates are not verified by full-size SSIM; no limit but in the ``reference`` policy."""
     excellent_ssim: float = 0.95
     """Full-size SSIM above which a candidate is the same acquisition."""
-    good_scene: float = 0.6
-    """Scene score from which a candidate shows the same field."""
+    good_scene: float = 0.5
+    """Scene score from which a candidate shows the same field. Of 15,399 pairs of real micrographs of different scenes
+    none scored above 0.32; the same field re-encoded, resized, with noise or equalised scored 0.62 or more."""
     ssim_margin: float = 0.02
-    """A same-acquisition candidate of another category this close to the best makes the answer ambiguous."""
+    """A candidate of another category with an SSIM this close to that of the same acquisition makes it ambiguous."""
     scene_margin: float = 0.1
-    """A same-field candidate of another category this close to the best makes the answer ambiguous."""
+    """A candidate of another category with a scene score this close to that of the same field makes it ambiguous."""
 
     def __post_init__(self) -> None:
         whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "ssim_distance": (0, BITS)}
@@ -48,7 +49,8 @@ class Policy:
         for field, (low, high) in (whole | real).items():
             value = getattr(self, field)
             if not low <= value <= high or (field in whole and not isinstance(value, int)):
-                msg = f"{field} must be {'a whole number ' if field in whole else ''}from {low} to {high}, got {value!r}"
+                kind = "a whole number " if field in whole else ""
+                msg = f"{field} must be {kind}from {low} to {high}, got {value!r}"
                 raise ValueError(msg)
 
     def adjusted(self, changes: Mapping[str, float | int | None]) -> Policy:

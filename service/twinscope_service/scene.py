@@ -28,7 +28,8 @@ _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means
 _BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
 _NEGLIGIBLE_GAIN = 1e-6
-_SAME_ASPECT, _CROPPED_ASPECT = 0.99, 0.8
+_SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
+_LEAST_ASPECT = 0.8  # and below this one as those of different frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
 
     Thumbnails of different shapes are compared at the smaller height and the smaller width of the two. If their
     proportions differ by a little, because one has lost its info bar (or more of its bottom), they are also
-    compared at equal widths from the top down, and the better score counts.
+    compared at equal widths from the top down, and the better score counts. If their proportions differ by more than
+    a fifth, they are not one frame and score 0.
 
     Parameters
     ----------
@@ -151,25 +153,26 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     prepared: dict[tuple[int, tuple[int, int]], SceneImage] = {}
     scores = []
     for candidate in candidates:
-        best: SceneScore | None = None
+        best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it
         for query_rows, candidate_rows, shape in _common_frames(query.shape, candidate.shape):
             if (query_rows, shape) not in prepared:
                 prepared[query_rows, shape] = prepare(query[:query_rows], shape)
             found = score(prepared[query_rows, shape], prepare(candidate[:candidate_rows], shape))
             if best is None or found.score > best.score:
                 best = replace(found, shift_y=found.shift_y * query_rows / query.shape[0])
-        if best is not None:
-            scores.append(best)
+        scores.append(best or SceneScore(0.0, 0.0, 0.0))
     return scores
 
 
 def _common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
     """Ways to lay two shapes over each other: rows used of the one, rows used of the other, common shape."""
-    height, width = min(query[0], candidate[0]), min(query[1], candidate[1])
-    yield query[0], candidate[0], (height, width)
     aspects = query[0] / query[1], candidate[0] / candidate[1]
     flatter = min(aspects)
-    if _CROPPED_ASPECT <= flatter / max(aspects) < _SAME_ASPECT:
+    if flatter < _LEAST_ASPECT * max(aspects):
+        return
+    height, width = min(query[0], candidate[0]), min(query[1], candidate[1])
+    yield query[0], candidate[0], (height, width)
+    if flatter < _SAME_ASPECT * max(aspects):
         query_rows, candidate_rows = round(flatter * query[1]), round(flatter * candidate[1])
         rows = min(query_rows, candidate_rows, round(flatter * width))
         if rows > 0:

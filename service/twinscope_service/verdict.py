@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twinscope_service.answer import Grade, Match
+    from twinscope_service.answer import Answer, Grade, Match
     from twinscope_service.policy import Policy
 
 
@@ -40,10 +40,9 @@ def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
         return "good", f"same field: scene score {best.scene_score:.3f} >= {policy.good_scene:g}"
     if best.scene_score is None:
         return "unverified", f"{best.distance} bits away, but not verified: {best.note or 'no pixels to compare'}"
-    return (
-        "none",
-        f"the nearest reference is {best.distance} bits away, but shows another field: "
-        f"scene score {best.scene_score:.3f} < {policy.good_scene:g}",
+    return "none", (
+        f"the most similar reference ({best.distance} bits away) shows another field: "
+        f"scene score {best.scene_score:.3f} < {policy.good_scene:g}"
     )
 
 
@@ -64,6 +63,43 @@ def judge_as_reference(matches: Sequence[Match], policy: Policy) -> tuple[Grade,
     return "unverified", f"SSIM {best.ssim:.3f} <= {policy.excellent_ssim:g}; the old scripts labelled it all the same"
 
 
+def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
+    """Tell which candidates' full-size SSIM could change the answer.
+
+    Those that show the same field, unless they lie more than the margin below the best: neither label nor grade
+    depends on the others.
+
+    Returns
+    -------
+    list of bool
+        One for each candidate.
+    """
+    best = max((match.scene_score for match in matches if match.scene_score is not None), default=-1.0)
+    least = max(policy.good_scene, best - policy.scene_margin)
+    return [
+        match.scene_score is not None and match.scene_score >= least and match.distance <= policy.ssim_distance
+        for match in matches
+    ]
+
+
+def pixels_could_change(answer: Answer, *, thumbnail: bool) -> bool:
+    """Tell whether a query made without its pixels could be answered differently with them.
+
+    Parameters
+    ----------
+    answer : Answer
+        To the query without pixels.
+    thumbnail : bool
+        Whether the query had a thumbnail.
+    """
+    policy = answer.policy
+    if policy.rule == "reference":
+        return any(match.distance <= policy.ssim_distance for match in answer.matches)
+    if not thumbnail:
+        return bool(answer.matches)
+    return any(ssim_wanted(answer.matches, policy))
+
+
 def _same_acquisition(match: Match, policy: Policy) -> bool:
     return match.ssim is not None and match.ssim > policy.excellent_ssim
 
@@ -73,16 +109,21 @@ def _same_field(match: Match, policy: Policy) -> bool:
 
 
 def _rivals_acquisition(match: Match, best: Match, policy: Policy) -> bool:
-    """Tell whether a candidate may be the same acquisition as well, also where its pixels could not be compared."""
+    """Tell whether a candidate may be the same acquisition as well, also where its pixels could not be compared.
+
+    Only the margin decides, not the threshold: 0.951 and 0.949 are no different.
+    """
     if match.ssim is None or best.ssim is None:
         return _rivals_field(match, best, policy)
-    return _same_acquisition(match, policy) and best.ssim - match.ssim <= policy.ssim_margin
+    return best.ssim - match.ssim <= policy.ssim_margin
 
 
 def _rivals_field(match: Match, best: Match, policy: Policy) -> bool:
     if match.scene_score is None:  # as near by hash, and nothing speaks against it
         return match.distance <= best.distance
-    return _same_field(match, policy) and (best.scene_score or 0.0) - match.scene_score <= policy.scene_margin
+    if best.scene_score is None:
+        return _same_field(match, policy)
+    return best.scene_score - match.scene_score <= policy.scene_margin
 
 
 def _ambiguity(best: Match, rival: Match) -> str:

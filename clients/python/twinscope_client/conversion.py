@@ -17,6 +17,7 @@ from twinscope_client.placement import fitting_name, numbered, place_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
     from twinscope_indexer.corpus import Item
 
 
@@ -62,8 +63,8 @@ def convert(
     report = ConversionReport()
     met = Walk()
     output = out.resolve()
-    for source in sources:
-        for item in walk(scope_of(source), met, archives=False, leave_out=lambda folder: folder.resolve() == output):
+    for scope in [scope_of(source) for source in sources]:
+        for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output)):
             try:
                 written = _convert_one(item, out, quality)
                 report.counts["written" if written else "kept"] += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twinscope_indexer.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 JOURNAL_NAME = "run.sqlite"
 _VERSION = 1
@@ -79,7 +79,6 @@ class Decision:
 
 
 _COLUMNS = [field.name for field in fields(Decision)]
-_PATHS = {"path", "match_source", "rival_source", "output", "jpeg_output", "earlier_output"}
 
 
 class Journal:
@@ -117,9 +116,13 @@ class Journal:
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{column} ON decisions ({column})")
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),))
             self._db.execute("COMMIT")
+            [version] = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
         except (OSError, sqlite3.Error) as error:
             msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
             raise OutputError(msg) from error
+        if version != str(_VERSION):
+            msg = f"{path} has version {version}, this Twinscope reads {_VERSION}: give another output folder"
+            raise OutputError(msg)
 
     def close(self) -> None:
         """Close the journal."""
@@ -127,26 +130,35 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Collect what the body writes until `save`; at its end, by an error too, all is saved: each row is whole."""
-        self._db.execute("BEGIN")
+        """Collect what the body writes until `save`; at its end, by an error too, all is saved: each row is whole.
+
+        Raises
+        ------
+        OutputError
+            If the journal cannot be written.
+        """
+        self._write("BEGIN")
         try:
             yield
         finally:
-            self._db.execute("COMMIT")
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._write("COMMIT")
 
     def save(self) -> None:
         """Make what the current batch has written durable, and go on with the batch."""
-        self._db.execute("COMMIT")
-        self._db.execute("BEGIN")
+        self._write("COMMIT")
+        self._write("BEGIN")
 
     def find(self, path: str) -> Decision | None:
         """Give the decision about a query, if there is one."""
         return next(self._select("path = ?", (_stored(path),)), None)
 
     def put(self, decision: Decision) -> None:
-        """Insert or replace a decision."""
-        row = [_stored(value) if name in _PATHS else value for name, value in asdict(decision).items()]
-        self._db.execute(f"REPLACE INTO decisions VALUES ({','.join('?' * len(row))})", row)
+        """Insert or replace a decision; one that is there already is not written again."""
+        if self.find(decision.path) == decision:
+            return
+        row = [_stored(value) if isinstance(value, str) else value for value in asdict(decision).values()]
+        self._write(f"REPLACE INTO decisions VALUES ({','.join('?' * len(row))})", row)
 
     def owner(self, output: str) -> str | None:
         """Give the path of the query that an output is reserved for, if there is one."""
@@ -175,19 +187,26 @@ class Journal:
 
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Remember the settings of a run."""
-        self._db.execute("REPLACE INTO meta VALUES ('settings', ?)", (json.dumps(settings),))
+        if self.settings() != settings:
+            self._write("REPLACE INTO meta VALUES ('settings', ?)", (json.dumps(settings),))
+
+    def _write(self, statement: str, values: Sequence[object] = ()) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. The same command goes on from there."
+            raise OutputError(msg) from error
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Decision]:
         for row in self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE {where}", values):
-            named = dict(zip(_COLUMNS, row, strict=True))
-            for name in _PATHS:
-                named[name] = os.fsdecode(named[name])
+            texts = (os.fsdecode(value) if isinstance(value, bytes) else value for value in row)
+            named: dict[str, Any] = dict(zip(_COLUMNS, texts, strict=True))
             named["written"] = bool(named["written"])
             yield Decision(**named)
 
 
 def _stored(text: str) -> str | bytes:
-    """Give a path as SQLite can hold it: text, or bytes where the file system's name is not valid UTF-8."""
+    """Give a text as SQLite can hold it: bytes where a name in it, from the file system, is not valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

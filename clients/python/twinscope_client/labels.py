@@ -19,10 +19,18 @@ from twinscope_service.policy import Policy, named_policy
 
 from twinscope_client.conversion import encode_jpeg
 from twinscope_client.journal import Decision, Journal
-from twinscope_client.placement import LinkMode, fitting_name, is_free, numbered, place_bytes, place_source
+from twinscope_client.placement import (
+    LinkMode,
+    fitting_name,
+    is_free,
+    numbered,
+    place_bytes,
+    place_source,
+    remove_leftovers,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twinscope_service.answer import Answer
 
@@ -42,7 +50,7 @@ class LabelSettings:
     Raises
     ------
     ValueError
-        If the template names an unknown field.
+        If the template is not well formed, or names an unknown field.
     """
 
     min_grade: MinGrade = "good"
@@ -61,7 +69,8 @@ class LabelSettings:
     def __post_init__(self) -> None:
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
-        except ValueError as error:
+            self.template.format(**dict.fromkeys(_FIELDS | fields, ""))
+        except (ValueError, LookupError, AttributeError) as error:
             msg = f"the name template {self.template!r} is not well formed: {error}"
             raise ValueError(msg) from error
         if not fields <= _FIELDS or not fields & {"stem", "hash"}:
@@ -131,8 +140,9 @@ def label(
     OutputError
         If a source lies within the output folder.
     """
-    scopes = [scope_of(source) for source in sources]
-    _require_apart(scopes, out)
+    scopes = scopes_apart(sources, out)
+    if not settings.dry_run:
+        remove_leftovers([out, *(folder for folder in out.iterdir() if folder.is_dir())])
     run = _Run(engine, journal, out, settings)
     met = Walk()
     with journal.batch():
@@ -157,20 +167,31 @@ def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path) -> int:
     return sum(1 for _ in _queries([scope_of(source) for source in sources], out, Walk()))
 
 
-def _require_apart(scopes: list[Scope], out: Path) -> None:
+def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
+    """Find the sources, and see that none lies within the output folder; nothing is made or written.
+
+    Raises
+    ------
+    SourceError
+        If a source does not exist.
+    OutputError
+        If a source lies within the output folder.
+    """
     output = out.resolve()
+    scopes = [scope_of(source) for source in sources]
     for scope in scopes:
         place = (scope.root / scope.prefix).resolve()
         if place == output or output in place.parents:
             msg = f"{place} lies within the output folder {out}; give an output folder apart from the images"
             raise OutputError(msg)
+    return scopes
 
 
 def _queries(scopes: list[Scope], out: Path, met: Walk) -> Iterator[Item]:
     output = out.resolve()
     given: set[Path] = set()
     for scope in scopes:
-        for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve() == output):
+        for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output)):
             if item.file not in given:
                 yield item
             if len(scopes) > 1:
@@ -201,9 +222,10 @@ class _Run:
         return known, self._decide(item)
 
     def _stands(self, known: Decision, item: Item) -> bool:
-        """Tell whether an earlier decision still holds; failures are tried again."""
+        """Tell whether an earlier decision still holds; what could not be read or compared is tried again."""
         same_file = (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
-        return same_file and known.decided_by == self._decided_by and not known.failed
+        compared = known.ssim is not None or known.grade in {"none", "unhashable"}
+        return same_file and known.decided_by == self._decided_by and compared
 
     def _decide(self, item: Item) -> Decision:
         """Read and search one image; never raises for what is wrong with the image."""
@@ -229,8 +251,9 @@ class _Run:
         settled = self._reserved(decision, known)
         if known is not None and known.written and settled.output and self._in_place(known, settled):
             settled = replace(settled, written=True)
-        if settled != known:
-            self._put(settled)
+        if known is not None and replace(settled, decided_at=known.decided_at) == known:
+            settled = known  # decided anew, but nothing is new
+        self._put(settled)
         self.report.counts["reused"] += decision is known
         return settled
 
@@ -245,23 +268,12 @@ class _Run:
             return False
 
     def _reserved(self, decision: Decision, known: Decision | None) -> Decision:
-        earlier = known.output if known is not None else ""
-        stale = known.earlier_output if known is not None else ""
         wanted = self._wanted(decision)
-        if not wanted:
-            left = earlier if earlier and (self._out / earlier).exists() else stale
-            return replace(decision, output="", jpeg_output="", written=False, problem="", earlier_output=left)
-        if earlier and _is_numbered(Path(earlier), wanted):
-            output = earlier
-        else:
-            stale = earlier if earlier and (self._out / earlier).exists() else stale
-            output = self._free_name(wanted, decision)
-        jpeg = ""
-        if self._settings.jpeg:
-            before = Path(known.jpeg_output) if known is not None and known.jpeg_output else None
-            name = wanted.with_name(fitting_name(f"{decision.code}_{_short_hash(decision)}.jpg"))
-            jpeg = str(before) if before is not None and _is_numbered(before, name) else self._free_jpeg(name, decision)
-        return replace(decision, output=output, jpeg_output=jpeg, written=False, problem="", earlier_output=stale)
+        output = self._named(wanted, decision, known) if wanted else ""
+        jpeg = self._jpeg_named(wanted, decision, known) if wanted and self._settings.jpeg else ""
+        earlier = (known.output, known.earlier_output) if known is not None else ()
+        left = next((path for path in earlier if path and path != output and os.path.lexists(self._out / path)), "")
+        return replace(decision, output=output, jpeg_output=jpeg, written=False, problem="", earlier_output=left)
 
     def _wanted(self, decision: Decision) -> Path | None:
         """Give the labelled name of an image below the output folder; None if it gets no label."""
@@ -280,17 +292,28 @@ class _Run:
         )
         return Path(fitting_name(decision.category)) / fitting_name(name)
 
-    def _free_name(self, wanted: Path, decision: Decision) -> str:
+    def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
+        """Give the name of the copy: that of an earlier run if it still fits, else the first that is free."""
+        if known is not None and known.output and _is_numbered(Path(known.output), wanted):
+            same_content = known.sha256 == decision.sha256
+            if same_content or is_free(self._out / known.output, decision.sha256):
+                return known.output
+        return self._free_name(wanted, decision, lambda: decision.sha256)
+
+    def _jpeg_named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
+        name = wanted.with_name(fitting_name(f"{decision.code}_{_short_hash(decision)}.jpg"))
+        earlier = known.jpeg_output if known is not None and known.sha256 == decision.sha256 else ""
+        if earlier and _is_numbered(Path(earlier), name):
+            return earlier
+        return self._free_name(name, decision, lambda: _jpeg_digest(decision))
+
+    def _free_name(self, wanted: Path, decision: Decision, digest: Callable[[], str]) -> str:
+        """Give the first name that is reserved for no other image, and that no file of other content has."""
         for candidate in numbered(wanted):
             if self._journal.owner(str(candidate)) not in {None, decision.path}:
                 continue
-            if is_free(self._out / candidate, decision.sha256):
-                return str(candidate)
-        raise RuntimeError(wanted)  # numbered() never ends
-
-    def _free_jpeg(self, wanted: Path, decision: Decision) -> str:
-        for candidate in numbered(wanted):
-            if self._journal.owner(str(candidate)) in {None, decision.path}:
+            target = self._out / candidate
+            if not os.path.lexists(target) or is_free(target, digest()):
                 return str(candidate)
         raise RuntimeError(wanted)  # numbered() never ends
 
@@ -368,6 +391,14 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
 def _short_hash(decision: Decision) -> str:
     """Give 32 digits: a 1024-bit hash in hexadecimal does not fit in a file name."""
     return blake2b(bytes.fromhex(decision.query_hash), digest_size=16).hexdigest()
+
+
+def _jpeg_digest(decision: Decision) -> str:
+    """Give the SHA-256 of the JPEG of an image, to tell whether a file that is there already is this one."""
+    try:
+        return sha256(encode_jpeg(decision.path)).hexdigest()
+    except ImageError:
+        return ""  # equal to no file's; writing the JPEG will say what is wrong
 
 
 def _is_numbered(path: Path, wanted: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from contextlib import suppress
 from hashlib import sha256
@@ -14,13 +15,21 @@ from twinscope_indexer.errors import OutputError
 from twinscope_indexer.hamming import file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 LinkMode = Literal["copy", "hard", "sym"]
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 _MAX_NAME = 255
 """Bytes in a file name (Linux NAME_MAX)."""
+
+_NUMBER = 12
+"""Bytes kept free in a name for a number."""
+
+_MAX_SUFFIX = 16
+"""Bytes; what is longer is no file type but a part of the name that happens to follow a dot."""
+
+_PART = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -35,8 +44,10 @@ def numbered(path: Path) -> Iterator[Path]:
 def fitting_name(name: str) -> str:
     """Give a file name that a folder can hold: no separators, no leading dots, room for a number, at most 255 bytes."""
     cleaned = "".join("_" if char in "/\\\0" or ord(char) < 32 else char for char in name).lstrip(".") or "_"
-    stem, suffix = os.path.splitext(cleaned)
-    spare = _MAX_NAME - len(os.fsencode(suffix)) - 12
+    stem, suffix = os.path.splitext(cleaned)  # noqa: PTH122  a Path would take "_." and such for something else
+    if len(os.fsencode(suffix)) > _MAX_SUFFIX:
+        stem, suffix = cleaned, ""
+    spare = _MAX_NAME - len(os.fsencode(suffix)) - _NUMBER
     while len(os.fsencode(stem)) > spare:
         stem = stem[:-1]
     return stem + suffix
@@ -45,6 +56,15 @@ def fitting_name(name: str) -> str:
 def is_free(target: Path, digest: str) -> bool:
     """Tell whether a name can be used for content of a SHA-256: nothing has it, or just that content."""
     return not os.path.lexists(target) or _holds(target, digest)
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what a killed process left half written; only while no other process is writing there."""
+    for folder in folders:
+        with suppress(OSError):
+            for path in folder.iterdir():
+                if _PART.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
 
 def place_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
@@ -75,11 +95,13 @@ def place_source(source: Path, digest: str, target: Path, mode: LinkMode) -> boo
     try:
         if _holds(target, digest):
             return False
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         if mode == "copy":
             _appear(target, lambda part: _copy(source, digest, part))
-        elif mode == "hard":
-            target.hardlink_to(source)
+            return True
+        _require_content(source, digest, source)
+        if mode == "hard":
+            target.hardlink_to(source.resolve())  # a link to the file, where the source itself is a symbolic link
         else:
             target.symlink_to(source)
     except FileExistsError:
@@ -112,7 +134,7 @@ def place_bytes(data: bytes, target: Path) -> bool:
     try:
         if _holds(target, digest):
             return False
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         _appear(target, lambda part: _write(data, part))
     except FileExistsError:
         if _holds(target, digest):
@@ -132,7 +154,7 @@ def replace_if_changed(path: Path, data: bytes) -> bool:
     OutputError
         If it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         if path.is_file() and path.read_bytes() == data:
             return False
@@ -152,9 +174,21 @@ def _holds(target: Path, digest: str) -> bool:
     return target.is_file() and file_sha256(target) == digest
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file of that name, too, which is not "a file at the target"
+        msg = f"the folder {folder} cannot be made: {error.strerror or error}"
+        raise OutputError(msg) from error
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{sha256(os.fsencode(target.name)).hexdigest()[:24]}.{os.getpid()}.part")
+
+
 def _appear(target: Path, write: Callable[[Path], None]) -> None:
     """Write beside the target, then give it its name, which fails where a file has that name."""
-    part = target.with_name(f".{sha256(os.fsencode(target.name)).hexdigest()[:24]}.{os.getpid()}.part")
+    part = _part(target)
     try:
         write(part)
         try:
@@ -173,11 +207,15 @@ def _appear(target: Path, write: Callable[[Path], None]) -> None:
 
 def _copy(source: Path, digest: str, part: Path) -> None:
     shutil.copyfile(source, part)
-    if file_sha256(part) != digest:
-        msg = f"{source} has changed since it was compared; nothing was written for it, run the command again"
-        raise OutputError(msg)
+    _require_content(part, digest, source)
     shutil.copystat(source, part)
     _sync(part)
+
+
+def _require_content(file: Path, digest: str, source: Path) -> None:
+    if file_sha256(file) != digest:
+        msg = f"{source} has changed since it was compared; nothing was written for it, run the command again"
+        raise OutputError(msg)
 
 
 def _write(data: bytes, part: Path) -> None:

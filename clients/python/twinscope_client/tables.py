@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 _HISTORICAL = ("TIFF_file", "TIFF_path", "JPEG_file", "JPEG_path", "hamming_distance", "ssim_score", "used_ssim")
 MATCH_COLUMNS = (
     *_HISTORICAL, "grade", "category", "code", "scene_score", "output_path", "jpeg_output_path", "match_id",
-    "published_prefix", "query_sha256", "query_hash", "generation", "recipe", "taxonomy", "policy", "reason", "earlier_output",
+    "published_prefix", "query_sha256", "query_hash", "generation", "recipe", "taxonomy", "policy", "reason",
+    "earlier_output",
 )  # fmt: skip
 REVIEW_COLUMNS = (
     *_HISTORICAL, "grade", "reason", "category", "code", "scene_score", "rival_path", "rival_category",
@@ -46,7 +48,9 @@ def write_tables(journal: Journal) -> None:
     replace_if_changed(folder / "labels.jsonl", lines.encode())
 
 
-def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Decision], row: Callable[..., tuple[object, ...]]) -> None:
+def _write(
+    path: Path, columns: tuple[str, ...], rows: Iterable[Decision], row: Callable[[Decision], tuple[object, ...]]
+) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
@@ -84,12 +88,17 @@ def _failure_row(d: Decision) -> tuple[object, ...]:
 def _label_record(d: Decision) -> dict[str, object]:
     """Give the provenance of one applied label."""
     return {
-        "query": d.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "query_sha256": d.sha256, "output": d.output, "jpeg_output": d.jpeg_output, "category": d.category,
-        "code": d.code, "grade": d.grade, "match_id": d.match_id, "match_source": d.match_source,
+        "query": _readable(d.path), "query_sha256": d.sha256, "output": _readable(d.output),
+        "jpeg_output": _readable(d.jpeg_output), "category": d.category, "code": d.code, "grade": d.grade,
+        "match_id": d.match_id, "match_source": _readable(d.match_source),
         "hamming_distance": d.distance, "ssim": d.ssim, "scene_score": d.scene_score, "recipe": d.recipe,
         "generation": d.generation, "taxonomy": d.taxonomy, "policy": d.policy, "labelled_at": d.decided_at,
     }  # fmt: skip
+
+
+def _readable(path: str) -> str:
+    r"""Give a path as JSON can hold it: bytes that are no UTF-8 become escape sequences such as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _number(value: float | None) -> object:

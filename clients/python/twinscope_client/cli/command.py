@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read; 130 interrupted.
     """
     parsed = _parser().parse_args(arguments)
+    # The commands run one image a thread; libraries that start threads of their own for small matrices slow that down.
+    for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(library, "1")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     from twinscope_indexer.errors import TwinscopeError
 

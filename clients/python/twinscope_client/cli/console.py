@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from twinscope_indexer.errors import TwinscopeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +28,15 @@ def emit(text: str) -> None:
     """Write a line of data, to stdout."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def table() -> Any:
+    """Give a `csv.writer` on stdout; what the terminal cannot show is escaped."""
+    import csv
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return csv.writer(sys.stdout, lineterminator="\n")
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
@@ -62,8 +74,9 @@ def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
     with tqdm(desc=what, unit=" images", dynamic_ncols=True, smoothing=0.05, file=sys.stderr) as bar:
 
         def tell_total() -> None:
-            bar.total = count()
-            bar.refresh()
+            with suppress(TwinscopeError):  # what the body meets as well, and tells
+                bar.total = count()
+                bar.refresh()
 
         def step() -> None:
             bar.update()

@@ -38,7 +38,8 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_indexer.parallel import in_order
 
     met = Walk()
-    items = (item for path in parsed.paths for item in walk(scope_of(path), met))
+    scopes = [scope_of(path) for path in parsed.paths]
+    items = (item for scope in scopes for item in walk(scope, met))
     counts = {"hashed": 0, "failed": 0}
     with ExitStack() as stack:
         write = _to_stdout

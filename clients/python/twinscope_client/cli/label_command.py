@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some, table
 from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from twinscope_client.labels import LabelReport, LabelSettings
 
 HELP = "write labelled copies of images"
+
+_RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
+"""What a run writes into its folder beside the copies, and writes anew when it goes on."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +72,9 @@ def run(parsed: argparse.Namespace) -> int:
     except ValueError as error:
         parsed.parser.error(str(error))
     from twinscope_client.connect import connect
-    from twinscope_client.labels import count_queries, label
+    from twinscope_client.labels import count_queries, label, scopes_apart
 
+    scopes_apart(parsed.paths, parsed.out)  # before anything is made there
     with connect(parsed.at) as engine, _journal(parsed) as journal:
         if not parsed.dry_run:
             journal.set_settings(_described(parsed, settings, engine))
@@ -89,12 +93,26 @@ def _journal(parsed: argparse.Namespace) -> Iterator[Journal]:
 
     from twinscope_client.journal import Journal
 
+    if not parsed.dry_run:
+        _require_no_foreign_results(parsed.out)
     with TemporaryDirectory() as scratch:
         journal = Journal(Path(scratch) if parsed.dry_run else parsed.out)
         try:
             yield journal
         finally:
             journal.close()
+
+
+def _require_no_foreign_results(out: Path) -> None:
+    """Refuse a folder with tables or a report of something else: those of a run are written anew each time."""
+    from twinscope_indexer.errors import OutputError
+
+    from twinscope_client.journal import JOURNAL_NAME
+
+    foreign = [name for name in _RESULTS if os.path.lexists(out / name)]
+    if foreign and not (out / JOURNAL_NAME).exists():
+        msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
+        raise OutputError(msg)
 
 
 def _described(parsed: argparse.Namespace, settings: LabelSettings, engine: Engine) -> dict[str, object]:
@@ -117,15 +135,11 @@ def _described(parsed: argparse.Namespace, settings: LabelSettings, engine: Engi
 
 
 def _print_plan(journal: Journal) -> None:
-    import csv
-    import sys
-
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(("TIFF_path", "grade", "category", "output_path", "reason"))
+    rows = table()
+    rows.writerow(("TIFF_path", "grade", "category", "output_path", "reason"))
     for decision in journal.decisions():
         category = decision.category if decision.output else ""
-        path = decision.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        table.writerow((path, decision.grade, category, decision.output, decision.reason))
+        rows.writerow((decision.path, decision.grade, category, decision.output, decision.reason))
 
 
 def _write_results(journal: Journal, engine: Engine) -> None:
@@ -151,11 +165,11 @@ def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
         f"{len(report.problems)} copies could not be written:", report.problems, len(report.problems), "review.csv"
     )
     say_some(
-        f"{len(report.unreadable)} folders could not be opened:",
-        [f"{place}: {reason}" for place, reason in report.unreadable], len(report.unreadable), "as above",
+        f"{len(report.unreadable)} folders or links could not be opened:",
+        [f"{place}: {reason}" for place, reason in report.unreadable], len(report.unreadable), "not listed here",
     )  # fmt: skip
     if counts["failed"]:
         say(f"{counts['failed']} images could not be read: {parsed.out / 'failures.csv'}")
-    if report.problems:
+    if report.problems or (total and counts["failed"] == total):
         return FAILED
     return PARTLY if counts["failed"] or report.unreadable else DONE

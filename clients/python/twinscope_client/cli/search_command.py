@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, PARTLY, emit, say
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
 from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def run(parsed: argparse.Namespace) -> int:
 
     from twinscope_client.connect import connect
 
-    code = DONE
+    failed = 0
     with connect(parsed.at) as engine:
         for image in parsed.images:
             try:
                 answer = engine.search(image, policy=policy)
             except ImageError as error:
-                code = PARTLY
+                failed += 1
                 say(f"{image}: {error.detail}")
                 if parsed.json:
                     emit(json.dumps({"query": image, "grade": "failed", "fault": error.fault, "reason": error.detail}))
@@ -49,7 +49,9 @@ def run(parsed: argparse.Namespace) -> int:
                 emit(json.dumps({"query": image} | answer.to_dict()))
             else:
                 _show(image, answer)
-    return code
+    if failed:
+        return PARTLY if failed < len(parsed.images) else FAILED
+    return DONE
 
 
 def _show(image: str, answer: Answer) -> None:

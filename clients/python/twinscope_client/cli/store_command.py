@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import sys
 from pathlib import Path
 
-from twinscope_client.cli.console import DONE, FAILED, emit, say
+from twinscope_client.cli.console import DONE, FAILED, emit, say, table
 
 HELP = "describe, export or relocate a store"
 
@@ -62,18 +60,17 @@ def _stats(parsed: argparse.Namespace) -> int:
 def _export(parsed: argparse.Namespace) -> int:
     from twinscope_indexer.store import Store
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    table = csv.writer(sys.stdout, lineterminator="\n")
     store = Store(parsed.store)
     try:
+        rows = table()
         if parsed.failures:
-            table.writerow(("uri", "fault", "message", "at"))
-            table.writerows((f.uri, f.fault, f.message, f.at) for f in store.catalog.failures())
+            rows.writerow(("uri", "fault", "message", "at"))
+            rows.writerows((f.uri, f.fault, f.message, f.at) for f in store.catalog.failures())
             return DONE
-        table.writerow(_EXPORTED)
+        rows.writerow(_EXPORTED)
         for record in store.catalog.all_records():
             values = [getattr(record, name) for name in _EXPORTED]
-            table.writerow([value.hex() if isinstance(value, bytes) else value for value in values])
+            rows.writerow([value.hex() if isinstance(value, bytes) else value for value in values])
     finally:
         store.close()
     return DONE
@@ -83,7 +80,7 @@ def _relocate(parsed: argparse.Namespace) -> int:
     from twinscope_indexer.relocation import relocate
 
     moved = relocate(parsed.store, parsed.old, parsed.new, force=parsed.force)
-    if moved.found == 0 and not parsed.force:
+    if moved.looked_at and not moved.found and not parsed.force:
         say(
             f"None of {moved.looked_at} images looked for was found below {parsed.new}; nothing was changed. "
             "Check the folder, or give --force."

@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 _THRESHOLDS = (
     ("max_distance", int, "BITS", "look at references up to this Hamming distance (0 to 1024; default 300)"),
     ("excellent_ssim", float, "X", "full-size SSIM above which it is the same acquisition (default 0.95)"),
-    ("good_scene", float, "X", "scene score from which it is the same field (default 0.6)"),
-    ("ssim_margin", float, "X", "same-acquisition candidates of two categories closer than this are ambiguous"),
-    ("scene_margin", float, "X", "same-field candidates of two categories closer than this are ambiguous"),
+    ("good_scene", float, "X", "scene score from which it is the same field (default 0.5)"),
+    (
+        "ssim_margin",
+        float,
+        "X",
+        "candidates of two categories with closer SSIMs are ambiguous (default 0.02)",
+    ),
+    ("scene_margin", float, "X", "the same for scene scores (default 0.1)"),
 )
 
 

@@ -108,12 +108,13 @@ def _halved(scan: NDArray[np.uint16]) -> _Pixels:
 
 
 def _gamma(scan: NDArray[np.uint16]) -> _Pixels:
-    darkened = np.rint(255 * (np.arange(256) / 255) ** 1.5).astype(np.uint8)
-    return darkened[window(scan)]
+    darkened: NDArray[np.uint8] = np.rint(255 * (window(scan) / 255) ** 1.5).astype(np.uint8)
+    return darkened
 
 
 def _low_contrast(scan: NDArray[np.uint16]) -> _Pixels:
-    return np.rint(40 + 0.6 * window(scan)).astype(np.uint8)
+    paled: NDArray[np.uint8] = np.rint(40 + 0.6 * window(scan)).astype(np.uint8)
+    return paled
 
 
 def _noisy(scan: NDArray[np.uint16]) -> _Pixels:

@@ -20,21 +20,23 @@ def _pollen(width: int, height: int, rng: np.random.Generator) -> Field:
     view = Relief(width, height, tone=0.13)
     view.z += fractal(rng, view.z.shape, 70 * view.scale, 4) * 7 * view.scale
     fine = fractal(rng, view.z.shape, 7 * view.scale, 2) * 0.7 * view.scale
-    size = rng.uniform(62, 125) * view.scale
-    spines, long = int(rng.integers(70, 150)), rng.uniform(0.14, 0.30)
-    for _ in range(max(2, int(rng.uniform(0.55, 0.95) * width * height / (math.pi * size**2)))):
+    size = rng.uniform(76, 130) * view.scale
+    spines, long = int(rng.integers(55, 90)), rng.uniform(0.14, 0.30)
+    for _ in range(max(2, int(rng.uniform(0.4, 0.75) * width * height / (math.pi * size**2)))):
         y, x = rng.uniform(0.02, 0.98, 2) * (height, width)
         radius = size * rng.uniform(0.85, 1.12)
         view.ellipsoid(y, x, (radius, radius * rng.uniform(0.88, 1), radius), rng.uniform(0, 3), radius, 0.42)
         number = np.arange(spines) + 0.5
         up = 1 - 1.15 * number / spines  # a spiral of the golden angle spreads points evenly over a sphere
         out, turn = np.sqrt(1 - up**2), number * 2.399963 + rng.uniform(0, 6)
-        for to_y, to_x, to_z in np.stack([out * np.sin(turn), out * np.cos(turn), up], axis=1):
-            foot, tip = 0.95 * radius, (1 + long) * radius
-            steps = np.linspace(foot, tip, 6)
-            for step, thick in zip(steps, np.linspace(0.075, 0.015, 6) * radius, strict=True):
-                at_y, at_x, at_z = y + to_y * step, x + to_x * step, radius + to_z * step
-                view.ellipsoid(at_y, at_x, (thick, thick, thick), 0.0, at_z, 0.50)
+        for to_y, to_x, to_z in np.stack([out * np.sin(turn), out * np.cos(turn), up], axis=1).tolist():
+            feet, ends = 0.93 * radius, (1 + long) * radius
+            foot = (y + to_y * feet, x + to_x * feet, radius + to_z * feet)
+            tip = (y + to_y * ends, x + to_x * ends, radius + to_z * ends)
+            thick = 0.085 * radius
+            if to_z > 0.8:  # seen end on
+                view.ellipsoid(*foot[:2], (thick, thick, 3 * thick), 0.0, foot[2], 0.50)
+            view.cylinder(foot, tip, (thick, 0.1 * thick), 0.50)
     view.z += fine
     return secondary_electrons(view, rng, edge=0.40, side=0.3, shadow=0.45)
 

@@ -159,7 +159,7 @@ def powder(width: int, height: int, rng: np.random.Generator) -> Field:
 
 def _grain(rng: np.random.Generator, facets: int) -> Image.Image:
     """Return the height of a convex polyhedron over a square 2.5 times as wide as its radius, in radii."""
-    y, x = np.mgrid[-1.25:1.25:71j, -1.25:1.25:71j].astype(np.float32)
+    y, x = np.mgrid[-1.25:1.25:61j, -1.25:1.25:61j].astype(np.float32)
     turns = rng.uniform(0, 2 * math.pi) + np.arange(facets) * 2.399963  # the golden angle spreads the facets evenly
     grain = np.full(y.shape, np.inf, np.float32)
     for turn, up, away in zip(turns, rng.uniform(0.12, 0.97, facets), rng.uniform(0.6, 1.0, facets), strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.command import main
-from twinscope_client.cli.console import PARTLY
+from twinscope_client.cli.console import INTERRUPTED, PARTLY
 from twinscope_client.demo.collection import DemoCollection, Truth, write_collection
 from twinscope_client.journal import Decision, Journal
 
@@ -71,7 +71,10 @@ def _command(*words: str | Path, say: Callable[[str], None]) -> int:
     arguments = [str(word) for word in words]
     say("")
     say(f"$ twinscope {shlex.join(arguments)}")
-    return main(arguments)
+    code = main(arguments)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
 
 
 def _outcomes(made: DemoCollection, out: Path) -> list[Outcome]:

@@ -128,19 +128,22 @@ class Relief:
         major = np.arange(first, last + 1)
         t = ((major - m0) / (m1 - m0)).astype(np.float32)
         axis = (n0 + (n1 - n0) * t + bend * np.sin(2 * math.pi * waves * t + phase)).astype(np.float32)
-        cosine = 1 / np.sqrt(1 + np.gradient(axis) ** 2)
+        slope = np.diff(axis, append=2 * axis[-1] - axis[-2])
+        cosine = 1 / np.sqrt(1 + slope * slope)
         radius = np.float32(radii[0]) + np.float32(radii[1] - radii[0]) * t
         reach = math.ceil(float((radius / cosine).max()))
         across, middle = np.arange(-reach, reach + 1), np.rint(axis)
         minor = middle.astype(np.intp)[:, None] + across
         rest = (radius**2)[:, None] - ((across.astype(np.float32) + (middle - axis)[:, None]) * cosine[:, None]) ** 2
         inside = (rest > 0) & (minor >= 0) & (minor < z.shape[0])
-        rows, columns = minor[inside], np.broadcast_to(major[:, None], minor.shape)[inside]
+        step, _ = np.nonzero(inside)
+        rows, columns = minor[inside], major[step]
         level = (start[2] + (stop[2] - start[2]) * t).astype(np.float32)
-        top = np.sqrt(rest[inside]) + np.broadcast_to(level[:, None], minor.shape)[inside]
+        top = np.sqrt(rest[inside]) + level[step]
         shown = top > z[rows, columns]
-        z[rows[shown], columns[shown]] = top[shown]
-        tones[rows[shown], columns[shown]] = tone
+        rows, columns = rows[shown], columns[shown]
+        z[rows, columns] = top[shown]
+        tones[rows, columns] = tone
 
     def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
         """Strew up to `most` bright grains with radii in the range `sizes` (pixels of a frame 480 high)."""

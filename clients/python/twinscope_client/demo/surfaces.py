@@ -132,7 +132,7 @@ def _cracked_film(width: int, height: int, rng: np.random.Generator) -> Field:
 def _cross_section(width: int, height: int, rng: np.random.Generator) -> Field:
     cut = Relief(width, height)
     scale, shape = cut.scale, (height, width)
-    tilt = rng.normal(0, 0.22)
+    tilt = rng.normal(0, 0.35)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     up = (height - y) * math.cos(tilt) + (x - width / 2) * math.sin(tilt)  # away from the substrate
     side = (x - width / 2) * math.cos(tilt) + y * math.sin(tilt)

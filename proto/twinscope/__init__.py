@@ -1,0 +1,1 @@
+"""The wire contract of Twinscope, and the code generated of it; see `twinscope.v1`."""

@@ -1,0 +1,85 @@
+"""TLS of the server: certificates from files, taken up anew when the files change."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+from twinscope_indexer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Certificates:
+    """Certificate, key and client authorities of a server.
+
+    Parameters
+    ----------
+    certificate, key : Path
+        PEM; the chain and the private key.
+    client_ca : Path, optional
+        PEM; with it clients must show a certificate of one of these authorities.
+
+    Raises
+    ------
+    SettingsError
+        If a file cannot be read.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        self._files = (certificate, key) if client_ca is None else (certificate, key, client_ca)
+        self._lock = threading.Lock()
+        self._stamp = self._stamped()
+        self._first = self._read()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Make credentials for one port; asked at every handshake, they follow the files."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._first, self._changed, require_client_authentication=len(self._files) == 3
+        )
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        with self._lock:
+            try:
+                stamp = self._stamped()
+                if stamp == self._stamp:
+                    return None
+                configuration = self._read()
+            except SettingsError:
+                return None  # files that are being replaced: the pair read last stays in use until the new is whole
+            self._stamp = stamp
+            return configuration
+
+    def _stamped(self) -> list[tuple[int, int, int]]:
+        stamps = []
+        for file in self._files:
+            try:
+                stat = file.stat()
+            except OSError as error:
+                msg = f"{file} cannot be read: {error.strerror}"
+                raise SettingsError(msg) from error
+            stamps.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return stamps
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        texts = []
+        for file in self._files:
+            try:
+                texts.append(file.read_bytes())
+            except OSError as error:
+                msg = f"{file} cannot be read: {error.strerror}"
+                raise SettingsError(msg) from error
+        self._require_pair()
+        certificate, key, *rest = texts
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], rest[0] if rest else None)
+
+    def _require_pair(self) -> None:
+        certificate, key = self._files[:2]
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            msg = f"{certificate} and {key} are no certificate and its key: {error}"
+            raise SettingsError(msg) from error

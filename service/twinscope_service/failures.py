@@ -1,0 +1,124 @@
+"""From exceptions to statuses: the right code, a reason that programs can act on, and no leaked text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+from twinscope_indexer.errors import (
+    ImageError,
+    RecipeError,
+    StoreLockedError,
+    TaxonomyError,
+    TwinscopeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+DOMAIN = "twinscope"
+
+
+class RequestError(TwinscopeError):
+    """A request cannot be served, for a reason that the contract names.
+
+    Attributes
+    ----------
+    code : grpc.StatusCode
+    reason : str
+        A value of ``ErrorReason`` without its prefix.
+    metadata : dict of str
+        Of the ErrorInfo.
+    retry_seconds : float or None
+        When to try again; None if that would not help.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_seconds: float | None = None,
+        also: Sequence[Message] = (),
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.retry_seconds = retry_seconds
+        self.also = tuple(also)
+
+    @property
+    def status(self) -> Status:
+        """The status that travels."""
+        found = Status(code=self.code.value[0], message=str(self))
+        parts: list[Message] = [details.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata), *self.also]
+        if self.retry_seconds is not None:
+            delay = Duration()
+            delay.FromMilliseconds(int(1000 * self.retry_seconds))
+            parts.append(details.RetryInfo(retry_delay=delay))
+        for part in parts:
+            packed = Any()
+            packed.Pack(part)
+            found.details.append(packed)
+        return found
+
+
+def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD") -> RequestError:
+    """Make the error of a request whose fields break the rules; (path of the field, what is wrong) each."""
+    listed = details.BadRequest(
+        field_violations=[
+            details.BadRequest.FieldViolation(field=field, description=text) for field, text in violations
+        ]
+    )
+    text = "; ".join(f"{field}: {what}" for field, what in violations[:3])
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, reason, text, also=(listed,))
+
+
+def image_not_found(image_id: str) -> RequestError:
+    """Make the error of an id that is not stored."""
+    resource = details.ResourceInfo(resource_type="image", resource_name=image_id)
+    return RequestError(
+        grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND", f"there is no image {image_id}", also=(resource,)
+    )
+
+
+def overloaded(message: str, reason: str = "OVERLOADED", retry_seconds: float = 0.5) -> RequestError:
+    """Make the error of a request that is refused before any work."""
+    return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_seconds=retry_seconds)
+
+
+def request_error(error: Exception, request_id: str) -> RequestError:
+    """Give the error to answer with; of what nobody foresaw only the request's id is told."""
+    match error:
+        case RequestError():
+            return error
+        case ImageError():
+            known = {"fault": error.fault, "detail": error.detail}
+            return RequestError(
+                grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", f"the image cannot be read: {error.detail}",
+                metadata=known,
+            )  # fmt: skip
+        case RecipeError():
+            return RequestError(grpc.StatusCode.FAILED_PRECONDITION, "RECIPE_MISMATCH", str(error))
+        case TaxonomyError():
+            return invalid([("category", str(error))], "UNKNOWN_CATEGORY")
+        case StoreLockedError():
+            return RequestError(
+                grpc.StatusCode.UNAVAILABLE, "STORE_LOCKED", "another process is writing to the store",
+                retry_seconds=2.0,
+            )  # fmt: skip
+        case MemoryError():
+            return overloaded("not enough memory for this request")
+    return RequestError(
+        grpc.StatusCode.INTERNAL, "INTERNAL", f"a fault of the server; its log tells more under request {request_id}",
+        metadata={"request_id": request_id},
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""What the server counts, for Prometheus; served over plain HTTP on a loopback port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The counters of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "twinscope_requests", "Calls that ended, by method and status code.", ("method", "code"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "twinscope_request_seconds", "Time from the first byte to the status, by method.", ("method",),
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.in_flight = Gauge(
+            "twinscope_requests_in_flight", "Calls under way, by method.", ("method",), registry=self.registry
+        )
+        self.refused = Counter(
+            "twinscope_requests_refused", "Calls refused before any work, by reason.", ("reason",),
+            registry=self.registry,
+        )  # fmt: skip
+        self.stages = Histogram(
+            "twinscope_stage_seconds", "Time of the stages of a query.", ("stage",), buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+
+    def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Let a gauge be read when it is asked for."""
+        Gauge(f"twinscope_{name}", text, registry=self.registry).set_function(value)
+
+    def serve(self, port: int) -> Callable[[], None]:
+        """Serve on a loopback port; returns what stops it."""
+        server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop

@@ -1,0 +1,163 @@
+"""Settings of the server: defaults, a TOML file, environment variables, flags; each layer over the one before."""
+
+# ruff: noqa: RUF009  _setting() makes dataclass fields; it is no default value
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twinscope_indexer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "TWINSCOPE_"
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _setting(default: Any, text: str, *, least: float | None = None, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "secret": secret})
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """All settings of ``twinscope serve``; the fields' metadata hold their help and least value.
+
+    Raises
+    ------
+    SettingsError
+        If a value is out of range, or the combination would serve unprotected beyond this machine.
+    """
+
+    host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs TLS or --insecure")
+    port: int = _setting(50051, "port to listen on; 0 takes a free one", least=0)
+    insecure: bool = _setting(False, "allow plain text beyond this machine (a private network, a proxy with TLS)")
+    tls_certificate: Path | None = _setting(None, "certificate chain (PEM); changed files are taken up without restart")
+    tls_key: Path | None = _setting(None, "private key of the certificate (PEM)", secret=True)
+    tls_client_ca: Path | None = _setting(None, "authorities (PEM) that client certificates must come from (mTLS)")
+    tokens: Path | None = _setting(None, "file of bearer tokens: 'name role sha256' a line; reloaded when it changes",
+                                   secret=True)  # fmt: skip
+    workers: int = _setting(os.cpu_count() or 1, "requests that are worked on at the same time", least=1)
+    max_waiting: int = _setting(256, "requests that may wait for a worker; more are refused with a time to retry",
+                                least=0)  # fmt: skip
+    max_streams: int = _setting(64, "streams that may be open at the same time", least=1)
+    stream_idle_seconds: float = _setting(60.0, "a stream that sends nothing for this long is ended", least=0.1)
+    max_message_mib: int = _setting(16, "largest message", least=1)
+    max_upload_mib: int = _setting(256, "largest image file", least=1)
+    max_megapixels: int = _setting(300, "largest image, millions of pixels", least=1)
+    requests_per_second: float = _setting(0.0, "rate allowed to each token or client address; 0 for no limit", least=0)
+    cache_mib: int = _setting(256, "memory for pixels of references", least=0)
+    refresh_seconds: float = _setting(1.0, "how often to look for a new generation of the store", least=0.05)
+    grace_seconds: float = _setting(30.0, "how long requests under way may take when the server stops", least=0)
+    lame_duck_seconds: float = _setting(1.0, "between telling 'not serving' and refusing connections", least=0)
+    metrics_port: int = _setting(0, "loopback port of Prometheus metrics; 0 for none", least=0)
+    channelz: bool = _setting(False, "serve gRPC's own diagnosis (loopback only)")
+    write: bool = _setting(True, "accept changes of the store")
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            least, value = setting.metadata["least"], getattr(self, setting.name)
+            if least is not None and value < least:
+                msg = f"{setting.name} must be at least {least}, got {value}"
+                raise SettingsError(msg)
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            msg = "tls_certificate and tls_key go together: give both or none"
+            raise SettingsError(msg)
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            msg = "tls_client_ca needs tls_certificate and tls_key: clients are asked for certificates over TLS only"
+            raise SettingsError(msg)
+        if not (self.loopback or self.insecure or self.tls_certificate):
+            msg = (
+                f"{self.host} can be reached from other machines: give --tls-certificate and --tls-key, or say "
+                "--insecure if the network itself is protected"
+            )
+            raise SettingsError(msg)
+        if self.channelz and not self.loopback:
+            msg = "channelz tells about every connection: it is served on a loopback address only"
+            raise SettingsError(msg)
+        if self.tokens is not None and not self.loopback and self.tls_certificate is None:
+            msg = "tokens would cross the network in plain text: give --tls-certificate and --tls-key"
+            raise SettingsError(msg)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def masked(self) -> dict[str, object]:
+        """Give all settings as plain values, secrets as ``(set)``."""
+        plain: dict[str, object] = {}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.metadata["secret"] and value is not None:
+                value = "(set)"
+            plain[setting.name] = str(value) if isinstance(value, Path) else value
+        return plain
+
+
+def load_settings(
+    flags: Mapping[str, Any], *, file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> ServerSettings:
+    """Put the layers together: defaults, then the file, then the environment, then flags that are not None.
+
+    Raises
+    ------
+    SettingsError
+        If a layer names an unknown setting, a value does not fit, or the file cannot be read.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= _from_file(file)
+    for name, text in (os.environ if environment is None else environment).items():
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name.startswith(ENVIRONMENT_PREFIX) and key in _TYPES:
+            values[key] = _parsed(key, text, f"environment variable {name}")
+    values |= {
+        key: _parsed(key, value, f"--{key.replace('_', '-')}") for key, value in flags.items() if value is not None
+    }
+    return replace(ServerSettings(), **values)
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"settings file {file} cannot be read: {error}"
+        raise SettingsError(msg) from error
+    unknown = sorted(set(document) - set(_TYPES))
+    if unknown:
+        msg = f"settings file {file}: unknown setting {', '.join(unknown)}; known: {', '.join(_TYPES)}"
+        raise SettingsError(msg)
+    return {key: _parsed(key, value, f"settings file {file}") for key, value in document.items()}
+
+
+_TYPES = {setting.name: str(setting.type) for setting in fields(ServerSettings)}
+
+
+def _parsed(key: str, value: Any, where: str) -> Any:
+    kind = _TYPES[key]
+    try:
+        if kind == "bool":
+            return value if isinstance(value, bool) else _truth(str(value))
+        if kind == "int":
+            return int(value)
+        if kind == "float":
+            return float(value)
+    except (TypeError, ValueError) as error:
+        msg = f"{where}: {key} must be {'a number' if kind != 'bool' else 'true or false'}, got {value!r}"
+        raise SettingsError(msg) from error
+    return Path(value) if kind.startswith("Path") else str(value)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError(text)

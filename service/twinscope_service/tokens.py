@@ -1,0 +1,103 @@
+"""Bearer tokens: kept as SHA-256 in a file, compared in constant time, reloaded when the file changes."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import threading
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+
+from twinscope_indexer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Role = Literal["read", "write"]
+_LINE = re.compile(r"(?P<name>\S+)\s+(?P<role>read|write)\s+(?P<digest>[0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who a token belongs to."""
+
+    name: str
+    role: Role
+    """``read`` may search; ``write`` may also change the store."""
+
+
+def token_line(name: str, role: Role, token: str) -> str:
+    """Give the line of a token file for a token.
+
+    Tokens are random and long (`secrets.token_urlsafe`), so a plain SHA-256 keeps them: there is nothing to guess.
+    """
+    return f"{name} {role} {sha256(token.encode()).hexdigest()}"
+
+
+class Tokens:
+    """The tokens of a file.
+
+    Parameters
+    ----------
+    path : Path
+        One token a line: name, role (``read`` or ``write``), SHA-256 of the token in hexadecimal; ``#`` begins a
+        comment.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read or a line is not well formed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp = self._stamped()
+        self._holders = self._read()
+
+    def holder(self, token: str) -> Holder | None:
+        """Give the holder of a token, or None if nobody has it."""
+        digest = sha256(token.encode()).digest()
+        found = None
+        for known, holder in self._current():
+            if hmac.compare_digest(known, digest):  # all are compared: the time taken tells nothing
+                found = holder
+        return found
+
+    def _current(self) -> list[tuple[bytes, Holder]]:
+        with self._lock:
+            try:
+                stamp = self._stamped()
+                if stamp != self._stamp:
+                    self._holders, self._stamp = self._read(), stamp
+            except SettingsError:
+                pass  # a file that is being rewritten: the tokens read last stay valid until it is whole
+            return self._holders
+
+    def _stamped(self) -> tuple[int, int, int]:
+        try:
+            stat = self._path.stat()
+        except OSError as error:
+            msg = f"token file {self._path} cannot be read: {error.strerror}"
+            raise SettingsError(msg) from error
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def _read(self) -> list[tuple[bytes, Holder]]:
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"token file {self._path} cannot be read: {error}"
+            raise SettingsError(msg) from error
+        holders = []
+        for number, line in enumerate(lines, start=1):
+            text = line.partition("#")[0].strip()
+            if not text:
+                continue
+            fields = _LINE.fullmatch(text)
+            if fields is None:
+                msg = f"token file {self._path}, line {number}: expected 'name read|write sha256-in-hexadecimal'"
+                raise SettingsError(msg)
+            role: Role = "write" if fields["role"] == "write" else "read"
+            holders.append((bytes.fromhex(fields["digest"]), Holder(fields["name"], role)))
+        return holders

@@ -1,0 +1,174 @@
+"""Policies, matches and answers as messages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from twinscope.v1 import types_pb2
+
+from twinscope_service.answer import Answer, Grade, Match
+from twinscope_service.policy import POLICIES, Policy, named_policy
+from twinscope_service.wire.rules import MessageError, Violation, below, check_text, require
+from twinscope_service.wire.text import escaped, unescaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_GRADES: Final[dict[Grade, types_pb2.Grade.ValueType]] = {
+    "excellent": types_pb2.GRADE_EXCELLENT,
+    "good": types_pb2.GRADE_GOOD,
+    "ambiguous": types_pb2.GRADE_AMBIGUOUS,
+    "unverified": types_pb2.GRADE_UNVERIFIED,
+    "none": types_pb2.GRADE_NONE,
+    "unhashable": types_pb2.GRADE_UNHASHABLE,
+}
+_GRADE_OF: Final = {number: grade for grade, number in _GRADES.items()}
+_RULES: Final[dict[Literal["scene", "reference"], types_pb2.Rule.ValueType]] = {
+    "scene": types_pb2.RULE_SCENE,
+    "reference": types_pb2.RULE_REFERENCE,
+}
+_RULE_OF: Final = {number: rule for rule, number in _RULES.items()}
+_MAX_NAME: Final = 64
+
+THRESHOLDS: Final = {
+    "k": "k",
+    "max_distance": "max_distance_bits",
+    "ssim_distance": "ssim_distance_bits",
+    "excellent_ssim": "excellent_ssim",
+    "good_scene": "good_scene",
+    "ssim_margin": "ssim_margin",
+    "scene_margin": "scene_margin",
+}
+"""Field of the message by attribute of `Policy`."""
+
+
+def policy_message(policy: Policy) -> types_pb2.Policy:
+    """Make the message of a policy, complete as in an answer; in a request it means this very policy."""
+    return types_pb2.Policy(
+        name=escaped(policy.name),
+        rule=_RULES[policy.rule],
+        k=policy.k,
+        max_distance_bits=policy.max_distance,
+        ssim_distance_bits=policy.ssim_distance,
+        excellent_ssim=policy.excellent_ssim,
+        good_scene=policy.good_scene,
+        ssim_margin=policy.ssim_margin,
+        scene_margin=policy.scene_margin,
+    )
+
+
+def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
+    """Read a policy: one by its name, perhaps with changes, or a complete one.
+
+    Raises
+    ------
+    MessageError
+        If it is unknown or incomplete, or a threshold is out of range.
+    """
+    require(check_policy(message, path))
+    given = _given(message)
+    if message.rule == types_pb2.RULE_UNSPECIFIED:
+        return named_policy(message.name or "default").adjusted(given)
+    return replace(POLICIES["default"], name=unescaped(message.name), rule=_RULE_OF[message.rule], **given)  # type: ignore[arg-type]
+
+
+def check_policy(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
+    """Check a policy; the ranges of the thresholds are those of `Policy`."""
+    base, given = POLICIES["default"], _given(message)
+    if message.rule == types_pb2.RULE_UNSPECIFIED:
+        name_faults = tuple(check_text(message.name, below(path, "name"), 0, _MAX_NAME))
+        yield from name_faults
+        try:
+            base = base if name_faults else named_policy(message.name or "default")
+        except ValueError as error:
+            yield Violation(below(path, "name"), str(error))
+    else:
+        yield from check_text(message.name, below(path, "name"), 1, _MAX_NAME)
+        if message.rule not in _RULE_OF:
+            yield Violation(below(path, "rule"), f"{message.rule} is not known here; a newer release may know it")
+        for threshold, field in THRESHOLDS.items():
+            if threshold not in given:
+                yield Violation(below(path, field), "must be set where the policy has a rule of its own")
+    for threshold, value in given.items():
+        try:
+            base.adjusted({threshold: value})
+        except ValueError as error:
+            yield Violation(below(path, THRESHOLDS[threshold]), str(error))
+
+
+def _given(message: types_pb2.Policy) -> dict[str, float | int]:
+    set_fields = {field.name: value for field, value in message.ListFields()}
+    return {threshold: set_fields[field] for threshold, field in THRESHOLDS.items() if field in set_fields}
+
+
+def match_message(match: Match) -> types_pb2.Match:
+    """Make the message of a candidate."""
+    prefix = match.published_prefix
+    return types_pb2.Match(
+        image_id=match.image_id,
+        source=escaped(match.source),
+        category=escaped(match.category),
+        code=escaped(match.code),
+        distance_bits=match.distance,
+        scene_score=match.scene_score,
+        shift=None if match.shift is None else types_pb2.Shift(x=match.shift[0], y=match.shift[1]),
+        ssim=match.ssim,
+        note=escaped(match.note),
+        published_prefix=None if prefix is None else escaped(prefix),
+    )
+
+
+def match_of(message: types_pb2.Match) -> Match:
+    """Read a candidate."""
+    return Match(
+        image_id=message.image_id,
+        source=unescaped(message.source),
+        category=unescaped(message.category),
+        code=unescaped(message.code),
+        distance=message.distance_bits,
+        scene_score=message.scene_score if message.HasField("scene_score") else None,
+        shift=(message.shift.x, message.shift.y) if message.HasField("shift") else None,
+        ssim=message.ssim if message.HasField("ssim") else None,
+        note=unescaped(message.note),
+        published_prefix=unescaped(message.published_prefix) if message.HasField("published_prefix") else None,
+    )
+
+
+def answer_message(answer: Answer) -> types_pb2.Answer:
+    """Make the message of an answer."""
+    return types_pb2.Answer(
+        grade=_GRADES[answer.grade],
+        matches=[match_message(match) for match in answer.matches],
+        reason=escaped(answer.reason),
+        query_hash=None if answer.query_hash is None else bytes.fromhex(answer.query_hash),
+        policy=policy_message(answer.policy),
+        generation=answer.generation,
+        recipe=answer.recipe,
+        taxonomy=escaped(answer.taxonomy),
+        category=None if answer.category is None else escaped(answer.category),
+        code=None if answer.code is None else escaped(answer.code),
+    )
+
+
+def answer_of(message: types_pb2.Answer, path: str = "answer") -> Answer:
+    """Read an answer: equal to the one that `answer_message` was given.
+
+    Raises
+    ------
+    MessageError
+        If the grade or the policy is not known here; a newer release may know it.
+    """
+    if message.grade not in _GRADE_OF:
+        description = f"{message.grade} is not a grade that is known here; a newer release may know it"
+        raise MessageError([Violation(below(path, "grade"), description)])
+    return Answer(
+        grade=_GRADE_OF[message.grade],
+        matches=tuple(match_of(match) for match in message.matches),
+        reason=unescaped(message.reason),
+        query_hash=message.query_hash.hex() if message.HasField("query_hash") else None,
+        policy=policy_of(message.policy, below(path, "policy")),
+        generation=message.generation,
+        recipe=message.recipe,
+        taxonomy=unescaped(message.taxonomy),
+    )

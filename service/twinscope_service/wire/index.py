@@ -1,0 +1,68 @@
+"""The statistics of a store as a message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from twinscope.v1 import catalog_pb2
+
+from twinscope_service.wire.text import escaped, unescaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_COUNTS = ("images", "searchable", "unhashable", "failures", "prefixes", "contradicting_prefixes")
+
+
+def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
+    """Make the message of a store's statistics; what concerns the server is left for it to fill in.
+
+    Parameters
+    ----------
+    stats : mapping
+        ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``), ``created``,
+        ``roots``, and the counts of `Catalog.counts`.
+    """
+    created = None
+    if stats["created"] is not None:
+        created = Timestamp()
+        created.FromJsonString(stats["created"])
+    index = stats["index"]
+    return catalog_pb2.GetIndexResponse(
+        store_id=stats["store_id"],
+        store=escaped(stats["store"]),
+        generation=stats["generation"],
+        recipe=stats["recipe"],
+        create_time=created,
+        roots=[escaped(root) for root in stats["roots"]],
+        index=catalog_pb2.IndexFacts(kind=index["kind"], base_count=index["base"], delta_count=index["delta"]),
+        counts=catalog_pb2.ImageCounts(
+            **{name: stats[name] for name in _COUNTS},
+            by_category=_groups(stats["category"]),
+            by_format=_groups(stats["format"]),
+            by_bits=_groups(stats["bits"]),
+        ),
+    )
+
+
+def stats_of(message: catalog_pb2.GetIndexResponse) -> dict[str, Any]:
+    """Read a store's statistics: equal to those that `index_message` was given, in the same order."""
+    index, counts = message.index, message.counts
+    return {
+        "store": unescaped(message.store),
+        "store_id": message.store_id,
+        "generation": message.generation,
+        "recipe": message.recipe,
+        "index": {"kind": index.kind, "base": index.base_count, "delta": index.delta_count},
+        "created": message.create_time.ToJsonString() if message.HasField("create_time") else None,
+        "roots": [unescaped(root) for root in message.roots],
+        **{name: getattr(counts, name) for name in _COUNTS},
+        "category": {unescaped(group.value): group.images for group in counts.by_category},
+        "format": {unescaped(group.value): group.images for group in counts.by_format},
+        "bits": {int(group.value): group.images for group in counts.by_bits},
+    }
+
+
+def _groups(counted: Mapping[Any, int]) -> Iterable[catalog_pb2.GroupCount]:
+    return [catalog_pb2.GroupCount(value=escaped(str(value)), images=count) for value, count in counted.items()]

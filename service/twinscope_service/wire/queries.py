@@ -1,0 +1,264 @@
+"""What is asked: fingerprints, queries and options as messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from twinscope.v1 import similarity_pb2, types_pb2
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pixels, require_recipe
+from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
+
+from twinscope_service.matcher import Query
+from twinscope_service.policy import POLICIES, Policy
+from twinscope_service.wire.answers import check_policy, policy_message, policy_of
+from twinscope_service.wire.rules import (
+    MAX_TAG,
+    MessageError,
+    Violation,
+    below,
+    check_candidates,
+    check_count,
+    check_image_id,
+    check_text,
+    check_upload,
+    require,
+)
+from twinscope_service.wire.text import escaped, unescaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_THUMBNAIL: Final = 64 << 10
+"""Bytes of an encoded thumbnail."""
+
+_MAX_CATEGORIES: Final = 64
+_MAX_CATEGORY: Final = 256
+_MAX_RECIPE: Final = 256
+_MAX_DETAIL: Final = 256
+_REASONS: Final[dict[Literal["featureless", "degenerate"], types_pb2.Unhashable.Reason.ValueType]] = {
+    "featureless": types_pb2.Unhashable.REASON_FEATURELESS,
+    "degenerate": types_pb2.Unhashable.REASON_DEGENERATE,
+}
+_REASON_OF: Final = {number: reason for reason, number in _REASONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """An image reduced to what a search needs.
+
+    Attributes
+    ----------
+    hashed : PHash or Unhashable
+    thumbnail : bytes
+        As `encode_thumbnail` makes it; empty where there is none.
+    """
+
+    hashed: PHash | Unhashable
+    thumbnail: bytes = b""
+
+    @classmethod
+    def of_pixels(cls, pixels: NDArray[np.uint8]) -> Fingerprint:
+        """Make the fingerprint of a grey image, uint8, shape (height, width)."""
+        return cls(hash_pixels(pixels), encode_thumbnail(pixels))
+
+    def query(self) -> Query:
+        """Make the query that `Query.of_pixels` makes, less the pixels.
+
+        Raises
+        ------
+        ImageError
+            If the thumbnail is damaged.
+        """
+        return Query(self.hashed, decode_thumbnail(self.thumbnail) if self.thumbnail else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of all queries of one call."""
+
+    policy: Policy = POLICIES["default"]
+    verify: bool = True
+    """Whether candidates are verified, as far as a query permits."""
+    categories: tuple[str, ...] = ()
+    """Names, codes or aliases, not yet resolved; none means all."""
+    min_generation: int = 0
+    """The oldest generation to answer from."""
+
+
+def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:
+    """Make the message of a fingerprint."""
+    hashed = fingerprint.hashed
+    if isinstance(hashed, PHash):
+        return types_pb2.Fingerprint(hash=hashed.code, recipe=hashed.recipe, thumbnail=fingerprint.thumbnail)
+    unhashable = types_pb2.Unhashable(reason=_REASONS[hashed.reason], detail=escaped(hashed.detail))
+    return types_pb2.Fingerprint(unhashable=unhashable, recipe=RECIPE, thumbnail=fingerprint.thumbnail)
+
+
+def fingerprint_of(message: types_pb2.Fingerprint, path: str) -> Fingerprint:
+    """Read a fingerprint; its thumbnail is not decoded yet.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    RecipeError
+        If it was made by another recipe than this release's.
+    """
+    require(check_fingerprint(message, path))
+    require_recipe(message.recipe)
+    if message.WhichOneof("identity") == "hash":
+        return Fingerprint(PHash(message.hash, message.recipe), message.thumbnail)
+    unhashable = message.unhashable
+    return Fingerprint(Unhashable(_REASON_OF[unhashable.reason], unescaped(unhashable.detail)), message.thumbnail)
+
+
+def check_fingerprint(message: types_pb2.Fingerprint, path: str) -> Iterator[Violation]:
+    """Check a fingerprint, but for the content of its thumbnail."""
+    identity = message.WhichOneof("identity")
+    if identity is None:
+        yield Violation(path, "one of hash and unhashable must be set")
+    elif identity == "hash":
+        yield from _check_hash(message.hash, below(path, "hash"))
+    else:
+        if message.unhashable.reason not in _REASON_OF:
+            yield Violation(below(path, "unhashable.reason"), "must be one of the reasons that are known here")
+        yield from check_text(message.unhashable.detail, below(path, "unhashable.detail"), 0, _MAX_DETAIL)
+    yield from check_text(message.recipe, below(path, "recipe"), 1, _MAX_RECIPE, is_escaped=False)
+    if len(message.thumbnail) > MAX_THUMBNAIL:
+        description = f"must have at most {MAX_THUMBNAIL} bytes, has {len(message.thumbnail)}"
+        yield Violation(below(path, "thumbnail"), description)
+
+
+def _check_hash(code: bytes, path: str) -> Iterator[Violation]:
+    if len(code) != BYTES:
+        yield Violation(path, f"must have {BYTES} bytes, has {len(code)}")
+
+
+def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
+    """Read a query.
+
+    Returns
+    -------
+    Query or int
+        The query, or the number of the stored image that is the query.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    RecipeError
+        If it was made by another recipe than this release's.
+    """
+    tag_faults = check_text(message.client_tag, below(path, "client_tag"), 0, MAX_TAG, is_escaped=False)
+    target = message.WhichOneof("target")
+    if target == "hash":
+        require((*tag_faults, *_check_hash(message.hash, below(path, "hash"))))
+        return Query(PHash(message.hash))
+    if target == "image_id":
+        require((*tag_faults, *check_image_id(message.image_id, below(path, "image_id"))))
+        return int(message.image_id, 16)
+    if target == "fingerprint":
+        where = below(path, "fingerprint")
+        require((*tag_faults, *check_fingerprint(message.fingerprint, where)))
+        return decoded(fingerprint_of(message.fingerprint, where), where)
+    raise MessageError((*tag_faults, Violation(path, "one of hash, image_id and fingerprint must be set")))
+
+
+def decoded(fingerprint: Fingerprint, path: str) -> Query:
+    """Make the query of a fingerprint that came in a message at `path`.
+
+    Raises
+    ------
+    MessageError
+        If its thumbnail is none.
+    """
+    try:
+        return fingerprint.query()
+    except ImageError as error:
+        raise MessageError([Violation(below(path, "thumbnail"), error.detail)]) from error
+
+
+def options_message(options: Options) -> similarity_pb2.SearchOptions:
+    """Make the message of options."""
+    return similarity_pb2.SearchOptions(
+        policy=policy_message(options.policy),
+        verification=similarity_pb2.VERIFICATION_FULL if options.verify else similarity_pb2.VERIFICATION_NONE,
+        categories=[escaped(category) for category in options.categories],
+        min_generation=options.min_generation,
+        recipe=RECIPE,
+    )
+
+
+def options_of(message: similarity_pb2.SearchOptions, path: str = "options") -> Options:
+    """Read options.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    RecipeError
+        If bare hashes are by another recipe than this release's.
+    """
+    require(_check_options(message, path))
+    if message.recipe:
+        require_recipe(message.recipe)
+    return Options(
+        policy_of(message.policy, below(path, "policy")),
+        message.verification != similarity_pb2.VERIFICATION_NONE,
+        tuple(unescaped(category) for category in message.categories),
+        message.min_generation,
+    )
+
+
+def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator[Violation]:
+    yield from check_policy(message.policy, below(path, "policy"))
+    if message.verification not in similarity_pb2.Verification.values():
+        yield Violation(below(path, "verification"), f"{message.verification} is not known here")
+    if len(message.categories) > _MAX_CATEGORIES:
+        description = f"must have at most {_MAX_CATEGORIES} elements, has {len(message.categories)}"
+        yield Violation(below(path, "categories"), description)
+    else:
+        for i, category in enumerate(message.categories):
+            yield from check_text(category, below(path, f"categories[{i}]"), 1, _MAX_CATEGORY)
+    if message.min_generation < 0:
+        yield Violation(below(path, "min_generation"), f"must not be negative, is {message.min_generation}")
+    yield from check_text(message.recipe, below(path, "recipe"), 0, _MAX_RECIPE, is_escaped=False)
+
+
+def batch_options(message: similarity_pb2.BatchSearchRequest, path: str = "") -> Options:
+    """Read what concerns a batch as a whole; its queries are read one by one, by `query_of`.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    RecipeError
+        If bare hashes are by another recipe than this release's.
+    """
+    where = below(path, "queries")
+    require(check_count(len(message.queries), where))
+    options = options_of(message.options, below(path, "options"))
+    require(check_candidates(len(message.queries), options.policy.k, where))
+    return options
+
+
+def header_options(message: similarity_pb2.ImageHeader, path: str = "header") -> Options:
+    """Read the options of a search by image, and check what its header declares.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    """
+    require(
+        (
+            *check_upload(message.size_bytes, message.sha256, path),
+            *check_text(message.client_tag, below(path, "client_tag"), 0, MAX_TAG, is_escaped=False),
+        )
+    )
+    return options_of(message.options, below(path, "options"))

@@ -1,0 +1,133 @@
+"""The rules that a message must keep, as the comments of the contract state them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from twinscope_indexer.errors import TwinscopeError
+
+from twinscope_service.wire.text import unescaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_BATCH: Final = 1024
+"""Queries, images or ids in one message."""
+MAX_CANDIDATES: Final = 65_536
+"""Queries of a message times k: bounds the size of the answer."""
+MAX_TAG: Final = 128
+"""Bytes of a client's tag."""
+MAX_CHUNK: Final = 1 << 20
+"""Bytes of a piece of an uploaded file."""
+
+_IMAGE_ID = re.compile(r"[0-7][0-9a-f]{15}")
+
+
+class Violation(NamedTuple):
+    """One broken rule; becomes a FieldViolation of google.rpc.BadRequest."""
+
+    field: str
+    """Path from the request to the field, such as ``queries[3].hash``."""
+    description: str
+    """The rule, and what was found."""
+
+
+class MessageError(TwinscopeError):
+    """A message breaks the rules of the contract.
+
+    Attributes
+    ----------
+    violations : tuple of Violation
+        All that were found.
+    """
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{field}: {description}" for field, description in self.violations))
+
+
+def require(violations: Iterable[Violation]) -> None:
+    """Refuse a message in which rules are broken.
+
+    Raises
+    ------
+    MessageError
+        If there are violations.
+    """
+    found = tuple(violations)
+    if found:
+        raise MessageError(found)
+
+
+def below(path: str, field: str) -> str:
+    """Give the path of a field of the message at `path`; the request itself has the path ""."""
+    return f"{path}.{field}" if path else field
+
+
+def check_text(text: str, path: str, least: int, most: int, *, is_escaped: bool = True) -> Iterator[Violation]:
+    """Check a string: its length in bytes, as sent, and its escapes."""
+    size = len(text.encode())
+    if not least <= size <= most:
+        yield Violation(path, "must be set" if size == 0 else f"must have {least} to {most} bytes, has {size}")
+    elif is_escaped:
+        try:
+            unescaped(text)
+        except ValueError as error:
+            yield Violation(path, str(error))
+
+
+def check_count(count: int, path: str) -> Iterator[Violation]:
+    """Check the number of queries, images or ids in a batch."""
+    if not 1 <= count <= MAX_BATCH:
+        yield Violation(path, f"must have 1 to {MAX_BATCH} elements, has {count}")
+
+
+def check_candidates(queries: int, k: int, path: str) -> Iterator[Violation]:
+    """Check that the answer to a batch stays of bounded size."""
+    if queries * k > MAX_CANDIDATES:
+        yield Violation(path, f"{queries} queries with k = {k} are more than {MAX_CANDIDATES} candidates; send fewer")
+
+
+def check_sequence(sequence: int, path: str) -> Iterator[Violation]:
+    """Check a sequence number by itself; that it grows is for the stream to check."""
+    if sequence < 1:
+        yield Violation(path, f"must be 1 or more, is {sequence}")
+
+
+def check_upload(size_bytes: int, sha256: bytes, path: str) -> Iterator[Violation]:
+    """Check what a header declares of the file that follows; the size limit is for the server to check."""
+    if size_bytes < 1:
+        yield Violation(below(path, "size_bytes"), f"must be the size of the file, 1 or more; is {size_bytes}")
+    yield from check_digest(sha256, below(path, "sha256"))
+
+
+def check_digest(sha256: bytes, path: str) -> Iterator[Violation]:
+    """Check a SHA-256 that may be left out."""
+    if len(sha256) not in (0, 32):
+        yield Violation(path, f"must have 32 bytes, or none; has {len(sha256)}")
+
+
+def check_chunk(chunk: bytes, path: str = "chunk") -> Iterator[Violation]:
+    """Check a piece of an uploaded file."""
+    if not 1 <= len(chunk) <= MAX_CHUNK:
+        yield Violation(path, f"must have 1 to {MAX_CHUNK} bytes, has {len(chunk)}")
+
+
+def check_image_id(image_id: str, path: str) -> Iterator[Violation]:
+    """Check the form of an image id."""
+    if _IMAGE_ID.fullmatch(image_id) is None:
+        shown = f"; got {image_id[:40]!r}" if image_id else ""
+        yield Violation(path, f"must be an image id: 16 lower-case hexadecimal digits, the first of them 0 to 7{shown}")
+
+
+def image_number(image_id: str, path: str = "image_id") -> int:
+    """Give the catalogue's number of an image id.
+
+    Raises
+    ------
+    MessageError
+        If it is no image id.
+    """
+    require(check_image_id(image_id, path))
+    return int(image_id, 16)

@@ -1,0 +1,35 @@
+r"""Escaped text: file names need not be valid UTF-8, the strings of protocol buffers must be.
+
+Python holds the byte HH of such a name as the lone surrogate U+DCHH (PEP 383); it travels as ``\udcHH``, and a
+backslash as two.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SPECIAL = re.compile(r"[\\\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:(\\)|u(d[89a-f][0-9a-f]{2}))?")
+
+
+def escaped(text: str) -> str:
+    """Make any text fit for the wire."""
+    return _SPECIAL.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\u{ord(found[0]):04x}", text)
+
+
+def unescaped(text: str) -> str:
+    r"""Give the text that `escaped` was given.
+
+    Raises
+    ------
+    ValueError
+        If a backslash begins no escape.
+    """
+
+    def plain(found: re.Match[str]) -> str:
+        if found[0] == "\\":
+            msg = rf"a backslash must be written as two, and a byte HH that is not UTF-8 as \udcHH; got {text[:80]!r}"
+            raise ValueError(msg)
+        return found[1] or chr(int(found[2], 16))
+
+    return _ESCAPE.sub(plain, text)

@@ -1,0 +1,174 @@
+"""Images to store, as messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from twinscope.v1 import catalog_pb2
+
+from twinscope_service.wire.queries import Fingerprint, check_fingerprint, decoded, fingerprint_message, fingerprint_of
+from twinscope_service.wire.records import (
+    FileFacts,
+    check_facts,
+    check_time,
+    facts_message,
+    facts_of,
+    nanoseconds,
+    timestamp,
+)
+from twinscope_service.wire.rules import (
+    Violation,
+    below,
+    check_count,
+    check_sequence,
+    check_text,
+    check_upload,
+    require,
+)
+from twinscope_service.wire.text import escaped, unescaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_SOURCE: Final = 4096
+_MAX_CATEGORY: Final = 256
+_MAX_NAME: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a writer says about an image."""
+
+    source: str
+    """The writer's name of it; identifies it."""
+    category: str
+    """Name, code or alias, not yet resolved."""
+    published_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """An image to store, by what the writer computed."""
+
+    description: Description
+    fingerprint: Fingerprint
+    file: FileFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Announces the file of an image to store."""
+
+    sequence: int
+    description: Description
+    size: int
+    """Bytes."""
+    sha256: bytes = b""
+    """Empty where it is not to be checked."""
+    mtime_ns: int = 0
+
+
+def description_message(description: Description) -> catalog_pb2.ImageDescription:
+    """Make the message of a description."""
+    return catalog_pb2.ImageDescription(
+        source=escaped(description.source),
+        category=escaped(description.category),
+        published_name=escaped(description.published_name),
+    )
+
+
+def _description(message: catalog_pb2.ImageDescription) -> Description:
+    return Description(unescaped(message.source), unescaped(message.category), unescaped(message.published_name))
+
+
+def new_image_message(image: NewImage) -> catalog_pb2.NewImage:
+    """Make the message of an image to store."""
+    return catalog_pb2.NewImage(
+        description=description_message(image.description),
+        fingerprint=fingerprint_message(image.fingerprint),
+        file=facts_message(image.file),
+    )
+
+
+def new_image_of(message: catalog_pb2.NewImage, path: str = "image") -> NewImage:
+    """Read an image to store.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken, or the thumbnail is none.
+    RecipeError
+        If it was made by another recipe than this release's.
+    """
+    where = below(path, "fingerprint")
+    require(
+        (
+            *_check_description(message.description, below(path, "description")),
+            *check_fingerprint(message.fingerprint, where),
+            *check_facts(message.file, below(path, "file")),
+        )
+    )
+    fingerprint = fingerprint_of(message.fingerprint, where)
+    decoded(fingerprint, where)
+    return NewImage(_description(message.description), fingerprint, facts_of(message.file))
+
+
+def check_upserts(message: catalog_pb2.BatchUpsertImagesRequest, path: str = "") -> None:
+    """Check what concerns a batch as a whole; its images are read one by one, by `new_image_of`.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    """
+    where = below(path, "images")
+    require(check_count(len(message.images), where))
+    first: dict[str, int] = {}
+    twice = []
+    for i, image in enumerate(message.images):
+        j = first.setdefault(image.description.source, i)
+        if j != i:
+            twice.append(Violation(f"{where}[{i}].description.source", f"is that of {where}[{j}] as well"))
+    require(twice)
+
+
+def upload_message(upload: Upload) -> catalog_pb2.UploadHeader:
+    """Make the message that announces an upload."""
+    return catalog_pb2.UploadHeader(
+        sequence=upload.sequence,
+        description=description_message(upload.description),
+        size_bytes=upload.size,
+        sha256=upload.sha256,
+        modify_time=timestamp(upload.mtime_ns),
+    )
+
+
+def upload_of(message: catalog_pb2.UploadHeader, path: str = "header") -> Upload:
+    """Read what announces an upload.
+
+    Raises
+    ------
+    MessageError
+        If a rule is broken.
+    """
+    require(
+        (
+            *check_sequence(message.sequence, below(path, "sequence")),
+            *_check_description(message.description, below(path, "description")),
+            *check_upload(message.size_bytes, message.sha256, path),
+            *check_time(message.modify_time, below(path, "modify_time")),
+        )
+    )
+    return Upload(
+        message.sequence, _description(message.description), message.size_bytes, message.sha256,
+        nanoseconds(message.modify_time),
+    )  # fmt: skip
+
+
+def _check_description(message: catalog_pb2.ImageDescription, path: str) -> Iterator[Violation]:
+    yield from check_text(message.source, below(path, "source"), 1, _MAX_SOURCE)
+    if "\0" in message.source:
+        yield Violation(below(path, "source"), "must not hold a NUL character")
+    yield from check_text(message.category, below(path, "category"), 1, _MAX_CATEGORY)
+    yield from check_text(message.published_name, below(path, "published_name"), 0, _MAX_NAME)
