@@ -100,7 +100,9 @@ def stages(rounds: int, codes: int) -> list[Stage]:
             lambda: ImageOps.autocontrast(ImageOps.equalize(Image.fromarray(a))), lambda: standardise(a), rounds,
         )
     )  # fmt: skip
-    table.append(compare("SSIM, 1024x768", "scikit-image", lambda: structural_similarity(a, b), lambda: ssim(a, b), rounds))
+    table.append(
+        compare("SSIM, 1024x768", "scikit-image", lambda: structural_similarity(a, b), lambda: ssim(a, b), rounds)
+    )
     thumbnails = [decode_thumbnail(encode_thumbnail(pixels)) for pixels in pictures]
     table.append(
         compare(

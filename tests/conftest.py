@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from twinscope_client.demo.micrographs import synthesise
+from twinscope_indexer.bulk import index
 
 _MICROGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 
@@ -15,3 +20,32 @@ def micrographs_dir() -> Path:
     if not _MICROGRAPHS.is_dir():
         pytest.skip("no folder of real micrographs (shared/data/micrographs) beside the project")
     return _MICROGRAPHS
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A small labelled collection, indexed."""
+
+    references: Path
+    """Folder of the labelled JPEGs, one folder a category."""
+    store: Path
+    pixels: dict[tuple[str, int], np.ndarray]
+    """The grey pixels of each synthesised micrograph, before they became a JPEG, by category and number."""
+
+    def reference(self, category: str, number: int) -> Path:
+        return self.references / category / f"L9_{number}.jpg"
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Two micrographs of each of three categories, 320 x 240 pixels, with file-name prefixes that are wrong."""
+    root = tmp_path_factory.mktemp("shelf")
+    made = Shelf(root / "collection", root / "lab.store", {})
+    for category in ("Particles", "Tips", "Fibres"):
+        (made.references / category).mkdir(parents=True)
+        for number in range(2):
+            pixels = synthesise(category, number, width=320, height=240).astype(np.uint8)
+            made.pixels[category, number] = pixels
+            Image.fromarray(pixels).save(made.reference(category, number), quality=100)
+    index([made.references], made.store, workers=1)
+    return made

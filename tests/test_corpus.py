@@ -19,7 +19,7 @@ from twinscope_indexer.archive import archive_stem, is_archive, open_archive
 from twinscope_indexer.corpus import Item, Walk, read_source, scope_of, walk
 from twinscope_indexer.errors import ImageError, SourceError
 
-AWKWARD = ["with space.jpg", "it's \"quoted\".jpg", "größe µm.jpg", "日本.jpg", "new\nline.jpg", "-rf.jpg", "a;b&c.jpg"]
+AWKWARD = ["with space.jpg", 'it\'s "quoted".jpg', "größe µm.jpg", "日本.jpg", "new\nline.jpg", "-rf.jpg", "a;b&c.jpg"]
 
 
 def walked(source: Path, met: Walk | None = None, **options) -> list[Item]:
@@ -382,12 +382,13 @@ def test_nothing_of_a_truncated_archive_is_missed_in_silence(tmp_path, kind):
     for cut in range(1, content, 97):
         path = tmp_path / f"cut{cut}{kind}"
         path.write_bytes(whole[:cut])
-        met, whole_members = Walk(), {}
+        met, whole_members, faults = Walk(), {}, set()
         for item in walked(path, met):
             try:
                 whole_members[item.member] = item.read()
             except ImageError as error:
-                assert error.fault in {"truncated", "damaged"}
+                faults.add(error.fault)
+        assert faults <= {"truncated", "damaged"}
         assert whole_members.items() <= dict(members).items()
         assert met.unreadable, cut
         path.unlink()
@@ -427,12 +428,13 @@ def test_damage_anywhere_in_an_archive_is_one_of_two_errors(tmp_path_factory, ki
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, min(len(content), 9000) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
-    met = Walk()
-    for item in walked(path, met):
+    sources = set()
+    for item in walked(path):
         try:
             item.read()
         except ImageError as error:
-            assert str(path) in str(error)
+            sources.add(error.source.partition("!")[0])
+    assert sources <= {str(path)}
 
 
 def test_an_archive_that_changed_is_opened_anew(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import shutil
@@ -13,14 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from twinscope_indexer.catalog import Catalog, Record
 from twinscope_indexer.errors import RecipeError, StoreError, StoreLockedError
 from twinscope_indexer.hashing import RECIPE
@@ -50,6 +49,7 @@ def filled(folder: Path, n: int) -> Codes:
     """Make a store of n images, ids 1 to n, in one generation."""
     codes = {number: code_of(number) for number in range(1, n + 1)}
     with open_writer(folder, create=True) as writer:
+        writer.catalog.root_for(Path("/collection"))
         with writer.catalog.transaction():
             for number, code in codes.items():
                 put(writer, number, code)
@@ -325,7 +325,9 @@ def test_a_harmed_index_file_heals_with_one_warning_and_right_answers(tmp_path, 
             del codes[2]
             writer.publish()
     harm(tmp_path / "index-1.faiss")
-    with pytest.warns(StoreWarning, match="rebuilt from the catalogue") as told, opened(tmp_path) as store:
+    with pytest.warns(StoreWarning, match="rebuilt from the catalogue") as told:
+        healing = Store(tmp_path)
+    with closing(healing) as store:
         for query in [codes[1], code_of(2), code_of(31)]:
             assert answers(store, query) == scan(codes, query)
     assert len(told) == 1
@@ -415,6 +417,13 @@ def test_an_interrupted_deletion_deletes_nothing(tmp_path, monkeypatch):
         assert answers(store, codes[1], limit=0) == [(0, 1)]
 
 
+def test_an_interruption_between_two_transactions_of_a_run_is_not_hidden_by_another_error(tmp_path):
+    with open_writer(tmp_path, create=True) as writer:
+        writer.catalog.begin()
+        writer.catalog.commit()
+        writer.catalog.commit()  # what the end of an interrupted run does
+
+
 # -- catalogues ---------------------------------------------------------------------------------------------------
 
 
@@ -490,11 +499,16 @@ def test_a_reader_cannot_write_the_catalogue(tmp_path):
 
 def test_a_full_disk_is_a_store_error(tmp_path):
     filled(tmp_path, 3)
-    with pytest.raises(StoreError, match="disk full"), open_writer(tmp_path) as writer:
-        pages = writer.catalog._db.execute("PRAGMA page_count").fetchone()[0]
-        writer.catalog._db.execute(f"PRAGMA max_page_count = {pages}")
-        for number in range(10, 400):
-            put(writer, number, code_of(number))
+
+    def fill_up() -> None:
+        with open_writer(tmp_path) as writer:
+            pages = writer.catalog._db.execute("PRAGMA page_count").fetchone()[0]
+            writer.catalog._db.execute(f"PRAGMA max_page_count = {pages}")
+            for number in range(10, 400):
+                put(writer, number, code_of(number))
+
+    with pytest.raises(StoreError, match="disk full"):
+        fill_up()
     with opened(tmp_path) as store:
         assert store.view.count == 3
 
@@ -569,9 +583,8 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
 
 def test_a_second_writer_within_one_process_is_refused_too(tmp_path):
     filled(tmp_path, 1)
-    with open_writer(tmp_path):
-        with pytest.raises(StoreLockedError, match=str(os.getpid())), open_writer(tmp_path):
-            pass
+    with open_writer(tmp_path), pytest.raises(StoreLockedError, match=str(os.getpid())), open_writer(tmp_path):
+        pass
     with open_writer(tmp_path):
         pass
 
@@ -618,107 +631,100 @@ def close_to_writing(folder: Path) -> None:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o555)
 
 
-def without_privileges(check: Callable[[], None]) -> None:
-    """Run a check in a child that is not the superuser, whom no permission stops."""
-    child = os.fork()
-    if child == 0:
-        status = 1
+READ = """
+import json, os, sys, warnings
+from pathlib import Path
+import faiss
+import numpy as np
+from twinscope_indexer.errors import StoreError
+from twinscope_indexer.store import Store, open_writer
+if os.geteuid() == 0:  # whom no permission stops
+    os.setgid(65534)
+    os.setuid(65534)
+folder = Path(sys.argv[1])
+told = []
+warnings.showwarning = lambda message, kind, *_: told.append(kind.__name__)
+try:
+    store = Store(folder)
+except StoreError as error:
+    sys.exit(str(error))
+for line in sys.stdin:
+    view = store.refresh()
+    [near] = view.search(np.frombuffer(bytes.fromhex(line.strip()), np.uint8)[None], 10, 1024)
+    found = [[d, i] for d, i in zip(near.distances.tolist(), near.ids.tolist())]
+    known = sorted(store.records([i for _, i in found])) == sorted(i for _, i in found)
+    print(json.dumps([view.count, found, known, told]), flush=True)
+try:
+    with open_writer(folder):
+        sys.exit("a store that may not be written was opened for writing")
+except StoreError:
+    store.close()
+"""
+"""Answers queries (hexadecimal lines) as a user who may not write; ends with the reason where it cannot."""
+
+
+@contextmanager
+def unprivileged_reader(folder: Path) -> Iterator[Callable[[bytes], object]]:
+    command = [sys.executable, "-c", READ, str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+
+        def ask(query: bytes) -> object:
+            reader.stdin.write(f"{query.hex()}\n")
+            reader.stdin.flush()
+            return json.loads(reader.stdout.readline())
+
         try:
-            if os.geteuid() == 0:
-                os.setgid(65534)
-                os.setuid(65534)
-            check()
-            status = 0
-        except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            yield ask
+            _, told = reader.communicate(timeout=30)
+            assert reader.returncode == 0, told
         finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            reader.kill()
 
 
-def expect(right: bool, what: str) -> None:
-    if not right:
-        raise AssertionError(what)
+def found_by_scan(codes: Codes, query: bytes) -> list[list[int]]:
+    return [list(pair) for pair in scan(codes, query)]
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_store_in_a_read_only_folder_is_read(shared):
     folder = shared / "store #1?"
     codes = filled(folder, 30)
-    expected = scan(codes, codes[1])
     close_to_writing(folder)
-
-    def check() -> None:
-        with opened(folder) as store:
-            expect(store.view.count == 30, "count")
-            expect(answers(store, codes[1]) == expected, "answers")
-            expect(store.records([1])[1].path == "Tips/1.jpg", "records")
-        try:
-            with open_writer(folder):
-                pass
-        except StoreError:
-            return
-        raise AssertionError("a read-only store was opened for writing")
-
-    without_privileges(check)
+    with unprivileged_reader(folder) as ask:
+        assert ask(codes[1]) == [30, found_by_scan(codes, codes[1]), True, []]
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_harmed_store_in_a_read_only_folder_answers_with_a_warning(shared):
     folder = shared / "store"
     codes = filled(folder, 30)
-    expected = scan(codes, codes[1])
     flipped(folder / "index-1.faiss")
     close_to_writing(folder)
-
-    def check() -> None:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            with opened(folder) as store:
-                expect(answers(store, codes[1]) == expected, "answers")
-        expect([w.category for w in told] == [StoreWarning], str(told))
-
-    without_privileges(check)
+    with unprivileged_reader(folder) as ask:
+        for _ in range(2):
+            assert ask(codes[1]) == [30, found_by_scan(codes, codes[1]), True, ["StoreWarning"]]
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_reader_without_write_permission_follows_a_writer_who_has_it(shared):
     if os.geteuid() != 0:
         pytest.skip("needs two users")
     folder = shared / "store"
-    filled(folder, 30)
-    to_reader, to_writer = os.pipe(), os.pipe()
-
-    def check() -> None:
-        with opened(folder) as store:
-            expect(store.view.count == 30, "before")
-            for count in (31, 32):
-                os.write(to_writer[1], b"x")
-                os.read(to_reader[0], 1)
-                store.refresh()
-                expect(store.view.count == count, f"{store.view.count}, not {count}")
-                expect(answers(store, code_of(count), 1) == [(0, count)], "answers")
-
-    def write() -> None:
-        os.read(to_writer[0], 1)
-        with open_writer(folder) as writer:
-            put(writer, 31, code_of(31))
-            writer.publish()
-            os.write(to_reader[1], b"x")  # seen while the writer is open
-            os.read(to_writer[0], 1)
-        with open_writer(folder) as writer:
-            put(writer, 32, code_of(32))
-            writer.publish()
-        os.write(to_reader[1], b"x")  # seen after it has closed
-
-    thread = threading.Thread(target=write, daemon=True)
-    child_first = threading.Timer(0.2, thread.start)
-    child_first.start()
-    without_privileges(check)
-    thread.join(10)
+    codes = filled(folder, 30)
+    with unprivileged_reader(folder) as ask:
+        assert ask(codes[1]) == [30, found_by_scan(codes, codes[1]), True, []]
+        for number in (31, 32, 33):
+            codes[number] = code_of(number)
+            with open_writer(folder) as writer:
+                put(writer, number, codes[number])
+                writer.publish()
+                if number != 32:  # also where the writer is never met at work
+                    assert ask(codes[number]) == [number, found_by_scan(codes, codes[number]), True, []]
+            assert ask(codes[number]) == [number, found_by_scan(codes, codes[number]), True, []]
 
 
 def test_a_catalogue_copied_from_under_its_writer_to_a_read_only_folder_is_refused(shared):
+    """What its log holds would be left out in silence."""
     folder, copied = shared / "store", shared / "copy"
     filled(folder, 3)
     copied.mkdir()
@@ -727,13 +733,5 @@ def test_a_catalogue_copied_from_under_its_writer_to_a_read_only_folder_is_refus
         for name in (CATALOG_NAME, f"{CATALOG_NAME}-wal"):
             shutil.copyfile(folder / name, copied / name)
     close_to_writing(copied)
-
-    def check() -> None:
-        try:
-            Store(copied)
-        except StoreError as error:
-            expect("last writer" in str(error), str(error))
-            return
-        raise AssertionError("what is in the log was left out in silence")
-
-    without_privileges(check)
+    with pytest.raises(AssertionError, match="last writer"), unprivileged_reader(copied):
+        pass

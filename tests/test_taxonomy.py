@@ -145,7 +145,14 @@ def test_names_decomposed_as_a_mac_does_are_the_same(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "prefix"),
-    [("L5_ab.jpg", "L5"), ("l5_ab.jpg", "L5"), ("L12_ab.jpg", "L12"), ("L5ab.jpg", None), ("xL5_ab.jpg", None), ("", None)],
+    [
+        ("L5_ab.jpg", "L5"),
+        ("l5_ab.jpg", "L5"),
+        ("L12_ab.jpg", "L12"),
+        ("L5ab.jpg", None),
+        ("xL5_ab.jpg", None),
+        ("", None),
+    ],
 )
 def test_a_published_prefix_is_read_off_the_name(name, prefix):
     assert published_prefix(name) == prefix
@@ -287,7 +294,7 @@ def test_a_category_in_a_table_must_be_known(tmp_path):
 
 
 def test_tables_as_spreadsheets_and_windows_write_them(tmp_path):
-    text = "\ufefffile,note,category\r\na\\x.jpg,first, Tips \r\n./b/y.jpg,,Powder\r\n\"with, comma.jpg\",,Fibres\r\n"
+    text = '\ufefffile,note,category\r\na\\x.jpg,first, Tips \r\n./b/y.jpg,,Powder\r\n"with, comma.jpg",,Fibres\r\n'
     assert load_labels(table(tmp_path, text)) == {"a/x.jpg": "Tips", "b/y.jpg": "Powder", "with, comma.jpg": "Fibres"}
 
 

@@ -266,6 +266,10 @@ class Catalog:
         """Give every record, in the order of root and path."""
         return self._records("1 ORDER BY images.root_id, images.path, member", ())
 
+    def page(self, after: int, size: int) -> list[Record]:
+        """Give the next records behind an id, in the order of their ids."""
+        return list(self._records("images.id > ? ORDER BY images.id LIMIT ?", (after, size)))
+
     def _records(self, where: str, values: Sequence[object]) -> Iterator[Record]:
         query = f"SELECT {_ROW} FROM images JOIN roots ON roots.id = images.root_id WHERE {where}"
         for row in self._db.execute(query, values):
@@ -284,14 +288,17 @@ class Catalog:
         raise StoreError(msg)
 
     def put(self, record: Record, root_id: int, thumbnail: bytes) -> None:
-        """Insert or replace an image, and forget an earlier failure of its source."""
+        """Insert or replace an image (without a thumbnail if it is empty), and forget an earlier failure of its source."""
         values = (
             record.id, root_id, _stored(record.path), _stored(record.member), record.size, record.mtime_ns,
             record.sha256, record.format, record.mode, record.bits, record.width, record.height, record.hash,
             record.unhashable, record.recipe, record.category, record.code, record.taxonomy, record.published_prefix,
             record.indexed_at, record.generation,
         )  # fmt: skip
-        self._db.execute("REPLACE INTO thumbnails VALUES (?, ?)", (record.id, thumbnail))
+        if thumbnail:
+            self._db.execute("REPLACE INTO thumbnails VALUES (?, ?)", (record.id, thumbnail))
+        else:
+            self._db.execute("DELETE FROM thumbnails WHERE id = ?", (record.id,))
         self._db.execute(f"REPLACE INTO images VALUES ({','.join('?' * len(values))})", values)
         self.forget_failure(root_id, record.path, record.member)
 
@@ -451,6 +458,10 @@ class Catalog:
 
     # -- statistics --------------------------------------------------------------------------------------------------
 
+    def categories(self) -> frozenset[str]:
+        """Give the names of all categories that images have."""
+        return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT category FROM images"))
+
     def counts(self) -> dict[str, Any]:
         """Count images by category and by format, unhashable ones, failures, and contradicting prefixes."""
         grouped = {
@@ -478,7 +489,8 @@ def _readable(db: sqlite3.Connection) -> bool:
     try:
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        primary = error.sqlite_errorcode & 0xFF  # the rest says which kind of it
+        if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             db.close()
             return False
         raise

@@ -59,3 +59,74 @@ class OutputError(TwinscopeError):
 
 class SettingsError(TwinscopeError):
     """The settings of a server contradict one another, or are out of range."""
+
+
+class UnknownImageError(TwinscopeError):
+    """An image id is not in the store.
+
+    Attributes
+    ----------
+    image_id : str
+        The id.
+    """
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"there is no image {image_id} in the store")
+        self.image_id = image_id
+
+
+class GenerationError(TwinscopeError):
+    """A generation of the store was not published in time.
+
+    Attributes
+    ----------
+    newest : int
+        The newest one that is.
+    """
+
+    def __init__(self, wanted: int, newest: int) -> None:
+        super().__init__(f"generation {wanted} is not published yet; the newest is {newest}. Try again later.")
+        self.newest = newest
+
+
+class MissingExtraError(TwinscopeError):
+    """A part of Twinscope is not installed.
+
+    Attributes
+    ----------
+    extra : str
+        What to install: ``pip install 'twinscope[extra]'``.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs more than is installed: pip install 'twinscope[{extra}]'")
+        self.extra = extra
+
+
+class ServerError(TwinscopeError):
+    """A server refused or failed to answer.
+
+    Attributes
+    ----------
+    code : str
+        The gRPC status code, for example ``UNAVAILABLE``.
+    reason : str
+        A value of the contract's ``ErrorReason``, for example ``OVERLOADED``; empty if the server gave none.
+    retriable : bool
+        Whether the same request may succeed later.
+    retry_seconds : float or None
+        When, if the server says so.
+    """
+
+    def __init__(
+        self, message: str, *, code: str, reason: str = "", retriable: bool = False, retry_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.retriable = retriable
+        self.retry_seconds = retry_seconds
+
+
+class AccessError(ServerError):
+    """A server did not accept the token, or the token does not have the role."""

@@ -130,12 +130,18 @@ class FlatIndex:
 
         self._index = index
         self._left_out = left_out
-        self._parameters = None
+        self._others = None
         if len(left_out):
-            # The search parameters do not own their selectors: these must live as long as this object.
-            self._batch = faiss.IDSelectorBatch(left_out)
+            self._batch = faiss.IDSelectorBatch(left_out)  # not owned by the selector made of it
             self._others = faiss.IDSelectorNot(self._batch)
-            self._parameters = faiss.SearchParameters(sel=self._others)  # type: ignore[call-arg]  # made by FAISS's Python layer
+
+    def _parameters(self) -> faiss.SearchParameters | None:
+        """Make the parameters of one search: an ID map changes them while it searches, so threads cannot share them."""
+        import faiss
+
+        if self._others is None:
+            return None
+        return faiss.SearchParameters(sel=self._others)  # type: ignore[call-arg]  # made by FAISS's Python layer
 
     @classmethod
     def read(cls, path: Path, expected_sha256: str) -> FlatIndex:
@@ -161,8 +167,11 @@ class FlatIndex:
         except RuntimeError as error:
             msg = f"index file {path} holds no binary index: {error}"
             raise StoreError(msg) from error
-        inner = faiss.downcast_IndexBinary(index.index) if isinstance(index, faiss.IndexBinaryIDMap2) else None
-        if not isinstance(inner, faiss.IndexBinaryFlat) or index.d != BITS:
+        if (
+            not isinstance(index, faiss.IndexBinaryIDMap2)
+            or not isinstance(faiss.downcast_IndexBinary(index.index), faiss.IndexBinaryFlat)
+            or index.d != BITS
+        ):
             msg = f"index file {path} holds a {type(index).__name__} of {index.d} bits, not a flat one of {BITS}"
             raise StoreError(msg)
         made = cls.__new__(cls)
@@ -225,7 +234,7 @@ class FlatIndex:
         # The setting is the calling thread's own.
         faiss.omp_set_num_threads(min(os.cpu_count() or 1, 1 + len(queries) // _QUERIES_PER_THREAD))
         # One more than asked for shows whether a tie was cut at the k-th place.
-        distances, ids = self._index.search(queries, min(k + 1, total), params=self._parameters)
+        distances, ids = self._index.search(queries, min(k + 1, total), params=self._parameters())
         found = []
         for row in range(len(queries)):
             near = (ids[row] >= 0) & (distances[row] <= max_distance)
@@ -237,7 +246,7 @@ class FlatIndex:
 
     def _within(self, query: NDArray[np.uint8], limit: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         # FAISS's radius is exclusive, its distances are floats and its answers unsorted.
-        _, distances, ids = self._index.range_search(query, limit + 1, params=self._parameters)
+        _, distances, ids = self._index.range_search(query, limit + 1, params=self._parameters())
         return ids, distances.astype(np.int32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from twinscope_indexer.errors import SettingsError
@@ -37,8 +37,9 @@ class Certificates:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Make credentials for one port; asked at every handshake, they follow the files."""
+        # The fetcher may give None for "unchanged", which the published types do not say.
         return grpc.dynamic_ssl_server_credentials(
-            self._first, self._changed, require_client_authentication=len(self._files) == 3
+            self._first, cast("Any", self._changed), require_client_authentication=len(self._files) == 3
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:

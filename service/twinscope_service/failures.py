@@ -10,12 +10,16 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as details
 from google.rpc.status_pb2 import Status
 from twinscope_indexer.errors import (
+    GenerationError,
     ImageError,
     RecipeError,
     StoreLockedError,
     TaxonomyError,
     TwinscopeError,
+    UnknownImageError,
 )
+
+from twinscope_service.wire.rules import MessageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +64,10 @@ class RequestError(TwinscopeError):
     def status(self) -> Status:
         """The status that travels."""
         found = Status(code=self.code.value[0], message=str(self))
-        parts: list[Message] = [details.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata), *self.also]
+        parts: list[Message] = [
+            details.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata),
+            *self.also,
+        ]
         if self.retry_seconds is not None:
             delay = Duration()
             delay.FromMilliseconds(int(1000 * self.retry_seconds))
@@ -86,9 +93,7 @@ def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD"
 def image_not_found(image_id: str) -> RequestError:
     """Make the error of an id that is not stored."""
     resource = details.ResourceInfo(resource_type="image", resource_name=image_id)
-    return RequestError(
-        grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND", f"there is no image {image_id}", also=(resource,)
-    )
+    return RequestError(grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND", f"there is no image {image_id}", also=(resource,))
 
 
 def overloaded(message: str, reason: str = "OVERLOADED", retry_seconds: float = 0.5) -> RequestError:
@@ -101,6 +106,15 @@ def request_error(error: Exception, request_id: str) -> RequestError:
     match error:
         case RequestError():
             return error
+        case MessageError():
+            return invalid(error.violations)
+        case UnknownImageError():
+            return image_not_found(error.image_id)
+        case GenerationError():
+            return RequestError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, "GENERATION_NOT_REACHED", str(error),
+                metadata={"generation": str(error.newest)}, retry_seconds=1.0,
+            )  # fmt: skip
         case ImageError():
             known = {"fault": error.fault, "detail": error.detail}
             return RequestError(

@@ -30,7 +30,8 @@ class GatheredScans:
     """Answers single queries from several threads, several queries a scan.
 
     A query that comes alone is scanned at once; those that come during a scan wait for it, and are then scanned
-    together by the first of them, so that nobody works for others longer than one scan. Answers do not depend on the company: every index is exact, with a total order.
+    together by the first of them, so that nobody works for others longer than one scan. Answers do not depend on the
+    company: every index is exact, with a total order.
 
     Parameters
     ----------

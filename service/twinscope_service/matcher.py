@@ -13,7 +13,7 @@ from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.answer import Answer, Match
 from twinscope_service.gathering import GatheredScans
-from twinscope_service.pixels import ReferencePixels
+from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
 from twinscope_service.reference_rule import reference_ssim
 from twinscope_service.scene import scene_scores
@@ -93,7 +93,7 @@ class Matcher:
 
     def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
         self._store = store
-        self._pixels = pixels or ReferencePixels()
+        self._pixels = pixels or ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
         self._scans = GatheredScans()
 
     def match(self, query: Query, policy: Policy = POLICIES["default"], limits: Limits = UNLIMITED) -> Answer:
@@ -174,7 +174,7 @@ class Matcher:
             kept = _kept(near, records, limits)
             while limits and len(kept.ids) < policy.k and len(near.ids) == depth:
                 depth *= 4
-                [near] = self._search(view, codes[i : i + 1], depth, policy.max_distance)  # noqa: PLW2901
+                [near] = self._search(view, codes[i : i + 1], depth, policy.max_distance)
                 records = self._store.records([int(number) for number in near.ids])
                 kept = _kept(near, records, limits)
             found.append((Neighbours(kept.ids[: policy.k], kept.distances[: policy.k]), records))

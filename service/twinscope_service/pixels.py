@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.corpus import read_source
 from twinscope_indexer.errors import ImageError
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
 
 
+UPLOADS: Final = Path("uploads:")
+"""The root of images that came through a server; no folder, so no path of the server is ever meant."""
+
+UPLOADS_FOLDER: Final = "uploads"
+"""Where a store keeps the files of such images."""
+
+
 class ReferencePixels:
     """Reads the pixels of references; safe to use from several threads.
 
@@ -24,9 +32,12 @@ class ReferencePixels:
     ----------
     budget : int
         Bytes of pixels kept in memory; the longest unused go first.
+    uploads : Path, optional
+        Folder of the files that came through a server, by their SHA-256.
     """
 
-    def __init__(self, budget: int = 256 << 20) -> None:
+    def __init__(self, budget: int = 256 << 20, uploads: Path | None = None) -> None:
+        self._uploads = uploads
         self._budget = budget
         self._held = 0
         self._cache: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()
@@ -45,12 +56,19 @@ class ReferencePixels:
             if found is not None:
                 self._cache.move_to_end(record.sha256)
                 return found
-        data = read_source(record.root, record.path, record.member)
+        data = self._file(record)
         if sha256(data).digest() != record.sha256:
             raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index again")
         pixels = read_image(data, name=record.uri).pixels
         self._keep(record.sha256, pixels)
         return pixels
+
+    def _file(self, record: Record) -> bytes:
+        if record.root != UPLOADS:
+            return read_source(record.root, record.path, record.member)
+        if self._uploads is None or not any(record.sha256):
+            raise ImageError(record.uri, "missing", "it was stored without its file")
+        return read_source(self._uploads, record.sha256.hex(), None)
 
     def _keep(self, key: bytes, pixels: NDArray[np.uint8]) -> None:
         with self._lock:

@@ -103,6 +103,11 @@ class ServerSettings:
         return plain
 
 
+def explained() -> dict[str, tuple[str, Any]]:
+    """Give the help and the default of every setting."""
+    return {setting.name: (setting.metadata["help"], setting.default) for setting in fields(ServerSettings)}
+
+
 def load_settings(
     flags: Mapping[str, Any], *, file: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> ServerSettings:

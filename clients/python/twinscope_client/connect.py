@@ -6,19 +6,32 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_indexer.errors import StoreError
-
 if TYPE_CHECKING:
     from twinscope_client.engine import Engine
+    from twinscope_client.remote import Token
 
 
-def connect(target: str | os.PathLike[str]) -> Engine:
-    """Open a store.
+def connect(
+    target: str | os.PathLike[str],
+    *,
+    token: Token | None = None,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    timeout: float = 60.0,
+) -> Engine:
+    """Open a store: a folder of this machine, or a server's.
 
     Parameters
     ----------
-    target : path
-        The folder of a store.
+    target : path or str
+        The folder of a store, ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
+    token : str or callable, optional
+        Bearer token of a server, or what gives the current one.
+    ca, certificate, key : Path, optional
+        PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
+    timeout : float
+        Seconds that one call to a server may take.
 
     Returns
     -------
@@ -28,7 +41,11 @@ def connect(target: str | os.PathLike[str]) -> Engine:
     Raises
     ------
     StoreError
-        If there is no store at the target, or it cannot be used.
+        If there is no store in the folder, or it cannot be used.
+    SettingsError
+        If the name of a server or a file is not usable.
+    ServerError
+        If a server cannot be reached, or refuses.
 
     Examples
     --------
@@ -38,8 +55,9 @@ def connect(target: str | os.PathLike[str]) -> Engine:
     """
     text = os.fspath(target)
     if "://" in text:
-        msg = f"{text}: only the folder of a store can be a target"
-        raise StoreError(msg)
+        from twinscope_client.remote import RemoteEngine
+
+        return RemoteEngine(text, token=token, ca=ca, certificate=certificate, key=key, timeout=timeout)
     from twinscope_client.embedded import EmbeddedEngine
 
     return EmbeddedEngine(Path(text))

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.hashing import RECIPE
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import decode_thumbnail
-from twinscope_service.matcher import Matcher, Query
-from twinscope_service.policy import Policy, named_policy
+from twinscope_service.answerer import Answerer, Result
+from twinscope_service.matcher import Query
 
+from twinscope_client.asking import image_number, search_options
 from twinscope_client.pixels import grey_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     import numpy as np
     from numpy.typing import NDArray
+    from twinscope_indexer.hashing import PHash
     from twinscope_service.answer import Answer
+    from twinscope_service.policy import Policy
 
 
 class EmbeddedEngine:
@@ -38,14 +41,48 @@ class EmbeddedEngine:
 
     def __init__(self, folder: Path) -> None:
         self._store = Store(folder)
-        self._matcher = Matcher(self._store)
+        self._answerer = Answerer(self._store)
 
     def search(
-        self, image: Any, *, policy: str | Policy = "default", k: int | None = None, **thresholds: float | None
+        self,
+        image: Any,
+        *,
+        policy: str | Policy = "default",
+        k: int | None = None,
+        categories: Sequence[str] = (),
+        verify: bool = True,
+        **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`."""
-        chosen = named_policy(policy) if isinstance(policy, str) else policy
-        return self._matcher.match(Query.of_pixels(grey_pixels(image)), chosen.adjusted({"k": k, **thresholds}))
+        options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
+        return self._answerer.answer(Query.of_pixels(grey_pixels(image)), options).answer
+
+    def search_hashes(
+        self,
+        hashes: Sequence[PHash],
+        *,
+        policy: str | Policy = "default",
+        k: int | None = None,
+        categories: Sequence[str] = (),
+        **thresholds: float | None,
+    ) -> list[Answer]:
+        """Find the nearest references of hashes; see `Engine.search_hashes`."""
+        options = search_options(policy, {"k": k, **thresholds}, categories)
+        results = self._answerer.answer_all([Query(hashed) for hashed in hashes], options)
+        return [result.answer for result in results if isinstance(result, Result)]
+
+    def search_stored(
+        self,
+        image_id: str,
+        *,
+        policy: str | Policy = "default",
+        k: int | None = None,
+        categories: Sequence[str] = (),
+        **thresholds: float | None,
+    ) -> Answer:
+        """Find the nearest references of a stored image; see `Engine.search_stored`."""
+        options = search_options(policy, {"k": k, **thresholds}, categories)
+        return self._answerer.answer(image_number(image_id), options).answer
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
         """Give the reduced pixels of a reference; see `Engine.thumbnail`."""
@@ -57,16 +94,7 @@ class EmbeddedEngine:
 
     def stats(self) -> dict[str, Any]:
         """Describe the store; see `Engine.stats`."""
-        view, catalog = self._store.view, self._store.catalog
-        return {
-            "store": str(self._store.folder),
-            "store_id": self._store.store_id,
-            "generation": view.generation,
-            "recipe": RECIPE,
-            "index": {"kind": "IndexBinaryFlat (exact)", "base": len(view.base), "delta": len(view.delta)},
-            "created": catalog.meta("created"),
-            "roots": [str(path) for path in catalog.roots().values()],
-        } | catalog.counts()
+        return self._answerer.describe()
 
     @property
     def identity(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
     import numpy as np
     from numpy.typing import NDArray
+    from twinscope_indexer.hashing import PHash
     from twinscope_service.answer import Answer
     from twinscope_service.policy import Policy
 
@@ -18,7 +20,14 @@ class Engine(Protocol):
     """A store that answers; made by `connect`."""
 
     def search(
-        self, image: Any, *, policy: str | Policy = "default", k: int | None = None, **thresholds: float | None
+        self,
+        image: Any,
+        *,
+        policy: str | Policy = "default",
+        k: int | None = None,
+        categories: Sequence[str] = (),
+        verify: bool = True,
+        **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image.
 
@@ -30,6 +39,10 @@ class Engine(Protocol):
             ``default``, ``reference``, or a policy of your own.
         k : int, optional
             Candidates to look at.
+        categories : sequence of str
+            Look only at references of these categories (name, code or alias); none means all.
+        verify : bool
+            False: hash distances only; the grade is ``unverified`` at best.
         **thresholds : float, optional
             Other thresholds of the policy: ``max_distance``, ``excellent_ssim``, ``good_scene``, ...
 
@@ -41,8 +54,62 @@ class Engine(Protocol):
         ------
         ImageError
             If the image cannot be read.
+        TaxonomyError
+            If a category is unknown.
         ValueError
             If a policy or threshold is unknown or out of range.
+        """
+
+    def search_hashes(
+        self,
+        hashes: Sequence[PHash],
+        *,
+        policy: str | Policy = "default",
+        k: int | None = None,
+        categories: Sequence[str] = (),
+        **thresholds: float | None,
+    ) -> list[Answer]:
+        """Find the nearest references of hashes, all in one go; the grade is ``unverified`` at best.
+
+        Parameters
+        ----------
+        hashes : sequence of PHash
+        policy, k, categories, **thresholds
+            As of `search`.
+
+        Returns
+        -------
+        list of Answer
+            One for each hash.
+
+        Raises
+        ------
+        RecipeError
+            If a hash was made by another recipe than the store's.
+        """
+
+    def search_stored(
+        self,
+        image_id: str,
+        *,
+        policy: str | Policy = "default",
+        k: int | None = None,
+        categories: Sequence[str] = (),
+        **thresholds: float | None,
+    ) -> Answer:
+        """Find the nearest references of a stored image, itself left out; verified by stored thumbnails.
+
+        Parameters
+        ----------
+        image_id : str
+            16 hexadecimal digits.
+        policy, k, categories, **thresholds
+            As of `search`.
+
+        Raises
+        ------
+        UnknownImageError
+            If there is no such image in the store.
         """
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:

@@ -65,7 +65,8 @@ class Decision:
     problem: str = ""
     """Why the labelled copy could not be written; empty if it could, or none was wanted."""
     earlier_output: str = ""
-    """A copy that an earlier run put in place under a label that no longer stands; it is left where it is."""
+    """Copies of earlier runs that are left where they are, though their label or content no longer stands; one a line
+    (no name of a copy has a line break)."""
 
     @property
     def failed(self) -> bool:

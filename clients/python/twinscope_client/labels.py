@@ -69,7 +69,7 @@ class LabelSettings:
     def __post_init__(self) -> None:
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
-            self.template.format(**dict.fromkeys(_FIELDS | fields, ""))
+            self.template.format(**dict.fromkeys(_FIELDS | fields, "x"))
         except (ValueError, LookupError, AttributeError) as error:
             msg = f"the name template {self.template!r} is not well formed: {error}"
             raise ValueError(msg) from error
@@ -141,7 +141,7 @@ def label(
         If a source lies within the output folder.
     """
     scopes = scopes_apart(sources, out)
-    if not settings.dry_run:
+    if not settings.dry_run and out.is_dir():
         remove_leftovers([out, *(folder for folder in out.iterdir() if folder.is_dir())])
     run = _Run(engine, journal, out, settings)
     met = Walk()
@@ -271,9 +271,15 @@ class _Run:
         wanted = self._wanted(decision)
         output = self._named(wanted, decision, known) if wanted else ""
         jpeg = self._jpeg_named(wanted, decision, known) if wanted and self._settings.jpeg else ""
-        earlier = (known.output, known.earlier_output) if known is not None else ()
-        left = next((path for path in earlier if path and path != output and os.path.lexists(self._out / path)), "")
+        left = "\n".join(self._left(known, output, jpeg)) if known is not None else ""
         return replace(decision, output=output, jpeg_output=jpeg, written=False, problem="", earlier_output=left)
+
+    def _left(self, known: Decision, output: str, jpeg: str) -> list[str]:
+        """Give the copies that earlier runs made of an image, and that are still there but no longer hold."""
+        before = known.earlier_output.split("\n")
+        if output != known.output or jpeg:
+            before += [known.output, known.jpeg_output]
+        return [path for path in before if path not in {"", output, jpeg} and os.path.lexists(self._out / path)]
 
     def _wanted(self, decision: Decision) -> Path | None:
         """Give the labelled name of an image below the output folder; None if it gets no label."""
@@ -329,7 +335,8 @@ class _Run:
             if decision.jpeg_output:
                 made |= place_bytes(encode_jpeg(source), self._out / decision.jpeg_output)
         except FileExistsError:
-            problem = f"{decision.output} is another file; nothing was overwritten, run again for a numbered name"
+            names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
+            problem = f"{names} is another file; nothing was overwritten, run again for a numbered name"
             return replace(decision, output="", jpeg_output="", problem=problem), "failed"
         except (OutputError, ImageError) as error:
             return replace(decision, problem=str(error)), "failed"

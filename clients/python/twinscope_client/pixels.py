@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from twinscope_indexer import window
 from twinscope_indexer.imaging import read_image
-
-_LUMA = np.array([0.299, 0.587, 0.114])
-"""ITU-R BT.601, as Pillow's ``convert("L")`` uses."""
+from twinscope_indexer.raster import Raster
 
 
 def grey_pixels(image: Any) -> NDArray[np.uint8]:
@@ -21,7 +18,7 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     ----------
     image : path, bytes, binary file, ndarray or PIL image
         An image file, or pixels: shape (height, width) or (height, width, 3 or 4). Pixels of more than 8 bits go
-        through the same window as those of a file; see `twinscope_indexer.window`.
+        through the same window as those of a TIFF of the same samples; see `twinscope_indexer.window`.
 
     Returns
     -------
@@ -50,8 +47,11 @@ def _of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             f"got {array.dtype} of shape {array.shape}"
         )
         raise ValueError(msg)
-    if array.dtype == np.uint8:
-        return np.array(Image.fromarray(np.ascontiguousarray(array)).convert("L"))
-    grey = array[..., :3] @ _LUMA if colour else array
-    grey = grey.astype(np.uint8) if grey.dtype.kind == "b" else grey
-    return window.apply(grey, window.fit(grey))
+    content = array[..., :3] if colour else array  # without alpha
+    if content.dtype.kind == "b":
+        content = content.astype(np.uint8) * 255
+    deep = content.dtype != np.uint8
+    whole = np.ascontiguousarray(content, content.dtype.newbyteorder("="))
+    mode = "RGB" if colour else "L"
+    grey, _ = Raster(whole if deep else Image.fromarray(whole), "TIFF", mode, 8 * whole.itemsize).grey()
+    return grey

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import types_pb2
@@ -30,6 +31,8 @@ _RULES: Final[dict[Literal["scene", "reference"], types_pb2.Rule.ValueType]] = {
 }
 _RULE_OF: Final = {number: rule for rule, number in _RULES.items()}
 _MAX_NAME: Final = 64
+_MAX_REMEMBERED: Final = 256
+"""Bytes; a policy has fewer, but for fields that are not known here."""
 
 THRESHOLDS: Final = {
     "k": "k",
@@ -66,15 +69,32 @@ def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
     MessageError
         If it is unknown or incomplete, or a threshold is out of range.
     """
-    require(check_policy(message, path))
+    sent = message.SerializeToString()
+    return (_remembered if len(sent) <= _MAX_REMEMBERED else _read_policy)(sent, path)
+
+
+def check_policy(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
+    """Check a policy."""
+    try:
+        policy_of(message, path)
+    except MessageError as error:
+        yield from error.violations
+
+
+def _read_policy(sent: bytes, path: str) -> Policy:
+    message = types_pb2.Policy.FromString(sent)
+    require(_policy_faults(message, path))
     given = _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
         return named_policy(message.name or "default").adjusted(given)
     return replace(POLICIES["default"], name=unescaped(message.name), rule=_RULE_OF[message.rule], **given)  # type: ignore[arg-type]
 
 
-def check_policy(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Check a policy; the ranges of the thresholds are those of `Policy`."""
+_remembered = lru_cache(maxsize=256)(_read_policy)  # the same few come with every query, and with every answer
+
+
+def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
+    """Find what is wrong with a policy; the ranges of the thresholds are those of `Policy`."""
     base, given = POLICIES["default"], _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
         name_faults = tuple(check_text(message.name, below(path, "name"), 0, _MAX_NAME))
@@ -113,7 +133,7 @@ def match_message(match: Match) -> types_pb2.Match:
         distance_bits=match.distance,
         scene_score=match.scene_score,
         shift=None if match.shift is None else types_pb2.Shift(x=match.shift[0], y=match.shift[1]),
-        ssim=match.ssim,
+        ssim=match.ssim or None,
         note=escaped(match.note),
         published_prefix=None if prefix is None else escaped(prefix),
     )

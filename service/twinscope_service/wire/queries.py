@@ -11,7 +11,7 @@ from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pix
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.matcher import Query
-from twinscope_service.policy import POLICIES, Policy
+from twinscope_service.options import Options
 from twinscope_service.wire.answers import check_policy, policy_message, policy_of
 from twinscope_service.wire.rules import (
     MAX_TAG,
@@ -75,19 +75,6 @@ class Fingerprint:
             If the thumbnail is damaged.
         """
         return Query(self.hashed, decode_thumbnail(self.thumbnail) if self.thumbnail else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of all queries of one call."""
-
-    policy: Policy = POLICIES["default"]
-    verify: bool = True
-    """Whether candidates are verified, as far as a query permits."""
-    categories: tuple[str, ...] = ()
-    """Names, codes or aliases, not yet resolved; none means all."""
-    min_generation: int = 0
-    """The oldest generation to answer from."""
 
 
 def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some, table
+from twinscope_client.cli.target import add_target_options, open_target
 from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summar
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
-    parser.add_argument("--at", required=True, metavar="TARGET", help="folder of a store")
+    add_target_options(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--min-grade", choices=("excellent", "good"), default="good",
@@ -71,11 +72,10 @@ def run(parsed: argparse.Namespace) -> int:
         )
     except ValueError as error:
         parsed.parser.error(str(error))
-    from twinscope_client.connect import connect
     from twinscope_client.labels import count_queries, label, scopes_apart
 
     scopes_apart(parsed.paths, parsed.out)  # before anything is made there
-    with connect(parsed.at) as engine, _journal(parsed) as journal:
+    with open_target(parsed) as engine, _journal(parsed) as journal:
         if not parsed.dry_run:
             journal.set_settings(_described(parsed, settings, engine))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
+from twinscope_client.cli.target import add_target_options, open_target
 from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HELP = "search a store for the twin of images"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--at", required=True, metavar="TARGET", help="folder of a store")
+    add_target_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
@@ -32,10 +33,8 @@ def run(parsed: argparse.Namespace) -> int:
     policy = chosen_policy(parsed)
     from twinscope_indexer.errors import ImageError
 
-    from twinscope_client.connect import connect
-
     failed = 0
-    with connect(parsed.at) as engine:
+    with open_target(parsed) as engine:
         for image in parsed.images:
             try:
                 answer = engine.search(image, policy=policy)

@@ -1,0 +1,92 @@
+"""Answer other tools over gRPC.
+
+Listens on this machine only, unless told otherwise; then TLS is demanded. Every setting can also come from the
+environment (TWINSCOPE_PORT=...) or a TOML file (port = ...); flags win over the environment, that over the file.
+Stops gracefully on SIGTERM and Ctrl-C. New generations of the store are taken up while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from twinscope_client.cli.console import DONE, emit, say
+
+HELP = "answer other tools over gRPC"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of a store")
+    parser.add_argument("--config", type=Path, metavar="F.toml", help="settings file")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the settings as JSON, secrets masked, and exit"
+    )
+    parser.add_argument("--new-token", metavar="NAME", help="print a new token and its line for --tokens, and exit")
+    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    _add_settings(parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    from twinscope_service.settings import explained, load_settings
+
+    if parsed.new_token:
+        return _new_token(parsed.new_token)
+    settings = load_settings({name: getattr(parsed, name) for name in explained()}, file=parsed.config)
+    if parsed.print_config:
+        emit(json.dumps(settings.masked(), indent=1))
+        return DONE
+    try:
+        from twinscope_service.server import TwinscopeServer
+    except ImportError as error:
+        from twinscope_indexer.errors import MissingExtraError
+
+        what = "twinscope serve"
+        raise MissingExtraError(what, "server") from error
+
+    logging.basicConfig(
+        level=logging.WARNING if parsed.quiet else logging.INFO, stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )  # fmt: skip
+    server = TwinscopeServer(parsed.store, settings)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    server.start()
+    scheme = "grpcs" if settings.tls_certificate else "grpc"
+    say(f"Serving {parsed.store} at {scheme}://{settings.host}:{server.port}; Ctrl-C stops.")
+    stopping.wait()
+    say("Stopping: what is under way is finished.")
+    server.stop()
+    return DONE
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    from twinscope_service.settings import explained
+
+    group = parser.add_argument_group("settings")
+    for name, (text, default) in explained().items():
+        flag = f"--{name.replace('_', '-')}"
+        shown = f"{text} (default: {default})"
+        if isinstance(default, bool):
+            group.add_argument(flag, nargs="?", const="true", metavar="true|false", help=shown)
+        else:
+            group.add_argument(flag, metavar="X", help=shown)
+
+
+def _new_token(name: str) -> int:
+    import secrets
+
+    from twinscope_service.tokens import token_line
+
+    token = secrets.token_urlsafe(32)
+    say(f"Give this token to {name}; it is not shown again. Put the other line into the file of --tokens.")
+    emit(token)
+    emit(token_line(name, "read", token))
+    return DONE

@@ -1,0 +1,93 @@
+"""From the statuses of a server to exceptions that name the caller's problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+from twinscope_indexer.errors import (
+    AccessError,
+    GenerationError,
+    ImageError,
+    RecipeError,
+    ServerError,
+    StoreLockedError,
+    TaxonomyError,
+    TwinscopeError,
+    UnknownImageError,
+)
+
+if TYPE_CHECKING:
+    from typing import Any
+
+_FAULTS = ("missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large")
+_RETRIABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS"}
+_DETAILS = "grpc-status-details-bin"
+
+
+def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
+    """Give the exception to raise for a failed call to the server `where`."""
+    call: Any = error
+    code = call.code().name
+    trailing = dict(call.trailing_metadata() or ())
+    status = Status()
+    if _DETAILS in trailing:
+        status = Status.FromString(trailing[_DETAILS])
+    if not status.message:
+        status.message = call.details() or ""
+    return exception_of(status, where, code)
+
+
+def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
+    """Give the exception for a status, of a call or of one item of it."""
+    name = code or next(one.name for one in grpc.StatusCode if one.value[0] == status.code)
+    info, retry = details.ErrorInfo(), details.RetryInfo()
+    for part in status.details:
+        if part.Is(details.ErrorInfo.DESCRIPTOR):
+            part.Unpack(info)
+        elif part.Is(details.RetryInfo.DESCRIPTOR):
+            part.Unpack(retry)
+    known = _known(info, status, where)
+    if known is not None:
+        return known
+    seconds = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
+    kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
+    hint = _hint(name, info.reason)
+    return kind(
+        f"{where}: {status.message}{hint}", code=name, reason=info.reason, retriable=name in _RETRIABLE,
+        retry_seconds=seconds,
+    )  # fmt: skip
+
+
+def _known(info: details.ErrorInfo, status: Status, where: str) -> TwinscopeError | None:
+    match info.reason:
+        case "IMAGE_UNREADABLE":
+            fault = info.metadata.get("fault", "damaged")
+            return ImageError("upload", fault if fault in _FAULTS else "damaged", info.metadata.get("detail", ""))  # type: ignore[arg-type]
+        case "IMAGE_TOO_LARGE":
+            return ImageError("upload", "too_large", status.message)
+        case "RECIPE_MISMATCH":
+            return RecipeError(status.message)
+        case "UNKNOWN_CATEGORY":
+            return TaxonomyError(status.message.partition(": ")[2] or status.message)
+        case "IMAGE_NOT_FOUND":
+            return UnknownImageError(status.message.rpartition(" ")[2])
+        case "STORE_LOCKED":
+            return StoreLockedError(f"{where}: {status.message}")
+        case "GENERATION_NOT_REACHED":
+            error = GenerationError(0, int(info.metadata.get("generation", "0")))
+            error.args = (status.message,)
+            return error
+    return None
+
+
+def _hint(name: str, reason: str) -> str:
+    if name == "UNAVAILABLE" and not reason:
+        return " (is the server running, and its address right? grpcs:// for TLS, grpc:// without)"
+    return (
+        " (give a token: --token-file, TWINSCOPE_TOKEN, or connect(..., token=...))"
+        if reason == "TOKEN_INVALID"
+        else ""
+    )

@@ -1,0 +1,170 @@
+"""The answerer: everything that can be asked of a store, the same embedded and behind a server."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twinscope_indexer.errors import GenerationError, TaxonomyError, UnknownImageError
+from twinscope_indexer.hashing import RECIPE, PHash, Unhashable
+from twinscope_indexer.taxonomy import builtin_taxonomy
+from twinscope_indexer.thumbnail import decode_thumbnail
+
+from twinscope_service.matcher import Limits, Matcher, Query
+from twinscope_service.options import Options
+from twinscope_service.verdict import pixels_could_change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twinscope_indexer.store import Store
+
+    from twinscope_service.answer import Answer
+    from twinscope_service.pixels import ReferencePixels
+
+MAX_WAIT = 30.0
+"""Seconds that a query waits for a generation at most."""
+_LOOK_AGAIN = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one query."""
+
+    answer: Answer
+    pixels_would_change: bool
+    """The query came without its pixels, and with them could be answered differently."""
+
+
+class Answerer:
+    """Answers queries of every kind; safe to use from several threads.
+
+    Parameters
+    ----------
+    store : Store
+    pixels : ReferencePixels, optional
+        Where full-size pixels of references come from.
+    """
+
+    def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
+        self._store = store
+        self._matcher = Matcher(store, pixels)
+        self._held: tuple[int, frozenset[str]] = (-1, frozenset())
+
+    def answer(self, query: Query | int, options: Options, timeout: float = MAX_WAIT) -> Result:
+        """Answer one query.
+
+        Parameters
+        ----------
+        query : Query or int
+            An image, or the number of a stored one, which is then left out of its own matches.
+        options : Options
+        timeout : float
+            Seconds to wait for `Options.min_generation`.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        UnknownImageError
+            If there is no stored image of that number.
+        TaxonomyError
+            If a category to search in is unknown.
+        GenerationError
+            If the generation was not published in time.
+        RecipeError
+            If the query was hashed by another recipe than the store.
+        """
+        limits = self._limits(options, timeout)
+        if isinstance(query, int):
+            limits = Limits(limits.verify, limits.categories, query)
+            query = self._stored(query)
+        return self._result(query, self._matcher.match(query, options.policy, limits), limits)
+
+    def answer_all(
+        self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
+    ) -> list[Result | UnknownImageError]:
+        """Answer several queries, images in one scan; see `answer`.
+
+        Returns
+        -------
+        list of Result or UnknownImageError
+            One for each query.
+        """
+        limits = self._limits(options, timeout)
+        images = [query for query in queries if isinstance(query, Query)]
+        answers = iter(self._matcher.match_all(images, options.policy, limits))
+        results: list[Result | UnknownImageError] = []
+        for query in queries:
+            if isinstance(query, Query):
+                results.append(self._result(query, next(answers), limits))
+                continue
+            try:
+                results.append(self.answer(query, options, timeout))
+            except UnknownImageError as error:
+                results.append(error)
+        return results
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the store: size, generation, recipe, index, categories."""
+        view, catalog = self._store.view, self._store.catalog
+        return {
+            "store": str(self._store.folder),
+            "store_id": self._store.store_id,
+            "generation": view.generation,
+            "recipe": RECIPE,
+            "index": {"kind": "IndexBinaryFlat (exact)", "base": len(view.base), "delta": len(view.delta)},
+            "created": catalog.meta("created"),
+            "roots": [str(path) for path in catalog.roots().values()],
+        } | catalog.counts()
+
+    def _result(self, query: Query, answer: Answer, limits: Limits) -> Result:
+        if query.pixels is not None or not limits.verify:
+            return Result(answer, pixels_would_change=False)
+        return Result(answer, pixels_could_change(answer, thumbnail=query.thumbnail is not None))
+
+    def _limits(self, options: Options, timeout: float) -> Limits:
+        self._await(options.min_generation, timeout)
+        if not options.categories:
+            return Limits(options.verify)
+        return Limits(options.verify, frozenset(self._category(name) for name in options.categories))
+
+    def _await(self, generation: int, timeout: float) -> None:
+        if self._store.view.generation >= generation:
+            return
+        until = time.monotonic() + min(timeout, MAX_WAIT)
+        while self._store.refresh().generation < generation:
+            if time.monotonic() >= until:
+                raise GenerationError(generation, self._store.view.generation)
+            time.sleep(_LOOK_AGAIN)
+
+    def _category(self, name: str) -> str:
+        """Resolve a name by the built-in taxonomy, or by what the store itself holds."""
+        found = builtin_taxonomy().find(name)
+        held = self._categories()
+        if found is not None and (found.name in held or name not in held):
+            return found.name
+        if name in held:
+            return name
+        msg = f"{name!r} is no category of this store; it holds {', '.join(sorted(held)) or 'nothing'}"
+        raise TaxonomyError(msg)
+
+    def _categories(self) -> frozenset[str]:
+        generation = self._store.view.generation
+        if self._held[0] != generation:
+            self._held = generation, self._store.catalog.categories()
+        return self._held[1]
+
+    def _stored(self, number: int) -> Query:
+        record = self._store.records([number]).get(number)
+        if record is None:
+            raise UnknownImageError(f"{number:016x}")
+        data = self._store.catalog.thumbnail(number)
+        thumbnail = None if data is None else decode_thumbnail(data)
+        if record.hash is not None:
+            return Query(PHash(record.hash, record.recipe), thumbnail)
+        reason, _, detail = (record.unhashable or "").partition(": ")
+        return Query(Unhashable("degenerate" if reason == "degenerate" else "featureless", detail), thumbnail)

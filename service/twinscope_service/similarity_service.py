@@ -1,0 +1,144 @@
+"""The reading service: queries from the wire to the answerer and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
+from twinscope_indexer.errors import TwinscopeError
+from twinscope_indexer.imaging import read_image
+
+from twinscope_service.answerer import MAX_WAIT, Answerer, Result
+from twinscope_service.failures import request_error
+from twinscope_service.matcher import Query
+from twinscope_service.streams import Received, assembled, out_of_order, require_upload_size
+from twinscope_service.wire.answers import answer_message
+from twinscope_service.wire.queries import batch_options, header_options, options_of, query_of
+from twinscope_service.wire.rules import check_chunk, check_sequence, require
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    import grpc
+
+    from twinscope_service.calls import Calls
+    from twinscope_service.settings import ServerSettings
+
+
+class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
+    """Implements ``twinscope.v1.SimilarityService``; the rules are in the contract."""
+
+    def __init__(self, answerer: Answerer, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
+        self._answerer = answerer
+        self._settings = settings
+        self._calls = calls
+        self._draining = draining
+
+    def Search(  # noqa: N802  the contract's name
+        self, request: similarity_pb2.SearchRequest, context: grpc.ServicerContext
+    ) -> similarity_pb2.SearchResponse:
+        """Answer one query."""
+        options = options_of(request.options)
+        query = query_of(request.query)
+        with self._calls.working(context):
+            result = self._answerer.answer(query, options, _patience(context))
+        return similarity_pb2.SearchResponse(result=_result(result, request.query.client_tag))
+
+    def BatchSearch(  # noqa: N802
+        self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext
+    ) -> similarity_pb2.BatchSearchResponse:
+        """Answer a batch."""
+        return self._batch(request, context)
+
+    def StreamSearch(  # noqa: N802
+        self, request_iterator: Iterator[similarity_pb2.StreamSearchRequest], context: grpc.ServicerContext
+    ) -> Iterator[similarity_pb2.StreamSearchResponse]:
+        """Answer batches as they come."""
+        received = Received(request_iterator, self._settings.stream_idle_seconds)
+        last = 0
+        try:
+            for request in received:
+                require(check_sequence(request.sequence, "sequence"))
+                if request.sequence <= last:
+                    raise out_of_order(f"sequence {request.sequence} does not follow {last}")
+                last = request.sequence
+                yield self._stream_batch(request, context)
+                if self._draining.is_set():
+                    return
+        finally:
+            received.close()
+
+    def SearchByImage(  # noqa: N802
+        self, request_iterator: Iterator[similarity_pb2.SearchByImageRequest], context: grpc.ServicerContext
+    ) -> similarity_pb2.SearchByImageResponse:
+        """Answer for an uploaded image."""
+        received = Received(request_iterator, self._settings.stream_idle_seconds)
+        try:
+            first = next(received, None)
+            if first is None or first.WhichOneof("payload") != "header":
+                raise out_of_order("the first message must be the header")
+            header = first.header
+            options = header_options(header)
+            require_upload_size(header.size_bytes, self._settings.max_upload_mib << 20)
+            data = assembled(_chunks(received), header.size_bytes, header.sha256)
+        finally:
+            received.close()
+        with self._calls.working(context):
+            image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
+            result = self._answerer.answer(Query.of_pixels(image.pixels), options, _patience(context))
+        return similarity_pb2.SearchByImageResponse(result=_result(result, header.client_tag))
+
+    def _stream_batch(
+        self, request: similarity_pb2.StreamSearchRequest, context: grpc.ServicerContext
+    ) -> similarity_pb2.StreamSearchResponse:
+        try:
+            batch = self._batch(request.batch, context, "batch")
+        except TwinscopeError as error:
+            status = request_error(error, "").status
+            return similarity_pb2.StreamSearchResponse(sequence=request.sequence, error=status)
+        return similarity_pb2.StreamSearchResponse(sequence=request.sequence, batch=batch)
+
+    def _batch(
+        self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext, path: str = ""
+    ) -> similarity_pb2.BatchSearchResponse:
+        options = batch_options(request, path)
+        where = f"{path}.queries" if path else "queries"
+        queries: list[Query | int] = []
+        refused: dict[int, TwinscopeError] = {}
+        for i, message in enumerate(request.queries):
+            try:
+                queries.append(query_of(message, f"{where}[{i}]"))
+            except TwinscopeError as error:
+                refused[i] = error
+        with self._calls.working(context):
+            answered = iter(self._answerer.answer_all(queries, options, _patience(context)))
+        results = []
+        for i, message in enumerate(request.queries):
+            outcome = refused[i] if i in refused else next(answered)
+            if isinstance(outcome, Result):
+                results.append(_result(outcome, message.client_tag))
+            else:
+                status = request_error(outcome, "").status
+                results.append(similarity_pb2.QueryResult(client_tag=message.client_tag, error=status))
+        return similarity_pb2.BatchSearchResponse(results=results)
+
+
+def _result(result: Result, tag: str) -> similarity_pb2.QueryResult:
+    return similarity_pb2.QueryResult(
+        answer=answer_message(result.answer), pixels_would_change_grade=result.pixels_would_change, client_tag=tag
+    )
+
+
+def _chunks(received: Received[similarity_pb2.SearchByImageRequest]) -> Iterator[bytes]:
+    for message in received:
+        if message.WhichOneof("payload") != "chunk":
+            raise out_of_order("after the header only chunks may come")
+        require(check_chunk(message.chunk))
+        yield message.chunk
+
+
+def _patience(context: grpc.ServicerContext) -> float:
+    """Seconds that the caller still waits; gRPC gives centuries where there is no deadline."""
+    left = context.time_remaining()
+    return MAX_WAIT if left is None else max(0.0, min(left - 0.05, MAX_WAIT))
