@@ -191,7 +191,7 @@ def _folder_items(
         into.unreadable.append((str(here), error.strerror or str(error)))
         return
     identity = (found.st_dev, found.st_ino)
-    if False:  # a link that leads back up
+    if identity in above:  # a link that leads back up
         return
     for name, is_folder in ordered:
         if name.startswith("."):

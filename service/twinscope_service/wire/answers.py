@@ -133,7 +133,7 @@ def match_message(match: Match) -> types_pb2.Match:
         distance_bits=match.distance,
         scene_score=match.scene_score,
         shift=None if match.shift is None else types_pb2.Shift(x=match.shift[0], y=match.shift[1]),
-        ssim=match.ssim or None,
+        ssim=match.ssim,
         note=escaped(match.note),
         published_prefix=None if prefix is None else escaped(prefix),
     )
