@@ -248,6 +248,17 @@ def test_records_of_images_that_have_gone_are_left_out(tmp_path):
         assert store.catalog.thumbnail(9999) is None
 
 
+def test_an_image_put_without_a_thumbnail_has_none_not_an_older_one(tmp_path):
+    filled(tmp_path, 2)
+    with open_writer(tmp_path) as writer:
+        root_id, _, _ = writer.catalog.root_for(Path("/collection"))
+        [record] = writer.catalog.records([1]).values()
+        writer.catalog.put(record, root_id, b"")
+    with opened(tmp_path) as store:
+        assert store.catalog.thumbnail(1) is None
+        assert store.catalog.thumbnail(2) == b"thumbnail"
+
+
 def test_a_store_answers_in_any_thread(tmp_path):
     codes = filled(tmp_path, 20)
     wrong = []

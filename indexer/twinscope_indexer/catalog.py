@@ -288,7 +288,7 @@ class Catalog:
         raise StoreError(msg)
 
     def put(self, record: Record, root_id: int, thumbnail: bytes) -> None:
-        """Insert or replace an image (without a thumbnail if it is empty), and forget an earlier failure of its source."""
+        """Insert or replace an image (an empty thumbnail: without one), and forget an earlier failure of its source."""
         values = (
             record.id, root_id, _stored(record.path), _stored(record.member), record.size, record.mtime_ns,
             record.sha256, record.format, record.mode, record.bits, record.width, record.height, record.hash,

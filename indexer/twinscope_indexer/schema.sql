@@ -39,7 +39,7 @@ CREATE TABLE images (
 CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
 CREATE INDEX images_by_generation ON images (generation);
 
--- Apart from the rows, so that scanning those stays fast; written before its row, so that no row is without one.
+-- Apart from the rows, so that scanning those stays fast; written before its row: no indexed file is without one.
 CREATE TABLE thumbnails (
     id   INTEGER PRIMARY KEY,
     data BLOB NOT NULL

@@ -78,7 +78,8 @@ class Answerer:
         RecipeError
             If the query was hashed by another recipe than the store.
         """
-        limits = self._limits(options, timeout)
+        self.await_generation(options.min_generation, timeout)
+        limits = self._limits(options)
         if isinstance(query, int):
             limits = Limits(limits.verify, limits.categories, query)
             query = self._stored(query)
@@ -87,14 +88,23 @@ class Answerer:
     def answer_all(
         self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
     ) -> list[Result | UnknownImageError]:
-        """Answer several queries, images in one scan; see `answer`.
+        """Answer several queries, all from one generation, images in one scan; see `answer`.
 
         Returns
         -------
         list of Result or UnknownImageError
             One for each query.
         """
-        limits = self._limits(options, timeout)
+        self.await_generation(options.min_generation, timeout)
+        while True:
+            results = self._all(queries, options, timeout)
+            if len({result.answer.generation for result in results if isinstance(result, Result)}) <= 1:
+                return results  # otherwise a new one was published meanwhile
+
+    def _all(
+        self, queries: Sequence[Query | int], options: Options, timeout: float
+    ) -> list[Result | UnknownImageError]:
+        limits = self._limits(options)
         images = [query for query in queries if isinstance(query, Query)]
         answers = iter(self._matcher.match_all(images, options.policy, limits))
         results: list[Result | UnknownImageError] = []
@@ -126,13 +136,19 @@ class Answerer:
             return Result(answer, pixels_would_change=False)
         return Result(answer, pixels_could_change(answer, thumbnail=query.thumbnail is not None))
 
-    def _limits(self, options: Options, timeout: float) -> Limits:
-        self._await(options.min_generation, timeout)
+    def _limits(self, options: Options) -> Limits:
         if not options.categories:
             return Limits(options.verify)
         return Limits(options.verify, frozenset(self._category(name) for name in options.categories))
 
-    def _await(self, generation: int, timeout: float) -> None:
+    def await_generation(self, generation: int, timeout: float = MAX_WAIT) -> None:
+        """Wait until a generation is published.
+
+        Raises
+        ------
+        GenerationError
+            If it was not in time.
+        """
         if self._store.view.generation >= generation:
             return
         until = time.monotonic() + min(timeout, MAX_WAIT)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("twinscope.server")
 
 _SERVED = "/twinscope.v1."
-"""Health, reflection and channelz are not counted, limited or asked for a token."""
+"""Health and channelz are not counted, limited or asked for a token."""
+_REFLECTION = "/grpc.reflection."
+"""Needs no token either, but its streams hold threads and take places like others."""
 _WRITES = frozenset({"BatchUpsertImages", "StreamUpsertImages", "UploadImages", "BatchDeleteImages"})
 _MAX_CALLERS = 10_000
 
@@ -43,6 +45,11 @@ class Calls(grpc.ServerInterceptor):
         None: everybody who can connect may do everything.
     draining : threading.Event
         Set when the server is about to stop: what comes then is refused.
+
+    Attributes
+    ----------
+    ready : threading.Event
+        To be set when the index is loaded: what comes before is refused.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class Calls(grpc.ServerInterceptor):
         self._metrics = metrics
         self._tokens = tokens
         self._draining = draining
+        self.ready = threading.Event()
         self._working = threading.BoundedSemaphore(settings.workers)
         self._lock = threading.Lock()
         self._calls = 0
@@ -66,20 +74,29 @@ class Calls(grpc.ServerInterceptor):
         """Wrap the handler of a call."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_SERVED):
+        if handler is None or not method.startswith((_SERVED, _REFLECTION)):
             return handler
         name = method.rpartition("/")[2]
-        return _wrapped(handler, lambda context: self._around(name, bool(handler.response_streaming), context))
+        stream = bool(handler.request_streaming or handler.response_streaming)
+        is_open = method.startswith(_REFLECTION)
+        return _wrapped(handler, lambda context: self._around(name, context, stream=stream, is_open=is_open))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is under way."""
+        with self._lock:
+            return self._calls == 0 and self._streams == 0
 
     @contextmanager
-    def _around(self, method: str, stream: bool, context: grpc.ServicerContext) -> Iterator[None]:
+    def _around(self, method: str, context: grpc.ServicerContext, *, stream: bool, is_open: bool) -> Iterator[None]:
         start = time.perf_counter()
         request_id = _request_id(context)
         who = context.peer()
         code = grpc.StatusCode.OK
         self._metrics.in_flight.labels(method).inc()
         try:
-            who = self._admitted(method, context)
+            if not is_open:
+                who = self._admitted(method, context)
             with self._place(stream):
                 yield
         except GeneratorExit:  # the client has gone
@@ -110,7 +127,7 @@ class Calls(grpc.ServerInterceptor):
         Raises
         ------
         RequestError
-            TOKEN_INVALID, ROLE_MISSING, RATE_LIMITED or DRAINING.
+            TOKEN_INVALID, ROLE_MISSING, RATE_LIMITED, DRAINING or INDEX_NOT_READY.
         """
         who = context.peer().rpartition(":")[0]
         if self._tokens is not None:
@@ -130,6 +147,10 @@ class Calls(grpc.ServerInterceptor):
         if self._draining.is_set():
             raise RequestError(
                 grpc.StatusCode.UNAVAILABLE, "DRAINING", "the server is shutting down", retry_seconds=1.0
+            )
+        if not self.ready.is_set():
+            raise RequestError(
+                grpc.StatusCode.UNAVAILABLE, "INDEX_NOT_READY", "the index is still being loaded", retry_seconds=1.0
             )
         self._count(who)
         return who
@@ -179,7 +200,7 @@ class Calls(grpc.ServerInterceptor):
 
     @contextmanager
     def working(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Wait for a worker, no longer than the caller does.
+        """Wait for a worker, no longer than the caller does; what is waited for meanwhile must need no worker.
 
         Raises
         ------
@@ -187,12 +208,15 @@ class Calls(grpc.ServerInterceptor):
             If the caller's deadline passes, or the caller leaves, before it is its turn.
         """
         left = context.time_remaining()
+        start = time.perf_counter()
         if not self._working.acquire(timeout=min(left, 3600.0) if left is not None else 3600.0):
             raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "OVERLOADED", "the deadline passed in the queue")
         try:
             if not context.is_active():
                 raise RequestError(grpc.StatusCode.CANCELLED, "OVERLOADED", "the caller has left")
-            yield
+            self._metrics.stages.labels("wait").observe(time.perf_counter() - start)
+            with self._metrics.stages.labels("work").time():
+                yield
         finally:
             self._working.release()
 
@@ -204,12 +228,12 @@ def _request_id(context: grpc.ServicerContext) -> str:
 
 
 def _abort(context: grpc.ServicerContext, failure: RequestError) -> None:
-    if failure.retry_seconds is not None:
-        context.set_trailing_metadata((("grpc-retry-pushback-ms", str(int(1000 * failure.retry_seconds))),))
     status = rpc_status.to_status(failure.status)
-    trailing = (*context.trailing_metadata(), *status.trailing_metadata)
+    trailing = status.trailing_metadata
+    if failure.retry_seconds is not None:
+        trailing = (*trailing, ("grpc-retry-pushback-ms", str(int(1000 * failure.retry_seconds))))
     context.set_trailing_metadata(trailing)
-    context.abort(failure.code, str(failure))
+    context.abort(status.code, status.details)
 
 
 def _wrapped(

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc
-from twinscope_indexer.errors import ImageError, TaxonomyError, TwinscopeError, UnknownImageError
+from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, TwinscopeError, UnknownImageError
+from twinscope_indexer.taxonomy import builtin_taxonomy
 
-from twinscope_service.failures import RequestError, request_error
+from twinscope_service.failures import RequestError, request_error, unknown_category
 from twinscope_service.policy import POLICIES
 from twinscope_service.streams import Received, assembled, damaged, out_of_order, require_upload_size
 from twinscope_service.wire.answers import policy_message
 from twinscope_service.wire.index import index_message
 from twinscope_service.wire.records import image_message, image_numbers, page_of, page_token
-from twinscope_service.wire.rules import MessageError, check_chunk, check_sequence, image_number, require
+from twinscope_service.wire.rules import MessageError, below, check_chunk, check_sequence, image_number, require
 from twinscope_service.wire.upserts import NewImage, Upload, check_upserts, new_image_of, upload_of
 from twinscope_service.writes import Stored, Writes
 
@@ -41,14 +42,19 @@ _CHANGES: Final = {
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Implements ``twinscope.v1.CatalogService``; the rules are in the contract."""
 
-    def __init__(
-        self, store: Store, answerer: Answerer, settings: ServerSettings, calls: Calls, draining: threading.Event
-    ) -> None:
-        self._store = store
-        self._answerer = answerer
+    _store: Store
+    _answerer: Answerer
+    _writes: Writes
+
+    def __init__(self, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
         self._settings = settings
         self._calls = calls
         self._draining = draining
+
+    def use(self, store: Store, answerer: Answerer) -> None:
+        """Take the store, before the first call is let in."""
+        self._store = store
+        self._answerer = answerer
         self._writes = Writes(store)
 
     def BatchUpsertImages(  # noqa: N802  the contract's name
@@ -66,16 +72,16 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
         try:
-            for request in received:
+            for request in received.until(self._draining):
                 last = _following(request.sequence, last)
                 try:
                     batch = self._upsert(request.batch, context, "batch")
                     yield catalog_pb2.StreamUpsertImagesResponse(sequence=last, batch=batch)
-                except (MessageError, TaxonomyError) as error:
+                except (MessageError, RecipeError, RequestError) as error:
+                    if isinstance(error, RequestError) and error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+                        raise
                     status = request_error(error, "").status
                     yield catalog_pb2.StreamUpsertImagesResponse(sequence=last, error=status)
-                if self._draining.is_set():
-                    return
         finally:
             received.close()
 
@@ -87,15 +93,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
         try:
-            for message in received:
+            for message in received.until(self._draining):
                 if message.WhichOneof("payload") != "header":
                     raise out_of_order("an image begins with its header")
                 upload = upload_of(message.header)
                 last = _following(upload.sequence, last)
                 require_upload_size(upload.size, self._settings.max_upload_mib << 20)
                 yield self._uploaded(upload, _file(received, upload), context)
-                if self._draining.is_set():
-                    return
         finally:
             received.close()
 
@@ -164,11 +168,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.BatchUpsertImagesRequest, context: grpc.ServicerContext, path: str = ""
     ) -> catalog_pb2.BatchUpsertImagesResponse:
         check_upserts(request, path)
-        where = f"{path}.images" if path else "images"
+        where = below(path, "images")
         images: list[NewImage | TwinscopeError] = []
         for i, message in enumerate(request.images):
             try:
-                images.append(new_image_of(message, f"{where}[{i}]"))
+                image = new_image_of(message, f"{where}[{i}]")
+                builtin_taxonomy().resolve(image.description.category)
+                images.append(image)
+            except TaxonomyError as error:
+                images.append(unknown_category(error, f"{where}[{i}].description.category"))
             except TwinscopeError as error:
                 images.append(error)
         with self._calls.working(context):
@@ -187,8 +195,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
                 with self._calls.working(context):
                     budget = self._settings.max_megapixels * 1_000_000
                     outcome, generation = self._writes.upload(upload, data, budget)
-            except (ImageError, TaxonomyError) as error:
+            except ImageError as error:
                 outcome = error
+            except TaxonomyError as error:
+                outcome = unknown_category(error, "header.description.category")
         return catalog_pb2.UploadImagesResponse(
             sequence=upload.sequence, result=_outcome(outcome), generation=generation
         )

@@ -80,7 +80,14 @@ class Certificates:
     def _require_pair(self) -> None:
         certificate, key = self._files[:2]
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key, password="")  # an encrypted key is refused, not asked for
         except (OSError, ssl.SSLError) as error:
             msg = f"{certificate} and {key} are no certificate and its key: {error}"
+            raise SettingsError(msg) from error
+        try:
+            for authorities in self._files[2:]:
+                context.load_verify_locations(authorities)
+        except (OSError, ssl.SSLError) as error:
+            msg = f"{self._files[2]} holds no certificates of authorities: {error}"
             raise SettingsError(msg) from error

@@ -20,6 +20,7 @@ from twinscope_indexer.errors import (
 )
 
 from twinscope_service.wire.rules import MessageError
+from twinscope_service.wire.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DOMAIN = "twinscope"
+_MOST_VIOLATIONS = 16
+_MOST_TEXT = 1000
+"""Characters. Statuses travel in trailing metadata, of which clients take 8 KiB: a longer one would arrive as another
+error, of the transport."""
 
 
 class RequestError(TwinscopeError):
@@ -63,7 +68,7 @@ class RequestError(TwinscopeError):
     @property
     def status(self) -> Status:
         """The status that travels."""
-        found = Status(code=self.code.value[0], message=str(self))
+        found = Status(code=self.code.value[0], message=_short(str(self)))
         parts: list[Message] = [
             details.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata),
             *self.also,
@@ -81,19 +86,26 @@ class RequestError(TwinscopeError):
 
 def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD") -> RequestError:
     """Make the error of a request whose fields break the rules; (path of the field, what is wrong) each."""
-    listed = details.BadRequest(
+    listed = violations[:_MOST_VIOLATIONS]
+    request = details.BadRequest(
         field_violations=[
-            details.BadRequest.FieldViolation(field=field, description=text) for field, text in violations
+            details.BadRequest.FieldViolation(field=field, description=_short(text, _MOST_TEXT // len(listed)))
+            for field, text in listed
         ]
     )
     text = "; ".join(f"{field}: {what}" for field, what in violations[:3])
-    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, reason, text, also=(listed,))
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, reason, text, also=(request,))
 
 
 def image_not_found(image_id: str) -> RequestError:
     """Make the error of an id that is not stored."""
     resource = details.ResourceInfo(resource_type="image", resource_name=image_id)
     return RequestError(grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND", f"there is no image {image_id}", also=(resource,))
+
+
+def unknown_category(error: TaxonomyError, field: str) -> RequestError:
+    """Make the error of a category that is not known, by the path of its field."""
+    return invalid([(field, str(error))], "UNKNOWN_CATEGORY")
 
 
 def overloaded(message: str, reason: str = "OVERLOADED", retry_seconds: float = 0.5) -> RequestError:
@@ -116,7 +128,7 @@ def request_error(error: Exception, request_id: str) -> RequestError:
                 metadata={"generation": str(error.newest)}, retry_seconds=1.0,
             )  # fmt: skip
         case ImageError():
-            known = {"fault": error.fault, "detail": error.detail}
+            known = {"fault": error.fault, "detail": _short(error.detail)}
             return RequestError(
                 grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", f"the image cannot be read: {error.detail}",
                 metadata=known,
@@ -124,7 +136,7 @@ def request_error(error: Exception, request_id: str) -> RequestError:
         case RecipeError():
             return RequestError(grpc.StatusCode.FAILED_PRECONDITION, "RECIPE_MISMATCH", str(error))
         case TaxonomyError():
-            return invalid([("category", str(error))], "UNKNOWN_CATEGORY")
+            return unknown_category(error, "category")
         case StoreLockedError():
             return RequestError(
                 grpc.StatusCode.UNAVAILABLE, "STORE_LOCKED", "another process is writing to the store",
@@ -136,3 +148,8 @@ def request_error(error: Exception, request_id: str) -> RequestError:
         grpc.StatusCode.INTERNAL, "INTERNAL", f"a fault of the server; its log tells more under request {request_id}",
         metadata={"request_id": request_id},
     )  # fmt: skip
+
+
+def _short(text: str, most: int = _MOST_TEXT) -> str:
+    """Make a text fit for a status."""
+    return escaped(text if len(text) <= most else f"{text[: most - 3]}...")

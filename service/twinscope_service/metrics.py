@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from twinscope_indexer.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
-            "twinscope_stage_seconds", "Time of the stages of a query.", ("stage",), buckets=_SECONDS,
+            "twinscope_stage_seconds", "Time of the stages of a request: wait for a worker, work.", ("stage",), buckets=_SECONDS,
             registry=self.registry,
         )  # fmt: skip
 
@@ -42,8 +43,18 @@ class Metrics:
         Gauge(f"twinscope_{name}", text, registry=self.registry).set_function(value)
 
     def serve(self, port: int) -> Callable[[], None]:
-        """Serve on a loopback port; returns what stops it."""
-        server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        """Serve on a loopback port; returns what stops it.
+
+        Raises
+        ------
+        SettingsError
+            If the port is taken.
+        """
+        try:
+            server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        except OSError as error:
+            msg = f"metrics cannot be served on port {port}: {error.strerror or error}"
+            raise SettingsError(msg) from error
 
         def stop() -> None:
             server.shutdown()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent import futures
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.errors import SettingsError
 from twinscope_indexer.store import Store
@@ -20,15 +22,19 @@ from twinscope_service.certificates import Certificates
 from twinscope_service.metrics import Metrics
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.similarity_service import SimilarityService
+from twinscope_service.streams import Received
 from twinscope_service.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
 
     from twinscope_service.settings import ServerSettings
 
 _HEALTH_THREADS = 8
+_LOOK_AGAIN = 0.05
+_LAST_WORDS = 0.5
+"""Seconds for the last answers to leave when nothing is worked on any more."""
 _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in (
@@ -52,8 +58,6 @@ class TwinscopeServer:
     ------
     SettingsError
         If certificates or tokens cannot be used, or the port is taken.
-    StoreError
-        If there is no store, or it cannot be used.
 
     Attributes
     ----------
@@ -66,57 +70,85 @@ class TwinscopeServer:
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self.metrics = Metrics()
+        self._folder = store
         tokens = None if settings.tokens is None else Tokens(settings.tokens)
-        calls = Calls(settings, self.metrics, tokens, self._draining)
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(
-                settings.workers + settings.max_waiting + settings.max_streams + _HEALTH_THREADS,
-                thread_name_prefix="call",
-            ),
-            interceptors=[calls],
-            options=_channel_options(settings),
+        self._calls = calls = Calls(settings, self.metrics, tokens, self._draining)
+        self._threads = futures.ThreadPoolExecutor(
+            settings.workers + settings.max_waiting + settings.max_streams + _HEALTH_THREADS, thread_name_prefix="call"
         )
+        self._server = grpc.server(self._threads, interceptors=[calls], options=_channel_options(settings))
         self._health = health.HealthServicer(experimental_non_blocking=True)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self.port = self._bind()
-        self._store = Store(store)
-        pixels = ReferencePixels(settings.cache_mib * _MIB, store / UPLOADS_FOLDER)
-        answerer = Answerer(self._store, pixels)
-        similarity_pb2_grpc.add_SimilarityServiceServicer_to_server(
-            SimilarityService(answerer, settings, calls, self._draining), self._server
-        )
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogService(self._store, answerer, settings, calls, self._draining), self._server
-        )
-        _add_reflection(self._server)
+        self._similarity = SimilarityService(settings, calls, self._draining)
+        self._catalog = CatalogService(settings, calls, self._draining)
+        similarity_pb2_grpc.add_SimilarityServiceServicer_to_server(self._similarity, self._server)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._catalog, self._server)
+        _add_reflection(self._server, settings.stream_idle_seconds)
         if settings.channelz:
             from grpc_channelz.v1 import channelz
 
             channelz.add_channelz_servicer(self._server)
-        self._stop_metrics: Callable[[], None] = lambda: None
+        self._closing = ExitStack()
+        self.port = self._bind()
 
     def start(self) -> None:
-        """Begin to serve; returns at once."""
-        view = self._store.view
-        self.metrics.observe("index_images", "Searchable images.", lambda: self._store.view.count)
-        self.metrics.observe("index_generation", "Generation answered from.", lambda: self._store.view.generation)
-        if self._settings.metrics_port:
-            self._stop_metrics = self.metrics.serve(self._settings.metrics_port)
+        """Begin to serve; returns when the index is loaded.
+
+        Until then health says NOT_SERVING, and calls are told INDEX_NOT_READY.
+
+        Raises
+        ------
+        StoreError
+            If there is no store, or it cannot be used.
+        SettingsError
+            If the port of the metrics is taken.
+        """
         self._server.start()
-        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        try:
+            self._load()
+        except BaseException:
+            self._end(0.0)
+            raise
+        self._calls.ready.set()
         self._tell_health(health_pb2.HealthCheckResponse.SERVING)
-        LOGGER.info("serving %d images, generation %d, on port %d", view.count, view.generation, self.port)
 
     def stop(self) -> None:
         """Drain: tell 'not serving', refuse what is new, finish what is under way, and free everything."""
         self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers look away
+        self._end(self._settings.grace_seconds)
+
+    def _load(self) -> None:
+        settings = self._settings
+        store = Store(self._folder)
+        self._closing.callback(store.close)
+        self.metrics.observe("index_images", "Searchable images.", lambda: store.view.count)
+        self.metrics.observe("index_generation", "Generation answered from.", lambda: store.view.generation)
+        if settings.metrics_port:
+            self._closing.callback(self.metrics.serve(settings.metrics_port))
+        answerer = Answerer(store, ReferencePixels(settings.cache_mib * _MIB, self._folder / UPLOADS_FOLDER))
+        self._similarity.answerer = answerer
+        self._catalog.use(store, answerer)
+        watch = threading.Thread(target=self._watch, args=(store,), name="watch", daemon=True)
+        watch.start()
+        self._closing.callback(watch.join)
+        view = store.view
+        LOGGER.info("serving %d images, generation %d, on port %d", view.count, view.generation, self.port)
+
+    def _end(self, grace: float) -> None:
         self._draining.set()
-        self._server.stop(self._settings.grace_seconds).wait()
+        ended = self._server.stop(grace)
+        until = time.monotonic() + grace
+        while not ended.wait(_LOOK_AGAIN) and time.monotonic() < until:
+            if self._calls.idle and ended.wait(_LAST_WORDS):
+                break
+            if self._calls.idle:  # what still stands are watchers of health, which end with the connection only
+                ended = self._server.stop(0)
+        ended.wait()
         self._stopped.set()
-        self._stop_metrics()
-        self._store.close()
+        self._closing.close()
+        self._threads.shutdown(wait=False)
 
     def wait(self) -> None:
         """Wait until the server has stopped."""
@@ -139,17 +171,17 @@ class TwinscopeServer:
         for service in ("", *_SERVICES):
             self._health.set(service, cast("Any", status))
 
-    def _watch(self) -> None:
+    def _watch(self, store: Store) -> None:
         """Take up new generations as they are published; a failure is told, and tried again."""
         failing = False
         while not self._stopped.wait(self._settings.refresh_seconds):
             try:
-                self._store.refresh()
+                store.refresh()
                 failing = False
             except Exception:  # noqa: BLE001  the server goes on with what it has
-                if not failing and not self._stopped.is_set():
+                if not failing:
                     LOGGER.exception("the store cannot be refreshed; still serving generation %d",
-                                     self._store.view.generation)  # fmt: skip
+                                     store.view.generation)  # fmt: skip
                 failing = True
 
 
@@ -165,19 +197,22 @@ def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:
     ]
 
 
-def _add_reflection(server: grpc.Server) -> None:
+def _add_reflection(server: grpc.Server, idle_seconds: float) -> None:
     """Serve reflection under both of its names: newer tools ask for v1, the library knows v1alpha; messages agree."""
-    names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
-    reflection.enable_server_reflection(names, server)
-    servicer = cast("Any", reflection.ReflectionServicer(names))
-    from grpc_reflection.v1alpha import reflection_pb2
+    both = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
+    servicer = cast("Any", reflection.ReflectionServicer((*_SERVICES, health.SERVICE_NAME, *both)))
+
+    def answers(messages: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        received = Received(messages, idle_seconds)
+        try:
+            yield from servicer.ServerReflectionInfo(received, context)
+        finally:
+            received.close()
 
     handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        answers,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     methods = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods),)
-    )
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in both])

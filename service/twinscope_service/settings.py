@@ -62,7 +62,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         for setting in fields(self):
             least, value = setting.metadata["least"], getattr(self, setting.name)
-            if least is not None and value < least:
+            if least is not None and not least <= value < float("inf"):
                 msg = f"{setting.name} must be at least {least}, got {value}"
                 raise SettingsError(msg)
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -144,6 +144,7 @@ def _from_file(file: Path) -> dict[str, Any]:
     return {key: _parsed(key, value, f"settings file {file}") for key, value in document.items()}
 
 
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
 _TYPES = {setting.name: str(setting.type) for setting in fields(ServerSettings)}
 
 
@@ -153,13 +154,19 @@ def _parsed(key: str, value: Any, where: str) -> Any:
         if kind == "bool":
             return value if isinstance(value, bool) else _truth(str(value))
         if kind == "int":
-            return int(value)
+            return _whole(value)
         if kind == "float":
             return float(value)
     except (TypeError, ValueError) as error:
-        msg = f"{where}: {key} must be {'a number' if kind != 'bool' else 'true or false'}, got {value!r}"
+        msg = f"{where}: {key} must be {_KINDS[kind]}, got {value!r}"
         raise SettingsError(msg) from error
     return Path(value) if kind.startswith("Path") else str(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, (bool, float)):
+        raise TypeError(value)
+    return int(value)
 
 
 def _truth(text: str) -> bool:

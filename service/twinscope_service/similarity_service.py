@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
-from twinscope_indexer.errors import TwinscopeError
+from twinscope_indexer.errors import TaxonomyError, TwinscopeError
 from twinscope_indexer.imaging import read_image
 
 from twinscope_service.answerer import MAX_WAIT, Answerer, Result
-from twinscope_service.failures import request_error
+from twinscope_service.failures import request_error, unknown_category
 from twinscope_service.matcher import Query
 from twinscope_service.streams import Received, assembled, out_of_order, require_upload_size
 from twinscope_service.wire.answers import answer_message
 from twinscope_service.wire.queries import batch_options, header_options, options_of, query_of
-from twinscope_service.wire.rules import check_chunk, check_sequence, require
+from twinscope_service.wire.rules import below, check_chunk, check_sequence, require
 
 if TYPE_CHECKING:
     import threading
@@ -23,14 +24,22 @@ if TYPE_CHECKING:
     import grpc
 
     from twinscope_service.calls import Calls
+    from twinscope_service.options import Options
     from twinscope_service.settings import ServerSettings
 
 
 class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
-    """Implements ``twinscope.v1.SimilarityService``; the rules are in the contract."""
+    """Implements ``twinscope.v1.SimilarityService``; the rules are in the contract.
 
-    def __init__(self, answerer: Answerer, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
-        self._answerer = answerer
+    Attributes
+    ----------
+    answerer : Answerer
+        To be set before the first call is let in.
+    """
+
+    answerer: Answerer
+
+    def __init__(self, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
         self._settings = settings
         self._calls = calls
         self._draining = draining
@@ -41,8 +50,8 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         """Answer one query."""
         options = options_of(request.options)
         query = query_of(request.query)
-        with self._calls.working(context):
-            result = self._answerer.answer(query, options, _patience(context))
+        with self._answering(options, "options", context):
+            result = self.answerer.answer(query, options)
         return similarity_pb2.SearchResponse(result=_result(result, request.query.client_tag))
 
     def BatchSearch(  # noqa: N802
@@ -58,14 +67,12 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
         try:
-            for request in received:
+            for request in received.until(self._draining):
                 require(check_sequence(request.sequence, "sequence"))
                 if request.sequence <= last:
                     raise out_of_order(f"sequence {request.sequence} does not follow {last}")
                 last = request.sequence
                 yield self._stream_batch(request, context)
-                if self._draining.is_set():
-                    return
         finally:
             received.close()
 
@@ -84,10 +91,20 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             data = assembled(_chunks(received), header.size_bytes, header.sha256)
         finally:
             received.close()
-        with self._calls.working(context):
+        with self._answering(options, "header.options", context):
             image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
-            result = self._answerer.answer(Query.of_pixels(image.pixels), options, _patience(context))
+            result = self.answerer.answer(Query.of_pixels(image.pixels), options)
         return similarity_pb2.SearchByImageResponse(result=_result(result, header.client_tag))
+
+    @contextmanager
+    def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
+        """Wait for the generation that the options at `path` ask for, then hold a worker."""
+        self.answerer.await_generation(options.min_generation, _patience(context))
+        try:
+            with self._calls.working(context):
+                yield
+        except TaxonomyError as error:
+            raise unknown_category(error, f"{path}.categories") from error
 
     def _stream_batch(
         self, request: similarity_pb2.StreamSearchRequest, context: grpc.ServicerContext
@@ -103,7 +120,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext, path: str = ""
     ) -> similarity_pb2.BatchSearchResponse:
         options = batch_options(request, path)
-        where = f"{path}.queries" if path else "queries"
+        where = below(path, "queries")
         queries: list[Query | int] = []
         refused: dict[int, TwinscopeError] = {}
         for i, message in enumerate(request.queries):
@@ -111,8 +128,8 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
                 queries.append(query_of(message, f"{where}[{i}]"))
             except TwinscopeError as error:
                 refused[i] = error
-        with self._calls.working(context):
-            answered = iter(self._answerer.answer_all(queries, options, _patience(context)))
+        with self._answering(options, below(path, "options"), context):
+            answered = iter(self.answerer.answer_all(queries, options))
         results = []
         for i, message in enumerate(request.queries):
             outcome = refused[i] if i in refused else next(answered)

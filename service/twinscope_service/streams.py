@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 _AHEAD = 2
 """Messages received before they are asked for; more would only take memory, HTTP/2 flow control holds the rest."""
+_LOOK_AGAIN = 0.1
+"""Seconds until a stream that waits for its client notices that the server is about to stop."""
 
 
 class Received(Generic[T]):
@@ -50,17 +53,41 @@ class Received(Generic[T]):
 
     def __next__(self) -> T:
         """Give the next message."""
-        try:
-            message, ended = self._queue.get(timeout=self._idle_seconds)
-        except queue.Empty:
-            raise RequestError(
-                grpc.StatusCode.ABORTED, "STREAM_IDLE",
-                f"nothing came for {self._idle_seconds:g} seconds; open a new stream when there is work",
-                retry_seconds=0.0,
-            ) from None  # fmt: skip
-        if ended or message is None:
-            raise StopIteration
-        return message
+        return self._next(None)
+
+    def until(self, draining: threading.Event) -> Iterator[T]:
+        """Give the messages until the client closes its side; end the stream when the server is about to stop.
+
+        Raises
+        ------
+        RequestError
+            DRAINING, and what iterating raises.
+        """
+        with suppress(StopIteration):
+            while True:
+                yield self._next(draining)
+
+    def _next(self, draining: threading.Event | None) -> T:
+        until = time.monotonic() + self._idle_seconds
+        while True:
+            if draining is not None and draining.is_set():
+                raise RequestError(
+                    grpc.StatusCode.UNAVAILABLE, "DRAINING", "the server is shutting down", retry_seconds=1.0
+                )
+            left = until - time.monotonic()
+            try:
+                message, ended = self._queue.get(timeout=max(0.0, min(left, _LOOK_AGAIN) if draining else left))
+            except queue.Empty:
+                if time.monotonic() < until:
+                    continue
+                raise RequestError(
+                    grpc.StatusCode.ABORTED, "STREAM_IDLE",
+                    f"nothing came for {self._idle_seconds:g} seconds; open a new stream when there is work",
+                    retry_seconds=0.0,
+                ) from None  # fmt: skip
+            if ended or message is None:
+                raise StopIteration
+            return message
 
     def close(self) -> None:
         """Let the receiving thread end; what still comes is dropped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twinscope_indexer.errors import UnknownImageError
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import decode_thumbnail
 from twinscope_service.answerer import Answerer, Result
@@ -87,8 +88,8 @@ class EmbeddedEngine:
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
         """Give the reduced pixels of a reference; see `Engine.thumbnail`."""
         try:
-            data = self._store.catalog.thumbnail(int(image_id, 16))
-        except (ValueError, OverflowError):
+            data = self._store.catalog.thumbnail(image_number(image_id))
+        except UnknownImageError:
             return None
         return None if data is None else decode_thumbnail(data)
 

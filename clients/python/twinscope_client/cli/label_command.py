@@ -80,11 +80,13 @@ def run(parsed: argparse.Namespace) -> int:
             journal.set_settings(_described(parsed, settings, engine))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
             report = label(parsed.paths, engine, journal, parsed.out, settings, lambda _: step())
+        code = _tell(report, parsed)
         if parsed.dry_run:
             _print_plan(journal)
         else:
             _write_results(journal, engine)
-    return _tell(report, parsed)
+            say(f"Results: {parsed.out / 'report.html'} (to look at), matches.csv, review.csv, failures.csv beside it.")
+    return code
 
 
 @contextmanager
@@ -160,7 +162,6 @@ def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
         say(f"{report.ignored.total()} files are no images ({suffixes}).")
     if not parsed.dry_run:
         say(f"{counts['written']} labelled copies written, {counts['kept']} were in place already.")
-        say(f"Results: {parsed.out / 'report.html'} (to look at), matches.csv, review.csv, failures.csv beside it.")
     say_some(
         f"{len(report.problems)} copies could not be written:", report.problems, len(report.problems), "review.csv"
     )

@@ -75,7 +75,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         flag = f"--{name.replace('_', '-')}"
         shown = f"{text} (default: {default})"
         if isinstance(default, bool):
-            group.add_argument(flag, nargs="?", const="true", metavar="true|false", help=shown)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
         else:
             group.add_argument(flag, metavar="X", help=shown)
 

@@ -1,0 +1,30 @@
+/** Prints what a server says about images: `node build/examples/search-by-image.js grpc://localhost:50051 IMAGE...` */
+import { connect, TwinscopeError } from '@twinscope/client';
+
+const [target, ...images] = process.argv.slice(2);
+if (target === undefined || images.length === 0) {
+  console.error('usage: search-by-image grpc[s]://host:port IMAGE...   (TWINSCOPE_TOKEN, TWINSCOPE_CA: token, CA file)');
+  process.exit(2);
+}
+const { TWINSCOPE_TOKEN: token, TWINSCOPE_CA: ca } = process.env;
+const client = await connect(target, { ...(token && { token }), ...(ca && { ca }) });
+try {
+  for (const image of images) {
+    const answer = await client.searchByImage(image);
+    const label = answer.category === undefined ? '' : ` -> ${answer.category} (${answer.code})`;
+    console.log(`${image}: ${answer.grade}${label}: ${answer.reason}`);
+    for (const match of answer.matches) {
+      const ssim = match.ssim?.toFixed(3) ?? '-';
+      const scene = match.sceneScore?.toFixed(3) ?? '-';
+      console.log(`  ${match.distance} bits  SSIM ${ssim}  scene ${scene}  ${match.category}  ${match.source}`);
+    }
+  }
+} catch (error) {
+  if (!(error instanceof TwinscopeError)) {
+    throw error;
+  }
+  console.error(`${error.message} [${error.reason ?? error.code}]${error.retriable ? ' Try again later.' : ''}`);
+  process.exitCode = 1;
+} finally {
+  client.close();
+}

@@ -1,0 +1,135 @@
+import type { Answer__Output } from './generated/twinscope/v1/Answer.js';
+import type { Match__Output } from './generated/twinscope/v1/Match.js';
+import type { Policy__Output } from './generated/twinscope/v1/Policy.js';
+import { unescaped } from './text.js';
+
+/**
+ * How sure an answer is. Only `excellent` and `good` carry a label; whatever else there is goes to a person.
+ *
+ * `excellent`: the same acquisition. `good`: the same field, re-encoded, resized, contrast-changed or slightly shifted.
+ * `ambiguous`: candidates of different categories are equally near. `unverified`: near by hash alone. `none`: no twin.
+ * `unhashable`: the query has no structure that could identify it. `unknown`: a newer server said something else.
+ */
+export type Grade = 'excellent' | 'good' | 'ambiguous' | 'unverified' | 'none' | 'unhashable' | 'unknown';
+
+/** A translation, as parts of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
+export interface Shift {
+  x: number;
+  y: number;
+}
+
+/** One candidate. */
+export interface Match {
+  /** 16 hexadecimal digits; names the image for as long as it stays in the store. */
+  imageId: string;
+  /** A path on the machine that indexed it, or `archive!member`. */
+  source: string;
+  category: string;
+  code: string;
+  /** Hamming distance of the hashes in bits, 0 to 1024. */
+  distance: number;
+  /** Correlation of the registered thumbnails, -1 to 1. Undefined: not computed. */
+  sceneScore?: number;
+  /** By how much the query is shifted against the candidate. Undefined: not computed. */
+  shift?: Shift;
+  /** Mean SSIM of the full-size images, -1 to 1. Undefined: not computed. */
+  ssim?: number;
+  /** Why something was not computed; empty otherwise. */
+  note: string;
+  /** The code in its published file name: recorded, not believed. Undefined: there was none. */
+  publishedPrefix?: string;
+}
+
+/** The thresholds that decided; what each means is said in `types.proto`. */
+export interface Policy {
+  name: string;
+  rule: 'scene' | 'reference' | 'unknown';
+  k: number;
+  /** Bits. */
+  maxDistance: number;
+  /** Bits. */
+  ssimDistance: number;
+  excellentSsim: number;
+  goodScene: number;
+  ssimMargin: number;
+  sceneMargin: number;
+}
+
+/** The answer to one query. */
+export interface Answer {
+  grade: Grade;
+  /** The category to label the query with; defined for `excellent` and `good` only. */
+  category?: string;
+  /** The code of `category`. */
+  code?: string;
+  /** Candidates, best first. No label may be derived from them where `category` is undefined. */
+  matches: Match[];
+  /** Why this grade, for people. */
+  reason: string;
+  /** Hash of the query, hexadecimal. Undefined: it is unhashable. */
+  queryHash?: string;
+  policy: Policy;
+  /** The state of the store that answered; grows with every change. */
+  generation: number;
+  /** Of the hashes. */
+  recipe: string;
+  /** Version of the taxonomy that the best match was labelled by; empty without matches. */
+  taxonomy: string;
+}
+
+const GRADES: Readonly<Record<string, Grade>> = {
+  GRADE_EXCELLENT: 'excellent',
+  GRADE_GOOD: 'good',
+  GRADE_AMBIGUOUS: 'ambiguous',
+  GRADE_UNVERIFIED: 'unverified',
+  GRADE_NONE: 'none',
+  GRADE_UNHASHABLE: 'unhashable',
+};
+const RULES: Readonly<Record<string, Policy['rule']>> = { RULE_SCENE: 'scene', RULE_REFERENCE: 'reference' };
+
+/** Reads an answer from the wire. */
+export function answerOf(message: Answer__Output): Answer {
+  const grade = GRADES[message.grade] ?? 'unknown';
+  const labelled = grade === 'excellent' || grade === 'good';
+  return {
+    grade,
+    ...(labelled && message.category !== undefined && { category: unescaped(message.category) }),
+    ...(labelled && message.code !== undefined && { code: unescaped(message.code) }),
+    matches: message.matches.map(matchOf),
+    reason: unescaped(message.reason),
+    ...(message.queryHash !== undefined && { queryHash: message.queryHash.toString('hex') }),
+    policy: policyOf(message.policy),
+    generation: message.generation,
+    recipe: message.recipe,
+    taxonomy: unescaped(message.taxonomy),
+  };
+}
+
+function matchOf(message: Match__Output): Match {
+  return {
+    imageId: message.imageId,
+    source: unescaped(message.source),
+    category: unescaped(message.category),
+    code: unescaped(message.code),
+    distance: message.distanceBits,
+    ...(message.sceneScore !== undefined && { sceneScore: message.sceneScore }),
+    ...(message.shift !== null && { shift: { x: message.shift.x, y: message.shift.y } }),
+    ...(message.ssim !== undefined && { ssim: message.ssim }),
+    note: unescaped(message.note),
+    ...(message.publishedPrefix !== undefined && { publishedPrefix: unescaped(message.publishedPrefix) }),
+  };
+}
+
+function policyOf(message: Policy__Output | null): Policy {
+  return {
+    name: unescaped(message?.name ?? ''),
+    rule: RULES[message?.rule ?? ''] ?? 'unknown',
+    k: message?.k ?? NaN,
+    maxDistance: message?.maxDistanceBits ?? NaN,
+    ssimDistance: message?.ssimDistanceBits ?? NaN,
+    excellentSsim: message?.excellentSsim ?? NaN,
+    goodScene: message?.goodScene ?? NaN,
+    ssimMargin: message?.ssimMargin ?? NaN,
+    sceneMargin: message?.sceneMargin ?? NaN,
+  };
+}

@@ -1,0 +1,213 @@
+import { Metadata, type CallOptions as GrpcCallOptions, type Client as GrpcClient } from '@grpc/grpc-js';
+import { readFile } from 'node:fs/promises';
+import { Readable, type Writable } from 'node:stream';
+
+import { answerOf, type Answer } from './answer.js';
+import { channelOptions, credentialsFor, targetOf, type Pems } from './channel.js';
+import { CatalogServiceClient, SimilarityServiceClient } from './contract.js';
+import { errorOf, itemError, TwinscopeError } from './errors.js';
+import type { QueryResult__Output } from './generated/twinscope/v1/QueryResult.js';
+import { optionsMessage, type SearchOptions } from './options.js';
+import { statsOf, type Stats } from './stats.js';
+import { uploadMessages, type ImageSource } from './upload.js';
+
+/** Gives the current bearer token; asked for every call. */
+export type TokenProvider = () => string | Promise<string>;
+
+/** How to reach a server. */
+export interface ConnectOptions {
+  /** Bearer token, or what gives the current one. Without TLS it is sent to this machine only. */
+  token?: string | TokenProvider;
+  /** PEM file of the authorities to trust instead of the well-known ones, or its bytes. */
+  ca?: string | Buffer;
+  /** PEM file of this client's certificate, or its bytes (mTLS). */
+  certificate?: string | Buffer;
+  /** PEM file of the certificate's key, or its bytes. */
+  key?: string | Buffer;
+  /** How long a call may take, in milliseconds, all its attempts together. 60,000 by default. */
+  timeoutMs?: number;
+  /** How often a call is tried while the server is unavailable or overloaded: 1 to 5, by default 5. */
+  attempts?: number;
+}
+
+/** What can be set for each call. */
+export interface CallOptions {
+  /** Instead of {@link ConnectOptions.timeoutMs}. */
+  timeoutMs?: number;
+  /** Cancels the call, which then fails with code `CANCELLED`. */
+  signal?: AbortSignal;
+}
+
+/** Rules of the contract for one message. */
+const MAX_BATCH = 1024;
+const MAX_CANDIDATES = 65_536;
+const HASH_BYTES = 128;
+
+/**
+ * Connects to a server, and checks that it answers.
+ *
+ * @param target - `grpc://host:port`, or `grpcs://host:port` with TLS.
+ * @throws TypeError if the target cannot be used, or a token would cross the network in plain text.
+ * @throws TwinscopeError if the server cannot be reached, or refuses.
+ */
+export async function connect(target: string, options: ConnectOptions = {}): Promise<Client> {
+  const where = targetOf(target);
+  if (options.token !== undefined && !where.tls && !where.loopback) {
+    throw new TypeError(`a token would cross the network to ${where.address} in plain text: use grpcs://`);
+  }
+  const pems: Pems = {};
+  for (const name of ['ca', 'certificate', 'key'] as const) {
+    const given = options[name];
+    if (given !== undefined) {
+      pems[name] = typeof given === 'string' ? await readFile(given) : given;
+    }
+  }
+  const credentials = credentialsFor(where, pems);
+  const channel = channelOptions(options.attempts ?? 5);
+  const similarity = new SimilarityServiceClient(where.address, credentials, channel);
+  const catalog = new CatalogServiceClient(where.address, credentials, {
+    ...channel,
+    channelOverride: similarity.getChannel(),
+  });
+  const client = new Client(target, { similarity, catalog }, options.token, options.timeoutMs ?? 60_000);
+  try {
+    await client.stats();
+  } catch (error) {
+    client.close();
+    throw error;
+  }
+  return client;
+}
+
+interface Stubs {
+  similarity: InstanceType<typeof SimilarityServiceClient>;
+  catalog: InstanceType<typeof CatalogServiceClient>;
+}
+
+/** A connection to a server; {@link connect} makes it. Calls may run at the same time. */
+export class Client {
+  readonly #target: string;
+  readonly #stubs: Stubs;
+  readonly #token: string | TokenProvider | undefined;
+  readonly #timeoutMs: number;
+
+  /** @internal */
+  constructor(target: string, stubs: Stubs, token: string | TokenProvider | undefined, timeoutMs: number) {
+    this.#target = target;
+    this.#stubs = stubs;
+    this.#token = token;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Finds the labelled twin of an image, which is uploaded in pieces.
+   *
+   * @throws TwinscopeError for example with reason `IMAGE_UNREADABLE`; the errors of reading a file as they are.
+   */
+  async searchByImage(image: ImageSource, options: SearchOptions & CallOptions = {}): Promise<Answer> {
+    const messages = Readable.from(uploadMessages(image, options));
+    const response = await this.#call<{ result: QueryResult__Output | null }>(options, (metadata, callOptions, done) => {
+      const call = this.#stubs.similarity.searchByImage(metadata, callOptions, (error, value) => {
+        messages.destroy();
+        done(error, value);
+      });
+      messages.once('error', (error) => {
+        done(error);
+        call.cancel();
+      });
+      messages.pipe(call as unknown as Writable); // it is one; the published types are too narrow
+      return call;
+    });
+    return this.#answer(response.result);
+  }
+
+  /**
+   * Finds the nearest references of hashes (128 bytes each, or 256 hexadecimal digits), in their order.
+   *
+   * Candidates are not verified: the grade is `unverified` at best. As many messages are sent as are needed.
+   *
+   * @throws RangeError if something is no hash.
+   * @throws TwinscopeError if a call or a query fails.
+   */
+  async searchHashes(
+    hashes: readonly (Uint8Array | string)[],
+    options: SearchOptions & CallOptions = {},
+  ): Promise<Answer[]> {
+    const queries = hashes.map((hash, i) => ({ hash: hashBytes(hash, i) }));
+    const size = Math.max(1, Math.min(MAX_BATCH, Math.floor(MAX_CANDIDATES / (options.k ?? 1))));
+    const answers: Answer[] = [];
+    for (let start = 0; start < queries.length; start += size) {
+      const request = { queries: queries.slice(start, start + size), options: optionsMessage(options) };
+      const response = await this.#call<{ results: QueryResult__Output[] }>(options, (metadata, callOptions, done) =>
+        this.#stubs.similarity.batchSearch(request, metadata, callOptions, done),
+      );
+      answers.push(...response.results.map((result) => this.#answer(result)));
+    }
+    return answers;
+  }
+
+  /** Describes store, index and server. */
+  async stats(options: CallOptions = {}): Promise<Stats> {
+    return statsOf(
+      await this.#call(options, (metadata, callOptions, done) =>
+        this.#stubs.catalog.getIndex({}, metadata, callOptions, done),
+      ),
+    );
+  }
+
+  /** Closes the connection; calls under way fail. */
+  close(): void {
+    (this.#stubs.similarity as GrpcClient).close();
+  }
+
+  #answer(result: QueryResult__Output | null): Answer {
+    if (result?.error) {
+      throw itemError(result.error, this.#target);
+    }
+    if (!result?.answer) {
+      throw new TwinscopeError('INTERNAL', `${this.#target}: the server sent no answer`);
+    }
+    return answerOf(result.answer);
+  }
+
+  async #call<Response>(
+    { timeoutMs = this.#timeoutMs, signal }: CallOptions,
+    start: (
+      metadata: Metadata,
+      options: GrpcCallOptions,
+      done: (error: Error | null, value?: Response) => void,
+    ) => { cancel(): void },
+  ): Promise<Response> {
+    const deadline = Date.now() + timeoutMs;
+    const metadata = new Metadata();
+    if (this.#token !== undefined) {
+      const token = typeof this.#token === 'string' ? this.#token : await this.#token();
+      metadata.set('authorization', `Bearer ${token}`);
+    }
+    if (signal?.aborted) {
+      throw new TwinscopeError('CANCELLED', `${this.#target}: the caller cancelled`);
+    }
+    let cancel = (): void => {};
+    try {
+      return await new Promise<Response>((resolve, reject) => {
+        const call = start(metadata, { deadline }, (error, value) =>
+          error || value === undefined ? reject(error ?? new Error('a call ended without a response')) : resolve(value),
+        );
+        cancel = () => call.cancel();
+        signal?.addEventListener('abort', cancel, { once: true });
+      });
+    } catch (error) {
+      throw errorOf(error, this.#target);
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+    }
+  }
+}
+
+function hashBytes(hash: Uint8Array | string, i: number): Uint8Array {
+  const bytes = typeof hash === 'string' ? Buffer.from(hash, 'hex') : hash;
+  if (bytes.length !== HASH_BYTES || (typeof hash === 'string' && hash.length !== 2 * HASH_BYTES)) {
+    throw new RangeError(`hashes[${i}] has ${bytes.length} bytes; a hash has ${HASH_BYTES}`);
+  }
+  return bytes;
+}

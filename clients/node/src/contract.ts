@@ -1,0 +1,43 @@
+import { loadPackageDefinition, type ServiceDefinition } from '@grpc/grpc-js';
+import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
+import { fileURLToPath } from 'node:url';
+
+import type { ProtoGrpcType as Catalog } from './generated/catalog.js';
+import type { ProtoGrpcType as Details } from './generated/error_details.js';
+import type { ProtoGrpcType as Similarity } from './generated/similarity.js';
+import type { ProtoGrpcType as RpcStatus } from './generated/status.js';
+
+// As in scripts/protos.mjs, which generates the types. Numbers of 64 bits are sizes, counts and generations: far below
+// 2^53, where a JavaScript number is exact.
+const definition = loadSync(
+  ['twinscope/v1/similarity.proto', 'twinscope/v1/catalog.proto', 'google/rpc/error_details.proto'],
+  {
+    includeDirs: [fileURLToPath(new URL('./proto', import.meta.url))],
+    longs: Number,
+    enums: String,
+    defaults: true,
+    oneofs: true,
+  },
+);
+
+type Contract = Similarity & Catalog;
+type Rpc = Details['google']['rpc'] & RpcStatus['google']['rpc'];
+const contract = loadPackageDefinition(definition) as unknown as Contract;
+
+/** Client class of the reading service. */
+export const SimilarityServiceClient = contract.twinscope.v1.SimilarityService;
+
+/** Client class of the catalogue. */
+export const CatalogServiceClient = contract.twinscope.v1.CatalogService;
+
+/** Reads a message of `google.rpc`, for example the details of an error. */
+export function deserialized<Name extends keyof Rpc>(
+  name: Name,
+  bytes: Buffer,
+): Rpc[Name] extends MessageTypeDefinition<infer _In, infer Out> ? Out : never {
+  const type = definition[`google.rpc.${name}`] as Exclude<(typeof definition)[string], ServiceDefinition>;
+  if (!('deserialize' in type)) {
+    throw new TypeError(`google.rpc.${name} is no message`);
+  }
+  return type.deserialize(bytes) as ReturnType<typeof deserialized<Name>>;
+}

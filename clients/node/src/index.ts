@@ -1,0 +1,11 @@
+/**
+ * Asks a Twinscope server which labelled micrograph an image is.
+ *
+ * @packageDocumentation
+ */
+export type { Answer, Grade, Match, Policy, Shift } from './answer.js';
+export { Client, connect, type CallOptions, type ConnectOptions, type TokenProvider } from './client.js';
+export { TwinscopeError, type FieldViolation, type StatusCode } from './errors.js';
+export type { SearchOptions } from './options.js';
+export type { Stats } from './stats.js';
+export type { ImageSource } from './upload.js';

@@ -1,0 +1,45 @@
+import type { SearchOptions as OptionsMessage } from './generated/twinscope/v1/SearchOptions.js';
+import { escaped } from './text.js';
+
+/** What counts as the same image; what is left out is as the server's policy says. */
+export interface SearchOptions {
+  /** Name of the policy: `default`, `reference`, or another that the server knows. */
+  policy?: string;
+  /** Candidates to look at, 1 to 1000. */
+  k?: number;
+  /** Look at references up to this Hamming distance, in bits, 0 to 1024. */
+  maxDistance?: number;
+  /** Full-size SSIM above which it is the same acquisition, -1 to 1. */
+  excellentSsim?: number;
+  /** Scene score from which it is the same field, -1 to 1. */
+  goodScene?: number;
+  /** Candidates of two categories with closer SSIMs are ambiguous, 0 to 2. */
+  ssimMargin?: number;
+  /** The same for scene scores, 0 to 2. */
+  sceneMargin?: number;
+  /** False: hash distances only; the grade is `unverified` at best. */
+  verify?: boolean;
+  /** Only references of these categories (names, codes or aliases). */
+  categories?: readonly string[];
+  /** Answer from this generation of the store or a newer one: read your writes. */
+  minGeneration?: number;
+}
+
+/** Writes options for the wire. */
+export function optionsMessage(options: SearchOptions): OptionsMessage {
+  const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin } = options;
+  return {
+    policy: {
+      ...(policy !== undefined && { name: escaped(policy) }),
+      ...(k !== undefined && { k }),
+      ...(maxDistance !== undefined && { maxDistanceBits: maxDistance }),
+      ...(excellentSsim !== undefined && { excellentSsim }),
+      ...(goodScene !== undefined && { goodScene }),
+      ...(ssimMargin !== undefined && { ssimMargin }),
+      ...(sceneMargin !== undefined && { sceneMargin }),
+    },
+    verification: options.verify === false ? 'VERIFICATION_NONE' : 'VERIFICATION_FULL',
+    categories: (options.categories ?? []).map(escaped),
+    minGeneration: options.minGeneration ?? 0,
+  };
+}

@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+
+import type { SearchByImageRequest } from './generated/twinscope/v1/SearchByImageRequest.js';
+import { optionsMessage, type SearchOptions } from './options.js';
+
+/** An image file: its path, its bytes, or a stream of its bytes (kept in memory, as its size must be said first). */
+export type ImageSource = string | Uint8Array | Readable;
+
+/** Bytes of one piece of an uploaded file. */
+export const CHUNK = 256 * 1024;
+
+/** Gives the messages that upload an image: a header with size and SHA-256, then the file in pieces. */
+export async function* uploadMessages(
+  image: ImageSource,
+  options: SearchOptions,
+): AsyncGenerator<SearchByImageRequest, void, void> {
+  const chunks = typeof image === 'string' ? fileChunks(image) : memoryChunks(await bytesOf(image));
+  const digest = createHash('sha256');
+  let size = 0;
+  for await (const chunk of chunks()) {
+    digest.update(chunk);
+    size += chunk.length;
+  }
+  yield { header: { sizeBytes: size, sha256: digest.digest(), options: optionsMessage(options) } };
+  for await (const chunk of chunks()) {
+    yield { chunk };
+  }
+}
+
+type Chunks = () => AsyncGenerator<Buffer, void, void>;
+
+/** Reads a file from its beginning at every call: once for the digest, once to send it. */
+function fileChunks(path: string): Chunks {
+  return async function* () {
+    const file = await open(path);
+    try {
+      for (;;) {
+        // A buffer of its own for each piece: a sent one may still wait in the transport.
+        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK);
+        if (bytesRead === 0) {
+          return;
+        }
+        yield buffer.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
+    }
+  };
+}
+
+function memoryChunks(bytes: Buffer): Chunks {
+  return async function* () {
+    for (let start = 0; start < bytes.length; start += CHUNK) {
+      yield bytes.subarray(start, start + CHUNK);
+    }
+  };
+}
+
+async function bytesOf(image: Uint8Array | Readable): Promise<Buffer> {
+  if (image instanceof Uint8Array) {
+    return Buffer.from(image.buffer, image.byteOffset, image.byteLength);
+  }
+  const pieces: Buffer[] = [];
+  for await (const piece of image) {
+    pieces.push(Buffer.from(piece as Uint8Array));
+  }
+  return Buffer.concat(pieces);
+}

@@ -1,0 +1,270 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { connect, TwinscopeError, type Answer, type Client } from '@twinscope/client';
+
+import { demo, json, serve, type Demo, type Server } from './server.js';
+
+type Json = Record<string, unknown>;
+
+let lab: Demo;
+let server: Server;
+let client: Client;
+let expected: Json[];
+
+before(async () => {
+  lab = demo();
+  expected = json('search', '--json', '--at', lab.store, ...lab.images);
+  server = await serve(lab.store);
+  client = await connect(server.target);
+});
+after(async () => {
+  client?.close();
+  assert.equal(await server?.stop(), 0);
+});
+
+/** Gives an answer as the command prints it: names in snake case, what is undefined as null. */
+function printed(answer: Answer): Json {
+  return {
+    grade: answer.grade,
+    category: answer.category ?? null,
+    code: answer.code ?? null,
+    matches: answer.matches.map((match) => ({
+      image_id: match.imageId,
+      source: match.source,
+      category: match.category,
+      code: match.code,
+      distance: match.distance,
+      scene_score: match.sceneScore ?? null,
+      shift: match.shift ? [match.shift.x, match.shift.y] : null,
+      ssim: match.ssim ?? null,
+      note: match.note,
+      published_prefix: match.publishedPrefix ?? null,
+    })),
+    reason: answer.reason,
+    query_hash: answer.queryHash ?? null,
+    policy: {
+      name: answer.policy.name,
+      rule: answer.policy.rule,
+      k: answer.policy.k,
+      max_distance: answer.policy.maxDistance,
+      ssim_distance: answer.policy.ssimDistance,
+      excellent_ssim: answer.policy.excellentSsim,
+      good_scene: answer.policy.goodScene,
+      ssim_margin: answer.policy.ssimMargin,
+      scene_margin: answer.policy.sceneMargin,
+    },
+    generation: answer.generation,
+    recipe: answer.recipe,
+    taxonomy: answer.taxonomy,
+  };
+}
+
+function query(answer: Json): Json {
+  const { query: _, ...rest } = answer;
+  return rest;
+}
+
+const failure = (code: string, reason: string | undefined, retriable: boolean) => (error: unknown) => {
+  assert.ok(error instanceof TwinscopeError, String(error));
+  assert.deepEqual([error.code, error.reason, error.retriable], [code, reason, retriable]);
+  return true;
+};
+
+test('every image gets the answer that the command gives, whatever its grade', async () => {
+  const seen = new Set<unknown>();
+  for (const [i, image] of lab.images.entries()) {
+    const known = expected[i] ?? {};
+    seen.add(known['grade']);
+    if (known['grade'] === 'failed') {
+      await assert.rejects(client.searchByImage(image), (error) => {
+        failure('INVALID_ARGUMENT', 'IMAGE_UNREADABLE', false)(error);
+        assert.equal((error as TwinscopeError).details['fault'], known['fault']);
+        return true;
+      });
+    } else {
+      assert.deepEqual(printed(await client.searchByImage(image)), query(known), image);
+    }
+  }
+  assert.deepEqual([...seen].sort(), ['excellent', 'failed', 'good', 'none', 'unhashable']);
+});
+
+test('bytes and streams get the answer of their file, options included', async () => {
+  const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
+  const [known] = json('search', '--json', '--at', lab.store, '-k', '2', '--excellent-ssim', '0.9999', image);
+  const options = { k: 2, excellentSsim: 0.9999 };
+  for (const source of [image, readFileSync(image), createReadStream(image)]) {
+    assert.deepEqual(printed(await client.searchByImage(source, options)), query(known ?? {}));
+  }
+});
+
+test('categories can be chosen, and verification left out', async () => {
+  const i = expected.findIndex((answer) => answer['grade'] === 'excellent');
+  const image = lab.images[i] ?? '';
+  const unverified = await client.searchByImage(image, { verify: false });
+  assert.equal(unverified.grade, 'unverified');
+  assert.equal(unverified.category, undefined);
+  assert.ok(!('ssim' in (unverified.matches[0] ?? {})));
+  const other = expected[i]?.['category'] === 'Tips' ? 'Powder' : 'Tips';
+  const elsewhere = await client.searchByImage(image, { categories: [other], maxDistance: 1024 });
+  assert.deepEqual([...new Set(elsewhere.matches.map((match) => match.category))], [other]);
+});
+
+test('an image of many chunks arrives whole', async () => {
+  const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
+  // A TIFF may be followed by anything; now it takes 13 chunks.
+  const long = Buffer.concat([readFileSync(image), randomBytes(3_200_000)]);
+  assert.equal((await client.searchByImage(long)).grade, 'excellent');
+});
+
+test('hashes are answered in their order, over several messages', async () => {
+  const hashes = expected.flatMap((answer) => (typeof answer['query_hash'] === 'string' ? [answer['query_hash']] : []));
+  const many = Array.from({ length: 1500 }, (_, i) => hashes[i % hashes.length] ?? '');
+  const answers = await client.searchHashes(many);
+  assert.deepEqual(answers.map((answer) => answer.queryHash), many);
+  for (const answer of answers.slice(0, hashes.length)) {
+    const known = expected.find((one) => one['query_hash'] === answer.queryHash) as { matches: Json[] };
+    const nearest = Math.min(...known.matches.map((match) => match['distance'] as number));
+    assert.equal(answer.grade, known.matches.length > 0 ? 'unverified' : 'none');
+    assert.equal(answer.matches[0]?.distance ?? Infinity, nearest);
+  }
+  const [bytes] = await client.searchHashes([Buffer.from(many[0] ?? '', 'hex')]);
+  assert.deepEqual(bytes, answers[0]);
+  assert.deepEqual(await client.searchHashes([]), []);
+  assert.equal((await client.searchHashes(many.slice(0, 100), { k: 1000 })).length, 100);
+  await assert.rejects(client.searchHashes(['abcd']), RangeError);
+});
+
+test('statistics are those of the command', async () => {
+  const [known] = json('store', 'stats', '--json', lab.store);
+  const { created, limits, serverVersion, writable, ...stats } = await client.stats();
+  assert.deepEqual(
+    { ...known },
+    {
+      store: stats.store,
+      store_id: stats.storeId,
+      generation: stats.generation,
+      recipe: stats.recipe,
+      index: stats.index,
+      created: created?.toISOString().replace('.000Z', 'Z'),
+      roots: stats.roots,
+      images: stats.images,
+      searchable: stats.searchable,
+      unhashable: stats.unhashable,
+      failures: stats.failures,
+      prefixes: stats.prefixes,
+      contradicting_prefixes: stats.contradictingPrefixes,
+      category: stats.byCategory,
+      format: stats.byFormat,
+      bits: stats.byBits,
+    },
+  );
+  assert.equal(limits.maxImageBytes, 256 * 1024 * 1024);
+  assert.match(serverVersion, /^\d+\.\d+/);
+  assert.equal(writable, true);
+});
+
+test('what is wrong is told by code, reason and field', async () => {
+  await assert.rejects(client.searchByImage(Buffer.from('no image')), failure('INVALID_ARGUMENT', 'IMAGE_UNREADABLE', false));
+  await assert.rejects(client.searchByImage('/nowhere/image.tif'), { code: 'ENOENT' });
+  await assert.rejects(client.searchByImage(Buffer.from('x'), { categories: ['Cheese'] }), (error) => {
+    failure('INVALID_ARGUMENT', 'UNKNOWN_CATEGORY', false)(error);
+    assert.equal((error as TwinscopeError).violations.length, 1);
+    return true;
+  });
+  await assert.rejects(client.searchHashes(['00'.repeat(128)], { minGeneration: 9, timeoutMs: 700 }), (error) => {
+    assert.ok(error instanceof TwinscopeError && error.code === 'DEADLINE_EXCEEDED' && error.retriable);
+    return true;
+  });
+});
+
+test('a call can be cancelled, before and while it waits', async () => {
+  const signal = AbortSignal.abort();
+  await assert.rejects(client.stats({ signal }), failure('CANCELLED', undefined, false));
+  const soon = client.searchHashes(['00'.repeat(128)], { minGeneration: 9, signal: AbortSignal.timeout(200) });
+  await assert.rejects(soon, failure('CANCELLED', undefined, false));
+});
+
+test('an upload that is too large is refused early, and told', async () => {
+  const small = await serve(lab.store, '--max-upload-mib', '1');
+  const narrow = await connect(small.target);
+  await assert.rejects(narrow.searchByImage(Buffer.alloc(24 << 20)), failure('INVALID_ARGUMENT', 'IMAGE_TOO_LARGE', false));
+  assert.equal((await narrow.stats()).limits.maxImageBytes, 1 << 20);
+  narrow.close();
+  assert.equal(await small.stop(), 0);
+});
+
+test('what is refused for a while is tried again when the server says; without attempts it is told', async () => {
+  const slow = await serve(lab.store, '--requests-per-second', '4');
+  const once = await connect(slow.target, { attempts: 1 });
+  const told = await Promise.allSettled(Array.from({ length: 8 }, () => once.stats()));
+  const refused = told.flatMap((one) => (one.status === 'rejected' ? [one.reason as TwinscopeError] : []));
+  assert.ok(refused.length >= 4, `${refused.length} refused`);
+  for (const error of refused) {
+    failure('RESOURCE_EXHAUSTED', 'RATE_LIMITED', true)(error);
+    assert.ok(error.retryAfterMs !== undefined && error.retryAfterMs <= 250, String(error.retryAfterMs));
+  }
+  once.close();
+  const patient = await connect(slow.target);
+  for (let i = 0; i < 6; i++) {
+    await patient.searchHashes(['00'.repeat(128)]);
+  }
+  patient.close();
+  assert.equal(await slow.stop(), 0);
+});
+
+test('nobody at the port is UNAVAILABLE, within the time given', async () => {
+  const placeholder = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => placeholder.once('listening', resolve));
+  const { port } = placeholder.address() as AddressInfo;
+  await new Promise((resolve) => placeholder.close(resolve));
+  await assert.rejects(connect(`grpc://127.0.0.1:${port}`, { timeoutMs: 3000 }), (error) => {
+    assert.ok(error instanceof TwinscopeError && error.retriable, String(error));
+    assert.ok(error.code === 'UNAVAILABLE' || error.code === 'DEADLINE_EXCEEDED');
+    return true;
+  });
+});
+
+test('targets that are none, and tokens in plain text, are refused here', async () => {
+  for (const target of ['lab.store', 'http://localhost:1', 'grpc://localhost', 'grpc://localhost:1/path']) {
+    await assert.rejects(connect(target), TypeError);
+  }
+  await assert.rejects(connect('grpc://192.0.2.1:50051', { token: 'secret' }), /plain text/);
+});
+
+test('tokens from a provider go with every call, over TLS by an authority of our own', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'twinscope-tls-'));
+  const script = fileURLToPath(new URL('../../../../deploy/make-certificates.sh', import.meta.url));
+  execFileSync(script, [folder], { stdio: 'ignore' });
+  const token = randomBytes(16).toString('hex');
+  const digest = createHash('sha256').update(token).digest('hex');
+  writeFileSync(join(folder, 'tokens'), `node read ${digest}\n`);
+  const [certificate, key, ca] = ['server.pem', 'server.key', 'ca.pem'].map((name) => join(folder, name));
+  const flags = ['--tls-certificate', certificate ?? '', '--tls-key', key ?? '', '--tokens', join(folder, 'tokens')];
+  const closed = await serve(lab.store, ...flags);
+  let asked = 0;
+  const provider = async (): Promise<string> => (asked++, Promise.resolve(token));
+  const trusted = await connect(closed.target, { token: provider, ca: ca ?? '' });
+  assert.equal(printed(await trusted.searchByImage(lab.images[0] ?? ''))['grade'], expected[0]?.['grade']);
+  assert.equal(asked, 2);
+  trusted.close();
+  await assert.rejects(connect(closed.target, { token: 'wrong', ca: ca ?? '' }), failure('UNAUTHENTICATED', 'TOKEN_INVALID', false));
+  await assert.rejects(connect(closed.target, { ca: ca ?? '' }), failure('UNAUTHENTICATED', 'TOKEN_INVALID', false));
+  await assert.rejects(connect(closed.target, { token, timeoutMs: 2000 }), TwinscopeError); // an authority nobody knows
+  assert.equal(await closed.stop(), 0);
+});
+
+test('the example prints label and candidates', () => {
+  const i = expected.findIndex((answer) => answer['grade'] === 'excellent');
+  const example = fileURLToPath(new URL('../examples/search-by-image.js', import.meta.url));
+  const out = execFileSync(process.execPath, [example, server.target, lab.images[i] ?? ''], { encoding: 'utf8' });
+  assert.ok(out.startsWith(`${lab.images[i]}: excellent -> ${expected[i]?.['category'] as string}`), out);
+  assert.match(out, /\n {2}\d+ bits {2}SSIM 0\.9\d\d|1\.000/);
+});

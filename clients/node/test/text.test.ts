@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { escaped, unescaped } from '../../dist/text.js';
+
+test('what the contract says of escaped text', () => {
+  assert.equal(unescaped('Müller\\\\a\\udcff.tif'), 'Müller\\a\udcff.tif');
+  assert.equal(escaped('Müller\\a\udcff.tif'), 'Müller\\\\a\\udcff.tif');
+});
+
+test('reading undoes writing', () => {
+  for (const text of ['', 'a', '\\', '\\\\', '\\udc80', '\udc80\udc81', '🔬\\n', '\ud83d', 'x\udfffy']) {
+    assert.equal(unescaped(escaped(text)), text);
+  }
+});
