@@ -11,7 +11,7 @@ DEMO := demo-out
 help:
 	@sed -n 's/^# //p' Makefile
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml hatch_build.py $(wildcard proto/twinscope/v1/*.proto)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Twinscope needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -56,32 +56,33 @@ class Load:
 
 
 def measure(what: str, call: Callable[[int], object], seconds: float, queries: int = 1) -> Load:
-    """Keep sixteen calls in flight for some seconds, after a second that is not counted."""
+    """Keep sixteen calls in flight for some seconds, and wait for the last; one call each before is not counted."""
     times: list[float] = []
     errors = 0
     lock = threading.Lock()
-    begin = time.perf_counter() + 1.0
-    end = begin + seconds
+    ready = threading.Barrier(IN_FLIGHT)
+    began: list[float] = []
 
     def work(worker: int) -> None:
         nonlocal errors
+        call(worker)
+        ready.wait()
+        began.append(time.perf_counter())
         number = worker
-        while (start := time.perf_counter()) < end:
+        while (start := time.perf_counter()) < began[0] + seconds:
             try:
                 call(number)
                 failed = 0
             except grpc.RpcError:
                 failed = 1
-            took = time.perf_counter() - start
             number += IN_FLIGHT
-            if start >= begin:
-                with lock:
-                    times.append(1000 * took)
-                    errors += failed
+            with lock:
+                times.append(1000 * (time.perf_counter() - start))
+                errors += failed
 
     with futures.ThreadPoolExecutor(IN_FLIGHT) as pool:
         list(pool.map(work, range(IN_FLIGHT)))
-    took = time.perf_counter() - begin
+    took = time.perf_counter() - began[0]
     ordered = sorted(times)
     p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
     return Load(what, len(times), len(times) * queries / took, statistics.median(times), p99, errors)

@@ -1,4 +1,4 @@
-"""The main job on real micrographs: are all twins found, and is nothing labelled that has none?
+"""Find the twins of real micrographs: are all found, and is nothing labelled that has none.
 
 Indexes every micrograph of a folder as a quality-100 JPEG under its category and labels the TIFFs they came from
 (originals that are no TIFFs are stored as one). Then, in five parts, leaves whole scenes out of the index and labels

@@ -501,11 +501,12 @@ def test_an_output_folder_that_cannot_be_is_told(
     assert (tmp_path / "out").read_bytes() == b"a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_output_folder_is_told(
     lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir(0o555)
+    if os.access(tmp_path / "out", os.W_OK):
+        pytest.skip("this user may write everywhere")
     assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(tmp_path / "out")]) == 1
     assert "cannot be used" in capsys.readouterr().err
 

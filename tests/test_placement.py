@@ -182,10 +182,11 @@ def test_a_file_in_the_place_of_the_folder_is_told(source: Path, tmp_path: Path,
     assert (tmp_path / "Tips").read_bytes() == b"a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_told(source: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(0o555)
+    if os.access(closed, os.W_OK):
+        pytest.skip("this user may write everywhere")
     with pytest.raises(OutputError, match="Permission denied"):
         place_source(source, digest(b"pixels"), closed / "x.tif", "copy")
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_QUERIES_PER_THREAD = 16
+_CORES = os.cpu_count() or 1
+
+_COMPARISONS_PER_THREAD = 50_000
+"""Codes times queries, about a millisecond of work, below which waking a thread costs more than it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +233,9 @@ class FlatIndex:
             return [NO_NEIGHBOURS] * len(queries)
         import faiss
 
-        # FAISS divides queries, not codes, among threads: for a few queries, waking threads costs more than it gives.
-        # The setting is the calling thread's own.
-        faiss.omp_set_num_threads(min(os.cpu_count() or 1, 1 + len(queries) // _QUERIES_PER_THREAD))
+        # FAISS divides queries, not codes, among threads. The setting is the calling thread's own.
+        worthwhile = 1 + len(queries) * total // _COMPARISONS_PER_THREAD
+        faiss.omp_set_num_threads(min(_CORES, len(queries), worthwhile))
         # One more than asked for shows whether a tie was cut at the k-th place.
         distances, ids = self._index.search(queries, min(k + 1, total), params=self._parameters())
         found = []

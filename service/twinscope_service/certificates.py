@@ -31,6 +31,7 @@ class Certificates:
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
         self._files = (certificate, key) if client_ca is None else (certificate, key, client_ca)
+        self._client_ca = client_ca
         self._lock = threading.Lock()
         self._stamp = self._stamped()
         self._first = self._read()
@@ -39,7 +40,7 @@ class Certificates:
         """Make credentials for one port; asked at every handshake, they follow the files."""
         # The fetcher may give None for "unchanged", which the published types do not say.
         return grpc.dynamic_ssl_server_credentials(
-            self._first, cast("Any", self._changed), require_client_authentication=len(self._files) == 3
+            self._first, cast("Any", self._changed), require_client_authentication=self._client_ca is not None
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -86,8 +87,8 @@ class Certificates:
             msg = f"{certificate} and {key} are no certificate and its key: {error}"
             raise SettingsError(msg) from error
         try:
-            for authorities in self._files[2:]:
-                context.load_verify_locations(authorities)
+            if self._client_ca is not None:
+                context.load_verify_locations(self._client_ca)
         except (OSError, ssl.SSLError) as error:
-            msg = f"{self._files[2]} holds no certificates of authorities: {error}"
+            msg = f"{self._client_ca} holds no certificates of authorities: {error}"
             raise SettingsError(msg) from error

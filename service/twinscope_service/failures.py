@@ -130,7 +130,7 @@ def request_error(error: Exception, request_id: str) -> RequestError:
         case ImageError():
             known = {"fault": error.fault, "detail": _short(error.detail)}
             return RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", f"the image cannot be read: {error.detail}",
+                grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", f"the image cannot be read: {_short(error.detail)}",
                 metadata=known,
             )  # fmt: skip
         case RecipeError():

@@ -1,8 +1,10 @@
-"""Gathering: queries that arrive while a scan is going on share the next one."""
+"""Gathering: queries that wait at the same time share a scan."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,97 +15,93 @@ if TYPE_CHECKING:
     from twinscope_indexer.hamming import Neighbours
     from twinscope_indexer.store import View
 
+_TOGETHER = 64
+"""Queries of one scan: enough for all cores, few enough that a single query never waits for the whole of a batch."""
+
 
 @dataclass(eq=False)
 class _Waiting:
     view: View
-    code: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
     k: int
     max_distance: int
-    wake: threading.Event = field(default_factory=threading.Event)
-    leads: bool = False
-    found: Neighbours | None = None
-    error: Exception | None = None
+    found: list[Neighbours] = field(default_factory=list)
+    answer: Future[list[Neighbours]] = field(default_factory=Future)
+
+    @property
+    def left(self) -> NDArray[np.uint8]:
+        return self.codes[len(self.found) :]
+
+    def agrees_with(self, other: _Waiting) -> bool:
+        same = (self.k, self.max_distance) == (other.k, other.max_distance)
+        return same and self.view is other.view
 
 
 class GatheredScans:
-    """Answers single queries from several threads, several queries a scan.
+    """Scans for several threads, one scan at a time and each by all cores.
 
-    A query that comes alone is scanned at once; those that come during a scan wait for it, and are then scanned
-    together by the first of them, so that nobody works for others longer than one scan. Answers do not depend on the
-    company: every index is exact, with a total order.
+    A query that comes alone is scanned at once; those that come during a scan are scanned together after it. Long
+    batches are taken in parts, so that others get their turn. Answers do not depend on the company: every index is
+    exact, with a total order.
 
-    Parameters
-    ----------
-    scans : int
-        Scans that may go on at the same time.
+    One thread calls FAISS: its OpenMP keeps a team of threads for every thread that ever called it, and two teams on
+    the same cores hinder one another.
     """
 
-    def __init__(self, scans: int = 1) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._free = scans
-        self._queue: list[_Waiting] = []
+        self._queue: deque[_Waiting] = deque()
+        self._scanner = ThreadPoolExecutor(1, thread_name_prefix="scan")
 
-    def search(self, view: View, code: NDArray[np.uint8], k: int, max_distance: int) -> Neighbours:
-        """Find the k nearest images of one query; see `View.search`.
+    def search(self, view: View, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
+        """Find the k nearest images of each query; see `View.search`.
 
         Parameters
         ----------
         view : View
-        code : ndarray of uint8, shape (128,)
+        codes : ndarray of uint8, shape (n, 128)
         k, max_distance : int
         """
-        mine = _Waiting(view, code, k, max_distance)
+        mine = _Waiting(view, codes, k, max_distance)
         with self._lock:
-            if self._free > 0:
-                self._free -= 1
-                mine.leads = True
-            else:
-                self._queue.append(mine)
-        if not mine.leads:
-            mine.wake.wait()
-        if mine.leads:
-            self._lead(mine)
-        if mine.error is not None:
-            raise mine.error
-        if mine.found is None:
-            msg = "a scan ended without an answer"
-            raise RuntimeError(msg)
-        return mine.found
+            self._queue.append(mine)
+            if len(self._queue) == 1:
+                self._scanner.submit(self._scan_all)
+        return mine.answer.result()
 
-    def _lead(self, mine: _Waiting) -> None:
-        """Scan for all that are waiting, then let the first of those that came meanwhile do the same."""
-        with self._lock:
-            batch, self._queue = [mine, *self._queue], []
-        try:
-            for together in _alike(batch):
-                _scan(together)
-        finally:
+    def _scan_all(self) -> None:
+        while self._queue:
             with self._lock:
-                if self._queue:
-                    following = self._queue.pop(0)
-                    following.leads = True
-                    following.wake.set()
-                else:
-                    self._free += 1
+                together = self._chosen()
+            _scan(together)
+            with self._lock:
+                for one in together:
+                    self._queue.remove(one)
+                    if not one.answer.done():
+                        self._queue.append(one)
 
-
-def _alike(batch: list[_Waiting]) -> list[list[_Waiting]]:
-    groups: dict[tuple[int, int, int], list[_Waiting]] = {}
-    for one in batch:
-        groups.setdefault((id(one.view), one.k, one.max_distance), []).append(one)
-    return list(groups.values())
+    def _chosen(self) -> list[_Waiting]:
+        """Choose who is scanned for: the first in the queue, and others of the same kind while there is room."""
+        first = self._queue[0]
+        chosen, room = [], _TOGETHER
+        for one in self._queue:
+            if room > 0 and one.agrees_with(first):
+                chosen.append(one)
+                room -= len(one.left)
+        return chosen
 
 
 def _scan(together: list[_Waiting]) -> None:
+    """Scan for at most `_TOGETHER` queries, and answer those that have all they asked for."""
     first = together[0]
     try:
-        found = first.view.search(np.stack([one.code for one in together]), first.k, first.max_distance)
-        for one, neighbours in zip(together, found, strict=True):
-            one.found = neighbours
+        codes = np.concatenate([one.left for one in together])[:_TOGETHER]
+        found = iter(first.view.search(codes, first.k, first.max_distance))
+        for one in together:
+            one.found.extend(neighbours for _, neighbours in zip(range(len(one.left)), found, strict=False))
+            if len(one.found) == len(one.codes):
+                one.answer.set_result(one.found)
     except Exception as error:  # noqa: BLE001  each of the waiting threads raises it
         for one in together:
-            one.error = error
-    finally:
-        for one in together:
-            one.wake.set()
+            if not one.answer.done():
+                one.answer.set_exception(error)

@@ -169,21 +169,16 @@ class Matcher:
         codes = np.stack([query.hashed.packed for query in queries if isinstance(query.hashed, PHash)])
         deeper = int(limits.without is not None)
         found = []
-        for i, near in enumerate(self._search(view, codes, policy.k + deeper, policy.max_distance)):
+        for i, near in enumerate(self._scans.search(view, codes, policy.k + deeper, policy.max_distance)):
             records, depth = self._store.records([int(number) for number in near.ids]), policy.k + deeper
             kept = _kept(near, records, limits)
             while limits and len(kept.ids) < policy.k and len(near.ids) == depth:
                 depth *= 4
-                [near] = self._search(view, codes[i : i + 1], depth, policy.max_distance)
+                [near] = self._scans.search(view, codes[i : i + 1], depth, policy.max_distance)
                 records = self._store.records([int(number) for number in near.ids])
                 kept = _kept(near, records, limits)
             found.append((Neighbours(kept.ids[: policy.k], kept.distances[: policy.k]), records))
         return found
-
-    def _search(self, view: View, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        if len(codes) == 1:
-            return [self._scans.search(view, codes[0], k, max_distance)]
-        return view.search(codes, k, max_distance)
 
     def _verified(self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy) -> list[Match]:
         matches = self._with_scene_scores(query, _candidates(near, records))

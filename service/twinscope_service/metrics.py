@@ -34,8 +34,8 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
-            "twinscope_stage_seconds", "Time of the stages of a request: wait for a worker, work.", ("stage",), buckets=_SECONDS,
-            registry=self.registry,
+            "twinscope_stage_seconds", "Time of the stages of a request: wait for a worker, work.", ("stage",),
+            buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:

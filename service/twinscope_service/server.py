@@ -119,6 +119,12 @@ class TwinscopeServer:
         self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers look away
         self._end(self._settings.grace_seconds)
 
+    @property
+    def target(self) -> str:
+        """What clients on this machine connect to."""
+        scheme = "grpc" if self._settings.tls_certificate is None else "grpcs"
+        return f"{scheme}://{_bracketed(self._settings.host)}:{self.port}"
+
     def _load(self) -> None:
         settings = self._settings
         store = Store(self._folder)
@@ -156,8 +162,7 @@ class TwinscopeServer:
 
     def _bind(self) -> int:
         settings = self._settings
-        host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
-        address = f"{host}:{settings.port}"
+        address = f"{_bracketed(settings.host)}:{settings.port}"
         try:
             if settings.tls_certificate is None or settings.tls_key is None:
                 return self._server.add_insecure_port(address)
@@ -183,6 +188,10 @@ class TwinscopeServer:
                     LOGGER.exception("the store cannot be refreshed; still serving generation %d",
                                      store.view.generation)  # fmt: skip
                 failing = True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host.strip('[]')}]" if ":" in host else host
 
 
 def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -125,6 +125,10 @@ def load_settings(
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name.startswith(ENVIRONMENT_PREFIX) and key in _TYPES:
             values[key] = _parsed(key, text, f"environment variable {name}")
+    unknown = sorted(set(flags) - set(_TYPES))
+    if unknown:
+        msg = f"unknown setting {', '.join(unknown)}; known: {', '.join(_TYPES)}"
+        raise SettingsError(msg)
     values |= {
         key: _parsed(key, value, f"--{key.replace('_', '-')}") for key, value in flags.items() if value is not None
     }

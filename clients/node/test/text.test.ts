@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { escaped, unescaped } from '../../dist/text.js';
+import { escaped, unescaped } from '#text';
 
 test('what the contract says of escaped text', () => {
   assert.equal(unescaped('Müller\\\\a\\udcff.tif'), 'Müller\\a\udcff.tif');

@@ -118,7 +118,10 @@ class Journal:
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),))
             self._db.execute("COMMIT")
             [version] = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
+            msg = f"the output folder {folder} cannot be used: {error.strerror or error}"
+            raise OutputError(msg) from error
+        except sqlite3.Error as error:
             msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
             raise OutputError(msg) from error
         if version != str(_VERSION):

@@ -127,9 +127,6 @@ class RemoteEngine:
         Hash and thumbnail are sent first; the image itself only where it could change the answer.
         """
         options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
-        if not isinstance(image, (str, bytes, PathLike)) and hasattr(image, "read"):
-            image.seek(0)
-            image = image.read()
         pixels = grey_pixels(image)
         query = similarity_pb2.Query(fingerprint=fingerprint_message(Fingerprint.of_pixels(pixels)))
         request = similarity_pb2.SearchRequest(query=query, options=options_message(options))
@@ -245,6 +242,9 @@ class _Upload:
     """The messages that upload one image; read from disk as they are sent."""
 
     def __init__(self, image: Any, pixels: NDArray[np.uint8], options: Options) -> None:
+        if hasattr(image, "read"):
+            image.seek(0)
+            image = image.read()
         self._image = image if isinstance(image, (str, bytes, PathLike)) else _as_tiff(pixels)
         self._options = options
 

@@ -18,6 +18,7 @@ from twinscope_indexer.errors import (
     TwinscopeError,
     UnknownImageError,
 )
+from twinscope_service.wire.text import unescaped
 
 if TYPE_CHECKING:
     from typing import Any
@@ -65,7 +66,9 @@ def _known(info: details.ErrorInfo, status: Status, where: str) -> TwinscopeErro
     match info.reason:
         case "IMAGE_UNREADABLE":
             fault = info.metadata.get("fault", "damaged")
-            return ImageError("upload", fault if fault in _FAULTS else "damaged", info.metadata.get("detail", ""))  # type: ignore[arg-type]
+            return ImageError(
+                "upload", fault if fault in _FAULTS else "damaged", unescaped(info.metadata.get("detail", ""))
+            )  # type: ignore[arg-type]
         case "IMAGE_TOO_LARGE":
             return ImageError("upload", "too_large", status.message)
         case "RECIPE_MISMATCH":

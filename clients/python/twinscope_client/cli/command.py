@@ -14,7 +14,7 @@ from twinscope_client.cli.console import FAILED, INTERRUPTED, say, stop_cleanly_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = ("index", "serve", "search", "label", "report", "convert", "hash", "store", "doctor", "demo")
+_COMMANDS = ("index", "serve", "health", "search", "label", "report", "convert", "hash", "store", "doctor", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,12 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The commands run one image a thread; libraries that start threads of their own for small matrices slow that down.
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
+    # FAISS's threads otherwise spin for work on cores that the images need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     from twinscope_indexer.errors import TwinscopeError
 
     try:
         stop_cleanly_on_sigterm()
-        return int(parsed.run(parsed))
+        code = int(parsed.run(parsed))
+        sys.stdout.flush()  # here, where a reader that has left is no error
+        return code
     except TwinscopeError as error:
         say(f"twinscope {parsed.command}: {error}")
         return FAILED

@@ -7,27 +7,39 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from twinscope_indexer.errors import TwinscopeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from tqdm import tqdm
+
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done; failed; wrong usage; done, but some inputs could not be read; stopped by Ctrl-C."""
+
+_bars: list[tqdm[Any]] = []
+"""The bar that is being shown, if there is one."""
 
 
 def say(text: str = "") -> None:
     """Write a line for people, to stderr; what the terminal cannot show is escaped."""
-    encoding = sys.stderr.encoding or "utf-8"
-    sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    _write_line(text, sys.stderr)
 
 
 def emit(text: str) -> None:
     """Write a line of data, to stdout."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    _write_line(text, sys.stdout)
+
+
+def _write_line(text: str, stream: TextIO) -> None:
+    encoding = stream.encoding or "utf-8"
+    line = text.encode(encoding, "backslashreplace").decode(encoding)
+    if _bars and stream.isatty():
+        _bars[-1].write(line, file=stream)  # above the bar
+    else:
+        stream.write(line + "\n")
 
 
 def table() -> Any:
@@ -82,7 +94,11 @@ def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
             bar.update()
 
         threading.Thread(target=tell_total, daemon=True).start()
-        yield step
+        _bars.append(bar)
+        try:
+            yield step
+        finally:
+            _bars.remove(bar)
 
 
 def stop_cleanly_on_sigterm() -> None:

@@ -59,8 +59,7 @@ def run(parsed: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     server.start()
-    scheme = "grpcs" if settings.tls_certificate else "grpc"
-    say(f"Serving {parsed.store} at {scheme}://{settings.host}:{server.port}; Ctrl-C stops.")
+    say(f"Serving {parsed.store} at {server.target}; Ctrl-C stops.")
     stopping.wait()
     say("Stopping: what is under way is finished.")
     server.stop()

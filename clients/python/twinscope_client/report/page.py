@@ -28,7 +28,7 @@ _SOURCES_LISTED = 20
 GRADE_MEANING = {
     "excellent": "The very acquisition that is in the collection: the pictures agree almost pixel by pixel.",
     "good": "The same field of view, stored differently: compressed, resized, contrast or brightness changed, "
-    "info bar cut off, or slightly shifted.",
+    "or slightly shifted.",
     "ambiguous": "References of different categories fit equally well. Only a person can tell which label is right.",
     "unverified": "The fingerprint is close to a reference, but the pictures could not be compared, or agree too "
     "little to be sure. A hint, not a match.",

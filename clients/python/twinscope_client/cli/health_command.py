@@ -1,0 +1,49 @@
+"""Ask a server whether it serves.
+
+For health checks of containers and load balancers: exits with 0 if the server says that it serves, else with 1. No
+token is needed. A server that is starting or shutting down does not serve.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from twinscope_client.cli.console import DONE, FAILED, emit
+
+HELP = "ask a server whether it serves"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("target", metavar="TARGET", help="grpc://host:port, or grpcs://host:port (TLS)")
+    parser.add_argument("--service", default="", metavar="NAME", help="one service instead of the whole server")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait (default 5)")
+    parser.add_argument("--ca", type=Path, metavar="PEM", help="authorities to trust instead of the system's")
+    parser.add_argument("--cert", type=Path, metavar="PEM", help="certificate of this client (mTLS)")
+    parser.add_argument("--key", type=Path, metavar="PEM", help="private key of --cert")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    import grpc
+
+    from twinscope_client.remote import _channel
+    from twinscope_client.statuses import raised
+
+    try:
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+    except ImportError as error:
+        from twinscope_indexer.errors import MissingExtraError
+
+        what = "twinscope health"
+        raise MissingExtraError(what, "server") from error
+
+    with _channel(parsed.target, None, parsed.ca, parsed.cert, parsed.key) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
+        except grpc.RpcError as error:
+            raise raised(error, parsed.target) from error
+    emit(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
+    return DONE if response.status == health_pb2.HealthCheckResponse.SERVING else FAILED

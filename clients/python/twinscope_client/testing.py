@@ -1,0 +1,68 @@
+"""For the tests of other people's pipelines: a real server in this process, on a free port."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from twinscope_indexer.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def serving(store: Path, **settings: Any) -> Iterator[str]:
+    """Serve a store while the context lasts.
+
+    The server is the one of ``twinscope serve``, with real sockets. It takes a free port and stops without the usual
+    pause, unless the settings say otherwise; environment variables are not looked at.
+
+    Parameters
+    ----------
+    store : Path
+        The store's folder; ``twinscope index`` or `twinscope_indexer.bulk.index` makes one.
+    **settings
+        Fields of `twinscope_service.settings.ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
+
+    Yields
+    ------
+    str
+        What to give to `twinscope_client.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` with a certificate.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or it cannot be used.
+    SettingsError
+        If a setting is unknown, out of range, or the port is taken.
+    MissingExtraError
+        If the server is not installed (``pip install 'twinscope[server]'``).
+
+    Examples
+    --------
+    As a fixture of pytest:
+
+    >>> @pytest.fixture(scope="session")  # doctest: +SKIP
+    ... def twinscope_target(tmp_path_factory):
+    ...     store = tmp_path_factory.mktemp("twinscope") / "store"
+    ...     index(["labelled-images"], store)
+    ...     with serving(store) as target:
+    ...         yield target
+    """
+    from twinscope_service.settings import load_settings
+
+    try:
+        from twinscope_service.server import TwinscopeServer
+    except ImportError as error:
+        what = "a server for tests"
+        raise MissingExtraError(what, "server") from error
+
+    given = {"port": 0, "lame_duck_seconds": 0.0, "grace_seconds": 5.0} | settings
+    server = TwinscopeServer(store, load_settings(given, environment={}))
+    server.start()
+    try:
+        yield server.target
+    finally:
+        server.stop()

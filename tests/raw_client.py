@@ -1,0 +1,189 @@
+"""A client of the bare contract: no retries, no checks, so that tests can send what no honest client would."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from twinscope.v1 import catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
+
+SERVICES = ("twinscope.v1.SimilarityService", "twinscope.v1.CatalogService")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a call failed, or one item of it."""
+
+    code: str
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    retry_seconds: float | None = None
+    pushback_ms: str | None = None
+    message: str = ""
+    resource: tuple[str, str] | None = None
+
+    @classmethod
+    def of_status(cls, status: Status, code: str = "", pushback_ms: str | None = None) -> Failure:
+        info, bad, retry, resource = (
+            details.ErrorInfo(),
+            details.BadRequest(),
+            details.RetryInfo(),
+            details.ResourceInfo(),
+        )
+        for part in status.details:
+            for known in (info, bad, retry, resource):
+                if part.Is(known.DESCRIPTOR):
+                    part.Unpack(known)
+        assert not info.reason or info.domain == "twinscope"
+        return cls(
+            code or next(one.name for one in grpc.StatusCode if one.value[0] == status.code),
+            info.reason,
+            dict(info.metadata),
+            tuple(violation.field for violation in bad.field_violations),
+            retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None,
+            pushback_ms,
+            status.message,
+            (resource.resource_type, resource.resource_name) if resource.resource_name else None,
+        )
+
+
+class RawClient:
+    def __init__(
+        self, target: str, token: str | None = None, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        options = [
+            ("grpc.enable_retries", 0),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        address = urlsplit(target).netloc
+        self.channel = (
+            grpc.insecure_channel(address, options)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, options)
+        )
+        self.metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+        self.similarity = similarity_pb2_grpc.SimilarityServiceStub(self.channel)
+        self.catalog = catalog_pb2_grpc.CatalogServiceStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.channel.close()
+
+    def call(self, method: Callable[..., Any], request: Any, timeout: float = 20, **options: Any) -> Any:
+        metadata = (*self.metadata, *options.pop("metadata", ()))
+        return method(request, timeout=timeout, metadata=metadata, **options)
+
+    def failure(self, method: Callable[..., Any], request: Any, timeout: float = 20, **options: Any) -> Failure:
+        """Make a call that must fail."""
+        try:
+            answer = self.call(method, request, timeout, **options)
+            if not hasattr(answer, "DESCRIPTOR"):  # a stream
+                list(answer)
+        except grpc.RpcError as error:
+            return failure_of(error)
+        raise AssertionError(f"it did not fail: {answer}")
+
+    def serving(self, service: str = "") -> str:
+        answer = self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def failure_of(error: Any) -> Failure:
+    trailing = dict(error.trailing_metadata() or ())
+    status = Status.FromString(trailing.get("grpc-status-details-bin", b""))
+    if status.code:
+        assert status.code == error.code().value[0]
+        assert status.message == error.details()
+    else:
+        status.message = error.details() or ""
+    return Failure.of_status(status, error.code().name, trailing.get("grpc-retry-pushback-ms"))
+
+
+def upload(
+    data: bytes, *, size: int | None = None, sha256: bytes = b"", chunk: int = 64 << 10, **header: Any
+) -> Iterator[similarity_pb2.SearchByImageRequest]:
+    declared = len(data) if size is None else size
+    yield similarity_pb2.SearchByImageRequest(
+        header=similarity_pb2.ImageHeader(size_bytes=declared, sha256=sha256, **header)
+    )
+    for start in range(0, len(data), chunk):
+        yield similarity_pb2.SearchByImageRequest(chunk=data[start : start + chunk])
+
+
+class Held:
+    """A stream of requests that stays open: what is put in is sent, until it is closed."""
+
+    def __init__(self, first: Iterable[Any] = ()) -> None:
+        import queue
+
+        self._queue: queue.Queue[Any] = queue.Queue()
+        for one in first:
+            self._queue.put(one)
+
+    def put(self, message: Any) -> None:
+        self._queue.put(message)
+
+    def close(self) -> None:
+        self._queue.put(None)
+
+    def __iter__(self) -> Held:
+        return self
+
+    def __next__(self) -> Any:
+        message = self._queue.get()
+        if message is None:
+            raise StopIteration
+        return message
+
+
+@contextmanager
+def held() -> Iterator[Held]:
+    stream = Held()
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority made with the openssl command."""
+
+    folder: Path
+    name: str
+
+    @property
+    def pem(self) -> Path:
+        return self.folder / f"{self.name}.pem"
+
+    def issue(self, name: str, *, days: int = 2) -> tuple[Path, Path]:
+        """Give paths of a certificate for this machine and of its key."""
+        signed = ["-CA", str(self.pem), "-CAkey", str(self.pem.with_suffix(".key"))]
+        return _make(self.folder / name, days, ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *signed])
+
+
+def authority(folder: Path, name: str) -> Authority:
+    _make(folder / name, 2, ["-addext", "keyUsage=keyCertSign"])
+    return Authority(folder, name)
+
+
+def _make(path: Path, days: int, more: list[str]) -> tuple[Path, Path]:
+    certificate, key = path.with_suffix(".pem"), path.with_suffix(".key")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", str(days), "-subj", f"/CN={path.name}", *more]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
