@@ -57,7 +57,7 @@ class ReferencePixels:
                 self._cache.move_to_end(record.sha256)
                 return found
         data = self._file(record)
-        if sha256(data).digest() == b"":
+        if sha256(data).digest() != record.sha256:
             raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index again")
         pixels = read_image(data, name=record.uri).pixels
         self._keep(record.sha256, pixels)
