@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo-out
 
-.PHONY: demo test test-slow lint format typecheck bench truth clean help
+.PHONY: demo test test-slow test-interop test-node lint format typecheck bench load truth clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -28,6 +28,12 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
+test-interop: $(STAMP)
+	$(BIN)/python -m pytest -m interop
+
+test-node: $(STAMP)
+	cd clients/node && npm ci && npm run build && TWINSCOPE_COMMAND=$(abspath $(BIN)/twinscope) npm test
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +47,9 @@ typecheck: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/stages.py
+
+load: $(STAMP)
+	$(BIN)/python benchmarks/load.py
 
 truth: $(STAMP)
 	$(BIN)/python benchmarks/twins.py

@@ -139,7 +139,7 @@ def changed(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def bare_faiss(codes: NDArray[np.uint8], queries: NDArray[np.uint8], seconds: float) -> float:
-    """Queries a second of FAISS in this process, batches of 256, all cores."""
+    """Measure queries a second of FAISS in this process, batches of 256, all cores."""
     flat = faiss.IndexBinaryFlat(1024)
     flat.add(codes)
     faiss.omp_set_num_threads(os.cpu_count() or 1)

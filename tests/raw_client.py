@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,7 +68,7 @@ class RawClient:
             ("grpc.max_receive_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),
         ]
-        address = urlsplit(target).netloc
+        self.address = address = urlsplit(target).netloc
         self.channel = (
             grpc.insecure_channel(address, options)
             if credentials is None
@@ -124,12 +126,19 @@ def upload(
         yield similarity_pb2.SearchByImageRequest(chunk=data[start : start + chunk])
 
 
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
 class Held:
     """A stream of requests that stays open: what is put in is sent, until it is closed."""
 
     def __init__(self, first: Iterable[Any] = ()) -> None:
-        import queue
-
         self._queue: queue.Queue[Any] = queue.Queue()
         for one in first:
             self._queue.put(one)
@@ -172,18 +181,23 @@ class Authority:
 
     def issue(self, name: str, *, days: int = 2) -> tuple[Path, Path]:
         """Give paths of a certificate for this machine and of its key."""
-        signed = ["-CA", str(self.pem), "-CAkey", str(self.pem.with_suffix(".key"))]
-        return _make(self.folder / name, days, ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *signed])
+        certificate, key, request, extension = (self.folder / f"{name}.{kind}" for kind in ("pem", "key", "csr", "ext"))
+        extension.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+        _openssl("req", "-new", *_NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+        _openssl("x509", "-req", "-in", request, "-CA", self.pem, "-CAkey", self.pem.with_suffix(".key"),
+                 "-CAcreateserial", "-days", days, "-extfile", extension, "-out", certificate)  # fmt: skip
+        return certificate, key
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 def authority(folder: Path, name: str) -> Authority:
-    _make(folder / name, 2, ["-addext", "keyUsage=keyCertSign"])
-    return Authority(folder, name)
+    made = Authority(folder, name)
+    _openssl("req", "-x509", *_NEW_KEY, "-keyout", made.pem.with_suffix(".key"), "-out", made.pem, "-days", 2,
+             "-subj", f"/CN={name}", "-addext", "keyUsage=keyCertSign")  # fmt: skip
+    return made
 
 
-def _make(path: Path, days: int, more: list[str]) -> tuple[Path, Path]:
-    certificate, key = path.with_suffix(".pem"), path.with_suffix(".key")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", str(days), "-subj", f"/CN={path.name}", *more]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
+def _openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

@@ -154,8 +154,9 @@ def test_what_is_missing_is_1_with_one_line_on_stderr_and_nothing_made(
 
 
 def test_a_reader_that_leaves_is_no_error(lab: Path) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        [_COMMAND, "hash", str(lab / "twin.tif")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [_COMMAND, "hash", str(lab / "twin.tif")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
     ) as process:
         assert process.stdout is not None
         process.stdout.close()

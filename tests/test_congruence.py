@@ -99,13 +99,17 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_searches_of_files(embedded: Engine, remote: Engine, files: dict[str, Path], name: str) -> None:
     path = files[name]
-    for form in (path, str(path)):
-        assert outcome(lambda form=form: remote.search(form)) == outcome(lambda form=form: embedded.search(form))
-    if path.is_file():
-        data = path.read_bytes()
-        assert outcome(lambda: remote.search(data)) == outcome(lambda: embedded.search(data))
-        with path.open("rb") as one, path.open("rb") as two:
-            assert outcome(lambda: remote.search(one)) == outcome(lambda: embedded.search(two))
+    assert outcome(lambda: remote.search(path)) == outcome(lambda: embedded.search(path))
+
+
+@pytest.mark.parametrize("name", ["deep.tif", "worse.jpg", "truncated.tif", "text.tif", "empty.tif"])
+def test_searches_of_content(embedded: Engine, remote: Engine, files: dict[str, Path], name: str) -> None:
+    path = files[name]
+    data, text = path.read_bytes(), str(path)
+    assert outcome(lambda: remote.search(text)) == outcome(lambda: embedded.search(text))
+    assert outcome(lambda: remote.search(data)) == outcome(lambda: embedded.search(data))
+    with path.open("rb") as one, path.open("rb") as two:
+        assert outcome(lambda: remote.search(one)) == outcome(lambda: embedded.search(two))
 
 
 def test_the_files_are_of_every_kind(embedded: Engine, files: dict[str, Path]) -> None:
@@ -170,7 +174,7 @@ OPTIONS: list[dict[str, Any]] = [
 def test_options(
     embedded: Engine, remote: Engine, shelf: Shelf, files: dict[str, Path], options: dict[str, Any]
 ) -> None:
-    for path in (shelf.reference("Fibres", 1), files["shifted.tif"], files["blank.tif"]):
+    for path in (files["shifted.tif"], files["blank.tif"]):
         assert outcome(lambda path=path: remote.search(path, **options)) == outcome(
             lambda path=path: embedded.search(path, **options)
         )
@@ -192,15 +196,15 @@ def test_the_options_are_right_and_wrong(embedded: Engine, shelf: Shelf) -> None
     assert {one[1].grade for one in found if one[0] == "gives"} >= {"excellent", "good", "unverified", "none"}
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 2500])
+@pytest.mark.parametrize("count", [0, 1, 7, 1100])
 def test_many_hashes(embedded: Engine, remote: Engine, shelf: Shelf, count: int) -> None:
     rng = np.random.default_rng(count)
     known = [hash_pixels(pixels) for pixels in shelf.pixels.values()]
     codes = [np.frombuffer(hashed.code, np.uint8) ^ (1 << rng.integers(0, 8, 128, np.uint8)) * (rng.random(128) < 0.3)
              for hashed in known]  # fmt: skip
     hashes = [PHash(codes[i % len(codes)].astype(np.uint8).tobytes()) for i in range(count)]
-    found = remote.search_hashes(hashes, max_distance=1024, k=30)
-    assert found == embedded.search_hashes(hashes, max_distance=1024, k=30)
+    found = remote.search_hashes(hashes, max_distance=1024)
+    assert found == embedded.search_hashes(hashes, max_distance=1024)
     assert len(found) == count
 
 

@@ -377,6 +377,11 @@ def test_a_reference_whose_path_is_not_utf_8(shelf: Shelf, tmp_path: Path) -> No
     assert row["grade"] == "ambiguous"
     assert Path(row["JPEG_path"]).is_file()
     assert Path(row["rival_path"]).is_file()
+    (tmp_path / os.fsdecode(b"r\xe9f") / "Powder" / os.fsdecode(b"\xff.png")).unlink()
+    index([tmp_path / os.fsdecode(b"r\xe9f")], tmp_path / "store", workers=1, prune=True)
+    run(tmp_path / "q.tif", tmp_path / "store", tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "labels.jsonl").read_text("utf-8"))
+    assert record["match_source"] == f"{tmp_path}/r\\xe9f/Tips/\\xff.png"
 
 
 # -- nothing is lost -------------------------------------------------------------------------------------------------
@@ -609,6 +614,20 @@ def test_a_copy_that_was_removed_is_written_again(lab: Path, shelf: Shelf, tmp_p
     (tmp_path / "out/Tips/L9_overview.tif").unlink()
     assert run(lab, shelf.store, tmp_path / "out").counts["written"] == 1
     assert copies(tmp_path / "out") == expected(lab)
+
+
+def test_a_copy_that_was_edited_is_not_taken_for_the_labelled_one(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(lab, shelf.store, out)
+    with (out / "Fibres/L1_deep.tif").open("ab") as stream:
+        stream.write(b"edited")
+    edited = (out / "Fibres/L1_deep.tif").read_bytes()
+    report = run(lab, shelf.store, out)
+    assert len(report.problems) == 1
+    assert "deep.tif" not in [row["TIFF_file"] for row in rows(out)]
+    assert run(lab, shelf.store, out).problems == []
+    assert copies(out)["Fibres/L1_deep.tif"] == edited
+    assert copies(out)["Fibres/L1_deep_2.tif"] == (lab / "a/deep.tif").read_bytes()
 
 
 def test_a_changed_source_gets_a_copy_beside_the_earlier_one(lab: Path, shelf: Shelf, tmp_path: Path) -> None:

@@ -128,10 +128,9 @@ def request_error(error: Exception, request_id: str) -> RequestError:
                 metadata={"generation": str(error.newest)}, retry_seconds=1.0,
             )  # fmt: skip
         case ImageError():
-            known = {"fault": error.fault, "detail": _short(error.detail)}
             return RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", f"the image cannot be read: {_short(error.detail)}",
-                metadata=known,
+                grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", f"the image cannot be read: {error.detail}",
+                metadata={"fault": error.fault, "detail": _short(error.detail)},
             )  # fmt: skip
         case RecipeError():
             return RequestError(grpc.StatusCode.FAILED_PRECONDITION, "RECIPE_MISMATCH", str(error))

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVIRONMENT_PREFIX = "TWINSCOPE_"
+_MOST = 1e9
+_MAX_PORT = 65_535
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
-def _setting(default: Any, text: str, *, least: float | None = None, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": text, "least": least, "secret": secret})
+def _setting(default: Any, text: str, *, least: float | None = None, most: float = _MOST, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "most": most, "secret": secret})
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All settings of ``twinscope serve``; the fields' metadata hold their help and least value.
+    """All settings of ``twinscope serve``; the fields' metadata hold their help and range.
 
     Raises
     ------
@@ -35,7 +37,7 @@ class ServerSettings:
     """
 
     host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs TLS or --insecure")
-    port: int = _setting(50051, "port to listen on; 0 takes a free one", least=0)
+    port: int = _setting(50051, "port to listen on; 0 takes a free one", least=0, most=_MAX_PORT)
     insecure: bool = _setting(False, "allow plain text beyond this machine (a private network, a proxy with TLS)")
     tls_certificate: Path | None = _setting(None, "certificate chain (PEM); changed files are taken up without restart")
     tls_key: Path | None = _setting(None, "private key of the certificate (PEM)", secret=True)
@@ -55,15 +57,15 @@ class ServerSettings:
     refresh_seconds: float = _setting(1.0, "how often to look for a new generation of the store", least=0.05)
     grace_seconds: float = _setting(30.0, "how long requests under way may take when the server stops", least=0)
     lame_duck_seconds: float = _setting(1.0, "between telling 'not serving' and refusing connections", least=0)
-    metrics_port: int = _setting(0, "loopback port of Prometheus metrics; 0 for none", least=0)
+    metrics_port: int = _setting(0, "loopback port of Prometheus metrics; 0 for none", least=0, most=_MAX_PORT)
     channelz: bool = _setting(False, "serve gRPC's own diagnosis (loopback only)")
     write: bool = _setting(True, "accept changes of the store")
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            least, value = setting.metadata["least"], getattr(self, setting.name)
-            if least is not None and not least <= value < float("inf"):
-                msg = f"{setting.name} must be at least {least}, got {value}"
+            least, most, value = setting.metadata["least"], setting.metadata["most"], getattr(self, setting.name)
+            if least is not None and not least <= value <= most:
+                msg = f"{setting.name} must be at least {least} and at most {most:g}, got {value}"
                 raise SettingsError(msg)
         if (self.tls_certificate is None) != (self.tls_key is None):
             msg = "tls_certificate and tls_key go together: give both or none"

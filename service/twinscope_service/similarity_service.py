@@ -89,6 +89,8 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             options = header_options(header)
             require_upload_size(header.size_bytes, self._settings.max_upload_mib << 20)
             data = assembled(_chunks(received), header.size_bytes, header.sha256)
+            if next(received, None) is not None:
+                raise out_of_order(f"more came than the {header.size_bytes} bytes that the header declared")
         finally:
             received.close()
         with self._answering(options, "header.options", context):

@@ -1,5 +1,5 @@
 /** Prints what a server says about images: `node build/examples/search-by-image.js grpc://localhost:50051 IMAGE...` */
-import { connect, TwinscopeError } from '@twinscope/client';
+import { connect, TwinscopeError, type Client } from '@twinscope/client';
 
 const [target, ...images] = process.argv.slice(2);
 if (target === undefined || images.length === 0) {
@@ -7,8 +7,9 @@ if (target === undefined || images.length === 0) {
   process.exit(2);
 }
 const { TWINSCOPE_TOKEN: token, TWINSCOPE_CA: ca } = process.env;
-const client = await connect(target, { ...(token && { token }), ...(ca && { ca }) });
+let client: Client | undefined;
 try {
+  client = await connect(target, { ...(token && { token }), ...(ca && { ca }) });
   for (const image of images) {
     const answer = await client.searchByImage(image);
     const label = answer.category === undefined ? '' : ` -> ${answer.category} (${answer.code})`;
@@ -26,5 +27,5 @@ try {
   console.error(`${error.message} [${error.reason ?? error.code}]${error.retriable ? ' Try again later.' : ''}`);
   process.exitCode = 1;
 } finally {
-  client.close();
+  client?.close();
 }

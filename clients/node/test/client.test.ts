@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -262,10 +262,13 @@ test('tokens from a provider go with every call, over TLS by an authority of our
   assert.equal(await closed.stop(), 0);
 });
 
-test('the example prints label and candidates', () => {
+test('the example prints label and candidates, or what is wrong', () => {
   const i = expected.findIndex((answer) => answer['grade'] === 'excellent');
   const example = fileURLToPath(new URL('../examples/search-by-image.js', import.meta.url));
   const out = execFileSync(process.execPath, [example, server.target, lab.images[i] ?? ''], { encoding: 'utf8' });
   assert.ok(out.startsWith(`${lab.images[i]}: excellent -> ${expected[i]?.['category'] as string}`), out);
   assert.match(out, /\n {2}\d+ bits {2}SSIM (0\.9\d\d|1\.000) {2}scene /);
+  const failed = spawnSync(process.execPath, [example, server.target, '/dev/null'], { encoding: 'utf8' });
+  assert.equal(failed.status, 1);
+  assert.match(failed.stderr, /^grpc:.*\[INVALID_FIELD\]\n$/);
 });

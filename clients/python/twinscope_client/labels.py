@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from twinscope_indexer.catalog import utc_now
 from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
-from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.errors import ImageError, OutputError, TwinscopeError
 from twinscope_indexer.parallel import in_order
 from twinscope_service.policy import Policy, named_policy
 
@@ -238,6 +238,10 @@ class _Run:
             return self._decision(item, digest, "failed", error.detail)
         except MemoryError:
             return self._decision(item, digest, "failed", "not enough memory to decode it")
+        except TwinscopeError:  # the store or the server, not the image
+            raise
+        except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still labelled
+            return self._decision(item, digest, "failed", f"unexpected {type(error).__name__}: {error}")
         return _with_answer(self._decision(item, digest, answer.grade, answer.reason), answer)
 
     def _decision(self, item: Item, digest: str, grade: str, reason: str) -> Decision:

@@ -102,7 +102,7 @@ class RemoteEngine:
         self.target = target
         self._token = token
         self._timeout = timeout
-        self._channel = _channel(target, token, ca, certificate, key)
+        self._channel = open_channel(target, token, ca, certificate, key)
         self._similarity = similarity_pb2_grpc.SimilarityServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         try:
@@ -274,14 +274,25 @@ def _as_tiff(pixels: NDArray[np.uint8]) -> bytes:
     return data.getvalue()
 
 
-def _channel(
+def open_channel(
     target: str, token: Token | None, ca: Path | None, certificate: Path | None, key: Path | None
 ) -> grpc.Channel:
-    parts = urlsplit(target)
-    if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or not parts.port or parts.path.strip("/"):
-        msg = f"{target} is no server: write grpc://host:port, or grpcs://host:port with TLS"
+    """Open a channel to a server; the parameters are those of `RemoteEngine`.
+
+    Raises
+    ------
+    SettingsError
+        If the target or a file cannot be used, or a token would cross the network in plain text.
+    """
+    msg = f"{target} is no server: write grpc://host:port, or grpcs://host:port with TLS"
+    try:
+        parts = urlsplit(target)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(msg) from error
+    if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or not port or parts.path.strip("/"):
         raise SettingsError(msg)
-    address = f"[{parts.hostname}]:{parts.port}" if ":" in parts.hostname else f"{parts.hostname}:{parts.port}"
+    address = f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
     options = [
         ("grpc.service_config", _SERVICE_CONFIG),
         ("grpc.max_receive_message_length", -1),

@@ -18,6 +18,7 @@ from twinscope_indexer.errors import (
     TwinscopeError,
     UnknownImageError,
 )
+from twinscope_service.failures import DOMAIN
 from twinscope_service.wire.text import unescaped
 
 if TYPE_CHECKING:
@@ -50,44 +51,44 @@ def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
             part.Unpack(info)
         elif part.Is(details.RetryInfo.DESCRIPTOR):
             part.Unpack(retry)
-    known = _known(info, status, where)
+    text = unescaped(status.message) if info.domain == DOMAIN else status.message
+    known = _known(info, text, where)
     if known is not None:
         return known
     seconds = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
     kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
     hint = _hint(name, info.reason)
     return kind(
-        f"{where}: {status.message}{hint}", code=name, reason=info.reason, retriable=name in _RETRIABLE,
+        f"{where}: {text}{hint}", code=name, reason=info.reason, retriable=name in _RETRIABLE,
         retry_seconds=seconds,
     )  # fmt: skip
 
 
-def _known(info: details.ErrorInfo, status: Status, where: str) -> TwinscopeError | None:
+def _known(info: details.ErrorInfo, text: str, where: str) -> TwinscopeError | None:
     match info.reason:
         case "IMAGE_UNREADABLE":
             fault = info.metadata.get("fault", "damaged")
-            return ImageError(
-                "upload", fault if fault in _FAULTS else "damaged", unescaped(info.metadata.get("detail", ""))
-            )  # type: ignore[arg-type]
+            detail = unescaped(info.metadata.get("detail", ""))
+            return ImageError("upload", fault if fault in _FAULTS else "damaged", detail)  # type: ignore[arg-type]
         case "IMAGE_TOO_LARGE":
-            return ImageError("upload", "too_large", status.message)
+            return ImageError("upload", "too_large", text)
         case "RECIPE_MISMATCH":
-            return RecipeError(status.message)
+            return RecipeError(text)
         case "UNKNOWN_CATEGORY":
-            return TaxonomyError(status.message.partition(": ")[2] or status.message)
+            return TaxonomyError(text.partition(": ")[2] or text)
         case "IMAGE_NOT_FOUND":
-            return UnknownImageError(status.message.rpartition(" ")[2])
+            return UnknownImageError(text.rpartition(" ")[2])
         case "STORE_LOCKED":
-            return StoreLockedError(f"{where}: {status.message}")
+            return StoreLockedError(f"{where}: {text}")
         case "GENERATION_NOT_REACHED":
             error = GenerationError(0, int(info.metadata.get("generation", "0")))
-            error.args = (status.message,)
+            error.args = (text,)
             return error
     return None
 
 
 def _hint(name: str, reason: str) -> str:
-    if name == "UNAVAILABLE" and not reason:
+    if name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"} and not reason:
         return " (is the server running, and its address right? grpcs:// for TLS, grpc:// without)"
     return (
         " (give a token: --token-file, TWINSCOPE_TOKEN, or connect(..., token=...))"

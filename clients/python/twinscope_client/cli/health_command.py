@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from twinscope_client.cli.console import DONE, FAILED, emit
 
@@ -28,7 +29,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     import grpc
 
-    from twinscope_client.remote import _channel
+    from twinscope_client.remote import open_channel
     from twinscope_client.statuses import raised
 
     try:
@@ -39,8 +40,8 @@ def run(parsed: argparse.Namespace) -> int:
         what = "twinscope health"
         raise MissingExtraError(what, "server") from error
 
-    with _channel(parsed.target, None, parsed.ca, parsed.cert, parsed.key) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+    with open_channel(parsed.target, None, parsed.ca, parsed.cert, parsed.key) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # the published types lack its methods
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
         except grpc.RpcError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ HELP = "answer other tools over gRPC"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of a store")
+    parser.add_argument("store", type=Path, nargs="?", metavar="STORE", help="folder of a store")
     parser.add_argument("--config", type=Path, metavar="F.toml", help="settings file")
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings as JSON, secrets masked, and exit"
@@ -30,18 +31,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--new-token", metavar="NAME", help="print a new token and its line for --tokens, and exit")
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
     _add_settings(parser)
+    parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     from twinscope_service.settings import explained, load_settings
 
-    if parsed.new_token:
+    if parsed.new_token is not None:
         return _new_token(parsed.new_token)
     settings = load_settings({name: getattr(parsed, name) for name in explained()}, file=parsed.config)
     if parsed.print_config:
         emit(json.dumps(settings.masked(), indent=1))
         return DONE
+    if parsed.store is None:
+        parsed.parser.error("STORE, the folder of a store, is required")
     try:
         from twinscope_service.server import TwinscopeServer
     except ImportError as error:
@@ -84,6 +88,11 @@ def _new_token(name: str) -> int:
 
     from twinscope_service.tokens import token_line
 
+    if re.fullmatch(r"[^\s#]+", name) is None:
+        from twinscope_indexer.errors import SettingsError
+
+        msg = f"{name!r} cannot be the name of a token: it must be one word, without '#'"
+        raise SettingsError(msg)
     token = secrets.token_urlsafe(32)
     say(f"Give this token to {name}; it is not shown again. Put the other line into the file of --tokens.")
     emit(token)

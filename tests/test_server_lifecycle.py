@@ -1,0 +1,358 @@
+"""From the first start to the last answer: loading, new generations, draining, and what others can see of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from conftest import Shelf
+from grpc_reflection.v1alpha import reflection_pb2
+from PIL import Image
+from raw_client import SERVICES, RawClient, eventually, failure_of, held
+from twinscope.v1 import catalog_pb2, similarity_pb2
+from twinscope_client import connect
+from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.testing import serving
+from twinscope_indexer.bulk import index
+from twinscope_indexer.hashing import hash_pixels
+from twinscope_indexer.imaging import read_image
+from twinscope_indexer.store import Store
+from twinscope_service import server as server_module
+from twinscope_service.server import TwinscopeServer
+from twinscope_service.settings import ServerSettings
+
+COMMAND = [sys.executable, "-m", "twinscope_client.cli.command"]
+INDEX = catalog_pb2.GetIndexRequest()
+HASH = bytes(range(128))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def process(store: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``twinscope serve`` as a process of its own, and its target."""
+    command = [*COMMAND, "serve", str(store), "--port", "0", "--quiet", *map(str, flags)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stderr is not None
+            line = running.stderr.readline()
+            found = re.search(r"(grpcs?://\S+);", line)
+            assert found, line + running.stderr.read()
+            yield running, found[1]
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def store(shelf: Shelf, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shelf.store, tmp_path / "store"))
+
+
+def query(code: bytes = HASH, **options: Any) -> similarity_pb2.SearchRequest:
+    return similarity_pb2.SearchRequest(query=similarity_pb2.Query(hash=code), options=options)
+
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+def test_until_the_index_is_loaded_health_says_so(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def slowly(folder: Path) -> Store:
+        loading.set()
+        loaded.wait(20)
+        return Store(folder)
+
+    monkeypatch.setattr(server_module, "Store", slowly)
+    server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0))
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    assert loading.wait(10)
+    with RawClient(server.target) as client:
+        assert [client.serving(name) for name in ("", *SERVICES)] == ["NOT_SERVING"] * 3
+        for method, request in (
+            (client.catalog.GetIndex, INDEX),
+            (client.similarity.StreamSearch, iter(())),
+            (client.similarity.Search, query()),
+        ):
+            failure = client.failure(method, request)
+            assert (failure.code, failure.reason) == ("UNAVAILABLE", "INDEX_NOT_READY")
+            assert failure.retry_seconds is not None
+        with pytest.raises(grpc.RpcError) as caught:
+            client.serving("no.such.Service")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        loaded.set()
+        starting.join(20)
+        assert [client.serving(name) for name in ("", *SERVICES)] == ["SERVING"] * 3
+        client.call(client.similarity.Search, query())
+    server.stop()
+
+
+def test_a_server_without_a_store_does_not_stay(tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, "serve", str(tmp_path), "--port", "0"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "twinscope index" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- draining ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twinscope_service.answerer import Answerer
+
+    answer, begun = Answerer.answer, threading.Event()
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        time.sleep(0.8)
+        return answer(*arguments, **options)
+
+    monkeypatch.setattr(Answerer, "answer", slowly)
+    server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0.3, workers=4))
+    server.start()
+    with RawClient(server.target) as client, held() as idle:
+        future = client.similarity.Search.future(query(), timeout=20)
+        stream = client.similarity.StreamSearch(idle, timeout=20)
+        assert begun.wait(5)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert eventually(lambda: client.serving() == "NOT_SERVING", 0.3)
+        assert [client.serving(name) for name in SERVICES] == ["NOT_SERVING"] * 2
+        client.call(client.catalog.GetIndex, INDEX)  # the lame duck still answers
+        assert len(future.result().result.answer.query_hash) == 128
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stream)
+        failure = failure_of(caught.value)
+        assert (failure.code, failure.reason) == ("UNAVAILABLE", "DRAINING")
+        stopping.join(5)
+        assert not stopping.is_alive()
+        assert client.failure(client.similarity.Search, query()).code == "UNAVAILABLE"
+
+
+def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
+    """Clients with retries see a restart on the same port as a pause; answers that were begun are given."""
+    port = free_port()
+    code = hash_pixels(read_image(shelf.reference("Tips", 0)).pixels).code
+    stop, refused, broken, answered = threading.Event(), [], [], []
+
+    def load() -> None:
+        with RawClient(f"grpc://127.0.0.1:{port}") as client:
+            while not stop.is_set():
+                try:
+                    answered.append(client.call(client.similarity.Search, query(code)).result.answer.generation)
+                except grpc.RpcError as error:
+                    failure = failure_of(error)
+                    begun = failure.code != "UNAVAILABLE" or "reset" in failure.message.lower()
+                    (broken if begun else refused).append(failure)
+                    time.sleep(0.05)
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    with process(store, "--port", port, "--lame-duck-seconds", 0.2) as (running, _):
+        for thread in threads:
+            thread.start()
+        assert eventually(lambda: len(answered) > 100)
+        start = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 0
+        assert time.monotonic() - start < 5
+        before = len(answered)
+        with process(store, "--port", port):
+            assert eventually(lambda: len(answered) > before + 100)
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert not broken
+    assert {failure.reason for failure in refused} <= {"DRAINING", ""}
+
+
+def test_the_client_retries_over_a_restart(store: Path, shelf: Shelf) -> None:
+    port = free_port()
+    paths = [shelf.reference(category, number) for category, number in shelf.pixels]
+    answers: list[Any] = []
+    with process(store, "--port", port, "--lame-duck-seconds", 0) as (running, target), connect(target) as engine:
+        expected = [engine.search(path) for path in paths]
+        restarted = threading.Event()
+
+        def work() -> None:
+            while not restarted.is_set():
+                answers.append([engine.search(path) for path in paths])
+            answers.append([engine.search(path) for path in paths])
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        assert eventually(lambda: len(answers) > 0)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 0
+        with process(store, "--port", port):
+            restarted.set()
+            worker.join(30)
+            assert not worker.is_alive()
+    assert len(answers) > 1
+    assert all(one == expected for one in answers)
+
+
+def test_a_second_server_on_a_port_is_refused(store: Path) -> None:
+    with process(store) as (_, target):
+        port = target.rpartition(":")[2]
+        command = [*COMMAND, "serve", str(store), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert f"cannot listen on 127.0.0.1:{port}: is another server running there?" in done.stderr
+        with connect(target) as engine:
+            engine.stats()
+
+
+# -- new generations ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_images_that_are_indexed_beside_the_server_are_found(store: Path, shelf: Shelf, tmp_path: Path) -> None:
+    folder = tmp_path / "more" / "Powder"
+    folder.mkdir(parents=True)
+    for number in range(100):
+        Image.fromarray(synthesise("Powder", number, width=240, height=180).astype(np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    known = shelf.reference("Tips", 0)
+    with process(store, "--refresh-seconds", 0.1) as (_, target), connect(target) as engine:
+        expected = engine.search(known)
+        generations, failures, stop = [], [], threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                answer = engine.search(known)
+                generations.append(answer.generation)
+                if (answer.grade, answer.category, answer.matches[0].ssim) != (
+                    expected.grade, expected.category, expected.matches[0].ssim,
+                ):  # fmt: skip
+                    failures.append(answer)
+
+        asking = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in asking:
+            thread.start()
+        subprocess.run([*COMMAND, "index", str(tmp_path / "more"), "--store", str(store), "--workers", "1"],
+                       check=True, capture_output=True, timeout=120)  # fmt: skip
+        newest = sorted(folder.iterdir())
+        assert eventually(lambda: engine.stats()["searchable"] == 106)
+        found = [engine.search(path) for path in newest]
+        stop.set()
+        for thread in asking:
+            thread.join()
+        assert {(answer.grade, answer.category) for answer in found} == {("excellent", "Powder")}
+        assert not failures
+        assert min(generations) == expected.generation
+        assert all(thread.is_alive() is False for thread in asking)
+
+
+def test_a_search_waits_for_the_generation_it_asks_for(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "more" / "Tips").mkdir(parents=True)
+    pixels = synthesise("Tips", 9, width=200, height=160).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "more" / "Tips" / "new.png")
+    code = hash_pixels(pixels).code
+    with serving(store, refresh_seconds=60) as target, RawClient(target) as client:
+        now = client.call(client.similarity.Search, query(code)).result.answer
+        assert not now.matches
+        future = client.similarity.Search.future(query(code, min_generation=now.generation + 1), timeout=20)
+        time.sleep(0.2)
+        assert not future.done()
+        index([tmp_path / "more"], store, workers=1)
+        answer = future.result().result.answer
+        assert answer.generation == now.generation + 1
+        assert [match.distance_bits for match in answer.matches] == [0]
+
+
+def test_a_store_that_cannot_be_refreshed_is_served_on(
+    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(store, refresh_seconds=0.05) as target, RawClient(target) as client:
+
+        def broken(_: Store) -> None:
+            raise OSError(5, "the disk is gone")
+
+        monkeypatch.setattr(Store, "refresh", broken)
+        assert eventually(lambda: "cannot be refreshed" in caplog.text)
+        time.sleep(0.2)
+        assert caplog.text.count("cannot be refreshed") == 1
+        client.call(client.similarity.Search, query())
+
+
+# -- what others can see -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_tells_of_the_services(shelf: Shelf, version: str) -> None:
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES[1]),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="no.such.Thing"),
+    ]
+    with serving(shelf.store) as target, RawClient(target) as client:
+        method = client.channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        listed, described, unknown = method(iter(requests), timeout=10)
+    names = {service.name for service in listed.list_services_response.service}
+    assert names >= {*SERVICES, "grpc.health.v1.Health"}
+    assert b"CatalogService" in b"".join(described.file_descriptor_response.file_descriptor_proto)
+    assert unknown.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+def test_streams_of_reflection_take_places_like_others(shelf: Shelf) -> None:
+    with serving(shelf.store, max_streams=3, stream_idle_seconds=1) as target, RawClient(target) as client:
+        method = client.channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        with held() as one, held() as two, held() as three, held() as four:
+            calls = [method(stream, timeout=20) for stream in (one, two, three)]
+            time.sleep(0.3)
+            fourth = method(four, timeout=20)
+            assert fourth.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert {call.code() for call in calls} == {grpc.StatusCode.ABORTED}
+
+
+def test_metrics_are_served_on_this_machine(shelf: Shelf) -> None:
+    port = free_port()
+    with serving(shelf.store, metrics_port=port) as target, RawClient(target) as client, connect(target) as engine:
+        for _ in range(3):
+            client.call(client.similarity.Search, query())
+        client.failure(client.similarity.Search, query(b"short"))
+        engine.search(shelf.reference("Tips", 0))
+
+        def read() -> dict[str, float]:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+                lines = [line for line in response.read().decode().splitlines() if not line.startswith("#")]
+            return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+        ok = 'twinscope_requests_total{code="OK",method="Search"}'
+        assert eventually(lambda: read().get(ok) == 4)
+        seen = read()
+        assert seen['twinscope_requests_total{code="INVALID_ARGUMENT",method="Search"}'] == 1
+        assert seen['twinscope_request_seconds_count{method="Search"}'] == 5
+        assert seen['twinscope_requests_in_flight{method="Search"}'] == 0
+        assert (seen["twinscope_index_images"], seen["twinscope_index_generation"]) == (6, 1)
+        assert seen['twinscope_stage_seconds_count{stage="work"}'] >= 6
+        assert not [name for name in seen if "L9_" in name]
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
