@@ -280,3 +280,13 @@ def test_what_is_no_grey_image_is_refused(pixels):
     for function in (phash, hash_pixels):
         with pytest.raises(ValueError, match="uint8 of shape"):
             function(pixels)
+
+
+def test_an_empty_field_above_an_info_bar_is_featureless():
+    frame = np.full((480, 640), 60, np.uint8)
+    frame[440:] = np.random.default_rng(0).integers(0, 256, (40, 640), np.uint8)
+    found = hash_pixels(frame)
+    assert isinstance(found, Unhashable)
+    assert found.reason == "featureless"
+    frame[:440] += np.random.default_rng(1).integers(0, 9, (440, 640), np.uint8)
+    assert isinstance(hash_pixels(frame), PHash)

@@ -630,8 +630,8 @@ def test_a_target_that_is_no_server(target: str) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ServerError, match="is the server running") as caught:
-        connect("grpc://127.0.0.1:1", timeout=5)
-    assert (caught.value.code, caught.value.retriable) == ("UNAVAILABLE", True)
+        connect("grpc://127.0.0.1:1", timeout=1)
+    assert caught.value.retriable
 
 
 def test_the_kit_refuses_what_it_cannot_serve(shelf: Shelf, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from twinscope_indexer.hashing import hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.store import Store
 from twinscope_service import server as server_module
+from twinscope_service.answerer import Answerer, Result
+from twinscope_service.options import Options
 from twinscope_service.server import TwinscopeServer
 from twinscope_service.settings import ServerSettings
 
@@ -116,8 +118,6 @@ def test_a_server_without_a_store_does_not_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinscope_service.answerer import Answerer
-
     answer, begun = Answerer.answer, threading.Event()
 
     def slowly(*arguments: Any, **options: Any) -> Any:
@@ -162,7 +162,7 @@ def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
                     failure = failure_of(error)
                     begun = failure.code != "UNAVAILABLE" or "reset" in failure.message.lower()
                     (broken if begun else refused).append(failure)
-                    time.sleep(0.05)
+                    time.sleep(failure.retry_seconds or 0.05)
 
     threads = [threading.Thread(target=load) for _ in range(8)]
     with process(store, "--port", port, "--lame-duck-seconds", 0.2) as (running, _):
@@ -277,6 +277,28 @@ def test_a_search_waits_for_the_generation_it_asks_for(store: Path, tmp_path: Pa
         answer = future.result().result.answer
         assert answer.generation == now.generation + 1
         assert [match.distance_bits for match in answer.matches] == [0]
+
+
+def test_a_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a new one is published while it is worked on."""
+    opened = Store(store)
+    answerer, stored = Answerer(opened), Answerer._stored
+    numbers = [record.id for record in opened.catalog.page(-1, 3)]
+
+    def meanwhile(self: Answerer, number: int) -> Any:
+        (tmp_path / "more" / "Tips").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(synthesise("Tips", number % 1000, width=120, height=100).astype(np.uint8)).save(
+            tmp_path / "more" / "Tips" / f"{number}.png"
+        )
+        index([tmp_path / "more"], store, workers=1)
+        opened.refresh()
+        return stored(self, number)
+
+    monkeypatch.setattr(Answerer, "_stored", meanwhile)
+    results = answerer.answer_all(numbers, Options())
+    assert [result.answer.generation for result in results if isinstance(result, Result)] == [1, 1, 1]
+    assert opened.view.generation == 4
+    opened.close()
 
 
 def test_a_store_that_cannot_be_refreshed_is_served_on(

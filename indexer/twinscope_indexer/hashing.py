@@ -12,6 +12,7 @@ their median. `phash` gives the same 1024 bits as imagehash for every 8-bit imag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -37,6 +38,14 @@ _ROUNDING: Final = 1e-5
 
 _MAX_TIES: Final = 64
 """With more coefficients than this tied at the median, the bits are decided by rounding, not by the image."""
+
+
+_FIELD: Final = 0.85
+"""Share of the height, from the top, that no info bar covers."""
+
+_LEAST_CONTRAST: Final = 0.75
+"""Grey levels. A field that varies less, shading apart, is empty (beam off, blank): whatever is left for the hash to
+hold on to is the info bar, which images of quite different fields share. Of 178 real micrographs the flattest has 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ class Unhashable:
     Attributes
     ----------
     reason : str
-        ``featureless`` (one grey value) or ``degenerate`` (the structure it has leaves most bits to rounding,
+        ``featureless`` (one grey value, or an empty field above the info bar) or ``degenerate`` (the structure it has leaves most bits to rounding,
         as plain stripes do).
     detail : str
         The same, for people.
@@ -185,6 +194,9 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
     low, high = int(pixels.min()), int(pixels.max())
     if low == high:
         return Unhashable("featureless", f"every pixel has the grey value {low}")
+    contrast = _field_contrast(pixels)
+    if contrast < _LEAST_CONTRAST:
+        return Unhashable("featureless", f"the field is empty: its grey values vary by {contrast:.2f} levels only")
     coefficients = _low_frequencies(pixels)
     ties = int(np.count_nonzero(np.abs(coefficients - np.median(coefficients)) <= _ROUNDING))
     if ties > _MAX_TIES:
@@ -205,6 +217,25 @@ def _low_frequencies(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     small = np.asarray(standard.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), dtype=np.float64)
     coefficients: NDArray[np.float64] = dct(dct(small, axis=0)[:_LOW], axis=1)[:, :_LOW]
     return coefficients
+
+
+def _field_contrast(pixels: NDArray[np.uint8]) -> float:
+    """Standard deviation of the field above the info bar, in grey levels, less a quadratic shading of the whole."""
+    height, width = round(pixels.shape[0] * _FIELD) or 1, pixels.shape[1]
+    # Every n-th pixel, not means of them: fine texture and noise count as contrast.
+    sample = pixels[: height : -(-height // _SIDE), :: -(-width // _SIDE)]
+    values = sample.astype(np.float64).ravel()
+    shading = _quadratics(*sample.shape)
+    return float(np.sqrt(np.mean((values - shading @ (shading.T @ values)) ** 2)))
+
+
+@lru_cache(maxsize=64)
+def _quadratics(height: int, width: int) -> NDArray[np.float64]:
+    """Orthonormal basis of the surfaces 1, x, y, x^2, xy, y^2, shape (height * width, 6 or fewer)."""
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
+    left, strength, _ = np.linalg.svd(surfaces, full_matrices=False)
+    return np.ascontiguousarray(left[:, strength > 1e-9 * strength[0]])
 
 
 def _bits(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:

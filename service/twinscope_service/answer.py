@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from twinscope_service.pixels import UPLOADS
+
 if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
 
@@ -73,8 +75,9 @@ class Match:
     @classmethod
     def of(cls, record: Record, distance: int) -> Match:
         """Make an unverified candidate of a catalogue record."""
+        source = record.path if record.root == UPLOADS else record.uri
         return cls(
-            record.image_id, record.uri, record.category, record.code, distance,
+            record.image_id, source, record.category, record.code, distance,
             published_prefix=record.published_prefix,
         )  # fmt: skip
 

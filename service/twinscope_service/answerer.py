@@ -18,10 +18,11 @@ from twinscope_service.verdict import pixels_could_change
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twinscope_indexer.store import Store
+    from twinscope_indexer.store import Store, View
 
     from twinscope_service.answer import Answer
     from twinscope_service.pixels import ReferencePixels
+    from twinscope_service.policy import Policy
 
 MAX_WAIT = 30.0
 """Seconds that a query waits for a generation at most."""
@@ -79,11 +80,11 @@ class Answerer:
             If the query was hashed by another recipe than the store.
         """
         self.await_generation(options.min_generation, timeout)
-        limits = self._limits(options)
+        view, limits = self._store.view, self._limits(options)
         if isinstance(query, int):
-            limits = Limits(limits.verify, limits.categories, query)
-            query = self._stored(query)
-        return self._result(query, self._matcher.match(query, options.policy, limits), limits)
+            return self._stored_result(query, options.policy, limits, view)
+        [answer] = self._matcher.match_all([query], options.policy, limits, view)
+        return self._result(query, answer, limits)
 
     def answer_all(
         self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
@@ -96,24 +97,16 @@ class Answerer:
             One for each query.
         """
         self.await_generation(options.min_generation, timeout)
-        while True:
-            results = self._all(queries, options, timeout)
-            if len({result.answer.generation for result in results if isinstance(result, Result)}) <= 1:
-                return results  # otherwise a new one was published meanwhile
-
-    def _all(
-        self, queries: Sequence[Query | int], options: Options, timeout: float
-    ) -> list[Result | UnknownImageError]:
-        limits = self._limits(options)
+        view, limits = self._store.view, self._limits(options)
         images = [query for query in queries if isinstance(query, Query)]
-        answers = iter(self._matcher.match_all(images, options.policy, limits))
+        answers = iter(self._matcher.match_all(images, options.policy, limits, view))
         results: list[Result | UnknownImageError] = []
         for query in queries:
             if isinstance(query, Query):
                 results.append(self._result(query, next(answers), limits))
                 continue
             try:
-                results.append(self.answer(query, options, timeout))
+                results.append(self._stored_result(query, options.policy, limits, view))
             except UnknownImageError as error:
                 results.append(error)
         return results
@@ -173,6 +166,12 @@ class Answerer:
         if self._held[0] != generation:
             self._held = generation, self._store.catalog.categories()
         return self._held[1]
+
+    def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
+        """Answer for a stored image, itself left out."""
+        query, limits = self._stored(number), Limits(limits.verify, limits.categories, number)
+        [answer] = self._matcher.match_all([query], policy, limits, view)
+        return self._result(query, answer, limits)
 
     def _stored(self, number: int) -> Query:
         record = self._store.records([number]).get(number)

@@ -120,16 +120,28 @@ class Matcher:
         return answer
 
     def match_all(
-        self, queries: Sequence[Query], policy: Policy = POLICIES["default"], limits: Limits = UNLIMITED
+        self,
+        queries: Sequence[Query],
+        policy: Policy = POLICIES["default"],
+        limits: Limits = UNLIMITED,
+        view: View | None = None,
     ) -> list[Answer]:
         """Find the twins of several images in one scan, all from one generation; see `match`.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+        policy, limits
+            As of `match`.
+        view : View, optional
+            The state of the store to answer from; by default the newest that is loaded.
 
         Returns
         -------
         list of Answer
             One for each query, the same as `match` would give alone.
         """
-        view = self._store.view
+        view = view or self._store.view
         found = iter(self._neighbours(view, [q for q in queries if isinstance(q.hashed, PHash)], policy, limits))
         answers = []
         for query in queries:

@@ -26,6 +26,7 @@ _SHADING_DEGREE = 2  # in x and in y: the polynomial surface taken for uneven il
 _REACH = 1 / 6  # largest translation looked for, as a share of the frame
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
 _BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
+_WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
 _NEGLIGIBLE_GAIN = 1e-6
 _SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
@@ -124,7 +125,9 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
 
     Thumbnails of different shapes are compared at the smaller height and the smaller width of the two. If their
     proportions differ by a little, because one has lost its info bar (or more of its bottom), they are also
-    compared at equal widths from the top down, and the better score counts. If their proportions differ by more than
+    compared at equal widths from the top down, and the better score counts. What scores well is compared again by its
+    field alone, cut off above the info bar before anything else, and the smaller score counts: a shared bar reaches
+    into the local means and the shading of an empty field beside it. If their proportions differ by more than
     a fifth, they are not one frame and score 0.
 
     Parameters
@@ -151,17 +154,30 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
                 f"{thumbnail.shape}"
             )
     prepared: dict[tuple[int, tuple[int, int]], SceneImage] = {}
+
+    def compared(other: NDArray[np.uint8], rows: int, other_rows: int, shape: tuple[int, int]) -> SceneScore:
+        if (rows, shape) not in prepared:
+            prepared[rows, shape] = prepare(query[:rows], shape)
+        return score(prepared[rows, shape], prepare(other[:other_rows], shape))
+
     scores = []
     for candidate in candidates:
         best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it
         for query_rows, candidate_rows, shape in _common_frames(query.shape, candidate.shape):
-            if (query_rows, shape) not in prepared:
-                prepared[query_rows, shape] = prepare(query[:query_rows], shape)
-            found = score(prepared[query_rows, shape], prepare(candidate[:candidate_rows], shape))
+            found = compared(candidate, query_rows, candidate_rows, shape)
+            if found.score >= _WORTH_CHECKING:
+                fields = (_field(query_rows), _field(candidate_rows), (_field(shape[0]), shape[1]))
+                alone = compared(candidate, *fields)
+                found = replace(found, score=min(found.score, alone.score))
             if best is None or found.score > best.score:
                 best = replace(found, shift_y=found.shift_y * query_rows / query.shape[0])
         scores.append(best or SceneScore(0.0, 0.0, 0.0))
     return scores
+
+
+def _field(rows: int) -> int:
+    """Rows of a frame that no info bar covers."""
+    return rows - round(rows * _BAR)
 
 
 def _common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _HEALTH_THREADS = 8
 _LOOK_AGAIN = 0.05
-_LAST_WORDS = 0.5
-"""Seconds for the last answers to leave when nothing is worked on any more."""
+_LAST_WORDS = 0.3
+"""Seconds for the last answers to leave when nothing is worked on any more. Watchers of health stay on until then."""
 _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in (
@@ -143,15 +143,13 @@ class TwinscopeServer:
         LOGGER.info("serving %d images, generation %d, on port %d", view.count, view.generation, self.port)
 
     def _end(self, grace: float) -> None:
-        self._draining.set()
-        ended = self._server.stop(grace)
         until = time.monotonic() + grace
-        while not ended.wait(_LOOK_AGAIN) and time.monotonic() < until:
-            if self._calls.idle and ended.wait(_LAST_WORDS):
-                break
-            if self._calls.idle:  # what still stands are watchers of health, which end with the connection only
-                ended = self._server.stop(0)
-        ended.wait()
+        self._draining.set()
+        # gRPC cancels what has come but is not taken up yet when it stops: first let those be told that may try again.
+        while not self._calls.idle and time.monotonic() < until:
+            self._stopped.wait(_LOOK_AGAIN)
+        self._stopped.wait(min(_LAST_WORDS, grace))
+        self._server.stop(min(_LAST_WORDS, max(0.0, until - time.monotonic()))).wait()
         self._stopped.set()
         self._closing.close()
         self._threads.shutdown(wait=False)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def serving(store: Path, **settings: Any) -> Iterator[str]:
     """Serve a store while the context lasts.
 
-    The server is the one of ``twinscope serve``, with real sockets. It takes a free port and stops without the usual
-    pause, unless the settings say otherwise; environment variables are not looked at.
+    The server is the one of ``twinscope serve``, with real sockets. It takes a free port, and stops at once, without
+    waiting for calls under way, unless the settings say otherwise; environment variables are not looked at.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def serving(store: Path, **settings: Any) -> Iterator[str]:
         what = "a server for tests"
         raise MissingExtraError(what, "server") from error
 
-    given = {"port": 0, "lame_duck_seconds": 0.0, "grace_seconds": 5.0} | settings
+    given = {"port": 0, "lame_duck_seconds": 0.0, "grace_seconds": 0.0} | settings
     server = TwinscopeServer(store, load_settings(given, environment={}))
     server.start()
     try:
