@@ -530,10 +530,11 @@ def test_an_image_whose_label_was_withdrawn_no_longer_answers(place):
     """Else a correction of the table would leave the wrong label at work."""
     table = put(place / "labels.csv", b"file,category\na.png,Tips\nb.png,Tips\nc.png,Powder\n")
     report = index([place / "data"], place / "store", labels=str(table))
-    assert counted(report) == {"unchanged": 3, "failed": 1}
+    assert counted(report) == {"unchanged": 3, "failed": 1, "withdrawn": 1}
     assert found(place / "store", picture(3)) == []
     assert failures(place / "store") == {"d.png": "no_category"}
-    assert counted(index([place / "data"], place / "store")) == {"unchanged": 3, "added": 1}
+    again = index([place / "data"], place / "store", labels="folder")
+    assert counted(again) == {"unchanged": 3, "added": 1}
 
 
 def test_prefixes_label_only_when_asked_for(tmp_path):
@@ -851,3 +852,35 @@ def test_a_second_run_on_one_store_fails_and_names_the_first(tmp_path):
         assert second.returncode == 1
         assert f"is being written by process {process.pid} on " in second.stderr
         assert process.poll() is None
+
+
+def test_a_store_remembers_how_it_was_labelled(place):
+    """Else the same command without its options would silently give every image another label."""
+    table = put(place / "labels.csv", b"file,category\nTips/a.png,Fibres\nb.png,Fibres\nc.png,Fibres\nd.png,Fibres\n")
+    index([place / "data"], place / "store", labels=str(table))
+    assert counted(index([place / "data"], place / "store")) == {"unchanged": 4}
+    index([place / "data"], place / "store", labels="folder")
+    assert labels(place / "store", place / "data")["Tips/a.png"] == "L9"
+
+
+def test_kept_unknown_categories_stay_kept(tmp_path):
+    collection(tmp_path / "data/Odd", "a.png")
+    index([tmp_path / "data"], tmp_path / "store", keep_unknown=True)
+    assert counted(index([tmp_path / "data"], tmp_path / "store")) == {"unchanged": 1}
+
+
+def test_a_base_name_that_two_images_have_labels_neither(tmp_path):
+    put(tmp_path / "data/one/x.png", picture(1))
+    put(tmp_path / "data/two/x.png", picture(2))
+    put(tmp_path / "data/two/y.png", picture(3))
+    table = put(tmp_path / "labels.csv", b"file,category\nx.png,Tips\ny.png,Powder\n")
+    report = index([tmp_path / "data"], tmp_path / "store", labels=str(table))
+    assert counted(report) == {"added": 1, "failed": 2}
+    assert "several images are named 'x.png'" in next(iter(report.unknown_categories))
+
+
+def test_labelled_copies_never_become_references(tmp_path):
+    collection(tmp_path / "data/Tips", "a.png")
+    put(tmp_path / "data/out/Tips/L9_b.png", picture(7))
+    put(tmp_path / "data/out/run.sqlite", b"")
+    assert counted(index([tmp_path / "data"], tmp_path / "store")) == {"added": 1}

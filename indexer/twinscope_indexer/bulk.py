@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from twinscope_indexer.catalog import Record, utc_now
-from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
+from twinscope_indexer.corpus import Item, Scope, Walk, is_run, scope_of, walk
 from twinscope_indexer.errors import ImageError, SourceError, TaxonomyError
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
-from twinscope_indexer.labelling import LabelRule, label_rule
+from twinscope_indexer.labelling import LabelRule, label_rule, remembered, repeated_names
 from twinscope_indexer.parallel import in_order
 from twinscope_indexer.store import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import Category, Taxonomy, builtin_taxonomy, published_prefix
@@ -34,7 +34,7 @@ class IndexReport:
 
     counts: Counter[str] = field(default_factory=Counter)
     """Images by outcome: ``added``, ``changed``, ``unchanged``, ``unhashable``, ``relabelled``, ``failed``,
-    ``vanished``, ``removed``."""
+    ``vanished``, ``removed``, ``withdrawn`` (removed, as their label no longer holds)."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """URI and message of the first failures; all of them are in the catalogue."""
     vanished: list[str] = field(default_factory=list)
@@ -89,8 +89,9 @@ def index(
     sources: Sequence[str | os.PathLike[str]],
     store: Path,
     *,
-    labels: str = "folder",
+    labels: str | None = None,
     taxonomy: Taxonomy | None = None,
+    keep_unknown: bool | None = None,
     workers: int | None = None,
     prune: bool = False,
     progress: Progress = lambda _: None,
@@ -106,10 +107,12 @@ def index(
         Folders (walked recursively), image files, and .tar, .tar.gz, .tgz or .zip archives.
     store : Path
         The store's folder; made where there is none.
-    labels : str
-        Where categories come from; see `labelling.label_rule`.
+    labels : str, optional
+        Where categories come from; see `labelling.label_rule`. By default as the last time, at first ``folder``.
     taxonomy : Taxonomy, optional
-        The ten built-in categories by default.
+        By default that of the last time, at first the ten built-in categories.
+    keep_unknown : bool, optional
+        Make a category of every name that the taxonomy does not know; by default as the last time, at first not.
     workers : int, optional
         Threads; as many as there are cores by default.
     prune : bool
@@ -130,11 +133,14 @@ def index(
         If the table of labels cannot be used.
     """
     scopes = [scope_of(source) for source in sources]
-    rule = label_rule(labels, taxonomy or builtin_taxonomy())
-    version = (taxonomy or builtin_taxonomy()).version
     _require_apart(scopes, store)
+    if labels is not None:
+        label_rule(labels, taxonomy or builtin_taxonomy())  # refused before a store is made
     with open_writer(store, create=True) as writer:
-        run = _Run(writer, rule, version, workers or os.cpu_count() or 1, progress)
+        labels, taxonomy = remembered(writer.catalog, labels, taxonomy, keep_unknown)
+        repeated = repeated_names(labels, (item for scope in scopes for item in walk(scope, Walk())))
+        rule = label_rule(labels, taxonomy, repeated)
+        run = _Run(writer, rule, taxonomy.version, workers or os.cpu_count() or 1, progress)
         try:
             for scope in scopes:
                 run.take_in(scope, prune=prune)
@@ -189,7 +195,7 @@ class _Run:
         self._catalog.begin()
         try:
             own = os.path.realpath(self._writer.folder)
-            items = walk(scope, met, leave_out=lambda folder: os.path.realpath(folder) == own)
+            items = walk(scope, met, leave_out=lambda folder: os.path.realpath(folder) == own or is_run(folder))
             for piece, seen in in_order(_look, self._new(items, root_id, root, below), self._workers):
                 self._settle(piece, seen, root_id)
                 self._save_now_and_then()
@@ -214,6 +220,7 @@ class _Run:
                 unknown[str(error) if str(error) in unknown or len(unknown) < _LISTED else "others"] += 1
                 if known is not None:  # a label that no longer holds must not be given to its twins
                     self._catalog.delete([known.id], self._writer.generation)
+                    self.report.counts["withdrawn"] += 1
                 self._fail(item, root_id, "no_category", str(error))
                 continue
             if known is not None and _same_file(known, item):

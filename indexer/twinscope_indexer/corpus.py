@@ -20,6 +20,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", "
 """File names that are taken for images when a folder or an archive is walked."""
 
 
+RUN_JOURNAL = "run.sqlite"
+"""The file that marks the output folder of a labelling run."""
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder holds the results of a labelling run: copies that must never become references."""
+    return (folder / RUN_JOURNAL).exists()
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image of a corpus, not yet read."""

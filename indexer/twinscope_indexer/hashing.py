@@ -126,8 +126,8 @@ class Unhashable:
     Attributes
     ----------
     reason : str
-        ``featureless`` (one grey value, or an empty field above the info bar) or ``degenerate`` (the structure it has leaves most bits to rounding,
-        as plain stripes do).
+        ``featureless`` (one grey value, or an empty field above the info bar) or ``degenerate`` (the structure it
+        has leaves most bits to rounding, as plain stripes do).
     detail : str
         The same, for people.
     """
@@ -220,7 +220,7 @@ def _low_frequencies(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _field_contrast(pixels: NDArray[np.uint8]) -> float:
-    """Standard deviation of the field above the info bar, in grey levels, less a quadratic shading of the whole."""
+    """Give the standard deviation of the field above the info bar, in grey levels, less a quadratic shading."""
     height, width = round(pixels.shape[0] * _FIELD) or 1, pixels.shape[1]
     # Every n-th pixel, not means of them: fine texture and noise count as contrast.
     sample = pixels[: height : -(-height // _SIDE), :: -(-width // _SIDE)]
@@ -231,7 +231,7 @@ def _field_contrast(pixels: NDArray[np.uint8]) -> float:
 
 @lru_cache(maxsize=64)
 def _quadratics(height: int, width: int) -> NDArray[np.float64]:
-    """Orthonormal basis of the surfaces 1, x, y, x^2, xy, y^2, shape (height * width, 6 or fewer)."""
+    """Give an orthonormal basis of the surfaces 1, x, y, x^2, xy, y^2, shape (height * width, 6 or fewer)."""
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
     left, strength, _ = np.linalg.svd(surfaces, full_matrices=False)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from twinscope_indexer.taxonomy import label_of, load_labels
+from twinscope_indexer.taxonomy import (
+    Taxonomy,
+    builtin_taxonomy,
+    label_of,
+    load_labels,
+    taxonomy_from_json,
+    taxonomy_to_json,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from twinscope_indexer.catalog import Catalog
     from twinscope_indexer.corpus import Item
-    from twinscope_indexer.taxonomy import Category, Taxonomy
+    from twinscope_indexer.taxonomy import Category
 
 
 class LabelRule(Protocol):
@@ -31,7 +42,7 @@ class LabelRule(Protocol):
         """
 
 
-def label_rule(labels: str, taxonomy: Taxonomy) -> LabelRule:
+def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -> LabelRule:
     """Make the rule that a user asked for.
 
     Parameters
@@ -40,6 +51,8 @@ def label_rule(labels: str, taxonomy: Taxonomy) -> LabelRule:
         ``folder`` (the name of the folder or archive), ``prefix`` (the code before the file name), or the path of a
         CSV with the columns ``file`` and ``category``.
     taxonomy : Taxonomy
+    repeated : container of str
+        Base names that several images have; see `repeated_names`.
 
     Raises
     ------
@@ -51,4 +64,48 @@ def label_rule(labels: str, taxonomy: Taxonomy) -> LabelRule:
     if labels == "prefix":
         return lambda item, _: taxonomy.of_prefix(item.name)
     table = load_labels(Path(labels))
-    return lambda _, named: taxonomy.resolve(label_of(table, named))
+    return lambda _, named: taxonomy.resolve(label_of(table, named, repeated))
+
+
+def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
+    """Give the base names in a CSV of labels that more than one image has: they must not label either of them.
+
+    Parameters
+    ----------
+    labels : str
+        As for `label_rule`; without a CSV there is nothing to look for.
+    items : iterable of Item
+        All images; consumed only where the CSV has base names.
+
+    Raises
+    ------
+    TaxonomyError
+        If the CSV cannot be used.
+    """
+    if labels in {"folder", "prefix"}:
+        return frozenset()
+    names = {name for name in load_labels(Path(labels)) if "/" not in name}
+    met = Counter(item.name for item in items if item.name in names) if names else Counter()
+    return frozenset(name for name, times in met.items() if times > 1)
+
+
+def remembered(
+    catalog: Catalog, labels: str | None, taxonomy: Taxonomy | None, keep_unknown: bool | None
+) -> tuple[str, Taxonomy]:
+    """Give how a store is labelled: as asked for, else as it was the last time, else by folders and built-in names.
+
+    Running the same store again without its options must not relabel it. What is asked for is remembered.
+    """
+    if labels is None:
+        labels = catalog.meta("labels") or "folder"
+    elif labels not in {"folder", "prefix"}:
+        labels = str(Path(labels).absolute())
+    if taxonomy is None:
+        text = catalog.meta("taxonomy")
+        taxonomy = builtin_taxonomy() if text is None else taxonomy_from_json(text)
+    if keep_unknown is not None:
+        taxonomy = Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
+    label_rule(labels, taxonomy)  # an unusable table is refused before it is remembered
+    catalog.set_meta("labels", labels)
+    catalog.set_meta("taxonomy", taxonomy_to_json(taxonomy))
+    return labels, taxonomy

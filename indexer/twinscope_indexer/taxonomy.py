@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import tomllib
 import unicodedata
@@ -10,9 +11,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import TaxonomyError
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 _PREFIX = re.compile(r"(L\d+)_", re.IGNORECASE)
 
@@ -121,6 +125,19 @@ class Taxonomy:
         return self.resolve(prefix)
 
 
+def taxonomy_to_json(taxonomy: Taxonomy) -> str:
+    """Write a taxonomy as JSON, for a store to remember."""
+    categories = [(c.code, c.name, c.description, c.aliases) for c in taxonomy.categories]
+    return json.dumps({"version": taxonomy.version, "keep_unknown": taxonomy.keep_unknown, "categories": categories})
+
+
+def taxonomy_from_json(text: str) -> Taxonomy:
+    """Read what `taxonomy_to_json` wrote."""
+    found = json.loads(text)
+    categories = tuple(Category(code, name, about, tuple(also)) for code, name, about, also in found["categories"])
+    return Taxonomy(found["version"], categories, keep_unknown=found["keep_unknown"])
+
+
 def published_prefix(file_name: str) -> str | None:
     """Give the code that a published file name begins with (``L5_...`` gives ``L5``), if it has one.
 
@@ -202,17 +219,30 @@ def load_labels(path: Path) -> dict[str, str]:
     return labels
 
 
-def label_of(labels: dict[str, str], path: str) -> str:
+def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -> str:
     """Look an image up in a table of labels: by its path, else by its base name.
+
+    Parameters
+    ----------
+    labels : dict
+        From `load_labels`.
+    path : str
+        Path of the image below the source, with forward slashes.
+    repeated : container of str
+        Base names that several images of the source have: in the table they say nothing.
 
     Raises
     ------
     TaxonomyError
-        If the table does not name it.
+        If the table does not name it, or by a base name that other images have as well.
     """
-    label = labels.get(path, labels.get(PurePosixPath(path).name, ""))
+    name = PurePosixPath(path).name
+    if path not in labels and name in labels and name in repeated:
+        msg = f"several images are named {name!r}: name them in the table of labels by their paths below the source"
+        raise TaxonomyError(msg)
+    label = labels.get(path, labels.get(name, ""))
     if not label:
-        msg = f"{path!r} has no label in the table of labels"
+        msg = f"{path!r} has no label in the table of labels (paths there are relative to the source that was named)"
         raise TaxonomyError(msg)
     return label
 

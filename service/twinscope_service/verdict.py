@@ -37,7 +37,8 @@ def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
         rival = next((m for m in matches if m.category != best.category and _rivals_field(m, best, policy)), None)
         if rival is not None:
             return "ambiguous", _ambiguity(best, rival)
-        return "good", f"same field: scene score {best.scene_score:.3f} >= {policy.good_scene:g}"
+        why = f" ({best.note})" if best.note else ""
+        return "good", f"same field: scene score {best.scene_score:.3f} >= {policy.good_scene:g}{why}"
     if best.scene_score is None:
         return "unverified", f"{best.distance} bits away, but not verified: {best.note or 'no pixels to compare'}"
     return "none", (

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinscope_indexer.corpus import RUN_JOURNAL
 from twinscope_indexer.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-JOURNAL_NAME = "run.sqlite"
+JOURNAL_NAME = RUN_JOURNAL
 _VERSION = 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from twinscope_indexer.catalog import utc_now
-from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
+from twinscope_indexer.corpus import Item, Scope, Walk, is_run, scope_of, walk
 from twinscope_indexer.errors import ImageError, OutputError, TwinscopeError
 from twinscope_indexer.parallel import in_order
 from twinscope_service.policy import Policy, named_policy
@@ -191,7 +191,12 @@ def _queries(scopes: list[Scope], out: Path, met: Walk) -> Iterator[Item]:
     output = out.resolve()
     given: set[Path] = set()
     for scope in scopes:
-        for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output)):
+        for item in walk(
+            scope,
+            met,
+            archives=False,
+            leave_out=lambda folder: folder.resolve().is_relative_to(output) or is_run(folder),
+        ):
             if item.file not in given:
                 yield item
             if len(scopes) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,12 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
         If the file cannot be read.
     ValueError
         If an array is no image.
+    TypeError
+        If it is nothing that can hold an image.
     """
+    if not isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) and not hasattr(image, "seek"):
+        msg = f"an image is a path, bytes, an open binary file, an array or a PIL image, not {type(image).__name__}"
+        raise TypeError(msg)
     if isinstance(image, Image.Image):
         deep = image.mode in {"F", "I"} or image.mode.startswith("I;")
         return _of_array(np.asarray(image)) if deep else np.array(image.convert("L"))

@@ -24,13 +24,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, image or archive")
     parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="folder of the store")
     parser.add_argument(
-        "--labels", default="folder", metavar="folder|prefix|FILE.csv",
-        help="where categories come from: the name of the folder or archive (default), the code before the file "
-        "name, or a CSV with the columns file,category",
+        "--labels", metavar="folder|prefix|FILE.csv",
+        help="where categories come from: the name of the folder or archive (the default of a new store), the code "
+        "before the file name, or a CSV with the columns file,category (paths below SOURCE, or base names that only "
+        "one image has); a store remembers it",
     )  # fmt: skip
-    parser.add_argument("--taxonomy", type=Path, metavar="F.toml", help="categories other than the ten built-in ones")
     parser.add_argument(
-        "--unknown-category", choices=("error", "keep"), default="error",
+        "--taxonomy",
+        type=Path,
+        metavar="F.toml",
+        help="categories other than the ten built-in ones; a store remembers them",
+    )
+    parser.add_argument(
+        "--unknown-category", choices=("error", "keep"),
         help="'keep' makes a category of every unknown name; by default such images are left out and listed",
     )  # fmt: skip
     parser.add_argument("--prune", action="store_true", help="remove images from the store whose files have vanished")
@@ -45,13 +51,15 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_indexer.bulk import count_images, index
     from twinscope_indexer.taxonomy import load_taxonomy
 
-    taxonomy = load_taxonomy(parsed.taxonomy, keep_unknown=parsed.unknown_category == "keep")
+    taxonomy = None if parsed.taxonomy is None else load_taxonomy(parsed.taxonomy)
+    keep_unknown = None if parsed.unknown_category is None else parsed.unknown_category == "keep"
     with progress("indexing", lambda: count_images(parsed.sources)) as step:
         report = index(
             parsed.sources,
             parsed.store,
             labels=parsed.labels,
             taxonomy=taxonomy,
+            keep_unknown=keep_unknown,
             workers=parsed.workers,
             prune=parsed.prune,
             progress=lambda _: step(),
@@ -71,6 +79,9 @@ def _tell(report: IndexReport, store: Path) -> int:
     if report.contradicting_prefixes:
         say(f"{report.contradicting_prefixes} of {report.prefixes} published file-name prefixes contradict the "
             "category; prefixes are recorded, not believed.")  # fmt: skip
+    if counts["withdrawn"]:
+        say(f"{counts['withdrawn']} images were taken out of the store: by the labels given now they have no category. "
+            "Run again with the right --labels or --taxonomy to take them in again.")  # fmt: skip
     if counts["removed"]:
         say(f"{counts['removed']} images were removed, as their files have vanished.")
     elif counts["vanished"]:
@@ -81,6 +92,7 @@ def _tell(report: IndexReport, store: Path) -> int:
     for message, number in report.unknown_categories.most_common(10):
         say(f"{number} images were left out: {message}")
     if report.unknown_categories:
+        say(f"All of them: twinscope store export {store} --failures")
         say("To take them in: --unknown-category keep, a CSV with --labels, or a --taxonomy that knows the name.")
     listed = [f"{uri}: {message}" for uri, message in report.failures]
     failed = counts["failed"] - report.unknown_categories.total()

@@ -75,12 +75,14 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.labels import count_queries, label, scopes_apart
 
     scopes_apart(parsed.paths, parsed.out)  # before anything is made there
+    _require_outside_store(parsed)
     with open_target(parsed) as engine, _journal(parsed) as journal:
         if not parsed.dry_run:
             journal.set_settings(_described(parsed, settings, engine))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
             report = label(parsed.paths, engine, journal, parsed.out, settings, lambda _: step())
         code = _tell(report, parsed)
+        _tell_what_to_look_at(journal, report)
         if parsed.dry_run:
             _print_plan(journal)
         else:
@@ -103,6 +105,32 @@ def _journal(parsed: argparse.Namespace) -> Iterator[Journal]:
             yield journal
         finally:
             journal.close()
+
+
+def _require_outside_store(parsed: argparse.Namespace) -> None:
+    """Refuse an output folder within the store."""
+    from twinscope_indexer.errors import OutputError
+
+    if "://" not in parsed.at and parsed.out.resolve().is_relative_to(Path(parsed.at).resolve()):
+        msg = f"the output folder {parsed.out} lies within the store {parsed.at}; give one apart from it"
+        raise OutputError(msg)
+
+
+def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
+    uncompared = journal.scalar("count(*)", "grade = 'good' AND ssim IS NULL AND match_id <> ''")
+    if uncompared:
+        say(
+            f"{uncompared} twins could not be compared at full size, so they are 'good' at best: is the collection "
+            "where it was indexed? (twinscope store relocate)"
+        )
+    earlier = journal.scalar("count(*)", "earlier_output <> ''")
+    if earlier:
+        say(
+            f"{earlier} images have copies of earlier runs under labels that no longer stand; they were left in place "
+            "and are named in the column earlier_output of matches.csv and review.csv. Look at them."
+        )
+    if not sum(report.counts.values()):
+        say("No image was found in what was named.")
 
 
 def _require_no_foreign_results(out: Path) -> None:
