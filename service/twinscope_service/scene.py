@@ -205,9 +205,13 @@ def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) 
 
 
 def _projected(pixels: NDArray[np.float32], basis: Callable[[int], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Apply B B^T along both axes, where B, of shape (side, few), is the basis for a side of that length."""
+    """Apply B B^T along both axes, where B, of shape (side, few), is the basis for a side of that length.
+
+    Not by BLAS: its last digits depend on its number of threads, and a score must not depend on who asks.
+    """
     rows, columns = basis(pixels.shape[0]), basis(pixels.shape[1])
-    return (rows @ (rows.T @ pixels @ columns) @ columns.T).astype(np.float32, copy=False)
+    few = _product(_product(np.ascontiguousarray(rows.T), pixels), columns)
+    return _product(_product(rows, few), np.ascontiguousarray(columns.T))
 
 
 @lru_cache(maxsize=1024)
@@ -250,6 +254,20 @@ def _hann(shape: tuple[int, int]) -> NDArray[np.float32]:
 def _padded(shape: tuple[int, int]) -> tuple[int, int]:
     """Shape of the transform: the next sides that an FFT is fast on."""
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Matrix product, summed in one fixed order."""
+    product = np.zeros((left.shape[0], right.shape[1]), np.float32)
+    for i in range(left.shape[0]):
+        line = product[i]
+        for k in range(left.shape[1]):
+            factor = left[i, k]
+            other = right[k]
+            for j in range(right.shape[1]):
+                line[j] += factor * other[j]
+    return product
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
