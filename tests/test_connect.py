@@ -199,3 +199,9 @@ def test_threads_share_an_engine(shelf: Shelf) -> None:
     with connect(shelf.store) as ts, ThreadPoolExecutor(8) as pool:
         alone = [ts.search(path) for path in paths]
         assert list(pool.map(ts.search, paths * 4)) == alone * 4
+
+
+@pytest.mark.parametrize("nothing", [None, 5, ["a.tif"]])
+def test_what_cannot_hold_an_image_is_named(nothing):
+    with pytest.raises(TypeError, match=type(nothing).__name__):
+        grey_pixels(nothing)

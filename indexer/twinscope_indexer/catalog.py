@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinscope_indexer.corpus import Item, source_uri
+from twinscope_indexer.corpus import source_uri
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.hashing import BYTES
 
@@ -501,11 +501,6 @@ def _state(path: Path) -> tuple[int, int, bool]:
     """Give time and size of a catalogue's file, and whether there is a writer's log beside it."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, path.with_name(f"{path.name}-wal").exists()
-
-
-def item_of(record: Record) -> Item:
-    """Give the corpus item that a record was made from."""
-    return Item(record.root, record.path, record.member, record.size, record.mtime_ns)
 
 
 def utc_now() -> str:
