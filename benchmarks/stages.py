@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from skimage.metrics import structural_similarity
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
 from twinscope_client.doctor import machine, versions
-from twinscope_indexer.hamming import FlatIndex
+from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.hashing import phash
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.standardise import standardise
@@ -112,7 +112,7 @@ def stages(rounds: int, codes: int) -> list[Stage]:
     )  # fmt: skip
     random = np.random.default_rng(0)
     stored = random.integers(0, 256, (codes, 128), dtype=np.uint8)
-    index = FlatIndex(np.arange(codes), stored)
+    index = BlockedIndex(np.arange(codes), stored)
     query = stored[:1].copy()
     table.append(
         compare(

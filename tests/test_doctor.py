@@ -26,7 +26,7 @@ def test_this_installation_is_fine() -> None:
         ("hash", "twinscope_indexer.hashing.phash", lambda _: np.zeros(128, np.uint8)),
         ("SSIM", "twinscope_service.ssim.ssim", lambda *_: 0.5),
         ("scene score", "twinscope_service.scene.scene_scores", lambda *_: []),
-        ("index", "twinscope_indexer.hamming.FlatIndex.search", lambda *_: 1 / 0),
+        ("index", "twinscope_indexer.blocked.BlockedIndex.search", lambda *_: 1 / 0),
         ("reading TIFFs", "twinscope_indexer.imaging.read_image", lambda _: 1 / 0),
     ],
 )

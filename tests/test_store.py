@@ -647,8 +647,11 @@ import json, os, sys, warnings
 from pathlib import Path
 import faiss
 import numpy as np
+from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.store import Store, open_writer
+code = np.zeros((1, 128), np.uint8)
+BlockedIndex(np.zeros(1, np.int64), code).search(code, 1, 0)  # all is imported while it may be read
 if os.geteuid() == 0:  # whom no permission stops
     os.setgid(65534)
     os.setuid(65534)

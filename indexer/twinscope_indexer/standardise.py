@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from twinscope_indexer.compiled import compiled
 
 _LEVELS = 256
 _PARTS = 4  # neighbouring pixels are often equal: separate counters keep each increment from waiting for the last
@@ -97,7 +98,7 @@ def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return mapped
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels of each level of a one-dimensional image."""
     # 32-bit counters are a third faster than 64-bit ones and overflow only beyond 17 thousand million pixels.
@@ -115,7 +116,7 @@ def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``table[flat]``, without NumPy's conversion of the indices."""
     mapped = np.empty(flat.size, np.uint8)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.catalog import Catalog, Generation, utc_now
 from twinscope_indexer.errors import StoreError, StoreLockedError
-from twinscope_indexer.hamming import FlatIndex, HammingIndex, Neighbours, merge
+from twinscope_indexer.hamming import HammingIndex, Neighbours, merge
 from twinscope_indexer.hashing import BYTES, RECIPE, require_recipe
+from twinscope_indexer.indexfile import read_index, write_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,8 +49,8 @@ class View:
     ----------
     generation : int
         Its number.
-    base : FlatIndex
-        The index file, without what was changed or deleted since.
+    base : BlockedIndex
+        What the index file holds, without what was changed or deleted since.
     delta : HammingIndex
         Images newer than the file.
     count : int
@@ -58,7 +60,7 @@ class View:
     """
 
     generation: int
-    base: FlatIndex
+    base: BlockedIndex
     delta: HammingIndex
     count: int
     file: str | None
@@ -90,7 +92,7 @@ class View:
         return [merge([a, b], k) for a, b in zip(old, new, strict=True)]
 
 
-_EMPTY = FlatIndex(np.empty(0, np.int64), np.empty((0, BYTES), np.uint8))
+_EMPTY = BlockedIndex(np.empty(0, np.int64), np.empty((0, BYTES), np.uint8))
 _EMPTY_VIEW = View(0, _EMPTY, _EMPTY, 0, None)
 
 
@@ -169,19 +171,19 @@ class Store:
                 since = 0 if base is None or filed is None else filed.number
                 ids, codes = catalog.codes(above=since, upto=published.number)
                 gone = catalog.changed_since(since, upto=published.number)
-            delta = FlatIndex(ids, codes)
+            delta = BlockedIndex(ids, codes)
             if base is None or filed is None:
                 return View(published.number, delta, _EMPTY, len(delta), None)
             base = base.leaving_out(gone)
             return View(published.number, base, delta, len(base) + len(delta), filed.file)
 
-    def _read_base(self, filed: Generation | None) -> FlatIndex | None:
+    def _read_base(self, filed: Generation | None) -> BlockedIndex | None:
         if filed is None or filed.file is None or filed.sha256 is None:
             return None
         if filed.file == self._view.file:
             return self._view.base
         try:
-            return FlatIndex.read(self.folder / filed.file, filed.sha256)
+            return BlockedIndex(*read_index(self.folder / filed.file, filed.sha256))
         except StoreError as error:
             if self.catalog.newest_file() == filed:
                 warnings.warn(f"{error}; rebuilt from the catalogue", StoreWarning, stacklevel=5)
@@ -231,13 +233,13 @@ class StoreWriter:
         return self.generation - 1
 
     def _write_index(self, number: int) -> None:
-        index = FlatIndex(*self.catalog.codes(above=0, upto=number))
+        ids, codes = self.catalog.codes(above=0, upto=number)
         name = f"index-{number}.faiss"
         if (self.folder / name).exists():  # a damaged one: never overwritten in place, a reader may have it mapped
             (self.folder / name).unlink()
-        digest = index.write(self.folder / name)
+        digest = write_index(self.folder / name, ids, codes)
         with self.catalog.transaction():
-            self.catalog.publish(Generation(number, len(index), RECIPE, name, digest, utc_now()))
+            self.catalog.publish(Generation(number, len(ids), RECIPE, name, digest, utc_now()))
         for stale in self.folder.glob("index-*.faiss*"):
             if stale.name != name:
                 stale.unlink(missing_ok=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from twinscope_indexer.compiled import compiled
 from twinscope_indexer.errors import ImageError
 
 LONG_SIDE = 192
@@ -183,7 +183,7 @@ def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
     return [int(step) for step in np.clip(np.rint(steps), 1, 255).ravel()]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
     rows, columns = pixels.shape
     step_y, step_x = rows / height, columns / width

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from twinscope_indexer.compiled import compiled
 from twinscope_indexer.thumbnail import area_reduce
 
 # Lengths are pixels of a thumbnail, levels its grey levels. All were chosen on real micrographs.
@@ -256,7 +256,7 @@ def _padded(shape: tuple[int, int]) -> tuple[int, int]:
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
     """Matrix product, summed in one fixed order."""
     product = np.zeros((left.shape[0], right.shape[1]), np.float32)
@@ -270,7 +270,7 @@ def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
     return product
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _smoothed(pixels: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Separable filter; outside the image it continues mirrored, the border pixel twice (d c b a | a b c d)."""
     height, width = pixels.shape
@@ -301,7 +301,7 @@ def _smoothed(pixels: NDArray[np.float32], weights: NDArray[np.float32]) -> NDAr
     return smooth
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """Cross-power spectrum conj(query) * candidate, every coefficient scaled to modulus 1."""
     white = np.empty_like(query)
@@ -315,7 +315,7 @@ def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) ->
     return white
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _peak(correlation: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, int]:
     """Find the translation (down, right) with the largest value within reach; negative ones are at the far end."""
     height, width = correlation.shape
@@ -328,7 +328,7 @@ def _peak(correlation: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple
     return best_y, best_x
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _zncc(
     query: NDArray[np.float32],
     candidate: NDArray[np.float32],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from twinscope_indexer.compiled import compiled
 from twinscope_indexer.standardise import standardise
 
 WINDOW = 7
@@ -126,7 +126,7 @@ def _frozen(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 # Only the float64 sums may be reassociated: the quotients keep IEEE rounding, so identical images give exactly 1.
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc"}, error_model="numpy")
+@compiled(fastmath={"reassoc"}, error_model="numpy")
 def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32, contrast: np.float32) -> float:
     """Mean SSIM from running column sums of the last seven rows.
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.catalog import Record, utc_now
 from twinscope_indexer.errors import TwinscopeError
-from twinscope_indexer.hamming import sync_folder
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
+from twinscope_indexer.indexfile import sync_folder
 from twinscope_indexer.store import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import builtin_taxonomy, published_prefix
 from twinscope_indexer.thumbnail import encode_thumbnail

@@ -89,13 +89,13 @@ def _ssim_test() -> tuple[bool, str]:
 
 
 def _index_test() -> tuple[bool, str]:
-    from twinscope_indexer.hamming import FlatIndex
+    from twinscope_indexer.blocked import BlockedIndex
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
     codes[1000:1050] = codes[0]  # ties
     ids = generator.permutation(len(codes)).astype(np.int64)
-    index = FlatIndex(ids, codes)
+    index = BlockedIndex(ids, codes)
     wrong = 0
     for query in codes[:5]:
         distances = np.bitwise_count(codes ^ query).sum(axis=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.errors import OutputError
-from twinscope_indexer.hamming import file_sha256
+from twinscope_indexer.indexfile import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
