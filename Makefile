@@ -53,6 +53,7 @@ load: $(STAMP)
 
 truth: $(STAMP)
 	$(BIN)/python benchmarks/twins.py
+	$(BIN)/python benchmarks/remote.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -19,7 +19,7 @@ from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine import Engine
 from twinscope_client.testing import serving
 from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, UnknownImageError
-from twinscope_indexer.hashing import PHash, hash_pixels
+from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_service.policy import POLICIES
 from twinscope_service.tokens import token_line
@@ -213,6 +213,10 @@ def test_hashes_of_another_recipe(embedded: Engine, remote: Engine, shelf: Shelf
     expected = outcome(lambda: embedded.search_hashes(hashes))
     assert expected[:2] == ("raises", RecipeError)
     assert outcome(lambda: remote.search_hashes(hashes)) == expected
+    for engine in (embedded, remote):
+        with pytest.raises(RecipeError) as caught:
+            engine.search_hashes(hashes)
+        assert (caught.value.found, caught.value.expected) == ("of another age", RECIPE)
 
 
 @pytest.mark.parametrize("image_id", ["0" * 16, "f" * 16, "A" * 16, "7", "", "../../etc/passwd", "0x1", "-1", "é" * 16])

@@ -103,6 +103,14 @@ def test_buf_curl_asks_by_reflection(server, query):
     check(said(buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", message, url), expected)
 
 
+def test_buf_lists_every_method_by_reflection(server):
+    buf = tool("buf", "buf-bin")
+    command = (buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--list-methods", f"http://{server}")
+    methods = set(said(*command).split())
+    assert {name.rpartition("/")[0] for name in methods} == _SERVICES
+    assert {_SEARCH, "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"} <= methods
+
+
 def _lower_camel(text: str) -> str:
     """Old releases of grpcurl print the fields' names of the contract, not those of JSON."""
 

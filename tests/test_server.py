@@ -450,13 +450,12 @@ def _is_answered(client: RawClient) -> bool:
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Searches that take until the event is set."""
     release = threading.Event()
-    answer = Answerer.answer
 
-    def waiting(*arguments: Any, **options: Any) -> Any:
-        release.wait(20)
-        return answer(*arguments, **options)
+    def waiting(answer: Any) -> Any:
+        return lambda *arguments, **options: (release.wait(20), answer(*arguments, **options))[1]
 
-    monkeypatch.setattr(Answerer, "answer", waiting)
+    for name in ("answer", "answer_all"):
+        monkeypatch.setattr(Answerer, name, waiting(getattr(Answerer, name)))
     yield release
     release.set()
 
@@ -492,7 +491,8 @@ def test_a_request_past_its_deadline_is_not_worked_on(
     waiting = Answerer.answer
     monkeypatch.setattr(Answerer, "answer", lambda *a, **o: (worked.append(a), waiting(*a, **o))[1])
     with serving(shelf.store, workers=1) as target, RawClient(target) as client:
-        request = search(query=Query(hash=HASH))
+        [image] = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=1)).images
+        request = search(query=Query(image_id=image.image_id))
         first = client.similarity.Search.future(request, timeout=20)
         time.sleep(0.2)
         late = [client.failure(client.similarity.Search, request, 0.2) for _ in range(3)]

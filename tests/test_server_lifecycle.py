@@ -118,14 +118,14 @@ def test_a_server_without_a_store_does_not_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, begun = Answerer.answer, threading.Event()
+    answer, begun = Answerer.answer_all, threading.Event()
 
     def slowly(*arguments: Any, **options: Any) -> Any:
         begun.set()
         time.sleep(0.8)
         return answer(*arguments, **options)
 
-    monkeypatch.setattr(Answerer, "answer", slowly)
+    monkeypatch.setattr(Answerer, "answer_all", slowly)
     server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0.3, workers=4))
     server.start()
     with RawClient(server.target) as client, held() as idle:
@@ -180,7 +180,7 @@ def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
             for thread in threads:
                 thread.join()
     assert not broken
-    assert {failure.reason for failure in refused} <= {"DRAINING", ""}
+    assert {failure.reason for failure in refused} <= {"DRAINING", "INDEX_NOT_READY", ""}
 
 
 def test_the_client_retries_over_a_restart(store: Path, shelf: Shelf) -> None:
@@ -374,7 +374,13 @@ def test_metrics_are_served_on_this_machine(shelf: Shelf) -> None:
         assert seen['twinscope_request_seconds_count{method="Search"}'] == 5
         assert seen['twinscope_requests_in_flight{method="Search"}'] == 0
         assert (seen["twinscope_index_images"], seen["twinscope_index_generation"]) == (6, 1)
-        assert seen['twinscope_stage_seconds_count{stage="work"}'] >= 6
+        assert seen['twinscope_stage_seconds_count{stage="hashes"}'] == 3
+        assert seen['twinscope_stage_seconds_count{stage="work"}'] >= 2
+        cache = "twinscope_reference_cache_lookups_total"
+        assert (seen[f'{cache}{{found="no"}}'], seen[f'{cache}{{found="yes"}}']) == (1, 0)
+        engine.search(shelf.reference("Tips", 0))
+        assert (read()[f'{cache}{{found="no"}}'], read()[f'{cache}{{found="yes"}}']) == (1, 1)
+        assert read()["twinscope_reference_cache_bytes"] == shelf.pixels["Tips", 0].nbytes
         assert not [name for name in seen if "L9_" in name]
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)

@@ -346,6 +346,10 @@ def test_a_new_token_fits_the_file(tmp_path: Path, capsys: pytest.CaptureFixture
     token, line = capsys.readouterr().out.splitlines()
     (tmp_path / "tokens").write_text(line)
     assert Tokens(tmp_path / "tokens").holder(token) == Holder("ann", "read")
+    assert main(["serve", "--new-token", "bob", "--role", "write"]) == 0
+    token, line = capsys.readouterr().out.splitlines()
+    (tmp_path / "tokens").write_text(line)
+    assert Tokens(tmp_path / "tokens").holder(token) == Holder("bob", "write")
     for name in ("two words", "#x", ""):
         assert main(["serve", "--new-token", name]) == 1
     with pytest.raises(SystemExit):

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
@@ -274,7 +275,7 @@ class Catalog:
         query = f"SELECT {_ROW} FROM images JOIN roots ON roots.id = images.root_id WHERE {where}"
         for row in self._db.execute(query, values):
             number, root, path, member, *rest = row
-            yield Record(number, Path(_text(root)), _text(path), None if member is None else _text(member), *rest)
+            yield Record(number, _folder(root), _text(path), None if member is None else _text(member), *rest)
 
     def new_id(self, root: Path, path: str, member: str | None) -> int:
         """Make the id of a new image from its name below its root, so that it does not depend on any order."""
@@ -525,3 +526,9 @@ def _below(path: str, prefix: str) -> bool:
 
 def _text(value: str | bytes) -> str:
     return os.fsdecode(value)
+
+
+@lru_cache(maxsize=1024)
+def _folder(root: str | bytes) -> Path:
+    """Give a root as a path; a store has few, and every record has one."""
+    return Path(_text(root))

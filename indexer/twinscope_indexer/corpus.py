@@ -107,7 +107,7 @@ class Scope:
 
 def source_uri(root: Path, path: str, member: str | None) -> str:
     """Give where an image is, for people: a path, or ``archive!member``."""
-    where = str(root / path)
+    where = os.path.join(root, path) if path else str(root)  # noqa: PTH118  a query makes many
     return where if member is None else f"{where}!{member}"
 
 

@@ -34,7 +34,21 @@ class ImageError(TwinscopeError):
 
 
 class RecipeError(TwinscopeError):
-    """Hashes of different recipes were to be compared; their distances would mean nothing."""
+    """Hashes of different recipes were to be compared; their distances would mean nothing.
+
+    Attributes
+    ----------
+    found, expected : str
+        The recipe of the hash, and the one that it was to be compared with.
+    """
+
+    def __init__(self, found: str, expected: str) -> None:
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            f"this hash was made by recipe {found!r}, but {expected!r} is expected; distances between them would "
+            "mean nothing. Hash the images again with one version of Twinscope."
+        )
 
 
 class TaxonomyError(TwinscopeError):

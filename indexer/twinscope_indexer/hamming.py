@@ -109,6 +109,9 @@ def require_limits(k: int, max_distance: int) -> None:
 
 def merge(parts: list[Neighbours], k: int) -> Neighbours:
     """Merge the answers of disjoint indexes to one query."""
+    parts = [part for part in parts if len(part.ids)]
+    if len(parts) <= 1:  # nearly always, and ten times as fast
+        return Neighbours(parts[0].ids[:k], parts[0].distances[:k]) if parts else NO_NEIGHBOURS
     ids = np.concatenate([part.ids for part in parts])
     distances = np.concatenate([part.distances for part in parts])
     order = np.lexsort((ids, distances))[:k]

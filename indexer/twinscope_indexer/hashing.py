@@ -145,11 +145,7 @@ def require_recipe(found: str, expected: str = RECIPE) -> None:
         If `found` is not `expected`.
     """
     if found != expected:
-        msg = (
-            f"this hash was made by recipe {found!r}, but {expected!r} is expected; distances between them would "
-            "mean nothing. Hash the images again with one version of Twinscope."
-        )
-        raise RecipeError(msg)
+        raise RecipeError(found, expected)
 
 
 def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -73,12 +73,12 @@ class Match:
         )
 
     @classmethod
-    def of(cls, record: Record, distance: int) -> Match:
-        """Make an unverified candidate of a catalogue record."""
+    def of(cls, record: Record, distance: int, note: str = "") -> Match:
+        """Make an unverified candidate of a catalogue record; the note says why it is not verified."""
         source = record.path if record.root == UPLOADS else record.uri
         return cls(
             record.image_id, source, record.category, record.code, distance,
-            published_prefix=record.published_prefix,
+            note=note, published_prefix=record.published_prefix,
         )  # fmt: skip
 
 

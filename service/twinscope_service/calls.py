@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -32,6 +33,9 @@ _REFLECTION = "/grpc.reflection."
 """Needs no token either, but its streams hold threads and take places like others."""
 _WRITES = frozenset({"BatchUpsertImages", "StreamUpsertImages", "UploadImages", "BatchDeleteImages"})
 _MAX_CALLERS = 10_000
+_RUN = uuid.uuid4().hex[:8]
+_NUMBERS = itertools.count(1)
+"""Of requests in this run: drawing random numbers for each would let other threads in, which costs more than it."""
 
 
 class Calls(grpc.ServerInterceptor):
@@ -65,6 +69,7 @@ class Calls(grpc.ServerInterceptor):
         self._calls = 0
         self._streams = 0
         self._rates: dict[str, tuple[float, float]] = {}
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
         self,
@@ -76,10 +81,14 @@ class Calls(grpc.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith((_SERVED, _REFLECTION)):
             return handler
-        name = method.rpartition("/")[2]
-        stream = bool(handler.request_streaming or handler.response_streaming)
-        is_open = method.startswith(_REFLECTION)
-        return _wrapped(handler, lambda context: self._around(name, context, stream=stream, is_open=is_open))
+        if method not in self._wrapped:
+            name = method.rpartition("/")[2]
+            stream = bool(handler.request_streaming or handler.response_streaming)
+            is_open = method.startswith(_REFLECTION)
+            self._wrapped[method] = _wrapped(
+                handler, lambda context: self._around(name, context, stream=stream, is_open=is_open)
+            )
+        return self._wrapped[method]
 
     @property
     def idle(self) -> bool:
@@ -91,9 +100,10 @@ class Calls(grpc.ServerInterceptor):
     def _around(self, method: str, context: grpc.ServicerContext, *, stream: bool, is_open: bool) -> Iterator[None]:
         start = time.perf_counter()
         request_id = _request_id(context)
-        who = context.peer()
+        who = ""
         code = grpc.StatusCode.OK
-        self._metrics.in_flight.labels(method).inc()
+        metrics = self._metrics.method(method)
+        metrics.in_flight.inc()
         try:
             if not is_open:
                 who = self._admitted(method, context)
@@ -114,22 +124,22 @@ class Calls(grpc.ServerInterceptor):
             _abort(context, failure)
         finally:
             took = time.perf_counter() - start
-            self._metrics.in_flight.labels(method).dec()
-            self._metrics.requests.labels(method, code.name).inc()
-            self._metrics.seconds.labels(method).observe(took)
+            metrics.in_flight.dec()
+            metrics.ended(code.name).inc()
+            metrics.seconds.observe(took)
             if LOGGER.isEnabledFor(logging.INFO):
                 line = {"request": request_id, "method": method, "code": code.name, "ms": round(1000 * took, 2)}
-                LOGGER.info(json.dumps(line | {"who": who}))
+                LOGGER.info(json.dumps(line | {"who": who or context.peer()}))
 
     def _admitted(self, method: str, context: grpc.ServicerContext) -> str:
-        """Check token and rate, and give the caller's name.
+        """Check token and rate, and give the name of the token's holder; none where no tokens are asked for.
 
         Raises
         ------
         RequestError
             TOKEN_INVALID, ROLE_MISSING, RATE_LIMITED, DRAINING or INDEX_NOT_READY.
         """
-        who = context.peer().rpartition(":")[0]
+        who = ""
         if self._tokens is not None:
             given = dict(context.invocation_metadata()).get("authorization", "")
             scheme, _, token = str(given).partition(" ")
@@ -152,14 +162,13 @@ class Calls(grpc.ServerInterceptor):
             raise RequestError(
                 grpc.StatusCode.UNAVAILABLE, "INDEX_NOT_READY", "the index is still being loaded", retry_seconds=1.0
             )
-        self._count(who)
+        if self._settings.requests_per_second > 0:
+            self._count(who or context.peer().rpartition(":")[0])
         return who
 
     def _count(self, who: str) -> None:
         """Take one from the caller's bucket, which fills at the allowed rate and holds one second's worth."""
         rate = self._settings.requests_per_second
-        if rate <= 0:
-            return
         most = max(1.0, rate)
         with self._lock:
             if len(self._rates) > _MAX_CALLERS:
@@ -198,6 +207,10 @@ class Calls(grpc.ServerInterceptor):
                 else:
                     self._calls -= 1
 
+    def timed(self, stage: str) -> AbstractContextManager[object]:
+        """Measure a stage of a request."""
+        return self._metrics.stage(stage).time()
+
     @contextmanager
     def working(self, context: grpc.ServicerContext) -> Iterator[None]:
         """Wait for a worker, no longer than the caller does; what is waited for meanwhile must need no worker.
@@ -214,8 +227,8 @@ class Calls(grpc.ServerInterceptor):
         try:
             if not context.is_active():
                 raise RequestError(grpc.StatusCode.CANCELLED, "OVERLOADED", "the caller has left")
-            self._metrics.stages.labels("wait").observe(time.perf_counter() - start)
-            with self._metrics.stages.labels("work").time():
+            self._metrics.stage("wait").observe(time.perf_counter() - start)
+            with self.timed("work"):
                 yield
         finally:
             self._working.release()
@@ -223,8 +236,10 @@ class Calls(grpc.ServerInterceptor):
 
 def _request_id(context: grpc.ServicerContext) -> str:
     """Give the caller's id of the request, if it sent a plain one, else a new one."""
-    given = str(dict(context.invocation_metadata()).get("x-request-id", ""))
-    return given if re.fullmatch(r"[\w.-]{1,64}", given) else uuid.uuid4().hex[:16]
+    given = next((str(value) for key, value in context.invocation_metadata() if key == "x-request-id"), "")
+    if given and re.fullmatch(r"[\w.-]{1,64}", given):
+        return given
+    return f"{_RUN}{next(_NUMBERS):08x}"
 
 
 def _abort(context: grpc.ServicerContext, failure: RequestError) -> None:

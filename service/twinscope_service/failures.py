@@ -133,7 +133,10 @@ def request_error(error: Exception, request_id: str) -> RequestError:
                 metadata={"fault": error.fault, "detail": _short(error.detail)},
             )  # fmt: skip
         case RecipeError():
-            return RequestError(grpc.StatusCode.FAILED_PRECONDITION, "RECIPE_MISMATCH", str(error))
+            return RequestError(
+                grpc.StatusCode.FAILED_PRECONDITION, "RECIPE_MISMATCH", str(error),
+                metadata={"found": _short(error.found), "expected": error.expected},
+            )  # fmt: skip
         case TaxonomyError():
             return unknown_category(error, "category")
         case StoreLockedError():

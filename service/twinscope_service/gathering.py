@@ -1,76 +1,66 @@
-"""Gathering: queries that wait at the same time share a scan."""
+"""Gathering: requests that wait at the same time are worked on together, by one of their threads."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from twinscope_indexer.hamming import Neighbours
-    from twinscope_indexer.store import View
+    from collections.abc import Callable, Hashable, Sequence
 
-_TOGETHER = 64
-"""Queries of one scan: enough for all cores, few enough that a single query never waits for the whole of a batch."""
-
-
-def _held() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
+_Kind = TypeVar("_Kind", bound="Hashable")
+_Item = TypeVar("_Item")
+_Outcome = TypeVar("_Outcome")
 
 
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    view: View
-    codes: NDArray[np.uint8]
-    k: int
-    max_distance: int
-    found: list[Neighbours] = field(default_factory=list)
-    failure: Exception | None = None
-    turn: threading.Lock = field(default_factory=_held)
-    """Released when it is answered, or when it is its turn to scan."""
-
-    @property
-    def left(self) -> NDArray[np.uint8]:
-        return self.codes[len(self.found) :]
+class _Waiting(Generic[_Kind, _Item, _Outcome]):
+    def __init__(self, kind: _Kind, item: _Item) -> None:
+        self.kind = kind
+        self.item = item
+        self.outcome: list[_Outcome] = []
+        self.failure: Exception | None = None
+        self.turn = threading.Lock()
+        """Released when it is answered, or when it is its turn to lead."""
+        self.turn.acquire()
 
     @property
     def done(self) -> bool:
-        return self.failure is not None or len(self.found) == len(self.codes)
-
-    def agrees_with(self, other: _Waiting) -> bool:
-        same = (self.k, self.max_distance) == (other.k, other.max_distance)
-        return same and self.view is other.view
+        return bool(self.outcome) or self.failure is not None
 
 
-class GatheredScans:
-    """Scans for several threads, one scan at a time and each by all cores.
+class Gathering(Generic[_Kind, _Item, _Outcome]):
+    """Work on single items, put together while others are under way.
 
-    A query that comes alone is scanned at once, in its own thread; those that come during a scan are scanned together
-    after it, by the first of them. Long batches are taken in parts, so that others get their turn. Answers do not
-    depend on the company: every index is exact, with a total order.
+    An item that comes alone is worked on at once, in its own thread; those that come meanwhile are worked on together
+    after it, by the first of them. There is no thread in between, and no waiting for company.
+
+    Parameters
+    ----------
+    work : callable
+        Gives the outcomes of some items of one kind, in their order; it must not depend on the company.
+    most : int
+        Items of one go: bounds how long one waits for the others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[[_Kind, Sequence[_Item]], Sequence[_Outcome]], most: int = 64) -> None:
+        self._work = work
+        self._most = most
         self._lock = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
-        self._leader: _Waiting | None = None
+        self._queue: deque[_Waiting[_Kind, _Item, _Outcome]] = deque()
+        self._leader: _Waiting[_Kind, _Item, _Outcome] | None = None
 
-    def search(self, view: View, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Find the k nearest images of each query; see `View.search`.
+    def __call__(self, kind: _Kind, item: _Item) -> _Outcome:
+        """Give the outcome of an item; what the work raises, every one of its items raises.
 
         Parameters
         ----------
-        view : View
-        codes : ndarray of uint8, shape (n, 128)
-        k, max_distance : int
+        kind : hashable
+            Only items of equal kinds are worked on together.
+        item
+            What the work is given.
         """
-        mine = _Waiting(view, codes, k, max_distance)
+        mine = _Waiting[_Kind, _Item, _Outcome](kind, item)
         with self._lock:
             self._queue.append(mine)
             if self._leader is None:
@@ -78,40 +68,33 @@ class GatheredScans:
         try:
             if self._leader is not mine:
                 mine.turn.acquire()
-            while not mine.done:
-                self._scan()
+            if not mine.done:
+                self._lead(mine)
         finally:  # also where this thread was interrupted
             self._leave(mine)
         if mine.failure is not None:
             raise mine.failure
-        return mine.found
+        return mine.outcome[0]
 
-    def _scan(self) -> None:
-        """Scan for the first in the queue and those that agree with it; wake those that are answered."""
+    def _lead(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
+        """Work for the first in the queue, which leads, and for others of its kind; wake those."""
         with self._lock:
-            together = self._chosen()
-        _scan(together)
+            together = [one for one in self._queue if one.kind == mine.kind][: self._most]
+        try:
+            for one, outcome in zip(together, self._work(mine.kind, [one.item for one in together]), strict=True):
+                one.outcome.append(outcome)
+        except Exception as error:  # noqa: BLE001  each of the waiting threads raises it
+            for one in together:
+                one.failure = error
         with self._lock:
             for one in together:
                 if one in self._queue:  # not there: interrupted meanwhile
                     self._queue.remove(one)
-                    if not one.done:
-                        self._queue.append(one)
         for one in together:
-            if one.done and one is not self._leader:
+            if one is not mine:
                 one.turn.release()
 
-    def _chosen(self) -> list[_Waiting]:
-        """Choose who is scanned for: the first in the queue, and others of the same kind while there is room."""
-        first = self._queue[0]
-        chosen, room = [], _TOGETHER
-        for one in self._queue:
-            if room > 0 and one.agrees_with(first):
-                chosen.append(one)
-                room -= len(one.left)
-        return chosen
-
-    def _leave(self, mine: _Waiting) -> None:
+    def _leave(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
         """Leave the queue, and let the next one lead where this one did."""
         with self._lock:
             if mine in self._queue:
@@ -120,16 +103,3 @@ class GatheredScans:
                 self._leader = self._queue[0] if self._queue else None
                 if self._leader is not None:
                     self._leader.turn.release()
-
-
-def _scan(together: list[_Waiting]) -> None:
-    """Scan for at most `_TOGETHER` queries."""
-    first = together[0]
-    try:
-        codes = first.left if len(together) == 1 else np.concatenate([one.left for one in together])
-        found = iter(first.view.search(codes[:_TOGETHER], first.k, first.max_distance))
-        for one in together:
-            one.found.extend(neighbours for _, neighbours in zip(range(len(one.left)), found, strict=False))
-    except Exception as error:  # noqa: BLE001  each of the waiting threads raises it
-        for one in together:
-            one.failure = error

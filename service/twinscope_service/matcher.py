@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hamming import Neighbours
-from twinscope_indexer.hashing import RECIPE, PHash, Unhashable, hash_pixels, require_recipe
+from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pixels, require_recipe
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.answer import Answer, Match
-from twinscope_service.gathering import GatheredScans
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
 from twinscope_service.reference_rule import reference_ssim
@@ -77,6 +76,10 @@ class Limits:
         """Tell whether any reference is left out."""
         return self.categories is not None or self.without is not None
 
+    def depth(self, policy: Policy) -> int:
+        """Give how many neighbours to ask for: one more where one of them is the query itself."""
+        return policy.k + int(self.without is not None)
+
 
 UNLIMITED = Limits()
 
@@ -94,7 +97,6 @@ class Matcher:
     def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
         self._store = store
         self._pixels = pixels or ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
-        self._scans = GatheredScans()
 
     def match(self, query: Query, policy: Policy = POLICIES["default"], limits: Limits = UNLIMITED) -> Answer:
         """Find the twin of one image, or say why there is none.
@@ -142,15 +144,15 @@ class Matcher:
             One for each query, the same as `match` would give alone.
         """
         view = view or self._store.view
-        found = iter(self._neighbours(view, [q for q in queries if isinstance(q.hashed, PHash)], policy, limits))
+        found, records = self._nearest(view, queries, policy, limits)
+        nearest = iter(found)
         answers = []
         for query in queries:
             if isinstance(query.hashed, Unhashable):
                 reason = f"{query.hashed.reason}: {query.hashed.detail}"
                 answers.append(Answer("unhashable", (), reason, None, policy, view.generation, RECIPE))
                 continue
-            near, records = next(found)
-            matches, judged = self._judged(query, near, records, policy, limits)
+            matches, judged = self._judged(query, next(nearest), records, policy, limits)
             grade, reason = judged
             taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
             made = (grade, tuple(matches), reason, query.hashed.hex, policy, view.generation)
@@ -161,7 +163,7 @@ class Matcher:
         self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
     ) -> tuple[list[Match], tuple[Grade, str]]:
         if not limits.verify:
-            matches = [replace(match, note="verification was not asked for") for match in _candidates(near, records)]
+            matches = _candidates(near, records, "verification was not asked for")
             return matches, judge(matches, policy)
         if policy.rule == "reference":
             matches = self._verified_as_reference(query, near, records, policy)
@@ -169,31 +171,46 @@ class Matcher:
         matches = self._verified(query, near, records, policy)
         return matches, judge(matches, policy)
 
-    def _neighbours(
+    def _nearest(
         self, view: View, queries: Sequence[Query], policy: Policy, limits: Limits
-    ) -> list[tuple[Neighbours, dict[int, Record]]]:
-        """Search, and look the records up; deeper where what is left out has taken the places of others."""
-        if not queries:
-            return []
-        for query in queries:
-            if isinstance(query.hashed, PHash):
-                require_recipe(query.hashed.recipe)
-        codes = np.stack([query.hashed.packed for query in queries if isinstance(query.hashed, PHash)])
-        deeper = int(limits.without is not None)
-        found = []
-        for i, near in enumerate(self._scans.search(view, codes, policy.k + deeper, policy.max_distance)):
-            records, depth = self._store.records([int(number) for number in near.ids]), policy.k + deeper
-            kept = _kept(near, records, limits)
-            while limits and len(kept.ids) < policy.k and len(near.ids) == depth:
-                depth *= 4
-                [near] = self._scans.search(view, codes[i : i + 1], depth, policy.max_distance)
-                records = self._store.records([int(number) for number in near.ids])
-                kept = _kept(near, records, limits)
-            found.append((Neighbours(kept.ids[: policy.k], kept.distances[: policy.k]), records))
-        return found
+    ) -> tuple[list[Neighbours], dict[int, Record]]:
+        """Search for all queries that have a hash, and look up the records of what is found."""
+        hashes = [query.hashed for query in queries if isinstance(query.hashed, PHash)]
+        for recipe in {hashed.recipe for hashed in hashes}:
+            require_recipe(recipe)
+        codes = np.frombuffer(b"".join(hashed.code for hashed in hashes), np.uint8).reshape(-1, BYTES)
+        found = view.search(codes, limits.depth(policy), policy.max_distance)
+        records = self._store.records([number for near in found for number in near.ids.tolist()])
+        if limits:
+            found = [
+                self._allowed(view, codes[i : i + 1], near, records, policy, limits) for i, near in enumerate(found)
+            ]
+        return found, records
+
+    def _allowed(
+        self,
+        view: View,
+        code: NDArray[np.uint8],
+        near: Neighbours,
+        records: dict[int, Record],
+        policy: Policy,
+        limits: Limits,
+    ) -> Neighbours:
+        """Leave out what may not be answered with, and look deeper where it has taken the places of others."""
+        depth = limits.depth(policy)
+        allowed = _allowed(near, records, limits)
+        while len(allowed.ids) < policy.k and len(near.ids) == depth:
+            depth *= 4
+            [near] = view.search(code, depth, policy.max_distance)
+            records.update(self._store.records(near.ids.tolist()))
+            allowed = _allowed(near, records, limits)
+        return Neighbours(allowed.ids[: policy.k], allowed.distances[: policy.k])
 
     def _verified(self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy) -> list[Match]:
-        matches = self._with_scene_scores(query, _candidates(near, records))
+        if query.thumbnail is None:
+            matches = _candidates(near, records, "the query is a hash without an image")
+        else:
+            matches = self._with_scene_scores(query.thumbnail, _candidates(near, records))
         if query.pixels is None:
             return sorted(matches, key=lambda match: match.order)
         compared = [
@@ -202,12 +219,10 @@ class Matcher:
         ]
         return sorted(compared, key=lambda match: match.order)
 
-    def _with_scene_scores(self, query: Query, matches: list[Match]) -> list[Match]:
-        if query.thumbnail is None:
-            return [replace(match, note="the query is a hash without an image") for match in matches]
+    def _with_scene_scores(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
         stored = [self._store.catalog.thumbnail(int(match.image_id, 16)) for match in matches]
         pictures = [decode_thumbnail(data) for data in stored if data is not None]
-        scores = iter(scene_scores(query.thumbnail, pictures))
+        scores = iter(scene_scores(thumbnail, pictures))
         scored = []
         for match, data in zip(matches, stored, strict=True):
             if data is None:
@@ -247,10 +262,8 @@ class Matcher:
         return sorted(matches, key=lambda match: match.order)
 
 
-def _kept(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
-    if not limits:
-        return near
-    kept = np.array(
+def _allowed(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
+    allowed = np.array(
         [
             number != limits.without
             and (limits.categories is None or (number in records and records[number].category in limits.categories))
@@ -258,13 +271,13 @@ def _kept(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neigh
         ],
         dtype=bool,
     )
-    return Neighbours(near.ids[kept], near.distances[kept])
+    return Neighbours(near.ids[allowed], near.distances[allowed])
 
 
-def _candidates(near: Neighbours, records: dict[int, Record]) -> list[Match]:
+def _candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
     """Make candidates of neighbours; one that a writer has deleted since the view was made is left out."""
     return [
-        Match.of(records[int(number)], int(distance))
-        for number, distance in zip(near.ids, near.distances, strict=True)
-        if int(number) in records
+        Match.of(records[number], distance, note)
+        for number, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True)
+        if number in records
     ]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from twinscope_indexer.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodMetrics:
+    """The counters of one method: calls under way, their times, and those that ended, by status code."""
+
+    in_flight: Gauge
+    seconds: Histogram
+    ended: Callable[[str], Counter]
 
 
 class Metrics:
@@ -38,9 +51,27 @@ class Metrics:
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 
+    @cache  # noqa: B019  one object a server, few methods
+    def method(self, name: str) -> MethodMetrics:
+        """Give the counters of one method, which prometheus_client would otherwise look up for every call."""
+        return MethodMetrics(
+            self.in_flight.labels(name),
+            self.seconds.labels(name),
+            cache(lambda code: self.requests.labels(name, code)),
+        )
+
+    @cache  # noqa: B019
+    def stage(self, name: str) -> Histogram:
+        """Give the times of one stage."""
+        return self.stages.labels(name)
+
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Let a gauge be read when it is asked for."""
         Gauge(f"twinscope_{name}", text, registry=self.registry).set_function(value)
+
+    def count(self, name: str, text: str, label: str, values: Mapping[str, Callable[[], float]]) -> None:
+        """Let counters that others keep be read when they are asked for, one for each value of a label."""
+        self.registry.register(_Counts(f"twinscope_{name}", text, label, values))
 
     def serve(self, port: int) -> Callable[[], None]:
         """Serve on a loopback port; returns what stops it.
@@ -62,3 +93,15 @@ class Metrics:
             thread.join()
 
         return stop
+
+
+class _Counts(Collector):
+    def __init__(self, name: str, text: str, label: str, values: Mapping[str, Callable[[], float]]) -> None:
+        self._name, self._text, self._label = name, text, label
+        self._values = values
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for value, read in self._values.items():
+            family.add_metric([value], read())
+        yield family

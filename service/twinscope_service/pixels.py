@@ -34,14 +34,26 @@ class ReferencePixels:
         Bytes of pixels kept in memory; the longest unused go first.
     uploads : Path, optional
         Folder of the files that came through a server, by their SHA-256.
+
+    Attributes
+    ----------
+    hits, misses : int
+        How often pixels were asked for and were in memory, or had to be read.
     """
 
     def __init__(self, budget: int = 256 << 20, uploads: Path | None = None) -> None:
         self._uploads = uploads
         self._budget = budget
         self._held = 0
+        self.hits = 0
+        self.misses = 0
         self._cache: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pixels in memory."""
+        return self._held
 
     def __call__(self, record: Record) -> NDArray[np.uint8]:
         """Give the grey pixels of a reference, uint8, shape (height, width).
@@ -54,8 +66,10 @@ class ReferencePixels:
         with self._lock:
             found = self._cache.get(record.sha256)
             if found is not None:
+                self.hits += 1
                 self._cache.move_to_end(record.sha256)
                 return found
+            self.misses += 1
         data = self._file(record)
         if sha256(data).digest() != record.sha256:
             raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index again")

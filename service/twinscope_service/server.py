@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.errors import SettingsError
 from twinscope_indexer.store import Store
@@ -21,12 +20,12 @@ from twinscope_service.catalog_service import CatalogService
 from twinscope_service.certificates import Certificates
 from twinscope_service.metrics import Metrics
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
+from twinscope_service.reflection import add_reflection
 from twinscope_service.similarity_service import SimilarityService
-from twinscope_service.streams import Received
 from twinscope_service.tokens import Tokens
+from twinscope_service.warming import warm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from twinscope_service.settings import ServerSettings
@@ -84,7 +83,7 @@ class TwinscopeServer:
         self._catalog = CatalogService(settings, calls, self._draining)
         similarity_pb2_grpc.add_SimilarityServiceServicer_to_server(self._similarity, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._catalog, self._server)
-        _add_reflection(self._server, settings.stream_idle_seconds)
+        add_reflection(self._server, (*_SERVICES, health.SERVICE_NAME), settings.stream_idle_seconds)
         if settings.channelz:
             from grpc_channelz.v1 import channelz
 
@@ -133,7 +132,12 @@ class TwinscopeServer:
         self.metrics.observe("index_generation", "Generation answered from.", lambda: store.view.generation)
         if settings.metrics_port:
             self._closing.callback(self.metrics.serve(settings.metrics_port))
-        answerer = Answerer(store, ReferencePixels(settings.cache_mib * _MIB, self._folder / UPLOADS_FOLDER))
+        warm()
+        pixels = ReferencePixels(settings.cache_mib * _MIB, self._folder / UPLOADS_FOLDER)
+        found = {"yes": lambda: pixels.hits, "no": lambda: pixels.misses}
+        self.metrics.count("reference_cache_lookups", "Looked for pixels of references in memory.", "found", found)
+        self.metrics.observe("reference_cache_bytes", "Pixels of references in memory.", lambda: pixels.nbytes)
+        answerer = Answerer(store, pixels)
         self._similarity.answerer = answerer
         self._catalog.use(store, answerer)
         watch = threading.Thread(target=self._watch, args=(store,), name="watch", daemon=True)
@@ -202,24 +206,3 @@ def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
-
-
-def _add_reflection(server: grpc.Server, idle_seconds: float) -> None:
-    """Serve reflection under both of its names: newer tools ask for v1, the library knows v1alpha; messages agree."""
-    both = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
-    servicer = cast("Any", reflection.ReflectionServicer((*_SERVICES, health.SERVICE_NAME, *both)))
-
-    def answers(messages: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        received = Received(messages, idle_seconds)
-        try:
-            yield from servicer.ServerReflectionInfo(received, context)
-        finally:
-            received.close()
-
-    handler = grpc.stream_stream_rpc_method_handler(
-        answers,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    methods = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in both])

@@ -11,6 +11,7 @@ from twinscope_indexer.imaging import read_image
 
 from twinscope_service.answerer import MAX_WAIT, Answerer, Result
 from twinscope_service.failures import request_error, unknown_category
+from twinscope_service.gathering import Gathering
 from twinscope_service.matcher import Query
 from twinscope_service.streams import Received, assembled, out_of_order, require_upload_size
 from twinscope_service.wire.answers import answer_message
@@ -19,7 +20,7 @@ from twinscope_service.wire.rules import below, check_chunk, check_sequence, req
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import grpc
 
@@ -43,16 +44,23 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self._settings = settings
         self._calls = calls
         self._draining = draining
+        self._gathered: Gathering[Options, Query, similarity_pb2.QueryResult] = Gathering(self._hash_results)
 
     def Search(  # noqa: N802  the contract's name
         self, request: similarity_pb2.SearchRequest, context: grpc.ServicerContext
     ) -> similarity_pb2.SearchResponse:
-        """Answer one query."""
+        """Answer one query; bare hashes, which take little work each, together with others that wait."""
         options = options_of(request.options)
         query = query_of(request.query)
-        with self._answering(options, "options", context):
-            result = self.answerer.answer(query, options)
-        return similarity_pb2.SearchResponse(result=_result(result, request.query.client_tag))
+        if isinstance(query, Query) and query.thumbnail is None:
+            self._await_generation(options, context)
+            with _known_categories("options"):
+                result = self._gathered(options, query)
+        else:
+            with self._answering(options, "options", context):
+                result = _result(self.answerer.answer(query, options))
+        result.client_tag = request.query.client_tag
+        return similarity_pb2.SearchResponse(result=result)
 
     def BatchSearch(  # noqa: N802
         self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext
@@ -101,12 +109,18 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     @contextmanager
     def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
         """Wait for the generation that the options at `path` ask for, then hold a worker."""
-        self.answerer.await_generation(options.min_generation, _patience(context))
-        try:
-            with self._calls.working(context):
-                yield
-        except TaxonomyError as error:
-            raise unknown_category(error, f"{path}.categories") from error
+        self._await_generation(options, context)
+        with _known_categories(path), self._calls.working(context):
+            yield
+
+    def _await_generation(self, options: Options, context: grpc.ServicerContext) -> None:
+        if options.min_generation:
+            self.answerer.await_generation(options.min_generation, _patience(context))
+
+    def _hash_results(self, options: Options, queries: Sequence[Query]) -> list[similarity_pb2.QueryResult]:
+        with self._calls.timed("hashes"):
+            results = self.answerer.answer_all(queries, options)
+            return [_result(result) for result in results if isinstance(result, Result)]  # no query is an id
 
     def _stream_batch(
         self, request: similarity_pb2.StreamSearchRequest, context: grpc.ServicerContext
@@ -143,7 +157,16 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         return similarity_pb2.BatchSearchResponse(results=results)
 
 
-def _result(result: Result, tag: str) -> similarity_pb2.QueryResult:
+@contextmanager
+def _known_categories(path: str) -> Iterator[None]:
+    """Tell in which field of the options at `path` an unknown category was."""
+    try:
+        yield
+    except TaxonomyError as error:
+        raise unknown_category(error, f"{path}.categories") from error
+
+
+def _result(result: Result, tag: str = "") -> similarity_pb2.QueryResult:
     return similarity_pb2.QueryResult(
         answer=answer_message(result.answer), pixels_would_change_grade=result.pixels_would_change, client_tag=tag
     )

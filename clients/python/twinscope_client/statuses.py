@@ -38,7 +38,7 @@ def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
     if _DETAILS in trailing:
         status = Status.FromString(trailing[_DETAILS])
     if not status.message:
-        status.message = call.details() or ""
+        status.message = call.details() or code.lower().replace("_", " ")
     return exception_of(status, where, code)
 
 
@@ -73,7 +73,7 @@ def _known(info: details.ErrorInfo, text: str, where: str) -> TwinscopeError | N
         case "IMAGE_TOO_LARGE":
             return ImageError("upload", "too_large", text)
         case "RECIPE_MISMATCH":
-            return RecipeError(text)
+            return RecipeError(unescaped(info.metadata.get("found", "")), info.metadata.get("expected", ""))
         case "UNKNOWN_CATEGORY":
             return TaxonomyError(text.partition(": ")[2] or text)
         case "IMAGE_NOT_FOUND":

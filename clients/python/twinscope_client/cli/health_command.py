@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twinscope_client.cli.console import DONE, FAILED, emit
 
@@ -45,6 +45,12 @@ def run(parsed: argparse.Namespace) -> int:
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
         except grpc.RpcError as error:
+            if cast("Any", error).code() is grpc.StatusCode.NOT_FOUND:
+                from twinscope_indexer.errors import SettingsError
+
+                known = "twinscope.v1.SimilarityService or twinscope.v1.CatalogService"
+                msg = f"{parsed.target} has no service {parsed.service!r}; ask for {known}"
+                raise SettingsError(msg) from error
             raise raised(error, parsed.target) from error
     emit(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
     return DONE if response.status == health_pb2.HealthCheckResponse.SERVING else FAILED

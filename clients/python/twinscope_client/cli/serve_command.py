@@ -15,8 +15,12 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, emit, say
+
+if TYPE_CHECKING:
+    from twinscope_service.tokens import Role
 
 HELP = "answer other tools over gRPC"
 
@@ -29,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--print-config", action="store_true", help="print the settings as JSON, secrets masked, and exit"
     )
     parser.add_argument("--new-token", metavar="NAME", help="print a new token and its line for --tokens, and exit")
+    parser.add_argument(
+        "--role", choices=("read", "write"), default="read", help="what the new token may do (default: read)"
+    )
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
     _add_settings(parser)
     parser.set_defaults(parser=parser)
@@ -39,7 +46,7 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_service.settings import explained, load_settings
 
     if parsed.new_token is not None:
-        return _new_token(parsed.new_token)
+        return _new_token(parsed.new_token, parsed.role)
     settings = load_settings({name: getattr(parsed, name) for name in explained()}, file=parsed.config)
     if parsed.print_config:
         emit(json.dumps(settings.masked(), indent=1))
@@ -83,7 +90,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, metavar="X", help=shown)
 
 
-def _new_token(name: str) -> int:
+def _new_token(name: str, role: Role) -> int:
     import secrets
 
     from twinscope_service.tokens import token_line
@@ -96,5 +103,5 @@ def _new_token(name: str) -> int:
     token = secrets.token_urlsafe(32)
     say(f"Give this token to {name}; it is not shown again. Put the other line into the file of --tokens.")
     emit(token)
-    emit(token_line(name, "read", token))
+    emit(token_line(name, role, token))
     return DONE

@@ -1,0 +1,24 @@
+"""Warming: what a query needs is compiled, or loaded from the cache on disk, before the first one comes."""
+
+from __future__ import annotations
+
+import numpy as np
+from twinscope_indexer.blocked import BlockedIndex
+from twinscope_indexer.hashing import BYTES, PHash
+
+from twinscope_service.matcher import Query
+from twinscope_service.scene import scene_scores
+from twinscope_service.ssim import standardised_ssim
+
+_SIDE = 64
+
+
+def warm() -> None:
+    """Run every compiled function once; takes a second, or some ten where nothing is cached yet."""
+    pixels = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8)
+    query = Query.of_pixels(pixels)
+    code = query.hashed.packed[None] if isinstance(query.hashed, PHash) else np.zeros((1, BYTES), np.uint8)
+    BlockedIndex(np.zeros(1, np.int64), code).search(code, 1, 0)
+    if query.thumbnail is not None:
+        scene_scores(query.thumbnail, [query.thumbnail])
+    standardised_ssim(pixels, pixels)
