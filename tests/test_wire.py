@@ -22,7 +22,7 @@ from twinscope_indexer.errors import RecipeError
 from twinscope_indexer.hashing import RECIPE, PHash, Unhashable
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import LONG_SIDE, encode_thumbnail
-from twinscope_service.answer import LABELLED, Answer, Match
+from twinscope_service.answer import LABELLED, Answer, Match, Transform
 from twinscope_service.matcher import Query
 from twinscope_service.options import Options
 from twinscope_service.policy import POLICIES, Policy
@@ -50,6 +50,7 @@ POLICY = st.builds(
     good_scene=SCORES,
     ssim_margin=st.floats(0, 2),
     scene_margin=st.floats(0, 2),
+    reach=st.sampled_from(["frame", "views", "windows"]),
 )
 MATCHES = st.builds(
     Match,
@@ -63,6 +64,7 @@ MATCHES = st.builds(
     ssim=st.none() | SCORES,
     note=ANY_TEXT,
     published_prefix=st.none() | ANY_TEXT,
+    transform=st.none() | st.builds(Transform, *3 * [st.text("a,%. ", max_size=8)]),
 )
 ANSWERS = st.builds(
     Answer,
@@ -160,8 +162,9 @@ def test_answers_travel(answer: Answer) -> None:
 
 
 def test_every_attribute_of_a_policy_has_its_field() -> None:
-    assert {field.name for field in fields(Policy)} == set(answers.THRESHOLDS) | {"name", "rule"}
-    assert set(types_pb2.Policy.DESCRIPTOR.fields_by_name) == set(answers.THRESHOLDS.values()) | {"name", "rule"}
+    others = {"name", "rule", "reach"}
+    assert {field.name for field in fields(Policy)} == set(answers.THRESHOLDS) | others
+    assert set(types_pb2.Policy.DESCRIPTOR.fields_by_name) == set(answers.THRESHOLDS.values()) | others
 
 
 @given(RECORDS)

@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Protocol
 from twinscope_indexer.catalog import Record, utc_now
 from twinscope_indexer.corpus import Item, Scope, Walk, is_run, scope_of, walk
 from twinscope_indexer.errors import ImageError, SourceError, TaxonomyError
+from twinscope_indexer.frameindex import stored_reach
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.labelling import LabelRule, label_rule, remembered, repeated_names
 from twinscope_indexer.parallel import in_order
+from twinscope_indexer.reframing import encoded_frames, set_reach
 from twinscope_indexer.store import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import Category, Taxonomy, builtin_taxonomy, published_prefix
 from twinscope_indexer.thumbnail import encode_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from twinscope_indexer.frames import Reach
 
 _COMMIT_SECONDS = 2.0
 """At most this much work is lost to a crash."""
@@ -69,6 +73,7 @@ class _Seen:
     record: Record | None = None
     """None where the content is what the catalogue knows."""
     thumbnail: bytes = b""
+    frames: bytes = b""
     fault: str = ""
     message: str = ""
 
@@ -80,6 +85,7 @@ class _Piece:
     item: Item
     known: Record | None
     category: Category
+    reach: Reach
 
 
 _LISTED = 20
@@ -92,6 +98,7 @@ def index(
     labels: str | None = None,
     taxonomy: Taxonomy | None = None,
     keep_unknown: bool | None = None,
+    reach: Reach | None = None,
     workers: int | None = None,
     prune: bool = False,
     progress: Progress = lambda _: None,
@@ -113,6 +120,9 @@ def index(
         By default that of the last time, at first the ten built-in categories.
     keep_unknown : bool, optional
         Make a category of every name that the taxonomy does not know; by default as the last time, at first not.
+    reach : {"frame", "views", "windows"}, optional
+        Which parts of every image are hashed besides the image itself, so that twins are found that were cropped,
+        turned or given another info bar; by default as the last time, at first ``views``. See `frames`.
     workers : int, optional
         Threads; as many as there are cores by default.
     prune : bool
@@ -140,8 +150,11 @@ def index(
         labels, taxonomy = remembered(writer.catalog, labels, taxonomy, keep_unknown)
         repeated = repeated_names(labels, (item for scope in scopes for item in walk(scope, Walk())))
         rule = label_rule(labels, taxonomy, repeated)
-        run = _Run(writer, rule, taxonomy.version, workers or os.cpu_count() or 1, progress)
+        workers = workers or os.cpu_count() or 1
+        reach = reach or (stored_reach(writer.catalog) if writer.catalog.meta("reach") else "views")
+        run = _Run(writer, rule, taxonomy.version, reach, workers, progress)
         try:
+            set_reach(writer, reach, workers)
             for scope in scopes:
                 run.take_in(scope, prune=prune)
         finally:
@@ -174,12 +187,15 @@ def _require_apart(scopes: list[Scope], store: Path) -> None:
 
 
 class _Run:
-    def __init__(self, writer: StoreWriter, rule: LabelRule, taxonomy: str, workers: int, progress: Progress) -> None:
+    def __init__(
+        self, writer: StoreWriter, rule: LabelRule, taxonomy: str, reach: Reach, workers: int, progress: Progress
+    ) -> None:
         self.report = IndexReport()
         self._writer = writer
         self._catalog = writer.catalog
         self._rule = rule
         self._taxonomy = taxonomy
+        self._reach = reach
         self._workers = workers
         self._progress = progress
         self._saved = time.monotonic()
@@ -226,7 +242,7 @@ class _Run:
             if known is not None and _same_file(known, item):
                 self._keep(known, category)
             else:
-                yield _Piece(item, known, category)
+                yield _Piece(item, known, category, self._reach)
 
     def _save_now_and_then(self) -> None:
         if time.monotonic() - self._saved > _COMMIT_SECONDS:
@@ -260,7 +276,7 @@ class _Run:
                 taxonomy=self._taxonomy,
                 generation=self._writer.generation,
             )
-            self._catalog.put(record, root_id, seen.thumbnail)
+            self._catalog.put(record, root_id, seen.thumbnail, seen.frames)
             self._catalog.note_seen(number)
             outcome = "added" if known is None else "changed"
             self._count("unhashable" if record.hash is None else outcome)
@@ -313,7 +329,7 @@ def _same_file(known: Record, item: Item) -> bool:
 def _look(piece: _Piece) -> tuple[_Piece, _Seen]:
     """Read, hash and reduce one image; never raises. Runs in threads."""
     try:
-        return piece, _read(piece.item, piece.known)
+        return piece, _read(piece)
     except ImageError as error:
         return piece, _Seen(fault=error.fault, message=error.detail)
     except MemoryError:
@@ -322,7 +338,8 @@ def _look(piece: _Piece) -> tuple[_Piece, _Seen]:
         return piece, _Seen(fault="damaged", message=f"unexpected {type(error).__name__}: {error}")
 
 
-def _read(item: Item, known: Record | None) -> _Seen:
+def _read(piece: _Piece) -> _Seen:
+    item, known = piece.item, piece.known
     data = item.read()
     digest = sha256(data).digest()
     if known is not None and (known.sha256, known.recipe) == (digest, RECIPE):
@@ -352,4 +369,5 @@ def _read(item: Item, known: Record | None) -> _Seen:
         indexed_at=utc_now(),
         generation=0,
     )
-    return _Seen(record, encode_thumbnail(image.pixels))
+    thumbnail = encode_thumbnail(image.pixels)
+    return _Seen(record, thumbnail, b"" if record.hash is None else encoded_frames(thumbnail, piece.reach))

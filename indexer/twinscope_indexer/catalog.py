@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 _ROW = (
     "images.id, roots.path, images.path, member, size, mtime_ns, sha256, format, mode, bits, width, height, hash, "
     "unhashable, recipe, category, code, taxonomy, published_prefix, indexed_at, generation"
@@ -288,18 +288,29 @@ class Catalog:
         msg = f"no free id for {root / path}; that many sources with one name cannot be in one store"
         raise StoreError(msg)
 
-    def put(self, record: Record, root_id: int, thumbnail: bytes) -> None:
-        """Insert or replace an image (an empty thumbnail: without one), and forget an earlier failure of its source."""
+    def put(self, record: Record, root_id: int, thumbnail: bytes, frames: bytes = b"") -> None:
+        """Insert or replace an image, and forget an earlier failure of its source.
+
+        Parameters
+        ----------
+        record : Record
+        root_id : int
+        thumbnail : bytes
+            Encoded; empty where there is none.
+        frames : bytes
+            Codes of its frames, one after the other; empty where there are none.
+        """
         values = (
             record.id, root_id, _stored(record.path), _stored(record.member), record.size, record.mtime_ns,
             record.sha256, record.format, record.mode, record.bits, record.width, record.height, record.hash,
             record.unhashable, record.recipe, record.category, record.code, record.taxonomy, record.published_prefix,
             record.indexed_at, record.generation,
         )  # fmt: skip
-        if thumbnail:
-            self._db.execute("REPLACE INTO thumbnails VALUES (?, ?)", (record.id, thumbnail))
-        else:
-            self._db.execute("DELETE FROM thumbnails WHERE id = ?", (record.id,))
+        for table, data in (("thumbnails", thumbnail), ("frames", frames)):
+            if data:
+                self._db.execute(f"REPLACE INTO {table} VALUES (?, ?)", (record.id, data))
+            else:
+                self._db.execute(f"DELETE FROM {table} WHERE id = ?", (record.id,))
         self._db.execute(f"REPLACE INTO images VALUES ({','.join('?' * len(values))})", values)
         self.forget_failure(root_id, record.path, record.member)
 
@@ -320,7 +331,7 @@ class Catalog:
         self._db.execute("SAVEPOINT deletion")  # an interruption must not leave an image that no index answers with
         try:
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
-            for table in ("images", "thumbnails"):
+            for table in ("images", "thumbnails", "frames"):
                 self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])
         except BaseException:
             self._db.execute("ROLLBACK TO deletion")
@@ -346,6 +357,36 @@ class Catalog:
             ids[i] = number
             codes[i] = np.frombuffer(code, np.uint8)
         return ids, codes
+
+    def frames(self, count: int, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Give ids, int64 (n,), and the first codes of their frames, uint8 (n, count, 128), by id; see `codes`."""
+        size = count * BYTES
+        rows = self._db.execute(
+            "SELECT id, substr(codes, 1, ?1) FROM frames JOIN images USING (id)"
+            " WHERE generation > ?2 AND generation <= ?3 AND hash IS NOT NULL AND length(codes) >= ?1 ORDER BY id",
+            (size, above, upto),
+        ).fetchall()
+        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        return ids, np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, count, BYTES)
+
+    def without_frames(self, count: int) -> Iterator[tuple[int, bytes]]:
+        """Give ids and thumbnails of the images that have another number of frames than `count`."""
+        rows: list[tuple[int, bytes]] = [(-1, b"")]
+        while rows:  # in parts, as it is written meanwhile
+            rows = self._db.execute(
+                "SELECT id, data FROM thumbnails JOIN images USING (id) LEFT JOIN frames USING (id)"
+                " WHERE hash IS NOT NULL AND ifnull(length(codes), 0) <> ? AND id > ? ORDER BY id LIMIT 1000",
+                (count * BYTES, rows[-1][0]),
+            ).fetchall()
+            yield from rows
+
+    def put_frames(self, number: int, codes: bytes) -> None:
+        """Set the codes of the frames of an image."""
+        self._db.execute("REPLACE INTO frames VALUES (?, ?)", (number, codes))
+
+    def forget_frames(self) -> None:
+        """Remove the codes of all frames; within a transaction."""
+        self._db.execute("DELETE FROM frames")
 
     def changed_since(self, generation: int, *, upto: int) -> NDArray[np.int64]:
         """Give the ids changed or deleted after `generation`, up to another: older files are wrong there."""
@@ -398,7 +439,8 @@ class Catalog:
             self._db.execute(
                 "SELECT EXISTS (SELECT 1 FROM images WHERE generation > ?1)"
                 " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)"
-                " OR EXISTS (SELECT 1 FROM meta WHERE key = 'relabelled' AND CAST(value AS INTEGER) > ?1)",
+                " OR EXISTS (SELECT 1 FROM meta WHERE key IN ('relabelled', 'reframed')"
+                " AND CAST(value AS INTEGER) > ?1)",
                 (generation,),
             ).fetchone()[0]
         )

@@ -1,4 +1,4 @@
--- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 1.
+-- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 2.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -43,6 +43,13 @@ CREATE INDEX images_by_generation ON images (generation);
 CREATE TABLE thumbnails (
     id   INTEGER PRIMARY KEY,
     data BLOB NOT NULL
+);
+
+-- Hashes of parts of an image, 128 bytes each, in the order of frames.reference_frames; those of unhashable or very
+-- small images are missing.
+CREATE TABLE frames (
+    id    INTEGER PRIMARY KEY,
+    codes BLOB NOT NULL
 );
 
 -- Images gone since the newest index file, which still holds them.

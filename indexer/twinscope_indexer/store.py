@@ -19,6 +19,7 @@ import numpy as np
 from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.catalog import Catalog, Generation, utc_now
 from twinscope_indexer.errors import StoreError, StoreLockedError
+from twinscope_indexer.frameindex import NO_FRAMES, FrameView, load_frames
 from twinscope_indexer.hamming import HammingIndex, Neighbours, merge
 from twinscope_indexer.hashing import BYTES, RECIPE, require_recipe
 from twinscope_indexer.indexfile import read_index, write_index
@@ -57,6 +58,8 @@ class View:
         Searchable images.
     file : str or None
         Name of the index file that `base` was read from.
+    frames : FrameView
+        The frames of the images.
     """
 
     generation: int
@@ -64,6 +67,7 @@ class View:
     delta: HammingIndex
     count: int
     file: str | None
+    frames: FrameView = NO_FRAMES
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE) -> list[Neighbours]:
         """Find the k nearest images of each query.
@@ -171,11 +175,12 @@ class Store:
                 since = 0 if base is None or filed is None else filed.number
                 ids, codes = catalog.codes(above=since, upto=published.number)
                 gone = catalog.changed_since(since, upto=published.number)
+                frames = load_frames(catalog, self._view.frames, published.number)
             delta = BlockedIndex(ids, codes)
             if base is None or filed is None:
-                return View(published.number, delta, _EMPTY, len(delta), None)
+                return View(published.number, delta, _EMPTY, len(delta), None, frames)
             base = base.leaving_out(gone)
-            return View(published.number, base, delta, len(base) + len(delta), filed.file)
+            return View(published.number, base, delta, len(base) + len(delta), filed.file, frames)
 
     def _read_base(self, filed: Generation | None) -> BlockedIndex | None:
         if filed is None or filed.file is None or filed.sha256 is None:

@@ -24,6 +24,38 @@ twin. ``unhashable``: the query has no structure that could identify it.
 LABELLED: tuple[Grade, ...] = ("excellent", "good")
 """The grades that carry a label."""
 
+FOUND: tuple[Grade, ...] = (*LABELLED, "ambiguous")
+"""The grades for which something was found that pixels confirm; nothing else is then looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """How the query had to be changed to look like the candidate; in this frame the two were compared.
+
+    Attributes
+    ----------
+    symmetry : str
+        What was done to the query, such as ``rotated by 90, inverted``; rotations are clockwise. Empty: nothing.
+    query_frame, reference_frame : str
+        Which part of each was compared, such as ``bottom 7 % cut``; ``whole`` for all of it.
+    """
+
+    symmetry: str
+    query_frame: str
+    reference_frame: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether whole images were compared, pixel by pixel."""
+        return self.query_frame == self.reference_frame == "whole"
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        parts = [f"query {self.symmetry}"] if self.symmetry else []
+        parts += [f"query: {self.query_frame}"] if self.query_frame != "whole" else []
+        parts += [f"reference: {self.reference_frame}"] if self.reference_frame != "whole" else []
+        return "; ".join(parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -49,6 +81,8 @@ class Match:
         Why something was not computed; empty otherwise.
     published_prefix : str or None
         The code in its published file name: recorded, not believed.
+    transform : Transform or None
+        How the query was changed to be compared; None where it was compared as it is.
     """
 
     image_id: str
@@ -61,6 +95,12 @@ class Match:
     ssim: float | None = None
     note: str = ""
     published_prefix: str | None = None
+    transform: Transform | None = None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the full-size pixels of query and candidate lie over each other."""
+        return self.transform is None or self.transform.is_whole
 
     @property
     def order(self) -> tuple[float, float, int, str]:

@@ -119,7 +119,12 @@ class Answerer:
             "store_id": self._store.store_id,
             "generation": view.generation,
             "recipe": RECIPE,
-            "index": {"kind": "IndexBinaryFlat (exact)", "base": len(view.base), "delta": len(view.delta)},
+            "index": {
+                "kind": "blocked scan (exact)",
+                "base": len(view.base),
+                "delta": len(view.delta),
+                "reach": view.frames.reach,
+            },
             "created": catalog.meta("created"),
             "roots": [str(path) for path in catalog.roots().values()],
         } | catalog.counts()

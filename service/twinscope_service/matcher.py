@@ -11,9 +11,10 @@ from twinscope_indexer.hamming import Neighbours
 from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pixels, require_recipe
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
-from twinscope_service.answer import Answer, Match
+from twinscope_service.answer import FOUND, Answer, Match
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
+from twinscope_service.reaching import candidates, stages, turned
 from twinscope_service.reference_rule import reference_ssim
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
@@ -75,6 +76,12 @@ class Limits:
     def __bool__(self) -> bool:
         """Tell whether any reference is left out."""
         return self.categories is not None or self.without is not None
+
+    def allow(self, number: int, records: dict[int, Record]) -> bool:
+        """Tell whether an image, whose record is among these, may be answered with."""
+        return number != self.without and (
+            self.categories is None or (number in records and records[number].category in self.categories)
+        )
 
     def depth(self, policy: Policy) -> int:
         """Give how many neighbours to ask for: one more where one of them is the query itself."""
@@ -153,6 +160,9 @@ class Matcher:
                 answers.append(Answer("unhashable", (), reason, None, policy, view.generation, RECIPE))
                 continue
             matches, judged = self._judged(query, next(nearest), records, policy, limits)
+            if judged[0] == "none" and query.thumbnail is not None and limits.verify and policy.rule == "scene":
+                further = self._further(query, query.thumbnail, view, records, policy, limits)
+                matches, judged = further or (matches, judged)
             grade, reason = judged
             taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
             made = (grade, tuple(matches), reason, query.hashed.hex, policy, view.generation)
@@ -170,6 +180,25 @@ class Matcher:
             return matches, judge_as_reference(matches, policy)
         matches = self._verified(query, near, records, policy)
         return matches, judge(matches, policy)
+
+    def _further(
+        self,
+        query: Query,
+        thumbnail: NDArray[np.uint8],
+        view: View,
+        records: dict[int, Record],
+        policy: Policy,
+        limits: Limits,
+    ) -> tuple[list[Match], tuple[Grade, str]] | tuple[()]:
+        """Look by frames, in stages; empty where no stage finds anything."""
+        for stage in stages(policy, view.frames):
+            scored, found = candidates(stage, thumbnail, view.frames, self._store, policy, limits.allow)
+            matches = self._compared(query, scored, found, policy)
+            judged = judge(matches, policy)
+            if judged[0] in FOUND:
+                records.update(found)
+                return matches, judged
+        return ()
 
     def _nearest(
         self, view: View, queries: Sequence[Query], policy: Policy, limits: Limits
@@ -211,13 +240,16 @@ class Matcher:
             matches = _candidates(near, records, "the query is a hash without an image")
         else:
             matches = self._with_scene_scores(query.thumbnail, _candidates(near, records))
-        if query.pixels is None:
-            return sorted(matches, key=lambda match: match.order)
-        compared = [
-            self._with_ssim(query.pixels, match, records) if wanted else match
-            for match, wanted in zip(matches, ssim_wanted(matches, policy), strict=True)
-        ]
-        return sorted(compared, key=lambda match: match.order)
+        return self._compared(query, matches, records, policy)
+
+    def _compared(self, query: Query, matches: list[Match], records: dict[int, Record], policy: Policy) -> list[Match]:
+        """Compare full-size pixels where that can change the answer; put the best first."""
+        if query.pixels is not None:
+            matches = [
+                self._with_ssim(turned(match, query.pixels), match, records) if wanted else match
+                for match, wanted in zip(matches, ssim_wanted(matches, policy), strict=True)
+            ]
+        return sorted(matches, key=lambda match: match.order)
 
     def _with_scene_scores(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
         stored = [self._store.catalog.thumbnail(int(match.image_id, 16)) for match in matches]
@@ -263,14 +295,7 @@ class Matcher:
 
 
 def _allowed(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
-    allowed = np.array(
-        [
-            number != limits.without
-            and (limits.categories is None or (number in records and records[number].category in limits.categories))
-            for number in near.ids.tolist()
-        ],
-        dtype=bool,
-    )
+    allowed = np.array([limits.allow(number, records) for number in near.ids.tolist()], dtype=bool)
     return Neighbours(near.ids[allowed], near.distances[allowed])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from twinscope_indexer.frames import REACHES, Reach
 from twinscope_indexer.hashing import BITS
 
 if TYPE_CHECKING:
@@ -42,10 +43,16 @@ class Policy:
     """A candidate of another category with an SSIM this close to that of the same acquisition makes it ambiguous."""
     scene_margin: float = 0.1
     """A candidate of another category with a scene score this close to that of the same field makes it ambiguous."""
+    reach: Reach = "windows"
+    """Which frames are tried where the image as it is has no twin, as far as the store has them: ``frame`` none,
+    ``views`` without info bars and in all symmetries, ``windows`` parts of the field as well."""
 
     def __post_init__(self) -> None:
         whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "ssim_distance": (0, BITS)}
         real = {"excellent_ssim": (-1, 1), "good_scene": (-1, 1), "ssim_margin": (0, 2), "scene_margin": (0, 2)}
+        if self.reach not in REACHES:
+            msg = f"reach must be one of {', '.join(REACHES)}; got {self.reach!r}"
+            raise ValueError(msg)
         for field, (low, high) in (whole | real).items():
             value = getattr(self, field)
             if not low <= value <= high or (field in whole and not isinstance(value, int)):
@@ -53,8 +60,8 @@ class Policy:
                 msg = f"{field} must be {kind}from {low} to {high}, got {value!r}"
                 raise ValueError(msg)
 
-    def adjusted(self, changes: Mapping[str, float | int | None]) -> Policy:
-        """Give a policy with some thresholds changed; None means unchanged.
+    def adjusted(self, changes: Mapping[str, float | int | str | None]) -> Policy:
+        """Give a policy with some thresholds, or its reach, changed; None means unchanged.
 
         Raises
         ------
@@ -76,7 +83,7 @@ class Policy:
 POLICIES: Final = {
     "default": Policy(),
     # Two nearest, below 150 bits a preliminary match, below 120 verified by SSIM, above 0.95 excellent.
-    "reference": Policy(name="reference", rule="reference", k=2, max_distance=149, ssim_distance=119),
+    "reference": Policy(name="reference", rule="reference", k=2, max_distance=149, ssim_distance=119, reach="frame"),
 }
 
 

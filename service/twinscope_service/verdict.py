@@ -32,12 +32,13 @@ def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
         rival = next((m for m in matches if m.category != best.category and _rivals_acquisition(m, best, policy)), None)
         if rival is not None:
             return "ambiguous", _ambiguity(best, rival)
-        return "excellent", f"same acquisition: SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}"
+        return "excellent", f"same acquisition: SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}{_changes(best)}"
     if _same_field(best, policy):
         rival = next((m for m in matches if m.category != best.category and _rivals_field(m, best, policy)), None)
         if rival is not None:
             return "ambiguous", _ambiguity(best, rival)
         why = f" ({best.note})" if best.note else ""
+        why = _changes(best) + why
         return "good", f"same field: scene score {best.scene_score:.3f} >= {policy.good_scene:g}{why}"
     if best.scene_score is None:
         return "unverified", f"{best.distance} bits away, but not verified: {best.note or 'no pixels to compare'}"
@@ -78,7 +79,10 @@ def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
     best = max((match.scene_score for match in matches if match.scene_score is not None), default=-1.0)
     least = max(policy.good_scene, best - policy.scene_margin)
     return [
-        match.scene_score is not None and match.scene_score >= least and match.distance <= policy.ssim_distance
+        match.scene_score is not None
+        and match.scene_score >= least
+        and match.distance <= policy.ssim_distance
+        and match.comparable
         for match in matches
     ]
 
@@ -125,6 +129,10 @@ def _rivals_field(match: Match, best: Match, policy: Policy) -> bool:
     if best.scene_score is None:
         return _same_field(match, policy)
     return best.scene_score - match.scene_score <= policy.scene_margin
+
+
+def _changes(match: Match) -> str:
+    return f" ({match.transform})" if match.transform is not None else ""
 
 
 def _ambiguity(best: Match, rival: Match) -> str:

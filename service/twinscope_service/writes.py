@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.catalog import Record, utc_now
 from twinscope_indexer.errors import TwinscopeError
+from twinscope_indexer.frameindex import stored_reach
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.indexfile import sync_folder
+from twinscope_indexer.reframing import encoded_frames
 from twinscope_indexer.store import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import builtin_taxonomy, published_prefix
 from twinscope_indexer.thumbnail import encode_thumbnail
@@ -157,7 +159,10 @@ def _put(writer: StoreWriter, root_id: int, image: NewImage, category: Category)
     if known is not None and replace(record, indexed_at=known.indexed_at, generation=known.generation) == known:
         return Stored(known.id, "unchanged")
     number = catalog.new_id(UPLOADS, record.path, None) if known is None else known.id
-    catalog.put(replace(record, id=number, generation=writer.generation), root_id, image.fingerprint.thumbnail)
+    thumbnail = image.fingerprint.thumbnail
+    hashed = record.hash is not None and thumbnail
+    frames = encoded_frames(thumbnail, stored_reach(catalog)) if hashed else b""
+    catalog.put(replace(record, id=number, generation=writer.generation), root_id, thumbnail, frames)
     return Stored(number, "created" if known is None else "replaced")
 
 

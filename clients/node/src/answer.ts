@@ -1,6 +1,7 @@
 import type { Answer__Output } from './generated/twinscope/v1/Answer.js';
 import type { Match__Output } from './generated/twinscope/v1/Match.js';
 import type { Policy__Output } from './generated/twinscope/v1/Policy.js';
+import type { Transform__Output } from './generated/twinscope/v1/Transform.js';
 import { unescaped } from './text.js';
 
 /**
@@ -38,7 +39,22 @@ export interface Match {
   note: string;
   /** The code in its published file name: recorded, not believed. Undefined: there was none. */
   publishedPrefix?: string;
+  /** How the query was changed to be compared. Undefined: it was compared as it is. */
+  transform?: Transform;
 }
+
+/** How a query had to be changed to look like a candidate. */
+export interface Transform {
+  /** What was done to the query, such as `rotated by 90, inverted` (clockwise); empty: nothing. */
+  symmetry: string;
+  /** Which part of the query was compared; `whole` for all of it. */
+  queryFrame: string;
+  /** Which part of the candidate was compared; `whole` for all of it. */
+  referenceFrame: string;
+}
+
+/** What is tried where an image as it is has no twin. */
+export type Reach = 'frame' | 'views' | 'windows';
 
 /** The thresholds that decided; what each means is said in `types.proto`. */
 export interface Policy {
@@ -53,6 +69,7 @@ export interface Policy {
   goodScene: number;
   ssimMargin: number;
   sceneMargin: number;
+  reach: Reach | 'unknown';
 }
 
 /** The answer to one query. */
@@ -87,6 +104,12 @@ const GRADES: Readonly<Record<string, Grade>> = {
 };
 const RULES: Readonly<Record<string, Policy['rule']>> = { RULE_SCENE: 'scene', RULE_REFERENCE: 'reference' };
 
+export const REACHES: Readonly<Record<string, Reach>> = {
+  REACH_FRAME: 'frame',
+  REACH_VIEWS: 'views',
+  REACH_WINDOWS: 'windows',
+};
+
 /** Reads an answer from the wire. */
 export function answerOf(message: Answer__Output): Answer {
   const grade = GRADES[message.grade] ?? 'unknown';
@@ -117,7 +140,13 @@ function matchOf(message: Match__Output): Match {
     ...(message.ssim !== undefined && { ssim: message.ssim }),
     note: unescaped(message.note),
     ...(message.publishedPrefix !== undefined && { publishedPrefix: unescaped(message.publishedPrefix) }),
+    ...(message.transform !== null && { transform: transformOf(message.transform) }),
   };
+}
+
+function transformOf(message: Transform__Output): Transform {
+  const { symmetry, queryFrame, referenceFrame } = message;
+  return { symmetry, queryFrame, referenceFrame };
 }
 
 function policyOf(message: Policy__Output | null): Policy {
@@ -131,5 +160,6 @@ function policyOf(message: Policy__Output | null): Policy {
     goodScene: message?.goodScene ?? NaN,
     ssimMargin: message?.ssimMargin ?? NaN,
     sceneMargin: message?.sceneMargin ?? NaN,
+    reach: REACHES[message?.reach ?? ''] ?? 'unknown',
   };
 }

@@ -1,4 +1,5 @@
 import type { SearchOptions as OptionsMessage } from './generated/twinscope/v1/SearchOptions.js';
+import type { Reach } from './answer.js';
 import { escaped } from './text.js';
 
 /** What counts as the same image; what is left out is as the server's policy says. */
@@ -17,6 +18,8 @@ export interface SearchOptions {
   ssimMargin?: number;
   /** The same for scene scores, 0 to 2. */
   sceneMargin?: number;
+  /** What is tried where the image as it is has no twin, as far as the store was indexed for it. */
+  reach?: Reach;
   /** False: hash distances only; the grade is `unverified` at best. */
   verify?: boolean;
   /** Only references of these categories (names, codes or aliases). */
@@ -25,9 +28,11 @@ export interface SearchOptions {
   minGeneration?: number;
 }
 
+const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WINDOWS' } as const;
+
 /** Writes options for the wire. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {
-  const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin } = options;
+  const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin, reach } = options;
   return {
     policy: {
       ...(policy !== undefined && { name: escaped(policy) }),
@@ -37,6 +42,7 @@ export function optionsMessage(options: SearchOptions): OptionsMessage {
       ...(goodScene !== undefined && { goodScene }),
       ...(ssimMargin !== undefined && { ssimMargin }),
       ...(sceneMargin !== undefined && { sceneMargin }),
+      ...(reach !== undefined && { reach: REACHES[reach] }),
     },
     verification: options.verify === false ? 'VERIFICATION_NONE' : 'VERIFICATION_FULL',
     categories: (options.categories ?? []).map(escaped),

@@ -1,6 +1,7 @@
 import type { GetIndexResponse__Output } from './generated/twinscope/v1/GetIndexResponse.js';
 import type { GroupCount__Output } from './generated/twinscope/v1/GroupCount.js';
 import type { Timestamp__Output } from './generated/google/protobuf/Timestamp.js';
+import { REACHES, type Reach } from './answer.js';
 import { unescaped } from './text.js';
 
 /** A store, its index and the server in front of it. */
@@ -13,8 +14,8 @@ export interface Stats {
   generation: number;
   /** Of all hashes in the index. */
   recipe: string;
-  /** `base`: hashes from the index file; `delta`: newer ones. */
-  index: { kind: string; base: number; delta: number };
+  /** `base`: hashes from the index file; `delta`: newer ones; `reach`: which frames of the images are indexed. */
+  index: { kind: string; base: number; delta: number; reach: Reach | 'unknown' };
   /** When the store was made. Undefined: not known. */
   created?: Date;
   /** Folders that were indexed. */
@@ -45,7 +46,12 @@ export function statsOf(message: GetIndexResponse__Output): Stats {
     storeId: message.storeId,
     generation: message.generation,
     recipe: message.recipe,
-    index: { kind: index?.kind ?? '', base: index?.baseCount ?? 0, delta: index?.deltaCount ?? 0 },
+    index: {
+      kind: index?.kind ?? '',
+      base: index?.baseCount ?? 0,
+      delta: index?.deltaCount ?? 0,
+      reach: REACHES[index?.reach ?? ''] ?? 'unknown',
+    },
     ...(message.createTime !== null && { created: dateOf(message.createTime) }),
     roots: message.roots.map(unescaped),
     images: counts?.images ?? 0,

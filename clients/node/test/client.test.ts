@@ -47,6 +47,13 @@ function printed(answer: Answer): Json {
       ssim: match.ssim ?? null,
       note: match.note,
       published_prefix: match.publishedPrefix ?? null,
+      transform: match.transform
+        ? {
+            symmetry: match.transform.symmetry,
+            query_frame: match.transform.queryFrame,
+            reference_frame: match.transform.referenceFrame,
+          }
+        : null,
     })),
     reason: answer.reason,
     query_hash: answer.queryHash ?? null,
@@ -60,6 +67,7 @@ function printed(answer: Answer): Json {
       good_scene: answer.policy.goodScene,
       ssim_margin: answer.policy.ssimMargin,
       scene_margin: answer.policy.sceneMargin,
+      reach: answer.policy.reach,
     },
     generation: answer.generation,
     recipe: answer.recipe,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import types_pb2
 
-from twinscope_service.answer import Answer, Grade, Match
+from twinscope_service.answer import Answer, Grade, Match, Transform
 from twinscope_service.policy import POLICIES, Policy, named_policy
 from twinscope_service.wire.rules import MessageError, Violation, below, check_text, require
 from twinscope_service.wire.text import escaped, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from twinscope_indexer.frames import Reach
 
 _GRADES: Final[dict[Grade, types_pb2.Grade.ValueType]] = {
     "excellent": types_pb2.GRADE_EXCELLENT,
@@ -30,6 +32,12 @@ _RULES: Final[dict[Literal["scene", "reference"], types_pb2.Rule.ValueType]] = {
     "reference": types_pb2.RULE_REFERENCE,
 }
 _RULE_OF: Final = {number: rule for rule, number in _RULES.items()}
+REACHES: Final[dict[Reach, types_pb2.Reach.ValueType]] = {
+    "frame": types_pb2.REACH_FRAME,
+    "views": types_pb2.REACH_VIEWS,
+    "windows": types_pb2.REACH_WINDOWS,
+}
+REACH_OF: Final = {number: reach for reach, number in REACHES.items()}
 _MAX_NAME: Final = 64
 _MAX_REMEMBERED: Final = 256
 """Bytes; a policy has fewer, but for fields that are not known here."""
@@ -58,6 +66,7 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
         good_scene=policy.good_scene,
         ssim_margin=policy.ssim_margin,
         scene_margin=policy.scene_margin,
+        reach=REACHES[policy.reach],
     )
 
 
@@ -85,9 +94,16 @@ def _read_policy(sent: bytes, path: str) -> Policy:
     message = types_pb2.Policy.FromString(sent)
     require(_policy_faults(message, path))
     given = _given(message)
+    reach = REACH_OF.get(message.reach)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
-        return named_policy(message.name or "default").adjusted(given)
-    return replace(POLICIES["default"], name=unescaped(message.name), rule=_RULE_OF[message.rule], **given)  # type: ignore[arg-type]
+        return named_policy(message.name or "default").adjusted(given | {"reach": reach})
+    return replace(
+        POLICIES["default"],
+        name=unescaped(message.name),
+        rule=_RULE_OF[message.rule],
+        reach=reach or "frame",
+        **given,  # type: ignore[arg-type]
+    )
 
 
 _remembered = lru_cache(maxsize=256)(_read_policy)  # the same few come with every query, and with every answer
@@ -110,6 +126,8 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
         for threshold, field in THRESHOLDS.items():
             if threshold not in given:
                 yield Violation(below(path, field), "must be set where the policy has a rule of its own")
+    if message.reach != types_pb2.REACH_UNSPECIFIED and message.reach not in REACH_OF:
+        yield Violation(below(path, "reach"), f"{message.reach} is not known here; a newer release may know it")
     for threshold, value in given.items():
         try:
             base.adjusted({threshold: value})
@@ -136,6 +154,7 @@ def match_message(match: Match) -> types_pb2.Match:
         ssim=match.ssim,
         note=escaped(match.note),
         published_prefix=None if prefix is None else escaped(prefix),
+        transform=None if match.transform is None else types_pb2.Transform(**asdict(match.transform)),
     )
 
 
@@ -152,7 +171,12 @@ def match_of(message: types_pb2.Match) -> Match:
         ssim=message.ssim if message.HasField("ssim") else None,
         note=unescaped(message.note),
         published_prefix=unescaped(message.published_prefix) if message.HasField("published_prefix") else None,
+        transform=_transform_of(message.transform) if message.HasField("transform") else None,
     )
+
+
+def _transform_of(message: types_pb2.Transform) -> Transform:
+    return Transform(message.symmetry, message.query_frame, message.reference_frame)
 
 
 def answer_message(answer: Answer) -> types_pb2.Answer:

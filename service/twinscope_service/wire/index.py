@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from twinscope.v1 import catalog_pb2
 
+from twinscope_service.wire.answers import REACH_OF, REACHES
 from twinscope_service.wire.text import escaped, unescaped
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
     Parameters
     ----------
     stats : mapping
-        ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``), ``created``,
+        ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``, ``reach``), ``created``,
         ``roots``, and the counts of `Catalog.counts`.
     """
     created = None
@@ -36,7 +37,9 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
         recipe=stats["recipe"],
         create_time=created,
         roots=[escaped(root) for root in stats["roots"]],
-        index=catalog_pb2.IndexFacts(kind=index["kind"], base_count=index["base"], delta_count=index["delta"]),
+        index=catalog_pb2.IndexFacts(
+            kind=index["kind"], base_count=index["base"], delta_count=index["delta"], reach=REACHES[index["reach"]]
+        ),
         counts=catalog_pb2.ImageCounts(
             **{name: stats[name] for name in _COUNTS},
             by_category=_groups(stats["category"]),
@@ -54,7 +57,12 @@ def stats_of(message: catalog_pb2.GetIndexResponse) -> dict[str, Any]:
         "store_id": message.store_id,
         "generation": message.generation,
         "recipe": message.recipe,
-        "index": {"kind": index.kind, "base": index.base_count, "delta": index.delta_count},
+        "index": {
+            "kind": index.kind,
+            "base": index.base_count,
+            "delta": index.delta_count,
+            "reach": REACH_OF.get(index.reach, "frame"),
+        },
         "created": message.create_time.ToJsonString() if message.HasField("create_time") else None,
         "roots": [unescaped(root) for root in message.roots],
         **{name: getattr(counts, name) for name in _COUNTS},

@@ -39,6 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--unknown-category", choices=("error", "keep"),
         help="'keep' makes a category of every unknown name; by default such images are left out and listed",
     )  # fmt: skip
+    parser.add_argument(
+        "--reach", choices=("frame", "views", "windows"),
+        help="what is hashed of every image: the image alone; also what is left without an info bar (the default of a "
+        "new store; finds twins that were cropped at the bottom, rotated, mirrored, inverted); also 98 parts of it "
+        "(finds twins that show a part of the field; 13 KB more an image); a store remembers it",
+    )  # fmt: skip
     parser.add_argument("--prune", action="store_true", help="remove images from the store whose files have vanished")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
     parser.set_defaults(parser=parser)
@@ -60,6 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
             labels=parsed.labels,
             taxonomy=taxonomy,
             keep_unknown=keep_unknown,
+            reach=parsed.reach,
             workers=parsed.workers,
             prune=parsed.prune,
             progress=lambda _: step(),

@@ -32,6 +32,11 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-k", type=int, metavar="N", help="candidates to look at (default 5)")
     for name, kind, metavar, text in _THRESHOLDS:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+    group.add_argument(
+        "--reach", choices=("frame", "views", "windows"),
+        help="what is tried where an image as it is has no twin: nothing more; without info bars and in all symmetries; "
+        "parts of the field as well (default: all that the store was indexed for)",
+    )  # fmt: skip
 
 
 def chosen_policy(parsed: argparse.Namespace) -> Policy:
@@ -41,6 +46,6 @@ def chosen_policy(parsed: argparse.Namespace) -> Policy:
     changes = {name: getattr(parsed, name) for name, *_ in _THRESHOLDS}
     parser: argparse.ArgumentParser = parsed.parser
     try:
-        return named_policy(parsed.policy).adjusted({"k": parsed.k, **changes})
+        return named_policy(parsed.policy).adjusted({"k": parsed.k, "reach": parsed.reach, **changes})
     except ValueError as error:
         parser.error(str(error))

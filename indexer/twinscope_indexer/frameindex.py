@@ -1,0 +1,172 @@
+"""The index of frames: the images that have a frame that looks like a hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from twinscope_indexer.blocked import BlockedIndex
+from twinscope_indexer.frames import REACHES, VIEWS, Reach, reference_frames
+from twinscope_indexer.hashing import BYTES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from twinscope_indexer.catalog import Catalog
+
+
+_MAX_DELTA_SHARE: Final = 0.1
+"""All is loaded again when more than this share of the images is newer than what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearFrame:
+    """A frame of a reference near a frame of a query.
+
+    Attributes
+    ----------
+    image : int
+        The catalogue's number of the reference.
+    frame : int
+        Which of its frames; see `frames.reference_frames`.
+    query : int
+        Which code of the query.
+    distance : int
+        Bits.
+    """
+
+    image: int
+    frame: int
+    query: int
+    distance: int
+
+
+class FrameIndex:
+    """Codes of frames, the same number for every image.
+
+    Parameters
+    ----------
+    images : ndarray of int64, shape (n,)
+        Distinct, in ascending order.
+    codes : ndarray of uint8, shape (n, frames, 128)
+    """
+
+    def __init__(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        self._images = images
+        self._frames = codes.shape[1]
+        flat = codes.reshape(-1, BYTES)
+        self._index = BlockedIndex(np.arange(len(flat), dtype=np.int64), flat)
+
+    def leaving_out(self, images: NDArray[np.int64]) -> FrameIndex:
+        """Give an index over the same codes, not copied, that never answers with some images."""
+        made = FrameIndex.__new__(FrameIndex)
+        made._images, made._frames = self._images, self._frames
+        rows = np.flatnonzero(np.isin(self._images, images))
+        positions = (rows[:, None] * self._frames + np.arange(self._frames)).ravel()
+        made._index = self._index.leaving_out(positions)
+        return made
+
+    @property
+    def images(self) -> int:
+        """Count the images, those left out included."""
+        return len(self._images)
+
+    def __len__(self) -> int:
+        """Count the codes that it may answer with."""
+        return len(self._index)
+
+    def search(self, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[NearFrame]:
+        """Find the images that have a frame near any of the codes.
+
+        Parameters
+        ----------
+        codes : ndarray of uint8, shape (n, 128)
+            Of one query.
+        k : int
+            Most images.
+        max_distance : int
+            Bits.
+
+        Returns
+        -------
+        list of NearFrame
+            The nearest frame of each image, by distance, then image, frame and code.
+        """
+        # k images have k * frames frames at most.
+        found = self._index.search(codes, k * max(1, self._frames), max_distance)
+        best: dict[int, NearFrame] = {}
+        for query, near in enumerate(found):
+            for position, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True):
+                row, frame = divmod(position, self._frames)
+                image = int(self._images[row])
+                if image not in best or distance < best[image].distance:
+                    best[image] = NearFrame(image, frame, query, distance)
+        return sorted(best.values(), key=lambda near: (near.distance, near.image))[:k]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameView:
+    """The frames of one published state of a store; immutable.
+
+    Attributes
+    ----------
+    reach : str
+        Which frames it has.
+    since : int
+        The generation in which all of them were made anew.
+    loaded : int
+        The generation that `base` is of.
+    base, delta : dict
+        The frames of that generation, and of newer images: an index for each of ``views`` and ``windows``.
+    """
+
+    reach: Reach = "frame"
+    since: int = 0
+    loaded: int = 0
+    base: dict[str, FrameIndex] = field(default_factory=dict)
+    delta: dict[str, FrameIndex] = field(default_factory=dict)
+
+    def search(self, kind: str, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[NearFrame]:
+        """Find the images that have a frame of one kind near any of the codes; see `FrameIndex.search`."""
+        parts = [part[kind].search(codes, k, max_distance) for part in (self.base, self.delta) if kind in part]
+        return sorted((near for part in parts for near in part), key=lambda near: (near.distance, near.image))[:k]
+
+
+NO_FRAMES: Final = FrameView()
+
+
+def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
+    """Load the frames of a generation; what is held already is not read again.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Within a snapshot.
+    held : FrameView
+        Of an earlier generation, or an empty one.
+    upto : int
+        The generation.
+    """
+    reach, since = stored_reach(catalog), int(catalog.meta("reframed") or 0)
+    if not reference_frames(reach):
+        return FrameView(reach, since, upto)
+    if held.base and (held.reach, held.since) == (reach, since):
+        gone = catalog.changed_since(held.loaded, upto=upto)
+        if len(gone) <= _MAX_DELTA_SHARE * held.base["views"].images:
+            base = {kind: index.leaving_out(gone) for kind, index in held.base.items()}
+            return replace(held, base=base, delta=_indexes(catalog, reach, held.loaded, upto))
+    return FrameView(reach, since, upto, _indexes(catalog, reach, 0, upto))
+
+
+def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str, FrameIndex]:
+    images, codes = catalog.frames(len(reference_frames(reach)), above=above, upto=upto)
+    parts = {"views": codes[:, : len(VIEWS)], "windows": codes[:, len(VIEWS) :]}
+    return {kind: FrameIndex(images, part) for kind, part in parts.items() if part.shape[1]}
+
+
+def stored_reach(catalog: Catalog) -> Reach:
+    """Give the frames that a store has: those of its last run of the indexer."""
+    found = catalog.meta("reach") or "frame"
+    return next(reach for reach in REACHES if reach == found)

@@ -1,0 +1,207 @@
+"""Frames: parts of an image that are hashed as if they were images, and the symmetries of a hash.
+
+An image whose info bar was cut away, drawn anew or added, that was rotated, mirrored, inverted or cropped, has quite
+another hash than its twin. But the hash of a part of it, turned back, has not. So a reference is also known by the
+hashes of some of its parts, its frames, and a query is looked for by its own frames in all symmetries.
+
+All of it is computed from thumbnails (`thumbnail`): nothing is decoded twice, and a query that was made elsewhere has
+all that is needed. A frame's hash is that of `hashing`, but for the reduction to 128 x 128 pixels: the thumbnail takes
+its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from twinscope_indexer.hashing import BYTES
+from twinscope_indexer.standardise import standardise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Reach = Literal["frame", "views", "windows"]
+"""Which frames of a reference are indexed: the image alone; what is left without an info bar; parts of the field."""
+
+REACHES: Final[tuple[Reach, ...]] = ("frame", "views", "windows")
+
+FRAMES_RECIPE: Final = "phash1024-thumbnail192-equalize-autocontrast-dct2-median/1"
+"""Names every step that decides a bit of a frame's hash; see `hashing.RECIPE`."""
+
+_LOW: Final = 32
+_LEAST_SIDE: Final = 40
+"""Pixels of a frame. In a smaller one the 32 frequencies of the hash would be those of single pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A part of an image: an upright rectangle, or one that is turned about its centre.
+
+    Attributes
+    ----------
+    left, top, right, bottom : float
+        Edges as shares of the image's width and height, 0 to 1.
+    angle : float
+        Degrees by which the image is turned, counter-clockwise, about its centre before the rectangle is cut out.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+    angle: float = 0.0
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the frame out of an image, uint8, shape (height, width)."""
+        if self.angle:
+            pixels = np.asarray(Image.fromarray(pixels).rotate(self.angle, Image.Resampling.BICUBIC))
+        height, width = pixels.shape
+        rows = slice(round(self.top * height), round(self.bottom * height))
+        return pixels[rows, round(self.left * width) : round(self.right * width)]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole image."""
+        return self == WHOLE
+
+    def __str__(self) -> str:
+        """Name it, for people."""
+        if self.is_whole:
+            return "whole"
+        if (self.left, self.top, self.right, self.angle) == (0, 0, 1, 0):
+            return f"bottom {100 * (1 - self.bottom):g} % cut"
+        box = f"{self.left:.3g},{self.top:.3g} to {self.right:.3g},{self.bottom:.3g}"
+        return f"{box} turned by {self.angle:g} degrees" if self.angle else box
+
+
+WHOLE: Final = Frame()
+
+VIEWS: Final = (*(Frame(bottom=1 - cut) for cut in (0.0, 0.035, 0.07, 0.105, 0.14)), Frame(0.02, 0.02, 0.98, 0.98))
+"""What is left of an image without an info bar, and without a margin. Bars take up to 14 % of the height; half a step
+beside the edge of one leaves a hash within reach, so no bar need be found. The margin is for exports that lose some."""
+
+
+def _windows() -> tuple[Frame, ...]:
+    """Lay squares of four sizes on grids, and turned ones on the centre."""
+    frames = []
+    for side, grid in ((0.95, 3), (0.9, 4), (0.85, 5), (0.8, 6)):
+        for row, column in product(range(grid), repeat=2):
+            top, left = (1 - side) * row / (grid - 1), (1 - side) * column / (grid - 1)
+            frames.append(Frame(left, top, left + side, top + side))
+    for angle, side in product((-5.0, -3.5, -2.0, 2.0, 3.5, 5.0), (0.94, 0.88)):
+        edge = (1 - side) / 2
+        frames.append(Frame(edge, edge, 1 - edge, 1 - edge, angle))
+    return tuple(frames)
+
+
+WINDOWS: Final = _windows()
+
+
+def reference_frames(reach: Reach) -> tuple[Frame, ...]:
+    """Give the frames by which a reference is known, besides its own hash."""
+    return {"frame": (), "views": VIEWS, "windows": VIEWS + WINDOWS}[reach]
+
+
+@dataclass(frozen=True, slots=True)
+class Symmetry:
+    """One of the 16 symmetries of a grey image on a rectangle: transpose, then flip, then mirror, then invert."""
+
+    transposed: bool = False
+    flipped: bool = False
+    mirrored: bool = False
+    inverted: bool = False
+
+    def applied(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Apply it to an image, uint8, shape (height, width)."""
+        turned = pixels.T if self.transposed else pixels
+        turned = turned[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
+        return np.ascontiguousarray(255 - turned if self.inverted else turned)
+
+    def applied_to(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
+
+        Mirroring changes the signs of odd frequencies, inversion those of all but the constant's.
+        """
+        turned = coefficients.T if self.transposed else coefficients
+        signs = np.ones((_LOW, _LOW))
+        if self.flipped:
+            signs[1::2] *= -1
+        if self.mirrored:
+            signs[:, 1::2] *= -1
+        if self.inverted:
+            signs *= -1
+            signs[0, 0] = 1
+        return turned * signs
+
+    def __str__(self) -> str:
+        """Name it, for people: what makes the query look like the reference."""
+        turn = _TURNS[self.transposed, self.flipped, self.mirrored]
+        return ", ".join(part for part in (turn, "inverted" if self.inverted else "") if part)
+
+
+_TURNS: Final = {
+    (False, False, False): "",
+    (False, False, True): "mirrored",
+    (False, True, False): "flipped",
+    (False, True, True): "rotated by 180",
+    (True, False, False): "transposed",
+    (True, False, True): "rotated by 90",
+    (True, True, False): "rotated by 270",
+    (True, True, True): "transposed and rotated by 180",
+}
+"""Rotations are clockwise."""
+
+SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), repeat=4))
+"""All 16; the first is the identity."""
+
+
+def frame_codes(
+    thumbnail: NDArray[np.uint8], frames: Sequence[Frame], symmetries: Sequence[Symmetry] = SYMMETRIES[:1]
+) -> NDArray[np.uint8]:
+    """Hash the frames of a thumbnail, each in every symmetry.
+
+    Parameters
+    ----------
+    thumbnail : ndarray of uint8, shape (height, width)
+    frames : sequence of Frame
+    symmetries : sequence of Symmetry
+        By default the identity alone.
+
+    Returns
+    -------
+    ndarray of uint8, shape (frames * symmetries, 128)
+        All symmetries of the first frame, then those of the second, ...; without rows where the thumbnail is too
+        small, less than 40 pixels on a side of a frame.
+    """
+    codes = []
+    for frame in frames:
+        pixels = frame.cut(thumbnail)
+        if min(pixels.shape) < _LEAST_SIDE:
+            return np.empty((0, BYTES), np.uint8)
+        coefficients = _low_frequencies(standardise(pixels))
+        codes += [_packed(symmetry.applied_to(coefficients)) for symmetry in symmetries]
+    return np.stack(codes) if codes else np.empty((0, BYTES), np.uint8)
+
+
+def _packed(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.packbits(coefficients > np.median(coefficients))
+
+
+def _low_frequencies(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Give the 32 x 32 lowest coefficients of the DCT-II."""
+    height, width = pixels.shape
+    found: NDArray[np.float64] = _cosines(height) @ pixels.astype(np.float64) @ _cosines(width).T
+    return found
+
+
+@lru_cache(maxsize=512)
+def _cosines(side: int) -> NDArray[np.float64]:
+    """Give the 32 lowest waves of the DCT-II over a side; divided by it, so that frames of any shape agree."""
+    return np.cos(np.pi / side * np.outer(np.arange(_LOW), np.arange(side) + 0.5)) / side

@@ -1,0 +1,136 @@
+"""Reaching further: what has no twin as it is may have one without its info bar, turned, inverted, or in part.
+
+In stages, each tried only where the one before found nothing sure: all views of the query in all symmetries against
+the views of the references; then the query against the windows of the references. A candidate is verified in the frame
+that it was found by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from twinscope_indexer.frames import SYMMETRIES, VIEWS, WHOLE, WINDOWS, Frame, Symmetry, frame_codes
+from twinscope_indexer.thumbnail import decode_thumbnail
+
+from twinscope_service.answer import Match, Transform
+from twinscope_service.scene import scene_scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from twinscope_indexer.catalog import Record
+    from twinscope_indexer.frameindex import FrameView, NearFrame
+    from twinscope_indexer.store import Store
+
+    from twinscope_service.policy import Policy
+
+Allowed = Callable[[int, dict[int, "Record"]], bool]
+"""Whether an image may be answered with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: which frames of a query are looked for among which of the references.
+
+    Attributes
+    ----------
+    name : str
+        ``views`` or ``windows``.
+    query, reference : tuple of Frame
+    symmetries : tuple of Symmetry
+        Of the query.
+    """
+
+    name: str
+    query: tuple[Frame, ...]
+    reference: tuple[Frame, ...]
+    symmetries: tuple[Symmetry, ...]
+
+    def codes(self, thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Hash a query's frames in all symmetries; see `frame_codes`."""
+        return frame_codes(thumbnail, self.query, self.symmetries)
+
+    def query_change(self, code: int) -> tuple[Frame, Symmetry]:
+        """Give the frame and the symmetry of one of the codes."""
+        frame, symmetry = divmod(code, len(self.symmetries))
+        return self.query[frame], self.symmetries[symmetry]
+
+
+STAGES: Final = (
+    Stage("views", VIEWS, VIEWS, SYMMETRIES),
+    Stage("windows", (WHOLE,), WINDOWS, SYMMETRIES[:1]),
+)
+
+
+def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
+    """Give the stages that a policy asks for and a store has."""
+    reaches = {"frame": 0, "views": 1, "windows": 2}
+    return STAGES[: min(reaches[policy.reach], reaches[frames.reach])]
+
+
+def candidates(
+    stage: Stage, thumbnail: NDArray[np.uint8], frames: FrameView, store: Store, policy: Policy, allowed: Allowed
+) -> tuple[list[Match], dict[int, Record]]:
+    """Find candidates by frames, and score each in the frame that it was found by.
+
+    Parameters
+    ----------
+    stage : Stage
+    thumbnail : ndarray of uint8, shape (height, width)
+        Of the query.
+    frames : FrameView
+    store : Store
+        For records and thumbnails.
+    policy : Policy
+    allowed : callable
+        Whether an image may be answered with.
+
+    Returns
+    -------
+    matches : list of Match
+        With scene scores; not ordered.
+    records : dict
+        Their records, by number.
+    """
+    codes = stage.codes(thumbnail)
+    near, records = _nearest(stage, codes, frames, store, policy, allowed)
+    return [_scored(stage, thumbnail, one, records[one.image], store) for one in near], records
+
+
+def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the pixels of a query as they were compared with a candidate whose whole frame was."""
+    if match.transform is None:
+        return pixels
+    symmetry = next(one for one in SYMMETRIES if str(one) == match.transform.symmetry)
+    return symmetry.applied(pixels)
+
+
+def _nearest(
+    stage: Stage, codes: NDArray[np.uint8], frames: FrameView, store: Store, policy: Policy, allowed: Allowed
+) -> tuple[list[NearFrame], dict[int, Record]]:
+    """Find the nearest images that may be answered with; deeper where others have taken their places."""
+    depth = policy.k + 1  # the query itself may be among them
+    while True:
+        near = frames.search(stage.name, codes, depth, policy.max_distance)
+        records = store.records([one.image for one in near])
+        kept = [one for one in near if one.image in records and allowed(one.image, records)]
+        if len(kept) >= policy.k or len(near) < depth:
+            return kept[: policy.k], records
+        depth *= 4
+
+
+def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, store: Store) -> Match:
+    frame, symmetry = stage.query_change(near.query)
+    reference = stage.reference[near.frame]
+    transform = Transform(str(symmetry), str(frame), str(reference))
+    match = Match.of(record, near.distance)
+    if transform.symmetry or not transform.is_whole:
+        match = replace(match, transform=transform)
+    stored = store.catalog.thumbnail(record.id)
+    if stored is None:
+        return replace(match, note="the store has no thumbnail of it")
+    seen = symmetry.applied(frame.cut(thumbnail))
+    [found] = scene_scores(seen, [reference.cut(decode_thumbnail(stored))])
+    return replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
