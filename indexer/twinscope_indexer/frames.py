@@ -83,9 +83,21 @@ class Frame:
 
 WHOLE: Final = Frame()
 
-VIEWS: Final = (*(Frame(bottom=1 - cut) for cut in (0.0, 0.035, 0.07, 0.105, 0.14)), Frame(0.02, 0.02, 0.98, 0.98))
+_MARGIN: Final = 0.03
+
+VIEWS: Final = (
+    *(Frame(bottom=1 - cut) for cut in (0.0, 0.035, 0.07, 0.105, 0.14)),
+    Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
+)
 """What is left of an image without an info bar, and without a margin. Bars take up to 14 % of the height; half a step
 beside the edge of one leaves a hash within reach, so no bar need be found. The margin is for exports that lose some."""
+
+SHIFTS: Final = tuple(
+    Frame(left, top, left + 1 - 2 * _MARGIN, top + 1 - 2 * _MARGIN)
+    for top, left in product((0.0, _MARGIN, 2 * _MARGIN), repeat=2)
+    if (top, left) != (_MARGIN, _MARGIN)
+)
+"""Parts of a query as large as that without a margin of a reference: a shifted query shows it beside its centre."""
 
 
 def _windows() -> tuple[Frame, ...]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from twinscope_indexer.frames import SYMMETRIES, VIEWS, WHOLE, WINDOWS, Frame, Symmetry, frame_codes
+import numpy as np
+from twinscope_indexer.frames import SHIFTS, SYMMETRIES, VIEWS, WHOLE, WINDOWS, Frame, Symmetry, frame_codes
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.answer import Match, Transform
 from twinscope_service.scene import scene_scores
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from twinscope_indexer.catalog import Record
     from twinscope_indexer.frameindex import FrameView, NearFrame
@@ -38,29 +39,29 @@ class Stage:
     ----------
     name : str
         ``views`` or ``windows``.
-    query, reference : tuple of Frame
-    symmetries : tuple of Symmetry
-        Of the query.
+    reference : tuple of Frame
+        Of the references.
+    query : tuple of (tuple of Frame, tuple of Symmetry)
+        Frames of the query, and the symmetries that each of these is looked for in.
     """
 
     name: str
-    query: tuple[Frame, ...]
     reference: tuple[Frame, ...]
-    symmetries: tuple[Symmetry, ...]
+    query: tuple[tuple[tuple[Frame, ...], tuple[Symmetry, ...]], ...]
 
     def codes(self, thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Hash a query's frames in all symmetries; see `frame_codes`."""
-        return frame_codes(thumbnail, self.query, self.symmetries)
+        """Hash a query's frames in their symmetries; see `frame_codes`."""
+        return np.concatenate([frame_codes(thumbnail, *group) for group in self.query])
 
-    def query_change(self, code: int) -> tuple[Frame, Symmetry]:
-        """Give the frame and the symmetry of one of the codes."""
-        frame, symmetry = divmod(code, len(self.symmetries))
-        return self.query[frame], self.symmetries[symmetry]
+    def changes(self) -> list[tuple[Frame, Symmetry]]:
+        """Give the frame and the symmetry of each of the codes."""
+        return [change for group in self.query for change in product(*group)]
 
 
+_UPRIGHT: Final = SYMMETRIES[:1]
 STAGES: Final = (
-    Stage("views", VIEWS, VIEWS, SYMMETRIES),
-    Stage("windows", (WHOLE,), WINDOWS, SYMMETRIES[:1]),
+    Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
+    Stage("windows", WINDOWS, (((WHOLE,), _UPRIGHT),)),
 )
 
 
@@ -122,7 +123,7 @@ def _nearest(
 
 
 def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, store: Store) -> Match:
-    frame, symmetry = stage.query_change(near.query)
+    frame, symmetry = stage.changes()[near.query]
     reference = stage.reference[near.frame]
     transform = Transform(str(symmetry), str(frame), str(reference))
     match = Match.of(record, near.distance)

@@ -22,8 +22,8 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
     Parameters
     ----------
     stats : mapping
-        ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``, ``reach``), ``created``,
-        ``roots``, and the counts of `Catalog.counts`.
+        ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``,
+        ``reach``), ``created``, ``roots``, and the counts of `Catalog.counts`.
     """
     created = None
     if stats["created"] is not None:
