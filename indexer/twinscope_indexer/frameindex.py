@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from twinscope_indexer.blocked import BlockedIndex
-from twinscope_indexer.frames import REACHES, VIEWS, Reach, reference_frames
+from twinscope_indexer.frames import REACHES, Reach, frame_kinds, reference_frames
 from twinscope_indexer.hashing import BYTES
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class FrameView:
     loaded : int
         The generation that `base` is of.
     base, delta : dict
-        The frames of that generation, and of newer images: an index for each of ``views`` and ``windows``.
+        The frames of that generation, and of newer images: an index for each of their kinds.
     """
 
     reach: Reach = "frame"
@@ -162,8 +163,10 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
 
 def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str, FrameIndex]:
     images, codes = catalog.frames(len(reference_frames(reach)), above=above, upto=upto)
-    parts = {"views": codes[:, : len(VIEWS)], "windows": codes[:, len(VIEWS) :]}
-    return {kind: FrameIndex(images, part) for kind, part in parts.items() if part.shape[1]}
+    kinds = frame_kinds(reach)
+    ends = list(accumulate(len(frames) for frames in kinds.values()))
+    parts = np.split(codes, ends[:-1], axis=1)
+    return {kind: FrameIndex(images, part) for kind, part in zip(kinds, parts, strict=True)}
 
 
 def stored_reach(catalog: Catalog) -> Reach:

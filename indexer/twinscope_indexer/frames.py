@@ -100,13 +100,15 @@ SHIFTS: Final = tuple(
 """Parts of a query as large as that without a margin of a reference: a shifted query shows it beside its centre."""
 
 
+def _grid(side: float, places: int) -> list[Frame]:
+    """Lay rectangles of a share of the width and height evenly, the outermost along the edges."""
+    starts = [(1 - side) * place / (places - 1) for place in range(places)]
+    return [Frame(left, top, left + side, top + side) for top, left in product(starts, repeat=2)]
+
+
 def _windows() -> tuple[Frame, ...]:
-    """Lay squares of four sizes on grids, and turned ones on the centre."""
-    frames = []
-    for side, grid in ((0.95, 3), (0.9, 4), (0.85, 5), (0.8, 6)):
-        for row, column in product(range(grid), repeat=2):
-            top, left = (1 - side) * row / (grid - 1), (1 - side) * column / (grid - 1)
-            frames.append(Frame(left, top, left + side, top + side))
+    """Lay rectangles of four sizes on grids, and turned ones on the centre."""
+    frames = [frame for side, grid in ((0.95, 3), (0.9, 5), (0.85, 5), (0.8, 7)) for frame in _grid(side, grid)]
     for angle, side in product((-5.0, -3.5, -2.0, 2.0, 3.5, 5.0), (0.94, 0.88)):
         edge = (1 - side) / 2
         frames.append(Frame(edge, edge, 1 - edge, 1 - edge, angle))
@@ -114,11 +116,25 @@ def _windows() -> tuple[Frame, ...]:
 
 
 WINDOWS: Final = _windows()
+"""Parts of the field: at most 3.3 % of it between neighbours of one size."""
+
+PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
+"""What a panel shows of the field, half of its width and height, without the panel's margin: so `SHIFTS` of the panel
+fall between the places of this grid."""
+
+PARTS: Final = (WHOLE, *_grid(0.85, 3))
+"""What a query is looked for by among windows: as it is, if it is a part of the field, or by what it shares with it."""
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
     """Give the frames by which a reference is known, besides its own hash."""
-    return {"frame": (), "views": VIEWS, "windows": VIEWS + WINDOWS}[reach]
+    return tuple(frame for frames in frame_kinds(reach).values() for frame in frames)
+
+
+def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
+    """Give the kinds of these frames, in their order; each kind is looked for by itself."""
+    views, parts = {"views": VIEWS}, {"windows": WINDOWS, "panels": PANELS}
+    return {"frame": {}, "views": views, "windows": views | parts}[reach]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +205,16 @@ def frame_codes(
     Returns
     -------
     ndarray of uint8, shape (frames * symmetries, 128)
-        All symmetries of the first frame, then those of the second, ...; without rows where the thumbnail is too
-        small, less than 40 pixels on a side of a frame.
+        All symmetries of the first frame, then those of the second, ... A frame of less than 40 pixels on a side has
+        zeros, which are 512 bits from every hash.
     """
-    codes = []
-    for frame in frames:
+    codes = np.zeros((len(frames), len(symmetries), BYTES), np.uint8)
+    for number, frame in enumerate(frames):
         pixels = frame.cut(thumbnail)
-        if min(pixels.shape) < _LEAST_SIDE:
-            return np.empty((0, BYTES), np.uint8)
-        coefficients = _low_frequencies(standardise(pixels))
-        codes += [_packed(symmetry.applied_to(coefficients)) for symmetry in symmetries]
-    return np.stack(codes) if codes else np.empty((0, BYTES), np.uint8)
+        if min(pixels.shape) >= _LEAST_SIDE:
+            coefficients = _low_frequencies(standardise(pixels))
+            codes[number] = [_packed(symmetry.applied_to(coefficients)) for symmetry in symmetries]
+    return codes.reshape(-1, BYTES)
 
 
 def _packed(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:

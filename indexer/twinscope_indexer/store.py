@@ -117,8 +117,6 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._local = threading.local()
-        self._open: list[Catalog] = []
-        self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._view = _EMPTY_VIEW
         self.refresh()
@@ -131,8 +129,6 @@ class Store:
         if found is None or found.outdated:
             found = Catalog(self.folder / CATALOG_NAME, read_only=True)
             self._local.catalog = found
-            with self._lock:
-                self._open.append(found)
         return found
 
     @property
@@ -153,11 +149,13 @@ class Store:
         return self.catalog.records(numbers)
 
     def close(self) -> None:
-        """Close all connections."""
-        with self._lock:
-            for catalog in self._open:
-                catalog.close()
-            self._open.clear()
+        """Close this thread's connection; those of others are closed when their threads no longer use them.
+
+        SQLite crashes where a connection is closed under a query.
+        """
+        found: Catalog | None = getattr(self._local, "catalog", None)
+        if found is not None:
+            found.close()
         self._local = threading.local()
 
     def _load_view(self) -> View:

@@ -13,7 +13,18 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from twinscope_indexer.frames import SHIFTS, SYMMETRIES, VIEWS, WHOLE, WINDOWS, Frame, Symmetry, frame_codes
+from twinscope_indexer.frames import (
+    PANELS,
+    PARTS,
+    SHIFTS,
+    SYMMETRIES,
+    VIEWS,
+    WINDOWS,
+    Frame,
+    Symmetry,
+    frame_codes,
+    frame_kinds,
+)
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.answer import Match, Transform
@@ -38,7 +49,7 @@ class Stage:
     Attributes
     ----------
     name : str
-        ``views`` or ``windows``.
+        The kind of the references' frames.
     reference : tuple of Frame
         Of the references.
     query : tuple of (tuple of Frame, tuple of Symmetry)
@@ -61,14 +72,15 @@ class Stage:
 _UPRIGHT: Final = SYMMETRIES[:1]
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
-    Stage("windows", WINDOWS, (((WHOLE,), _UPRIGHT),)),
+    Stage("windows", WINDOWS, ((PARTS, _UPRIGHT),)),
+    Stage("panels", PANELS, (((*SHIFTS, VIEWS[-1]), _UPRIGHT),)),
 )
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
     """Give the stages that a policy asks for and a store has."""
-    reaches = {"frame": 0, "views": 1, "windows": 2}
-    return STAGES[: min(reaches[policy.reach], reaches[frames.reach])]
+    asked = frame_kinds(policy.reach)
+    return tuple(stage for stage in STAGES if stage.name in asked and stage.name in frames.base)
 
 
 def candidates(

@@ -1,5 +1,21 @@
-"""Applies the labels: ``connect()``, the ``twinscope`` command, reports."""
+"""Applies the labels: ``connect()``, its asyncio sibling ``aio.connect()``, the ``twinscope`` command, reports."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from twinscope_client.connect import connect
 
-__all__ = ["connect"]
+if TYPE_CHECKING:
+    from twinscope_client import aio
+
+__all__ = ["aio", "connect"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `twinscope_client.aio` when it is first wanted: gRPC takes a while."""
+    if name == "aio":
+        return import_module("twinscope_client.aio")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -42,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
         help="what is hashed of every image: the image alone; also what is left without an info bar (the default of a "
-        "new store; finds twins that were cropped at the bottom, rotated, mirrored, inverted); also 98 parts of it "
-        "(finds twins that show a part of the field; 13 KB more an image); a store remembers it",
+        "new store; finds twins that were cropped at the bottom, rotated, mirrored, inverted); also 409 parts of it "
+        "(finds twins that show a part of the field; 52 KB more an image); a store remembers it",
     )  # fmt: skip
     parser.add_argument("--prune", action="store_true", help="remove images from the store whose files have vanished")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")

@@ -34,8 +34,8 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="what is tried where an image as it is has no twin: nothing more; without info bars and in all symmetries; "
-        "parts of the field as well (default: all that the store was indexed for)",
+        help="what is tried where an image as it is has no twin: nothing more; without info bars and in all "
+        "symmetries; parts of the field as well (default: all that the store was indexed for)",
     )  # fmt: skip
 
 
