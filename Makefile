@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo-out
 
-.PHONY: demo test test-slow test-interop test-node lint format typecheck bench load truth clean help
+.PHONY: demo test test-slow test-interop test-node lint format typecheck bench load truth evaluate clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -54,6 +54,9 @@ load: $(STAMP)
 truth: $(STAMP)
 	$(BIN)/python benchmarks/twins.py
 	$(BIN)/python benchmarks/remote.py
+
+evaluate: $(STAMP)
+	$(BIN)/python benchmarks/truth.py ../shared/data/micrographs --kin benchmarks/kin.tsv
 
 clean:
 	rm -rf $(VENV) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

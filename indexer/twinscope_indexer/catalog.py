@@ -370,12 +370,12 @@ class Catalog:
         return ids, np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, count, BYTES)
 
     def without_frames(self, count: int) -> Iterator[tuple[int, bytes]]:
-        """Give ids and thumbnails of the images that have another number of frames than `count`."""
+        """Give ids and thumbnails of the images that have fewer than `count` frames."""
         rows: list[tuple[int, bytes]] = [(-1, b"")]
         while rows:  # in parts, as it is written meanwhile
             rows = self._db.execute(
                 "SELECT id, data FROM thumbnails JOIN images USING (id) LEFT JOIN frames USING (id)"
-                " WHERE hash IS NOT NULL AND ifnull(length(codes), 0) <> ? AND id > ? ORDER BY id LIMIT 1000",
+                " WHERE hash IS NOT NULL AND ifnull(length(codes), 0) < ? AND id > ? ORDER BY id LIMIT 1000",
                 (count * BYTES, rows[-1][0]),
             ).fetchall()
             yield from rows

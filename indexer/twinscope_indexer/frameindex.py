@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from twinscope_indexer.blocked import BlockedIndex
-from twinscope_indexer.frames import REACHES, Reach, frame_kinds, reference_frames
+from twinscope_indexer.frames import FRAMES_RECIPE, REACHES, Reach, frame_kinds, reference_frames
 from twinscope_indexer.hashing import BYTES
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class NearFrame:
     query: int
     distance: int
 
+    @property
+    def order(self) -> tuple[int, int, int, int]:
+        """Sort key: by distance, then image, frame and code."""
+        return self.distance, self.image, self.frame, self.query
+
 
 class FrameIndex:
     """Codes of frames, the same number for every image.
@@ -58,15 +63,16 @@ class FrameIndex:
         self._images = images
         self._frames = codes.shape[1]
         flat = codes.reshape(-1, BYTES)
-        self._index = BlockedIndex(np.arange(len(flat), dtype=np.int64), flat)
+        self._blank = np.flatnonzero(~flat.any(axis=1))  # of frames too small to be hashed
+        self._index = BlockedIndex(np.arange(len(flat), dtype=np.int64), flat).leaving_out(self._blank)
 
     def leaving_out(self, images: NDArray[np.int64]) -> FrameIndex:
         """Give an index over the same codes, not copied, that never answers with some images."""
         made = FrameIndex.__new__(FrameIndex)
-        made._images, made._frames = self._images, self._frames
+        made._images, made._frames, made._blank = self._images, self._frames, self._blank
         rows = np.flatnonzero(np.isin(self._images, images))
         positions = (rows[:, None] * self._frames + np.arange(self._frames)).ravel()
-        made._index = self._index.leaving_out(positions)
+        made._index = self._index.leaving_out(np.union1d(positions, self._blank))
         return made
 
     @property
@@ -84,7 +90,7 @@ class FrameIndex:
         Parameters
         ----------
         codes : ndarray of uint8, shape (n, 128)
-            Of one query.
+            Of one query; those that are zero, of frames too small to be hashed, are near nothing.
         k : int
             Most images.
         max_distance : int
@@ -95,16 +101,17 @@ class FrameIndex:
         list of NearFrame
             The nearest frame of each image, by distance, then image, frame and code.
         """
+        hashed = np.flatnonzero(codes.any(axis=1))
         # k images have k * frames frames at most.
-        found = self._index.search(codes, k * max(1, self._frames), max_distance)
+        found = self._index.search(codes[hashed], k * max(1, self._frames), max_distance)
         best: dict[int, NearFrame] = {}
-        for query, near in enumerate(found):
+        for query, near in zip(hashed.tolist(), found, strict=True):
             for position, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True):
                 row, frame = divmod(position, self._frames)
-                image = int(self._images[row])
-                if image not in best or distance < best[image].distance:
-                    best[image] = NearFrame(image, frame, query, distance)
-        return sorted(best.values(), key=lambda near: (near.distance, near.image))[:k]
+                one = NearFrame(int(self._images[row]), frame, query, distance)
+                if one.image not in best or one.order < best[one.image].order:
+                    best[one.image] = one
+        return sorted(best.values(), key=lambda near: near.order)[:k]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,7 @@ class FrameView:
     def search(self, kind: str, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[NearFrame]:
         """Find the images that have a frame of one kind near any of the codes; see `FrameIndex.search`."""
         parts = [part[kind].search(codes, k, max_distance) for part in (self.base, self.delta) if kind in part]
-        return sorted((near for part in parts for near in part), key=lambda near: (near.distance, near.image))[:k]
+        return sorted((near for part in parts for near in part), key=lambda near: near.order)[:k]
 
 
 NO_FRAMES: Final = FrameView()
@@ -151,9 +158,12 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
         The generation.
     """
     reach, since = stored_reach(catalog), int(catalog.meta("reframed") or 0)
-    if not reference_frames(reach):
-        return FrameView(reach, since, upto)
-    if held.base and (held.reach, held.since) == (reach, since):
+    if not reference_frames(reach) or catalog.meta("frames_recipe") != FRAMES_RECIPE:
+        return FrameView("frame", since, upto)
+    file = catalog.newest_file()
+    # With a new index file the catalogue forgets what was deleted before.
+    known = file is None or file.number <= held.loaded
+    if held.base and known and (held.reach, held.since) == (reach, since):
         gone = catalog.changed_since(held.loaded, upto=upto)
         if len(gone) <= _MAX_DELTA_SHARE * held.base["views"].images:
             base = {kind: index.leaving_out(gone) for kind, index in held.base.items()}

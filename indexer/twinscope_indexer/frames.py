@@ -12,7 +12,7 @@ its place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from hashlib import sha256
 from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -31,9 +31,6 @@ Reach = Literal["frame", "views", "windows"]
 """Which frames of a reference are indexed: the image alone; what is left without an info bar; parts of the field."""
 
 REACHES: Final[tuple[Reach, ...]] = ("frame", "views", "windows")
-
-FRAMES_RECIPE: Final = "phash1024-thumbnail192-equalize-autocontrast-dct2-median/1"
-"""Names every step that decides a bit of a frame's hash; see `hashing.RECIPE`."""
 
 _LOW: Final = 32
 _LEAST_SIDE: Final = 40
@@ -124,6 +121,13 @@ fall between the places of this grid."""
 
 PARTS: Final = (WHOLE, *_grid(0.85, 3))
 """What a query is looked for by among windows: as it is, if it is a part of the field, or by what it shares with it."""
+
+
+FRAMES_RECIPE: Final = (
+    "phash1024-thumbnail192-equalize-autocontrast-dct2-median/1-"
+    + sha256(repr((VIEWS, WINDOWS, PANELS)).encode()).hexdigest()[:12]
+)
+"""Names every step that decides a bit of a frame's hash, and the frames; see `hashing.RECIPE`."""
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
@@ -223,12 +227,8 @@ def _packed(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def _low_frequencies(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Give the 32 x 32 lowest coefficients of the DCT-II."""
-    height, width = pixels.shape
-    found: NDArray[np.float64] = _cosines(height) @ pixels.astype(np.float64) @ _cosines(width).T
+    # Not as matrix products: BLAS's threads cost more than they give, and its last digits depend on their number.
+    from scipy.fft import dct
+
+    found: NDArray[np.float64] = dct(dct(pixels.astype(np.float64), axis=0)[:_LOW], axis=1)[:, :_LOW]
     return found
-
-
-@lru_cache(maxsize=512)
-def _cosines(side: int) -> NDArray[np.float64]:
-    """Give the 32 lowest waves of the DCT-II over a side; divided by it, so that frames of any shape agree."""
-    return np.cos(np.pi / side * np.outer(np.arange(_LOW), np.arange(side) + 0.5)) / side

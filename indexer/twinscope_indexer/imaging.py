@@ -32,9 +32,9 @@ PIXEL_BUDGET = 300_000_000
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the content of a file, or an open binary file."""
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_JPEG_MAGIC = b"\xff\xd8\xff"
-_BMP_MAGIC = b"BM"
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG_MAGIC = b"\xff\xd8\xff"
+BMP_MAGIC = b"BM"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,13 +126,20 @@ def _read(source: Source, name: str | None, budget: int) -> tuple[Raster, str]:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         called = name or str(path)
-        with _opened(path, called) as stream:
+        with opened(path, called) as stream:
             return _decode(stream, called, budget), called
     called = name or str(getattr(source, "name", "<file>"))
     return _decode(source, called, budget), called
 
 
-def _opened(path: Path, name: str) -> BinaryIO:
+def opened(path: Path, name: str) -> BinaryIO:
+    """Open an image file.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, may not be read, or is no regular file.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise ImageError(name, "unreadable", "is not a regular file")
@@ -147,19 +154,19 @@ def _opened(path: Path, name: str) -> BinaryIO:
 
 def _decode(stream: BinaryIO, name: str, budget: int) -> Raster:
     try:
-        seekable = _seekable(stream)
+        seekable = seekable_copy(stream)
         size = seekable.seek(0, os.SEEK_END)
         seekable.seek(0)
         magic = seekable.read(len(bitmap.PNG_MAGIC))
         if not magic:
             raise ImageError(name, "empty", "the file is empty")
-        if magic.startswith(_TIFF_MAGIC):
+        if magic.startswith(TIFF_MAGIC):
             return read_tiff(seekable, size, name, budget)
-        if magic.startswith(_JPEG_MAGIC):
+        if magic.startswith(JPEG_MAGIC):
             return bitmap.read_jpeg(seekable, name, budget)
         if magic == bitmap.PNG_MAGIC:
             return bitmap.read_png(seekable, size, name, budget)
-        if magic.startswith(_BMP_MAGIC):
+        if magic.startswith(BMP_MAGIC):
             return bitmap.read_bmp(seekable, size, name, budget)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
@@ -168,7 +175,7 @@ def _decode(stream: BinaryIO, name: str, budget: int) -> Raster:
     raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
 
 
-def _seekable(stream: BinaryIO) -> BinaryIO:
+def seekable_copy(stream: BinaryIO) -> BinaryIO:
     """Return a file, or what is in memory, as it is; read members of archives, slow to seek in, whole."""
     if isinstance(stream, io.BytesIO):
         return stream

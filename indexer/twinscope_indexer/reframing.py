@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from twinscope_indexer.store import StoreWriter
 
 _TOGETHER = 256
+_UNFINISHED = f"{FRAMES_RECIPE} (unfinished)"
 
 
 def encoded_frames(thumbnail: bytes, reach: Reach) -> bytes:
     """Give the codes of an image's frames, one after the other, from its encoded thumbnail.
 
-    Empty where the reach is the frame alone, or the image is too small.
+    Empty where the reach is the frame alone.
     """
     frames = reference_frames(reach)
     return frame_codes(decode_thumbnail(thumbnail), frames).tobytes() if frames else b""
@@ -37,12 +38,13 @@ def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
         Threads.
     """
     catalog = writer.catalog
-    if (catalog.meta("reach"), catalog.meta("frames_recipe")) == (reach, FRAMES_RECIPE):
+    recipe = catalog.meta("frames_recipe")
+    if (catalog.meta("reach"), recipe) == (reach, FRAMES_RECIPE):
         return
-    if catalog.meta("frames_recipe") != FRAMES_RECIPE:
+    if recipe not in (FRAMES_RECIPE, _UNFINISHED):
         with catalog.transaction():
             catalog.forget_frames()
-            catalog.set_meta("frames_recipe", FRAMES_RECIPE)
+            catalog.set_meta("frames_recipe", _UNFINISHED)
 
     def made(row: tuple[int, bytes]) -> tuple[int, bytes]:
         try:
@@ -50,12 +52,13 @@ def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
         except ImageError:  # a damaged thumbnail: the image is found by its own hash only
             return row[0], b""
 
-    frames = len(reference_frames(reach))
+    frames = len(reference_frames(reach))  # fewer than before: the first ones are read
     if frames:
         catalog.begin()
         try:
             for done, (number, codes) in enumerate(in_order(made, catalog.without_frames(frames), workers), 1):
-                catalog.put_frames(number, codes)
+                if codes:
+                    catalog.put_frames(number, codes)
                 if done % _TOGETHER == 0:
                     catalog.commit()
                     catalog.begin()
@@ -63,4 +66,5 @@ def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
             catalog.commit()
     with catalog.transaction():
         catalog.set_meta("reach", reach)
+        catalog.set_meta("frames_recipe", FRAMES_RECIPE)
         catalog.set_meta("reframed", str(writer.generation))

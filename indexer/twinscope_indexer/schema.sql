@@ -45,8 +45,8 @@ CREATE TABLE thumbnails (
     data BLOB NOT NULL
 );
 
--- Hashes of parts of an image, 128 bytes each, in the order of frames.reference_frames; those of unhashable or very
--- small images are missing.
+-- Hashes of parts of an image, 128 bytes each, in the order of frames.reference_frames; those of unhashable images
+-- are missing, those of very small frames are zero.
 CREATE TABLE frames (
     id    INTEGER PRIMARY KEY,
     codes BLOB NOT NULL

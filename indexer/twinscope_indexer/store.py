@@ -117,6 +117,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._local = threading.local()
+        self._open: list[tuple[threading.Thread, Catalog]] = []
+        self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._view = _EMPTY_VIEW
         self.refresh()
@@ -129,6 +131,8 @@ class Store:
         if found is None or found.outdated:
             found = Catalog(self.folder / CATALOG_NAME, read_only=True)
             self._local.catalog = found
+            with self._lock:
+                self._open.append((threading.current_thread(), found))
         return found
 
     @property
@@ -149,13 +153,15 @@ class Store:
         return self.catalog.records(numbers)
 
     def close(self) -> None:
-        """Close this thread's connection; those of others are closed when their threads no longer use them.
+        """Close all connections; those of other threads that still run are closed when these let go of them.
 
-        SQLite crashes where a connection is closed under a query.
+        Python crashes where a connection of SQLite is closed under a query.
         """
-        found: Catalog | None = getattr(self._local, "catalog", None)
-        if found is not None:
-            found.close()
+        with self._lock:
+            for thread, catalog in self._open:
+                if thread is threading.current_thread() or not thread.is_alive():
+                    catalog.close()
+            self._open.clear()
         self._local = threading.local()
 
     def _load_view(self) -> View:

@@ -19,6 +19,7 @@ from twinscope_indexer.frames import (
     SHIFTS,
     SYMMETRIES,
     VIEWS,
+    WHOLE,
     WINDOWS,
     Frame,
     Symmetry,
@@ -70,6 +71,14 @@ class Stage:
 
 
 _UPRIGHT: Final = SYMMETRIES[:1]
+_MOST: Final = 16
+"""Candidates of a stage; every one may be found by all of its frames, so each costs a place for every frame."""
+_DEEPEST: Final = 256
+"""Images looked at where others that may not be answered with have taken the first places."""
+_ROUNDING: Final = 0.02
+"""Scene score that whole images may have less than parts of them to be preferred: only they can be compared fully."""
+_SAME_ASPECT: Final = 0.01
+"""By how much the proportions of thumbnails of one frame may differ, as their sides are whole pixels."""
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
     Stage("windows", WINDOWS, ((PARTS, _UPRIGHT),)),
@@ -124,26 +133,37 @@ def _nearest(
     stage: Stage, codes: NDArray[np.uint8], frames: FrameView, store: Store, policy: Policy, allowed: Allowed
 ) -> tuple[list[NearFrame], dict[int, Record]]:
     """Find the nearest images that may be answered with; deeper where others have taken their places."""
-    depth = policy.k + 1  # the query itself may be among them
+    wanted = min(policy.k, _MOST)
+    depth = wanted + 1  # the query itself may be among them
     while True:
         near = frames.search(stage.name, codes, depth, policy.max_distance)
         records = store.records([one.image for one in near])
         kept = [one for one in near if one.image in records and allowed(one.image, records)]
-        if len(kept) >= policy.k or len(near) < depth:
-            return kept[: policy.k], records
+        if len(kept) >= wanted or len(near) < depth or depth > _DEEPEST:
+            return kept[:wanted], records
         depth *= 4
 
 
 def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, store: Store) -> Match:
     frame, symmetry = stage.changes()[near.query]
     reference = stage.reference[near.frame]
-    transform = Transform(str(symmetry), str(frame), str(reference))
     match = Match.of(record, near.distance)
-    if transform.symmetry or not transform.is_whole:
-        match = replace(match, transform=transform)
     stored = store.catalog.thumbnail(record.id)
     if stored is None:
-        return replace(match, note="the store has no thumbnail of it")
-    seen = symmetry.applied(frame.cut(thumbnail))
-    [found] = scene_scores(seen, [reference.cut(decode_thumbnail(stored))])
-    return replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
+        match = replace(match, note="the store has no thumbnail of it")
+        return _changed(match, symmetry, frame, reference)
+    seen, known = symmetry.applied(thumbnail), decode_thumbnail(stored)
+    [found] = scene_scores(symmetry.applied(frame.cut(thumbnail)), [reference.cut(known)])
+    same_frame = abs(seen.shape[0] * known.shape[1] / (seen.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
+    if same_frame and not (frame.is_whole and reference.is_whole):
+        [whole] = scene_scores(seen, [known])
+        if whole.score >= found.score - _ROUNDING:
+            found, frame, reference = whole, WHOLE, WHOLE
+    match = replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
+    return _changed(match, symmetry, frame, reference)
+
+
+def _changed(match: Match, symmetry: Symmetry, frame: Frame, reference: Frame) -> Match:
+    """Note how the query was changed, if it was."""
+    transform = Transform(str(symmetry), str(frame), str(reference))
+    return replace(match, transform=transform) if transform.symmetry or not transform.is_whole else match

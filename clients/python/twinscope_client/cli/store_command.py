@@ -48,7 +48,10 @@ def _stats(parsed: argparse.Namespace) -> int:
     emit(f"{stats['store']}: {stats['images']} images, {stats['searchable']} searchable, "
          f"{stats['unhashable']} unhashable, {stats['failures']} failures")  # fmt: skip
     emit(f"generation {stats['generation']}, recipe {stats['recipe']}")
-    emit(f"index: {stats['index']['kind']}, {stats['index']['base']} in the file, {stats['index']['delta']} newer")
+    emit(
+        f"index: {stats['index']['kind']}, {stats['index']['base']} in the file, {stats['index']['delta']} newer; "
+        f"reach: {stats['index']['reach']}"
+    )
     emit(f"published prefixes that contradict the category: {stats['contradicting_prefixes']} of {stats['prefixes']}")
     for root in stats["roots"]:
         emit(f"collection: {root}")

@@ -1,0 +1,352 @@
+"""The queries of `truth`, answered by what people use today, side by side with Twinscope.
+
+    python benchmarks/peers.py FOLDER [the options of truth.py] [--pairs N] [--out FILE.json]
+
+Each column labels a query with its nearest reference, by its own rule:
+
+Twinscope
+    The default policy; --reach tells how the references are indexed.
+pHash 64
+    imagehash's 64-bit pHash, at most 10 bits away (imagededup's default).
+PDQ
+    256 bits, at most 31 away, quality at least 50, any of the query's 8 orientations (ThreatExchange's advice).
+ORB
+    500 features, ratio test at 0.75, homography by RANSAC (5 pixels), 15 inliers at least; the most inliers win.
+    Every query is compared with every reference, so only so many queries are asked as --pairs permits.
+old rule
+    1024-bit pHash, the two nearest, SSIM of candidates below 120 bits, above 0.95 (Twinscope's policy ``reference``).
+    16-bit files go through Twinscope's window here; the old scripts clipped them to white.
+
+PDQ needs the package pdqhash, ORB opencv-python-headless; a column whose package is missing says so. Peers read a
+query with Pillow, as they do; what Pillow or a peer cannot process counts as refused. A cell holds the recall and the
+number of false labels; for queries that must be refused, the number of false labels alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import json
+import pickle
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+from transforms import REFUSALS, TRANSFORMS, Edition, Picture
+from truth import (
+    REFUSAL_GROUP,
+    STORES,
+    Question,
+    Shelf,
+    Source,
+    Task,
+    build_all,
+    common_arguments,
+    deal,
+    editions_of,
+    indexing_options,
+    kinship,
+    prepare,
+    questions,
+    tasks_of,
+    workers,
+)
+from twinscope_client.doctor import machine, versions
+from twinscope_indexer.errors import ImageError
+
+Bits = NDArray[np.bool_]
+PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2"}
+"""Columns that have features of their own, and the package that each needs."""
+COLUMNS: Final = ("Twinscope", *PEERS, "old rule")
+
+_PHASH_BITS, _PDQ_BITS, _PDQ_QUALITY = 10, 31, 50
+_ORB_FEATURES, _ORB_INLIERS, _ORB_RATIO = 500, 15, 0.75
+
+
+@lru_cache
+def package(name: str) -> Any:
+    """Import a package that may be missing; None if it is."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return None
+    if name == "cv2":
+        module.setNumThreads(1)
+    return module
+
+
+# ---- what the peers see in an image ----
+
+
+def _phash(image: Image.Image) -> Bits:
+    return np.asarray(imagehash.phash(image).hash).ravel()
+
+
+def _pdq(image: Image.Image) -> tuple[Bits, int]:
+    """Give the bits of the 8 orientations, shape (8, 256), the image as it is first, and the quality."""
+    codes, quality = package("pdqhash").compute_dihedral(np.asarray(image.convert("L").convert("RGB")))
+    return np.array(codes, dtype=bool), int(quality)
+
+
+def _orb(image: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Give the points (n, 2) and the descriptors (n, 32)."""
+    found, descriptors = package("cv2").ORB_create(_ORB_FEATURES).detectAndCompute(np.asarray(image.convert("L")), None)
+    if descriptors is None:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)
+    return np.array([point.pt for point in found], np.float32), descriptors
+
+
+# ---- how they decide; each gives the place of the reference that it labels with, or None ----
+
+
+def _phash_match(query: Bits, references: Sequence[Bits]) -> int | None:
+    distances = (np.array(references) != query).sum(axis=1)
+    best = int(distances.argmin())
+    return best if distances[best] <= _PHASH_BITS else None
+
+
+def _pdq_match(query: tuple[Bits, int], references: Sequence[tuple[Bits, int]]) -> int | None:
+    orientations, quality = query
+    if quality < _PDQ_QUALITY:
+        return None
+    upright = np.array([codes[0] for codes, _ in references])
+    distances = (upright[None] != orientations[:, None]).sum(axis=2).min(axis=0)
+    distances[[quality < _PDQ_QUALITY for _, quality in references]] = 257
+    best = int(distances.argmin())
+    return best if distances[best] <= _PDQ_BITS else None
+
+
+def _orb_match(query: Any, references: Sequence[Any]) -> int | None:
+    inliers = [_orb_inliers(query, reference) for reference in references]
+    best = int(np.argmax(inliers))
+    return best if inliers[best] >= _ORB_INLIERS else None
+
+
+def _orb_inliers(query: Any, reference: Any) -> int:
+    cv2 = package("cv2")
+    if min(len(query[0]), len(reference[0])) < _ORB_INLIERS:
+        return 0
+    pairs = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(query[1], reference[1], k=2)
+    good = [first for first, second in pairs if first.distance < _ORB_RATIO * second.distance]
+    if len(good) < _ORB_INLIERS:
+        return 0
+    here = query[0][[match.queryIdx for match in good]]
+    there = reference[0][[match.trainIdx for match in good]]
+    found, inside = cv2.findHomography(here, there, cv2.RANSAC, 5.0)
+    return 0 if found is None else int(inside.sum())
+
+
+_DESCRIBE: Final[dict[str, Callable[[Image.Image], Any]]] = {"pHash 64": _phash, "PDQ": _pdq, "ORB": _orb}
+_MATCH: Final[dict[str, Callable[[Any, Sequence[Any]], int | None]]] = {
+    "pHash 64": _phash_match,
+    "PDQ": _pdq_match,
+    "ORB": _orb_match,
+}
+
+
+def present() -> list[str]:
+    """List the peers whose package is installed."""
+    return [name for name, needed in PEERS.items() if package(needed) is not None]
+
+
+# ---- references ----
+
+
+def _features_path(shelf: Shelf, edition: Edition, source: Source) -> Path:
+    return shelf.jpeg(edition, source).with_suffix(".features")
+
+
+def describe(source: Source, shelf: Shelf, editions: Sequence[Edition]) -> None:
+    """Compute and keep what all peers see in the references of a file; runs in a worker process."""
+    for edition in editions:
+        with Image.open(shelf.jpeg(edition, source)) as image:
+            features = {name: _DESCRIBE[name](image) for name in present()}
+        _features_path(shelf, edition, source).write_bytes(pickle.dumps(features))
+
+
+@lru_cache(maxsize=3)
+def _features(shelf: Shelf, edition: Edition, references: tuple[Source, ...]) -> dict[str, list[Any]]:
+    kept = [pickle.loads(_features_path(shelf, edition, source).read_bytes()) for source in references]
+    return {name: [features[name] for features in kept] for name in present()}
+
+
+# ---- asking ----
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How one column answered one query."""
+
+    column: str
+    group: str
+    transform: str
+    verdict: str
+    milliseconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """What all tasks of a run share."""
+
+    shelf: Shelf
+    groups: set[str]
+    dealt: list[list[Source]]
+
+    def references(self, part: int) -> tuple[Source, ...]:
+        """List what is indexed while a part is left out."""
+        return tuple(source for other in self.dealt if other is not self.dealt[part] for source in other)
+
+
+def ask(task: tuple[Task, bool], asking: Asking) -> list[Cell]:
+    """Let all columns answer the queries of one image, ORB only if it is told to; runs in a worker process."""
+    job, with_orb = task
+    references = asking.references(job.part)
+    by_name = {source.reference_name: source for source in references}
+    peers = [name for name in present() if name != "ORB" or with_orb]
+    cells = []
+    for question in questions(job, asking.groups):
+        features = _features(asking.shelf, question.edition, references)
+        for column in ("Twinscope", *peers, "old rule"):
+            start = time.perf_counter()
+            if column in PEERS:
+                place = _ask_peer(column, question.picture, features[column])
+                found = None if place is None else references[place]
+            else:
+                found = _ask_twinscope(column, question, job, asking.shelf, by_name)
+            taken = 1000 * (time.perf_counter() - start)
+            verdict = {"": "refused", "own": "right", "kin": "kin", "other": "wrong"}[kinship(job, found)]
+            cells.append(Cell(column, question.group, question.transform, verdict, taken))
+    return cells
+
+
+def _ask_peer(name: str, picture: Picture, references: Sequence[Any]) -> int | None:
+    try:
+        image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
+        return _MATCH[name](_DESCRIBE[name](image), references)
+    except (OSError, ValueError):
+        return None
+
+
+def _ask_twinscope(
+    column: str, question: Question, task: Task, shelf: Shelf, by_name: dict[str, Source]
+) -> Source | None:
+    engine = STORES.engine(shelf, task.part, question.edition)
+    try:
+        answer = engine.search(question.picture, policy="default" if column == "Twinscope" else "reference")
+    except ImageError:
+        return None
+    best = answer.best
+    return by_name[Path(best.source).name] if best is not None and answer.category is not None else None
+
+
+def with_orb(tasks: Sequence[Task], asking: Asking, pairs: int, seed: int) -> list[bool]:
+    """Draw the tasks that ORB is asked, so that it compares at most so many pairs (but at least one task)."""
+    order = list(range(len(tasks)))
+    random.Random(seed).shuffle(order)
+    chosen: set[int] = set()
+    spent = 0
+    for number in order:
+        task = tasks[number]
+        queries = sum(t.group in asking.groups for t in TRANSFORMS) if task.wanted else len(REFUSALS)
+        spent += queries * len(asking.references(task.part))
+        if spent > pairs and chosen:
+            break
+        chosen.add(number)
+    return [number in chosen for number in range(len(tasks))]
+
+
+# ---- the result ----
+
+
+def summarise(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Count verdicts by transform and column."""
+    some: dict[tuple[str, str], dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    for cell in cells:
+        some[cell.group, cell.transform][cell.column].append(cell)
+    rows = []
+    for (group, transform), columns in sorted(some.items(), key=lambda item: item[0][0]):
+        row: dict[str, Any] = {"group": group, "transform": transform}
+        for column, answered in columns.items():
+            verdicts = [cell.verdict for cell in answered]
+            row[column] = {verdict: verdicts.count(verdict) for verdict in ("right", "wrong", "kin", "refused")}
+            row[column]["queries"] = len(answered)
+            row[column]["median ms"] = sorted(cell.milliseconds for cell in answered)[len(answered) // 2]
+        rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Write the result for people: recall, and false labels where there are any, of so many queries."""
+    lines = [f"{'':3}{'transform':40}" + "".join(f"{column:>22}" for column in COLUMNS)]
+    for row in rows:
+        cells = [_cell(row.get(column), column, refusal=row["group"] == REFUSAL_GROUP) for column in COLUMNS]
+        lines.append(f"{row['group']:3}{row['transform']:40}" + "".join(f"{cell:>22}" for cell in cells))
+    lines.append("")
+    for what in ("right", "wrong", "queries"):
+        sums = [sum(row[c][what] for row in rows if c in row) if any(c in r for r in rows) else "" for c in COLUMNS]
+        lines.append(f"{'':3}{f'{what}, all together':40}" + "".join(f"{one:>22}" for one in sums))
+    return "\n".join(lines)
+
+
+def _cell(counts: dict[str, Any] | None, column: str, *, refusal: bool) -> str:
+    if counts is None:
+        return "not installed" if column in PEERS and column not in present() else "not asked"
+    false, queries = counts["wrong"], counts["queries"]
+    if refusal:
+        return f"{false} false of {queries}"
+    return f"{counts['right'] / queries:.0%}{f', {false} false' if false else ''} of {queries}"
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common_arguments(parser)
+    parser.add_argument("--pairs", type=int, default=20_000, help="most pairs of images that ORB compares")
+    parsed = parser.parse_args()
+    groups = set(parsed.groups)
+    with tempfile.TemporaryDirectory() as scratch, workers() as pool:
+        shelf = Shelf(Path(scratch))
+        sources, unreadable = prepare(parsed, parser, shelf, pool)
+        dealt = deal(sources, parsed.parts, parsed.seed)
+        asking = Asking(shelf, groups, dealt)
+        build_all(shelf, dealt, groups, indexing_options(parsed.reach))
+        described = pool.map(partial(describe, shelf=shelf, editions=editions_of(groups)), sources, chunksize=4)
+        list(tqdm(described, "features", len(sources), disable=None))
+        tasks = [task for part in range(parsed.parts) for task in tasks_of(dealt, part, groups, parsed.seed)]
+        jobs = list(zip(tasks, with_orb(tasks, asking, parsed.pairs, parsed.seed), strict=True))
+        answers = pool.map(partial(ask, asking=asking), jobs)
+        cells = [cell for some in tqdm(answers, "images", len(jobs), disable=None) for cell in some]
+    rows = summarise(cells)
+    print(f"{len(sources)} images of {len({s.scene for s in sources})} scenes, reach {parsed.reach or 'default'}, "
+          f"seed {parsed.seed}; {len(unreadable)} unreadable")  # fmt: skip
+    print(table(rows))
+    if parsed.out:
+        result = {
+            "folder": parsed.folder.name, "images": len(sources), "unreadable": unreadable, "limit": parsed.limit,
+            "seed": parsed.seed, "parts": parsed.parts, "reach": parsed.reach or "default", "pairs": parsed.pairs,
+            "rows": rows, "installed": present(), "machine": machine(), "versions": versions() | peer_versions(),
+        }  # fmt: skip
+        parsed.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return 0
+
+
+def peer_versions() -> dict[str, str]:
+    """Give the versions of the peers' packages."""
+    return {needed: str(getattr(package(needed), "__version__", "missing")) for needed in PEERS.values()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,449 @@
+"""What happens to a micrograph between the microscope and a collection, as named, repeatable transforms.
+
+Every transform makes of one grey micrograph the query to ask, and names the edition of the micrograph to index:
+
+``frame``
+    The micrograph as it is.
+``barred``
+    The micrograph with an info bar. Where the bar of the file is known (`Micrograph.bar_rows`) it is the real one.
+    Elsewhere one is drawn: below the field, as FEI, Hitachi and JEOL do, or over its foot, as Zeiss does; which of
+    the two, its height (5 to 12 % of the field), style and text are drawn by the micrograph's name. Removing a bar cuts
+    at its first row. A drawn one lies below the field or over it again when it is drawn anew.
+``window``
+    1/1.15 of the field's width and height, in a corner or against an edge, so that a window of the same size, shifted
+    by up to 15 %, is full of real pixels too.
+
+Whatever is random is drawn by the name of the micrograph and nothing else: the same folder gives the same queries.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Final, Literal
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from scipy.ndimage import gaussian_filter
+
+Grey = NDArray[np.uint8]
+Picture = Grey | bytes
+"""What a query is made with: pixels, or the content of a JPEG, PNG or TIFF file."""
+Edition = Literal["frame", "barred", "window"]
+
+_WINDOW: Final = 1 / 1.15
+_BARS: Final = (0.05, 0.12)  # least and greatest height, as share of the field's
+_STYLES: Final = ((0, 255), (255, 0), (64, 255), (178, 0), (220, 30), (24, 235))  # ground and ink
+
+
+@dataclass(frozen=True, eq=False)
+class Micrograph:
+    """A grey micrograph.
+
+    Attributes
+    ----------
+    name : str
+        Decides whatever the transforms draw at random.
+    pixels : ndarray of uint8, shape (height, width)
+    bar_rows : int
+        Height of the info bar at its foot in pixels; 0 where there is none, or it is not known.
+    """
+
+    name: str
+    pixels: Grey
+    bar_rows: int = 0
+
+    @property
+    def field(self) -> Grey:
+        """The pixels above the known info bar."""
+        return self.pixels[: self.pixels.shape[0] - self.bar_rows]
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Give the random numbers of this micrograph for one purpose."""
+        digest = sha256(f"{purpose}\n{self.name}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is demanded of all transforms of a group."""
+
+    recall: float
+    """Least share of queries that are labelled rightly, 0 to 1; none may be labelled wrongly in any group."""
+    only_windows: bool = False
+    """Demanded only of stores that index windows."""
+
+
+GROUPS: Final = {
+    "A": Group(0.995),
+    "B": Group(0.99),
+    "C": Group(0.97),
+    "D": Group(0.97, only_windows=True),
+    "E": Group(0.90),
+}
+
+
+@dataclass(frozen=True)
+class Transform:
+    """One named way from a micrograph to a query."""
+
+    name: str
+    group: str
+    query: Callable[[Micrograph], Picture]
+    edition: Edition = "frame"
+    """What of the micrograph is indexed."""
+
+
+def reference(micrograph: Micrograph, edition: Edition) -> Grey:
+    """Give the pixels to index, uint8 (height, width)."""
+    if edition == "barred":
+        return _barred(micrograph).pixels
+    if edition == "window":
+        return _window(micrograph, 0.0)
+    return micrograph.pixels
+
+
+# ---- info bars ----
+
+
+@dataclass(frozen=True, eq=False)
+class _Barred:
+    """A micrograph with an info bar of `rows` rows at its foot."""
+
+    pixels: Grey
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """How an info bar looks."""
+
+    share: float
+    style: int
+    below: bool
+    """Below the field; else over its foot."""
+    cells: bool
+    text: tuple[str, str]
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> _Bar:
+        beam = (
+            f"{rng.choice([2, 5, 10, 15, 20, 30])}.0 kV  WD {rng.uniform(3, 15):.1f} mm  x{rng.integers(1, 400) * 250}"
+        )
+        where = f"{rng.choice(['SE', 'BSE', 'InLens', 'ETD'])}  {rng.integers(2005, 2026)}-{rng.integers(1, 13):02d}"
+        scale = f"{rng.choice([1, 2, 5, 10, 20, 50, 100, 200])} {rng.choice(['nm', 'um'])}"
+        share, style = float(rng.uniform(*_BARS)), int(rng.integers(len(_STYLES)))
+        return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {where}", scale))
+
+    def other(self, rng: np.random.Generator) -> _Bar:
+        """Draw another one: its height differs by at least a fifth of the range, text and style too."""
+        new = _Bar.drawn(rng)
+        low, high = _BARS
+        share = low + (self.share - low + (high - low) * rng.uniform(0.2, 0.8)) % (high - low)
+        return _Bar(share, (self.style + 1 + new.style % (len(_STYLES) - 1)) % len(_STYLES), self.below,
+                    not self.cells, new.text)  # fmt: skip
+
+    def strip(self, height: int, width: int) -> Grey:
+        """Draw it for a field of the given size."""
+        rows = max(8, round(self.share * height))
+        ground, ink = _STYLES[self.style]
+        image = Image.new("L", (width, rows), ground)
+        draw = ImageDraw.Draw(image)
+        font = ImageFont.load_default(max(6.0, min(0.5 * rows, 0.03 * width)))
+        draw.text((0.015 * width, rows / 2), self.text[0], fill=ink, font=font, anchor="lm")
+        left, right, thick = round(0.8 * width), round(0.97 * width), max(1, rows // 14)
+        draw.rectangle((left, round(0.75 * rows), right, round(0.75 * rows) + thick), fill=ink)
+        draw.text(((left + right) / 2, 0.38 * rows), self.text[1], fill=ink, font=font, anchor="mm")
+        if self.cells:
+            draw.rectangle((0, 0, width - 1, rows - 1), outline=ink, width=thick)
+            draw.line((left - 0.02 * width, 0, left - 0.02 * width, rows), fill=ink, width=thick)
+        return np.asarray(image)
+
+    def on(self, field: Grey) -> _Barred:
+        """Put it below a field, or over its foot."""
+        strip = self.strip(*field.shape)
+        kept = field if self.below else field[: -len(strip)]
+        return _Barred(np.vstack([kept, strip]), len(strip))
+
+
+def _barred(m: Micrograph) -> _Barred:
+    """Give the micrograph with its real bar, or else with the one that belongs to its name."""
+    return _Barred(m.pixels, m.bar_rows) if m.bar_rows else _Bar.drawn(m.rng("bar")).on(m.pixels)
+
+
+def same_bar(stranger: Micrograph, other: Micrograph) -> Micrograph:
+    """Put the info bar of another micrograph's ``barred`` edition at the foot of a stranger's field.
+
+    A real bar is resized to the stranger's width; a drawn one is drawn again for its size.
+    """
+    name = f"{stranger.name} under the bar of {other.name}"
+    if not other.bar_rows:
+        return Micrograph(name, _Bar.drawn(other.rng("bar")).on(stranger.field).pixels)
+    width = stranger.pixels.shape[1]
+    strip = other.pixels[-other.bar_rows :]
+    rows = max(1, round(other.bar_rows * width / strip.shape[1]))
+    return Micrograph(name, np.vstack([stranger.field, _resized(strip, rows, width)]))
+
+
+def _bar_removed(m: Micrograph) -> Grey:
+    barred = _barred(m)
+    return barred.pixels[: -barred.rows]
+
+
+def _bar_added(m: Micrograph) -> Grey:
+    return _Bar.drawn(m.rng("added bar")).on(m.pixels).pixels
+
+
+def _bar_redrawn(m: Micrograph) -> Grey:
+    bar, rng = _Bar.drawn(m.rng("bar")), m.rng("other bar")
+    if not m.bar_rows:
+        return bar.other(rng).on(m.pixels).pixels
+    return np.vstack([m.field, bar.other(rng).strip(*m.field.shape)])  # what lies under a real bar is not known
+
+
+# ---- grey levels, noise, encodings ----
+
+
+def _clipped(values: NDArray[np.floating]) -> Grey:
+    levels: Grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return levels
+
+
+def _quality(m: Micrograph, quality: int) -> bytes:
+    return jpeg(m.pixels, quality)
+
+
+def jpeg(pixels: Grey, quality: int) -> bytes:
+    """Encode grey pixels as a JPEG file."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=quality)
+    return data.getvalue()
+
+
+def _gamma(m: Micrograph, gamma: float) -> Grey:
+    return _clipped(255 * (m.pixels / 255.0) ** gamma)
+
+
+def _contrast(m: Micrograph, factor: float) -> Grey:
+    return _clipped(128 + factor * (m.pixels.astype(np.float64) - 128))
+
+
+def _brightness(m: Micrograph, change: int) -> Grey:
+    return _clipped(m.pixels.astype(np.float64) + change)
+
+
+def _blur(m: Micrograph, sigma: float) -> Grey:
+    return _clipped(gaussian_filter(m.pixels.astype(np.float64), sigma))
+
+
+def _noise(m: Micrograph, sigma: float) -> Grey:
+    return _clipped(m.pixels + m.rng(f"noise {sigma}").normal(0, sigma, m.pixels.shape))
+
+
+def _equalised(m: Micrograph) -> Grey:
+    return np.asarray(ImageOps.equalize(Image.fromarray(m.pixels)))
+
+
+def _to_16_bit(m: Micrograph) -> bytes:
+    """Write the 16-bit TIFF of the same scan: the low byte holds what 8 bits had rounded away."""
+    deep = m.pixels.astype(np.uint16) * 256 + m.rng("16 bit").integers(0, 256, m.pixels.shape, np.uint16)
+    data = io.BytesIO()
+    tifffile.imwrite(data, deep, photometric="minisblack")
+    return data.getvalue()
+
+
+def _from_16_bit(m: Micrograph) -> Grey:
+    """Keep the high byte of a 16-bit scan that fills 12 to 59 % of its range, as careless conversions do."""
+    deep: NDArray[np.uint32] = m.pixels.astype(np.uint32) * 120 + 8000
+    return (deep >> 8).astype(np.uint8)
+
+
+def _palette(m: Micrograph) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(m.pixels).convert("RGB").quantize(64).save(data, "PNG")
+    return data.getvalue()
+
+
+# ---- geometry ----
+
+
+def _resized(pixels: Grey, height: int, width: int) -> Grey:
+    return np.asarray(Image.fromarray(pixels).resize((max(1, width), max(1, height)), Image.Resampling.LANCZOS))
+
+
+def _scaled(m: Micrograph, factor: float) -> Grey:
+    height, width = m.pixels.shape
+    return _resized(m.pixels, round(factor * height), round(factor * width))
+
+
+def _squeezed(m: Micrograph) -> Grey:
+    height, width = m.pixels.shape
+    across = bool(m.rng("squeezed").integers(2))
+    return _resized(m.pixels, height if across else round(0.9 * height), round(0.9 * width) if across else width)
+
+
+def _foot_cut(m: Micrograph) -> Grey:
+    return m.pixels[: round(0.92 * m.pixels.shape[0])]
+
+
+def _quarter_turns(m: Micrograph, turns: int) -> Grey:
+    return np.ascontiguousarray(np.rot90(m.pixels, turns))
+
+
+def _mirrored(m: Micrograph) -> Grey:
+    return np.ascontiguousarray(m.pixels[:, ::-1])
+
+
+def _inverted(m: Micrograph) -> Grey:
+    return 255 - m.pixels
+
+
+def _cropped(m: Micrograph, share: float) -> Grey:
+    height, width = m.pixels.shape
+    y, x = round(share * height), round(share * width)
+    return m.pixels[y : height - y, x : width - x]
+
+
+def _window(m: Micrograph, shift: float) -> Grey:
+    """Give the window of the field that is shifted by a share of its size, up, down, left or right by the name."""
+    height, width = m.field.shape
+    rows, columns = int(_WINDOW * height), int(_WINDOW * width)
+    rng = m.rng("shift")
+    down, back = bool(rng.integers(2)), bool(rng.integers(2))
+    y, x = (round(shift * rows), 0) if down else (0, round(shift * columns))
+    if back:
+        y, x = height - rows - y, width - columns - x
+    return m.field[y : y + rows, x : x + columns]
+
+
+def _turned(m: Micrograph, degrees: float) -> Grey:
+    """Turn the picture one way or the other; the corners that it does not fill are black."""
+    way = 1 if m.rng("turn").integers(2) else -1
+    return np.asarray(Image.fromarray(m.pixels).rotate(way * degrees, Image.Resampling.BICUBIC))
+
+
+def _turned_and_cropped(m: Micrograph, degrees: float) -> Grey:
+    """Turn the picture and keep the largest centred part of its aspect ratio that is filled."""
+    height, width = m.pixels.shape
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    share = min(width / (width * cos + height * sin), height / (width * sin + height * cos))
+    rows, columns = int(share * height) - 2, int(share * width) - 2  # two pixels less: interpolation reaches out
+    y, x = (height - rows) // 2, (width - columns) // 2
+    return _turned(m, degrees)[y : y + rows, x : x + columns]
+
+
+def _panel(m: Micrograph) -> Grey:
+    rows, columns = (side // 2 for side in m.field.shape)
+    rng = m.rng("panel")
+    y, x = rng.integers(m.field.shape[0] - rows + 1), rng.integers(m.field.shape[1] - columns + 1)
+    return m.field[y : y + rows, x : x + columns]
+
+
+# ---- what people draw, and everything together ----
+
+
+def _annotated(m: Micrograph) -> Grey:
+    """Draw a label box in a corner, an arrow, and a scale bar with its length, as for a figure of a paper."""
+    rng = m.rng("annotated")
+    image = Image.fromarray(m.pixels)
+    draw = ImageDraw.Draw(image)
+    height, width = m.pixels.shape
+    unit, ink = min(height, width), int(rng.choice([0, 255]))
+    font = ImageFont.load_default(max(6.0, 0.08 * unit))
+    left = 0 if rng.integers(2) else width - round(0.14 * unit)
+    draw.rectangle((left, 0, left + round(0.14 * unit), round(0.12 * unit)), fill=255 - ink)
+    draw.text((left + 0.07 * unit, 0.06 * unit), f"{rng.choice(list('abcdef'))})", fill=ink, font=font, anchor="mm")
+    x, y = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
+    turn, thick = rng.uniform(0, 2 * math.pi), max(2, unit // 80)
+    tail = (x + 0.15 * unit * math.cos(turn), y + 0.15 * unit * math.sin(turn))
+    draw.line((x, y, *tail), fill=ink, width=thick)
+    sides = [(x + 0.05 * unit * math.cos(turn + d), y + 0.05 * unit * math.sin(turn + d)) for d in (-0.4, 0.4)]
+    draw.polygon([(x, y), *sides], fill=ink)
+    low, right = round(0.93 * height), round(0.95 * width)
+    draw.rectangle((right - round(0.2 * width), low, right, low + thick), fill=ink)
+    draw.text((right - 0.1 * width, low), f"{rng.integers(1, 90)} um", fill=ink, font=font, anchor="mb")
+    return np.asarray(image)
+
+
+def _all_at_once(m: Micrograph) -> bytes:
+    """Cut the bar, scale to 0.6, turn by 90, 180 or 270 degrees, invert, annotate, encode with quality 60."""
+    field = Micrograph(m.name, _bar_removed(m))
+    small = Micrograph(m.name, _scaled(field, 0.6))
+    turned = Micrograph(m.name, _quarter_turns(small, int(m.rng("all at once").integers(1, 4))))
+    return jpeg(_annotated(Micrograph(m.name, _inverted(turned))), 60)
+
+
+def _as_is(m: Micrograph) -> Grey:
+    return m.pixels
+
+
+_PERCENT_C, _PERCENT_D = (1, 2, 3), (5, 7, 10)
+
+TRANSFORMS: Final = (
+    *(Transform(f"quality {q}", "A", partial(_quality, quality=q)) for q in (100, 90, 75, 50, 30)),
+    Transform("half size", "A", partial(_scaled, factor=0.5)),
+    Transform("double size", "A", partial(_scaled, factor=2)),
+    Transform("quarter size", "A", partial(_scaled, factor=0.25)),
+    *(Transform(f"gamma {g}", "A", partial(_gamma, gamma=g)) for g in (0.6, 1.5, 2.5)),
+    Transform("contrast x0.5", "A", partial(_contrast, factor=0.5)),
+    *(Transform(f"brightness {c:+d}", "A", partial(_brightness, change=c)) for c in (40, -40)),
+    *(Transform(f"blur {s}", "A", partial(_blur, sigma=s)) for s in (1, 3)),
+    *(Transform(f"noise {s}", "A", partial(_noise, sigma=s)) for s in (5, 20)),
+    Transform("equalised", "A", _equalised),
+    Transform("8 to 16 bit", "A", _to_16_bit),
+    Transform("16 to 8 bit", "A", _from_16_bit),
+    Transform("palette PNG", "A", _palette),
+    Transform("squeezed to 0.9", "A", _squeezed),
+    Transform("bar removed", "B", _bar_removed, "barred"),
+    Transform("bar added", "B", _bar_added),
+    Transform("bar redrawn", "B", _bar_redrawn, "barred"),
+    Transform("bottom 8 % cropped", "B", _foot_cut),
+    *(Transform(f"rotated {90 * n}", "B", partial(_quarter_turns, turns=n)) for n in (1, 2, 3)),
+    Transform("mirrored", "B", _mirrored),
+    Transform("inverted", "B", _inverted),
+    Transform("annotated", "B", _annotated),
+    Transform("all at once", "B", _all_at_once, "barred"),
+    Transform("noise 40", "C", partial(_noise, sigma=40)),
+    Transform("quality 10", "C", partial(_quality, quality=10)),
+    Transform("rotated by 1 degree", "C", partial(_turned, degrees=1)),
+    *(Transform(f"cropped by {p} %", "C", partial(_cropped, share=p / 100)) for p in _PERCENT_C),
+    *(Transform(f"shifted by {p} %", "C", partial(_window, shift=p / 100), "window") for p in _PERCENT_C),
+    *(Transform(f"cropped by {p} %", "D", partial(_cropped, share=p / 100)) for p in _PERCENT_D),
+    *(Transform(f"shifted by {p} %", "D", partial(_window, shift=p / 100), "window") for p in (5, 10, 15)),
+    *(Transform(f"rotated by {d} degrees", "D", partial(_turned_and_cropped, degrees=d)) for d in (2, 3, 5)),
+    Transform("panel of a quarter", "E", _panel),
+)
+
+REFUSALS: Final = (
+    Transform("as is", "refusal", _as_is),
+    Transform("quality 75", "refusal", partial(_quality, quality=75)),
+    Transform("inverted", "refusal", _inverted),
+    Transform("mirrored", "refusal", _mirrored),
+    Transform("bar added", "refusal", _bar_added),
+)
+"""What is done to a query that must be refused."""
+
+
+def empty_frames() -> list[Micrograph]:
+    """Give 12 frames without a field (flat, shaded, faint noise) and 24 of nothing but noise, of usual sizes."""
+    sizes = ((768, 1024), (960, 1280), (512, 512), (943, 1024))
+    made = []
+    for number in range(12):
+        shape = sizes[number % len(sizes)]
+        frame = Micrograph(f"blank {number}", np.full(shape, (0, 255, 128, 40, 200, 90)[number % 6], np.uint8))
+        shade = np.linspace(-10, 10, shape[1])[None] if number >= 6 else np.zeros((1, 1))
+        faint = frame.rng("faint").normal(0, 0.5 * (number % 3), shape)
+        made.append(Micrograph(frame.name, _clipped(frame.pixels + shade + faint)))
+    for number in range(24):
+        shape = sizes[number % len(sizes)]
+        noise = Micrograph(f"noise {number}", np.zeros(shape, np.uint8)).rng("noise").normal(0, 1, shape)
+        smooth = gaussian_filter(noise, (0.0, 0.7, 2.0)[number % 3])
+        values = 110 + (5, 15, 30, 60)[number // 6] * smooth / smooth.std()
+        made.append(Micrograph(f"noise {number}", _clipped(values)))
+    return made
