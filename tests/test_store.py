@@ -749,3 +749,34 @@ def test_a_catalogue_copied_from_under_its_writer_to_a_read_only_folder_is_refus
     close_to_writing(copied)
     with pytest.raises(AssertionError, match="last writer"), unprivileged_reader(copied):
         pass
+
+
+CLOSE = """
+import sys, threading
+from pathlib import Path
+from twinscope_indexer.store import Store
+store, stop = Store(Path(sys.argv[1])), threading.Event()
+numbers = [number for number in store.view.base._ids.tolist()] * 20
+
+def ask():
+    while not stop.is_set():
+        store.records(numbers)
+
+threads = [threading.Thread(target=ask) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(300):
+    store.records(numbers[:1])
+    store.close()
+stop.set()
+for thread in threads:
+    thread.join()
+print("alive")
+"""
+
+
+def test_a_store_can_be_closed_under_queries_of_other_threads(tmp_path: Path) -> None:
+    filled(tmp_path / "store", 60)
+    command = [sys.executable, "-c", CLOSE, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")
