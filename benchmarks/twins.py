@@ -4,9 +4,11 @@ Indexes every micrograph of a folder as a quality-100 JPEG under its category an
 (originals that are no TIFFs are stored as one). Then, in five parts, leaves whole scenes out of the index and labels
 the TIFFs of just these scenes: each label is then a false one.
 
-    python benchmarks/twins.py [--micrographs DIR] [--out FILE.json]
+    python benchmarks/twins.py [--micrographs DIR] [--kin FILE] [--out FILE.json]
 
-DIR holds MANIFEST.tsv with the columns path (first part: category) and scene (groups the files of one scene).
+DIR holds MANIFEST.tsv with the columns path (first part: category) and scene (groups the files of one scene). A line of
+FILE names scenes that show one place although the manifest keeps them apart, such as a field and its translated copy:
+they are left out together. By default kin.tsv, for the micrographs of `../shared`; '' for none.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from twinscope_indexer.imaging import read_image
 from twinscope_indexer.taxonomy import load_taxonomy
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
+KIN = Path(__file__).resolve().with_name("kin.tsv")
 PARTS = 5
 
 
@@ -45,9 +48,11 @@ class Micrograph:
     tiff: Path
 
 
-def prepare(source: Path, work: Path) -> tuple[list[Micrograph], list[str]]:
+def prepare(source: Path, work: Path, kin: Path | None = None) -> tuple[list[Micrograph], list[str]]:
     """Write the JPEGs and TIFFs; return what could be read, and the names of what could not."""
     made, unreadable = [], []
+    lines = [] if kin is None else kin.read_text(encoding="utf-8").splitlines()
+    first_of = {scene: line.split()[0] for line in lines for scene in line.split()}
     with (source / "MANIFEST.tsv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     for number, row in enumerate(rows):
@@ -66,7 +71,7 @@ def prepare(source: Path, work: Path) -> tuple[list[Micrograph], list[str]]:
             tiff = work / "tiff" / f"{number:04d}.tif"
             tiff.parent.mkdir(exist_ok=True)
             tifffile.imwrite(tiff, image.pixels)
-        made.append(Micrograph(row["path"], category, row["scene"], jpeg, tiff))
+        made.append(Micrograph(row["path"], category, first_of.get(row["scene"], row["scene"]), jpeg, tiff))
     return made, unreadable
 
 
@@ -130,13 +135,14 @@ def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
+    parser.add_argument("--kin", default=str(KIN), metavar="FILE", help="scenes that show one place; '' for none")
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     parsed = parser.parse_args()
     if not (parsed.micrographs / "MANIFEST.tsv").is_file():
         parser.error(f"{parsed.micrographs} holds no MANIFEST.tsv; give --micrographs DIR")
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        made, unreadable = prepare(parsed.micrographs, work)
+        made, unreadable = prepare(parsed.micrographs, work, Path(parsed.kin) if parsed.kin else None)
         found, refused = twins(made, work / "twins"), strangers(made, work / "strangers")
     excellent = found["grades"].get("excellent", 0)  # type: ignore[attr-defined]
     print(f"{len(made)} micrographs of {len({one.scene for one in made})} scenes; unreadable: {unreadable}")

@@ -70,6 +70,9 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
     )
 
 
+_policy_message = lru_cache(maxsize=256)(policy_message)  # to be copied into answers, never changed
+
+
 def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
     """Read a policy: one by its name, perhaps with changes, or a complete one.
 
@@ -186,7 +189,7 @@ def answer_message(answer: Answer) -> types_pb2.Answer:
         matches=[match_message(match) for match in answer.matches],
         reason=escaped(answer.reason),
         query_hash=None if answer.query_hash is None else bytes.fromhex(answer.query_hash),
-        policy=policy_message(answer.policy),
+        policy=_policy_message(answer.policy),
         generation=answer.generation,
         recipe=answer.recipe,
         taxonomy=escaped(answer.taxonomy),

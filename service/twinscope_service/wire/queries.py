@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import similarity_pb2, types_pb2
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 MAX_THUMBNAIL: Final = 64 << 10
 """Bytes of an encoded thumbnail."""
 
+_MAX_REMEMBERED: Final = 512
+"""Bytes; options are longer only where they name many categories."""
 _MAX_CATEGORIES: Final = 64
 _MAX_CATEGORY: Final = 256
 _MAX_RECIPE: Final = 256
@@ -191,6 +194,12 @@ def options_of(message: similarity_pb2.SearchOptions, path: str = "options") -> 
     RecipeError
         If bare hashes are by another recipe than this release's.
     """
+    sent = message.SerializeToString()
+    return (_remembered if len(sent) <= _MAX_REMEMBERED else _read_options)(sent, path)
+
+
+def _read_options(sent: bytes, path: str) -> Options:
+    message = similarity_pb2.SearchOptions.FromString(sent)
     require(_check_options(message, path))
     if message.recipe:
         require_recipe(message.recipe)
@@ -200,6 +209,9 @@ def options_of(message: similarity_pb2.SearchOptions, path: str = "options") -> 
         tuple(unescaped(category) for category in message.categories),
         message.min_generation,
     )
+
+
+_remembered = lru_cache(maxsize=256)(_read_options)  # the same few come with every query
 
 
 def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator[Violation]:
