@@ -56,7 +56,7 @@ truth: $(STAMP)
 	$(BIN)/python benchmarks/remote.py
 
 evaluate: $(STAMP)
-	$(BIN)/python benchmarks/truth.py ../shared/data/micrographs --kin benchmarks/kin.tsv
+	$(BIN)/python benchmarks/truth.py ../shared/data/micrographs --kin benchmarks/kin.tsv --groups A B C R
 
 clean:
 	rm -rf $(VENV) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
