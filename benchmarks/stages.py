@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import faiss
 import imagehash
 import numpy as np
 import tifffile
@@ -121,7 +122,20 @@ def stages(rounds: int, codes: int) -> list[Stage]:
             lambda: index.search(query, 5, 1024), rounds,
         )
     )  # fmt: skip
-    return table
+    return table + [faiss_stage(size, together, rounds) for size in (codes, 1_000_000) for together in (1, 64)]
+
+
+def faiss_stage(size: int, together: int, rounds: int) -> Stage:
+    """Compare the search within 300 bits with FAISS's flat index, both on all cores."""
+    random = np.random.default_rng(0)
+    stored = random.integers(0, 256, (size, 128), dtype=np.uint8)
+    flat, index = faiss.IndexBinaryFlat(1024), BlockedIndex(np.arange(size), stored)
+    flat.add(stored)
+    queries = stored[:together].copy()
+    return compare(
+        f"{together} of {size} codes", "FAISS flat index",
+        lambda: flat.search(queries, 6), lambda: index.search(queries, 5, 300), rounds,
+    )  # fmt: skip
 
 
 def main() -> None:

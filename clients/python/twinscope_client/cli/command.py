@@ -34,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The commands run one image a thread; libraries that start threads of their own for small matrices slow that down.
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
-    # FAISS's threads otherwise spin for work on cores that the images need.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     from twinscope_indexer.errors import TwinscopeError
 
