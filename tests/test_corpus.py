@@ -469,7 +469,7 @@ def test_members_are_read_from_several_threads(tmp_path, kind, monkeypatch):
         shuffled = random.Random(order).sample(members, len(members))
         wrong.extend(name for name, data in shuffled if opened.read(name) != data)
 
-    threads = [threading.Thread(target=read_all, args=(order,)) for order in range(4)]
+    threads = [threading.Thread(target=read_all, args=(order,), daemon=True) for order in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -172,7 +172,7 @@ def test_searches_from_several_threads_agree():
             if pairs(fewer.search(query[None], 5, 1024)[0]) != answer:
                 wrong.append(query)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -649,7 +649,7 @@ def test_health_is_watched_until_the_server_stops(shelf: Shelf) -> None:
             client = after.enter_context(RawClient(target))
             watched = client.health.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]), timeout=60)
             seen.append(next(watched).status)
-            rest = threading.Thread(target=lambda: seen.extend(_rest(watched)))
+            rest = threading.Thread(target=lambda: seen.extend(_rest(watched)), daemon=True)
             rest.start()
             start = time.monotonic()
         assert time.monotonic() - start < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -48,16 +49,21 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(store: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(store: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """``twinscope serve`` as a process of its own, and its target."""
     command = [*COMMAND, "serve", str(store), "--port", "0", "--quiet", *map(str, flags)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    said = store.parent / f"{store.name}-{len(list(store.parent.iterdir()))}.log"  # a pipe that nobody reads fills up
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    with said.open("w") as log, subprocess.Popen(command, stderr=log, env=environment) as running:
         try:
-            assert running.stderr is not None
-            line = running.stderr.readline()
-            found = re.search(r"(grpcs?://\S+);", line)
-            assert found, line + running.stderr.read()
+            assert eventually(lambda: "grpc" in said.read_text() or running.poll() is not None, 60)
+            found = re.search(r"(grpcs?://\S+);", said.read_text())
+            assert found, said.read_text()
             yield running, found[1]
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGABRT)  # the fault handler writes where every thread is
+            running.wait(10)
+            pytest.fail(f"the server did not end:\n{said.read_text()}")
         finally:
             running.kill()
 
@@ -84,7 +90,7 @@ def test_until_the_index_is_loaded_health_says_so(shelf: Shelf, monkeypatch: pyt
 
     monkeypatch.setattr(server_module, "Store", slowly)
     server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0))
-    starting = threading.Thread(target=server.start)
+    starting = threading.Thread(target=server.start, daemon=True)
     starting.start()
     assert loading.wait(10)
     with RawClient(server.target) as client:
@@ -132,7 +138,7 @@ def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monke
         future = client.similarity.Search.future(query(), timeout=20)
         stream = client.similarity.StreamSearch(idle, timeout=20)
         assert begun.wait(5)
-        stopping = threading.Thread(target=server.stop)
+        stopping = threading.Thread(target=server.stop, daemon=True)
         stopping.start()
         assert eventually(lambda: client.serving() == "NOT_SERVING", 0.3)
         assert [client.serving(name) for name in SERVICES] == ["NOT_SERVING"] * 2
@@ -145,6 +151,32 @@ def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monke
         stopping.join(5)
         assert not stopping.is_alive()
         assert client.failure(client.similarity.Search, query()).code == "UNAVAILABLE"
+
+
+_ENDLESS = """
+import sys, time
+from twinscope_client.cli.command import main
+from twinscope_service.answerer import Answerer
+Answerer.answer_all = lambda *_: time.sleep(600)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_call_without_end_does_not_keep_a_process_alive(shelf: Shelf) -> None:
+    flags = ["--port", "0", "--quiet", "--lame-duck-seconds", "0", "--grace-seconds", "0.5"]
+    command = [sys.executable, "-c", _ENDLESS, "serve", str(shelf.store), *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        found = re.search(r"grpc://[^;]+", running.stderr.readline())
+        assert found
+        with RawClient(found[0]) as client:
+            call = client.similarity.Search.future(query(), timeout=60)
+            time.sleep(0.5)
+            running.send_signal(signal.SIGTERM)
+            with pytest.raises(grpc.RpcError):
+                call.result()
+            assert running.wait(20) == 1
+        assert "Some calls would not end" in running.stderr.read()
 
 
 def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
@@ -164,7 +196,7 @@ def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
                     (broken if begun else refused).append(failure)
                     time.sleep(failure.retry_seconds or 0.05)
 
-    threads = [threading.Thread(target=load) for _ in range(8)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(8)]
     with process(store, "--port", port, "--lame-duck-seconds", 0.2) as (running, _):
         for thread in threads:
             thread.start()
@@ -184,10 +216,12 @@ def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
 
 
 def test_the_client_retries_over_a_restart(store: Path, shelf: Shelf) -> None:
-    port = free_port()
+    settings = ServerSettings(port=free_port(), lame_duck_seconds=0)
     paths = [shelf.reference(category, number) for category, number in shelf.pixels]
     answers: list[Any] = []
-    with process(store, "--port", port, "--lame-duck-seconds", 0) as (running, target), connect(target) as engine:
+    server = TwinscopeServer(store, settings)
+    server.start()
+    with connect(server.target) as engine:
         expected = [engine.search(path) for path in paths]
         restarted = threading.Event()
 
@@ -196,15 +230,16 @@ def test_the_client_retries_over_a_restart(store: Path, shelf: Shelf) -> None:
                 answers.append([engine.search(path) for path in paths])
             answers.append([engine.search(path) for path in paths])
 
-        worker = threading.Thread(target=work)
+        worker = threading.Thread(target=work, daemon=True)
         worker.start()
         assert eventually(lambda: len(answers) > 0)
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 0
-        with process(store, "--port", port):
-            restarted.set()
-            worker.join(30)
-            assert not worker.is_alive()
+        server.stop()
+        server = TwinscopeServer(store, settings)
+        server.start()
+        restarted.set()
+        worker.join(30)
+        assert not worker.is_alive()
+    server.stop()
     assert len(answers) > 1
     assert all(one == expected for one in answers)
 
@@ -245,7 +280,7 @@ def test_images_that_are_indexed_beside_the_server_are_found(store: Path, shelf:
                 ):  # fmt: skip
                     failures.append(answer)
 
-        asking = [threading.Thread(target=ask) for _ in range(2)]
+        asking = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
         for thread in asking:
             thread.start()
         subprocess.run([*COMMAND, "index", str(tmp_path / "more"), "--store", str(store), "--workers", "1"],

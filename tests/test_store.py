@@ -220,7 +220,7 @@ def test_readers_beside_a_busy_writer_get_only_whole_generations(tmp_path):
                 wrong.append((view.generation, number, view.count))
         store.close()
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(2)]
     for reader in readers:
         reader.start()
     try:
@@ -269,7 +269,7 @@ def test_a_store_answers_in_any_thread(tmp_path):
                 if answers(store, code, 1) != [(0, number)] or set(store.records([number])) != {number}:
                     wrong.append(number)
 
-        threads = [threading.Thread(target=ask) for _ in range(4)]
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -762,7 +762,7 @@ def ask():
     while not stop.is_set():
         store.records(numbers)
 
-threads = [threading.Thread(target=ask) for _ in range(4)]
+threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
 for thread in threads:
     thread.start()
 for _ in range(300):

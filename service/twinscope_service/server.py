@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _HEALTH_THREADS = 8
 _LOOK_AGAIN = 0.05
+_GIVEN_UP = 3.0
+"""Seconds after which a call that does not even end when it is cancelled is left behind."""
 _LAST_WORDS = 0.3
 """Seconds for the last answers to leave when nothing is worked on any more. Watchers of health stay on until then."""
 _SERVICES = tuple(
@@ -68,6 +70,7 @@ class TwinscopeServer:
         self._settings = settings
         self._draining = threading.Event()
         self._stopped = threading.Event()
+        self._ended = False
         self.metrics = Metrics()
         self._folder = store
         tokens = None if settings.tokens is None else Tokens(settings.tokens)
@@ -113,10 +116,19 @@ class TwinscopeServer:
         self._tell_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self) -> None:
-        """Drain: tell 'not serving', refuse what is new, finish what is under way, and free everything."""
+        """Drain: tell 'not serving', refuse what is new, finish what is under way, and free everything.
+
+        Takes no longer than ``lame_duck_seconds`` and ``grace_seconds`` and a few seconds: calls that are still under
+        way then are cancelled, and `stuck` says whether threads had to be left behind.
+        """
         self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers look away
         self._end(self._settings.grace_seconds)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a call is still being worked on after the server has stopped: a process would wait for its end."""
+        return self._stopped.is_set() and not (self._ended and self._calls.idle)
 
     @property
     def target(self) -> str:
@@ -153,7 +165,10 @@ class TwinscopeServer:
         while not self._calls.idle and time.monotonic() < until:
             self._stopped.wait(_LOOK_AGAIN)
         self._stopped.wait(min(_LAST_WORDS, grace))
-        self._server.stop(min(_LAST_WORDS, max(0.0, until - time.monotonic()))).wait()
+        last = min(_LAST_WORDS, max(0.0, until - time.monotonic()))
+        self._ended = self._server.stop(last).wait(last + _GIVEN_UP)
+        if not self._ended:
+            LOGGER.warning("some calls did not end when they were cancelled; they are left behind")
         self._stopped.set()
         self._closing.close()
         self._threads.shutdown(wait=False)

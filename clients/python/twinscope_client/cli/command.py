@@ -14,7 +14,20 @@ from twinscope_client.cli.console import FAILED, INTERRUPTED, say, stop_cleanly_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = ("index", "serve", "health", "search", "label", "report", "convert", "hash", "store", "doctor", "demo")
+_COMMANDS = (
+    "index",
+    "serve",
+    "health",
+    "search",
+    "label",
+    "report",
+    "evaluate",
+    "convert",
+    "hash",
+    "store",
+    "doctor",
+    "demo",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

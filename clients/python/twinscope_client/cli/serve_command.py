@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import re
 import signal
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, emit, say
+from twinscope_client.cli.console import DONE, FAILED, emit, say
 
 if TYPE_CHECKING:
     from twinscope_service.tokens import Role
@@ -66,14 +67,17 @@ def run(parsed: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
     )  # fmt: skip
     server = TwinscopeServer(parsed.store, settings)
-    stopping = threading.Event()
+    stopping: SimpleQueue[None] = SimpleQueue()  # a handler may put while this thread gets; an Event would lock up
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: stopping.put(None))
     server.start()
     say(f"Serving {parsed.store} at {server.target}; Ctrl-C stops.")
-    stopping.wait()
+    stopping.get()
     say("Stopping: what is under way is finished.")
     server.stop()
+    if server.stuck:
+        say("Some calls would not end; what they were asked is lost.")
+        os._exit(FAILED)  # a normal exit would wait for their threads, however long they take
     return DONE
 
 

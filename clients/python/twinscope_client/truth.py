@@ -1,0 +1,207 @@
+"""The truth about the images of a labelling run: a CSV that says what each of them shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.errors import TaxonomyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from twinscope_indexer.taxonomy import Taxonomy
+
+IMAGE_COLUMNS = ("path", "source", "image", "file", "query", "tiff_path")
+"""Names that the column of the images may have; upper and lower case do not matter."""
+
+_NEEDED = f"a column that names the images ({', '.join(IMAGE_COLUMNS)}) and the column category"
+_OPTIONAL = ("transform", "twin")
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True, slots=True)
+class TruthRow:
+    """What is true about one image."""
+
+    line: int
+    """Where it stands in the file, from 1."""
+    image: str
+    """Path or name, as written."""
+    category: str
+    """Name of the right category; empty: the collection has no twin, so the image must be refused."""
+    transform: str = ""
+    """What was done to the image; empty where it is not told."""
+    twin: str = ""
+    """The right reference: its path, or the end of it; empty where it is not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A table of truth."""
+
+    rows: list[TruthRow]
+    """One for each image that is named, in the order of the file."""
+    unused: list[str]
+    """Columns that say nothing to us."""
+
+
+def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
+    """Read a table of truth.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8, with or without a byte order mark; separated by commas, semicolons or tabs. The header names a column
+        of images (see `IMAGE_COLUMNS`), ``category``, and optionally ``transform`` and ``twin``.
+    resolve : callable
+        Gives the name of a category as written (name, code or alias); raises TaxonomyError if there is none.
+
+    Returns
+    -------
+    Truth
+
+    Raises
+    ------
+    TaxonomyError
+        If the file cannot be read, is not such a table, names an unknown category, or contradicts itself.
+    """
+    rows: dict[str, TruthRow] = {}
+    text = _text(path)
+    lines = _lines(text)
+    try:
+        first = next(lines, None)
+        if first is None:
+            msg = f"{path} is empty: it must hold a header with {_NEEDED}, and one row for each image"
+            raise TaxonomyError(msg)
+        columns, unused = _columns(path, first[1])
+        for line, cells in lines:
+            row = _row(f"{path}, line {line}", line, cells, columns, len(first[1]), resolve)
+            key = str(PurePosixPath(row.image.replace("\\", "/")))
+            _require_agreement(path, rows.setdefault(key, row), row)
+    except csv.Error as error:
+        msg = f"{path} is not a well-formed CSV: {error}. Is a quotation mark left open?"
+        raise TaxonomyError(msg) from error
+    if not rows:
+        msg = f"{path} has a header, but no rows: give one row for each image"
+        raise TaxonomyError(msg)
+    return Truth(list(rows.values()), unused)
+
+
+def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str:
+    """Give the name of a category as the truth writes it.
+
+    Parameters
+    ----------
+    label : str
+        Name, code or alias.
+    met : mapping of str
+        Names by the names and codes that the run met; these may be of another taxonomy, and go first.
+    taxonomy : Taxonomy
+        Knows those that the run did not meet.
+
+    Raises
+    ------
+    TaxonomyError
+        If there is none.
+    """
+    return met[label] if label in met else taxonomy.resolve(label).name
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Give the number and the cells of every line that is not blank."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=lambda char: (_knows(header.split(char)), header.count(char)))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f"the table of truth {path} cannot be read: {error.strerror or error}"
+        raise TaxonomyError(msg) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        msg = f"{path}, line {line}: this is not UTF-8 (byte 0x{data[error.start]:02x}); save it as 'CSV UTF-8'"
+        raise TaxonomyError(msg) from error
+
+
+def _knows(cells: Iterable[str]) -> int:
+    """Count the columns of a header that say something to us."""
+    return sum(_folded(cell) in {*IMAGE_COLUMNS, "category", *_OPTIONAL} for cell in cells)
+
+
+def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Give the places of the columns (``image``, ``category``, ``transform``, ``twin``), and names not used."""
+    names = [_folded(cell) for cell in header]
+    shown = ", ".join(map(repr, header))
+    if not _knows(header):
+        msg = f"{path} has no header: the first line must name {_NEEDED}; found {shown}"
+        raise TaxonomyError(msg)
+    named = [name for name in names if name in IMAGE_COLUMNS]
+    if not named or "category" not in names:
+        msg = f"{path}: the header must name {_NEEDED}; found {shown}"
+        raise TaxonomyError(msg)
+    repeated = sorted({name for name in names if name in {"category", *_OPTIONAL} and names.count(name) > 1})
+    if len(named) > 1 or repeated:
+        what = " and ".join(named) if len(named) > 1 else ", ".join(repeated)
+        msg = f"{path}: more than one column could be meant ({what}); leave one, and rename the others"
+        raise TaxonomyError(msg)
+    places = {name: names.index(name) for name in ("category", *_OPTIONAL) if name in names}
+    unused = [cell.strip() for cell, name in zip(header, names, strict=True) if name and name not in {*places, *named}]
+    return {"image": names.index(named[0])} | places, unused
+
+
+def _row(
+    where: str,
+    line: int,
+    cells: Sequence[str],
+    columns: Mapping[str, int],
+    width: int,
+    resolve: Callable[[str], str],
+) -> TruthRow:
+    # A row that ends early must not pass for one that says "no twin".
+    missing = [name for name, place in columns.items() if place >= len(cells)]
+    if missing:
+        msg = f"{where}: the row ends before the column {missing[0]}; give all columns, empty ones too"
+        raise TaxonomyError(msg)
+    if any(cell.strip() for cell in cells[width:]):
+        msg = f"{where}: the row has more columns than the header; put names that hold a separator in quotation marks"
+        raise TaxonomyError(msg)
+    values = {name: cells[place].strip() for name, place in columns.items()}
+    if not values["image"].strip("/\\."):
+        msg = f"{where}: no image is named; give its path or file name, or remove the row"
+        raise TaxonomyError(msg)
+    label = values["category"]
+    if values.get("twin") and not label:
+        msg = f"{where}: a twin is named, but no category; an empty category means that there is no twin"
+        raise TaxonomyError(msg)
+    try:
+        category = resolve(label) if label else ""
+    except TaxonomyError as error:
+        msg = f"{where}: {error} Leave the category empty for an image without a twin."
+        raise TaxonomyError(msg) from error
+    return TruthRow(line, values["image"], category, values.get("transform", ""), values.get("twin", ""))
+
+
+def _require_agreement(path: Path, first: TruthRow, row: TruthRow) -> None:
+    for what in ("category", "transform", "twin"):
+        one, other = getattr(first, what), getattr(row, what)
+        if one != other:
+            msg = (
+                f"{path}: lines {first.line} and {row.line} contradict each other about {row.image!r}: {what} "
+                f"{one or '(empty)'} and {other or '(empty)'}; remove one"
+            )
+            raise TaxonomyError(msg)
+
+
+def _folded(name: str) -> str:
+    return name.strip().strip('"').casefold()
