@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
-from twinscope_indexer.standardise import standardise, standardise_table
+from twinscope_indexer.standardise import grey_histogram, standardise, standardise_table
 
 
 def by_pillow(pixels: np.ndarray) -> np.ndarray:
@@ -73,6 +73,13 @@ def test_views_and_read_only_images_are_as_good_as_any() -> None:
     np.testing.assert_array_equal(standardise(pixels), by_pillow(before))
 
 
+@given(images())
+@settings(max_examples=50, deadline=None)
+def test_the_histogram_counts_every_pixel(pixels: np.ndarray) -> None:
+    np.testing.assert_array_equal(grey_histogram(pixels), np.bincount(pixels.ravel(), minlength=256))
+    np.testing.assert_array_equal(grey_histogram(pixels[::-1, ::2]), np.bincount(pixels[:, ::2].ravel(), minlength=256))
+
+
 def test_the_table_needs_only_the_histogram() -> None:
     pixels = np.random.default_rng(6).binomial(255, 0.3, (100, 100)).astype(np.uint8)
     table = standardise_table(np.bincount(pixels.ravel(), minlength=256))
@@ -89,6 +96,8 @@ def test_the_table_holds_for_more_pixels_than_32_bits_count() -> None:
 def test_other_than_grey_8_bit_is_refused(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8 of shape"):
         standardise(pixels)
+    with pytest.raises(ValueError, match="uint8 of shape"):
+        grey_histogram(pixels)
 
 
 @pytest.mark.parametrize("histogram", [np.zeros(255, int), np.zeros(256), np.full(256, -1)])

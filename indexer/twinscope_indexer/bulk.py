@@ -17,6 +17,7 @@ from twinscope_indexer.frameindex import stored_reach
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.labelling import LabelRule, label_rule, remembered, repeated_names
+from twinscope_indexer.metadata import NO_METADATA, InstrumentMetadata, read_metadata, read_sidecar
 from twinscope_indexer.parallel import in_order
 from twinscope_indexer.reframing import encoded_frames, set_reach
 from twinscope_indexer.store import StoreWriter, open_writer
@@ -74,6 +75,7 @@ class _Seen:
     """None where the content is what the catalogue knows."""
     thumbnail: bytes = b""
     frames: bytes = b""
+    instrument: InstrumentMetadata = NO_METADATA
     fault: str = ""
     message: str = ""
 
@@ -276,7 +278,7 @@ class _Run:
                 taxonomy=self._taxonomy,
                 generation=self._writer.generation,
             )
-            self._catalog.put(record, root_id, seen.thumbnail, seen.frames)
+            self._catalog.put(record, root_id, seen.thumbnail, seen.frames, seen.instrument)
             self._catalog.note_seen(number)
             outcome = "added" if known is None else "changed"
             self._count("unhashable" if record.hash is None else outcome)
@@ -370,4 +372,6 @@ def _read(piece: _Piece) -> _Seen:
         generation=0,
     )
     thumbnail = encode_thumbnail(image.pixels)
-    return _Seen(record, thumbnail, b"" if record.hash is None else encoded_frames(thumbnail, piece.reach))
+    frames = b"" if record.hash is None else encoded_frames(thumbnail, piece.reach)
+    sidecar = None if item.member is not None else read_sidecar(item.file)
+    return _Seen(record, thumbnail, frames, read_metadata(data, name=item.uri, sidecar=sidecar))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ import numpy as np
 from twinscope_indexer.corpus import source_uri
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.hashing import BYTES
+from twinscope_indexer.vendors.instrument import NO_METADATA, InstrumentMetadata, pack_verbatim, unpack_verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 _ROW = (
     "images.id, roots.path, images.path, member, size, mtime_ns, sha256, format, mode, bits, width, height, hash, "
     "unhashable, recipe, category, code, taxonomy, published_prefix, indexed_at, generation"
@@ -288,7 +290,14 @@ class Catalog:
         msg = f"no free id for {root / path}; that many sources with one name cannot be in one store"
         raise StoreError(msg)
 
-    def put(self, record: Record, root_id: int, thumbnail: bytes, frames: bytes = b"") -> None:
+    def put(
+        self,
+        record: Record,
+        root_id: int,
+        thumbnail: bytes,
+        frames: bytes = b"",
+        instrument: InstrumentMetadata = NO_METADATA,
+    ) -> None:
         """Insert or replace an image, and forget an earlier failure of its source.
 
         Parameters
@@ -299,6 +308,8 @@ class Catalog:
             Encoded; empty where there is none.
         frames : bytes
             Codes of its frames, one after the other; empty where there are none.
+        instrument : InstrumentMetadata
+            What its instrument wrote; false where there is nothing.
         """
         values = (
             record.id, root_id, _stored(record.path), _stored(record.member), record.size, record.mtime_ns,
@@ -311,6 +322,11 @@ class Catalog:
                 self._db.execute(f"REPLACE INTO {table} VALUES (?, ?)", (record.id, data))
             else:
                 self._db.execute(f"DELETE FROM {table} WHERE id = ?", (record.id,))
+        if instrument:
+            texts = json.dumps(instrument.normalised.to_dict()), pack_verbatim(instrument)
+            self._db.execute("REPLACE INTO instruments VALUES (?, ?, ?)", (record.id, *texts))
+        else:
+            self._db.execute("DELETE FROM instruments WHERE id = ?", (record.id,))
         self._db.execute(f"REPLACE INTO images VALUES ({','.join('?' * len(values))})", values)
         self.forget_failure(root_id, record.path, record.member)
 
@@ -331,7 +347,7 @@ class Catalog:
         self._db.execute("SAVEPOINT deletion")  # an interruption must not leave an image that no index answers with
         try:
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
-            for table in ("images", "thumbnails", "frames"):
+            for table in ("images", "thumbnails", "frames", "instruments"):
                 self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])
         except BaseException:
             self._db.execute("ROLLBACK TO deletion")
@@ -343,6 +359,23 @@ class Catalog:
         """Give the encoded thumbnail of an image, if it is stored."""
         row = self._db.execute("SELECT data FROM thumbnails WHERE id = ?", (number,)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
+        """Give what the instruments of some images wrote, in one set of units; images without are left out.
+
+        Raises
+        ------
+        StoreError
+            If what is stored is damaged.
+        """
+        marks = ",".join("?" * len(numbers))
+        rows = self._db.execute(f"SELECT id, metadata FROM instruments WHERE id IN ({marks})", list(numbers))
+        return {number: InstrumentMetadata.from_dict(json.loads(text)) for number, text in rows}
+
+    def verbatim(self, number: int) -> dict[str, Any]:
+        """Give what the instrument of an image wrote, as it was written; empty where there is nothing."""
+        row = self._db.execute("SELECT verbatim FROM instruments WHERE id = ?", (number,)).fetchone()
+        return {} if row is None else unpack_verbatim(row[0])
 
     # -- codes, for the index --------------------------------------------------------------------------------------
 
@@ -439,7 +472,7 @@ class Catalog:
             self._db.execute(
                 "SELECT EXISTS (SELECT 1 FROM images WHERE generation > ?1)"
                 " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)"
-                " OR EXISTS (SELECT 1 FROM meta WHERE key IN ('relabelled', 'reframed')"
+                " OR EXISTS (SELECT 1 FROM meta WHERE key IN ('relabelled', 'reframed', 'calibrated')"
                 " AND CAST(value AS INTEGER) > ?1)",
                 (generation,),
             ).fetchone()[0]
@@ -512,6 +545,7 @@ class Catalog:
             for name in ("category", "format", "bits")
         }
         single = {
+            "with_instrument": "SELECT count(*) FROM instruments",
             "images": "SELECT count(*) FROM images",
             "searchable": "SELECT count(*) FROM images WHERE hash IS NOT NULL",
             "unhashable": "SELECT count(*) FROM images WHERE hash IS NULL",

@@ -71,6 +71,10 @@ class OutputError(TwinscopeError):
     """Results cannot be written where they were asked for."""
 
 
+class CalibrationError(TwinscopeError):
+    """A calibration cannot be made of the images that there are, or a stored one cannot be used."""
+
+
 class SettingsError(TwinscopeError):
     """The settings of a server contradict one another, or are out of range."""
 

@@ -1,10 +1,10 @@
 """Lanczos resampling of 8-bit grey images, equal to Pillow's bit for bit.
 
-Pillow resamples 8-bit images with whole numbers: the weights of each new pixel are rounded to 22 binary places, the
-columns are reduced first and rounded to 8 bits, then the rows. So the result does not depend on the order of the sums,
-and a faster implementation need not differ. This one can also change the grey levels by a table on the way, which
-spares an image of the full size, and it takes the columns of 64 rows at a time, side by side, so that both passes are
-the same sum of weighted lines.
+Pillow resamples 8-bit images with whole numbers: the weights of each new pixel are rounded to 22 binary places, one
+side (mostly the width) is changed first and rounded to 8 bits, then the other. So the result does not depend on the
+order of the sums, and a faster implementation need not differ. This one can also change the grey levels by a table on
+the way, which spares an image of the full size, and it takes the columns of 128 rows at a time, side by side, so that
+both passes are the same sum of weighted lines.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _LOBES = 3
 _PLACES = 22  # 32 bits, less 8 of a pixel and 2 for sums beyond black and white
 _HALF = 1 << (_PLACES - 1)
 _AT_ONCE = 4  # lines that are added together, rows that are stored together
-_BLOCK = 64  # rows; more would not fit into the first cache
-_TILE = 64  # columns of a block that are written at a time, for the same reason
+_BLOCK = 128  # rows; more would leave the second cache when an image is wide
+_TILE = 256  # columns of a block that are turned at a time, so that they stay in the first cache
 _PACKED = np.dtype("<u4")  # four pixels, the first in the lowest byte
 _LEVELS = 256
 
@@ -51,7 +51,8 @@ def lanczos(
     Returns
     -------
     numpy.ndarray of uint8, shape `shape`
-        Equal to ``Image.fromarray(table[pixels]).resize((width, height), Image.Resampling.LANCZOS)`` of Pillow.
+        Equal to ``Image.fromarray(table[pixels]).resize((width, height), Image.Resampling.LANCZOS)`` of Pillow 13;
+        earlier versions round images otherwise whose height shrinks by more than twice as many pixels as their width.
 
     Raises
     ------

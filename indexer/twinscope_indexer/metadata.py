@@ -13,20 +13,30 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from twinscope_indexer import bitmap, jpeg
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import BMP_MAGIC, JPEG_MAGIC, TIFF_MAGIC, Source, opened, seekable_copy
-from twinscope_indexer.vendors.instrument import InstrumentMetadata, StagePosition, agree
+from twinscope_indexer.vendors.instrument import NO_METADATA, InstrumentMetadata, StagePosition, agree
 from twinscope_indexer.vendors.makers import MOST_TEXT, read_tags, read_text
 from twinscope_indexer.vendors.tags import read_directories
 from twinscope_indexer.vendors.text import decode
 
-__all__ = ["InstrumentMetadata", "StagePosition", "contradictions", "read_metadata", "read_sidecar"]
+__all__ = [
+    "NO_METADATA",
+    "InstrumentMetadata",
+    "StagePosition",
+    "acquisition_of",
+    "contradictions",
+    "read_metadata",
+    "read_sidecar",
+]
 
 _HEAD = 1 << 16  # bytes of a JPEG, PNG or BMP file in which its width and height are looked for
+_NAME = 120  # characters
 _ENERGY_TOLERANCE = 0.05  # relative
 
 
@@ -63,6 +73,14 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
         with opened(path, called) as stream:
             return _read(stream, read_sidecar(path) if sidecar is None else sidecar, called)
     return _read(source, sidecar or b"", name or str(getattr(source, "name", "<file>")))
+
+
+def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata | None:
+    """Read what is to be compared of the instrument's metadata: without `verbatim`, and None where there is nothing.
+
+    The parameters and errors are those of `read_metadata`.
+    """
+    return read_metadata(source, name=name, sidecar=sidecar).normalised or None
 
 
 def read_sidecar(image: Path) -> bytes:
@@ -194,7 +212,21 @@ def _read(stream: BinaryIO, sidecar: bytes, name: str) -> InstrumentMetadata:
             raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return found or read_text(decode(sidecar), *sides)
+    return _believed(found or read_text(decode(sidecar), *sides))
+
+
+def _believed(metadata: InstrumentMetadata) -> InstrumentMetadata:
+    """Leave out names that are too long to be any; what was written stays in `verbatim`."""
+    return replace(
+        metadata,
+        instrument=_name(metadata.instrument),
+        detector=_name(metadata.detector),
+        acquired=_name(metadata.acquired),
+    )
+
+
+def _name(text: str | None) -> str | None:
+    return text if text and len(text) <= _NAME else None
 
 
 def _sides(stream: BinaryIO) -> tuple[int | None, int | None]:

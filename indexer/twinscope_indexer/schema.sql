@@ -1,4 +1,4 @@
--- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 2.
+-- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 3.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -50,6 +50,13 @@ CREATE TABLE thumbnails (
 CREATE TABLE frames (
     id    INTEGER PRIMARY KEY,
     codes BLOB NOT NULL
+);
+
+-- What the instrument wrote into the file, or beside it; no row where there was nothing.
+CREATE TABLE instruments (
+    id       INTEGER PRIMARY KEY,
+    metadata TEXT NOT NULL,             -- JSON, in one set of units
+    verbatim BLOB NOT NULL              -- as it was written: JSON, compressed by zlib
 );
 
 -- Images gone since the newest index file, which still holds them.

@@ -11,6 +11,26 @@ _LEVELS = 256
 _PARTS = 4  # neighbouring pixels are often equal: separate counters keep each increment from waiting for the last
 
 
+def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the pixels of each grey level.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray of uint8, shape (height, width)
+        Grey image.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (256,)
+
+    Raises
+    ------
+    ValueError
+        If `pixels` is not a two-dimensional array of uint8.
+    """
+    return _histogram(_flat(pixels))
+
+
 def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Table that equalises an image with the given histogram and stretches the result to 0 to 255.
 
@@ -88,14 +108,19 @@ def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         If `pixels` is not a two-dimensional array of uint8.
     """
+    flat = _flat(pixels)
+    mapped: NDArray[np.uint8] = _map_levels(standardise_table(_histogram(flat)), flat).reshape(pixels.shape)
+    return mapped
+
+
+def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(
             f"expected a grey image, uint8 of shape (height, width), not {pixels.dtype} of shape {pixels.shape}"
         )
     flat = pixels.ravel()
     flat.flags.writeable = False  # one compiled variant for writable and read-only images
-    mapped: NDArray[np.uint8] = _map_levels(standardise_table(_histogram(flat)), flat).reshape(pixels.shape)
-    return mapped
+    return flat
 
 
 @compiled()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
 
 CATALOG_NAME = "catalog.sqlite"
+CALIBRATION = "calibration"
+"""Under which key the catalogue keeps it."""
 _LOCK_NAME = "writer.lock"
 _MAX_DELTA_SHARE = 0.1
 """A new index file is written when more than this share of the images is not in the last one."""
@@ -60,6 +62,8 @@ class View:
         Name of the index file that `base` was read from.
     frames : FrameView
         The frames of the images.
+    calibration : str or None
+        What a calibration on this store has found, as it was stored.
     """
 
     generation: int
@@ -68,6 +72,7 @@ class View:
     count: int
     file: str | None
     frames: FrameView = NO_FRAMES
+    calibration: str | None = None
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE) -> list[Neighbours]:
         """Find the k nearest images of each query.
@@ -180,11 +185,13 @@ class Store:
                 ids, codes = catalog.codes(above=since, upto=published.number)
                 gone = catalog.changed_since(since, upto=published.number)
                 frames = load_frames(catalog, self._view.frames, published.number)
+                calibration = catalog.meta(CALIBRATION) or None
             delta = BlockedIndex(ids, codes)
             if base is None or filed is None:
-                return View(published.number, delta, _EMPTY, len(delta), None, frames)
+                return View(published.number, delta, _EMPTY, len(delta), None, frames, calibration)
             base = base.leaving_out(gone)
-            return View(published.number, base, delta, len(base) + len(delta), filed.file, frames)
+            count = len(base) + len(delta)
+            return View(published.number, base, delta, count, filed.file, frames, calibration)
 
     def _read_base(self, filed: Generation | None) -> BlockedIndex | None:
         if filed is None or filed.file is None or filed.sha256 is None:
@@ -240,6 +247,12 @@ class StoreWriter:
             catalog.publish(Generation(self.generation, count, RECIPE, None, None, utc_now()))
         self.generation += 1
         return self.generation - 1
+
+    def set_calibration(self, text: str) -> None:
+        """Set what readers are to judge matches by; empty for none of the store's own."""
+        with self.catalog.transaction():
+            self.catalog.set_meta(CALIBRATION, text)
+            self.catalog.set_meta("calibrated", str(self.generation))
 
     def _write_index(self, number: int) -> None:
         ids, codes = self.catalog.codes(above=0, upto=number)

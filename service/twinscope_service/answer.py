@@ -9,14 +9,17 @@ from twinscope_service.pixels import UPLOADS
 
 if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
+    from twinscope_indexer.metadata import InstrumentMetadata
 
+    from twinscope_service.calibration import ChanceOfError
     from twinscope_service.policy import Policy
 
-Grade = Literal["excellent", "good", "ambiguous", "unverified", "none", "unhashable"]
+Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]
 """How sure an answer is.
 
 ``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded,
-resized, contrast-changed or slightly shifted (scene score above its threshold). ``ambiguous``: candidates of
+resized, contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but
+the metadata of the instruments contradict it, or it is too likely to be wrong. ``ambiguous``: candidates of
 different categories are equally near. ``unverified``: near by hash alone, as pixels were not available. ``none``: no
 twin. ``unhashable``: the query has no structure that could identify it.
 """
@@ -83,6 +86,10 @@ class Match:
         The code in its published file name: recorded, not believed.
     transform : Transform or None
         How the query was changed to be compared; None where it was compared as it is.
+    instrument : InstrumentMetadata or None
+        What its instrument wrote, in one set of units; None where there is nothing, or the query was a bare hash.
+    contradictions : tuple of str
+        Why the metadata of its instrument and of the query's cannot belong to one acquisition; for people.
     """
 
     image_id: str
@@ -96,6 +103,8 @@ class Match:
     note: str = ""
     published_prefix: str | None = None
     transform: Transform | None = None
+    instrument: InstrumentMetadata | None = None
+    contradictions: tuple[str, ...] = ()
 
     @property
     def comparable(self) -> bool:
@@ -144,6 +153,10 @@ class Answer:
         Of the hashes.
     taxonomy : str
         Version of the taxonomy that the best match was labelled by; empty without matches.
+    instrument : InstrumentMetadata or None
+        What the query's instrument wrote, in one set of units; None where there is nothing.
+    p_wrong : ChanceOfError or None
+        How likely it is that the best match is wrong; None without one, or without its scene score.
     """
 
     grade: Grade
@@ -154,6 +167,8 @@ class Answer:
     generation: int
     recipe: str
     taxonomy: str = ""
+    instrument: InstrumentMetadata | None = None
+    p_wrong: ChanceOfError | None = None
 
     @property
     def best(self) -> Match | None:
@@ -174,4 +189,12 @@ class Answer:
         """Give the answer as plain values, for JSON."""
         from dataclasses import asdict
 
-        return {"grade": self.grade, "category": self.category, "code": self.code} | asdict(self)
+        values = {"grade": self.grade, "category": self.category, "code": self.code} | asdict(self)
+        values["instrument"] = _plain(self.instrument)
+        for place, match in zip(values["matches"], self.matches, strict=True):
+            place["instrument"] = _plain(match.instrument)
+        return values
+
+
+def _plain(metadata: InstrumentMetadata | None) -> dict[str, Any] | None:
+    return None if metadata is None else metadata.to_dict()

@@ -184,7 +184,12 @@ class Answerer:
             raise UnknownImageError(f"{number:016x}")
         data = self._store.catalog.thumbnail(number)
         thumbnail = None if data is None else decode_thumbnail(data)
+        instrument = self._store.catalog.instruments([number]).get(number)
         if record.hash is not None:
-            return Query(PHash(record.hash, record.recipe), thumbnail)
+            return Query(PHash(record.hash, record.recipe), thumbnail, instrument=instrument)
         reason, _, detail = (record.unhashable or "").partition(": ")
-        return Query(Unhashable("degenerate" if reason == "degenerate" else "featureless", detail), thumbnail)
+        return Query(
+            Unhashable("degenerate" if reason == "degenerate" else "featureless", detail),
+            thumbnail,
+            instrument=instrument,
+        )

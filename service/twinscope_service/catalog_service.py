@@ -16,6 +16,7 @@ from twinscope_service.policy import POLICIES
 from twinscope_service.streams import Received, assembled, damaged, out_of_order, require_upload_size
 from twinscope_service.wire.answers import policy_message
 from twinscope_service.wire.index import index_message
+from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.records import image_message, image_numbers, page_of, page_token
 from twinscope_service.wire.rules import MessageError, below, check_chunk, check_sequence, image_number, require
 from twinscope_service.wire.upserts import NewImage, Upload, check_upserts, new_image_of, upload_of
@@ -122,7 +123,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.GetImageResponse:
         """Give one image."""
         with self._calls.working(context):
-            return catalog_pb2.GetImageResponse(image=image_message(self._record(request.image_id)))
+            record = self._record(request.image_id)
+            wrote = self._store.catalog.instruments([record.id]).get(record.id)
+            instrument = None if wrote is None else instrument_message(wrote)
+            return catalog_pb2.GetImageResponse(image=image_message(record), instrument=instrument)
 
     def ListImages(  # noqa: N802
         self, request: catalog_pb2.ListImagesRequest, context: grpc.ServicerContext

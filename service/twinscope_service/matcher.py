@@ -9,22 +9,25 @@ import numpy as np
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hamming import Neighbours
 from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pixels, require_recipe
+from twinscope_indexer.metadata import contradictions
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.answer import FOUND, Answer, Match
+from twinscope_service.calibration import calibration_of
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
 from twinscope_service.reaching import candidates, stages, turned
 from twinscope_service.reference_rule import reference_ssim
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
-from twinscope_service.verdict import judge, judge_as_reference, ssim_wanted
+from twinscope_service.verdict import doubted, judge, judge_as_reference, ssim_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from twinscope_indexer.catalog import Record
+    from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_indexer.store import Store, View
 
     from twinscope_service.answer import Grade
@@ -43,16 +46,19 @@ class Query:
         Reduced pixels, as the store keeps them of references; without them nothing can be ``good``.
     pixels : ndarray of uint8, shape (height, width), or None
         Full-size pixels; without them nothing can be ``excellent``.
+    instrument : InstrumentMetadata or None
+        What its instrument wrote; None where nothing is known.
     """
 
     hashed: PHash | Unhashable
     thumbnail: NDArray[np.uint8] | None = None
     pixels: NDArray[np.uint8] | None = None
+    instrument: InstrumentMetadata | None = None
 
     @classmethod
-    def of_pixels(cls, pixels: NDArray[np.uint8]) -> Query:
-        """Make the query of a grey image, uint8, shape (height, width)."""
-        return cls(hash_pixels(pixels), decode_thumbnail(encode_thumbnail(pixels)), pixels)
+    def of_pixels(cls, pixels: NDArray[np.uint8], instrument: InstrumentMetadata | None = None) -> Query:
+        """Make the query of a grey image, uint8, shape (height, width), and of what its instrument wrote."""
+        return cls(hash_pixels(pixels), decode_thumbnail(encode_thumbnail(pixels)), pixels, instrument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +163,19 @@ class Matcher:
         for query in queries:
             if isinstance(query.hashed, Unhashable):
                 reason = f"{query.hashed.reason}: {query.hashed.detail}"
-                answers.append(Answer("unhashable", (), reason, None, policy, view.generation, RECIPE))
+                unhashable = Answer("unhashable", (), reason, None, policy, view.generation, RECIPE)
+                answers.append(replace(unhashable, instrument=query.instrument))
                 continue
             matches, judged = self._judged(query, next(nearest), records, policy, limits)
             if judged[0] == "none" and query.thumbnail is not None and limits.verify and policy.rule == "scene":
                 further = self._further(query, query.thumbnail, view, records, policy, limits)
                 matches, judged = further or (matches, judged)
-            grade, reason = judged
+            matches = self._with_instruments(query, matches)
+            chance = calibration_of(view.calibration).chance(matches) if policy.rule == "scene" else None
+            grade, reason = doubted(judged, matches, chance, policy)
             taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
             made = (grade, tuple(matches), reason, query.hashed.hex, policy, view.generation)
-            answers.append(Answer(*made, query.hashed.recipe, taxonomy))
+            answers.append(Answer(*made, query.hashed.recipe, taxonomy, query.instrument, chance))
         return answers
 
     def _judged(
@@ -199,6 +208,16 @@ class Matcher:
                 records.update(found)
                 return matches, judged
         return ()
+
+    def _with_instruments(self, query: Query, matches: list[Match]) -> list[Match]:
+        """Note what the instruments of candidates wrote, and where it contradicts that of the query."""
+        if query.thumbnail is None or not matches:
+            return matches
+        known = self._store.catalog.instruments([int(match.image_id, 16) for match in matches])
+        return [
+            match if found is None else replace(match, instrument=found, contradictions=_contradictions(query, found))
+            for match, found in ((match, known.get(int(match.image_id, 16))) for match in matches)
+        ]
 
     def _nearest(
         self, view: View, queries: Sequence[Query], policy: Policy, limits: Limits
@@ -292,6 +311,10 @@ class Matcher:
                 continue
             matches.append(replace(match, ssim=reference_ssim(query.pixels, reference)))
         return sorted(matches, key=lambda match: match.order)
+
+
+def _contradictions(query: Query, found: InstrumentMetadata) -> tuple[str, ...]:
+    return () if query.instrument is None else tuple(contradictions(query.instrument, found))
 
 
 def _allowed(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:

@@ -47,9 +47,13 @@ class Policy:
     """Which frames are tried where the image as it is has no twin, as far as the store has them: ``frame`` none,
     ``views`` without info bars and in all symmetries, ``windows`` parts of the field as well."""
 
+    max_p_wrong: float = 1.0
+    """A match that is more likely than this to be wrong is ``doubtful``; 1 means no limit."""
+
     def __post_init__(self) -> None:
         whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "ssim_distance": (0, BITS)}
         real = {"excellent_ssim": (-1, 1), "good_scene": (-1, 1), "ssim_margin": (0, 2), "scene_margin": (0, 2)}
+        real |= {"max_p_wrong": (0, 1)}
         if self.reach not in REACHES:
             msg = f"reach must be one of {', '.join(REACHES)}; got {self.reach!r}"
             raise ValueError(msg)

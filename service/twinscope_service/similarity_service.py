@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.errors import TaxonomyError, TwinscopeError
 from twinscope_indexer.imaging import read_image
+from twinscope_indexer.metadata import acquisition_of
 
 from twinscope_service.answerer import MAX_WAIT, Answerer, Result
 from twinscope_service.failures import request_error, unknown_category
@@ -15,6 +16,7 @@ from twinscope_service.gathering import Gathering
 from twinscope_service.matcher import Query
 from twinscope_service.streams import Received, assembled, out_of_order, require_upload_size
 from twinscope_service.wire.answers import answer_message
+from twinscope_service.wire.instruments import instrument_of
 from twinscope_service.wire.queries import batch_options, header_options, options_of, query_of
 from twinscope_service.wire.rules import below, check_chunk, check_sequence, require
 
@@ -103,7 +105,9 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             received.close()
         with self._answering(options, "header.options", context):
             image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
-            result = self.answerer.answer(Query.of_pixels(image.pixels), options)
+            given = header.HasField("instrument")
+            instrument = instrument_of(header.instrument) if given else acquisition_of(data)
+            result = self.answerer.answer(Query.of_pixels(image.pixels, instrument), options)
         return similarity_pb2.SearchByImageResponse(result=_result(result, header.client_tag))
 
     @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twinscope_service.answer import LABELLED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twinscope_service.answer import Answer, Grade, Match
+    from twinscope_service.calibration import ChanceOfError
     from twinscope_service.policy import Policy
 
 
@@ -63,6 +66,42 @@ def judge_as_reference(matches: Sequence[Match], policy: Policy) -> tuple[Grade,
     if best.ssim > policy.excellent_ssim:
         return "excellent", f"SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}"
     return "unverified", f"SSIM {best.ssim:.3f} <= {policy.excellent_ssim:g}; the old scripts labelled it all the same"
+
+
+def doubted(
+    judged: tuple[Grade, str], matches: Sequence[Match], chance: ChanceOfError | None, policy: Policy
+) -> tuple[Grade, str]:
+    """Take a label back where something else than pixels speaks against it.
+
+    Parameters
+    ----------
+    judged : (str, str)
+        Grade and reason, by pixels.
+    matches : sequence of Match
+        Best first.
+    chance : ChanceOfError or None
+        Of the best match; None where it cannot be told.
+    policy : Policy
+
+    Returns
+    -------
+    grade, reason : str
+        ``doubtful`` where the metadata of the two instruments contradict each other (not under the rule of the old
+        scripts, which read none), or where the match is too likely to be wrong, or it cannot be told how likely
+        though a limit is set; else as judged.
+    """
+    grade, reason = judged
+    if grade not in LABELLED:
+        return judged
+    if matches[0].contradictions and policy.rule == "scene":
+        return "doubtful", f"{reason}; but the instruments wrote otherwise: {'; '.join(matches[0].contradictions)}"
+    if policy.max_p_wrong == 1:
+        return judged
+    if chance is None:
+        return "doubtful", f"{reason}; but it cannot be told how likely that is to be wrong"
+    if chance.estimate > policy.max_p_wrong:
+        return "doubtful", f"{reason}; but wrong with probability {chance.estimate:.2g} > {policy.max_p_wrong:g}"
+    return judged
 
 
 def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:

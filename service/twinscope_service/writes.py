@@ -15,6 +15,7 @@ from twinscope_indexer.frameindex import stored_reach
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.indexfile import sync_folder
+from twinscope_indexer.metadata import NO_METADATA, InstrumentMetadata, read_metadata
 from twinscope_indexer.reframing import encoded_frames
 from twinscope_indexer.store import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import builtin_taxonomy, published_prefix
@@ -110,6 +111,7 @@ class Writes:
         category = self._category(upload.description)
         image = read_image(data, name=upload.description.source, pixel_budget=pixel_budget)
         fingerprint = Fingerprint(hash_pixels(image.pixels), encode_thumbnail(image.pixels))
+        instrument = read_metadata(data, name=upload.description.source)
         digest = sha256(data).digest()
         facts = FileFacts(
             size=len(data), mtime_ns=upload.mtime_ns, sha256=digest, format=image.format, mode=image.mode,
@@ -118,7 +120,8 @@ class Writes:
         _keep(data, self._uploads / digest.hex())
         with self._writing() as (writer, root_id):
             with writer.catalog.transaction():
-                stored = _put(writer, root_id, NewImage(upload.description, fingerprint, facts), category)
+                new = NewImage(upload.description, fingerprint, facts)
+                stored = _put(writer, root_id, new, category, instrument)
             generation = writer.publish()
         return stored, generation
 
@@ -152,7 +155,13 @@ class Writes:
         return builtin_taxonomy().resolve(description.category)
 
 
-def _put(writer: StoreWriter, root_id: int, image: NewImage, category: Category) -> Stored:
+def _put(
+    writer: StoreWriter,
+    root_id: int,
+    image: NewImage,
+    category: Category,
+    instrument: InstrumentMetadata = NO_METADATA,
+) -> Stored:
     catalog = writer.catalog
     known = catalog.find(root_id, image.description.source, None)
     record = _record(image, category, 0 if known is None else known.id)
@@ -162,7 +171,7 @@ def _put(writer: StoreWriter, root_id: int, image: NewImage, category: Category)
     thumbnail = image.fingerprint.thumbnail
     hashed = record.hash is not None and thumbnail
     frames = encoded_frames(thumbnail, stored_reach(catalog)) if hashed else b""
-    catalog.put(replace(record, id=number, generation=writer.generation), root_id, thumbnail, frames)
+    catalog.put(replace(record, id=number, generation=writer.generation), root_id, thumbnail, frames, instrument)
     return Stored(number, "created" if known is None else "replaced")
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from twinscope.v1 import catalog_pb2
     from twinscope_indexer.hashing import PHash
+    from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_service.answer import Answer
     from twinscope_service.policy import Policy
 
@@ -139,6 +140,7 @@ class AsyncEngine:
         k: int | None = None,
         categories: Sequence[str] = (),
         verify: bool = True,
+        instrument: InstrumentMetadata | None = None,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
@@ -147,7 +149,7 @@ class AsyncEngine:
         """
         options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
         await self._known()
-        return await self._hold(dialogue.search(self._stubs(), image, options), self._images)
+        return await self._hold(dialogue.search(self._stubs(), image, options, instrument), self._images)
 
     async def search_hashes(
         self,

@@ -15,10 +15,11 @@ from PIL import Image
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.thumbnail import decode_thumbnail
 from twinscope_service.wire.answers import answer_of
+from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.queries import Fingerprint, fingerprint_message, options_message
 
 from twinscope_client.asking import image_number
-from twinscope_client.pixels import grey_pixels
+from twinscope_client.pixels import acquisition, grey_pixels
 from twinscope_client.statuses import exception_of
 from twinscope_client.upload import Upload
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from numpy.typing import NDArray
     from twinscope_indexer.hashing import PHash
+    from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_service.answer import Answer
     from twinscope_service.options import Options
 
@@ -102,7 +104,9 @@ def identity_of(index: catalog_pb2.GetIndexResponse) -> str:
     return f"{index.store_id}/{index.generation}"
 
 
-def search(stubs: Stubs, image: Any, options: Options) -> Dialogue[Answer]:
+def search(
+    stubs: Stubs, image: Any, options: Options, instrument: InstrumentMetadata | None = None
+) -> Dialogue[Answer]:
     """Search by hash and thumbnail, and by the image itself only where it could change the answer.
 
     Raises
@@ -111,10 +115,14 @@ def search(stubs: Stubs, image: Any, options: Options) -> Dialogue[Answer]:
         If the image cannot be read.
     """
     query, content = _query_and_content(image)
+    instrument = acquisition(image, instrument)
+    wrote = None if instrument is None else instrument_message(instrument)
+    if wrote is not None:
+        query.instrument.CopyFrom(wrote)
     request = similarity_pb2.SearchRequest(query=query, options=options_message(options))
     result = (yield Call(stubs.similarity.Search, request)).result
     if result.pixels_would_change_grade:
-        result = (yield Call(stubs.similarity.SearchByImage, Upload(content, options))).result
+        result = (yield Call(stubs.similarity.SearchByImage, Upload(content, options, wrote))).result
     return answer_of(result.answer)
 
 

@@ -11,7 +11,7 @@ from twinscope_service.answerer import Answerer, Result
 from twinscope_service.matcher import Query
 
 from twinscope_client.asking import image_number, search_options
-from twinscope_client.pixels import grey_pixels
+from twinscope_client.pixels import acquisition, grey_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from twinscope_indexer.hashing import PHash
+    from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_service.answer import Answer
     from twinscope_service.policy import Policy
 
@@ -52,11 +53,13 @@ class EmbeddedEngine:
         k: int | None = None,
         categories: Sequence[str] = (),
         verify: bool = True,
+        instrument: InstrumentMetadata | None = None,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`."""
         options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
-        return self._answerer.answer(Query.of_pixels(grey_pixels(image)), options).answer
+        query = Query.of_pixels(grey_pixels(image), acquisition(image, instrument))
+        return self._answerer.answer(query, options).answer
 
     def search_hashes(
         self,

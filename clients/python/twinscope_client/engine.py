@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from twinscope_indexer.hashing import PHash
+    from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_service.answer import Answer
     from twinscope_service.policy import Policy
 
@@ -27,6 +28,7 @@ class Engine(Protocol):
         k: int | None = None,
         categories: Sequence[str] = (),
         verify: bool = True,
+        instrument: InstrumentMetadata | None = None,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image.
@@ -43,6 +45,9 @@ class Engine(Protocol):
             Look only at references of these categories (name, code or alias); none means all.
         verify : bool
             False: hash distances only; the grade is ``unverified`` at best.
+        instrument : InstrumentMetadata, optional
+            What the instrument wrote about the image; by default it is read from the file, and from what lies beside
+            it (`twinscope_indexer.metadata`). A candidate that it contradicts makes the answer ``doubtful``.
         **thresholds : float, optional
             Other thresholds of the policy: ``max_distance``, ``excellent_ssim``, ``good_scene``, ...
 

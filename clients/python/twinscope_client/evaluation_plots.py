@@ -66,8 +66,8 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
     axes.set_axisbelow(True)
     edges = _edges([*right, *wrong], width, _BEST[name])
     most = max(
-        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or there is no twin ({len(wrong):,})"),
         _stairs(axes, right, edges, _RIGHT, f"candidate of the right category ({len(right):,})"),
+        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or there is no twin ({len(wrong):,})"),
     )
     axes.set_yscale("log")
     axes.set_ylim(_FOOT, max(12.0, most * 3.0))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 JOURNAL_NAME = RUN_JOURNAL
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,14 @@ class Decision:
     rival_distance: int | None = None
     rival_ssim: float | None = None
     rival_scene_score: float | None = None
+    instrument: str = ""
+    """What the query's instrument wrote, in one set of units: JSON, as `InstrumentMetadata.to_dict` gives it."""
+    contradictions: str = ""
+    """Why the instruments of the query and of the best candidate cannot have made one acquisition."""
+    p_wrong: float | None = None
+    """How likely it is that the best candidate is wrong."""
+    p_wrong_high: float | None = None
+    """The upper end of its interval."""
     generation: int = 0
     recipe: str = ""
     taxonomy: str = ""
@@ -61,6 +69,8 @@ class Decision:
     output: str = ""
     """Path of the labelled copy below the output folder, as reserved; empty for none."""
     jpeg_output: str = ""
+    sidecar: bool = False
+    """Whether a JSON file with provenance and metadata is written beside the copy."""
     written: bool = False
     """Whether the outputs are complete."""
     problem: str = ""
@@ -206,7 +216,7 @@ class Journal:
         for row in self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE {where}", values):
             texts = (os.fsdecode(value) if isinstance(value, bytes) else value for value in row)
             named: dict[str, Any] = dict(zip(_COLUMNS, texts, strict=True))
-            named["written"] = bool(named["written"])
+            named["written"], named["sidecar"] = bool(named["written"]), bool(named["sidecar"])
             yield Decision(**named)
 
 

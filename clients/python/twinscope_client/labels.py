@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from twinscope_indexer.catalog import utc_now
 from twinscope_indexer.corpus import Item, Scope, Walk, is_run, scope_of, walk
 from twinscope_indexer.errors import ImageError, OutputError, TwinscopeError
+from twinscope_indexer.metadata import read_metadata, read_sidecar
 from twinscope_indexer.parallel import in_order
 from twinscope_service.policy import Policy, named_policy
 
@@ -28,6 +29,8 @@ from twinscope_client.placement import (
     place_source,
     remove_leftovers,
 )
+from twinscope_client.sidecar import sidecar_path, write_sidecar
+from twinscope_client.tables import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,6 +62,8 @@ class LabelSettings:
     """File name of a labelled copy; fields: code, category, stem, suffix, hash, grade."""
     jpeg: bool = False
     """Also write a quality-100 JPEG named ``{code}_{hash}.jpg``."""
+    sidecar: bool = False
+    """Also write a JSON file beside each labelled copy: where the label came from, and what the instrument wrote."""
     link: LinkMode = "copy"
     """Copy the TIFF, or link to it."""
     dry_run: bool = False
@@ -238,7 +243,8 @@ class _Run:
         try:
             data = item.read()
             digest = sha256(data).hexdigest()
-            answer = self._engine.search(data, policy=self._settings.policy)
+            wrote = read_metadata(data, name=item.uri, sidecar=read_sidecar(item.file))
+            answer = self._engine.search(data, policy=self._settings.policy, instrument=wrote)
         except ImageError as error:
             return self._decision(item, digest, "failed", error.detail)
         except MemoryError:
@@ -270,6 +276,9 @@ class _Run:
         """Tell whether the outputs of an earlier run are there still; their content was checked when it made them."""
         if (known.sha256, known.output, known.jpeg_output) != (settled.sha256, settled.output, settled.jpeg_output):
             return False
+        same_sidecar = known.sidecar and known.decided_by == settled.decided_by
+        if settled.sidecar and not (same_sidecar and sidecar_path(self._out / settled.output).is_file()):
+            return False
         try:
             size = (self._out / settled.output).stat().st_size
             return size == settled.size and (not settled.jpeg_output or (self._out / settled.jpeg_output).is_file())
@@ -281,7 +290,9 @@ class _Run:
         output = self._named(wanted, decision, known) if wanted else ""
         jpeg = self._jpeg_named(wanted, decision, known) if wanted and self._settings.jpeg else ""
         left = "\n".join(self._left(known, output, jpeg)) if known is not None else ""
-        return replace(decision, output=output, jpeg_output=jpeg, written=False, problem="", earlier_output=left)
+        sidecar = bool(output) and self._settings.sidecar
+        settled = replace(decision, output=output, jpeg_output=jpeg, sidecar=sidecar, earlier_output=left)
+        return replace(settled, written=False, problem="")
 
     def _left(self, known: Decision, output: str, jpeg: str) -> list[str]:
         """Give the copies that earlier runs made of an image, and that are still there but no longer hold."""
@@ -343,6 +354,8 @@ class _Run:
             made = place_source(source, decision.sha256, self._out / decision.output, self._settings.link)
             if decision.jpeg_output:
                 made |= place_bytes(encode_jpeg(source), self._out / decision.jpeg_output)
+            if decision.sidecar:
+                made |= write_sidecar(self._out / decision.output, provenance(decision), read_metadata(source))
         except FileExistsError:
             names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
             problem = f"{names} is another file; nothing was overwritten, run again for a numbered name"
@@ -372,6 +385,9 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
     best = answer.best
     common = replace(
         decision,
+        instrument="" if answer.instrument is None else json.dumps(answer.instrument.to_dict()),
+        p_wrong=None if answer.p_wrong is None else answer.p_wrong.estimate,
+        p_wrong_high=None if answer.p_wrong is None else answer.p_wrong.high,
         query_hash=answer.query_hash or "",
         generation=answer.generation,
         recipe=answer.recipe,
@@ -390,6 +406,7 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         match_id=best.image_id,
         match_source=best.source,
         published_prefix=best.published_prefix or "",
+        contradictions="; ".join(best.contradictions),
     )
     if rival is None:
         return found

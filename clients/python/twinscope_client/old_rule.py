@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twinscope_service.answer import LABELLED
@@ -58,7 +58,7 @@ def old_answer(decision: Decision) -> OldAnswer:
     policy = _policy(decision)
     if decision.grade in {"failed", "unhashable"}:
         return REFUSED
-    if policy == asdict(RULE):  # the run was decided by this rule
+    if policy.get("name") == RULE.name:  # the run was decided by this rule
         return OldAnswer(decision.category) if decision.grade in LABELLED else REFUSED
     if not decision.match_id:
         return _without_candidates(policy)
@@ -84,10 +84,12 @@ def _without_candidates(policy: dict[str, Any]) -> OldAnswer:
 
 def _elsewhere(decision: Decision, policy: dict[str, Any]) -> str:
     """Say why the recorded distances may not be those of the whole images; empty if they are."""
-    if decision.grade in LABELLED and _IN_ANOTHER_FRAME.search(decision.reason):
-        return "found in another frame or orientation: the distance of the whole image is not recorded"
-    if decision.grade == "ambiguous" and policy.get("reach") != "frame":
+    if decision.grade == "ambiguous":  # its reason does not tell
+        if policy.get("reach") == "frame":
+            return ""
         return "ambiguous: whether the candidates were found in another frame or orientation is not recorded"
+    if _IN_ANOTHER_FRAME.search(decision.reason):
+        return "found in another frame or orientation: the distance of the whole image is not recorded"
     return ""
 
 

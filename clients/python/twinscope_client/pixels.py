@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from twinscope_indexer.imaging import read_image
+from twinscope_indexer.metadata import InstrumentMetadata, acquisition_of
 from twinscope_indexer.raster import Raster
 
 
@@ -43,6 +44,26 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return _of_array(image)
     return read_image(image).pixels
+
+
+def acquisition(image: Any, given: InstrumentMetadata | None = None) -> InstrumentMetadata | None:
+    """Give what is known of the acquisition of an image, in one set of units; None where nothing is.
+
+    Parameters
+    ----------
+    image : path, bytes, binary file, ndarray or PIL image
+        As `grey_pixels` takes it; of pixels alone nothing is known.
+    given : InstrumentMetadata, optional
+        Known already.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    """
+    if given is not None:
+        return given.normalised or None
+    return None if isinstance(image, (np.ndarray, Image.Image)) else acquisition_of(image)
 
 
 def _of_array(array: NDArray[Any]) -> NDArray[np.uint8]:

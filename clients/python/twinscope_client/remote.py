@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from twinscope_indexer.hashing import PHash
+    from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_service.answer import Answer
     from twinscope_service.policy import Policy
 
@@ -87,6 +88,7 @@ class RemoteEngine:
         k: int | None = None,
         categories: Sequence[str] = (),
         verify: bool = True,
+        instrument: InstrumentMetadata | None = None,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
@@ -94,7 +96,7 @@ class RemoteEngine:
         Hash and thumbnail are sent first; the image itself only where it could change the answer.
         """
         options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
-        return self._hold(dialogue.search(self._stubs, image, options))
+        return self._hold(dialogue.search(self._stubs, image, options, instrument))
 
     def search_hashes(
         self,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from twinscope.v1 import similarity_pb2
+from twinscope.v1 import similarity_pb2, types_pb2
 from twinscope_indexer.errors import ImageError
 from twinscope_service.wire.queries import options_message
 
@@ -32,6 +32,8 @@ class Upload:
         An image file, or the grey pixels of what is no file; they are sent as a TIFF.
     options : Options
         What is asked about it.
+    instrument : message, optional
+        What the instrument wrote about it; by default the server reads it from the file.
 
     Attributes
     ----------
@@ -39,7 +41,7 @@ class Upload:
         Why the messages ended early. gRPC does not tell the caller what an iterator of requests has raised.
     """
 
-    def __init__(self, content: Any, options: Options) -> None:
+    def __init__(self, content: Any, options: Options, instrument: types_pb2.InstrumentMetadata | None = None) -> None:
         if isinstance(content, np.ndarray):
             content = _as_tiff(content)
         elif hasattr(content, "read"):
@@ -47,6 +49,7 @@ class Upload:
             content = content.read()
         self._content: str | bytes | PathLike[str] = content
         self._options = options
+        self._instrument = instrument
         self.failure: ImageError | None = None
 
     def __iter__(self) -> Iterator[similarity_pb2.SearchByImageRequest]:
@@ -71,8 +74,9 @@ class Upload:
                 digest.update(piece)
                 size += len(piece)
             header = similarity_pb2.ImageHeader(
-                size_bytes=size, sha256=digest.digest(), options=options_message(self._options)
-            )
+                size_bytes=size, sha256=digest.digest(), options=options_message(self._options),
+                instrument=self._instrument,
+            )  # fmt: skip
             yield similarity_pb2.SearchByImageRequest(header=header)
             stream.seek(0)
             while piece := stream.read(CHUNK):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -70,6 +72,11 @@ class InstrumentMetadata:
     def __bool__(self) -> bool:
         return self.vendor is not None or bool(self.verbatim)
 
+    @property
+    def normalised(self) -> InstrumentMetadata:
+        """The same without `verbatim`."""
+        return replace(self, verbatim={})
+
     def to_dict(self) -> dict[str, Any]:
         """Make a dictionary of plain JSON values, without what is not known."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -92,6 +99,29 @@ class InstrumentMetadata:
         known = {key: _checked(key, values[key]) for key in _TYPES if key in values}
         axes = {item.name: _number(item.name, stage.get(item.name)) for item in fields(StagePosition)}
         return replace(cls(**known), stage=StagePosition(**axes))
+
+
+NO_METADATA = InstrumentMetadata()
+"""Of a file without any."""
+
+
+def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
+    """Give what the instrument wrote as compressed JSON, for the catalogue."""
+    return zlib.compress(json.dumps(metadata.verbatim).encode())
+
+
+def unpack_verbatim(data: bytes) -> dict[str, Any]:
+    """Read what `pack_verbatim` made.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged.
+    """
+    try:
+        return dict(json.loads(zlib.decompress(data)))
+    except (zlib.error, ValueError, TypeError) as error:
+        raise StoreError("stored instrument metadata is damaged; index the image again") from error
 
 
 _TYPES: dict[str, type] = {

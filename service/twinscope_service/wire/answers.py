@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from twinscope.v1 import types_pb2
 
 from twinscope_service.answer import Answer, Grade, Match, Transform
+from twinscope_service.calibration import ChanceOfError
 from twinscope_service.policy import POLICIES, Policy, named_policy
+from twinscope_service.wire.instruments import instrument_message, instrument_of
 from twinscope_service.wire.rules import MessageError, Violation, below, check_text, require
 from twinscope_service.wire.text import escaped, unescaped
 
@@ -25,6 +27,7 @@ _GRADES: Final[dict[Grade, types_pb2.Grade.ValueType]] = {
     "unverified": types_pb2.GRADE_UNVERIFIED,
     "none": types_pb2.GRADE_NONE,
     "unhashable": types_pb2.GRADE_UNHASHABLE,
+    "doubtful": types_pb2.GRADE_DOUBTFUL,
 }
 _GRADE_OF: Final = {number: grade for grade, number in _GRADES.items()}
 _RULES: Final[dict[Literal["scene", "reference"], types_pb2.Rule.ValueType]] = {
@@ -50,8 +53,11 @@ THRESHOLDS: Final = {
     "good_scene": "good_scene",
     "ssim_margin": "ssim_margin",
     "scene_margin": "scene_margin",
+    "max_p_wrong": "max_p_wrong",
 }
 """Field of the message by attribute of `Policy`."""
+_REQUIRED: Final = frozenset(THRESHOLDS) - {"max_p_wrong"}
+"""Of a policy with a rule of its own; the others have come later, and what is left out changes nothing."""
 
 
 def policy_message(policy: Policy) -> types_pb2.Policy:
@@ -66,6 +72,7 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
         good_scene=policy.good_scene,
         ssim_margin=policy.ssim_margin,
         scene_margin=policy.scene_margin,
+        max_p_wrong=policy.max_p_wrong,
         reach=REACHES[policy.reach],
     )
 
@@ -127,7 +134,7 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
         if message.rule not in _RULE_OF:
             yield Violation(below(path, "rule"), f"{message.rule} is not known here; a newer release may know it")
         for threshold, field in THRESHOLDS.items():
-            if threshold not in given:
+            if threshold in _REQUIRED and threshold not in given:
                 yield Violation(below(path, field), "must be set where the policy has a rule of its own")
     if message.reach != types_pb2.REACH_UNSPECIFIED and message.reach not in REACH_OF:
         yield Violation(below(path, "reach"), f"{message.reach} is not known here; a newer release may know it")
@@ -158,6 +165,8 @@ def match_message(match: Match) -> types_pb2.Match:
         note=escaped(match.note),
         published_prefix=None if prefix is None else escaped(prefix),
         transform=None if match.transform is None else types_pb2.Transform(**asdict(match.transform)),
+        instrument=None if match.instrument is None else instrument_message(match.instrument),
+        contradictions=[escaped(reason) for reason in match.contradictions],
     )
 
 
@@ -175,11 +184,21 @@ def match_of(message: types_pb2.Match) -> Match:
         note=unescaped(message.note),
         published_prefix=unescaped(message.published_prefix) if message.HasField("published_prefix") else None,
         transform=_transform_of(message.transform) if message.HasField("transform") else None,
+        instrument=instrument_of(message.instrument) if message.HasField("instrument") else None,
+        contradictions=tuple(unescaped(reason) for reason in message.contradictions),
     )
 
 
 def _transform_of(message: types_pb2.Transform) -> Transform:
     return Transform(message.symmetry, message.query_frame, message.reference_frame)
+
+
+def _chance_message(chance: ChanceOfError) -> types_pb2.ChanceOfError:
+    return types_pb2.ChanceOfError(**(asdict(chance) | {"calibration": escaped(chance.calibration)}))
+
+
+def _chance_of(message: types_pb2.ChanceOfError) -> ChanceOfError:
+    return ChanceOfError(message.estimate, message.low, message.high, unescaped(message.calibration))
 
 
 def answer_message(answer: Answer) -> types_pb2.Answer:
@@ -195,6 +214,8 @@ def answer_message(answer: Answer) -> types_pb2.Answer:
         taxonomy=escaped(answer.taxonomy),
         category=None if answer.category is None else escaped(answer.category),
         code=None if answer.code is None else escaped(answer.code),
+        instrument=None if answer.instrument is None else instrument_message(answer.instrument),
+        p_wrong=None if answer.p_wrong is None else _chance_message(answer.p_wrong),
     )
 
 
@@ -218,4 +239,6 @@ def answer_of(message: types_pb2.Answer, path: str = "answer") -> Answer:
         generation=message.generation,
         recipe=message.recipe,
         taxonomy=unescaped(message.taxonomy),
+        instrument=instrument_of(message.instrument) if message.HasField("instrument") else None,
+        p_wrong=_chance_of(message.p_wrong) if message.HasField("p_wrong") else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -14,6 +14,7 @@ from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 from twinscope_service.matcher import Query
 from twinscope_service.options import Options
 from twinscope_service.wire.answers import check_policy, policy_message, policy_of
+from twinscope_service.wire.instruments import check_instrument, instrument_of
 from twinscope_service.wire.rules import (
     MAX_TAG,
     MessageError,
@@ -155,7 +156,11 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
     if target == "fingerprint":
         where = below(path, "fingerprint")
         require((*tag_faults, *check_fingerprint(message.fingerprint, where)))
-        return decoded(fingerprint_of(message.fingerprint, where), where)
+        query = decoded(fingerprint_of(message.fingerprint, where), where)
+        if not message.HasField("instrument"):
+            return query
+        require(check_instrument(message.instrument, below(path, "instrument")))
+        return replace(query, instrument=instrument_of(message.instrument))
     raise MessageError((*tag_faults, Violation(path, "one of hash, image_id and fingerprint must be set")))
 
 
@@ -258,6 +263,7 @@ def header_options(message: similarity_pb2.ImageHeader, path: str = "header") ->
         (
             *check_upload(message.size_bytes, message.sha256, path),
             *check_text(message.client_tag, below(path, "client_tag"), 0, MAX_TAG, is_escaped=False),
+            *check_instrument(message.instrument, below(path, "instrument")),
         )
     )
     return options_of(message.options, below(path, "options"))

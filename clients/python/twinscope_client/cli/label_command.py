@@ -46,6 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="name of the copies; fields: code, category, stem, suffix, hash, grade (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--jpeg", action="store_true", help="also write a quality-100 JPEG named {code}_{hash}.jpg")
+    parser.add_argument(
+        "--sidecar", action="store_true",
+        help="also write NAME.json beside each copy: where its label came from, and all that the instrument wrote",
+    )  # fmt: skip
     parser.add_argument("--link", choices=("copy", "hard", "sym"), default="copy", help="copy (default), or link")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, as CSV; write nothing")
     parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads")
@@ -65,6 +69,7 @@ def run(parsed: argparse.Namespace) -> int:
             min_grade=parsed.min_grade,
             template=parsed.name,
             jpeg=parsed.jpeg,
+            sidecar=parsed.sidecar,
             link=parsed.link,
             dry_run=parsed.dry_run,
             policy=policy,
@@ -160,6 +165,7 @@ def _described(parsed: argparse.Namespace, settings: LabelSettings, engine: Engi
         "min_grade": settings.min_grade,
         "template": settings.template,
         "jpeg": settings.jpeg,
+        "sidecar": settings.sidecar,
         "link": settings.link,
     }
 
@@ -182,7 +188,7 @@ def _write_results(journal: Journal, engine: Engine) -> None:
 
 def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
     counts = report.counts
-    order = ("excellent", "good", "ambiguous", "unverified", "none", "unhashable", "failed")
+    order = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
     total = sum(counts[name] for name in order)
     say(f"{total} images: " + (", ".join(f"{counts[name]} {name}" for name in order if counts[name]) or "none found"))
     if report.ignored:

@@ -15,6 +15,7 @@ from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
 
 if TYPE_CHECKING:
     from twinscope_service.answer import Answer, Match
+    from twinscope_service.calibration import ChanceOfError
 
 HELP = "search a store for the twin of images"
 
@@ -56,8 +57,14 @@ def run(parsed: argparse.Namespace) -> int:
 def _show(image: str, answer: Answer) -> None:
     label = f" -> {answer.category} ({answer.code})" if answer.category else ""
     emit(f"{image}: {answer.grade}{label}: {answer.reason}")
+    if answer.p_wrong is not None:
+        emit(f"  wrong with probability {_chance(answer.p_wrong)}")
     for match in answer.matches:
         emit(f"  {_measured(match)}  {match.category:<28} {match.source}")
+
+
+def _chance(chance: ChanceOfError) -> str:
+    return f"{chance.estimate:.2g} ({chance.low:.2g} to {chance.high:.2g}; calibration: {chance.calibration})"
 
 
 def _measured(match: Match) -> str:

@@ -19,6 +19,12 @@ _THRESHOLDS = (
         "candidates of two categories with closer SSIMs are ambiguous (default 0.02)",
     ),
     ("scene_margin", float, "X", "the same for scene scores (default 0.1)"),
+    (
+        "max_p_wrong",
+        float,
+        "P",
+        "matches more likely than this to be wrong go to review (default 1: no limit; see twinscope calibrate)",
+    ),
 )
 
 
