@@ -23,6 +23,7 @@ from conftest import Shelf
 from raw_client import authority
 from test_congruence import embedded, files  # noqa: F401  fixtures
 from twinscope_client import aio, connect
+from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.remote import RemoteEngine
 from twinscope_client.skew import VersionSkewWarning
 from twinscope_client.testing import serving
@@ -264,8 +265,8 @@ def test_pixels_are_hashed_beside_the_event_loop(shelf: Shelf, served: str, monk
 
 
 def test_a_ticker_ticks_while_a_large_image_is_searched(served: str, tmp_path: Path) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (4000, 5000), np.uint8)
-    tifffile.imwrite(tmp_path / "large.tif", pixels)
+    pixels = synthesise("Biological", 7, width=500, height=400).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "large.tif", np.kron(pixels, np.ones((10, 10), np.uint8)))
 
     async def ticks(ts: aio.AsyncEngine) -> tuple[int, str]:
         search, count = asyncio.create_task(ts.search(tmp_path / "large.tif")), 0

@@ -18,10 +18,10 @@ from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine import Engine
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, UnknownImageError
-from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
+from twinscope_indexer.errors import GenerationError, ImageError, RecipeError, TaxonomyError, UnknownImageError
+from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels, phash
 from twinscope_indexer.imaging import read_image
-from twinscope_service.policy import POLICIES
+from twinscope_service.policy import POLICIES, Policy
 from twinscope_service.tokens import token_line
 
 TOKEN = "congruent"
@@ -46,7 +46,10 @@ def remote(request: pytest.FixtureRequest, shelf: Shelf, tmp_path_factory: pytes
     certificate, key = ca.issue("server")
     (folder / "tokens").write_text(token_line("tests", "read", TOKEN))
     settings = {"tls_certificate": certificate, "tls_key": key, "tokens": folder / "tokens"}
-    with serving(shelf.store, **settings) as target, connect(target, token=lambda: TOKEN, ca=ca.pem) as engine:
+    with (
+        serving(str(shelf.store), **settings) as target,
+        connect(target, token=lambda: TOKEN, ca=str(ca.pem)) as engine,
+    ):
         yield engine
 
 
@@ -167,6 +170,27 @@ OPTIONS: list[dict[str, Any]] = [
     {"max_distance": 1025},
     {"max_distance": 0.5},
     {"good_scene": 1.5},
+    {"k": True},
+    {"k": True, "policy": POLICIES["default"].adjusted({"k": 1})},
+    {"good_scene": 1},
+    {"excellent_ssim": np.float32(0.9)},
+    {"policy": Policy(name="whole", excellent_ssim=1, scene_margin=2)},
+    {"policy": Policy(name="")},
+    {"policy": Policy(name="x" * 65)},
+    {"categories": [""]},
+    {"categories": ["Tips", "x" * 257]},
+    {"categories": ["\N{LATIN SMALL LETTER E WITH ACUTE}" * 129]},
+    {"categories": ["\\" * 129]},
+    {"categories": ["Tips"] * 64},
+    {"categories": ["Tips"] * 65},
+    {"categories": [5]},
+    {"categories": b"Tips"},
+    {"categories": None},
+    {"categories": iter(())},
+    {"min_generation": -1},
+    {"min_generation": True},
+    {"min_generation": 1 << 63},
+    {"min_generation": 1},
 ]
 
 
@@ -192,8 +216,96 @@ def test_options(
 def test_the_options_are_right_and_wrong(embedded: Engine, shelf: Shelf) -> None:
     found = [outcome(lambda options=options: embedded.search(shelf.reference("Tips", 0), **options))
              for options in OPTIONS]  # fmt: skip
-    assert {one[1] for one in found if one[0] == "raises"} == {TaxonomyError, ValueError}
+    assert {one[1] for one in found if one[0] == "raises"} == {TaxonomyError, ValueError, TypeError}
     assert {one[1].grade for one in found if one[0] == "gives"} >= {"excellent", "good", "unverified", "none"}
+
+
+@pytest.mark.parametrize("options", [{"good_scene": 1}, {"policy": Policy(name="whole", ssim_margin=0)}], ids=str)
+def test_thresholds_are_echoed_alike(
+    embedded: Engine, remote: Engine, files: dict[str, Path], options: dict[str, Any]
+) -> None:
+    """Also where they were given as whole numbers; as JSON 1 and 1.0 are two."""
+    given, expected = (repr(engine.search(files["same.tif"], **options).policy) for engine in (remote, embedded))
+    assert given == expected
+    assert "good_scene=1.0" in given or "ssim_margin=0.0" in given
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"categories": [""]}, ValueError), ({"categories": ["x" * 257]}, ValueError),
+        ({"categories": ["Tips"] * 65}, ValueError), ({"categories": [5]}, TypeError),
+        ({"categories": "Unicorns"}, TaxonomyError), ({"k": True}, TypeError), ({"good_scene": False}, TypeError),
+        ({"k": True, "policy": POLICIES["default"].adjusted({"k": 1})}, TypeError),
+        ({"min_generation": -1}, ValueError),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_that_are_refused(
+    embedded: Engine, remote: Engine, files: dict[str, Path], options: dict[str, Any], error: type[Exception]
+) -> None:
+    for engine in (embedded, remote):
+        with pytest.raises(error):
+            engine.search(files["same.tif"], **options)
+
+
+def test_a_generation_that_does_not_come(
+    embedded: Engine, remote: Engine, shelf: Shelf, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinscope_service.answerer.MAX_WAIT", 0.05)
+    newest = embedded.stats()["generation"]
+    stored = embedded.search(shelf.reference("Tips", 1)).matches[0].image_id
+    hashes = [hash_pixels(shelf.pixels["Tips", 0])]
+    for ask in (
+        lambda engine, wanted: engine.search(files["same.tif"], min_generation=wanted),
+        lambda engine, wanted: engine.search_hashes(hashes, min_generation=wanted),
+        lambda engine, wanted: engine.search_stored(stored, min_generation=wanted),
+    ):
+        expected = outcome(lambda ask=ask: ask(embedded, newest + 1))
+        assert expected[:2] == ("raises", GenerationError)
+        assert f"generation {newest + 1}" in expected[2]
+        assert outcome(lambda ask=ask: ask(remote, newest + 1)) == expected
+        assert ask(remote, newest) == ask(embedded, newest)
+
+
+@pytest.mark.parametrize("kind", ["bits", "list of bits", "nothing", "list of nothing", "hash", "text", "unhashable"])
+def test_what_is_no_hash(embedded: Engine, remote: Engine, shelf: Shelf, kind: str) -> None:
+    pixels = shelf.pixels["Tips", 0]
+    hashes: Any = {
+        "bits": phash(pixels),
+        "list of bits": [hash_pixels(pixels), phash(pixels)],
+        "nothing": None,
+        "list of nothing": [None],
+        "hash": hash_pixels(pixels),
+        "text": "hash",
+        "unhashable": [hash_pixels(np.zeros((40, 40), np.uint8))],
+    }[kind]
+    expected = outcome(lambda: embedded.search_hashes(hashes))
+    assert expected[:2] == ("raises", TypeError)
+    assert "hash_pixels(pixels)" in expected[2]
+    assert outcome(lambda: remote.search_hashes(hashes)) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"categories": ["Unicorns"]}, {"categories": [""]}, {"k": 0}], ids=str)
+def test_no_hashes(embedded: Engine, remote: Engine, options: dict[str, Any]) -> None:
+    expected = outcome(lambda: embedded.search_hashes([], **options))
+    assert outcome(lambda: remote.search_hashes([], **options)) == expected
+    assert expected[0] == ("raises" if options in ({"categories": [""]}, {"k": 0}) else "gives")
+
+
+def test_hashes_may_come_one_by_one(embedded: Engine, remote: Engine, shelf: Shelf) -> None:
+    hashes = [hash_pixels(pixels) for pixels in shelf.pixels.values()]
+    assert remote.search_hashes(iter(hashes)) == embedded.search_hashes(iter(hashes)) == embedded.search_hashes(hashes)
+
+
+@pytest.mark.parametrize("recipe", ["", "x" * 500, "\N{LATIN SMALL LETTER E WITH ACUTE}\udc80\\", f"{RECIPE} "])
+def test_recipes_of_every_kind(embedded: Engine, remote: Engine, shelf: Shelf, recipe: str) -> None:
+    known = hash_pixels(shelf.pixels["Tips", 0])
+    hashes = [known, PHash(known.code, recipe), PHash(known.code, "a third")]
+    expected = outcome(lambda: embedded.search_hashes(hashes))
+    assert expected[:2] == ("raises", RecipeError)
+    assert expected[3] == {"found": recipe, "expected": RECIPE}
+    assert outcome(lambda: remote.search_hashes(hashes)) == expected
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 1100])

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from conftest import Shelf
 from PIL import Image
-from twinscope_client import connect
+from raw_client import Authority, authority
+from twinscope_client import aio, connect, dialogue
+from twinscope_client.channel import bearer
+from twinscope_client.cli.command import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.pixels import grey_pixels
+from twinscope_client.testing import serving
 from twinscope_indexer.bulk import index
-from twinscope_indexer.errors import ImageError, StoreError
+from twinscope_indexer.errors import ImageError, ServerError, SettingsError, StoreError
+from twinscope_indexer.hashing import PHash
 from twinscope_indexer.imaging import read_image
 from twinscope_service.policy import POLICIES
+from twinscope_service.tokens import token_line
 
 
 def test_a_store_is_opened_by_path_or_text(shelf: Shelf) -> None:
@@ -205,3 +217,242 @@ def test_threads_share_an_engine(shelf: Shelf) -> None:
 def test_what_cannot_hold_an_image_is_named(nothing):
     with pytest.raises(TypeError, match=type(nothing).__name__):
         grey_pixels(nothing)
+
+
+# -- servers ---------------------------------------------------------------------------------------------------------
+
+NOBODY = "grpcs://127.0.0.1:1"
+
+
+def blocking(target: Any, do: Callable[[Any], Any], **settings: Any) -> Any:
+    with connect(target, **settings) as ts:
+        return do(ts)
+
+
+def in_asyncio(target: str, do: Callable[[Any], Any], **settings: Any) -> Any:
+    async def ask() -> Any:
+        async with aio.connect(target, **settings) as ts:
+            return await do(ts)
+
+    return asyncio.run(ask())
+
+
+WAYS = {"blocking": blocking, "asyncio": in_asyncio}
+
+
+@pytest.fixture(params=list(WAYS))
+def asked(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Asks a server: the target, what to do with the engine, settings of the connection."""
+    return WAYS[request.param]
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("certificates are made with the openssl command")
+    return authority(tmp_path_factory.mktemp("tls"), "ca")
+
+
+@pytest.mark.parametrize("half", ["certificate", "key"])
+def test_certificate_and_key_go_together(asked: Callable[..., Any], ca: Authority, half: str) -> None:
+    """gRPC ends the whole process where it gets one without the other."""
+    files = dict(zip(("certificate", "key"), ca.issue("client"), strict=True))
+    with pytest.raises(SettingsError, match="give both or none"):
+        asked(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
+
+
+@pytest.mark.parametrize("half", ["--cert", "--key"])
+@pytest.mark.parametrize("command", [("search", "x.tif", "--at", NOBODY), ("health", NOBODY)], ids=["search", "health"])
+def test_the_command_takes_certificate_and_key_together(
+    ca: Authority, half: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, half, str(ca.pem)]) == 1
+    assert "--cert and --key" in capsys.readouterr().err
+
+
+def test_files_may_be_named_by_text(shelf: Shelf, ca: Authority, asked: Callable[..., Any]) -> None:
+    certificate, key = map(str, ca.issue("both"))
+    settings = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": str(ca.pem)}
+    with serving(str(shelf.store), **settings) as target:
+        stats = asked(target, lambda ts: ts.stats(), ca=str(ca.pem), certificate=certificate, key=key)
+    assert stats["images"] == 6
+
+
+@pytest.mark.parametrize("kind", ["ca", "certificate", "key", "foreign key", "encrypted key"])
+def test_a_file_that_holds_something_else_is_named(
+    ca: Authority, asked: Callable[..., Any], tmp_path: Path, kind: str
+) -> None:
+    certificate, key = ca.issue("mine")
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text(ca.issue("another")[1].read_text() if kind == "foreign key" else "no PEM")
+    if kind == "encrypted key":
+        lock = ["openssl", "pkcs8", "-topk8", "-in", str(key), "-out", str(wrong), "-passout", "pass:sesame"]
+        subprocess.run(lock, check=True, capture_output=True)
+    files = {"ca": ca.pem, "certificate": certificate, "key": key} | {kind.split()[-1]: wrong}
+    with pytest.raises(SettingsError, match=re.escape(str(wrong))):
+        asked(NOBODY, lambda ts: ts.stats(), **files)
+    with pytest.raises(SettingsError, match=re.escape(f"{tmp_path / 'none'} cannot be read")):
+        asked(NOBODY, lambda ts: ts.stats(), **(files | {kind.split()[-1]: tmp_path / "none"}))
+
+
+@pytest.mark.parametrize("kind", ["foreign", "expired", "of another host"])
+def test_a_certificate_that_is_not_trusted_is_told_at_once(
+    shelf: Shelf, ca: Authority, asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """gRPC repeats every call but the greeting, for eight seconds."""
+    monkeypatch.setattr(dialogue, "describe", lambda stubs: pytest.fail("went on"))
+    trusted = authority(tmp_path, "foreign").pem if kind == "foreign" else ca.pem
+    certificate, key = ca.issue("late" if kind == "expired" else "server", days=-1 if kind == "expired" else 2)
+    host = "127.0.0.2" if kind == "of another host" else "127.0.0.1"
+    with (
+        serving(shelf.store, tls_certificate=certificate, tls_key=key, host=host) as target,
+        pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca, or connect\(") as caught,
+    ):
+        asked(target, lambda ts: ts.stats(), ca=trusted)
+    assert {"expired": "expired", "foreign": "issuer", "of another host": "another name"}[kind] in str(caught.value)
+    assert (caught.value.code, caught.value.retriable) == ("UNAVAILABLE", False)
+
+
+def test_a_server_that_does_not_greet_is_asked_all_the_same(
+    shelf: Shelf, ca: Authority, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one behind a proxy that passes on the two services only."""
+    monkeypatch.setattr(dialogue, "_HEALTH", "/twinscope.v1.Nothing/Check")
+    certificate, key = ca.issue("shy")
+    with serving(shelf.store, tls_certificate=certificate, tls_key=key) as target:
+        assert asked(target, lambda ts: ts.stats(), ca=ca.pem)["images"] == 6
+
+
+def test_files_of_tls_are_no_use_without_it(ca: Authority, asked: Callable[..., Any]) -> None:
+    certificate, key = ca.issue("idle")
+    for files in ({"ca": ca.pem}, {"certificate": certificate, "key": key}, {"key": key}):
+        with pytest.raises(SettingsError, match=r"write grpcs://127\.0\.0\.1:1"):
+            asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), **files)
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
+@pytest.mark.parametrize(
+    "rest", ["ann:secret@127.0.0.1:1/", "ann@127.0.0.1:1", "127.0.0.1:1/?y=1", "127.0.0.1:1#y", "ann:secret@host"]
+)
+def test_a_target_is_host_and_port_alone(asked: Callable[..., Any], scheme: str, rest: str) -> None:
+    with pytest.raises(SettingsError, match="grpc://host:port") as caught:
+        asked(f"{scheme}://{rest}", lambda ts: ts.stats())
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["text", "function"])
+@pytest.mark.parametrize(
+    "token", ["sesame\n", " sesame", "sesame ", "sesame\r\n", "ses\tame", "s\N{LATIN SMALL LETTER E WITH ACUTE}same",
+              "", b"sesame", 5, None],
+    ids=ascii,
+)  # fmt: skip
+def test_a_token_that_cannot_be_sent_is_told_and_not_shown(
+    shelf: Shelf, asked: Callable[..., Any], token: Any, given: str
+) -> None:
+    if token is None and given == "text":
+        pytest.skip("no token")
+    with serving(shelf.store) as target, pytest.raises(SettingsError, match="the token") as caught:
+        asked(target, lambda ts: ts.stats(), token=token if given == "text" else lambda: token)
+    assert "same" not in str(caught.value)
+    if given == "text":
+        with pytest.raises(SettingsError, match="the token"):  # before anything is asked
+            aio.connect(NOBODY, token=token)
+
+
+def test_every_token_that_is_made_can_be_sent() -> None:
+    for token in ("".join(map(chr, range(33, 127))), "open sesame", "1"):
+        assert bearer(token) == ("authorization", f"Bearer {token}")
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_the_command_strips_the_token_that_it_reads(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    (tmp_path / "tokens").write_text(token_line("ann", "read", "sesame"))
+    (tmp_path / "token").write_text("\tsesame \r\n")
+    monkeypatch.setenv("TWINSCOPE_TOKEN", "wrong" if way == "file" else " sesame\n")
+    more = ["--token-file", str(tmp_path / "token")] if way == "file" else []
+    with serving(shelf.store, tokens=tmp_path / "tokens") as target:
+        assert main(["search", str(shelf.reference("Tips", 0)), "--at", target, *more]) == 0
+    assert "excellent -> Tips" in capsys.readouterr().out
+
+
+# -- closing ---------------------------------------------------------------------------------------------------------
+
+QUESTIONS: dict[str, Callable[[Any], Any]] = {
+    "search": lambda ts: ts.search(np.zeros((40, 40), np.uint8)),
+    "search_hashes": lambda ts: ts.search_hashes([PHash(bytes(128))]),
+    "no hashes": lambda ts: ts.search_hashes([]),
+    "search_stored": lambda ts: ts.search_stored("0" * 16),
+    "no id": lambda ts: ts.search_stored("no id"),
+    "thumbnail": lambda ts: ts.thumbnail("0" * 16),
+    "no thumbnail": lambda ts: ts.thumbnail("no id"),
+    "stats": lambda ts: ts.stats(),
+    "identity": lambda ts: ts.identity,
+    "refresh": lambda ts: ts.refresh(),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
+    ask = QUESTIONS[name]
+
+    async def in_asyncio(target: str) -> None:
+        async with aio.connect(target) as engine:
+            pass
+        with pytest.raises(ValueError, match=f"{target} was closed"):
+            await (engine.identity() if name == "identity" else ask(engine))
+
+    with serving(shelf.store) as target:
+        for where in (shelf.store, target):
+            with connect(where) as engine:
+                pass
+            engine.close()  # a second time is no error
+            with pytest.raises(ValueError, match=f"{where} was closed"):
+                ask(engine)
+        asyncio.run(in_asyncio(target))
+
+
+# -- writes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["embedded", *WAYS])
+def test_what_was_written_is_read(tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The write is the example of the manual: it finds by itself, and so does an engine that was there before."""
+    pixels = {name: synthesise("Tips", number, width=160, height=120).astype(np.uint8)
+              for number, name in enumerate(("old", "new"))}  # fmt: skip
+    (tmp_path / "Tips").mkdir()
+    Image.fromarray(pixels["old"]).save(tmp_path / "Tips" / "old.png")
+    Image.fromarray(pixels["new"]).save(tmp_path / "new.png")
+    index([tmp_path / "Tips"], tmp_path / "store", workers=1)
+
+    def write(target: str) -> int:
+        manual = (Path(__file__).parents[1] / "docs" / "server.md").read_text(encoding="utf-8")
+        text = re.search(r"## A write\n.*?```python\n(.*?)```", manual, re.DOTALL)[1]
+        changes = {"127.0.0.1:50051": target.removeprefix("grpc://"), "tip_0042.jpg": str(tmp_path / "new.png"),
+                   "sample_123.tif": str(tmp_path / "new.png")}  # fmt: skip
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        names: dict[str, Any] = {"__name__": "example"}
+        exec(text, names)
+        return int(names["stored"].generation)
+
+    async def read_in_asyncio(target: str) -> Any:
+        async with aio.connect(target) as ts:
+            before = await ts.search(tmp_path / "new.png")
+            generation = await asyncio.to_thread(write, target)
+            return before, await ts.search(tmp_path / "new.png", min_generation=generation)
+
+    def read(ts: Any, target: str) -> Any:
+        return ts.search(tmp_path / "new.png"), ts.search(tmp_path / "new.png", min_generation=write(target))
+
+    with serving(tmp_path / "store", refresh_seconds=600) as target:
+        if way == "asyncio":
+            before, after = asyncio.run(read_in_asyncio(target))
+        else:
+            with connect(tmp_path / "store" if way == "embedded" else target) as ts:
+                before, after = read(ts, target)
+    assert before.grade == "none"
+    assert (after.grade, after.category) == ("excellent", "Tips")
+    assert capsys.readouterr().out == "excellent Tips\n"

@@ -34,7 +34,7 @@ from twinscope_client.old_rule import OldAnswer, old_answer
 from twinscope_client.truth import TruthRow, category_name, read_truth
 from twinscope_indexer.bulk import index
 from twinscope_indexer.errors import OutputError, TaxonomyError
-from twinscope_indexer.taxonomy import builtin_taxonomy
+from twinscope_indexer.taxonomy import builtin_taxonomy, load_taxonomy
 from twinscope_service.policy import POLICIES, Policy
 
 _FILES = [
@@ -84,6 +84,7 @@ def test_the_threshold_is_the_best_of_all_thresholds(genuine: list[float], false
 
 def test_thresholds_are_shown_with_as_few_decimals_as_separate() -> None:
     assert shown_threshold(separate([0.61239], [0.3], 1), 1) == "0.612"
+    assert shown_threshold(separate([0.6129], [0.3], 1), 1) == "0.612"
     assert shown_threshold(separate([0.61239], [0.6123], 1), 1) == "0.61239"
     assert shown_threshold(separate([148], [149], 1, -1), -1) == "148"
     assert shown_threshold(separate([0.3], [0.4], 1), 1) == "-"
@@ -202,6 +203,13 @@ def test_plots_differ_with_the_data_and_are_there_without() -> None:
     assert draw(evaluate([one])) == plots[0]
 
 
+def test_the_threshold_is_drawn() -> None:
+    """Both scores are in one bin, so that only the line can differ."""
+    plots = [draw(evaluate([Case("/a", "Tips", "Tips", "Tips", scene_score=score)])) for score in (0.903, 0.915)]
+    assert plots[0]["scene_score"] != plots[1]["scene_score"]
+    assert plots[0]["distance"] == plots[1]["distance"]
+
+
 # -- the old rule ----------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +249,7 @@ _NOTHING_NEAR: dict[str, Any] = {"category": "", "match_id": "", "distance": Non
         (_decision("none", **_NOTHING_NEAR, policy=Policy(max_distance=148)), None),
         (_decision("none", **_NOTHING_NEAR, decided_by="something else"), None),
         (_decision("unhashable", **_NOTHING_NEAR), ""),
+        (_decision("unhashable", **_NOTHING_NEAR, policy=Policy(max_distance=100)), ""),
         (_decision("failed", **_NOTHING_NEAR), ""),
         (_decision("excellent", distance=10, policy=POLICIES["reference"]), "Tips"),
         (_decision("unverified", distance=10, ssim=0.96, policy=POLICIES["reference"]), ""),
@@ -306,6 +315,7 @@ def test_optional_columns_unused_ones_and_categories_of_the_run(tmp_path: Path) 
         (b"path,category\n./,Tips\n", "line 2: no image is named"),
         (b"path,category\na.tif,Tips\nb.tif,\na.tif,Powder\n", "lines 2 and 4 contradict .*category Tips and Powder"),
         (b"path,category\na.tif,Tips\n./a.tif,\n", r"lines 2 and 3 contradict .*category Tips and \(empty\)"),
+        (b"path,category\na/b.tif,Tips\na\\b.tif,\n", "lines 2 and 3 contradict"),
         (b"path,category,transform\na,Tips,x\na,Tips,y\n", "contradict each other about 'a': transform x and y"),
         (b"path,category,twin\na.tif,,1.jpg\n", "line 2: a twin is named, but no category"),
         (b"path,category\na.tif,Tips\ncaf\xe9.tif,Tips\n", "line 3: this is not UTF-8 .byte 0xe9.; save it as"),
@@ -636,22 +646,26 @@ def test_withheld_labels_are_refusals(twinscope: Any, lab: Path, shelf: Shelf, t
 
 
 def test_categories_outside_the_built_in_ones(twinscope: Any, shelf: Shelf, truth: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    tables = (f'[[category]]\ncode = "{name[0]}"\nname = "{name}"\n' for name in ("Wires", "Rods"))
+    mine.write_text('version = "mine/1"\n' + "".join(tables))
     (tmp_path / "refs" / "Wires").mkdir(parents=True)
     Image.fromarray(shelf.pixels["Tips", 0]).save(tmp_path / "refs" / "Wires" / "1.png")
-    index([tmp_path / "refs"], tmp_path / "store", workers=1, keep_unknown=True)
+    index([tmp_path / "refs"], tmp_path / "store", workers=1, taxonomy=load_taxonomy(mine))
     tifffile.imwrite(tmp_path / "q.tif", shelf.pixels["Tips", 0])
     tifffile.imwrite(tmp_path / "r.tif", shelf.pixels["Tips", 1])
     out = tmp_path / "run"
     twinscope("label", tmp_path / "q.tif", tmp_path / "r.tif", "--at", tmp_path / "store", "--out", out)
-    truth.write_text("path,category\nq.tif,Wires\nr.tif,\n")
-    assert twinscope("evaluate", out, "--truth", truth).code == 0
+    for spelling in ("Wires", "W"):
+        truth.write_text(f"path,category\nq.tif,{spelling}\nr.tif,\n")
+        found = json.loads(twinscope("evaluate", out, "--truth", truth, "--json").out)["groups"][0]
+        assert (found["twins"], found["right"], found["wrong"]) == (1, 1, 0)
     truth.write_text("path,category\nq.tif,Wires\nr.tif,Rods\n")  # the run never met it
     refused = twinscope("evaluate", out, "--truth", truth)
     assert refused.code == 1
     assert "line 3: 'Rods' is not a category" in refused.err
     assert twinscope("evaluate", out, "--truth", truth, "--unknown-category", "keep").code == 0
-    (tmp_path / "mine.toml").write_text('version = "mine/1"\n[[category]]\ncode = "R"\nname = "Rods"\n')
-    assert twinscope("evaluate", out, "--truth", truth, "--taxonomy", tmp_path / "mine.toml").code == 0
+    assert twinscope("evaluate", out, "--truth", truth, "--taxonomy", mine).code == 0
 
 
 def test_a_folder_without_a_run_stays_as_it_is(twinscope: Any, truth: Path, tmp_path: Path) -> None:

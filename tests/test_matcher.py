@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from twinscope_indexer.hashing import BITS, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.store import Store, open_writer
 from twinscope_service.matcher import Matcher, Query
-from twinscope_service.pixels import ReferencePixels
+from twinscope_service.pixels import UPLOADS, ReferencePixels
 from twinscope_service.policy import named_policy
 
 _DEFAULT = named_policy("default")
@@ -236,19 +237,26 @@ def test_the_same_content_under_a_new_time_is_the_same_reference(lone: Any) -> N
         assert matcher.match(Query.of_pixels(pixels)).grade == "excellent"
 
 
-def test_a_record_deleted_between_scan_and_look_up_is_left_out(tmp_path: Path) -> None:
+def test_an_answer_is_of_one_generation_wholly(tmp_path: Path) -> None:
+    """What is deleted, relabelled or replaced later does not show in it, before it is published nor after."""
     pixels = micrograph("Tips", 5)
     store = make_store(tmp_path, {"Tips/a.png": pixels, "Tips/b.png": encoded(pixels, 95)})
     with matching(store) as (matcher, opened):
         first = matcher.match(Query.of_pixels(pixels)).best
         assert first is not None
         with open_writer(store) as writer:
-            writer.catalog.delete([int(first.image_id, 16)], writer.generation)
-        answer = matcher.match(Query.of_pixels(pixels))  # in the view of before
-        assert opened.view.count == 2
-    assert [found.image_id for found in answer.matches] != []
-    assert first.image_id not in {found.image_id for found in answer.matches}
-    assert answer.grade in {"excellent", "good"}
+            expected, view = matcher.match(Query.of_pixels(pixels)), opened.view
+            number, other = (int(found.image_id, 16) for found in expected.matches)
+            writer.catalog.relabel(other, "Powder", "L8", "1", writer.generation)
+            writer.catalog.delete([number], writer.generation)
+            assert matcher.match(Query.of_pixels(pixels)) == expected
+            writer.publish()
+            assert matcher.match(Query.of_pixels(pixels)) == expected
+        opened.refresh()
+        assert matcher.match_all([Query.of_pixels(pixels)], view=view) == [expected]
+        answer = matcher.match(Query.of_pixels(pixels))
+    assert [(int(found.image_id, 16), found.category) for found in answer.matches] == [(other, "Powder")]
+    assert answer.generation == expected.generation + 1
 
 
 def test_a_reference_without_a_thumbnail_is_unverified(lone: Any) -> None:
@@ -298,6 +306,31 @@ def test_pixels_are_read_once_and_the_longest_unused_go_first(shelf: Shelf) -> N
         assert pixels(records[0]) is first
         assert pixels(records[1]) is not second
         assert np.array_equal(pixels(records[1]), second)
+
+
+def test_pixels_in_memory_are_those_that_the_references_own_file_would_give(tmp_path: Path) -> None:
+    """Not those of another file that has, or had, the same content."""
+    pixels = micrograph("Tips", 5)
+    store = make_store(tmp_path, {"Tips/a.png": pixels, "Tips/b.png": pixels})
+    with matching(store) as (_, opened):
+        first, second = sorted(opened.records(opened.view.base._ids.tolist()).values(), key=lambda one: one.path)
+    assert first.sha256 == second.sha256
+    data = (second.root / second.path).read_bytes()
+    (second.root / second.path).unlink()
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    stored = replace(first, root=UPLOADS, path="mine")
+    reader = ReferencePixels(uploads=uploads)
+    assert reader(first).tolist() == pixels.tolist()
+    for gone in (second, stored):
+        with pytest.raises(ImageError):
+            reader(gone)
+    kept = uploads / first.sha256.hex()
+    kept.write_bytes(data)
+    assert reader(stored).tolist() == reader(stored).tolist() == pixels.tolist()
+    kept.unlink()
+    with pytest.raises(ImageError, match="without its file"):
+        reader(stored)
 
 
 def test_pixels_larger_than_the_budget_are_read_but_not_kept(shelf: Shelf) -> None:

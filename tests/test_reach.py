@@ -26,7 +26,7 @@ from twinscope_client.testing import serving
 from twinscope_indexer.bulk import index
 from twinscope_indexer.hashing import PHash, hash_pixels
 from twinscope_indexer.standardise import standardise
-from twinscope_indexer.store import Store
+from twinscope_indexer.store import Store, open_writer
 from twinscope_service.answer import Answer, Transform
 from twinscope_service.matcher import Limits, Matcher, Query
 from twinscope_service.policy import POLICIES
@@ -196,9 +196,9 @@ def test_a_part_of_the_field_is_found_by_windows_and_not_without(
         found = transform(answer)
         assert (found.symmetry, found.query_frame) == ("", "whole")
         assert found.reference_frame != "whole"
-    image = pictures[CATEGORIES[0]]
-    assert asked("views", name, CATEGORIES[0]).grade == "none"
-    assert engines["windows"].search(query_of(name, image), reach="views").grade == "none"
+    query = query_of(name, pictures[CATEGORIES[0]])
+    assert engines["views"].search(query, **NEAR).grade == "none"
+    assert engines["windows"].search(query, reach="views", **NEAR).grade == "none"
 
 
 @pytest.mark.parametrize("crop", [pytest.param(0.05, id="5 %"), pytest.param(0.1, id="10 %")])
@@ -215,7 +215,7 @@ def test_a_field_shifted_by_12_percent_is_found(tmp_path: Path) -> None:
     with connect(store) as engine:
         for category, image in wide.items():
             query = np.ascontiguousarray(image[:, 29:269])
-            assert engine.search(query, reach="views").grade == "none"
+            assert engine.search(query, reach="views", **NEAR).grade == "none"
             assert engine.search(query).category == category
 
 
@@ -266,6 +266,8 @@ def test_the_ssim_is_that_of_the_query_turned_back(engines: dict[str, Engine], p
 # -- turning it off ----------------------------------------------------------------------------------------------------
 
 
+NEAR: dict[str, Any] = {"far_distance": 300}
+"""Nothing is compared beyond the usual distance: there a plain hash finds a part of a field now and then."""
 NO_PLAIN_TWIN = ("rotated by 90", "inverted", "bottom 8 % cut", "bar added", "top left corner")
 """Ways in which no plain search finds the twin, of every kind."""
 
@@ -276,14 +278,14 @@ def changed(image: Grey) -> Iterator[Grey]:
 
 
 def test_the_reach_of_a_policy_turns_it_off(engines: dict[str, Engine], pictures: dict[str, Grey]) -> None:
-    narrow = POLICIES["default"].adjusted({"reach": "frame"})
+    narrow = POLICIES["default"].adjusted({"reach": "frame", "far_distance": 300})
     assert (narrow.name, narrow.reach) == ("default+changes", "frame")
     for query in changed(pictures["Powder"]):
         found = engines["windows"].search(query)
         assert found.category == "Powder"
         assert found.policy.reach == "windows"
         for answer in (
-            engines["windows"].search(query, reach="frame"),
+            engines["windows"].search(query, reach="frame", **NEAR),
             engines["windows"].search(query, policy=narrow),
             engines["windows"].search(query, policy="reference"),
         ):
@@ -292,9 +294,31 @@ def test_the_reach_of_a_policy_turns_it_off(engines: dict[str, Engine], pictures
 
 def test_a_store_of_whole_frames_finds_none_of_them(engines: dict[str, Engine], pictures: dict[str, Grey]) -> None:
     for query in changed(pictures["Particles"]):
-        answer = engines["frame"].search(query)
+        answer = engines["frame"].search(query, **NEAR)
         assert (answer.grade, answer.matches) == ("none", ())
         assert answer.policy.reach == "windows"
+
+
+def test_noise_is_seen_through_beyond_the_usual_distance(engines: dict[str, Engine], pictures: dict[str, Grey]) -> None:
+    """Heavy noise moves the hash, but not the place where two fields agree."""
+    found, nearer = 0, 0
+    for category, image in pictures.items():
+        for contrast in (0.3, 0.5, 0.7, 1.0):
+            faint = 100 + (image.astype(float) - image.mean()) * contrast
+            noisy = np.clip(faint + np.random.default_rng(3).normal(0, 40, image.shape), 0, 255).astype(np.uint8)
+            answer = engines["views"].search(noisy)
+            assert answer.category in (None, category)
+            found += answer.category == category
+            nearer += engines["views"].search(noisy, **NEAR).category == category
+    assert found > nearer
+
+
+def test_who_draws_a_line_means_it(engines: dict[str, Engine], pictures: dict[str, Grey]) -> None:
+    assert POLICIES["default"].adjusted({"max_distance": 250}).far_distance == 250
+    assert POLICIES["default"].adjusted({"max_distance": 250, "far_distance": 400}).far_distance == 400
+    for query in changed(pictures["Powder"]):
+        for match in engines["views"].search(query, max_distance=120).matches:
+            assert match.distance <= 120
 
 
 @pytest.mark.parametrize("reach", ["nowhere", "", 1, ["views"]])
@@ -582,6 +606,22 @@ def test_a_running_server_takes_up_what_is_indexed_beside_it(
         assert remote.stats()["index"]["reach"] == "windows"
         make_store(root, {}, "frame", "store")
         assert eventually(lambda: remote.search(turned).grade == "none")
+
+
+def test_frames_and_records_are_of_one_generation(pictures: dict[str, Grey], tmp_path: Path) -> None:
+    store = Path(make_store(tmp_path, pictures, "views"))
+    query = query_of("rotated by 90", pictures["Tips"])
+    with connect(store) as engine:
+        expected = engine.search(query)
+        with open_writer(store) as writer:
+            writer.catalog.delete([int(expected.matches[0].image_id, 16)], writer.generation)
+            with connect(store) as fresh:
+                assert fresh.search(query) == engine.search(query) == expected
+            writer.publish()
+        assert expected.category == "Tips"
+        assert engine.search(query) == expected
+        with connect(store) as fresh:
+            assert fresh.search(query).grade == "none"
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from PIL import Image
 from twinscope_client.journal import Decision, Journal
 from twinscope_client.report import summarise, write_report
 from twinscope_client.report.gallery import EXHIBITS, curate
-from twinscope_client.report.page import LISTED, printable, render, sentence
+from twinscope_client.report.page import GRADE_MEANING, LISTED, printable, render, risk, sentence
 from twinscope_client.report.summary import MOST_POINTS, survey
 from twinscope_indexer.errors import StoreError
 from twinscope_service.policy import Policy
 
-_GRADES = ("excellent", "good", "ambiguous", "unverified", "none", "unhashable", "failed")
+_GRADES = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
 _FILES = ("summary.json", "report.html", "plots/distance.png", "plots/ssim.png", "plots/ssim_by_row.png")
 _VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -142,6 +142,7 @@ def _mixed(chance: random.Random, count: int) -> list[Decision]:
                 "category": f"Category {code}", "code": f"L{code}",
                 "ssim": chance.choice([None, chance.uniform(-0.2, 1), 1.0, 0.29, -1.0]),
                 "scene_score": chance.choice([None, chance.uniform(-1, 1)]),
+                "p_wrong": chance.choice([None, 0.01, chance.uniform(0, 0.02)]),
             }  # fmt: skip
         if grade == "good":
             changes |= chance.choice(
@@ -182,6 +183,11 @@ def test_numbers_equal_those_counted_one_by_one(make, seed):
         "mean_scene_score": _mean([d.scene_score for d in labelled]),
         "mean_distance": _mean([d.distance for d in labelled]),
     }
+    known = [d.p_wrong for d in labelled if d.p_wrong is not None]
+    assert summary["p_wrong"] == {
+        "limit": 0.01, "known": len(known), "above_limit": len([p for p in known if p > 0.01]), "largest": max(known),
+    }  # fmt: skip
+    assert list(summary["by_grade"]) == list(_GRADES)
     for grade in _GRADES:
         group = [d for d in decisions if d.grade == grade]
         assert summary["by_grade"][grade] == {
@@ -237,12 +243,13 @@ def test_outcomes_add_up_and_are_told_in_one_sentence(make):
         *(_decision(f"/lab/a{n}.tif", "excellent") for n in range(41)),
         *(_decision(f"/lab/b{n}.tif", "none") for n in range(6)),
         _decision("/lab/c.tif", "ambiguous"),
-        _decision("/lab/d.tif", "unverified"),
-        _decision("/lab/e.tif", "failed"),
+        _decision("/lab/d.tif", "doubtful"),
+        _decision("/lab/e.tif", "unverified"),
+        _decision("/lab/f.tif", "failed"),
     ]
     summary = summarise(make(decisions))
-    assert sum(summary["outcomes"].values()) == summary["images"] == 50
-    assert sentence(summary) == ("41 of 50 images were labelled; 6 had no twin; 2 need your eye; 1 could not be read.")
+    assert sum(summary["outcomes"].values()) == summary["images"] == 51
+    assert sentence(summary) == ("41 of 51 images were labelled; 6 had no twin; 3 need your eye; 1 could not be read.")
 
 
 @pytest.mark.parametrize(
@@ -265,6 +272,28 @@ def test_outcomes_add_up_and_are_told_in_one_sentence(make):
 )
 def test_sentence(make, decisions, expected):
     assert sentence(summarise(make(decisions))) == expected
+
+
+@pytest.mark.parametrize(
+    ("chances", "expected"),
+    [
+        ([], ""),
+        ([None], "How likely the labels are to be wrong is not known."),
+        ([0.0001, 0.01], "more than 1 % likely to be wrong: 0 of 2; the largest probability is 1 %."),
+        ([0.0234567, 0.5, None], ": 2 of 2 (not known of 1 more); the largest probability is 50 %."),
+        ([0.00000001], ": 0 of 1; the largest probability is less than 0.01 %."),
+        ([0.0], ": 0 of 1; the largest probability is less than 0.01 %."),
+        ([1.0], ": 1 of 1; the largest probability is 100 %."),
+    ],
+)
+def test_risk_is_told_in_one_sentence(make, chances, expected):
+    decisions = [_decision(f"/lab/{n}.tif", "good", p_wrong=chance) for n, chance in enumerate(chances)]
+    decisions.append(_decision("/lab/refused.tif", "doubtful", p_wrong=0.9))  # no label, so it cannot be a wrong one
+    journal = make(decisions)
+    told = risk(summarise(journal))
+    assert told.endswith(expected)
+    assert bool(told) == bool(chances)
+    assert told in _Page(_rendered(journal)).text
 
 
 def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
@@ -494,11 +523,50 @@ def test_gallery_shows_the_nearest_refusals_of_every_grade(make):
         *(_decision(f"/lab/a{n:02d}", "ambiguous", ssim=0.5 + n / 100, scene_score=0.5) for n in range(30)),
         *(_decision(f"/lab/n{n:02d}", "none", scene_score=0.1 + n / 100, distance=200) for n in range(30)),
         *(_decision(f"/lab/u{n:02d}", "unverified", distance=100 + n) for n in range(3)),
+        *(_decision(f"/lab/d{n:02d}", "doubtful", ssim=0.9 + n / 100, scene_score=0.9) for n in range(2)),
         _decision("/lab/lonely", "none"),
         _decision("/lab/blank", "unhashable"),
     ]
     shown = [Path(exhibit.decision.path).name for exhibit in curate(make(decisions), None).refused]
-    assert shown == ["n29", "n28", "n27", "n26", "n25", "a29", "a28", "a27", "a26", "u00", "u01", "u02"]
+    assert shown == ["d01", "d00", "n29", "n28", "n27", "n26", "a29", "a28", "a27", "u00", "u01", "u02"]
+
+
+def test_a_doubtful_image_is_shown_with_what_speaks_against_it(make, tmp_path):
+    energy, place = "another beam energy: 5 keV and 15 keV", "another place: the stage stood 9 µm apart"
+    told = {"contradictions": f"{energy}; {place}", "p_wrong": 0.0042}
+    decisions = [
+        _decision(
+            _picture(tmp_path / "d.tif"), "doubtful", ssim=0.97, scene_score=0.99,
+            reason=f"SSIM 0.970 > 0.95; but the instruments wrote otherwise: {energy}; {place}", **told,
+        ),
+        _decision(_picture(tmp_path / "a.tif"), "ambiguous", **told),
+        _decision(_picture(tmp_path / "g.tif"), "good"),
+    ]  # fmt: skip
+    journal = make(decisions, _settings())
+    gallery = curate(journal, _Thumbnails())
+    assert [(item.decision.grade, item.contradictions) for item in gallery.refused] == [
+        ("doubtful", ""),  # its reason says it
+        ("ambiguous", f"{energy}; {place}"),
+    ]
+    text = " ".join(_Page(_rendered(journal, _Thumbnails())).text.split())
+    for exhibit in text.partition("Nearest refusals")[2].split(" bits apart ")[1:]:
+        assert exhibit.startswith("0.42 % likely to be wrong ")
+        assert exhibit.count(energy) == exhibit.count(place) == 1
+    assert text.count("0.42 % likely to be wrong") == 2
+    assert GRADE_MEANING["doubtful"] in text
+    assert "doubtful above this probability of being wrong" in text
+
+
+def test_every_grade_has_its_colour_in_every_palette(make):
+    source = _rendered(make([]))
+    palettes = [
+        dict(re.findall(r"--(\w+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", source, re.DOTALL)
+    ]
+    assert len(palettes) == 3  # light, dark, print
+    for palette in palettes:
+        assert set(GRADE_MEANING) == set(_GRADES) <= set(palette)
+        colours = [palette[grade] for grade in _GRADES if grade != "unhashable"]  # grey, as "none"
+        assert len(set(colours)) == len(colours)
 
 
 def test_gallery_shows_query_reference_and_rival(make, tmp_path):

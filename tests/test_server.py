@@ -6,12 +6,15 @@ import io
 import json
 import logging
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from PIL import Image
 from raw_client import SERVICES, Failure, RawClient, eventually, held, upload
 from twinscope.v1 import catalog_pb2, errors_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
+from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.testing import serving
 from twinscope_indexer.errors import ServerError, SettingsError, StoreError
 from twinscope_indexer.hashing import RECIPE, hash_pixels
@@ -353,6 +357,76 @@ def test_a_message_above_the_limit(client: RawClient) -> None:
     assert client.call(client.catalog.GetIndex, catalog_pb2.GetIndexRequest()).limits.max_message_bytes == 1 << 20
 
 
+def raw_method(client: RawClient, path: str) -> Any:
+    """A method that sends bytes as they are, as a stream of requests, and gives the bytes of its first answer."""
+    return client.channel.stream_unary(path, request_serializer=bytes, response_deserializer=bytes)
+
+
+@pytest.mark.parametrize("path", [
+    "/twinscope.v1.SimilarityService/Search", "/twinscope.v1.SimilarityService/BatchSearch",
+    "/twinscope.v1.SimilarityService/SearchByImage", "/twinscope.v1.SimilarityService/StreamSearch",
+    "/twinscope.v1.CatalogService/GetImage", "/grpc.health.v1.Health/Check",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+])  # fmt: skip
+def test_bytes_that_are_no_message(client: RawClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    failure = client.failure(raw_method(client, path), iter([b"\xff\xff\xff"]))
+    assert (failure.code, failure.reason, failure.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", ("",))
+    assert "no message" in failure.message
+    assert "Traceback" not in caplog.text
+
+
+def test_a_call_that_ends_without_its_request(client: RawClient) -> None:
+    failure = client.failure(raw_method(client, "/twinscope.v1.SimilarityService/Search"), iter(()))
+    assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "STREAM_ORDER")
+
+
+def test_an_unknown_category_is_told_before_the_file_is_read(client: RawClient) -> None:
+    with held() as stream:
+        stream.put(next(upload(b"", size=1000, options={"categories": ["Unicorns"]})))
+        failure = client.failure(client.similarity.SearchByImage, stream)
+    assert (failure.reason, failure.fields) == ("UNKNOWN_CATEGORY", ("header.options.categories",))
+
+
+def test_uploads_have_a_common_limit_of_memory(shelf: Shelf) -> None:
+    size = 700 << 10
+
+    def new_image(size: int) -> Iterator[catalog_pb2.UploadImagesRequest]:
+        description = catalog_pb2.ImageDescription(source="a", category="Tips")
+        header = catalog_pb2.UploadHeader(sequence=1, description=description, size_bytes=size)
+        yield catalog_pb2.UploadImagesRequest(header=header)
+
+    settings = ServerSettings(port=0, lame_duck_seconds=0, grace_seconds=0, max_upload_mib=1, max_uploads_mib=1)
+    server = TwinscopeServer(shelf.store, settings)
+    server.start()
+    with ExitStack() as after:
+        after.callback(server.stop)
+        client = after.enter_context(RawClient(server.target))
+
+        def taken() -> float | None:
+            return server.metrics.registry.get_sample_value("twinscope_upload_bytes")
+
+        def half(method: Any, messages: Iterator[Any]) -> Failure:
+            return client.failure(method, messages)
+
+        with held() as stream:
+            first = client.similarity.SearchByImage.future(stream, timeout=20)
+            stream.put(next(upload(b"", size=size)))
+            assert eventually(lambda: taken() == size)
+            refused = [
+                half(client.similarity.SearchByImage, upload(b"", size=size)),
+                half(client.catalog.UploadImages, new_image(size)),
+            ]
+            for failure in refused:
+                assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+                assert failure.retry_seconds is not None
+            assert client.call(client.similarity.SearchByImage, upload(png())).result.answer.grade
+        assert first.code() is grpc.StatusCode.DATA_LOSS
+        assert eventually(lambda: taken() == 0)
+        assert half(client.similarity.SearchByImage, upload(b"", size=size)).reason == "UPLOAD_DAMAGED"
+        assert eventually(lambda: taken() == 0)
+        assert half(client.catalog.UploadImages, new_image(size)).reason == "UPLOAD_DAMAGED"
+
+
 def test_writes_are_refused_where_they_are_switched_off(client: RawClient) -> None:
     for method, request in (
         (client.catalog.BatchUpsertImages, catalog_pb2.BatchUpsertImagesRequest()),
@@ -475,6 +549,91 @@ def test_overload_is_told_with_a_time_to_retry_while_health_passes(shelf: Shelf,
         client.call(client.similarity.Search, request)
 
 
+SILENT = ("/twinscope.v1.SimilarityService/Search", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+
+
+@pytest.mark.parametrize("path", SILENT)
+def test_requests_that_never_come_take_no_place_from_others(shelf: Shelf, path: str) -> None:
+    """More of them than the server has threads; they give way, oldest first."""
+    with (
+        serving(shelf.store, workers=2, max_waiting=14, max_streams=4) as target,
+        RawClient(target) as client,
+        ExitStack() as after,
+    ):
+        hostile = [raw_method(after.enter_context(RawClient(target)), path) for _ in range(5)]
+        calls = [method.future(after.enter_context(held())) for method in hostile for _ in range(30)]
+        time.sleep(0.5)
+        for _ in range(20):
+            assert client.serving() == "SERVING"
+            client.call(client.similarity.Search, search(query=Query(hash=HASH)))
+            watched = client.health.Watch(health_pb2.HealthCheckRequest(), timeout=5)
+            assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+            watched.cancel()
+        codes = {call.code() for call in calls if call.done()}
+        assert codes <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+        assert not all(call.done() for call in calls)
+
+
+def test_a_request_that_never_comes_is_given_up(shelf: Shelf) -> None:
+    with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client:
+        for path in SILENT:
+            with held() as stream:
+                assert client.failure(raw_method(client, path), stream).code == "CANCELLED"
+
+
+def test_a_request_that_never_comes_does_not_hold_up_the_end(shelf: Shelf) -> None:
+    with ExitStack() as after:
+        with serving(shelf.store, grace_seconds=60) as target:
+            client = after.enter_context(RawClient(target))
+            call = raw_method(client, SILENT[0]).future(after.enter_context(held()), timeout=30)
+            time.sleep(0.2)
+            assert not call.done()
+        assert call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_stream_whose_answers_are_not_taken_is_given_up(shelf: Shelf) -> None:
+    with (
+        serving(shelf.store, max_streams=1, stream_idle_seconds=0.5) as target,
+        RawClient(target) as client,
+        RawClient(target) as other,
+    ):
+        queries = [Query(hash=HASH)] * 600
+        options = similarity_pb2.SearchOptions(policy=types_pb2.Policy(k=6, max_distance_bits=1024))
+        large = similarity_pb2.BatchSearchRequest(queries=queries, options=options)
+        requests = (similarity_pb2.StreamSearchRequest(sequence=i, batch=large) for i in range(1, 200))
+        answers = client.similarity.StreamSearch(requests, timeout=60)
+        assert len(next(answers).batch.results) == 600
+        assert not _is_answered(other)
+        assert eventually(lambda: _is_answered(other))
+        with pytest.raises(grpc.RpcError) as caught:
+            list(answers)
+        assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_watchers_of_health_have_places_of_their_own(shelf: Shelf) -> None:
+    """And leave them when they go."""
+    with serving(shelf.store) as target, RawClient(target) as client:
+        request = health_pb2.HealthCheckRequest()
+        watchers = [client.health.Watch(request, timeout=60) for _ in range(64)]
+        assert {next(watcher).status for watcher in watchers} == {health_pb2.HealthCheckResponse.SERVING}
+        assert client.failure(client.health.Watch, request).code == "RESOURCE_EXHAUSTED"
+        assert client.serving() == "SERVING"
+        client.call(client.similarity.StreamSearch, iter([batch(1, HASH)]))
+        for watcher in watchers:
+            watcher.cancel()
+
+        def again() -> bool:
+            watcher = client.health.Watch(health_pb2.HealthCheckRequest(service="none"), timeout=5)
+            try:
+                return next(watcher).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            except grpc.RpcError:
+                return False
+            finally:
+                watcher.cancel()
+
+        assert eventually(again)
+
+
 def test_a_client_retries_what_was_refused_for_overload(shelf: Shelf, slow: threading.Event) -> None:
     with serving(shelf.store, workers=1, max_waiting=0) as target, RawClient(target) as raw, connect(target) as engine:
         first = raw.similarity.Search.future(search(query=Query(hash=HASH)), timeout=20)
@@ -587,6 +746,36 @@ def test_the_log_holds_who_and_what_but_nothing_of_the_query(
     assert set(line) == {"request", "method", "code", "ms", "who"}
 
 
+_LOGGED = """
+import logging, sys
+from twinscope_service.logs import log_to
+
+log_to(sys.stderr, logging.INFO)
+from pathlib import Path
+from twinscope_client import connect
+from twinscope_client.testing import serving
+
+with serving(Path(sys.argv[1])) as target, connect(target) as engine:
+    engine.search(sys.argv[2])
+try:
+    raise ValueError("two\\nlines")
+except ValueError:
+    logging.getLogger("any").exception("a %s", "fault")
+"""
+
+
+def test_every_line_of_the_log_is_one_json_object(shelf: Shelf) -> None:
+    command = [sys.executable, "-c", _LOGGED, str(shelf.store), str(shelf.reference("Tips", 0))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["level"] for line in lines} == {"INFO", "ERROR"}
+    assert all(datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0) for line in lines)
+    assert {line["method"] for line in lines if "method" in line} == {"GetIndex", "Search", "SearchByImage"}
+    assert lines[-1]["message"] == "a fault"
+    assert "two\nlines" in lines[-1]["traceback"]
+    assert not [line for line in lines if "faiss" in line.get("message", "").lower()]
+
+
 # -- the client --------------------------------------------------------------------------------------------------------
 
 
@@ -600,8 +789,7 @@ def test_only_images_that_need_it_are_uploaded(shelf: Shelf, tmp_path: Path) -> 
     server.start()
     try:
         with connect(server.target) as engine:
-            noise = np.random.default_rng(1).integers(0, 256, (200, 200), np.uint8)
-            assert engine.search(noise).grade == "none"
+            assert engine.search(synthesise("Powder", 3, width=200, height=200).astype(np.uint8)).grade == "none"
             assert engine.search(shelf.reference("Tips", 0), verify=False).grade == "unverified"
             assert uploads() == 0
             assert engine.search(shelf.reference("Tips", 0)).grade == "excellent"

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from twinscope_indexer.bulk import index
 from twinscope_indexer.hashing import hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.store import Store
+from twinscope_indexer.view import View
+from twinscope_service import answerer as answerer_module
 from twinscope_service import server as server_module
 from twinscope_service.answerer import Answerer, Result
 from twinscope_service.options import Options
@@ -103,6 +105,8 @@ def test_until_the_index_is_loaded_health_says_so(shelf: Shelf, monkeypatch: pyt
             failure = client.failure(method, request)
             assert (failure.code, failure.reason) == ("UNAVAILABLE", "INDEX_NOT_READY")
             assert failure.retry_seconds is not None
+        refused = {"reason": "INDEX_NOT_READY"}
+        assert server.metrics.registry.get_sample_value("twinscope_requests_refused_total", refused) == 3
         with pytest.raises(grpc.RpcError) as caught:
             client.serving("no.such.Service")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
@@ -151,6 +155,33 @@ def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monke
         stopping.join(5)
         assert not stopping.is_alive()
         assert client.failure(client.similarity.Search, query()).code == "UNAVAILABLE"
+
+
+def test_what_comes_while_the_server_drains_is_counted(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release = threading.Event(), threading.Event()
+    answer = Answerer.answer_all
+
+    def waiting(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        release.wait(20)
+        return answer(*arguments, **options)
+
+    monkeypatch.setattr(Answerer, "answer_all", waiting)
+    server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0))
+    server.start()
+    with RawClient(server.target) as client:
+        future = client.similarity.Search.future(query(), timeout=20)
+        assert begun.wait(5)
+        stopping = threading.Thread(target=server.stop, daemon=True)
+        stopping.start()
+        assert eventually(lambda: client.serving() == "NOT_SERVING")
+        time.sleep(0.2)
+        assert client.failure(client.catalog.GetIndex, INDEX).reason == "DRAINING"
+        refused = {"reason": "DRAINING"}
+        assert server.metrics.registry.get_sample_value("twinscope_requests_refused_total", refused) == 1
+        release.set()
+        future.result()
+        stopping.join(10)
 
 
 _ENDLESS = """
@@ -317,19 +348,19 @@ def test_a_search_waits_for_the_generation_it_asks_for(store: Path, tmp_path: Pa
 def test_a_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a new one is published while it is worked on."""
     opened = Store(store)
-    answerer, stored = Answerer(opened), Answerer._stored
-    numbers = [record.id for record in opened.catalog.page(-1, 3)]
+    answerer, stored = Answerer(opened), answerer_module._stored
+    numbers = [record.id for record in opened.view.snapshot.page(-1, 3)]
 
-    def meanwhile(self: Answerer, number: int) -> Any:
+    def meanwhile(number: int, view: View) -> Any:
         (tmp_path / "more" / "Tips").mkdir(parents=True, exist_ok=True)
         Image.fromarray(synthesise("Tips", number % 1000, width=120, height=100).astype(np.uint8)).save(
             tmp_path / "more" / "Tips" / f"{number}.png"
         )
         index([tmp_path / "more"], store, workers=1)
         opened.refresh()
-        return stored(self, number)
+        return stored(number, view)
 
-    monkeypatch.setattr(Answerer, "_stored", meanwhile)
+    monkeypatch.setattr(answerer_module, "_stored", meanwhile)
     results = answerer.answer_all(numbers, Options())
     assert [result.answer.generation for result in results if isinstance(result, Result)] == [1, 1, 1]
     assert opened.view.generation == 4
@@ -360,6 +391,8 @@ def test_reflection_tells_of_the_services(shelf: Shelf, version: str) -> None:
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES[1]),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="no.such.Thing"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{SERVICES[0]}.Search"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{SERVICES[0]}.Nothing"),
     ]
     with serving(shelf.store) as target, RawClient(target) as client:
         method = client.channel.stream_stream(
@@ -367,26 +400,34 @@ def test_reflection_tells_of_the_services(shelf: Shelf, version: str) -> None:
             request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
         )
-        listed, described, unknown = method(iter(requests), timeout=10)
+        listed, described, unknown, searching, nothing = method(iter(requests), timeout=10)
     names = {service.name for service in listed.list_services_response.service}
     assert names >= {*SERVICES, "grpc.health.v1.Health"}
     assert b"CatalogService" in b"".join(described.file_descriptor_response.file_descriptor_proto)
-    assert unknown.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+    assert b"SearchRequest" in b"".join(searching.file_descriptor_response.file_descriptor_proto)
+    for answer in (unknown, nothing):
+        assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def test_streams_of_reflection_take_places_like_others(shelf: Shelf) -> None:
-    with serving(shelf.store, max_streams=3, stream_idle_seconds=1) as target, RawClient(target) as client:
+def test_streams_of_reflection_have_few_places_of_their_own(shelf: Shelf) -> None:
+    with (
+        serving(shelf.store, max_streams=1, stream_idle_seconds=2) as target,
+        RawClient(target) as client,
+        ExitStack() as streams,
+    ):
         method = client.channel.stream_stream(
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
         )
-        with held() as one, held() as two, held() as three, held() as four:
-            calls = [method(stream, timeout=20) for stream in (one, two, three)]
-            time.sleep(0.3)
-            fourth = method(four, timeout=20)
-            assert fourth.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert {call.code() for call in calls} == {grpc.StatusCode.ABORTED}
+        calls = [method(streams.enter_context(held()), timeout=20) for _ in range(8)]
+        time.sleep(0.3)
+        ninth = method(streams.enter_context(held()), timeout=20)
+        assert ninth.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        batch = similarity_pb2.BatchSearchRequest(queries=[similarity_pb2.Query(hash=HASH)])
+        request = similarity_pb2.StreamSearchRequest(sequence=1, batch=batch)
+        assert [answer.sequence for answer in client.call(client.similarity.StreamSearch, iter([request]))] == [1]
+        assert {call.code() for call in calls} == {grpc.StatusCode.ABORTED}
 
 
 def test_metrics_are_served_on_this_machine(shelf: Shelf) -> None:

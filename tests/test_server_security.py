@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from conftest import Shelf
-from raw_client import Authority, Failure, RawClient, authority, eventually
+from raw_client import Authority, Failure, RawClient, authority, eventually, held
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.cli.command import main
@@ -129,6 +129,39 @@ def test_tokens_are_taken_up_and_withdrawn_without_a_restart(shelf: Shelf, token
         new.call(new.catalog.GetIndex, INDEX)
 
 
+def test_without_a_token_no_request_is_waited_for(shelf: Shelf, tokens: Path) -> None:
+    with serving(shelf.store, tokens=tokens) as target, RawClient(target) as client, held() as stream:
+        search = client.channel.stream_unary("/twinscope.v1.SimilarityService/Search", request_serializer=bytes)
+        assert client.failure(search, stream).reason == "TOKEN_INVALID"
+
+
+def test_a_token_file_that_cannot_be_read_any_more_is_told_once_a_change(
+    shelf: Shelf, tokens: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = tokens.read_bytes()
+    with serving(shelf.store, tokens=tokens) as target, RawClient(target, "read-token") as client:
+
+        def told_of() -> list[str]:
+            caplog.clear()
+            for _ in range(3):
+                client.call(client.catalog.GetIndex, INDEX)
+            return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+        assert told_of() == []
+        for damage in ("half a li", "# nobody\nann admin"):
+            tokens.write_text(damage)
+            [text] = told_of()
+            assert str(tokens) in text
+            assert "stay valid" in text
+        tokens.unlink()
+        [text] = told_of()
+        assert "cannot be read" in text
+        tokens.write_bytes(whole)
+        assert told_of() == []
+        tokens.unlink()
+        assert len(told_of()) == 1
+
+
 def test_a_client_asks_for_the_token_each_time(shelf: Shelf, tokens: Path) -> None:
     given = iter(["read-token", "wrong", "write-token"])
     with serving(shelf.store, tokens=tokens) as target, connect(target, token=lambda: next(given)) as engine:
@@ -197,7 +230,9 @@ def test_clients_show_a_certificate_where_they_must(shelf: Shelf, ca: Authority,
             assert engine.stats()["images"] == 6
 
 
-def test_certificates_are_rotated_without_a_restart(shelf: Shelf, ca: Authority, tmp_path: Path) -> None:
+def test_certificates_are_rotated_without_a_restart(
+    shelf: Shelf, ca: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     second = authority(tmp_path, "second")
     certificate, key = (shutil.copy(path, tmp_path / name) for path, name in zip(ca.issue("server"), "ck", strict=True))
 
@@ -216,8 +251,11 @@ def test_certificates_are_rotated_without_a_restart(shelf: Shelf, ca: Authority,
         assert (reachable(ca), reachable(second)) == (True, False)
         shutil.copy(new[1], key)
         assert (reachable(ca), reachable(second)) == (False, True)
+        caplog.clear()
         Path(key).unlink()
-        assert reachable(second)
+        assert [reachable(second) for _ in range(2)] == [True, True]
+        [text] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+        assert f"{key} cannot be read" in text
 
 
 def test_certificate_files_that_are_wrong_are_told_at_the_start(ca: Authority, tmp_path: Path) -> None:
@@ -311,6 +349,15 @@ def test_flags_win_over_the_environment_that_over_the_file(config: Path) -> None
         ("port = ", "cannot be read"),
         ("tls_key = 'k'", "go together"),
         ("tls_client_ca = 'k'", "needs tls_certificate"),
+        ("tokens = 5", "tokens must be a path"),
+        ("tokens = ''", "tokens must be a path"),
+        ("tls_key = []", "tls_key must be a path"),
+        ("host = 5", "host must be a text"),
+        ("host = []", "host must be a text"),
+        ("refresh_seconds = true", "refresh_seconds must be a number"),
+        ("refresh_seconds = {}", "refresh_seconds must be a number"),
+        ("write = []", "write must be true or false"),
+        ("max_uploads_mib = 10", "max_upload_mib"),
     ],
 )
 def test_a_settings_file_that_is_wrong_is_told(tmp_path: Path, text: str, told: str) -> None:
@@ -322,6 +369,11 @@ def test_a_settings_file_that_is_wrong_is_told(tmp_path: Path, text: str, told: 
 def test_a_wrong_environment_variable_is_told_by_name() -> None:
     with pytest.raises(SettingsError, match="TWINSCOPE_PORT"):
         load_settings({}, environment={"TWINSCOPE_PORT": "high"})
+
+
+def test_an_empty_environment_variable_sets_nothing() -> None:
+    empty = {"TWINSCOPE_TOKENS": "", "TWINSCOPE_PORT": "", "TWINSCOPE_HOST": "", "TWINSCOPE_WRITE": ""}
+    assert load_settings({}, environment=empty) == ServerSettings()
 
 
 def test_the_settings_are_printed_without_secrets(

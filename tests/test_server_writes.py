@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -16,14 +18,18 @@ import grpc
 import numpy as np
 import pytest
 from conftest import Shelf
-from raw_client import Failure, RawClient, failure_of, held
+from raw_client import Failure, RawClient, eventually, failure_of, held
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.testing import serving
+from twinscope_indexer.bulk import index
+from twinscope_indexer.errors import TwinscopeError
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.store import Store, open_writer
+from twinscope_indexer.taxonomy import Category, Taxonomy
 from twinscope_indexer.thumbnail import encode_thumbnail
+from twinscope_service.uploads import Uploads
 from twinscope_service.wire.queries import Fingerprint, fingerprint_message
 
 CREATED, REPLACED, UNCHANGED = 1, 2, 3
@@ -246,6 +252,125 @@ def test_what_ends_a_stream_of_uploads(client: RawClient, messages: list[Upload]
     assert images(client) == before
 
 
+def test_pixels_are_those_of_an_images_own_file(client: RawClient, shelf: Shelf) -> None:
+    """An image stored by its hash that declares the content of another's file does not get that file's pixels."""
+    path = shelf.reference("Tips", 0)
+    declared = {"sha256": sha256(path.read_bytes()).digest(), "size_bytes": path.stat().st_size}
+    image = read_image(path.read_bytes()).pixels
+    new = catalog_pb2.NewImage(
+        description=catalog_pb2.ImageDescription(source="mine", category="Powder"),
+        fingerprint=fingerprint_message(Fingerprint.of_pixels(image)),
+        file=catalog_pb2.FileFacts(**declared),
+    )
+    upsert(client, new)
+    with connect(f"grpc://{client.address}") as remote:
+        cold = remote.search(path, categories=["Powder"])
+        assert (cold.grade, cold.matches[0].source, cold.matches[0].ssim) == ("good", "mine", None)
+        assert remote.search(path, categories=["Tips"]).grade == "excellent"
+        assert remote.search(path, categories=["Powder"]) == cold
+    messages = uploaded(1, path.read_bytes(), source="mine")  # now it has a file of its own
+    [answer] = client.call(client.catalog.UploadImages, iter(messages))
+    assert answer.result.image.change in (REPLACED, UNCHANGED)
+    with connect(f"grpc://{client.address}") as remote:
+        assert remote.search(path, categories=["Powder"]).grade == "excellent"
+
+
+def kept(store: Path) -> set[str]:
+    folder = store / "uploads"
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def test_an_upload_that_is_refused_leaves_no_file(client: RawClient, store: Path) -> None:
+    with open_writer(store):
+        failure = client.failure(client.catalog.UploadImages, iter(uploaded(1, tiff(1))))
+        assert failure.reason == "STORE_LOCKED"
+    assert kept(store) == set()
+
+
+def test_a_file_whose_row_cannot_be_written_goes_again_and_one_of_before_stays(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "uploads")
+
+    def write_row() -> None:
+        with uploads.keeping(b"\xaa", b"data"):
+            assert (tmp_path / "uploads" / "aa").read_bytes() == b"data"
+            raise OSError("disk full")
+
+    for expected in ([], ["aa"]):
+        with pytest.raises(OSError, match="disk full"):
+            write_row()
+        assert [path.name for path in (tmp_path / "uploads").iterdir()] == expected
+        with uploads.keeping(b"\xaa", b"data"):
+            pass
+
+
+def test_files_that_no_image_has_any_more_are_removed_by_the_next_write(client: RawClient, store: Path) -> None:
+    names = {number: sha256(tiff(number)).hexdigest() for number in range(1, 5)}
+    messages = [*uploaded(1, tiff(1)), *uploaded(2, tiff(1)), *uploaded(3, tiff(2)), *uploaded(4, tiff(3))]
+    ids = [
+        answer.result.image.image_id for answer in client.call(client.catalog.UploadImages, iter(messages))
+    ]  # fmt: skip
+    assert kept(store) == {names[1], names[2], names[3]}
+    request = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[0], ids[2]])
+    client.call(client.catalog.BatchDeleteImages, request)
+    list(client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(4), source="file:4"))))  # another content
+    upsert(client, new_image(7))
+    assert kept(store) == {names[1], names[4]}  # one image of two is left of the first
+    with connect(f"grpc://{client.address}") as remote:
+        assert remote.search(micrograph(1)).grade == remote.search(micrograph(4)).grade == "excellent"
+
+
+def test_files_that_a_killed_server_has_left_are_removed(store: Path) -> None:
+    (store / "uploads").mkdir()
+    left = ["a" * 64, f"{'b' * 64}.77.part", "notes.txt"]
+    for name in left:
+        (store / "uploads" / name).write_bytes(b"left")
+    with serving(store) as target, RawClient(target) as client:
+        list(client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(1)))))
+        assert kept(store) == {"notes.txt", sha256(tiff(1)).hexdigest()}
+    with serving(store) as target, RawClient(target) as client:
+        upsert(client, new_image(2))
+    assert kept(store) == {"notes.txt", sha256(tiff(1)).hexdigest()}
+
+
+# -- categories of the store's own -------------------------------------------------------------------------------------
+
+_OWN = Taxonomy("own/1", (Category("W", "Wires", aliases=("Cables",)), Category("Q", "Quux"), Category("T", "Tips")))
+
+
+@pytest.mark.parametrize("name", ["Wires", "wires", "W", "Cables"])
+def test_a_stores_own_taxonomy_holds_for_writing_and_for_filters(shelf: Shelf, tmp_path: Path, name: str) -> None:
+    index([shelf.references / "Tips"], tmp_path, taxonomy=_OWN, workers=1)
+    with serving(tmp_path) as target, RawClient(target) as client:
+        answer = upsert(client, new_image(1, category=name))
+        [given] = [one for one in images(client) if one.image_id == answer.results[0].image.image_id]
+        assert (given.category, given.code, given.taxonomy) == ("Wires", "W", "own/1")
+        [written] = client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(2), category=name)))
+        assert written.result.image.change == CREATED
+        with connect(target) as remote, connect(tmp_path) as embedded:
+            for engine in (remote, embedded):
+                assert engine.search(micrograph(1), categories=[name]).category == "Wires"
+                assert engine.search(micrograph(1), categories=["Q"]).grade == "none"
+                with pytest.raises(TwinscopeError, match="no category of this store"):
+                    engine.search(micrograph(1), categories=["Powder"])
+
+
+def test_categories_that_a_store_does_not_know_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+    index([shelf.references / "Tips"], tmp_path, taxonomy=_OWN, workers=1)
+    with serving(tmp_path, refresh_seconds=0.05) as target, RawClient(target) as client:
+        request = catalog_pb2.BatchUpsertImagesRequest(images=[new_image(1, category="Powder")])
+        failure = client.failure(client.catalog.BatchUpsertImages, request)
+        assert (failure.reason, failure.fields) == ("UNKNOWN_CATEGORY", ("images[0].description.category",))
+        [answer] = client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(1), category="L8")))
+        assert Failure.of_status(answer.result.error).reason == "UNKNOWN_CATEGORY"
+        assert len(images(client)) == 2
+        index([shelf.references / "Tips"], tmp_path, keep_unknown=True, workers=1)
+        with connect(target) as remote:
+            assert eventually(
+                lambda: upsert(client, new_image(1, "Powder"), partly=True).results[0].image.change == CREATED
+            )
+            assert remote.search(micrograph(1), categories=["Powder"]).category == "Powder"
+
+
 # -- deleting, listing, looking ----------------------------------------------------------------------------------------
 
 
@@ -335,3 +460,57 @@ def test_what_is_acknowledged_survives_a_kill(store: Path, shelf: Shelf) -> None
         kept = engine.search(micrograph(9))
         assert (kept.grade, kept.matches[0].ssim) == ("excellent", pytest.approx(1.0))
         assert engine.search(read_image(shelf.reference("Tips", 0)).pixels).grade == "excellent"
+
+
+def test_answers_of_one_generation_are_equal_while_images_are_deleted(client: RawClient) -> None:
+    """Whatever deletes, replaces or relabels meanwhile: a batch is of one generation, and that answers one way."""
+    upsert(client, *(new_image(number) for number in range(24)))
+    prints = [fingerprint_message(Fingerprint.of_pixels(micrograph(number))) for number in range(24)]
+    request = similarity_pb2.BatchSearchRequest(queries=[similarity_pb2.Query(fingerprint=one) for one in prints])
+    ids = {one.source.path: one.image_id for one in images(client)}
+    seen: dict[int, set[tuple[tuple[str, str], ...]]] = {}
+    done = threading.Event()
+
+    def ask() -> None:
+        with RawClient(f"grpc://{client.address}") as asking:
+            while not done.is_set():
+                results = asking.call(asking.similarity.BatchSearch, request).results
+                [generation] = {one.answer.generation for one in results}
+                found = tuple((one.answer.category, one.answer.matches[0].source) if one.answer.matches else ("", "")
+                              for one in results)  # fmt: skip
+                seen.setdefault(generation, set()).add(found)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(0, 24, 2):
+        upsert(client, new_image(number + 1, category="Tips"))
+        gone = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[f"lims:{number}"]])
+        client.call(client.catalog.BatchDeleteImages, gone)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert len(seen) > 3
+    assert {generation: len(answers) for generation, answers in seen.items() if len(answers) > 1} == {}
+
+
+def test_a_server_takes_up_another_store_in_its_place(store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with open_writer(other, create=True) as writer:
+        writer.publish()
+    with serving(store, refresh_seconds=0.05) as target, RawClient(target) as client, connect(target) as remote:
+        first = remote.identity
+        upsert(client, new_image(1), new_image(2))
+        store.rename(tmp_path / "away")
+        time.sleep(0.3)
+        assert remote.search(micrograph(1)).category == "Powder"  # nothing better is there
+        other.rename(store)
+        deadline = time.monotonic() + 20
+        while remote.stats()["images"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert remote.search(micrograph(1)).grade == "none"
+        with connect(store) as embedded:
+            assert remote.stats()["store_id"] == embedded.stats()["store_id"] != first.partition("/")[0]
+        written = upsert(client, new_image(3))
+        assert found(client, 3, min_generation=written.generation).answer.matches[0].source == "lims:3"
+        assert [one.source.path for one in images(client)] == ["lims:3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -23,7 +24,11 @@ import pytest
 from twinscope_indexer.catalog import Catalog, Record
 from twinscope_indexer.errors import RecipeError, StoreError, StoreLockedError
 from twinscope_indexer.hashing import RECIPE
-from twinscope_indexer.store import CATALOG_NAME, Store, StoreWarning, StoreWriter, open_writer
+from twinscope_indexer.labelling import remembered
+from twinscope_indexer.metadata import InstrumentMetadata
+from twinscope_indexer.relocation import relocate
+from twinscope_indexer.store import CATALOG_NAME, Store, StoreWarning, StoreWriter, View, open_writer
+from twinscope_indexer.taxonomy import Category, Taxonomy
 
 Codes = dict[int, bytes]
 """What should be found: codes by id."""
@@ -237,6 +242,232 @@ def test_readers_beside_a_busy_writer_get_only_whole_generations(tmp_path):
     assert wrong == []
 
 
+# -- rows and codes of one moment --------------------------------------------------------------------------------
+
+
+def whole(view: View) -> dict[str, object]:
+    """Everything that can be answered from a view."""
+    numbers = [record.id for record in view.snapshot.page(-1, 1000)]
+    queries = np.array([np.frombuffer(code_of(seed), np.uint8) for seed in (*range(8), 1001, 1002)])
+    near = view.search(queries, 100, 1024)
+    everything = range(1, 100)
+    description = view.snapshot.description()
+    del description["failures"]  # of a run, not of a generation
+    return {
+        "generation": view.generation,
+        "near": [(one.ids.tolist(), one.distances.tolist()) for one in near],
+        "listed": numbers,
+        "records": view.records(everything),
+        "thumbnails": {number: view.thumbnail(number) for number in everything},
+        "instruments": view.instruments(everything),
+        "categories": view.snapshot.categories(),
+        "taxonomy": view.taxonomy,
+        "calibration": view.calibration,
+        "reach": view.frames.reach,
+        "description": description,
+    }
+
+
+def write_anything(writer: StoreWriter, chance: random.Random) -> None:
+    catalog = writer.catalog
+    root_id, root, _ = catalog.root_for(Path("/collection"))
+    for _ in range(chance.randint(1, 12)):
+        number, action = chance.randint(1, 40), chance.random()
+        if action < 0.3:
+            catalog.delete([number], writer.generation)
+        elif action < 0.5:
+            catalog.relabel(number, chance.choice(["Powder", "Fibres"]), "L8", "1", writer.generation)
+        elif action < 0.6:
+            categories = (Category("X", f"Unheard of {chance.randint(1, 3)}"),)
+            remembered(catalog, None, Taxonomy("other/1", categories), None)
+        elif action < 0.65:
+            writer.set_calibration(str(chance.random()))
+        elif action < 0.7:
+            catalog.set_meta("reach", chance.choice(["views", "windows"]))
+            catalog.set_meta("frames_recipe", "unknown")
+        else:
+            code = chance.choice([code_of(number), code_of(1001), None])
+            instrument = InstrumentMetadata(instrument=str(chance.random()))
+            record = Record(
+                id=number, root=root, path=f"Tips/{number}.jpg", member=None, size=1, mtime_ns=1, sha256=bytes(32),
+                format="JPEG", mode="L", bits=8, width=4, height=3, hash=code,
+                unhashable=None if code else "featureless: flat", recipe=RECIPE, category="Tips", code="L9",
+                taxonomy="1", published_prefix=None, indexed_at=str(chance.random()), generation=writer.generation,
+            )  # fmt: skip
+            thumbnail = chance.choice([b"", chance.randbytes(9)])
+            catalog.put(record, root_id, thumbnail, b"", chance.choice([InstrumentMetadata(), instrument]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_generation_gives_equal_answers_whenever_it_is_loaded_and_whatever_is_written(tmp_path, seed):
+    """Readers standing, opened beside a busy writer, and opened after one was killed, see the published rows alone."""
+    chance = random.Random(seed)
+    filled(tmp_path, 30)
+    with opened(tmp_path) as standing:
+        for _ in range(8):
+            expected = whole(standing.view)
+            held = standing.view
+            for _ in range(chance.randint(1, 3)):  # all but the last one are killed before they publish
+                with open_writer(tmp_path) as writer:
+                    for _ in range(3):
+                        write_anything(writer, chance)
+                        with opened(tmp_path) as fresh:
+                            assert whole(fresh.view) == expected
+                        assert standing.refresh() is held
+                with opened(tmp_path) as fresh:
+                    assert whole(fresh.view) == expected
+                assert whole(standing.view) == expected
+            with open_writer(tmp_path) as writer:
+                changed = writer.publish() > held.generation
+            assert whole(held) == expected
+            standing.refresh()
+            with opened(tmp_path) as fresh:
+                assert whole(fresh.view) == whole(standing.view)
+            assert (standing.view is held) != changed
+            with sqlite3.connect(tmp_path / CATALOG_NAME) as db:  # as it is stored, without any view over it
+                rows = dict(db.execute("SELECT id, category FROM images").fetchall())
+                kept = db.execute("SELECT (SELECT count(*) FROM images_before), (SELECT count(*) FROM meta_before)")
+                assert kept.fetchone() == (0, 0)
+            db.close()
+            assert {n: one.category for n, one in standing.records(range(1, 100)).items()} == rows
+
+
+def test_a_harmed_index_file_heals_also_where_a_writer_was_killed(tmp_path):
+    codes = filled(tmp_path, 30)
+    with open_writer(tmp_path) as writer:
+        writer.catalog.delete([1], writer.generation)
+        put(writer, 2, code_of(1002))
+    flipped(tmp_path / "index-1.faiss")
+    for _ in range(2):
+        with pytest.warns(StoreWarning):
+            healing = Store(tmp_path)
+        with closing(healing) as store:
+            assert answers(store, codes[1], limit=0) == [(0, 1)]
+            assert answers(store, codes[2], limit=0) == [(0, 2)]
+    with open_writer(tmp_path) as writer:
+        writer.publish()
+    with pytest.warns(StoreWarning), opened(tmp_path) as store:
+        assert answers(store, codes[1], limit=0) == []
+    with opened(tmp_path) as store:
+        assert answers(store, code_of(1002), limit=0) == [(0, 2)]
+
+
+def test_settings_alone_make_a_generation_and_equal_ones_none(tmp_path):
+    filled(tmp_path, 3)
+    own = Taxonomy("own/1", (Category("W", "Wires"),))
+    for _ in range(2):
+        with open_writer(tmp_path) as writer:
+            remembered(writer.catalog, None, own, None)
+            assert writer.publish() == 2
+    with opened(tmp_path) as store:
+        assert store.view.taxonomy == own
+
+
+def test_a_store_of_a_release_that_kept_nothing_is_read_and_written(tmp_path):
+    codes = filled(tmp_path, 30)
+    with sqlite3.connect(tmp_path / CATALOG_NAME) as db:
+        for table in ("images", "thumbnails", "frames", "instruments", "meta"):
+            db.execute(f"DROP TABLE {table}_before")
+        db.execute("UPDATE images SET generation = 2 WHERE id = 5")  # killed before it published
+    db.close()
+    with opened(tmp_path) as store:
+        assert set(store.records(range(100))) == set(codes) - {5}
+        with open_writer(tmp_path) as writer:
+            writer.catalog.delete([1], writer.generation)
+            with opened(tmp_path) as fresh:
+                assert set(fresh.records(range(100))) == set(codes) - {5}
+            writer.publish()
+        store.refresh()
+        assert set(store.records(range(100))) == set(codes) - {1}
+
+
+def test_a_relocated_collection_is_a_new_generation(tmp_path):
+    filled(tmp_path, 3)
+    with opened(tmp_path) as store:
+        relocate(tmp_path, Path("/collection"), Path("/elsewhere"), force=True)
+        assert store.records([1])[1].uri == "/collection/Tips/1.jpg"
+        assert store.refresh().generation == 2
+        assert store.records([1])[1].uri == "/elsewhere/Tips/1.jpg"
+
+
+def test_a_reader_that_refreshes_does_not_let_the_log_grow(tmp_path, monkeypatch):
+    """There always is a view; SQLite can use its log again only if one was loaded when all of it was in the file."""
+    monkeypatch.setattr("twinscope_indexer.store._LONG_LOG", 1 << 20)
+    filled(tmp_path, 10)
+    log = tmp_path / f"{CATALOG_NAME}-wal"
+    largest = 0
+    with opened(tmp_path) as store:
+        for number in range(60):
+            with open_writer(tmp_path) as writer:
+                root_id, _, _ = writer.catalog.root_for(Path("/collection"))
+                [record] = writer.catalog.records([1]).values()
+                changed = dataclasses.replace(record, size=number + 2, generation=writer.generation)
+                writer.catalog.put(changed, root_id, random.Random(number).randbytes(200_000))
+                writer.publish()
+            assert store.refresh().records([1])[1].size == number + 2
+            store.refresh()  # as the server does all the time
+            assert store.view.records([1])[1].size == number + 2
+            largest = max(largest, log.stat().st_size)
+    assert largest < 4 << 20  # of 12 MB that were written
+
+
+# -- stores that are replaced in place ---------------------------------------------------------------------------
+
+
+def test_another_store_in_the_place_is_taken_up_wholly(tmp_path):
+    """Whatever its generation; codes, rows, id: everything is the new one's."""
+    place, other = tmp_path / "store", tmp_path / "other"
+    codes = filled(place, 30)
+    with open_writer(place) as writer:
+        put(writer, 99, code_of(99))
+        writer.publish()
+    with open_writer(other, create=True) as writer:
+        put(writer, 1, code_of(501), "Tips/other.jpg")
+        writer.publish()
+    with opened(place) as store:
+        first, held = store.store_id, store.view
+        assert store.catalog.meta("store_id") == first
+        place.rename(tmp_path / "away")
+        with pytest.raises(StoreError, match="is gone"):
+            store.refresh()
+        assert answers(store, codes[3], limit=0) == [(0, 3)]
+        assert store.records([3])[3].path == "Tips/3.jpg"
+        other.rename(place)
+        assert store.refresh().generation == 1
+        assert store.store_id != first
+        assert store.view.store_id == store.catalog.meta("store_id") == store.store_id
+        assert answers(store, codes[3], limit=0) == []
+        assert answers(store, code_of(501), limit=0) == [(0, 1)]
+        assert {n: one.path for n, one in store.records(range(100)).items()} == {1: "Tips/other.jpg"}
+        assert len(held.records(range(100))) == 31  # a query under way goes on with what it began with
+        with open_writer(place) as writer:
+            put(writer, 2, code_of(502))
+            writer.publish()
+        assert store.refresh().count == 2
+        place.rename(tmp_path / "away again")
+        (tmp_path / "away").rename(place)
+        assert store.refresh().count == 31
+        assert store.store_id == first
+
+
+def test_a_store_indexed_again_in_its_place_answers_as_the_old_one_until_it_has_published(tmp_path):
+    place = tmp_path / "store"
+    codes = filled(place, 30)
+    with opened(place) as store:
+        shutil.rmtree(place)
+        with open_writer(place, create=True) as writer:
+            put(writer, 7, code_of(77))
+            assert store.refresh().count == 30
+            assert answers(store, codes[7], limit=0) == [(0, 7)]
+            writer.publish()
+            assert store.refresh().count == 1
+            assert answers(store, code_of(77), limit=0) == [(0, 7)]
+            put(writer, 8, code_of(78))
+            writer.publish()
+        assert answers(store, code_of(77), limit=0) == [(0, 7)]
+        assert store.refresh().count == 2
+
+
 def test_records_of_images_that_have_gone_are_left_out(tmp_path):
     filled(tmp_path, 600)
     with opened(tmp_path) as store:
@@ -244,8 +475,8 @@ def test_records_of_images_that_have_gone_are_left_out(tmp_path):
         assert set(found) == set(range(1, 601))
         assert found[5].uri == "/collection/Tips/5.jpg"
         assert found[5].image_id == f"{5:016x}"
-        assert store.catalog.thumbnail(5) == b"thumbnail"
-        assert store.catalog.thumbnail(9999) is None
+        assert store.view.thumbnail(5) == b"thumbnail"
+        assert store.view.thumbnail(9999) is None
 
 
 def test_an_image_put_without_a_thumbnail_has_none_not_an_older_one(tmp_path):
@@ -754,20 +985,32 @@ def test_a_catalogue_copied_from_under_its_writer_to_a_read_only_folder_is_refus
 CLOSE = """
 import sys, threading
 from pathlib import Path
+from twinscope_indexer.errors import StoreError
 from twinscope_indexer.store import Store
 store, stop = Store(Path(sys.argv[1])), threading.Event()
 numbers = [number for number in store.view.base._ids.tolist()] * 20
 
 def ask():
     while not stop.is_set():
-        store.records(numbers)
+        try:
+            assert len(store.records(numbers)) == 60
+            store.catalog.records(numbers)
+        except StoreError as error:
+            assert "was closed" in str(error)
 
 threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
 for thread in threads:
     thread.start()
-for _ in range(300):
-    store.records(numbers[:1])
-    store.close()
+for _ in range(100):
+    closing, store = store, Store(Path(sys.argv[1]))
+    closing.catalog.records(numbers[:1])
+    closing.close()
+    closing.close()
+    try:
+        closing.records(numbers)
+        print("answers though it is closed")
+    except StoreError:
+        pass
 stop.set()
 for thread in threads:
     thread.join()

@@ -19,8 +19,9 @@ from twinscope.v1 import catalog_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
 from twinscope_indexer.catalog import Record
 from twinscope_indexer.errors import RecipeError
-from twinscope_indexer.hashing import RECIPE, PHash, Unhashable
+from twinscope_indexer.hashing import RECIPE, PHash
 from twinscope_indexer.store import Store
+from twinscope_indexer.structure import Unhashable
 from twinscope_indexer.thumbnail import LONG_SIDE, encode_thumbnail
 from twinscope_service.answer import LABELLED, Answer, Match, Transform
 from twinscope_service.matcher import Query

@@ -14,14 +14,14 @@ as wide; see `lanczos`.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from twinscope_indexer.errors import RecipeError
 from twinscope_indexer.lanczos import lanczos
 from twinscope_indexer.standardise import grey_histogram, standardise_table
+from twinscope_indexer.structure import Unhashable, find_lack
 
 if TYPE_CHECKING:
     import imagehash
@@ -40,14 +40,6 @@ _ROUNDING: Final = 1e-5
 
 _MAX_TIES: Final = 64
 """With more coefficients than this tied at the median, the bits are decided by rounding, not by the image."""
-
-
-_FIELD: Final = 0.85
-"""Share of the height, from the top, that no info bar covers."""
-
-_LEAST_CONTRAST: Final = 0.75
-"""Grey levels. A field that varies less, shading apart, is empty (beam off, blank): whatever is left for the hash to
-hold on to is the info bar, which images of quite different fields share. Of 178 real micrographs the flattest has 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +113,6 @@ class PHash:
         return int(np.bitwise_count(self.packed ^ other.packed).sum())
 
 
-@dataclass(frozen=True, slots=True)
-class Unhashable:
-    """An image without enough structure for a hash to identify it.
-
-    Attributes
-    ----------
-    reason : str
-        ``featureless`` (one grey value, or an empty field above the info bar) or ``degenerate`` (the structure it
-        has leaves most bits to rounding, as plain stripes do).
-    detail : str
-        The same, for people.
-    """
-
-    reason: Literal["featureless", "degenerate"]
-    detail: str
-
-
 def require_recipe(found: str, expected: str = RECIPE) -> None:
     """Refuse a hash of another recipe.
 
@@ -195,9 +170,9 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
     levels = np.flatnonzero(histogram)
     if levels.size == 1:
         return Unhashable("featureless", f"every pixel has the grey value {levels[0]}")
-    contrast = _field_contrast(pixels)
-    if contrast < _LEAST_CONTRAST:
-        return Unhashable("featureless", f"the field is empty: its grey values vary by {contrast:.2f} levels only")
+    lack = find_lack(pixels)
+    if lack is not None:
+        return lack
     coefficients = _low_frequencies(pixels, histogram)
     median = _median(coefficients)
     ties = int(np.count_nonzero(np.abs(coefficients - median) <= _ROUNDING))
@@ -218,28 +193,6 @@ def _low_frequencies(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) ->
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram)).astype(np.float64)
     coefficients: NDArray[np.float64] = dct(dct(small, axis=0)[:_LOW], axis=1)[:, :_LOW]
     return coefficients
-
-
-def _field_contrast(pixels: NDArray[np.uint8]) -> float:
-    """Give the standard deviation of the field above the info bar, in grey levels, less a quadratic shading."""
-    height, width = round(pixels.shape[0] * _FIELD) or 1, pixels.shape[1]
-    # Every n-th pixel, not means of them: fine texture and noise count as contrast.
-    sample = pixels[: height : -(-height // _SIDE), :: -(-width // _SIDE)]
-    values = sample.astype(np.float64).ravel()
-    shading = _quadratics(*sample.shape)
-    # Not as matrix products, which BLAS would spread over threads.
-    strengths = np.einsum("ji,i->j", shading, values)
-    rest = np.einsum("i,i", values, values) - np.einsum("j,j", strengths, strengths)
-    return float(np.sqrt(max(rest, 0.0) / values.size))
-
-
-@lru_cache(maxsize=64)
-def _quadratics(height: int, width: int) -> NDArray[np.float64]:
-    """Give an orthonormal basis of the surfaces 1, x, y, x^2, xy, y^2, shape (6 or fewer, height * width)."""
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    left, strength, _ = np.linalg.svd(surfaces, full_matrices=False)
-    return np.ascontiguousarray(left[:, strength > 1e-9 * strength[0]].T)
 
 
 def _median(coefficients: NDArray[np.float64]) -> float:

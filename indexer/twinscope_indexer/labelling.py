@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,6 +90,12 @@ def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
     return frozenset(name for name, times in met.items() if times > 1)
 
 
+def taxonomy_of(catalog: Catalog) -> Taxonomy:
+    """Give the taxonomy of a store: the one that it was labelled by the last time, at first the built-in one."""
+    text = catalog.meta("taxonomy")
+    return builtin_taxonomy() if text is None else _read(text)
+
+
 def remembered(
     catalog: Catalog, labels: str | None, taxonomy: Taxonomy | None, keep_unknown: bool | None
 ) -> tuple[str, Taxonomy]:
@@ -100,12 +107,13 @@ def remembered(
         labels = catalog.meta("labels") or "folder"
     elif labels not in {"folder", "prefix"}:
         labels = str(Path(labels).absolute())
-    if taxonomy is None:
-        text = catalog.meta("taxonomy")
-        taxonomy = builtin_taxonomy() if text is None else taxonomy_from_json(text)
+    taxonomy = taxonomy or taxonomy_of(catalog)
     if keep_unknown is not None:
         taxonomy = Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
     label_rule(labels, taxonomy)  # an unusable table is refused before it is remembered
     catalog.set_meta("labels", labels)
     catalog.set_meta("taxonomy", taxonomy_to_json(taxonomy))
     return labels, taxonomy
+
+
+_read = lru_cache(maxsize=8)(taxonomy_from_json)  # asked for by every write, and changed by hardly any

@@ -153,13 +153,18 @@ def _makes_differ(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
     return a.vendor != b.vendor and not {a.vendor, b.vendor} & {None, "Olympus-SIS"}
 
 
+def _same_make(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
+    """Whether names and coordinates mean the same in both."""
+    return a.vendor is not None and a.vendor == b.vendor
+
+
 def _other_make(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
     if _makes_differ(a, b):
         yield f"another make of microscope: {a.vendor} and {b.vendor}"
 
 
 def _other_detector(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
-    if a.vendor == b.vendor and a.detector and b.detector and a.detector.casefold() != b.detector.casefold():
+    if _same_make(a, b) and a.detector and b.detector and a.detector.casefold() != b.detector.casefold():
         yield f"another detector: {a.detector} and {b.detector}"
 
 
@@ -185,7 +190,7 @@ def _other_place(
     a: InstrumentMetadata, b: InstrumentMetadata, field_a: float | None, field_b: float | None
 ) -> Iterator[str]:
     widest = max((field for field in (field_a, field_b) if field is not None), default=None)
-    if a.vendor != b.vendor or widest is None:
+    if not _same_make(a, b) or widest is None:
         return
     if a.stage.x_mm is None or a.stage.y_mm is None or b.stage.x_mm is None or b.stage.y_mm is None:
         return

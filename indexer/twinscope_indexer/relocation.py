@@ -66,4 +66,6 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
             with catalog.transaction():
                 for number, path in moves.items():
                     catalog.move_root(number, path)
+                catalog.set_meta("relocated", str(writer.generation))
+                writer.publish()  # or nothing of it: the sources in answers are of one generation
         return Relocated(len(sample), there)

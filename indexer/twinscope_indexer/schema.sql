@@ -39,6 +39,9 @@ CREATE TABLE images (
 CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
 CREATE INDEX images_by_generation ON images (generation);
 
+-- Beside images, thumbnails, frames, instruments and meta there are tables of the same columns, images_before and so
+-- on (before.py): rows as they are published, where a write that is not published yet has changed or removed them.
+
 -- Apart from the rows, so that scanning those stays fast; written before its row: no indexed file is without one.
 CREATE TABLE thumbnails (
     id   INTEGER PRIMARY KEY,

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
     from twinscope_indexer.metadata import InstrumentMetadata
 
-    from twinscope_service.calibration import ChanceOfError
     from twinscope_service.policy import Policy
 
 Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]
@@ -58,6 +57,26 @@ class Transform:
         parts += [f"query: {self.query_frame}"] if self.query_frame != "whole" else []
         parts += [f"reference: {self.reference_frame}"] if self.reference_frame != "whole" else []
         return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceOfError:
+    """How likely it is that a match is wrong.
+
+    Attributes
+    ----------
+    estimate : float
+        0 to 1.
+    low, high : float
+        Interval that holds 95 % of the estimates from resampled collections.
+    calibration : str
+        What it was fitted on; ``shipped`` where the store has no calibration of its own.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    calibration: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import GenerationError, TaxonomyError, UnknownImageError
-from twinscope_indexer.hashing import RECIPE, PHash, Unhashable
-from twinscope_indexer.taxonomy import builtin_taxonomy
+from twinscope_indexer.hashing import RECIPE, PHash
+from twinscope_indexer.structure import REASONS, Reason, Unhashable
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.matcher import Limits, Matcher, Query
@@ -18,7 +18,8 @@ from twinscope_service.verdict import pixels_could_change
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twinscope_indexer.store import Store, View
+    from twinscope_indexer.store import Store
+    from twinscope_indexer.view import View
 
     from twinscope_service.answer import Answer
     from twinscope_service.pixels import ReferencePixels
@@ -51,7 +52,7 @@ class Answerer:
     def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
         self._store = store
         self._matcher = Matcher(store, pixels)
-        self._held: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._held: tuple[tuple[str, int], frozenset[str]] = (("", -1), frozenset())
 
     def answer(self, query: Query | int, options: Options, timeout: float = MAX_WAIT) -> Result:
         """Answer one query.
@@ -80,7 +81,8 @@ class Answerer:
             If the query was hashed by another recipe than the store.
         """
         self.await_generation(options.min_generation, timeout)
-        view, limits = self._store.view, self._limits(options)
+        view = self._store.view
+        limits = self._limits(options, view)
         if isinstance(query, int):
             return self._stored_result(query, options.policy, limits, view)
         [answer] = self._matcher.match_all([query], options.policy, limits, view)
@@ -97,7 +99,8 @@ class Answerer:
             One for each query.
         """
         self.await_generation(options.min_generation, timeout)
-        view, limits = self._store.view, self._limits(options)
+        view = self._store.view
+        limits = self._limits(options, view)
         images = [query for query in queries if isinstance(query, Query)]
         answers = iter(self._matcher.match_all(images, options.policy, limits, view))
         results: list[Result | UnknownImageError] = []
@@ -113,10 +116,10 @@ class Answerer:
 
     def describe(self) -> dict[str, Any]:
         """Describe the store: size, generation, recipe, index, categories."""
-        view, catalog = self._store.view, self._store.catalog
+        view = self._store.view
         return {
             "store": str(self._store.folder),
-            "store_id": self._store.store_id,
+            "store_id": view.store_id,
             "generation": view.generation,
             "recipe": RECIPE,
             "index": {
@@ -125,19 +128,17 @@ class Answerer:
                 "delta": len(view.delta),
                 "reach": view.frames.reach,
             },
-            "created": catalog.meta("created"),
-            "roots": [str(path) for path in catalog.roots().values()],
-        } | catalog.counts()
+        } | view.snapshot.description()
 
     def _result(self, query: Query, answer: Answer, limits: Limits) -> Result:
         if query.pixels is not None or not limits.verify:
             return Result(answer, pixels_would_change=False)
         return Result(answer, pixels_could_change(answer, thumbnail=query.thumbnail is not None))
 
-    def _limits(self, options: Options) -> Limits:
+    def _limits(self, options: Options, view: View) -> Limits:
         if not options.categories:
             return Limits(options.verify)
-        return Limits(options.verify, frozenset(self._category(name) for name in options.categories))
+        return Limits(options.verify, frozenset(self._category(name, view) for name in options.categories))
 
     def await_generation(self, generation: int, timeout: float = MAX_WAIT) -> None:
         """Wait until a generation is published.
@@ -155,10 +156,10 @@ class Answerer:
                 raise GenerationError(generation, self._store.view.generation)
             time.sleep(_LOOK_AGAIN)
 
-    def _category(self, name: str) -> str:
-        """Resolve a name by the built-in taxonomy, or by what the store itself holds."""
-        found = builtin_taxonomy().find(name)
-        held = self._categories()
+    def _category(self, name: str, view: View) -> str:
+        """Resolve a name by the store's taxonomy, or by what it holds besides."""
+        found = view.taxonomy.find(name)
+        held = self._categories(view)
         if found is not None and (found.name in held or name not in held):
             return found.name
         if name in held:
@@ -166,30 +167,28 @@ class Answerer:
         msg = f"{name!r} is no category of this store; it holds {', '.join(sorted(held)) or 'nothing'}"
         raise TaxonomyError(msg)
 
-    def _categories(self) -> frozenset[str]:
-        generation = self._store.view.generation
-        if self._held[0] != generation:
-            self._held = generation, self._store.catalog.categories()
-        return self._held[1]
+    def _categories(self, view: View) -> frozenset[str]:
+        state, held = (view.store_id, view.generation), self._held
+        if held[0] != state:
+            self._held = held = state, view.snapshot.categories()
+        return held[1]
 
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
         """Answer for a stored image, itself left out."""
-        query, limits = self._stored(number), Limits(limits.verify, limits.categories, number)
+        query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
         [answer] = self._matcher.match_all([query], policy, limits, view)
         return self._result(query, answer, limits)
 
-    def _stored(self, number: int) -> Query:
-        record = self._store.records([number]).get(number)
-        if record is None:
-            raise UnknownImageError(f"{number:016x}")
-        data = self._store.catalog.thumbnail(number)
-        thumbnail = None if data is None else decode_thumbnail(data)
-        instrument = self._store.catalog.instruments([number]).get(number)
-        if record.hash is not None:
-            return Query(PHash(record.hash, record.recipe), thumbnail, instrument=instrument)
-        reason, _, detail = (record.unhashable or "").partition(": ")
-        return Query(
-            Unhashable("degenerate" if reason == "degenerate" else "featureless", detail),
-            thumbnail,
-            instrument=instrument,
-        )
+
+def _stored(number: int, view: View) -> Query:
+    record = view.records([number]).get(number)
+    if record is None:
+        raise UnknownImageError(f"{number:016x}")
+    data = view.thumbnail(number)
+    thumbnail = None if data is None else decode_thumbnail(data)
+    instrument = view.instruments([number]).get(number)
+    if record.hash is not None:
+        return Query(PHash(record.hash, record.recipe), thumbnail, instrument=instrument)
+    reason, _, detail = (record.unhashable or "").partition(": ")
+    known: Reason = next((one for one in REASONS if one == reason), "featureless")
+    return Query(Unhashable(known, detail), thumbnail, instrument=instrument)

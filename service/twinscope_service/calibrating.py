@@ -79,7 +79,7 @@ class _Shown:
 
 def sampled(store: Store, most: int, seed: int) -> list[Record]:
     """Draw searchable images of a store, at most `most`, in the order of their ids."""
-    numbers = store.catalog.searchable()
+    numbers, _ = store.catalog.codes(above=0, upto=store.view.generation)
     drawn = np.random.default_rng(seed).permutation(numbers)[:most]
     records = store.records(sorted(drawn.tolist()))
     return [records[number] for number in sorted(records)]
@@ -174,7 +174,7 @@ def _editions(pixels: Grey, seed: int) -> Iterator[Grey]:
     yield _noisy(pixels, 20, rng)
     yield np.rint(gaussian_filter(pixels.astype(np.float32), 2)).astype(np.uint8)
     yield pixels[: max(1, round(height * 0.92))]
-    yield np.ascontiguousarray(np.rot90(pixels, rng.integers(1, 4)))
+    yield np.ascontiguousarray(np.rot90(pixels, int(rng.integers(1, 4))))
     cut = round(height * 0.015), round(width * 0.015)
     yield pixels[cut[0] : height - cut[0], cut[1] : width - cut[1]]
     yield 255 - _jpeg(_noisy(_resized(pixels, 0.75), 8, rng), 60)

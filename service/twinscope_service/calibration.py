@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from twinscope_indexer.errors import CalibrationError
 
+from twinscope_service.answer import ChanceOfError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,26 +34,6 @@ _RIDGE: Final = 3e-4
 _VERSION: Final = 1
 PRIOR: Final = 0.5
 """Share of queries that are taken to have no twin."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChanceOfError:
-    """How likely it is that a match is wrong.
-
-    Attributes
-    ----------
-    estimate : float
-        0 to 1.
-    low, high : float
-        Interval that holds 95 % of the estimates from resampled collections.
-    calibration : str
-        What it was fitted on; ``shipped`` where the store has no calibration of its own.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    calibration: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +69,10 @@ class Calibration:
             None without a match, or where its scene score is not known.
         """
         found = evidence(matches)
-        if found is None:
-            return None
+        return None if found is None else self.judged(found)
+
+    def judged(self, found: NDArray[np.float64]) -> ChanceOfError:
+        """Give the probability that a match of which there is this `evidence` is wrong."""
         values = _probability(np.array(self.weights) @ found)
         least, least_high = self.floors
         low, high = np.quantile(values[1:], (0.025, 0.975)) if len(values) > 1 else (values[0], values[0])

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import re
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from grpc_status import rpc_status
 
-from twinscope_service.failures import RequestError, overloaded, request_error
+from twinscope_service.failures import RequestError, request_error
+from twinscope_service.handlers import wrapped
+from twinscope_service.logs import Fields
+from twinscope_service.places import Places
+from twinscope_service.rates import Rates
+from twinscope_service.streams import UploadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,11 +33,19 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("twinscope.server")
 
 _SERVED = "/twinscope.v1."
-"""Health and channelz are not counted, limited or asked for a token."""
+"""Health and channelz are neither counted nor asked for a token; they have threads and places of their own."""
 _REFLECTION = "/grpc.reflection."
-"""Needs no token either, but its streams hold threads and take places like others."""
+"""Needs no token either; its streams have few places, of their own."""
 _WRITES = frozenset({"BatchUpsertImages", "StreamUpsertImages", "UploadImages", "BatchDeleteImages"})
-_MAX_CALLERS = 10_000
+_MOST_REFLECTIONS = 8
+_MOST_CHECKS = 64
+_MOST_WATCHES = 64
+_SPARE_THREADS = 8
+"""For calls that are refused, or that end because they are."""
+_GIVES_WAY = 0.25
+"""Seconds after which a call whose request has not come gives its place to another; requests come with their headers,
+so that honest ones wait for milliseconds."""
+_LOOK_AGAIN = 0.25
 _RUN = uuid.uuid4().hex[:8]
 _NUMBERS = itertools.count(1)
 """Of requests in this run: drawing random numbers for each would let other threads in, which costs more than it."""
@@ -59,16 +72,25 @@ class Calls(grpc.ServerInterceptor):
     def __init__(
         self, settings: ServerSettings, metrics: Metrics, tokens: Tokens | None, draining: threading.Event
     ) -> None:
-        self._settings = settings
         self._metrics = metrics
         self._tokens = tokens
         self._draining = draining
         self.ready = threading.Event()
         self._working = threading.BoundedSemaphore(settings.workers)
-        self._lock = threading.Lock()
-        self._calls = 0
-        self._streams = 0
-        self._rates: dict[str, tuple[float, float]] = {}
+        idle = settings.stream_idle_seconds
+        most = settings.workers + settings.max_waiting
+        self._single = Places(most, "too much work at the same time", patience=idle, gives_way=_GIVES_WAY)
+        self._streams = Places(settings.max_streams, "too many open streams", patience=idle)
+        self._reflections = Places(_MOST_REFLECTIONS, "too many open streams of reflection", patience=idle)
+        self._checks = Places(_MOST_CHECKS, "too many checks", patience=idle, gives_way=_GIVES_WAY)
+        self._watches = Places(_MOST_WATCHES, "too many watchers", patience=idle, gives_way=_GIVES_WAY)
+        self.threads = ThreadPoolExecutor(
+            most + settings.max_streams + _MOST_REFLECTIONS + _SPARE_THREADS, thread_name_prefix="call"
+        )
+        self._aside = ThreadPoolExecutor(_MOST_CHECKS + _MOST_WATCHES + _SPARE_THREADS, thread_name_prefix="health")
+        self._uploads = uploads = UploadMemory(settings.max_uploads_mib << 20)
+        metrics.observe("upload_bytes", "Declared sizes of the uploads under way.", lambda: uploads.taken)
+        self._rates = Rates(settings.requests_per_second)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
@@ -79,25 +101,61 @@ class Calls(grpc.ServerInterceptor):
         """Wrap the handler of a call."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith((_SERVED, _REFLECTION)):
-            return handler
+        if handler is None:
+            return None
         if method not in self._wrapped:
-            name = method.rpartition("/")[2]
-            stream = bool(handler.request_streaming or handler.response_streaming)
-            is_open = method.startswith(_REFLECTION)
-            self._wrapped[method] = _wrapped(
-                handler, lambda context: self._around(name, context, stream=stream, is_open=is_open)
-            )
+            self._wrapped[method] = self._with_place(method, handler)
         return self._wrapped[method]
 
     @property
     def idle(self) -> bool:
-        """Whether no call is under way."""
-        with self._lock:
-            return self._calls == 0 and self._streams == 0
+        """Whether no call is under way; those do not count whose request has not come."""
+        return self._single.served == 0 and self._streams.taken == 0
+
+    def end_overdue(self, stopped: threading.Event) -> None:
+        """Cancel calls that wait for their clients for too long, until the server has stopped."""
+        while not stopped.wait(_LOOK_AGAIN):
+            for places in (self._single, self._streams, self._reflections, self._checks, self._watches):
+                places.end_overdue()
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self.threads.shutdown(wait=False)
+        self._aside.shutdown(wait=False)
+
+    def _with_place(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        name = method.rpartition("/")[2]
+        streams = bool(handler.request_streaming or handler.response_streaming)
+        if method.startswith(_SERVED):
+            places = self._streams if streams else self._single
+            return wrapped(handler, lambda context: self._around(name, context, places, self._admitted), places)
+        if method.startswith(_REFLECTION):
+            places = self._reflections
+            return wrapped(handler, lambda context: self._around(name, context, places, _anybody), places)
+        places = self._watches if streams else self._checks
+        return wrapped(handler, lambda context: self._around_aside(context, places), places, self._aside)
 
     @contextmanager
-    def _around(self, method: str, context: grpc.ServicerContext, *, stream: bool, is_open: bool) -> Iterator[None]:
+    def _around_aside(self, context: grpc.ServicerContext, places: Places) -> Iterator[None]:
+        try:
+            places.take()
+            try:
+                yield
+            finally:
+                places.leave()
+        except RequestError as failure:
+            _abort(context, failure)
+        except NotImplementedError:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have that method")
+
+    @contextmanager
+    def _around(
+        self,
+        method: str,
+        context: grpc.ServicerContext,
+        places: Places,
+        admitted: Callable[[str, grpc.ServicerContext], str],
+    ) -> Iterator[None]:
         start = time.perf_counter()
         request_id = _request_id(context)
         who = ""
@@ -105,11 +163,17 @@ class Calls(grpc.ServerInterceptor):
         metrics = self._metrics.method(method)
         metrics.in_flight.inc()
         try:
-            if not is_open:
-                who = self._admitted(method, context)
-            with self._place(stream):
+            try:
+                who = admitted(method, context)
+                places.take()
+            except RequestError as refusal:
+                self._metrics.refused.labels(refusal.reason).inc()
+                raise
+            try:
                 yield
-        except GeneratorExit:  # the client has gone
+            finally:
+                places.leave()
+        except (GeneratorExit, grpc.RpcError):  # the client has gone, or was waited for too long
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
@@ -129,7 +193,7 @@ class Calls(grpc.ServerInterceptor):
             metrics.seconds.observe(took)
             if LOGGER.isEnabledFor(logging.INFO):
                 line = {"request": request_id, "method": method, "code": code.name, "ms": round(1000 * took, 2)}
-                LOGGER.info(json.dumps(line | {"who": who or context.peer()}))
+                LOGGER.info("%s", Fields(line, who=who or context.peer()))
 
     def _admitted(self, method: str, context: grpc.ServicerContext) -> str:
         """Check token and rate, and give the name of the token's holder; none where no tokens are asked for.
@@ -145,10 +209,8 @@ class Calls(grpc.ServerInterceptor):
             scheme, _, token = str(given).partition(" ")
             holder = self._tokens.holder(token) if scheme.lower() == "bearer" and token else None
             if holder is None:
-                self._metrics.refused.labels("TOKEN_INVALID").inc()
                 raise RequestError(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "a valid bearer token is needed")
             if method in _WRITES and holder.role != "write":
-                self._metrics.refused.labels("ROLE_MISSING").inc()
                 raise RequestError(
                     grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING", "this token may read, but not write",
                     metadata={"role": "write"},
@@ -162,50 +224,28 @@ class Calls(grpc.ServerInterceptor):
             raise RequestError(
                 grpc.StatusCode.UNAVAILABLE, "INDEX_NOT_READY", "the index is still being loaded", retry_seconds=1.0
             )
-        if self._settings.requests_per_second > 0:
-            self._count(who or context.peer().rpartition(":")[0])
+        if self._rates.limited:
+            self._rates.take(who or context.peer().rpartition(":")[0])
         return who
 
-    def _count(self, who: str) -> None:
-        """Take one from the caller's bucket, which fills at the allowed rate and holds one second's worth."""
-        rate = self._settings.requests_per_second
-        most = max(1.0, rate)
-        with self._lock:
-            if len(self._rates) > _MAX_CALLERS:
-                self._rates.clear()
-            left, last = self._rates.get(who, (most, time.monotonic()))
-            now = time.monotonic()
-            left = min(most, left + rate * (now - last))
-            if left < 1:
-                self._rates[who] = (left, now)
-                self._metrics.refused.labels("RATE_LIMITED").inc()
-                raise overloaded("too many requests a second", "RATE_LIMITED", (1 - left) / rate)
-            self._rates[who] = (left - 1, now)
-
     @contextmanager
-    def _place(self, stream: bool) -> Iterator[None]:
-        """Hold one of the places that are worked on at the same time; streams take one only while they compute."""
-        with self._lock:
-            full = (
-                self._streams >= self._settings.max_streams
-                if stream
-                else self._calls >= self._settings.workers + self._settings.max_waiting
-            )
-            if not full and stream:
-                self._streams += 1
-            elif not full:
-                self._calls += 1
-        if full:
-            self._metrics.refused.labels("OVERLOADED").inc()
-            raise overloaded("too many open streams" if stream else "too much work at the same time")
+    def upload(self, size: int) -> Iterator[None]:
+        """Hold the memory of an upload of so many bytes.
+
+        Raises
+        ------
+        RequestError
+            OVERLOADED.
+        """
+        try:
+            self._uploads.take(size)
+        except RequestError as refusal:
+            self._metrics.refused.labels(refusal.reason).inc()
+            raise
         try:
             yield
         finally:
-            with self._lock:
-                if stream:
-                    self._streams -= 1
-                else:
-                    self._calls -= 1
+            self._uploads.leave(size)
 
     def timed(self, stage: str) -> AbstractContextManager[object]:
         """Measure a stage of a request."""
@@ -234,6 +274,10 @@ class Calls(grpc.ServerInterceptor):
             self._working.release()
 
 
+def _anybody(method: str, context: grpc.ServicerContext) -> str:  # noqa: ARG001  as Calls._admitted
+    return ""
+
+
 def _request_id(context: grpc.ServicerContext) -> str:
     """Give the caller's id of the request, if it sent a plain one, else a new one."""
     given = next((str(value) for key, value in context.invocation_metadata() if key == "x-request-id"), "")
@@ -249,25 +293,3 @@ def _abort(context: grpc.ServicerContext, failure: RequestError) -> None:
         trailing = (*trailing, ("grpc-retry-pushback-ms", str(int(1000 * failure.retry_seconds))))
     context.set_trailing_metadata(trailing)
     context.abort(status.code, status.details)
-
-
-def _wrapped(
-    handler: grpc.RpcMethodHandler[Any, Any], around: Callable[[grpc.ServicerContext], AbstractContextManager[None]]
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """Put a context manager around a handler, of whichever of the four kinds it is."""
-    known = cast("Any", handler)
-    kind = ("stream" if known.request_streaming else "unary", "stream" if known.response_streaming else "unary")
-    inner = getattr(known, "_".join(kind))
-    make = getattr(grpc, f"{'_'.join(kind)}_rpc_method_handler")
-
-    def streaming(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        with around(context):
-            yield from inner(request, context)
-
-    def single(request: Any, context: grpc.ServicerContext) -> Any:
-        with around(context):
-            return inner(request, context)
-
-    behaviour = streaming if known.response_streaming else single
-    made: grpc.RpcMethodHandler[Any, Any] = make(behaviour, known.request_deserializer, known.response_serializer)
-    return made

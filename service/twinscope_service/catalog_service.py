@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import grpc
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc
 from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, TwinscopeError, UnknownImageError
-from twinscope_indexer.taxonomy import builtin_taxonomy
 
 from twinscope_service.failures import RequestError, request_error, unknown_category
 from twinscope_service.policy import POLICIES
@@ -100,7 +99,9 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
                 upload = upload_of(message.header)
                 last = _following(upload.sequence, last)
                 require_upload_size(upload.size, self._settings.max_upload_mib << 20)
-                yield self._uploaded(upload, _file(received, upload), context)
+                with self._calls.upload(upload.size):
+                    response = self._uploaded(upload, _file(received, upload), context)
+                yield response
         finally:
             received.close()
 
@@ -124,7 +125,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         """Give one image."""
         with self._calls.working(context):
             record = self._record(request.image_id)
-            wrote = self._store.catalog.instruments([record.id]).get(record.id)
+            wrote = self._store.view.instruments([record.id]).get(record.id)
             instrument = None if wrote is None else instrument_message(wrote)
             return catalog_pb2.GetImageResponse(image=image_message(record), instrument=instrument)
 
@@ -134,7 +135,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         """Give a page of images."""
         size, after = page_of(request)
         with self._calls.working(context):
-            records = self._store.catalog.page(after, size + 1)
+            records = self._store.view.snapshot.page(after, size + 1)
         token = page_token(records[size - 1].id) if len(records) > size else ""
         images = [image_message(record) for record in records[:size]]
         return catalog_pb2.ListImagesResponse(images=images, next_page_token=token)
@@ -145,7 +146,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         """Give the reduced picture of an image."""
         number = image_number(request.image_id)
         with self._calls.working(context):
-            data = self._store.catalog.thumbnail(number)
+            data = self._store.view.thumbnail(number)
         if data is None:
             raise UnknownImageError(request.image_id)
         return catalog_pb2.GetThumbnailResponse(thumbnail=data)
@@ -177,7 +178,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         for i, message in enumerate(request.images):
             try:
                 image = new_image_of(message, f"{where}[{i}]")
-                builtin_taxonomy().resolve(image.description.category)
+                self._store.view.taxonomy.resolve(image.description.category)
                 images.append(image)
             except TaxonomyError as error:
                 images.append(unknown_category(error, f"{where}[{i}].description.category"))

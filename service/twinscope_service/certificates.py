@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,9 @@ from twinscope_indexer.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+LOGGER = logging.getLogger("twinscope.server")
 
 
 class Certificates:
@@ -35,6 +39,7 @@ class Certificates:
         self._lock = threading.Lock()
         self._stamp = self._stamped()
         self._first = self._read()
+        self._told = ""
 
     def credentials(self) -> grpc.ServerCredentials:
         """Make credentials for one port; asked at every handshake, they follow the files."""
@@ -47,12 +52,13 @@ class Certificates:
         with self._lock:
             try:
                 stamp = self._stamped()
-                if stamp == self._stamp:
-                    return None
-                configuration = self._read()
-            except SettingsError:
-                return None  # files that are being replaced: the pair read last stays in use until the new is whole
-            self._stamp = stamp
+                configuration = None if stamp == self._stamp else self._read()
+            except SettingsError as error:  # perhaps they are being replaced
+                if str(error) != self._told:
+                    LOGGER.warning("%s; the certificate read last stays in use until the files are whole", error)
+                self._told = str(error)
+                return None
+            self._stamp, self._told = stamp, ""
             return configuration
 
     def _stamped(self) -> list[tuple[int, int, int]]:

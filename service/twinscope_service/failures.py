@@ -93,7 +93,7 @@ def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD"
             for field, text in listed
         ]
     )
-    text = "; ".join(f"{field}: {what}" for field, what in violations[:3])
+    text = "; ".join(f"{field}: {what}" if field else what for field, what in violations[:3])
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, reason, text, also=(request,))
 
 

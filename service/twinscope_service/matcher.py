@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hamming import Neighbours
-from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pixels, require_recipe
+from twinscope_indexer.hashing import BYTES, RECIPE, PHash, hash_pixels, require_recipe
 from twinscope_indexer.metadata import contradictions
+from twinscope_indexer.structure import Unhashable
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.answer import FOUND, Answer, Match
 from twinscope_service.calibration import calibration_of
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
-from twinscope_service.reaching import candidates, stages, turned
+from twinscope_service.reaching import FAR_CANDIDATES, Found, find, scored, stages, turned
 from twinscope_service.reference_rule import reference_ssim
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from twinscope_indexer.catalog import Record
     from twinscope_indexer.metadata import InstrumentMetadata
-    from twinscope_indexer.store import Store, View
+    from twinscope_indexer.store import Store
+    from twinscope_indexer.view import View
 
     from twinscope_service.answer import Grade
 
@@ -166,11 +168,11 @@ class Matcher:
                 unhashable = Answer("unhashable", (), reason, None, policy, view.generation, RECIPE)
                 answers.append(replace(unhashable, instrument=query.instrument))
                 continue
-            matches, judged = self._judged(query, next(nearest), records, policy, limits)
+            matches, judged = self._judged(query, next(nearest), view, records, policy, limits)
             if judged[0] == "none" and query.thumbnail is not None and limits.verify and policy.rule == "scene":
                 further = self._further(query, query.thumbnail, view, records, policy, limits)
                 matches, judged = further or (matches, judged)
-            matches = self._with_instruments(query, matches)
+            matches = _with_instruments(query, matches, view)
             chance = calibration_of(view.calibration).chance(matches) if policy.rule == "scene" else None
             grade, reason = doubted(judged, matches, chance, policy)
             taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
@@ -179,7 +181,13 @@ class Matcher:
         return answers
 
     def _judged(
-        self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
+        self,
+        query: Query,
+        near: Neighbours,
+        view: View,
+        records: dict[int, Record],
+        policy: Policy,
+        limits: Limits,
     ) -> tuple[list[Match], tuple[Grade, str]]:
         if not limits.verify:
             matches = _candidates(near, records, "verification was not asked for")
@@ -187,7 +195,7 @@ class Matcher:
         if policy.rule == "reference":
             matches = self._verified_as_reference(query, near, records, policy)
             return matches, judge_as_reference(matches, policy)
-        matches = self._verified(query, near, records, policy)
+        matches = self._verified(query, near, view, records, policy)
         return matches, judge(matches, policy)
 
     def _further(
@@ -199,25 +207,50 @@ class Matcher:
         policy: Policy,
         limits: Limits,
     ) -> tuple[list[Match], tuple[Grade, str]] | tuple[()]:
-        """Look by frames, in stages; empty where no stage finds anything."""
+        """Look by frames, in stages, then farther away; empty where nothing is found."""
+        tried = []
         for stage in stages(policy, view.frames):
-            scored, found = candidates(stage, thumbnail, view.frames, self._store, policy, limits.allow)
-            matches = self._compared(query, scored, found, policy)
-            judged = judge(matches, policy)
-            if judged[0] in FOUND:
-                records.update(found)
-                return matches, judged
+            found = find(stage, thumbnail, view, policy, limits.allow)
+            tried.append(found)
+            settled = self._settled(query, scored(found, found.near, thumbnail, view), found.records, policy)
+            if settled:
+                records.update(found.records)
+                return settled
+        if policy.far_distance <= policy.max_distance:
+            return ()
+        return self._far(query, thumbnail, view, records, policy, limits, tried)
+
+    def _far(
+        self,
+        query: Query,
+        thumbnail: NDArray[np.uint8],
+        view: View,
+        records: dict[int, Record],
+        policy: Policy,
+        limits: Limits,
+        tried: Sequence[Found],
+    ) -> tuple[list[Match], tuple[Grade, str]] | tuple[()]:
+        """Compare the few nearest beyond the usual distance, of the image as it is and of the stages tried."""
+        deeper = replace(policy, k=FAR_CANDIDATES, max_distance=policy.far_distance)
+        [near], known = self._nearest(view, [query], deeper, limits)
+        settled = self._settled(query, _with_scene_scores(thumbnail, _candidates(near, known), view), known, policy)
+        if settled:
+            records.update(known)
+            return settled
+        for found in tried:
+            settled = self._settled(query, scored(found, found.far, thumbnail, view), found.records, policy)
+            if settled:
+                records.update(found.records)
+                return settled
         return ()
 
-    def _with_instruments(self, query: Query, matches: list[Match]) -> list[Match]:
-        """Note what the instruments of candidates wrote, and where it contradicts that of the query."""
-        if query.thumbnail is None or not matches:
-            return matches
-        known = self._store.catalog.instruments([int(match.image_id, 16) for match in matches])
-        return [
-            match if found is None else replace(match, instrument=found, contradictions=_contradictions(query, found))
-            for match, found in ((match, known.get(int(match.image_id, 16))) for match in matches)
-        ]
+    def _settled(
+        self, query: Query, matches: list[Match], records: dict[int, Record], policy: Policy
+    ) -> tuple[list[Match], tuple[Grade, str]] | tuple[()]:
+        """Judge candidates that were scored by thumbnails; empty where they settle nothing."""
+        compared = self._compared(query, matches, records, policy)
+        judged = judge(compared, policy)
+        return (compared, judged) if judged[0] in FOUND else ()
 
     def _nearest(
         self, view: View, queries: Sequence[Query], policy: Policy, limits: Limits
@@ -228,7 +261,7 @@ class Matcher:
             require_recipe(recipe)
         codes = np.frombuffer(b"".join(hashed.code for hashed in hashes), np.uint8).reshape(-1, BYTES)
         found = view.search(codes, limits.depth(policy), policy.max_distance)
-        records = self._store.records([number for near in found for number in near.ids.tolist()])
+        records = view.records([number for near in found for number in near.ids.tolist()])
         if limits:
             found = [
                 self._allowed(view, codes[i : i + 1], near, records, policy, limits) for i, near in enumerate(found)
@@ -250,15 +283,17 @@ class Matcher:
         while len(allowed.ids) < policy.k and len(near.ids) == depth:
             depth *= 4
             [near] = view.search(code, depth, policy.max_distance)
-            records.update(self._store.records(near.ids.tolist()))
+            records.update(view.records(near.ids.tolist()))
             allowed = _allowed(near, records, limits)
         return Neighbours(allowed.ids[: policy.k], allowed.distances[: policy.k])
 
-    def _verified(self, query: Query, near: Neighbours, records: dict[int, Record], policy: Policy) -> list[Match]:
+    def _verified(
+        self, query: Query, near: Neighbours, view: View, records: dict[int, Record], policy: Policy
+    ) -> list[Match]:
         if query.thumbnail is None:
             matches = _candidates(near, records, "the query is a hash without an image")
         else:
-            matches = self._with_scene_scores(query.thumbnail, _candidates(near, records))
+            matches = _with_scene_scores(query.thumbnail, _candidates(near, records), view)
         return self._compared(query, matches, records, policy)
 
     def _compared(self, query: Query, matches: list[Match], records: dict[int, Record], policy: Policy) -> list[Match]:
@@ -269,19 +304,6 @@ class Matcher:
                 for match, wanted in zip(matches, ssim_wanted(matches, policy), strict=True)
             ]
         return sorted(matches, key=lambda match: match.order)
-
-    def _with_scene_scores(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
-        stored = [self._store.catalog.thumbnail(int(match.image_id, 16)) for match in matches]
-        pictures = [decode_thumbnail(data) for data in stored if data is not None]
-        scores = iter(scene_scores(thumbnail, pictures))
-        scored = []
-        for match, data in zip(matches, stored, strict=True):
-            if data is None:
-                scored.append(replace(match, note="the store has no thumbnail of it"))
-                continue
-            found = next(scores)
-            scored.append(replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y)))
-        return scored
 
     def _with_ssim(self, pixels: NDArray[np.uint8], match: Match, records: dict[int, Record]) -> Match:
         try:
@@ -313,6 +335,31 @@ class Matcher:
         return sorted(matches, key=lambda match: match.order)
 
 
+def _with_instruments(query: Query, matches: list[Match], view: View) -> list[Match]:
+    """Note what the instruments of candidates wrote, and where it contradicts that of the query."""
+    if query.thumbnail is None or not matches:
+        return matches
+    known = view.instruments([int(match.image_id, 16) for match in matches])
+    return [
+        match if found is None else replace(match, instrument=found, contradictions=_contradictions(query, found))
+        for match, found in ((match, known.get(int(match.image_id, 16))) for match in matches)
+    ]
+
+
+def _with_scene_scores(thumbnail: NDArray[np.uint8], matches: list[Match], view: View) -> list[Match]:
+    stored = [view.thumbnail(int(match.image_id, 16)) for match in matches]
+    pictures = [decode_thumbnail(data) for data in stored if data is not None]
+    scores = iter(scene_scores(thumbnail, pictures))
+    scored = []
+    for match, data in zip(matches, stored, strict=True):
+        if data is None:
+            scored.append(replace(match, note="the store has no thumbnail of it"))
+            continue
+        found = next(scores)
+        scored.append(replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y)))
+    return scored
+
+
 def _contradictions(query: Query, found: InstrumentMetadata) -> tuple[str, ...]:
     return () if query.instrument is None else tuple(contradictions(query.instrument, found))
 
@@ -323,7 +370,7 @@ def _allowed(near: Neighbours, records: dict[int, Record], limits: Limits) -> Ne
 
 
 def _candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
-    """Make candidates of neighbours; one that a writer has deleted since the view was made is left out."""
+    """Make candidates of neighbours; one without a record is left out, as where a store has no snapshots."""
     return [
         Match.of(records[number], distance, note)
         for number, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
 
 
+_Key = tuple[Path, str, str | None, bytes]
+"""Which file, and its content."""
+
 UPLOADS: Final = Path("uploads:")
 """The root of images that came through a server; no folder, so no path of the server is ever meant."""
 
@@ -47,7 +50,7 @@ class ReferencePixels:
         self._held = 0
         self.hits = 0
         self.misses = 0
-        self._cache: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()
+        self._cache: OrderedDict[_Key, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -63,28 +66,36 @@ class ReferencePixels:
         ImageError
             If the file is gone, unreadable, or no longer the one that was indexed.
         """
+        # Not the content alone: what a caller declares of an image must not give it the pixels of another one's file.
+        key = record.root, record.path, record.member, record.sha256
+        if record.root == UPLOADS:
+            self._require_upload(record)
         with self._lock:
-            found = self._cache.get(record.sha256)
+            found = self._cache.get(key)
             if found is not None:
                 self.hits += 1
-                self._cache.move_to_end(record.sha256)
+                self._cache.move_to_end(key)
                 return found
             self.misses += 1
         data = self._file(record)
         if sha256(data).digest() != record.sha256:
             raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index again")
         pixels = read_image(data, name=record.uri).pixels
-        self._keep(record.sha256, pixels)
+        self._keep(key, pixels)
         return pixels
 
     def _file(self, record: Record) -> bytes:
         if record.root != UPLOADS:
             return read_source(record.root, record.path, record.member)
-        if self._uploads is None or not any(record.sha256):
-            raise ImageError(record.uri, "missing", "it was stored without its file")
-        return read_source(self._uploads, record.sha256.hex(), None)
+        return read_source(self._require_upload(record), record.sha256.hex(), None)
 
-    def _keep(self, key: bytes, pixels: NDArray[np.uint8]) -> None:
+    def _require_upload(self, record: Record) -> Path:
+        """Give the folder that holds the file of an image that came through a server."""
+        if self._uploads is None or not any(record.sha256) or not (self._uploads / record.sha256.hex()).exists():
+            raise ImageError(record.uri, "missing", "it was stored without its file, or has been replaced since")
+        return self._uploads
+
+    def _keep(self, key: _Key, pixels: NDArray[np.uint8]) -> None:
         with self._lock:
             if key in self._cache or pixels.nbytes > self._budget:
                 return

@@ -32,6 +32,9 @@ class Policy:
     """Candidates taken from the index, 1 to 1000."""
     max_distance: int = 300
     """Bits. Farther candidates are not looked at. Unrelated micrographs are about 510 bits apart, rarely below 400."""
+    far_distance: int = 430
+    """Bits. Where nothing nearer shows the same field, the few nearest up to here are compared as well: noise and fine
+    stripes move a hash that far, and pixels decide. No effect if it is not above `max_distance`."""
     ssim_distance: int = BITS
     """Bits. Farther candidates are not verified by full-size SSIM; no limit but in the ``reference`` policy."""
     excellent_ssim: float = 0.95
@@ -51,7 +54,7 @@ class Policy:
     """A match that is more likely than this to be wrong is ``doubtful``; 1 means no limit."""
 
     def __post_init__(self) -> None:
-        whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "ssim_distance": (0, BITS)}
+        whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "far_distance": (0, BITS), "ssim_distance": (0, BITS)}
         real = {"excellent_ssim": (-1, 1), "good_scene": (-1, 1), "ssim_margin": (0, 2), "scene_margin": (0, 2)}
         real |= {"max_p_wrong": (0, 1)}
         if self.reach not in REACHES:
@@ -67,6 +70,8 @@ class Policy:
     def adjusted(self, changes: Mapping[str, float | int | str | None]) -> Policy:
         """Give a policy with some thresholds, or its reach, changed; None means unchanged.
 
+        Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it.
+
         Raises
         ------
         ValueError
@@ -77,6 +82,8 @@ class Policy:
         if unknown:
             msg = f"unknown threshold {', '.join(sorted(unknown))}"
             raise ValueError(msg)
+        if "max_distance" in given:  # who draws a line means it
+            given = {"far_distance": given["max_distance"]} | given
         different = {field: value for field, value in given.items() if value != getattr(self, field)}
         if not different:
             return self
@@ -87,7 +94,9 @@ class Policy:
 POLICIES: Final = {
     "default": Policy(),
     # Two nearest, below 150 bits a preliminary match, below 120 verified by SSIM, above 0.95 excellent.
-    "reference": Policy(name="reference", rule="reference", k=2, max_distance=149, ssim_distance=119, reach="frame"),
+    "reference": Policy(
+        name="reference", rule="reference", k=2, max_distance=149, far_distance=149, ssim_distance=119, reach="frame"
+    ),
 }
 
 

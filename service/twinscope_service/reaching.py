@@ -7,7 +7,7 @@ that it was found by.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from twinscope_indexer.catalog import Record
     from twinscope_indexer.frameindex import FrameView, NearFrame
-    from twinscope_indexer.store import Store
+    from twinscope_indexer.view import View
 
     from twinscope_service.policy import Policy
 
@@ -73,6 +73,8 @@ class Stage:
 _UPRIGHT: Final = SYMMETRIES[:1]
 _MOST: Final = 16
 """Candidates of a stage; every one may be found by all of its frames, so each costs a place for every frame."""
+FAR_CANDIDATES: Final = 4
+"""Candidates beyond the usual distance that are compared; the twin is nearly always the nearest."""
 _DEEPEST: Final = 256
 """Images looked at where others that may not be answered with have taken the first places."""
 _ROUNDING: Final = 0.02
@@ -92,33 +94,57 @@ def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage.name in asked and stage.name in frames.base)
 
 
-def candidates(
-    stage: Stage, thumbnail: NDArray[np.uint8], frames: FrameView, store: Store, policy: Policy, allowed: Allowed
-) -> tuple[list[Match], dict[int, Record]]:
-    """Find candidates by frames, and score each in the frame that it was found by.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one stage has found.
+
+    Attributes
+    ----------
+    stage : Stage
+    near : list of NearFrame
+        Within the policy's distance, nearest first.
+    far : list of NearFrame
+        Beyond it; few, and to be compared only where nothing else was found.
+    records : dict
+        Of all of these, by number.
+    """
+
+    stage: Stage
+    near: list[NearFrame]
+    far: list[NearFrame]
+    records: dict[int, Record]
+
+
+def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy, allowed: Allowed) -> Found:
+    """Find the nearest images by frames; deeper where others, that may not be answered with, have taken their places.
 
     Parameters
     ----------
     stage : Stage
     thumbnail : ndarray of uint8, shape (height, width)
         Of the query.
-    frames : FrameView
-    store : Store
-        For records and thumbnails.
+    view : View
+        For frames and records.
     policy : Policy
     allowed : callable
         Whether an image may be answered with.
-
-    Returns
-    -------
-    matches : list of Match
-        With scene scores; not ordered.
-    records : dict
-        Their records, by number.
     """
-    codes = stage.codes(thumbnail)
-    near, records = _nearest(stage, codes, frames, store, policy, allowed)
-    return [_scored(stage, thumbnail, one, records[one.image], store) for one in near], records
+    codes, wanted = stage.codes(thumbnail), min(policy.k, _MOST)
+    limit = max(policy.max_distance, policy.far_distance)
+    depth = wanted + 1  # the query itself may be among them
+    while True:
+        nearest = view.frames.search(stage.name, codes, depth, limit)
+        records = view.records([one.image for one in nearest])
+        kept = [one for one in nearest if one.image in records and allowed(one.image, records)]
+        if len(kept) >= wanted or len(nearest) < depth or depth > _DEEPEST:
+            near = [one for one in kept if one.distance <= policy.max_distance]
+            return Found(stage, near[:wanted], kept[len(near) :][:FAR_CANDIDATES], records)
+        depth *= 4
+
+
+def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
+    """Make candidates of some that a stage has found: each is scored in the frame that it was found by; not ordered."""
+    return [_scored(found.stage, thumbnail, one, found.records[one.image], view) for one in some]
 
 
 def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -129,26 +155,11 @@ def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return symmetry.applied(pixels)
 
 
-def _nearest(
-    stage: Stage, codes: NDArray[np.uint8], frames: FrameView, store: Store, policy: Policy, allowed: Allowed
-) -> tuple[list[NearFrame], dict[int, Record]]:
-    """Find the nearest images that may be answered with; deeper where others have taken their places."""
-    wanted = min(policy.k, _MOST)
-    depth = wanted + 1  # the query itself may be among them
-    while True:
-        near = frames.search(stage.name, codes, depth, policy.max_distance)
-        records = store.records([one.image for one in near])
-        kept = [one for one in near if one.image in records and allowed(one.image, records)]
-        if len(kept) >= wanted or len(near) < depth or depth > _DEEPEST:
-            return kept[:wanted], records
-        depth *= 4
-
-
-def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, store: Store) -> Match:
+def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, view: View) -> Match:
     frame, symmetry = stage.changes()[near.query]
     reference = stage.reference[near.frame]
     match = Match.of(record, near.distance)
-    stored = store.catalog.thumbnail(record.id)
+    stored = view.thumbnail(record.id)
     if stored is None:
         match = replace(match, note="the store has no thumbnail of it")
         return _changed(match, symmetry, frame, reference)

@@ -31,7 +31,8 @@ def add_reflection(server: grpc.Server, services: Sequence[str], idle_seconds: f
     """
     both = (f"{_ALPHA}.ServerReflection", f"{_V1}.ServerReflection")
     _describe_v1()
-    servicer = cast("Any", reflection.ReflectionServicer((*services, *both)))
+    pool = _Symbols(descriptor_pool.Default())
+    servicer = cast("Any", reflection.ReflectionServicer((*services, *both), cast("Any", pool)))
 
     def answers(messages: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         received = Received(messages, idle_seconds)
@@ -47,6 +48,22 @@ def add_reflection(server: grpc.Server, services: Sequence[str], idle_seconds: f
     )
     methods = {"ServerReflectionInfo": handler}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in both])
+
+
+class _Symbols:
+    """A pool that finds methods as well, which protobuf's own does not take for symbols."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802  protobuf's name
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return self._pool.FindMethodByName(symbol).containing_service.file
 
 
 def _describe_v1() -> None:

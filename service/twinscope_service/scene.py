@@ -27,6 +27,9 @@ _REACH = 1 / 6  # largest translation looked for, as a share of the frame
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
 _BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
+# Standard deviations that the peak of the phase correlation stands out by in one scene, however noisy: of 18,900 pairs
+# of different scenes none had more than 7.7, of 12 of one scene that correlated by 0.36 to 0.46 none less than 27.
+_SHARP = 15.0
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
 _NEGLIGIBLE_GAIN = 1e-6
 _SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
@@ -87,6 +90,9 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
 def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
     """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
 
+    Noise lowers the correlation of all pixels, but hardly the certainty of where they lie: between 0.3 and 0.6 the
+    score is z / (z + 15) where that is more, z being the height of the phase correlation's peak in standard deviations.
+
     At each of the two positions the score is the smaller of that of the whole overlap and that without the bottom
     15 % of the frame: a shared info bar is no shared scene. The better position counts.
 
@@ -117,6 +123,8 @@ def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
         moved = _agreement(query, candidate, down, right)
         if moved > best.score:
             best = SceneScore(moved, right / width, down / height)
+    if _WORTH_CHECKING <= best.score < 2 * _WORTH_CHECKING:
+        best = replace(best, score=max(best.score, _certainty(correlation, proposed)))
     return best
 
 
@@ -254,6 +262,12 @@ def _hann(shape: tuple[int, int]) -> NDArray[np.float32]:
 def _padded(shape: tuple[int, int]) -> tuple[int, int]:
     """Shape of the transform: the next sides that an FFT is fast on."""
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
+
+
+def _certainty(correlation: NDArray[np.float32], peak: tuple[int, int]) -> float:
+    """Give 0 to 1, and half where the peak of a phase correlation stands out as it does for one scene only."""
+    z = (float(correlation[peak]) - float(correlation.mean())) / float(correlation.std())
+    return max(0.0, z) / (max(0.0, z) + _SHARP)
 
 
 @compiled(error_model="numpy")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent import futures
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.errors import SettingsError
 from twinscope_indexer.store import Store
@@ -18,6 +17,7 @@ from twinscope_service.answerer import Answerer
 from twinscope_service.calls import LOGGER, Calls
 from twinscope_service.catalog_service import CatalogService
 from twinscope_service.certificates import Certificates
+from twinscope_service.health import NAME, HealthService
 from twinscope_service.metrics import Metrics
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.reflection import add_reflection
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from twinscope_service.settings import ServerSettings
 
-_HEALTH_THREADS = 8
 _LOOK_AGAIN = 0.05
 _GIVEN_UP = 3.0
 """Seconds after which a call that does not even end when it is cancelled is left behind."""
@@ -75,18 +74,14 @@ class TwinscopeServer:
         self._folder = store
         tokens = None if settings.tokens is None else Tokens(settings.tokens)
         self._calls = calls = Calls(settings, self.metrics, tokens, self._draining)
-        self._threads = futures.ThreadPoolExecutor(
-            settings.workers + settings.max_waiting + settings.max_streams + _HEALTH_THREADS, thread_name_prefix="call"
-        )
-        self._server = grpc.server(self._threads, interceptors=[calls], options=_channel_options(settings))
-        self._health = health.HealthServicer(experimental_non_blocking=True)
+        self._server = grpc.server(calls.threads, interceptors=[calls], options=_channel_options(settings))
+        self._health = HealthService(("", *_SERVICES))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._similarity = SimilarityService(settings, calls, self._draining)
         self._catalog = CatalogService(settings, calls, self._draining)
         similarity_pb2_grpc.add_SimilarityServiceServicer_to_server(self._similarity, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._catalog, self._server)
-        add_reflection(self._server, (*_SERVICES, health.SERVICE_NAME), settings.stream_idle_seconds)
+        add_reflection(self._server, (*_SERVICES, NAME), settings.stream_idle_seconds)
         if settings.channelz:
             from grpc_channelz.v1 import channelz
 
@@ -107,13 +102,16 @@ class TwinscopeServer:
             If the port of the metrics is taken.
         """
         self._server.start()
+        patience = threading.Thread(target=self._calls.end_overdue, args=(self._stopped,), name="patience", daemon=True)
+        patience.start()
+        self._closing.callback(patience.join)
         try:
             self._load()
         except BaseException:
             self._end(0.0)
             raise
         self._calls.ready.set()
-        self._tell_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.tell(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self) -> None:
         """Drain: tell 'not serving', refuse what is new, finish what is under way, and free everything.
@@ -121,7 +119,7 @@ class TwinscopeServer:
         Takes no longer than ``lame_duck_seconds`` and ``grace_seconds`` and a few seconds: calls that are still under
         way then are cancelled, and `stuck` says whether threads had to be left behind.
         """
-        self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.tell(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers look away
         self._end(self._settings.grace_seconds)
 
@@ -171,7 +169,7 @@ class TwinscopeServer:
             LOGGER.warning("some calls did not end when they were cancelled; they are left behind")
         self._stopped.set()
         self._closing.close()
-        self._threads.shutdown(wait=False)
+        self._calls.close()
 
     def wait(self) -> None:
         """Wait until the server has stopped."""
@@ -188,10 +186,6 @@ class TwinscopeServer:
         except RuntimeError as error:
             msg = f"cannot listen on {address}: is another server running there? ({error})"
             raise SettingsError(msg) from error
-
-    def _tell_health(self, status: int) -> None:
-        for service in ("", *_SERVICES):
-            self._health.set(service, cast("Any", status))
 
     def _watch(self, store: Store) -> None:
         """Take up new generations as they are published; a failure is told, and tried again."""
@@ -212,10 +206,13 @@ def _bracketed(host: str) -> str:
 
 
 def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    places = settings.workers + settings.max_waiting + settings.max_streams
     return [
         ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the calls, silently
         ("grpc.max_receive_message_length", settings.max_message_mib * _MIB),
         ("grpc.max_send_message_length", -1),
+        # More than there are places: behind a proxy, those who share its connection are refused, not left waiting.
+        ("grpc.max_concurrent_streams", 2 * places),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

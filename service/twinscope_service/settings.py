@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twinscope_indexer.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ENVIRONMENT_PREFIX = "TWINSCOPE_"
 _MOST = 1e9
@@ -48,9 +48,12 @@ class ServerSettings:
     max_waiting: int = _setting(256, "requests that may wait for a worker; more are refused with a time to retry",
                                 least=0)  # fmt: skip
     max_streams: int = _setting(64, "streams that may be open at the same time", least=1)
-    stream_idle_seconds: float = _setting(60.0, "a stream that sends nothing for this long is ended", least=0.1)
+    stream_idle_seconds: float = _setting(60.0, "a client that sends nothing, or takes no answer, for this long is "
+                                          "given up", least=0.1)  # fmt: skip
     max_message_mib: int = _setting(16, "largest message", least=1)
     max_upload_mib: int = _setting(256, "largest image file", least=1)
+    max_uploads_mib: int = _setting(1024, "memory for all uploads under way; more are refused with a time to retry",
+                                    least=1)  # fmt: skip
     max_megapixels: int = _setting(300, "largest image, millions of pixels", least=1)
     requests_per_second: float = _setting(0.0, "rate allowed to each token or client address; 0 for no limit", least=0)
     cache_mib: int = _setting(256, "memory for pixels of references", least=0)
@@ -67,6 +70,12 @@ class ServerSettings:
             if least is not None and not least <= value <= most:
                 msg = f"{setting.name} must be at least {least} and at most {most:g}, got {value}"
                 raise SettingsError(msg)
+        if self.max_uploads_mib < self.max_upload_mib:
+            msg = (
+                f"max_uploads_mib, for all uploads together, must not be below max_upload_mib, for one; "
+                f"got {self.max_uploads_mib} and {self.max_upload_mib}"
+            )
+            raise SettingsError(msg)
         if (self.tls_certificate is None) != (self.tls_key is None):
             msg = "tls_certificate and tls_key go together: give both or none"
             raise SettingsError(msg)
@@ -125,7 +134,7 @@ def load_settings(
         values |= _from_file(file)
     for name, text in (os.environ if environment is None else environment).items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name.startswith(ENVIRONMENT_PREFIX) and key in _TYPES:
+        if name.startswith(ENVIRONMENT_PREFIX) and key in _TYPES and text:  # an empty variable sets nothing
             values[key] = _parsed(key, text, f"environment variable {name}")
     unknown = sorted(set(flags) - set(_TYPES))
     if unknown:
@@ -150,23 +159,17 @@ def _from_file(file: Path) -> dict[str, Any]:
     return {key: _parsed(key, value, f"settings file {file}") for key, value in document.items()}
 
 
-_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text", "Path": "a path"}
 _TYPES = {setting.name: str(setting.type) for setting in fields(ServerSettings)}
 
 
 def _parsed(key: str, value: Any, where: str) -> Any:
-    kind = _TYPES[key]
+    kind = _TYPES[key].partition(" ")[0]
     try:
-        if kind == "bool":
-            return value if isinstance(value, bool) else _truth(str(value))
-        if kind == "int":
-            return _whole(value)
-        if kind == "float":
-            return float(value)
+        return _PARSERS[kind](value)
     except (TypeError, ValueError) as error:
         msg = f"{where}: {key} must be {_KINDS[kind]}, got {value!r}"
         raise SettingsError(msg) from error
-    return Path(value) if kind.startswith("Path") else str(value)
 
 
 def _whole(value: Any) -> int:
@@ -175,7 +178,33 @@ def _whole(value: Any) -> int:
     return int(value)
 
 
-def _truth(text: str) -> bool:
-    if text.lower() in _TRUE | _FALSE:
-        return text.lower() in _TRUE
-    raise ValueError(text)
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError(value)
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _path(value: Any) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not _text(value):
+        raise ValueError(value)
+    return Path(value)
+
+
+def _truth(value: Any) -> bool:
+    text = str(value).lower()
+    if text in _TRUE | _FALSE:
+        return text in _TRUE
+    raise ValueError(value)
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "bool": _truth, "int": _whole, "float": _number, "str": _text, "Path": _path,
+}  # fmt: skip

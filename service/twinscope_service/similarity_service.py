@@ -98,17 +98,31 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             header = first.header
             options = header_options(header)
             require_upload_size(header.size_bytes, self._settings.max_upload_mib << 20)
-            data = assembled(_chunks(received), header.size_bytes, header.sha256)
-            if next(received, None) is not None:
-                raise out_of_order(f"more came than the {header.size_bytes} bytes that the header declared")
+            self._require_categories(options, "header.options", context)
+            with self._calls.upload(header.size_bytes):
+                data = assembled(_chunks(received), header.size_bytes, header.sha256)
+                if next(received, None) is not None:
+                    raise out_of_order(f"more came than the {header.size_bytes} bytes that the header declared")
+                result = self._answer_file(data, header, options, context)
         finally:
             received.close()
+        return similarity_pb2.SearchByImageResponse(result=_result(result, header.client_tag))
+
+    def _answer_file(
+        self, data: bytes, header: similarity_pb2.ImageHeader, options: Options, context: grpc.ServicerContext
+    ) -> Result:
         with self._answering(options, "header.options", context):
             image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
             given = header.HasField("instrument")
             instrument = instrument_of(header.instrument) if given else acquisition_of(data)
-            result = self.answerer.answer(Query.of_pixels(image.pixels, instrument), options)
-        return similarity_pb2.SearchByImageResponse(result=_result(result, header.client_tag))
+            return self.answerer.answer(Query.of_pixels(image.pixels, instrument), options)
+
+    def _require_categories(self, options: Options, path: str, context: grpc.ServicerContext) -> None:
+        """Refuse categories that the generation asked for does not hold, before a file is read for them."""
+        if options.categories:
+            self._await_generation(options, context)
+            with _known_categories(path):
+                self.answerer.answer_all((), options)
 
     @contextmanager
     def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:

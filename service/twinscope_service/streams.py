@@ -7,11 +7,12 @@ import threading
 import time
 from contextlib import suppress
 from hashlib import sha256
+from io import BytesIO
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
 
-from twinscope_service.failures import RequestError
+from twinscope_service.failures import RequestError, overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,20 +31,20 @@ class Received(Generic[T]):
     Parameters
     ----------
     messages : iterator
-        As gRPC gives it.
+        As gRPC gives it; an error in the place of a message is raised in its turn.
     idle_seconds : float
         Longest silence.
 
     Raises
     ------
     RequestError
-        While iterating: STREAM_IDLE.
+        While iterating: STREAM_IDLE, and those that came in the place of a message.
     """
 
-    def __init__(self, messages: Iterator[T], idle_seconds: float) -> None:
+    def __init__(self, messages: Iterator[T | RequestError], idle_seconds: float) -> None:
         self._messages = messages
         self._idle_seconds = idle_seconds
-        self._queue: queue.Queue[tuple[T | None, bool]] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[tuple[T | RequestError | None, bool]] = queue.Queue(_AHEAD)
         self._closed = False
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
 
@@ -85,6 +86,8 @@ class Received(Generic[T]):
                     f"nothing came for {self._idle_seconds:g} seconds; open a new stream when there is work",
                     retry_seconds=0.0,
                 ) from None  # fmt: skip
+            if isinstance(message, RequestError):
+                raise message
             if ended or message is None:
                 raise StopIteration
             return message
@@ -102,6 +105,44 @@ class Received(Generic[T]):
                 if self._closed:
                     return
         self._queue.put((None, True))
+
+
+class UploadMemory:
+    """Memory for all uploads under way.
+
+    Parameters
+    ----------
+    most : int
+        Bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        """Bytes that are reserved."""
+        return self._taken
+
+    def take(self, size: int) -> None:
+        """Reserve the declared size of an upload, in bytes; to be given back by `leave`.
+
+        Raises
+        ------
+        RequestError
+            OVERLOADED.
+        """
+        with self._lock:
+            if self._taken + size > self._most:
+                raise overloaded("the uploads under way leave no memory for this one", retry_seconds=1.0)
+            self._taken += size
+
+    def leave(self, size: int) -> None:
+        """Give back what was reserved."""
+        with self._lock:
+            self._taken -= size
 
 
 def out_of_order(message: str) -> RequestError:
@@ -141,17 +182,18 @@ def assembled(chunks: Iterator[bytes], size: int, digest: bytes) -> bytes:
     RequestError
         UPLOAD_DAMAGED if fewer or other bytes come than were declared, STREAM_ORDER if more.
     """
-    buffer = bytearray()
-    while len(buffer) < size:
+    buffer = BytesIO()  # gives its bytes without a copy
+    while (come := buffer.tell()) < size:
         chunk = next(chunks, None)
         if chunk is None:
-            raise damaged(f"the upload ended after {len(buffer)} of {size} bytes")
-        if len(buffer) + len(chunk) > size:
+            raise damaged(f"the upload ended after {come} of {size} bytes")
+        if come + len(chunk) > size:
             raise out_of_order(f"more bytes came than the {size} that the header declared")
-        buffer += chunk
-    if digest and sha256(buffer).digest() != digest:
+        buffer.write(chunk)
+    data = buffer.getvalue()
+    if digest and sha256(data).digest() != digest:
         raise damaged("the bytes that came do not have the declared SHA-256")
-    return bytes(buffer)
+    return data
 
 
 def damaged(message: str) -> RequestError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 import threading
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from twinscope_indexer.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+LOGGER = logging.getLogger("twinscope.server")
 
 Role = Literal["read", "write"]
 _LINE = re.compile(r"(?P<name>\S+)\s+(?P<role>read|write)\s+(?P<digest>[0-9a-fA-F]{64})")
@@ -55,6 +58,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._stamp = self._stamped()
         self._holders = self._read()
+        self._told = ""
 
     def holder(self, token: str) -> Holder | None:
         """Give the holder of a token, or None if nobody has it."""
@@ -71,8 +75,11 @@ class Tokens:
                 stamp = self._stamped()
                 if stamp != self._stamp:
                     self._holders, self._stamp = self._read(), stamp
-            except SettingsError:
-                pass  # a file that is being rewritten: the tokens read last stay valid until it is whole
+                self._told = ""
+            except SettingsError as error:  # perhaps it is being rewritten
+                if str(error) != self._told:
+                    LOGGER.warning("%s; the tokens read last stay valid until it can be read", error)
+                self._told = str(error)
             return self._holders
 
     def _stamped(self) -> tuple[int, int, int]:

@@ -9,8 +9,7 @@ from twinscope_service.answer import LABELLED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twinscope_service.answer import Answer, Grade, Match
-    from twinscope_service.calibration import ChanceOfError
+    from twinscope_service.answer import Answer, ChanceOfError, Grade, Match
     from twinscope_service.policy import Policy
 
 

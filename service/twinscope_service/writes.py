@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,25 +13,25 @@ from twinscope_indexer.errors import TwinscopeError
 from twinscope_indexer.frameindex import stored_reach
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
-from twinscope_indexer.indexfile import sync_folder
+from twinscope_indexer.labelling import taxonomy_of
 from twinscope_indexer.metadata import NO_METADATA, InstrumentMetadata, read_metadata
 from twinscope_indexer.reframing import encoded_frames
 from twinscope_indexer.store import StoreWriter, open_writer
-from twinscope_indexer.taxonomy import builtin_taxonomy, published_prefix
+from twinscope_indexer.taxonomy import published_prefix
 from twinscope_indexer.thumbnail import encode_thumbnail
 
 from twinscope_service.pixels import UPLOADS, UPLOADS_FOLDER
+from twinscope_service.uploads import Uploads
 from twinscope_service.wire.queries import Fingerprint
 from twinscope_service.wire.records import FileFacts
-from twinscope_service.wire.upserts import Description, NewImage, Upload
+from twinscope_service.wire.upserts import NewImage, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from twinscope_indexer.hashing import Unhashable
     from twinscope_indexer.store import Store
-    from twinscope_indexer.taxonomy import Category
+    from twinscope_indexer.structure import Unhashable
+    from twinscope_indexer.taxonomy import Category, Taxonomy
 
 Change = Literal["created", "replaced", "unchanged"]
 
@@ -56,7 +55,7 @@ class Writes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._uploads = store.folder / UPLOADS_FOLDER
+        self._uploads = Uploads(store.folder / UPLOADS_FOLDER)
         self._one = threading.Lock()
 
     def upsert(
@@ -85,16 +84,19 @@ class Writes:
         TaxonomyError
             If a category is unknown and `partly` is False.
         """
-        checked = [self._checked(image) for image in images]
         if not partly:
-            for one in checked:
-                if isinstance(one, TwinscopeError):
-                    raise one
-        with self._writing() as (writer, root_id):
-            with writer.catalog.transaction():
-                results = [one if isinstance(one, TwinscopeError) else _put(writer, root_id, *one) for one in checked]
-            generation = writer.publish()
-        return results, generation
+            for image in images:
+                if isinstance(image, TwinscopeError):
+                    raise image
+        with self._writing() as write:
+            checked = [_checked(image, write.taxonomy) for image in images]
+            if not partly:
+                for one in checked:
+                    if isinstance(one, TwinscopeError):
+                        raise one
+            with write.catalog.transaction():
+                results = [one if isinstance(one, TwinscopeError) else write.put(*one) for one in checked]
+            return results, write.publish()
 
     def upload(self, upload: Upload, data: bytes, pixel_budget: int) -> tuple[Stored, int]:
         """Insert or replace an image by its file, which is kept in the store.
@@ -108,7 +110,7 @@ class Writes:
         StoreLockedError
             If another process is writing.
         """
-        category = self._category(upload.description)
+        self._store.view.taxonomy.resolve(upload.description.category)  # before the work
         image = read_image(data, name=upload.description.source, pixel_budget=pixel_budget)
         fingerprint = Fingerprint(hash_pixels(image.pixels), encode_thumbnail(image.pixels))
         instrument = read_metadata(data, name=upload.description.source)
@@ -117,65 +119,76 @@ class Writes:
             size=len(data), mtime_ns=upload.mtime_ns, sha256=digest, format=image.format, mode=image.mode,
             bits=image.bits, width=image.width, height=image.height,
         )  # fmt: skip
-        _keep(data, self._uploads / digest.hex())
-        with self._writing() as (writer, root_id):
-            with writer.catalog.transaction():
-                new = NewImage(upload.description, fingerprint, facts)
-                stored = _put(writer, root_id, new, category, instrument)
-            generation = writer.publish()
-        return stored, generation
+        new = NewImage(upload.description, fingerprint, facts)
+        with self._writing() as write:
+            category = write.taxonomy.resolve(upload.description.category)
+            with self._uploads.keeping(digest, data), write.catalog.transaction():
+                stored = write.put(new, category, instrument)
+            return stored, write.publish()
 
     def delete(self, numbers: Sequence[int]) -> tuple[list[int], int]:
         """Remove images; gives those that were not stored, and the first generation without the others."""
-        with self._writing() as (writer, _):
-            known = writer.catalog.records(list(dict.fromkeys(numbers)))
-            with writer.catalog.transaction():
-                writer.catalog.delete(known, writer.generation)
-            generation = writer.publish()
-        return [number for number in numbers if number not in known], generation
+        with self._writing() as write:
+            known = write.catalog.records(list(dict.fromkeys(numbers)))
+            write.delete(known)
+            return [number for number in numbers if number not in known], write.publish()
 
     @contextmanager
-    def _writing(self) -> Iterator[tuple[StoreWriter, int]]:
+    def _writing(self) -> Iterator[_Write]:
         """Hold the store for one write, and show the write to searches; threads of this process wait for each other."""
         with self._one:
             with open_writer(self._store.folder) as writer:
                 root_id, _, _ = writer.catalog.root_for(UPLOADS)
-                yield writer, root_id
+                self._uploads.sweep(lambda: writer.catalog.digests(root_id))
+                yield _Write(writer, root_id, self._uploads)
             self._store.refresh()
 
-    def _checked(self, image: NewImage | TwinscopeError) -> tuple[NewImage, Category] | TwinscopeError:
-        if isinstance(image, TwinscopeError):
-            return image
-        try:
-            return image, self._category(image.description)
-        except TwinscopeError as error:
-            return error
 
-    def _category(self, description: Description) -> Category:
-        return builtin_taxonomy().resolve(description.category)
+class _Write:
+    """One write, under way."""
+
+    def __init__(self, writer: StoreWriter, root_id: int, uploads: Uploads) -> None:
+        self.catalog = writer.catalog
+        self.taxonomy = taxonomy_of(writer.catalog)
+        self._writer = writer
+        self._root_id = root_id
+        self._uploads = uploads
+
+    def put(self, image: NewImage, category: Category, instrument: InstrumentMetadata = NO_METADATA) -> Stored:
+        known = self.catalog.find(self._root_id, image.description.source, None)
+        record = _record(image, category, self.taxonomy.version, 0 if known is None else known.id)
+        if known is not None and replace(record, indexed_at=known.indexed_at, generation=known.generation) == known:
+            return Stored(known.id, "unchanged")
+        number = self.catalog.new_id(UPLOADS, record.path, None) if known is None else known.id
+        record = replace(record, id=number, generation=self._writer.generation)
+        thumbnail = image.fingerprint.thumbnail
+        hashed = record.hash is not None and thumbnail
+        frames = encoded_frames(thumbnail, stored_reach(self.catalog)) if hashed else b""
+        self.catalog.put(record, self._root_id, thumbnail, frames, instrument)
+        self._release([] if known is None else [known])
+        return Stored(number, "created" if known is None else "replaced")
+
+    def delete(self, records: dict[int, Record]) -> None:
+        self.catalog.delete(records, self._writer.generation)
+        self._release(records.values())
+
+    def publish(self) -> int:
+        return self._writer.publish()
+
+    def _release(self, records: Iterable[Record]) -> None:
+        self._uploads.release(record.sha256 for record in records if record.root == UPLOADS)
 
 
-def _put(
-    writer: StoreWriter,
-    root_id: int,
-    image: NewImage,
-    category: Category,
-    instrument: InstrumentMetadata = NO_METADATA,
-) -> Stored:
-    catalog = writer.catalog
-    known = catalog.find(root_id, image.description.source, None)
-    record = _record(image, category, 0 if known is None else known.id)
-    if known is not None and replace(record, indexed_at=known.indexed_at, generation=known.generation) == known:
-        return Stored(known.id, "unchanged")
-    number = catalog.new_id(UPLOADS, record.path, None) if known is None else known.id
-    thumbnail = image.fingerprint.thumbnail
-    hashed = record.hash is not None and thumbnail
-    frames = encoded_frames(thumbnail, stored_reach(catalog)) if hashed else b""
-    catalog.put(replace(record, id=number, generation=writer.generation), root_id, thumbnail, frames, instrument)
-    return Stored(number, "created" if known is None else "replaced")
+def _checked(image: NewImage | TwinscopeError, taxonomy: Taxonomy) -> tuple[NewImage, Category] | TwinscopeError:
+    if isinstance(image, TwinscopeError):
+        return image
+    try:
+        return image, taxonomy.resolve(image.description.category)
+    except TwinscopeError as error:
+        return error
 
 
-def _record(image: NewImage, category: Category, number: int) -> Record:
+def _record(image: NewImage, category: Category, taxonomy: str, number: int) -> Record:
     hashed: PHash | Unhashable = image.fingerprint.hashed
     facts = image.file
     return Record(
@@ -196,24 +209,8 @@ def _record(image: NewImage, category: Category, number: int) -> Record:
         recipe=RECIPE,
         category=category.name,
         code=category.code,
-        taxonomy=builtin_taxonomy().version,
+        taxonomy=taxonomy,
         published_prefix=published_prefix(image.description.published_name),
         indexed_at=utc_now(),
         generation=0,
     )
-
-
-def _keep(data: bytes, path: Path) -> None:
-    """Write a file under the name of its content, durable before it is named."""
-    if path.exists():
-        return
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{id(data)}.part")
-    try:
-        part.write_bytes(data)
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(path.parent)

@@ -14,17 +14,26 @@ try {
     const answer = await client.searchByImage(image);
     const label = answer.category === undefined ? '' : ` -> ${answer.category} (${answer.code})`;
     console.log(`${image}: ${answer.grade}${label}: ${answer.reason}`);
+    if (answer.pWrong !== undefined) {
+      const { estimate, low, high } = answer.pWrong;
+      const [chance, from, to] = [estimate, low, high].map((share) => `${Number((100 * share).toPrecision(2))} %`);
+      console.log(`  wrong with a probability of ${chance} (${from} to ${to})`);
+    }
     for (const match of answer.matches) {
       const ssim = match.ssim?.toFixed(3) ?? '-';
       const scene = match.sceneScore?.toFixed(3) ?? '-';
       console.log(`  ${match.distance} bits  SSIM ${ssim}  scene ${scene}  ${match.category}  ${match.source}`);
+      match.contradictions.forEach((contradiction) => console.log(`    but ${contradiction}`));
     }
   }
 } catch (error) {
-  if (!(error instanceof TwinscopeError)) {
+  if (error instanceof TwinscopeError) {
+    console.error(`${error.message} [${error.reason ?? error.code}]${error.retriable ? ' Try again later.' : ''}`);
+  } else if (error instanceof Error && 'syscall' in error) {
+    console.error(error.message); // of a file that is missing, or cannot be read
+  } else {
     throw error;
   }
-  console.error(`${error.message} [${error.reason ?? error.code}]${error.retriable ? ' Try again later.' : ''}`);
   process.exitCode = 1;
 } finally {
   client?.close();

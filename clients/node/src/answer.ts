@@ -1,17 +1,29 @@
 import type { Answer__Output } from './generated/twinscope/v1/Answer.js';
+import type { ChanceOfError__Output } from './generated/twinscope/v1/ChanceOfError.js';
 import type { Match__Output } from './generated/twinscope/v1/Match.js';
 import type { Policy__Output } from './generated/twinscope/v1/Policy.js';
 import type { Transform__Output } from './generated/twinscope/v1/Transform.js';
+import { instrumentOf, type InstrumentMetadata } from './instrument.js';
 import { unescaped } from './text.js';
 
 /**
  * How sure an answer is. Only `excellent` and `good` carry a label; whatever else there is goes to a person.
  *
  * `excellent`: the same acquisition. `good`: the same field, re-encoded, resized, contrast-changed or slightly shifted.
- * `ambiguous`: candidates of different categories are equally near. `unverified`: near by hash alone. `none`: no twin.
- * `unhashable`: the query has no structure that could identify it. `unknown`: a newer server said something else.
+ * `doubtful`: pixels show a twin, but the metadata of the two instruments contradict each other, or the match is too
+ * likely to be wrong. `ambiguous`: candidates of different categories are equally near. `unverified`: near by hash alone.
+ * `none`: no twin. `unhashable`: the query has no structure that could identify it. `unknown`: a newer server said
+ * something else.
  */
-export type Grade = 'excellent' | 'good' | 'ambiguous' | 'unverified' | 'none' | 'unhashable' | 'unknown';
+export type Grade =
+  | 'excellent'
+  | 'good'
+  | 'doubtful'
+  | 'ambiguous'
+  | 'unverified'
+  | 'none'
+  | 'unhashable'
+  | 'unknown';
 
 /** A translation, as parts of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
 export interface Shift {
@@ -41,6 +53,10 @@ export interface Match {
   publishedPrefix?: string;
   /** How the query was changed to be compared. Undefined: it was compared as it is. */
   transform?: Transform;
+  /** What its instrument wrote. Undefined: nothing, or the query was a bare hash. */
+  instrument?: InstrumentMetadata;
+  /** Why the metadata of its instrument and of the query's contradict each other, for people; empty: they do not. */
+  contradictions: string[];
 }
 
 /** How a query had to be changed to look like a candidate. */
@@ -70,6 +86,20 @@ export interface Policy {
   ssimMargin: number;
   sceneMargin: number;
   reach: Reach | 'unknown';
+  /** A match that is more likely than this to be wrong is `doubtful`; 1: no limit. */
+  maxPWrong: number;
+}
+
+/** How likely it is that a match is wrong, 0 to 1. */
+export interface ChanceOfError {
+  /** The best estimate. */
+  estimate: number;
+  /** Lower end of the interval that holds 95 % of the estimates from resampled collections. */
+  low: number;
+  /** Its upper end. */
+  high: number;
+  /** What it was fitted on: `shipped`, or the collection that `twinscope calibrate` looked at. */
+  calibration: string;
 }
 
 /** The answer to one query. */
@@ -92,11 +122,16 @@ export interface Answer {
   recipe: string;
   /** Version of the taxonomy that the best match was labelled by; empty without matches. */
   taxonomy: string;
+  /** What the query's instrument wrote. Undefined: nothing that is known. */
+  instrument?: InstrumentMetadata;
+  /** How likely it is that the best match is wrong. Undefined: there is none, or its scene score is not known. */
+  pWrong?: ChanceOfError;
 }
 
 const GRADES: Readonly<Record<string, Grade>> = {
   GRADE_EXCELLENT: 'excellent',
   GRADE_GOOD: 'good',
+  GRADE_DOUBTFUL: 'doubtful',
   GRADE_AMBIGUOUS: 'ambiguous',
   GRADE_UNVERIFIED: 'unverified',
   GRADE_NONE: 'none',
@@ -125,6 +160,8 @@ export function answerOf(message: Answer__Output): Answer {
     generation: message.generation,
     recipe: message.recipe,
     taxonomy: unescaped(message.taxonomy),
+    ...(message.instrument !== null && { instrument: instrumentOf(message.instrument) }),
+    ...(message.pWrong !== null && { pWrong: chanceOf(message.pWrong) }),
   };
 }
 
@@ -141,7 +178,13 @@ function matchOf(message: Match__Output): Match {
     note: unescaped(message.note),
     ...(message.publishedPrefix !== undefined && { publishedPrefix: unescaped(message.publishedPrefix) }),
     ...(message.transform !== null && { transform: transformOf(message.transform) }),
+    ...(message.instrument !== null && { instrument: instrumentOf(message.instrument) }),
+    contradictions: message.contradictions.map(unescaped),
   };
+}
+
+function chanceOf({ estimate, low, high, calibration }: ChanceOfError__Output): ChanceOfError {
+  return { estimate, low, high, calibration: unescaped(calibration) };
 }
 
 function transformOf(message: Transform__Output): Transform {
@@ -161,5 +204,6 @@ function policyOf(message: Policy__Output | null): Policy {
     ssimMargin: message?.ssimMargin ?? NaN,
     sceneMargin: message?.sceneMargin ?? NaN,
     reach: REACHES[message?.reach ?? ''] ?? 'unknown',
+    maxPWrong: message?.maxPWrong ?? 1, // servers that do not know it set no limit
   };
 }

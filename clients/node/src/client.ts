@@ -7,7 +7,7 @@ import { channelOptions, credentialsFor, targetOf, type Pems } from './channel.j
 import { CatalogServiceClient, SimilarityServiceClient } from './contract.js';
 import { errorOf, itemError, TwinscopeError } from './errors.js';
 import type { QueryResult__Output } from './generated/twinscope/v1/QueryResult.js';
-import { optionsMessage, type SearchOptions } from './options.js';
+import { optionsMessage, type ImageOptions, type SearchOptions } from './options.js';
 import { statsOf, type Stats } from './stats.js';
 import { uploadMessages, type ImageSource } from './upload.js';
 
@@ -104,7 +104,7 @@ export class Client {
    *
    * @throws TwinscopeError for example with reason `IMAGE_UNREADABLE`; the errors of reading a file as they are.
    */
-  async searchByImage(image: ImageSource, options: SearchOptions & CallOptions = {}): Promise<Answer> {
+  async searchByImage(image: ImageSource, options: ImageOptions & CallOptions = {}): Promise<Answer> {
     const messages = Readable.from(uploadMessages(image, options));
     const response = await this.#call<{ result: QueryResult__Output | null }>(options, (metadata, callOptions, done) => {
       const call = this.#stubs.similarity.searchByImage(metadata, callOptions, (error, value) => {

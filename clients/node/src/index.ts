@@ -3,9 +3,10 @@
  *
  * @packageDocumentation
  */
-export type { Answer, Grade, Match, Policy, Reach, Shift, Transform } from './answer.js';
+export type { Answer, ChanceOfError, Grade, Match, Policy, Reach, Shift, Transform } from './answer.js';
 export { Client, connect, type CallOptions, type ConnectOptions, type TokenProvider } from './client.js';
 export { TwinscopeError, type FieldViolation, type StatusCode } from './errors.js';
-export type { SearchOptions } from './options.js';
+export type { InstrumentMetadata, StagePosition } from './instrument.js';
+export type { ImageOptions, SearchOptions } from './options.js';
 export type { Stats } from './stats.js';
 export type { ImageSource } from './upload.js';

@@ -1,5 +1,6 @@
 import type { SearchOptions as OptionsMessage } from './generated/twinscope/v1/SearchOptions.js';
 import type { Reach } from './answer.js';
+import type { InstrumentMetadata } from './instrument.js';
 import { escaped } from './text.js';
 
 /** What counts as the same image; what is left out is as the server's policy says. */
@@ -18,6 +19,8 @@ export interface SearchOptions {
   ssimMargin?: number;
   /** The same for scene scores, 0 to 2. */
   sceneMargin?: number;
+  /** A match that is more likely than this to be wrong is `doubtful`, 0 to 1. */
+  maxPWrong?: number;
   /** What is tried where the image as it is has no twin, as far as the store was indexed for it. */
   reach?: Reach;
   /** False: hash distances only; the grade is `unverified` at best. */
@@ -28,11 +31,17 @@ export interface SearchOptions {
   minGeneration?: number;
 }
 
+/** What can be said of an image besides. */
+export interface ImageOptions extends SearchOptions {
+  /** What its instrument wrote, for example beside the file. Left out: the server reads it from the file itself. */
+  instrument?: InstrumentMetadata;
+}
+
 const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WINDOWS' } as const;
 
 /** Writes options for the wire. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {
-  const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin, reach } = options;
+  const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin, maxPWrong, reach } = options;
   return {
     policy: {
       ...(policy !== undefined && { name: escaped(policy) }),
@@ -42,6 +51,7 @@ export function optionsMessage(options: SearchOptions): OptionsMessage {
       ...(goodScene !== undefined && { goodScene }),
       ...(ssimMargin !== undefined && { ssimMargin }),
       ...(sceneMargin !== undefined && { sceneMargin }),
+      ...(maxPWrong !== undefined && { maxPWrong }),
       ...(reach !== undefined && { reach: REACHES[reach] }),
     },
     verification: options.verify === false ? 'VERIFICATION_NONE' : 'VERIFICATION_FULL',

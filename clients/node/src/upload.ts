@@ -3,7 +3,8 @@ import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 
 import type { SearchByImageRequest } from './generated/twinscope/v1/SearchByImageRequest.js';
-import { optionsMessage, type SearchOptions } from './options.js';
+import { instrumentMessage } from './instrument.js';
+import { optionsMessage, type ImageOptions } from './options.js';
 
 /** An image file: its path, its bytes, or a stream of its bytes (kept in memory, as its size must be said first). */
 export type ImageSource = string | Uint8Array | Readable;
@@ -14,7 +15,7 @@ export const CHUNK = 256 * 1024;
 /** Gives the messages that upload an image: a header with size and SHA-256, then the file in pieces. */
 export async function* uploadMessages(
   image: ImageSource,
-  options: SearchOptions,
+  options: ImageOptions,
 ): AsyncGenerator<SearchByImageRequest, void, void> {
   const chunks = typeof image === 'string' ? fileChunks(image) : memoryChunks(await bytesOf(image));
   const digest = createHash('sha256');
@@ -23,7 +24,15 @@ export async function* uploadMessages(
     digest.update(chunk);
     size += chunk.length;
   }
-  yield { header: { sizeBytes: size, sha256: digest.digest(), options: optionsMessage(options) } };
+  const { instrument } = options;
+  yield {
+    header: {
+      sizeBytes: size,
+      sha256: digest.digest(),
+      options: optionsMessage(options),
+      ...(instrument !== undefined && { instrument: instrumentMessage(instrument) }),
+    },
+  };
   for await (const chunk of chunks()) {
     yield { chunk };
   }

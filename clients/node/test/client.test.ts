@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, createReadStream, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { connect, TwinscopeError, type Answer, type Client } from '@twinscope/client';
+import { connect, TwinscopeError, type Client, type InstrumentMetadata } from '@twinscope/client';
 
-import { demo, json, serve, type Demo, type Server } from './server.js';
-
-type Json = Record<string, unknown>;
+import { failure } from './failure.js';
+import { jeol } from './microscope.js';
+import { camelCase, printed, query, type Json } from './printed.js';
+import { demo, json, serve, TWINSCOPE, type Demo, type Server } from './server.js';
 
 let lab: Demo;
 let server: Server;
@@ -29,62 +30,6 @@ after(async () => {
   client?.close();
   assert.equal(await server?.stop(), 0);
 });
-
-/** Gives an answer as the command prints it: names in snake case, what is undefined as null. */
-function printed(answer: Answer): Json {
-  return {
-    grade: answer.grade,
-    category: answer.category ?? null,
-    code: answer.code ?? null,
-    matches: answer.matches.map((match) => ({
-      image_id: match.imageId,
-      source: match.source,
-      category: match.category,
-      code: match.code,
-      distance: match.distance,
-      scene_score: match.sceneScore ?? null,
-      shift: match.shift ? [match.shift.x, match.shift.y] : null,
-      ssim: match.ssim ?? null,
-      note: match.note,
-      published_prefix: match.publishedPrefix ?? null,
-      transform: match.transform
-        ? {
-            symmetry: match.transform.symmetry,
-            query_frame: match.transform.queryFrame,
-            reference_frame: match.transform.referenceFrame,
-          }
-        : null,
-    })),
-    reason: answer.reason,
-    query_hash: answer.queryHash ?? null,
-    policy: {
-      name: answer.policy.name,
-      rule: answer.policy.rule,
-      k: answer.policy.k,
-      max_distance: answer.policy.maxDistance,
-      ssim_distance: answer.policy.ssimDistance,
-      excellent_ssim: answer.policy.excellentSsim,
-      good_scene: answer.policy.goodScene,
-      ssim_margin: answer.policy.ssimMargin,
-      scene_margin: answer.policy.sceneMargin,
-      reach: answer.policy.reach,
-    },
-    generation: answer.generation,
-    recipe: answer.recipe,
-    taxonomy: answer.taxonomy,
-  };
-}
-
-function query(answer: Json): Json {
-  const { query: _, ...rest } = answer;
-  return rest;
-}
-
-const failure = (code: string, reason: string | undefined, retriable: boolean) => (error: unknown) => {
-  assert.ok(error instanceof TwinscopeError, String(error));
-  assert.deepEqual([error.code, error.reason, error.retriable], [code, reason, retriable]);
-  return true;
-};
 
 test('every image gets the answer that the command gives, whatever its grade', async () => {
   const seen = new Set<unknown>();
@@ -125,6 +70,79 @@ test('categories can be chosen, and verification left out', async () => {
   assert.deepEqual([...new Set(elsewhere.matches.map((match) => match.category))], [other]);
 });
 
+test('a twin that is too likely to be wrong is doubtful, and has no label', async () => {
+  const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
+  const certain = await client.searchByImage(image);
+  assert.equal(certain.policy.maxPWrong, 1);
+  const { estimate, low, high, calibration } = certain.pWrong ?? assert.fail('no probability');
+  assert.ok(0 <= low && low <= estimate && estimate <= high && high < 0.5, `${low} ${estimate} ${high}`);
+  assert.equal(calibration, 'shipped');
+  const [known] = json('search', '--json', '--at', lab.store, '--max-p-wrong', '0', image);
+  const doubtful = await client.searchByImage(image, { maxPWrong: 0 });
+  assert.deepEqual(printed(doubtful), query(known ?? {}));
+  assert.equal(doubtful.grade, 'doubtful');
+  assert.ok(!('category' in doubtful) && !('code' in doubtful));
+  assert.equal(doubtful.matches[0]?.category, certain.category);
+  const [bare] = await client.searchHashes([certain.queryHash ?? '']);
+  assert.ok(bare !== undefined && !('pWrong' in bare) && !('instrument' in bare));
+});
+
+test('what the instruments wrote is given, and a twin that contradicts it is doubtful', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'twinscope-instruments-'));
+  const [store, reference, image] = ['store', 'Tips/a.tif', 'b.tif'].map((name) => join(folder, name));
+  mkdirSync(join(folder, 'Tips'));
+  const acquisition = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
+  for (const [copy, text] of [[reference, jeol(15)], [image, jeol(5)]]) {
+    copyFileSync(acquisition, copy ?? '');
+    writeFileSync(copy?.replace('.tif', '.txt') ?? '', text ?? '');
+  }
+  execFileSync(TWINSCOPE, ['index', '--store', store ?? '', join(folder, 'Tips')], { stdio: 'ignore' });
+  const [known] = json('search', '--json', '--at', store ?? '', image ?? '');
+  const wrote: InstrumentMetadata = camelCase((known?.['instrument'] ?? {}) as object);
+  const instruments = await serve(store ?? '');
+  const microscopist = await connect(instruments.target);
+
+  const contradicted = await microscopist.searchByImage(image ?? '', { instrument: wrote });
+  assert.deepEqual(printed(contradicted), query(known ?? {}));
+  assert.equal(contradicted.grade, 'doubtful');
+  assert.equal(contradicted.category, undefined);
+  const stage = { xMm: 57.656, yMm: -15.152, zMm: 10.2, rotationDeg: 0, tiltDeg: -1.5 };
+  assert.deepEqual(contradicted.instrument, {
+    vendor: 'JEOL',
+    instrument: 'JSM-7800F',
+    beamEnergyKev: 5,
+    workingDistanceMm: 9.7,
+    magnification: 5000,
+    pixelWidthNm: 250,
+    pixelHeightNm: 250,
+    fieldWidthUm: 160,
+    detector: 'SEI \\ lower',
+    stage,
+    acquired: '2019-03-12T10:21:55',
+    dataBarPx: 40,
+  });
+  const [match] = contradicted.matches;
+  assert.equal(match?.instrument?.beamEnergyKev, 15);
+  assert.deepEqual(match?.instrument?.stage, stage);
+  assert.equal(match?.contradictions.length, 1);
+  assert.match(match?.contradictions[0] ?? '', /beam energy: 5 keV and 15 keV/);
+
+  const agreeing = await microscopist.searchByImage(image ?? '', { instrument: { ...wrote, beamEnergyKev: 15 } });
+  assert.deepEqual([agreeing.grade, agreeing.matches[0]?.contradictions], ['excellent', []]);
+  const silent = await microscopist.searchByImage(image ?? ''); // the file alone says nothing
+  assert.equal(silent.grade, 'excellent');
+  assert.ok(!('instrument' in silent));
+  const unreal = { instrument: { beamEnergyKev: NaN, stage: { xMm: Infinity } } };
+  await assert.rejects(microscopist.searchByImage(image ?? '', unreal), (error) => {
+    failure('INVALID_ARGUMENT', 'INVALID_FIELD', false)(error);
+    const fields = (error as TwinscopeError).violations.map(({ field }) => field);
+    assert.deepEqual(fields, ['header.instrument.beam_energy_kev', 'header.instrument.stage.x_mm']);
+    return true;
+  });
+  microscopist.close();
+  assert.equal(await instruments.stop(), 0);
+});
+
 test('an image of many chunks arrives whole', async () => {
   const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
   // A TIFF may be followed by anything; now it takes 13 chunks.
@@ -151,10 +169,11 @@ test('hashes are answered in their order, over several messages', async () => {
 });
 
 test('statistics are those of the command', async () => {
-  const [known] = json('store', 'stats', '--json', lab.store);
+  const [printedStats] = json('store', 'stats', '--json', lab.store);
+  const { with_instrument: _, ...known } = printedStats ?? {}; // the contract does not tell it
   const { created, limits, serverVersion, writable, ...stats } = await client.stats();
   assert.deepEqual(
-    { ...known },
+    known,
     {
       store: stats.store,
       store_id: stats.storeId,
@@ -187,6 +206,7 @@ test('what is wrong is told by code, reason and field', async () => {
     assert.equal((error as TwinscopeError).violations.length, 1);
     return true;
   });
+  await assert.rejects(client.searchByImage(lab.images[0] ?? '', { maxPWrong: 2 }), failure('INVALID_ARGUMENT', 'INVALID_FIELD', false));
   await assert.rejects(client.searchHashes(['00'.repeat(128)], { minGeneration: 9, timeoutMs: 700 }), (error) => {
     assert.ok(error instanceof TwinscopeError && error.code === 'DEADLINE_EXCEEDED' && error.retriable);
     return true;
@@ -275,6 +295,7 @@ test('the example prints label and candidates, or what is wrong', () => {
   const example = fileURLToPath(new URL('../examples/search-by-image.js', import.meta.url));
   const out = execFileSync(process.execPath, [example, server.target, lab.images[i] ?? ''], { encoding: 'utf8' });
   assert.ok(out.startsWith(`${lab.images[i]}: excellent -> ${expected[i]?.['category'] as string}`), out);
+  assert.match(out, /\n {2}wrong with a probability of [\d.]+ % \([\d.]+ % to [\d.]+ %\)\n/);
   assert.match(out, /\n {2}\d+ bits {2}SSIM (0\.9\d\d|1\.000) {2}scene /);
   const failed = spawnSync(process.execPath, [example, server.target, '/dev/null'], { encoding: 'utf8' });
   assert.equal(failed.status, 1);

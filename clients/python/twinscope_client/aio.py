@@ -7,7 +7,6 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
@@ -16,11 +15,11 @@ from twinscope_indexer.errors import ServerError, SettingsError, UnknownImageErr
 from twinscope_service.wire.index import stats_of
 
 from twinscope_client import dialogue
-from twinscope_client.asking import search_options
-from twinscope_client.channel import OPTIONS, Endpoint
+from twinscope_client.asking import closed, search_options
+from twinscope_client.channel import OPTIONS, Endpoint, File, bearer
 from twinscope_client.sending import send
 from twinscope_client.skew import warn_of_skew
-from twinscope_client.statuses import raised
+from twinscope_client.statuses import raised, telling_distrust
 from twinscope_client.upload import Upload
 
 if TYPE_CHECKING:
@@ -49,9 +48,9 @@ def connect(
     target: str | os.PathLike[str],
     *,
     token: AsyncToken | None = None,
-    ca: Path | None = None,
-    certificate: Path | None = None,
-    key: Path | None = None,
+    ca: File | None = None,
+    certificate: File | None = None,
+    key: File | None = None,
     timeout: float = 60.0,
 ) -> AsyncEngine:
     """Ask a server from asyncio.
@@ -64,7 +63,7 @@ def connect(
         ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
     token : str or callable, optional
         Bearer token, or what gives the current one: a function, which must not block, or a coroutine function.
-    ca, certificate, key : Path, optional
+    ca, certificate, key : path or str, optional
         PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
     timeout : float
         Seconds that one call to the server may take.
@@ -117,9 +116,9 @@ class AsyncEngine:
         target: str,
         *,
         token: AsyncToken | None = None,
-        ca: Path | None = None,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
         timeout: float = 60.0,
     ) -> None:
         self.target = target
@@ -141,13 +140,16 @@ class AsyncEngine:
         categories: Sequence[str] = (),
         verify: bool = True,
         instrument: InstrumentMetadata | None = None,
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
         Hash and thumbnail are sent first; the image itself only where it could change the answer.
         """
-        options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
+        options = search_options(
+            policy, {"k": k, **thresholds}, categories, verify=verify, min_generation=min_generation
+        )
         await self._known()
         return await self._hold(dialogue.search(self._stubs(), image, options, instrument), self._images)
 
@@ -158,10 +160,11 @@ class AsyncEngine:
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories)
+        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
         recipe = (await self._known()).recipe
         return await self._hold(dialogue.search_hashes(self._stubs(), hashes, options, recipe, self.target))
 
@@ -172,10 +175,11 @@ class AsyncEngine:
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories)
+        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
         await self._known()
         return await self._hold(dialogue.search_stored(self._stubs(), image_id, options))
 
@@ -221,10 +225,14 @@ class AsyncEngine:
         await self.close()
 
     async def _known(self) -> catalog_pb2.GetIndexResponse:
+        self._require_open()
         return await self._described() if self._index is None else self._index
 
     async def _described(self) -> catalog_pb2.GetIndexResponse:
         first = self._index is None
+        if first and self._endpoint.credentials is not None:
+            with telling_distrust(self.target):
+                await self._stubs().health(b"", timeout=min(self._timeout, dialogue.GREETING_SECONDS))
         self._index = index = await self._hold(dialogue.describe(self._stubs()))
         if first:
             warn_of_skew(self.target, index.server_version, stacklevel=4)
@@ -242,8 +250,7 @@ class AsyncEngine:
 
     def _require_open(self) -> None:
         if self._closed:
-            msg = f"the connection to {self.target} was closed"
-            raise ValueError(msg)
+            raise closed(self.target)
 
     async def _hold(self, held: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
         async with turn or nullcontext():  # an image is read and hashed before the first call
@@ -256,10 +263,9 @@ class AsyncEngine:
 
     async def _respond(self, call: dialogue.Call) -> Any:
         self._require_open()
-        metadata = []
-        if self._token is not None:
-            token = self._token if isinstance(self._token, str) else self._token()
-            metadata.append(("authorization", f"Bearer {await token if inspect.isawaitable(token) else token}"))
+        token: object = self._token() if callable(self._token) else self._token
+        token = await token if inspect.isawaitable(token) else token
+        metadata = [] if self._token is None else [bearer(token)]
         try:
             if isinstance(call.request, Upload):
                 return await send(call.method(timeout=self._timeout, metadata=metadata), call.request)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import grpc
 from twinscope_indexer.errors import SettingsError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+File = str | os.PathLike[str]
+"""Path of a file."""
 _RETRIED_UPLOAD: Final = 64 << 20
 """Bytes of a larger upload are not kept, and it is not retried once so much was sent."""
 _SERVICE_CONFIG: Final = json.dumps(
@@ -58,7 +61,7 @@ class Endpoint:
     credentials: grpc.ChannelCredentials | None
 
     @classmethod
-    def of(cls, target: str, token: Any, ca: Path | None, certificate: Path | None, key: Path | None) -> Endpoint:
+    def of(cls, target: str, token: Any, ca: File | None, certificate: File | None, key: File | None) -> Endpoint:
         """Understand a target.
 
         Parameters
@@ -67,38 +70,84 @@ class Endpoint:
             ``grpc://host:port`` without TLS, ``grpcs://host:port`` with it.
         token : object
             None if no token will be sent.
-        ca, certificate, key : Path, optional
+        ca, certificate, key : path or str, optional
             PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
 
         Raises
         ------
         SettingsError
-            If the target or a file cannot be used, or a token would cross the network in plain text.
+            If the target, a file or a token cannot be used, a file would not be used, or a token would cross the
+            network in plain text.
         """
-        msg = f"{target} is no server: write grpc://host:port, or grpcs://host:port with TLS"
+        shown = re.sub(r"//[^/]*@", "//", target)  # without a password
+        msg = f"{shown} is no server: write grpc://host:port, or grpcs://host:port with TLS"
         try:
             parts = urlsplit(target)
             port = parts.port
         except ValueError as error:
             raise SettingsError(msg) from error
-        if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or not port or parts.path.strip("/"):
+        more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+        if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or not port or more:
             raise SettingsError(msg)
+        if token is not None and not callable(token):
+            bearer(token)
         address = f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
         if parts.scheme == "grpcs":
             return cls(address, _tls(ca, certificate, key))
+        if any(file is not None for file in (ca, certificate, key)):
+            msg = f"{shown} is asked without TLS, and ca, certificate and key are for TLS: write grpcs://{address}"
+            raise SettingsError(msg)
         if token is not None and not _is_loopback(parts.hostname):
             msg = f"a token would cross the network to {parts.hostname} in plain text: use grpcs://"
             raise SettingsError(msg)
         return cls(address, None)
 
 
-def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials:
+def bearer(token: object) -> tuple[str, str]:
+    """Give the header that carries a token.
+
+    Raises
+    ------
+    SettingsError
+        If it is no text that can be sent; the token itself is not told.
+    """
+    if not isinstance(token, str):
+        msg = f"the token must be text, or a function that gives text; got {type(token).__name__}"
+        raise SettingsError(msg)
+    if re.fullmatch("[!-~]([ -~]*[!-~])?", token) is None:
+        what = "begins or ends with a space, or holds a line end or what is not ASCII" if token else "is empty"
+        msg = f"the token {what}: strip what was read from a file, and look whether it is the token"
+        raise SettingsError(msg)
+    return "authorization", f"Bearer {token}"
+
+
+def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.ChannelCredentials:
+    if (certificate is None) is not (key is None):
+        msg = "certificate and key (--cert and --key) go together: give both or none"
+        raise SettingsError(msg)
+    texts = [None if file is None else _pem(file) for file in (ca, key, certificate)]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # looks at the files: of a wrong one gRPC would abort, or ask on
     try:
-        files = [None if file is None else file.read_bytes() for file in (ca, key, certificate)]
-    except OSError as error:
-        msg = f"{error.filename} cannot be read: {error.strerror}"
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as error:
+        msg = f"{ca} holds no certificates of authorities: {error}"
         raise SettingsError(msg) from error
-    return grpc.ssl_channel_credentials(*files)
+    try:
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, password="")  # an encrypted key is refused, not asked for
+    except (OSError, ssl.SSLError) as error:
+        msg = f"{certificate} and {key} are no certificate and its key: {error}"
+        raise SettingsError(msg) from error
+    return grpc.ssl_channel_credentials(*texts)
+
+
+def _pem(file: File) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        msg = f"{file} cannot be read: {error.strerror}"
+        raise SettingsError(msg) from error
 
 
 def _is_loopback(host: str) -> bool:

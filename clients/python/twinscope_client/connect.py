@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twinscope_client.channel import File
     from twinscope_client.engine import Engine
     from twinscope_client.remote import Token
 
@@ -15,9 +16,9 @@ def connect(
     target: str | os.PathLike[str],
     *,
     token: Token | None = None,
-    ca: Path | None = None,
-    certificate: Path | None = None,
-    key: Path | None = None,
+    ca: File | None = None,
+    certificate: File | None = None,
+    key: File | None = None,
     timeout: float = 60.0,
 ) -> Engine:
     """Open a store: a folder of this machine, or a server's.
@@ -28,7 +29,7 @@ def connect(
         The folder of a store, ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
     token : str or callable, optional
         Bearer token of a server, or what gives the current one.
-    ca, certificate, key : Path, optional
+    ca, certificate, key : path or str, optional
         PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
     timeout : float
         Seconds that one call to a server may take.
@@ -43,7 +44,7 @@ def connect(
     StoreError
         If there is no store in the folder, or it cannot be used.
     SettingsError
-        If the name of a server or a file is not usable.
+        If the name of a server, a file or the token is not usable.
     ServerError
         If a server cannot be reached, or refuses.
 

@@ -18,7 +18,7 @@ from twinscope_service.wire.answers import answer_of
 from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.queries import Fingerprint, fingerprint_message, options_message
 
-from twinscope_client.asking import image_number
+from twinscope_client.asking import image_number, require_hashes
 from twinscope_client.pixels import acquisition, grey_pixels
 from twinscope_client.statuses import exception_of
 from twinscope_client.upload import Upload
@@ -36,6 +36,9 @@ _BATCH: Final = 1024
 """Most queries of one message."""
 _BATCH_CANDIDATES: Final = 65_536
 """Most queries of one message, times ``k``."""
+GREETING_SECONDS: Final = 5.0
+"""What a server has to say whether it is well."""
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
 R = TypeVar("R")
 
 
@@ -44,11 +47,16 @@ class Stubs(NamedTuple):
 
     similarity: similarity_pb2_grpc.SimilarityServiceStub
     catalog: catalog_pb2_grpc.CatalogServiceStub
+    health: Callable[..., Any]
+    """Whether the server is well: no token is needed, and gRPC does not ask again where it fails."""
 
     @classmethod
     def of(cls, channel: grpc.Channel | grpc.aio.Channel) -> Stubs:
         """Make the stubs of a channel."""
-        return cls(similarity_pb2_grpc.SimilarityServiceStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel))
+        health = channel.unary_unary(_HEALTH, request_serializer=bytes, response_deserializer=bytes)
+        return cls(
+            similarity_pb2_grpc.SimilarityServiceStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel), health
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +161,18 @@ def search_hashes(
 
     Raises
     ------
+    TypeError
+        If one is no hash.
     RecipeError
         If a hash was made by another recipe.
     """
+    given = require_hashes(hashes, recipe)
     message = options_message(options)
+    message.recipe = recipe
     size = max(1, min(_BATCH, _BATCH_CANDIDATES // (message.policy.k or 1)))
     answers = []
-    for start in range(0, len(hashes), size):
-        part = hashes[start : start + size]
-        queries = [similarity_pb2.Query(hash=hashed.code) for hashed in part]
-        if any(hashed.recipe != recipe for hashed in part):
-            message.recipe = next(hashed.recipe for hashed in part if hashed.recipe != recipe)
+    for start in range(0, len(given), size):
+        queries = [similarity_pb2.Query(hash=hashed.code) for hashed in given[start : start + size]]
         request = similarity_pb2.BatchSearchRequest(queries=queries, options=message)
         for result in (yield Call(stubs.similarity.BatchSearch, request)).results:
             if result.HasField("error"):

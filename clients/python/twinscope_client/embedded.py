@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import UnknownImageError
+from twinscope_indexer.hashing import RECIPE
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import decode_thumbnail
 from twinscope_service.answerer import Answerer, Result
 from twinscope_service.matcher import Query
 
-from twinscope_client.asking import image_number, search_options
+from twinscope_client.asking import closed, image_number, require_hashes, search_options
 from twinscope_client.pixels import acquisition, grey_pixels
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class EmbeddedEngine:
     def __init__(self, folder: Path) -> None:
         self._store = Store(folder)
         self._answerer = Answerer(self._store)
+        self._closed = False
 
     def search(
         self,
@@ -54,10 +56,14 @@ class EmbeddedEngine:
         categories: Sequence[str] = (),
         verify: bool = True,
         instrument: InstrumentMetadata | None = None,
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
+        options = search_options(
+            policy, {"k": k, **thresholds}, categories, verify=verify, min_generation=min_generation
+        )
+        self._require_open()
         query = Query.of_pixels(grey_pixels(image), acquisition(image, instrument))
         return self._answerer.answer(query, options).answer
 
@@ -68,11 +74,14 @@ class EmbeddedEngine:
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories)
-        results = self._answerer.answer_all([Query(hashed) for hashed in hashes], options)
+        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
+        self._require_open()
+        queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
+        results = self._answerer.answer_all(queries, options) if queries else []
         return [result.answer for result in results if isinstance(result, Result)]
 
     def search_stored(
@@ -82,35 +91,42 @@ class EmbeddedEngine:
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories)
+        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
+        self._require_open()
         return self._answerer.answer(image_number(image_id), options).answer
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
         """Give the reduced pixels of a reference; see `Engine.thumbnail`."""
+        self._require_open()
         try:
-            data = self._store.catalog.thumbnail(image_number(image_id))
+            data = self._store.view.thumbnail(image_number(image_id))
         except UnknownImageError:
             return None
         return None if data is None else decode_thumbnail(data)
 
     def stats(self) -> dict[str, Any]:
         """Describe the store; see `Engine.stats`."""
+        self._require_open()
         return self._answerer.describe()
 
     @property
     def identity(self) -> str:
         """Name the store and the state it answers from."""
+        self._require_open()
         return f"{self._store.store_id}/{self._store.view.generation}"
 
     def refresh(self) -> None:
         """Answer from the newest published state from now on."""
+        self._require_open()
         self._store.refresh()
 
     def close(self) -> None:
         """Close the store."""
+        self._closed = True
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -122,3 +138,7 @@ class EmbeddedEngine:
     ) -> None:
         """Close."""
         self.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise closed(str(self._store.folder))

@@ -29,6 +29,7 @@ class Engine(Protocol):
         categories: Sequence[str] = (),
         verify: bool = True,
         instrument: InstrumentMetadata | None = None,
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image.
@@ -48,6 +49,9 @@ class Engine(Protocol):
         instrument : InstrumentMetadata, optional
             What the instrument wrote about the image; by default it is read from the file, and from what lies beside
             it (`twinscope_indexer.metadata`). A candidate that it contradicts makes the answer ``doubtful``.
+        min_generation : int
+            Answer from this generation of the store or a newer one, such as the one that the acknowledgement of a
+            write names; waits for it up to 30 seconds, and no longer than a call to a server may take.
         **thresholds : float, optional
             Other thresholds of the policy: ``max_distance``, ``excellent_ssim``, ``good_scene``, ...
 
@@ -61,8 +65,11 @@ class Engine(Protocol):
             If the image cannot be read.
         TaxonomyError
             If a category is unknown.
+        GenerationError
+            If `min_generation` was not published in time.
         ValueError
-            If a policy or threshold is unknown or out of range.
+            If a policy or threshold is unknown or out of range, a category's name is empty or has more than 256 bytes,
+            there are more than 64 of them, or the engine was closed.
         """
 
     def search_hashes(
@@ -72,6 +79,7 @@ class Engine(Protocol):
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> list[Answer]:
         """Find the nearest references of hashes, all in one go; the grade is ``unverified`` at best.
@@ -79,7 +87,8 @@ class Engine(Protocol):
         Parameters
         ----------
         hashes : sequence of PHash
-        policy, k, categories, **thresholds
+            As `twinscope_indexer.hashing.hash_pixels` makes them.
+        policy, k, categories, min_generation, **thresholds
             As of `search`.
 
         Returns
@@ -91,6 +100,8 @@ class Engine(Protocol):
         ------
         RecipeError
             If a hash was made by another recipe than the store's.
+        TypeError
+            If one is no `PHash`.
         """
 
     def search_stored(
@@ -100,6 +111,7 @@ class Engine(Protocol):
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the nearest references of a stored image, itself left out; verified by stored thumbnails.
@@ -108,7 +120,7 @@ class Engine(Protocol):
         ----------
         image_id : str
             16 hexadecimal digits.
-        policy, k, categories, **thresholds
+        policy, k, categories, min_generation, **thresholds
             As of `search`.
 
         Raises

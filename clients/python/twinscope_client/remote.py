@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -11,10 +10,10 @@ from twinscope_indexer.errors import UnknownImageError
 from twinscope_service.wire.index import stats_of
 
 from twinscope_client import dialogue
-from twinscope_client.asking import search_options
-from twinscope_client.channel import OPTIONS, Endpoint
+from twinscope_client.asking import closed, search_options
+from twinscope_client.channel import OPTIONS, Endpoint, File, bearer
 from twinscope_client.skew import VersionSkewWarning, warn_of_skew
-from twinscope_client.statuses import raised
+from twinscope_client.statuses import raised, telling_distrust
 from twinscope_client.upload import Upload
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class RemoteEngine:
         ``grpc://host:port`` without TLS, ``grpcs://host:port`` with it.
     token : str or callable, optional
         Bearer token. Without TLS it is sent to this machine only.
-    ca, certificate, key : Path, optional
+    ca, certificate, key : path or str, optional
         PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
     timeout : float
         Seconds that a call may take.
@@ -63,17 +62,21 @@ class RemoteEngine:
         target: str,
         *,
         token: Token | None = None,
-        ca: Path | None = None,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
         timeout: float = 60.0,
     ) -> None:
         self.target = target
         self._token = token
         self._timeout = timeout
+        self._closed = False
         self._channel = open_channel(target, token, ca, certificate, key)
         self._stubs = dialogue.Stubs.of(self._channel)
         try:
+            if target.startswith("grpcs:"):
+                with telling_distrust(target):
+                    self._stubs.health(b"", timeout=min(timeout, dialogue.GREETING_SECONDS))
             self._index = self._hold(dialogue.describe(self._stubs))
         except BaseException:
             self.close()
@@ -89,13 +92,16 @@ class RemoteEngine:
         categories: Sequence[str] = (),
         verify: bool = True,
         instrument: InstrumentMetadata | None = None,
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
         Hash and thumbnail are sent first; the image itself only where it could change the answer.
         """
-        options = search_options(policy, {"k": k, **thresholds}, categories, verify=verify)
+        options = search_options(
+            policy, {"k": k, **thresholds}, categories, verify=verify, min_generation=min_generation
+        )
         return self._hold(dialogue.search(self._stubs, image, options, instrument))
 
     def search_hashes(
@@ -105,10 +111,11 @@ class RemoteEngine:
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories)
+        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
         return self._hold(dialogue.search_hashes(self._stubs, hashes, options, self._index.recipe, self.target))
 
     def search_stored(
@@ -118,10 +125,11 @@ class RemoteEngine:
         policy: str | Policy = "default",
         k: int | None = None,
         categories: Sequence[str] = (),
+        min_generation: int = 0,
         **thresholds: float | None,
     ) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories)
+        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
         return self._hold(dialogue.search_stored(self._stubs, image_id, options))
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
@@ -139,6 +147,7 @@ class RemoteEngine:
     @property
     def identity(self) -> str:
         """Name the store and the state it answers from."""
+        self._require_open()
         return dialogue.identity_of(self._index)
 
     def refresh(self) -> None:
@@ -147,6 +156,7 @@ class RemoteEngine:
 
     def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -159,17 +169,20 @@ class RemoteEngine:
         """Close."""
         self.close()
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise closed(self.target)
+
     def _hold(self, held: dialogue.Dialogue[R]) -> R:
+        self._require_open()
         step = dialogue.proceed(held, None)
         while isinstance(step, dialogue.Call):
             step = dialogue.proceed(held, self._respond(step))
         return step.value
 
     def _respond(self, call: dialogue.Call) -> Any:
-        metadata = []
-        if self._token is not None:
-            token = self._token if isinstance(self._token, str) else self._token()
-            metadata.append(("authorization", f"Bearer {token}"))
+        token = self._token() if callable(self._token) else self._token
+        metadata = [] if self._token is None else [bearer(token)]
         upload = call.request if isinstance(call.request, Upload) else None
         try:
             return call.method(iter(upload) if upload else call.request, timeout=self._timeout, metadata=metadata)
@@ -180,7 +193,7 @@ class RemoteEngine:
 
 
 def open_channel(
-    target: str, token: Token | None, ca: Path | None, certificate: Path | None, key: Path | None
+    target: str, token: Token | None, ca: File | None, certificate: File | None, key: File | None
 ) -> grpc.Channel:
     """Open a channel to a server; the parameters are those of `RemoteEngine`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import grpc
@@ -22,11 +24,14 @@ from twinscope_service.failures import DOMAIN
 from twinscope_service.wire.text import unescaped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _FAULTS = ("missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large")
 _RETRIABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS"}
 _DETAILS = "grpc-status-details-bin"
+_DISTRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Verification Check failed")
+"""What gRPC says where it does not trust the certificate of a server."""
 
 
 def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
@@ -40,6 +45,35 @@ def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
     if not status.message:
         status.message = call.details() or code.lower().replace("_", " ")
     return exception_of(status, where, code)
+
+
+@contextmanager
+def telling_distrust(where: str) -> Iterator[None]:
+    """Tell at once that the certificate of the server `where` is not trusted; pass over whatever else fails.
+
+    It will not be trusted later either, and yet gRPC asks again for seconds in calls that it repeats.
+
+    Raises
+    ------
+    ServerError
+        If the certificate is not trusted.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        call: Any = error
+        distrust = _distrust(call.details() or "", where)
+        if distrust is not None:
+            raise distrust from error
+
+
+def _distrust(text: str, where: str) -> ServerError | None:
+    found = _DISTRUST.search(text)
+    if found is None:
+        return None
+    why = found[1] or "it is for another name than that of this address"
+    how = "name its authority: --ca, or connect(..., ca=...)"
+    return ServerError(f"{where}: the server's certificate is not trusted: {why} ({how})", code="UNAVAILABLE")
 
 
 def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
@@ -56,6 +90,9 @@ def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
     if known is not None:
         return known
     seconds = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
+    distrust = None if info.reason else _distrust(text, where)
+    if distrust is not None:
+        return distrust
     kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
     hint = _hint(name, info.reason)
     return kind(

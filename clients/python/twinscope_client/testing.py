@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @contextmanager
-def serving(store: Path, **settings: Any) -> Iterator[str]:
+def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
     """Serve a store while the context lasts.
 
     The server is the one of ``twinscope serve``, with real sockets. It takes a free port, and stops at once, without
@@ -21,7 +22,7 @@ def serving(store: Path, **settings: Any) -> Iterator[str]:
 
     Parameters
     ----------
-    store : Path
+    store : path or str
         The store's folder; ``twinscope index`` or `twinscope_indexer.bulk.index` makes one.
     **settings
         Fields of `twinscope_service.settings.ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
@@ -60,7 +61,7 @@ def serving(store: Path, **settings: Any) -> Iterator[str]:
         raise MissingExtraError(what, "server") from error
 
     given = {"port": 0, "lame_duck_seconds": 0.0, "grace_seconds": 0.0} | settings
-    server = TwinscopeServer(store, load_settings(given, environment={}))
+    server = TwinscopeServer(Path(store), load_settings(given, environment={}))
     server.start()
     try:
         yield server.target

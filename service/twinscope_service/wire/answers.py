@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import types_pb2
 
-from twinscope_service.answer import Answer, Grade, Match, Transform
-from twinscope_service.calibration import ChanceOfError
+from twinscope_service.answer import Answer, ChanceOfError, Grade, Match, Transform
 from twinscope_service.policy import POLICIES, Policy, named_policy
 from twinscope_service.wire.instruments import instrument_message, instrument_of
 from twinscope_service.wire.rules import MessageError, Violation, below, check_text, require
@@ -54,9 +53,10 @@ THRESHOLDS: Final = {
     "ssim_margin": "ssim_margin",
     "scene_margin": "scene_margin",
     "max_p_wrong": "max_p_wrong",
+    "far_distance": "far_distance_bits",
 }
 """Field of the message by attribute of `Policy`."""
-_REQUIRED: Final = frozenset(THRESHOLDS) - {"max_p_wrong"}
+_REQUIRED: Final = frozenset(THRESHOLDS) - {"max_p_wrong", "far_distance"}
 """Of a policy with a rule of its own; the others have come later, and what is left out changes nothing."""
 
 
@@ -73,6 +73,7 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
         ssim_margin=policy.ssim_margin,
         scene_margin=policy.scene_margin,
         max_p_wrong=policy.max_p_wrong,
+        far_distance_bits=policy.far_distance,
         reach=REACHES[policy.reach],
     )
 
@@ -112,7 +113,7 @@ def _read_policy(sent: bytes, path: str) -> Policy:
         name=unescaped(message.name),
         rule=_RULE_OF[message.rule],
         reach=reach or "frame",
-        **given,  # type: ignore[arg-type]
+        **({"far_distance": 0} | given),  # type: ignore[arg-type]
     )
 
 

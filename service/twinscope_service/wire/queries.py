@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from twinscope.v1 import similarity_pb2, types_pb2
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing import BYTES, RECIPE, PHash, Unhashable, hash_pixels, require_recipe
+from twinscope_indexer.hashing import BYTES, RECIPE, PHash, hash_pixels, require_recipe
+from twinscope_indexer.structure import Reason, Unhashable
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
 from twinscope_service.matcher import Query
@@ -44,9 +45,11 @@ _MAX_CATEGORIES: Final = 64
 _MAX_CATEGORY: Final = 256
 _MAX_RECIPE: Final = 256
 _MAX_DETAIL: Final = 256
-_REASONS: Final[dict[Literal["featureless", "degenerate"], types_pb2.Unhashable.Reason.ValueType]] = {
+_REASONS: Final[dict[Reason, types_pb2.Unhashable.Reason.ValueType]] = {
     "featureless": types_pb2.Unhashable.REASON_FEATURELESS,
     "degenerate": types_pb2.Unhashable.REASON_DEGENERATE,
+    "noise": types_pb2.Unhashable.REASON_NOISE,
+    "saturated": types_pb2.Unhashable.REASON_SATURATED,
 }
 _REASON_OF: Final = {number: reason for reason, number in _REASONS.items()}
 

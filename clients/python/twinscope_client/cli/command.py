@@ -21,6 +21,7 @@ _COMMANDS = (
     "search",
     "label",
     "report",
+    "calibrate",
     "evaluate",
     "convert",
     "hash",

@@ -14,8 +14,7 @@ from twinscope_client.cli.target import add_target_options, open_target
 from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
 
 if TYPE_CHECKING:
-    from twinscope_service.answer import Answer, Match
-    from twinscope_service.calibration import ChanceOfError
+    from twinscope_service.answer import Answer, ChanceOfError, Match
 
 HELP = "search a store for the twin of images"
 
@@ -56,15 +55,14 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _show(image: str, answer: Answer) -> None:
     label = f" -> {answer.category} ({answer.code})" if answer.category else ""
-    emit(f"{image}: {answer.grade}{label}: {answer.reason}")
-    if answer.p_wrong is not None:
-        emit(f"  wrong with probability {_chance(answer.p_wrong)}")
+    chance = "" if answer.p_wrong is None else f"; {_chance(answer.p_wrong)}"
+    emit(f"{image}: {answer.grade}{label}: {answer.reason}{chance}")
     for match in answer.matches:
         emit(f"  {_measured(match)}  {match.category:<28} {match.source}")
 
 
 def _chance(chance: ChanceOfError) -> str:
-    return f"{chance.estimate:.2g} ({chance.low:.2g} to {chance.high:.2g}; calibration: {chance.calibration})"
+    return f"p_wrong {chance.estimate:.2g}, at most {chance.high:.2g} ({chance.calibration.partition(',')[0]})"
 
 
 def _measured(match: Match) -> str:

@@ -37,7 +37,7 @@ def open_target(parsed: argparse.Namespace) -> Engine:
 
     from twinscope_client.connect import connect
 
-    token = os.environ.get("TWINSCOPE_TOKEN") or None
+    token = os.environ.get("TWINSCOPE_TOKEN", "").strip() or None
     if parsed.token_file is not None:
         try:
             token = parsed.token_file.read_text(encoding="utf-8").strip()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _THRESHOLDS = (
     ("max_distance", int, "BITS", "look at references up to this Hamming distance (0 to 1024; default 300)"),
+    ("far_distance", int, "BITS", "where none of those is a twin, at the few nearest up to here (default 430)"),
     ("excellent_ssim", float, "X", "full-size SSIM above which it is the same acquisition (default 0.95)"),
     ("good_scene", float, "X", "scene score from which it is the same field (default 0.5)"),
     (

@@ -27,7 +27,7 @@ EXHIBITS = 12
 
 _LONG_SIDE = 240  # pixels
 _QUALITY = 80
-_REFUSED = ("none", "ambiguous", "unverified")
+_REFUSED = ("doubtful", "none", "ambiguous", "unverified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,12 @@ class Exhibit:
 
     decision: Decision
     pictures: tuple[Picture, ...]
+
+    @property
+    def contradictions(self) -> str:
+        """How the instruments contradict each other; empty if they do not, or if the reason says it already."""
+        told = self.decision.contradictions
+        return "" if told in self.decision.reason else told
 
     @property
     def link(self) -> str:

@@ -29,11 +29,13 @@ GRADE_MEANING = {
     "excellent": "The very acquisition that is in the collection: the pictures agree almost pixel by pixel.",
     "good": "The same field of view, stored differently: compressed, resized, contrast or brightness changed, "
     "or slightly shifted.",
+    "doubtful": "Pixels show a twin, but the instruments' own records contradict it, or it is too likely to be wrong: "
+    "look at both.",
     "ambiguous": "References of different categories fit equally well. Only a person can tell which label is right.",
     "unverified": "The fingerprint is close to a reference, but the pictures could not be compared, or agree too "
     "little to be sure. A hint, not a match.",
     "none": "No reference shows this field of view. The collection may simply not have it.",
-    "unhashable": "Too little structure to recognise: blank, uniform or saturated.",
+    "unhashable": "Too little structure to recognise: blank, uniform, nothing but noise, or saturated.",
     "failed": "The file could not be read as an image.",
 }
 
@@ -46,6 +48,7 @@ _SETTINGS = {
     "min_grade": "Least sure grade that is labelled",
     "template": "Names of the copies",
     "jpeg": "JPEG beside each copy",
+    "sidecar": "JSON file beside each copy",
     "link": "Copies made by",
     "policy": "Policy",
 }
@@ -59,6 +62,7 @@ _THRESHOLDS = {
     "good_scene": "good from this scene score",
     "ssim_margin": "rivals are ambiguous within (SSIM)",
     "scene_margin": "rivals are ambiguous within (scene score)",
+    "max_p_wrong": "doubtful above this probability of being wrong",
 }
 
 
@@ -83,11 +87,12 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_finalised, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": _number, "percent": _percent, "fixed": _fixed}
+    environment.filters |= {"number": _number, "percent": _percent, "fixed": _fixed, "chance": _chance}
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
     return template.render(
         summary=summary,
         sentence=sentence(summary),
+        risk=risk(summary),
         meaning=GRADE_MEANING,
         settings=list(_settings(summary["settings"])),
         plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
@@ -118,6 +123,21 @@ def sentence(summary: Mapping[str, Any]) -> str:
     first = first if labelled else "No image was labelled"
     others = [f"{became[key]:,} {words[became[key] != 1]}" for key, words in clauses.items() if became[key]]
     return "; ".join([first, *others]) + "."
+
+
+def risk(summary: Mapping[str, Any]) -> str:
+    """Say in one sentence how likely the labels are to be wrong; empty where nothing was labelled."""
+    labelled, chances = summary["labelled"]["images"], summary["p_wrong"]
+    if not labelled:
+        return ""
+    if not chances["known"]:
+        return "How likely the labels are to be wrong is not known."
+    unknown = labelled - chances["known"]
+    return (
+        f"Labels that are more than {_chance(chances['limit'])} likely to be wrong: {chances['above_limit']:,} of "
+        f"{chances['known']:,}{f' (not known of {unknown:,} more)' if unknown else ''}; the largest probability is "
+        f"{_chance(chances['largest'])}."
+    )
 
 
 def printable(text: str) -> str:
@@ -188,3 +208,12 @@ def _percent(share: float | None) -> str:
 
 def _fixed(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _chance(probability: float | None) -> str:
+    """Give a probability in percent, with two digits that tell."""
+    if probability is None:
+        return "–"
+    if probability < 0.0001:
+        return "less than 0.01 %"
+    return f"{100 * probability:.{2 if probability < 0.1 else 3}g} %"

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 _COLOURS = {
     "excellent": "#0072B2",
     "good": "#009E73",
+    "doubtful": "#D55E00",
     "ambiguous": "#E69F00",
     "unverified": "#CC79A7",
     "none": "#555555",
 }
-_MARKERS = {"excellent": "o", "good": "s", "ambiguous": "D", "unverified": "^", "none": "x"}
+_MARKERS = {"excellent": "o", "good": "s", "doubtful": "v", "ambiguous": "D", "unverified": "^", "none": "x"}
 _OTHER = "#999999"
 _INK = "#222222"
 
@@ -159,7 +160,7 @@ def _png(figure: Figure, axes: Axes, instead: str) -> bytes:
     if instead:
         axes.text(0.5, 0.5, instead, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=12)
     else:
-        figure.legend(loc="outside upper left", ncols=3 if figure.get_figwidth() < 10 else 5, frameon=False, fontsize=9)
+        figure.legend(loc="outside upper left", ncols=3 if figure.get_figwidth() < 10 else 6, frameon=False, fontsize=9)
     buffer = BytesIO()
     # Without the name and version of the software in it the file says nothing but the plot.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})

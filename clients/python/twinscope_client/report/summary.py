@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from twinscope_client.journal import Decision, Journal
 
-GRADES = ("excellent", "good", "ambiguous", "unverified", "none", "unhashable", "failed")
+GRADES = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
 """Every grade of a decision, the surest first."""
 
 DISTANCE_BIN = 10
@@ -18,6 +18,9 @@ DISTANCE_BIN = 10
 
 SSIM_BINS = 100
 """Bars per unit in the histogram of SSIM."""
+
+LIKELY_WRONG = 0.01
+"""Labels that are more likely than this to be wrong are counted."""
 
 MOST_POINTS = 4000
 """Points in the plot of SSIM by row; of longer runs every n-th row is drawn."""
@@ -63,6 +66,8 @@ def summarise(journal: Journal) -> dict[str, Any]:
           (bits). A mean is over those images where the quantity was computed, None without any; ``with_ssim`` says
           on how many the mean SSIM rests. Of a category, the means are of its labelled images; ``not_labelled``
           counts images whose nearest candidate had that category.
+        - ``p_wrong``: of the labelled images, on how many it is known how likely the label is to be wrong (``known``),
+          how many are more likely wrong than ``limit`` (``above_limit``), and the ``largest`` (None without any).
         - ``histograms``: images by grade and lower edge of the bin. A bin of distances has its upper edge and not its
           lower one (the first has both), a bin of SSIM its lower edge and not its upper one (the last has both).
         - ``decided``: the earliest and the latest decision (UTC) and by how many stores, states or policies; failures
@@ -141,6 +146,24 @@ class _Measures:
 
 
 @dataclass(slots=True)
+class _Chances:
+    """How likely labels are to be wrong, as far as that is known."""
+
+    known: int = 0
+    above_limit: int = 0
+    largest: float | None = None
+
+    def add(self, p_wrong: float | None) -> None:
+        if p_wrong is not None:
+            self.known += 1
+            self.above_limit += p_wrong > LIKELY_WRONG
+            self.largest = max(p_wrong, self.largest or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"limit": LIKELY_WRONG} | asdict(self)
+
+
+@dataclass(slots=True)
 class _Category:
     code: str
     grades: Counter[str] = field(default_factory=Counter)
@@ -175,6 +198,7 @@ class _Tally:
         self._grades = {grade: _Measures() for grade in GRADES}
         self._labelled_grades: Counter[str] = Counter()
         self._labelled = _Measures()
+        self._chances = _Chances()
         self._categories: dict[str, _Category] = {}
         self._distances: Counter[tuple[str, int]] = Counter()
         self._ssims: Counter[tuple[str, int]] = Counter()
@@ -188,6 +212,7 @@ class _Tally:
         self._grades.setdefault(grade, _Measures()).add(decision)
         if decision.labelled:
             self._labelled.add(decision)
+            self._chances.add(decision.p_wrong)
             self._labelled_grades[grade] += 1
         if decision.category:
             self._categories.setdefault(decision.category, _Category(decision.code)).add(decision)
@@ -215,6 +240,7 @@ class _Tally:
                 "excellent_of_labelled": _share(self._labelled_grades["excellent"], labelled),
             },
             "labelled": {"images": labelled} | self._labelled.means(),
+            "p_wrong": self._chances.to_dict(),
             "by_grade": {
                 grade: {"images": group.images, "labelled": self._labelled_grades[grade]} | group.means()
                 for grade, group in self._grades.items()

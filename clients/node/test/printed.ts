@@ -1,0 +1,79 @@
+import type { Answer } from '@twinscope/client';
+
+/** What the command prints about one image. */
+export type Json = Record<string, unknown>;
+
+/** Gives an answer as the command prints it: names in snake case, what is undefined as null. */
+export function printed(answer: Answer): Json {
+  return {
+    grade: answer.grade,
+    category: answer.category ?? null,
+    code: answer.code ?? null,
+    matches: answer.matches.map((match) => ({
+      image_id: match.imageId,
+      source: match.source,
+      category: match.category,
+      code: match.code,
+      distance: match.distance,
+      scene_score: match.sceneScore ?? null,
+      shift: match.shift ? [match.shift.x, match.shift.y] : null,
+      ssim: match.ssim ?? null,
+      note: match.note,
+      published_prefix: match.publishedPrefix ?? null,
+      transform: match.transform
+        ? {
+            symmetry: match.transform.symmetry,
+            query_frame: match.transform.queryFrame,
+            reference_frame: match.transform.referenceFrame,
+          }
+        : null,
+      instrument: match.instrument ? snakeCase(match.instrument) : null,
+      contradictions: match.contradictions,
+    })),
+    reason: answer.reason,
+    query_hash: answer.queryHash ?? null,
+    policy: {
+      name: answer.policy.name,
+      rule: answer.policy.rule,
+      k: answer.policy.k,
+      max_distance: answer.policy.maxDistance,
+      ssim_distance: answer.policy.ssimDistance,
+      excellent_ssim: answer.policy.excellentSsim,
+      good_scene: answer.policy.goodScene,
+      ssim_margin: answer.policy.ssimMargin,
+      scene_margin: answer.policy.sceneMargin,
+      reach: answer.policy.reach,
+      max_p_wrong: answer.policy.maxPWrong,
+    },
+    generation: answer.generation,
+    recipe: answer.recipe,
+    taxonomy: answer.taxonomy,
+    instrument: answer.instrument ? snakeCase(answer.instrument) : null,
+    p_wrong: answer.pWrong ? { ...answer.pWrong } : null,
+  };
+}
+
+/** Names as the command prints them. */
+function snakeCase(values: object): Json {
+  return renamed(values, (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+}
+
+/** Names as they are in this client. */
+export function camelCase(values: object): object {
+  return renamed(values, (name) => name.replace(/_(.)/g, (_all, letter: string) => letter.toUpperCase()));
+}
+
+function renamed(values: object, rename: (name: string) => string): Json {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]: [string, unknown]) => [
+      rename(name),
+      typeof value === 'object' && value !== null ? renamed(value, rename) : value,
+    ]),
+  );
+}
+
+/** What the command prints, without the name of the image. */
+export function query(answer: Json): Json {
+  const { query: _, ...rest } = answer;
+  return rest;
+}

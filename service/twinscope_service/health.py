@@ -1,0 +1,70 @@
+"""Health: whether the server serves, for those who ask and for those who watch."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NAME: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_Response = health_pb2.HealthCheckResponse
+
+
+class HealthService(health_pb2_grpc.HealthServicer):
+    """Implements ``grpc.health.v1.Health``.
+
+    That of the library keeps its lock while it waits for a watcher to take a message: one that takes none would hold
+    up every check.
+
+    Parameters
+    ----------
+    services : sequence of str
+        Their full names; "" is the server as a whole. At first they do not serve.
+    """
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self._services = frozenset(services)
+        self._status: int = _Response.NOT_SERVING
+        self._changed = threading.Condition()
+
+    def tell(self, status: int) -> None:
+        """Set the status of all services."""
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+
+    def Check(  # noqa: N802  the contract's name
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Give the status of a service."""
+        if request.service not in self._services:
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+        return _Response(status=self._status)
+
+    def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        """Give the status of a service, and again whenever it changes, until the client leaves."""
+        if not context.add_callback(self._wake):
+            return
+        told = None
+        while True:
+            with self._changed:
+                while context.is_active() and self._status_of(request.service) == told:
+                    self._changed.wait()
+                if not context.is_active():
+                    return
+                told = self._status_of(request.service)
+            yield _Response(status=told)
+
+    def _status_of(self, service: str) -> int:
+        return self._status if service in self._services else _Response.SERVICE_UNKNOWN
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
