@@ -1,159 +1,135 @@
-"""The stages of the pipeline against what people use for them today, on the same data in the same run.
+"""Every stage of the pipeline beside what people use for it today, on the same data in the same run: one table.
 
-    python benchmarks/stages.py [--quick] [--out FILE.json]
+    python benchmarks/stages.py [--quick] [--out FILE.json] [--markdown FILE.md] [--micrographs DIR] [--seed N]
+                                [--only PART ...]
 
-Each stage is timed in alternating rounds, one thread; the table shows the median of a round, and the ratio of the
-medians with the smallest and the largest ratio of a round. Micrographs are synthetic (seed 0).
+Peer and ours are timed in alternating rounds; the table shows the medians, the ratio of the medians, and the smallest
+and the largest ratio of a round. What is said to run on one core runs in a process that is kept to one. The ratio of a
+speed is the peer's time over ours ("3.0x"); of a cost or a rate it is our figure over the peer's. --markdown puts the
+table between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a document. Files are the micrographs of
+`../shared`, a few of them with --quick; where there are none, synthetic ones.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import importlib
 import json
-import statistics
+import os
+import subprocess
+import sys
+import tempfile
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-import faiss
-import imagehash
-import numpy as np
-import tifffile
-from PIL import Image, ImageOps
-from skimage.metrics import structural_similarity
-from twinscope_client.demo.micrographs import CATEGORIES, synthesise
-from twinscope_client.doctor import machine, versions
-from twinscope_indexer.blocked import BlockedIndex
-from twinscope_indexer.hashing import phash
-from twinscope_indexer.imaging import read_image
-from twinscope_indexer.standardise import standardise
-from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
-from twinscope_service.scene import scene_scores
-from twinscope_service.ssim import ssim
+from comparison import Row, as_json, markdown_table, restrict, text_table
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
+MICROGRAPHS: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
+CORES: Final = len(os.sched_getaffinity(0))
+ONE, ALL = 1, CORES
+PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "jobs": (ONE, ALL), "footprint": (ALL,)}
+"""Modules that give rows, and on how many cores they are asked for them."""
+MARKS: Final = ("<!-- bench -->", "<!-- end -->")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One line of the table; times in milliseconds."""
-
-    stage: str
-    peer: str
-    peer_ms: float
-    ours_ms: float
-    ratio: float
-    least: float
-    most: float
+def measured(part: str, cores: int, folder: Path) -> list[Row]:
+    """Let another process measure a part; empty, and said so, where that fails."""
+    out = folder / f"{part}-{cores}.json"
+    command = [sys.executable, __file__, "--part", part, "--cores", str(cores), "--folder", folder, "--out", out]
+    if subprocess.run(list(map(str, command)), check=False).returncode:
+        print(f"{part} on {cores}: FAILED, its rows are missing; see above", file=sys.stderr)
+        return []
+    return [Row(**one) for one in json.loads(out.read_text(encoding="utf-8"))]
 
 
-def compare(stage: str, peer: str, theirs: Callable[[], object], ours: Callable[[], object], rounds: int) -> Stage:
-    """Time two callables in alternating rounds, after one that is not counted."""
-    theirs()
-    ours()
-    pairs = [(_milliseconds(theirs), _milliseconds(ours)) for _ in range(rounds)]
-    ratios = [a / b for a, b in pairs]
-    peer_ms, ours_ms = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return Stage(stage, peer, peer_ms, ours_ms, peer_ms / ours_ms, min(ratios), max(ratios))
+def measure(part: str, cores: int, folder: Path, out: Path) -> None:
+    """Measure a part in this process, kept to some cores before anything is imported that asks for their number."""
+    restrict(cores)
+    from shelves import Work
+
+    rows = importlib.import_module(part).rows(Work.load(folder))
+    out.write_text(json.dumps(as_json(rows)), encoding="utf-8")
 
 
-def _milliseconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - start)
+def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
+    """Measure all parts asked for; gives the rows, the number of micrographs, and whether a part has failed."""
+    from shelves import furnish
+
+    rows: list[Row] = []
+    failed, start = False, time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = furnish(Path(scratch), parsed.micrographs, quick=parsed.quick, seed=parsed.seed)
+        print(f"stores: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        for part in parsed.only:
+            for cores in sorted(set(PARTS[part])):
+                start = time.perf_counter()
+                rows += (found := measured(part, cores, work.folder))
+                failed = failed or not found
+                print(f"{part} on {cores}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        return rows, len(work.micrographs), failed
 
 
-def _reference_hash(image: Image.Image) -> str:
-    return str(imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32))
+def write_into(document: Path, table: str) -> None:
+    """Replace what stands between the marks of a document."""
+    before, found, rest = document.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (found and end):
+        raise SystemExit(f"{document} has no line {MARKS[0]} followed by one {MARKS[1]}; nothing was written")
+    document.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
-def _encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:
-    data = io.BytesIO()
-    if kind == "TIFF":
-        tifffile.imwrite(data, pixels)
-    else:
-        Image.fromarray(pixels).save(data, "JPEG", quality=100)
-    return data.getvalue()
+def described(parsed: argparse.Namespace, micrographs: int, seconds: float) -> dict[str, Any]:
+    """Say what the figures were measured with."""
+    from twinscope_client.doctor import machine, versions
+
+    real = (parsed.micrographs / "MANIFEST.tsv").is_file()
+    return {
+        "micrographs": f"{micrographs} {'real' if real else 'synthetic'}", "seed": parsed.seed, "quick": parsed.quick,
+        "seconds": round(seconds), "load": round(os.getloadavg()[1], 1), "machine": machine(), "versions": versions(),
+    }  # fmt: skip
 
 
-def stages(rounds: int, codes: int) -> list[Stage]:
-    """Measure every stage."""
-    pictures = [synthesise(category, 0, width=1024, height=768) for category in CATEGORIES]
-    table = []
-    for kind in ("TIFF", "JPEG"):
-        files = [_encoded(pixels, kind) for pixels in pictures]
-        table.append(
-            compare(
-                f"hash a {kind} in memory (x{len(files)})", "Pillow + imagehash",
-                lambda files=files: [_reference_hash(Image.open(io.BytesIO(data))) for data in files],
-                lambda files=files: [phash(read_image(data).pixels) for data in files], rounds,
-            )
-        )  # fmt: skip
-    a, b = pictures[0], standardise(pictures[1])
-    table.append(
-        compare(
-            "standardise", "Pillow ImageOps",
-            lambda: ImageOps.autocontrast(ImageOps.equalize(Image.fromarray(a))), lambda: standardise(a), rounds,
-        )
-    )  # fmt: skip
-    table.append(
-        compare("SSIM, 1024x768", "scikit-image", lambda: structural_similarity(a, b), lambda: ssim(a, b), rounds)
+def legend(about: dict[str, Any]) -> str:
+    """Write what the figures were measured with, for people."""
+    named = about["machine"] | about["versions"]
+    listed = ", ".join(f"{name} {value}" for name, value in named.items())
+    kind = "a quick run" if about["quick"] else "a full run"
+    return (
+        f"{about['micrographs']} micrographs, seed {about['seed']}, {kind} of {about['seconds']} s, load average "
+        f"{about['load']}; {listed}."
     )
-    thumbnails = [decode_thumbnail(encode_thumbnail(pixels)) for pixels in pictures]
-    table.append(
-        compare(
-            "verify one pair", "scikit-image SSIM of the full size",
-            lambda: structural_similarity(a, b), lambda: scene_scores(thumbnails[0], thumbnails[1:2]), rounds,
-        )
-    )  # fmt: skip
-    random = np.random.default_rng(0)
-    stored = random.integers(0, 256, (codes, 128), dtype=np.uint8)
-    index = BlockedIndex(np.arange(codes), stored)
-    query = stored[:1].copy()
-    table.append(
-        compare(
-            f"5 nearest of {codes} codes", "NumPy scan",
-            lambda: np.argsort(np.bitwise_count(stored ^ query).sum(axis=1))[:5],
-            lambda: index.search(query, 5, 1024), rounds,
-        )
-    )  # fmt: skip
-    return table + [faiss_stage(size, together, rounds) for size in (codes, 1_000_000) for together in (1, 64)]
 
 
-def faiss_stage(size: int, together: int, rounds: int) -> Stage:
-    """Compare the search within 300 bits with FAISS's flat index, both on all cores."""
-    random = np.random.default_rng(0)
-    stored = random.integers(0, 256, (size, 128), dtype=np.uint8)
-    flat, index = faiss.IndexBinaryFlat(1024), BlockedIndex(np.arange(size), stored)
-    flat.add(stored)
-    queries = stored[:together].copy()
-    return compare(
-        f"{together} of {size} codes", "FAISS flat index",
-        lambda: flat.search(queries, 6), lambda: index.search(queries, 5, 300), rounds,
-    )  # fmt: skip
-
-
-def main() -> None:
-    """Run the benchmark."""
+def main() -> int:
+    """Run the benchmark; 1 if a part has failed. A target that is missed is no failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer files and rounds, smaller stores")
     parser.add_argument("--out", type=Path, help="write the table as JSON")
+    parser.add_argument("--markdown", type=Path, help="put the table into this document")
+    parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    for hidden, kind in (("--part", str), ("--cores", int), ("--folder", Path)):
+        parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
-    table = stages(5 if parsed.quick else 15, 25_000)
-    print(f"{'stage':<30} {'peer':<36} {'peer ms':>9} {'ours ms':>9} {'ratio':>7}  (rounds)")
-    for row in table:
-        print(f"{row.stage:<30} {row.peer:<36} {row.peer_ms:9.2f} {row.ours_ms:9.2f} {row.ratio:6.1f}x "
-              f" ({row.least:.1f} to {row.most:.1f})")  # fmt: skip
-    print(" ".join(f"{name} {value};" for name, value in (machine() | versions()).items()))
+    if parsed.part:
+        measure(parsed.part, parsed.cores, parsed.folder, parsed.out)
+        return 0
+    start = time.perf_counter()
+    rows, micrographs, failed = run(parsed)
+    about = described(parsed, micrographs, time.perf_counter() - start)
+    notes = [f"{one.stage} ({one.cores}): {one.note}" for one in rows if one.note]
+    print(text_table(rows))
+    print("\n".join(notes))
+    print(legend(about))
     if parsed.out:
-        result = {"stages": [asdict(row) for row in table], "machine": machine(), "versions": versions(), "seed": 0}
-        parsed.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        parsed.out.write_text(json.dumps(about | {"stages": as_json(rows)}, indent=1), encoding="utf-8")
+    if parsed.markdown:
+        lines = [markdown_table(rows), "", legend(about), "", *(f"- {note}" for note in notes)]
+        write_into(parsed.markdown, "\n".join(lines))
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -47,9 +47,9 @@ def test_noise_is_refused(kind: str, shape: tuple[int, int]) -> None:
 
 def test_noise_stays_noise_when_it_is_stored() -> None:
     data = io.BytesIO()
-    Image.fromarray(noise(0, (768, 1024))).save(data, "JPEG", quality=50)
+    Image.fromarray(noise(1, (768, 1024))).save(data, "JPEG", quality=50)
     assert hash_pixels(np.asarray(Image.open(data))).reason == "noise"  # type: ignore[union-attr]
-    shaded = np.clip(noise(1, (768, 1024)) + np.linspace(-40, 40, 1024), 0, 255).astype(np.uint8)
+    shaded = np.clip(noise(2, (768, 1024)) + np.linspace(-40, 40, 1024), 0, 255).astype(np.uint8)
     assert hash_pixels(shaded).reason == "noise"  # type: ignore[union-attr]
 
 

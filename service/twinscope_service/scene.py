@@ -1,29 +1,23 @@
 """Scene score of two thumbnails: how surely they show one field, whatever was done to size, contrast or encoding.
 
 Both thumbnails are brought to one size, smoothed, freed of uneven illumination, and locally centred and scaled, so
-that contrast and brightness no longer matter. Phase correlation proposes a translation (Kuglin and Hines 1975, Proc.
-Int. Conf. Cybernetics and Society, 163-165), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is
-the score.
+that contrast and brightness no longer matter (`normalisation`). Phase correlation proposes a translation
+(`translation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from twinscope_indexer.compiled import compiled
-from twinscope_indexer.thumbnail import area_reduce
 
-# Lengths are pixels of a thumbnail, levels its grey levels. All were chosen on real micrographs.
-_SMOOTHING = 1.0  # standard deviation of the Gaussian against noise
-_SURROUNDINGS = 10.0  # standard deviation of the Gaussian of the local mean and variance
-_VARIANCE_FLOOR = 2.0  # added to the local variance: less than 1.4 levels of contrast is not amplified to full
-_SHADING_DEGREE = 2  # in x and in y: the polynomial surface taken for uneven illumination
-_REACH = 1 / 6  # largest translation looked for, as a share of the frame
+from twinscope_service.normalisation import normalised
+from twinscope_service.translation import distinctness, spectrum, translation
+
+# All were chosen on real micrographs.
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
 _BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
@@ -31,7 +25,6 @@ _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the fiel
 # of different scenes none had more than 7.7, of 12 of one scene that correlated by 0.36 to 0.46 none less than 27.
 _SHARP = 15.0
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
-_NEGLIGIBLE_GAIN = 1e-6
 _SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
 _LEAST_ASPECT = 0.8  # and below this one as those of different frames
 
@@ -55,7 +48,7 @@ class SceneImage:
     normal: NDArray[np.float32]
     """Shape (height, width): locally centred and scaled pixels."""
     spectrum: NDArray[np.complex64]
-    """Half spectrum of `normal` under a Hann window, padded to `_padded` of its shape."""
+    """That of `translation.spectrum`."""
 
 
 def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) -> SceneImage:
@@ -78,13 +71,8 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
     ValueError
         If `thumbnail` is not a two-dimensional array of uint8 or `shape` is not within its shape.
     """
-    pixels = _smoothed(area_reduce(thumbnail, shape or thumbnail.shape), _gaussian(_SMOOTHING))
-    level = pixels - _projected(pixels, _polynomials)
-    centred = level - _projected(level, _low_pass)
-    variance = np.maximum(_projected(centred * centred, _low_pass), 0)  # a float32 result can be barely negative
-    normal = (centred / np.sqrt(variance + np.float32(_VARIANCE_FLOOR))).astype(np.float32, copy=False)
-    spectrum: NDArray[np.complex64] = scipy.fft.rfft2(normal * _hann(normal.shape), s=_padded(normal.shape))
-    return SceneImage(normal, spectrum)
+    normal = normalised(thumbnail, shape or thumbnail.shape)
+    return SceneImage(normal, spectrum(normal))
 
 
 def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
@@ -115,8 +103,7 @@ def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
     if shape != candidate.normal.shape:
         raise ValueError(f"prepared images of shapes {shape} and {candidate.normal.shape}: prepare both to one shape")
     height, width = shape
-    correlation = scipy.fft.irfft2(_whitened(query.spectrum, candidate.spectrum), s=_padded(shape))
-    proposed = _peak(correlation, int(height * _REACH), int(width * _REACH))
+    proposed = translation(query.spectrum, candidate.spectrum, shape)
     best = SceneScore(_agreement(query, candidate, 0, 0), 0.0, 0.0)
     if proposed != (0, 0):
         down, right = proposed
@@ -124,7 +111,8 @@ def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
         if moved > best.score:
             best = SceneScore(moved, right / width, down / height)
     if _WORTH_CHECKING <= best.score < 2 * _WORTH_CHECKING:
-        best = replace(best, score=max(best.score, _certainty(correlation, proposed)))
+        z = max(0.0, distinctness(query.spectrum, candidate.spectrum, shape, proposed))
+        best = replace(best, score=max(best.score, z / (z + _SHARP)))
     return best
 
 
@@ -207,154 +195,29 @@ def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) 
     """ZNCC of two images, the candidate moved by whole pixels; the smaller of with and without the bottom."""
     height, width = query.normal.shape
     margins = int(height * _MARGIN), int(width * _MARGIN)
-    whole: float = _zncc(query.normal, candidate.normal, height, down, right, *margins)
-    upper: float = _zncc(query.normal, candidate.normal, height - round(height * _BAR), down, right, *margins)
-    return min(whole, upper)
-
-
-def _projected(pixels: NDArray[np.float32], basis: Callable[[int], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Apply B B^T along both axes, where B, of shape (side, few), is the basis for a side of that length.
-
-    Not by BLAS: its last digits depend on its number of threads, and a score must not depend on who asks.
-    """
-    rows, columns = basis(pixels.shape[0]), basis(pixels.shape[1])
-    few = _product(_product(np.ascontiguousarray(rows.T), pixels), columns)
-    return _product(_product(rows, few), np.ascontiguousarray(columns.T))
-
-
-@lru_cache(maxsize=1024)
-def _low_pass(side: int) -> NDArray[np.float32]:
-    """Basis of the Gaussian filter of the surroundings, with mirrored borders, in one dimension.
-
-    That filter is diagonal in the DCT-II, with the Gaussian's transfer function exp(-(sigma omega)^2 / 2) at
-    omega = pi k / side; a wide Gaussian leaves so few coefficients that two thin matrix products are the fastest
-    exact filter.
-    """
-    gains = np.exp(-0.5 * (_SURROUNDINGS * np.pi * np.arange(side) / side) ** 2)
-    kept = np.count_nonzero(gains > _NEGLIGIBLE_GAIN)
-    cosines = scipy.fft.idct(np.eye(side), norm="ortho", axis=0)[:, :kept]
-    return np.ascontiguousarray(cosines * np.sqrt(gains[:kept]), dtype=np.float32)
-
-
-@lru_cache(maxsize=1024)
-def _polynomials(side: int) -> NDArray[np.float32]:
-    """Orthonormal basis of the polynomials of the shading's degree on `side` points."""
-    powers = np.vander(np.linspace(-1, 1, side), _SHADING_DEGREE + 1)
-    return np.ascontiguousarray(np.linalg.qr(powers).Q, dtype=np.float32)
-
-
-@lru_cache(maxsize=1)
-def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Weights of a Gaussian filter, cut at four standard deviations as in SciPy."""
-    radius = int(4 * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    normalised: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
-    return normalised
-
-
-@lru_cache(maxsize=64)
-def _hann(shape: tuple[int, int]) -> NDArray[np.float32]:
-    rows, columns = (np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2 for side in shape)
-    return np.outer(rows, columns).astype(np.float32)
-
-
-@lru_cache(maxsize=1024)
-def _padded(shape: tuple[int, int]) -> tuple[int, int]:
-    """Shape of the transform: the next sides that an FFT is fast on."""
-    return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
-
-
-def _certainty(correlation: NDArray[np.float32], peak: tuple[int, int]) -> float:
-    """Give 0 to 1, and half where the peak of a phase correlation stands out as it does for one scene only."""
-    z = (float(correlation[peak]) - float(correlation.mean())) / float(correlation.std())
-    return max(0.0, z) / (max(0.0, z) + _SHARP)
-
-
-@compiled(error_model="numpy")
-def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Matrix product, summed in one fixed order."""
-    product = np.zeros((left.shape[0], right.shape[1]), np.float32)
-    for i in range(left.shape[0]):
-        line = product[i]
-        for k in range(left.shape[1]):
-            factor = left[i, k]
-            other = right[k]
-            for j in range(right.shape[1]):
-                line[j] += factor * other[j]
-    return product
+    agreement: float = _least_zncc(query.normal, candidate.normal, _field(height), down, right, *margins)
+    return agreement
 
 
 @compiled(fastmath=True, error_model="numpy")
-def _smoothed(pixels: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Separable filter; outside the image it continues mirrored, the border pixel twice (d c b a | a b c d)."""
-    height, width = pixels.shape
-    radius = weights.size // 2
-    smooth = np.empty((height, width), np.float32)
-    padded = np.empty(width + 2 * radius, np.float32)
-    line = padded[radius : radius + width]
-    for y in range(height):
-        line[:] = 0
-        for k in range(2 * radius + 1):
-            mirrored = (y + k - radius) % (2 * height)
-            source = pixels[min(mirrored, 2 * height - 1 - mirrored)]
-            weight = weights[k]
-            for x in range(width):
-                line[x] += weight * source[x]
-        for k in range(radius):
-            mirrored = k % (2 * width)
-            inner = min(mirrored, 2 * width - 1 - mirrored)
-            padded[radius - 1 - k] = line[inner]
-            padded[radius + width + k] = line[width - 1 - inner]
-        target = smooth[y]
-        target[:] = 0
-        for k in range(2 * radius + 1):
-            moved = padded[k : k + width]
-            weight = weights[k]
-            for x in range(width):
-                target[x] += weight * moved[x]
-    return smooth
-
-
-@compiled(fastmath=True, error_model="numpy")
-def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Cross-power spectrum conj(query) * candidate, every coefficient scaled to modulus 1."""
-    white = np.empty_like(query)
-    for y in range(query.shape[0]):
-        for x in range(query.shape[1]):
-            q, c = query[y, x], candidate[y, x]
-            real = q.real * c.real + q.imag * c.imag
-            imaginary = q.real * c.imag - q.imag * c.real
-            scale = np.float32(1) / (np.sqrt(real * real + imaginary * imaginary) + np.float32(1e-6))
-            white[y, x] = complex(real * scale, imaginary * scale)
-    return white
-
-
-@compiled(error_model="numpy")
-def _peak(correlation: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, int]:
-    """Find the translation (down, right) with the largest value within reach; negative ones are at the far end."""
-    height, width = correlation.shape
-    best, best_y, best_x = correlation[0, 0], 0, 0
-    for y in range(-reach_y, reach_y + 1):
-        row = correlation[y % height]
-        for x in range(-reach_x, reach_x + 1):
-            if row[x % width] > best:
-                best, best_y, best_x = row[x % width], y, x
-    return best_y, best_x
-
-
-@compiled(fastmath=True, error_model="numpy")
-def _zncc(
+def _least_zncc(
     query: NDArray[np.float32],
     candidate: NDArray[np.float32],
-    rows: int,
+    field: int,
     down: int,
     right: int,
     margin_y: int,
     margin_x: int,
 ) -> float:
-    """ZNCC of query[y, x] and candidate[y + down, x + right] in the first `rows` rows of both, margins left out."""
+    """ZNCC of query[y, x] and candidate[y + down, x + right], margins left out; the smaller of two.
+
+    One is that of all rows, the other that of the first `field` rows of both, whose sums are met on the way.
+    """
+    rows = query.shape[0]
     top, bottom = max(margin_y, margin_y - down), min(rows - margin_y, rows - margin_y - down)
+    field_bottom = bottom - (rows - field)
     left, end = max(margin_x, margin_x - right), min(query.shape[1] - margin_x, query.shape[1] - margin_x - right)
+    least = 1.0 if field_bottom > top else 0.0  # that of no rows is 0
     sum_q, sum_c, square_q, square_c, product = 0.0, 0.0, 0.0, 0.0, 0.0
     for y in range(top, bottom):
         query_row, candidate_row = query[y, left:end], candidate[y + down, left + right : end + right]
@@ -372,7 +235,16 @@ def _zncc(
         square_q += float(row_qq)
         square_c += float(row_cc)
         product += float(row_qc)
-    count = max((bottom - top) * (end - left), 1)
+        if y + 1 == field_bottom or y + 1 == bottom:
+            count = (y + 1 - top) * (end - left)
+            least = min(least, _correlation(sum_q, sum_c, square_q, square_c, product, count))
+    return least
+
+
+@compiled(fastmath=True, error_model="numpy")
+def _correlation(sum_q: float, sum_c: float, square_q: float, square_c: float, product: float, count: int) -> float:
+    """Pearson correlation of `count` pairs from their sums; 0 where one side has no features."""
+    count = max(count, 1)
     mean_q, mean_c = sum_q / count, sum_c / count
     energy_q, energy_c = square_q / count - mean_q * mean_q, square_c / count - mean_c * mean_c
     if energy_q < _LEAST_ENERGY or energy_c < _LEAST_ENERGY:

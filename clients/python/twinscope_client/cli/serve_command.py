@@ -62,10 +62,9 @@ def run(parsed: argparse.Namespace) -> int:
         what = "twinscope serve"
         raise MissingExtraError(what, "server") from error
 
-    logging.basicConfig(
-        level=logging.WARNING if parsed.quiet else logging.INFO, stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )  # fmt: skip
+    from twinscope_service.logs import log_to
+
+    log_to(sys.stderr, logging.WARNING if parsed.quiet else logging.INFO)
     server = TwinscopeServer(parsed.store, settings)
     stopping: SimpleQueue[None] = SimpleQueue()  # a handler may put while this thread gets; an Event would lock up
     for number in (signal.SIGTERM, signal.SIGINT):

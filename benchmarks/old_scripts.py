@@ -1,0 +1,97 @@
+"""The algorithm of the scripts that Twinscope replaces, written out again from their description, to be timed.
+
+They work on one image at a time, on one core: hash a TIFF, take its Hamming distance to every reference one after the
+other, compare the two nearest by SSIM at full size where they are near enough, and copy the TIFF under the first three
+characters of the name of the best. Hashes of references were kept from run to run, so hashing them is no part of it;
+neither is the conversion of the TIFFs to JPEGs that came before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import imagehash
+import numpy as np
+from PIL import Image, ImageOps
+from skimage.metrics import structural_similarity
+from skimage.transform import resize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagehash import ImageHash
+
+SIDE: Final = 32
+CANDIDATES: Final = 2
+SSIM_BELOW: Final = 150
+"""Bits; what their code has, not their text."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A row of the table of references."""
+
+    path: Path
+    hashed: ImageHash
+
+
+@dataclass(frozen=True)
+class Match:
+    """A row of the table of matches; the SSIM is None where it was not computed."""
+
+    tiff: Path
+    jpeg: Path
+    distance: int
+    ssim: float | None = None
+
+
+def image_hash(path: Path) -> ImageHash:
+    """Hash an image: grey, equalised, autocontrasted, 1024 bits."""
+    with Image.open(path) as image:
+        return imagehash.phash(_standardised(image), hash_size=SIDE)
+
+
+def nearest(query: ImageHash, references: Sequence[Reference]) -> list[tuple[int, Reference]]:
+    """Compare a hash with every reference in turn, and give the two nearest with their distances in bits."""
+    distances = [(int(query - reference.hashed), reference) for reference in references]
+    return sorted(distances, key=lambda pair: pair[0])[:CANDIDATES]
+
+
+def full_size_ssim(tiff: Path, jpeg: Path) -> float:
+    """Compare two images at the size of the second, both equalised and autocontrasted."""
+    query, reference = _pixels(tiff), _pixels(jpeg)
+    if query.shape != reference.shape:
+        query = resize(query, reference.shape, anti_aliasing=True, preserve_range=True).astype(np.uint8)
+    return float(structural_similarity(query, reference, data_range=int(reference.max()) - int(reference.min())))
+
+
+def verify(tiff: Path, candidates: Sequence[tuple[int, Reference]]) -> Match:
+    """Choose among candidates: that with the highest SSIM; where none is near enough for one, the nearest."""
+    verified = [
+        Match(tiff, reference.path, distance, full_size_ssim(tiff, reference.path))
+        for distance, reference in candidates
+        if distance < SSIM_BELOW
+    ]
+    distance, first = candidates[0]
+    return max(verified, key=lambda match: match.ssim or 0.0, default=Match(tiff, first.path, distance))
+
+
+def label(match: Match, folder: Path) -> Path | None:
+    """Copy a verified TIFF, with its times, under the prefix of its match; None where nothing was verified."""
+    if match.ssim is None:
+        return None
+    target = folder / f"{match.jpeg.name[:3]}{match.tiff.name}"
+    shutil.copy2(match.tiff, target)
+    return target
+
+
+def _standardised(image: Image.Image) -> Image.Image:
+    return ImageOps.autocontrast(ImageOps.equalize(image if image.mode == "L" else image.convert("L")))
+
+
+def _pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.array(_standardised(image))
