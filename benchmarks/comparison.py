@@ -113,7 +113,8 @@ HEADINGS = ("stage", "cores", "peer", "peer's", "ours", "ratio", "spread", "targ
 def cells(one: Row) -> tuple[str, ...]:
     """Write one line for people."""
     theirs = "" if one.theirs is None else f"{_figure(one.theirs)} {one.unit}"
-    ratio, spread = _ratio(one, one.ratio), f"{_ratio(one, one.least)} to {_ratio(one, one.most)}"
+    ratio = _ratio(one, one.ratio)
+    spread = f"{_ratio(one, one.least)} to {_ratio(one, one.most)}" if one.least < one.most else ""
     sign = ">=" if one.kind in {"faster", "rate"} else "<="
     target = "" if one.limit is None else f"{sign} {_ratio(one, one.limit)}"
     verdict = {None: "", True: "met", False: "MISSED"}[one.met]

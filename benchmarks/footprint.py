@@ -22,7 +22,7 @@ CODE_BYTES: Final = 128
 
 def rows(work: Work) -> list[Row]:
     """Measure indexing at two sizes, and a server over two."""
-    few, many = (1_000, 4_000) if work.quick else (4_000, 20_000)
+    few, many = (500, 2_000) if work.quick else (4_000, 16_000)
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         peaks = [indexing_peak(Path(scratch), count, work.seed) for count in (few, many)]
     grown = (peaks[1] - peaks[0]) / (many - few)
@@ -30,7 +30,7 @@ def rows(work: Work) -> list[Row]:
     found = [
         row("peak memory of indexing, an image more", "", [(0.0, grown)], Target("value", 400), unit="B", note=note)
     ]
-    few, many = (1_000, 100_000) if work.quick else (1_000, 1_000_000)
+    few, many = (1_000, 50_000) if work.quick else (1_000, 1_000_000)
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         served = [server_memory(Path(scratch), count, work.seed) for count in (few, many)]
     for name, place in (("at its peak", "VmHWM"), ("after its queries", "VmRSS")):

@@ -31,7 +31,7 @@ LABEL_TARGETS: Final = {1: 15.0}
 def label_rows(work: Work) -> list[Row]:
     """Match and label TIFFs against 21,000 references."""
     files = [one for one in work.sample(len(work.micrographs)) if _pillow_reads(one.tiff)]
-    files = files[: 10 if work.quick else 40]
+    files = files[: 8 if work.quick else 40]
     references = old_references(work)
     label_once(work, files[:1], "warm")
     old_round(work, files[:1], references, "warm")

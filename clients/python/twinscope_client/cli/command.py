@@ -73,9 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Finds the labelled twin of a micrograph, and applies its label.",
         epilog="Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they are "
         "listed); 130 stopped by Ctrl-C. Data goes to stdout, everything for people to stderr.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=20),
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in _COMMANDS:
         module = importlib.import_module(f"twinscope_client.cli.{name}_command")
