@@ -182,6 +182,37 @@ def test_a_file_in_the_place_of_the_folder_is_told(source: Path, tmp_path: Path,
     assert (tmp_path / "Tips").read_bytes() == b"a file"
 
 
+@pytest.mark.parametrize("size", [0, 1, 70_000])
+@pytest.mark.parametrize("broken", [(), ("ioctl",), ("ioctl", "copy"), ("ioctl", "half")])
+def test_a_copy_is_whole_whatever_the_file_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, broken: tuple[str, ...]
+) -> None:
+    """Blocks shared, copied by the kernel, copied by it in part only, or by this process."""
+    copy_file_range, calls = os.copy_file_range, []
+
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    def half(given: int, made: int, left: int) -> int:
+        calls.append(left)
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+        return copy_file_range(given, made, left // 2)
+
+    if "ioctl" in broken:
+        monkeypatch.setattr(placement.fcntl, "ioctl", refuse)
+    if "copy" in broken or "half" in broken:
+        monkeypatch.setattr(os, "copy_file_range", refuse if "copy" in broken else half)
+    data = bytes(i % 251 for i in range(size))
+    source = tmp_path / "source.tif"
+    source.write_bytes(data)
+    assert place_source(source, digest(data), tmp_path / "x.tif", "copy")
+    assert (tmp_path / "x.tif").read_bytes() == data
+    assert bool(calls) == (broken == ("ioctl", "half") and size > 0)
+    (tmp_path / "x.tif").write_bytes(b"edited")
+    assert source.read_bytes() == data
+
+
 def test_a_folder_without_permission_is_told(source: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(0o555)
@@ -197,6 +228,7 @@ def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(placement.shutil, "copyfile", full)
+    monkeypatch.setattr(placement, "_cloned", lambda *_: False)
     with pytest.raises(OutputError, match="No space left"):
         place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.fft
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -77,7 +79,7 @@ def agreement_by_corrcoef(query: np.ndarray, candidate: np.ndarray, down: int, r
     return float(min(scores))
 
 
-@pytest.mark.parametrize("moved", [(0, 0), (5, -7), (-11, 3), (20, 30)])
+@pytest.mark.parametrize("moved", [(0, 0), (5, -7), (-11, 3), (20, 30), (24, -30), (-24, 30)])
 @pytest.mark.parametrize("shape", [(144, 192), (96, 81)])
 def test_equals_the_oracle(shape: tuple[int, int], moved: tuple[int, int]) -> None:
     down, right = moved if shape[0] > 100 else (moved[0] // 2, moved[1] // 3)
@@ -93,6 +95,34 @@ def test_equals_the_oracle(shape: tuple[int, int], moved: tuple[int, int]) -> No
     above_bar = normal_by_scipy(query[:rows]), normal_by_scipy(candidate[:rows])
     expected = min(agreement_by_corrcoef(x, y, down, right), agreement_by_corrcoef(*above_bar, down, right))
     assert found.score == pytest.approx(expected, abs=2e-3)
+
+
+def certainty_by_numpy(query: np.ndarray, candidate: np.ndarray, down: int, right: int) -> float:
+    """z / (z + 15), z being the height of the phase correlation in standard deviations, on sides that an FFT likes."""
+    window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in query.shape))
+    sides = scipy.fft.next_fast_len(query.shape[0]), scipy.fft.next_fast_len(query.shape[1], real=True)
+    cross = np.conj(np.fft.fft2(query * window, sides)) * np.fft.fft2(candidate * window, sides)
+    surface = np.fft.ifft2(cross / (np.abs(cross) + 1e-6)).real
+    z = (surface[down, right] - surface.mean()) / surface.std()
+    return float(z / (z + 15))
+
+
+@pytest.mark.parametrize(("shape", "moved"), [((144, 192), (9, -12)), ((139, 163), (-9, 12))])
+def test_noise_lowers_no_score_below_the_certainty_of_the_place(shape: tuple[int, int], moved: tuple[int, int]) -> None:
+    down, right = moved
+    grains = gaussian_filter(np.random.default_rng(4).normal(size=(shape[0] + 60, shape[1] + 60)), 0.7)
+    big = np.clip(120 + 20 * grains / grains.std(), 0, 255).astype(np.uint8)
+    query = big[30 : 30 + shape[0], 30 : 30 + shape[1]]
+    candidate = noisy(big[30 - down :, 30 - right :][: shape[0], : shape[1]], 55)
+    rows = shape[0] - round(0.15 * shape[0])
+    expected = []
+    for height in (shape[0], rows):
+        x, y = normal_by_scipy(query[:height]), normal_by_scipy(candidate[:height])
+        assert 0.3 < agreement_by_corrcoef(x, y, down, right) < 0.6
+        expected.append(max(agreement_by_corrcoef(x, y, down, right), certainty_by_numpy(x, y, down, right)))
+    found = scene_scores(query, [candidate])[0]
+    assert found.score == pytest.approx(min(expected), abs=2e-3)
+    assert found.score > 0.6
 
 
 @pytest.mark.parametrize("shading", ["even", "ramp", "vignette"])
@@ -251,6 +281,15 @@ def test_scores_come_in_the_order_of_the_candidates() -> None:
     assert together == [scene_scores(query, [candidate])[0] for candidate in candidates]
     assert [found.score > SCENE for found in together] == [False, True, False, False]
     assert scene_scores(query, []) == []
+
+
+def test_scores_are_the_same_in_every_thread() -> None:
+    queries = [thumb(field(seed=seed)) for seed in range(4)]
+    candidates = [*queries, *(thumb(noisy(field(seed=seed), 90)) for seed in range(4)), queries[0][:120]]
+    alone = [scene_scores(query, candidates) for query in queries]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda query: scene_scores(query, candidates), queries * 4))
+    assert together == alone * 4
 
 
 @pytest.mark.parametrize("bad", [np.zeros((9, 9)), np.zeros((9, 9, 3), np.uint8), np.zeros((0, 9), np.uint8)])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_service.answer import Answer, Match
 from twinscope_service.policy import MAX_K, POLICIES, Policy, named_policy
-from twinscope_service.verdict import judge, judge_as_reference
+from twinscope_service.verdict import judge, judge_as_reference, pixels_could_change, ssim_wanted
 
 # Of its own, so that these tests stand when the defaults are chosen anew.
 _DEFAULT = Policy(excellent_ssim=0.95, good_scene=0.6, ssim_margin=0.02, scene_margin=0.1, max_distance=300)
@@ -279,7 +279,7 @@ def test_changes_that_change_nothing_keep_the_policy() -> None:
     assert _DEFAULT.adjusted({"k": None, "good_scene": 0.6}) is _DEFAULT
 
 
-@pytest.mark.parametrize("name", ["name", "rule", "ssim", "K"])
+@pytest.mark.parametrize("name", ["name", "rule", "pixels", "K"])
 def test_what_is_no_threshold_cannot_be_adjusted(name: str) -> None:
     with pytest.raises(ValueError, match=f"unknown threshold {name}"):
         _DEFAULT.adjusted({name: 1})
@@ -292,3 +292,24 @@ def test_the_named_policies() -> None:
     assert (old.k, old.max_distance, old.ssim_distance, old.excellent_ssim) == (2, 149, 119, 0.95)
     with pytest.raises(ValueError, match="known: default, reference"):
         named_policy("Default")
+
+
+# -- full size -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("use", "wanted"),
+    [("never", [False] * 4), ("best", [True, True, False, False]), ("all", [True, True, True, False])],
+)
+def test_what_is_compared_at_full_size(use: Any, wanted: list[bool]) -> None:
+    """Never what the scene score has refused; without more ado only what can change the answer."""
+    matches = [match(distance=i, scene=scene) for i, scene in enumerate((0.95, 0.9, 0.7, 0.4))]
+    policy = replace(_DEFAULT, ssim=use)
+    assert ssim_wanted(matches, policy) == wanted
+    answer = Answer("good", tuple(matches), "", "00" * 128, policy, 1, "recipe")
+    assert pixels_could_change(answer, thumbnail=True) == any(wanted)
+
+
+def test_an_unknown_use_of_ssim_is_refused() -> None:
+    with pytest.raises(ValueError, match="ssim must be one of never, best, all"):
+        POLICIES["default"].adjusted({"ssim": "sometimes"})

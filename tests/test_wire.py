@@ -20,10 +20,11 @@ from twinscope_client import connect
 from twinscope_indexer.catalog import Record
 from twinscope_indexer.errors import RecipeError
 from twinscope_indexer.hashing import RECIPE, PHash
+from twinscope_indexer.metadata import InstrumentMetadata, StagePosition
 from twinscope_indexer.store import Store
-from twinscope_indexer.structure import Unhashable
+from twinscope_indexer.structure import REASONS, Unhashable
 from twinscope_indexer.thumbnail import LONG_SIDE, encode_thumbnail
-from twinscope_service.answer import LABELLED, Answer, Match, Transform
+from twinscope_service.answer import LABELLED, Answer, ChanceOfError, Match, Transform
 from twinscope_service.matcher import Query
 from twinscope_service.options import Options
 from twinscope_service.policy import POLICIES, Policy
@@ -52,6 +53,25 @@ POLICY = st.builds(
     ssim_margin=st.floats(0, 2),
     scene_margin=st.floats(0, 2),
     reach=st.sampled_from(["frame", "views", "windows"]),
+    far_distance=st.integers(0, 1024),
+    max_p_wrong=st.floats(0, 1),
+    ssim=st.sampled_from(["never", "best", "all"]),
+)
+SIZES = st.none() | st.floats(allow_nan=False)
+INSTRUMENTS = st.none() | st.builds(
+    InstrumentMetadata,
+    vendor=st.none() | st.sampled_from(["Zeiss", "FEI"]),
+    instrument=st.none() | SHORT,
+    beam_energy_kev=SIZES,
+    working_distance_mm=SIZES,
+    magnification=SIZES,
+    pixel_width_nm=SIZES,
+    pixel_height_nm=SIZES,
+    field_width_um=SIZES,
+    detector=st.none() | SHORT,
+    stage=st.builds(StagePosition, SIZES, SIZES, SIZES, SIZES, SIZES),
+    acquired=st.none() | SHORT,
+    data_bar_px=st.none() | st.integers(0, 10_000),
 )
 MATCHES = st.builds(
     Match,
@@ -66,10 +86,12 @@ MATCHES = st.builds(
     note=ANY_TEXT,
     published_prefix=st.none() | ANY_TEXT,
     transform=st.none() | st.builds(Transform, *3 * [st.text("a,%. ", max_size=8)]),
+    instrument=INSTRUMENTS,
+    contradictions=st.lists(ANY_TEXT, max_size=3).map(tuple),
 )
 ANSWERS = st.builds(
     Answer,
-    grade=st.sampled_from(["excellent", "good", "ambiguous", "unverified", "none", "unhashable"]),
+    grade=st.sampled_from(["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]),
     matches=st.lists(MATCHES, max_size=3).map(tuple),
     reason=ANY_TEXT,
     query_hash=st.none() | CODES.map(bytes.hex),
@@ -77,6 +99,8 @@ ANSWERS = st.builds(
     generation=COUNTS,
     recipe=st.just(RECIPE),
     taxonomy=ANY_TEXT,
+    instrument=INSTRUMENTS,
+    p_wrong=st.none() | st.builds(ChanceOfError, *3 * [st.floats(0, 1)], ANY_TEXT),
 ).filter(lambda answer: answer.matches or answer.grade not in LABELLED)
 RECORDS = st.builds(
     Record,
@@ -107,7 +131,7 @@ RECORDS = st.builds(
         "", None, "2024-02-29T23:59:59Z", 1,
     )
 )  # fmt: skip
-HASHED = CODES.map(PHash) | st.builds(Unhashable, reason=st.sampled_from(["featureless", "degenerate"]), detail=SHORT)
+HASHED = CODES.map(PHash) | st.builds(Unhashable, reason=st.sampled_from(REASONS), detail=SHORT)
 FINGERPRINTS = st.builds(queries.Fingerprint, HASHED, st.just(b""))
 DESCRIPTIONS = st.builds(upserts.Description, SHORT, SHORT, st.just("") | SHORT)
 TIMES = st.integers(-9_214_560_000 * 10**9, 9_214_646_399 * 10**9)
@@ -164,8 +188,8 @@ def test_answers_travel(answer: Answer) -> None:
 
 def test_every_attribute_of_a_policy_has_its_field() -> None:
     others = {"name", "rule", "reach"}
-    assert {field.name for field in fields(Policy)} == set(answers.THRESHOLDS) | others
-    assert set(types_pb2.Policy.DESCRIPTOR.fields_by_name) == set(answers.THRESHOLDS.values()) | others
+    assert {field.name for field in fields(Policy)} == set(answers.THRESHOLDS) | others | {"ssim"}
+    assert set(types_pb2.Policy.DESCRIPTOR.fields_by_name) == set(answers.THRESHOLDS.values()) | others | {"full_size"}
 
 
 @given(RECORDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from twinscope_indexer.frames import REACHES, Reach
 from twinscope_indexer.hashing import BITS
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_K: Final = 1000
+FullSize = Literal["never", "best", "all"]
+FULL_SIZES: Final[tuple[FullSize, ...]] = get_args(FullSize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Policy:
     """Which frames are tried where the image as it is has no twin, as far as the store has them: ``frame`` none,
     ``views`` without info bars and in all symmetries, ``windows`` parts of the field as well."""
 
+    ssim: FullSize = "best"
+    """Which candidates are compared at full size: ``never`` any (nothing is ``excellent`` then), the ``best`` that can
+    change the answer, or ``all`` of the same field. The rule of the old scripts does not look at it."""
     max_p_wrong: float = 1.0
     """A match that is more likely than this to be wrong is ``doubtful``; 1 means no limit."""
 
@@ -60,6 +65,9 @@ class Policy:
         if self.reach not in REACHES:
             msg = f"reach must be one of {', '.join(REACHES)}; got {self.reach!r}"
             raise ValueError(msg)
+        if self.ssim not in FULL_SIZES:
+            msg = f"ssim must be one of {', '.join(FULL_SIZES)}; got {self.ssim!r}"
+            raise ValueError(msg)
         for field, (low, high) in (whole | real).items():
             value = getattr(self, field)
             if not low <= value <= high or (field in whole and not isinstance(value, int)):
@@ -68,7 +76,7 @@ class Policy:
                 raise ValueError(msg)
 
     def adjusted(self, changes: Mapping[str, float | int | str | None]) -> Policy:
-        """Give a policy with some thresholds, or its reach, changed; None means unchanged.
+        """Give a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
 
         Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it.
 

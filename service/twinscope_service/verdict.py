@@ -107,7 +107,7 @@ def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
     """Tell which candidates' full-size SSIM could change the answer.
 
     Those that show the same field, unless they lie more than the margin below the best: neither label nor grade
-    depends on the others.
+    depends on the others. `Policy.ssim` asks for more, or for none.
 
     Returns
     -------
@@ -115,9 +115,10 @@ def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
         One for each candidate.
     """
     best = max((match.scene_score for match in matches if match.scene_score is not None), default=-1.0)
-    least = max(policy.good_scene, best - policy.scene_margin)
+    least = policy.good_scene if policy.ssim == "all" else max(policy.good_scene, best - policy.scene_margin)
     return [
-        match.scene_score is not None
+        policy.ssim != "never"
+        and match.scene_score is not None
         and match.scene_score >= least
         and match.distance <= policy.ssim_distance
         and match.comparable

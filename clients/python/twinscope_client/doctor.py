@@ -64,6 +64,16 @@ def checks() -> Iterator[Check]:
         yield Check(name, fine, detail)
 
 
+def _machine_code_test() -> tuple[bool, str]:
+    from time import perf_counter
+
+    from twinscope_service.warming import warm
+
+    start = perf_counter()
+    warm()
+    return True, f"compiled, or loaded, in {perf_counter() - start:.1f} s; kept for the next process"
+
+
 def _hash_test() -> tuple[bool, str]:
     import imagehash
     from PIL import Image, ImageOps
@@ -144,6 +154,7 @@ def _pictures() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
 
 
 _TESTS: dict[str, Callable[[], tuple[bool, str]]] = {
+    "machine code": _machine_code_test,
     "reading TIFFs": _reading_test,
     "hash": _hash_test,
     "SSIM": _ssim_test,

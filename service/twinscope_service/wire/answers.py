@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from twinscope_indexer.frames import Reach
 
+    from twinscope_service.policy import FullSize
+
 _GRADES: Final[dict[Grade, types_pb2.Grade.ValueType]] = {
     "excellent": types_pb2.GRADE_EXCELLENT,
     "good": types_pb2.GRADE_GOOD,
@@ -39,6 +41,12 @@ REACHES: Final[dict[Reach, types_pb2.Reach.ValueType]] = {
     "views": types_pb2.REACH_VIEWS,
     "windows": types_pb2.REACH_WINDOWS,
 }
+_FULL_SIZES: Final[dict[FullSize, types_pb2.FullSize.ValueType]] = {
+    "never": types_pb2.FULL_SIZE_NEVER,
+    "best": types_pb2.FULL_SIZE_BEST,
+    "all": types_pb2.FULL_SIZE_ALL,
+}
+_FULL_SIZE_OF: Final = {number: use for use, number in _FULL_SIZES.items()}
 REACH_OF: Final = {number: reach for reach, number in REACHES.items()}
 _MAX_NAME: Final = 64
 _MAX_REMEMBERED: Final = 256
@@ -75,6 +83,7 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
         max_p_wrong=policy.max_p_wrong,
         far_distance_bits=policy.far_distance,
         reach=REACHES[policy.reach],
+        full_size=_FULL_SIZES[policy.ssim],
     )
 
 
@@ -105,14 +114,15 @@ def _read_policy(sent: bytes, path: str) -> Policy:
     message = types_pb2.Policy.FromString(sent)
     require(_policy_faults(message, path))
     given = _given(message)
-    reach = REACH_OF.get(message.reach)
+    reach, full_size = REACH_OF.get(message.reach), _FULL_SIZE_OF.get(message.full_size)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
-        return named_policy(message.name or "default").adjusted(given | {"reach": reach})
+        return named_policy(message.name or "default").adjusted(given | {"reach": reach, "ssim": full_size})
     return replace(
         POLICIES["default"],
         name=unescaped(message.name),
         rule=_RULE_OF[message.rule],
         reach=reach or "frame",
+        ssim=full_size or "best",
         **({"far_distance": 0} | given),  # type: ignore[arg-type]
     )
 
@@ -139,6 +149,8 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
                 yield Violation(below(path, field), "must be set where the policy has a rule of its own")
     if message.reach != types_pb2.REACH_UNSPECIFIED and message.reach not in REACH_OF:
         yield Violation(below(path, "reach"), f"{message.reach} is not known here; a newer release may know it")
+    if message.full_size != types_pb2.FULL_SIZE_UNSPECIFIED and message.full_size not in _FULL_SIZE_OF:
+        yield Violation(below(path, "full_size"), f"{message.full_size} is not known here; a newer release may know it")
     for threshold, value in given.items():
         try:
             base.adjusted({threshold: value})

@@ -40,6 +40,11 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     for name, kind, metavar, text in _THRESHOLDS:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     group.add_argument(
+        "--ssim", choices=("never", "best", "all"),
+        help="which candidates are compared at full size: none (nothing is excellent then), those that can change the "
+        "answer (default), all of the same field",
+    )  # fmt: skip
+    group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
         help="what is tried where an image as it is has no twin: nothing more; without info bars and in all "
         "symmetries; parts of the field as well (default: all that the store was indexed for)",
@@ -53,6 +58,8 @@ def chosen_policy(parsed: argparse.Namespace) -> Policy:
     changes = {name: getattr(parsed, name) for name, *_ in _THRESHOLDS}
     parser: argparse.ArgumentParser = parsed.parser
     try:
-        return named_policy(parsed.policy).adjusted({"k": parsed.k, "reach": parsed.reach, **changes})
+        return named_policy(parsed.policy).adjusted(
+            {"k": parsed.k, "reach": parsed.reach, "ssim": parsed.ssim, **changes}
+        )
     except ValueError as error:
         parser.error(str(error))
