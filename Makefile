@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo-out
 
-.PHONY: demo test test-slow test-interop test-node lint format typecheck bench load truth evaluate clean help
+.PHONY: demo test test-slow test-interop test-node lint format typecheck bench growth load truth evaluate clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -46,7 +46,10 @@ typecheck: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/stages.py $(ARGUMENTS)
+
+growth: $(STAMP)
+	$(BIN)/python benchmarks/growth.py $(ARGUMENTS)
 
 load: $(STAMP)
 	$(BIN)/python benchmarks/load.py

@@ -88,7 +88,9 @@ def _index(files: str, store: str) -> dict[str, float]:
     import time
 
     from twinscope_indexer.bulk import index
+    from twinscope_service.warming import warm
 
+    warm()
     start = time.perf_counter()
     index([files], Path(store), reach="views")
     return {"seconds": time.perf_counter() - start, "peak": status("self")["VmHWM"]}
@@ -99,7 +101,9 @@ def _label(files: str, store: str, out: str) -> dict[str, float]:
 
     from twinscope_client.journal import Journal
     from twinscope_client.labels import LabelSettings, label
+    from twinscope_service.warming import warm
 
+    warm()
     start = time.perf_counter()
     journal = Journal(Path(out))
     try:

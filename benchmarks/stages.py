@@ -70,13 +70,13 @@ def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
         return rows, len(work.micrographs), failed
 
 
-def write_into(document: Path, table: str) -> None:
+def write_into(document: Path, table: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the marks of a document."""
-    before, found, rest = document.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    before, found, rest = document.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (found and end):
-        raise SystemExit(f"{document} has no line {MARKS[0]} followed by one {MARKS[1]}; nothing was written")
-    document.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
+        raise SystemExit(f"{document} has no line {marks[0]} followed by one {marks[1]}; nothing was written")
+    document.write_text(f"{before}{marks[0]}\n\n{table}\n\n{marks[1]}{after}", encoding="utf-8")
 
 
 def described(parsed: argparse.Namespace, micrographs: int, seconds: float) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def main() -> int:
     start = time.perf_counter()
     rows, micrographs, failed = run(parsed)
     about = described(parsed, micrographs, time.perf_counter() - start)
-    notes = [f"{one.stage} ({one.cores}): {one.note}" for one in rows if one.note]
+    notes = list(dict.fromkeys(f"{one.stage} (cores: {one.cores}): {one.note}" for one in rows if one.note))
     print(text_table(rows))
     print("\n".join(notes))
     print(legend(about))

@@ -141,9 +141,9 @@ def _shown(
     others = Limits(categories=categories - {record.category}, without=record.id)
     for n, changed in enumerate(_editions(whole, record.id)):
         query = Query.of_pixels(changed) if readable else replace(Query.of_pixels(changed), pixels=None)
-        best = matcher.match(query).matches[:1]
-        if best and best[0].category == record.category:
-            genuine += _evidence(matcher.match(query).matches)
+        found = matcher.match(query).matches
+        if found and found[0].category == record.category:
+            genuine += _evidence(found)
         if n in _IMPOSTORS and others.categories:
             for policy in (_DEEP, _ANY):
                 nearest = matcher.match(query, policy, others).matches

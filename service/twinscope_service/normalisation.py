@@ -21,6 +21,7 @@ _SURROUNDINGS = 10.0  # standard deviation of the Gaussian of the local mean and
 _VARIANCE_FLOOR = 2.0  # added to the local variance: less than 1.4 levels of contrast is not amplified to full
 _SHADING_DEGREE = 2  # in x and in y: the polynomial surface taken for uneven illumination
 _NEGLIGIBLE_GAIN = 1e-6
+_ROWS_TOGETHER = 8  # of a matrix product: they stay in the first cache, with those they are made of
 
 
 def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -113,33 +114,37 @@ def _projected(
     columns: NDArray[np.float32],
     columns_transposed: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Apply B B^T along both axes; B, of shape (side, few), is the basis `rows` for the one and `columns` for the other."""
+    """Apply B B^T along both axes; B, of shape (side, few), is `rows` for the one and `columns` for the other."""
     few = _product(_product(rows_transposed, pixels), columns)
     return _product(_product(rows, few), columns_transposed)
 
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Matrix product, every element summed in the order of the columns of `left`."""
-    product = np.zeros((left.shape[0], right.shape[1]), np.float32)
-    for i in range(left.shape[0]):
-        _add_weighted(product[i], left[i], right)
+    """Matrix product, every element summed from the first column of `left` to its last.
+
+    By blocks of rows, so that those of `right` are fetched less often, and four columns at once, which saves three of
+    four loads and stores of the sums.
+    """
+    height, depth = left.shape
+    width, by_four = right.shape[1], depth - depth % 4
+    product = np.zeros((height, width), np.float32)
+    for top in range(0, height, _ROWS_TOGETHER):
+        block = range(top, min(top + _ROWS_TOGETHER, height))
+        for k in range(0, by_four, 4):
+            first, second, third, fourth = right[k], right[k + 1], right[k + 2], right[k + 3]
+            for i in block:
+                line = product[i]
+                a, b, c, d = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
+                for x in range(width):
+                    line[x] = line[x] + a * first[x] + b * second[x] + c * third[x] + d * fourth[x]
+        for k in range(by_four, depth):
+            other = right[k]
+            for i in block:
+                line, factor = product[i], left[i, k]
+                for x in range(width):
+                    line[x] += factor * other[x]
     return product
-
-
-@compiled(error_model="numpy")
-def _add_weighted(total: NDArray[np.float32], weights: NDArray[np.float32], lines: NDArray[np.float32]) -> None:
-    """Add weighted lines, one after the other, but by fours: it saves three of four loads and stores of the total."""
-    by_four = weights.size - weights.size % 4
-    for k in range(0, by_four, 4):
-        a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        first, second, third, fourth = lines[k], lines[k + 1], lines[k + 2], lines[k + 3]
-        for x in range(total.size):
-            total[x] = total[x] + a * first[x] + b * second[x] + c * third[x] + d * fourth[x]
-    for k in range(by_four, weights.size):
-        weight, line = weights[k], lines[k]
-        for x in range(total.size):
-            total[x] += weight * line[x]
 
 
 @compiled(fastmath=True, error_model="numpy")

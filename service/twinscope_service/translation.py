@@ -35,7 +35,7 @@ def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
 def translation(
     query: NDArray[np.complex64], candidate: NDArray[np.complex64], shape: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Translation at which the phase correlation is highest, of those of at most a sixth of the frame.
+    """Find where the phase correlation is highest, at translations of at most a sixth of the frame.
 
     Parameters
     ----------
@@ -115,6 +115,7 @@ def _peak(near: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, i
     for y in range(-reach_y, reach_y + 1):
         row = near[reach_y + y]
         for x in range(-reach_x, reach_x + 1):
-            if row[x % width] > best:
-                best, best_y, best_x = row[x % width], y, x
+            value = row[x + width if x < 0 else x]
+            if value > best:
+                best, best_y, best_x = value, y, x
     return best_y, best_x

@@ -1,0 +1,113 @@
+"""Where the time goes on one core: in indexing a JPEG, in finding a twin, in refusing what has none.
+
+    python benchmarks/profiles.py [--markdown FILE.md] [--micrographs DIR] [--seed N]
+
+Indexing is timed step by step; the others by Python's profiler, which adds a little to what is called often. The shares
+are of the whole; a store has 21,000 references, files are the micrographs that `stages.py --quick` draws. --markdown
+puts the tables between the two marks ``<!-- profile -->`` and ``<!-- end of profile -->`` of a document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import tempfile
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from comparison import restrict
+from stages import MICROGRAPHS, write_into
+
+MARKS: Final = ("<!-- profile -->", "<!-- end of profile -->")
+_LINES: Final = 10
+
+
+def main() -> None:
+    """Profile, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--markdown", type=Path, help="put the tables into this document")
+    parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
+    parser.add_argument("--seed", type=int, default=0)
+    parsed = parser.parse_args()
+    restrict(1)
+    from shelves import furnish
+
+    with tempfile.TemporaryDirectory() as scratch:
+        work = furnish(Path(scratch), parsed.micrographs, quick=True, seed=parsed.seed)
+        missing = [one.tiff for one in work.micrographs if one.scene in work.left_out]
+        tables = [
+            table("Index a JPEG", indexing([one.jpeg for one in work.micrographs])),
+            table("Find the twin of a TIFF", searching(work.store, [one.tiff for one in work.micrographs])),
+            table("Refuse a TIFF that has none", searching(work.store_without, missing)),
+        ]
+    print("\n\n".join(tables))
+    if parsed.markdown:
+        write_into(parsed.markdown, "\n\n".join(tables), MARKS)
+
+
+def indexing(paths: list[Path]) -> dict[str, float]:
+    """Time the steps of indexing; milliseconds a file."""
+    from comparison import milliseconds
+    from PIL import Image
+    from twinscope_indexer.hashing import hash_pixels
+    from twinscope_indexer.imaging import read_image
+    from twinscope_indexer.metadata import read_metadata
+    from twinscope_indexer.reframing import encoded_frames
+    from twinscope_indexer.thumbnail import encode_thumbnail
+
+    spent: Counter[str] = Counter()
+    for path in [paths[0], *paths]:
+        data = path.read_bytes()
+        pixels = read_image(data).pixels
+        thumbnail = encode_thumbnail(pixels)
+        steps = {
+            "(Pillow's decoding alone)": lambda path=path: Image.open(path).load(),
+            "read the file": path.read_bytes,
+            "SHA-256": lambda data=data: sha256(data).digest(),
+            "decode to grey": lambda data=data: read_image(data),
+            "hash": lambda pixels=pixels: hash_pixels(pixels),
+            "thumbnail": lambda pixels=pixels: encode_thumbnail(pixels),
+            "frames (views)": lambda thumbnail=thumbnail: encoded_frames(thumbnail, "views"),
+            "instrument metadata": lambda data=data: read_metadata(data),
+        }
+        if not spent:  # the first file again: what was loaded only now is not counted
+            for step in steps.values():
+                step()
+        spent.update({name: milliseconds(step) / (len(paths) + 1) for name, step in steps.items()})
+    return dict(spent)
+
+
+def searching(store: Path, paths: list[Path]) -> dict[str, float]:
+    """Profile searches; milliseconds a file of each function itself."""
+    from twinscope_client.connect import connect
+
+    with connect(store) as engine:
+        for path in paths:
+            engine.search(path)
+    with connect(store) as engine:
+        profile = cProfile.Profile()
+        profile.enable()
+        for path in paths:
+            engine.search(path)
+        profile.disable()
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    spent: Counter[str] = Counter()
+    for (file, _, function), (_, _, own, *_) in stats.items():
+        module = Path(file).stem
+        spent[function if module in {"~", ""} else f"{module}.{function}"] += 1000 * own / len(paths)
+    return dict(spent)
+
+
+def table(title: str, spent: dict[str, float]) -> str:
+    """Write the longest steps, and the sum of all but those in parentheses."""
+    whole = sum(ms for name, ms in spent.items() if not name.startswith("("))
+    longest = sorted(spent.items(), key=lambda item: -item[1])[:_LINES]
+    rows = [f"| `{name}` | {ms:.2f} | {ms / whole:.0%} |" for name, ms in longest]
+    return "\n".join([f"| {title} | ms | share |", "|---|---:|---:|", *rows, f"| all | {whole:.1f} | 100% |"])
+
+
+if __name__ == "__main__":
+    main()
