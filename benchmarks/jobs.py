@@ -31,7 +31,7 @@ LABEL_TARGETS: Final = {1: 15.0}
 def label_rows(work: Work) -> list[Row]:
     """Match and label TIFFs against 21,000 references."""
     files = [one for one in work.sample(len(work.micrographs)) if _pillow_reads(one.tiff)]
-    files = files[: 8 if work.quick else 30]
+    files = files[: 6 if work.quick else 30]
     references = old_references(work)
     label_once(work, files[:1], "warm")
     old_round(work, files[:1], references, "warm")
@@ -106,7 +106,7 @@ def old_round(
 def refusal_rows(work: Work) -> list[Row]:
     """Ask for the same TIFFs where their twins are stored and where they are not; every round by a new engine."""
     files = [one for one in work.sample(len(work.micrographs)) if one.scene in work.left_out]
-    files = files[: 6 if work.quick else 20]
+    files = files[: 4 if work.quick else 20]
     with connect(work.store_without) as without, connect(work.store) as whole:
         files = [
             one for one in files

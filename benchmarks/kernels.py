@@ -26,7 +26,7 @@ _CANDIDATES: Final = 5
 
 def rows(work: Work) -> list[Row]:
     """Measure all of them."""
-    rounds = 5 if work.quick else 15
+    rounds = 4 if work.quick else 15
     return [*ssim_rows(rounds), *hash_rows(work, rounds), *scene_rows(rounds)]
 
 
@@ -49,7 +49,7 @@ def ssim_rows(rounds: int) -> list[Row]:
 
 def hash_rows(work: Work, rounds: int) -> list[Row]:
     """Hashes of TIFFs in memory and of JPEG files, beside the reference recipe and beside bare decoding."""
-    usual = [one for one in work.sample(len(work.micrographs)) if _usual(one.tiff)][: 8 if work.quick else 20]
+    usual = [one for one in work.sample(len(work.micrographs)) if _usual(one.tiff)][: 5 if work.quick else 20]
     tiffs = [one.tiff.read_bytes() for one in usual]
     made = [one.jpeg for one in usual]
     published = [work.source / one.name for one in work.micrographs if one.name.endswith(".jpg")]
