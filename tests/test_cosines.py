@@ -26,11 +26,9 @@ def test_they_are_those_of_the_whole_transform(pixels: NDArray[np.uint8], data: 
 @given(PICTURES)
 @settings(deadline=None)
 def test_neither_layout_nor_ownership_of_the_pixels_matters(pixels: NDArray[np.uint8]) -> None:
-    expected = low_frequencies(pixels, 1)
-    frozen = np.asfortranarray(pixels)
+    frozen = pixels.copy(order="F")
     frozen.flags.writeable = False
-    assert (low_frequencies(frozen, 1) == expected).all()
-    assert pixels.flags.writeable
+    assert (low_frequencies(frozen, 1) == low_frequencies(pixels, 1)).all()
 
 
 @pytest.mark.parametrize(
@@ -43,5 +41,5 @@ def test_neither_layout_nor_ownership_of_the_pixels_matters(pixels: NDArray[np.u
     ],
 )
 def test_what_has_none_is_refused(pixels: NDArray[np.uint8], count: int) -> None:
-    with pytest.raises(ValueError, match="no . coefficients each way of"):
+    with pytest.raises(ValueError, match="coefficients each way of"):
         low_frequencies(pixels, count)

@@ -35,7 +35,9 @@ def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64
         msg = f"no {count} coefficients each way of {pixels.dtype} of shape {pixels.shape}"
         raise ValueError(msg)
     rows, columns = (_cosines(side, count) for side in pixels.shape)
-    found: NDArray[np.float64] = _transformed(pixels.astype(np.float64), rows, np.ascontiguousarray(columns.T))
+    found: NDArray[np.float64] = _transformed(
+        np.ascontiguousarray(pixels, np.float64), rows, np.ascontiguousarray(columns.T)
+    )
     return found
 
 
