@@ -18,9 +18,9 @@ Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "non
 
 ``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded,
 resized, contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but
-the metadata of the instruments contradict it, or it is too likely to be wrong. ``ambiguous``: candidates of
-different categories are equally near. ``unverified``: near by hash alone, as pixels were not available. ``none``: no
-twin. ``unhashable``: the query has no structure that could identify it.
+the metadata of the instruments contradict it, another picture looks much like the query as well, or it is too likely
+to be wrong. ``ambiguous``: candidates of different categories are equally near. ``unverified``: near by hash alone, as
+pixels were not available. ``none``: no twin. ``unhashable``: the query has no structure that could identify it.
 """
 
 LABELLED: tuple[Grade, ...] = ("excellent", "good")
@@ -175,7 +175,8 @@ class Answer:
     instrument : InstrumentMetadata or None
         What the query's instrument wrote, in one set of units; None where there is nothing.
     p_wrong : ChanceOfError or None
-        How likely it is that the best match is wrong; None without one, or without its scene score.
+        How likely it is that the best match is wrong; None without one, without its scene score, and where two
+        categories are equally near.
     """
 
     grade: Grade

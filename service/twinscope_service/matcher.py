@@ -19,6 +19,7 @@ from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES, Policy
 from twinscope_service.reaching import FAR_CANDIDATES, Found, find, scored, stages, turned
 from twinscope_service.reference_rule import reference_ssim
+from twinscope_service.rivals import strongest_rival
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
 from twinscope_service.verdict import doubted, judge, judge_as_reference, ssim_wanted
@@ -173,8 +174,10 @@ class Matcher:
                 further = self._further(query, query.thumbnail, view, records, policy, limits)
                 matches, judged = further or (matches, judged)
             matches = _with_instruments(query, matches, view)
-            chance = calibration_of(view.calibration).chance(matches) if policy.rule == "scene" else None
-            grade, reason = doubted(judged, matches, chance, policy)
+            calibrated = policy.rule == "scene" and judged[0] != "ambiguous"  # one of two labels is wrong in any case
+            chance = calibration_of(view.calibration).chance(matches) if calibrated else None
+            rival = _rival(query, matches, judged[0], view, limits)
+            grade, reason = doubted(judged, matches, chance, policy, rival)
             taxonomy = records[int(matches[0].image_id, 16)].taxonomy if matches else ""
             made = (grade, tuple(matches), reason, query.hashed.hex, policy, view.generation)
             answers.append(Answer(*made, query.hashed.recipe, taxonomy, query.instrument, chance))
@@ -333,6 +336,13 @@ class Matcher:
                 continue
             matches.append(replace(match, ssim=reference_ssim(query.pixels, reference)))
         return sorted(matches, key=lambda match: match.order)
+
+
+def _rival(query: Query, matches: list[Match], grade: Grade, view: View, limits: Limits) -> float:
+    """Give the scene score of the strongest rival of a twin that is known by its thumbnail alone, else 0."""
+    if grade != "good" or query.thumbnail is None:
+        return 0.0
+    return strongest_rival(matches[0], query.thumbnail, view, limits.allow)
 
 
 def _with_instruments(query: Query, matches: list[Match], view: View) -> list[Match]:

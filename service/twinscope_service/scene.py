@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from twinscope_indexer.compiled import compiled
 
 from twinscope_service.normalisation import normalised
-from twinscope_service.translation import distinctness, spectrum, translation
+from twinscope_service.translation import spectrum, translation
 
 # All were chosen on real micrographs.
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
 _BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
-# Standard deviations that the peak of the phase correlation stands out by in one scene, however noisy: of 18,900 pairs
-# of different scenes none had more than 7.7, of 12 of one scene that correlated by 0.36 to 0.46 none less than 27.
-_SHARP = 15.0
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
 _SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
 _LEAST_ASPECT = 0.8  # and below this one as those of different frames
@@ -78,9 +75,6 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
 def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
     """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
 
-    Noise lowers the correlation of all pixels, but hardly the certainty of where they lie: between 0.3 and 0.6 the
-    score is z / (z + 15) where that is more, z being the height of the phase correlation's peak in standard deviations.
-
     At each of the two positions the score is the smaller of that of the whole overlap and that without the bottom
     15 % of the frame: a shared info bar is no shared scene. The better position counts.
 
@@ -110,9 +104,6 @@ def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
         moved = _agreement(query, candidate, down, right)
         if moved > best.score:
             best = SceneScore(moved, right / width, down / height)
-    if _WORTH_CHECKING <= best.score < 2 * _WORTH_CHECKING:
-        z = max(0.0, distinctness(query.spectrum, candidate.spectrum, shape, proposed))
-        best = replace(best, score=max(best.score, z / (z + _SHARP)))
     return best
 
 

@@ -57,30 +57,6 @@ def translation(
     return down, right
 
 
-def distinctness(
-    query: NDArray[np.complex64], candidate: NDArray[np.complex64], shape: tuple[int, ...], place: tuple[int, int]
-) -> float:
-    """Height of the phase correlation at one translation above its mean, in standard deviations.
-
-    Parameters
-    ----------
-    query, candidate : numpy.ndarray of complex64
-        Results of `spectrum`.
-    shape : tuple of int
-        Height and width of both images.
-    place : tuple of int
-        Down and right, in pixels.
-
-    Returns
-    -------
-    float
-        Mean and standard deviation are those over all translations; 0 if the correlation is the same everywhere.
-    """
-    correlation = scipy.fft.irfft2(_whitened(query, candidate), s=_padded(shape))
-    deviation = float(correlation.std())
-    return (float(correlation[place]) - float(correlation.mean())) / deviation if deviation else 0.0
-
-
 @lru_cache(maxsize=64)
 def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:
     rows, columns = (np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2 for side in shape)

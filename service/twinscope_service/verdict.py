@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twinscope_service.answer import LABELLED
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
     from twinscope_service.answer import Answer, ChanceOfError, Grade, Match
     from twinscope_service.policy import Policy
+
+
+_RIVAL_MARGIN: Final = 0.3
+"""Of scene scores. A twin leads every picture that is no copy of it by more."""
 
 
 def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
@@ -68,7 +72,11 @@ def judge_as_reference(matches: Sequence[Match], policy: Policy) -> tuple[Grade,
 
 
 def doubted(
-    judged: tuple[Grade, str], matches: Sequence[Match], chance: ChanceOfError | None, policy: Policy
+    judged: tuple[Grade, str],
+    matches: Sequence[Match],
+    chance: ChanceOfError | None,
+    policy: Policy,
+    rival: float = 0.0,
 ) -> tuple[Grade, str]:
     """Take a label back where something else than pixels speaks against it.
 
@@ -81,6 +89,8 @@ def doubted(
     chance : ChanceOfError or None
         Of the best match; None where it cannot be told.
     policy : Policy
+    rival : float
+        Scene score of the strongest reference that is no copy of the best match; see `rivals`.
 
     Returns
     -------
@@ -94,6 +104,11 @@ def doubted(
         return judged
     if matches[0].contradictions and policy.rule == "scene":
         return "doubtful", f"{reason}; but the instruments wrote otherwise: {'; '.join(matches[0].contradictions)}"
+    if grade == "good" and rival > 0 and rival > (matches[0].scene_score or 0.0) - _RIVAL_MARGIN:
+        return "doubtful", (
+            f"{reason}; but another picture looks much like it as well (scene score {rival:.3f}): do these images "
+            "share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
+        )
     if policy.max_p_wrong == 1:
         return judged
     if chance is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HELP = "find out how likely matches are to be wrong"
 
 _SHARES = (0.001, 0.01, 0.05)
+_TOO_COARSE = 0.02
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     if parsed.sample < 1 or parsed.workers < 1:
         parsed.parser.error("--sample and --workers must be at least 1")
+    if parsed.forget and parsed.json:
+        parsed.parser.error("--forget has nothing to print as JSON")
     from twinscope_indexer.store import Store, open_writer
 
     if parsed.forget:
@@ -67,6 +70,12 @@ def run(parsed: argparse.Namespace) -> int:
     else:
         _show(found, made)
     if not parsed.dry_run:
+        least = made.floors[0]
+        if least > _TOO_COARSE:
+            say(
+                f"warning: so few images cannot tell a chance of error below {least:.1%}; the calibration that "
+                "Twinscope ships tells 0.6 %. Ask for more (--sample), or go back to it (--forget)."
+            )
         say(f"Kept in {parsed.store}: answers carry it as p_wrong from now on; use --max-p-wrong to act on it.")
     return DONE
 
