@@ -69,6 +69,9 @@ export interface Transform {
   referenceFrame: string;
 }
 
+/** Which candidates are compared at full size: none, those that can change the answer, or all of the same field. */
+export type FullSize = 'never' | 'best' | 'all';
+
 /** What is tried where an image as it is has no twin. */
 export type Reach = 'frame' | 'views' | 'windows';
 
@@ -86,6 +89,9 @@ export interface Policy {
   ssimMargin: number;
   sceneMargin: number;
   reach: Reach | 'unknown';
+  /** Bits. */
+  farDistance: number;
+  ssim: FullSize | 'unknown';
   /** A match that is more likely than this to be wrong is `doubtful`; 1: no limit. */
   maxPWrong: number;
 }
@@ -143,6 +149,12 @@ export const REACHES: Readonly<Record<string, Reach>> = {
   REACH_FRAME: 'frame',
   REACH_VIEWS: 'views',
   REACH_WINDOWS: 'windows',
+};
+
+export const FULL_SIZES: Readonly<Record<string, FullSize>> = {
+  FULL_SIZE_NEVER: 'never',
+  FULL_SIZE_BEST: 'best',
+  FULL_SIZE_ALL: 'all',
 };
 
 /** Reads an answer from the wire. */
@@ -204,6 +216,8 @@ function policyOf(message: Policy__Output | null): Policy {
     ssimMargin: message?.ssimMargin ?? NaN,
     sceneMargin: message?.sceneMargin ?? NaN,
     reach: REACHES[message?.reach ?? ''] ?? 'unknown',
+    farDistance: message?.farDistanceBits ?? 0,
+    ssim: FULL_SIZES[message?.fullSize ?? ''] ?? 'unknown',
     maxPWrong: message?.maxPWrong ?? 1, // servers that do not know it set no limit
   };
 }

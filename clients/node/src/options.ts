@@ -1,5 +1,5 @@
 import type { SearchOptions as OptionsMessage } from './generated/twinscope/v1/SearchOptions.js';
-import type { Reach } from './answer.js';
+import type { FullSize, Reach } from './answer.js';
 import type { InstrumentMetadata } from './instrument.js';
 import { escaped } from './text.js';
 
@@ -11,6 +11,10 @@ export interface SearchOptions {
   k?: number;
   /** Look at references up to this Hamming distance, in bits, 0 to 1024. */
   maxDistance?: number;
+  /** Where none of those is a twin, at the few nearest up to here, in bits. */
+  farDistance?: number;
+  /** Which candidates are compared at full size. */
+  ssim?: FullSize;
   /** Full-size SSIM above which it is the same acquisition, -1 to 1. */
   excellentSsim?: number;
   /** Scene score from which it is the same field, -1 to 1. */
@@ -37,16 +41,20 @@ export interface ImageOptions extends SearchOptions {
   instrument?: InstrumentMetadata;
 }
 
+const FULL_SIZES = { never: 'FULL_SIZE_NEVER', best: 'FULL_SIZE_BEST', all: 'FULL_SIZE_ALL' } as const;
 const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WINDOWS' } as const;
 
 /** Writes options for the wire. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {
   const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin, maxPWrong, reach } = options;
+  const { farDistance, ssim } = options;
   return {
     policy: {
       ...(policy !== undefined && { name: escaped(policy) }),
       ...(k !== undefined && { k }),
       ...(maxDistance !== undefined && { maxDistanceBits: maxDistance }),
+      ...(farDistance !== undefined && { farDistanceBits: farDistance }),
+      ...(ssim !== undefined && { fullSize: FULL_SIZES[ssim] }),
       ...(excellentSsim !== undefined && { excellentSsim }),
       ...(goodScene !== undefined && { goodScene }),
       ...(ssimMargin !== undefined && { ssimMargin }),

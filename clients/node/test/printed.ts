@@ -43,6 +43,8 @@ export function printed(answer: Answer): Json {
       ssim_margin: answer.policy.ssimMargin,
       scene_margin: answer.policy.sceneMargin,
       reach: answer.policy.reach,
+      far_distance: answer.policy.farDistance,
+      ssim: answer.policy.ssim,
       max_p_wrong: answer.policy.maxPWrong,
     },
     generation: answer.generation,
