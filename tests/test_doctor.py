@@ -11,7 +11,7 @@ import pytest
 from twinscope_client import doctor
 from twinscope_client.cli.command import main
 
-_CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index"]
+_CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index", "index file"]
 
 
 def test_this_installation_is_fine() -> None:
@@ -27,6 +27,7 @@ def test_this_installation_is_fine() -> None:
         ("SSIM", "twinscope_service.ssim.ssim", lambda *_: 0.5),
         ("scene score", "twinscope_service.scene.scene_scores", lambda *_: []),
         ("index", "twinscope_indexer.blocked.BlockedIndex.search", lambda *_: 1 / 0),
+        ("index file", "twinscope_indexer.indexfile.write_index", lambda *_: None),
         ("reading TIFFs", "twinscope_indexer.imaging.read_image", lambda _: 1 / 0),
     ],
 )

@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from twinscope_indexer import reframing
 from twinscope_indexer.bulk import index
 from twinscope_indexer.catalog import Catalog, Record
+from twinscope_indexer.cosines import low_frequencies
 from twinscope_indexer.frameindex import FrameIndex, FrameView, NearFrame
 from twinscope_indexer.frames import (
     FRAMES_RECIPE,
@@ -36,6 +37,7 @@ from twinscope_indexer.frames import (
 )
 from twinscope_indexer.hashing import RECIPE
 from twinscope_indexer.reframing import encoded_frames, set_reach
+from twinscope_indexer.standardise import standardise
 from twinscope_indexer.store import Store, StoreWriter, open_writer
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
@@ -238,6 +240,28 @@ def test_a_wider_reach_keeps_the_codes_of_the_narrower(height: int) -> None:
     views = encoded_frames(thumbnail, "views")
     assert len(views) == 6 * 128
     assert encoded_frames(thumbnail, "windows").startswith(views)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    height=st.integers(40, 120),
+    width=st.integers(20, 60),
+    levels=st.sampled_from([2, 9, 256]),
+)
+def test_where_nothing_but_rounding_decides_a_bit_it_is_that_of_sums_in_order(
+    seed: int, height: int, width: int, levels: int
+) -> None:
+    """Half the frequencies of an image that is its own mirror image are zero, and so is their median, or nearly."""
+    half = np.random.default_rng(seed).integers(0, levels, (height, width), np.uint8) * (255 // (levels - 1))
+    for image in (np.hstack([half, half[:, ::-1]]), np.vstack([half, half[::-1]]), np.hstack([half, 255 - half])):
+        low = low_frequencies(standardise(image), 32) if min(image.shape) >= 40 else None
+        for symmetry in (SYMMETRIES[0], named("mirrored"), named("transposed, inverted")):
+            expected = np.zeros(128, np.uint8)
+            if low is not None:
+                turned = symmetry.applied_to(low)
+                expected = np.packbits(turned > np.median(turned))
+            np.testing.assert_array_equal(frame_codes(image, [WHOLE], [symmetry])[0], expected)
 
 
 STRANGE: dict[str, Grey] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -195,47 +196,95 @@ def test_merged_answers_of_parts_are_those_of_the_whole(parts, k):
 # -- files --------------------------------------------------------------------------------------------------------
 
 
+def written(path: Path, ids: NDArray[np.int64], codes: NDArray[np.uint8], size: int = 7) -> str:
+    """Write an index file in parts."""
+    return write_index(path, len(ids), parts_of(ids, codes, size))
+
+
+def parts_of(
+    ids: NDArray[np.int64], codes: NDArray[np.uint8], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    return ((ids[at : at + size], codes[at : at + size]) for at in range(0, len(ids), size))
+
+
+def read(path: Path, digest: str, size: int = 7) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Read an index file in parts, and put them together."""
+    parts = list(read_index(path, digest, size))
+    assert all(len(ids) == len(codes) == size for ids, codes in parts[:-1])
+    found = zip(*parts, strict=True) if parts else ([NO_IDS], [np.empty((0, 128), np.uint8)])
+    ids, codes = map(np.concatenate, found)
+    return ids, codes
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("n", [0, 1, 300])
-def test_a_written_index_is_read_back_alike_and_written_again_identical(tmp_path, n):
+def test_a_written_index_is_read_back_alike_and_written_again_identical(tmp_path, n, size):
     ids, codes, _ = random_index(n)
     path, again = tmp_path / "a.faiss", tmp_path / "b.faiss"
-    digest = write_index(path, ids, codes)
+    digest = written(path, ids, codes, size)
     assert digest == file_sha256(path) == sha256(path.read_bytes()).hexdigest()
-    read_ids, read_codes = read_index(path, digest)
+    read_ids, read_codes = read(path, digest, size)
     np.testing.assert_array_equal(read_ids, ids)
     np.testing.assert_array_equal(read_codes, codes)
-    assert write_index(again, read_ids, read_codes) == digest
+    assert written(again, read_ids, read_codes) == digest
     assert path.read_bytes() == again.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.faiss", "b.faiss"]
 
 
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_the_file_is_the_one_that_faiss_writes_and_reads(tmp_path, n):
+    ids, codes, ours = random_index(n)
+    index = faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(1024))
+    if n:
+        index.add_with_ids(codes, ids)
+    faiss.write_index_binary(index, str(tmp_path / "theirs.faiss"))
+    written(tmp_path / "ours.faiss", ids, codes)
+    assert (tmp_path / "ours.faiss").read_bytes() == (tmp_path / "theirs.faiss").read_bytes()
+
+    reread = faiss.read_index_binary(str(tmp_path / "ours.faiss"))
+    assert reread.ntotal == n
+    if n:
+        distances, found = reread.search(codes[:5], 1)
+        near = ours.search(codes[:5], 1, 1024)
+        assert found.ravel().tolist() == [int(one.ids[0]) for one in near]
+        assert distances.ravel().tolist() == [int(one.distances[0]) for one in near]
+
+
+def test_an_index_file_of_another_number_of_codes_than_was_said_is_not_written(tmp_path):
+    ids, codes, _ = random_index(5)
+    for count in (4, 6):
+        with pytest.raises(ValueError, match=f"5 codes were given for an index file of {count}"):
+            write_index(tmp_path / "a.faiss", count, parts_of(ids, codes, 2))
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_set_of_codes_gives_one_file(tmp_path):
-    digests = {write_index(tmp_path / name, *random_index(50)[:2]) for name in ("a", "b")}
+    digests = {written(tmp_path / name, *random_index(50)[:2]) for name in ("a", "b")}
     assert len(digests) == 1
 
 
 @pytest.mark.parametrize("byte", [0, 4, 60, -1])
 def test_one_wrong_byte_in_a_file_is_noticed(tmp_path, byte):
     path = tmp_path / "a.faiss"
-    digest = write_index(path, *random_index(20)[:2])
+    digest = written(path, *random_index(20)[:2])
     content = bytearray(path.read_bytes())
     content[byte] ^= 1
     path.write_bytes(content)
     with pytest.raises(StoreError, match="damaged"):
-        read_index(path, digest)
+        read(path, digest)
 
 
 def test_a_truncated_file_is_noticed(tmp_path):
     path = tmp_path / "a.faiss"
-    digest = write_index(path, *random_index(20)[:2])
+    digest = written(path, *random_index(20)[:2])
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(StoreError, match="damaged"):
-        read_index(path, digest)
+        read(path, digest)
 
 
 def test_a_missing_file_is_told_by_name(tmp_path):
     with pytest.raises(StoreError, match=r"none\.faiss"):
-        read_index(tmp_path / "none.faiss", "0" * 64)
+        read(tmp_path / "none.faiss", "0" * 64)
 
 
 def other_index(kind: str, path: Path) -> None:
@@ -258,30 +307,30 @@ def test_a_whole_file_with_another_kind_of_index_is_refused(tmp_path, kind):
     path = tmp_path / "a.faiss"
     other_index(kind, path)
     with pytest.raises(StoreError, match=r"a\.faiss holds"):
-        read_index(path, file_sha256(path))
+        read(path, file_sha256(path))
 
 
 def test_an_index_over_another_kind_of_inner_index_is_refused(tmp_path):
     path = tmp_path / "a.faiss"
     faiss.write_index_binary(faiss.IndexBinaryIDMap2(faiss.IndexBinaryHNSW(1024)), str(path))
     with pytest.raises(StoreError, match="holds"):
-        read_index(path, file_sha256(path))
+        read(path, file_sha256(path))
 
 
 def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(tmp_path):
     (tmp_path / "taken.faiss").mkdir()
     with pytest.raises(StoreError, match=r"taken\.faiss cannot be written"):
-        write_index(tmp_path / "taken.faiss", *random_index(2)[:2])
+        written(tmp_path / "taken.faiss", *random_index(2)[:2])
     assert [path.name for path in tmp_path.iterdir()] == ["taken.faiss"]
     with pytest.raises(StoreError, match="cannot be written"):
-        write_index(tmp_path / "none" / "a.faiss", *random_index(2)[:2])
+        written(tmp_path / "none" / "a.faiss", *random_index(2)[:2])
 
 
 def test_a_file_is_replaced_not_written_into(tmp_path):
     path = tmp_path / "a.faiss"
-    write_index(path, *random_index(20)[:2])
+    written(path, *random_index(20)[:2])
     with path.open("rb") as held:
         before = held.read()
-        write_index(path, *random_index(30, seed=1)[:2])
+        written(path, *random_index(30, seed=1)[:2])
         held.seek(0)
         assert held.read() == before != path.read_bytes()

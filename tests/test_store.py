@@ -988,7 +988,7 @@ from pathlib import Path
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.store import Store
 store, stop = Store(Path(sys.argv[1])), threading.Event()
-numbers = [number for number in store.view.base._ids.tolist()] * 20
+numbers = [number for number in store.view.base.ids.tolist()] * 20
 
 def ask():
     while not stop.is_set():

@@ -1,9 +1,6 @@
 """The index that answers: an exact scan that gives up a code as soon as it is too far, by all cores.
 
-Codes are stored in blocks, word by word: the first words of 128 codes lie one after the other, then their second
-words, so that the distances of a whole block are counted by vector instructions. When a block's first eleven words
-(704 of 1024 bits) already exceed the limit for all its codes, which is so for nearly all blocks of unrelated images at
-the usual limit of 300 bits, its other five are not even read.
+It looks at all codes block by block; see `scan`.
 
 The results are those of FAISS's flat index, with ties put in order; `benchmarks/stages.py` compares the times.
 """
@@ -11,17 +8,14 @@ The results are those of FAISS's flat index, with ties put in order; `benchmarks
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from twinscope_indexer.compiled import compiled
 from twinscope_indexer.hamming import (
     NO_NEIGHBOURS,
     Neighbours,
@@ -30,15 +24,12 @@ from twinscope_indexer.hamming import (
     require_ids,
     require_limits,
 )
-from twinscope_indexer.hashing import BYTES
+from twinscope_indexer.scan import BLOCK, HEAD, WORDS, by_class, by_row, kin, scan
 
-_BLOCK: Final = 128
-"""Codes of a block. At 1,000,000 codes, blocks of 32 take 1.6 times as long, of 64 as long; batches 1.2."""
-_WORDS: Final = BYTES // 8
-_HEAD: Final = 11
-"""Words looked at first. The bits of unrelated images differ like coins: over 704 bits by 352, give or take 13."""
 _TOGETHER: Final = 256
 """Queries of one pass over the codes; bounds the memory for their results."""
+_GATHERED: Final = 4096
+"""Codes that are put together again at a time; bounds the memory for it."""
 _CORES: Final = os.cpu_count() or 1
 _COMPARISONS_PER_THREAD: Final = 250_000
 """Codes times queries, about a millisecond of work, below which waking a thread costs more than it gives."""
@@ -73,14 +64,33 @@ class BlockedIndex:
         made._left_out = np.intersect1d(self._ids, ids)
         return made
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of all codes held, int64 (n,), those left out included."""
+        return self._ids
+
+    @property
+    def left_out(self) -> NDArray[np.int64]:
+        """Ids of codes held that it never answers with, int64 (n,), in ascending order."""
+        return self._left_out
+
+    def held(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Give ids, int64 (n,), and codes, uint8 (n, 128), without those left out: what it could be made of anew."""
+        rows = np.flatnonzero(~np.isin(self._ids, self._left_out))
+        words = np.empty((len(rows), WORDS), np.uint64)
+        for start in range(0, len(rows), _GATHERED):
+            blocks, places = np.divmod(rows[start : start + _GATHERED], BLOCK)
+            some = np.concatenate((self._heads[blocks, :, places], self._tails[blocks, :, places]), axis=1)
+            words[start : start + _GATHERED] = by_row(_frozen(some))
+        return self._ids[rows], words.view(np.uint8)
+
     def __len__(self) -> int:
         """Count the codes that it may answer with."""
         return len(self._ids) - len(self._left_out)
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query; see `HammingIndex.search`."""
-        words = require_codes(queries).view(np.uint64)
-        words.flags.writeable = False  # one compiled variant for writable and read-only queries
+        words = by_class(_frozen(require_codes(queries).view(np.uint64)))
         require_limits(k, max_distance)
         if len(self) == 0 or len(queries) == 0:
             return [NO_NEIGHBOURS] * len(queries)
@@ -102,13 +112,13 @@ class BlockedIndex:
 
     def _part(self, queries: NDArray[np.uint64], k: int, limit: int, first: int, end: int) -> list[Neighbours]:
         """Scan the blocks in [`first`, `end`)."""
-        ids = self._ids[first * _BLOCK : end * _BLOCK]
+        ids = self._ids[first * BLOCK : end * BLOCK]
         k = min(k, len(ids))
         near_ids = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.int32)
         counts = np.zeros(len(queries), np.int64)
         codes = (self._heads[first:end], self._tails[first:end], ids, self._left_out)
-        _scan(*codes, queries, limit, near_ids, distances, counts)
+        scan(*codes, queries, *kin(queries), limit, near_ids, distances, counts)
         return [Neighbours(i[:n], d[:n]) for i, d, n in zip(near_ids, distances, counts.tolist(), strict=True)]
 
 
@@ -118,7 +128,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _blocks(codes: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Store codes in blocks, word by word.
+    """Store codes in blocks, word by word, their bits by class.
 
     Returns
     -------
@@ -126,82 +136,19 @@ def _blocks(codes: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.ui
     tails : ndarray of uint64, shape (blocks, 5, 128)
         The codes that the last block lacks are zero.
     """
-    count = -(-len(codes) // _BLOCK)
-    heads = np.zeros((count, _HEAD, _BLOCK), np.uint64)
-    tails = np.zeros((count, _WORDS - _HEAD, _BLOCK), np.uint64)
-    words = codes.view(np.uint64)
+    count = -(-len(codes) // BLOCK)
+    heads = np.zeros((count, HEAD, BLOCK), np.uint64)
+    tails = np.zeros((count, WORDS - HEAD, BLOCK), np.uint64)
+    words = _frozen(codes.view(np.uint64))
     for block in range(count):
-        part = words[block * _BLOCK : (block + 1) * _BLOCK].T
-        heads[block, :, : part.shape[1]] = part[:_HEAD]
-        tails[block, :, : part.shape[1]] = part[_HEAD:]
+        part = by_class(words[block * BLOCK : (block + 1) * BLOCK]).T
+        heads[block, :, : part.shape[1]] = part[:HEAD]
+        tails[block, :, : part.shape[1]] = part[HEAD:]
     return heads, tails
 
 
-def _count_bits(_typing: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
-    """Count the set bits of a word, by LLVM's ``ctpop``; Numba has no name for it."""
-
-    def generated(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return word(word), generated
-
-
-_bits = cast("Callable[[Any], Any]", intrinsic(_count_bits))
-
-
-@compiled()
-def _scan(
-    heads: NDArray[np.uint64],
-    tails: NDArray[np.uint64],
-    ids: NDArray[np.int64],
-    left_out: NDArray[np.int64],
-    queries: NDArray[np.uint64],
-    limit: int,
-    near_ids: NDArray[np.int64],
-    distances: NDArray[np.int32],
-    counts: NDArray[np.int64],
-) -> None:
-    """Find the nearest codes of each query, ordered; `left_out` is sorted."""
-    k = near_ids.shape[1]
-    sums = np.empty(_BLOCK, np.int64)
-    for block in range(heads.shape[0]):
-        codes = min(_BLOCK, len(ids) - block * _BLOCK)
-        for query in range(queries.shape[0]):
-            # At a distance equal to the k-th, a smaller id would still be taken.
-            bound = min(limit, distances[query, k - 1]) if counts[query] == k else limit
-            sums[:] = 0
-            for word in range(_HEAD):
-                wanted = queries[query, word]
-                for code in range(_BLOCK):
-                    sums[code] += _bits(heads[block, word, code] ^ wanted)
-            if sums.min() > bound:
-                continue
-            for word in range(_WORDS - _HEAD):
-                wanted = queries[query, _HEAD + word]
-                for code in range(_BLOCK):
-                    sums[code] += _bits(tails[block, word, code] ^ wanted)
-            for code in range(codes):
-                if sums[code] > bound:
-                    continue
-                number = ids[block * _BLOCK + code]
-                place = np.searchsorted(left_out, number)
-                if place < len(left_out) and left_out[place] == number:
-                    continue
-                counts[query] = _insert(near_ids[query], distances[query], counts[query], number, sums[code])
-
-
-@compiled()
-def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, number: int, distance: int) -> int:
-    """Put a neighbour in its place among `count`, the last one falling out where all places are taken."""
-    if count == len(ids):
-        if (distance, number) >= (distances[count - 1], ids[count - 1]):
-            return count
-        count -= 1
-    place = count
-    while place > 0 and (distance, number) < (distances[place - 1], ids[place - 1]):
-        ids[place] = ids[place - 1]
-        distances[place] = distances[place - 1]
-        place -= 1
-    ids[place] = number
-    distances[place] = distance
-    return count + 1
+def _frozen(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Give a read-only view: one compiled variant serves writable and read-only arrays."""
+    view = words.view()
+    view.flags.writeable = False
+    return view

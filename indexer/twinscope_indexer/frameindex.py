@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.frames import FRAMES_RECIPE, REACHES, Reach, frame_kinds, reference_frames
 from twinscope_indexer.hashing import BYTES
+from twinscope_indexer.segments import Segments, segment_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Catalog
 
 
+_NOTHING: Final = Segments()
 _MAX_DELTA_SHARE: Final = 0.1
 """All is loaded again when more than this share of the images is newer than what is held."""
 
@@ -60,19 +61,30 @@ class FrameIndex:
     """
 
     def __init__(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
-        self._images = images
+        self._images = np.empty(0, np.int64)
         self._frames = codes.shape[1]
+        self._hold(images, codes)
+
+    def _hold(self, images: NDArray[np.int64], codes: NDArray[np.uint8], whole: Segments = _NOTHING) -> None:
+        """Take up images besides those of `whole`; frames too small to be hashed are left out."""
         flat = codes.reshape(-1, BYTES)
-        self._blank = np.flatnonzero(~flat.any(axis=1))  # of frames too small to be hashed
-        self._index = BlockedIndex(np.arange(len(flat), dtype=np.int64), flat).leaving_out(self._blank)
+        positions = np.arange(len(flat), dtype=np.int64) + len(self._images) * self._frames
+        self._images = np.concatenate([self._images, images])
+        self._whole = whole.joined([(positions, flat)]).leaving_out(positions[~flat.any(axis=1)])
+        self._index = self._whole
+
+    def joined(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> FrameIndex:
+        """Give an index over the same codes, not copied, and those of other images, whose numbers follow."""
+        made = self.leaving_out(self._images[:0])
+        made._hold(images, codes, self._whole)
+        return made
 
     def leaving_out(self, images: NDArray[np.int64]) -> FrameIndex:
         """Give an index over the same codes, not copied, that never answers with some images."""
         made = FrameIndex.__new__(FrameIndex)
-        made._images, made._frames, made._blank = self._images, self._frames, self._blank
+        made._images, made._frames, made._whole = self._images, self._frames, self._whole
         rows = np.flatnonzero(np.isin(self._images, images))
-        positions = (rows[:, None] * self._frames + np.arange(self._frames)).ravel()
-        made._index = self._index.leaving_out(np.union1d(positions, self._blank))
+        made._index = self._whole.leaving_out((rows[:, None] * self._frames + np.arange(self._frames)).ravel())
         return made
 
     @property
@@ -172,11 +184,15 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
 
 
 def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str, FrameIndex]:
-    images, codes = catalog.frames(len(reference_frames(reach)), above=above, upto=upto)
-    kinds = frame_kinds(reach)
+    count, kinds = len(reference_frames(reach)), frame_kinds(reach)
+    size = segment_size(count * catalog.count_framed(count, above=above, upto=upto)) // count
     ends = list(accumulate(len(frames) for frames in kinds.values()))
-    parts = np.split(codes, ends[:-1], axis=1)
-    return {kind: FrameIndex(images, part) for kind, part in zip(kinds, parts, strict=True)}
+    nothing = np.split(np.empty((0, count, BYTES), np.uint8), ends[:-1], axis=1)
+    found = {kind: FrameIndex(np.empty(0, np.int64), part) for kind, part in zip(kinds, nothing, strict=True)}
+    for images, codes in catalog.frame_parts(count, max(1, size), above=above, upto=upto):
+        for kind, part in zip(kinds, np.split(codes, ends[:-1], axis=1), strict=True):
+            found[kind] = found[kind].joined(images, part)
+    return found
 
 
 def stored_reach(catalog: Catalog) -> Reach:

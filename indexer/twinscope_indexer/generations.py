@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,9 +12,17 @@ from twinscope_indexer.database import Database
 from twinscope_indexer.hashing import BYTES
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+_ROWS: Final = 1024
+"""Of the catalogue that are in memory before they are put into an array."""
+_FRAMED: Final = (
+    "FROM frames JOIN images USING (id)"
+    " WHERE generation > ?2 AND generation <= ?3 AND hash IS NOT NULL AND length(codes) >= ?1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +45,32 @@ class GenerationTables(Database):
 
     def codes(self, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Give ids, int64 (n,), and codes, uint8 (n, 128), of the generations in (`above`, `upto`], by id."""
+        count = self.count_hashed(above=above, upto=upto)
+        nothing = np.empty(0, np.int64), np.empty((0, BYTES), np.uint8)
+        return next(self.code_parts(max(1, count), above=above, upto=upto), nothing)
+
+    def code_parts(self, size: int, *, above: int, upto: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Give what `codes` does, in parts of at most `size` codes, which are in memory one at a time."""
         query = "SELECT id, hash FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL ORDER BY id"
-        count = self._db.execute(
-            "SELECT count(*) FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL", (above, upto)
-        ).fetchone()[0]
-        ids, codes = np.empty(count, np.int64), np.empty((count, BYTES), np.uint8)
-        for i, (number, code) in enumerate(self._db.execute(query, (above, upto))):
-            ids[i] = number
-            codes[i] = np.frombuffer(code, np.uint8)
-        return ids, codes
+        yield from _arrays(self._db.execute(query, (above, upto)), size, BYTES)
 
     def frames(self, count: int, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Give ids, int64 (n,), and the first codes of their frames, uint8 (n, count, 128), by id; see `codes`."""
-        size = count * BYTES
-        rows = self._db.execute(
-            "SELECT id, substr(codes, 1, ?1) FROM frames JOIN images USING (id)"
-            " WHERE generation > ?2 AND generation <= ?3 AND hash IS NOT NULL AND length(codes) >= ?1 ORDER BY id",
-            (size, above, upto),
-        ).fetchall()
-        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        return ids, np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, count, BYTES)
+        size = max(1, self.count_framed(count, above=above, upto=upto))
+        nothing = np.empty(0, np.int64), np.empty((0, count, BYTES), np.uint8)
+        return next(self.frame_parts(count, size, above=above, upto=upto), nothing)
+
+    def frame_parts(
+        self, count: int, size: int, *, above: int, upto: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Give what `frames` does, in parts of at most `size` images, which are in memory one at a time."""
+        query = f"SELECT id, substr(codes, 1, ?1) {_FRAMED} ORDER BY id"
+        for ids, codes in _arrays(self._db.execute(query, (count * BYTES, above, upto)), size, count * BYTES):
+            yield ids, codes.reshape(-1, count, BYTES)
+
+    def count_framed(self, count: int, *, above: int, upto: int) -> int:
+        """Count the images that `frames` gives."""
+        return int(self._db.execute(f"SELECT count(*) {_FRAMED}", (count * BYTES, above, upto)).fetchone()[0])
 
     def without_frames(self, count: int) -> Iterator[tuple[int, bytes]]:
         """Give ids and thumbnails of the images that have fewer than `count` frames."""
@@ -83,13 +97,18 @@ class GenerationTables(Database):
             "SELECT id FROM images WHERE generation > ?1 AND generation <= ?2"
             " UNION SELECT id FROM deletions WHERE generation > ?1 AND generation <= ?2"
         )
-        rows = self._db.execute(query, (generation, upto)).fetchall()
-        return np.array([row[0] for row in rows], dtype=np.int64)
+        return np.fromiter((row[0] for row in self._db.execute(query, (generation, upto))), np.int64)
 
-    def count_hashed(self, *, upto: int) -> int:
-        """Count the searchable images of a generation."""
-        query = "SELECT count(*) FROM images WHERE generation <= ? AND hash IS NOT NULL"
-        return int(self._db.execute(query, (upto,)).fetchone()[0])
+    def hashed(self, *, upto: int) -> NDArray[np.int64]:
+        """Give the ids of the searchable images that are as they were in a generation, int64 (n,), by id."""
+        query = "SELECT id FROM images WHERE generation <= ? AND hash IS NOT NULL ORDER BY id"
+        rows = self._db.execute(query, (upto,))
+        return np.fromiter((row[0] for row in rows), np.int64, self.count_hashed(upto=upto))
+
+    def count_hashed(self, *, above: int = 0, upto: int) -> int:
+        """Count the searchable images of the generations in (`above`, `upto`]."""
+        query = "SELECT count(*) FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL"
+        return int(self._db.execute(query, (above, upto)).fetchone()[0])
 
     def published(self) -> Generation | None:
         """Give the newest generation that readers may see, if there is one."""
@@ -136,3 +155,18 @@ class GenerationTables(Database):
             self._db.execute("PRAGMA query_only = OFF")  # which holds for temporary views as well
             before.cover(self._db, number)
             self._db.execute("PRAGMA query_only = ON")
+
+
+def _arrays(rows: sqlite3.Cursor, size: int, width: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Give numbers and as many rows of `width` bytes, at most `size` at a time."""
+    filled = size
+    while filled == size:
+        numbers, data = np.empty(size, np.int64), np.empty((size, width), np.uint8)
+        filled = 0
+        while filled < size and (some := rows.fetchmany(min(_ROWS, size - filled))):
+            end = filled + len(some)
+            numbers[filled:end] = [row[0] for row in some]
+            data[filled:end] = np.frombuffer(b"".join(row[1] for row in some), np.uint8).reshape(-1, width)
+            filled = end
+        if filled:
+            yield numbers[:filled], data[:filled]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.catalog import Catalog
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.frameindex import NO_FRAMES, FrameView, load_frames
 from twinscope_indexer.hamming import HammingIndex, Neighbours, merge
-from twinscope_indexer.hashing import BYTES, RECIPE, require_recipe
+from twinscope_indexer.hashing import RECIPE, require_recipe
 from twinscope_indexer.indexfile import read_index
 from twinscope_indexer.labelling import taxonomy_of
+from twinscope_indexer.segments import Segments, segment_size
 from twinscope_indexer.snapshot import Snapshot
 from twinscope_indexer.writer import CALIBRATION, CATALOG_NAME, repair
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from twinscope_indexer.catalog import Generation, Record
@@ -44,14 +44,16 @@ class View:
     ----------
     generation : int
         Its number.
-    base : BlockedIndex
-        What the index file holds, without what was changed or deleted since.
+    base : Segments
+        What the newest index file holds, without what was changed or deleted since.
+    loaded : int
+        The generation of that file.
     delta : HammingIndex
         Images newer than the file.
     count : int
         Searchable images.
     file : str or None
-        Name of the index file that `base` was read from.
+        Name of the index file that was read; None where `base` came from the catalogue.
     frames : FrameView
         The frames of the images.
     calibration : str or None
@@ -65,7 +67,8 @@ class View:
     """
 
     generation: int
-    base: BlockedIndex
+    base: Segments
+    loaded: int
     delta: HammingIndex
     count: int
     file: str | None
@@ -86,6 +89,11 @@ class View:
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
         """Give what the instruments of some images wrote; see `Catalog.instruments`."""
         return self.snapshot.instruments(numbers)
+
+    def tidied(self) -> View:
+        """Give the same state with its codes in order, one step nearer to it; itself where they are. See `Segments`."""
+        base = self.base.tidied()
+        return self if base is self.base else replace(self, base=base)
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE) -> list[Neighbours]:
         """Find the k nearest images of each query.
@@ -133,9 +141,9 @@ def load_view(folder: Path, held: View | None = None) -> View:
         try:
             with snapshot.reading() as catalog:
                 filed = catalog.newest_file()
-                base, harmed = _read_base(folder, filed, held)
+                base, harmed = _base(folder, catalog, filed, held)
                 if harmed is None or _newest_file(folder) == filed:
-                    view = _view(catalog, filed, base, held, snapshot)
+                    view = _view(catalog, base, held, snapshot)
                     break
         except BaseException:
             snapshot.close()
@@ -147,26 +155,23 @@ def load_view(folder: Path, held: View | None = None) -> View:
     return view
 
 
-def _view(
-    catalog: Catalog, filed: Generation | None, base: BlockedIndex | None, held: View | None, snapshot: Snapshot
-) -> View:
+def _view(catalog: Catalog, base: _Base, held: View | None, snapshot: Snapshot) -> View:
     published = catalog.published()
     number = 0 if published is None else published.number
     if published is not None:
         require_recipe(published.recipe)
-    since = 0 if base is None or filed is None else filed.number
-    delta = BlockedIndex(*catalog.codes(above=since, upto=number))
-    file = None
-    if base is None or filed is None:
-        base, delta = delta, _EMPTY
-    else:
-        base, file = base.leaving_out(catalog.changed_since(since, upto=number)), filed.file
+    codes, loaded, filed = base.codes, base.loaded, catalog.newest_file()
+    if filed is not None and filed.number > loaded:
+        size = segment_size(filed.images)
+        codes, loaded = codes.joined(catalog.code_parts(size, above=loaded, upto=filed.number)), filed.number
+    delta = BlockedIndex(*catalog.codes(above=loaded, upto=number))
     return View(
         generation=number,
-        base=base,
+        base=codes,
+        loaded=loaded,
         delta=delta,
-        count=len(base) + len(delta),
-        file=file,
+        count=len(codes) + len(delta),
+        file=base.file,
         frames=load_frames(catalog, NO_FRAMES if held is None else held.frames, number),
         calibration=catalog.meta(CALIBRATION) or None,
         store_id=catalog.meta("store_id") or "",
@@ -183,18 +188,35 @@ def _newest_file(folder: Path) -> Generation | None:
         catalog.close()
 
 
-def _read_base(
-    folder: Path, filed: Generation | None, held: View | None
-) -> tuple[BlockedIndex | None, StoreError | None]:
-    """Read an index file, if there is one; give what is wrong with it, if something is."""
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Codes of a generation, of which those that have gone since are left out, and the file that they came from."""
+
+    codes: Segments
+    loaded: int
+    file: str | None
+
+
+def _base(
+    folder: Path, catalog: Catalog, filed: Generation | None, held: View | None
+) -> tuple[_Base, StoreError | None]:
+    """Give what is held already, or read the index file, if there is one; and what is wrong with that, if something is.
+
+    What is held serves on where the writer has replaced the file: what the new one has besides is asked of the
+    catalogue.
+    """
+    published = catalog.published()
+    number = 0 if published is None else published.number
+    if held is not None and held.store_id == catalog.meta("store_id"):
+        forgotten = filed is not None and filed.number > held.loaded  # with a new file, what was deleted before
+        known = catalog.hashed(upto=held.loaded) if forgotten else None
+        gone = catalog.changed_since(held.loaded, upto=number) if known is None else held.base.missing(known)
+        return _Base(held.base.leaving_out(gone), held.loaded, held.file), None
     if filed is None or filed.file is None or filed.sha256 is None:
-        return None, None
-    if held is not None and filed.file == held.file:
-        return held.base, None
+        return _Base(Segments(), 0, None), None
     try:
-        return BlockedIndex(*read_index(folder / filed.file, filed.sha256)), None
+        parts = read_index(folder / filed.file, filed.sha256, segment_size(filed.images))
+        base = Segments().joined(parts).leaving_out(catalog.changed_since(filed.number, upto=number))
     except StoreError as error:
-        return None, error
-
-
-_EMPTY = BlockedIndex(np.empty(0, np.int64), np.empty((0, BYTES), np.uint8))
+        return _Base(Segments(), 0, None), error
+    return _Base(base, filed.number, filed.file), None

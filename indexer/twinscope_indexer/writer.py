@@ -21,6 +21,8 @@ CALIBRATION: Final = "calibration"
 """Under which key the catalogue keeps it."""
 _MAX_DELTA_SHARE: Final = 0.1
 """A new index file is written when more than this share of the images is not in the last one."""
+_PART: Final = 1 << 12
+"""Codes that are in memory while the index file is written."""
 
 
 class StoreWriter:
@@ -69,13 +71,14 @@ class StoreWriter:
         self.catalog.set_meta(CALIBRATION, text)
 
     def _write_index(self, number: int) -> None:
-        ids, codes = self.catalog.codes(above=0, upto=number)
+        count = self.catalog.count_hashed(upto=number)
+        parts = self.catalog.code_parts(_PART, above=0, upto=number)
         name = f"index-{number}.faiss"
         if (self.folder / name).exists():  # a damaged one: never overwritten in place, a reader may have it mapped
             (self.folder / name).unlink()
-        digest = write_index(self.folder / name, ids, codes)
+        digest = write_index(self.folder / name, count, parts)
         with self.catalog.transaction():
-            self.catalog.publish(Generation(number, len(ids), RECIPE, name, digest, utc_now()))
+            self.catalog.publish(Generation(number, count, RECIPE, name, digest, utc_now()))
         for stale in self.folder.glob("index-*.faiss*"):
             if stale.name != name:
                 stale.unlink(missing_ok=True)

@@ -11,8 +11,9 @@ from twinscope_indexer.hashing import RECIPE, PHash
 from twinscope_indexer.structure import REASONS, Reason, Unhashable
 from twinscope_indexer.thumbnail import decode_thumbnail
 
-from twinscope_service.matcher import Limits, Matcher, Query
+from twinscope_service.matcher import Matcher
 from twinscope_service.options import Options
+from twinscope_service.query import Limits, Query
 from twinscope_service.verdict import pixels_could_change
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Answerer:
         return results
 
     def describe(self) -> dict[str, Any]:
-        """Describe the store: size, generation, recipe, index, categories."""
+        """Describe the store: size, generation, recipe, index (which search answers, and why that), categories."""
         view = self._store.view
         return {
             "store": str(self._store.folder),
@@ -123,7 +124,7 @@ class Answerer:
             "generation": view.generation,
             "recipe": RECIPE,
             "index": {
-                "kind": "blocked scan (exact)",
+                "kind": view.base.kind,
                 "base": len(view.base),
                 "delta": len(view.delta),
                 "reach": view.frames.reach,

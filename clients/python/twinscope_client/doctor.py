@@ -115,6 +115,24 @@ def _index_test() -> tuple[bool, str]:
     return wrong == 0, f"{wrong} of 5 searches differ from a NumPy scan of {len(codes)} codes"
 
 
+def _index_file_test() -> tuple[bool, str]:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    import faiss
+    from twinscope_indexer.indexfile import write_index
+
+    generator = np.random.default_rng(2)
+    codes = generator.integers(0, 256, (3000, 128), dtype=np.uint8)
+    ids = generator.permutation(len(codes)).astype(np.int64)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "index.faiss"
+        write_index(path, len(codes), [(ids, codes)])
+        distances, found = faiss.read_index_binary(str(path)).search(codes, 1)
+    wrong = np.count_nonzero((distances[:, 0] != 0) | (found[:, 0] != ids))
+    return not wrong, f"FAISS reads it, and finds {len(codes) - wrong} of {len(codes)} codes in it"
+
+
 def _scene_test() -> tuple[bool, str]:
     from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
     from twinscope_service.scene import scene_scores
@@ -160,4 +178,5 @@ _TESTS: dict[str, Callable[[], tuple[bool, str]]] = {
     "SSIM": _ssim_test,
     "scene score": _scene_test,
     "index": _index_test,
+    "index file": _index_file_test,
 }

@@ -9,7 +9,7 @@ from twinscope_indexer.hashing import RECIPE
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import decode_thumbnail
 from twinscope_service.answerer import Answerer, Result
-from twinscope_service.matcher import Query
+from twinscope_service.query import Query
 
 from twinscope_client.asking import closed, image_number, require_hashes, search_options
 from twinscope_client.pixels import acquisition, grey_pixels

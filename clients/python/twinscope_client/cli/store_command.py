@@ -19,7 +19,9 @@ _EXPORTED = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    stats = actions.add_parser("stats", help="count images by category, show index and generation")
+    stats = actions.add_parser(
+        "stats", help="count images by category, show generation, index, and which search answers"
+    )
     stats.add_argument("store", type=Path)
     stats.add_argument("--json", action="store_true", help="one JSON object on stdout")
     export = actions.add_parser("export", help="write the catalogue as CSV to stdout")
@@ -48,8 +50,9 @@ def _stats(parsed: argparse.Namespace) -> int:
     emit(f"{stats['store']}: {stats['images']} images, {stats['searchable']} searchable, "
          f"{stats['unhashable']} unhashable, {stats['failures']} failures")  # fmt: skip
     emit(f"generation {stats['generation']}, recipe {stats['recipe']}")
+    emit(f"search: {stats['index']['kind']}")
     emit(
-        f"index: {stats['index']['kind']}, {stats['index']['base']} in the file, {stats['index']['delta']} newer; "
+        f"index: {stats['index']['base']} in the file, {stats['index']['delta']} newer; "
         f"reach: {stats['index']['reach']}"
     )
     emit(f"published prefixes that contradict the category: {stats['contradicting_prefixes']} of {stats['prefixes']}")
