@@ -6,11 +6,13 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing import PHash, hash_pixels
-from twinscope_indexer.structure import Unhashable, find_lack
+from twinscope_indexer.structure import Unhashable, _without_shading, find_lack
 from twinscope_indexer.taxonomy import builtin_taxonomy
 
 Grey = NDArray[np.uint8]
@@ -91,3 +93,15 @@ def test_a_saturated_field_is_refused(end: int) -> None:
 
 def test_a_small_image_is_not_called_noise() -> None:
     assert find_lack(noise(0, (64, 64))) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 140), st.integers(1, 140), st.integers(0, 10**6))
+def test_what_a_quadratic_surface_explains_is_no_contrast(height: int, width: int, seed: int) -> None:
+    """Against the least squares of NumPy, for all shapes, those too small for a slope as well."""
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
+    strengths = np.linalg.lstsq(surfaces, picture.ravel().astype(np.float64), rcond=1e-9)[0]
+    expected = picture - (surfaces @ strengths).reshape(picture.shape)
+    np.testing.assert_allclose(_without_shading(picture), expected, atol=1e-9)

@@ -34,10 +34,8 @@ def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or not 0 < count <= min(pixels.shape):
         msg = f"no {count} coefficients each way of {pixels.dtype} of shape {pixels.shape}"
         raise ValueError(msg)
-    rows, columns = (_cosines(side, count) for side in pixels.shape)
-    found: NDArray[np.float64] = _transformed(
-        np.ascontiguousarray(pixels, np.float64), rows, np.ascontiguousarray(columns.T)
-    )
+    rows, columns = _cosines(pixels.shape[0], count), _turned_cosines(pixels.shape[1], count)
+    found: NDArray[np.float64] = _transformed(np.ascontiguousarray(pixels, np.float64), rows, columns)
     return found
 
 
@@ -49,26 +47,37 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
     return cosines
 
 
+@lru_cache(maxsize=512)
+def _turned_cosines(side: int, count: int) -> NDArray[np.float64]:
+    return np.ascontiguousarray(_cosines(side, count).T)
+
+
 @compiled(error_model="numpy")
 def _transformed(
     pixels: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    height, width = pixels.shape
-    count = rows.shape[0]
-    half = np.zeros((count, width), np.float64)
-    for y in range(height):
-        line = pixels[y]
+    return _product(_product(rows, pixels), columns)
+
+
+@compiled(error_model="numpy")
+def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiply matrices; each sum in the order of its terms, four of them between its loads and stores."""
+    count, terms = left.shape
+    width = right.shape[1]
+    product = np.zeros((count, width), np.float64)
+    whole = terms - terms % 4
+    for n in range(0, whole, 4):
+        a, b, c, d = right[n], right[n + 1], right[n + 2], right[n + 3]
         for k in range(count):
-            factor = rows[k, y]
-            sums = half[k]
+            of_a, of_b, of_c, of_d = left[k, n], left[k, n + 1], left[k, n + 2], left[k, n + 3]
+            sums = product[k]
             for x in range(width):
-                sums[x] += factor * line[x]
-    whole = np.zeros((count, count), np.float64)
-    for k in range(count):
-        sums = whole[k]
-        for x in range(width):
-            factor = half[k, x]
-            cosines = columns[x]
-            for j in range(count):
-                sums[j] += factor * cosines[j]
-    return whole
+                sums[x] = (((sums[x] + of_a * a[x]) + of_b * b[x]) + of_c * c[x]) + of_d * d[x]
+    for n in range(whole, terms):
+        a = right[n]
+        for k in range(count):
+            of_a = left[k, n]
+            sums = product[k]
+            for x in range(width):
+                sums[x] += of_a * a[x]
+    return product

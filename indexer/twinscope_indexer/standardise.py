@@ -55,37 +55,7 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
             f"a histogram is 256 whole numbers, none negative; this one has shape {histogram.shape} "
             f"and type {histogram.dtype}: count the levels of an 8-bit grey image"
         )
-    counts = histogram.astype(np.int64)
-    equalised = _equalising_table(counts)
-    present = equalised[counts > 0]
-    return _stretching_table(present)[equalised]
-
-
-def _equalising_table(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Pillow's ``equalize``: level -> (half a step + pixels below the level) // step, cut at 255."""
-    present = np.flatnonzero(counts)
-    identity = np.arange(_LEVELS, dtype=np.uint8)
-    if present.size <= 1:
-        return identity
-    # The brightest level is left out of the step, so that it, too, lands near 255.
-    step = int(counts.sum() - counts[present[-1]]) // 255
-    if step == 0:
-        return identity
-    below = np.cumsum(counts) - counts
-    table: NDArray[np.uint8] = np.minimum((step // 2 + below) // step, 255).astype(np.uint8)
-    return table
-
-
-def _stretching_table(present: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pillow's ``autocontrast``: the darkest of the levels present becomes 0, the brightest 255."""
-    identity = np.arange(_LEVELS, dtype=np.uint8)
-    if present.size == 0 or present.min() == present.max():
-        return identity
-    low, high = int(present.min()), int(present.max())
-    scale = 255.0 / (high - low)
-    # Binary floating point, truncated: written exactly as in Pillow, since a rounding decides the last bit.
-    stretched = identity * scale + (-low * scale)
-    table: NDArray[np.uint8] = np.clip(np.trunc(stretched), 0, 255).astype(np.uint8)
+    table: NDArray[np.uint8] = _standardising(np.ascontiguousarray(histogram, np.int64))
     return table
 
 
@@ -148,3 +118,45 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
     for i in range(flat.size):
         mapped[i] = table[flat[i]]
     return mapped
+
+
+@compiled(error_model="numpy")
+def _standardising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    table = _equalising(counts)
+    low, high = _LEVELS, -1
+    for level in range(_LEVELS):
+        if counts[level] > 0:
+            low, high = min(low, int(table[level])), max(high, int(table[level]))
+    if low < high:
+        _stretch(table, low, high)
+    return table
+
+
+@compiled(error_model="numpy")
+def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Pillow's ``equalize``: level -> (half a step + pixels below the level) // step, cut at 255."""
+    table = np.arange(_LEVELS).astype(np.uint8)
+    brightest, pixels = 0, 0
+    for level in range(_LEVELS):
+        pixels += counts[level]
+        if counts[level] > 0:
+            brightest = level
+    # The brightest level is left out of the step, so that it, too, lands near 255; alone, it leaves none.
+    step = (pixels - counts[brightest]) // 255
+    if step == 0:
+        return table
+    below = 0
+    for level in range(_LEVELS):
+        table[level] = min((step // 2 + below) // step, 255)
+        below += counts[level]
+    return table
+
+
+@compiled(error_model="numpy")
+def _stretch(table: NDArray[np.uint8], low: int, high: int) -> None:
+    """Pillow's ``autocontrast``: the darkest of the levels present becomes 0, the brightest 255."""
+    scale = 255.0 / (high - low)
+    offset = -low * scale
+    for level in range(_LEVELS):
+        # Binary floating point, truncated: written exactly as in Pillow, since a rounding decides the last bit.
+        table[level] = min(max(int(table[level] * scale + offset), 0), 255)
