@@ -152,6 +152,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"policy": "reference", "k": 5, "max_distance": 600, "ssim_distance": 600},
     {"policy": POLICIES["default"].adjusted({"good_scene": 0.9})},
     {"excellent_ssim": 1.0},
+    {"good_scene": 0.99, "lone_scene": 0.1},
     {"good_scene": -1.0, "max_distance": 1024},
     {"ssim_margin": 2.0, "scene_margin": 2.0, "max_distance": 1024, "good_scene": -1.0, "excellent_ssim": -1.0},
     {"ssim_distance": 0},

@@ -22,9 +22,10 @@ from twinscope_indexer.errors import ImageError, RecipeError
 from twinscope_indexer.hashing import BITS, PHash, hash_pixels
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.store import Store, open_writer
-from twinscope_service.matcher import Matcher, Query
+from twinscope_service.matcher import Matcher
 from twinscope_service.pixels import UPLOADS, ReferencePixels
 from twinscope_service.policy import named_policy
+from twinscope_service.query import Query
 
 _DEFAULT = named_policy("default")
 _REFERENCE = named_policy("reference")
@@ -313,7 +314,7 @@ def test_pixels_in_memory_are_those_that_the_references_own_file_would_give(tmp_
     pixels = micrograph("Tips", 5)
     store = make_store(tmp_path, {"Tips/a.png": pixels, "Tips/b.png": pixels})
     with matching(store) as (_, opened):
-        first, second = sorted(opened.records(opened.view.base._ids.tolist()).values(), key=lambda one: one.path)
+        first, second = sorted(opened.records(opened.view.base.ids.tolist()).values(), key=lambda one: one.path)
     assert first.sha256 == second.sha256
     data = (second.root / second.path).read_bytes()
     (second.root / second.path).unlink()

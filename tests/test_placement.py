@@ -182,35 +182,40 @@ def test_a_file_in_the_place_of_the_folder_is_told(source: Path, tmp_path: Path,
     assert (tmp_path / "Tips").read_bytes() == b"a file"
 
 
-@pytest.mark.parametrize("size", [0, 1, 70_000])
-@pytest.mark.parametrize("broken", [(), ("ioctl",), ("ioctl", "copy"), ("ioctl", "half")])
+@pytest.mark.parametrize("size", [0, 1, 70_000, 2**18, 2**19 + 1])
+@pytest.mark.parametrize("sharing", [True, False])
 def test_a_copy_is_whole_whatever_the_file_system_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, broken: tuple[str, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sharing: bool
 ) -> None:
-    """Blocks shared, copied by the kernel, copied by it in part only, or by this process."""
-    copy_file_range, calls = os.copy_file_range, []
+    """Blocks shared, where this file system can do that, or copied by this process."""
 
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    def half(given: int, made: int, left: int) -> int:
-        calls.append(left)
-        if len(calls) > 1:
-            raise OSError(5, "Input/output error")
-        return copy_file_range(given, made, left // 2)
-
-    if "ioctl" in broken:
+    if not sharing:
         monkeypatch.setattr(placement.fcntl, "ioctl", refuse)
-    if "copy" in broken or "half" in broken:
-        monkeypatch.setattr(os, "copy_file_range", refuse if "copy" in broken else half)
     data = bytes(i % 251 for i in range(size))
     source = tmp_path / "source.tif"
     source.write_bytes(data)
     assert place_source(source, digest(data), tmp_path / "x.tif", "copy")
     assert (tmp_path / "x.tif").read_bytes() == data
-    assert bool(calls) == (broken == ("ioctl", "half") and size > 0)
     (tmp_path / "x.tif").write_bytes(b"edited")
     assert source.read_bytes() == data
+
+
+def test_a_copy_by_shared_blocks_is_checked_as_well(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def share(made: Any, _request: int, _given: int) -> None:
+        made.write(b"others")
+        made.flush()
+
+    monkeypatch.setattr(placement.fcntl, "ioctl", share)
+    with pytest.raises(OutputError, match="has changed since it was compared"):
+        place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert place_source(source, digest(b"others"), tmp_path / "out" / "x.tif", "copy")
+    assert (tmp_path / "out" / "x.tif").read_bytes() == b"others"
 
 
 def test_a_folder_without_permission_is_told(source: Path, tmp_path: Path) -> None:
@@ -227,8 +232,8 @@ def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch:
         Path(part).write_bytes(b"pix")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(placement.shutil, "copyfile", full)
-    monkeypatch.setattr(placement, "_cloned", lambda *_: False)
+    monkeypatch.setattr(placement, "_shared", lambda *_: False)
+    monkeypatch.setattr(placement, "_streamed", full)
     with pytest.raises(OutputError, match="No space left"):
         place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []

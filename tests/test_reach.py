@@ -29,8 +29,9 @@ from twinscope_indexer.hashing import PHash, hash_pixels
 from twinscope_indexer.standardise import standardise
 from twinscope_indexer.store import Store, open_writer
 from twinscope_service.answer import Answer, Transform
-from twinscope_service.matcher import Limits, Matcher, Query
+from twinscope_service.matcher import Matcher
 from twinscope_service.policy import POLICIES
+from twinscope_service.query import Limits, Query
 from twinscope_service.wire.answers import answer_of
 from twinscope_service.wire.queries import Fingerprint, fingerprint_message
 

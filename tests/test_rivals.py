@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.bulk import index
+from twinscope_service.policy import POLICIES
 
 Grey = NDArray[np.uint8]
 CATEGORIES = ("Particles", "Fibres", "Powder", "Porous_Sponge")
@@ -39,7 +40,8 @@ def panel(pixels: Grey) -> Grey:
 
 def pattern(pixels: Grey) -> Grey:
     fixed = gaussian_filter(np.random.default_rng(5).standard_normal(SHAPE), 2)
-    return np.clip(pixels * 0.4 + 70 + 12 * fixed / fixed.std(), 0, 255).astype(np.uint8)
+    grey: Grey = np.clip(pixels * 0.4 + 70 + 12 * fixed / fixed.std(), 0, 255).astype(np.uint8)
+    return grey
 
 
 def dust(pixels: Grey) -> Grey:
@@ -72,6 +74,87 @@ def test_what_all_pictures_share_labels_no_stranger_and_hides_no_twin(tmp_path: 
         assert [answer.category for answer in strangers] == [None] * len(CATEGORIES)
         twins = [engine.search(shared(picture(category, 1))) for category in CATEGORIES]
         assert [answer.category for answer in twins] == list(CATEGORIES)
+
+
+def with_noise(pixels: Grey, sigma: float, seed: int) -> Grey:
+    noise = np.random.default_rng(seed).normal(0, sigma, pixels.shape)
+    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+
+
+def save(path: Path, pixels: Grey) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=95)
+
+
+def test_the_reference_that_is_most_alike_is_the_twin_though_another_hash_is_nearer(tmp_path: Path) -> None:
+    """Two recordings of one field: the noise that the query has, too, tells which is meant, whatever its bar is."""
+    for category in CATEGORIES:
+        for seed in (1, 2):
+            noisy = with_noise(picture(category, 1), 60, seed)
+            noisy[-50:] = 20  # the bar, which the query has not
+            save(tmp_path / "labelled" / category / f"{seed}.jpg", noisy)
+    index([tmp_path / "labelled"], tmp_path / "store", workers=2)
+    with connect(tmp_path / "store") as engine:
+        for category in CATEGORIES:
+            for seed in (1, 2):
+                answer = engine.search(with_noise(picture(category, 1), 60, seed)[:-50])
+                assert answer.category == category
+                assert answer.best is not None
+                assert Path(answer.best.source).name == f"{seed}.jpg"
+
+
+@pytest.fixture(scope="module")
+def faint() -> dict[str, Grey]:
+    """Fields that noise of 60 grey levels nearly hides."""
+    return {
+        f"{category}/{number}": _faint_field(100 * place + number)
+        for place, category in enumerate(CATEGORIES)
+        for number in range(4)
+    }
+
+
+def _faint_field(seed: int) -> Grey:
+    field = gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), 2)
+    grey: Grey = np.rint(128 + 5 * field / field.std()).astype(np.uint8)
+    return grey
+
+
+def test_a_faint_twin_is_known_as_nothing_else_comes_near(tmp_path: Path, faint: dict[str, Grey]) -> None:
+    for name, pixels in faint.items():
+        save(tmp_path / "labelled" / f"{name}.jpg", pixels)
+    index([tmp_path / "labelled"], tmp_path / "store", workers=2)
+    with connect(tmp_path / "store") as engine:
+        queries = {name: with_noise(pixels, 60, 5) for name, pixels in faint.items()}
+        lenient = {name: engine.search(query) for name, query in queries.items()}
+        strict = {name: engine.search(query, lone_scene=0.5) for name, query in queries.items()}
+    assert all(answer.category in {None, name.partition("/")[0]} for name, answer in lenient.items())
+    found = [name for name, answer in lenient.items() if answer.category]
+    assert len(found) > len([name for name, answer in strict.items() if answer.category])
+    for name in found:
+        if strict[name].category is None:
+            best = lenient[name].best
+            assert best is not None
+            assert 0.35 <= (best.scene_score or 0) < 0.5
+            assert "no other reference comes near" in lenient[name].reason
+
+
+def test_a_faint_twin_among_few_references_is_not_taken(tmp_path: Path, faint: dict[str, Grey]) -> None:
+    """Whether nothing else comes near can only be told where there is something else."""
+    few = {name: pixels for name, pixels in faint.items() if name.endswith("/0")}
+    for name, pixels in few.items():
+        save(tmp_path / "labelled" / f"{name}.jpg", pixels)
+    index([tmp_path / "labelled"], tmp_path / "store", workers=2)
+    with connect(tmp_path / "store") as engine:
+        for pixels in few.values():
+            answer = engine.search(with_noise(pixels, 60, 5))
+            assert answer.category is None or (answer.best is not None and (answer.best.scene_score or 0) >= 0.5)
+
+
+def test_who_raises_the_least_score_means_it() -> None:
+    default = POLICIES["default"]
+    assert default.lone_scene < default.good_scene
+    assert default.adjusted({"good_scene": 0.7}).lone_scene == 0.7
+    assert default.adjusted({"good_scene": 0.7, "lone_scene": 0.4}).lone_scene == 0.4
 
 
 def test_copies_of_the_twin_are_no_rivals(tmp_path: Path) -> None:

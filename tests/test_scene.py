@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter, zoom
 from twinscope_indexer.thumbnail import area_reduce, decode_thumbnail, encode_thumbnail
-from twinscope_service.scene import prepare, scene_scores, score
+from twinscope_service.scene import prepare, prepared, scene_scores, score
 
 SCENE = 0.5
 
@@ -262,6 +262,30 @@ def test_scores_come_in_the_order_of_the_candidates() -> None:
     assert together == [scene_scores(query, [candidate])[0] for candidate in candidates]
     assert [found.score > SCENE for found in together] == [False, True, False, False]
     assert scene_scores(query, []) == []
+
+
+def test_what_is_kept_changes_no_score() -> None:
+    """Against preparing everything anew: other shapes, turned and cut candidates, and one that changes in its place."""
+    query = thumb(field(seed=1))
+    own = thumb(noisy(field(seed=1), 30)).copy()
+    candidates = [own, own[:, :150], own[:120], np.ascontiguousarray(own[::-1]), own[3:, 4:], thumb(field(seed=2))]
+    scene_scores(own, candidates)  # so that something is kept
+    first = scene_scores(query, candidates)
+    for candidate, found in zip(candidates, first, strict=True):
+        prepared.cache_clear()
+        assert scene_scores(query.copy(), [candidate.copy()]) == [found]
+    whole = score(prepare(query), prepare(own))
+    rows = query.shape[0] - round(0.15 * query.shape[0])
+    alone = score(prepare(query[:rows]), prepare(own[:rows]))
+    assert first[0].score == pytest.approx(min(whole.score, alone.score), abs=1e-6)
+    own[:] = own[:, ::-1].copy()
+    assert scene_scores(query, [own])[0].score < SCENE < first[0].score
+
+
+def test_few_prepared_images_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    scene_scores(rng.integers(0, 256, (9, 9), np.uint8), list(rng.integers(0, 256, (500, 9, 9), np.uint8)))
+    assert prepared.cache_info().currsize <= 64
 
 
 def test_scores_are_the_same_in_every_thread() -> None:

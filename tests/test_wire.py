@@ -25,9 +25,9 @@ from twinscope_indexer.store import Store
 from twinscope_indexer.structure import REASONS, Unhashable
 from twinscope_indexer.thumbnail import LONG_SIDE, encode_thumbnail
 from twinscope_service.answer import LABELLED, Answer, ChanceOfError, Match, Transform
-from twinscope_service.matcher import Query
 from twinscope_service.options import Options
 from twinscope_service.policy import POLICIES, Policy
+from twinscope_service.query import Query
 from twinscope_service.wire import answers, index, queries, records, rules, text, upserts
 
 M = TypeVar("M", bound=Message)
@@ -50,6 +50,7 @@ POLICY = st.builds(
     ssim_distance=st.integers(0, 1024),
     excellent_ssim=SCORES,
     good_scene=SCORES,
+    lone_scene=SCORES,
     ssim_margin=st.floats(0, 2),
     scene_margin=st.floats(0, 2),
     reach=st.sampled_from(["frame", "views", "windows"]),

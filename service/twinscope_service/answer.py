@@ -26,6 +26,9 @@ pixels were not available. ``none``: no twin. ``unhashable``: the query has no s
 LABELLED: tuple[Grade, ...] = ("excellent", "good")
 """The grades that carry a label."""
 
+UNMOVED = 0.01
+"""Shift, as a share of the frame, up to which two pictures count as lying over each other."""
+
 FOUND: tuple[Grade, ...] = (*LABELLED, "ambiguous")
 """The grades for which something was found that pixels confirm; nothing else is then looked for."""
 
@@ -128,7 +131,12 @@ class Match:
     @property
     def comparable(self) -> bool:
         """Whether the full-size pixels of query and candidate lie over each other."""
-        return self.transform is None or self.transform.is_whole
+        return (self.transform is None or self.transform.is_whole) and not self.moved
+
+    @property
+    def moved(self) -> bool:
+        """Whether query and candidate show one field, but not quite the same part of it."""
+        return self.shift is not None and max(map(abs, self.shift)) > UNMOVED
 
     @property
     def order(self) -> tuple[float, float, int, str]:

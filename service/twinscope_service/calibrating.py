@@ -19,9 +19,10 @@ from twinscope_indexer.parallel import in_order
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.calibration import Calibration, evidence, fit
-from twinscope_service.matcher import Limits, Matcher, Query
+from twinscope_service.matcher import Matcher
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES
+from twinscope_service.query import Limits, Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

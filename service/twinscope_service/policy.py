@@ -44,6 +44,9 @@ class Policy:
     good_scene: float = 0.5
     """Scene score from which a candidate shows the same field. Of 15,399 pairs of real micrographs of different scenes
     none scored above 0.32; the same field re-encoded, resized, with noise or equalised scored 0.62 or more."""
+    lone_scene: float = 0.35
+    """Scene score from which that is so if no other reference has a third of it, as under much noise. No effect if it
+    is not below `good_scene`."""
     ssim_margin: float = 0.02
     """A candidate of another category with an SSIM this close to that of the same acquisition makes it ambiguous."""
     scene_margin: float = 0.1
@@ -61,7 +64,7 @@ class Policy:
     def __post_init__(self) -> None:
         whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "far_distance": (0, BITS), "ssim_distance": (0, BITS)}
         real = {"excellent_ssim": (-1, 1), "good_scene": (-1, 1), "ssim_margin": (0, 2), "scene_margin": (0, 2)}
-        real |= {"max_p_wrong": (0, 1)}
+        real |= {"max_p_wrong": (0, 1), "lone_scene": (-1, 1)}
         if self.reach not in REACHES:
             msg = f"reach must be one of {', '.join(REACHES)}; got {self.reach!r}"
             raise ValueError(msg)
@@ -78,7 +81,8 @@ class Policy:
     def adjusted(self, changes: Mapping[str, float | int | str | None]) -> Policy:
         """Give a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
 
-        Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it.
+        Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it; where `good_scene`
+        is changed and `lone_scene` is not, nothing below it is a twin.
 
         Raises
         ------
@@ -92,6 +96,8 @@ class Policy:
             raise ValueError(msg)
         if "max_distance" in given:  # who draws a line means it
             given = {"far_distance": given["max_distance"]} | given
+        if given.get("good_scene", self.good_scene) != self.good_scene:
+            given = {"lone_scene": given["good_scene"]} | given
         different = {field: value for field, value in given.items() if value != getattr(self, field)}
         if not different:
             return self

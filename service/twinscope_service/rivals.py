@@ -1,85 +1,267 @@
 """Rivals: other references that look as much like a query as its twin does, though they show something else.
 
 What many pictures of a collection share (an aperture, a panel beside the field, dust, the pattern of a camera) can look
-like a field to every measure that compares two pictures. It shows as soon as a third one is looked at: a twin is alike
-alone, a shared artefact makes all of them alike.
+like a field to every measure that compares two pictures. It shows as soon as others are looked at: then what query and
+twin have in common is what they have in common with the others, and nothing is left of it without that.
+
+With scene scores taken for correlations this is the question of partial correlation, and with several rivals that of
+one common factor (Spearman 1904, Am. J. Psychol. 15, 201-292): pictures that share one thing only correlate by the
+products of what each has of it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from twinscope_indexer.frames import SYMMETRIES, WHOLE, frame_codes
-from twinscope_indexer.hashing import BITS
+from PIL import Image
+from twinscope_indexer.frames import (
+    PANELS,
+    PARTS,
+    SHIFTS,
+    SYMMETRIES,
+    VIEWS,
+    WHOLE,
+    WINDOWS,
+    Frame,
+    Symmetry,
+    frame_codes,
+)
+from twinscope_indexer.hashing import BITS, BYTES
 from twinscope_indexer.thumbnail import decode_thumbnail
 
-from twinscope_service.scene import scene_scores
+from twinscope_service.answer import UNMOVED, Match
+from twinscope_service.scene import SceneScore, scene_scores
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
+    from twinscope_indexer.catalog import Record
     from twinscope_indexer.view import View
 
-    from twinscope_service.answer import Match
     from twinscope_service.reaching import Allowed
 
-_LOOKED_AT: Final = 8
-"""The nearest others; where a collection shares something, they do."""
-_SURE: Final = 200
-"""Bits. Pictures of different fields that share an aperture were 346 bits apart and more, that share a mask 412, dust
+SURE: Final = 200
+"""Bits. Pictures of different fields that share an aperture were 276 bits apart and more, that share a mask 412, dust
 220, the coarse pattern of a camera 192: nearer twins are taken for sure, which the last of these is not quite."""
-_SAME_FIELD: Final = 0.9
-"""Scene score of two references that show one field, shifted, tilted or changed; what else is shared makes less."""
-_FIELD: Final = 0.85
-"""Share of the height, from the top, that no info bar covers."""
+_LOOKED_AT: Final = 8
+"""The nearest others of the query, and of the twin; where a collection shares something, they do."""
+_SAME_FIELD: Final = 0.95
+"""Scene score of two references that show one field, with another info bar or encoding; what else is shared makes
+less."""
+_MOVED_FIELD: Final = 0.8
+"""Scene score of two references that overlap, shifted by more than `UNMOVED`; what is shared besides does not move."""
 _LEAST: Final = 0.35
 """Scene score of a rival. Of 15,399 pairs of real micrographs of different scenes none scored above 0.32."""
+_LEFT: Final = 0.55
+"""Correlation of query and twin that is left without what is shared: of different fields in twelve collections with
+shared artefacts at most 0.53 beside one rival or given the common factor of all, of real twins mostly above 0.7."""
+_LEFT_BESIDE_ONE: Final = 0.75
+"""The same where there is one rival: it may have little of what is shared, so less of the correlation is explained."""
+_STRONGEST: Final = 5
+"""Rivals whose likeness among each other is looked at."""
+_LONE: Final = 3.0
+"""By this factor a lone candidate is more like the query than any other reference is."""
+_COMPANY: Final = 8
+"""Others that must be there to tell that a candidate is alone."""
+
+_FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *PARTS, *PANELS)}
 
 
-def strongest_rival(best: Match, thumbnail: NDArray[np.uint8], view: View, allowed: Allowed) -> float:
-    """Give the highest scene score of a query with a reference that shows another field than its twin.
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbour:
+    """Another reference near a query or near its twin.
+
+    Attributes
+    ----------
+    match : Match
+        It as a candidate, compared in the frames in which the twin was.
+    record : Record
+    picture : ndarray of uint8, shape (height, width)
+        What was compared of it.
+    likeness : float
+        Its scene score with the twin; 0 where it is too little like the query to matter.
+    """
+
+    match: Match
+    record: Record
+    picture: NDArray[np.uint8]
+    likeness: float
+
+    @property
+    def score(self) -> float:
+        """Its scene score with the query."""
+        return self.match.scene_score or 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbourhood:
+    """A twin among the other references that are near it, or near the query.
+
+    Attributes
+    ----------
+    twin : Match
+    others : list of Neighbour
+        No copies of the twin; most alike the query first.
+    coarse : float
+        Scene score of query and twin at half the size.
+    """
+
+    twin: Match
+    others: list[Neighbour]
+    coarse: float
+
+    @property
+    def better(self) -> Neighbour | None:
+        """The neighbour that is more like the query than the twin is, if there is one."""
+        first = self.others[0] if self.others else None
+        return first if first is not None and first.score > (self.twin.scene_score or 0.0) else None
+
+    def rival(self, candidates: Collection[str]) -> float:
+        """Give the scene score of the strongest rival if what it shares can be all that query and twin share, else 0.
+
+        Parameters
+        ----------
+        candidates : collection of str
+            Ids of what the twin was preferred to, as by its full-size pixels: what of this is more like the query is no
+            rival, since it was judged already.
+
+        Returns
+        -------
+        float
+        """
+        score = self.twin.scene_score or 0.0
+        strong = (other for other in self.others if other.score >= _LEAST)
+        rivals = [one for one in strong if one.score <= score or one.match.image_id not in candidates][:_STRONGEST]
+        if not rivals:
+            return 0.0
+        beside = min(_without(score, other.score, other.likeness) for other in rivals)
+        common = _factor_left(score, rivals) if len(rivals) > 1 else None
+        if common is None:
+            return rivals[0].score if beside < _LEFT_BESIDE_ONE else 0.0
+        return rivals[0].score if min(beside, common) < _LEFT else 0.0
+
+    @property
+    def lone(self) -> bool:
+        """Whether nothing else comes near, and more of the twin is seen as noise is averaged away."""
+        score = self.twin.scene_score or 0.0
+        return len(self.others) >= _COMPANY and score >= _LONE * self.others[0].score and self.coarse >= score
+
+
+def neighbourhood(
+    twin: Match, thumbnail: NDArray[np.uint8], code: bytes, view: View, allowed: Allowed
+) -> Neighbourhood:
+    """Look at what is near a query and near its twin.
 
     Parameters
     ----------
-    best : Match
-        The twin.
+    twin : Match
     thumbnail : ndarray of uint8, shape (height, width)
         Of the query.
+    code : bytes
+        Hash of the query.
     view : View
+        It holds the twin.
     allowed : callable
         Whether an image may be looked at.
 
     Returns
     -------
-    float
-        0 where nothing comes near.
+    Neighbourhood
     """
-    if best.distance <= _SURE:
-        return 0.0
-    turned = "" if best.transform is None else best.transform.symmetry
-    symmetry = next(one for one in SYMMETRIES if str(one) == turned)
-    seen = symmetry.applied(thumbnail)
-    [near] = view.search(frame_codes(seen, (WHOLE,)), 2 * _LOOKED_AT, BITS)
-    own = int(best.image_id, 16)
-    records = view.records([own, *near.ids.tolist()])
-    twin = view.thumbnail(own)
-    if own not in records or twin is None:
-        return 0.0
-    others = [n for n in near.ids.tolist() if n != own and n in records and allowed(n, records)]
-    copies = {n for n in others if _distance(records[own].hash, records[n].hash) <= _SURE}
-    stored = [view.thumbnail(n) for n in others if n not in copies]
-    pictures = [decode_thumbnail(data) for data in stored[:_LOOKED_AT] if data is not None]
-    fields = [_field(picture) for picture in pictures]
-    found = zip(scene_scores(seen, pictures), scene_scores(_field(decode_thumbnail(twin)), fields), strict=True)
-    highest = max((one.score for one, same in found if same.score < _SAME_FIELD), default=0.0)
-    return highest if highest >= _LEAST else 0.0
+    symmetry, query_frame, frame = _frames_of(twin)
+    own = int(twin.image_id, 16)
+    record = view.records([own])[own]
+    numbers, records = _near(own, record, symmetry.applied(thumbnail), view, allowed)
+    seen = symmetry.applied(query_frame.cut(thumbnail))
+    [picture, *pictures] = [frame.cut(_picture(view, number)) for number in (own, *numbers)]
+    others = []
+    for number, other, found in zip(numbers, pictures, scene_scores(seen, pictures), strict=True):
+        likeness = scene_scores(picture, [other])[0] if found.score >= _LEAST else SceneScore(0.0, 0.0, 0.0)
+        if not _is_copy(record, records[number], likeness):
+            whole = twin.transform is None
+            distance = _bits(code, records[number].hash) if whole else _frame_bits(seen, other)
+            match = replace(
+                Match.of(records[number], distance), scene_score=found.score, shift=(found.shift_x, found.shift_y),
+                transform=twin.transform,
+            )  # fmt: skip
+            others.append(Neighbour(match, records[number], other, likeness.score))
+    others.sort(key=lambda other: other.match.order)
+    [coarse] = scene_scores(_halved(seen), [_halved(picture)])
+    return Neighbourhood(twin, others, coarse.score)
 
 
-def _field(thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return thumbnail[: max(1, round(thumbnail.shape[0] * _FIELD))]
+def _near(
+    own: int, record: Record, seen: NDArray[np.uint8], view: View, allowed: Allowed
+) -> tuple[list[int], dict[int, Record]]:
+    """Give the nearest references of a query and of its twin, those that have thumbnails, and their records."""
+    codes = np.concatenate(
+        (frame_codes(seen, (WHOLE,)), np.frombuffer(record.hash or b"", np.uint8).reshape(-1, BYTES))
+    )
+    found = [near.ids.tolist() for near in view.search(codes, 2 * _LOOKED_AT, BITS)]
+    records = view.records([number for numbers in found for number in numbers])
+    kept: dict[int, None] = {}
+    for numbers in found:
+        usable = (n for n in numbers if n != own and n in records and allowed(n, records) and view.thumbnail(n))
+        kept |= dict.fromkeys(number for number, _ in zip(usable, range(_LOOKED_AT), strict=False))
+    return list(kept), records
 
 
-def _distance(one: bytes | None, other: bytes | None) -> int:
+def _is_copy(twin: Record, other: Record, likeness: SceneScore) -> bool:
+    """Tell whether two references show one field: by their hashes, by all of the picture, or moved."""
+    moved = max(abs(likeness.shift_x), abs(likeness.shift_y)) > UNMOVED
+    return _bits(twin.hash, other.hash) <= SURE or likeness.score >= (_MOVED_FIELD if moved else _SAME_FIELD)
+
+
+def _frames_of(twin: Match) -> tuple[Symmetry, Frame, Frame]:
+    """Give the symmetry of the query, and the frames of query and reference, in which a twin was compared."""
+    changed = twin.transform
+    name = "" if changed is None else changed.symmetry
+    symmetry = next(one for one in SYMMETRIES if str(one) == name)
+    if changed is None:
+        return symmetry, WHOLE, WHOLE
+    return symmetry, _FRAMES[changed.query_frame], _FRAMES[changed.reference_frame]
+
+
+def _without(score: float, query: float, twin: float) -> float:
+    """Partial correlation of query and twin, from the correlations of the two and of each with a third picture."""
+    left: float = (score - query * twin) / max(((1 - query * query) * (1 - twin * twin)) ** 0.5, 1e-6)
+    return left
+
+
+def _factor_left(score: float, rivals: list[Neighbour]) -> float | None:
+    """Partial correlation of query and twin given the factor that all rivals share; None where they share none."""
+    of_query, of_twin = [], []
+    for one, other in combinations(rivals, 2):
+        [among] = scene_scores(one.picture, [other.picture])
+        if among.score <= 0:
+            return None
+        of_query.append(one.score * other.score / among.score)
+        of_twin.append(one.likeness * other.likeness / among.score)
+    query, twin = median(of_query), median(of_twin)
+    if max(query, twin) >= 1:  # more than all of it: there is no such factor
+        return None
+    return _without(score, query**0.5, twin**0.5)
+
+
+def _picture(view: View, number: int) -> NDArray[np.uint8]:
+    return decode_thumbnail(view.thumbnail(number) or b"")
+
+
+def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(picture).reduce(2))
+
+
+def _frame_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    codes = [frame_codes(picture, (WHOLE,))[0].tobytes() for picture in (one, other)]
+    return _bits(*codes)
+
+
+def _bits(one: bytes | None, other: bytes | None) -> int:
     if one is None or other is None:
         return BITS
     return int(np.bitwise_count(np.frombuffer(one, np.uint8) ^ np.frombuffer(other, np.uint8)).sum())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the fiel
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
 _SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
 _LEAST_ASPECT = 0.8  # and below this one as those of different frames
+
+_PREPARED = 64
+"""Prepared images that are kept, a quarter of a megabyte each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +144,33 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
                 f"expected grey thumbnails, uint8 of shape (height, width), not {thumbnail.dtype} of shape "
                 f"{thumbnail.shape}"
             )
-    prepared: dict[tuple[int, tuple[int, int]], SceneImage] = {}
-
-    def compared(other: NDArray[np.uint8], rows: int, other_rows: int, shape: tuple[int, int]) -> SceneScore:
-        if (rows, shape) not in prepared:
-            prepared[rows, shape] = prepare(query[:rows], shape)
-        return score(prepared[rows, shape], prepare(other[:other_rows], shape))
-
     scores = []
     for candidate in candidates:
         best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it
         for query_rows, candidate_rows, shape in _common_frames(query.shape, candidate.shape):
-            found = compared(candidate, query_rows, candidate_rows, shape)
+            found = _compared(query[:query_rows], candidate[:candidate_rows], shape)
             if found.score >= _WORTH_CHECKING:
-                fields = (_field(query_rows), _field(candidate_rows), (_field(shape[0]), shape[1]))
-                alone = compared(candidate, *fields)
+                fields = query[: _field(query_rows)], candidate[: _field(candidate_rows)]
+                alone = _compared(*fields, (_field(shape[0]), shape[1]))
                 found = replace(found, score=min(found.score, alone.score))
             if best is None or found.score > best.score:
                 best = replace(found, shift_y=found.shift_y * query_rows / query.shape[0])
         scores.append(best or SceneScore(0.0, 0.0, 0.0))
     return scores
+
+
+def _compared(query: NDArray[np.uint8], candidate: NDArray[np.uint8], shape: tuple[int, int]) -> SceneScore:
+    """Compare two thumbnails, both reduced to one shape first."""
+    return score(*(prepared(image.tobytes(), image.shape, shape) for image in (query, candidate)))
+
+
+@lru_cache(maxsize=_PREPARED)
+def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> SceneImage:
+    """Give what `prepare` makes of a thumbnail, of shape `size`, reduced to `shape`; the last ones are kept.
+
+    A query meets many candidates, in several stages of a search, and a candidate is looked at again as a rival.
+    """
+    return prepare(np.frombuffer(pixels, np.uint8).reshape(size), shape)
 
 
 def _field(rows: int) -> int:

@@ -13,7 +13,7 @@ from twinscope_indexer.metadata import acquisition_of
 from twinscope_service.answerer import MAX_WAIT, Answerer, Result
 from twinscope_service.failures import request_error, unknown_category
 from twinscope_service.gathering import Gathering
-from twinscope_service.matcher import Query
+from twinscope_service.query import Query
 from twinscope_service.streams import Received, assembled, out_of_order, require_upload_size
 from twinscope_service.wire.answers import answer_message
 from twinscope_service.wire.instruments import instrument_of

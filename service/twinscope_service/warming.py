@@ -6,7 +6,7 @@ import numpy as np
 from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.hashing import BYTES, PHash
 
-from twinscope_service.matcher import Query
+from twinscope_service.query import Query
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import standardised_ssim
 

@@ -86,6 +86,8 @@ export interface Policy {
   ssimDistance: number;
   excellentSsim: number;
   goodScene: number;
+  /** Enough where no other reference comes near; no effect if it is not below `goodScene`. */
+  loneScene: number;
   ssimMargin: number;
   sceneMargin: number;
   reach: Reach | 'unknown';
@@ -213,6 +215,7 @@ function policyOf(message: Policy__Output | null): Policy {
     ssimDistance: message?.ssimDistanceBits ?? NaN,
     excellentSsim: message?.excellentSsim ?? NaN,
     goodScene: message?.goodScene ?? NaN,
+    loneScene: message?.loneScene ?? 1, // servers that do not know it do not use it
     ssimMargin: message?.ssimMargin ?? NaN,
     sceneMargin: message?.sceneMargin ?? NaN,
     reach: REACHES[message?.reach ?? ''] ?? 'unknown',

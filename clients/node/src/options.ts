@@ -19,6 +19,8 @@ export interface SearchOptions {
   excellentSsim?: number;
   /** Scene score from which it is the same field, -1 to 1. */
   goodScene?: number;
+  /** The same where no other reference has a third of it, as under noise, -1 to 1. */
+  loneScene?: number;
   /** Candidates of two categories with closer SSIMs are ambiguous, 0 to 2. */
   ssimMargin?: number;
   /** The same for scene scores, 0 to 2. */
@@ -47,7 +49,7 @@ const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WI
 /** Writes options for the wire. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {
   const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin, maxPWrong, reach } = options;
-  const { farDistance, ssim } = options;
+  const { farDistance, loneScene, ssim } = options;
   return {
     policy: {
       ...(policy !== undefined && { name: escaped(policy) }),
@@ -57,6 +59,7 @@ export function optionsMessage(options: SearchOptions): OptionsMessage {
       ...(ssim !== undefined && { fullSize: FULL_SIZES[ssim] }),
       ...(excellentSsim !== undefined && { excellentSsim }),
       ...(goodScene !== undefined && { goodScene }),
+      ...(loneScene !== undefined && { loneScene }),
       ...(ssimMargin !== undefined && { ssimMargin }),
       ...(sceneMargin !== undefined && { sceneMargin }),
       ...(maxPWrong !== undefined && { maxPWrong }),

@@ -40,6 +40,7 @@ export function printed(answer: Answer): Json {
       ssim_distance: answer.policy.ssimDistance,
       excellent_ssim: answer.policy.excellentSsim,
       good_scene: answer.policy.goodScene,
+      lone_scene: answer.policy.loneScene,
       ssim_margin: answer.policy.ssimMargin,
       scene_margin: answer.policy.sceneMargin,
       reach: answer.policy.reach,

@@ -6,7 +6,8 @@ import json
 import os
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,9 @@ class Decision:
 
 
 _COLUMNS = [field.name for field in fields(Decision)]
+_values = attrgetter(*_COLUMNS)
+_FIND = f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE path = ?"
+_PUT = f"REPLACE INTO decisions VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
 class Journal:
@@ -170,10 +174,9 @@ class Journal:
 
     def put(self, decision: Decision) -> None:
         """Insert or replace a decision; one that is there already is not written again."""
-        if self.find(decision.path) == decision:
-            return
-        row = [_stored(value) if isinstance(value, str) else value for value in asdict(decision).values()]
-        self._write(f"REPLACE INTO decisions VALUES ({','.join('?' * len(row))})", row)
+        row = tuple(_stored(value) if isinstance(value, str) else value for value in _values(decision))
+        if self._db.execute(_FIND, (_stored(decision.path),)).fetchone() != row:
+            self._write(_PUT, row)
 
     def owner(self, output: str) -> str | None:
         """Give the path of the query that an output is reserved for, if there is one."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LinkMode = Literal["copy", "hard", "sym"]
 
 _FICLONE = 0x40049409  # linux/fs.h
+_BLOCK = 1 << 18  # bytes copied at once: they stay in the processor's cache between reading, hashing and writing
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 _MAX_NAME = 255
 """Bytes in a file name (Linux NAME_MAX)."""
@@ -208,34 +209,41 @@ def _appear(target: Path, write: Callable[[Path], None]) -> None:
 
 
 def _copy(source: Path, digest: str, part: Path) -> None:
-    if not _cloned(source, part):
-        shutil.copyfile(source, part)
-    _require_content(part, digest, source)
+    if _shared(source, part):
+        _require_content(part, digest, source)
+    elif _streamed(source, part) != digest:
+        raise _changed(source)
     shutil.copystat(source, part)
     _sync(part)
 
 
-def _cloned(source: Path, part: Path) -> bool:
-    """Copy without the bytes passing through this process, where the file system can: shared, or copied by the kernel.
-
-    Shared blocks (ioctl FICLONE, Btrfs and XFS) take no room until one of the files is changed.
-    """
-    with source.open("rb") as given, part.open("wb") as made:
-        with suppress(OSError):
-            fcntl.ioctl(made, _FICLONE, given.fileno())
-            return True
-        left = os.fstat(given.fileno()).st_size
-        with suppress(OSError):
-            while left and (copied := os.copy_file_range(given.fileno(), made.fileno(), left)):
-                left -= copied
-            return left == 0
+def _shared(source: Path, part: Path) -> bool:
+    """Copy by sharing blocks (ioctl FICLONE, Btrfs and XFS), which take no room until one of the files is changed."""
+    with suppress(OSError), source.open("rb") as given, part.open("wb") as made:
+        fcntl.ioctl(made, _FICLONE, given.fileno())
+        return True
     return False
+
+
+def _streamed(source: Path, part: Path) -> str:
+    """Copy, and give the SHA-256 of what was written: each block is hashed on its way and not read again."""
+    digest, block = sha256(), memoryview(bytearray(_BLOCK))
+    with source.open("rb", buffering=0) as given, part.open("wb", buffering=0) as made:
+        while count := given.readinto(block):
+            digest.update(block[:count])
+            written = 0
+            while written < count:
+                written += made.write(block[written:count])
+    return digest.hexdigest()
 
 
 def _require_content(file: Path, digest: str, source: Path) -> None:
     if file_sha256(file) != digest:
-        msg = f"{source} has changed since it was compared; nothing was written for it, run the command again"
-        raise OutputError(msg)
+        raise _changed(source)
+
+
+def _changed(source: Path) -> OutputError:
+    return OutputError(f"{source} has changed since it was compared; nothing was written for it, run the command again")
 
 
 def _write(data: bytes, part: Path) -> None:

@@ -62,9 +62,10 @@ THRESHOLDS: Final = {
     "scene_margin": "scene_margin",
     "max_p_wrong": "max_p_wrong",
     "far_distance": "far_distance_bits",
+    "lone_scene": "lone_scene",
 }
 """Field of the message by attribute of `Policy`."""
-_REQUIRED: Final = frozenset(THRESHOLDS) - {"max_p_wrong", "far_distance"}
+_REQUIRED: Final = frozenset(THRESHOLDS) - {"max_p_wrong", "far_distance", "lone_scene"}
 """Of a policy with a rule of its own; the others have come later, and what is left out changes nothing."""
 
 
@@ -82,6 +83,7 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
         scene_margin=policy.scene_margin,
         max_p_wrong=policy.max_p_wrong,
         far_distance_bits=policy.far_distance,
+        lone_scene=policy.lone_scene,
         reach=REACHES[policy.reach],
         full_size=_FULL_SIZES[policy.ssim],
     )
@@ -123,7 +125,7 @@ def _read_policy(sent: bytes, path: str) -> Policy:
         rule=_RULE_OF[message.rule],
         reach=reach or "frame",
         ssim=full_size or "best",
-        **({"far_distance": 0} | given),  # type: ignore[arg-type]
+        **({"far_distance": 0, "lone_scene": 1.0} | given),  # type: ignore[arg-type]
     )
 
 

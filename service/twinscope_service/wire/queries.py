@@ -12,8 +12,8 @@ from twinscope_indexer.hashing import BYTES, RECIPE, PHash, hash_pixels, require
 from twinscope_indexer.structure import Reason, Unhashable
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 
-from twinscope_service.matcher import Query
 from twinscope_service.options import Options
+from twinscope_service.query import Query
 from twinscope_service.wire.answers import check_policy, policy_message, policy_of
 from twinscope_service.wire.instruments import check_instrument, instrument_of
 from twinscope_service.wire.rules import (

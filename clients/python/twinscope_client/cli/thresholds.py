@@ -13,6 +13,7 @@ _THRESHOLDS = (
     ("far_distance", int, "BITS", "where none of those is a twin, at the few nearest up to here (default 430)"),
     ("excellent_ssim", float, "X", "full-size SSIM above which it is the same acquisition (default 0.95)"),
     ("good_scene", float, "X", "scene score from which it is the same field (default 0.5)"),
+    ("lone_scene", float, "X", "the same where no other reference has a third of it, as under noise (default 0.35)"),
     (
         "ssim_margin",
         float,

@@ -1,0 +1,263 @@
+"""An inquiry: one image looked for in one state of a store, from its nearest hashes to the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.metadata import contradictions
+from twinscope_indexer.thumbnail import decode_thumbnail
+
+from twinscope_service.answer import FOUND, Answer, Match
+from twinscope_service.calibration import calibration_of
+from twinscope_service.nearest import candidates, nearest
+from twinscope_service.reaching import FAR_CANDIDATES, Found, find, scored, stages, turned
+from twinscope_service.reference_rule import reference_ssim
+from twinscope_service.rivals import SURE, neighbourhood
+from twinscope_service.scene import scene_scores
+from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
+from twinscope_service.verdict import doubted, judge, judge_as_reference, ssim_wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from twinscope_indexer.catalog import Record
+    from twinscope_indexer.hamming import Neighbours
+    from twinscope_indexer.hashing import PHash
+    from twinscope_indexer.metadata import InstrumentMetadata
+    from twinscope_indexer.view import View
+
+    from twinscope_service.answer import Grade
+    from twinscope_service.pixels import ReferencePixels
+    from twinscope_service.policy import Policy
+    from twinscope_service.query import Limits, Query
+
+_TOO_SMALL = f"no full-size SSIM: smaller than {WINDOW} pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Candidates, best first, and what they amount to."""
+
+    matches: list[Match]
+    grade: Grade
+    reason: str
+    rival: float = 0.0
+    """Scene score of the strongest rival; see `rivals`."""
+
+    @property
+    def found(self) -> bool:
+        return self.grade in FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """One image, and where it is looked for.
+
+    Attributes
+    ----------
+    query : Query
+    hashed : PHash
+        Its hash.
+    view : View
+        The state of the store that is answered from.
+    policy : Policy
+    limits : Limits
+    pixels : ReferencePixels
+        Where full-size pixels of references come from.
+    records : dict
+        Of references, by number: those known so far.
+    """
+
+    query: Query
+    hashed: PHash
+    view: View
+    policy: Policy
+    limits: Limits
+    pixels: ReferencePixels
+    records: dict[int, Record]
+
+    def answer(self, near: Neighbours) -> Answer:
+        """Answer, beginning with the nearest references of the hash.
+
+        Returns
+        -------
+        Answer
+        """
+        thumbnail, policy = self.query.thumbnail, self.policy
+        judged = self._judged(near)
+        if thumbnail is not None and self.limits.verify and policy.rule == "scene":
+            if judged.grade == "none":
+                judged = self._further(thumbnail) or judged
+            if judged.grade == "good":
+                judged = self._reconsidered(thumbnail, judged)
+        matches = self._with_instruments(judged.matches)
+        calibrated = policy.rule == "scene" and judged.grade != "ambiguous"  # one of two labels is wrong in any case
+        chance = calibration_of(self.view.calibration).chance(matches) if calibrated else None
+        grade, reason = doubted((judged.grade, judged.reason), matches, chance, policy, judged.rival)
+        taxonomy = self.records[int(matches[0].image_id, 16)].taxonomy if matches else ""
+        made = (grade, tuple(matches), reason, self.hashed.hex, policy, self.view.generation)
+        return Answer(*made, self.hashed.recipe, taxonomy, self.query.instrument, chance)
+
+    def _judged(self, near: Neighbours) -> _Judged:
+        if not self.limits.verify:
+            matches = candidates(near, self.records, "verification was not asked for")
+            return _Judged(matches, *judge(matches, self.policy))
+        if self.policy.rule == "reference":
+            matches = self._verified_as_reference(near)
+            return _Judged(matches, *judge_as_reference(matches, self.policy))
+        if self.query.thumbnail is None:
+            return self._compared(candidates(near, self.records, "the query is a hash without an image"))
+        return self._compared(self._with_scene_scores(self.query.thumbnail, candidates(near, self.records)))
+
+    def _further(self, thumbnail: NDArray[np.uint8]) -> _Judged | None:
+        """Look by frames, in stages, then farther away; None where nothing is found."""
+        tried = []
+        for stage in stages(self.policy, self.view.frames):
+            found = find(stage, thumbnail, self.view, self.policy, self.limits.allow)
+            tried.append(found)
+            self.records.update(found.records)
+            judged = self._compared(scored(found, found.near, thumbnail, self.view))
+            if judged.found:
+                return judged
+        if self.policy.far_distance <= self.policy.max_distance:
+            return None
+        return self._far(thumbnail, tried)
+
+    def _far(self, thumbnail: NDArray[np.uint8], tried: Sequence[Found]) -> _Judged | None:
+        """Compare the few nearest beyond the usual distance, of the image as it is and of the stages tried."""
+        deeper = replace(self.policy, k=FAR_CANDIDATES, max_distance=self.policy.far_distance)
+        [near], records = nearest(self.view, [self.hashed], deeper, self.limits)
+        self.records.update(records)
+        whole = self._compared(self._with_scene_scores(thumbnail, candidates(near, records)))
+        if whole.found:
+            return whole
+        for found in tried:
+            judged = self._compared(scored(found, found.far, thumbnail, self.view))
+            if judged.found:
+                return judged
+        return self._alone(thumbnail, whole.matches)
+
+    def _alone(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> _Judged | None:
+        """Take a candidate that is less like the query than twins usually are, where nothing else is like it at all."""
+        score = matches[0].scene_score if matches else None
+        if score is None or score < self.policy.lone_scene:
+            return None
+        if not neighbourhood(matches[0], thumbnail, self.hashed.code, self.view, self.limits.allow).lone:
+            return None
+        reason = f"same field, under noise or the like: scene score {score:.3f}, and no other reference comes near"
+        return _Judged(matches, "good", reason)
+
+    def _reconsidered(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
+        """See whether a twin that was not compared pixel by pixel holds against others, and against parts of others."""
+        if judged.matches[0].moved:
+            judged = self._also_in_parts(thumbnail, judged)
+        settled = self._among_others(thumbnail, judged)
+        if settled.rival and not judged.matches[0].moved:
+            settled = self._among_others(thumbnail, self._also_in_parts(thumbnail, settled))
+        return settled
+
+    def _also_in_parts(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
+        """Look for parts as well: one that fits better may hold all of what was found moved, or enlarged."""
+        best = {match.image_id: replace(match, ssim=None) for match in judged.matches}
+        for stage in stages(self.policy, self.view.frames):
+            if stage.name != "views":
+                found = find(stage, thumbnail, self.view, self.policy, self.limits.allow)
+                self.records.update(found.records)
+                for match in scored(found, found.near, thumbnail, self.view):
+                    best[match.image_id] = min(match, best.get(match.image_id, match), key=lambda one: one.order)
+        return self._compared(sorted(best.values(), key=lambda match: match.order)[: self.policy.k])
+
+    def _among_others(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
+        """Prefer references that are more like the query than its twin is, and note the strongest rival."""
+        known = {match.image_id for match in judged.matches}
+        while judged.grade == "good" and judged.matches[0].distance > SURE:
+            twin, *_ = judged.matches
+            around = neighbourhood(twin, thumbnail, self.hashed.code, self.view, self.limits.allow)
+            better = around.better
+            if better is None or better.match.image_id in known:
+                return replace(judged, rival=around.rival(known))
+            known.add(better.match.image_id)
+            self.records[better.record.id] = better.record
+            before = [replace(match, ssim=None) for match in judged.matches]  # compared again where still worth it
+            judged = self._compared([better.match, *before][: self.policy.k])
+        return judged
+
+    def _compared(self, matches: list[Match]) -> _Judged:
+        """Compare full-size pixels where that can change the answer; put the best first, and judge."""
+        if self.query.pixels is not None:
+            matches = self._with_ssims(self.query.pixels, matches)
+        ordered = sorted(matches, key=lambda match: match.order)
+        return _Judged(ordered, *judge(ordered, self.policy))
+
+    def _with_ssims(self, pixels: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
+        """Compare those that it is worth it for, the most alike first.
+
+        Once one is the same acquisition, others of its category are left: the label is certain, and reading references
+        is what takes the time. `Policy.ssim` can ask for all.
+        """
+        compared = list(matches)
+        wanted = [i for i, wanted in enumerate(ssim_wanted(matches, self.policy)) if wanted]
+        certain: set[str] = set()
+        for i in sorted(wanted, key=lambda i: matches[i].order):
+            if matches[i].category in certain and self.policy.ssim != "all":
+                continue
+            compared[i] = self._with_ssim(turned(matches[i], pixels), matches[i])
+            if (compared[i].ssim or 0.0) > self.policy.excellent_ssim:
+                certain.add(matches[i].category)
+        return compared
+
+    def _with_ssim(self, pixels: NDArray[np.uint8], match: Match) -> Match:
+        try:
+            reference = self.pixels(self.records[int(match.image_id, 16)])
+        except ImageError as error:
+            return replace(match, note=f"no full-size SSIM: {error.detail}")
+        a, b = match_shape(pixels, reference)
+        if min(a.shape) < WINDOW:
+            return replace(match, note=_TOO_SMALL)
+        return replace(match, ssim=standardised_ssim(a, b))
+
+    def _verified_as_reference(self, near: Neighbours) -> list[Match]:
+        matches = []
+        for match in candidates(near, self.records):
+            if self.query.pixels is None or match.distance > self.policy.ssim_distance:
+                matches.append(match)
+                continue
+            try:
+                reference = self.pixels(self.records[int(match.image_id, 16)])
+            except ImageError as error:
+                matches.append(replace(match, note=f"no full-size SSIM: {error.detail}"))
+                continue
+            if min(reference.shape) < WINDOW:
+                matches.append(replace(match, note=_TOO_SMALL))
+                continue
+            matches.append(replace(match, ssim=reference_ssim(self.query.pixels, reference)))
+        return sorted(matches, key=lambda match: match.order)
+
+    def _with_scene_scores(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
+        stored = [self.view.thumbnail(int(match.image_id, 16)) for match in matches]
+        scores = iter(scene_scores(thumbnail, [decode_thumbnail(data) for data in stored if data is not None]))
+        scored = []
+        for match, data in zip(matches, stored, strict=True):
+            if data is None:
+                scored.append(replace(match, note="the store has no thumbnail of it"))
+                continue
+            found = next(scores)
+            scored.append(replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y)))
+        return scored
+
+    def _with_instruments(self, matches: list[Match]) -> list[Match]:
+        """Note what the instruments of candidates wrote, and where it contradicts that of the query."""
+        if self.query.thumbnail is None or not matches:
+            return matches
+        known = self.view.instruments([int(match.image_id, 16) for match in matches])
+        return [
+            match if found is None else replace(match, instrument=found, contradictions=self._contradictions(found))
+            for match, found in ((match, known.get(int(match.image_id, 16))) for match in matches)
+        ]
+
+    def _contradictions(self, found: InstrumentMetadata) -> tuple[str, ...]:
+        return () if self.query.instrument is None else tuple(contradictions(self.query.instrument, found))

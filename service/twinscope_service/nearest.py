@@ -1,0 +1,84 @@
+"""The nearest references of hashes, without those that may not be answered with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from twinscope_indexer.hamming import Neighbours
+from twinscope_indexer.hashing import BYTES, PHash, require_recipe
+
+from twinscope_service.answer import Match
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from twinscope_indexer.catalog import Record
+    from twinscope_indexer.view import View
+
+    from twinscope_service.policy import Policy
+    from twinscope_service.query import Limits
+
+
+def nearest(
+    view: View, hashes: Sequence[PHash], policy: Policy, limits: Limits
+) -> tuple[list[Neighbours], dict[int, Record]]:
+    """Search for several hashes in one scan, and look up the records of what is found.
+
+    Parameters
+    ----------
+    view : View
+    hashes : sequence of PHash
+    policy : Policy
+        For the number of candidates and their distance.
+    limits : Limits
+        What to leave out; where it has taken the places of others, these are looked for deeper.
+
+    Returns
+    -------
+    neighbours : list of Neighbours
+        One for each hash.
+    records : dict
+        Of all of them, by number.
+
+    Raises
+    ------
+    RecipeError
+        If a hash was made by another recipe than the store's.
+    """
+    for recipe in {hashed.recipe for hashed in hashes}:
+        require_recipe(recipe)
+    codes = np.frombuffer(b"".join(hashed.code for hashed in hashes), np.uint8).reshape(-1, BYTES)
+    found = view.search(codes, limits.depth(policy), policy.max_distance)
+    records = view.records([number for near in found for number in near.ids.tolist()])
+    if limits:
+        found = [_deeper(view, codes[i : i + 1], near, records, policy, limits) for i, near in enumerate(found)]
+    return found, records
+
+
+def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
+    """Make candidates of neighbours; one without a record is left out, as where a store has no snapshots."""
+    return [
+        Match.of(records[number], distance, note)
+        for number, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True)
+        if number in records
+    ]
+
+
+def _deeper(
+    view: View, code: NDArray[np.uint8], near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
+) -> Neighbours:
+    depth = limits.depth(policy)
+    allowed = _allowed(near, records, limits)
+    while len(allowed.ids) < policy.k and len(near.ids) == depth:
+        depth *= 4
+        [near] = view.search(code, depth, policy.max_distance)
+        records.update(view.records(near.ids.tolist()))
+        allowed = _allowed(near, records, limits)
+    return Neighbours(allowed.ids[: policy.k], allowed.distances[: policy.k])
+
+
+def _allowed(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
+    allowed = np.array([limits.allow(number, records) for number in near.ids.tolist()], dtype=bool)
+    return Neighbours(near.ids[allowed], near.distances[allowed])
