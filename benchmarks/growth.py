@@ -1,11 +1,14 @@
 """How time and memory grow: indexing and labelling of more and more images, search among more and more hashes.
 
-    python benchmarks/growth.py [--quick | --full] [--docs DIR] [--seed N]
+    python benchmarks/growth.py [--quick] [--images N ...] [--hashes N ...] [--afresh] [--docs DIR] [--seed N]
 
-Indexes 1,000 to 10,000 (with --full 100,000, with --quick 1,000) synthetic JPEGs of 128 x 96 pixels, labels as many
-TIFFs of the same pictures, and searches 25,000 to 1,000,000 (with --full 10,000,000) random hashes, all cores, each in
-a process of its own whose peak memory is read. Writes two plots and ``growth.json`` into DIR (docs/performance), and
+Indexes 1,000, 10,000 and 100,000 (with --quick 100, 300 and 1,000) synthetic JPEGs of 128 x 96 pixels, labels as many
+TIFFs of the same pictures, and searches 25,000 to 10,000,000 (with --quick 250,000) random hashes, all cores, each in a
+process of its own whose peak memory is read. Writes two plots and ``growth.json`` into DIR (docs/performance), and
 prints the exponents of straight lines fitted to the logarithms: 1 means that twice as much takes twice as long.
+
+What is measured of a size is kept in ``benchmarks/out`` until a run has ended: one that was broken off goes on where it
+was, given the same seed, versions and machine. --afresh lets it begin anew, which it must when the code has changed.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,14 +31,52 @@ from shelves import small_files
 from twinscope_client.doctor import machine, versions
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs" / "performance"
-_SIZES: Final = {
-    "quick": ((100, 300, 1_000), (25_000, 100_000, 300_000)),
-    "usual": ((1_000, 3_000, 10_000), (25_000, 100_000, 300_000, 1_000_000)),
-    "full": ((1_000, 3_000, 10_000, 100_000), (25_000, 100_000, 300_000, 1_000_000, 10_000_000)),
-}
+KEPT: Final = Path(__file__).resolve().parent / "out" / "growth.json"
+IMAGES: Final = (1_000, 10_000, 100_000)
+HASHES: Final = (25_000, 250_000, 1_000_000, 10_000_000)
+QUICK: Final = ((100, 300, 1_000), (25_000, 100_000, 250_000))
 """Of images and of hashes."""
 _INK: Final = ("#0b6e99", "#c1440e")
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "MiB": "MiB"}
+Found = dict[str, float]
+"""What was measured of one size."""
+
+
+class Kept:
+    """Measures of a run that was broken off, by what was measured and with what.
+
+    Parameters
+    ----------
+    file : Path
+    seed : int
+    afresh : bool
+        Forget what there is.
+    """
+
+    def __init__(self, file: Path, seed: int, *, afresh: bool) -> None:
+        self._file = file
+        self._with = json.dumps([seed, machine(), versions()], sort_keys=True)
+        self._known: dict[str, dict[str, Found]] = {}
+        if file.is_file() and not afresh:
+            self._known = json.loads(file.read_text(encoding="utf-8"))
+
+    def measured(self, what: str, measure: Callable[[], Found]) -> Found:
+        """Give what is known, or measure it and keep it; say which, and how long it took."""
+        known = self._known.setdefault(self._with, {})
+        if what in known:
+            print(f"{what}: measured before this run was broken off", flush=True)
+            return known[what]
+        start = time.perf_counter()
+        known[what] = measure() | {"load": round(os.getloadavg()[1], 1)}
+        shown = ", ".join(f"{name} {value:,.4g}" for name, value in known[what].items())
+        print(f"{what}: {shown} ({time.perf_counter() - start:.0f} s)", flush=True)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
+        return known[what]
+
+    def forget(self) -> None:
+        """Let the next run measure everything."""
+        self._file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -63,31 +106,46 @@ class Curve:
         return cls(name, unit, list(sizes), list(values), float(slope))
 
 
-def of_images(sizes: Sequence[int], seed: int) -> tuple[list[Curve], list[Curve]]:
+def of_images(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve], list[Curve]]:
     """Index and label; gives the curves of the time and of the peak memory."""
-    found: dict[str, list[dict[str, float]]] = {"index": [], "label": []}
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as scratch:
-            work = Path(scratch)
-            small_files(work / "jpeg", size, seed)
-            found["index"].append(alone("index", work / "jpeg", work / "store"))
-            small_files(work / "tiff", size, seed, ".tif")
-            labelled = alone("label", work / "tiff", work / "store", work / "out")
-            if labelled["written"] != size:
-                raise SystemExit(f"{labelled['written']:.0f} of {size} images were labelled; see benchmarks/growth.py")
-            found["label"].append(labelled)
-            shutil.rmtree(work / "out")
-        print(f"{size:,} images: " + ", ".join(f"{kind} {some[-1]['seconds']:.1f} s" for kind, some in found.items()))
-    times = [Curve.of(kind, "s", sizes, [one["seconds"] for one in some]) for kind, some in found.items()]
-    peaks = [Curve.of(kind, "MiB", sizes, [one["peak"] / 2**20 for one in some]) for kind, some in found.items()]
-    return times, peaks
+    found = [kept.measured(f"{size:,} images", lambda size=size: _indexed_and_labelled(size, seed)) for size in sizes]
+    curves = []
+    for unit, measure, scale in (("s", "seconds", 1), ("MiB", "peak", 2**20)):
+        values = {kind: [one[f"{kind} {measure}"] / scale for one in found] for kind in ("index", "label")}
+        curves.append([Curve.of(kind, unit, sizes, some) for kind, some in values.items()])
+    return curves[0], curves[1]
 
 
-def of_hashes(sizes: Sequence[int], seed: int) -> tuple[list[Curve], list[Curve]]:
+def _indexed_and_labelled(size: int, seed: int) -> Found:
+    """Index JPEGs and label the TIFFs of the same pictures."""
+    found: Found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        for kind, suffix, out in (("index", ".jpg", ()), ("label", ".tif", (work / "out",))):
+            _write(work / suffix, size, seed, suffix)
+            print(f"{size:,} images: files to {kind} are written", flush=True)
+            found |= {
+                f"{kind} {name}": value for name, value in alone(kind, work / suffix, work / "store", *out).items()
+            }
+    if found["label written"] != size:
+        raise SystemExit(f"{found['label written']:.0f} of {size} images were labelled; see benchmarks/growth.py")
+    return found
+
+
+def _write(folder: Path, count: int, seed: int, suffix: str) -> None:
+    """Write small files, a thousand a task, by all cores."""
+    bounds = [*range(0, count, 1000), count]
+    with ProcessPoolExecutor() as pool:
+        tasks = [pool.submit(small_files, folder, end - at, seed, suffix, at) for at, end in pairwise(bounds)]
+        for task in tasks:
+            task.result()
+
+
+def of_hashes(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve], list[Curve]]:
     """Search; gives the curves of the time of a query and of the memory of the index."""
-    found = [alone("search", str(size), str(seed)) for size in sizes]
-    for size, one in zip(sizes, found, strict=True):
-        print(f"{size:,} hashes: {one['one']:.2f} ms a query, {one['batch']:.2f} ms in batches of 64")
+    found = [
+        kept.measured(f"{size:,} hashes", lambda size=size: alone("search", str(size), str(seed))) for size in sizes
+    ]
     times = [
         Curve.of("search, one query", "ms", sizes, [one["one"] for one in found]),
         Curve.of("search, batches of 64", "ms", sizes, [one["batch"] for one in found]),
@@ -127,14 +185,20 @@ def plot(file: Path, panels: Sequence[tuple[str, str, Sequence[Curve]]]) -> None
 def main() -> None:
     """Run, plot, and print the exponents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for kind, help_ in (("quick", "1,000 images"), ("full", "100,000 images and 10,000,000 hashes as well")):
-        parser.add_argument(f"--{kind}", action="store_const", dest="kind", const=kind, default="usual", help=help_)
+    parser.add_argument("--quick", action="store_true", help="up to 1,000 images and 250,000 hashes")
+    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="two sizes at least")
+    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="two sizes at least")
+    parser.add_argument("--afresh", action="store_true", help="forget what a run that was broken off has measured")
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args()
-    images, hashes = _SIZES[parsed.kind]
-    image_times, image_peaks = of_images(images, parsed.seed)
-    hash_times, hash_sizes = of_hashes(hashes, parsed.seed)
+    images, hashes = QUICK if parsed.quick else (IMAGES, HASHES)
+    images, hashes = sorted(set(parsed.images or images)), sorted(set(parsed.hashes or hashes))
+    if min(len(images), len(hashes)) < 2 or min(*images, *hashes) < 1:
+        parser.error("a curve needs two sizes at least, each at least 1")
+    kept = Kept(KEPT, parsed.seed, afresh=parsed.afresh)
+    hash_times, hash_sizes = of_hashes(hashes, parsed.seed, kept)
+    image_times, image_peaks = of_images(images, parsed.seed, kept)
     plot(
         parsed.docs / "growth-time.png",
         [("images", "All images together", image_times), ("hashes", "One query, within 300 bits", hash_times)],
@@ -147,9 +211,10 @@ def main() -> None:
     for curve in curves:
         shown = ", ".join(f"{value:.3g}" for value in curve.values)
         print(f"{curve.name} ({curve.unit}): n^{curve.exponent:.2f}; {shown} at {curve.sizes}")
-    about: dict[str, Any] = {"machine": machine(), "versions": versions(), "seed": parsed.seed, "sizes": parsed.kind}
+    about: dict[str, Any] = {"machine": machine(), "versions": versions(), "seed": parsed.seed}
     result = about | {"load": round(os.getloadavg()[1], 1), "curves": [asdict(curve) for curve in curves]}
     (parsed.docs / "growth.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    kept.forget()
 
 
 if __name__ == "__main__":

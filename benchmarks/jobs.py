@@ -26,17 +26,18 @@ from twinscope_indexer.taxonomy import load_taxonomy
 
 LABEL_TARGETS: Final = {1: 15.0}
 """By cores; 25 where there are more."""
+_ROUNDS: Final = 3
 
 
 def label_rows(work: Work) -> list[Row]:
     """Match and label TIFFs against 21,000 references."""
     files = [one for one in work.sample(len(work.micrographs)) if _pillow_reads(one.tiff)]
-    files = files[: 6 if work.quick else 30]
+    files = files[: 4 if work.quick else 12]
     references = old_references(work)
     label_once(work, files[:1], "warm")
     old_round(work, files[:1], references, "warm")
     pairs, parts = [], []
-    for number in range(2 if work.quick else 3):
+    for number in range(_ROUNDS):
         parts.append(old_round(work, files, references, str(number)))
         pairs.append((sum(parts[-1].values()), label_once(work, files, str(number))))
     each = {name: statistics.median(part[name] for part in parts) for name in parts[0]}
@@ -106,14 +107,14 @@ def old_round(
 def refusal_rows(work: Work) -> list[Row]:
     """Ask for the same TIFFs where their twins are stored and where they are not; every round by a new engine."""
     files = [one for one in work.sample(len(work.micrographs)) if one.scene in work.left_out]
-    files = files[: 4 if work.quick else 20]
+    files = files[: 3 if work.quick else 10]
     with connect(work.store_without) as without, connect(work.store) as whole:
         files = [
             one for one in files
             if whole.search(one.tiff).grade in {"excellent", "good"} and without.search(one.tiff).grade == "none"
         ]  # fmt: skip
     pairs = []
-    for _ in range(2 if work.quick else 5):
+    for _ in range(_ROUNDS):
         with connect(work.store_without) as without, connect(work.store) as whole:
             found, refused = (
                 milliseconds(lambda engine=engine: [engine.search(one.tiff) for one in files]) / len(files)
@@ -126,7 +127,7 @@ def refusal_rows(work: Work) -> list[Row]:
 
 def indexing_rows(work: Work) -> list[Row]:
     """Index the JPEGs, and merely decode them with Pillow in as many threads."""
-    collection = work.folder / "collection-0"
+    collection = work.folder / "collection"
     paths = sorted(collection.rglob("*.jpg"))
     workers = cores_at_hand()
     taxonomy = load_taxonomy(keep_unknown=True)
@@ -135,7 +136,7 @@ def indexing_rows(work: Work) -> list[Row]:
         Image.open(path).load()
 
     rates = []
-    for number in range(3 if work.quick else 5):
+    for number in range(_ROUNDS):
         decoding = milliseconds(lambda: list(in_order(decode, paths, workers)))
         store = work.folder / f"indexed-{workers}-{number}"
         indexing = milliseconds(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -34,9 +35,9 @@ from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.bulk import index
-from twinscope_indexer.catalog import Record, utc_now
+from twinscope_indexer.catalog import utc_now
 from twinscope_indexer.hashing import RECIPE
-from twinscope_indexer.store import open_writer
+from twinscope_indexer.store import CATALOG_NAME, open_writer
 
 IN_FLIGHT = 16
 BATCH = 256
@@ -88,19 +89,29 @@ def measure(what: str, call: Callable[[int], object], seconds: float, queries: i
     return Load(what, len(times), len(times) * queries / took, statistics.median(times), p99, errors)
 
 
-def synthetic_store(folder: Path, codes: NDArray[np.uint8]) -> None:
-    """Write a store of random hashes without files or thumbnails."""
+def synthetic_store(folder: Path, codes: NDArray[np.uint8], first: int = 0) -> int:
+    """Write random hashes without files or thumbnails into a store, in one statement: a million in seconds.
+
+    Their numbers begin with `first`. Gives the generation that has them.
+    """
     with open_writer(folder, create=True) as writer:
-        root = Path("/nowhere")
-        root_id, _, _ = writer.catalog.root_for(root)
-        with writer.catalog.transaction():
-            for number, code in enumerate(codes):
-                record = Record(
-                    number, root, f"{number}.jpg", None, 1, 1, bytes(32), "JPEG", "L", 8, 1, 1, code.tobytes(), None,
-                    RECIPE, CATEGORIES[number % 10], f"L{number % 10}", "", None, utc_now(), writer.generation,
-                )  # fmt: skip
-                writer.catalog.put(record, root_id, b"")
-        writer.publish()
+        root_id, _, _ = writer.catalog.root_for(Path("/nowhere"))
+        generation, now = writer.generation, utc_now()
+    rows = (
+        (
+            number, root_id, f"{number}.jpg", 1, 1, bytes(32), "JPEG", "L", 8, 1, 1, code.tobytes(), RECIPE,
+            CATEGORIES[number % 10], f"L{number % 10}", "", now, generation,
+        )
+        for number, code in enumerate(codes, first)
+    )  # fmt: skip
+    columns = (
+        "id, root_id, path, size, mtime_ns, sha256, format, mode, bits, width, height, hash, recipe, category, code,"
+        " taxonomy, indexed_at, generation"
+    )
+    with closing(sqlite3.connect(folder / CATALOG_NAME)) as catalog, catalog:
+        catalog.executemany(f"INSERT INTO images ({columns}) VALUES ({','.join('?' * 18)})", rows)
+    with open_writer(folder) as writer:
+        return writer.publish()
 
 
 @contextmanager

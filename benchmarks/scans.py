@@ -9,10 +9,11 @@ import faiss
 import numpy as np
 from comparison import Row, Target, alternating, cores_at_hand, row
 from load import changed
+from numpy.typing import NDArray
 from shelves import Work
-from twinscope_indexer.blocked import BlockedIndex
+from twinscope_indexer.segments import Segments, segment_size
 
-SIZES: Final = (25_000, 1_000_000)
+SIZES: Final = (3_000, 25_000, 1_000_000)
 BATCH: Final = 64
 LIMIT: Final = 300
 NEAREST: Final = 5
@@ -26,7 +27,7 @@ def rows(work: Work) -> list[Row]:
     for size in SIZES:
         codes = np.random.default_rng(work.seed).integers(0, 256, (size, 128), dtype=np.uint8)
         queries = changed(codes, BATCH)
-        flat, ours = faiss.IndexBinaryFlat(1024), BlockedIndex(np.arange(size), codes)
+        flat, ours = faiss.IndexBinaryFlat(1024), as_stored(codes)
         flat.add(codes)
         del codes
         for together in (1, BATCH):
@@ -38,11 +39,32 @@ def rows(work: Work) -> list[Row]:
             wanted = _WANTED.get((size, together)) if cores_at_hand() == 1 else None
             name = f"search {size:,} hashes, {'one query' if together == 1 else f'{together} queries'}"
             found.append(row(name, "FAISS IndexBinaryFlat", pairs, Target("share", wanted)))
+        if cores_at_hand() > 1 and len(ours.parts) > 1:
+            found.append(_divided(f"search {size:,} hashes, one query", ours, queries[:1], quick=work.quick))
     return found
+
+
+def as_stored(codes: NDArray[np.uint8]) -> Segments:
+    """Give the index that a store over some codes has."""
+    size = segment_size(len(codes))
+    numbers = np.arange(len(codes))
+    return Segments().joined((numbers[at : at + size], codes[at : at + size]) for at in range(0, len(codes), size))
+
+
+def _divided(name: str, index: Segments, query: NDArray[np.uint8], *, quick: bool) -> Row:
+    """Compare all cores with one, which goes through one segment after the other."""
+
+    def alone() -> None:
+        for part in index.parts:
+            part.search(query, NEAREST, LIMIT)
+
+    rounds, times = _repetitions(len(index), quick=quick)
+    pairs = alternating(alone, partial(index.search, query, NEAREST, LIMIT), rounds, times)
+    return row(name, "our own scan, one core", pairs, Target("faster", 1.0))
 
 
 def _repetitions(comparisons: int, *, quick: bool) -> tuple[int, int]:
     """Give the rounds, and the calls in each: many of what takes no time."""
     if comparisons > 10_000_000:
-        return (3, 1) if quick else (7, 1)
-    return (7, 3) if quick else (21, 5)
+        return 3, 1
+    return (5, 5) if quick else (15, 10)

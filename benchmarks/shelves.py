@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -83,17 +84,16 @@ def furnish(folder: Path, source: Path, *, quick: bool, seed: int) -> Work:
     micrographs, _ = prepare(drawn, folder)
     scenes = sorted({one.scene for one in micrographs})
     left_out = scenes[::2]
-    stores = folder / "store", folder / "store-without"
-    for number, store in enumerate(stores):
-        collection = folder / f"collection-{number}"
-        for one in micrographs:
-            if number == 0 or one.scene not in left_out:
-                place = collection / one.category / one.jpeg.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.hardlink_to(one.jpeg)
-        index([collection], store, taxonomy=load_taxonomy(keep_unknown=True), reach="views")
-        fill(store, REFERENCES, seed)
-    work = Work(folder, drawn, micrographs, *stores, left_out, quick, seed)
+    collection, store, without = (folder / name for name in ("collection", "store", "store-without"))
+    for one in micrographs:
+        place = collection / one.category / one.jpeg.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.hardlink_to(one.jpeg)
+    index([collection], store, taxonomy=load_taxonomy(keep_unknown=True), reach="views")
+    fill(store, REFERENCES, seed)
+    shutil.copytree(store, without)
+    leave_out(without, [one.jpeg.name for one in micrographs if one.scene in left_out])
+    work = Work(folder, drawn, micrographs, store, without, left_out, quick, seed)
     work.save()
     return work
 
@@ -145,6 +145,14 @@ def fill(folder: Path, size: int, seed: int) -> None:
         writer.publish()
 
 
+def leave_out(folder: Path, names: list[str]) -> None:
+    """Remove the images of some files from a store."""
+    with open_writer(folder) as writer:
+        found = [one.id for one in writer.catalog.all_records() if Path(one.path).name in set(names)]
+        writer.catalog.delete(found, writer.generation)
+        writer.publish()
+
+
 def crossed(codes: NDArray[np.uint8], donors: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Take each row of some codes from another donor.
 
@@ -161,9 +169,9 @@ def crossed(codes: NDArray[np.uint8], donors: NDArray[np.int64]) -> NDArray[np.u
     return np.ascontiguousarray(rows[donors, :, np.arange(_ROWS)].swapaxes(0, 1)).reshape(codes.shape[1], -1)
 
 
-def small_files(folder: Path, count: int, seed: int, suffix: str = ".jpg") -> None:
+def small_files(folder: Path, count: int, seed: int, suffix: str = ".jpg", first: int = 0) -> None:
     """Write small images of 128 x 96 pixels that have nothing in common: random fields, a thousand a folder."""
-    for number in range(count):
+    for number in range(first, first + count):
         grains = np.random.default_rng((seed, number)).integers(0, 256, (24, 32), dtype=np.uint8)
         picture = Image.fromarray(grains).resize((128, 96), Image.Resampling.BICUBIC)
         place = folder / CATEGORIES[number // 1000 % len(CATEGORIES)] / f"{number:06d}{suffix}"

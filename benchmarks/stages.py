@@ -4,10 +4,10 @@
                                 [--only PART ...]
 
 Peer and ours are timed in alternating rounds; the table shows the medians, the ratio of the medians, and the smallest
-and the largest ratio of a round. What is said to run on one core runs in a process that is kept to one. The ratio of a
-speed is the peer's time over ours ("3.0x"); of a cost or a rate it is our figure over the peer's. --markdown puts the
-table between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a document. Files are the micrographs of
-`../shared`, a few of them with --quick; where there are none, synthetic ones.
+and the largest ratio of a round; it is written as JSON too. What is said to run on one core runs in a process that is
+kept to one. The ratio of a speed is the peer's time over ours ("3.0x"); of a cost or a rate it is our figure over the
+peer's. --markdown puts the table between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a document. Files are
+the micrographs of `../shared`, a few of them with --quick; where there are none, synthetic ones.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, Final
 from comparison import Row, as_json, markdown_table, restrict, text_table
 
 MICROGRAPHS: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
+OUT: Final = Path(__file__).resolve().parent / "out" / "stages.json"
 CORES: Final = len(os.sched_getaffinity(0))
 ONE, ALL = 1, CORES
 PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "jobs": (ONE, ALL), "footprint": (ALL,)}
@@ -105,7 +106,7 @@ def main() -> int:
     """Run the benchmark; 1 if a part has failed. A target that is missed is no failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer files and rounds, smaller stores")
-    parser.add_argument("--out", type=Path, help="write the table as JSON")
+    parser.add_argument("--out", type=Path, default=OUT, help="where to write the table as JSON (%(default)s)")
     parser.add_argument("--markdown", type=Path, help="put the table into this document")
     parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
@@ -123,8 +124,8 @@ def main() -> int:
     print(text_table(rows))
     print("\n".join(notes))
     print(legend(about))
-    if parsed.out:
-        parsed.out.write_text(json.dumps(about | {"stages": as_json(rows)}, indent=1), encoding="utf-8")
+    parsed.out.parent.mkdir(parents=True, exist_ok=True)
+    parsed.out.write_text(json.dumps(about | {"stages": as_json(rows)}, indent=1), encoding="utf-8")
     if parsed.markdown:
         lines = [markdown_table(rows), "", legend(about), "", *(f"- {note}" for note in notes)]
         write_into(parsed.markdown, "\n".join(lines))
