@@ -181,6 +181,66 @@ def test_damaged_data_gives_a_picture_or_an_image_error(changes: list[tuple[floa
     assert max(thumbnail.shape) <= LONG_SIDE
 
 
+def plain_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Area averages as they are defined: rows added up in 32 bits, then columns in 64, one after the other."""
+    steps = [old / new for old, new in zip(pixels.shape, shape, strict=True)]
+    means = np.empty(shape, np.float32)
+    for y in range(shape[0]):
+        top, bottom = y * steps[0], (y + 1) * steps[0]
+        line = np.zeros(pixels.shape[1], np.float32)
+        for row in range(int(top), min(int(np.ceil(bottom)), pixels.shape[0])):
+            line += np.float32(min(row + 1, bottom) - max(row, top)) * pixels[row].astype(np.float32)
+        for x in range(shape[1]):
+            left, right = x * steps[1], (x + 1) * steps[1]
+            ends = range(int(left), min(int(np.ceil(right)), pixels.shape[1]))
+            total = sum((min(column + 1, right) - max(column, left)) * float(line[column]) for column in ends)
+            means[y, x] = total / (steps[0] * steps[1])
+    return means
+
+
+def plain_thumbnail(pixels: np.ndarray) -> bytes:
+    """The thumbnail by NumPy and Pillow, step by step."""
+    means = plain_means(pixels, thumbnail_shape(pixels.shape))
+    low, high = float(means.min()), float(means.max())
+    gain = min(255 / (high - low), 16) if high > low else 1.0
+    middle, half = (low + high) / 2, gain * (high - low) / 2
+    centre = min(max(middle, half), 255 - half)
+    stretched = np.clip(np.rint((means - middle) * gain + centre), 0, 255).astype(np.uint8)
+    height, width = (side // 4 for side in stretched.shape)
+    detail = 0.0
+    if height > 1 and width > 1:
+        blocks = stretched[: height * 4, : width * 4].reshape(height, 4, width, 4).mean(axis=(1, 3))
+        detail = float(np.abs(np.diff(blocks, axis=0)).mean() + np.abs(np.diff(blocks, axis=1)).mean()) / 2
+    squares = (np.pi * np.arange(8) / 8) ** 2
+    steps = max(1.0, 0.3 * detail) * np.exp(0.5 * 0.9**2 * (squares[:, None] + squares))
+    jpeg = io.BytesIO()
+    tables = [[int(step) for step in np.clip(np.rint(steps), 1, 255).ravel()]]
+    Image.fromarray(stretched).save(jpeg, "JPEG", qtables=tables)
+    return jpeg.getvalue()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 420), st.integers(1, 420), st.integers(0, 10**6), st.sampled_from([(0, 256), (100, 103), (0, 40)])
+)
+def test_thumbnails_are_to_the_bit_those_of_the_plain_steps(
+    height: int, width: int, seed: int, levels: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(*levels, (-(-height // 5), -(-width // 5)))
+    pixels = (np.kron(coarse, np.ones((5, 5)))[:height, :width] + rng.integers(0, 3, (height, width))) % 256
+    assert encode_thumbnail(pixels.astype(np.uint8)) == plain_thumbnail(pixels.astype(np.uint8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_means_are_to_the_bit_those_of_the_definition(data: st.DataObject) -> None:
+    old = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))
+    new = tuple(data.draw(st.integers(1, side)) for side in old)
+    pixels = np.random.default_rng(old).integers(0, 256, old, np.uint8)
+    np.testing.assert_array_equal(area_reduce(pixels, (new[0], new[1])), plain_means(pixels, (new[0], new[1])))
+
+
 def test_real_micrographs_keep_their_detail(micrographs_dir: Path) -> None:
     paths = sorted(micrographs_dir.glob("*/*.jpg"))[::12]
     assert paths

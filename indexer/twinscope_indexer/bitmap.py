@@ -1,4 +1,7 @@
-"""JPEG, PNG and BMP, decoded by Pillow (16-bit PNG by imagecodecs, because Pillow drops bits of deep colour).
+"""JPEG, PNG and BMP, decoded by Pillow.
+
+By imagecodecs only 16-bit PNG, because Pillow drops bits of deep colour, and plain JPEG, because it is faster; see
+`twinscope_indexer.jpeg.decode`.
 
 The plugins are used directly: ``Image.open`` would warn of large images or refuse them by a global setting, and
 would look for other formats. Every header is checked against the pixel budget and against the length of the file
@@ -96,8 +99,8 @@ def read_jpeg(stream: BinaryIO, name: str, budget: int) -> Raster:
     check_budget(name, frame.width, frame.height, budget)
     with _decoding(name):
         image = JpegImageFile(io.BytesIO(data))
-        image.load()
-    return Raster(image, "JPEG", image.mode, frame.precision)
+        content = jpeg.decode(image, data)
+    return Raster(content, "JPEG", image.mode, frame.precision)
 
 
 def read_bmp(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:

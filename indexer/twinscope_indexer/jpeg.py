@@ -1,9 +1,17 @@
-"""The marker structure of JPEG streams: what decoders do not check, or only warn of."""
+"""JPEG streams: their marker structure, what decoders do not check or only warn of; and the faster of two decoders."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+from PIL.JpegImagePlugin import JpegImageFile
 
 from twinscope_indexer.errors import ImageError
 
@@ -11,9 +19,16 @@ from twinscope_indexer.errors import ImageError
 _START_OF_IMAGE = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_BASELINE_FRAME = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers that no segment follows, and stuffed bytes
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xE0, 0xEE}  # JFIF and Adobe's segment tell the colour space
+_PLAIN = frozenset({0xC0, 0xC4, 0xDA, 0xDB, 0xE0})  # frame, Huffman tables, scan, quantisation tables, JFIF
+_MAX_SIDE = 65_500  # of libjpeg; imagecodecs may be built for more
+# The parts of a baseline frame header and of its only scan's that tell how components are sampled and interleaved:
+# grey; Y, Cb, Cr with 4:4:4, 4:2:2 and 4:2:0. `.` is the number of a table.
+_PLAIN_FRAME = re.compile(rb"\x01.\x11.|\x03\x01[\x11\x21\x22].\x02\x11.\x03\x11.", re.DOTALL)
+_PLAIN_SCAN = re.compile(rb"\x01..\x00\x3f\x00|\x03\x01.\x02.\x03.\x00\x3f\x00", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +77,105 @@ def without_metadata(data: bytes, name: str) -> bytes:
     ImageError
         As for `frame`.
     """
+    segments = list(_segments(data, name))
+    if sum(end - start for marker, start, end in segments if marker not in _METADATA) == segments[-1][2] - 2:
+        return data  # nothing is between the segments either
     parts = [_START_OF_IMAGE]
-    for marker, start, end in _segments(data, name):
+    for marker, start, end in segments:
         if marker == _START_OF_SCAN:
             parts.append(data[start:])
         elif marker not in _METADATA:
             parts.append(data[start:end])
     return b"".join(parts)
+
+
+def decode(image: JpegImageFile, data: bytes) -> Image.Image | NDArray[np.uint8]:
+    """Decode what Pillow has opened, by imagecodecs where that gives the same in about a tenth less time.
+
+    Pillow remains the judge of every header, and decodes all that is not plain, or that imagecodecs refuses: so
+    pixels and errors are always Pillow's.
+
+    Parameters
+    ----------
+    image : JpegImageFile
+        Opened from `data` and not yet loaded, its size checked.
+    data : bytes
+        The stream.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width) or (height, width, 3)
+        Grey, or red, green and blue, of plain streams.
+    PIL.Image.Image
+        `image`, loaded, of all others.
+
+    Raises
+    ------
+    OSError, SyntaxError, ValueError
+        As Pillow does.
+    """
+    if _decoders_agree() and is_plain(data):
+        try:
+            pixels: NDArray[np.uint8] = imagecodecs.jpeg8_decode(data)
+        except (RuntimeError, ValueError, MemoryError):
+            pass  # Pillow tells what is wrong
+        else:
+            shape = (image.height, image.width, 3) if image.mode == "RGB" else (image.height, image.width)
+            if pixels.dtype == np.uint8 and pixels.shape == shape:
+                return pixels
+    image.load()
+    return image
+
+
+def is_plain(data: bytes) -> bool:
+    """Tell whether decoders cannot but agree on a stream, damaged pixels included.
+
+    Plain is a baseline picture, grey or Y, Cb, Cr, in one scan, without metadata, restarts and anything between its
+    segments; the first marker after its pixels is the end, where decoders stop, whatever follows. Then one that has
+    the whole stream in memory and one that is given it in pieces do the same: neither ever asks for more than there
+    is, looks for a lost marker, or smooths a picture that is sent in refinements. Without Adobe's segment, components
+    1, 2 and 3 are Y, Cb and Cr to both.
+    """
+    try:
+        segments = list(_segments(data, ""))
+    except ImageError:
+        return False
+    frames = [start for marker, start, _ in segments if marker == _BASELINE_FRAME]
+    _, start, end = segments[-1]
+    if (
+        len(frames) != 1
+        or any(marker not in _PLAIN for marker, _, _ in segments)
+        or sum(stop - begin for _, begin, stop in segments) != end - len(_START_OF_IMAGE)  # something is between
+    ):
+        return False
+    (at,) = frames
+    sampling = data[at + 9 : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")]
+    order = data[start + 4 : end]
+    sides = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+    return (
+        data[at + 4] == 8
+        and all(0 < side <= _MAX_SIDE for side in sides)
+        and _PLAIN_FRAME.fullmatch(sampling) is not None
+        and _PLAIN_SCAN.fullmatch(order) is not None
+        and sampling[0] == order[0]
+        and _first_marker(data, end) == _END_OF_IMAGE
+    )
+
+
+def _first_marker(data: bytes, start: int) -> bytes:
+    """Give the first marker from `start` on in the data of a scan; if there is none, or no data, any other bytes."""
+    if len(data) < start + 2:
+        return b""
+    samples = np.frombuffer(data, np.uint8, offset=start)
+    at = start + int(((samples[:-1] == 0xFF) > (samples[1:] == 0)).argmax())  # a byte of 255 that is not stuffed
+    return data[at : at + 2]
+
+
+@cache
+def _decoders_agree() -> bool:
+    """Tell whether Pillow and imagecodecs both decode by libjpeg-turbo, whose versions give equal pixels."""
+    turbo = imagecodecs.JPEG8.available and str(imagecodecs.jpeg8_version()).startswith("libjpeg_turbo")
+    return bool(turbo and features.check_feature("libjpeg_turbo"))
 
 
 def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:

@@ -53,9 +53,9 @@ class Raster:
             If deep content has no finite value.
         """
         if isinstance(self.content, Image.Image):
-            return np.array(self.content.convert("L")), None
+            return np.array(self.content if self.content.mode == "L" else self.content.convert("L")), None
         if self.content.dtype == np.uint8:
-            return np.ascontiguousarray(self.content), None
+            return _eight_bit_grey(self.content), None
         limits = window.fit(self.content)
         plane = self.content if self.content.ndim == 2 else _luma(self.content)
         return self._windowed(plane, limits), limits[::-1] if self.white_is_zero else limits
@@ -86,6 +86,14 @@ def _is_grey(image: Image.Image) -> bool:
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
     return image.mode in _GREY_MODES
+
+
+def _eight_bit_grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if samples.ndim == 2:
+        return np.ascontiguousarray(samples)
+    from twinscope_indexer.luma import luma  # here, because Numba takes long to import, and not every picture needs it
+
+    return luma(samples)
 
 
 def _luma(colour: NDArray[Any]) -> NDArray[Any]:
