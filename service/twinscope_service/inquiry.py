@@ -14,7 +14,7 @@ from twinscope_service.calibration import calibration_of
 from twinscope_service.nearest import candidates, nearest
 from twinscope_service.reaching import FAR_CANDIDATES, Found, find, scored, stages, turned
 from twinscope_service.reference_rule import reference_ssim
-from twinscope_service.rivals import SURE, neighbourhood
+from twinscope_service.rivals import NEAR, SURE, neighbourhood, parts_of
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
 from twinscope_service.verdict import doubted, judge, judge_as_reference, ssim_wanted
@@ -47,6 +47,15 @@ class _Judged:
     reason: str
     rival: float = 0.0
     """Scene score of the strongest rival; see `rivals`."""
+    everywhere: bool = True
+    """Whether the best agrees with the query in all parts of the field; see `parts`."""
+
+    @property
+    def shared(self) -> str:
+        """What speaks for something that is shared besides the field, for people; empty where nothing does."""
+        if not self.everywhere:
+            return "but they agree in some parts of the picture only"
+        return f"but another picture looks much like it as well (scene score {self.rival:.3f})" if self.rival else ""
 
     @property
     def found(self) -> bool:
@@ -97,7 +106,7 @@ class Inquiry:
         matches = self._with_instruments(judged.matches)
         calibrated = policy.rule == "scene" and judged.grade != "ambiguous"  # one of two labels is wrong in any case
         chance = calibration_of(self.view.calibration).chance(matches) if calibrated else None
-        grade, reason = doubted((judged.grade, judged.reason), matches, chance, policy, judged.rival)
+        grade, reason = doubted((judged.grade, judged.reason), matches, chance, policy, judged.shared)
         taxonomy = self.records[int(matches[0].image_id, 16)].taxonomy if matches else ""
         made = (grade, tuple(matches), reason, self.hashed.hex, policy, self.view.generation)
         return Answer(*made, self.hashed.recipe, taxonomy, self.query.instrument, chance)
@@ -156,7 +165,7 @@ class Inquiry:
         if judged.matches[0].moved:
             judged = self._also_in_parts(thumbnail, judged)
         settled = self._among_others(thumbnail, judged)
-        if settled.rival and not judged.matches[0].moved:
+        if (settled.rival or not settled.everywhere) and not judged.matches[0].moved:
             settled = self._among_others(thumbnail, self._also_in_parts(thumbnail, settled))
         return settled
 
@@ -176,10 +185,12 @@ class Inquiry:
         known = {match.image_id for match in judged.matches}
         while judged.grade == "good" and judged.matches[0].distance > SURE:
             twin, *_ = judged.matches
+            if twin.distance <= NEAR:
+                return replace(judged, everywhere=parts_of(twin, thumbnail, self.view).everywhere)
             around = neighbourhood(twin, thumbnail, self.hashed.code, self.view, self.limits.allow)
             better = around.better
             if better is None or better.match.image_id in known:
-                return replace(judged, rival=around.rival(known))
+                return replace(judged, rival=around.rival(known), everywhere=around.parts.everywhere)
             known.add(better.match.image_id)
             self.records[better.record.id] = better.record
             before = [replace(match, ssim=None) for match in judged.matches]  # compared again where still worth it

@@ -34,6 +34,7 @@ from twinscope_indexer.hashing import BITS, BYTES
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.answer import UNMOVED, Match
+from twinscope_service.parts import Parts, compare_parts
 from twinscope_service.scene import SceneScore, scene_scores
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ if TYPE_CHECKING:
 
     from twinscope_service.reaching import Allowed
 
-SURE: Final = 200
-"""Bits. Pictures of different fields that share an aperture were 276 bits apart and more, that share a mask 412, dust
-220, the coarse pattern of a camera 192: nearer twins are taken for sure, which the last of these is not quite."""
+SURE: Final = 40
+"""Bits. Pictures of different fields that share half a panel were as near as 72 bits; nearer twins are sure."""
+NEAR: Final = 200
+"""Bits up to which a twin has no rivals, and two references are copies of one field. Pictures of different fields with
+one camera pattern that is stronger than the fields are as near, and cannot be told from recordings of one field."""
 _LOOKED_AT: Final = 8
 """The nearest others of the query, and of the twin; where a collection shares something, they do."""
 _SAME_FIELD: Final = 0.95
@@ -57,6 +60,8 @@ _MOVED_FIELD: Final = 0.8
 """Scene score of two references that overlap, shifted by more than `UNMOVED`; what is shared besides does not move."""
 _LEAST: Final = 0.35
 """Scene score of a rival. Of 15,399 pairs of real micrographs of different scenes none scored above 0.32."""
+_WEAK: Final = (0.6, 0.25)
+"""Scene score of a twin below which no other may have this one: such twins had others of 0.16 at most."""
 _LEFT: Final = 0.55
 """Correlation of query and twin that is left without what is shared: of different fields in twelve collections with
 shared artefacts at most 0.53 beside one rival or given the common factor of all, of real twins mostly above 0.7."""
@@ -85,12 +90,15 @@ class Neighbour:
         What was compared of it.
     likeness : float
         Its scene score with the twin; 0 where it is too little like the query to matter.
+    everywhere : bool
+        Whether it agrees with the twin in all parts of the field.
     """
 
     match: Match
     record: Record
     picture: NDArray[np.uint8]
     likeness: float
+    everywhere: bool
 
     @property
     def score(self) -> float:
@@ -107,12 +115,15 @@ class Neighbourhood:
     twin : Match
     others : list of Neighbour
         No copies of the twin; most alike the query first.
+    parts : Parts
+        Of query and twin.
     coarse : float
         Scene score of query and twin at half the size.
     """
 
     twin: Match
     others: list[Neighbour]
+    parts: Parts
     coarse: float
 
     @property
@@ -127,18 +138,25 @@ class Neighbourhood:
         Parameters
         ----------
         candidates : collection of str
-            Ids of what the twin was preferred to, as by its full-size pixels: what of this is more like the query is no
-            rival, since it was judged already.
+            Ids of what the twin was preferred to, as by its full-size pixels: what of this is more like the query, and
+            shows the field of the twin in all parts, is no rival, since it was judged already.
 
         Returns
         -------
         float
         """
         score = self.twin.scene_score or 0.0
-        strong = (other for other in self.others if other.score >= _LEAST)
-        rivals = [one for one in strong if one.score <= score or one.match.image_id not in candidates][:_STRONGEST]
+        weak, beside_weak = _WEAK
+        least = beside_weak if score < weak else _LEAST
+        strong = (other for other in self.others if other.score >= least)
+        rivals = [
+            one for one in strong
+            if one.score <= score or one.match.image_id not in candidates or not one.everywhere
+        ][:_STRONGEST]  # fmt: skip
         if not rivals:
             return 0.0
+        if score < weak:
+            return rivals[0].score
         beside = min(_without(score, other.score, other.likeness) for other in rivals)
         common = _factor_left(score, rivals) if len(rivals) > 1 else None
         if common is None:
@@ -181,18 +199,30 @@ def neighbourhood(
     [picture, *pictures] = [frame.cut(_picture(view, number)) for number in (own, *numbers)]
     others = []
     for number, other, found in zip(numbers, pictures, scene_scores(seen, pictures), strict=True):
-        likeness = scene_scores(picture, [other])[0] if found.score >= _LEAST else SceneScore(0.0, 0.0, 0.0)
-        if not _is_copy(record, records[number], likeness):
-            whole = twin.transform is None
-            distance = _bits(code, records[number].hash) if whole else _frame_bits(seen, other)
-            match = replace(
-                Match.of(records[number], distance), scene_score=found.score, shift=(found.shift_x, found.shift_y),
-                transform=twin.transform,
-            )  # fmt: skip
-            others.append(Neighbour(match, records[number], other, likeness.score))
+        likeness, everywhere = 0.0, False
+        if found.score >= min(_LEAST, *_WEAK):
+            [between] = scene_scores(picture, [other])
+            if _is_copy(between, _bits(record.hash, records[number].hash)):
+                continue
+            likeness, everywhere = between.score, compare_parts(picture, other).everywhere
+        whole = twin.transform is None
+        distance = _bits(code, records[number].hash) if whole else _frame_bits(seen, other)
+        match = replace(
+            Match.of(records[number], distance), scene_score=found.score, shift=(found.shift_x, found.shift_y),
+            transform=twin.transform,
+        )  # fmt: skip
+        others.append(Neighbour(match, records[number], other, likeness, everywhere))
     others.sort(key=lambda other: other.match.order)
     [coarse] = scene_scores(_halved(seen), [_halved(picture)])
-    return Neighbourhood(twin, others, coarse.score)
+    return Neighbourhood(twin, others, compare_parts(seen, picture), coarse.score)
+
+
+def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:
+    """Compare a query, by its thumbnail, part by part with its twin."""
+    symmetry, query_frame, frame = _frames_of(twin)
+    return compare_parts(
+        symmetry.applied(query_frame.cut(thumbnail)), frame.cut(_picture(view, int(twin.image_id, 16)))
+    )
 
 
 def _near(
@@ -211,10 +241,10 @@ def _near(
     return list(kept), records
 
 
-def _is_copy(twin: Record, other: Record, likeness: SceneScore) -> bool:
-    """Tell whether two references show one field: by their hashes, by all of the picture, or moved."""
-    moved = max(abs(likeness.shift_x), abs(likeness.shift_y)) > UNMOVED
-    return _bits(twin.hash, other.hash) <= SURE or likeness.score >= (_MOVED_FIELD if moved else _SAME_FIELD)
+def _is_copy(between: SceneScore, bits: int) -> bool:
+    """Tell by scene score and distance whether two references show one field, as they are or moved."""
+    moved = max(abs(between.shift_x), abs(between.shift_y)) > UNMOVED
+    return bits <= NEAR or between.score >= (_MOVED_FIELD if moved else _SAME_FIELD)
 
 
 def _frames_of(twin: Match) -> tuple[Symmetry, Frame, Frame]:

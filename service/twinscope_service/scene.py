@@ -147,11 +147,11 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     scores = []
     for candidate in candidates:
         best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it
-        for query_rows, candidate_rows, shape in _common_frames(query.shape, candidate.shape):
+        for query_rows, candidate_rows, shape in common_frames(query.shape, candidate.shape):
             found = _compared(query[:query_rows], candidate[:candidate_rows], shape)
             if found.score >= _WORTH_CHECKING:
-                fields = query[: _field(query_rows)], candidate[: _field(candidate_rows)]
-                alone = _compared(*fields, (_field(shape[0]), shape[1]))
+                fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
+                alone = _compared(*fields, (field_rows(shape[0]), shape[1]))
                 found = replace(found, score=min(found.score, alone.score))
             if best is None or found.score > best.score:
                 best = replace(found, shift_y=found.shift_y * query_rows / query.shape[0])
@@ -173,12 +173,12 @@ def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> Sc
     return prepare(np.frombuffer(pixels, np.uint8).reshape(size), shape)
 
 
-def _field(rows: int) -> int:
+def field_rows(rows: int) -> int:
     """Rows of a frame that no info bar covers."""
     return rows - round(rows * _BAR)
 
 
-def _common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+def common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
     """Ways to lay two shapes over each other: rows used of the one, rows used of the other, common shape."""
     aspects = query[0] / query[1], candidate[0] / candidate[1]
     flatter = min(aspects)
@@ -197,7 +197,7 @@ def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) 
     """ZNCC of two images, the candidate moved by whole pixels; the smaller of with and without the bottom."""
     height, width = query.normal.shape
     margins = int(height * _MARGIN), int(width * _MARGIN)
-    agreement: float = _least_zncc(query.normal, candidate.normal, _field(height), down, right, *margins)
+    agreement: float = _least_zncc(query.normal, candidate.normal, field_rows(height), down, right, *margins)
     return agreement
 
 

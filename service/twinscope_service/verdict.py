@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twinscope_service.answer import LABELLED
 
@@ -11,10 +11,6 @@ if TYPE_CHECKING:
 
     from twinscope_service.answer import Answer, ChanceOfError, Grade, Match
     from twinscope_service.policy import Policy
-
-
-_RIVAL_MARGIN: Final = 0.3
-"""Of scene scores. A twin leads every picture that is no copy of it by more."""
 
 
 def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
@@ -76,7 +72,7 @@ def doubted(
     matches: Sequence[Match],
     chance: ChanceOfError | None,
     policy: Policy,
-    rival: float = 0.0,
+    shared: str = "",
 ) -> tuple[Grade, str]:
     """Take a label back where something else than pixels speaks against it.
 
@@ -89,8 +85,9 @@ def doubted(
     chance : ChanceOfError or None
         Of the best match; None where it cannot be told.
     policy : Policy
-    rival : float
-        Scene score of the strongest reference that is no copy of the best match; see `rivals`.
+    shared : str
+        Why query and best match may have something else in common than the field, for people; empty where nothing
+        says so.
 
     Returns
     -------
@@ -104,10 +101,10 @@ def doubted(
         return judged
     if matches[0].contradictions and policy.rule == "scene":
         return "doubtful", f"{reason}; but the instruments wrote otherwise: {'; '.join(matches[0].contradictions)}"
-    if grade == "good" and rival > 0 and rival > (matches[0].scene_score or 0.0) - _RIVAL_MARGIN:
+    if grade == "good" and shared:
         return "doubtful", (
-            f"{reason}; but another picture looks much like it as well (scene score {rival:.3f}): do these images "
-            "share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
+            f"{reason}; {shared}: do these images share something besides the field, such as an aperture, a panel, "
+            "dust or a camera's pattern?"
         )
     if policy.max_p_wrong == 1:
         return judged
