@@ -76,6 +76,38 @@ def test_what_all_pictures_share_labels_no_stranger_and_hides_no_twin(tmp_path: 
         assert [answer.category for answer in twins] == list(CATEGORIES)
 
 
+def half_panel(pixels: Grey) -> Grey:
+    shared = pixels.copy()
+    shared[:, :256] = 90
+    shared[20:360:24, 12:240] = np.random.default_rng(7).integers(0, 2, (15, 228)) * 200
+    return shared
+
+
+def narrow_aperture(pixels: Grey) -> Grey:
+    y, x = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1 : 1 : SHAPE[1] * 1j]
+    return np.where(x * x / 0.7 + y * y / 0.5 < 1, pixels // 4 + 100, 10).astype(np.uint8)
+
+
+@pytest.mark.parametrize("artefact", [half_panel, narrow_aperture])
+@pytest.mark.parametrize("sharers", [1, 2, 6])
+def test_what_only_pictures_of_one_category_share_labels_no_stranger(
+    tmp_path: Path, artefact: Callable[[Grey], Grey], sharers: int
+) -> None:
+    """Where one instrument took all of a category, no other category makes the answer ambiguous."""
+    for number in range(6):
+        save(tmp_path / "labelled" / "Fibres" / f"{number}.jpg", picture("Fibres", number))
+        shared = picture("Particles", number)
+        save(tmp_path / "labelled" / "Particles" / f"{number}.jpg", artefact(shared) if number < sharers else shared)
+    index([tmp_path / "labelled"], tmp_path / "store", workers=2)
+    with connect(tmp_path / "store") as engine:
+        for category in CATEGORIES:
+            for number in (50, 51):
+                assert engine.search(artefact(picture(category, number))).category is None
+        for number in range(sharers):
+            query = with_noise(artefact(picture("Particles", number)), 8, number)
+            assert engine.search(query).category == "Particles"
+
+
 def with_noise(pixels: Grey, sigma: float, seed: int) -> Grey:
     noise = np.random.default_rng(seed).normal(0, sigma, pixels.shape)
     return np.clip(pixels + noise, 0, 255).astype(np.uint8)
