@@ -171,13 +171,15 @@ class Inquiry:
 
     def _also_in_parts(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
         """Look for parts as well: one that fits better may hold all of what was found moved, or enlarged."""
+        of_parts = [stage for stage in stages(self.policy, self.view.frames) if stage.name != "views"]
+        if not of_parts:
+            return judged
         best = {match.image_id: replace(match, ssim=None) for match in judged.matches}
-        for stage in stages(self.policy, self.view.frames):
-            if stage.name != "views":
-                found = find(stage, thumbnail, self.view, self.policy, self.limits.allow)
-                self.records.update(found.records)
-                for match in scored(found, found.near, thumbnail, self.view):
-                    best[match.image_id] = min(match, best.get(match.image_id, match), key=lambda one: one.order)
+        for stage in of_parts:
+            found = find(stage, thumbnail, self.view, self.policy, self.limits.allow)
+            self.records.update(found.records)
+            for match in scored(found, found.near, thumbnail, self.view):
+                best[match.image_id] = min(match, best.get(match.image_id, match), key=lambda one: one.order)
         return self._compared(sorted(best.values(), key=lambda match: match.order)[: self.policy.k])
 
     def _among_others(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:

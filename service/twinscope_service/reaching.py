@@ -86,6 +86,8 @@ STAGES: Final = (
     Stage("windows", WINDOWS, ((PARTS, _UPRIGHT),)),
     Stage("panels", PANELS, (((*SHIFTS, VIEWS[-1]), _UPRIGHT),)),
 )
+_FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *PARTS, *PANELS)}
+"""By name."""
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
@@ -149,10 +151,17 @@ def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8]
 
 def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give the pixels of a query as they were compared with a candidate whose whole frame was."""
-    if match.transform is None:
-        return pixels
-    symmetry = next(one for one in SYMMETRIES if str(one) == match.transform.symmetry)
-    return symmetry.applied(pixels)
+    symmetry, _, _ = frames_of(match)
+    return pixels if match.transform is None else symmetry.applied(pixels)
+
+
+def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:
+    """Give the symmetry of the query, and the frames of query and reference, in which a candidate was compared."""
+    changed = match.transform
+    if changed is None:
+        return SYMMETRIES[0], WHOLE, WHOLE
+    symmetry = next(one for one in SYMMETRIES if str(one) == changed.symmetry)
+    return symmetry, _FRAMES[changed.query_frame], _FRAMES[changed.reference_frame]
 
 
 def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, view: View) -> Match:

@@ -18,23 +18,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image
-from twinscope_indexer.frames import (
-    PANELS,
-    PARTS,
-    SHIFTS,
-    SYMMETRIES,
-    VIEWS,
-    WHOLE,
-    WINDOWS,
-    Frame,
-    Symmetry,
-    frame_codes,
-)
+from twinscope_indexer.frames import WHOLE, frame_codes
 from twinscope_indexer.hashing import BITS, BYTES
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.answer import UNMOVED, Match
 from twinscope_service.parts import Parts, compare_parts
+from twinscope_service.reaching import frames_of
 from twinscope_service.scene import SceneScore, scene_scores
 
 if TYPE_CHECKING:
@@ -73,8 +63,6 @@ _LONE: Final = 3.0
 """By this factor a lone candidate is more like the query than any other reference is."""
 _COMPANY: Final = 8
 """Others that must be there to tell that a candidate is alone."""
-
-_FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *PARTS, *PANELS)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +179,7 @@ def neighbourhood(
     -------
     Neighbourhood
     """
-    symmetry, query_frame, frame = _frames_of(twin)
+    symmetry, query_frame, frame = frames_of(twin)
     own = int(twin.image_id, 16)
     record = view.records([own])[own]
     numbers, records = _near(own, record, symmetry.applied(thumbnail), view, allowed)
@@ -219,7 +207,7 @@ def neighbourhood(
 
 def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:
     """Compare a query, by its thumbnail, part by part with its twin."""
-    symmetry, query_frame, frame = _frames_of(twin)
+    symmetry, query_frame, frame = frames_of(twin)
     return compare_parts(
         symmetry.applied(query_frame.cut(thumbnail)), frame.cut(_picture(view, int(twin.image_id, 16)))
     )
@@ -245,16 +233,6 @@ def _is_copy(between: SceneScore, bits: int) -> bool:
     """Tell by scene score and distance whether two references show one field, as they are or moved."""
     moved = max(abs(between.shift_x), abs(between.shift_y)) > UNMOVED
     return bits <= NEAR or between.score >= (_MOVED_FIELD if moved else _SAME_FIELD)
-
-
-def _frames_of(twin: Match) -> tuple[Symmetry, Frame, Frame]:
-    """Give the symmetry of the query, and the frames of query and reference, in which a twin was compared."""
-    changed = twin.transform
-    name = "" if changed is None else changed.symmetry
-    symmetry = next(one for one in SYMMETRIES if str(one) == name)
-    if changed is None:
-        return symmetry, WHOLE, WHOLE
-    return symmetry, _FRAMES[changed.query_frame], _FRAMES[changed.reference_frame]
 
 
 def _without(score: float, query: float, twin: float) -> float:

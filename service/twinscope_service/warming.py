@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from twinscope_indexer.blocked import BlockedIndex
+from twinscope_indexer.frames import SYMMETRIES, WHOLE, frame_codes
 from twinscope_indexer.hashing import BYTES, PHash
+from twinscope_indexer.luma import luma
+from twinscope_indexer.structure import find_lack
 
 from twinscope_service.query import Query
 from twinscope_service.scene import scene_scores
@@ -21,4 +24,7 @@ def warm() -> None:
     BlockedIndex(np.zeros(1, np.int64), code).search(code, 1, 0)
     if query.thumbnail is not None:
         scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])  # of another shape: one is reduced, too
+        frame_codes(query.thumbnail, (WHOLE,), SYMMETRIES)
+    find_lack(np.tile(pixels, (2, 2)))  # large enough to be looked at for noise
+    luma(np.dstack((pixels, pixels, pixels)))
     standardised_ssim(pixels, pixels)
