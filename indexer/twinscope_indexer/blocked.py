@@ -24,7 +24,7 @@ from twinscope_indexer.hamming import (
     require_ids,
     require_limits,
 )
-from twinscope_indexer.scan import BLOCK, HEAD, WORDS, by_class, by_row, kin, scan
+from twinscope_indexer.scan import BLOCK, HEAD, WORDS, by_class, by_row, scan
 
 _TOGETHER: Final = 256
 """Queries of one pass over the codes; bounds the memory for their results."""
@@ -90,7 +90,7 @@ class BlockedIndex:
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query; see `HammingIndex.search`."""
-        words = by_class(_frozen(require_codes(queries).view(np.uint64)))
+        words = _frozen(require_codes(queries).view(np.uint64))
         require_limits(k, max_distance)
         if len(self) == 0 or len(queries) == 0:
             return [NO_NEIGHBOURS] * len(queries)
@@ -118,7 +118,7 @@ class BlockedIndex:
         distances = np.empty((len(queries), k), np.int32)
         counts = np.zeros(len(queries), np.int64)
         codes = (self._heads[first:end], self._tails[first:end], ids, self._left_out)
-        scan(*codes, queries, *kin(queries), limit, near_ids, distances, counts)
+        scan(*codes, queries, limit, near_ids, distances, counts)
         return [Neighbours(i[:n], d[:n]) for i, d, n in zip(near_ids, distances, counts.tolist(), strict=True)]
 
 

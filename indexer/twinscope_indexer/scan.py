@@ -140,17 +140,19 @@ def scan(
     tails: NDArray[np.uint64],
     ids: NDArray[np.int64],
     left_out: NDArray[np.int64],
-    queries: NDArray[np.uint64],
-    starts: NDArray[np.int64],
-    signs: NDArray[np.int32],
-    apart: NDArray[np.int64],
+    words: NDArray[np.uint64],
     limit: int,
     near_ids: NDArray[np.int64],
     distances: NDArray[np.int32],
     counts: NDArray[np.int64],
 ) -> None:
-    """Find the nearest codes of each query, ordered; `left_out` is sorted, the others are those of `kin`."""
+    """Find the nearest codes of each query, ordered; `left_out` is sorted, `words` are the queries by row, read-only.
+
+    All in one compiled call: between two of them other threads take Python's lock, and keep it for a while.
+    """
     k = near_ids.shape[1]
+    queries = by_class(words)
+    starts, signs, apart = kin(queries)
     sums = np.empty(BLOCK, np.int64)
     classes, furthest = np.empty((_CLASSES, BLOCK), np.int32), np.empty(BLOCK, np.int32)
     for block in range(heads.shape[0]):

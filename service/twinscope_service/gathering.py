@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -78,6 +79,7 @@ class Gathering(Generic[_Kind, _Item, _Outcome]):
 
     def _lead(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
         """Work for the first in the queue, which leads, and for others of its kind; wake those."""
+        time.sleep(0)  # gives up Python's lock once: threads that are ready to queue do so now, and come along
         with self._lock:
             together = [one for one in self._queue if one.kind == mine.kind][: self._most]
         try:
