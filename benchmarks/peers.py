@@ -13,9 +13,15 @@ PDQ
 ORB
     500 features, ratio test at 0.75, homography by RANSAC (5 pixels), 15 inliers at least; the most inliers win.
     Every query is compared with every reference, so only so many queries are asked as --pairs permits.
+tiles
+    144-bit hashes of parts of the field, which vote for a reference and a place in it (`tiles`); what could be indexed
+    in place of windows.
 old rule
     1024-bit pHash, the two nearest, SSIM of candidates below 120 bits, above 0.95 (Twinscope's policy ``reference``).
     16-bit files go through Twinscope's window here; the old scripts clipped them to white.
+
+The last two lines tell what it costs: the median time of a query, with all that a column does but hashing the
+references, and the bytes of codes or features that the index holds of a reference (without thumbnails and pictures).
 
 PDQ needs the package pdqhash, ORB opencv-python-headless; a column whose package is missing says so. Peers read a
 query with Pillow, as they do; what Pillow or a peer cannot process counts as refused. A cell holds the recall and the
@@ -42,6 +48,7 @@ from typing import Any, Final
 
 import imagehash
 import numpy as np
+import tiles
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -66,13 +73,16 @@ from truth import (
 )
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.frames import Reach, reference_frames
+from twinscope_indexer.hashing import BYTES
 
 Bits = NDArray[np.bool_]
-PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2"}
+PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2", "tiles": "faiss"}
 """Columns that have features of their own, and the package that each needs."""
 COLUMNS: Final = ("Twinscope", *PEERS, "old rule")
 
 _PHASH_BITS, _PDQ_BITS, _PDQ_QUALITY = 10, 31, 50
+_CODE_BYTES: Final = {"pHash 64": 8, "PDQ": 32}
 _ORB_FEATURES, _ORB_INLIERS, _ORB_RATIO = 500, 15, 0.75
 
 
@@ -149,11 +159,18 @@ def _orb_inliers(query: Any, reference: Any) -> int:
     return 0 if found is None else int(inside.sum())
 
 
-_DESCRIBE: Final[dict[str, Callable[[Image.Image], Any]]] = {"pHash 64": _phash, "PDQ": _pdq, "ORB": _orb}
-_MATCH: Final[dict[str, Callable[[Any, Sequence[Any]], int | None]]] = {
+_DESCRIBE: Final[dict[str, Callable[[Image.Image], Any]]] = {
+    "pHash 64": _phash,
+    "PDQ": _pdq,
+    "ORB": _orb,
+    "tiles": tiles.reference_tiles,
+}
+_DESCRIBE_QUERY: Final[dict[str, Callable[[Image.Image], Any]]] = _DESCRIBE | {"tiles": tiles.query_tiles}
+_MATCH: Final[dict[str, Callable[[Any, Any], int | None]]] = {
     "pHash 64": _phash_match,
     "PDQ": _pdq_match,
     "ORB": _orb_match,
+    "tiles": tiles.match,
 }
 
 
@@ -169,18 +186,39 @@ def _features_path(shelf: Shelf, edition: Edition, source: Source) -> Path:
     return shelf.jpeg(edition, source).with_suffix(".features")
 
 
-def describe(source: Source, shelf: Shelf, editions: Sequence[Edition]) -> None:
-    """Compute and keep what all peers see in the references of a file; runs in a worker process."""
+def describe(source: Source, shelf: Shelf, editions: Sequence[Edition]) -> dict[str, float]:
+    """Compute and keep what all peers see in the references of a file; runs in a worker process.
+
+    Returns
+    -------
+    dict
+        How many bytes of it an index needs of each reference, by column.
+    """
+    sizes: dict[str, float] = dict.fromkeys(present(), 0.0)
     for edition in editions:
         with Image.open(shelf.jpeg(edition, source)) as image:
             features = {name: _DESCRIBE[name](image) for name in present()}
         _features_path(shelf, edition, source).write_bytes(pickle.dumps(features))
+        for name in sizes:
+            sizes[name] += _size(name, features[name]) / len(editions)
+    return sizes
+
+
+def _size(name: str, features: Any) -> int:
+    """Give the bytes of codes or features; whatever places them is left out, as windows have none either."""
+    if name == "ORB":
+        return int(features[0].nbytes + features[1].nbytes)  # its points are what it decides with
+    return int(features.codes.nbytes) if name == "tiles" else _CODE_BYTES[name]
 
 
 @lru_cache(maxsize=3)
-def _features(shelf: Shelf, edition: Edition, references: tuple[Source, ...]) -> dict[str, list[Any]]:
+def _features(shelf: Shelf, edition: Edition, references: tuple[Source, ...]) -> dict[str, Any]:
+    """Give what every peer looks for a query in: a list of the references' features, or an index of them."""
     kept = [pickle.loads(_features_path(shelf, edition, source).read_bytes()) for source in references]
-    return {name: [features[name] for features in kept] for name in present()}
+    gathered: dict[str, Any] = {name: [features[name] for features in kept] for name in present()}
+    if "tiles" in gathered:
+        gathered["tiles"] = tiles.TileIndex(gathered["tiles"])
+    return gathered
 
 
 # ---- asking ----
@@ -232,10 +270,10 @@ def ask(task: tuple[Task, bool], asking: Asking) -> list[Cell]:
     return cells
 
 
-def _ask_peer(name: str, picture: Picture, references: Sequence[Any]) -> int | None:
+def _ask_peer(name: str, picture: Picture, references: Any) -> int | None:
     try:
         image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
-        return _MATCH[name](_DESCRIBE[name](image), references)
+        return _MATCH[name](_DESCRIBE_QUERY[name](image), references)
     except (OSError, ValueError):
         return None
 
@@ -288,8 +326,19 @@ def summarise(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Write the result for people: recall, and false labels where there are any, of so many queries."""
+def costs(cells: Sequence[Cell], sizes: Sequence[dict[str, float]], reach: Reach) -> dict[str, dict[str, float]]:
+    """Give the median milliseconds of a query and the mean bytes that an index holds of a reference, by column."""
+    hashes = {"Twinscope": BYTES * (1 + len(reference_frames(reach))), "old rule": BYTES}
+    made = {}
+    for column in {cell.column: None for cell in cells}:
+        times = [cell.milliseconds for cell in cells if cell.column == column]
+        size = hashes[column] if column in hashes else np.mean([one[column] for one in sizes])
+        made[column] = {"median ms": float(np.median(times)), "bytes": float(size)}
+    return made
+
+
+def table(rows: Sequence[dict[str, Any]], cost: dict[str, dict[str, float]]) -> str:
+    """Write the result for people: recall, and false labels where there are any, of so many queries; and the costs."""
     lines = [f"{'':3}{'transform':40}" + "".join(f"{column:>22}" for column in COLUMNS)]
     for row in rows:
         cells = [_cell(row.get(column), column, refusal=row["group"] == REFUSAL_GROUP) for column in COLUMNS]
@@ -298,6 +347,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for what in ("right", "wrong", "queries"):
         sums = [sum(row[c][what] for row in rows if c in row) if any(c in r for r in rows) else "" for c in COLUMNS]
         lines.append(f"{'':3}{f'{what}, all together':40}" + "".join(f"{one:>22}" for one in sums))
+    for what, key, form in (("ms, median of all queries", "median ms", ",.1f"), ("bytes a reference", "bytes", ",.0f")):
+        some = [format(cost[c][key], form) if c in cost else "" for c in COLUMNS]
+        lines.append(f"{'':3}{what:40}" + "".join(f"{one:>22}" for one in some))
     return "\n".join(lines)
 
 
@@ -324,20 +376,21 @@ def main() -> int:
         asking = Asking(shelf, groups, dealt)
         build_all(shelf, dealt, groups, indexing_options(parsed.reach))
         described = pool.map(partial(describe, shelf=shelf, editions=editions_of(groups)), sources, chunksize=4)
-        list(tqdm(described, "features", len(sources), disable=None))
+        sizes = list(tqdm(described, "features", len(sources), disable=None))
         tasks = [task for part in range(parsed.parts) for task in tasks_of(dealt, part, groups, parsed.seed)]
         jobs = list(zip(tasks, with_orb(tasks, asking, parsed.pairs, parsed.seed), strict=True))
         answers = pool.map(partial(ask, asking=asking), jobs)
         cells = [cell for some in tqdm(answers, "images", len(jobs), disable=None) for cell in some]
-    rows = summarise(cells)
+    rows, cost = summarise(cells), costs(cells, sizes, parsed.reach or "views")
     print(f"{len(sources)} images of {len({s.scene for s in sources})} scenes, reach {parsed.reach or 'default'}, "
           f"seed {parsed.seed}; {len(unreadable)} unreadable")  # fmt: skip
-    print(table(rows))
+    print(table(rows, cost))
     if parsed.out:
         result = {
             "folder": parsed.folder.name, "images": len(sources), "unreadable": unreadable, "limit": parsed.limit,
             "seed": parsed.seed, "parts": parsed.parts, "reach": parsed.reach or "default", "pairs": parsed.pairs,
-            "rows": rows, "installed": present(), "machine": machine(), "versions": versions() | peer_versions(),
+            "rows": rows, "costs": cost, "installed": present(),
+            "machine": machine(), "versions": versions() | peer_versions(),
         }  # fmt: skip
         parsed.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
     return 0

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from twinscope_indexer.compiled import compiled
 
 _LEVELS = 256
-_PARTS = 4  # neighbouring pixels are often equal: separate counters keep each increment from waiting for the last
+_TOGETHER = 8  # pixels read as one word; each has counters of its own, since neighbours are often equal, and an
+# increment would wait for the last one of the same counter
 
 
 def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -97,15 +98,17 @@ def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels of each level of a one-dimensional image."""
     # 32-bit counters are a third faster than 64-bit ones and overflow only beyond 17 thousand million pixels.
-    parts = np.zeros((_PARTS, _LEVELS), np.uint32)
-    whole = flat.size - flat.size % _PARTS
-    for i in range(0, whole, _PARTS):
-        for part in range(_PARTS):
-            parts[part, flat[i + part]] += 1
+    parts = np.zeros((_TOGETHER, _LEVELS), np.uint32)
+    whole = flat.size - flat.size % _TOGETHER
+    for word in flat[:whole].view(np.uint64):
+        rest = word
+        for part in range(_TOGETHER):
+            parts[part, rest & np.uint64(_LEVELS - 1)] += 1
+            rest >>= np.uint64(8)
     for i in range(whole, flat.size):
         parts[0, flat[i]] += 1
     counts = np.zeros(_LEVELS, np.int64)
-    for part in range(_PARTS):
+    for part in range(_TOGETHER):
         for level in range(_LEVELS):
             counts[level] += parts[part, level]
     return counts

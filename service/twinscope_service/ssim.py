@@ -134,17 +134,17 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
     SSIM is (2AB + c1)(2(nP - AB) + c2) / ((A^2 + B^2 + c1)(nS - A^2 - B^2 + c2)): all but the last few operations
     are exact in 32-bit integers (the largest value, nS, is 49 * 49 * 2 * 255^2 = 3.1e8), so images of low variance
     lose nothing to cancellation. Both factors of the numerator are halved here, and the mean multiplied by 4.
+
+    The two sums of levels, at most 49 * 255 each, are halves of one 32-bit number (a below, b above): one addition does
+    for both.
     """
     height, width = a.shape
     inner = width - 6
     half_luminance, half_contrast = np.float32(luminance / 2), np.float32(contrast / 2)
-    sum_a, sum_b = np.zeros(width, np.int32), np.zeros(width, np.int32)
-    squares, products = np.zeros(width, np.int32), np.zeros(width, np.int32)
+    levels, squares, products = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(width, np.int32)
     # Seven shifted views of each column sum instead of index arithmetic: LLVM turns them into vector loads.
-    a0, a1, a2, a3 = sum_a[:inner], sum_a[1 : inner + 1], sum_a[2 : inner + 2], sum_a[3 : inner + 3]
-    a4, a5, a6 = sum_a[4 : inner + 4], sum_a[5 : inner + 5], sum_a[6 : inner + 6]
-    b0, b1, b2, b3 = sum_b[:inner], sum_b[1 : inner + 1], sum_b[2 : inner + 2], sum_b[3 : inner + 3]
-    b4, b5, b6 = sum_b[4 : inner + 4], sum_b[5 : inner + 5], sum_b[6 : inner + 6]
+    l0, l1, l2, l3 = levels[:inner], levels[1 : inner + 1], levels[2 : inner + 2], levels[3 : inner + 3]
+    l4, l5, l6 = levels[4 : inner + 4], levels[5 : inner + 5], levels[6 : inner + 6]
     s0, s1, s2, s3 = squares[:inner], squares[1 : inner + 1], squares[2 : inner + 2], squares[3 : inner + 3]
     s4, s5, s6 = squares[4 : inner + 4], squares[5 : inner + 5], squares[6 : inner + 6]
     p0, p1, p2, p3 = products[:inner], products[1 : inner + 1], products[2 : inner + 2], products[3 : inner + 3]
@@ -155,23 +155,21 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
         if row < 7:
             for x in range(width):
                 new_a, new_b = np.int32(a[row, x]), np.int32(b[row, x])
-                sum_a[x] += new_a
-                sum_b[x] += new_b
+                levels[x] += new_a + np.int32(new_b << 16)
                 squares[x] += new_a * new_a + new_b * new_b
                 products[x] += new_a * new_b
         else:
             for x in range(width):
                 new_a, new_b = np.int32(a[row, x]), np.int32(b[row, x])
                 old_a, old_b = np.int32(a[row - 7, x]), np.int32(b[row - 7, x])
-                sum_a[x] += new_a - old_a
-                sum_b[x] += new_b - old_b
+                levels[x] += np.int32(new_a - old_a) + np.int32((new_b - old_b) << 16)
                 squares[x] += new_a * new_a - old_a * old_a + new_b * new_b - old_b * old_b
                 products[x] += new_a * new_b - old_a * old_b
         if row < 6:
             continue
         for x in range(inner):
-            in_a = np.int32(a0[x] + a1[x] + a2[x] + a3[x] + a4[x] + a5[x] + a6[x])
-            in_b = np.int32(b0[x] + b1[x] + b2[x] + b3[x] + b4[x] + b5[x] + b6[x])
+            level = np.int32(l0[x] + l1[x] + l2[x] + l3[x] + l4[x] + l5[x] + l6[x])
+            in_a, in_b = np.int32(level & 0xFFFF), np.int32(level >> 16)
             square = np.int32(s0[x] + s1[x] + s2[x] + s3[x] + s4[x] + s5[x] + s6[x])
             product = np.int32(p0[x] + p1[x] + p2[x] + p3[x] + p4[x] + p5[x] + p6[x])
             both = np.int32(in_a * in_b)
