@@ -24,6 +24,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers that no segment follows, and stuffed bytes
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xE0, 0xEE}  # JFIF and Adobe's segment tell the colour space
 _PLAIN = frozenset({0xC0, 0xC4, 0xDA, 0xDB, 0xE0})  # frame, Huffman tables, scan, quantisation tables, JFIF
+_SEARCHED = 1 << 18  # bytes at a time; of damaged ones all may look like markers
 _MAX_SIDE = 65_500  # of libjpeg; imagecodecs may be built for more
 # The parts of a baseline frame header and of its only scan's that tell how components are sampled and interleaved:
 # grey; Y, Cb, Cr with 4:4:4, 4:2:2 and 4:2:0. `.` is the number of a table.
@@ -164,11 +165,14 @@ def is_plain(data: bytes) -> bool:
 
 def _first_marker(data: bytes, start: int) -> bytes:
     """Give the first marker from `start` on in the data of a scan; if there is none, or no data, any other bytes."""
-    if len(data) < start + 2:
-        return b""
-    samples = np.frombuffer(data, np.uint8, offset=start)
-    at = start + int(((samples[:-1] == 0xFF) > (samples[1:] == 0)).argmax())  # a byte of 255 that is not stuffed
-    return data[at : at + 2]
+    for first in range(start, len(data) - 1, _SEARCHED):
+        samples = np.frombuffer(data, np.uint8, min(_SEARCHED + 1, len(data) - first), first)
+        (places,) = np.nonzero(samples[:-1] == 0xFF)
+        unstuffed = places[samples[places + 1] != 0]
+        if len(unstuffed):
+            at = first + int(unstuffed[0])
+            return data[at : at + 2]
+    return data[start : start + 2]
 
 
 @cache
