@@ -7,6 +7,7 @@ frequencies, which hold little but rounding, to the height of all others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -46,10 +47,11 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
         If `thumbnail` is not a two-dimensional array of uint8 or `shape` is not within its shape.
     """
     pixels = area_reduce(thumbnail, shape)
+    height, width = shape
     return _levelled(
         _smoothed(pixels, _gaussian(_SMOOTHING)),
-        (*_polynomials(shape[0]), *_polynomials(shape[1])),
-        (*_low_pass(shape[0]), *_low_pass(shape[1])),
+        (_folded(_polynomials, height), _both_ways(_polynomials, width)),
+        (_folded(_low_pass, height), _both_ways(_low_pass, width)),
         np.float32(_VARIANCE_FLOOR),
     )
 
@@ -63,9 +65,8 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     return normal
 
 
-@lru_cache(maxsize=1024)
-def _low_pass(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Basis of the Gaussian filter of the surroundings, with mirrored borders, in one dimension; and its transpose.
+def _low_pass(side: int) -> NDArray[np.float64]:
+    """Basis of the Gaussian filter of the surroundings, with mirrored borders, in one dimension.
 
     That filter is diagonal in the DCT-II, with the Gaussian's transfer function exp(-(sigma omega)^2 / 2) at
     omega = pi k / side; a wide Gaussian leaves so few coefficients that two thin matrix products are the fastest
@@ -73,22 +74,40 @@ def _low_pass(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """
     gains = np.exp(-0.5 * (_SURROUNDINGS * np.pi * np.arange(side) / side) ** 2)
     kept = np.count_nonzero(gains > _NEGLIGIBLE_GAIN)
-    cosines = scipy.fft.idct(np.eye(side), norm="ortho", axis=0)[:, :kept]
-    return _both_ways(cosines * np.sqrt(gains[:kept]))
+    cosines: NDArray[np.float64] = scipy.fft.idct(np.eye(side), norm="ortho", axis=0)[:, :kept]
+    return cosines * np.sqrt(gains[:kept])
 
 
-@lru_cache(maxsize=1024)
-def _polynomials(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Orthonormal basis of the polynomials of the shading's degree on `side` points; and its transpose."""
+def _polynomials(side: int) -> NDArray[np.float64]:
+    """Orthonormal basis of the polynomials of the shading's degree on `side` points."""
     powers = np.vander(np.linspace(-1, 1, side), _SHADING_DEGREE + 1)
-    return _both_ways(np.linalg.qr(powers).Q)
+    return np.linalg.qr(powers).Q
 
 
-def _both_ways(basis: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+_Matrix = NDArray[np.float32]
+_BothWays = tuple[_Matrix, _Matrix]
+_Folded = tuple[_BothWays, _BothWays]
+_Bases = tuple[_Folded, _BothWays]
+
+
+@lru_cache(maxsize=2048)
+def _both_ways(basis: Callable[[int], NDArray[np.float64]], side: int) -> _BothWays:
+    """Give a basis, of shape (side, few), and its transpose."""
+    return _with_transpose(basis(side))
+
+
+@lru_cache(maxsize=2048)
+def _folded(basis: Callable[[int], NDArray[np.float64]], side: int) -> _Folded:
+    """Give the upper halves of a basis' symmetric and of its antisymmetric vectors, each with its transpose.
+
+    In both bases these take turns; the middle of an odd side is in the upper half.
+    """
+    upper = basis(side)[: side - side // 2]
+    return _with_transpose(upper[:, ::2]), _with_transpose(upper[:, 1::2])
+
+
+def _with_transpose(basis: NDArray[np.float64]) -> _BothWays:
     return np.ascontiguousarray(basis, dtype=np.float32), np.ascontiguousarray(basis.T, dtype=np.float32)
-
-
-_Bases = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 @compiled(error_model="numpy")
@@ -96,9 +115,9 @@ def _levelled(
     smooth: NDArray[np.float32], shading: _Bases, surroundings: _Bases, floor: np.float32
 ) -> NDArray[np.float32]:
     """Take away the shading, then the mean of the surroundings, and divide by their standard deviation."""
-    level = smooth - _projected(smooth, *shading)
-    centred = level - _projected(level, *surroundings)
-    variance = _projected(centred * centred, *surroundings)
+    level = smooth - _projected(smooth, shading)
+    centred = level - _projected(level, surroundings)
+    variance = _projected(centred * centred, surroundings)
     for y in range(centred.shape[0]):
         for x in range(centred.shape[1]):
             # sums of float32 can make a variance that is barely negative
@@ -107,16 +126,36 @@ def _levelled(
 
 
 @compiled(error_model="numpy")
-def _projected(
-    pixels: NDArray[np.float32],
-    rows: NDArray[np.float32],
-    rows_transposed: NDArray[np.float32],
-    columns: NDArray[np.float32],
-    columns_transposed: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Apply B B^T along both axes; B, of shape (side, few), is `rows` for the one and `columns` for the other."""
-    few = _product(_product(rows_transposed, pixels), columns)
-    return _product(_product(rows, few), columns_transposed)
+def _projected(pixels: NDArray[np.float32], bases: _Bases) -> NDArray[np.float32]:
+    """Apply B B^T along both axes.
+
+    Along the columns B is folded: a symmetric vector meets the sum of a line and its mirror image, an antisymmetric one
+    their difference, which halves the work.
+    """
+    (symmetric, antisymmetric), across = bases
+    height = pixels.shape[0]
+    half = height - height // 2
+    sums, differences = np.empty((half, pixels.shape[1]), np.float32), np.empty((half, pixels.shape[1]), np.float32)
+    for y in range(half):
+        line, mirrored = pixels[y], pixels[height - 1 - y]
+        weight = np.float32(1 if y < height // 2 else 0.5)  # the middle is its own mirror image
+        for x in range(len(line)):
+            sums[y, x] = weight * (line[x] + mirrored[x])
+            differences[y, x] = line[x] - mirrored[x]
+    even = _half_projected(sums, symmetric, across)
+    odd = _half_projected(differences, antisymmetric, across)
+    projected = np.empty_like(pixels)
+    for y in range(half):
+        for x in range(pixels.shape[1]):
+            projected[height - 1 - y, x] = even[y, x] - odd[y, x]
+            projected[y, x] = even[y, x] + odd[y, x]
+    return projected
+
+
+@compiled(error_model="numpy")
+def _half_projected(lines: NDArray[np.float32], along: _BothWays, across: _BothWays) -> NDArray[np.float32]:
+    few = _product(_product(along[1], lines), across[0])
+    return _product(along[0], _product(few, across[1]))
 
 
 @compiled(error_model="numpy")
