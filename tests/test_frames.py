@@ -21,7 +21,8 @@ from twinscope_indexer import reframing
 from twinscope_indexer.bulk import index
 from twinscope_indexer.catalog import Catalog, Record
 from twinscope_indexer.cosines import low_frequencies
-from twinscope_indexer.frameindex import FrameIndex, FrameView, NearFrame
+from twinscope_indexer.errors import StoreError
+from twinscope_indexer.frameindex import FrameIndex, FrameView, NearFrame, stored_reach
 from twinscope_indexer.frames import (
     FRAMES_RECIPE,
     REACHES,
@@ -40,6 +41,7 @@ from twinscope_indexer.reframing import encoded_frames, set_reach
 from twinscope_indexer.standardise import standardise
 from twinscope_indexer.store import Store, StoreWriter, open_writer
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
+from twinscope_indexer.view import load_view
 
 Grey = NDArray[np.uint8]
 ALL_FRAMES = len(reference_frames("windows"))
@@ -529,6 +531,41 @@ def test_few_changes_are_loaded_beside_what_is_held(tmp_path: Path) -> None:
                 put(writer, number, codes[1])
             writer.publish()
         assert store.refresh().frames.loaded == store.view.generation  # too many to be beside it
+
+
+def test_nothing_of_a_view_serves_for_another_store(tmp_path: Path) -> None:
+    """Not even where numbers, generations and reach are the same."""
+    rng = np.random.default_rng(8)
+    codes = rng.integers(0, 256, (2, 6, 128), np.uint8)
+    for name, one in zip(("one", "two"), codes, strict=True):
+        with open_writer(tmp_path / name, create=True) as writer:
+            set_stored_reach(writer, "views")
+            for number in range(1, 21):
+                put(writer, number, one)
+            writer.publish()
+    held = load_view(tmp_path / "one")
+    again, other = load_view(tmp_path / "one", held), load_view(tmp_path / "two", held)
+    found = [[bool(view.frames.search("views", one[:1], 1, 0)) for one in codes] for view in (held, again, other)]
+    for view in (held, again, other):
+        view.snapshot.close()
+    assert found == [[True, False], [True, False], [False, True]]
+
+
+def test_frames_of_a_newer_release_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    with open_writer(tmp_path, create=True) as writer:
+        set_stored_reach(writer, "views")
+        put(writer, 1, None)
+        writer.publish()
+        writer.catalog.set_meta("reach", "galaxies")
+        writer.publish()
+        with pytest.raises(StoreError, match=r"reach 'galaxies'.*knows frame, views, windows: use the release") as told:
+            stored_reach(writer.catalog)
+    assert str(tmp_path) in str(told.value)
+    with open_writer(tmp_path) as writer:
+        put(writer, 2, None)
+        writer.publish()
+    with pytest.raises(StoreError, match="galaxies"):
+        Store(tmp_path)
 
 
 def test_an_image_without_all_its_frames_is_no_part_of_the_index(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -121,6 +122,77 @@ def by_pillow(read: Reader, data: bytes) -> object:
 def test_every_kind_of_file_comes_out_as_by_pillow(kind: str, read: Reader) -> None:
     data = (PLAIN | OTHER)[kind]
     assert outcome(read, data) == by_pillow(read, data)
+
+
+def walked(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of the segments of a header, byte by byte."""
+    if data[:2] != b"\xff\xd8":
+        raise ImageError("", "damaged", "no start")
+    at = 2
+    while True:
+        while at < len(data) and data[at] != 0xFF:
+            at += 1
+        if at + 4 > len(data):
+            raise ImageError("", "truncated", "stops")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker in (0, 1) or 0xD0 <= marker <= 0xD8:
+            at += 2
+        elif marker == 0xD9:
+            raise ImageError("", "damaged", "ends")
+        else:
+            end = at + 2 + data[at + 2] * 256 + data[at + 3]
+            if end > len(data):
+                raise ImageError("", "truncated", "stops")
+            if end < at + 4:
+                raise ImageError("", "damaged", "impossible")
+            yield marker, at, end
+            if marker == 0xDA:
+                return
+            at = end
+
+
+def told(segments: Iterator[tuple[int, int, int]]) -> list[object]:
+    """Give all segments, and the fault that ends them."""
+    found: list[object] = []
+    try:
+        for one in segments:
+            found.append(one)
+    except ImageError as error:
+        found.append(error.fault)
+    return found
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    data=st.lists(st.sampled_from([0, 1, 2, 3, 0x0A, 0xC0, 0xD0, 0xD8, 0xD9, 0xDA, 0xE1, *[0xFF] * 6]), max_size=60),
+    searched=st.sampled_from([1, 2, 3, 7, 1 << 18]),
+)
+def test_any_header_is_walked_as_byte_by_byte(data: list[int], searched: int) -> None:
+    with mock.patch.object(jpeg, "_SEARCHED", searched):
+        for stream in (bytes(data), b"\xff\xd8" + bytes(data)):
+            assert told(jpeg._segments(stream, "")) == told(walked(stream))
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\xff\xd0", b"\0"], ids=bytes.hex)
+def test_what_fills_a_header_is_passed_over_in_few_steps(filling: bytes) -> None:
+    head, rest = PLAIN["grey"][:2], PLAIN["grey"][2:]
+    steps = 0
+
+    def step(*_: object) -> object:
+        nonlocal steps
+        steps += 1
+        return step
+
+    tracing = sys.gettrace()
+    sys.settrace(step)
+    try:
+        found = jpeg.frame(head + filling * 600_000 + rest, "")
+    finally:
+        sys.settrace(tracing)
+    assert found == jpeg.frame(PLAIN["grey"], "")
+    assert steps < 1000  # lines of Python
 
 
 @pytest.mark.parametrize("kind", PLAIN)

@@ -94,6 +94,22 @@ def test_what_is_held_but_not_known_is_missing() -> None:
     assert Segments().missing(np.array([1], np.int64)).tolist() == []
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(1, 40), k=st.integers(1, 60), limit=st.sampled_from([0, 300, 1024]))
+def test_an_index_of_some_ids_only_answers_as_one_made_of_them(seed: int, size: int, k: int, limit: int) -> None:
+    rng = random.Random(seed)
+    codes = {number: code_of(rng.randrange(10**6)) for number in rng.sample(range(200), rng.randrange(80))}
+    gone = [number for number in codes if rng.random() < 0.2]
+    index = Segments().joined(in_parts(codes, size)).leaving_out(np.array(gone, np.int64))
+    known = sorted(number for number in range(-5, 205) if rng.random() < rng.choice([0.0, 0.3, 1.0]))
+    left = {number: code for number, code in codes.items() if number in known and number not in gone}
+    queries = [code_of(rng.randrange(10**6)) for _ in range(3)]
+    only = index.only(np.array(known, np.int64))
+    assert len(only) == len(left)
+    assert answers(only, queries, k, limit) == [scan(left, query, k, limit) for query in queries]
+    assert len(index) == len(codes) - len(gone)
+
+
 def test_a_segment_is_an_eighth_of_a_large_index_and_all_of_a_small_one() -> None:
     assert segment_size(21_000) >= 21_000
     assert segment_size(1_048_577) == 131_073

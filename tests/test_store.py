@@ -508,6 +508,38 @@ def test_a_store_answers_in_any_thread(tmp_path):
     assert wrong == []
 
 
+def test_connections_of_threads_that_have_ended_are_closed_when_another_comes(tmp_path):
+    filled(tmp_path, 3)
+    made: list[Catalog] = []
+
+    def in_a_thread() -> None:
+        made.append(store.catalog)
+        assert store.catalog is made[-1]
+
+    def is_open(catalog: Catalog) -> bool:
+        try:
+            return bool(catalog.meta("store_id"))
+        except sqlite3.ProgrammingError:
+            return False
+
+    stay = threading.Event()
+    living = threading.Thread(target=lambda: (in_a_thread(), stay.wait()), daemon=True)
+    with opened(tmp_path) as store:
+        in_a_thread()
+        living.start()
+        while len(made) < 2:
+            time.sleep(0.001)
+        for _ in range(5):
+            thread = threading.Thread(target=in_a_thread)
+            thread.start()
+            thread.join()
+        assert len(made) == 7
+        assert [is_open(catalog) for catalog in made] == [True, True, *[False] * 4, True]
+        assert store.catalog is made[0]
+        stay.set()
+        living.join()
+
+
 @pytest.mark.parametrize("n", [0, 3])
 def test_queries_of_another_recipe_or_shape_are_refused(tmp_path, n):
     filled(tmp_path, n)

@@ -64,6 +64,12 @@ class BlockedIndex:
         made._left_out = np.intersect1d(self._ids, ids)
         return made
 
+    def missing(self, known: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the ids held that are not among others; see `Segments.missing`."""
+        if not len(known):
+            return self._ids
+        return self._ids[self._ids != known.take(np.searchsorted(known, self._ids), mode="clip")]
+
     @property
     def ids(self) -> NDArray[np.int64]:
         """Ids of all codes held, int64 (n,), those left out included."""

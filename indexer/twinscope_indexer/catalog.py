@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from twinscope_indexer.roots import RootTable
 from twinscope_indexer.walks import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
 __all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record", "utc_now"]
@@ -24,6 +27,12 @@ class Catalog(RootTable, RecordTables, GenerationTables):
     def categories(self) -> frozenset[str]:
         """Give the names of all categories that images have."""
         return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT category FROM images"))
+
+    def of_categories(self, names: Collection[str]) -> NDArray[np.int64]:
+        """Give the ids of all images of some categories, int64 (n,), in ascending order."""
+        query = "SELECT id FROM images WHERE category IN (SELECT value FROM json_each(?)) ORDER BY id"
+        rows = self._db.execute(query, (json.dumps(sorted(names)),)).fetchall()
+        return np.array([row[0] for row in rows], dtype=np.int64)
 
     def searchable(self) -> NDArray[np.int64]:
         """Give the ids of all images that have a hash, int64 (n,), in ascending order."""

@@ -80,6 +80,11 @@ class Database:
         self._db.executescript(f"BEGIN IMMEDIATE;{script};{inserts}COMMIT;")
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
     def frozen(self) -> bool:
         """Whether the file was opened as one that nobody changes, as its folder may not be written."""
         return self._frozen is not None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from twinscope_indexer.errors import StoreError
 from twinscope_indexer.frames import FRAMES_RECIPE, REACHES, Reach, frame_kinds, reference_frames
 from twinscope_indexer.hashing import BYTES
 from twinscope_indexer.segments import Segments, segment_size
@@ -32,7 +33,7 @@ class NearFrame:
     image : int
         The catalogue's number of the reference.
     frame : int
-        Which of its frames; see `frames.reference_frames`.
+        Which of its frames of the kind that was asked for; see `frames.frame_kinds`.
     query : int
         Which code of the query.
     distance : int
@@ -168,6 +169,11 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
         Of an earlier generation, or an empty one.
     upto : int
         The generation.
+
+    Raises
+    ------
+    StoreError
+        If this release does not know the frames that the store has.
     """
     reach, since = stored_reach(catalog), int(catalog.meta("reframed") or 0)
     if not reference_frames(reach) or catalog.meta("frames_recipe") != FRAMES_RECIPE:
@@ -196,6 +202,19 @@ def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str,
 
 
 def stored_reach(catalog: Catalog) -> Reach:
-    """Give the frames that a store has: those of its last run of the indexer."""
+    """Give the frames that a store has: those of its last run of the indexer.
+
+    Raises
+    ------
+    StoreError
+        If this release does not know such frames.
+    """
     found = catalog.meta("reach") or "frame"
-    return next(reach for reach in REACHES if reach == found)
+    known = next((reach for reach in REACHES if reach == found), None)
+    if known is None:
+        msg = (
+            f"{catalog.path} has frames of reach {found!r}, this Twinscope knows {', '.join(REACHES)}: use the release "
+            "that wrote it, or index again elsewhere"
+        )
+        raise StoreError(msg)
+    return known

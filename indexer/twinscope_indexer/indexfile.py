@@ -115,7 +115,7 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     ------
     StoreError
         Before the first part, if the file is missing, is not the one that was published, or holds another kind of
-        index.
+        index; later as well, if it cannot be read any more, or was cut short meanwhile.
     """
     try:
         with path.open("rb", buffering=0) as stream:

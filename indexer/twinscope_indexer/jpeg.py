@@ -21,7 +21,9 @@ _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _BASELINE_FRAME = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_LONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers that no segment follows, and stuffed bytes
+# A marker but those that no segment follows, stuffed bytes and fill bytes; the next one is where it is found first,
+# as the second byte of none of these begins another.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xE0, 0xEE}  # JFIF and Adobe's segment tell the colour space
 _PLAIN = frozenset({0xC0, 0xC4, 0xDA, 0xDB, 0xE0})  # frame, Huffman tables, scan, quantisation tables, JFIF
 _SEARCHED = 1 << 18  # bytes at a time; of damaged ones all may look like markers
@@ -188,23 +190,26 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
         raise ImageError(name, "damaged", "the JPEG stream has no start marker")
     at = 2
     while True:
-        at = data.find(b"\xff", at)
+        at = _next_marker(data, at)
         if at < 0 or at + 4 > len(data):
             raise ImageError(name, "truncated", "the JPEG stream stops inside its header")
         marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _LONE:
-            at += 2
-        elif marker == 0xD9:
+        if marker == 0xD9:
             raise ImageError(name, "damaged", "the JPEG stream ends before its picture")
-        else:
-            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-            if end > len(data):
-                raise ImageError(name, "truncated", "the JPEG stream stops inside its header")
-            if end < at + 4:
-                raise ImageError(name, "damaged", "the JPEG stream has a segment of impossible length")
-            yield marker, at, end
-            if marker == _START_OF_SCAN:
-                return
-            at = end
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if end > len(data):
+            raise ImageError(name, "truncated", "the JPEG stream stops inside its header")
+        if end < at + 4:
+            raise ImageError(name, "damaged", "the JPEG stream has a segment of impossible length")
+        yield marker, at, end
+        if marker == _START_OF_SCAN:
+            return
+        at = end
+
+
+def _next_marker(data: bytes, start: int) -> int:
+    """Find the next marker in a header from `start` on; -1 if there is none."""
+    for first in range(start, len(data) - 1, _SEARCHED):  # Python's lock is held for one go
+        if found := _MARKER.search(data, first, first + _SEARCHED + 1):
+            return found.start()
+    return -1

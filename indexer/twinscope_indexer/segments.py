@@ -87,6 +87,16 @@ class Segments:
             return self
         return Segments(tuple(part.leaving_out(np.union1d(part.left_out, ids)) for part in self.parts))
 
+    def only(self, ids: NDArray[np.int64]) -> Segments:
+        """Give an index over the same codes, not copied, that answers with none but some ids, less those left out.
+
+        Parameters
+        ----------
+        ids : ndarray of int64, shape (n,)
+            In ascending order.
+        """
+        return Segments(tuple(part.leaving_out(np.union1d(part.left_out, part.missing(ids))) for part in self.parts))
+
     def missing(self, known: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the ids held, those left out included, that are not among others.
 
@@ -95,11 +105,7 @@ class Segments:
         known : ndarray of int64, shape (n,)
             In ascending order.
         """
-        if not len(known):
-            return self.ids
-        found = [known.take(np.searchsorted(known, part.ids), mode="clip") for part in self.parts]
-        strange = [part.ids[part.ids != same] for part, same in zip(self.parts, found, strict=True)]
-        return np.concatenate(strange or [known[:0]])
+        return np.concatenate([part.missing(known) for part in self.parts] or [_EMPTY.ids])
 
     def tidied(self) -> Segments:
         """Give an index with the same answers of which one segment is made anew, or two of them are made one.

@@ -12,7 +12,7 @@ from twinscope_indexer.view import StoreWarning, View, load_view
 from twinscope_indexer.writer import CALIBRATION, CATALOG_NAME, StoreWriter, open_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from twinscope_indexer.catalog import Record
@@ -55,10 +55,8 @@ class Store:
             made = Catalog(self.folder / CATALOG_NAME, read_only=True)
             self._local.catalog = made
             with self._lock:
-                self._open = [one for one in self._open if one[1] is not found]
                 self._open.append((threading.current_thread(), made))
-            if found is not None:
-                found.close()
+                self._close(lambda thread, catalog: catalog is found or not thread.is_alive())
             return made
         return found
 
@@ -118,11 +116,19 @@ class Store:
         """
         self._view.snapshot.close()
         with self._lock:
-            for thread, catalog in self._open:
-                if thread is threading.current_thread() or not thread.is_alive():
-                    catalog.close()
+            self._close(lambda thread, _: thread is threading.current_thread() or not thread.is_alive())
             self._open.clear()
         self._local = threading.local()
+
+    def _close(self, ended: Callable[[threading.Thread, Catalog], bool]) -> None:
+        """Close some connections of threads; to be called under the lock."""
+        left = []
+        for thread, catalog in self._open:
+            if ended(thread, catalog):
+                catalog.close()
+            else:
+                left.append((thread, catalog))
+        self._open = left
 
     def _behind(self, held: View) -> bool:
         """Tell whether there is a newer state, or the view must be loaded again to let go of SQLite's log.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.catalog import Catalog
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.frameindex import NO_FRAMES, FrameView, load_frames
-from twinscope_indexer.hamming import HammingIndex, Neighbours, merge
+from twinscope_indexer.hamming import Neighbours, merge
 from twinscope_indexer.hashing import RECIPE, require_recipe
 from twinscope_indexer.indexfile import read_index
 from twinscope_indexer.labelling import taxonomy_of
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Generation, Record
     from twinscope_indexer.metadata import InstrumentMetadata
     from twinscope_indexer.taxonomy import Taxonomy
+
+_KEPT: Final = 4
+"""Sets of categories whose indexes are kept."""
 
 
 class StoreWarning(UserWarning):
@@ -48,7 +51,7 @@ class View:
         What the newest index file holds, without what was changed or deleted since.
     loaded : int
         The generation of that file.
-    delta : HammingIndex
+    delta : BlockedIndex
         Images newer than the file.
     count : int
         Searchable images.
@@ -69,7 +72,7 @@ class View:
     generation: int
     base: Segments
     loaded: int
-    delta: HammingIndex
+    delta: BlockedIndex
     count: int
     file: str | None
     frames: FrameView
@@ -77,6 +80,9 @@ class View:
     store_id: str
     taxonomy: Taxonomy
     snapshot: Snapshot
+    _among: dict[tuple[Catalog, frozenset[str]], Segments] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Give the records of some images by id; ids that are not stored are left out."""
@@ -121,6 +127,22 @@ class View:
         new = self.delta.search(queries, k, max_distance)
         return [merge([a, b], k) for a, b in zip(old, new, strict=True)]
 
+    def among(self, categories: frozenset[str]) -> Segments:
+        """Give an index of the images of some categories alone, over the same codes, not copied.
+
+        Those of the last few sets of categories are kept, 8 bytes for each image that is left out: to make one, the
+        categories of all rows are read.
+        """
+        with self.snapshot.reading() as catalog:  # one thread at a time
+            key = catalog, categories  # another catalogue where a snapshot cannot hold its moment
+            found = self._among.pop(key, None)
+            if found is None:
+                found = Segments((*self.base.parts, self.delta)).only(catalog.of_categories(categories))
+            self._among[key] = found
+            if len(self._among) > _KEPT:
+                del self._among[next(iter(self._among))]
+        return found
+
 
 def load_view(folder: Path, held: View | None = None) -> View:
     """Load the newest published state of a store; an empty one of generation 0 where nothing was published.
@@ -129,7 +151,7 @@ def load_view(folder: Path, held: View | None = None) -> View:
     ----------
     folder : Path
     held : View, optional
-        An earlier state of the same store: what has not changed since is not read again.
+        An earlier state: what has not changed since is not read again. Nothing of it serves for another store.
 
     Raises
     ------
@@ -140,6 +162,8 @@ def load_view(folder: Path, held: View | None = None) -> View:
         snapshot = Snapshot(folder / CATALOG_NAME)
         try:
             with snapshot.reading() as catalog:
+                if held is not None and held.store_id != catalog.meta("store_id"):
+                    held = None
                 filed = catalog.newest_file()
                 base, harmed = _base(folder, catalog, filed, held)
                 if harmed is None or _newest_file(folder) == filed:
@@ -207,7 +231,7 @@ def _base(
     """
     published = catalog.published()
     number = 0 if published is None else published.number
-    if held is not None and held.store_id == catalog.meta("store_id"):
+    if held is not None:
         forgotten = filed is not None and filed.number > held.loaded  # with a new file, what was deleted before
         known = catalog.hashed(upto=held.loaded) if forgotten else None
         gone = catalog.changed_since(held.loaded, upto=number) if known is None else held.base.missing(known)

@@ -224,5 +224,14 @@ class Answer:
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one query."""
+
+    answer: Answer
+    pixels_would_change: bool
+    """The query came without its pixels, and with them could be answered differently."""
+
+
 def _plain(metadata: InstrumentMetadata | None) -> dict[str, Any] | None:
     return None if metadata is None else metadata.to_dict()

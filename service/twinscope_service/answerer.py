@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import GenerationError, TaxonomyError, UnknownImageError
@@ -11,10 +10,10 @@ from twinscope_indexer.hashing import RECIPE, PHash
 from twinscope_indexer.structure import REASONS, Reason, Unhashable
 from twinscope_indexer.thumbnail import decode_thumbnail
 
+from twinscope_service.answer import Result
 from twinscope_service.matcher import Matcher
 from twinscope_service.options import Options
 from twinscope_service.query import Limits, Query
-from twinscope_service.verdict import pixels_could_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,22 +21,12 @@ if TYPE_CHECKING:
     from twinscope_indexer.store import Store
     from twinscope_indexer.view import View
 
-    from twinscope_service.answer import Answer
     from twinscope_service.pixels import ReferencePixels
     from twinscope_service.policy import Policy
 
 MAX_WAIT = 30.0
 """Seconds that a query waits for a generation at most."""
 _LOOK_AGAIN = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one query."""
-
-    answer: Answer
-    pixels_would_change: bool
-    """The query came without its pixels, and with them could be answered differently."""
 
 
 class Answerer:
@@ -86,8 +75,8 @@ class Answerer:
         limits = self._limits(options, view)
         if isinstance(query, int):
             return self._stored_result(query, options.policy, limits, view)
-        [answer] = self._matcher.match_all([query], options.policy, limits, view)
-        return self._result(query, answer, limits)
+        [result] = self._matcher.results([query], options.policy, limits, view)
+        return result
 
     def answer_all(
         self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
@@ -103,11 +92,11 @@ class Answerer:
         view = self._store.view
         limits = self._limits(options, view)
         images = [query for query in queries if isinstance(query, Query)]
-        answers = iter(self._matcher.match_all(images, options.policy, limits, view))
+        of_images = iter(self._matcher.results(images, options.policy, limits, view))
         results: list[Result | UnknownImageError] = []
         for query in queries:
             if isinstance(query, Query):
-                results.append(self._result(query, next(answers), limits))
+                results.append(next(of_images))
                 continue
             try:
                 results.append(self._stored_result(query, options.policy, limits, view))
@@ -130,11 +119,6 @@ class Answerer:
                 "reach": view.frames.reach,
             },
         } | view.snapshot.description()
-
-    def _result(self, query: Query, answer: Answer, limits: Limits) -> Result:
-        if query.pixels is not None or not limits.verify:
-            return Result(answer, pixels_would_change=False)
-        return Result(answer, pixels_could_change(answer, thumbnail=query.thumbnail is not None))
 
     def _limits(self, options: Options, view: View) -> Limits:
         if not options.categories:
@@ -177,8 +161,8 @@ class Answerer:
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
         """Answer for a stored image, itself left out."""
         query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
-        [answer] = self._matcher.match_all([query], policy, limits, view)
-        return self._result(query, answer, limits)
+        [result] = self._matcher.results([query], policy, limits, view)
+        return result
 
 
 def _stored(number: int, view: View) -> Query:

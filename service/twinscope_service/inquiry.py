@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.metadata import contradictions
-from twinscope_indexer.thumbnail import decode_thumbnail
 
-from twinscope_service.answer import FOUND, Answer, Match
+from twinscope_service.answer import FOUND, Answer, Match, Result
 from twinscope_service.calibration import calibration_of
 from twinscope_service.nearest import candidates, nearest
-from twinscope_service.reaching import FAR_CANDIDATES, Found, find, scored, stages, turned
+from twinscope_service.reaching import FAR_CANDIDATES, Found, find, picture, scored, scored_far, stages, turned
 from twinscope_service.reference_rule import reference_ssim
-from twinscope_service.rivals import NEAR, SURE, neighbourhood, parts_of
+from twinscope_service.rivals import NEAR, SURE, Neighbourhood, neighbourhood, parts_of
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
-from twinscope_service.verdict import doubted, judge, judge_as_reference, ssim_wanted
+from twinscope_service.verdict import best_first, doubted, judge, judge_as_reference, ssim_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +48,8 @@ class _Judged:
     """Scene score of the strongest rival; see `rivals`."""
     everywhere: bool = True
     """Whether the best agrees with the query in all parts of the field; see `parts`."""
+    wanted: bool = False
+    """Whether full-size pixels were missing that could change something."""
 
     @property
     def shared(self) -> str:
@@ -89,12 +90,12 @@ class Inquiry:
     pixels: ReferencePixels
     records: dict[int, Record]
 
-    def answer(self, near: Neighbours) -> Answer:
+    def result(self, near: Neighbours) -> Result:
         """Answer, beginning with the nearest references of the hash.
 
         Returns
         -------
-        Answer
+        Result
         """
         thumbnail, policy = self.query.thumbnail, self.policy
         judged = self._judged(near)
@@ -109,7 +110,7 @@ class Inquiry:
         grade, reason = doubted((judged.grade, judged.reason), matches, chance, policy, judged.shared)
         taxonomy = self.records[int(matches[0].image_id, 16)].taxonomy if matches else ""
         made = (grade, tuple(matches), reason, self.hashed.hex, policy, self.view.generation)
-        return Answer(*made, self.hashed.recipe, taxonomy, self.query.instrument, chance)
+        return Result(Answer(*made, self.hashed.recipe, taxonomy, self.query.instrument, chance), judged.wanted)
 
     def _judged(self, near: Neighbours) -> _Judged:
         if not self.limits.verify:
@@ -117,9 +118,11 @@ class Inquiry:
             return _Judged(matches, *judge(matches, self.policy))
         if self.policy.rule == "reference":
             matches = self._verified_as_reference(near)
-            return _Judged(matches, *judge_as_reference(matches, self.policy))
+            wanted = self.query.pixels is None and any(one.distance <= self.policy.ssim_distance for one in matches)
+            return _Judged(matches, *judge_as_reference(matches, self.policy), wanted=wanted)
         if self.query.thumbnail is None:
-            return self._compared(candidates(near, self.records, "the query is a hash without an image"))
+            judged = self._compared(candidates(near, self.records, "the query is a hash without an image"))
+            return replace(judged, wanted=bool(judged.matches))
         return self._compared(self._with_scene_scores(self.query.thumbnail, candidates(near, self.records)))
 
     def _further(self, thumbnail: NDArray[np.uint8]) -> _Judged | None:
@@ -145,7 +148,7 @@ class Inquiry:
         if whole.found:
             return whole
         for found in tried:
-            judged = self._compared(scored(found, found.far, thumbnail, self.view))
+            judged = self._compared(scored_far(found, thumbnail, self.view))
             if judged.found:
                 return judged
         return self._alone(thumbnail, whole.matches)
@@ -155,10 +158,14 @@ class Inquiry:
         score = matches[0].scene_score if matches else None
         if score is None or score < self.policy.lone_scene:
             return None
-        if not neighbourhood(matches[0], thumbnail, self.hashed.code, self.view, self.limits.allow).lone:
+        if not self._neighbourhood(matches[0], thumbnail).lone:
             return None
         reason = f"same field, under noise or the like: scene score {score:.3f}, and no other reference comes near"
         return _Judged(matches, "good", reason)
+
+    def _neighbourhood(self, twin: Match, thumbnail: NDArray[np.uint8]) -> Neighbourhood:
+        """Look around a twin, at all references, those of other categories than were asked for too."""
+        return neighbourhood(twin, thumbnail, self.hashed.code, self.view, self.limits.without)
 
     def _reconsidered(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
         """See whether a twin that was not compared pixel by pixel holds against others, and against parts of others."""
@@ -180,7 +187,8 @@ class Inquiry:
             self.records.update(found.records)
             for match in scored(found, found.near, thumbnail, self.view):
                 best[match.image_id] = min(match, best.get(match.image_id, match), key=lambda one: one.order)
-        return self._compared(sorted(best.values(), key=lambda match: match.order)[: self.policy.k])
+        compared = self._compared(best_first(best.values(), self.policy)[: self.policy.k])
+        return replace(compared, wanted=compared.wanted or judged.wanted)
 
     def _among_others(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
         """Prefer references that are more like the query than its twin is, and note the strongest rival."""
@@ -189,22 +197,28 @@ class Inquiry:
             twin, *_ = judged.matches
             if twin.distance <= NEAR:
                 return replace(judged, everywhere=parts_of(twin, thumbnail, self.view).everywhere)
-            around = neighbourhood(twin, thumbnail, self.hashed.code, self.view, self.limits.allow)
+            around = self._neighbourhood(twin, thumbnail)
             better = around.better
             if better is None or better.match.image_id in known:
                 return replace(judged, rival=around.rival(known), everywhere=around.parts.everywhere)
+            if not self.limits.allow(better.record.id, {better.record.id: better.record}):
+                return replace(judged, rival=better.score, everywhere=around.parts.everywhere)
             known.add(better.match.image_id)
             self.records[better.record.id] = better.record
             before = [replace(match, ssim=None) for match in judged.matches]  # compared again where still worth it
-            judged = self._compared([better.match, *before][: self.policy.k])
+            compared = self._compared([better.match, *before][: self.policy.k])
+            judged = replace(compared, wanted=compared.wanted or judged.wanted)
         return judged
 
     def _compared(self, matches: list[Match]) -> _Judged:
         """Compare full-size pixels where that can change the answer; put the best first, and judge."""
+        wanted = False
         if self.query.pixels is not None:
             matches = self._with_ssims(self.query.pixels, matches)
-        ordered = sorted(matches, key=lambda match: match.order)
-        return _Judged(ordered, *judge(ordered, self.policy))
+        elif self.limits.verify:
+            wanted = any(ssim_wanted(matches, self.policy))
+        ordered = best_first(matches, self.policy)
+        return _Judged(ordered, *judge(ordered, self.policy), wanted=wanted)
 
     def _with_ssims(self, pixels: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
         """Compare those that it is worth it for, the most alike first.
@@ -251,16 +265,14 @@ class Inquiry:
         return sorted(matches, key=lambda match: match.order)
 
     def _with_scene_scores(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
-        stored = [self.view.thumbnail(int(match.image_id, 16)) for match in matches]
-        scores = iter(scene_scores(thumbnail, [decode_thumbnail(data) for data in stored if data is not None]))
-        scored = []
-        for match, data in zip(matches, stored, strict=True):
-            if data is None:
-                scored.append(replace(match, note="the store has no thumbnail of it"))
-                continue
-            found = next(scores)
-            scored.append(replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y)))
-        return scored
+        return [self._with_scene_score(thumbnail, match) for match in matches]
+
+    def _with_scene_score(self, thumbnail: NDArray[np.uint8], match: Match) -> Match:
+        try:
+            [found] = scene_scores(thumbnail, [picture(self.view, int(match.image_id, 16))])
+        except ImageError as error:
+            return replace(match, note=error.detail)
+        return replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
 
     def _with_instruments(self, matches: list[Match]) -> list[Match]:
         """Note what the instruments of candidates wrote, and where it contradicts that of the query."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twinscope_indexer.hashing import RECIPE, PHash
 
-from twinscope_service.answer import Answer
+from twinscope_service.answer import Answer, Result
 from twinscope_service.inquiry import Inquiry
 from twinscope_service.nearest import nearest
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
@@ -80,18 +80,28 @@ class Matcher:
         list of Answer
             One for each query, the same as `match` would give alone.
         """
+        return [result.answer for result in self.results(queries, policy, limits, view)]
+
+    def results(
+        self,
+        queries: Sequence[Query],
+        policy: Policy = POLICIES["default"],
+        limits: Limits = UNLIMITED,
+        view: View | None = None,
+    ) -> list[Result]:
+        """Do as `match_all`, and tell of each query whether pixels that it came without could change the answer."""
         view = view or self._store.view
         hashes = [query.hashed for query in queries if isinstance(query.hashed, PHash)]
         found, records = nearest(view, hashes, policy, limits)
         near = iter(found)
-        answers = []
+        results = []
         for query in queries:
             if isinstance(query.hashed, PHash):
                 inquiry = Inquiry(query, query.hashed, view, policy, limits, self._pixels, records)
-                answers.append(inquiry.answer(next(near)))
+                results.append(inquiry.result(next(near)))
             else:
-                answers.append(_unhashable(query, query.hashed, policy, view))
-        return answers
+                results.append(Result(_unhashable(query, query.hashed, policy, view), pixels_would_change=False))
+        return results
 
 
 def _unhashable(query: Query, found: Unhashable, policy: Policy, view: View) -> Answer:

@@ -33,7 +33,7 @@ def nearest(
     policy : Policy
         For the number of candidates and their distance.
     limits : Limits
-        What to leave out; where it has taken the places of others, these are looked for deeper.
+        What to leave out; where it has taken the places of others, these are looked for alone.
 
     Returns
     -------
@@ -52,9 +52,7 @@ def nearest(
     codes = np.frombuffer(b"".join(hashed.code for hashed in hashes), np.uint8).reshape(-1, BYTES)
     found = view.search(codes, limits.depth(policy), policy.max_distance)
     records = view.records([number for near in found for number in near.ids.tolist()])
-    if limits:
-        found = [_deeper(view, codes[i : i + 1], near, records, policy, limits) for i, near in enumerate(found)]
-    return found, records
+    return (_allowed(view, codes, found, records, policy, limits) if limits else found), records
 
 
 def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
@@ -66,19 +64,29 @@ def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> 
     ]
 
 
-def _deeper(
-    view: View, code: NDArray[np.uint8], near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
-) -> Neighbours:
+def _allowed(
+    view: View,
+    codes: NDArray[np.uint8],
+    found: list[Neighbours],
+    records: dict[int, Record],
+    policy: Policy,
+    limits: Limits,
+) -> list[Neighbours]:
+    """Give those that may be answered with, in one more scan for the hashes that others have left too few places."""
     depth = limits.depth(policy)
-    allowed = _allowed(near, records, limits)
-    while len(allowed.ids) < policy.k and len(near.ids) == depth:
-        depth *= 4
-        [near] = view.search(code, depth, policy.max_distance)
-        records.update(view.records(near.ids.tolist()))
-        allowed = _allowed(near, records, limits)
-    return Neighbours(allowed.ids[: policy.k], allowed.distances[: policy.k])
+    kept = [_kept(near, records, limits) for near in found]
+    short = [
+        i for i, (near, some) in enumerate(zip(found, kept, strict=True))
+        if len(near.ids) == depth and len(some.ids) < policy.k
+    ]  # fmt: skip
+    if short and limits.categories is not None:  # the query itself takes one place only, and depth has one for it
+        alone = view.among(limits.categories).search(codes[short], depth, policy.max_distance)
+        records.update(view.records([number for near in alone for number in near.ids.tolist()]))
+        for i, near in zip(short, alone, strict=True):
+            kept[i] = _kept(near, records, limits)
+    return [Neighbours(some.ids[: policy.k], some.distances[: policy.k]) for some in kept]
 
 
-def _allowed(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
+def _kept(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
     allowed = np.array([limits.allow(number, records) for number in near.ids.tolist()], dtype=bool)
     return Neighbours(near.ids[allowed], near.distances[allowed])

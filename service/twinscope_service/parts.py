@@ -1,7 +1,8 @@
 """Parts: how well two pictures agree in each part of their field.
 
 One field agrees everywhere, but for what was laid over it. Two fields that share something in one place (a panel, a
-mask, the rim of an aperture, a logo) agree there and nowhere else, however well they do on the whole.
+mask, the rim of an aperture, a logo) agree there and nowhere else, however well they do on the whole. Where both are
+flat they show nothing, though the mask beside it has left a trace in the normalised pixels: that is no agreement.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from twinscope_indexer.thumbnail import area_reduce
 
-from twinscope_service.scene import SceneImage, common_frames, field_rows, prepared, score
+from twinscope_service.scene import SceneScore, common_frames, field_rows, prepared, score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,8 @@ _INNER_SHARE: Final = 0.7
 pictures of different fields with one they had up to 0.65, of real twins at least 0.78."""
 _LEAST_ENERGY: Final = 1e-3
 """Of the normalised pixels of a part; below it there is nothing to compare."""
+_FLAT: Final = 1.5
+"""Standard deviation in grey levels of a thumbnail, below which lines and parts are flat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,27 @@ class Parts:
     """Correlations of the parts of two fields, row by row from the top left."""
 
     correlations: tuple[float, ...]
+    flat: tuple[bool, ...]
+    """Whether a part shows nothing in either of them; then it does not count."""
 
     @property
     def usual(self) -> float:
-        """That of the median part: what is laid over a few of them does not count."""
-        return float(np.median(self.correlations))
+        """That of the median part: what is laid over a few of them does not count. 0 where all are flat."""
+        return _median(np.array(self.correlations)[~np.array(self.flat)])
 
     @property
     def everywhere(self) -> bool:
         """Whether nearly all parts agree, and those in the middle no less than the others."""
-        parts = np.reshape(self.correlations, (_SIDE, _SIDE))
-        inner, least = parts[1:-1, 1:-1], _LEAST_SHARE * self.usual
-        few = np.count_nonzero(parts < least) <= _MOST_APART and np.count_nonzero(inner < least) <= _MOST_INNER
-        return bool(few and np.median(inner) >= _INNER_SHARE * self.usual)
+        parts, flat = (np.reshape(values, (_SIDE, _SIDE)) for values in (self.correlations, self.flat))
+        middle = np.zeros_like(flat)
+        middle[1:-1, 1:-1] = True
+        apart = (parts < _LEAST_SHARE * self.usual) & ~flat
+        return bool(
+            self.usual > 0
+            and apart.sum() <= _MOST_APART * (~flat).mean()
+            and apart[middle].sum() <= _MOST_INNER * (~flat[middle]).mean()
+            and _median(parts[middle & ~flat], self.usual) >= _INNER_SHARE * self.usual
+        )
 
 
 def compare_parts(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Parts:
@@ -64,33 +76,53 @@ def compare_parts(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Par
     Returns
     -------
     Parts
-        All 0 if the proportions differ too much to lay one over the other.
+        Flat everywhere if the proportions differ too much to lay one over the other.
     """
-    best, pair = -2.0, None
+    best, overlap = -2.0, None
     for query_rows, candidate_rows, (height, width) in common_frames(query.shape, candidate.shape):
         fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
         one, other = (prepared(field.tobytes(), field.shape, (field_rows(height), width)) for field in fields)
         found = score(one, other)
         if found.score > best:
-            best, pair = found.score, _overlap(one, other, found.shift_y, found.shift_x)
-    if pair is None:
-        return Parts((0.0,) * _SIDE**2)
-    return Parts(tuple(_correlation(*parts) for parts in zip(*map(_divided, pair), strict=True)))
+            small = [area_reduce(field, one.normal.shape) for field in fields]
+            best, overlap = found.score, _overlap([(one.normal, other.normal), (small[0], small[1])], found)
+    if overlap is None:
+        return Parts((0.0,) * _SIDE**2, (True,) * _SIDE**2)
+    shown = _shown(*overlap[1])
+    normal, pixels = ([_divided(picture[shown]) for picture in pair] for pair in overlap)
+    return Parts(
+        tuple(_correlation(*parts) for parts in zip(*normal, strict=True)),
+        tuple(all(part.size == 0 or part.std() < _FLAT for part in parts) for parts in zip(*pixels, strict=True)),
+    )
 
 
-def _overlap(
-    query: SceneImage, candidate: SceneImage, shift_y: float, shift_x: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cut out what both show, given the candidate's translation as shares of height and width."""
-    height, width = query.normal.shape
-    down, right = round(shift_y * height), round(shift_x * width)
+_Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+
+
+def _overlap(pairs: list[_Pair], found: SceneScore) -> list[_Pair]:
+    """Cut out what both pictures of each pair show, given the translation of the second."""
+    height, width = pairs[0][0].shape
+    down, right = round(found.shift_y * height), round(found.shift_x * width)
     rows, columns = (slice(max(0, -by), size - max(0, by)) for by, size in ((down, height), (right, width)))
     moved = slice(rows.start + down, rows.stop + down), slice(columns.start + right, columns.stop + right)
-    return query.normal[rows, columns], candidate.normal[moved]
+    return [(one[rows, columns], other[moved]) for one, other in pairs]
+
+
+def _shown(*pictures: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Find the rectangle outside of which all pictures are flat: what lies behind a mask, or beside an aperture."""
+    spans = []
+    for across in (1, 0):
+        lines = np.flatnonzero(np.max([picture.std(axis=across) for picture in pictures], axis=0) >= _FLAT)
+        spans.append(slice(lines[0], lines[-1] + 1) if len(lines) else slice(0, 0))
+    return spans[0], spans[1]
 
 
 def _divided(picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [part for band in np.array_split(picture, _SIDE) for part in np.array_split(band, _SIDE, axis=1)]
+
+
+def _median(values: NDArray[np.float64], of_none: float = 0.0) -> float:
+    return float(np.median(values)) if len(values) else of_none
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -13,6 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.frames import (
     PANELS,
     PARTS,
@@ -75,6 +76,9 @@ _MOST: Final = 16
 """Candidates of a stage; every one may be found by all of its frames, so each costs a place for every frame."""
 FAR_CANDIDATES: Final = 4
 """Candidates beyond the usual distance that are compared; the twin is nearly always the nearest."""
+_FAR_PART: Final = 0.75
+"""Scene score of a part that was found beyond the usual distance. A part is small, and the best of thousands: two tips
+may have one outline there, of 120 synthetic micrographs up to 0.63. Real twins were at 0.79 or more."""
 _DEEPEST: Final = 256
 """Images looked at where others that may not be answered with have taken the first places."""
 _ROUNDING: Final = 0.02
@@ -88,6 +92,24 @@ STAGES: Final = (
 )
 _FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *PARTS, *PANELS)}
 """By name."""
+
+
+def picture(view: View, number: int) -> NDArray[np.uint8]:
+    """Give the thumbnail of a reference, uint8, shape (height, width).
+
+    Raises
+    ------
+    ImageError
+        If the store has none, or a damaged one.
+    """
+    data = view.thumbnail(number)
+    if data is None:
+        raise ImageError(f"{number:016x}", "unsupported", "the store has no thumbnail of it")
+    try:
+        return decode_thumbnail(data)
+    except ImageError as error:
+        detail = "its thumbnail in the store is damaged; index it again"
+        raise ImageError(f"{number:016x}", "damaged", detail) from error
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
@@ -149,6 +171,14 @@ def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8]
     return [_scored(found.stage, thumbnail, one, found.records[one.image], view) for one in some]
 
 
+def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
+    """Make candidates of what a stage has found beyond the usual distance; see `scored`. Weak parts are left out."""
+    matches = scored(found, found.far, thumbnail, view)
+    if found.stage.name == "views":
+        return matches
+    return [one for one in matches if frames_of(one)[2].is_whole or (one.scene_score or 0.0) >= _FAR_PART]
+
+
 def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give the pixels of a query as they were compared with a candidate whose whole frame was."""
     symmetry, _, _ = frames_of(match)
@@ -168,11 +198,11 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
     frame, symmetry = stage.changes()[near.query]
     reference = stage.reference[near.frame]
     match = Match.of(record, near.distance)
-    stored = view.thumbnail(record.id)
-    if stored is None:
-        match = replace(match, note="the store has no thumbnail of it")
-        return _changed(match, symmetry, frame, reference)
-    seen, known = symmetry.applied(thumbnail), decode_thumbnail(stored)
+    try:
+        known = picture(view, record.id)
+    except ImageError as error:
+        return _changed(replace(match, note=error.detail), symmetry, frame, reference)
+    seen = symmetry.applied(thumbnail)
     [found] = scene_scores(symmetry.applied(frame.cut(thumbnail)), [reference.cut(known)])
     same_frame = abs(seen.shape[0] * known.shape[1] / (seen.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
     if same_frame and not (frame.is_whole and reference.is_whole):

@@ -11,6 +11,7 @@ products of what each has of it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.frames import WHOLE, frame_codes
 from twinscope_indexer.hashing import BITS, BYTES
-from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.answer import UNMOVED, Match
 from twinscope_service.parts import Parts, compare_parts
-from twinscope_service.reaching import frames_of
+from twinscope_service.reaching import frames_of, picture
 from twinscope_service.scene import SceneScore, scene_scores
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from twinscope_indexer.catalog import Record
     from twinscope_indexer.view import View
 
-    from twinscope_service.reaching import Allowed
-
 SURE: Final = 40
 """Bits. Pictures of different fields that share half a panel were as near as 72 bits; nearer twins are sure."""
 NEAR: Final = 200
@@ -43,6 +42,8 @@ NEAR: Final = 200
 one camera pattern that is stronger than the fields are as near, and cannot be told from recordings of one field."""
 _LOOKED_AT: Final = 8
 """The nearest others of the query, and of the twin; where a collection shares something, they do."""
+_DEEPEST: Final = 1024
+"""References looked through for them where most are copies of the twin."""
 _SAME_FIELD: Final = 0.95
 """Scene score of two references that show one field, with another info bar or encoding; what else is shared makes
 less."""
@@ -102,7 +103,7 @@ class Neighbourhood:
     ----------
     twin : Match
     others : list of Neighbour
-        No copies of the twin; most alike the query first.
+        No copies of the twin, but those of another category; most alike the query first.
     parts : Parts
         Of query and twin.
     coarse : float
@@ -159,9 +160,9 @@ class Neighbourhood:
 
 
 def neighbourhood(
-    twin: Match, thumbnail: NDArray[np.uint8], code: bytes, view: View, allowed: Allowed
+    twin: Match, thumbnail: NDArray[np.uint8], code: bytes, view: View, without: int | None
 ) -> Neighbourhood:
-    """Look at what is near a query and near its twin.
+    """Look at what is near a query and near its twin, whatever its category.
 
     Parameters
     ----------
@@ -172,8 +173,8 @@ def neighbourhood(
         Hash of the query.
     view : View
         It holds the twin.
-    allowed : callable
-        Whether an image may be looked at.
+    without : int or None
+        An image that is not looked at: the query itself, where it is a stored one.
 
     Returns
     -------
@@ -182,17 +183,21 @@ def neighbourhood(
     symmetry, query_frame, frame = frames_of(twin)
     own = int(twin.image_id, 16)
     record = view.records([own])[own]
-    numbers, records = _near(own, record, symmetry.applied(thumbnail), view, allowed)
-    seen = symmetry.applied(query_frame.cut(thumbnail))
-    [picture, *pictures] = [frame.cut(_picture(view, number)) for number in (own, *numbers)]
+    numbers, records = _near(record, symmetry.applied(thumbnail), view, without)
+    seen, shown = symmetry.applied(query_frame.cut(thumbnail)), frame.cut(picture(view, own))
     others = []
-    for number, other, found in zip(numbers, pictures, scene_scores(seen, pictures), strict=True):
+    for number in numbers:
+        other = frame.cut(picture(view, number))
+        if other.size == 0:  # of a picture of a few pixels
+            continue
+        [found] = scene_scores(seen, [other])
         likeness, everywhere = 0.0, False
         if found.score >= min(_LEAST, *_WEAK):
-            [between] = scene_scores(picture, [other])
-            if _is_copy(between, _bits(record.hash, records[number].hash)):
+            [between] = scene_scores(shown, [other])
+            bits = _bits(record.hash, records[number].hash)
+            if records[number].category == record.category and _is_copy(between, bits):
                 continue
-            likeness, everywhere = between.score, compare_parts(picture, other).everywhere
+            likeness, everywhere = between.score, compare_parts(shown, other).everywhere
         whole = twin.transform is None
         distance = _bits(code, records[number].hash) if whole else _frame_bits(seen, other)
         match = replace(
@@ -201,32 +206,62 @@ def neighbourhood(
         )  # fmt: skip
         others.append(Neighbour(match, records[number], other, likeness, everywhere))
     others.sort(key=lambda other: other.match.order)
-    [coarse] = scene_scores(_halved(seen), [_halved(picture)])
-    return Neighbourhood(twin, others, compare_parts(seen, picture), coarse.score)
+    [coarse] = scene_scores(_halved(seen), [_halved(shown)])
+    return Neighbourhood(twin, others, compare_parts(seen, shown), coarse.score)
 
 
 def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:
     """Compare a query, by its thumbnail, part by part with its twin."""
     symmetry, query_frame, frame = frames_of(twin)
-    return compare_parts(
-        symmetry.applied(query_frame.cut(thumbnail)), frame.cut(_picture(view, int(twin.image_id, 16)))
-    )
+    return compare_parts(symmetry.applied(query_frame.cut(thumbnail)), frame.cut(picture(view, int(twin.image_id, 16))))
 
 
 def _near(
-    own: int, record: Record, seen: NDArray[np.uint8], view: View, allowed: Allowed
+    record: Record, seen: NDArray[np.uint8], view: View, without: int | None
 ) -> tuple[list[int], dict[int, Record]]:
     """Give the nearest references of a query and of its twin, those that have thumbnails, and their records."""
+    known: dict[int, Record] = {record.id: record}
     codes = np.concatenate(
         (frame_codes(seen, (WHOLE,)), np.frombuffer(record.hash or b"", np.uint8).reshape(-1, BYTES))
     )
-    found = [near.ids.tolist() for near in view.search(codes, 2 * _LOOKED_AT, BITS)]
-    records = view.records([number for numbers in found for number in numbers])
     kept: dict[int, None] = {}
-    for numbers in found:
-        usable = (n for n in numbers if n != own and n in records and allowed(n, records) and view.thumbnail(n))
-        kept |= dict.fromkeys(number for number, _ in zip(usable, range(_LOOKED_AT), strict=False))
-    return list(kept), records
+    for code in codes:
+        kept |= dict.fromkeys(_others(code, record, view, known, without))
+    return list(kept), known
+
+
+def _others(
+    code: NDArray[np.uint8], record: Record, view: View, known: dict[int, Record], without: int | None
+) -> list[int]:
+    """Give the nearest references of a hash that are no copies of a record by hash; deeper where copies are in front.
+
+    Otherwise a few copies of one picture would hide all that could speak against it.
+    """
+    depth = 2 * _LOOKED_AT
+    while True:
+        [near] = view.search(code[None], depth, BITS)
+        numbers = near.ids.tolist()
+        known |= view.records([number for number in numbers if number not in known])
+        usable = (
+            number for number in numbers
+            if number not in {record.id, without} and number in known
+            and not _is_recording(known[number], record) and _has_picture(view, number)
+        )  # fmt: skip
+        found = [number for number, _ in zip(usable, range(_LOOKED_AT), strict=False)]
+        if len(found) == _LOOKED_AT or len(numbers) < depth or depth >= _DEEPEST:
+            return found
+        depth *= 4
+
+
+def _is_recording(one: Record, other: Record) -> bool:
+    """Tell by hash whether two references are recordings of one field under one label."""
+    return one.category == other.category and _bits(one.hash, other.hash) <= NEAR
+
+
+def _has_picture(view: View, number: int) -> bool:
+    with suppress(ImageError):
+        return picture(view, number).size > 0
+    return False
 
 
 def _is_copy(between: SceneScore, bits: int) -> bool:
@@ -251,13 +286,9 @@ def _factor_left(score: float, rivals: list[Neighbour]) -> float | None:
         of_query.append(one.score * other.score / among.score)
         of_twin.append(one.likeness * other.likeness / among.score)
     query, twin = median(of_query), median(of_twin)
-    if max(query, twin) >= 1:  # more than all of it: there is no such factor
+    if max(query, twin) >= 1 or min(query, twin) < 0:  # more than all of it, or of two signs: there is no such factor
         return None
     return _without(score, query**0.5, twin**0.5)
-
-
-def _picture(view: View, number: int) -> NDArray[np.uint8]:
-    return decode_thumbnail(view.thumbnail(number) or b"")
 
 
 def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

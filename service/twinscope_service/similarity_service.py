@@ -10,7 +10,8 @@ from twinscope_indexer.errors import TaxonomyError, TwinscopeError
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.metadata import acquisition_of
 
-from twinscope_service.answerer import MAX_WAIT, Answerer, Result
+from twinscope_service.answer import Result
+from twinscope_service.answerer import MAX_WAIT, Answerer
 from twinscope_service.failures import request_error, unknown_category
 from twinscope_service.gathering import Gathering
 from twinscope_service.query import Query

@@ -7,10 +7,29 @@ from typing import TYPE_CHECKING
 from twinscope_service.answer import LABELLED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from twinscope_service.answer import Answer, ChanceOfError, Grade, Match
+    from twinscope_service.answer import ChanceOfError, Grade, Match
     from twinscope_service.policy import Policy
+
+
+def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
+    """Put candidates in the order in which they are believed.
+
+    Those that are the same acquisition come first, by SSIM; then all others by scene score, distance and id. A lower
+    SSIM orders nothing: it was computed of some candidates only, and how many depends on what a query came with.
+
+    Returns
+    -------
+    list of Match
+    """
+
+    def place(match: Match) -> tuple[float, float, int, str]:
+        certain = match.ssim if match.ssim is not None and _same_acquisition(match, policy) else -2.0
+        score = -2.0 if match.scene_score is None else match.scene_score
+        return -certain, -score, match.distance, match.image_id
+
+    return sorted(matches, key=place)
 
 
 def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
@@ -136,24 +155,6 @@ def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
         and match.comparable
         for match in matches
     ]
-
-
-def pixels_could_change(answer: Answer, *, thumbnail: bool) -> bool:
-    """Tell whether a query made without its pixels could be answered differently with them.
-
-    Parameters
-    ----------
-    answer : Answer
-        To the query without pixels.
-    thumbnail : bool
-        Whether the query had a thumbnail.
-    """
-    policy = answer.policy
-    if policy.rule == "reference":
-        return any(match.distance <= policy.ssim_distance for match in answer.matches)
-    if not thumbnail:
-        return bool(answer.matches)
-    return any(ssim_wanted(answer.matches, policy))
 
 
 def _same_acquisition(match: Match, policy: Policy) -> bool:

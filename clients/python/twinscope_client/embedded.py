@@ -8,7 +8,8 @@ from twinscope_indexer.errors import UnknownImageError
 from twinscope_indexer.hashing import RECIPE
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import decode_thumbnail
-from twinscope_service.answerer import Answerer, Result
+from twinscope_service.answer import Result
+from twinscope_service.answerer import Answerer
 from twinscope_service.query import Query
 
 from twinscope_client.asking import closed, image_number, require_hashes, search_options
