@@ -361,3 +361,10 @@ def test_real_files_come_out_as_by_pillow(micrographs_dir: Path) -> None:
     assert paths
     for path in paths:
         assert outcome(read_image, path.read_bytes()) == by_pillow(read_image, path.read_bytes()), path
+
+
+def test_a_header_of_endless_segments_is_refused_before_it_fills_the_memory() -> None:
+    data = b"\xff\xd8" + b"\xff\xfe\x00\x02" * 70_000 + saved(Image.new("L", (8, 8)))[2:]
+    with pytest.raises(ImageError, match="more than 65,536 segments"):
+        jpeg.without_metadata(data, "it")
+    assert not jpeg.is_plain(data)

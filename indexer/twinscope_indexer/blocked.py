@@ -68,7 +68,9 @@ class BlockedIndex:
         """Give the ids held that are not among others; see `Segments.missing`."""
         if not len(known):
             return self._ids
-        return self._ids[self._ids != known.take(np.searchsorted(known, self._ids), mode="clip")]
+        same: NDArray[np.int64] = known.take(np.searchsorted(known, self._ids), mode="clip")
+        strange: NDArray[np.bool_] = self._ids != same
+        return self._ids[strange]
 
     @property
     def ids(self) -> NDArray[np.int64]:

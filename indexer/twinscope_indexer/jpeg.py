@@ -27,6 +27,7 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xE0, 0xEE}  # JFIF and Adobe's segment tell the colour space
 _PLAIN = frozenset({0xC0, 0xC4, 0xDA, 0xDB, 0xE0})  # frame, Huffman tables, scan, quantisation tables, JFIF
 _SEARCHED = 1 << 18  # bytes at a time; of damaged ones all may look like markers
+_MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory with them
 _MAX_SIDE = 65_500  # of libjpeg; imagecodecs may be built for more
 # The parts of a baseline frame header and of its only scan's that tell how components are sampled and interleaved:
 # grey; Y, Cb, Cr with 4:4:4, 4:2:2 and 4:2:0. `.` is the number of a table.
@@ -189,7 +190,7 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
     if not data.startswith(_START_OF_IMAGE):
         raise ImageError(name, "damaged", "the JPEG stream has no start marker")
     at = 2
-    while True:
+    for _ in range(_MOST_SEGMENTS):
         at = _next_marker(data, at)
         if at < 0 or at + 4 > len(data):
             raise ImageError(name, "truncated", "the JPEG stream stops inside its header")
@@ -205,6 +206,7 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
         if marker == _START_OF_SCAN:
             return
         at = end
+    raise ImageError(name, "damaged", f"the JPEG stream has more than {_MOST_SEGMENTS:,} segments before its picture")
 
 
 def _next_marker(data: bytes, start: int) -> int:
