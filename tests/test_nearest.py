@@ -11,16 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer import segments
 from twinscope_indexer.blocked import BlockedIndex
+from twinscope_indexer.bulk import index
 from twinscope_indexer.catalog import Catalog, Record
 from twinscope_indexer.hamming import Neighbours
 from twinscope_indexer.hashing import RECIPE, PHash
 from twinscope_indexer.store import Store, StoreWriter, open_writer
 from twinscope_indexer.view import View
+from twinscope_service.matcher import Matcher
 from twinscope_service.nearest import nearest
 from twinscope_service.policy import POLICIES, Policy
-from twinscope_service.query import Limits
+from twinscope_service.query import Limits, Query
 
 CATEGORIES = [*["Tips"] * 30, *["Powder"] * 10, *["Fibres"] * 3, "Rare"]
 NAMES = ["Tips", "Powder", "Fibres", "Rare", "Films"]
@@ -155,8 +159,8 @@ def test_indexes_of_the_last_few_sets_of_categories_are_kept(
     view, records = states[1]
     sets = [frozenset(NAMES[:count]) for count in range(6)]
     made = {names: view.among(names) for names in sets}
-    for names, index in made.items():
-        assert len(index) == sum(bool(one.hash) and one.category in names for one in records.values())
+    for names, those in made.items():
+        assert len(those) == sum(bool(one.hash) and one.category in names for one in records.values())
     assert [view.among(names) is made[names] for names in reversed(sets)] == [True] * 4 + [False] * 2
     assert view.among(sets[2]) is made[sets[2]]  # asked for later than what went instead
     shared = zip((*view.base.parts, view.delta), made[sets[1]].parts, strict=True)
@@ -193,3 +197,23 @@ def test_where_a_snapshot_cannot_hold_its_moment_categories_are_those_of_its_row
             monkeypatch.setattr(Catalog, "outdated", property(lambda _: True))  # as where the folder is read-only
             answers = asked(store.view, [code_of(1)], wanted, rare)
             assert [[number for _, number in answer] for answer in answers] == [[9]]
+
+
+@pytest.mark.parametrize("copies", [4, 8, 40])
+def test_copies_under_one_label_do_not_hide_that_the_image_has_another_as_well(tmp_path: Path, copies: int) -> None:
+    field = synthesise("Powder", 3, width=160, height=120)
+    for number in range(copies):
+        save(tmp_path / "labelled" / "Powder" / f"{number}.jpg", field)
+    save(tmp_path / "labelled" / "Tips" / "once.jpg", field)
+    save(tmp_path / "labelled" / "Fibres" / "other.jpg", synthesise("Fibres", 1, width=160, height=120))
+    index([tmp_path / "labelled"], tmp_path / "store", workers=1)
+    with closing(Store(tmp_path / "store")) as store:
+        answer = Matcher(store).match(Query.of_pixels(field))
+    assert answer.grade == "ambiguous"
+    assert {"Powder", "Tips"} <= {match.category for match in answer.matches}
+    assert len(answer.matches) <= POLICIES["default"].k
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=95)

@@ -10,7 +10,7 @@ from twinscope_indexer.metadata import contradictions
 
 from twinscope_service.answer import FOUND, Answer, Match, Result
 from twinscope_service.calibration import calibration_of
-from twinscope_service.nearest import candidates, nearest
+from twinscope_service.nearest import candidates, contested, nearest
 from twinscope_service.reaching import FAR_CANDIDATES, Found, find, picture, scored, scored_far, stages, turned
 from twinscope_service.reference_rule import reference_ssim
 from twinscope_service.rivals import NEAR, SURE, Neighbourhood, neighbourhood, parts_of
@@ -123,6 +123,7 @@ class Inquiry:
         if self.query.thumbnail is None:
             judged = self._compared(candidates(near, self.records, "the query is a hash without an image"))
             return replace(judged, wanted=bool(judged.matches))
+        near = contested(self.view, self.hashed.code, near, self.records, self.policy, self.limits)
         return self._compared(self._with_scene_scores(self.query.thumbnail, candidates(near, self.records)))
 
     def _further(self, thumbnail: NDArray[np.uint8]) -> _Judged | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from twinscope_indexer.hamming import Neighbours
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from twinscope_service.policy import Policy
     from twinscope_service.query import Limits
+
+_COPIES: Final = 40
+"""Bits. So much farther than the nearest are its re-encoded copies at most."""
+_DEEPEST: Final = 1024
+"""References looked through for one of another label."""
 
 
 def nearest(
@@ -53,6 +58,41 @@ def nearest(
     found = view.search(codes, limits.depth(policy), policy.max_distance)
     records = view.records([number for near in found for number in near.ids.tolist()])
     return (_allowed(view, codes, found, records, policy, limits) if limits else found), records
+
+
+def contested(
+    view: View, code: bytes, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
+) -> Neighbours:
+    """Put the nearest reference of another category in the last place, where copies of one label have taken them all.
+
+    Otherwise a few copies of an image would hide that it is stored under another label as well.
+
+    Parameters
+    ----------
+    view : View
+    code : bytes
+        The hash that `near` are neighbours of.
+    near : Neighbours
+    records : dict
+        Of all of them; those of what is looked at besides are added.
+    policy : Policy
+    limits : Limits
+    """
+    labels = {records[number].category for number in near.ids.tolist() if number in records}
+    if not 2 <= policy.k == len(near.ids) or len(labels) != 1 or near.distances[-1] - near.distances[0] > _COPIES:
+        return near
+    limit, depth = min(int(near.distances[0]) + _COPIES, policy.max_distance), policy.k
+    while depth < _DEEPEST:
+        depth *= 4
+        [deeper] = view.search(np.frombuffer(code, np.uint8)[None], depth, limit)
+        records.update(view.records([number for number in deeper.ids.tolist() if number not in records]))
+        for number, distance in zip(deeper.ids.tolist(), deeper.distances.tolist(), strict=True):
+            if number in records and records[number].category not in labels and limits.allow(number, records):
+                ids, distances = [*near.ids[:-1], number], [*near.distances[:-1], distance]
+                return Neighbours(np.array(ids, np.int64), np.array(distances, np.int32))
+        if len(deeper.ids) < depth:
+            break
+    return near
 
 
 def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
