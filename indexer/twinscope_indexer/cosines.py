@@ -34,29 +34,72 @@ def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or not 0 < count <= min(pixels.shape):
         msg = f"no {count} coefficients each way of {pixels.dtype} of shape {pixels.shape}"
         raise ValueError(msg)
-    rows, columns = _cosines(pixels.shape[0], count), _turned_cosines(pixels.shape[1], count)
-    found: NDArray[np.float64] = _transformed(np.ascontiguousarray(pixels, np.float64), rows, columns)
+    rows, columns = _along(pixels.shape[0], count), _across(pixels.shape[1], count)
+    found: NDArray[np.float64] = _transformed(np.ascontiguousarray(pixels), rows, columns)
     return found
 
 
-@lru_cache(maxsize=512)
+_Halves = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
-    """Give 2 cos(pi k (2 n + 1) / (2 side)) for k below `count` and every n, shape (count, side)."""
-    angles = np.outer(np.arange(count), 2 * np.arange(side) + 1) % (4 * side)  # exact, and small
+    """Give 2 cos(pi k (2 n + 1) / (2 side)) for k below `count` and n of the first half, shape (count, half).
+
+    With the middle of an odd side. The other half mirrors it, with the sign turned where k is odd.
+    """
+    angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)  # exact, and small
     cosines: NDArray[np.float64] = 2 * np.cos(np.pi * angles / (2 * side))
     return cosines
 
 
 @lru_cache(maxsize=512)
-def _turned_cosines(side: int, count: int) -> NDArray[np.float64]:
-    return np.ascontiguousarray(_cosines(side, count).T)
+def _along(side: int, count: int) -> _Halves:
+    """Give the cosines of even, and of odd, k, each of shape (its count, half)."""
+    cosines = _cosines(side, count)
+    return np.ascontiguousarray(cosines[::2]), np.ascontiguousarray(cosines[1::2])
+
+
+@lru_cache(maxsize=512)
+def _across(side: int, count: int) -> _Halves:
+    """Give the same, each turned."""
+    cosines = _cosines(side, count)
+    return np.ascontiguousarray(cosines[::2].T), np.ascontiguousarray(cosines[1::2].T)
 
 
 @compiled(error_model="numpy")
-def _transformed(
-    pixels: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return _product(_product(rows, pixels), columns)
+def _transformed(pixels: NDArray[np.uint8], rows: _Halves, columns: _Halves) -> NDArray[np.float64]:
+    """Transform along both axes; each is folded first, which halves the work: see `_cosines`."""
+    height, width = pixels.shape
+    half = height - height // 2
+    sums, differences = np.empty((half, width), np.float64), np.empty((half, width), np.float64)
+    for y in range(half):
+        line, mirrored = pixels[y], pixels[height - 1 - y]
+        weight = 1.0 if y < height // 2 else 0.5  # the middle is its own mirror image
+        for x in range(width):
+            sums[y, x] = weight * (float(line[x]) + float(mirrored[x]))
+            differences[y, x] = float(line[x]) - float(mirrored[x])
+    even, odd = rows
+    found = np.empty((len(even) + len(odd), columns[0].shape[1] + columns[1].shape[1]), np.float64)
+    found[::2] = _across_lines(_product(even, sums), columns)
+    found[1::2] = _across_lines(_product(odd, differences), columns)
+    return found
+
+
+@compiled(error_model="numpy")
+def _across_lines(lines: NDArray[np.float64], columns: _Halves) -> NDArray[np.float64]:
+    count, width = lines.shape
+    half = width - width // 2
+    sums, differences = np.empty((count, half), np.float64), np.empty((count, half), np.float64)
+    for y in range(count):
+        for x in range(half):
+            weight = 1.0 if x < width // 2 else 0.5
+            sums[y, x] = weight * (lines[y, x] + lines[y, width - 1 - x])
+            differences[y, x] = lines[y, x] - lines[y, width - 1 - x]
+    even, odd = columns
+    found = np.empty((count, even.shape[1] + odd.shape[1]), np.float64)
+    found[:, ::2] = _product(sums, even)
+    found[:, 1::2] = _product(differences, odd)
+    return found
 
 
 @compiled(error_model="numpy")
