@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
-from twinscope_service.parts import compare_parts
+from twinscope_service.parts import Parts, compare_parts
 from twinscope_service.scene import scene_scores
 
 Grey = NDArray[np.uint8]
@@ -100,3 +100,110 @@ def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple
     picture = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
     other = np.zeros(shape, np.uint8)
     assert compare_parts(picture, other).usual == pytest.approx(0, abs=0.05)
+    assert not compare_parts(picture, other).everywhere
+    assert all(compare_parts(picture, other).flat)
+    assert not compare_parts(other, other).everywhere
+
+
+# -- what the parts amount to ------------------------------------------------------------------------------------------
+
+
+INNER = (6, 7, 8, 11, 12, 13, 16, 17, 18)
+"""Numbers of the nine parts in the middle."""
+OUTER = tuple(number for number in range(25) if number not in INNER)
+
+
+def parts(usual: float = 0.8, *, flat: tuple[int, ...] = (), **others: tuple[int, ...]) -> Parts:
+    """Make parts that have the usual correlation, but for flat ones, which have 1, and others by their correlation."""
+    correlations = [usual] * 25
+    for number in flat:
+        correlations[number] = 1.0
+    for name, places in others.items():
+        for number in places:
+            correlations[number] = int(name.removeprefix("of_")) / 100
+    return Parts(tuple(correlations), tuple(number in flat for number in range(25)))
+
+
+def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
+    assert parts().everywhere
+    assert parts(of_0=OUTER[:5]).everywhere
+    assert not parts(of_0=OUTER[:6]).everywhere
+    assert not parts(of_20=OUTER[:6]).everywhere
+    assert parts(of_60=OUTER).everywhere  # less than the others, but no less than parts are now and then
+
+
+def test_fewer_of_those_in_the_middle_may_be_apart() -> None:
+    assert parts(of_0=INNER[:3]).everywhere
+    assert not parts(of_0=INNER[:4]).everywhere
+    assert parts(of_0=INNER[:3] + OUTER[:2]).everywhere
+
+
+def test_the_middle_agrees_no_less_than_the_rim() -> None:
+    assert parts(of_60=INNER).everywhere
+    assert not parts(of_50=INNER).everywhere
+    assert parts(of_50=INNER[:4]).everywhere
+
+
+def test_flat_parts_have_no_vote() -> None:
+    assert parts(of_0=OUTER[:5], flat=OUTER[:5]).everywhere
+    assert parts(of_0=OUTER[:15], flat=OUTER[:15]).everywhere  # though none of them agrees
+    assert parts(of_0=INNER[:8], flat=INNER[:8]).everywhere
+    assert parts(of_0=INNER, flat=INNER).everywhere
+    assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).usual == 0.8
+
+
+def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
+    """Though the flat ones, by the trace of a mask, agree wholly."""
+    assert parts(of_0=OUTER[:3], flat=OUTER[6:]).everywhere  # 15 are not flat
+    assert not parts(of_0=OUTER[:4], flat=OUTER[6:]).everywhere
+    assert not parts(of_0=INNER[:2], flat=INNER[5:]).everywhere  # of five in the middle
+    assert parts(of_0=INNER[:1], flat=INNER[5:]).everywhere
+    assert not parts(of_50=INNER[:3], flat=INNER[3:]).everywhere
+    assert parts(of_60=INNER[:3], flat=INNER[3:]).everywhere
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
+    nothing = Parts((correlation,) * 25, (True,) * 25)
+    assert nothing.usual == 0
+    assert not nothing.everywhere
+
+
+def test_nothing_agrees_where_the_usual_part_does_not() -> None:
+    assert not parts(0.0).everywhere
+    assert not parts(-0.5).everywhere
+
+
+def masked(pixels: Grey, share: float) -> Grey:
+    """Cover all but the middle, with something that is no grey level of the field."""
+    height, width = SHAPE
+    rows, columns = round(share * height), round(share * width)
+    covered = np.full(SHAPE, 255, np.uint8)
+    covered[rows : height - rows, columns : width - columns] = pixels[rows : height - rows, columns : width - columns]
+    return covered
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_parts_are_those_of_what_a_mask_leaves(category: str, share: float) -> None:
+    noisy = field(category, 1) + np.random.default_rng(1).normal(0, 5, SHAPE)
+    twin, stranger = np.clip(noisy, 0, 255).astype(np.uint8), field(category, 2)
+    seen = reduced(masked(field(category, 1), share))
+    same, other = (compare_parts(reduced(masked(pixels, share)), seen) for pixels in (twin, stranger))
+    assert same.everywhere
+    assert not any(same.flat)
+    assert not other.everywhere
+
+
+def test_parts_that_are_flat_in_both_pictures_are_known() -> None:
+    """What one of them shows is no agreement, but counts."""
+    texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
+    grey = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)
+    one, other = grey.copy(), grey.copy()
+    height, width = SHAPE
+    for picture in (one, other):  # covers the parts 6 and 11, but for what the thumbnail smooths
+        picture[round(0.15 * height) : round(0.53 * height), round(0.15 * width) : round(0.45 * width)] = 90
+    one[:, width // 2 :] = 90
+    found = compare_parts(reduced(one), reduced(other))
+    assert [number for number, flat in enumerate(found.flat) if flat] == [6, 11]
+    assert all(abs(found.correlations[number]) < 0.5 for number in range(25) if number % 5 > 2)

@@ -127,7 +127,7 @@ PARTS: Final = (WHOLE, *_grid(0.85, 3))
 
 
 FRAMES_RECIPE: Final = (
-    "phash1024-thumbnail192-equalize-autocontrast-dct2-median/1-"
+    "phash1024-thumbnail192-equalize-autocontrast-dct2-median/2-"
     + sha256(repr((VIEWS, WINDOWS, PANELS)).encode()).hexdigest()[:12]
 )
 """Names every step that decides a bit of a frame's hash, and the frames; see `hashing.RECIPE`."""
