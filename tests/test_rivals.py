@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +17,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.testing import serving
 from twinscope_indexer.bulk import index
+from twinscope_indexer.store import Store
+from twinscope_service.answerer import Answerer
+from twinscope_service.options import Options
 from twinscope_service.policy import POLICIES
+from twinscope_service.query import Query
 
 Grey = NDArray[np.uint8]
 CATEGORIES = ("Particles", "Fibres", "Powder", "Porous_Sponge")
@@ -56,8 +66,11 @@ ARTEFACTS: dict[str, Callable[[Grey], Grey]] = {
 }  # fmt: skip
 
 
+@cache
 def picture(category: str, number: int) -> Grey:
-    return synthesise(category, number, width=SHAPE[1], height=SHAPE[0], info_bar=False).astype(np.uint8)
+    made: Grey = synthesise(category, number, width=SHAPE[1], height=SHAPE[0], info_bar=False).astype(np.uint8)
+    made.setflags(write=False)
+    return made
 
 
 @pytest.mark.parametrize("name", ARTEFACTS)
@@ -118,8 +131,64 @@ def save(path: Path, pixels: Grey) -> None:
     Image.fromarray(pixels).save(path, quality=95)
 
 
-def test_the_reference_that_is_most_alike_is_the_twin_though_another_hash_is_nearer(tmp_path: Path) -> None:
-    """Two recordings of one field: the noise that the query has, too, tells which is meant, whatever its bar is."""
+def make_store(folder: Path, pictures: dict[str, Grey], reach: Any = "frame") -> Path:
+    """Index pictures given by ``Category/name``."""
+    for name, pixels in pictures.items():
+        save(folder / "labelled" / f"{name}.jpg", pixels)
+    index([folder / "labelled"], folder / "store", workers=1, reach=reach)
+    return folder / "store"
+
+
+def plain(category: str, numbers: Iterable[int]) -> dict[str, Grey]:
+    return {f"{category}/{number}": picture(category, number) for number in numbers}
+
+
+def flat_field(category: str) -> tuple[Grey, Grey]:
+    """Give two pictures of one field of little contrast, moved by 9 pixels: far enough for another hash."""
+    field = picture(category, 1).astype(float)
+    pale = np.clip((field - field.mean()) / 4 + 128, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pale[:, :-9]), np.ascontiguousarray(pale[:, 9:])
+
+
+@pytest.mark.parametrize("category", CATEGORIES[1:])
+@pytest.mark.parametrize("label", ["Tips", "its own"])
+def test_the_reference_that_is_most_alike_is_the_twin_though_another_hash_is_nearer(
+    tmp_path: Path, category: str, label: str
+) -> None:
+    """A recording under much noise lies as the query does; the better one is moved, so that no hash finds it."""
+    clear, moved = flat_field(category)
+    other = category if label == "its own" else label
+    noisy = {f"{category}/clear": clear, f"{other}/noisy": with_noise(moved, 80, 1)}
+    query = with_noise(moved, 30, 2)
+    with connect(make_store(tmp_path, noisy | plain("Particles", range(3)))) as engine:
+        [nearest] = engine.search(query, k=1, verify=False).matches
+        assert Path(nearest.source).name == "noisy.jpg"
+        for k in (1, 2, 5):
+            answer = engine.search(query, k=k)
+            assert (answer.grade, answer.category) == ("good", category)
+            assert answer.best is not None
+            assert Path(answer.best.source).name == "clear.jpg"
+            assert answer.best.distance > nearest.distance > 200
+            assert len(answer.matches) == min(k, 2)
+
+
+@pytest.mark.parametrize("category", CATEGORIES[1:])
+def test_a_better_reference_of_a_category_that_was_not_asked_for_is_not_answered_but_makes_doubtful(
+    tmp_path: Path, category: str
+) -> None:
+    clear, moved = flat_field(category)
+    noisy = {f"{category}/clear": clear, "Tips/noisy": with_noise(moved, 80, 1)}
+    with connect(make_store(tmp_path, noisy | plain("Particles", range(3)))) as engine:
+        answer = engine.search(with_noise(moved, 30, 2), categories=["Tips"])
+        assert (answer.grade, answer.category) == ("doubtful", None)
+        assert {match.category for match in answer.matches} == {"Tips"}
+        assert "another picture looks much like it" in answer.reason
+        without = engine.search(with_noise(moved, 30, 2), categories=["Tips", category])
+        assert (without.grade, without.category) == ("good", category)
+
+
+def test_of_two_recordings_of_one_field_the_noise_tells_which_is_meant(tmp_path: Path) -> None:
+    """Two recordings of one field: the query has the noise of one of them, whatever its bar is."""
     for category in CATEGORIES:
         for seed in (1, 2):
             noisy = with_noise(picture(category, 1), 60, seed)
@@ -202,3 +271,222 @@ def test_copies_of_the_twin_are_no_rivals(tmp_path: Path) -> None:
             blurred = np.rint(gaussian_filter(stretched.astype(float), 2)).astype(np.uint8)
             answer = engine.search(blurred)
             assert (answer.grade, answer.category) == ("good", category)
+
+
+# -- what would hide a rival -------------------------------------------------------------------------------------------
+
+
+def strong_pattern(pixels: Grey) -> Grey:
+    """Give a picture the pattern of one camera, about as strong as the field."""
+    fixed = gaussian_filter(np.random.default_rng(5).standard_normal(SHAPE), 2)
+    grey: Grey = np.clip(pixels * 0.4 + 70 + 24 * fixed / fixed.std(), 0, 255).astype(np.uint8)
+    return grey
+
+
+STRANGERS = [(category, 50) for category in CATEGORIES[1:]]
+
+
+def test_any_number_of_copies_of_the_twin_changes_nothing(tmp_path: Path) -> None:
+    shared = {f"Particles/{number}": strong_pattern(picture("Particles", number)) for number in range(2)}
+    queries = [strong_pattern(picture(*stranger)) for stranger in STRANGERS]
+    queries += [with_noise(shared[f"Particles/{number}"], sigma, 3) for number, sigma in ((0, 60), (1, 30))]
+    answers = {}
+    for copies in (0, 8, 12, 20):
+        for number in range(2):
+            for copy in range(copies):
+                path = tmp_path / f"{copies}" / "labelled" / "Particles" / f"{number} again {copy}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(shared[f"Particles/{number}"]).save(path, quality=94 - copy)
+        with connect(make_store(tmp_path / f"{copies}", shared)) as engine:
+            found = [engine.search(query) for query in queries]
+        answers[copies] = [(answer.grade, answer.category) for answer in found]
+    assert answers[0] == [("doubtful", None)] * len(STRANGERS) + [("good", "Particles")] * 2
+    assert all(found == answers[0] for found in answers.values()), answers
+
+
+def test_a_search_in_some_categories_is_held_against_all(tmp_path: Path) -> None:
+    """What only pictures of other categories share with the twin, and the query, labels nothing either."""
+    twin = strong_pattern(picture("Particles", 0))
+    shared = {"Particles/0": twin, **plain("Particles", range(5, 8))}
+    shared |= {f"Biological/{number}": strong_pattern(picture("Biological", number)) for number in range(3)}
+    with connect(make_store(tmp_path, shared)) as engine:
+        for stranger in STRANGERS:
+            query = strong_pattern(picture(*stranger))
+            answer = engine.search(query, categories=["Particles"])
+            assert (answer.grade, answer.category) == ("doubtful", None)
+            assert {match.category for match in answer.matches} == {"Particles"}
+            assert engine.search(query).category is None
+        assert engine.search(with_noise(twin, 60, 3), categories=["Particles"]).category == "Particles"
+
+
+@pytest.mark.parametrize(("seed", "sigma", "grade"), [(302, 40, "ambiguous"), (304, 48, "doubtful")])
+def test_a_field_under_two_labels_has_none_though_one_of_them_is_beyond_the_usual_distance(
+    tmp_path: Path, seed: int, sigma: float, grade: str
+) -> None:
+    """The two are copies of one picture, so the one is no rival by what it shares, but it speaks against the label."""
+    sharp = _faint_field(seed)
+    clear = np.clip(128 + (sharp.astype(float) - 128) * 3, 0, 255)
+    both = {"Tips/sharp": sharp, "Powder/blurred": np.rint(gaussian_filter(clear, 2.5)).astype(np.uint8)}
+    others = {f"Particles/{number}": _faint_field(900 + number) for number in range(4)}
+    with connect(make_store(tmp_path, both | others)) as engine:
+        query = with_noise(sharp, sigma, 1)
+        near, far = [
+            match.distance for match in engine.search(query, k=2, max_distance=1024, verify=False).matches
+        ]  # fmt: skip
+        assert near <= 300 < far
+        answer = engine.search(query)
+        assert (answer.grade, answer.category) == (grade, None)
+        assert engine.search(query, max_distance=1024).grade == "ambiguous"
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def wide_panel(pixels: Grey) -> Grey:
+    """Put a coarse panel, which decides most of the hash, over more than half of a pale field."""
+    panel = gaussian_filter(np.random.default_rng(3).standard_normal(SHAPE), 4)
+    shared = pixels / 6 + 107
+    shared[:, :307] = (128 + 50 * panel / panel.std())[:, :307]
+    return np.clip(shared, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("category", ["Particles", "Powder"])
+def test_twins_that_are_near_by_hash_are_asked_for_their_parts(tmp_path: Path, category: str) -> None:
+    with connect(make_store(tmp_path, {f"{category}/0": wide_panel(picture(category, 0))})) as engine:
+        for stranger in STRANGERS:
+            answer = engine.search(wide_panel(picture(*stranger)))
+            assert (answer.grade, answer.category) == ("doubtful", None)
+            assert "in some parts of the picture only" in answer.reason
+            assert answer.best is not None
+            assert 40 < answer.best.distance <= 200
+        twin = engine.search(with_noise(wide_panel(picture(category, 0)), 40, 1))
+        assert (twin.grade, twin.category) == ("good", category)
+        assert twin.best is not None
+        assert 40 < twin.best.distance <= 200
+
+
+def encoded(pixels: Grey, quality: int) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=quality)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(("radius", "open_share"), [(0.8, 0.38), (0.6, 0.21), (0.4, 0.09)])
+def test_a_narrow_aperture_of_one_reference_labels_no_stranger_and_hides_no_twin(
+    tmp_path: Path, radius: float, open_share: float
+) -> None:
+    y, x = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1.33 : 1.33 : SHAPE[1] * 1j]
+    within = x * x + y * y < radius**2
+    assert within.mean() == pytest.approx(open_share, abs=0.01)
+
+    def behind(pixels: Grey) -> Grey:
+        return np.where(within, pixels, 0).astype(np.uint8)
+
+    twin = behind(picture("Particles", 0))
+    others = plain("Particles", range(4)) | plain("Porous_Sponge", range(4))
+    with connect(make_store(tmp_path, {"Particles/behind": twin, **others}, "views")) as engine:
+        alike = []
+        for category in CATEGORIES[1:]:
+            for number in (50, 51):
+                answer = engine.search(behind(picture(category, number)))
+                assert answer.category is None, (category, number)
+                alike += [match.scene_score for match in answer.matches[:1] if (match.scene_score or 0) >= 0.5]
+        assert alike  # so that more than the scene score was asked
+        for sigma, quality in ((8, 80), (20, 30)):
+            found = engine.search(encoded(with_noise(twin, sigma, 1), quality))
+            assert found.category == "Particles"
+            assert found.best is not None
+            assert Path(found.best.source).name == "behind.jpg"
+
+
+# -- without the pixels ------------------------------------------------------------------------------------------------
+
+
+def shifted(pixels: Grey, down: int, right: int) -> Grey:
+    return pixels[down:, right:]
+
+
+def barred(pixels: Grey, level: int = 20) -> Grey:
+    with_bar = pixels.copy()
+    with_bar[-50:] = level
+    return with_bar
+
+
+def recordings() -> dict[str, Grey]:
+    """Make several recordings of each of some fields: noisy, moved, barred, and some of these under another label."""
+    made: dict[str, Grey] = {}
+    for category in ("Powder", "Fibres"):
+        field = picture(category, 1)
+        made |= {
+            f"{category}/clear": field, f"{category}/noisy": with_noise(field, 25, 1),
+            f"{category}/moved": shifted(with_noise(field, 15, 9), 8, 12),
+            f"{category}/barred": with_noise(barred(field), 40, 6),
+            f"Tips/{category}": shifted(with_noise(barred(field), 30, 8), 14, 0),
+        }  # fmt: skip
+    return made
+
+
+def changed(category: str, seed: int) -> Grey:
+    """Do some of what may be done to a picture to one that the store has."""
+    rng, pixels = np.random.default_rng(seed), picture(category, 1)
+    for change in rng.permutation(["noise", "shift", "bar", "blur", "crop", "label", "panel"])[: rng.integers(0, 4)]:
+        pixels = pixels.copy()
+        if change == "noise":
+            pixels = with_noise(pixels, float(rng.choice([10, 25, 50, 80])), seed)
+        elif change == "shift":
+            pixels = shifted(pixels, *(int(pixel) for pixel in rng.integers(0, 20, 2)))
+        elif change == "bar":
+            pixels = barred(pixels, int(rng.choice([20, 230])))
+        elif change == "blur":
+            pixels = np.rint(gaussian_filter(pixels.astype(float), 2)).astype(np.uint8)
+        elif change == "crop":
+            margin = int(rng.integers(5, 30))
+            pixels = pixels[margin:-margin, margin:-margin]
+        elif change == "label":
+            pixels[20:150, 30:230] = 255
+        else:
+            pixels[:, :120] = 90
+    return np.ascontiguousarray(pixels)
+
+
+def test_pixels_that_would_not_change_an_answer_do_not_and_a_server_asks_for_the_others(tmp_path: Path) -> None:
+    folder = make_store(tmp_path, recordings(), "windows")
+    told, grades = set(), set()
+    with (
+        closing(Store(folder)) as store, connect(folder) as embedded, serving(folder) as target,
+        connect(target) as remote,
+    ):  # fmt: skip
+        answerer = Answerer(store)
+        for seed in range(16):
+            pixels = changed(("Powder", "Fibres")[seed % 2], seed)
+            query = Query.of_pixels(pixels)
+            for policy in (POLICIES["default"], POLICIES["default"].adjusted({"max_p_wrong": 0.02})):
+                whole = answerer.answer(query, Options(policy)).answer
+                without = answerer.answer(replace(query, pixels=None), Options(policy))
+                told.add(without.pixels_would_change)
+                if not without.pixels_would_change:
+                    assert (without.answer.grade, without.answer.category) == (whole.grade, whole.category), seed
+            here, there = embedded.search(pixels), remote.search(pixels)
+            grades.add(here.grade)
+            assert (there.grade, there.category) == (here.grade, here.category), seed
+            assert there.matches[:1] == here.matches[:1], seed
+    assert told == {True, False}
+    assert {"excellent", "good"} <= grades
+
+
+@pytest.mark.parametrize("category", ["Fibres", "Powder"])
+def test_pixels_that_were_missed_on_the_way_to_an_answer_would_change_it(tmp_path: Path, category: str) -> None:
+    """Though the best that is found has none that could be compared: it shows another part of the field."""
+    clear, moved = flat_field(category)
+    nearer = {f"{category}/clear": clear, f"{category}/noisy": with_noise(moved, 80, 1)}
+    covered = with_noise(picture(category, 1), 20, 1)
+    covered[:, :160] = np.random.default_rng(1).integers(0, 255, (12, 20)).repeat(32, 0).repeat(8, 1)
+    for name, pictures, pixels, k in (
+        ("better", nearer, with_noise(moved, 30, 2), 1), ("in part", plain(category, [1]), covered, 5),
+    ):  # fmt: skip
+        query = replace(Query.of_pixels(pixels), pixels=None)
+        with closing(Store(make_store(tmp_path / name, pictures, "windows"))) as store:
+            found = Answerer(store).answer(query, Options(POLICIES["default"].adjusted({"k": k})))
+        assert found.answer.grade == "good"
+        assert not any(match.comparable for match in found.answer.matches)
+        assert found.pixels_would_change

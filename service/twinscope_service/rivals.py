@@ -58,6 +58,8 @@ _LEFT: Final = 0.55
 shared artefacts at most 0.53 beside one rival or given the common factor of all, of real twins mostly above 0.7."""
 _LEFT_BESIDE_ONE: Final = 0.75
 """The same where there is one rival: it may have little of what is shared, so less of the correlation is explained."""
+_EXPLAINED: Final = 0.1
+"""Correlation of the query and a rival that is left without the twin, below which the twin explains the rival."""
 _STRONGEST: Final = 5
 """Rivals whose likeness among each other is looked at."""
 _LONE: Final = 3.0
@@ -146,11 +148,21 @@ class Neighbourhood:
             return 0.0
         if score < weak:
             return rivals[0].score
+        if len(rivals) == 1 and self._explains(rivals[0]):
+            return 0.0
         beside = min(_without(score, other.score, other.likeness) for other in rivals)
         common = _factor_left(score, rivals) if len(rivals) > 1 else None
         if common is None:
             return rivals[0].score if beside < _LEFT_BESIDE_ONE else 0.0
         return rivals[0].score if min(beside, common) < _LEFT else 0.0
+
+    def _explains(self, other: Neighbour) -> bool:
+        """Tell whether a neighbour is a noisier recording of the twin: all that it shares with the query, the twin has.
+
+        A picture of another field with a shared artefact shares that with the query beyond what of it the twin has.
+        """
+        left = _without(other.score, self.twin.scene_score or 0.0, other.likeness)
+        return left < _EXPLAINED and other.everywhere and other.match.category == self.twin.category
 
     @property
     def lone(self) -> bool:
