@@ -270,6 +270,33 @@ def test_a_reference_without_a_thumbnail_is_unverified(lone: Any) -> None:
     assert "no thumbnail" in answer.reason
 
 
+@pytest.mark.parametrize("damage", ["substr(data, 1, length(data) / 2)", "x'ffd8ff'", "zeroblob(length(data))"])
+def test_a_damaged_thumbnail_costs_its_own_reference_only(tmp_path: Path, damage: str) -> None:
+    """And the answer says what is wrong, and what to do."""
+    pixels = {f"{category}/a.png": micrograph(category, 5) for category in ("Tips", "Powder", "Fibres", "Particles")}
+    store = make_store(tmp_path, pixels)
+    with open_writer(store) as writer:
+        damaged = "SELECT id FROM images WHERE path LIKE 'Powder/%'"
+        writer.catalog._db.execute(f"UPDATE thumbnails SET data = {damage} WHERE id IN ({damaged})")
+    queries = {name: Query.of_pixels(one) for name, one in pixels.items()}
+    noise = np.random.default_rng(1).normal(0, 60, (240, 320))
+    noisy = Query.of_pixels(np.clip(pixels["Powder/a.png"] + noise, 0, 255).astype(np.uint8))
+    turned = Query.of_pixels(np.ascontiguousarray(pixels["Powder/a.png"][:, ::-1]))
+    with matching(store) as (matcher, _):
+        answers = {name: matcher.match(query) for name, query in queries.items()}
+        together = matcher.match_all([*queries.values(), noisy, turned])
+        assert together == [*answers.values(), matcher.match(noisy), matcher.match(turned)]
+        everything = _DEFAULT.adjusted({"max_distance": BITS})
+        assert matcher.match(queries["Tips/a.png"], everything).grade == "excellent"
+    hurt = answers.pop("Powder/a.png")
+    assert {name: answer.grade for name, answer in answers.items()} == dict.fromkeys(answers, "excellent")
+    assert hurt.best is not None
+    assert (hurt.grade, hurt.best.category) == ("unverified", "Powder")
+    assert hurt.best.note == "its thumbnail in the store is damaged; index it again"
+    assert hurt.best.note in hurt.reason
+    assert all(answer.category is None for answer in together[-2:])
+
+
 # -- odd images --------------------------------------------------------------------------------------------------------
 
 

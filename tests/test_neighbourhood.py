@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,18 @@ def test_a_weak_twin_may_have_no_other_of_a_quarter(score: float) -> None:
     assert around(0.6, *unlike).rival(()) == 0
     assert around(0.6, neighbour(0.34, 0.9)).rival(()) == 0
     assert around(0.6, neighbour(0.36, 0.9)).rival(()) == 0.36
+
+
+def test_a_noisier_recording_of_the_twin_is_no_rival() -> None:
+    """All that it shares with the query it has from the twin; one more with something else in common has not."""
+    noisier = neighbour(0.42, 0.6, everywhere=True)
+    assert _without(0.7, 0.42, 0.6) < 0.75
+    assert around(0.7, noisier).rival(()) == 0
+    assert around(0.7, neighbour(0.42, 0.6, everywhere=False)).rival(()) == 0.42
+    assert around(0.7, neighbour(0.55, 0.6, everywhere=True)).rival(()) == 0.55
+    foreign = replace(noisier, match=replace(noisier.match, category="Powder"))
+    assert around(0.7, foreign).rival(()) == 0.42
+    assert around(0.59, noisier).rival(()) == 0.42  # a weak twin is not sure enough to explain anything
 
 
 def test_what_was_judged_already_is_a_rival_only_where_it_does_not_show_the_whole_field() -> None:

@@ -132,6 +132,13 @@ def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
     assert parts(of_60=OUTER).everywhere  # less than the others, but no less than parts are now and then
 
 
+def test_where_there_is_little_noise_half_of_it_is_no_agreement() -> None:
+    assert parts(0.8, of_40=OUTER[:6]).everywhere
+    assert not parts(0.9, of_45=OUTER[:6]).everywhere
+    assert parts(0.9, of_45=OUTER[:5]).everywhere
+    assert parts(0.9, of_60=OUTER[:6]).everywhere
+
+
 def test_fewer_of_those_in_the_middle_may_be_apart() -> None:
     assert parts(of_0=INNER[:3]).everywhere
     assert not parts(of_0=INNER[:4]).everywhere

@@ -404,6 +404,76 @@ def test_frames_too_small_to_be_hashed_are_near_nothing(tmp_path: Path) -> None:
     assert grades == {category: category for category in small}
 
 
+# -- parts that are far away -------------------------------------------------------------------------------------------
+
+
+FAR_SHAPE = (192, 256)
+
+
+@pytest.fixture(scope="module")
+def outlines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, dict[str, Grey]]]:
+    """A store of tips, of which parts are like parts of other tips, and of what is not; and its pictures."""
+    names = ("Tips/1007", "Tips/1011", "Powder/1", "Fibres/1")
+    made = {name: large_micrograph(*name.split("/")) for name in names}
+    with connect(make_store(tmp_path_factory.mktemp("outlines"), made, "windows")) as engine:
+        yield engine, made
+
+
+def large_micrograph(category: str, number: str) -> Grey:
+    barred = int(number) > 1000 and int(number) % 2 == 1
+    height, width = FAR_SHAPE
+    return synthesise(category, int(number), width=width, height=height, info_bar=barred)
+
+
+@pytest.mark.parametrize("number", ["1004", "1009"])
+def test_an_outline_that_one_part_of_a_reference_has_as_well_is_no_twin(
+    outlines: tuple[Engine, dict[str, Grey]], number: str
+) -> None:
+    """Beyond the usual distance, where the best of thousands of parts is looked at."""
+    engine, _ = outlines
+    query = large_micrograph("Tips", number)
+    answer = engine.search(query)
+    assert (answer.grade, answer.matches) == ("none", ())
+    assert engine.search(np.ascontiguousarray(query[:, ::-1])).grade == "none"
+
+
+@pytest.mark.parametrize("name", ["Tips/1011", "Powder/1", "Fibres/1"])
+@pytest.mark.parametrize("sigma", [0, 8])
+def test_a_panel_that_is_far_by_hash_is_found_by_its_clear_score(
+    outlines: tuple[Engine, dict[str, Grey]], name: str, sigma: float
+) -> None:
+    engine, made = outlines
+    panel = Image.fromarray(part(made[name], 0.22, 0.3, 0.74, 0.82)).resize(FAR_SHAPE[::-1])
+    noise = np.random.default_rng(1).normal(0, sigma, FAR_SHAPE)
+    query = np.clip(np.asarray(panel) + noise, 0, 255).astype(np.uint8)
+    answer = engine.search(query)
+    assert (answer.grade, answer.category) == ("good", name.partition("/")[0])
+    assert answer.best is not None
+    assert answer.best.distance > 300
+    assert (answer.best.scene_score or 0) >= 0.75
+    assert transform(answer).reference_frame != "whole"
+    assert engine.search(query, **NEAR).grade == "none"
+
+
+def test_references_of_a_few_pixels_stop_no_query(tmp_path: Path) -> None:
+    """A part of such a one may have no pixels at all; where there is little else, they are a twin's neighbours."""
+    rng = np.random.default_rng(0)
+    tiny = {f"Tips/{h} x {w}": rng.integers(0, 256, (h, w), np.uint8) for h, w in ((2, 3), (2, 300), (3, 2), (5, 5))}
+    field = synthesise("Powder", 1, width=512, height=384, info_bar=False)
+    panel = np.asarray(Image.fromarray(field[96:288, 128:384]))
+    with connect(make_store(tmp_path, {"Powder": field, **tiny}, "windows")) as engine:
+        transforms = set()
+        for sigma in (30, 90):
+            for query in (panel, field[20:320, 20:430], field[40:, 60:]):
+                noise = np.random.default_rng(1).normal(0, sigma, query.shape)
+                answer = engine.search(np.clip(query + noise, 0, 255).astype(np.uint8))
+                assert answer.category == "Powder"
+                transforms.add(transform(answer).reference_frame)
+        for picture in tiny.values():
+            engine.search(picture, max_distance=1024)
+    assert len(transforms) >= 3
+
+
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
