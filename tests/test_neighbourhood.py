@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -69,6 +69,7 @@ def around(score: float, *others: Neighbour, coarse: float = 1.0) -> Neighbourho
 # -- rivals ------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.1, 2), st.floats(0.1, 2))
 def test_what_is_left_is_the_correlation_of_the_residuals(seed: int, by_query: float, by_twin: float) -> None:
     own, shared, one, other = np.random.default_rng(seed).standard_normal((4, 30))

@@ -206,8 +206,7 @@ def neighbourhood(
         likeness, everywhere = 0.0, False
         if found.score >= min(_LEAST, *_WEAK):
             [between] = scene_scores(shown, [other])
-            bits = _bits(record.hash, records[number].hash)
-            if records[number].category == record.category and _is_copy(between, bits):
+            if records[number].category == record.category and _is_copy(between):
                 continue
             likeness, everywhere = between.score, compare_parts(shown, other).everywhere
         whole = twin.transform is None
@@ -276,10 +275,10 @@ def _has_picture(view: View, number: int) -> bool:
     return False
 
 
-def _is_copy(between: SceneScore, bits: int) -> bool:
-    """Tell by scene score and distance whether two references show one field, as they are or moved."""
+def _is_copy(between: SceneScore) -> bool:
+    """Tell by scene score whether two references show one field, as they are or moved."""
     moved = max(abs(between.shift_x), abs(between.shift_y)) > UNMOVED
-    return bits <= NEAR or between.score >= (_MOVED_FIELD if moved else _SAME_FIELD)
+    return between.score >= (_MOVED_FIELD if moved else _SAME_FIELD)
 
 
 def _without(score: float, query: float, twin: float) -> float:
