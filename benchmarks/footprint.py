@@ -27,7 +27,7 @@ _NEWER: Final = 0.12
 def rows(work: Work) -> list[Row]:
     """Measure indexing at two sizes, and a server over two."""
     warm()  # what is compiled is on the disk then, and no process below needs memory for it
-    few, many = (500, 2_000) if work.quick else (4_000, 16_000)
+    few, many = (500, 1_500) if work.quick else (4_000, 16_000)
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         peaks = [indexing_peak(Path(scratch), count, work.seed) for count in (few, many)]
     grown = (peaks[1] - peaks[0]) / (many - few)
@@ -35,7 +35,7 @@ def rows(work: Work) -> list[Row]:
     found = [
         row("peak memory of indexing, an image more", "", [(0.0, grown)], Target("value", 400), unit="B", note=note)
     ]
-    few, many = (1_000, 250_000) if work.quick else (1_000, 1_000_000)
+    few, many = (1_000, 150_000) if work.quick else (1_000, 1_000_000)
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         served = [server_memory(Path(scratch), count, work.seed) for count in (few, many)]
     for name, place, grown in (
