@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +29,7 @@ from twinscope_service.reaching import frames_of, picture
 from twinscope_service.scene import SceneScore, scene_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator
 
     from numpy.typing import NDArray
     from twinscope_indexer.catalog import Record
@@ -195,11 +195,11 @@ def neighbourhood(
     symmetry, query_frame, frame = frames_of(twin)
     own = int(twin.image_id, 16)
     record = view.records([own])[own]
-    numbers, records = _near(record, symmetry.applied(thumbnail), view, without)
+    pictures, records = _near(record, symmetry.applied(thumbnail), view, without)
     seen, shown = symmetry.applied(query_frame.cut(thumbnail)), frame.cut(picture(view, own))
     others = []
-    for number in numbers:
-        other = frame.cut(picture(view, number))
+    for number, whole_picture in pictures.items():
+        other = frame.cut(whole_picture)
         if other.size == 0:  # of a picture of a few pixels
             continue
         [found] = scene_scores(seen, [other])
@@ -229,22 +229,22 @@ def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:
 
 def _near(
     record: Record, seen: NDArray[np.uint8], view: View, without: int | None
-) -> tuple[list[int], dict[int, Record]]:
-    """Give the nearest references of a query and of its twin, those that have thumbnails, and their records."""
+) -> tuple[dict[int, NDArray[np.uint8]], dict[int, Record]]:
+    """Give the pictures of the nearest references of a query and of its twin, and the records of all looked at."""
     known: dict[int, Record] = {record.id: record}
     codes = np.concatenate(
         (frame_codes(seen, (WHOLE,)), np.frombuffer(record.hash or b"", np.uint8).reshape(-1, BYTES))
     )
-    kept: dict[int, None] = {}
+    kept: dict[int, NDArray[np.uint8]] = {}
     for code in codes:
-        kept |= dict.fromkeys(_others(code, record, view, known, without))
-    return list(kept), known
+        kept |= _others(code, record, view, known, without)
+    return kept, known
 
 
 def _others(
     code: NDArray[np.uint8], record: Record, view: View, known: dict[int, Record], without: int | None
-) -> list[int]:
-    """Give the nearest references of a hash that are no copies of a record by hash; deeper where copies are in front.
+) -> dict[int, NDArray[np.uint8]]:
+    """Give the nearest pictures of a hash that are no copies of a record by hash; deeper where copies are in front.
 
     Otherwise a few copies of one picture would hide all that could speak against it.
     """
@@ -255,10 +255,9 @@ def _others(
         known |= view.records([number for number in numbers if number not in known])
         usable = (
             number for number in numbers
-            if number not in {record.id, without} and number in known
-            and not _is_recording(known[number], record) and _has_picture(view, number)
+            if number not in {record.id, without} and number in known and not _is_recording(known[number], record)
         )  # fmt: skip
-        found = [number for number, _ in zip(usable, range(_LOOKED_AT), strict=False)]
+        found = dict(islice(_pictures(view, usable), _LOOKED_AT))
         if len(found) == _LOOKED_AT or len(numbers) < depth or depth >= _DEEPEST:
             return found
         depth *= 4
@@ -269,10 +268,11 @@ def _is_recording(one: Record, other: Record) -> bool:
     return one.category == other.category and _bits(one.hash, other.hash) <= NEAR
 
 
-def _has_picture(view: View, number: int) -> bool:
-    with suppress(ImageError):
-        return picture(view, number).size > 0
-    return False
+def _pictures(view: View, numbers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Give those of some references that have a thumbnail which is not damaged, with it."""
+    for number in numbers:
+        with suppress(ImageError):
+            yield number, picture(view, number)
 
 
 def _is_copy(between: SceneScore) -> bool:
