@@ -26,7 +26,7 @@ from twinscope_service.scene import scene_scores
 Grey = NDArray[np.uint8]
 SHAPE = (96, 128)
 TWIN = 1
-AGREEING = Parts((0.9,) * 25, (False,) * 25)
+AGREEING = Parts((0.9,) * 25, (False,) * 25, (False,) * 25)
 
 
 def texture(seed: int, sigma: float = 1) -> NDArray[np.float64]:

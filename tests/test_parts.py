@@ -105,6 +105,40 @@ def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple
     assert not compare_parts(other, other).everywhere
 
 
+def dim(pixels: Grey) -> Grey:
+    """Show a field, but only faint shades in seven of its 25 parts."""
+    lit = np.array([0] * 5 + [0] * 2 + [1] * 18, float).reshape(5, 5)
+    weights = gaussian_filter(lit.repeat(77, 0).repeat(103, 1)[: SHAPE[0], : SHAPE[1]], 6)
+    shades = gaussian_filter(np.random.default_rng(7).standard_normal(SHAPE), 8)
+    return np.clip(20 + 6 * shades / shades.std() + weights * (25 + 0.8 * pixels), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("changed", [lambda grey: grey, lambda grey: 255 - grey], ids=["black", "white"])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Callable[[Grey], Grey]) -> None:
+    twin = dim(field(category, 1))
+    darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
+    for one, two in ((darker, twin), (twin, darker)):
+        compared = compare_parts(reduced(changed(one)), reduced(changed(two)))
+        assert np.flatnonzero(compared.clipped).tolist() == list(range(7))
+        assert compared.everywhere
+    assert not any(compare_parts(reduced(changed(twin)), reduced(changed(twin))).clipped)
+
+
+@pytest.mark.parametrize("category", TEXTURED)
+def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str) -> None:
+    twin = dim(field(category, 1))
+    darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
+    assert not any(compare_parts(reduced(darker), reduced(field(category, 1))).clipped)
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_a_blank_picture_beside_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
+    blank = np.full(SHAPE, grey, np.uint8)
+    assert not compare_parts(reduced(panel(blank)), reduced(panel(field(category, 1)))).everywhere
+
+
 # -- what the parts amount to ------------------------------------------------------------------------------------------
 
 
@@ -113,7 +147,9 @@ INNER = (6, 7, 8, 11, 12, 13, 16, 17, 18)
 OUTER = tuple(number for number in range(25) if number not in INNER)
 
 
-def parts(usual: float = 0.8, *, flat: tuple[int, ...] = (), **others: tuple[int, ...]) -> Parts:
+def parts(
+    usual: float = 0.8, *, flat: tuple[int, ...] = (), clipped: tuple[int, ...] = (), **others: tuple[int, ...]
+) -> Parts:
     """Make parts that have the usual correlation, but for flat ones, which have 1, and others by their correlation."""
     correlations = [usual] * 25
     for number in flat:
@@ -121,7 +157,8 @@ def parts(usual: float = 0.8, *, flat: tuple[int, ...] = (), **others: tuple[int
     for name, places in others.items():
         for number in places:
             correlations[number] = int(name.removeprefix("of_")) / 100
-    return Parts(tuple(correlations), tuple(number in flat for number in range(25)))
+    are_flat, are_clipped = (tuple(number in places for number in range(25)) for places in (flat, clipped))
+    return Parts(tuple(correlations), are_flat, are_clipped)
 
 
 def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
@@ -169,9 +206,19 @@ def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
     assert parts(of_60=INNER[:3], flat=INNER[3:]).everywhere
 
 
+def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
+    assert parts(of_0=OUTER[:8], clipped=OUTER[:8]).everywhere
+    assert not parts(of_0=OUTER[:9], clipped=OUTER[:9]).everywhere
+    assert parts(of_0=OUTER[:8], clipped=OUTER).everywhere  # those that agree need no excuse
+    assert parts(of_0=INNER[:6], clipped=INNER[:6]).everywhere
+    assert not parts(of_0=INNER[:6], clipped=INNER[:2]).everywhere
+    assert parts(of_0=OUTER[:11], clipped=OUTER[:8]).everywhere
+    assert not parts(of_0=OUTER[:12], clipped=OUTER[:8]).everywhere
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
-    nothing = Parts((correlation,) * 25, (True,) * 25)
+    nothing = Parts((correlation,) * 25, (True,) * 25, (True,) * 25)
     assert nothing.usual == 0
     assert not nothing.everywhere
 

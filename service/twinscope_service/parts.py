@@ -3,13 +3,15 @@
 One field agrees everywhere, but for what was laid over it. Two fields that share something in one place (a panel, a
 mask, the rim of an aperture, a logo) agree there and nowhere else, however well they do on the whole. Where both are
 flat they show nothing, though the mask beside it has left a trace in the normalised pixels: that is no agreement.
+Where one has gone black or white, as pictures made darker or brighter do, and the other is dark or bright as well, they
+do not contradict each other either.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from twinscope_indexer.thumbnail import area_reduce
@@ -17,7 +19,11 @@ from twinscope_indexer.thumbnail import area_reduce
 from twinscope_service.scene import SceneScore, common_frames, field_rows, prepared, score
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+_Value = TypeVar("_Value", np.float32, np.bool_)
 
 _SIDE: Final = 5
 """Parts in a row, and in a column."""
@@ -39,6 +45,10 @@ _LEAST_ENERGY: Final = 1e-3
 """Of the normalised pixels of a part; below it there is nothing to compare."""
 _FLAT: Final = 1.5
 """Standard deviation in grey levels of a thumbnail, below which lines and parts are flat."""
+_CLIPPED: Final = 0.9
+"""Of the pixels of a part, that one picture has at its darkest or brightest level, and the other nearly so."""
+_MOST_CLIPPED: Final = 8
+"""Parts that may be excused for that. Of a blank picture beside a panel of half the field more would have to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,8 @@ class Parts:
     correlations: tuple[float, ...]
     flat: tuple[bool, ...]
     """Whether a part shows nothing in either of them; then it does not count."""
+    clipped: tuple[bool, ...]
+    """Whether a part has gone black or white in one of them, and is as dark or bright in the other as this implies."""
 
     @property
     def usual(self) -> float:
@@ -57,11 +69,16 @@ class Parts:
     @property
     def everywhere(self) -> bool:
         """Whether nearly all parts agree, and those in the middle no less than the others."""
-        parts, flat = (np.reshape(values, (_SIDE, _SIDE)) for values in (self.correlations, self.flat))
+        parts, flat, clipped = (
+            np.reshape(values, (_SIDE, _SIDE)) for values in (self.correlations, self.flat, self.clipped)
+        )
         middle = np.zeros_like(flat)
         middle[1:-1, 1:-1] = True
         share = _CLEAR_SHARE if self.usual >= _CLEAR else _LEAST_SHARE
         apart = (parts < share * self.usual) & ~flat
+        if (apart & clipped).sum() <= _MOST_CLIPPED:
+            flat = flat | (apart & clipped)
+            apart = apart & ~clipped
         return bool(
             self.usual > 0
             and apart.sum() <= _MOST_APART * (~flat).mean()
@@ -92,12 +109,15 @@ def compare_parts(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Par
             small = [area_reduce(field, one.normal.shape) for field in fields]
             best, overlap = found.score, _overlap([(one.normal, other.normal), (small[0], small[1])], found)
     if overlap is None:
-        return Parts((0.0,) * _SIDE**2, (True,) * _SIDE**2)
+        return Parts((0.0,) * _SIDE**2, (True,) * _SIDE**2, (False,) * _SIDE**2)
     shown = _shown(*overlap[1])
     normal, pixels = ([_divided(picture[shown]) for picture in pair] for pair in overlap)
+    first, second = (picture[shown] for picture in overlap[1])
+    clipped = [_divided(at) for at in (*_extremes(first, second), *_extremes(second, first))]
     return Parts(
         tuple(_correlation(*parts) for parts in zip(*normal, strict=True)),
         tuple(all(part.size == 0 or part.std() < _FLAT for part in parts) for parts in zip(*pixels, strict=True)),
+        tuple(any(part.size and part.mean() >= _CLIPPED for part in parts) for parts in zip(*clipped, strict=True)),
     )
 
 
@@ -122,7 +142,18 @@ def _shown(*pictures: NDArray[np.float32]) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _divided(picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _extremes(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
+    """Tell which pixels of a picture are at its darkest level, then at its brightest, and among the other's as well.
+
+    Clipping keeps the order of grey levels: where a share of the one is clipped, it is that share of the other, too.
+    """
+    for sign in (1, -1):
+        level, others = sign * one, sign * other
+        at = level <= level.min(initial=np.inf) + _FLAT
+        yield at & (others <= np.quantile(others, at.mean()) + _FLAT) if at.size else at
+
+
+def _divided(picture: NDArray[_Value]) -> list[NDArray[_Value]]:
     return [part for band in np.array_split(picture, _SIDE) for part in np.array_split(band, _SIDE, axis=1)]
 
 
