@@ -26,6 +26,7 @@ from twinscope_indexer.frameindex import FrameIndex, FrameView, NearFrame, store
 from twinscope_indexer.frames import (
     FRAMES_RECIPE,
     REACHES,
+    SHADES,
     SYMMETRIES,
     VIEWS,
     WHOLE,
@@ -45,6 +46,7 @@ from twinscope_indexer.view import load_view
 
 Grey = NDArray[np.uint8]
 ALL_FRAMES = len(reference_frames("windows"))
+OF_VIEWS = len(reference_frames("views"))
 
 
 def smooth(seed: int, height: int, width: int, sigma: float = 2.0) -> Grey:
@@ -203,10 +205,60 @@ def test_a_cut_leaves_the_image_as_it_was() -> None:
 
 def test_what_a_reach_adds_comes_behind_what_it_had() -> None:
     assert REACHES == ("frame", "views", "windows")
-    assert [reference_frames(reach) for reach in ("frame", "views")] == [(), VIEWS]
+    assert [reference_frames(reach) for reach in ("frame", "views")] == [(), VIEWS + SHADES]
     every = reference_frames("windows")
-    assert every[: len(VIEWS + WINDOWS)] == VIEWS + WINDOWS
+    assert every[: len(VIEWS + SHADES + WINDOWS)] == VIEWS + SHADES + WINDOWS
     assert len(set(every)) == len(every)
+
+
+def shaded(pixels: Grey, shades: str) -> Grey:
+    """Make all but the brightest, or the darkest, quarter of the pixels one level, by NumPy."""
+    if shades == "dark":
+        return 255 - shaded(255 - pixels, "bright")
+    return np.maximum(pixels, np.quantile(pixels, 0.75, method="inverted_cdf")).astype(np.uint8)
+
+
+def test_shades_are_those_of_the_field_without_a_bar() -> None:
+    assert [frame.shades for frame in SHADES] == ["bright", "dark"]
+    assert [frame.place for frame in SHADES] == [VIEWS[4]] * 2
+    assert all(frame.shades == "all" and frame.place == frame for frame in VIEWS + WINDOWS)
+    image = smooth(9, 144, 192)
+    np.testing.assert_array_equal(SHADES[0].cut(image), VIEWS[4].cut(image))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), height=st.integers(60, 130), width=st.integers(60, 130), levels=st.integers(2, 256))
+def test_a_shade_is_the_hash_of_a_quarter_of_the_levels(seed: int, height: int, width: int, levels: int) -> None:
+    image = (smooth(seed, height, width) // (256 // levels)) * (256 // levels)
+    field = VIEWS[4].cut(image)
+    for frame, code in zip(SHADES, frame_codes(image, SHADES), strict=True):
+        expected = shaded(field, frame.shades)
+        level = expected.min() if frame.shades == "bright" else expected.max()
+        if (expected != level).mean() >= 0.05:
+            np.testing.assert_array_equal(code, plain_code(expected))
+        else:
+            assert not code.any()
+
+
+@pytest.mark.parametrize("black", [0.3, 0.6, 0.7])
+def test_the_brightest_parts_have_one_hash_whatever_of_the_others_went_black(black: float) -> None:
+    image = smooth(10, 144, 192)
+    darker = np.maximum(image, np.uint8(np.quantile(image, black)))
+    bright, dark = frame_codes(image, SHADES)
+    [brighter_too, *_] = frame_codes(darker, SHADES)
+    np.testing.assert_array_equal(brighter_too, bright)
+    np.testing.assert_array_equal(
+        frame_codes(np.minimum(image, np.uint8(np.quantile(image, 1 - black))), SHADES)[1], dark
+    )
+    assert differing(bright, dark) > 300
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_where_nearly_all_is_one_level_there_are_no_shades(level: int) -> None:
+    image = np.full((144, 192), level, np.uint8)
+    assert not frame_codes(image, SHADES).any()
+    image[:20, :20] = 255 - level if level != 128 else 200  # a sixtieth of the field
+    assert not frame_codes(image, SHADES).any()
 
 
 # -- codes of frames ---------------------------------------------------------------------------------------------------
@@ -231,7 +283,7 @@ def test_a_frame_that_is_too_small_has_zeros_and_the_others_have_their_codes(sha
         part = frame.cut(image)
         if min(part.shape) < 40:
             assert not code.any()
-        else:
+        elif frame.shades == "all":
             np.testing.assert_array_equal(code[0], plain_code(part))
     assert frame_codes(image, []).shape == (0, 128)
 
@@ -240,7 +292,7 @@ def test_a_frame_that_is_too_small_has_zeros_and_the_others_have_their_codes(sha
 def test_a_wider_reach_keeps_the_codes_of_the_narrower(height: int) -> None:
     thumbnail = encode_thumbnail(smooth(10, height, 192))
     views = encoded_frames(thumbnail, "views")
-    assert len(views) == 6 * 128
+    assert len(views) == OF_VIEWS * 128
     assert encoded_frames(thumbnail, "windows").startswith(views)
 
 
@@ -476,12 +528,12 @@ def test_a_reader_that_follows_has_the_frames_of_one_that_begins(tmp_path: Path,
             kept += bool(after.delta) and after.loaded == before.loaded
             loaded += after.loaded > before.loaded
             with opened(tmp_path) as fresh:
-                parts = {"views": slice(0, 6), "windows": slice(6, ALL_FRAMES)} if reach == "windows" else {}
-                parts |= {"views": slice(0, 6)} if reach == "views" else {}
+                parts = {"views": slice(0, 6), "shades": slice(6, OF_VIEWS)} if reach != "frame" else {}
+                parts |= {"windows": slice(OF_VIEWS, ALL_FRAMES)} if reach == "windows" else {}
                 for frames in (after, fresh.view.frames):
                     assert frames.reach == reach
                     assert held_by(frames) == sum(len(codes) * (one.stop - one.start) for one in parts.values())
-                    for kind in ("views", "windows"):
+                    for kind in ("views", "shades", "windows"):
                         wanted = {image: one[parts[kind]] for image, one in codes.items()} if kind in parts else {}
                         assert all_near(frames, kind, queries) == scan(wanted, queries, 1000, 1024)
     assert kept > 5
@@ -490,7 +542,7 @@ def test_a_reader_that_follows_has_the_frames_of_one_that_begins(tmp_path: Path,
 
 def test_deleted_images_stay_away_when_the_index_file_is_written_anew(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    codes = {number: rng.integers(0, 256, (6, 128), np.uint8) for number in range(1, 101)}
+    codes = {number: rng.integers(0, 256, (OF_VIEWS, 128), np.uint8) for number in range(1, 101)}
     with open_writer(tmp_path, create=True) as writer:
         set_stored_reach(writer, "views")
         for number, one in codes.items():
@@ -508,7 +560,7 @@ def test_deleted_images_stay_away_when_the_index_file_is_written_anew(tmp_path: 
 
 def test_few_changes_are_loaded_beside_what_is_held(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    codes = {number: rng.integers(0, 256, (6, 128), np.uint8) for number in range(1, 41)}
+    codes = {number: rng.integers(0, 256, (OF_VIEWS, 128), np.uint8) for number in range(1, 41)}
     with open_writer(tmp_path, create=True) as writer:
         set_stored_reach(writer, "views")
         for number, one in codes.items():
@@ -518,7 +570,7 @@ def test_few_changes_are_loaded_beside_what_is_held(tmp_path: Path) -> None:
         held = store.view.frames
         for number in (3, 41, 42):
             with open_writer(tmp_path) as writer:
-                codes[number] = rng.integers(0, 256, (6, 128), np.uint8)
+                codes[number] = rng.integers(0, 256, (OF_VIEWS, 128), np.uint8)
                 put(writer, number, codes[number])
                 writer.publish()
             frames = store.refresh().frames
@@ -536,7 +588,7 @@ def test_few_changes_are_loaded_beside_what_is_held(tmp_path: Path) -> None:
 def test_nothing_of_a_view_serves_for_another_store(tmp_path: Path) -> None:
     """Not even where numbers, generations and reach are the same."""
     rng = np.random.default_rng(8)
-    codes = rng.integers(0, 256, (2, 6, 128), np.uint8)
+    codes = rng.integers(0, 256, (2, OF_VIEWS, 128), np.uint8)
     for name, one in zip(("one", "two"), codes, strict=True):
         with open_writer(tmp_path / name, create=True) as writer:
             set_stored_reach(writer, "views")
@@ -573,7 +625,7 @@ def test_an_image_without_all_its_frames_is_no_part_of_the_index(tmp_path: Path)
     codes = np.random.default_rng(6).integers(0, 256, (ALL_FRAMES, 128), np.uint8)
     with open_writer(tmp_path, create=True) as writer:
         set_stored_reach(writer, "windows")
-        for number, frames in ((1, codes), (2, None), (3, codes[:6])):
+        for number, frames in ((1, codes), (2, None), (3, codes[:OF_VIEWS])):
             put(writer, number, frames)
         writer.publish()
     with opened(tmp_path) as store:
@@ -655,7 +707,7 @@ def test_other_frames_are_made_without_the_images(
                 assert state(store) == expected[reach]
             assert standing.refresh().frames.reach == reach  # without being opened again
             generations.append(standing.view.generation)
-            count = {"frame": 0, "views": 6, "windows": ALL_FRAMES}[reach]
+            count = {"frame": 0, "views": OF_VIEWS, "windows": ALL_FRAMES}[reach]
             assert held_by(standing.view.frames) == 4 * count
     assert generations == sorted(set(generations))
 
@@ -745,7 +797,7 @@ def test_frames_of_another_recipe_are_made_anew(indexed_as: dict[str, Path], tmp
         reframed(store, "views")
         assert state(store) == state(indexed_as["views"])
         frames = standing.refresh().frames
-        ids, codes = standing.catalog.frames(6, above=0, upto=standing.view.generation)
+        ids, codes = standing.catalog.frames(OF_VIEWS, above=0, upto=standing.view.generation)
         assert [frames.search("views", code[:1], 1, 0)[0].image for code in codes] == ids.tolist()
 
 
@@ -771,7 +823,7 @@ def test_a_damaged_thumbnail_stops_nothing(indexed_as: dict[str, Path], tmp_path
     reframed(store, "views")
     reach, left, codes = state(store)
     assert (reach, left) == ("views", ids[2:])
-    assert codes == expected[2][2 * 6 * 128 :]
+    assert codes == expected[2][2 * OF_VIEWS * 128 :]
     with opened(store) as opened_store:
         record = opened_store.records(ids[:1])[ids[0]]
         assert record.hash is not None

@@ -317,6 +317,68 @@ def test_noise_is_seen_through_beyond_the_usual_distance(tmp_path: Path) -> None
     assert (found, nearer) == (len(CATEGORIES), 0)
 
 
+GROUNDS = (*CATEGORIES, "Biological", "Fibres")
+
+
+def on_dark_ground(seed: int) -> Grey:
+    """Bright spots, and faint shades of the ground between them."""
+    noise = np.random.default_rng(seed).standard_normal((2, 180, 240))
+    ground, spots = gaussian_filter(noise[0], 3), gaussian_filter(noise[1], 5)
+    spots = np.clip(spots / spots.std() - 0.9, 0, None)
+    return np.clip(18 + 7 * ground / ground.std() + 90 * spots, 0, 255).astype(np.uint8)
+
+
+def darker(image: Grey) -> Grey:
+    return np.clip(image.astype(int) - 40, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def on_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    made = {category: on_dark_ground(seed) for seed, category in enumerate(GROUNDS)}
+    made["Fibres"] = 255 - made["Fibres"]
+    with connect(make_store(tmp_path_factory.mktemp("ground"), made, "views")) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("turned", [lambda image: image, lambda image: np.rot90(255 - image)], ids=["as is", "turned"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_twin_whose_ground_went_black_is_found(on_ground: Engine, seed: int, turned: Callable[[Grey], Grey]) -> None:
+    image = on_dark_ground(seed)
+    one, other = (hash_pixels(pixels) for pixels in (image, darker(image)))
+    assert isinstance(one, PHash)
+    assert isinstance(other, PHash)
+    assert (darker(image) == 0).mean() > 0.5
+    assert one.distance(other) > 300
+    answer = on_ground.search(np.ascontiguousarray(turned(darker(image))))
+    assert answer.grade == "good"
+    assert answer.best is not None
+    assert answer.best.category == GROUNDS[seed]
+
+
+def test_others_whose_ground_went_black_get_no_label(on_ground: Engine) -> None:
+    for seed in range(10, 30):
+        assert on_ground.search(darker(on_dark_ground(seed))).grade == "none"
+
+
+def test_one_panel_brighter_than_all_fields_is_no_twin(tmp_path: Path) -> None:
+    """Then the brightest quarter of the pictures is the same."""
+
+    def beside_a_panel(seed: int) -> Grey:
+        image = on_dark_ground(seed) // 2
+        image[:150, 170:] = np.clip(
+            180 + 40 * gaussian_filter(np.random.default_rng(9).standard_normal((150, 70)), 2), 140, 255
+        )
+        return image
+
+    pictures = {f"Powder/{seed}": beside_a_panel(seed) for seed in range(4)}
+    with connect(make_store(tmp_path, pictures, "views")) as engine:
+        for seed in range(10, 30):
+            assert engine.search(beside_a_panel(seed)).grade not in {"good", "excellent"}
+            assert engine.search(darker(beside_a_panel(seed))).grade not in {"good", "excellent"}
+        for seed in range(4):
+            assert engine.search(darker(beside_a_panel(seed))).grade in {"good", "excellent", "doubtful"}
+
+
 def test_who_draws_a_line_means_it(engines: dict[str, Engine], pictures: dict[str, Grey]) -> None:
     assert POLICIES["default"].adjusted({"max_distance": 250}).far_distance == 250
     assert POLICIES["default"].adjusted({"max_distance": 250, "far_distance": 400}).far_distance == 400

@@ -131,7 +131,8 @@ class Inquiry:
         tried = []
         for stage in stages(self.policy, self.view.frames):
             found = find(stage, thumbnail, self.view, self.policy, self.limits.allow)
-            tried.append(found)
+            if stage.name != "shades":  # so many bits away they say nothing
+                tried.append(found)
             self.records.update(found.records)
             judged = self._compared(scored(found, found.near, thumbnail, self.view))
             if judged.found:
@@ -179,7 +180,7 @@ class Inquiry:
 
     def _also_in_parts(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
         """Look for parts as well: one that fits better may hold all of what was found moved, or enlarged."""
-        of_parts = [stage for stage in stages(self.policy, self.view.frames) if stage.name != "views"]
+        of_parts = [stage for stage in stages(self.policy, self.view.frames) if stage.of_parts]
         if not of_parts:
             return judged
         best = {match.image_id: replace(match, ssim=None) for match in judged.matches}

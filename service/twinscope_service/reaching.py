@@ -1,8 +1,8 @@
 """Reaching further: what has no twin as it is may have one without its info bar, turned, inverted, or in part.
 
 In stages, each tried only where the one before found nothing sure: all views of the query in all symmetries against
-the views of the references; then the query against the windows of the references. A candidate is verified in the frame
-that it was found by.
+the views of the references; its brightest and its darkest parts against theirs; then the query against the windows of
+the references. A candidate is verified in the frame that it was found by.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.frames import (
     PANELS,
     PARTS,
+    SHADES,
     SHIFTS,
     SYMMETRIES,
     VIEWS,
@@ -70,6 +71,11 @@ class Stage:
         """Give the frame and the symmetry of each of the codes."""
         return [change for group in self.query for change in product(*group)]
 
+    @property
+    def of_parts(self) -> bool:
+        """Whether it looks for parts of the field."""
+        return self.name in {"windows", "panels"}
+
 
 _UPRIGHT: Final = SYMMETRIES[:1]
 _MOST: Final = 16
@@ -87,6 +93,7 @@ _SAME_ASPECT: Final = 0.01
 """By how much the proportions of thumbnails of one frame may differ, as their sides are whole pixels."""
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
+    Stage("shades", SHADES, ((SHADES, SYMMETRIES),)),
     Stage("windows", WINDOWS, ((PARTS, _UPRIGHT),)),
     Stage("panels", PANELS, (((*SHIFTS, VIEWS[-1]), _UPRIGHT),)),
 )
@@ -113,8 +120,14 @@ def picture(view: View, number: int) -> NDArray[np.uint8]:
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
-    """Give the stages that a policy asks for and a store has."""
-    asked = frame_kinds(policy.reach)
+    """Give the stages that a policy asks for and a store has.
+
+    Pictures with the same brightest or darkest parts can be any distance apart, so these are not looked for where
+    nothing beyond the usual distance is.
+    """
+    asked = dict(frame_kinds(policy.reach))
+    if policy.far_distance <= policy.max_distance:
+        asked.pop("shades", None)
     return tuple(stage for stage in STAGES if stage.name in asked and stage.name in frames.base)
 
 
@@ -174,7 +187,7 @@ def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8]
 def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
     """Make candidates of what a stage has found beyond the usual distance; see `scored`. Weak parts are left out."""
     matches = scored(found, found.far, thumbnail, view)
-    if found.stage.name == "views":
+    if not found.stage.of_parts:
         return matches
     return [one for one in matches if frames_of(one)[2].is_whole or (one.scene_score or 0.0) >= _FAR_PART]
 
@@ -183,6 +196,12 @@ def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give the pixels of a query as they were compared with a candidate whose whole frame was."""
     symmetry, _, _ = frames_of(match)
     return pixels if match.transform is None else symmetry.applied(pixels)
+
+
+def whole_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """Give the Hamming distance of two pictures, as frames by themselves."""
+    codes = (frame_codes(picture, (WHOLE,)) for picture in (one, other))
+    return int(np.bitwise_count(np.bitwise_xor(*codes)).sum())
 
 
 def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:
@@ -195,15 +214,18 @@ def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:
 
 
 def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, view: View) -> Match:
-    frame, symmetry = stage.changes()[near.query]
-    reference = stage.reference[near.frame]
+    hashed, symmetry = stage.changes()[near.query]
+    frame, reference = hashed.place, stage.reference[near.frame].place
     match = Match.of(record, near.distance)
     try:
         known = picture(view, record.id)
     except ImageError as error:
         return _changed(replace(match, note=error.detail), symmetry, frame, reference)
     seen = symmetry.applied(thumbnail)
-    [found] = scene_scores(symmetry.applied(frame.cut(thumbnail)), [reference.cut(known)])
+    compared, shown = symmetry.applied(frame.cut(thumbnail)), reference.cut(known)
+    if hashed != frame:  # what a part of the grey levels has in common says less than all of them
+        match = replace(match, distance=whole_bits(compared, shown))
+    [found] = scene_scores(compared, [shown])
     same_frame = abs(seen.shape[0] * known.shape[1] / (seen.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
     if same_frame and not (frame.is_whole and reference.is_whole):
         [whole] = scene_scores(seen, [known])

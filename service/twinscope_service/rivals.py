@@ -25,7 +25,7 @@ from twinscope_indexer.hashing import BITS, BYTES
 
 from twinscope_service.answer import UNMOVED, Match
 from twinscope_service.parts import Parts, compare_parts
-from twinscope_service.reaching import frames_of, picture
+from twinscope_service.reaching import frames_of, picture, whole_bits
 from twinscope_service.scene import SceneScore, scene_scores
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def neighbourhood(
                 continue
             likeness, everywhere = between.score, compare_parts(shown, other).everywhere
         whole = twin.transform is None
-        distance = _bits(code, records[number].hash) if whole else _frame_bits(seen, other)
+        distance = _bits(code, records[number].hash) if whole else whole_bits(seen, other)
         match = replace(
             Match.of(records[number], distance), scene_score=found.score, shift=(found.shift_x, found.shift_y),
             transform=twin.transform,
@@ -304,11 +304,6 @@ def _factor_left(score: float, rivals: list[Neighbour]) -> float | None:
 
 def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(picture).reduce(2))
-
-
-def _frame_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    codes = [frame_codes(picture, (WHOLE,))[0].tobytes() for picture in (one, other)]
-    return _bits(*codes)
 
 
 def _bits(one: bytes | None, other: bytes | None) -> int:
