@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from twinscope_client.journal import Journal
 from twinscope_indexer import bulk
 from twinscope_indexer.bulk import IndexReport, count_images, index
 from twinscope_indexer.catalog import Record
@@ -882,5 +883,37 @@ def test_a_base_name_that_two_images_have_labels_neither(tmp_path):
 def test_labelled_copies_never_become_references(tmp_path):
     collection(tmp_path / "data/Tips", "a.png")
     put(tmp_path / "data/out/Tips/L9_b.png", picture(7))
-    put(tmp_path / "data/out/run.sqlite", b"")
-    assert counted(index([tmp_path / "data"], tmp_path / "store")) == {"added": 1}
+    Journal(tmp_path / "data/out").close()
+    report = index([tmp_path / "data"], tmp_path / "store")
+    assert counted(report) == {"added": 1}
+    assert report.runs == [str(tmp_path / "data/out")]
+
+
+@pytest.mark.parametrize("place_of_run", ["data/Tips", "data"])
+def test_pruning_drops_nothing_because_its_folder_now_counts_as_a_run(place, place_of_run):
+    (place / "data/Powder/d.png").unlink()
+    Journal(place / place_of_run).close()
+    report = index([place / "data"], place / "store", prune=True)
+    elsewhere = {"unchanged": 1, "vanished": 1, "removed": 1} if place_of_run == "data/Tips" else {}
+    assert counted(report) == elsewhere
+    assert report.runs == [str(place / place_of_run)]
+    assert found(place / "store", picture(0)) == ["a.png"]
+    (place / place_of_run / "run.sqlite").unlink()
+    assert index([place / "data"], place / "store", prune=True).counts["unchanged"] == 3
+
+
+@pytest.mark.parametrize("kind", ["text", "folder"])
+def test_something_named_as_a_journal_neither_hides_nor_prunes(place, kind):
+    path = place / "data/Tips/run.sqlite"
+    path.mkdir() if kind == "folder" else path.write_text("mine")
+    report = index([place / "data"], place / "store", prune=True)
+    assert counted(report) == {"unchanged": 4}
+    assert report.runs == []
+
+
+def test_labelled_copies_make_no_base_name_ambiguous(tmp_path):
+    put(tmp_path / "data/one/x.png", picture(1))
+    put(tmp_path / "data/out/Tips/x.png", picture(1))
+    Journal(tmp_path / "data/out").close()
+    table = put(tmp_path / "labels.csv", b"file,category\nx.png,Tips\n")
+    assert counted(index([tmp_path / "data"], tmp_path / "store", labels=str(table))) == {"added": 1}

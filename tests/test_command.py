@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -22,10 +23,14 @@ import pytest
 import tifffile
 from conftest import Shelf
 from PIL import Image, ImageOps
+from serving import serving
+from twinscope_client import connect
 from twinscope_client.cli import command
 from twinscope_client.cli.command import main
+from twinscope_client.cli.thresholds import warn_of_reach
 from twinscope_client.demo import performance
 from twinscope_client.demo.collection import write_collection
+from twinscope_client.journal import Journal
 from twinscope_indexer.bulk import index
 from twinscope_service.policy import Policy
 
@@ -227,6 +232,34 @@ def test_index_reports_what_it_did(shelf: Shelf, tmp_path: Path, twinscope: Any)
     assert "1 images were removed" in twinscope(*words, "--unknown-category", "keep", "--prune").err
 
 
+def test_index_tells_what_it_leaves_out_as_outputs_of_runs(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
+    refs = tmp_path / "refs"
+    shutil.copytree(shelf.references, refs)
+    Journal(refs / "out").close()
+    Journal(refs / "Tips").close()
+    ran = twinscope("index", refs, "--store", tmp_path / "store")
+    assert ran.code == 0
+    assert "4 added; 4 images searchable" in ran.err
+    [line] = [line for line in ran.err.splitlines() if "left out" in line]
+    assert line.startswith("2 folders were left out as outputs of labelling runs (each holds a journal run.sqlite")
+    assert line.endswith(f": {refs / 'Tips'}, and 1 more")
+
+
+def test_index_of_nothing_but_the_output_of_a_run_is_no_success(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
+    refs = tmp_path / "refs"
+    shutil.copytree(shelf.references, refs)
+    Journal(refs).close()
+    ran = twinscope("index", refs, "--store", tmp_path / "store")
+    assert ran.code == 1
+    assert "nothing to do" not in ran.err
+    assert "no image was met but in folders that are left out; 0 images searchable" in ran.err
+    assert "1 folders were left out as outputs of labelling runs" in ran.err
+    assert str(refs) in ran.err
+    (refs / "run.sqlite").write_text("something else")
+    ran = twinscope("index", refs, "--store", tmp_path / "store")
+    assert (ran.code, "6 added" in ran.err, "left out" in ran.err) == (0, True, False)
+
+
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +308,56 @@ def test_search_shows_both_of_an_ambiguous_pair_and_the_old_rule(shelf: Shelf, t
     assert json.loads(old.out)["grade"] == "excellent"
 
 
+class Described:
+    """A store or server that says for which reach it was indexed, and how often it was asked."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine, self.asked = engine, 0
+
+    def stats(self) -> Any:
+        self.asked += 1
+        return self._engine.stats()
+
+
+@pytest.mark.parametrize("command", ["search", "label"])
+@pytest.mark.parametrize(
+    ("reach", "warned"), [("windows", True), ("views", False), ("frame", False), (None, False)]
+)  # fmt: skip
+def test_a_reach_that_the_store_has_not_is_told_once(
+    shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any, command: str, reach: str | None, warned: bool
+) -> None:
+    asked = [] if reach is None else ["--reach", reach]
+    place = [] if command == "search" else ["--out", tmp_path / "out"]
+    ran = twinscope(command, lab / "twin.tif", lab / "blank.tif", "--at", shelf.store, *asked, *place)
+    assert ran.code == 0
+    told = [line for line in ran.err.splitlines() if "--reach" in line]
+    expected = (
+        "warning: --reach windows has no more effect than --reach views, as the store was indexed for no more; "
+        f"to change that: twinscope index --reach windows SOURCE... --store {shelf.store}"
+    )
+    assert told == ([expected] if warned else [])
+
+
+def test_the_reach_of_a_server_is_asked_for_only_where_one_is_given(shelf: Shelf, lab: Path, twinscope: Any) -> None:
+    with serving(shelf.store) as target:
+        ran = twinscope("search", lab / "twin.tif", "--at", target, "--reach", "windows")
+        assert ran.code == 0
+        assert "has no more effect than --reach views" in ran.err
+        assert "--store DIR, where the server is" in ran.err
+        assert twinscope("search", lab / "twin.tif", "--at", target, "--reach", "views").err == ""
+    for reach, times in ((None, 0), ("frame", 1)):
+        with connect(shelf.store) as engine:
+            described = Described(engine)
+            warn_of_reach(argparse.Namespace(reach=reach, at=str(shelf.store)), described)  # type: ignore[arg-type]
+        assert described.asked == times
+
+
+@pytest.mark.parametrize("command", ["search", "label"])
+def test_help_says_what_reach_frame_turns_off(twinscope: Any, command: str) -> None:
+    told = " ".join(twinscope(command, "--help").out.split())
+    assert "(rotations, mirroring, inversion and cut or added info bars are then not found)" in told
+
+
 # -- label (what it writes is tested in test_labels) -------------------------------------------------------------------
 
 
@@ -309,6 +392,24 @@ def test_label_is_0_if_all_could_be_read_and_1_if_nothing(
     ran = twinscope("label", tmp_path / "empty", *words)
     assert ran.code == 0
     assert "0 images: none found" in ran.err
+
+
+def test_label_tells_what_it_leaves_out_as_outputs_of_runs(
+    shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any
+) -> None:
+    words = ("--at", shelf.store, "--dry-run", "--out", tmp_path / "out")
+    Journal(lab / "earlier").close()
+    shutil.copy(lab / "twin.tif", lab / "earlier" / "L9_twin.tif")
+    ran = twinscope("label", lab, *words)
+    assert "3 images: " in ran.err
+    assert "1 folders were left out as outputs of labelling runs (each holds a journal run.sqlite" in ran.err
+    assert str(lab / "earlier") in ran.err
+    ran = twinscope("label", lab / "earlier", *words)
+    assert "0 images: none found" in ran.err
+    assert str(lab / "earlier") in ran.err
+    (lab / "earlier" / "run.sqlite").unlink()
+    (lab / "earlier" / "run.sqlite").mkdir()
+    assert "4 images: " in twinscope("label", lab, *words).err
 
 
 # -- hash ------------------------------------------------------------------------------------------------------------
@@ -371,6 +472,20 @@ def test_convert_tells_what_it_did(lab: Path, tmp_path: Path, twinscope: Any) ->
     assert twinscope("convert", lab / "twin.tif", "--out", tmp_path / "out").code == 0
 
 
+@pytest.mark.parametrize("out", ["lab", "."])
+def test_convert_into_the_folder_itself_is_refused_with_the_reason(
+    lab: Path, tmp_path: Path, twinscope: Any, out: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    ran = twinscope("convert", lab, "--out", tmp_path / out)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{lab} lies within the output folder {tmp_path / out}" in ran.err
+    assert "JPEGs written" not in ran.err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert twinscope("convert", lab / "twin.tif", "--out", lab).code == 0  # a file that is named is meant
+    assert (lab / "twin.jpg").is_file()
+
+
 # -- store -----------------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +508,15 @@ def test_store_export(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
     assert (row["category"], row["code"], row["published_prefix"]) == ("Tips", "L9", "L9")
     assert row["hash"] == old_hash(shelf.reference("Tips", 1))
     assert (row["width"], row["height"], row["bits"]) == ("320", "240", "8")
+
+
+def test_store_export_holds_no_formulas(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
+    (tmp_path / "refs" / "=1+1").mkdir(parents=True)
+    shutil.copy(shelf.reference("Tips", 0), tmp_path / "refs" / "=1+1" / "x.jpg")
+    index([tmp_path / "refs"], tmp_path / "store", keep_unknown=True, workers=1)
+    [row] = csv.DictReader(io.StringIO(twinscope("store", "export", tmp_path / "store").out))
+    assert row["category"] == "'=1+1"
+    assert row["uri"] == str(tmp_path / "refs" / "=1+1" / "x.jpg")
 
 
 def test_store_export_of_failures(tmp_path: Path, twinscope: Any) -> None:

@@ -9,9 +9,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import fields, replace
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from twinscope_client.cli.command import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.journal import JOURNAL_NAME, Decision, Journal
 from twinscope_client.labels import LabelReport, LabelSettings, count_queries, label
+from twinscope_client.placement import RESULTS
+from twinscope_client.sidecar import sidecar_path
 from twinscope_client.tables import write_tables
 from twinscope_indexer.bulk import index
 from twinscope_indexer.errors import OutputError, SourceError
@@ -187,6 +192,66 @@ def test_every_label_has_its_provenance(lab: Path, shelf: Shelf, tmp_path: Path)
         assert record["taxonomy"] == builtin_taxonomy().version
 
 
+def test_how_a_twin_was_found_stands_in_every_result(shelf: Shelf, tmp_path: Path) -> None:
+    lab, out = tmp_path / "lab", tmp_path / "out"
+    lab.mkdir()
+    tifffile.imwrite(lab / "as it is.tif", shelf.pixels["Tips", 0])
+    tifffile.imwrite(lab / "cut.tif", shelf.pixels["Fibres", 0][:214])
+    tifffile.imwrite(lab / "turned.tif", np.rot90(shelf.pixels["Particles", 0]).copy())
+    tifffile.imwrite(lab / "shifted.tif", shelf.pixels["Particles", 1][:, 20:])
+    run(lab, shelf.store, out, sidecar=True)
+    records = {json.loads(line)["query"]: json.loads(line) for line in (out / "labels.jsonl").read_text().splitlines()}
+    found = {row["TIFF_path"]: row for row in rows(out)}
+    assert len(found) == 4
+    with connect(shelf.store) as engine:
+        answers = {path: engine.search(path) for path in found}
+    assert answers[str(lab / "as it is.tif")].best.transform is None
+    across, down = answers[str(lab / "shifted.tif")].best.shift
+    assert abs(across) > 0.01 > abs(down)
+    assert "rotated" in answers[str(lab / "turned.tif")].best.transform.symmetry
+    assert answers[str(lab / "cut.tif")].best.transform.reference_frame != "whole"
+    for path, answer in answers.items():
+        row, record, best, chance = found[path], records[path], answer.best, answer.p_wrong
+        sidecar = json.loads(sidecar_path(out / row["output_path"]).read_text("utf-8"))
+        assert {key: record[key] for key in sidecar["label"]} == sidecar["label"]
+        changed = best.transform
+        names = ("", "whole", "whole") if changed is None else (
+            changed.symmetry, changed.query_frame, changed.reference_frame,
+        )  # fmt: skip
+        assert (row["symmetry"], row["query_frame"], row["reference_frame"]) == names
+        assert tuple(record["transform"].values()) == names
+        assert list(record["transform"]) == ["symmetry", "query_frame", "reference_frame"]
+        assert (float(row["shift_x"]), float(row["shift_y"])) == tuple(record["shift"]) == best.shift
+        assert float(row["p_wrong_low"]) == record["p_wrong_low"] == chance.low
+        assert (record["p_wrong"], record["p_wrong_high"]) == (chance.estimate, chance.high)
+
+
+def test_texts_that_a_spreadsheet_would_take_for_formulas_get_an_apostrophe(tmp_path: Path) -> None:
+    link = '=HYPERLINK("http://x")'
+    wrote = {"detector": link, "vendor": "\t+1", "stage": {"x_mm": -3.5}, "instrument": "a=b"}
+    common = Decision(
+        "/lab/-x.tif", 1, 1, "ab" * 32, "s", "t", "good", "+reason", category="@Tips", code="-L1", ssim=-0.25,
+        output="@Tips/-L1_x.tif", written=True, match_source="=r.jpg", instrument=json.dumps(wrote), shift_x=-0.01,
+    )  # fmt: skip
+    journal = Journal(tmp_path)
+    journal.put(common)
+    journal.put(replace(common, path="/lab/@y.tif", grade="doubtful", output="", contradictions="\rno"))
+    journal.put(replace(common, path="/lab/=z.tif", grade="failed", output="", reason="-1 strips"))
+    write_tables(journal)
+    journal.close()
+    [match], [review], [failure] = (rows(tmp_path, f"{name}.csv") for name in ("matches", "review", "failures"))
+    expected = {
+        "TIFF_file": "'-x.tif", "TIFF_path": "/lab/-x.tif", "JPEG_path": "'=r.jpg", "ssim_score": "-0.25",
+        "category": "'@Tips", "code": "'-L1", "reason": "'+reason", "output_path": "'@Tips/-L1_x.tif",
+        "detector": f"'{link}", "vendor": "'\t+1", "instrument": "a=b", "stage_x_mm": "-3.5", "shift_x": "-0.01",
+    }  # fmt: skip
+    assert {name: match[name] for name in expected} == expected
+    assert (review["TIFF_file"], review["contradictions"], review["shift_x"]) == ("'@y.tif", "'\rno", "-0.01")
+    assert (failure["TIFF_file"], failure["TIFF_path"], failure["reason"]) == ("'=z.tif", "/lab/=z.tif", "'-1 strips")
+    record = json.loads((tmp_path / "labels.jsonl").read_text())
+    assert (record["category"], record["output"]) == ("@Tips", "@Tips/-L1_x.tif")
+
+
 def test_the_review_list_shows_the_rival_of_an_ambiguous_image(shelf: Shelf, tmp_path: Path) -> None:
     pixels = shelf.pixels["Tips", 0]
     for category in ("Tips", "Powder"):
@@ -313,6 +378,8 @@ def test_names_of_all_kinds(shelf: Shelf, tmp_path: Path, name: bytes) -> None:
     run(lab, shelf.store, out, jpeg=True)
     [row] = rows(out)
     assert row["TIFF_path"] == str(source)
+    assert row["TIFF_file"].removeprefix("'") == source.name
+    assert row["TIFF_file"].startswith("'") == (name[:1] in (b"-", b"="))
     assert (out / row["output_path"]).read_bytes() == source.read_bytes()
     assert Path(row["output_path"]).parent == Path("Tips")
     assert (out / row["jpeg_output_path"]).is_file()
@@ -354,13 +421,12 @@ def test_no_category_leads_out_of_the_output_folder(shelf: Shelf, tmp_path: Path
     before = {path for path in tmp_path.rglob("*") if "out" not in path.relative_to(tmp_path).parts}
     report = run(home / "lab", home / "store", home / "out", jpeg=True)
     assert {path for path in tmp_path.rglob("*") if "out" not in path.relative_to(tmp_path).parts} == before
-    if category == "run.sqlite":  # the one name that is taken: told, not written
-        assert "cannot be made" in report.problems[0]
-        return
+    assert report.problems == []
     [row] = rows(home / "out")
-    assert row["category"] == category
+    sign = "'" if category.startswith("-") else ""  # what spreadsheets would take for a formula
+    assert row["category"] == f"{sign}{category}"
     for column in ("output_path", "jpeg_output_path"):
-        path = home / "out" / row[column]
+        path = home / "out" / row[column].removeprefix(sign)
         assert path.resolve().parent.parent == (home / "out").resolve()
         assert path.is_file()
 
@@ -382,6 +448,29 @@ def test_a_reference_whose_path_is_not_utf_8(shelf: Shelf, tmp_path: Path) -> No
     run(tmp_path / "q.tif", tmp_path / "store", tmp_path / "out")
     record = json.loads((tmp_path / "out" / "labels.jsonl").read_text("utf-8"))
     assert record["match_source"] == f"{tmp_path}/r\\xe9f/Tips/\\xff.png"
+
+
+@pytest.mark.parametrize("category", ["plots", "Plots", "report.html", "matches.csv", "run.sqlite", "summary.json"])
+def test_a_category_called_as_a_result_overwrites_none_and_is_overwritten_by_none(
+    shelf: Shelf, tmp_path: Path, category: str
+) -> None:
+    (tmp_path / "refs" / category).mkdir(parents=True)
+    Image.fromarray(shelf.pixels["Tips", 0]).save(tmp_path / "refs" / category / "x.jpg", quality=100)
+    index([tmp_path / "refs"], tmp_path / "store", keep_unknown=True, workers=1)
+    (tmp_path / "lab").mkdir()
+    source, out = tmp_path / "lab" / "distance.png", tmp_path / "out"
+    Image.fromarray(shelf.pixels["Tips", 0]).save(source)
+    command = ["label", str(tmp_path / "lab"), "--at", str(tmp_path / "store"), "--out", str(out)]
+    assert main([*command, "--name", "{stem}{suffix}"]) == 0
+    assert (out / f"{category}_" / "distance.png").read_bytes() == source.read_bytes()
+    assert [row["output_path"] for row in rows(out)] == [f"{category}_/distance.png"]
+    for name in (*RESULTS, JOURNAL_NAME):
+        assert (out / name).is_dir() == (name == "plots"), name
+    assert (out / "plots" / "distance.png").read_bytes() != source.read_bytes()
+    assert f'href="{category}_/"' in (out / "report.html").read_text()
+    before = snapshot(out)
+    assert main([*command, "--name", "{stem}{suffix}"]) == 0
+    assert snapshot(out) == before
 
 
 # -- nothing is lost -------------------------------------------------------------------------------------------------
@@ -492,6 +581,9 @@ def test_results_of_something_else_are_not_replaced(
     assert name in capsys.readouterr().err
     assert snapshot(out).keys() == {name}
     assert (out / name).read_bytes() == b"of the old scripts"
+    (out / JOURNAL_NAME).touch()  # not what a run has left
+    assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(out)]) == 1
+    assert (out / name).read_bytes() == b"of the old scripts"
 
 
 @pytest.mark.parametrize("blocked", ["out", "out/sub"])
@@ -547,6 +639,63 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / JOURNAL_NAME).write_bytes(b"no database at all, but long enough to be one" * 30)
     with pytest.raises(OutputError, match="cannot be used"):
         Journal(tmp_path)
+
+
+def test_a_run_of_the_version_before_goes_on(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+    out, added = tmp_path / "out", ("p_wrong_low", "symmetry", "query_frame", "reference_frame", "shift_x", "shift_y")
+    run(lab, shelf.store, out)
+    before = decisions(out)
+    with closing(sqlite3.connect(out / JOURNAL_NAME)) as database:  # as that version made it
+        for column in added:
+            database.execute(f"ALTER TABLE decisions DROP COLUMN {column}")
+        database.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
+        database.commit()
+    unknown = {field.name: field.default for field in fields(Decision) if field.name in added}
+    assert decisions(out) == {name: replace(decision, **unknown) for name, decision in before.items()}
+    report = run(lab, shelf.store, out)
+    assert (report.counts["reused"], report.counts["kept"]) == (6, 4)
+    for record in map(json.loads, (out / "labels.jsonl").read_text().splitlines()):
+        assert record["transform"] is record["shift"] is record["p_wrong_low"] is None
+    os.utime(lab / "a" / "deep.tif")
+    run(lab, shelf.store, out)
+    assert decisions(out)["deep.tif"].query_frame == "whole"
+
+
+@pytest.mark.parametrize("kind", ["folder", "database", "text"])
+def test_what_is_no_journal_is_not_written_into(lab: Path, shelf: Shelf, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out" / JOURNAL_NAME
+    path.parent.mkdir()
+    if kind == "database":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE samples (name)")
+            database.commit()
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("mine")
+    before = snapshot(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"run\.sqlite is no journal"):
+        run(lab, shelf.store, tmp_path / "out")
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_a_file_changed_with_size_and_time_kept_is_decided_anew_once_it_is_touched(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "q.tif", tmp_path / "out"
+    tifffile.imwrite(source, shelf.pixels["Tips", 0])
+    found = source.stat()
+    run(source, shelf.store, out)
+    tifffile.imwrite(source, shelf.pixels["Fibres", 0])
+    os.utime(source, ns=(found.st_atime_ns, found.st_mtime_ns))
+    run(source, shelf.store, out)
+    assert decisions(out)["q.tif"].category == "Tips"
+    source.touch()
+    run(source, shelf.store, out)
+    assert decisions(out)["q.tif"].category == "Fibres"
+    with pytest.raises(SystemExit):
+        main(["label", "--help"])
+    assert "touch IMAGE" in capsys.readouterr().out
 
 
 # -- dry runs --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_client import placement
 from twinscope_client.placement import (
+    category_folder,
     fitting_name,
     is_free,
     numbered,
@@ -331,3 +332,16 @@ def test_only_leftovers_are_removed(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
     remove_leftovers([tmp_path, tmp_path / "missing"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".x.part", "mine.part"]
+
+
+@pytest.mark.parametrize(
+    ("category", "folder"),
+    [
+        ("plots", "plots_"), ("Plots", "Plots_"), ("report.html", "report.html_"), ("REPORT.HTML", "REPORT.HTML_"),
+        ("run.sqlite", "run.sqlite_"), ("run.sqlite-journal", "run.sqlite-journal_"), ("..plots", "plots_"),
+        ("matches.csv", "matches.csv_"), ("labels.jsonl", "labels.jsonl_"), ("summary.json", "summary.json_"),
+        ("plots_", "plots_"), ("plot", "plot"), ("Tips", "Tips"), ("a/b", "a_b"), ("report", "report"),
+    ],
+)  # fmt: skip
+def test_a_category_never_gets_a_folder_that_the_run_uses_itself(category: str, folder: str) -> None:
+    assert category_folder(category) == folder

@@ -21,7 +21,7 @@ from PIL import Image
 from twinscope_client.journal import Decision, Journal
 from twinscope_client.report import summarise, write_report
 from twinscope_client.report.gallery import EXHIBITS, curate
-from twinscope_client.report.page import GRADE_MEANING, LISTED, printable, render, risk, sentence
+from twinscope_client.report.page import GRADE_MEANING, LISTED, limits, printable, render, risk, sentence
 from twinscope_client.report.summary import MOST_POINTS, survey
 from twinscope_indexer.errors import StoreError
 from twinscope_service.policy import Policy
@@ -381,9 +381,10 @@ def test_plots_differ_with_the_data(make):
 
 
 def test_thresholds_are_drawn(make):
-    decisions = [_decision("/lab/a.tif", "excellent", ssim=0.97)]
+    decisions = [_decision("/lab/a.tif", "excellent", ssim=0.97, distance=500)]  # the axis does not end at a threshold
     changed = {
         "max_distance": ({"plots/distance.png"}, 200),
+        "far_distance": ({"plots/distance.png"}, 400),
         "excellent_ssim": ({"plots/ssim.png", "plots/ssim_by_row.png"}, 0.9),
     }
     plain = make(decisions, _settings(), "plain")
@@ -393,6 +394,44 @@ def test_thresholds_are_drawn(make):
         write_report(journal, None)
         differing = {n for n in _FILES[2:] if (plain.folder / n).read_bytes() != (journal.folder / n).read_bytes()}
         assert differing == drawn
+
+
+def test_a_far_distance_that_has_no_effect_is_not_drawn(make):
+    decisions, drawn = [_decision("/lab/a.tif", "excellent", ssim=0.97, distance=500)], []
+    for far in (200, 300, 310):
+        journal = make(decisions, _settings(policy=asdict(Policy()) | {"far_distance": far}), str(far))
+        write_report(journal, None)
+        drawn.append((journal.folder / "plots/distance.png").read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "Candidates were looked at up to 300 bits; where none of them was a twin, the few nearest up to 430 bits"),
+        ({"far_distance": 300}, "Candidates were looked at up to 300 bits. The plots"),
+        ({"max_distance": 149, "far_distance": 149}, "Candidates were looked at up to 149 bits. The plots"),
+    ],
+)
+def test_the_page_says_how_far_away_candidates_were_looked_at(make, changes, told):
+    settings = _settings(policy=asdict(Policy()) | changes)
+    far = _decision("/lab/a.tif", "good", scene_score=0.8, distance=490)  # by its brightest parts
+    text = " ".join(_Page(_rendered(make([far], settings))).text.split())
+    assert told in text
+    assert ("may agree at any distance of the whole" in text) == (not changes)
+    assert "farthest candidate" not in text
+    if not changes:
+        assert "where none of these is a twin, the few nearest up to (bits)430" in text
+
+
+def test_the_page_of_a_run_without_a_policy_says_nothing_of_limits():
+    assert limits({"settings": {}}) == limits({"settings": {"policy": {"name": "odd"}}}) == ""
+
+
+def test_doubtful_is_explained_by_all_its_reasons():
+    told = GRADE_MEANING["doubtful"]
+    for reason in ("instruments", "some parts of the picture only", "another picture", "besides the field", "wrong"):
+        assert reason in told
 
 
 def test_points_of_a_long_run_are_thinned_evenly(make):

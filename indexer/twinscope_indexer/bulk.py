@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from twinscope_indexer.catalog import Record, utc_now
-from twinscope_indexer.corpus import Item, Scope, Walk, is_run, scope_of, walk
+from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
 from twinscope_indexer.errors import ImageError, SourceError, TaxonomyError
 from twinscope_indexer.frameindex import stored_reach
 from twinscope_indexer.hashing import RECIPE, PHash, hash_pixels
@@ -48,6 +48,8 @@ class IndexReport:
     """Files that are no images, by suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders and archives that could not be opened."""
+    runs: list[str] = field(default_factory=list)
+    """Folders that were left out as outputs of labelling runs (`corpus.is_run`)."""
     unknown_categories: Counter[str] = field(default_factory=Counter)
     """Messages about categories that the taxonomy does not know, with how many images they hold back."""
     contradicting_prefixes: int = 0
@@ -113,7 +115,8 @@ def index(
     Parameters
     ----------
     sources : sequence of path
-        Folders (walked recursively), image files, and .tar, .tar.gz, .tgz or .zip archives.
+        Folders (walked recursively; the store and the outputs of labelling runs are left out), image files, and .tar,
+        .tar.gz, .tgz or .zip archives.
     store : Path
         The store's folder; made where there is none.
     labels : str, optional
@@ -128,7 +131,8 @@ def index(
     workers : int, optional
         Threads; as many as there are cores by default.
     prune : bool
-        Remove images from the store whose files have vanished.
+        Remove images from the store whose files have vanished; not those below a folder that could not be opened, or
+        that is left out as the output of a labelling run.
     progress : Progress, optional
 
     Returns
@@ -150,7 +154,7 @@ def index(
         label_rule(labels, taxonomy or builtin_taxonomy())  # refused before a store is made
     with open_writer(store, create=True) as writer:
         labels, taxonomy = remembered(writer.catalog, labels, taxonomy, keep_unknown)
-        repeated = repeated_names(labels, (item for scope in scopes for item in walk(scope, Walk())))
+        repeated = repeated_names(labels, (item for scope in scopes for item in _images(scope, Walk(), store)))
         rule = label_rule(labels, taxonomy, repeated)
         workers = workers or os.cpu_count() or 1
         reach = reach or (stored_reach(writer.catalog) if writer.catalog.meta("reach") else "views")
@@ -177,6 +181,12 @@ def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
         If a source does not exist.
     """
     return sum(1 for source in sources for _ in walk(scope_of(source), Walk()))
+
+
+def _images(scope: Scope, met: Walk, store: Path) -> Iterator[Item]:
+    """Walk a source, but for the store itself and the outputs of labelling runs."""
+    own = os.path.realpath(store)
+    return walk(scope, met, leave_out=lambda folder: os.path.realpath(folder) == own or met.leave_out_run(folder))
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:
@@ -212,8 +222,7 @@ class _Run:
         self._catalog.begin_walk()
         self._catalog.begin()
         try:
-            own = os.path.realpath(self._writer.folder)
-            items = walk(scope, met, leave_out=lambda folder: os.path.realpath(folder) == own or is_run(folder))
+            items = _images(scope, met, self._writer.folder)
             for piece, seen in in_order(_look, self._new(items, root_id, root, below), self._workers):
                 self._settle(piece, seen, root_id)
                 self._save_now_and_then()
@@ -296,14 +305,15 @@ class _Run:
     def _note_unreadable(self, met: Walk, root: Path, root_id: int) -> None:
         self.report.ignored.update(met.ignored)
         self.report.unreadable.extend(met.unreadable)
+        self.report.runs.extend(met.runs)
         for place, reason in met.unreadable:
             below = os.path.relpath(place, root)
             self._catalog.put_failure(root_id, below, None, "unreadable", reason)
 
     def _compare(self, root_id: int, root: Path, prefix: str, met: Walk, *, prune: bool) -> None:
-        """Report (or remove) what is stored but was not met; what lies below an unreadable place may still be there."""
+        """Report (or remove) what is stored but was not met; what lies below a place not looked at is unknown."""
         self._catalog.forget_unseen_failures(root_id, prefix)
-        hidden = [os.path.relpath(place, root) for place, _ in met.unreadable]
+        hidden = [os.path.relpath(place, root) for place in [*met.runs, *(place for place, _ in met.unreadable)]]
         gone: list[int] = []
         for number, path in self._catalog.unseen(root_id, prefix):
             if any(path == place or path.startswith(f"{place}/") or place == "." for place in hidden):

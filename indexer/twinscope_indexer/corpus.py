@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import stat
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,9 +26,34 @@ RUN_JOURNAL = "run.sqlite"
 """The file that marks the output folder of a labelling run."""
 
 
+_SQLITE_HEADER = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
+_JOURNAL_TABLES = {"meta", "decisions"}
+
+
 def is_run(folder: Path) -> bool:
-    """Tell whether a folder holds the results of a labelling run: copies that must never become references."""
-    return (folder / RUN_JOURNAL).exists()
+    """Tell whether a folder holds the results of a labelling run: copies that must never become references.
+
+    Its journal tells: a regular file `RUN_JOURNAL` that is an SQLite database with the tables of a run. One that
+    cannot be looked into (damaged, or nobody may read it) is taken for one, as that is safer; another file, folder or
+    database of that name is not.
+    """
+    path = folder / RUN_JOURNAL
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            return False
+        with path.open("rb") as stream:
+            if stream.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
+                return False
+    except PermissionError:
+        return os.path.lexists(path)
+    except OSError:
+        return False
+    try:  # immutable: whoever is writing it has locked it
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return True
+    return tables >= _JOURNAL_TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +120,15 @@ class Walk:
     """Files that are no images, by suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders and archives that could not be opened, with the reason. What lies below them is unknown."""
+    runs: list[str] = field(default_factory=list)
+    """Folders that were left out as outputs of labelling runs. What lies below them is unknown as well."""
+
+    def leave_out_run(self, folder: Path) -> bool:
+        """Tell whether a folder is the output of a labelling run, and note it if it is; for `leave_out` of `walk`."""
+        found = is_run(folder)
+        if found:
+            self.runs.append(str(folder))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from twinscope_client.placement import fitting_name, numbered, place_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from twinscope_indexer.corpus import Item
+    from twinscope_indexer.corpus import Item, Scope
 
 
 @dataclass(slots=True)
@@ -59,11 +59,13 @@ def convert(
     ------
     SourceError
         If a source does not exist.
+    OutputError
+        If a source is a folder within `out`: what is in there is taken for results.
     """
     report = ConversionReport()
     met = Walk()
     output = out.resolve()
-    for scope in [scope_of(source) for source in sources]:
+    for scope in _scopes_apart(sources, out):
         for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output)):
             try:
                 written = _convert_one(item, out, quality)
@@ -79,6 +81,19 @@ def convert(
         report.counts["failed"] += 1
         report.failures.append((place, reason))
     return report
+
+
+def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
+    """Find the sources, and see that no folder among them lies within the output folder; nothing is made."""
+    scopes = [scope_of(source) for source in sources]
+    for scope in scopes:
+        if not scope.prefix and scope.root.resolve().is_relative_to(out.resolve()):
+            msg = (
+                f"{scope.root} lies within the output folder {out}, and what is in there is taken for results; give "
+                "an output folder apart from the images, or one below them"
+            )
+            raise OutputError(msg)
+    return scopes
 
 
 def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = None, quality: int = 100) -> bytes:

@@ -11,14 +11,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.corpus import RUN_JOURNAL
+from twinscope_indexer.corpus import RUN_JOURNAL, is_run
 from twinscope_indexer.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 JOURNAL_NAME = RUN_JOURNAL
-_VERSION = 2
+_VERSION = 3
+_ADDED = {"2": ("p_wrong_low", "symmetry", "query_frame", "reference_frame", "shift_x", "shift_y")}
+"""Columns that journals of earlier versions lack, by version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,18 @@ class Decision:
     distance: int | None = None
     ssim: float | None = None
     scene_score: float | None = None
+    symmetry: str = ""
+    """What was done to the query to compare it with the best candidate, such as ``rotated by 90, inverted``; empty:
+    nothing."""
+    query_frame: str = ""
+    """Which part of the query was compared, such as ``bottom 7 % cut``; ``whole`` for all of it, empty without a
+    candidate (and where a release that did not note it has decided)."""
+    reference_frame: str = ""
+    """The same of the candidate."""
+    shift_x: float | None = None
+    """By which part of its width the query, so changed, is shifted against the candidate."""
+    shift_y: float | None = None
+    """The same of its height."""
     match_id: str = ""
     match_source: str = ""
     published_prefix: str = ""
@@ -61,8 +75,10 @@ class Decision:
     """Why the instruments of the query and of the best candidate cannot have made one acquisition."""
     p_wrong: float | None = None
     """How likely it is that the best candidate is wrong."""
+    p_wrong_low: float | None = None
+    """The lower end of its 95 % interval."""
     p_wrong_high: float | None = None
-    """The upper end of its interval."""
+    """The upper end."""
     generation: int = 0
     recipe: str = ""
     taxonomy: str = ""
@@ -94,7 +110,7 @@ class Decision:
 _COLUMNS = [field.name for field in fields(Decision)]
 _values = attrgetter(*_COLUMNS)
 _FIND = f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE path = ?"
-_PUT = f"REPLACE INTO decisions VALUES ({', '.join('?' * len(_COLUMNS))})"
+_PUT = f"REPLACE INTO decisions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
 class Journal:
@@ -108,7 +124,7 @@ class Journal:
     Raises
     ------
     OutputError
-        If it cannot be written, or another run is writing there.
+        If it cannot be written, another run is writing there, or something else has the journal's name.
     """
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
@@ -120,6 +136,7 @@ class Journal:
             elif not path.exists():
                 msg = f"{folder} holds no labelling run (no {JOURNAL_NAME}); 'twinscope label' makes one"
                 raise OutputError(msg)
+            _require_ours(path)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -131,8 +148,13 @@ class Journal:
             for column in ("output", "jpeg_output"):
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{column} ON decisions ({column})")
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),))
-            self._db.execute("COMMIT")
             [version] = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+            if version in _ADDED:
+                for column in _ADDED[version]:
+                    self._db.execute(f"ALTER TABLE decisions ADD COLUMN {column}{_default(column)}")
+                version = str(_VERSION)
+                self._db.execute("UPDATE meta SET value = ? WHERE key = 'version'", (version,))
+            self._db.execute("COMMIT")
         except OSError as error:
             msg = f"the output folder {folder} cannot be used: {error.strerror or error}"
             raise OutputError(msg) from error
@@ -221,6 +243,21 @@ class Journal:
             named: dict[str, Any] = dict(zip(_COLUMNS, texts, strict=True))
             named["written"], named["sidecar"] = bool(named["written"]), bool(named["sidecar"])
             yield Decision(**named)
+
+
+def _require_ours(path: Path) -> None:
+    """Refuse another file, folder or database of the journal's name; an empty file is what a killed start leaves."""
+    if path.exists() and not is_run(path.parent) and not (path.is_file() and path.stat().st_size == 0):
+        msg = (
+            f"the output folder {path.parent} cannot be used: its {path.name} is no journal of a labelling run; give "
+            "another output folder"
+        )
+        raise OutputError(msg)
+
+
+def _default(column: str) -> str:
+    """Give the SQL for what a new column holds in old rows."""
+    return " DEFAULT ''" if Decision.__dataclass_fields__[column].default == "" else ""
 
 
 def _stored(text: str) -> str | bytes:

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from twinscope_indexer.catalog import utc_now
-from twinscope_indexer.corpus import Item, Scope, Walk, is_run, scope_of, walk
+from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
 from twinscope_indexer.errors import ImageError, OutputError, TwinscopeError
 from twinscope_indexer.metadata import read_metadata, read_sidecar
 from twinscope_indexer.parallel import in_order
+from twinscope_service.answer import Transform
 from twinscope_service.policy import Policy, named_policy
 
 from twinscope_client.conversion import encode_jpeg
 from twinscope_client.journal import Decision, Journal
 from twinscope_client.placement import (
     LinkMode,
+    category_folder,
     fitting_name,
     is_free,
     numbered,
@@ -44,6 +46,7 @@ MinGrade = Literal["excellent", "good"]
 DEFAULT_TEMPLATE = "{code}_{stem}{suffix}"
 _FIELDS = frozenset({"code", "category", "stem", "suffix", "hash", "grade"})
 _ROWS_PER_SAVE = 100
+_AS_IT_IS = Transform("", "whole", "whole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class LabelReport:
     (the decision of an earlier run stood)."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders that could not be opened."""
+    runs: list[str] = field(default_factory=list)
+    """Folders that were left out as outputs of other labelling runs (`corpus.is_run`)."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Files that are no images, by suffix."""
     problems: list[str] = field(default_factory=list)
@@ -116,15 +121,17 @@ def label(
     settings: LabelSettings,
     progress: Progress = lambda _: None,
 ) -> LabelReport:
-    """Label images: find the twin of each, and put a copy under the twin's category.
+    """Label images: find the twin of each, and put a copy under the twin's category (`placement.category_folder`).
 
     Sources are only read. A decision that the journal holds for the same file, store and policy stands; an output
-    that is in place stays as it is: run twice, nothing changes.
+    that is in place stays as it is: run twice, nothing changes. A file is the same if its path, size and time of last
+    change are; one that was changed with both kept is looked at again once its time is new (``touch``).
 
     Parameters
     ----------
     sources : sequence of path
-        Images, or folders of them (walked recursively; the output folder itself is left out).
+        Images, or folders of them (walked recursively; the output folder itself and the outputs of other runs are left
+        out).
     engine : Engine
         Where the labels come from.
     journal : Journal
@@ -158,6 +165,7 @@ def label(
             progress(decision)
     run.report.unreadable = met.unreadable
     run.report.ignored = met.ignored
+    run.report.runs = met.runs
     return run.report
 
 
@@ -200,7 +208,7 @@ def _queries(scopes: list[Scope], out: Path, met: Walk) -> Iterator[Item]:
             scope,
             met,
             archives=False,
-            leave_out=lambda folder: folder.resolve().is_relative_to(output) or is_run(folder),
+            leave_out=lambda folder: folder.resolve().is_relative_to(output) or met.leave_out_run(folder),
         ):
             if item.file not in given:
                 yield item
@@ -232,7 +240,10 @@ class _Run:
         return known, self._decide(item)
 
     def _stands(self, known: Decision, item: Item) -> bool:
-        """Tell whether an earlier decision still holds; what could not be read or compared is tried again."""
+        """Tell whether an earlier decision still holds; what could not be read or compared is tried again.
+
+        A file that was changed with its size and time kept is taken for the same: to tell, all would have to be read.
+        """
         same_file = (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
         compared = known.ssim is not None or known.grade in {"none", "unhashable"}
         return same_file and known.decided_by == self._decided_by and compared
@@ -316,7 +327,7 @@ class _Run:
             hash=_short_hash(decision),
             grade=decision.grade,
         )
-        return Path(fitting_name(decision.category)) / fitting_name(name)
+        return Path(category_folder(decision.category)) / fitting_name(name)
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
         """Give the name of the copy: that of an earlier run if it still fits, else the first that is free."""
@@ -387,6 +398,7 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         decision,
         instrument="" if answer.instrument is None else json.dumps(answer.instrument.to_dict()),
         p_wrong=None if answer.p_wrong is None else answer.p_wrong.estimate,
+        p_wrong_low=None if answer.p_wrong is None else answer.p_wrong.low,
         p_wrong_high=None if answer.p_wrong is None else answer.p_wrong.high,
         query_hash=answer.query_hash or "",
         generation=answer.generation,
@@ -396,6 +408,7 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
     if best is None:
         return common
     rival = next((match for match in answer.matches if match.category != best.category), None)
+    changed = best.transform or _AS_IT_IS
     found = replace(
         common,
         category=best.category,
@@ -403,6 +416,11 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         distance=best.distance,
         ssim=best.ssim,
         scene_score=best.scene_score,
+        symmetry=changed.symmetry,
+        query_frame=changed.query_frame,
+        reference_frame=changed.reference_frame,
+        shift_x=None if best.shift is None else best.shift[0],
+        shift_y=None if best.shift is None else best.shift[1],
         match_id=best.image_id,
         match_source=best.source,
         published_prefix=best.published_prefix or "",

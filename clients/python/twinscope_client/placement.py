@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from twinscope_indexer.corpus import RUN_JOURNAL
 from twinscope_indexer.errors import OutputError
 from twinscope_indexer.indexfile import file_sha256
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 LinkMode = Literal["copy", "hard", "sym"]
 
+RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
+"""What a labelling run writes into its folder beside copies and journal, and writes anew when it goes on."""
+
+_TAKEN = {*RESULTS, RUN_JOURNAL, *(f"{RUN_JOURNAL}-{kind}" for kind in ("journal", "wal", "shm"))}
 _FICLONE = 0x40049409  # linux/fs.h
 _BLOCK = 1 << 18  # bytes copied at once: they stay in the processor's cache between reading, hashing and writing
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
@@ -54,6 +59,16 @@ def fitting_name(name: str) -> str:
     while len(os.fsencode(stem)) > spare:
         stem = stem[:-1]
     return stem + suffix
+
+
+def category_folder(category: str) -> str:
+    """Give the name of the folder that holds the copies of a category.
+
+    It is the category's as `fitting_name` makes it; one that the run itself uses in its output folder, such as
+    ``plots`` or ``report.html`` (in capitals too, as some file systems know no difference), ends with ``_``.
+    """
+    name = fitting_name(category)
+    return f"{name}_" if name.casefold() in _TAKEN else name
 
 
 def is_free(target: Path, digest: str) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
+    from twinscope_client.tables import Table
+
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done; failed; wrong usage; done, but some inputs could not be read; stopped by Ctrl-C."""
 
@@ -42,13 +44,13 @@ def _write_line(text: str, stream: TextIO) -> None:
         stream.write(line + "\n")
 
 
-def table() -> Any:
-    """Give a `csv.writer` on stdout; what the terminal cannot show is escaped."""
-    import csv
+def table() -> Table:
+    """Give a table on stdout; what the terminal cannot show is escaped."""
+    from twinscope_client.tables import Table
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    return csv.writer(sys.stdout, lineterminator="\n")
+    return Table(sys.stdout)
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
@@ -60,6 +62,19 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
         say(f"  {line}")
     if total > min(len(lines), 10):
         say(f"  ... and {total - min(len(lines), 10)} more: {rest}")
+
+
+def say_runs(folders: Sequence[str]) -> None:
+    """Tell which folders were left out as outputs of labelling runs, and why."""
+    from twinscope_indexer.corpus import RUN_JOURNAL
+
+    once = list(dict.fromkeys(folders))
+    if once:
+        more = f", and {len(once) - 1} more" if len(once) > 1 else ""
+        say(
+            f"{len(once)} folders were left out as outputs of labelling runs (each holds a journal {RUN_JOURNAL}; "
+            f"labelled copies must not become sources): {once[0]}{more}"
+        )
 
 
 @contextmanager

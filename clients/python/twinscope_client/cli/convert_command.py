@@ -1,7 +1,8 @@
 """Convert images to JPEG.
 
 TIFFs of more than 8 bits go through the same grey window as for hashing, so nothing is clipped to white. Folders are
-kept below DIR; an existing file with other content is never overwritten, the new one gets a numbered name.
+kept below DIR; an existing file with other content is never overwritten, the new one gets a numbered name. DIR may lie
+below PATH, but not be it or above it: what is in DIR is taken for results.
 """
 
 from __future__ import annotations

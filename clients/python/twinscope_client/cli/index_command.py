@@ -2,7 +2,8 @@
 
 SOURCE is a folder (taken recursively), an image file, or a .tar, .tar.gz, .tgz or .zip archive, which is read without
 unpacking. Run it again whenever the collection has changed: unchanged files are passed over, changed ones replaced,
-failed ones tried again. Ctrl-C keeps what is done; the same command goes on from there.
+failed ones tried again. Ctrl-C keeps what is done; the same command goes on from there. Outputs of labelling runs
+(folders with a journal run.sqlite) are left out, and told.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some
 
 if TYPE_CHECKING:
     from twinscope_indexer.bulk import IndexReport
@@ -45,7 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "new store; finds twins that were cropped at the bottom, rotated, mirrored, inverted); also 409 parts of it "
         "(finds twins that show a part of the field; 52 KB more an image); a store remembers it",
     )  # fmt: skip
-    parser.add_argument("--prune", action="store_true", help="remove images from the store whose files have vanished")
+    parser.add_argument(
+        "--prune", action="store_true",
+        help="remove images from the store whose files have vanished; not those below folders that were left out or "
+        "could not be opened",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
     parser.set_defaults(parser=parser)
 
@@ -77,8 +82,10 @@ def run(parsed: argparse.Namespace) -> int:
 def _tell(report: IndexReport, store: Path) -> int:
     counts = report.counts
     parts = [f"{counts[name]} {name}" for name in ("added", "changed", "unchanged", "relabelled") if counts[name]]
-    say(f"{store}: {', '.join(parts) or 'nothing to do'}; {report.searchable} images searchable "
+    nothing = "no image was met but in folders that are left out" if report.runs else "nothing to do"
+    say(f"{store}: {', '.join(parts) or nothing}; {report.searchable} images searchable "
         f"(generation {report.generation}).")  # fmt: skip
+    say_runs(report.runs)
     if counts["unhashable"]:
         say(f"{counts['unhashable']} images have no structure that could identify them; they will never match.")
     if report.ignored:
@@ -108,7 +115,7 @@ def _tell(report: IndexReport, store: Path) -> int:
         f"{len(report.unreadable)} folders or archives could not be opened:",
         [f"{place}: {reason}" for place, reason in report.unreadable], len(report.unreadable), "as above",
     )  # fmt: skip
-    if counts["failed"] or report.unreadable:
+    if counts["failed"] or report.unreadable or (report.runs and not report.counts.total()):
         return PARTLY if report.searchable else FAILED
     return DONE
 

@@ -3,8 +3,12 @@
 PATH is an image, or a folder that is taken recursively. Sources are only read. Into DIR go <Category>/<name>,
 matches.csv (what was labelled), review.csv (what was not, and why), failures.csv (what could not be read),
 labels.jsonl (the provenance of every label), summary.json, report.html and plots. Nothing is ever overwritten: the
-same content is left in place, another content gets a numbered name. Ctrl-C keeps what is done; the same command goes
-on from there, and changes nothing when all is done.
+same content is left in place, another content gets a numbered name, and a category called as one of these files is
+gets a folder whose name ends with _ (plots_). Ctrl-C keeps what is done; the same command goes on from there, and
+changes nothing when all is done: a decision stands as long as the image has the same path, size and time of last
+change, and store, policy and thresholds are the same. After an image was changed with its size and time kept, give it
+a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a journal run.sqlite)
+are left out, and told.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some, table
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some, table
 from twinscope_client.cli.target import add_target_options, open_target
-from twinscope_client.cli.thresholds import add_policy_options, chosen_policy
+from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +31,6 @@ if TYPE_CHECKING:
     from twinscope_client.labels import LabelReport, LabelSettings
 
 HELP = "write labelled copies of images"
-
-_RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
-"""What a run writes into its folder beside the copies, and writes anew when it goes on."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
     scopes_apart(parsed.paths, parsed.out)  # before anything is made there
     _require_outside_store(parsed)
     with open_target(parsed) as engine, _journal(parsed) as journal:
+        warn_of_reach(parsed, engine)
         if not parsed.dry_run:
             journal.set_settings(_described(parsed, settings, engine))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
@@ -140,12 +142,13 @@ def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
 
 def _require_no_foreign_results(out: Path) -> None:
     """Refuse a folder with tables or a report of something else: those of a run are written anew each time."""
+    from twinscope_indexer.corpus import is_run
     from twinscope_indexer.errors import OutputError
 
-    from twinscope_client.journal import JOURNAL_NAME
+    from twinscope_client.placement import RESULTS
 
-    foreign = [name for name in _RESULTS if os.path.lexists(out / name)]
-    if foreign and not (out / JOURNAL_NAME).exists():
+    foreign = [name for name in RESULTS if os.path.lexists(out / name)]
+    if foreign and not is_run(out):
         msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
         raise OutputError(msg)
 
@@ -194,6 +197,7 @@ def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
     if report.ignored:
         suffixes = ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
         say(f"{report.ignored.total()} files are no images ({suffixes}).")
+    say_runs(report.runs)
     if not parsed.dry_run:
         say(f"{counts['written']} labelled copies written, {counts['kept']} were in place already.")
     say_some(

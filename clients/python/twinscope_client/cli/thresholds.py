@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.console import say
+
 if TYPE_CHECKING:
     from twinscope_service.policy import Policy
+
+    from twinscope_client.engine import Engine
 
 _THRESHOLDS = (
     ("max_distance", int, "BITS", "look at references up to this Hamming distance (0 to 1024; default 300)"),
@@ -47,8 +51,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="what is tried where an image as it is has no twin: nothing more; without info bars and in all "
-        "symmetries; parts of the field as well (default: all that the store was indexed for)",
+        help="what is tried where an image as it is has no twin: 'frame' nothing more (rotations, mirroring, inversion "
+        "and cut or added info bars are then not found); 'views' these; 'windows' parts of the field as well (default: "
+        "all that the store was indexed for)",
     )  # fmt: skip
 
 
@@ -64,3 +69,18 @@ def chosen_policy(parsed: argparse.Namespace) -> Policy:
         )
     except ValueError as error:
         parser.error(str(error))
+
+
+def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
+    """Say so where ``--reach`` asks for more than the store was indexed for; only where it was given."""
+    if parsed.reach is None:
+        return
+    from twinscope_indexer.frames import REACHES
+
+    held = engine.stats()["index"]["reach"]
+    if REACHES.index(parsed.reach) > REACHES.index(held):
+        where = f"--store {parsed.at}" if "://" not in parsed.at else "--store DIR, where the server is"
+        say(
+            f"warning: --reach {parsed.reach} has no more effect than --reach {held}, as the store was indexed for no "
+            f"more; to change that: twinscope index --reach {parsed.reach} SOURCE... {where}"
+        )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from twinscope_client.placement import fitting_name
+from twinscope_client.placement import category_folder
 from twinscope_client.report.gallery import link_to
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ GRADE_MEANING = {
     "excellent": "The very acquisition that is in the collection: the pictures agree almost pixel by pixel.",
     "good": "The same field of view, stored differently: compressed, resized, contrast or brightness changed, "
     "or slightly shifted.",
-    "doubtful": "Pixels show a twin, but the instruments' own records contradict it, or it is too likely to be wrong: "
-    "look at both.",
+    "doubtful": "Pixels show a twin, but the instruments' own records contradict it; or the two agree in some parts of "
+    "the picture only, or another picture looks much like it as well, so that they may share something besides the "
+    "field (an aperture, a panel, dust, a camera's pattern); or it is too likely to be wrong: look at both.",
     "ambiguous": "References of different categories fit equally well. Only a person can tell which label is right.",
     "unverified": "The fingerprint is close to a reference, but the pictures could not be compared, or agree too "
     "little to be sure. A hint, not a match.",
@@ -56,8 +57,8 @@ _THRESHOLDS = {
     "name": "name",
     "rule": "rule",
     "k": "candidates looked at",
-    "max_distance": "farthest candidate looked at (bits)",
-    "far_distance": "a few compared up to (bits)",
+    "max_distance": "candidates looked at up to (bits)",
+    "far_distance": "where none of these is a twin, the few nearest up to (bits)",
     "ssim_distance": "SSIM computed up to (bits)",
     "excellent_ssim": "excellent above this SSIM",
     "good_scene": "good from this scene score",
@@ -95,11 +96,12 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
         summary=summary,
         sentence=sentence(summary),
         risk=risk(summary),
+        limits=limits(summary),
         meaning=GRADE_MEANING,
         settings=list(_settings(summary["settings"])),
         plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
         gallery=gallery,
-        folders={name: link_to(fitting_name(name)) + "/" for name in summary["by_category"]},
+        folders={name: link_to(category_folder(name)) + "/" for name in summary["by_category"]},
         lists=_lists(journal, summary),
         listed=LISTED,
     )
@@ -139,6 +141,22 @@ def risk(summary: Mapping[str, Any]) -> str:
         f"Labels that are more than {_chance(chances['limit'])} likely to be wrong: {chances['above_limit']:,} of "
         f"{chances['known']:,}{f' (not known of {unknown:,} more)' if unknown else ''}; the largest probability is "
         f"{_chance(chances['largest'])}."
+    )
+
+
+def limits(summary: Mapping[str, Any]) -> str:
+    """Say how far away candidates were looked at, and what those beyond are; empty where the policy is not known."""
+    policy = summary["settings"].get("policy") or {}
+    usual, far = policy.get("max_distance"), policy.get("far_distance")
+    if usual is None:
+        return ""
+    told = f"Candidates were looked at up to {usual:,} bits"
+    if far is None or far <= usual:
+        return f"{told}."
+    return (
+        f"{told}; where none of them was a twin, the few nearest up to {far:,} bits were compared as well. Candidates "
+        "farther away were met in other ways, such as by the brightest or the darkest parts of their pictures, which "
+        "may agree at any distance of the whole."
     )
 
 

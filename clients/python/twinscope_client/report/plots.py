@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -13,6 +13,8 @@ from twinscope_indexer.hashing import BITS
 from twinscope_client.report.summary import DISTANCE_BIN, SSIM_BINS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
 
     from twinscope_client.report.summary import Point, Survey
@@ -46,19 +48,22 @@ def draw(run: Survey) -> dict[str, bytes]:
     policy = run.summary["settings"].get("policy") or {}
     histograms = run.summary["histograms"]
     return {
-        "distance": _distance(histograms["distance"]["images"], policy.get("max_distance")),
+        "distance": _distance(histograms["distance"]["images"], policy),
         "ssim": _ssim(histograms["ssim"]["images"], policy.get("excellent_ssim")),
         "ssim_by_row": _by_row(run, policy.get("excellent_ssim")),
     }
 
 
-def _distance(images: dict[str, dict[str, int]], farthest: int | None) -> bytes:
+def _distance(images: dict[str, dict[str, int]], policy: Mapping[str, Any]) -> bytes:
     figure, axes = _canvas("Hamming distance (bits)", f"Images per {DISTANCE_BIN} bits")
     seen = [int(edge) for edges in images.values() for edge in edges]
-    end = min(BITS, max([100, *(edge + DISTANCE_BIN for edge in seen), (farthest or 0) + 2 * DISTANCE_BIN]))
+    usual, far = policy.get("max_distance"), policy.get("far_distance")
+    end = min(BITS, max([100, *(edge + DISTANCE_BIN for edge in seen), max(usual or 0, far or 0) + 2 * DISTANCE_BIN]))
     _bars(axes, images, 0, math.ceil(end / DISTANCE_BIN), DISTANCE_BIN)
-    if farthest is not None:
-        _threshold(axes, farthest, f"farthest candidate looked at: {farthest} bits")
+    if usual is not None:
+        _threshold(axes, usual, f"candidates looked at: up to {usual} bits")
+        if far is not None and far > usual:
+            _threshold(axes, far, f"where none is a twin, the few nearest: up to {far} bits", row=1)
     return _png(figure, axes, "No image had a candidate" if not images else "")
 
 
@@ -141,12 +146,13 @@ _FOOT = 0.6
 """Where the logarithmic axis of counts begins."""
 
 
-def _threshold(axes: Axes, place: float, label: str) -> None:
+def _threshold(axes: Axes, place: float, label: str, row: int = 0) -> None:
+    """Draw a line with its label beside it, in a row of its own where labels of two lines would meet."""
     axes.axvline(place, color=_INK, linestyle="--", linewidth=1)
     left, right = axes.get_xlim()
     leftwards = place > (left + right) / 2
     axes.annotate(
-        label, (place, 0.98), xycoords=("data", "axes fraction"), xytext=(-4 if leftwards else 4, 0),
+        label, (place, 0.98 - 0.08 * row), xycoords=("data", "axes fraction"), xytext=(-4 if leftwards else 4, 0),
         textcoords="offset points", ha="right" if leftwards else "left", va="top", fontsize=9, color=_INK,
         bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
