@@ -311,7 +311,7 @@ def test_noise_is_seen_through_beyond_the_usual_distance(tmp_path: Path) -> None
     with connect(make_store(tmp_path, faint, "views")) as engine:
         found, nearer = 0, 0
         for category, image in faint.items():
-            noisy = np.clip(image + np.random.default_rng(3).normal(0, 40, image.shape), 0, 255).astype(np.uint8)
+            noisy = np.clip(image + np.random.default_rng(3).normal(0, 34, image.shape), 0, 255).astype(np.uint8)
             found += engine.search(noisy).category == category
             nearer += engine.search(noisy, **NEAR).category == category
     assert (found, nearer) == (len(CATEGORIES), 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing import BITS
 from twinscope_indexer.metadata import contradictions
 
 from twinscope_service.answer import FOUND, Answer, Match, Result
@@ -13,7 +14,7 @@ from twinscope_service.calibration import calibration_of
 from twinscope_service.nearest import candidates, contested, nearest
 from twinscope_service.reaching import FAR_CANDIDATES, Found, find, picture, scored, scored_far, stages, turned
 from twinscope_service.reference_rule import reference_ssim
-from twinscope_service.rivals import NEAR, SURE, Neighbourhood, neighbourhood, parts_of
+from twinscope_service.rivals import NEAR, SURE, Neighbour, Neighbourhood, neighbourhood, parts_of
 from twinscope_service.scene import scene_scores
 from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
 from twinscope_service.verdict import best_first, doubted, judge, judge_as_reference, ssim_wanted
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from twinscope_service.policy import Policy
     from twinscope_service.query import Limits, Query
 
+_SHARED = (
+    ": do these images share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
+)
 _TOO_SMALL = f"no full-size SSIM: smaller than {WINDOW} pixels"
 
 
@@ -48,6 +52,8 @@ class _Judged:
     """Scene score of the strongest rival; see `rivals`."""
     everywhere: bool = True
     """Whether the best agrees with the query in all parts of the field; see `parts`."""
+    textured: bool = True
+    """Whether it agrees with the query in fine structure as well; see `texture`."""
     wanted: bool = False
     """Whether full-size pixels were missing that could change something."""
 
@@ -55,8 +61,12 @@ class _Judged:
     def shared(self) -> str:
         """What speaks for something that is shared besides the field, for people; empty where nothing does."""
         if not self.everywhere:
-            return "but they agree in some parts of the picture only"
-        return f"but another picture looks much like it as well (scene score {self.rival:.3f})" if self.rival else ""
+            return f"but they agree in some parts of the picture only{_SHARED}"
+        if self.rival:
+            return f"but another picture looks much like it as well (scene score {self.rival:.3f}){_SHARED}"
+        return (
+            "" if self.textured else "but in outlines only, and not in fine structure: is it a grid, or a single shape?"
+        )
 
     @property
     def found(self) -> bool:
@@ -174,7 +184,7 @@ class Inquiry:
         if judged.matches[0].moved:
             judged = self._also_in_parts(thumbnail, judged)
         settled = self._among_others(thumbnail, judged)
-        if (settled.rival or not settled.everywhere) and not judged.matches[0].moved:
+        if settled.shared and not judged.matches[0].moved:
             settled = self._among_others(thumbnail, self._also_in_parts(thumbnail, settled))
         return settled
 
@@ -200,17 +210,27 @@ class Inquiry:
             if twin.distance <= NEAR:
                 return replace(judged, everywhere=parts_of(twin, thumbnail, self.view).everywhere)
             around = self._neighbourhood(twin, thumbnail)
+            judged = replace(judged, everywhere=around.parts.everywhere, textured=around.textured)
             better = around.better
             if better is None or better.match.image_id in known:
-                return replace(judged, rival=around.rival(known), everywhere=around.parts.everywhere)
-            if not self.limits.allow(better.record.id, {better.record.id: better.record}):
-                return replace(judged, rival=better.score, everywhere=around.parts.everywhere)
+                return replace(judged, rival=around.rival(known))
+            if not self._may_answer(better):
+                return replace(judged, rival=better.score)
             known.add(better.match.image_id)
             self.records[better.record.id] = better.record
             before = [replace(match, ssim=None) for match in judged.matches]  # compared again where still worth it
             compared = self._compared([better.match, *before][: self.policy.k])
             judged = replace(compared, wanted=compared.wanted or judged.wanted)
         return judged
+
+    def _may_answer(self, better: Neighbour) -> bool:
+        """Tell whether a neighbour of a twin may take its place; nothing beyond a limit that was set for all.
+
+        Otherwise at any distance: it was found by scene score, and its hash may be that of another bar.
+        """
+        limit = BITS if self.policy.far_distance > self.policy.max_distance else self.policy.max_distance
+        allowed = self.limits.allow(better.record.id, {better.record.id: better.record})
+        return allowed and better.match.distance <= limit
 
     def _compared(self, matches: list[Match]) -> _Judged:
         """Compare full-size pixels where that can change the answer; put the best first, and judge."""

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
-from twinscope_indexer.thumbnail import area_reduce
 
-from twinscope_service.scene import SceneScore, common_frames, field_rows, prepared, score
+from twinscope_service.overlap import lay_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,37 +99,18 @@ def compare_parts(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Par
     Parts
         Flat everywhere if the proportions differ too much to lay one over the other.
     """
-    best, overlap = -2.0, None
-    for query_rows, candidate_rows, (height, width) in common_frames(query.shape, candidate.shape):
-        fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
-        one, other = (prepared(field.tobytes(), field.shape, (field_rows(height), width)) for field in fields)
-        found = score(one, other)
-        if found.score > best:
-            small = [area_reduce(field, one.normal.shape) for field in fields]
-            best, overlap = found.score, _overlap([(one.normal, other.normal), (small[0], small[1])], found)
+    overlap = lay_over(query, candidate)
     if overlap is None:
         return Parts((0.0,) * _SIDE**2, (True,) * _SIDE**2, (False,) * _SIDE**2)
-    shown = _shown(*overlap[1])
-    normal, pixels = ([_divided(picture[shown]) for picture in pair] for pair in overlap)
-    first, second = (picture[shown] for picture in overlap[1])
+    shown = _shown(*overlap.pixels)
+    normal, pixels = ([_divided(picture[shown]) for picture in pair] for pair in (overlap.normal, overlap.pixels))
+    first, second = (picture[shown] for picture in overlap.pixels)
     clipped = [_divided(at) for at in (*_extremes(first, second), *_extremes(second, first))]
     return Parts(
         tuple(_correlation(*parts) for parts in zip(*normal, strict=True)),
         tuple(all(part.size == 0 or part.std() < _FLAT for part in parts) for parts in zip(*pixels, strict=True)),
         tuple(any(part.size and part.mean() >= _CLIPPED for part in parts) for parts in zip(*clipped, strict=True)),
     )
-
-
-_Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
-
-
-def _overlap(pairs: list[_Pair], found: SceneScore) -> list[_Pair]:
-    """Cut out what both pictures of each pair show, given the translation of the second."""
-    height, width = pairs[0][0].shape
-    down, right = round(found.shift_y * height), round(found.shift_x * width)
-    rows, columns = (slice(max(0, -by), size - max(0, by)) for by, size in ((down, height), (right, width)))
-    moved = slice(rows.start + down, rows.stop + down), slice(columns.start + right, columns.stop + right)
-    return [(one[rows, columns], other[moved]) for one, other in pairs]
 
 
 def _shown(*pictures: NDArray[np.float32]) -> tuple[slice, slice]:

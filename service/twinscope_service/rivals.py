@@ -27,6 +27,7 @@ from twinscope_service.answer import UNMOVED, Match
 from twinscope_service.parts import Parts, compare_parts
 from twinscope_service.reaching import frames_of, picture, whole_bits
 from twinscope_service.scene import SceneScore, scene_scores
+from twinscope_service.texture import MOST, texture_distance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -40,6 +41,8 @@ SURE: Final = 40
 NEAR: Final = 200
 """Bits up to which a twin has no rivals, and two references are copies of one field. Pictures of different fields with
 one camera pattern that is stronger than the fields are as near, and cannot be told from recordings of one field."""
+FAR: Final = 300
+"""Bits beyond which query and twin are laid over each other and must agree in fine structure, too: see `texture`."""
 _LOOKED_AT: Final = 8
 """The nearest others of the query, and of the twin; where a collection shares something, they do."""
 _DEEPEST: Final = 1024
@@ -110,12 +113,20 @@ class Neighbourhood:
         Of query and twin.
     coarse : float
         Scene score of query and twin at half the size.
+    texture : int
+        Bits that they differ in, laid over each other.
     """
 
     twin: Match
     others: list[Neighbour]
     parts: Parts
     coarse: float
+    texture: int
+
+    @property
+    def textured(self) -> bool:
+        """Whether query and twin agree in fine structure as well."""
+        return self.twin.distance <= FAR or self.texture <= MOST
 
     @property
     def better(self) -> Neighbour | None:
@@ -218,7 +229,7 @@ def neighbourhood(
         others.append(Neighbour(match, records[number], other, likeness, everywhere))
     others.sort(key=lambda other: other.match.order)
     [coarse] = scene_scores(_halved(seen), [_halved(shown)])
-    return Neighbourhood(twin, others, compare_parts(seen, shown), coarse.score)
+    return Neighbourhood(twin, others, compare_parts(seen, shown), coarse.score, texture_distance(seen, shown))
 
 
 def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:

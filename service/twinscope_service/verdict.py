@@ -121,10 +121,7 @@ def doubted(
     if matches[0].contradictions and policy.rule == "scene":
         return "doubtful", f"{reason}; but the instruments wrote otherwise: {'; '.join(matches[0].contradictions)}"
     if grade == "good" and shared:
-        return "doubtful", (
-            f"{reason}; {shared}: do these images share something besides the field, such as an aperture, a panel, "
-            "dust or a camera's pattern?"
-        )
+        return "doubtful", f"{reason}; {shared}"
     if policy.max_p_wrong == 1:
         return judged
     if chance is None:
