@@ -397,6 +397,87 @@ def test_hot_and_dead_pixels_do_not_flatten_the_picture(dtype: type) -> None:
     assert phash(read.pixels) - phash(shallow) <= 4
 
 
+BARS = {
+    "10 bits, white bar": (lambda v: v.astype(np.uint16) * 4, 65535, 65535),
+    "10 bits, white text": (lambda v: v.astype(np.uint16) * 4 + 100, 0, 65535),
+    "12 bits, white text": (lambda v: v.astype(np.uint16) * 16, 0, 65535),
+    "8 bits in 16": (lambda v: v.astype(np.uint16), 0, 65280),
+    "signed, black bar": (lambda v: v.astype(np.int16) * 4 + 20000, -32768, 32767),
+    "offset, black bar, white text": (lambda v: v.astype(np.uint16) * 4 + 30000, 0, 65535),
+    "32 bits": (lambda v: v.astype(np.uint32) * 4, 0, 2**32 - 1),
+    "signed 32 bits": (lambda v: v.astype(np.int32) * 4, -(2**31), 2**31 - 1),
+    "float 0 .. 1": (lambda v: v.astype(np.float32) / 255, 0, 255),
+    "half 0 .. 1": (lambda v: v.astype(np.float16) / 255, 0, 65504),
+    "double, beyond measure": (lambda v: v / 255, -np.finfo(np.float64).max, np.finfo(np.float64).max),
+}
+
+
+def with_bar(deep: np.ndarray, ground: float, text: float, rows: int = 20) -> np.ndarray:
+    picture = np.concatenate([deep, np.full((rows, deep.shape[1]), ground, deep.dtype)])
+    picture[-rows + 6 : -6, 20:200] = text
+    return picture
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", BARS)
+@pytest.mark.parametrize("seed", [41, 42])
+def test_a_data_bar_at_full_scale_does_not_flatten_the_scan(kind: str, seed: int) -> None:
+    convert, ground, text = BARS[kind]
+    shallow = scene8(seed, (240, 320))
+    read = read_image(tiff(with_bar(convert(shallow), ground, text)))
+    assert phash(read.pixels[:240]) - phash(shallow) <= 4
+    assert len(np.unique(read.pixels[:240])) >= 60
+    white, black = read.pixels[-10, 100], read.pixels[-10, 250]
+    assert white == 255
+    assert black == (255 if ground == text else 0)
+
+
+@pytest.mark.parametrize("kind", BARS)
+def test_hot_pixels_beside_a_data_bar(kind: str) -> None:
+    convert, ground, text = BARS[kind]
+    shallow = scene8(43, (240, 320))
+    deep = convert(shallow)
+    deep[7, 9] = deep.max() + (text / 2 - deep.max() / 2)
+    read = read_image(tiff(with_bar(deep, ground, text)))
+    assert read.pixels[7, 9] == 255
+    assert phash(read.pixels[:240]) - phash(shallow) <= 4
+
+
+def unbarred(samples: np.ndarray) -> tuple[float, float]:
+    """The extremes, or the percentiles where the extremes stretch the window: what the module says but for bars."""
+    ordered = np.sort(samples[np.isfinite(samples)], axis=None)
+    spare = int(ordered.size * window.OUTLIERS)
+    inner = float(ordered[spare]), float(ordered[-1 - spare])
+    outer = float(ordered[0]), float(ordered[-1])
+    return inner if 0 < (inner[1] - inner[0]) * window.STRETCH < outer[1] - outer[0] else outer
+
+
+@pytest.mark.parametrize("top", [4095, 16383, 65535])
+@pytest.mark.parametrize("blur", [0.7, 1.0, 2.0])
+def test_bright_specimens_are_no_data_bars(top: int, blur: float) -> None:
+    """Saturated particles on a dark ground have blurred edges, however small; a calibrated scan is not truncated."""
+    rng = np.random.default_rng(44)
+    across, down = np.meshgrid(np.arange(1200), np.arange(1000))
+    ground = rng.normal(60, 12, across.shape)
+    for radius in (3, 7, 8, 10, 80):
+        particle = gaussian_filter(((across - 500) ** 2 + (down - 300) ** 2 < radius**2).astype(float), blur)
+        deep = np.clip(ground + particle * top * 1.5, 0, top) - 500  # below zero: neither a scan of 8 bits nor 0 .. 1
+        assert window.fit(deep.astype(np.float32)) == unbarred(deep.astype(np.float32))
+
+
+def test_masks_and_saturated_halves_are_no_data_bars() -> None:
+    shallow = scene8(45, (240, 320)).astype(np.uint16)
+    half = shallow.copy()
+    half[:, :100] = 65535  # more than any bar
+    assert window.fit(half) == (0, 65535)
+    mask = shallow // 16  # 16 levels
+    mask[:10] = 65535
+    assert window.fit(mask) == (0, 65535)
+    near = shallow * 100 + 1000  # the scan keeps more than a quarter of the range
+    near[:10] = 65535
+    assert window.fit(near) == (float(near.min()), 65535)
+
+
 def test_sparse_picture_on_a_constant_ground_survives() -> None:
     deep = np.zeros((240, 320), np.uint16)
     deep[7, 7:10] = 4000

@@ -8,6 +8,7 @@ import math
 import os
 import struct
 import tracemalloc
+import xml.etree.ElementTree as ElementTree
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,7 @@ from twinscope_indexer.errors import ImageError, StoreError
 from twinscope_indexer.imaging import read_image
 from twinscope_indexer.metadata import InstrumentMetadata, StagePosition, contradictions, read_metadata, read_sidecar
 from twinscope_indexer.vendors.quantity import LENGTH, moment, quantity, size
+from twinscope_indexer.vendors.text import parse_xml
 
 Extra = tuple[int, int, int, object, bool]
 WIDTH, HEIGHT = 64, 48
@@ -208,6 +210,55 @@ HITACHI_VALUES = InstrumentMetadata(
     data_bar_px=8,
 )
 
+SIGHTX = """<?xml version="1.0"?>
+<TemReporter xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+  <Instruments>JEM-ARM200F</Instruments>
+  <Manufacturer>JEOL Ltd.</Manufacturer>
+  <DateTime>2019-11-27T16:11:26.6205405+09:00</DateTime>
+  <Specimen />
+  <ElectronGun><AccelerationVoltage>200000</AccelerationVoltage></ElectronGun>
+  <Eos><EosMode>eosTEM</EosMode></Eos>
+  <ImageFormingSystem>
+    <ModeString>MAG</ModeString>
+    <SelectorValue>150000</SelectorValue>
+    <SelectorString>X150k</SelectorString>
+    <SelectorUnitString>X</SelectorUnitString>
+  </ImageFormingSystem>
+  <GonioStage>
+    <HolderInformation><Kind>SINGLE &amp; TILT</Kind></HolderInformation>
+    <StagePosition>
+      <MX>-1196.3</MX><MY>-384.7</MY><MZ>635.9</MZ><TX>0.1</TX><TY>-0.02</TY><PX>22.27</PX><PY>334.06</PY>
+    </StagePosition>
+  </GonioStage>
+  <ImageSourceDetector>screenCamera</ImageSourceDetector>
+  <Measurement><MeasurementFormat>
+    <SaveMeasureObjectList>
+      <DrawObject xsi:type="Measure_Line"><Text>237.86nm</Text></DrawObject>
+      <DrawObject xsi:type="DrawTextBox"><Text>+x</Text></DrawObject>
+    </SaveMeasureObjectList>
+    <DrawImageInformation>
+      <ImageSize><Width>64</Width><Height>48</Height></ImageSize>
+      <PixelsPerMeter><Horizontal>3642</Horizontal><Vertical>3700</Vertical></PixelsPerMeter>
+    </DrawImageInformation>
+  </MeasurementFormat></Measurement>
+</TemReporter>"""
+SIGHTX_VALUES = InstrumentMetadata(
+    vendor="JEOL",
+    instrument="JEM-ARM200F",
+    beam_energy_kev=200.0,
+    magnification=150000.0,
+    pixel_width_nm=pytest.approx(1.830496),
+    pixel_height_nm=pytest.approx(1e9 / 3700 / 150000),
+    field_width_um=pytest.approx(0.11715175),
+    detector="screenCamera",
+    stage=StagePosition(-0.0011963, -0.0003847, 0.0006359, None, 0.1),
+    acquired="2019-11-27T16:11:26",
+)
+
+
+def sightx(text: str = SIGHTX, **options: int) -> InstrumentMetadata:
+    return read_metadata(tiff(text_tag(270, text), **options))
+
 
 def normalised(metadata: InstrumentMetadata) -> InstrumentMetadata:
     return replace(metadata, verbatim={})
@@ -307,6 +358,13 @@ def test_zeiss_detectors() -> None:
     assert zeiss(DP_MIXING="Mixing = On").detector == "InLens + ESB"
 
 
+def test_zeiss_without_the_model_has_its_serial_number() -> None:
+    assert zeiss(DP_SEM=None, SV_SERIAL_NUMBER="Serial No. = ULTRA 55-36-06").instrument == "ULTRA 55-36-06"
+    assert zeiss(DP_SEM="Sem =", SV_SERIAL_NUMBER="Serial No. = ULTRA 55-36-06").instrument == "ULTRA 55-36-06"
+    assert zeiss(SV_SERIAL_NUMBER="Serial No. = Merlin-61-08").instrument == "Merlin"
+    assert zeiss(DP_SEM=None).instrument is None
+
+
 def test_zeiss_ion_pictures_have_no_electron_energy() -> None:
     assert zeiss(DP_FIB_IMAGING="FIB Imaging = FIB").beam_energy_kev is None
     assert zeiss(AP_ACTUALKV="EHT = 0.00 kV").beam_energy_kev is None
@@ -367,6 +425,12 @@ def test_fei_is_normalised(code: int, key: str) -> None:
 def test_fei_data_bar(height: int, resolution: str, told: str, bar: int | None) -> None:
     changed = {"Image": {"ResolutionY": resolution}, "PrivateFei": {"DatabarHeight": told}}
     assert fei(height=height, **changed).data_bar_px == bar
+
+
+def test_fei_cameras_have_no_mode() -> None:
+    assert fei(Detectors={"Name": "Nav-Cam", "Mode": "None"}).detector == "Nav-Cam"
+    assert fei(Detectors={"Name": "ETD", "Mode": ""}).detector == "ETD"
+    assert fei(Detectors={"Name": "", "Mode": "None"}).detector is None
 
 
 def test_fei_values_of_the_beam_in_use() -> None:
@@ -458,6 +522,147 @@ def test_jeol_picture_of_another_size_than_the_field() -> None:
     assert read_metadata(tiff(text_tag(270, JEOL), height=40)).data_bar_px == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_jeol_transmission_microscopes(encoding: str) -> None:
+    found = read_metadata(tiff(), sidecar=SIGHTX.encode(encoding))
+    assert normalised(found) == SIGHTX_VALUES
+    assert normalised(read_metadata(tiff(text_tag(270, SIGHTX + "\r\n\0\0\0\1")))) == SIGHTX_VALUES
+    tree = found.verbatim["TemReporter"]
+    assert (tree["Specimen"], tree["GonioStage"]["HolderInformation"]["Kind"]) == ("", "SINGLE & TILT")
+    assert tree["Measurement"]["MeasurementFormat"]["SaveMeasureObjectList"]["DrawObject"] == [
+        {"@xsi:type": "Measure_Line", "Text": "237.86nm"},
+        {"@xsi:type": "DrawTextBox", "Text": "+x"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ("<SelectorUnitString>X<", "<SelectorUnitString>mm<"),  # a camera length: diffraction
+        ("eosTEM", "eosASID"),  # the beam was scanned
+        ("<SelectorValue>150000<", "<SelectorValue>0<"),
+        ("<SelectorValue>150000<", "<SelectorValue>nan<"),
+        ("<SelectorValue>", "<SelectorValue>9</SelectorValue><SelectorValue>"),  # which one?
+    ],
+)
+def test_jeol_without_a_magnification_has_no_scale(written: str, instead: str) -> None:
+    found = sightx(SIGHTX.replace(written, instead))
+    nothing = {"magnification": None, "pixel_width_nm": None, "pixel_height_nm": None, "field_width_um": None}
+    assert normalised(found) == replace(SIGHTX_VALUES, **nothing)
+
+
+def test_jeol_scale_is_only_what_the_file_says() -> None:
+    unscaled = {"pixel_width_nm": None, "pixel_height_nm": None, "field_width_um": None}
+    for text in (SIGHTX.replace("PixelsPerMeter", "PixelsPerInch"), SIGHTX.replace(">3642<", ">0<")):
+        assert normalised(sightx(text)) == replace(SIGHTX_VALUES, **unscaled)
+    assert normalised(sightx(width=32)) == replace(SIGHTX_VALUES, **unscaled)
+    assert sightx(SIGHTX.replace(">3700<", "><")).pixel_height_nm == pytest.approx(1.830496)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2019-11-27T16:11:26Z", "2019-11-27T16:11:26"),
+        ("2019-11-27T16:11:26-05:30", "2019-11-27T16:11:26"),
+        ("2019-11-27T16:11:26", "2019-11-27T16:11:26"),
+        ("2019-11-27", "2019-11-27"),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_jeol_dates_with_a_zone(written: str, expected: str | None) -> None:
+    assert sightx(SIGHTX.replace("2019-11-27T16:11:26.6205405+09:00", written)).acquired == expected
+
+
+def test_other_xml_is_no_metadata() -> None:
+    for text in ('<?xml version="1.0"?><OME><Image/></OME>', "<TemReporters/>", "notes <TemReporter></TemReporter>"):
+        assert not sightx(text)
+
+
+ENTITIES = """<!DOCTYPE TemReporter [
+  <!ENTITY a "JEM"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c SYSTEM "file:///etc/passwd">
+]>"""
+
+
+@pytest.mark.parametrize("entity", ["a", "b", "c"])
+def test_entities_are_refused(entity: str) -> None:
+    text = SIGHTX.replace("JEM-ARM200F", f"&{entity};")
+    harmful = text.replace('<?xml version="1.0"?>', f'<?xml version="1.0"?>{ENTITIES}')
+    assert parse_xml(harmful) == {}
+    assert not sightx(harmful)
+    inside = sightx(text)  # an entity that nobody has declared ends the text
+    assert (inside.vendor, inside.instrument) == ("JEOL", None)
+
+
+def test_xml_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
+    known: set[str] = set()
+    for end in range(len(SIGHTX) + 1):
+        found = sightx(SIGHTX[:end]).to_dict()
+        found.pop("verbatim", None)
+        assert known <= found.keys()
+        for name in found.keys() - {"stage", "pixel_height_nm"}:  # a pixel is square until its height is told
+            assert found[name] == getattr(SIGHTX_VALUES, name)  # never half a number
+        known = set(found)
+    assert known == SIGHTX_VALUES.to_dict().keys()
+
+
+def test_text_that_is_cut_off_is_left_out() -> None:
+    assert parse_xml("<a><b>1</b><c>" + "x" * 100_000) == {"a": {"b": "1", "c": ""}}
+    assert parse_xml("<a><b>1</b>xyz<c>2") == {"a": {"b": "1", "c": ""}}
+    assert parse_xml("") == parse_xml("text") == {}
+
+
+def test_xml_of_any_depth() -> None:
+    within = SIGHTX.replace("<Specimen />", "<a>" * 20_000 + "</a>" * 20_000)
+    found = sightx(within)
+    assert (found.instrument, found.beam_energy_kev) == ("JEM-ARM200F", None)
+    json.dumps(found.to_dict())
+
+
+def test_enormous_xml_is_read_in_part() -> None:
+    for filling in ("<a/>", "<b>c</b>", '<d e=""/>', "<f>" + "g" * 1000 + "</f>"):
+        text = SIGHTX.replace("</TemReporter>", filling * ((8 << 20) // len(filling)) + "</TemReporter>")
+        data = tiff(text_tag(270, text))
+        tracemalloc.start()
+        found = read_metadata(data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert normalised(found) == SIGHTX_VALUES
+        assert found.verbatim["left_out"]["ImageDescription"] == len(text) + 1 - (1 << 18)
+        assert peak < 40 << 20
+
+
+NAMES = st.sampled_from(["a", "b", "Äöü"])
+ELEMENTS = st.recursive(
+    st.tuples(NAMES, st.dictionaries(NAMES, st.text("x <&é", max_size=3)), st.text("x <&é", max_size=5)),
+    lambda inner: st.tuples(NAMES, st.dictionaries(NAMES, st.text("x", max_size=3)), st.lists(inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(ELEMENTS)
+def test_xml_is_read_as_the_standard_library_reads_it(told: tuple[str, dict[str, str], object]) -> None:
+    def build(name: str, attributes: dict[str, str], content: object) -> ElementTree.Element:
+        element = ElementTree.Element(name, attributes)
+        if isinstance(content, str):
+            element.text = content
+        else:
+            element.extend(build(*child) for child in content)
+        return element
+
+    def plain(element: ElementTree.Element) -> object:
+        found: dict[str, object] = {f"@{key}": value for key, value in element.attrib.items()}
+        for name in dict.fromkeys(child.tag for child in element):
+            values = [plain(child) for child in element if child.tag == name]
+            found[name] = values if len(values) > 1 else values[0]
+        text = (element.text or "").strip()
+        return {**found, "": text} if found and text else found or text
+
+    written = ElementTree.tostring(build(*told), encoding="unicode")
+    root = ElementTree.fromstring(written)
+    assert parse_xml(written) == {root.tag: plain(root)}
+
+
 def test_hitachi_description() -> None:
     found = read_metadata(tiff(text_tag(270, HITACHI)))
     assert normalised(found) == HITACHI_VALUES
@@ -515,9 +720,17 @@ def test_what_lies_beside_a_picture_but_is_no_metadata(tmp_path: Path) -> None:
 # --- Olympus-SIS
 
 
-def sis(*, digits: int = -9, x: float = 2.5, magnification: float = 20000.0, month: int = 11, parts: int = 2) -> bytes:
+def sis(
+    *,
+    digits: int = -9,
+    x: float = 2.5,
+    magnification: float = 20000.0,
+    month: int = 11,
+    parts: int = 2,
+    date_time: str | None = None,
+) -> bytes:
     """A TIFF file with an Olympus-SIS structure at its end, whose tag holds the offset."""
-    data = tiff((33560, 4, 1, 0x1234ABCD, True))
+    data = tiff((33560, 4, 1, 0x1234ABCD, True), **({} if date_time is None else {"datetime": date_time}))
     at = len(data)
     table = at + 60
     head = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 59, 23, 31, month, 121, b"Grid 7\0junk", parts)
@@ -552,6 +765,24 @@ def test_olympus_numbers_that_are_none(change: dict[str, float]) -> None:
     assert (found.pixel_width_nm, found.field_width_um) == (None, None)
     assert found.magnification == 20000.0
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("date_time", "acquired"),
+    [
+        ("2021:12:31 23:59:31", "2021-12-31T23:59:31"),
+        ("2021:12:31 23:58:31", "2021-12-31T23:59:00"),  # another minute: when the file was written, perhaps
+        ("2022:12:31 23:59:31", "2021-12-31T23:59:00"),
+        ("2021:12:31 23:59:77", "2021-12-31T23:59:00"),
+        ("    :  :     :  :  ", "2021-12-31T23:59:00"),
+    ],
+)
+def test_olympus_seconds_are_those_of_the_same_minute(date_time: str, acquired: str) -> None:
+    data = sis(date_time="2000:01:01 00:00:00").replace(b"2000:01:01 00:00:00", date_time.encode())
+    found = read_metadata(data)
+    assert found.acquired == acquired
+    assert found.verbatim["DateTime"] == date_time
+    assert found.verbatim["OlympusSIS"]["datetime"] == "2021-12-31T23:59:00"
 
 
 def test_olympus_structures_that_are_damaged() -> None:
@@ -724,6 +955,7 @@ FILES = [
     tiff(text_tag(270, JEOL)),
     tiff(text_tag(270, HITACHI)),
     sis(),
+    tiff(text_tag(270, SIGHTX)),
 ]
 
 
@@ -735,7 +967,9 @@ def harmless(data: bytes, sidecar: bytes = b"") -> None:
         assert contradictions(found, found) == []
 
 
-@pytest.mark.parametrize("data", FILES, ids=["Zeiss", "FEI", "FEI big", "TESCAN", "JEOL", "Hitachi", "Olympus"])
+@pytest.mark.parametrize(
+    "data", FILES, ids=["Zeiss", "FEI", "FEI big", "TESCAN", "JEOL", "Hitachi", "Olympus", "SightX"]
+)
 def test_truncated_files(data: bytes) -> None:
     for end in range(0, len(data), 13):
         harmless(data[:end])
@@ -755,7 +989,7 @@ def test_damaged_files(content: bytes, draw: st.DataObject) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from([JEOL, HITACHI, ini(TESCAN)]),
+    st.sampled_from([JEOL, HITACHI, ini(TESCAN), SIGHTX]),
     st.lists(
         st.tuples(st.integers(0, 700), st.one_of(st.binary(max_size=6), st.sampled_from([b"nan", b"1e400", b"\0"])))
     ),
@@ -907,6 +1141,13 @@ SEEN = InstrumentMetadata(
         ({"pixel_width_nm": 97.0, "field_width_um": 99.3}, "another scale: pixels of 100 nm and 97 nm"),
         ({"stage": StagePosition(1.0, 2.103)}, "another place: the stage stood 103 µm apart"),
         ({"stage": StagePosition(1.08, 2.08)}, "another place: the stage stood 113.1 µm apart"),
+        ({"stage": StagePosition(1.0, 2.0, 5.11, 0.0, 0.0)}, "another height: the stage stood at 5 mm and 5.11 mm"),
+        ({"stage": StagePosition(z_mm=4.0)}, "another height: the stage stood at 5 mm and 4 mm"),
+        ({"stage": StagePosition(1.0, 2.0, 5.0, 0.0, -1.1)}, "another tilt: the stage was tilted to 0° and -1.1°"),
+        ({"stage": StagePosition(tilt_deg=45.0)}, "another tilt: the stage was tilted to 0° and 45°"),
+        ({"stage": StagePosition(1.0, 2.0, 5.0, 90.0)}, "another rotation: the stage was turned to 0° and 90°"),
+        ({"stage": StagePosition(rotation_deg=358.0)}, "another rotation: the stage was turned to 0° and 358°"),
+        ({"stage": StagePosition(rotation_deg=180.0)}, "another rotation: the stage was turned to 0° and 180°"),
     ],
 )
 def test_reasons(change: dict[str, object], reason: str) -> None:
@@ -924,12 +1165,37 @@ def test_reasons(change: dict[str, object], reason: str) -> None:
         {"pixel_width_nm": 50.0},  # scaled as a whole
         {"field_width_um": 51.2},  # cut
         {"stage": StagePosition(1.0, 2.102)},
-        {"stage": StagePosition(1.0, 2.0, 9.0, 90.0, 45.0)},
+        {"stage": StagePosition(1.0, 2.0, 5.09, 0.9, -0.9)},  # drift, and whole degrees
+        {"stage": StagePosition(1.0, 2.0, 5.0, 359.5, 0.0)},
+        {"stage": StagePosition(1.0, 2.0, 5.0, -720.0, 0.0)},
+        {"stage": StagePosition()},
+        {"vendor": None, "stage": StagePosition(1.0, 2.0, 9.0, 90.0, 45.0)},  # another system of coordinates, perhaps
         {"magnification": 5.0, "working_distance_mm": 9.0, "acquired": "2020-01-01"},
     ],
 )
 def test_what_is_no_reason(change: dict[str, object]) -> None:
     assert contradictions(SEEN, replace(SEEN, **change)) == []
+
+
+def test_a_stage_may_differ_in_several_ways() -> None:
+    moved = replace(SEEN, stage=StagePosition(9.0, 2.0, 9.0, 90.0, 45.0))
+    assert kinds(contradictions(SEEN, moved)) == {
+        "another place",
+        "another height",
+        "another tilt",
+        "another rotation",
+    }
+    unscaled = replace(SEEN, pixel_width_nm=None, field_width_um=None)
+    assert kinds(contradictions(unscaled, replace(unscaled, stage=moved.stage))) == {
+        "another height",
+        "another tilt",
+        "another rotation",
+    }
+
+
+def test_angles_beyond_measure_are_compared() -> None:
+    far = [replace(SEEN, stage=StagePosition(rotation_deg=angle, tilt_deg=angle)) for angle in (1.7e308, -1.7e308)]
+    assert kinds(contradictions(*far)) <= {"another tilt", "another rotation"}
 
 
 def test_widths_of_the_pictures_decide_the_field() -> None:

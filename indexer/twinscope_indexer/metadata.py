@@ -1,7 +1,8 @@
 """What a microscope's file says of its acquisition, without its pixels; and whether two can be the same acquisition.
 
 Read are the makers' TIFF tags (Zeiss 34118, FEI 34680 and 34682, TESCAN 50431, Olympus-SIS 33560), the ImageDescription
-(JEOL, Hitachi), and if the picture has none of these, the file that JEOL, Hitachi and TESCAN write beside it.
+(JEOL, of scanning and of transmission microscopes, and Hitachi), and if the picture has none of these, the file that
+JEOL, Hitachi and TESCAN write beside it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ __all__ = [
 _HEAD = 1 << 16  # bytes of a JPEG, PNG or BMP file in which its width and height are looked for
 _NAME = 120  # characters
 _ENERGY_TOLERANCE = 0.05  # relative
+# More than the backlash of a stage, its drift, and setting the eucentric height anew, which are micrometres to some
+# tens of them; less than between two specimens, or two working distances, which are set to tenths of a millimetre.
+_HEIGHT_TOLERANCE_MM = 0.1
+# Some makers write whole degrees, others hundredths. At 1° the corners of a field move by 1 % of its width when it is
+# turned, and at 45° it is foreshortened by another 2 % when it is tilted: as much as scales may differ.
+_ANGLE_TOLERANCE = 1.0
 
 
 def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata:
@@ -116,9 +123,10 @@ def contradictions(
     """Tell why two files cannot show the same acquisition.
 
     They cannot if another make of microscope, another detector, or a beam energy that differs by more than 5 % was
-    used; if the stage stood farther apart than the wider of the two fields; or if both the size of a pixel and the
-    width of the field differ by more than 2 %. Both, as a picture that was scaled as a whole has kept its field, and
-    one that was cut its pixels. What is not known of either is no reason.
+    used; if the stage stood farther apart than the wider of the two fields, more than 0.1 mm higher, or was tilted or
+    turned by more than 1° against the other; or if both the size of a pixel and the width of the field differ by more
+    than 2 %. Both, as a picture that was scaled as a whole has kept its field, and one that was cut its pixels. What
+    is not known of either is no reason.
 
     Parameters
     ----------
@@ -138,6 +146,7 @@ def contradictions(
         *_other_energy(a, b),
         *_other_scale(a, b, _field(a, width_a), _field(b, width_b)),
         *_other_place(a, b, _field(a, width_a), _field(b, width_b)),
+        *_other_pose(a, b),
     ]
 
 
@@ -197,6 +206,28 @@ def _other_place(
     apart = 1000 * math.hypot(a.stage.x_mm - b.stage.x_mm, a.stage.y_mm - b.stage.y_mm)
     if apart > widest:
         yield f"another place: the stage stood {apart:.4g} µm apart, the field is {widest:.4g} µm wide"
+
+
+def _other_pose(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
+    """Compare the axes of the stage that do not lie in its plane; what they count from is the same for one make."""
+    if not _same_make(a, b):
+        return
+    one, other = a.stage, b.stage
+    if one.z_mm is not None and other.z_mm is not None and abs(one.z_mm - other.z_mm) > _HEIGHT_TOLERANCE_MM:
+        yield f"another height: the stage stood at {one.z_mm:.4g} mm and {other.z_mm:.4g} mm"
+    if _turned(one.tilt_deg, other.tilt_deg):
+        yield f"another tilt: the stage was tilted to {one.tilt_deg:.4g}° and {other.tilt_deg:.4g}°"
+    if _turned(one.rotation_deg, other.rotation_deg):
+        yield f"another rotation: the stage was turned to {one.rotation_deg:.4g}° and {other.rotation_deg:.4g}°"
+
+
+def _turned(one: float | None, other: float | None) -> bool:
+    """Whether two angles are known and differ; 359.9° and 0° do not."""
+    if one is None or other is None:
+        return False
+    # each for itself first: the difference of two huge numbers may be no number
+    apart = math.remainder(math.remainder(one, 360) - math.remainder(other, 360), 360)
+    return abs(apart) > _ANGLE_TOLERANCE
 
 
 def _read(stream: BinaryIO, sidecar: bytes, name: str) -> InstrumentMetadata:

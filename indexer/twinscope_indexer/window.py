@@ -10,7 +10,9 @@ window must preserve is the *ranks* of the 8-bit export's grey levels. Two expor
   ``v * 257`` or ``v / 255`` then keeps its levels one by one.
 
 A few hot or dead pixels must not flatten the picture: the extremes give way to percentiles where they would stretch
-the window to more than twice its width.
+the window to more than twice its width. Nor must a data bar at the full scale of its container flatten a scan of
+fewer bits: a single value at either end that a small share of the pixels has, far from all others, is left out before
+anything else is looked at. It becomes black or white, as it was drawn.
 """
 
 from __future__ import annotations
@@ -34,7 +36,18 @@ DEPTHS = (10, 12, 14, 16)
 """Bits of the analogue-to-digital converters and cameras in electron microscopes."""
 
 LEAST_USE = 0.25
-"""Share of the nominal range a scan must span to be truncated: 64 of the 256 grey levels are left at least."""
+"""Share of the nominal range a scan must span to be truncated: 64 of the 256 grey levels are left at least. And of the
+whole range, that it may keep together with what is drawn at the ends."""
+
+DRAWN = 0.25
+"""Largest share of the pixels that may be drawn, a data bar or its text; the highest bars take a fifth of a picture."""
+
+SCANNED = 32
+"""Levels that there must be besides what is drawn: fewer are a drawing, a mask or counts, not a scan with noise."""
+
+BETWEEN = 1e-3
+"""Pixels, in proportion to those that are drawn, that may lie between them and the scan: hot ones. What an instrument
+has seen has an edge, blurred over a pixel or more, which is more than that up to 10 million pixels in one spot."""
 
 _SAMPLED = 1 << 22  # values looked at for the percentiles of 32- and 64-bit samples
 _BLOCK = 1 << 20  # values handled at once, to keep the temporary copies small
@@ -122,7 +135,7 @@ def _scaled(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
 
 
 def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
-    """Lowest and highest value without outliers, and the number of distinct values, of 8- or 16-bit integers."""
+    """Lowest and highest value of a scan, without outliers, and the number of its levels, of 8- or 16-bit integers."""
     span = np.iinfo(samples.dtype)
     counts = np.zeros(span.max - span.min + 1, np.int64)
     source = samples.reshape(-1)
@@ -131,18 +144,15 @@ def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
         values -= int(span.min)
         counts += np.bincount(values, minlength=counts.size)
     present = np.flatnonzero(counts)
-    rank = np.cumsum(counts)
-    spare = int(source.size * OUTLIERS)
-    inner = np.searchsorted(rank, [spare, source.size - 1 - spare], side="right")
-    low, high = _trimmed(
-        (float(present[0] + span.min), float(present[-1] + span.min)),
-        (float(inner[0] + span.min), float(inner[1] + span.min)),
-    )
-    return low, high, present.size
+    levels, numbers = (present + int(span.min)).astype(np.float64), counts[present]
+    scan = _scan(levels, numbers)
+    levels, numbers = levels[scan], numbers[scan]
+    low, high = _trimmed((float(levels[0]), float(levels[-1])), _percentiles(levels, numbers))
+    return low, high, levels.size
 
 
 def _measured(samples: NDArray[Any]) -> Window:
-    """Lowest and highest finite value without outliers, which are looked for in at most `_SAMPLED` values."""
+    """Lowest and highest finite value of a scan, without outliers, looked for in at most `_SAMPLED` values."""
     source = samples.reshape(-1)
     with np.errstate(invalid="ignore"):
         extremes = float(source.min()), float(source.max())
@@ -151,11 +161,79 @@ def _measured(samples: NDArray[Any]) -> Window:
         if not source.size:
             raise ValueError("no finite value")
         extremes = float(source.min()), float(source.max())
-    some = source[:: -(-source.size // _SAMPLED) | 1]  # an odd step, or it might look at a few columns only
+    some = _some(source)
+    if any(_may_be_drawn(int(np.count_nonzero(some == end)), some.size) for end in extremes):
+        source = _scanned(source, some)
+        extremes = float(source.min()), float(source.max())
+        some = _some(source)
     spare = int(some.size * OUTLIERS)
     ordered = np.partition(some, (spare, some.size - 1 - spare))
     low, high = _trimmed(extremes, (float(ordered[spare]), float(ordered[-1 - spare])))
     return max(low, -_WIDEST), min(high, _WIDEST)
+
+
+def _some(source: NDArray[Any]) -> NDArray[Any]:
+    return source[:: -(-source.size // _SAMPLED) | 1]  # an odd step, or it might look at a few columns only
+
+
+def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
+    """Leave out of the values what is drawn, as some of them tell."""
+    values, numbers = np.unique(some, return_counts=True)
+    scan = _scan(values.astype(np.float64), numbers)
+    if scan.start > 0:
+        source = source[source > values[0]]
+    if scan.stop < values.size:
+        source = source[source < values[-1]]
+    return source
+
+
+def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
+    """Find the levels that are the scan's: all of them, but for a drawn one at either end.
+
+    Parameters
+    ----------
+    levels : ndarray of float64, shape (n,)
+        Distinct values, ascending.
+    numbers : ndarray of int64, shape (n,)
+        How many pixels have each.
+
+    Returns
+    -------
+    slice
+        Of the levels; start and stop are not negative.
+    """
+    size = int(numbers.sum())
+    start = int(_may_be_drawn(int(numbers[0]), size))
+    stop = levels.size - int(_may_be_drawn(int(numbers[-1]), size))
+    if stop - start < SCANNED:
+        return slice(0, levels.size)
+    inner = _percentiles(levels[start:stop], numbers[start:stop])
+    if start and not _flattens(inner, levels, numbers):
+        start = 0
+    if stop < levels.size and not _flattens((-inner[1], -inner[0]), -levels[::-1], numbers[::-1]):
+        stop = levels.size
+    return slice(start, stop)
+
+
+def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
+    """Whether the lowest level is far below the scan, of which the percentiles are given, and almost alone there."""
+    low, high = inner
+    beyond = int(numbers[levels < low - (high - low)].sum())  # nearer than a width it may be the scan's own tail
+    far = 0 < high - low < (high - float(levels[0])) * LEAST_USE
+    return bool(far and beyond <= int(numbers[0]) * (1 + BETWEEN))
+
+
+def _may_be_drawn(number: int, size: int) -> bool:
+    """Whether so many pixels of one extreme value are more than hot or dead ones, and few enough."""
+    return size * OUTLIERS < number <= size * DRAWN
+
+
+def _percentiles(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> Window:
+    rank = np.cumsum(numbers)
+    size = int(rank[-1])
+    spare = int(size * OUTLIERS)
+    inner = np.searchsorted(rank, [spare, size - 1 - spare], side="right")
+    return float(levels[inner[0]]), float(levels[inner[1]])
 
 
 def _trimmed(extremes: Window, percentiles: Window) -> Window:

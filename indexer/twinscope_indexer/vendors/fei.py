@@ -32,9 +32,9 @@ def read(data: bytes, key: str, width: int | None, height: int | None) -> Instru
 
     Normalised are [System] SystemType; HV of [Beam] and of the section of the beam in use; WD of that section, else
     [Stage] WorkingDistance; MagCanvasRealWidth over HorFieldsize; [Scan] PixelWidth, PixelHeight and HorFieldsize,
-    else HFW of the beam; [Detectors] Name with Mode (``ABS A``: detectors with several signals); [Stage] StageX, Y,
-    Z, R and T; [PrivateFei] TimeOfCreation, whose order of day and month is certain, else [User] Date and Time;
-    [PrivateFei] DatabarHeight and the rows below [Image] ResolutionY.
+    else HFW of the beam; [Detectors] Name with Mode (``ABS A``: detectors with several signals; ``None``: cameras);
+    [Stage] StageX, Y, Z, R and T; [PrivateFei] TimeOfCreation, whose order of day and month is certain, else [User]
+    Date and Time; [PrivateFei] DatabarHeight and the rows below [Image] ResolutionY.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def read(data: bytes, key: str, width: int | None, height: int | None) -> Instru
         pixel_width_nm=calibration.pixel_width_nm,
         pixel_height_nm=calibration.pixel_height_nm,
         field_width_um=calibration.field_width_um,
-        detector=words(f"{_get(sections, 'Detectors', 'Name')} {_get(sections, 'Detectors', 'Mode')}"),
+        detector=_detector(_get(sections, "Detectors", "Name"), _get(sections, "Detectors", "Mode")),
         stage=StagePosition(
             x_mm=number(stage.get("StageX"), 3),
             y_mm=number(stage.get("StageY"), 3),
@@ -100,6 +100,11 @@ def _same(one: str, other: str) -> float | None:
     if not values or not agree(values[0], values[-1]):
         return None
     return values[0]
+
+
+def _detector(name: str, mode: str) -> str | None:
+    """Name the signal; the mode of cameras is the word ``None``."""
+    return words(name if mode == "None" else f"{name} {mode}")
 
 
 def _acquired(sections: _Sections) -> str | None:

@@ -62,7 +62,7 @@ class InstrumentMetadata:
     detector: str | None = None
     stage: StagePosition = StagePosition()
     acquired: str | None = None
-    """ISO 8601 date, or date and time by the instrument's clock; makers write no time zone."""
+    """ISO 8601 date, or date and time by the instrument's clock; a time zone, which few write, is left out."""
     data_bar_px: int | None = None
     """Rows at the bottom that the instrument added below the scanned field; 0 if it is known that there are none."""
     verbatim: dict[str, Any] = field(default_factory=dict)

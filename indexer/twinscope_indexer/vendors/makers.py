@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from twinscope_indexer.vendors import fei, hitachi, jeol, olympus, tescan, zeiss
+from twinscope_indexer.vendors import fei, hitachi, jeol, olympus, sightx, tescan, zeiss
 from twinscope_indexer.vendors.instrument import LEFT_OUT, InstrumentMetadata
 from twinscope_indexer.vendors.tags import Directory, read_at, read_value
 from twinscope_indexer.vendors.text import decode
 
 MOST_TEXT = 1 << 18
-"""Bytes of a text that are read; the longest that was seen is 34 kB."""
+"""Bytes of a text that are read; the longest that was seen is 66 kB."""
 
 _MOST_TESCAN = 1 << 20  # a thumbnail comes before the text
 _DESCRIPTION = 270  # ImageDescription (TIFF 6.0, page 34)
+_DATE_TIME = 306  # page 31
 _MOST = {zeiss.TAG: MOST_TEXT, **dict.fromkeys(fei.TAGS, MOST_TEXT), tescan.TAG: _MOST_TESCAN, _DESCRIPTION: MOST_TEXT}
 _NAMES = {zeiss.TAG: zeiss.KEY, **fei.TAGS, tescan.TAG: tescan.KEY, _DESCRIPTION: "ImageDescription"}
 
@@ -64,6 +65,8 @@ def read_text(text: str, width: int | None, height: int | None) -> InstrumentMet
     """
     if jeol.is_text(text):
         return jeol.read(text, width, height)
+    if sightx.is_text(text):
+        return sightx.read(text, width)
     if hitachi.is_text(text):
         return hitachi.read(text, width, height)
     if tescan.is_text(text):
@@ -98,4 +101,6 @@ def _read_olympus(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     offset = tag.offset
     if tag.size <= tag.inline:
         offset = int.from_bytes(read_at(stream, offset, tag.inline), "little" if directory.order == "<" else "big")
-    return olympus.read(lambda at, size: read_at(stream, at, size), offset, directory.width)
+    written = directory.tags.get(_DATE_TIME)
+    date_time = decode(read_value(stream, written, olympus.MOST_DATE_TIME)) if written is not None else ""
+    return olympus.read(lambda at, size: read_at(stream, at, size), offset, directory.width, date_time)

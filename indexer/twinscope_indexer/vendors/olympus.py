@@ -1,7 +1,8 @@
 """Olympus Soft Imaging Solutions: TIFF tag 33560, which cameras on transmission microscopes write.
 
 A binary structure without a public specification; the few fields that are known are those of tifffile's `read_sis`:
-the date, and in a part of general data, the size of a pixel in metres, the magnification and the camera's name.
+the date, and in a part of general data, the size of a pixel in metres, the magnification and the camera's name. The
+date has no seconds; DateTime (tag 306) of the same file has them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from datetime import datetime
 from typing import Any
 
 from twinscope_indexer.vendors.instrument import InstrumentMetadata, calibrate
-from twinscope_indexer.vendors.quantity import positive, words
+from twinscope_indexer.vendors.quantity import moment, positive, words
 from twinscope_indexer.vendors.text import decode
 
 TAG = 33560
 KEY = "OlympusSIS"
+MOST_DATE_TIME = 20
+"""Bytes of DateTime: ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)."""
 
 _HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, parts
 _PART = struct.Struct("<hhI")  # kind, count, offset in the file
@@ -39,10 +42,13 @@ class _General:
     picture: str
 
 
-def read(read_at: Callable[[int, int], bytes], offset: int, width: int | None) -> InstrumentMetadata:
+def read(
+    read_at: Callable[[int, int], bytes], offset: int, width: int | None, date_time: str = ""
+) -> InstrumentMetadata:
     """Read the structure.
 
-    Normalised are the size of a pixel, the magnification, the camera's name as the detector, and the date.
+    Normalised are the size of a pixel, the magnification, the camera's name as the detector, and the date, with the
+    seconds of DateTime if that is of the same minute.
 
     Parameters
     ----------
@@ -52,6 +58,8 @@ def read(read_at: Callable[[int, int], bytes], offset: int, width: int | None) -
         Where the structure lies.
     width : int or None
         Of the picture in pixels.
+    date_time : str
+        DateTime of the picture; empty if it has none.
 
     Returns
     -------
@@ -68,9 +76,11 @@ def read(read_at: Callable[[int, int], bytes], offset: int, width: int | None) -
     kept: dict[str, Any] = {"name": decode(name)}
     if acquired is not None:
         kept["datetime"] = acquired
+        acquired = _with_seconds(acquired, date_time)
+    verbatim: dict[str, Any] = {KEY: kept} | ({"DateTime": date_time} if date_time else {})
     general = _general(data, min(parts, _MOST_PARTS), read_at)
     if general is None:
-        return InstrumentMetadata(vendor="Olympus-SIS", acquired=acquired, verbatim={KEY: kept})
+        return InstrumentMetadata(vendor="Olympus-SIS", acquired=acquired, verbatim=verbatim)
     numbers = {
         "pixelsizex": general.pixel_width_m,
         "pixelsizey": general.pixel_height_m,
@@ -88,7 +98,7 @@ def read(read_at: Callable[[int, int], bytes], offset: int, width: int | None) -
         field_width_um=calibration.field_width_um,
         detector=words(general.camera),
         acquired=acquired,
-        verbatim={KEY: kept},
+        verbatim=verbatim,
     )
 
 
@@ -97,6 +107,13 @@ def _moment(year: int, month: int, day: int, hour: int, minute: int) -> str | No
         return datetime(year, month, day, hour, minute).isoformat()  # the camera's clock: no zone
     except ValueError:
         return None
+
+
+def _with_seconds(acquired: str, date_time: str) -> str:
+    day, _, clock = date_time.partition(" ")
+    precise = moment(day.replace(":", "-"), clock)
+    minute = len("2021-12-31T23:59")
+    return precise if precise is not None and precise[:minute] == acquired[:minute] else acquired
 
 
 def _general(data: bytes, parts: int, read_at: Callable[[int, int], bytes]) -> _General | None:

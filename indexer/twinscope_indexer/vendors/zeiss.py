@@ -31,6 +31,7 @@ KEY = "CZ_SEM"
 
 _USED = (
     "DP_SEM",
+    "SV_SERIAL_NUMBER",
     "DP_FIB_IMAGING",
     "DP_IMAGE_STORE",
     "DP_DETECTOR_CHANNEL",
@@ -57,9 +58,10 @@ _UNNAMED_WIDTH = 1024  # pixels across that it refers to
 def read(data: bytes, width: int | None, height: int | None) -> InstrumentMetadata:
     """Read the value of the tag.
 
-    Normalised are DP_SEM, AP_ACTUALKV (else AP_MANUALKV), AP_WD, AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else
-    the number without a name) with AP_WIDTH, DP_DETECTOR_CHANNEL (else DP_DETECTOR_TYPE), AP_STAGE_AT_X, _Y, _Z, _R
-    and _T, AP_DATE and AP_TIME. Of a picture made with the ion beam the energy of the electrons is not told.
+    Normalised are DP_SEM (else SV_SERIAL_NUMBER, which begins with the model), AP_ACTUALKV (else AP_MANUALKV), AP_WD,
+    AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else the number without a name) with AP_WIDTH, DP_DETECTOR_CHANNEL
+    (else DP_DETECTOR_TYPE), AP_STAGE_AT_X, _Y, _Z, _R and _T, AP_DATE and AP_TIME. Of a picture made with the ion beam
+    the energy of the electrons is not told.
 
     The data bar of Zeiss is drawn into the field, its height is not told; only if the picture is higher than
     DP_IMAGE_STORE there are rows below it.
@@ -85,7 +87,7 @@ def read(data: bytes, width: int | None, height: int | None) -> InstrumentMetada
     calibration = _calibration(named, unnamed, stored, width)
     return InstrumentMetadata(
         vendor="Zeiss",
-        instrument=words(shown.get("DP_SEM")),
+        instrument=words(shown.get("DP_SEM")) or words(shown.get("SV_SERIAL_NUMBER")),
         beam_energy_kev=_first(shown, ("AP_ACTUALKV", "AP_MANUALKV"), VOLTAGE, -3) if electrons else None,
         working_distance_mm=_first(shown, ("AP_WD",), LENGTH, 3),
         magnification=_first(shown, ("AP_MAG",), MAGNIFICATION, 0),
