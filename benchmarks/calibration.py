@@ -26,7 +26,7 @@ from twins import DEFAULT, KIN, prepare
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.bulk import index
 from twinscope_indexer.store import Store
-from twinscope_service.calibrating import Evidence, gather, sampled
+from twinscope_service.calibrating import Evidence, gather, in_other_categories, sampled
 from twinscope_service.calibration import fit
 
 PARTS = 5
@@ -61,7 +61,7 @@ def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Evidence]:
         store = Store(work / "store")
         try:
             images = sampled(store, len(micrographs), 0)
-            return [image.category for image in images], gather(store, images, 2)
+            return [image.category for image in images], gather(store, images, 2, among=in_other_categories)
         finally:
             store.close()
 

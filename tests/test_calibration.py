@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,8 +203,15 @@ def test_files_that_are_gone_are_told(collection: Path, tmp_path: Path, capsys: 
         labelled.rename(collection / "labelled")
 
 
-def test_one_category_is_too_little(shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    index([shelf.references / "Tips"], tmp_path / "store", workers=1)
+def test_one_category_is_enough_and_one_image_is_not(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index([shelf.references / "Tips"], tmp_path / "tips", workers=1)
+    assert main(["calibrate", str(tmp_path / "tips")]) == 0, capsys.readouterr().err
+    first = min((shelf.references / "Tips").iterdir())
+    (tmp_path / "one" / "Tips").mkdir(parents=True)
+    shutil.copy(first, tmp_path / "one" / "Tips")
+    index([tmp_path / "one"], tmp_path / "store", workers=1)
     assert main(["calibrate", str(tmp_path / "store")]) == 1
     assert "too few images" in capsys.readouterr().err
     assert main(["calibrate", str(tmp_path / "no store")]) == 1

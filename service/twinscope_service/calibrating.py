@@ -1,13 +1,15 @@
 """Calibrating: what right and wrong matches look like in a collection, found out by asking it about itself.
 
 Every sampled image is asked for twice over: re-encoded in several ways with its twin in the store (right matches), and
-with itself and its whole category left out, so that whatever is nearest is wrong (leave-one-out impostors).
+with itself and its copies left out, so that whatever is nearest is wrong (leave-one-out impostors). These are sought
+among all categories, and once more without its own: the fields most alike are often those of one sample.
 """
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,6 +25,8 @@ from twinscope_service.matcher import Matcher
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES
 from twinscope_service.query import Limits, Query
+from twinscope_service.reaching import frames_of, picture
+from twinscope_service.texture import MOST, texture_distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     Grey = NDArray[np.uint8]
 
 _COPY: Final = 0.9
-"""Scene score from which an image of another category is a copy under a second label, not a look-alike."""
+"""Scene score from which another image is a copy, not a look-alike, if it agrees in texture as well."""
 _DEEP: Final = replace(POLICIES["default"], max_distance=BITS, good_scene=-1.0, reach="frame")
 """Compares the nearest in any case."""
 _ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
@@ -86,8 +90,23 @@ def sampled(store: Store, most: int, seed: int) -> list[Record]:
     return [records[number] for number in sorted(records)]
 
 
+def anywhere(record: Record, categories: frozenset[str]) -> list[Limits]:
+    """Look for impostors of an image among all others, and once more among those of other categories."""
+    return [Limits(without=record.id), *in_other_categories(record, categories)]
+
+
+def in_other_categories(record: Record, categories: frozenset[str]) -> list[Limits]:
+    """Look for impostors of an image among those of other categories only, as where a category is one scene."""
+    others = categories - {record.category}
+    return [Limits(categories=others, without=record.id)] if others else []
+
+
 def gather(
-    store: Store, images: Sequence[Record], workers: int, progress: Callable[[], None] = lambda: None
+    store: Store,
+    images: Sequence[Record],
+    workers: int,
+    progress: Callable[[], None] = lambda: None,
+    among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
 ) -> Evidence:
     """Ask a store for its own images.
 
@@ -100,6 +119,8 @@ def gather(
         Threads.
     progress : callable, optional
         Called after each image.
+    among : callable, optional
+        Where impostors of an image are looked for, given the categories of the store.
 
     Returns
     -------
@@ -108,7 +129,9 @@ def gather(
     pixels = ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
     matcher, found = Matcher(store, pixels), Evidence()
     categories = store.catalog.categories()
-    for shown in in_order(lambda record: _shown(store, matcher, pixels, categories, record), images, workers):
+    for shown in in_order(
+        lambda record: _shown(store, matcher, pixels, among(record, categories), record), images, workers
+    ):
         found.impostors.append(shown.impostors)
         found.genuine.append(shown.genuine)
         found.copies += shown.copies
@@ -129,7 +152,7 @@ def calibrated(name: str, found: Evidence, seed: int = 0) -> Calibration:
 
 
 def _shown(
-    store: Store, matcher: Matcher, pixels: ReferencePixels, categories: frozenset[str], record: Record
+    store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequence[Limits], record: Record
 ) -> _Shown:
     try:
         whole, readable = pixels(record), True
@@ -139,20 +162,26 @@ def _shown(
             return _Shown([], [], [], readable=False)
         whole, readable = decode_thumbnail(data), False
     genuine, impostors, copies = [], [], []
-    others = Limits(categories=categories - {record.category}, without=record.id)
     for n, changed in enumerate(_editions(whole, record.id)):
         query = Query.of_pixels(changed) if readable else replace(Query.of_pixels(changed), pixels=None)
         found = matcher.match(query).matches
         if found and found[0].category == record.category:
             genuine += _evidence(found)
-        if n in _IMPOSTORS and others.categories:
-            for policy in (_DEEP, _ANY):
-                nearest = matcher.match(query, policy, others).matches
-                if nearest and (nearest[0].scene_score or 0.0) >= _COPY:
-                    copies.append((record.uri, nearest[0].source))
-                else:
-                    impostors += _evidence(nearest)
+        for policy, limits in product((_DEEP, _ANY), others) if n in _IMPOSTORS else ():
+            nearest = matcher.match(query, policy, limits).matches
+            same = [match for match in nearest if _is_copy(match, query, store)]
+            copies += [(record.uri, match.source) for match in same if match.category != record.category]
+            impostors += _evidence([match for match in nearest if match not in same])
     return _Shown(impostors, genuine, list(dict.fromkeys(copies)), readable)
+
+
+def _is_copy(match: Match, query: Query, store: Store) -> bool:
+    """Tell whether a candidate shows the very field of a query."""
+    if query.thumbnail is None or (match.scene_score or 0.0) < _COPY:
+        return False
+    symmetry, frame, reference = frames_of(match)
+    shown = reference.cut(picture(store.view, int(match.image_id, 16)))
+    return texture_distance(symmetry.applied(frame.cut(query.thumbnail)), shown) <= MOST
 
 
 def _evidence(matches: Sequence[Match]) -> list[NDArray[np.float64]]:

@@ -165,7 +165,7 @@ def fit(
     if not any(len(rows) for rows in genuine) or not any(len(rows) for rows in impostors):
         msg = (
             "there are too few images to calibrate: at least one must be found again after it was changed, and at "
-            "least one must be compared with an image of another category"
+            "least one must be compared with an image of another field"
         )
         raise CalibrationError(msg)
     rng = np.random.default_rng(seed)
