@@ -18,8 +18,8 @@ Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "non
 
 ``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded,
 resized, contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but
-the metadata of the instruments contradict it, another picture looks much like the query as well, or it is too likely
-to be wrong. ``ambiguous``: candidates of different categories are equally near. ``unverified``: near by hash alone, as
+the metadata of the instruments contradict it, another picture looks much like the query as well, they agree in some
+parts or in outlines only, or it is too likely to be wrong. ``ambiguous``: candidates of different categories are equally near. ``unverified``: near by hash alone, as
 pixels were not available. ``none``: no twin. ``unhashable``: the query has no structure that could identify it.
 """
 

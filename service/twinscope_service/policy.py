@@ -36,7 +36,9 @@ class Policy:
     """Bits. Farther candidates are not looked at. Unrelated micrographs are about 510 bits apart, rarely below 400."""
     far_distance: int = 430
     """Bits. Where nothing nearer shows the same field, the few nearest up to here are compared as well: noise and fine
-    stripes move a hash that far, and pixels decide. No effect if it is not above `max_distance`."""
+    stripes move a hash that far, and pixels decide. So are references whose brightest or darkest quarter is alike, at
+    any distance, since the rest may have gone black or white. If it is not above `max_distance`, nothing beyond that
+    is looked at."""
     ssim_distance: int = BITS
     """Bits. Farther candidates are not verified by full-size SSIM; no limit but in the ``reference`` policy."""
     excellent_ssim: float = 0.95
