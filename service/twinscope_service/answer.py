@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]
 """How sure an answer is.
 
-``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded,
-resized, contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but
-the metadata of the instruments contradict it, another picture looks much like the query as well, they agree in some
-parts or in outlines only, or it is too likely to be wrong. ``ambiguous``: candidates of different categories are equally near. ``unverified``: near by hash alone, as
-pixels were not available. ``none``: no twin. ``unhashable``: the query has no structure that could identify it.
+``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded, resized,
+contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but the
+metadata of the instruments contradict it, another picture looks much like the query as well, they agree in some parts
+or in outlines only, or it is too likely to be wrong. ``ambiguous``: candidates of different categories are equally
+near. ``unverified``: near by hash alone, as pixels were not available. ``none``: no twin. ``unhashable``: the query has
+no structure that could identify it.
 """
 
 LABELLED: tuple[Grade, ...] = ("excellent", "good")
