@@ -151,9 +151,7 @@ def calibrated(name: str, found: Evidence, seed: int = 0) -> Calibration:
     return fit(name, found.impostors, found.genuine, seed=seed)
 
 
-def _shown(
-    store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequence[Limits], record: Record
-) -> _Shown:
+def _shown(store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Shown:
     try:
         whole, readable = pixels(record), True
     except ImageError:
