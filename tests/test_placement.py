@@ -340,7 +340,8 @@ def test_only_leftovers_are_removed(tmp_path: Path) -> None:
         ("plots", "plots_"), ("Plots", "Plots_"), ("report.html", "report.html_"), ("REPORT.HTML", "REPORT.HTML_"),
         ("run.sqlite", "run.sqlite_"), ("run.sqlite-journal", "run.sqlite-journal_"), ("..plots", "plots_"),
         ("matches.csv", "matches.csv_"), ("labels.jsonl", "labels.jsonl_"), ("summary.json", "summary.json_"),
-        ("plots_", "plots_"), ("plot", "plot"), ("Tips", "Tips"), ("a/b", "a_b"), ("report", "report"),
+        ("plots_", "plots__"), ("Plots__", "Plots___"), ("plot", "plot"), ("Tips", "Tips"),
+        ("a/b", "a_b"), ("report", "report"),
     ],
 )  # fmt: skip
 def test_a_category_never_gets_a_folder_that_the_run_uses_itself(category: str, folder: str) -> None:

@@ -18,7 +18,7 @@ from twinscope_indexer.bulk import index
 from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
 from twinscope_service.overlap import lay_over
 from twinscope_service.scene import scene_scores
-from twinscope_service.texture import MOST, texture_distance
+from twinscope_service.texture import MOST, agree_in_texture, texture_distance
 
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
@@ -26,6 +26,12 @@ SHAPE = (384, 512)
 
 def reduced(pixels: Grey) -> Grey:
     return decode_thumbnail(encode_thumbnail(pixels))
+
+
+def measured(one: Grey, other: Grey) -> int:
+    found = texture_distance(one, other)
+    assert found is not None
+    return found
 
 
 def grey(pixels: NDArray[np.floating]) -> Grey:
@@ -71,8 +77,8 @@ def test_like_shapes_agree_by_scene_score_and_not_in_texture(made: Callable[[int
     one, other = reduced(made(seed)), reduced(made(seed + 10))
     [found] = scene_scores(one, [other])
     assert found.score > 0.5
-    assert texture_distance(one, other) > MOST - 10  # which are the few that are let through
-    assert texture_distance(reduced(recorded_again(made(seed), 1)), one) < MOST - 60
+    assert measured(one, other) > MOST - 10  # which are the few that are let through
+    assert measured(reduced(recorded_again(made(seed), 1)), one) < MOST - 60
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,13 +92,13 @@ def test_what_is_shifted_is_laid_over_first(down: int, right: int, seed: int, gr
     assert overlap is not None
     assert overlap.normal[0].shape == overlap.pixels[0].shape == overlap.pixels[1].shape
     if not grid:  # which is the same again a bar further on
-        assert texture_distance(one, other) < 250
+        assert measured(one, other) < 250
 
 
 def test_one_picture_has_no_distance_from_itself_nor_a_small_one_from_its_negative() -> None:
     one = reduced(under_a_grid(1))
-    assert texture_distance(one, one) == 0
-    assert texture_distance(one, 255 - one) > 700
+    assert measured(one, one) == 0
+    assert measured(one, 255 - one) > 700
 
 
 @pytest.mark.parametrize("black", [0.3, 0.6])
@@ -100,18 +106,30 @@ def test_where_much_went_black_the_brightest_parts_are_compared(black: float) ->
     bright = np.clip(smooth(3, 5) - 0.3, 0, None) * 80
     whole = 40 + 12 * smooth(4, 2) + bright
     darker = grey(whole - np.quantile(whole, black))
-    assert texture_distance(reduced(darker), reduced(grey(whole))) < 250
-    assert texture_distance(reduced(grey(whole)), reduced(darker)) < 250
-    assert texture_distance(reduced(255 - darker), reduced(255 - grey(whole))) < 250
+    assert measured(reduced(darker), reduced(grey(whole))) < 250
+    assert measured(reduced(grey(whole)), reduced(darker)) < 250
+    assert measured(reduced(255 - darker), reduced(255 - grey(whole))) < 250
     foreign = grey(40 + 12 * smooth(6, 2) + np.clip(smooth(5, 5) - 0.3, 0, None) * 80)
-    assert texture_distance(reduced(darker), reduced(foreign)) > MOST
+    assert measured(reduced(darker), reduced(foreign)) > MOST
 
 
-@pytest.mark.parametrize("shape", [(20, 400), (400, 20), (30, 30), (1, 1)])
-def test_what_cannot_be_compared_is_as_far_as_can_be(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(20, 400), (400, 20), (10, 192)])
+def test_what_cannot_be_laid_over_each_other_is_as_far_as_can_be(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (144, 192), dtype=np.uint8)
     assert texture_distance(picture, np.zeros(shape, np.uint8)) == 1024
-    assert texture_distance(np.zeros((144, 192), np.uint8), np.zeros((144, 192), np.uint8)) >= 0
+    assert not agree_in_texture(picture, np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(46, 192), (24, 192), (39, 39), (1, 1)])
+def test_what_is_too_small_to_be_hashed_is_not_held_against_a_twin(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    assert texture_distance(picture, picture) is None
+    assert agree_in_texture(picture, picture)
+
+
+def test_blank_pictures_are_no_error() -> None:
+    blank = np.zeros((144, 192), np.uint8)
+    assert texture_distance(blank, blank) in {None, 0}
 
 
 @pytest.fixture(scope="module")

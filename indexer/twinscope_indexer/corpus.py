@@ -34,8 +34,8 @@ def is_run(folder: Path) -> bool:
     """Tell whether a folder holds the results of a labelling run: copies that must never become references.
 
     Its journal tells: a regular file `RUN_JOURNAL` that is an SQLite database with the tables of a run. One that
-    cannot be looked into (damaged, or nobody may read it) is taken for one, as that is safer; another file, folder or
-    database of that name is not.
+    cannot be looked into (damaged behind its header, or nobody may read it) is taken for one, as that is safer; another
+    file, folder or database of that name is not.
     """
     path = folder / RUN_JOURNAL
     try:

@@ -103,7 +103,7 @@ class FrameIndex:
         Parameters
         ----------
         codes : ndarray of uint8, shape (n, 128)
-            Of one query; those that are zero, of frames too small to be hashed, are near nothing.
+            Of one query; those that are zero, of frames with nothing to hash, are near nothing.
         k : int
             Most images.
         max_distance : int

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
-"""Names every step that decides a bit: grey levels, resampler, transform, threshold, bit order, revision."""
+"""Names every step that decides a bit of 8-bit pixels: grey levels, resampler, transform, threshold, bit order,
+revision. How deeper pixels become 8-bit ones is the business of `window`."""
 
 BITS: Final = 1024
 BYTES: Final = BITS // 8

@@ -223,7 +223,7 @@ def _other_pose(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
 
 def _turned(one: float | None, other: float | None) -> bool:
     """Whether two angles are known and differ; 359.9° and 0° do not."""
-    if one is None or other is None:
+    if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
         return False
     # each for itself first: the difference of two huge numbers may be no number
     apart = math.remainder(math.remainder(one, 360) - math.remainder(other, 360), 360)

@@ -22,11 +22,12 @@ from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.calibration import Calibration, evidence, fit
 from twinscope_service.matcher import Matcher
+from twinscope_service.parts import compare_parts
 from twinscope_service.pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.policy import POLICIES
 from twinscope_service.query import Limits, Query
 from twinscope_service.reaching import frames_of, picture
-from twinscope_service.texture import MOST, texture_distance
+from twinscope_service.texture import agree_in_texture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     Grey = NDArray[np.uint8]
 
 _COPY: Final = 0.9
-"""Scene score from which another image is a copy, not a look-alike, if it agrees in texture as well."""
+"""Scene score from which an image of another category is a copy under a second label, if it agrees in texture."""
 _DEEP: Final = replace(POLICIES["default"], max_distance=BITS, good_scene=-1.0, reach="frame")
 """Compares the nearest in any case."""
 _ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
@@ -165,21 +166,25 @@ def _shown(store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequ
         found = matcher.match(query).matches
         if found and found[0].category == record.category:
             genuine += _evidence(found)
-        for policy, limits in product((_DEEP, _ANY), others) if n in _IMPOSTORS else ():
+        if n not in _IMPOSTORS:
+            continue
+        for policy, limits in product((_DEEP, _ANY), others):
             nearest = matcher.match(query, policy, limits).matches
-            same = [match for match in nearest if _is_copy(match, query, store)]
+            same = [match for match in nearest if _shows_the_field(match, query, record, store)]
             copies += [(record.uri, match.source) for match in same if match.category != record.category]
             impostors += _evidence([match for match in nearest if match not in same])
     return _Shown(impostors, genuine, list(dict.fromkeys(copies)), readable)
 
 
-def _is_copy(match: Match, query: Query, store: Store) -> bool:
-    """Tell whether a candidate shows the very field of a query."""
-    if query.thumbnail is None or (match.scene_score or 0.0) < _COPY:
+def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:
+    """Tell whether a candidate shows the very field of an image: under its own label any recording of it may."""
+    least = POLICIES["default"].good_scene if match.category == record.category else _COPY
+    if query.thumbnail is None or match.scene_score is None or match.scene_score < least:
         return False
     symmetry, frame, reference = frames_of(match)
+    seen = symmetry.applied(frame.cut(query.thumbnail))
     shown = reference.cut(picture(store.view, int(match.image_id, 16)))
-    return texture_distance(symmetry.applied(frame.cut(query.thumbnail)), shown) <= MOST
+    return compare_parts(seen, shown).everywhere and agree_in_texture(seen, shown)
 
 
 def _evidence(matches: Sequence[Match]) -> list[NDArray[np.float64]]:

@@ -185,7 +185,8 @@ class Inquiry:
             judged = self._also_in_parts(thumbnail, judged)
         settled = self._among_others(thumbnail, judged)
         if settled.shared and not judged.matches[0].moved:
-            settled = self._among_others(thumbnail, self._also_in_parts(thumbnail, settled))
+            also = self._also_in_parts(thumbnail, settled)
+            settled = settled if also is settled else self._among_others(thumbnail, also)
         return settled
 
     def _also_in_parts(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:

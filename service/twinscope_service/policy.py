@@ -33,7 +33,8 @@ class Policy:
     k: int = 5
     """Candidates taken from the index, 1 to 1000."""
     max_distance: int = 300
-    """Bits. Farther candidates are not looked at. Unrelated micrographs are about 510 bits apart, rarely below 400."""
+    """Bits. Farther candidates are looked at only where these show no twin; see `far_distance`. Unrelated micrographs
+    are about 510 bits apart, rarely below 400."""
     far_distance: int = 430
     """Bits. Where nothing nearer shows the same field, the few nearest up to here are compared as well: noise and fine
     stripes move a hash that far, and pixels decide. So are references whose brightest or darkest quarter is alike, at

@@ -2,7 +2,7 @@
 
 In stages, each tried only where the one before found nothing sure: all views of the query in all symmetries against
 the views of the references; its brightest and its darkest parts against theirs; then the query against the windows of
-the references. A candidate is verified in the frame that it was found by.
+the references. A candidate is verified in the frame that it was found by, with all its grey levels.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from twinscope_service.answer import UNMOVED, Match
 from twinscope_service.parts import Parts, compare_parts
 from twinscope_service.reaching import frames_of, picture, whole_bits
 from twinscope_service.scene import SceneScore, scene_scores
-from twinscope_service.texture import MOST, texture_distance
+from twinscope_service.texture import agree_in_texture
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -113,20 +113,15 @@ class Neighbourhood:
         Of query and twin.
     coarse : float
         Scene score of query and twin at half the size.
-    texture : int
-        Bits that they differ in, laid over each other.
+    textured : bool
+        Whether they agree in fine structure as well, where they are so far apart that it is asked for.
     """
 
     twin: Match
     others: list[Neighbour]
     parts: Parts
     coarse: float
-    texture: int
-
-    @property
-    def textured(self) -> bool:
-        """Whether query and twin agree in fine structure as well."""
-        return self.twin.distance <= FAR or self.texture <= MOST
+    textured: bool
 
     @property
     def better(self) -> Neighbour | None:
@@ -229,7 +224,8 @@ def neighbourhood(
         others.append(Neighbour(match, records[number], other, likeness, everywhere))
     others.sort(key=lambda other: other.match.order)
     [coarse] = scene_scores(_halved(seen), [_halved(shown)])
-    return Neighbourhood(twin, others, compare_parts(seen, shown), coarse.score, texture_distance(seen, shown))
+    textured = twin.distance <= FAR or agree_in_texture(seen, shown)
+    return Neighbourhood(twin, others, compare_parts(seen, shown), coarse.score, textured)
 
 
 def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:

@@ -32,7 +32,7 @@ _LEVEL: Final = 1.5
 """Grey levels that pixels at one end differ by."""
 
 
-def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> int:
+def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> int | None:
     """Give the least Hamming distance of the hashes of what two pictures both show.
 
     Parameters
@@ -42,8 +42,8 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
 
     Returns
     -------
-    int
-        Bits; 1024 where they cannot be laid over each other, or what they share is too small to be hashed.
+    int or None
+        Bits; 1024 where they cannot be laid over each other, None where what they share is too small to be hashed.
     """
     overlap = lay_over(query, candidate)
     if overlap is None:
@@ -56,7 +56,13 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
     one, other = (frame_codes(np.rint(picture).astype(np.uint8), frames) for picture in overlap.pixels)
     hashed = one.any(axis=1) & other.any(axis=1)
     distances = np.bitwise_count(one[hashed] ^ other[hashed]).sum(axis=1)
-    return int(distances.min(initial=BITS))
+    return int(distances.min()) if len(distances) else None
+
+
+def agree_in_texture(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> bool:
+    """Tell whether two pictures agree in fine structure; true where it cannot be measured."""
+    distance = texture_distance(query, candidate)
+    return distance is None or distance <= MOST
 
 
 def _share_at(picture: NDArray[np.float32], level: float) -> float:

@@ -247,7 +247,7 @@ class Journal:
 
 def _require_ours(path: Path) -> None:
     """Refuse another file, folder or database of the journal's name; an empty file is what a killed start leaves."""
-    if path.exists() and not is_run(path.parent) and not (path.is_file() and path.stat().st_size == 0):
+    if os.path.lexists(path) and not is_run(path.parent) and not (path.is_file() and path.stat().st_size == 0):
         msg = (
             f"the output folder {path.parent} cannot be used: its {path.name} is no journal of a labelling run; give "
             "another output folder"

@@ -65,10 +65,10 @@ def category_folder(category: str) -> str:
     """Give the name of the folder that holds the copies of a category.
 
     It is the category's as `fitting_name` makes it; one that the run itself uses in its output folder, such as
-    ``plots`` or ``report.html`` (in capitals too, as some file systems know no difference), ends with ``_``.
+    ``plots`` or ``report.html`` (in capitals too, as some file systems know no difference), ends with one more ``_``.
     """
     name = fitting_name(category)
-    return f"{name}_" if name.casefold() in _TAKEN else name
+    return f"{name}_" if name.rstrip("_").casefold() in _TAKEN else name
 
 
 def is_free(target: Path, digest: str) -> bool:

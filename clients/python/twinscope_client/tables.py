@@ -3,8 +3,8 @@
 CSV files are opened in spreadsheets, which take a text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line
 break for a formula, and detectors, folders and file names can begin so. Such a text gets an apostrophe before it, as
 OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); numbers, negative ones too, and all other texts
-stand as they are. To have the text itself, take one apostrophe away that one of these characters follows;
-labels.jsonl has no apostrophes.
+stand as they are, but for those that begin with apostrophes and then such a character, which get one more. To have
+the text itself, take the first of these apostrophes away; labels.jsonl has none.
 
 How the best candidate was found is told by five columns. ``symmetry`` says what was done to the query, such as
 ``rotated by 90, inverted`` (clockwise; empty: nothing); ``query_frame`` and ``reference_frame`` which part of each was
@@ -110,7 +110,7 @@ def _write(
 
 
 def _as_text(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA) else value
 
 
 def _historical(d: Decision) -> tuple[object, ...]:

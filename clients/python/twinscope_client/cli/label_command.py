@@ -209,6 +209,6 @@ def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
     )  # fmt: skip
     if counts["failed"]:
         say(f"{counts['failed']} images could not be read: {parsed.out / 'failures.csv'}")
-    if report.problems or (total and counts["failed"] == total):
+    if report.problems or (total and counts["failed"] == total) or (report.runs and not total):
         return FAILED
     return PARTLY if counts["failed"] or report.unreadable else DONE

@@ -31,7 +31,8 @@ GRADE_MEANING = {
     "or slightly shifted.",
     "doubtful": "Pixels show a twin, but the instruments' own records contradict it; or the two agree in some parts of "
     "the picture only, or another picture looks much like it as well, so that they may share something besides the "
-    "field (an aperture, a panel, dust, a camera's pattern); or it is too likely to be wrong: look at both.",
+    "field (an aperture, a panel, dust, a camera's pattern); or they agree in outlines only, as grids and single "
+    "shapes do; or it is too likely to be wrong: look at both.",
     "ambiguous": "References of different categories fit equally well. Only a person can tell which label is right.",
     "unverified": "The fingerprint is close to a reference, but the pictures could not be compared, or agree too "
     "little to be sure. A hint, not a match.",
@@ -153,10 +154,12 @@ def limits(summary: Mapping[str, Any]) -> str:
     told = f"Candidates were looked at up to {usual:,} bits"
     if far is None or far <= usual:
         return f"{told}."
+    told += f"; where none of them was a twin, the few nearest up to {far:,} bits were compared as well."
+    if policy.get("reach") == "frame":
+        return told
     return (
-        f"{told}; where none of them was a twin, the few nearest up to {far:,} bits were compared as well. Candidates "
-        "farther away were met in other ways, such as by the brightest or the darkest parts of their pictures, which "
-        "may agree at any distance of the whole."
+        f"{told} Candidates farther away were met in other ways, as by the brightest or the darkest parts of their "
+        "pictures, which may agree at any distance of the whole."
     )
 
 
