@@ -32,7 +32,7 @@ _ROUNDS: Final = 3
 def label_rows(work: Work) -> list[Row]:
     """Match and label TIFFs against 21,000 references."""
     files = [one for one in work.sample(len(work.micrographs)) if _pillow_reads(one.tiff)]
-    files = files[: 4 if work.quick else 12]
+    files = files[: 4 if work.quick else 36]
     references = old_references(work)
     label_once(work, files[:1], "warm")
     old_round(work, files[:1], references, "warm")
