@@ -73,6 +73,16 @@ def test_views_and_read_only_images_are_as_good_as_any() -> None:
     np.testing.assert_array_equal(standardise(pixels), by_pillow(before))
 
 
+@pytest.mark.parametrize("shape", [(512, 512), (512, 511), (511, 513), (513, 513), (600, 801)])
+@pytest.mark.parametrize("slope", [1, 7])
+def test_large_images_are_mapped_as_pillow_does(shape: tuple[int, int], slope: int) -> None:
+    """Two pixels at once, of an odd number as well, and also where the memory is not aligned."""
+    rng = np.random.default_rng(slope)
+    whole = np.clip(rng.gamma(2, 20 * slope, shape[0] * shape[1] + 1), 0, 255).astype(np.uint8)
+    for pixels in (whole[:-1].reshape(shape), whole[1:].reshape(shape), whole[:-1].reshape(shape)[:, ::-1]):
+        np.testing.assert_array_equal(standardise(pixels), by_pillow(pixels))
+
+
 @given(images())
 @settings(max_examples=50, deadline=None)
 def test_the_histogram_counts_every_pixel(pixels: np.ndarray) -> None:
