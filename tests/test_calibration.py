@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Shelf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -203,14 +201,14 @@ def test_files_that_are_gone_are_told(collection: Path, tmp_path: Path, capsys: 
         labelled.rename(collection / "labelled")
 
 
-def test_one_category_is_enough_and_one_image_is_not(
-    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    index([shelf.references / "Tips"], tmp_path / "tips", workers=1)
+def test_one_category_is_enough_and_one_image_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, count in (("some", 4), ("one", 1)):
+        (tmp_path / folder / "Tips").mkdir(parents=True)
+        for number in range(count):
+            field = synthesise("Tips", number, width=320, height=240, info_bar=False).astype(np.uint8)
+            Image.fromarray(field).save(tmp_path / folder / "Tips" / f"{number}.png")
+    index([tmp_path / "some"], tmp_path / "tips", workers=1)
     assert main(["calibrate", str(tmp_path / "tips")]) == 0, capsys.readouterr().err
-    first = min((shelf.references / "Tips").iterdir())
-    (tmp_path / "one" / "Tips").mkdir(parents=True)
-    shutil.copy(first, tmp_path / "one" / "Tips")
     index([tmp_path / "one"], tmp_path / "store", workers=1)
     assert main(["calibrate", str(tmp_path / "store")]) == 1
     assert "too few images" in capsys.readouterr().err
