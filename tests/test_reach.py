@@ -32,6 +32,7 @@ from twinscope_service.answer import Answer, Transform
 from twinscope_service.matcher import Matcher
 from twinscope_service.policy import POLICIES
 from twinscope_service.query import Limits, Query
+from twinscope_service.reaching import whole_bits
 from twinscope_service.wire.answers import answer_of
 from twinscope_service.wire.queries import Fingerprint, fingerprint_message
 
@@ -793,3 +794,10 @@ def test_the_command_tells_people_the_reach(stores: dict[str, Path], capsys: pyt
     assert main(["store", "stats", str(stores["windows"])]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if str(stores["windows"].parent) not in line]
     assert "windows" in "\n".join(told)
+
+
+@pytest.mark.parametrize("shape", [(39, 192), (24, 24), (1, 1), (0, 5)])
+def test_pictures_too_small_to_be_hashed_are_not_near(shape: tuple[int, int]) -> None:
+    small, large = np.full(shape, 7, np.uint8), micrograph("Tips")
+    assert whole_bits(small, small) == whole_bits(small, large) == whole_bits(large, small) == 1024
+    assert whole_bits(large, large) == 0

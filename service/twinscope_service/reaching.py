@@ -28,6 +28,7 @@ from twinscope_indexer.frames import (
     frame_codes,
     frame_kinds,
 )
+from twinscope_indexer.hashing import BITS
 from twinscope_indexer.thumbnail import decode_thumbnail
 
 from twinscope_service.answer import Match, Transform
@@ -199,9 +200,9 @@ def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def whole_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    """Give the Hamming distance of two pictures, as frames by themselves."""
-    codes = (frame_codes(picture, (WHOLE,)) for picture in (one, other))
-    return int(np.bitwise_count(np.bitwise_xor(*codes)).sum())
+    """Give the Hamming distance of two pictures, as frames by themselves; 1024 where one is too small to be hashed."""
+    codes = [frame_codes(picture, (WHOLE,)) for picture in (one, other)]
+    return int(np.bitwise_count(np.bitwise_xor(*codes)).sum()) if all(code.any() for code in codes) else BITS
 
 
 def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST: Final = 370
 """Bits that hashes of one field, laid over each other, differ in. Of 1,198 twins among real micrographs that were more
 than 200 bits away 11 had more, all of them bare gratings and slots; of 167 pictures of other fields with like grids,
-holes or single shapes, which everything else took for twins, 6 had no more."""
+holes or single shapes, which everything else took for twins, 5 had no more."""
 _MARGIN: Final = 0.12
 _FRAMES: Final = (WHOLE, Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
 """The second has lost most labels and scale bars."""
