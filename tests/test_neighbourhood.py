@@ -63,7 +63,7 @@ def neighbour(
 
 
 def around(score: float, *others: Neighbour, coarse: float = 1.0) -> Neighbourhood:
-    return Neighbourhood(match_of(score), list(others), AGREEING, coarse, textured=True)
+    return Neighbourhood(match_of(score), list(others), [], {}, AGREEING, coarse, textured=True)
 
 
 # -- rivals ------------------------------------------------------------------------------------------------------------

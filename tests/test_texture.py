@@ -117,14 +117,14 @@ def test_where_much_went_black_the_brightest_parts_are_compared(black: float) ->
 def test_what_cannot_be_laid_over_each_other_is_as_far_as_can_be(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (144, 192), dtype=np.uint8)
     assert texture_distance(picture, np.zeros(shape, np.uint8)) == 1024
-    assert not agree_in_texture(picture, np.zeros(shape, np.uint8))
+    assert not agree_in_texture(picture, np.zeros(shape, np.uint8), 0.9)
 
 
 @pytest.mark.parametrize("shape", [(46, 192), (24, 192), (39, 39), (1, 1)])
 def test_what_is_too_small_to_be_hashed_is_not_held_against_a_twin(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     assert texture_distance(picture, picture) is None
-    assert agree_in_texture(picture, picture)
+    assert agree_in_texture(picture, picture, 0.9)
 
 
 def test_blank_pictures_are_no_error() -> None:

@@ -184,7 +184,7 @@ def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -
     symmetry, frame, reference = frames_of(match)
     seen = symmetry.applied(frame.cut(query.thumbnail))
     shown = reference.cut(picture(store.view, int(match.image_id, 16)))
-    return compare_parts(seen, shown).everywhere and agree_in_texture(seen, shown)
+    return compare_parts(seen, shown).everywhere and agree_in_texture(seen, shown, match.scene_score)
 
 
 def _evidence(matches: Sequence[Match]) -> list[NDArray[np.float64]]:

@@ -11,12 +11,11 @@ from twinscope_indexer.metadata import contradictions
 
 from twinscope_service.answer import FOUND, Answer, Match, Result
 from twinscope_service.calibration import calibration_of
+from twinscope_service.fullsize import FullSize
 from twinscope_service.nearest import candidates, contested, nearest
-from twinscope_service.reaching import FAR_CANDIDATES, Found, find, picture, scored, scored_far, stages, turned
-from twinscope_service.reference_rule import reference_ssim
+from twinscope_service.reaching import FAR_CANDIDATES, Found, find, picture, scored, scored_far, stages
 from twinscope_service.rivals import NEAR, SURE, Neighbour, Neighbourhood, neighbourhood, parts_of
 from twinscope_service.scene import scene_scores
-from twinscope_service.ssim import WINDOW, match_shape, standardised_ssim
 from twinscope_service.verdict import best_first, doubted, judge, judge_as_reference, ssim_wanted
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 _SHARED = (
     ": do these images share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
 )
-_TOO_SMALL = f"no full-size SSIM: smaller than {WINDOW} pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,8 @@ class _Judged:
     """Whether the best agrees with the query in all parts of the field; see `parts`."""
     textured: bool = True
     """Whether it agrees with the query in fine structure as well; see `texture`."""
+    others: Sequence[Match] = ()
+    """References besides the best that are most like the query; see `rivals`."""
     wanted: bool = False
     """Whether full-size pixels were missing that could change something."""
 
@@ -187,7 +187,27 @@ class Inquiry:
         if settled.shared and not judged.matches[0].moved:
             also = self._also_in_parts(thumbnail, settled)
             settled = settled if also is settled else self._among_others(thumbnail, also)
-        return settled
+        return self._proven(settled)
+
+    def _proven(self, judged: _Judged) -> _Judged:
+        """Ask the grain of the full-size pixels where nothing but fine structure is in doubt."""
+        if judged.grade != "good" or judged.textured or judged.rival or not judged.everywhere:
+            return judged
+        if self.policy.ssim == "never":
+            return judged
+        full = self._full_size
+        if full is None:
+            return replace(judged, wanted=True)
+        score = full.proof(judged.matches[0], judged.others)
+        if not score:
+            return judged
+        reason = f"{judged.reason}; down to the grain, which agrees by {score:.0f} standard deviations"
+        return replace(judged, textured=True, reason=reason)
+
+    @property
+    def _full_size(self) -> FullSize | None:
+        """The full-size pixels, where the query came with its own."""
+        return None if self.query.pixels is None else FullSize(self.query.pixels, self.pixels, self.records)
 
     def _also_in_parts(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
         """Look for parts as well: one that fits better may hold all of what was found moved, or enlarged."""
@@ -211,14 +231,16 @@ class Inquiry:
             if twin.distance <= NEAR:
                 return replace(judged, everywhere=parts_of(twin, thumbnail, self.view).everywhere)
             around = self._neighbourhood(twin, thumbnail)
-            judged = replace(judged, everywhere=around.parts.everywhere, textured=around.textured)
+            judged = replace(
+                judged, everywhere=around.parts.everywhere, textured=around.textured, others=around.strongest
+            )
+            self.records.update(around.records)
             better = around.better
             if better is None or better.match.image_id in known:
                 return replace(judged, rival=around.rival(known))
             if not self._may_answer(better):
                 return replace(judged, rival=better.score)
             known.add(better.match.image_id)
-            self.records[better.record.id] = better.record
             before = [replace(match, ssim=None) for match in judged.matches]  # compared again where still worth it
             compared = self._compared([better.match, *before][: self.policy.k])
             judged = replace(compared, wanted=compared.wanted or judged.wanted)
@@ -235,15 +257,15 @@ class Inquiry:
 
     def _compared(self, matches: list[Match]) -> _Judged:
         """Compare full-size pixels where that can change the answer; put the best first, and judge."""
-        wanted = False
-        if self.query.pixels is not None:
-            matches = self._with_ssims(self.query.pixels, matches)
+        wanted, full = False, self._full_size
+        if full is not None:
+            matches = self._with_ssims(full, matches)
         elif self.limits.verify:
             wanted = any(ssim_wanted(matches, self.policy))
         ordered = best_first(matches, self.policy)
         return _Judged(ordered, *judge(ordered, self.policy), wanted=wanted)
 
-    def _with_ssims(self, pixels: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
+    def _with_ssims(self, full: FullSize, matches: list[Match]) -> list[Match]:
         """Compare those that it is worth it for, the most alike first.
 
         Once one is the same acquisition, others of its category are left: the label is certain, and reading references
@@ -255,37 +277,18 @@ class Inquiry:
         for i in sorted(wanted, key=lambda i: matches[i].order):
             if matches[i].category in certain and self.policy.ssim != "all":
                 continue
-            compared[i] = self._with_ssim(turned(matches[i], pixels), matches[i])
+            compared[i] = full.with_ssim(matches[i])
             if (compared[i].ssim or 0.0) > self.policy.excellent_ssim:
                 certain.add(matches[i].category)
         return compared
 
-    def _with_ssim(self, pixels: NDArray[np.uint8], match: Match) -> Match:
-        try:
-            reference = self.pixels(self.records[int(match.image_id, 16)])
-        except ImageError as error:
-            return replace(match, note=f"no full-size SSIM: {error.detail}")
-        a, b = match_shape(pixels, reference)
-        if min(a.shape) < WINDOW:
-            return replace(match, note=_TOO_SMALL)
-        return replace(match, ssim=standardised_ssim(a, b))
-
     def _verified_as_reference(self, near: Neighbours) -> list[Match]:
-        matches = []
-        for match in candidates(near, self.records):
-            if self.query.pixels is None or match.distance > self.policy.ssim_distance:
-                matches.append(match)
-                continue
-            try:
-                reference = self.pixels(self.records[int(match.image_id, 16)])
-            except ImageError as error:
-                matches.append(replace(match, note=f"no full-size SSIM: {error.detail}"))
-                continue
-            if min(reference.shape) < WINDOW:
-                matches.append(replace(match, note=_TOO_SMALL))
-                continue
-            matches.append(replace(match, ssim=reference_ssim(self.query.pixels, reference)))
-        return sorted(matches, key=lambda match: match.order)
+        full, limit = self._full_size, self.policy.ssim_distance
+        verified = [
+            match if full is None or match.distance > limit else full.with_reference_ssim(match)
+            for match in candidates(near, self.records)
+        ]
+        return sorted(verified, key=lambda match: match.order)
 
     def _with_scene_scores(self, thumbnail: NDArray[np.uint8], matches: list[Match]) -> list[Match]:
         return [self._with_scene_score(thumbnail, match) for match in matches]

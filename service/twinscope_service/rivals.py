@@ -109,6 +109,11 @@ class Neighbourhood:
     twin : Match
     others : list of Neighbour
         No copies of the twin, but those of another category; most alike the query first.
+    copies : list of Match
+        References of the twin's category that are left out of these, being so much like the twin; no recordings of one
+        field by their hashes.
+    records : dict
+        Of all of these, by number.
     parts : Parts
         Of query and twin.
     coarse : float
@@ -119,6 +124,8 @@ class Neighbourhood:
 
     twin: Match
     others: list[Neighbour]
+    copies: list[Match]
+    records: dict[int, Record]
     parts: Parts
     coarse: float
     textured: bool
@@ -171,6 +178,12 @@ class Neighbourhood:
         return left < _EXPLAINED and other.everywhere and other.match.category == self.twin.category
 
     @property
+    def strongest(self) -> list[Match]:
+        """References besides the twin that are most like the query; what passes for copies of the twin, too."""
+        like = [*self.copies, *(other.match for other in self.others if other.score >= _LEAST)]
+        return sorted(like, key=lambda match: match.order)[:_STRONGEST]
+
+    @property
     def lone(self) -> bool:
         """Whether nothing else comes near, and more of the twin is seen as noise is averaged away."""
         score = self.twin.scene_score or 0.0
@@ -203,29 +216,30 @@ def neighbourhood(
     record = view.records([own])[own]
     pictures, records = _near(record, symmetry.applied(thumbnail), view, without)
     seen, shown = symmetry.applied(query_frame.cut(thumbnail)), frame.cut(picture(view, own))
-    others = []
+    others, copies = [], []
     for number, whole_picture in pictures.items():
         other = frame.cut(whole_picture)
         if other.size == 0:  # of a picture of a few pixels
             continue
         [found] = scene_scores(seen, [other])
-        likeness, everywhere = 0.0, False
-        if found.score >= min(_LEAST, *_WEAK):
-            [between] = scene_scores(shown, [other])
-            if records[number].category == record.category and _is_copy(between):
-                continue
-            likeness, everywhere = between.score, compare_parts(shown, other).everywhere
         whole = twin.transform is None
         distance = _bits(code, records[number].hash) if whole else whole_bits(seen, other)
         match = replace(
             Match.of(records[number], distance), scene_score=found.score, shift=(found.shift_x, found.shift_y),
             transform=twin.transform,
         )  # fmt: skip
+        likeness, everywhere = 0.0, False
+        if found.score >= min(_LEAST, *_WEAK):
+            [between] = scene_scores(shown, [other])
+            if records[number].category == record.category and _is_copy(between):
+                copies.append(match)
+                continue
+            likeness, everywhere = between.score, compare_parts(shown, other).everywhere
         others.append(Neighbour(match, records[number], other, likeness, everywhere))
     others.sort(key=lambda other: other.match.order)
     [coarse] = scene_scores(_halved(seen), [_halved(shown)])
-    textured = twin.distance <= FAR or agree_in_texture(seen, shown)
-    return Neighbourhood(twin, others, compare_parts(seen, shown), coarse.score, textured)
+    textured = twin.distance <= FAR or agree_in_texture(seen, shown, twin.scene_score or 0.0)
+    return Neighbourhood(twin, others, copies, records, compare_parts(seen, shown), coarse.score, textured)
 
 
 def parts_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Parts:
