@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,7 @@ from twinscope_indexer.reframing import encoded_frames, set_reach
 from twinscope_indexer.store import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import Category, Taxonomy, builtin_taxonomy, published_prefix
 from twinscope_indexer.thumbnail import encode_thumbnail
+from twinscope_indexer.workerprocess import ProcessLostError, WorkerProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -223,9 +225,11 @@ class _Run:
         self._catalog.begin()
         try:
             items = _images(scope, met, self._writer.folder)
-            for piece, seen in in_order(_look, self._new(items, root_id, root, below), self._workers):
-                self._settle(piece, seen, root_id)
-                self._save_now_and_then()
+            with WorkerProcesses(self._workers) as processes:
+                look = partial(_look_apart, processes)
+                for piece, seen in in_order(look, self._new(items, root_id, root, below), self._workers):
+                    self._settle(piece, seen, root_id)
+                    self._save_now_and_then()
             self._note_unreadable(met, root, root_id)
             self._compare(root_id, root, prefix, met, prune=prune)
         finally:
@@ -338,16 +342,29 @@ def _same_file(known: Record, item: Item) -> bool:
     return (known.size, known.mtime_ns, known.recipe) == (item.size, item.mtime_ns, RECIPE)
 
 
-def _look(piece: _Piece) -> tuple[_Piece, _Seen]:
-    """Read, hash and reduce one image; never raises. Runs in threads."""
+def _look_apart(processes: WorkerProcesses, piece: _Piece) -> tuple[_Piece, _Seen]:
+    """Look at one image, in another process if there is one; never raises. Runs in threads.
+
+    Archives are read by one process, since each would have to look through all of an archive first.
+    """
+    if piece.item.member is not None:
+        return piece, _look(piece)
     try:
-        return piece, _read(piece)
+        return piece, processes.apply(_look, piece)
+    except ProcessLostError as error:
+        return piece, _Seen(fault="damaged", message=f"the process that read it was lost: {error}")
+
+
+def _look(piece: _Piece) -> _Seen:
+    """Read, hash and reduce one image; never raises."""
+    try:
+        return _read(piece)
     except ImageError as error:
-        return piece, _Seen(fault=error.fault, message=error.detail)
+        return _Seen(fault=error.fault, message=error.detail)
     except MemoryError:
-        return piece, _Seen(fault="too_large", message="not enough memory to decode it")
+        return _Seen(fault="too_large", message="not enough memory to decode it")
     except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still indexed
-        return piece, _Seen(fault="damaged", message=f"unexpected {type(error).__name__}: {error}")
+        return _Seen(fault="damaged", message=f"unexpected {type(error).__name__}: {error}")
 
 
 def _read(piece: _Piece) -> _Seen:

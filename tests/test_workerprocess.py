@@ -1,0 +1,251 @@
+"""Worker processes: they do what threads would have done, and nothing of them is left when they are not needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from twinscope_client.demo.micrographs import synthesise
+from twinscope_indexer import bulk, workerprocess
+from twinscope_indexer.bulk import index
+from twinscope_indexer.store import Store
+from twinscope_indexer.workerprocess import ProcessLostError, WorkerProcesses
+
+_SOON = 60.0
+"""Seconds within which a process has started, or ended, on any machine."""
+
+
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+def who(_: object) -> int:
+    return os.getpid()
+
+
+def chatty(text: str) -> str:
+    sys.stdout.write(text)
+    os.write(1, b"more\n" * 1000)
+    return text
+
+
+def killed(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    end = time.monotonic() + _SOON
+    while time.monotonic() < end:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("did not happen in time")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def elsewhere(processes: WorkerProcesses) -> int:
+    """Wait until this thread has a process; gives its number."""
+    return int(until(lambda: (pid := processes.apply(who, None)) != os.getpid() and pid))
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcesses]:
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(2) as made:
+        yield made
+
+
+def test_until_there_is_a_process_the_thread_does_it(processes: WorkerProcesses) -> None:
+    assert processes.apply(who, None) == os.getpid()
+    other = elsewhere(processes)
+    assert other != os.getpid()
+    assert [processes.apply(doubled, number) for number in range(50)] == [2 * number for number in range(50)]
+    assert processes.apply(who, None) == other  # always the same
+
+
+def test_short_work_starts_none() -> None:
+    with WorkerProcesses(8) as made:
+        assert {made.apply(who, None) for _ in range(100)} == {os.getpid()}
+
+
+def test_a_single_worker_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(1) as made:
+        until(lambda: made.apply(who, None) == os.getpid())
+        assert made._started == []
+
+
+def test_what_a_library_prints_does_not_come_between_the_answers(processes: WorkerProcesses) -> None:
+    elsewhere(processes)
+    assert processes.apply(chatty, "one") == "one"
+    assert processes.apply(doubled, 4) == 8
+
+
+def test_large_messages_arrive(processes: WorkerProcesses) -> None:
+    elsewhere(processes)
+    data = bytes(range(256)) * 40_000
+    assert processes.apply(len, data) == len(data)
+    assert processes.apply(chatty, "x" * 5_000_000) == "x" * 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(signal.SIGKILL, "memory"), (signal.SIGSEGV, f"signal {signal.SIGSEGV.value}")]
+)
+def test_a_lost_process_is_told_and_replaced(processes: WorkerProcesses, number: int, says: str) -> None:
+    first = elsewhere(processes)
+    with pytest.raises(ProcessLostError, match=says):
+        processes.apply(killed, int(number))
+    assert not alive(first)
+    assert elsewhere(processes) != first
+    assert processes.apply(doubled, 3) == 6
+
+
+@pytest.mark.parametrize("program", ["exit 1", "cat >/dev/null", "echo nonsense", "sleep 0.1; exec false"])
+def test_where_no_process_can_be_started_threads_do_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\n{program}\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    end = time.monotonic() + 1
+    with WorkerProcesses(2) as made:
+        while time.monotonic() < end:
+            assert made.apply(who, None) == os.getpid()
+        assert len(made._started) == 1  # not tried again and again
+
+
+@pytest.mark.parametrize("executable", ["", "/usr/bin/true", "/nowhere/python3"])
+def test_what_is_no_interpreter_is_not_started(monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(2) as made:
+        assert {made.apply(who, None) for _ in range(100)} == {os.getpid()}
+
+
+def test_all_end_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(2) as made:
+        pid = elsewhere(made)
+        assert alive(pid)
+    assert not alive(pid)
+    assert made.apply(who, None) == os.getpid()
+
+
+_CALLER = """
+    import sys, time
+    sys.path[:0] = {path!r}
+    from twinscope_indexer import workerprocess
+    from test_workerprocess import who
+    workerprocess.PATIENCE = 0.0
+    print("begun", flush=True)  # twice, were this script imported again
+    with workerprocess.WorkerProcesses(2) as processes:
+        pid = None
+        while True:
+            found = processes.apply(who, None)
+            if found != pid:
+                pid = found
+                print(pid, flush=True)
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_script_without_a_guard_starts_them_and_takes_them_along(tmp_path: Path, number: signal.Signals) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(_CALLER.format(path=[str(Path(__file__).parent)])))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as caller:
+        assert caller.stdout is not None
+        lines = [caller.stdout.readline().strip() for _ in range(3)]
+        assert lines[0] == "begun"
+        own, other = map(int, lines[1:])
+        assert own == caller.pid
+        assert alive(other)
+        caller.send_signal(number)
+        caller.wait(_SOON)
+    until(lambda: not alive(other))
+
+
+# -- indexing ----------------------------------------------------------------------------------------------------------
+
+
+class AtOnce(WorkerProcesses):
+    """Lets nothing be done by threads; knows how often it was asked."""
+
+    asked = 0
+
+    def apply(self, function: Any, argument: Any) -> Any:
+        process = until(lambda: self._process(function.__module__))
+        until(lambda: process.ready)
+        AtOnce.asked += 1
+        return super().apply(function, argument)
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    for number in range(6):
+        path = tmp_path / "data" / "Tips" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(synthesise("Tips", number, width=160, height=120)).save(path)
+    (tmp_path / "data" / "Tips" / "bad.jpg").write_bytes(b"\xff\xd8\xff rubbish")
+    Image.new("L", (64, 64)).save(tmp_path / "data" / "Tips" / "blank.png")
+    return tmp_path / "data"
+
+
+def stored(folder: Path) -> dict[str, tuple[Any, ...]]:
+    store = Store(folder)
+    try:
+        return {
+            one.path: (one.hash, one.unhashable, one.sha256, one.width, store.catalog.thumbnail(one.id))
+            for one in store.catalog.all_records()
+        }
+    finally:
+        store.close()
+
+
+def test_a_store_is_the_same_by_processes(monkeypatch: pytest.MonkeyPatch, collection: Path, tmp_path: Path) -> None:
+    by_itself = index([collection], tmp_path / "one", workers=1)
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    monkeypatch.setattr(bulk, "WorkerProcesses", AtOnce)
+    AtOnce.asked = 0
+    by_processes = index([collection], tmp_path / "two", workers=2)
+    assert AtOnce.asked == 8
+    assert by_processes.counts == by_itself.counts
+    assert by_processes.failures == by_itself.failures
+    assert stored(tmp_path / "two") == stored(tmp_path / "one")
+
+
+def test_an_image_that_its_process_dies_of_is_reported_and_the_others_are_indexed(
+    monkeypatch: pytest.MonkeyPatch, collection: Path, tmp_path: Path
+) -> None:
+    class Dying(WorkerProcesses):
+        def apply(self, function: Any, argument: Any) -> Any:
+            if argument.item.name == "3.png":
+                raise ProcessLostError("it was killed")
+            return super().apply(function, argument)
+
+    monkeypatch.setattr(bulk, "WorkerProcesses", Dying)
+    report = index([collection], tmp_path / "store", workers=2)
+    assert report.counts["added"] == 5
+    assert [message for uri, message in report.failures if uri.endswith("3.png")] == [
+        "the process that read it was lost: it was killed"
+    ]
+    monkeypatch.undo()
+    assert index([collection], tmp_path / "store", workers=2).counts["added"] == 1
