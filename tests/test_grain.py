@@ -20,9 +20,9 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing import RECIPE
 from twinscope_indexer.store import Store
 from twinscope_service.answer import Match
-from twinscope_service.fullsize import FullSize
 from twinscope_service.grain import CHANCE, PROVEN, grain_score
 from twinscope_service.matcher import Matcher
+from twinscope_service.pixelcomparison import PixelComparison
 from twinscope_service.pixels import ReferencePixels
 from twinscope_service.policy import POLICIES
 from twinscope_service.query import Limits, Query
@@ -146,8 +146,8 @@ def record_of(number: int) -> Record:
     )  # fmt: skip
 
 
-def against(query: Grey, pictures: dict[int, Grey]) -> FullSize:
-    return FullSize(query, _Pixels(pictures), {number: record_of(number) for number in (1, 2, *pictures)})
+def against(query: Grey, pictures: dict[int, Grey]) -> PixelComparison:
+    return PixelComparison(query, _Pixels(pictures), {number: record_of(number) for number in (1, 2, *pictures)})
 
 
 def proof(query: Grey, pictures: dict[int, Grey]) -> float:

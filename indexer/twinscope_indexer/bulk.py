@@ -131,7 +131,8 @@ def index(
         Which parts of every image are hashed besides the image itself, so that twins are found that were cropped,
         turned or given another info bar; by default as the last time, at first ``views``. See `frames`.
     workers : int, optional
-        Threads; as many as there are cores by default.
+        Threads; as many as there are cores by default. After a few seconds up to 16 of them get a process each; see
+        `workerprocess`.
     prune : bool
         Remove images from the store whose files have vanished; not those below a folder that could not be opened, or
         that is left out as the output of a labelling run.

@@ -11,8 +11,8 @@ from twinscope_indexer.metadata import contradictions
 
 from twinscope_service.answer import FOUND, Answer, Match, Result
 from twinscope_service.calibration import calibration_of
-from twinscope_service.fullsize import FullSize
 from twinscope_service.nearest import candidates, contested, nearest
+from twinscope_service.pixelcomparison import PixelComparison
 from twinscope_service.reaching import FAR_CANDIDATES, Found, find, picture, scored, scored_far, stages
 from twinscope_service.rivals import NEAR, SURE, Neighbour, Neighbourhood, neighbourhood, parts_of
 from twinscope_service.scene import scene_scores
@@ -193,7 +193,7 @@ class Inquiry:
         """Ask the grain of the full-size pixels where nothing but fine structure is in doubt."""
         if judged.grade != "good" or judged.textured or judged.rival or not judged.everywhere:
             return judged
-        if self.policy.ssim == "never":
+        if self.policy.ssim == "never" or judged.matches[0].distance > self.policy.ssim_distance:
             return judged
         full = self._full_size
         if full is None:
@@ -205,9 +205,9 @@ class Inquiry:
         return replace(judged, textured=True, reason=reason)
 
     @property
-    def _full_size(self) -> FullSize | None:
+    def _full_size(self) -> PixelComparison | None:
         """The full-size pixels, where the query came with its own."""
-        return None if self.query.pixels is None else FullSize(self.query.pixels, self.pixels, self.records)
+        return None if self.query.pixels is None else PixelComparison(self.query.pixels, self.pixels, self.records)
 
     def _also_in_parts(self, thumbnail: NDArray[np.uint8], judged: _Judged) -> _Judged:
         """Look for parts as well: one that fits better may hold all of what was found moved, or enlarged."""
@@ -265,7 +265,7 @@ class Inquiry:
         ordered = best_first(matches, self.policy)
         return _Judged(ordered, *judge(ordered, self.policy), wanted=wanted)
 
-    def _with_ssims(self, full: FullSize, matches: list[Match]) -> list[Match]:
+    def _with_ssims(self, full: PixelComparison, matches: list[Match]) -> list[Match]:
         """Compare those that it is worth it for, the most alike first.
 
         Once one is the same acquisition, others of its category are left: the label is certain, and reading references

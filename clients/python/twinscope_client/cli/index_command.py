@@ -51,7 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="remove images from the store whose files have vanished; not those below folders that were left out or "
         "could not be opened",
     )  # fmt: skip
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads, and processes once it takes long (default: one a core)"
+    )
     parser.set_defaults(parser=parser)
 
 

@@ -25,7 +25,7 @@ _TOO_SMALL: Final = f"no full-size SSIM: smaller than {WINDOW} pixels"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FullSize:
+class PixelComparison:
     """The full-size pixels of a query, and where those of references come from.
 
     Attributes
