@@ -61,7 +61,7 @@ def alive(pid: int) -> bool:
 
 def elsewhere(processes: WorkerProcesses) -> int:
     """Wait until this thread has a process; gives its number."""
-    return int(until(lambda: (pid := processes.apply(who, None)) != os.getpid() and pid))
+    return int(until(lambda: (pid := processes.apply(who, None, who)) != os.getpid() and pid))
 
 
 @pytest.fixture
@@ -72,36 +72,36 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcesses]:
 
 
 def test_until_there_is_a_process_the_thread_does_it(processes: WorkerProcesses) -> None:
-    assert processes.apply(who, None) == os.getpid()
+    assert processes.apply(who, None, who) == os.getpid()
     other = elsewhere(processes)
     assert other != os.getpid()
-    assert [processes.apply(doubled, number) for number in range(50)] == [2 * number for number in range(50)]
-    assert processes.apply(who, None) == other  # always the same
+    assert [processes.apply(doubled, number, doubled) for number in range(50)] == [2 * number for number in range(50)]
+    assert processes.apply(who, None, who) == other  # always the same
 
 
 def test_short_work_starts_none() -> None:
     with WorkerProcesses(8) as made:
-        assert {made.apply(who, None) for _ in range(100)} == {os.getpid()}
+        assert {made.apply(who, None, who) for _ in range(100)} == {os.getpid()}
 
 
 def test_a_single_worker_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
     with WorkerProcesses(1) as made:
-        until(lambda: made.apply(who, None) == os.getpid())
+        until(lambda: made.apply(who, None, who) == os.getpid())
         assert made._started == []
 
 
 def test_what_a_library_prints_does_not_come_between_the_answers(processes: WorkerProcesses) -> None:
     elsewhere(processes)
-    assert processes.apply(chatty, "one") == "one"
-    assert processes.apply(doubled, 4) == 8
+    assert processes.apply(chatty, "one", chatty) == "one"
+    assert processes.apply(doubled, 4, doubled) == 8
 
 
 def test_large_messages_arrive(processes: WorkerProcesses) -> None:
     elsewhere(processes)
     data = bytes(range(256)) * 40_000
-    assert processes.apply(len, data) == len(data)
-    assert processes.apply(chatty, "x" * 5_000_000) == "x" * 5_000_000
+    assert processes.apply(len, data, len) == len(data)
+    assert processes.apply(chatty, "x" * 5_000_000, chatty) == "x" * 5_000_000
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_large_messages_arrive(processes: WorkerProcesses) -> None:
 def test_a_lost_process_is_told_and_replaced(processes: WorkerProcesses, number: int, says: str) -> None:
     first = elsewhere(processes)
     with pytest.raises(ProcessLostError, match=says):
-        processes.apply(killed, int(number))
+        processes.apply(killed, int(number), killed)
     assert not alive(first)
     assert elsewhere(processes) != first
-    assert processes.apply(doubled, 3) == 6
+    assert processes.apply(doubled, 3, doubled) == 6
 
 
 @pytest.mark.parametrize("program", ["exit 1", "cat >/dev/null", "echo nonsense", "sleep 0.1; exec false"])
@@ -128,7 +128,7 @@ def test_where_no_process_can_be_started_threads_do_it(
     end = time.monotonic() + 1
     with WorkerProcesses(2) as made:
         while time.monotonic() < end:
-            assert made.apply(who, None) == os.getpid()
+            assert made.apply(who, None, who) == os.getpid()
         assert len(made._started) == 1  # not tried again and again
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_interpreter_is_not_started(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
     with WorkerProcesses(2) as made:
-        assert {made.apply(who, None) for _ in range(100)} == {os.getpid()}
+        assert {made.apply(who, None, who) for _ in range(100)} == {os.getpid()}
 
 
 def test_all_end_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_all_end_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
         pid = elsewhere(made)
         assert alive(pid)
     assert not alive(pid)
-    assert made.apply(who, None) == os.getpid()
+    assert made.apply(who, None, who) == os.getpid()
 
 
 _CALLER = """
@@ -159,7 +159,7 @@ _CALLER = """
     with workerprocess.WorkerProcesses(2) as processes:
         pid = None
         while True:
-            found = processes.apply(who, None)
+            found = processes.apply(who, None, who)
             if found != pid:
                 pid = found
                 print(pid, flush=True)
@@ -191,11 +191,11 @@ class AtOnce(WorkerProcesses):
 
     asked = 0
 
-    def apply(self, function: Any, argument: Any) -> Any:
+    def apply(self, function: Any, argument: Any, here: Any) -> Any:
         process = until(lambda: self._process(function.__module__))
         until(lambda: process.ready)
         AtOnce.asked += 1
-        return super().apply(function, argument)
+        return super().apply(function, argument, here)
 
 
 @pytest.fixture
@@ -236,10 +236,10 @@ def test_an_image_that_its_process_dies_of_is_reported_and_the_others_are_indexe
     monkeypatch: pytest.MonkeyPatch, collection: Path, tmp_path: Path
 ) -> None:
     class Dying(WorkerProcesses):
-        def apply(self, function: Any, argument: Any) -> Any:
+        def apply(self, function: Any, argument: Any, here: Any) -> Any:
             if argument.item.name == "3.png":
                 raise ProcessLostError("it was killed")
-            return super().apply(function, argument)
+            return super().apply(function, argument, here)
 
     monkeypatch.setattr(bulk, "WorkerProcesses", Dying)
     report = index([collection], tmp_path / "store", workers=2)

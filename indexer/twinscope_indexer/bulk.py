@@ -351,7 +351,7 @@ def _look_apart(processes: WorkerProcesses, piece: _Piece) -> tuple[_Piece, _See
     if piece.item.member is not None:
         return piece, _look(piece)
     try:
-        return piece, processes.apply(_look, piece)
+        return piece, processes.apply(_look, piece, _look)
     except ProcessLostError as error:
         return piece, _Seen(fault="damaged", message=f"the process that read it was lost: {error}")
 

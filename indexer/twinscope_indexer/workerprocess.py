@@ -60,8 +60,8 @@ class WorkerProcesses:
         self._started: list[_Process] = []
         self._lock = threading.Lock()
 
-    def apply(self, function: Callable[[T], R], argument: T) -> R:
-        """Apply a function in the process of this thread, or in the thread itself until there is one.
+    def apply(self, function: Callable[[T], R], argument: T, here: Callable[[T], R]) -> R:
+        """Apply a function in the process of this thread.
 
         Parameters
         ----------
@@ -69,6 +69,8 @@ class WorkerProcesses:
             Of a module; it must not raise.
         argument : object
             It, and the answer, can be pickled.
+        here : callable
+            What the thread does itself until it has a process; often the same function.
 
         Raises
         ------
@@ -77,7 +79,7 @@ class WorkerProcesses:
         """
         process = self._process(function.__module__)
         if process is None or not process.ready:
-            return function(argument)
+            return here(argument)
         try:
             answer: R = process.apply(function, argument)
         except ProcessLostError:

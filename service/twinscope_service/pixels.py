@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _Key = tuple[Path, str, str | None, bytes]
 """Which file, and its content."""
 
+PIXELS: Final = 256 << 20
+"""Bytes of pixels that are kept in memory, if nothing else is asked for."""
+
 UPLOADS: Final = Path("uploads:")
 """The root of images that came through a server; no folder, so no path of the server is ever meant."""
 
@@ -44,7 +47,7 @@ class ReferencePixels:
         How often pixels were asked for and were in memory, or had to be read.
     """
 
-    def __init__(self, budget: int = 256 << 20, uploads: Path | None = None) -> None:
+    def __init__(self, budget: int = PIXELS, uploads: Path | None = None) -> None:
         self._uploads = uploads
         self._budget = budget
         self._held = 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import UnknownImageError
-from twinscope_indexer.hashing import RECIPE
+from twinscope_indexer.hashing import BYTES, RECIPE
 from twinscope_indexer.store import Store
 from twinscope_indexer.thumbnail import decode_thumbnail
 from twinscope_service.answer import Result
 from twinscope_service.answerer import Answerer
+from twinscope_service.pixels import PIXELS, UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.query import Query
 
 from twinscope_client.asking import closed, image_number, require_hashes, search_options
@@ -36,6 +37,8 @@ class EmbeddedEngine:
     ----------
     folder : Path
         The store.
+    pixels : int
+        Bytes of full-size pixels of references that are kept in memory.
 
     Raises
     ------
@@ -43,9 +46,9 @@ class EmbeddedEngine:
         If there is no store, or it cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pixels: int = PIXELS) -> None:
         self._store = Store(folder)
-        self._answerer = Answerer(self._store)
+        self._answerer = Answerer(self._store, ReferencePixels(pixels, folder / UPLOADS_FOLDER))
         self._closed = False
 
     def search(
@@ -113,6 +116,17 @@ class EmbeddedEngine:
         """Describe the store; see `Engine.stats`."""
         self._require_open()
         return self._answerer.describe()
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self._store.folder
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, and of their ids, that are held in memory."""
+        view = self._store.view
+        return (len(view.base) + len(view.delta) + sum(map(len, view.frames.base.values()))) * (BYTES + 8)
 
     @property
     def identity(self) -> str:

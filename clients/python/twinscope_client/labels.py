@@ -11,15 +11,14 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from twinscope_indexer.catalog import utc_now
 from twinscope_indexer.corpus import Item, Scope, Walk, scope_of, walk
-from twinscope_indexer.errors import ImageError, OutputError, TwinscopeError
-from twinscope_indexer.metadata import read_metadata, read_sidecar
+from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.metadata import read_metadata
 from twinscope_indexer.parallel import in_order
-from twinscope_service.answer import Transform
 from twinscope_service.policy import Policy, named_policy
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.deciding import Case, Decider
 from twinscope_client.journal import Decision, Journal
 from twinscope_client.placement import (
     LinkMode,
@@ -37,8 +36,6 @@ from twinscope_client.tables import provenance
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from twinscope_service.answer import Answer
-
     from twinscope_client.engine import Engine
 
 Placed = Literal["", "written", "kept", "failed"]
@@ -46,7 +43,6 @@ MinGrade = Literal["excellent", "good"]
 DEFAULT_TEMPLATE = "{code}_{stem}{suffix}"
 _FIELDS = frozenset({"code", "category", "stem", "suffix", "hash", "grade"})
 _ROWS_PER_SAVE = 100
-_AS_IT_IS = Transform("", "whole", "whole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +69,7 @@ class LabelSettings:
     """Decide and reserve names, but put nothing in place."""
     policy: Policy = field(default_factory=lambda: named_policy("default"))
     workers: int = os.cpu_count() or 1
+    """Threads. After a few seconds up to 16 of them get a process each, as far as memory allows; see `deciding`."""
 
     def __post_init__(self) -> None:
         try:
@@ -155,9 +152,9 @@ def label(
     scopes = scopes_apart(sources, out)
     if not settings.dry_run and out.is_dir():
         remove_leftovers([out, *(folder for folder in out.iterdir() if folder.is_dir())])
-    run = _Run(engine, journal, out, settings)
     met = Walk()
-    with journal.batch():
+    with Decider(engine, settings.workers) as decider, journal.batch():
+        run = _Run(engine, decider, journal, out, settings)
         decided = in_order(run.decide, run.with_known(_queries(scopes, out, met)), settings.workers)
         settled = (run.settle(known, decision) for known, decision in decided)
         for decision, outcome in in_order(run.place, settled, settings.workers):
@@ -219,9 +216,9 @@ def _queries(scopes: list[Scope], out: Path, met: Walk) -> Iterator[Item]:
 class _Run:
     """One run: decisions are made in threads, and settled in the order of the sources, so that names are too."""
 
-    def __init__(self, engine: Engine, journal: Journal, out: Path, settings: LabelSettings) -> None:
+    def __init__(self, engine: Engine, decider: Decider, journal: Journal, out: Path, settings: LabelSettings) -> None:
         self.report = LabelReport()
-        self._engine = engine
+        self._decider = decider
         self._journal = journal
         self._out = out
         self._settings = settings
@@ -237,7 +234,7 @@ class _Run:
         item, known = piece
         if known is not None and self._stands(known, item):
             return known, known
-        return known, self._decide(item)
+        return known, self._decider(Case(item, self._settings.policy, self._decided_by))
 
     def _stands(self, known: Decision, item: Item) -> bool:
         """Tell whether an earlier decision still holds; what could not be read or compared is tried again.
@@ -247,30 +244,6 @@ class _Run:
         same_file = (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
         compared = known.ssim is not None or known.grade in {"none", "unhashable"}
         return same_file and known.decided_by == self._decided_by and compared
-
-    def _decide(self, item: Item) -> Decision:
-        """Read and search one image; never raises for what is wrong with the image."""
-        digest = ""
-        try:
-            data = item.read()
-            digest = sha256(data).hexdigest()
-            wrote = read_metadata(data, name=item.uri, sidecar=read_sidecar(item.file))
-            answer = self._engine.search(data, policy=self._settings.policy, instrument=wrote)
-        except ImageError as error:
-            return self._decision(item, digest, "failed", error.detail)
-        except MemoryError:
-            return self._decision(item, digest, "failed", "not enough memory to decode it")
-        except TwinscopeError:  # the store or the server, not the image
-            raise
-        except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still labelled
-            return self._decision(item, digest, "failed", f"unexpected {type(error).__name__}: {error}")
-        return _with_answer(self._decision(item, digest, answer.grade, answer.reason), answer)
-
-    def _decision(self, item: Item, digest: str, grade: str, reason: str) -> Decision:
-        return Decision(
-            str(item.file), item.size, item.mtime_ns, digest, self._decided_by, utc_now(), grade, reason,
-            policy=self._settings.policy.name,
-        )  # fmt: skip
 
     def settle(self, known: Decision | None, decision: Decision) -> Decision:
         """Reserve the names of the outputs of one decision, in the order of the sources."""
@@ -390,53 +363,6 @@ class _Run:
         if self._unsaved >= _ROWS_PER_SAVE:
             self._journal.save()
             self._unsaved = 0
-
-
-def _with_answer(decision: Decision, answer: Answer) -> Decision:
-    best = answer.best
-    common = replace(
-        decision,
-        instrument="" if answer.instrument is None else json.dumps(answer.instrument.to_dict()),
-        p_wrong=None if answer.p_wrong is None else answer.p_wrong.estimate,
-        p_wrong_low=None if answer.p_wrong is None else answer.p_wrong.low,
-        p_wrong_high=None if answer.p_wrong is None else answer.p_wrong.high,
-        query_hash=answer.query_hash or "",
-        generation=answer.generation,
-        recipe=answer.recipe,
-        taxonomy=answer.taxonomy,
-    )
-    if best is None:
-        return common
-    rival = next((match for match in answer.matches if match.category != best.category), None)
-    changed = best.transform or _AS_IT_IS
-    found = replace(
-        common,
-        category=best.category,
-        code=best.code,
-        distance=best.distance,
-        ssim=best.ssim,
-        scene_score=best.scene_score,
-        symmetry=changed.symmetry,
-        query_frame=changed.query_frame,
-        reference_frame=changed.reference_frame,
-        shift_x=None if best.shift is None else best.shift[0],
-        shift_y=None if best.shift is None else best.shift[1],
-        match_id=best.image_id,
-        match_source=best.source,
-        published_prefix=best.published_prefix or "",
-        contradictions="; ".join(best.contradictions),
-    )
-    if rival is None:
-        return found
-    return replace(
-        found,
-        rival_id=rival.image_id,
-        rival_source=rival.source,
-        rival_category=rival.category,
-        rival_distance=rival.distance,
-        rival_ssim=rival.ssim,
-        rival_scene_score=rival.scene_score,
-    )
 
 
 def _short_hash(decision: Decision) -> str:

@@ -53,7 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--link", choices=("copy", "hard", "sym"), default="copy", help="copy (default), or link")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, as CSV; write nothing")
-    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", default=os.cpu_count() or 1,
+        help="threads, and processes once it takes long (default: one a core)",
+    )  # fmt: skip
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
 
