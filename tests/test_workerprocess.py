@@ -116,7 +116,10 @@ def test_a_lost_process_is_told_and_replaced(processes: WorkerProcesses, number:
     assert processes.apply(doubled, 3, doubled) == 6
 
 
-@pytest.mark.parametrize("program", ["exit 1", "cat >/dev/null", "echo nonsense", "sleep 0.1; exec false"])
+@pytest.mark.parametrize(
+    "program",
+    ["exit 1", "exec sleep 3", "echo nonsense", "sleep 0.1; exec false", "for last; do :; done; echo no >&$last"],
+)
 def test_where_no_process_can_be_started_threads_do_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
 ) -> None:
@@ -147,6 +150,35 @@ def test_all_end_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
         assert alive(pid)
     assert not alive(pid)
     assert made.apply(who, None, who) == os.getpid()
+
+
+@pytest.mark.parametrize("said", ["x", "Using the lab environment", "Loading it", "\\x80\\x05N."])
+def test_what_is_printed_at_the_start_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f'print("{said}")\n')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(2) as made:
+        elsewhere(made)
+        assert made.apply(doubled, 21, doubled) == 42
+
+
+def test_nothing_is_imported_from_the_folder_where_it_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("pickle", "struct", "numpy", "fcntl"):
+        (tmp_path / f"{module}.py").write_text("import os; open('taken', 'w').close(); os._exit(7)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(2) as made:
+        elsewhere(made)
+    assert not (tmp_path / "taken").exists()
+
+
+def test_where_machine_code_is_not_kept_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workerprocess, "is_kept", lambda: False)
+    monkeypatch.setattr(workerprocess, "PATIENCE", 0.0)
+    with WorkerProcesses(2) as made:
+        assert {made.apply(who, None, who) for _ in range(100)} == {os.getpid()}
 
 
 _CALLER = """

@@ -35,6 +35,15 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
     return decorated
 
 
+def is_kept() -> bool:
+    """Tell whether machine code is kept, so that another process need not compile again."""
+    try:
+        cast("Any", _ForgivingCache)(is_kept)
+    except RuntimeError:
+        return False
+    return True
+
+
 class _ForgivingCache(FunctionCache):
     def save_overload(self, signature: Any, data: Any) -> None:
         with suppress(OSError):

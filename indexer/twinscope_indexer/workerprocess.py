@@ -3,11 +3,12 @@
 Compiled code lets go of the interpreter's lock, but what is left, a fifth of the indexing of an image, makes more than
 four or five threads wait for each other. A process takes a second to start, so that is done for long work only, and in
 the background. `multiprocessing` would import the caller's script again, and run all of it where it lacks a guard; this
-starts an interpreter of its own that speaks over its pipes. It ends with its input, so also where the caller is killed.
+starts an interpreter of its own that speaks over two pipes. It ends with the first, so also where the caller is killed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import pickle
@@ -20,6 +21,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
+
+from twinscope_indexer.compiled import is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +37,13 @@ _MOST: Final = 16
 """Processes; who settles what they find out, one thread with a database, keeps up with about as many."""
 _FAREWELL: Final = 5.0
 """Seconds that a process has to end by itself."""
-_PROGRAM: Final = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from twinscope_indexer.workerprocess import serve; serve()"
-)
+_PROGRAM: Final = """
+import os, pickle, sys
+requests, answers = os.fdopen(int(sys.argv[1]), "rb"), os.fdopen(int(sys.argv[2]), "wb")
+sys.path[:] = pickle.load(requests)
+from twinscope_indexer.workerprocess import serve
+serve(requests, answers)
+"""
 
 
 class ProcessLostError(Exception):
@@ -54,7 +60,8 @@ class WorkerProcesses:
     """
 
     def __init__(self, workers: int) -> None:
-        self._left = min(workers, _MOST) if workers > 1 and _is_python(sys.executable) else 0
+        possible = workers > 1 and _is_python(sys.executable) and is_kept()  # else each would compile everything
+        self._left = min(workers, _MOST) if possible else 0
         self._begin = time.monotonic() + PATIENCE
         self._of_thread = threading.local()
         self._started: list[_Process] = []
@@ -141,27 +148,34 @@ class _Process:
         self._ready = False
         self.failed = False
         self._process: subprocess.Popen[bytes] | None = None
+        taken, self._requests = _pipe()
+        self._answers, given = _pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603  this very interpreter
-                [sys.executable, "-c", _PROGRAM],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                [sys.executable, *_flags(), "-c", _PROGRAM, str(taken.fileno()), str(given.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(taken.fileno(), given.fileno()),
                 start_new_session=True,  # Ctrl-C is for the caller, who ends what has been begun
             )
+            taken.close()
+            given.close()
             self._send(sys.path)
             self._send(module)
         except (OSError, ValueError):
             self.failed = True
+        finally:
+            taken.close()
+            given.close()
 
     @property
     def ready(self) -> bool:
         """Whether it has started; does not wait for it."""
         if not (self._ready or self.failed):
             arrived = select.poll()  # unlike select(), for any number of open files
-            arrived.register(self._answers, select.POLLIN)
             try:
+                arrived.register(self._answers, select.POLLIN)
                 self._ready = bool(arrived.poll(0)) and bool(self._received())
-            except (EOFError, OSError, pickle.UnpicklingError):
+            except (EOFError, OSError, ValueError, pickle.UnpicklingError):
                 self.failed = True
         return self._ready
 
@@ -175,55 +189,68 @@ class _Process:
 
     def dismiss(self) -> None:
         """Let it end once it has done what it is at."""
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
+        with suppress(OSError):
+            self._requests.close()
 
     def end(self) -> str:
         """See that it has ended, and say how."""
         self.dismiss()
         if self._process is None:
+            self._answers.close()
             return "it could not be started"
         try:
             code = self._process.wait(_FAREWELL)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._answers.close()
         if code == -signal.SIGKILL:
             return "it was killed, as the system does where memory runs out"
         return f"it died of signal {-code}" if code < 0 else f"it ended with status {code}"
-
-    @property
-    def _answers(self) -> BinaryIO:
-        if self._process is None or self._process.stdout is None:
-            raise BrokenPipeError
-        return self._process.stdout  # type: ignore[return-value]
 
     def _received(self) -> Any:
         return pickle.load(self._answers)  # noqa: S301  our own child's
 
     def _send(self, message: Any) -> None:
-        if self._process is None or self._process.stdin is None:
-            raise BrokenPipeError
-        pickle.dump(message, self._process.stdin, pickle.HIGHEST_PROTOCOL)
-        self._process.stdin.flush()
+        pickle.dump(message, self._requests, pickle.HIGHEST_PROTOCOL)
+        self._requests.flush()
 
 
-def serve() -> None:
-    """Do what is asked for on the standard input until that ends; the program of a worker process."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not come between the answers
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Do what is asked for until there is no one to ask any more; the program of a worker process.
+
+    Parameters
+    ----------
+    requests : binary file
+        Pickles: the name of a module to import first, then functions, each with its argument.
+    answers : binary file
+        Pickles: true once the module is there, then what the functions return.
+    """
     with suppress(EOFError, BrokenPipeError):
-        importlib.import_module(pickle.load(sys.stdin.buffer))  # noqa: S301  our own parent's
+        importlib.import_module(pickle.load(requests))  # noqa: S301  our own parent's
         message: Any = True
         while True:
             pickle.dump(message, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()
-            function, argument = pickle.load(sys.stdin.buffer)  # noqa: S301
+            function, argument = pickle.load(requests)  # noqa: S301
             message = function(argument)
     os._exit(0)  # without waiting for what cannot be flushed any more
+
+
+def _pipe() -> tuple[BinaryIO, BinaryIO]:
+    """Make a pipe, to read from and to write to; not by numbers of the standard streams, where these are closed."""
+    ends = os.pipe()
+    apart = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in ends]
+    for end in ends:
+        os.close(end)
+    return os.fdopen(apart[0], "rb"), os.fdopen(apart[1], "wb")
+
+
+def _flags() -> list[str]:
+    """Give the options of this interpreter that another needs; it imports nothing from the folder where it is run."""
+    flags = {"-I": sys.flags.isolated, "-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
+    chosen = ["-P", *(flag for flag, is_set in flags.items() if is_set)]
+    return [*chosen, "-X", "utf8"] if sys.flags.utf8_mode else chosen
 
 
 def _is_python(executable: str) -> bool:

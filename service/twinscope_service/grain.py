@@ -20,12 +20,11 @@ from twinscope_service.scene import common_frames, field_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PROVEN: Final = 12.0
-"""Standard deviations. Of 258 pairs of pictures of different fields under like grids, holes and shapes none had more
-than 7.7; chance makes 5 or 6, the highest of some hundred thousand. Of 173 pairs of recordings of one exposure 151 had
-more than this: up to 200, after heavy noise 8 to 50. Those that were turned or enlarged by a little have none."""
-CHANCE: Final = 8.0
-"""What has no more may have it by chance."""
+PROVEN: Final = 20.0
+"""Standard deviations. Recordings of one exposure have 20 to 200; less where they were turned or enlarged by a little,
+or after heavy noise."""
+CHANCE: Final = 12.0
+"""Pictures of different fields under like grids have up to this, by their outlines."""
 _SIDE: Final = 640
 """Pixels of the longer side that pictures are reduced to; what is finer, encoders and noise take first."""
 _LEAST_SIDE: Final = 48
@@ -41,6 +40,11 @@ _REACH: Final = 9
 """Side of the neighbourhood in which an outline disturbs."""
 _CALM: Final = 0.5
 """Share of the picture, that with the least slopes, which is looked at."""
+_COVERED: Final = 0.1
+"""Least share of the picture that has any grain. Calm parts that are black or white have none, and what a few specks
+correlate by has no standard deviation. Of coarsely encoded grids it is 0.18 at least."""
+_ANY: Final = 0.01
+"""Of a contrast of 1; less is rounding."""
 
 
 def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
@@ -55,8 +59,8 @@ def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float
     Returns
     -------
     float
-        Peak of the cross-correlation in its standard deviations; 0 where the proportions differ too much or the
-        pictures are too small.
+        Peak of the cross-correlation in its standard deviations; 0 where the proportions differ too much, the pictures
+        are too small, or most of one is without grain.
     """
     best = 0.0
     for query_rows, candidate_rows, (height, width) in common_frames(query.shape, candidate.shape):
@@ -77,7 +81,7 @@ def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     slopes = maximum_filter(np.hypot(*np.gradient(uniform_filter(pixels, _SLOPE))), _REACH)
     contrast = np.sqrt(np.maximum(uniform_filter(detail * detail, _EVEN), 0) + _FLAT)
     grain: NDArray[np.float32] = np.where(slopes <= np.quantile(slopes, _CALM), detail / contrast, 0)
-    return grain
+    return grain if (np.abs(grain) > _ANY).mean() >= _COVERED else np.zeros_like(grain)
 
 
 def _peak(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:

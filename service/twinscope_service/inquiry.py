@@ -53,7 +53,7 @@ class _Judged:
     textured: bool = True
     """Whether it agrees with the query in fine structure as well; see `texture`."""
     others: Sequence[Match] = ()
-    """References besides the best that are most like the query; see `rivals`."""
+    """Other references near the best, or near the query; see `rivals`."""
     wanted: bool = False
     """Whether full-size pixels were missing that could change something."""
 
@@ -231,9 +231,7 @@ class Inquiry:
             if twin.distance <= NEAR:
                 return replace(judged, everywhere=parts_of(twin, thumbnail, self.view).everywhere)
             around = self._neighbourhood(twin, thumbnail)
-            judged = replace(
-                judged, everywhere=around.parts.everywhere, textured=around.textured, others=around.strongest
-            )
+            judged = replace(judged, everywhere=around.parts.everywhere, textured=around.textured, others=around.near)
             self.records.update(around.records)
             better = around.better
             if better is None or better.match.image_id in known:

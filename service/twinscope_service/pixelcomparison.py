@@ -68,24 +68,24 @@ class PixelComparison:
         ----------
         twin : Match
         others : sequence of Match
-            References of other fields that look most like the query. What a camera or a panel puts into all pictures
-            is in these, too: the twin has to have twice of what they have.
+            References near the query or the twin. What a camera or a panel puts into many pictures is likely to be in
+            one of these, too; then nothing is proven.
 
         Returns
         -------
         float
-            0 also where its pixels cannot be read.
+            0 also where pixels of any of these cannot be read.
         """
-        score = self._grain(twin)
-        proven = score >= PROVEN and all(self._grain(other) <= max(CHANCE, score / 2) for other in others)
+        try:
+            score = self._grain(twin)
+            proven = score >= PROVEN and all(self._grain(other) <= min(CHANCE, score / 2) for other in others)
+        except ImageError:
+            return 0.0
         return score if proven else 0.0
 
     def _grain(self, match: Match) -> float:
         symmetry, query_frame, frame = frames_of(match)
-        try:
-            reference = self._reference(match)
-        except ImageError:
-            return 0.0
+        reference = self._reference(match)
         return grain_score(symmetry.applied(query_frame.cut(self.query)), frame.cut(reference))
 
     def _reference(self, match: Match) -> NDArray[np.uint8]:

@@ -178,10 +178,9 @@ class Neighbourhood:
         return left < _EXPLAINED and other.everywhere and other.match.category == self.twin.category
 
     @property
-    def strongest(self) -> list[Match]:
-        """References besides the twin that are most like the query; what passes for copies of the twin, too."""
-        like = [*self.copies, *(other.match for other in self.others if other.score >= _LEAST)]
-        return sorted(like, key=lambda match: match.order)[:_STRONGEST]
+    def near(self) -> list[Match]:
+        """All references besides the twin that were looked at; what passes for copies of the twin, too."""
+        return [*self.copies, *(other.match for other in self.others)]
 
     @property
     def lone(self) -> bool:
