@@ -614,3 +614,18 @@ def test_ctrl_c_stops_the_demo_itself(tmp_path: Path, twinscope: Any, monkeypatc
 def test_the_whole_demo(tmp_path: Path) -> None:
     done = subprocess.run([_COMMAND, "demo", "--out", tmp_path / "demo"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_store_without_a_searchable_image_is_told(
+    tmp_path: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "Tips").mkdir(parents=True)
+    Image.new("L", (64, 64)).save(tmp_path / "data" / "Tips" / "blank.png")
+    assert main(["index", str(tmp_path / "data"), "--store", str(tmp_path / "store")]) == 0
+    query = str(shelf.reference(*next(iter(shelf.pixels))))
+    capsys.readouterr()
+    for arguments in (["search", query], ["label", query, "--out", str(tmp_path / "out")]):
+        main([*arguments, "--at", str(tmp_path / "store")])
+        assert "no searchable image" in capsys.readouterr().err
+    main(["search", query, "--at", str(shelf.store)])
+    assert "no searchable image" not in capsys.readouterr().err

@@ -115,7 +115,8 @@ class Inquiry:
             if judged.grade == "good":
                 judged = self._reconsidered(thumbnail, judged)
         matches = self._with_instruments(judged.matches)
-        calibrated = policy.rule == "scene" and judged.grade != "ambiguous"  # one of two labels is wrong in any case
+        # One of two labels is wrong in any case; and what speaks against a match here, no calibration knows of.
+        calibrated = policy.rule == "scene" and judged.grade != "ambiguous" and not (judged.found and judged.shared)
         chance = calibration_of(self.view.calibration).chance(matches) if calibrated else None
         grade, reason = doubted((judged.grade, judged.reason), matches, chance, policy, judged.shared)
         taxonomy = self.records[int(matches[0].image_id, 16)].taxonomy if matches else ""

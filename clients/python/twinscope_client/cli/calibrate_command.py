@@ -1,10 +1,11 @@
 """Find out how likely matches in this store are to be wrong.
 
 Asks the store for some of its own images: changed as collections change them, with their twins in it (right matches),
-and with their whole category left out (whatever is nearest is wrong then). From what is measured on both, the
-probability that a match is wrong is fitted, and kept in the store: every answer then carries it as p_wrong, with an
-interval, and --max-p-wrong of search and label sends what is too likely to be wrong to review. Without a calibration of
-its own a store is judged by the one that Twinscope ships, fitted on micrographs of many laboratories.
+and with themselves and their copies left out, so that whatever is nearest is wrong, of the same category or of another.
+From what is measured on both, the probability that a match is wrong is fitted, and kept in the store: answers then
+carry it as p_wrong, with an interval, and --max-p-wrong of search and label sends what is too likely to be wrong to
+review. Without a calibration of its own a store is judged by the one that Twinscope ships, fitted on micrographs of
+many laboratories.
 """
 
 from __future__ import annotations

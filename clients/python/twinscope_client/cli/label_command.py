@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some, table
 from twinscope_client.cli.target import add_target_options, open_target
-from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_reach
+from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +86,7 @@ def run(parsed: argparse.Namespace) -> int:
     scopes_apart(parsed.paths, parsed.out)  # before anything is made there
     _require_outside_store(parsed)
     with open_target(parsed) as engine, _journal(parsed) as journal:
+        warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
         if not parsed.dry_run:
             journal.set_settings(_described(parsed, settings, engine))

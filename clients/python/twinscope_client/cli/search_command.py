@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
 from twinscope_client.cli.target import add_target_options, open_target
-from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_reach
+from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
 
 if TYPE_CHECKING:
     from twinscope_service.answer import Answer, ChanceOfError, Match
@@ -35,6 +35,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     failed = 0
     with open_target(parsed) as engine:
+        warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
         for image in parsed.images:
             try:

@@ -84,3 +84,9 @@ def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
             f"warning: --reach {parsed.reach} has no more effect than --reach {held}, as the store was indexed for no "
             f"more; to change that: twinscope index --reach {parsed.reach} SOURCE... {where}"
         )
+
+
+def warn_of_emptiness(engine: Engine) -> None:
+    """Say so where there is nothing to find, which a user would take for images without twins."""
+    if not engine.stats()["searchable"]:
+        say("warning: the store has no searchable image, so nothing can be found: is `twinscope index` still running?")
