@@ -1,9 +1,9 @@
 """Worker processes: threads hand their work on, so that Python's own steps of it run on all cores, too.
 
-Compiled code lets go of the interpreter's lock, but what is left, a fifth of the indexing of an image, makes more than
-four or five threads wait for each other. A process takes a second to start, so that is done for long work only, and in
-the background. `multiprocessing` would import the caller's script again, and run all of it where it lacks a guard; this
-starts an interpreter of its own that speaks over two pipes. It ends with the first, so also where the caller is killed.
+Compiled code lets go of the interpreter's lock, but for what is left threads wait for each other; of small images that
+is most. A process takes a second to start, so that is done for long work only, and in the background. `multiprocessing`
+would import the caller's script again, and run all of it where it lacks a guard; this starts an interpreter of its own
+that speaks over two pipes. It ends with the first, so also where the caller is killed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Deciding: from one image file to what is decided about it, by the engine of a run or by one in another process.
 
-Half of what a decision takes is Python's own, for which threads wait for each other. An embedded store can be opened
+Much of what a decision takes is Python's own, for which threads wait for each other. An embedded store can be opened
 once more by each of some processes (`workerprocess`), as far as memory allows.
 """
 
