@@ -26,7 +26,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xE0, 0xEE}  # JFIF and Adobe's segment tell the colour space
 _PLAIN = frozenset({0xC0, 0xC4, 0xDA, 0xDB, 0xE0})  # frame, Huffman tables, scan, quantisation tables, JFIF
-_SEARCHED = 1 << 18  # bytes at a time; of damaged ones all may look like markers
+_SEARCHED = 1 << 16  # bytes at a time; of damaged ones all may look like markers
 _MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory with them
 _MAX_SIDE = 65_500  # of libjpeg; imagecodecs may be built for more
 # The parts of a baseline frame header and of its only scan's that tell how components are sampled and interleaved:
@@ -170,11 +170,10 @@ def _first_marker(data: bytes, start: int) -> bytes:
     """Give the first marker from `start` on in the data of a scan; if there is none, or no data, any other bytes."""
     for first in range(start, len(data) - 1, _SEARCHED):
         samples = np.frombuffer(data, np.uint8, min(_SEARCHED + 1, len(data) - first), first)
-        (places,) = np.nonzero(samples[:-1] == 0xFF)
-        unstuffed = places[samples[places + 1] != 0]
-        if len(unstuffed):
-            at = first + int(unstuffed[0])
-            return data[at : at + 2]
+        unstuffed = (samples[:-1] == 0xFF) & (samples[1:] != 0)
+        place = int(unstuffed.argmax())
+        if unstuffed[place]:
+            return data[first + place : first + place + 2]
     return data[start : start + 2]
 
 
