@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from twinscope_indexer import jpeg
+from twinscope_indexer.entropycoded import first_marker
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import read_image, read_picture
 from twinscope_indexer.luma import luma
@@ -94,6 +95,9 @@ OTHER = {
     "no height": saved(GREY).replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 0, 83)),
     "12 bits": saved(GREY).replace(struct.pack(">BHH", 8, 61, 83), struct.pack(">BHH", 12, 61, 83)),
     "nothing": b"",
+    "JFIF without its version": saved(GREY).replace(saved(GREY)[2:20], b"\xff\xe0\x00\x06JFIF"),
+    "half a quantisation table": saved(GREY).replace(b"\xff\xdb\x00\x43", b"\xff\xdb\x00\x23"),
+    "16-bit quantisation steps": saved(GREY).replace(b"\xff\xdb\x00\x43\x00", b"\xff\xdb\x00\x43\x10"),
     "only markers": b"\xff\xd8" + END,
 }  # fmt: skip
 
@@ -113,7 +117,7 @@ def outcome(read: Reader, data: bytes) -> object:
 
 
 def by_pillow(read: Reader, data: bytes) -> object:
-    with mock.patch.object(jpeg, "is_plain", return_value=False):
+    with mock.patch.object(jpeg, "plain_frame", return_value=None):
         return outcome(read, data)
 
 
@@ -205,7 +209,19 @@ def test_plain_streams_are_decoded_by_imagecodecs_to_what_pillow_opens(kind: str
 
 @pytest.mark.parametrize("kind", OTHER)
 def test_all_other_streams_are_left_to_pillow(kind: str) -> None:
-    assert not jpeg.is_plain(OTHER[kind])
+    assert jpeg.plain_frame(OTHER[kind]) is None
+
+
+@given(
+    before=st.integers(0, 3000),
+    data=st.lists(st.sampled_from([0, 1, 0xD9, 0xFF]), max_size=40),
+    after=st.integers(0, 3000),
+)
+@settings(deadline=None)
+def test_the_first_marker_is_the_first_byte_255_that_no_zero_follows(before: int, data: list[int], after: int) -> None:
+    stream = bytes(before) + bytes(data) + bytes(after)
+    places = [at for at in range(len(stream) - 1) if stream[at] == 0xFF and stream[at + 1] != 0]
+    assert first_marker(np.frombuffer(stream, np.uint8)) == (places[0] if places else -1)
 
 
 @st.composite
@@ -278,7 +294,7 @@ def test_damaged_pixels_in_a_plain_stream_come_out_as_by_pillow(
         body[where : where + len(change[1]) // 2] = change[1]
     tables = data.index(b"\xff\xdb") + 5
     hostile = stuffed(data[:tables] + steps + data[tables + len(steps) : at], bytes(body))
-    assert jpeg.is_plain(hostile)
+    assert jpeg.plain_frame(hostile) is not None
     assert outcome(read_image, hostile) == by_pillow(read_image, hostile)
     assert outcome(decode_thumbnail, hostile) == by_pillow(decode_thumbnail, hostile)
 
@@ -295,7 +311,7 @@ def test_pieces_in_which_pillow_reads_make_no_difference() -> None:
         hostile = stuffed(data[:at], bytes(body))
         assert len(hostile) > 1 << 17
         for stream in (hostile, stuffed(data[:at], bytes(body[: 65_530 - at + seed])) + bytes(70_000)):
-            assert jpeg.is_plain(stream)
+            assert jpeg.plain_frame(stream) is not None
             assert outcome(read_image, stream) == by_pillow(read_image, stream)
 
 
@@ -327,7 +343,7 @@ def test_another_library_behind_either_decoder_leaves_all_to_pillow() -> None:
 
 def test_nothing_is_decoded_before_its_size_is_allowed() -> None:
     huge = PLAIN["grey"].replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 65_000, 65_000))
-    assert jpeg.is_plain(huge)
+    assert jpeg.plain_frame(huge) is not None
     with mock.patch.object(imagecodecs, "jpeg8_decode", side_effect=AssertionError):
         for read, fault in ((read_image, "too_large"), (read_picture, "too_large"), (decode_thumbnail, "unsupported")):
             with pytest.raises(ImageError) as caught:
@@ -367,4 +383,4 @@ def test_a_header_of_endless_segments_is_refused_before_it_fills_the_memory() ->
     data = b"\xff\xd8" + b"\xff\xfe\x00\x02" * 70_000 + saved(Image.new("L", (8, 8)))[2:]
     with pytest.raises(ImageError, match="more than 65,536 segments"):
         jpeg.without_metadata(data, "it")
-    assert not jpeg.is_plain(data)
+    assert jpeg.plain_frame(data) is None

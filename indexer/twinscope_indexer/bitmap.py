@@ -1,7 +1,7 @@
 """JPEG, PNG and BMP, decoded by Pillow.
 
 By imagecodecs only 16-bit PNG, because Pillow drops bits of deep colour, and plain JPEG, because it is faster; see
-`twinscope_indexer.jpeg.decode`.
+`twinscope_indexer.jpeg`.
 
 The plugins are used directly: ``Image.open`` would warn of large images or refuse them by a global setting, and
 would look for other formats. Every header is checked against the pixel budget and against the length of the file
@@ -15,7 +15,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -94,13 +94,19 @@ def read_jpeg(stream: BinaryIO, name: str, budget: int) -> Raster:
     ImageError
     """
     stream.seek(0)
-    data = jpeg.without_metadata(stream.read(), name)
+    data = stream.read()
+    plain = jpeg.plain_frame(data)
+    if plain is not None:
+        check_budget(name, plain.width, plain.height, budget)
+        with suppress(RuntimeError, ValueError, MemoryError):  # Pillow tells what is wrong
+            return Raster(jpeg.decode_plain(data, plain), "JPEG", plain.mode, plain.precision)
+    data = jpeg.without_metadata(data, name)
     frame = jpeg.frame(data, name)
     check_budget(name, frame.width, frame.height, budget)
     with _decoding(name):
         image = JpegImageFile(io.BytesIO(data))
-        content = jpeg.decode(image, data)
-    return Raster(content, "JPEG", image.mode, frame.precision)
+        image.load()
+    return Raster(image, "JPEG", image.mode, frame.precision)
 
 
 def read_bmp(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:

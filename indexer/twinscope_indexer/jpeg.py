@@ -1,4 +1,8 @@
-"""JPEG streams: their marker structure, what decoders do not check or only warn of; and the faster of two decoders."""
+"""JPEG streams: their marker structure, what decoders do not check or only warn of; and the faster of two decoders.
+
+Pillow decodes whatever is a JPEG. Plain streams, as most cameras and programs write them, imagecodecs decodes as well:
+the same pixels, in about a tenth less time, and without Pillow's reading of the header.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,7 @@ from functools import cache
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, features
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import features
 
 from twinscope_indexer.errors import ImageError
 
@@ -25,8 +28,12 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # as the second byte of none of these begins another.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xE0, 0xEE}  # JFIF and Adobe's segment tell the colour space
-_PLAIN = frozenset({0xC0, 0xC4, 0xDA, 0xDB, 0xE0})  # frame, Huffman tables, scan, quantisation tables, JFIF
-_SEARCHED = 1 << 16  # bytes at a time; of damaged ones all may look like markers
+_QUANTISATION = 0xDB
+_TABLE = 65  # bytes of a quantisation table of 8-bit steps (ITU-T T.81, B.2.4.1)
+_JFIF = 0xE0
+_JFIF_LENGTH = 14  # of its content (JFIF 1.02), but for a thumbnail
+_PLAIN = frozenset({0xC0, 0xC4, 0xDA, _QUANTISATION, _JFIF})  # the others: frame, Huffman tables, scan
+_SEARCHED = 1 << 18  # bytes at a time; of damaged ones all may look like markers
 _MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory with them
 _MAX_SIDE = 65_500  # of libjpeg; imagecodecs may be built for more
 # The parts of a baseline frame header and of its only scan's that tell how components are sampled and interleaved:
@@ -45,6 +52,11 @@ class Frame:
     width: int
     components: int
 
+    @property
+    def mode(self) -> str:
+        """Pillow's name for the pixels of a plain stream."""
+        return "L" if self.components == 1 else "RGB"
+
 
 def frame(data: bytes, name: str) -> Frame:
     """Read the frame header, and see that the stream has an end.
@@ -59,12 +71,7 @@ def frame(data: bytes, name: str) -> Frame:
         if marker in _FRAMES:
             if end - start < 10:
                 raise ImageError(name, "damaged", "the JPEG frame header is too short")
-            found = Frame(
-                precision=data[start + 4],
-                height=int.from_bytes(data[start + 5 : start + 7], "big"),
-                width=int.from_bytes(data[start + 7 : start + 9], "big"),
-                components=data[start + 9],
-            )
+            found = _frame_at(data, start)
             if data.rfind(_END_OF_IMAGE, end) < 0:
                 raise ImageError(name, "truncated", "the JPEG stream has no end marker")
             return found
@@ -93,88 +100,89 @@ def without_metadata(data: bytes, name: str) -> bytes:
     return b"".join(parts)
 
 
-def decode(image: JpegImageFile, data: bytes) -> Image.Image | NDArray[np.uint8]:
-    """Decode what Pillow has opened, by imagecodecs where that gives the same in about a tenth less time.
+def plain_frame(data: bytes) -> Frame | None:
+    """Give the frame header of a stream that decoders cannot but agree on, damaged pixels included; None of others.
 
-    Pillow remains the judge of every header, and decodes all that is not plain, or that imagecodecs refuses: so
-    pixels and errors are always Pillow's.
-
-    Parameters
-    ----------
-    image : JpegImageFile
-        Opened from `data` and not yet loaded, its size checked.
-    data : bytes
-        The stream.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width) or (height, width, 3)
-        Grey, or red, green and blue, of plain streams.
-    PIL.Image.Image
-        `image`, loaded, of all others.
-
-    Raises
-    ------
-    OSError, SyntaxError, ValueError
-        As Pillow does.
+    Such a plain stream is a baseline picture, grey or Y, Cb, Cr, in one scan, without metadata, restarts and anything
+    between its segments; the first marker after its pixels is the end, where decoders stop, whatever follows. Then one
+    that has the whole stream in memory and one that is given it in pieces do the same: neither ever asks for more than
+    there is, looks for a lost marker, or smooths a picture that is sent in refinements. Without Adobe's segment,
+    components 1, 2 and 3 are Y, Cb and Cr to both. Nor is anything in its header that Pillow refuses, or reads
+    otherwise than libjpeg does.
     """
-    if _decoders_agree() and is_plain(data):
-        try:
-            pixels: NDArray[np.uint8] = imagecodecs.jpeg8_decode(data)
-        except (RuntimeError, ValueError, MemoryError):
-            pass  # Pillow tells what is wrong
-        else:
-            shape = (image.height, image.width, 3) if image.mode == "RGB" else (image.height, image.width)
-            if pixels.dtype == np.uint8 and pixels.shape == shape:
-                return pixels
-    image.load()
-    return image
+    from twinscope_indexer.entropycoded import first_marker  # here, because Numba takes long to import
 
-
-def is_plain(data: bytes) -> bool:
-    """Tell whether decoders cannot but agree on a stream, damaged pixels included.
-
-    Plain is a baseline picture, grey or Y, Cb, Cr, in one scan, without metadata, restarts and anything between its
-    segments; the first marker after its pixels is the end, where decoders stop, whatever follows. Then one that has
-    the whole stream in memory and one that is given it in pieces do the same: neither ever asks for more than there
-    is, looks for a lost marker, or smooths a picture that is sent in refinements. Without Adobe's segment, components
-    1, 2 and 3 are Y, Cb and Cr to both.
-    """
     try:
         segments = list(_segments(data, ""))
     except ImageError:
-        return False
+        return None
     frames = [start for marker, start, _ in segments if marker == _BASELINE_FRAME]
     _, start, end = segments[-1]
     if (
         len(frames) != 1
-        or any(marker not in _PLAIN for marker, _, _ in segments)
+        or not all(_is_plain_segment(marker, data[begin + 4 : stop]) for marker, begin, stop in segments)
         or sum(stop - begin for _, begin, stop in segments) != end - len(_START_OF_IMAGE)  # something is between
     ):
-        return False
+        return None
     (at,) = frames
     sampling = data[at + 9 : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")]
     order = data[start + 4 : end]
-    sides = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-    return (
-        data[at + 4] == 8
-        and all(0 < side <= _MAX_SIDE for side in sides)
-        and _PLAIN_FRAME.fullmatch(sampling) is not None
-        and _PLAIN_SCAN.fullmatch(order) is not None
-        and sampling[0] == order[0]
-        and _first_marker(data, end) == _END_OF_IMAGE
+    if not (_PLAIN_FRAME.fullmatch(sampling) and _PLAIN_SCAN.fullmatch(order) and sampling[0] == order[0]):
+        return None
+    found = _frame_at(data, at)
+    if found.precision != 8 or not all(0 < side <= _MAX_SIDE for side in (found.height, found.width)):
+        return None
+    marker = first_marker(np.frombuffer(data, np.uint8)[end:])
+    return found if marker >= 0 and data.startswith(_END_OF_IMAGE, end + marker) else None
+
+
+def decode_plain(data: bytes, plain: Frame) -> NDArray[np.uint8]:
+    """Decode a plain stream by imagecodecs.
+
+    Parameters
+    ----------
+    data : bytes
+        The stream.
+    plain : Frame
+        What `plain_frame` gave of it; the caller has seen that there is memory for so many pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width) or (height, width, 3)
+        Grey, or red, green and blue: what Pillow makes of it.
+
+    Raises
+    ------
+    RuntimeError, ValueError, MemoryError
+        If it is refused: then Pillow has to tell what is wrong, if anything is.
+    """
+    if not _decoders_agree():
+        raise RuntimeError("imagecodecs and Pillow decode by different libraries")
+    pixels: NDArray[np.uint8] = imagecodecs.jpeg8_decode(data)
+    shape = (plain.height, plain.width) if plain.components == 1 else (plain.height, plain.width, plain.components)
+    if pixels.dtype != np.uint8 or pixels.shape != shape:
+        raise ValueError(f"pixels of {pixels.dtype}, shape {pixels.shape}, are not those of a frame of shape {shape}")
+    return pixels
+
+
+def _is_plain_segment(marker: int, content: bytes) -> bool:
+    """Tell whether a segment is one of a plain stream, and as Pillow wants it."""
+    if marker == _QUANTISATION:
+        # Pillow knows tables of 64 bytes, each after its number; those of 16-bit steps are of another process.
+        return len(content) % _TABLE == 0 and all(number < 16 for number in content[::_TABLE])
+    if marker == _JFIF:
+        return len(content) >= _JFIF_LENGTH or not content.startswith(b"JFIF")
+    return marker in _PLAIN
+
+
+def _frame_at(data: bytes, start: int) -> Frame:
+    """Read the frame header whose marker is at `start`."""
+    return Frame(
+        precision=data[start + 4],
+        height=int.from_bytes(data[start + 5 : start + 7], "big"),
+        width=int.from_bytes(data[start + 7 : start + 9], "big"),
+        components=data[start + 9],
     )
-
-
-def _first_marker(data: bytes, start: int) -> bytes:
-    """Give the first marker from `start` on in the data of a scan; if there is none, or no data, any other bytes."""
-    for first in range(start, len(data) - 1, _SEARCHED):
-        samples = np.frombuffer(data, np.uint8, min(_SEARCHED + 1, len(data) - first), first)
-        unstuffed = (samples[:-1] == 0xFF) & (samples[1:] != 0)
-        place = int(unstuffed.argmax())
-        if unstuffed[place]:
-            return data[first + place : first + place + 2]
-    return data[start : start + 2]
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,20 +131,33 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
         If the data is not a grey JPEG of a thumbnail's size, or is damaged.
     """
     try:
-        # Not `Image.open`, which warns of a huge size, declared in the header, before it can be refused here.
-        image = JpegImageFile(io.BytesIO(data))
-        if image.mode != "L" or max(image.size) > LONG_SIDE:
-            raise ImageError(
-                "thumbnail",
-                "unsupported",
-                f"expected a grey image of at most {LONG_SIDE} pixels a side, not {image.mode} of "
-                f"{image.width} x {image.height}; encode it with encode_thumbnail",
-            )
-        pixels = np.asarray(jpeg.decode(image, data))
+        pixels = _decoded(data)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error})") from error
     pixels.flags.writeable = False
     return pixels
+
+
+def _decoded(data: bytes) -> NDArray[np.uint8]:
+    plain = jpeg.plain_frame(data)
+    if plain is not None:
+        _check_size(plain.mode, plain.width, plain.height)
+        with suppress(RuntimeError, ValueError, MemoryError):  # Pillow tells what is wrong
+            return jpeg.decode_plain(data, plain)
+    # Not `Image.open`, which warns of a huge size, declared in the header, before it can be refused here.
+    image = JpegImageFile(io.BytesIO(data))
+    _check_size(image.mode, *image.size)
+    return np.asarray(image)
+
+
+def _check_size(mode: str, width: int, height: int) -> None:
+    if mode != "L" or max(width, height) > LONG_SIDE:
+        raise ImageError(
+            "thumbnail",
+            "unsupported",
+            f"expected a grey image of at most {LONG_SIDE} pixels a side, not {mode} of {width} x {height}; encode it "
+            "with encode_thumbnail",
+        )
 
 
 def _check_grey(pixels: NDArray[np.uint8]) -> None:
