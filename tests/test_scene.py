@@ -134,6 +134,28 @@ def test_a_candidate_is_first_brought_to_the_smaller_shape() -> None:
     assert scene_scores(query, [reduced])[0].score == pytest.approx(expected.score, abs=0.01)
 
 
+@pytest.mark.parametrize("sigma", [0, 4, 25])
+@pytest.mark.parametrize("moved", [(0, 0), (0, 1), (5, -7)])
+def test_a_field_is_looked_for_elsewhere_unless_it_agrees_to_a_thousandth(moved: tuple[int, int], sigma: int) -> None:
+    down, right = moved
+    big = field((174, 222), seed=sigma)
+    query, candidate = big[15:159, 15:207], noisy(big[15 - down : 159 - down, 15 - right : 207 - right], sigma)
+    whole = score(prepare(query), prepare(candidate)).score
+    alone = score(prepare(query[:122]), prepare(candidate[:122])).score
+    found = scene_scores(query, [candidate])[0].score
+    assert min(whole, alone) - 1e-3 <= found <= min(whole, alone)
+    assert (found == min(whole, alone)) or moved == (0, 0)
+
+
+def test_a_score_that_is_enough_is_not_looked_for_elsewhere() -> None:
+    big = field((174, 222))
+    query, candidate = prepare(big[:144, :192]), prepare(big[:144, 1:193])
+    unmoved, best = score(query, candidate, enough=0.5), score(query, candidate)
+    assert unmoved.shift_x == 0 < abs(best.shift_x)
+    assert 0.5 < unmoved.score < best.score
+    assert score(query, candidate, enough=unmoved.score + 1e-6) == best
+
+
 # ---- what happens to micrographs ----
 
 CHANGES = {

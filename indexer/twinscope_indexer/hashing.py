@@ -211,7 +211,8 @@ def _thresholded(coefficients: NDArray[np.float64], rounding: float) -> tuple[ND
     ties = 0
     for place, value in enumerate(flat):
         code[place >> 3] |= np.uint8(np.uint8(value > median) << np.uint8(7 - (place & 7)))
-        ties += abs(value - median) <= rounding
+        if abs(value - median) <= rounding:
+            ties += 1
     return code, ties
 
 

@@ -7,9 +7,10 @@ that contrast and brightness no longer matter (`normalisation`). Phase correlati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from twinscope_service.translation import spectrum, translation
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
 _BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
+_NEGLIGIBLE = 1e-3  # of a score: a field that agrees so nearly as well as the whole is looked for nowhere else
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
 _SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
 _LEAST_ASPECT = 0.8  # and below this one as those of different frames
@@ -42,14 +44,17 @@ class SceneScore:
     """Translation as a share of the query frame's height: positive if the candidate shows things further down."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SceneImage:
     """A thumbnail made ready for `score`; worth keeping while it is compared with many."""
 
     normal: NDArray[np.float32]
     """Shape (height, width): locally centred and scaled pixels."""
-    spectrum: NDArray[np.complex64]
-    """That of `translation.spectrum`."""
+
+    @cached_property
+    def spectrum(self) -> NDArray[np.complex64]:
+        """That of `translation.spectrum`; made when it is first asked for."""
+        return spectrum(self.normal)
 
 
 def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) -> SceneImage:
@@ -65,18 +70,17 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
     Returns
     -------
     SceneImage
-        Normalised pixels and their spectrum.
+        Normalised pixels.
 
     Raises
     ------
     ValueError
         If `thumbnail` is not a two-dimensional array of uint8 or `shape` is not within its shape.
     """
-    normal = normalised(thumbnail, shape or thumbnail.shape)
-    return SceneImage(normal, spectrum(normal))
+    return SceneImage(normalised(thumbnail, shape or thumbnail.shape))
 
 
-def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
+def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) -> SceneScore:
     """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
 
     At each of the two positions the score is the smaller of that of the whole overlap and that without the bottom
@@ -86,6 +90,8 @@ def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
     ----------
     query, candidate : SceneImage
         Results of `prepare`, of equal shape.
+    enough : float
+        The unmoved score from which on no translation is looked for; by default one is always.
 
     Returns
     -------
@@ -101,8 +107,10 @@ def score(query: SceneImage, candidate: SceneImage) -> SceneScore:
     if shape != candidate.normal.shape:
         raise ValueError(f"prepared images of shapes {shape} and {candidate.normal.shape}: prepare both to one shape")
     height, width = shape
-    proposed = translation(query.spectrum, candidate.spectrum, shape)
     best = SceneScore(_agreement(query, candidate, 0, 0), 0.0, 0.0)
+    if best.score >= enough:
+        return best
+    proposed = translation(query.spectrum, candidate.spectrum, shape)
     if proposed != (0, 0):
         down, right = proposed
         moved = _agreement(query, candidate, down, right)
@@ -118,7 +126,8 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     proportions differ by a little, because one has lost its info bar (or more of its bottom), they are also
     compared at equal widths from the top down, and the better score counts. What scores well is compared again by its
     field alone, cut off above the info bar before anything else, and the smaller score counts: a shared bar reaches
-    into the local means and the shading of an empty field beside it. If their proportions differ by more than
+    into the local means and the shading of an empty field beside it. (Where the field agrees unmoved to a thousandth of
+    the whole's score, that is taken for its score.) If their proportions differ by more than
     a fifth, they are not one frame and score 0.
 
     Parameters
@@ -151,7 +160,7 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
             found = _compared(query[:query_rows], candidate[:candidate_rows], shape)
             if found.score >= _WORTH_CHECKING:
                 fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
-                alone = _compared(*fields, (field_rows(shape[0]), shape[1]))
+                alone = _compared(*fields, (field_rows(shape[0]), shape[1]), found.score - _NEGLIGIBLE)
                 found = replace(found, score=min(found.score, alone.score))
             if best is None or found.score > best.score:
                 best = replace(found, shift_y=found.shift_y * query_rows / query.shape[0])
@@ -159,9 +168,12 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     return scores
 
 
-def _compared(query: NDArray[np.uint8], candidate: NDArray[np.uint8], shape: tuple[int, int]) -> SceneScore:
+def _compared(
+    query: NDArray[np.uint8], candidate: NDArray[np.uint8], shape: tuple[int, int], enough: float = math.inf
+) -> SceneScore:
     """Compare two thumbnails, both reduced to one shape first."""
-    return score(*(prepared(image.tobytes(), image.shape, shape) for image in (query, candidate)))
+    first, second = (prepared(image.tobytes(), image.shape, shape) for image in (query, candidate))
+    return score(first, second, enough)
 
 
 @lru_cache(maxsize=_PREPARED)
