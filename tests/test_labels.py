@@ -701,6 +701,18 @@ def test_a_file_changed_with_size_and_time_kept_is_decided_anew_once_it_is_touch
 # -- dry runs --------------------------------------------------------------------------------------------------------
 
 
+def test_a_dry_run_that_is_stopped_says_that_nothing_was_written(
+    lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("twinscope_client.labels.label", interrupt)
+    assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(tmp_path / "out"), "--dry-run"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "Stopped. Nothing was written."
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("made_before", [False, True])
 def test_a_dry_run_writes_nothing_and_says_what_would_be(
     lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], made_before: bool
@@ -931,6 +943,8 @@ def assert_resumes_like_uninterrupted(lab: Path, store: Path, tmp_path: Path) ->
     before = snapshot(out)
     run(lab, store, out, jpeg=True)
     assert snapshot(out) == before
+    with closing(Journal(out, create=False)) as journal:
+        assert journal.finished
 
 
 @pytest.mark.parametrize(
@@ -944,6 +958,8 @@ def test_a_stopped_run_goes_on(lab: Path, shelf: Shelf, tmp_path: Path, stopped:
         assert done.stderr.strip() == "Stopped. What was done is kept; the same command goes on from there."
     else:
         assert done.returncode == -signal.SIGKILL
+    with closing(Journal(tmp_path / "out", create=False)) as journal:
+        assert journal.finished == (how == "tables")
     whole = expected(lab)
     for name, content in copies(tmp_path / "out").items():
         if name in whole:  # what is there under its final name is there whole

@@ -115,7 +115,11 @@ def test_a_twin_of_another_size_is_found_and_compared(shelf: Shelf, shape: tuple
 def test_a_foreign_micrograph_gets_no_label_whatever_the_reach(shelf: Shelf) -> None:
     foreign = micrograph("Particles", 77)
     with matching(shelf.store) as (matcher, _):
-        assert matcher.match(Query.of_pixels(foreign)).matches == ()
+        nothing = matcher.match(Query.of_pixels(foreign))
+        assert nothing.matches == ()
+        assert nothing.reason == "no reference within 300 bits, and of the nearest beyond none shows the same field"
+        near = matcher.match(Query.of_pixels(foreign), _DEFAULT.adjusted({"far_distance": 300}))
+        assert near.reason == "no reference within 300 bits"
         answer = matcher.match(Query.of_pixels(foreign), _DEFAULT.adjusted({"max_distance": BITS, "k": 6}))
     assert answer.grade == "none"
     assert len(answer.matches) == 6

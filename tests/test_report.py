@@ -296,6 +296,19 @@ def test_risk_is_told_in_one_sentence(make, chances, expected):
     assert told in _Page(_rendered(journal)).text
 
 
+def test_a_stopped_run_says_so_until_it_is_finished(make):
+    journal = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings())
+    said = "The run was stopped before all images were looked at."
+    assert not summarise(journal)["finished"]
+    assert said in _Page(_rendered(journal)).text
+    journal.finish()
+    journal.put(_decision("/lab/a.tif", "excellent", ssim=0.97))  # nothing new
+    assert summarise(journal)["finished"]
+    assert said not in _Page(_rendered(journal)).text
+    journal.put(_decision("/lab/b.tif", "excellent", ssim=0.97))
+    assert said in _Page(_rendered(journal)).text
+
+
 def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
     query = _picture(tmp_path / "q.tif")
     decisions = [*_mixed(random.Random(5), 60), _decision(query, "excellent", ssim=0.96)]

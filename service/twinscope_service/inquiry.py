@@ -111,7 +111,7 @@ class Inquiry:
         judged = self._judged(near)
         if thumbnail is not None and self.limits.verify and policy.rule == "scene":
             if judged.grade == "none":
-                judged = self._further(thumbnail) or judged
+                judged = self._further(thumbnail) or self._nowhere(judged)
             if judged.grade == "good":
                 judged = self._reconsidered(thumbnail, judged)
         matches = self._with_instruments(judged.matches)
@@ -151,6 +151,12 @@ class Inquiry:
         if self.policy.far_distance <= self.policy.max_distance:
             return None
         return self._far(thumbnail, tried)
+
+    def _nowhere(self, judged: _Judged) -> _Judged:
+        """Say what was looked at in vain, where no reference is near."""
+        if judged.matches or self.policy.far_distance <= self.policy.max_distance:
+            return judged
+        return replace(judged, reason=f"{judged.reason}, and of the nearest beyond none shows the same field")
 
     def _far(self, thumbnail: NDArray[np.uint8], tried: Sequence[Found]) -> _Judged | None:
         """Compare the few nearest beyond the usual distance, of the image as it is and of the stages tried."""

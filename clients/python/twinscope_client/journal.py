@@ -165,6 +165,9 @@ class Journal:
             msg = f"{path} has version {version}, this Twinscope reads {_VERSION}: give another output folder"
             raise OutputError(msg)
 
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'finished'").fetchone()
+        self._mark: str | None = None if row is None else row[0]
+
     def close(self) -> None:
         """Close the journal."""
         self._db.close()
@@ -198,7 +201,22 @@ class Journal:
         """Insert or replace a decision; one that is there already is not written again."""
         row = tuple(_stored(value) if isinstance(value, str) else value for value in _values(decision))
         if self._db.execute(_FIND, (_stored(decision.path),)).fetchone() != row:
+            self._set_mark("no")
             self._write(_PUT, row)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last run that decided anything came to its end; true where an earlier release did not note it."""
+        return self.scalar("count(*)") > 0 if self._mark is None else self._mark == "yes"
+
+    def finish(self) -> None:
+        """Note that all images were looked at; until the next decision is put."""
+        self._set_mark("yes")
+
+    def _set_mark(self, mark: str) -> None:
+        if self._mark != mark:
+            self._write("REPLACE INTO meta VALUES ('finished', ?)", (mark,))
+            self._mark = mark
 
     def owner(self, output: str) -> str | None:
         """Give the path of the query that an output is reserved for, if there is one."""

@@ -160,6 +160,7 @@ def label(
         for decision, outcome in in_order(run.place, settled, settings.workers):
             run.note(decision, outcome)
             progress(decision)
+        journal.finish()
     run.report.unreadable = met.unreadable
     run.report.ignored = met.ignored
     run.report.runs = met.runs

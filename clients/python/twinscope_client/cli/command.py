@@ -60,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"twinscope {parsed.command}: {error}")
         return FAILED
     except KeyboardInterrupt:
-        say("Stopped. What was done is kept; the same command goes on from there.")
+        if getattr(parsed, "dry_run", False):
+            say("Stopped. Nothing was written.")
+        else:
+            say("Stopped. What was done is kept; the same command goes on from there.")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of stdout (head, less) has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -72,7 +72,7 @@ def summarise(journal: Journal) -> dict[str, Any]:
           lower one (the first has both), a bin of SSIM its lower edge and not its upper one (the last has both).
         - ``decided``: the earliest and the latest decision (UTC) and by how many stores, states or policies; failures
           are tried again in every run, and left out.
-        - ``settings``: of the last run.
+        - ``settings``: of the last run; ``finished``: false if it was stopped before all images were looked at.
     """
     return survey(journal).summary
 
@@ -87,7 +87,8 @@ def survey(journal: Journal) -> Survey:
             if compared % stride == 0:
                 points.append(Point(row, decision.ssim, decision.grade))
             compared += 1
-    return Survey(tally.to_dict() | {"settings": journal.settings()}, points, stride)
+    told = {"settings": journal.settings(), "finished": journal.finished}
+    return Survey(tally.to_dict() | told, points, stride)
 
 
 def outcome(decision: Decision) -> str:
