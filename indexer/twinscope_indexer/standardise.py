@@ -80,8 +80,7 @@ def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         If `pixels` is not a two-dimensional array of uint8.
     """
-    flat = _flat(pixels)
-    mapped: NDArray[np.uint8] = _map_levels(standardise_table(_histogram(flat)), flat).reshape(pixels.shape)
+    mapped: NDArray[np.uint8] = _standardised(_flat(pixels)).reshape(pixels.shape)
     return mapped
 
 
@@ -113,6 +112,11 @@ def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
         for level in range(_LEVELS):
             counts[level] += parts[part, level]
     return counts
+
+
+@compiled(error_model="numpy")
+def _standardised(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return _map_levels(_standardising(_histogram(flat)), flat)
 
 
 @compiled()
