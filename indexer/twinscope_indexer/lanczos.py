@@ -168,7 +168,7 @@ def _move(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
 @compiled()
 def _resized_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: _Taps) -> NDArray[np.uint8]:
     height, width = pixels.shape
-    packed = np.empty((width, _BLOCK // _AT_ONCE), _PACKED)
+    packed = np.zeros((width, _BLOCK // _AT_ONCE), _PACKED)
     added = np.empty((len(taps[0]), _BLOCK), np.uint8)
     resized = np.empty((height, len(taps[0])), np.uint8)
     for top in range(0, height, _BLOCK):
@@ -182,11 +182,12 @@ def _resized_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: 
 
 @compiled()
 def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int, packed: NDArray[np.uint32]) -> None:
-    """Map a block of rows by the table and turn it: columns become lines. Below the image its last row is repeated."""
+    """Map a block of rows by the table and turn it: columns become lines. What is below the image is left undefined."""
     last, width = pixels.shape[0] - 1, pixels.shape[1]
+    groups = min(packed.shape[1], (last - top) // _AT_ONCE + 1)
     for left in range(0, width, _TILE):
         right = min(left + _TILE, width)
-        for group in range(packed.shape[1]):
+        for group in range(groups):
             row = top + group * _AT_ONCE
             a = pixels[min(row, last), left:right]
             b = pixels[min(row + 1, last), left:right]

@@ -52,12 +52,13 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
     ValueError
         If the histogram does not hold 256 whole numbers, none of them negative.
     """
-    if histogram.shape != (_LEVELS,) or histogram.dtype.kind not in "iu" or histogram.min() < 0:
+    whole = histogram.shape == (_LEVELS,) and histogram.dtype.kind in "iu"
+    if not whole or _least(counts := np.ascontiguousarray(histogram, np.int64)) < 0:
         raise ValueError(
             f"a histogram is 256 whole numbers, none negative; this one has shape {histogram.shape} "
             f"and type {histogram.dtype}: count the levels of an 8-bit grey image"
         )
-    table: NDArray[np.uint8] = _standardising(np.ascontiguousarray(histogram, np.int64))
+    table: NDArray[np.uint8] = _standardising(counts)
     return table
 
 
@@ -112,6 +113,14 @@ def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
         for level in range(_LEVELS):
             counts[level] += parts[part, level]
     return counts
+
+
+@compiled()
+def _least(counts: NDArray[np.int64]) -> int:
+    least = counts[0]
+    for count in counts:
+        least = min(least, count)
+    return least
 
 
 @compiled(error_model="numpy")
