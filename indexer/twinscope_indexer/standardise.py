@@ -117,7 +117,7 @@ def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 @compiled()
 def _least(counts: NDArray[np.int64]) -> int:
-    least = counts[0]
+    least: int = counts[0]
     for count in counts:
         least = min(least, count)
     return least
