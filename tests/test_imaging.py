@@ -249,7 +249,8 @@ def test_run_length_encoded_bmp_equals_pillow() -> None:
     data = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start)
     data += struct.pack("<IiiHHIIiiII", 40, 67, 50, 1, 8, 1, len(rows), 0, 0, 256, 0) + colours + rows
     assert np.array_equal(read_image(data).pixels, by_pillow(data))
-    assert fault_of(data[:22] + struct.pack("<i", 3_000_000) + data[26:]) == "truncated"
+    assert fault_of(data[:22] + struct.pack("<i", 900_000) + data[26:]) == "truncated"
+    assert fault_of(data[:22] + struct.pack("<i", 3_000_000) + data[26:]) == "too_large"
 
 
 # ---------------------------------------------------------------- pages, planes, channels

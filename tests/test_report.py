@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import statistics
 from collections import Counter
 from dataclasses import asdict, replace
@@ -307,6 +308,33 @@ def test_a_stopped_run_says_so_until_it_is_finished(make):
     assert said not in _Page(_rendered(journal)).text
     journal.put(_decision("/lab/b.tif", "excellent", ssim=0.97))
     assert said in _Page(_rendered(journal)).text
+    journal.finish()
+    journal.set_settings(_settings())
+    assert said not in _Page(_rendered(journal)).text
+    journal.set_settings(_settings(sources=["/data/other"]))
+    assert said in _Page(_rendered(journal)).text
+
+
+def test_a_run_that_is_killed_before_it_saved_anything_says_so(make, tmp_path):
+    journal = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings())
+    journal.finish()
+    with journal.batch():
+        journal.put(_decision("/lab/b.tif", "excellent", ssim=0.97))
+        (tmp_path / "killed").mkdir()
+        shutil.copy(journal.folder / "run.sqlite", tmp_path / "killed")
+    killed = Journal(tmp_path / "killed", create=False)
+    assert (killed.scalar("count(*)"), killed.finished) == (1, False)
+    killed.close()
+
+
+def test_a_journal_of_an_earlier_release_was_finished(tmp_path):
+    journal = Journal(tmp_path)
+    assert not journal.finished
+    journal._db.execute("DELETE FROM meta WHERE key = 'finished'")
+    journal.close()
+    earlier = Journal(tmp_path)
+    assert earlier.finished
+    earlier.close()
 
 
 def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter, zoom
 from twinscope_indexer.thumbnail import area_reduce, decode_thumbnail, encode_thumbnail
+from twinscope_service import scene
 from twinscope_service.scene import prepare, prepared, scene_scores, score
 
 SCENE = 0.5
@@ -145,6 +147,14 @@ def test_a_field_is_looked_for_elsewhere_unless_it_agrees_to_a_thousandth(moved:
     found = scene_scores(query, [candidate])[0].score
     assert min(whole, alone) - 1e-3 <= found <= min(whole, alone)
     assert (found == min(whole, alone)) or moved == (0, 0)
+
+
+def test_a_field_that_agrees_as_it_lies_costs_no_second_translation() -> None:
+    big = field((174, 222))
+    query, candidate = big[:144, :192], noisy(big[:144, :192], 4)
+    with mock.patch.object(scene, "translation", wraps=scene.translation) as looked:
+        assert scene_scores(query, [candidate])[0].score > 0.9
+    assert looked.call_count == 1
 
 
 def test_a_score_that_is_enough_is_not_looked_for_elsewhere() -> None:

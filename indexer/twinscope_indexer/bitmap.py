@@ -49,10 +49,11 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _WHOLE = ((0, 0, 1, 1),)
 _PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
 _BLOCK = 1 << 20  # bytes decompressed at once
+_MOST_SIDE = 1_000_000  # resampling takes up to 128 bytes a pixel of the long side, however narrow the image is
 
 
 def check_budget(name: str, width: int, height: int, budget: int) -> None:
-    """Refuse an image with more pixels than the budget.
+    """Refuse an image with more pixels than the budget, or with a side of more than a million.
 
     Raises
     ------
@@ -64,6 +65,10 @@ def check_budget(name: str, width: int, height: int, budget: int) -> None:
             name,
             "too_large",
             f"{width} x {height} pixels are more than the budget of {budget}; raise the pixel budget if this is real",
+        )
+    if max(width, height) > _MOST_SIDE:
+        raise ImageError(
+            name, "too_large", f"{width} x {height} pixels: sides of more than {_MOST_SIDE:,} are no micrograph's"
         )
 
 

@@ -132,6 +132,10 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
     """
     try:
         pixels = _decoded(data)
+    except ImageError as error:
+        if error.fault == "unsupported":
+            raise
+        raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error.detail})") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error})") from error
     pixels.flags.writeable = False
@@ -144,8 +148,9 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
         _check_size(plain.mode, plain.width, plain.height)
         with suppress(RuntimeError, ValueError, MemoryError):  # Pillow tells what is wrong
             return jpeg.decode_plain(data, plain)
-    # Not `Image.open`, which warns of a huge size, declared in the header, before it can be refused here.
-    image = JpegImageFile(io.BytesIO(data))
+    # Not `Image.open`, which warns of a huge size, declared in the header, before it can be refused here; and without
+    # metadata, of which Pillow would warn if it is damaged.
+    image = JpegImageFile(io.BytesIO(jpeg.without_metadata(data, "thumbnail")))
     _check_size(image.mode, *image.size)
     return np.asarray(image)
 

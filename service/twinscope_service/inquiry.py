@@ -153,10 +153,13 @@ class Inquiry:
         return self._far(thumbnail, tried)
 
     def _nowhere(self, judged: _Judged) -> _Judged:
-        """Say what was looked at in vain, where no reference is near."""
-        if judged.matches or self.policy.far_distance <= self.policy.max_distance:
+        """Say how far was looked in vain, where no reference is near."""
+        far = self.policy.far_distance
+        if judged.matches or far <= self.policy.max_distance:
             return judged
-        return replace(judged, reason=f"{judged.reason}, and of the nearest beyond none shows the same field")
+        return replace(
+            judged, reason=f"{judged.reason}, and none up to {far} bits away was found to show the same field"
+        )
 
     def _far(self, thumbnail: NDArray[np.uint8], tried: Sequence[Found]) -> _Judged | None:
         """Compare the few nearest beyond the usual distance, of the image as it is and of the stages tried."""

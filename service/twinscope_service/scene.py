@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +44,21 @@ class SceneScore:
     """Translation as a share of the query frame's height: positive if the candidate shows things further down."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class SceneImage:
     """A thumbnail made ready for `score`; worth keeping while it is compared with many."""
 
     normal: NDArray[np.float32]
     """Shape (height, width): locally centred and scaled pixels."""
 
-    @cached_property
+    _spectra: list[NDArray[np.complex64]] = field(default_factory=list)
+
+    @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """That of `translation.spectrum`; made when it is first asked for."""
-        return spectrum(self.normal)
+        """That of `translation.spectrum`; made when it is first asked for, by two threads if both ask at once."""
+        if not self._spectra:
+            self._spectra.append(spectrum(self.normal))
+        return self._spectra[0]
 
 
 def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) -> SceneImage:

@@ -147,7 +147,9 @@ class Journal:
             )
             for column in ("output", "jpeg_output"):
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{column} ON decisions ({column})")
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),))
+            made = self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),)).rowcount
+            if made:
+                self._db.execute("INSERT INTO meta VALUES ('finished', 'no')")
             [version] = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
             if version in _ADDED:
                 for column in _ADDED[version]:
@@ -206,17 +208,20 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Whether the last run that decided anything came to its end; true where an earlier release did not note it."""
-        return self.scalar("count(*)") > 0 if self._mark is None else self._mark == "yes"
+        """Whether the last run that had anything new came to its end; true where an earlier release did not note it."""
+        return self._mark != "no"
 
     def finish(self) -> None:
-        """Note that all images were looked at; until the next decision is put."""
+        """Note that all images were looked at; until there is a new decision, or are other settings."""
         self._set_mark("yes")
 
     def _set_mark(self, mark: str) -> None:
-        if self._mark != mark:
-            self._write("REPLACE INTO meta VALUES ('finished', ?)", (mark,))
-            self._mark = mark
+        if self._mark == mark:
+            return
+        self._write("REPLACE INTO meta VALUES ('finished', ?)", (mark,))
+        self._mark = mark
+        if mark == "no" and self._db.in_transaction:
+            self.save()  # else it would be lost with the first rows of a run that is killed
 
     def owner(self, output: str) -> str | None:
         """Give the path of the query that an output is reserved for, if there is one."""
@@ -246,6 +251,7 @@ class Journal:
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Remember the settings of a run."""
         if self.settings() != settings:
+            self._set_mark("no")
             self._write("REPLACE INTO meta VALUES ('settings', ?)", (json.dumps(settings),))
 
     def _write(self, statement: str, values: Sequence[object] = ()) -> None:
