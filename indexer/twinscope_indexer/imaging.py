@@ -76,7 +76,8 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     name : str, optional
         What errors call the image, for instance an archive member; by default its path.
     pixel_budget : int
-        Most pixels to decode; larger images are refused before memory is taken.
+        Most pixels to decode; larger images are refused before memory is taken. So are those with a side of more than a
+        million pixels.
 
     Returns
     -------
