@@ -28,7 +28,7 @@ _REPEATED: Final = 10
 
 def rows(work: Work) -> list[Row]:
     """Measure all of them."""
-    rounds = 3 if work.quick else 9
+    rounds = 2 if work.quick else 9
     return [*ssim_rows(rounds), *hash_rows(work, rounds), *scene_rows(rounds)]
 
 

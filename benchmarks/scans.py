@@ -67,4 +67,4 @@ def _repetitions(comparisons: int, *, quick: bool) -> tuple[int, int]:
     """Give the rounds, and the calls in each: many of what takes no time."""
     if comparisons > 10_000_000:
         return 3, 1
-    return (5, 5) if quick else (15, 10)
+    return (4, 3) if quick else (15, 10)
