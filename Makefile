@@ -46,7 +46,7 @@ typecheck: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/stages.py $(ARGUMENTS)
+	$(BIN)/python benchmarks/speed.py $(ARGUMENTS)
 
 growth: $(STAMP)
 	$(BIN)/python benchmarks/growth.py $(ARGUMENTS)
@@ -55,11 +55,11 @@ load: $(STAMP)
 	$(BIN)/python benchmarks/load.py
 
 truth: $(STAMP)
-	$(BIN)/python benchmarks/twins.py
+	$(BIN)/python benchmarks/real_twins.py
 	$(BIN)/python benchmarks/remote.py
 
 evaluate: $(STAMP)
-	$(BIN)/python benchmarks/truth.py ../shared/data/micrographs --kin benchmarks/kin.tsv --groups A B C R
+	$(BIN)/python benchmarks/accuracy.py ../shared/data/micrographs --kin benchmarks/overlapping_scenes.tsv --groups A B C R
 
 clean:
 	rm -rf $(VENV) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -6,8 +6,8 @@ at the fifth: how many matches are said to be wrong with less than 1 %, and how 
 
     python benchmarks/calibration.py [--micrographs DIR] [--kin FILE] [--out FILE.json] [--ship]
 
-``--ship`` writes the calibration fitted on all scenes to service/twinscope_service/calibration.json. DIR and FILE are
-those of twins.py.
+``--ship`` writes the calibration fitted on all scenes to `service/twinscope_service/matching/calibration.json`. DIR
+and FILE are those of real_twins.py.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from twins import DEFAULT, KIN, prepare
+from real_twins import DEFAULT, KIN, prepare
 from twinscope_client.doctor import machine, versions
-from twinscope_indexer.bulk import index
-from twinscope_indexer.store import Store
-from twinscope_service.calibrating import Evidence, gather, in_other_categories, sampled
-from twinscope_service.calibration import fit
+from twinscope_indexer.indexing.run import index
+from twinscope_indexer.store.reader import Store
+from twinscope_service.calibrate import Evidence, gather, in_other_categories, sampled
+from twinscope_service.matching.calibration import fit
 
 PARTS = 5
 SURE = 0.01

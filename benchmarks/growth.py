@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from footprint import alone
-from shelves import small_files
+from collection_stores import small_files
+from memory import alone
 from twinscope_client.doctor import machine, versions
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs" / "performance"

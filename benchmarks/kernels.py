@@ -8,16 +8,16 @@ from typing import Final
 
 import imagehash
 import numpy as np
-from comparison import Row, Target, alternating, row
+from collection_stores import Work
+from harness import Row, Target, alternating, row
 from PIL import Image, ImageOps
-from shelves import Work
 from skimage.metrics import structural_similarity
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
-from twinscope_indexer.hashing import phash
-from twinscope_indexer.imaging import read_image
-from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
-from twinscope_service.scene import prepared, scene_scores
-from twinscope_service.ssim import ssim, standardised_ssim
+from twinscope_indexer.hashing.perceptual import phash
+from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.similarity.scene_score import prepared, scene_scores
+from twinscope_service.similarity.ssim import ssim, standardised_ssim
 
 _SIZES: Final = (0.4e6, 2e6)
 """Pixels of the files that are hashed: about those of a usual micrograph."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from twinscope_client.connect import connect
-from twinscope_indexer.bulk import index
+from twinscope_indexer.indexing.run import index
 
 HEIGHT: Final = 480
 WIDTH: Final = 640

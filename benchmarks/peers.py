@@ -1,6 +1,6 @@
 """The queries of `truth`, answered by what people use today, side by side with Twinscope.
 
-    python benchmarks/peers.py FOLDER [the options of truth.py] [--pairs N] [--out FILE.json]
+    python benchmarks/peers.py FOLDER [the options of accuracy.py] [--pairs N] [--out FILE.json]
 
 Each column labels a query with its nearest reference, by its own rule:
 
@@ -49,11 +49,7 @@ from typing import Any, Final
 import imagehash
 import numpy as np
 import tiles
-from numpy.typing import NDArray
-from PIL import Image
-from tqdm import tqdm
-from transforms import REFUSALS, TRANSFORMS, Edition, Picture
-from truth import (
+from accuracy import (
     REFUSAL_GROUP,
     STORES,
     Question,
@@ -71,10 +67,14 @@ from truth import (
     tasks_of,
     workers,
 )
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+from transforms import REFUSALS, TRANSFORMS, Edition, Picture
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.frames import Reach, reference_frames
-from twinscope_indexer.hashing import BYTES
+from twinscope_indexer.hashing.frames import Reach, reference_frames
+from twinscope_indexer.hashing.perceptual import BYTES
 
 Bits = NDArray[np.bool_]
 PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2", "tiles": "faiss"}

@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from comparison import restrict
-from stages import MICROGRAPHS, write_into
+from harness import restrict
+from speed import MICROGRAPHS, write_into
 
 MARKS: Final = ("<!-- profile -->", "<!-- end of profile -->")
 _LINES: Final = 10
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args()
     restrict(1)
-    from shelves import furnish
+    from collection_stores import furnish
 
     with tempfile.TemporaryDirectory() as scratch:
         work = furnish(Path(scratch), parsed.micrographs, quick=True, seed=parsed.seed)
@@ -50,13 +50,13 @@ def main() -> None:
 
 def indexing(paths: list[Path]) -> dict[str, float]:
     """Time the steps of indexing; milliseconds a file."""
-    from comparison import milliseconds
+    from harness import milliseconds
     from PIL import Image
-    from twinscope_indexer.hashing import hash_pixels
-    from twinscope_indexer.imaging import read_image
-    from twinscope_indexer.metadata import read_metadata
-    from twinscope_indexer.reframing import encoded_frames
-    from twinscope_indexer.thumbnail import encode_thumbnail
+    from twinscope_indexer.hashing.perceptual import hash_pixels
+    from twinscope_indexer.hashing.thumbnail import encode_thumbnail
+    from twinscope_indexer.imaging.reader import read_image
+    from twinscope_indexer.indexing.reframing import encoded_frames
+    from twinscope_indexer.metadata.reader import read_metadata
 
     spent: Counter[str] = Counter()
     for path in [paths[0], *paths]:

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from twins import DEFAULT, Micrograph, prepare
-from twinscope_indexer.bulk import index
+from real_twins import DEFAULT, Micrograph, prepare
+from twinscope_indexer.indexing.run import index
 from twinscope_indexer.taxonomy import load_taxonomy
 
 _ROOT = Path(__file__).resolve().parents[1]

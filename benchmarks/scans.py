@@ -7,11 +7,11 @@ from typing import Final
 
 import faiss
 import numpy as np
-from comparison import Row, Target, alternating, cores_at_hand, row
+from collection_stores import Work
+from harness import Row, Target, alternating, cores_at_hand, row
 from load import changed
 from numpy.typing import NDArray
-from shelves import Work
-from twinscope_indexer.segments import Segments, segment_size
+from twinscope_indexer.index.segments import Segments, segment_size
 
 SIZES: Final = (3_000, 25_000, 1_000_000)
 BATCH: Final = 64

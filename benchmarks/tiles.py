@@ -27,8 +27,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from twinscope_indexer.cosines import low_frequencies
-from twinscope_indexer.standardise import standardise
+from twinscope_indexer.hashing.dct import low_frequencies
+from twinscope_indexer.hashing.equalize import standardise
 
 Grey = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
-from twinscope_indexer.bulk import index
+from twinscope_indexer.indexing.run import index
 
 _MICROGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 

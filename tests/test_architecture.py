@@ -1,4 +1,4 @@
-"""The floors of the house: an import only ever goes down, and no modules of a floor import each other in a circle."""
+"""The floors and rooms of the house: an import only ever goes down, and no modules import each other in a circle."""
 
 from __future__ import annotations
 
@@ -18,6 +18,27 @@ _FLOORS = {
         {"twinscope_service", "twinscope_indexer", "twinscope"},
     ),
 }
+_ROOMS = {
+    "twinscope_indexer": (
+        ("errors", "files", "compute"),
+        ("taxonomy", "sources", "imaging"),
+        ("hashing", "metadata"),
+        ("index",),
+        ("store",),
+        ("indexing",),
+    ),
+    "twinscope_service": (("similarity",), ("matching",), ("calibrate", "wire"), ("server",)),
+    "twinscope_client": (
+        ("engine", "outputs"),
+        ("remote",),
+        ("aio", "connect", "doctor"),
+        ("conversion", "testing"),
+        ("labelling",),
+        ("demo", "evaluation"),
+        ("cli",),
+    ),
+}
+"""Rooms of each floor, from the ground up: a room imports from lower ranks only, never from its own or a higher one."""
 _HAND_WRITTEN = ("twinscope_indexer", "twinscope_service", "twinscope_client")
 _BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
@@ -53,8 +74,14 @@ def test_this_test_sees_the_whole_house() -> None:
     for floor in _HAND_WRITTEN:
         assert len(_modules(floor)) > 10, floor
     known = set(_modules("twinscope_client")) | set(_modules("twinscope_service"))
-    labels = _imports("twinscope_client.labels", _modules("twinscope_client")["twinscope_client.labels"], known)
-    assert {"twinscope_client.journal", "twinscope_indexer.corpus", "twinscope_service.policy"} <= labels
+    labels = _imports(
+        "twinscope_client.labelling.run", _modules("twinscope_client")["twinscope_client.labelling.run"], known
+    )
+    assert {
+        "twinscope_client.labelling.journal",
+        "twinscope_indexer.sources.corpus",
+        "twinscope_service.matching.policy",
+    } <= labels
 
 
 @pytest.mark.parametrize("floor", _HAND_WRITTEN)
@@ -72,6 +99,33 @@ def test_no_modules_import_each_other_in_a_circle(floor: str) -> None:
     graph = {module: _imports(module, path, set(modules)) & set(modules) for module, path in modules.items()}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
     assert set(order) >= set(modules)
+
+
+def _room(module: str) -> str:
+    """Return the room of a module: the first name below its floor, or "" for the floor's own ``__init__``."""
+    return [*module.split("."), ""][1]
+
+
+@pytest.mark.parametrize("floor", _HAND_WRITTEN)
+def test_imports_go_down_between_rooms(floor: str) -> None:
+    rank = {room: number for number, rooms in enumerate(_ROOMS[floor]) for room in rooms}
+    modules = _modules(floor)
+    assert {_room(module) for module in modules} - {""} == set(rank), "every room has a rank"
+    for module, path in modules.items():
+        room = _room(module)
+        if not room:
+            continue
+        for name in _imports(module, path, set(modules)):
+            other = _room(name)
+            if name.startswith(f"{floor}.") and other != room:
+                assert rank[other] < rank[room], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("floor", _HAND_WRITTEN)
+def test_modules_are_short(floor: str) -> None:
+    for module, path in _modules(floor).items():
+        length = len(path.read_text(encoding="utf-8").splitlines())
+        assert length < 350, f"{module} has {length} lines"
 
 
 @pytest.mark.parametrize("floor", _HAND_WRITTEN)

@@ -14,13 +14,13 @@ import grpc.aio
 from twinscope_indexer.errors import ServerError, SettingsError, UnknownImageError
 from twinscope_service.wire.index import stats_of
 
-from twinscope_client import dialogue
-from twinscope_client.asking import closed, search_options
-from twinscope_client.channel import OPTIONS, Endpoint, File, bearer
-from twinscope_client.sending import send
-from twinscope_client.skew import warn_of_skew
-from twinscope_client.statuses import raised, telling_distrust
-from twinscope_client.upload import Upload
+from twinscope_client.engine.arguments import closed, search_options
+from twinscope_client.remote import protocol as dialogue
+from twinscope_client.remote.aio_upload import send
+from twinscope_client.remote.channel import OPTIONS, Endpoint, File, bearer
+from twinscope_client.remote.errors import raised, telling_distrust
+from twinscope_client.remote.upload import Upload
+from twinscope_client.remote.version_check import warn_of_skew
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from twinscope.v1 import catalog_pb2
-    from twinscope_indexer.hashing import PHash
-    from twinscope_indexer.metadata import InstrumentMetadata
-    from twinscope_service.answer import Answer
-    from twinscope_service.policy import Policy
+    from twinscope_indexer.hashing.perceptual import PHash
+    from twinscope_indexer.metadata.reader import InstrumentMetadata
+    from twinscope_service.matching.answer import Answer
+    from twinscope_service.matching.policy import Policy
 
 AsyncToken = str | Callable[[], str | Awaitable[str]]
 """A bearer token, or what gives the current one, now or when awaited; called for every request."""
@@ -96,9 +96,9 @@ def connect(
 class AsyncEngine:
     """A store behind a server, asked from asyncio; made by `connect`.
 
-    Methods, parameters, answers and errors are those of `twinscope_client.engine.Engine`. Images are read and hashed in
-    threads, so that the event loop goes on; a task that is cancelled takes its call with it. Any number of tasks may
-    share an engine, all of one event loop.
+    Methods, parameters, answers and errors are those of `twinscope_client.engine.protocol.Engine`. Images are
+    read and hashed in threads, so that the event loop goes on; a task that is cancelled takes its call with it. Any
+    number of tasks may share an engine, all of one event loop.
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twinscope_client.channel import File
-    from twinscope_client.engine import Engine
-    from twinscope_client.remote import Token
+    from twinscope_client.engine.protocol import Engine
+    from twinscope_client.remote.channel import File
+    from twinscope_client.remote.engine import Token
 
 
 def connect(
@@ -56,9 +56,9 @@ def connect(
     """
     text = os.fspath(target)
     if "://" in text:
-        from twinscope_client.remote import RemoteEngine
+        from twinscope_client.remote.engine import RemoteEngine
 
         return RemoteEngine(text, token=token, ca=ca, certificate=certificate, key=key, timeout=timeout)
-    from twinscope_client.embedded import EmbeddedEngine
+    from twinscope_client.engine.embedded import EmbeddedEngine
 
     return EmbeddedEngine(Path(text))

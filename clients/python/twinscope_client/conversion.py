@@ -9,16 +9,16 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from twinscope_indexer.corpus import Walk, scope_of, walk
 from twinscope_indexer.errors import ImageError, OutputError
-from twinscope_indexer.imaging import read_picture
+from twinscope_indexer.imaging.reader import read_picture
+from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
-from twinscope_client.placement import fitting_name, numbered, place_bytes
+from twinscope_client.outputs import fitting_name, numbered, place_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from twinscope_indexer.corpus import Item, Scope
+    from twinscope_indexer.sources.corpus import Item, Scope
 
 
 @dataclass(slots=True)

@@ -67,7 +67,7 @@ def checks() -> Iterator[Check]:
 def _machine_code_test() -> tuple[bool, str]:
     from time import perf_counter
 
-    from twinscope_service.warming import warm
+    from twinscope_service.server.warmup import warm
 
     start = perf_counter()
     warm()
@@ -77,7 +77,7 @@ def _machine_code_test() -> tuple[bool, str]:
 def _hash_test() -> tuple[bool, str]:
     import imagehash
     from PIL import Image, ImageOps
-    from twinscope_indexer.hashing import phash
+    from twinscope_indexer.hashing.perceptual import phash
 
     differing = 0
     for pixels in _pictures():
@@ -88,7 +88,7 @@ def _hash_test() -> tuple[bool, str]:
 
 def _ssim_test() -> tuple[bool, str]:
     from skimage.metrics import structural_similarity
-    from twinscope_service.ssim import ssim
+    from twinscope_service.similarity.ssim import ssim
 
     pictures = _pictures()
     worst = max(
@@ -99,7 +99,7 @@ def _ssim_test() -> tuple[bool, str]:
 
 
 def _index_test() -> tuple[bool, str]:
-    from twinscope_indexer.blocked import BlockedIndex
+    from twinscope_indexer.index.blocks import BlockedIndex
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
@@ -120,7 +120,7 @@ def _index_file_test() -> tuple[bool, str]:
     from tempfile import TemporaryDirectory
 
     import faiss
-    from twinscope_indexer.indexfile import write_index
+    from twinscope_indexer.index.faiss_file import write_index
 
     generator = np.random.default_rng(2)
     codes = generator.integers(0, 256, (3000, 128), dtype=np.uint8)
@@ -134,8 +134,8 @@ def _index_file_test() -> tuple[bool, str]:
 
 
 def _scene_test() -> tuple[bool, str]:
-    from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
-    from twinscope_service.scene import scene_scores
+    from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
+    from twinscope_service.similarity.scene_score import scene_scores
 
     first, second = (decode_thumbnail(encode_thumbnail(pixels)) for pixels in _pictures()[:2])
     same, other = (found.score for found in scene_scores(first, [first, second]))
@@ -146,7 +146,7 @@ def _reading_test() -> tuple[bool, str]:
     from io import BytesIO
 
     import tifffile
-    from twinscope_indexer.imaging import read_image
+    from twinscope_indexer.imaging.reader import read_image
 
     pixels = _pictures()[0]
     wrong = []

@@ -23,9 +23,9 @@ def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
     Parameters
     ----------
     store : path or str
-        The store's folder; ``twinscope index`` or `twinscope_indexer.bulk.index` makes one.
+        The store's folder; ``twinscope index`` or `twinscope_indexer.indexing.index` makes one.
     **settings
-        Fields of `twinscope_service.settings.ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
+        Fields of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
 
     Yields
     ------
@@ -52,10 +52,10 @@ def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
     ...     with serving(store) as target:
     ...         yield target
     """
-    from twinscope_service.settings import load_settings
+    from twinscope_service.server.settings import load_settings
 
     try:
-        from twinscope_service.server import TwinscopeServer
+        from twinscope_service.server.server import TwinscopeServer
     except ImportError as error:
         what = "a server for tests"
         raise MissingExtraError(what, "server") from error

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import types_pb2
 
-from twinscope_service.answer import Answer, ChanceOfError, Grade, Match, Transform
-from twinscope_service.policy import POLICIES, Policy, named_policy
+from twinscope_service.matching.answer import Answer, ChanceOfError, Grade, Match, Transform
+from twinscope_service.matching.policy import POLICIES, Policy, named_policy
 from twinscope_service.wire.instruments import instrument_message, instrument_of
 from twinscope_service.wire.rules import MessageError, Violation, below, check_text, require
 from twinscope_service.wire.text import escaped, unescaped
@@ -17,9 +17,9 @@ from twinscope_service.wire.text import escaped, unescaped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twinscope_indexer.frames import Reach
+    from twinscope_indexer.hashing.frames import Reach
 
-    from twinscope_service.policy import FullSize
+    from twinscope_service.matching.policy import FullSize
 
 _GRADES: Final[dict[Grade, types_pb2.Grade.ValueType]] = {
     "excellent": types_pb2.GRADE_EXCELLENT,

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from twinscope.v1 import types_pb2
-from twinscope_indexer.metadata import InstrumentMetadata, StagePosition
+from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition
 
 from twinscope_service.wire.rules import Violation, below, check_text
 from twinscope_service.wire.text import escaped, unescaped

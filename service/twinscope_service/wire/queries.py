@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from twinscope.v1 import similarity_pb2, types_pb2
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing import BYTES, RECIPE, PHash, hash_pixels, require_recipe
-from twinscope_indexer.structure import Reason, Unhashable
-from twinscope_indexer.thumbnail import decode_thumbnail, encode_thumbnail
+from twinscope_indexer.hashing.hashability import Reason, Unhashable
+from twinscope_indexer.hashing.perceptual import BYTES, RECIPE, PHash, require_recipe
 
-from twinscope_service.options import Options
-from twinscope_service.query import Query
+from twinscope_service.matching.fingerprint import Fingerprint
+from twinscope_service.matching.options import Options
+from twinscope_service.matching.query import Query
 from twinscope_service.wire.answers import check_policy, policy_message, policy_of
 from twinscope_service.wire.instruments import check_instrument, instrument_of
 from twinscope_service.wire.rules import (
@@ -33,8 +33,6 @@ from twinscope_service.wire.text import escaped, unescaped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
 
 MAX_THUMBNAIL: Final = 64 << 10
 """Bytes of an encoded thumbnail."""
@@ -52,36 +50,6 @@ _REASONS: Final[dict[Reason, types_pb2.Unhashable.Reason.ValueType]] = {
     "saturated": types_pb2.Unhashable.REASON_SATURATED,
 }
 _REASON_OF: Final = {number: reason for reason, number in _REASONS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """An image reduced to what a search needs.
-
-    Attributes
-    ----------
-    hashed : PHash or Unhashable
-    thumbnail : bytes
-        As `encode_thumbnail` makes it; empty where there is none.
-    """
-
-    hashed: PHash | Unhashable
-    thumbnail: bytes = b""
-
-    @classmethod
-    def of_pixels(cls, pixels: NDArray[np.uint8]) -> Fingerprint:
-        """Make the fingerprint of a grey image, uint8, shape (height, width)."""
-        return cls(hash_pixels(pixels), encode_thumbnail(pixels))
-
-    def query(self) -> Query:
-        """Make the query that `Query.of_pixels` makes, less the pixels.
-
-        Raises
-        ------
-        ImageError
-            If the thumbnail is damaged.
-        """
-        return Query(self.hashed, decode_thumbnail(self.thumbnail) if self.thumbnail else None)
 
 
 def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from twinscope.v1 import catalog_pb2
-from twinscope_indexer.catalog import Record
+from twinscope_indexer.store.catalog.catalog import Record
 
+from twinscope_service.matching.new_image import FileFacts
 from twinscope_service.wire.rules import (
     MessageError,
     Violation,
@@ -31,20 +31,6 @@ _MAX_WORD: Final = 16
 _MAX_SIDE: Final = 1_000_000
 _SECOND: Final = 1_000_000_000  # nanoseconds
 _EARLIEST, _LATEST = -9_214_560_000, 9_214_646_399  # the years 1678 to 2261: as nanoseconds they fit 64 bits
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What is known of an image file; see the columns of `Record`."""
-
-    size: int = 0
-    mtime_ns: int = 0
-    sha256: bytes = b""
-    format: str = ""
-    mode: str = ""
-    bits: int = 0
-    width: int = 0
-    height: int = 0
 
 
 def image_message(record: Record) -> catalog_pb2.Image:

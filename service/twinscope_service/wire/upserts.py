@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from twinscope.v1 import catalog_pb2
 
-from twinscope_service.wire.queries import Fingerprint, check_fingerprint, decoded, fingerprint_message, fingerprint_of
-from twinscope_service.wire.records import (
-    FileFacts,
-    check_facts,
-    check_time,
-    facts_message,
-    facts_of,
-    nanoseconds,
-    timestamp,
-)
+from twinscope_service.matching.new_image import Description, NewImage, Upload
+from twinscope_service.wire.queries import check_fingerprint, decoded, fingerprint_message, fingerprint_of
+from twinscope_service.wire.records import check_facts, check_time, facts_message, facts_of, nanoseconds, timestamp
 from twinscope_service.wire.rules import (
     Violation,
     below,
@@ -34,39 +26,6 @@ if TYPE_CHECKING:
 _MAX_SOURCE: Final = 4096
 _MAX_CATEGORY: Final = 256
 _MAX_NAME: Final = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a writer says about an image."""
-
-    source: str
-    """The writer's name of it; identifies it."""
-    category: str
-    """Name, code or alias, not yet resolved."""
-    published_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NewImage:
-    """An image to store, by what the writer computed."""
-
-    description: Description
-    fingerprint: Fingerprint
-    file: FileFacts
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """Announces the file of an image to store."""
-
-    sequence: int
-    description: Description
-    size: int
-    """Bytes."""
-    sha256: bytes = b""
-    """Empty where it is not to be checked."""
-    mtime_ns: int = 0
 
 
 def description_message(description: Description) -> catalog_pb2.ImageDescription:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from twinscope_client.cli.console import DONE, emit, progress, say, say_some
 
 if TYPE_CHECKING:
-    from twinscope_indexer.store import Store
-    from twinscope_service.calibrating import Evidence
-    from twinscope_service.calibration import Calibration
+    from twinscope_indexer.store.reader import Store
+    from twinscope_service.calibrate import Evidence
+    from twinscope_service.matching.calibration import Calibration
 
 HELP = "find out how likely matches are to be wrong"
 
@@ -49,7 +49,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
         parsed.parser.error("--forget has nothing to print as JSON")
-    from twinscope_indexer.store import Store, open_writer
+    from twinscope_indexer.store.reader import Store, open_writer
 
     if parsed.forget:
         with open_writer(parsed.store) as writer:
@@ -82,8 +82,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Evidence, Calibration]:
-    from twinscope_indexer.catalog import utc_now
-    from twinscope_service.calibrating import calibrated, gather, sampled
+    from twinscope_indexer.store.catalog.catalog import utc_now
+    from twinscope_service.calibrate import calibrated, gather, sampled
 
     images = sampled(store, parsed.sample, parsed.seed)
     with progress("asking", lambda: len(images)) as step:

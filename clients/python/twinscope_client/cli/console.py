@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from twinscope_client.tables import Table
+    from twinscope_client.labelling.tables import Table
 
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done; failed; wrong usage; done, but some inputs could not be read; stopped by Ctrl-C."""
@@ -46,7 +46,7 @@ def _write_line(text: str, stream: TextIO) -> None:
 
 def table() -> Table:
     """Give a table on stdout; what the terminal cannot show is escaped."""
-    from twinscope_client.tables import Table
+    from twinscope_client.labelling.tables import Table
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -66,7 +66,7 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
 
 def say_runs(folders: Sequence[str]) -> None:
     """Tell which folders were left out as outputs of labelling runs, and why."""
-    from twinscope_indexer.corpus import RUN_JOURNAL
+    from twinscope_indexer.sources.corpus import RUN_JOURNAL
 
     once = list(dict.fromkeys(folders))
     if once:

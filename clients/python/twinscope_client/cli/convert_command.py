@@ -27,7 +27,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     if not 1 <= parsed.quality <= 100:
         parsed.parser.error(f"--quality must be 1 to 100, got {parsed.quality}")
-    from twinscope_indexer.bulk import count_images
+    from twinscope_indexer.indexing.run import count_images
 
     from twinscope_client.conversion import convert
 

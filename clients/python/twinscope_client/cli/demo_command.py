@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from twinscope_client.demo.performance import perform
+    from twinscope_client.cli.demo_walkthrough import perform
 
     right = perform(parsed.out, seed=parsed.seed, say=say)
     return DONE if right else FAILED

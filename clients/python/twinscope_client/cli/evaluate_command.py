@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING
 from twinscope_client.cli.console import DONE, PARTLY, emit, say, say_some
 
 if TYPE_CHECKING:
-    from twinscope_client.assignment import Assignment
-    from twinscope_client.evaluation import Evaluation
-    from twinscope_client.journal import Journal
-    from twinscope_client.truth import Truth
+    from twinscope_client.evaluation.assignment import Assignment
+    from twinscope_client.evaluation.metrics import Evaluation
+    from twinscope_client.evaluation.truth import Truth
+    from twinscope_client.labelling.journal import Journal
 
 HELP = "judge a labelling run by a table of truth"
 
@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from twinscope_client.evaluation_tables import to_text
+    from twinscope_client.evaluation.tables import to_text
 
     if parsed.out is not None:
         _require_no_foreign_results(parsed.out)
@@ -85,10 +85,10 @@ def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluatio
 
     from twinscope_indexer.taxonomy import load_taxonomy
 
-    from twinscope_client.assignment import assign, readable
-    from twinscope_client.evaluation import Case, evaluate
-    from twinscope_client.journal import Journal
-    from twinscope_client.truth import category_name, read_truth
+    from twinscope_client.evaluation.assignment import assign, readable
+    from twinscope_client.evaluation.metrics import Case, evaluate
+    from twinscope_client.evaluation.truth import category_name, read_truth
+    from twinscope_client.labelling.journal import Journal
 
     taxonomy = load_taxonomy(parsed.taxonomy, keep_unknown=parsed.unknown_category == "keep")
     journal = Journal(parsed.run_dir, create=False)
@@ -143,8 +143,8 @@ def _tell(parsed: argparse.Namespace, truth: Truth, found: Assignment, left_out:
 def _described(
     parsed: argparse.Namespace, found: Assignment, evaluation: Evaluation, left_out: list[str]
 ) -> dict[str, object]:
-    from twinscope_client.assignment import readable
-    from twinscope_client.evaluation_tables import to_dict
+    from twinscope_client.evaluation.assignment import readable
+    from twinscope_client.evaluation.tables import to_dict
 
     return {
         "made_by": _MARK,
@@ -177,10 +177,10 @@ def _is_ours(path: Path) -> bool:
 
 
 def _write(parsed: argparse.Namespace, evaluation: Evaluation, described: dict[str, object]) -> None:
-    from twinscope_client.evaluation_page import render
-    from twinscope_client.evaluation_plots import draw
-    from twinscope_client.evaluation_tables import to_csv
-    from twinscope_client.placement import replace_if_changed
+    from twinscope_client.evaluation.page import render
+    from twinscope_client.evaluation.plots import draw
+    from twinscope_client.evaluation.tables import to_csv
+    from twinscope_client.outputs import replace_if_changed
 
     out: Path = parsed.out
     plots = draw(evaluation)

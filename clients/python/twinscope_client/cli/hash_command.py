@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, progress, say
 
 if TYPE_CHECKING:
-    from twinscope_indexer.corpus import Item
+    from twinscope_indexer.sources.corpus import Item
 
 HELP = "print the perceptual hash of images"
 
@@ -32,10 +32,10 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     if parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
-    from twinscope_indexer.bulk import count_images
-    from twinscope_indexer.corpus import Walk, scope_of, walk
+    from twinscope_indexer.compute.ordered import in_order
     from twinscope_indexer.errors import OutputError
-    from twinscope_indexer.parallel import in_order
+    from twinscope_indexer.indexing.run import count_images
+    from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
     met = Walk()
     scopes = [scope_of(path) for path in parsed.paths]
@@ -75,8 +75,8 @@ def _to_stdout(item: Item, text: str) -> None:
 
 def _hash_one(item: Item) -> tuple[Item, str, str]:
     from twinscope_indexer.errors import ImageError
-    from twinscope_indexer.hashing import PHash, hash_pixels
-    from twinscope_indexer.imaging import read_image
+    from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
+    from twinscope_indexer.imaging.reader import read_image
 
     try:
         hashed = hash_pixels(read_image(item.read(), name=item.uri).pixels)

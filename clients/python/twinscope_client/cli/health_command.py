@@ -29,8 +29,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     import grpc
 
-    from twinscope_client.remote import open_channel
-    from twinscope_client.statuses import raised
+    from twinscope_client.remote.engine import open_channel
+    from twinscope_client.remote.errors import raised
 
     try:
         from grpc_health.v1 import health_pb2, health_pb2_grpc

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some
 
 if TYPE_CHECKING:
-    from twinscope_indexer.bulk import IndexReport
+    from twinscope_indexer.indexing.run import IndexReport
 
 HELP = "build or update a store from a labelled collection"
 
@@ -61,7 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
     if parsed.workers is not None and parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
-    from twinscope_indexer.bulk import count_images, index
+    from twinscope_indexer.indexing.run import count_images, index
     from twinscope_indexer.taxonomy import load_taxonomy
 
     taxonomy = None if parsed.taxonomy is None else load_taxonomy(parsed.taxonomy)

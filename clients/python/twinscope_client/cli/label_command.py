@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some, table
-from twinscope_client.cli.target import add_target_options, open_target
-from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.policy_options import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.target_options import add_target_options, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twinscope_client.engine import Engine
-    from twinscope_client.journal import Journal
-    from twinscope_client.labels import LabelReport, LabelSettings
+    from twinscope_client.engine.protocol import Engine
+    from twinscope_client.labelling.journal import Journal
+    from twinscope_client.labelling.run import LabelReport, LabelSettings
 
 HELP = "write labelled copies of images"
 
@@ -66,7 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
     policy = chosen_policy(parsed)
     if parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
-    from twinscope_client.labels import LabelSettings
+    from twinscope_client.labelling.run import LabelSettings
 
     try:
         settings = LabelSettings(
@@ -81,7 +81,7 @@ def run(parsed: argparse.Namespace) -> int:
         )
     except ValueError as error:
         parsed.parser.error(str(error))
-    from twinscope_client.labels import count_queries, label, scopes_apart
+    from twinscope_client.labelling.run import count_queries, label, scopes_apart
 
     scopes_apart(parsed.paths, parsed.out)  # before anything is made there
     _require_outside_store(parsed)
@@ -106,7 +106,7 @@ def run(parsed: argparse.Namespace) -> int:
 def _journal(parsed: argparse.Namespace) -> Iterator[Journal]:
     from tempfile import TemporaryDirectory
 
-    from twinscope_client.journal import Journal
+    from twinscope_client.labelling.journal import Journal
 
     if not parsed.dry_run:
         _require_no_foreign_results(parsed.out)
@@ -146,10 +146,10 @@ def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
 
 def _require_no_foreign_results(out: Path) -> None:
     """Refuse a folder with tables or a report of something else: those of a run are written anew each time."""
-    from twinscope_indexer.corpus import is_run
     from twinscope_indexer.errors import OutputError
+    from twinscope_indexer.sources.corpus import is_run
 
-    from twinscope_client.placement import RESULTS
+    from twinscope_client.outputs import RESULTS
 
     foreign = [name for name in RESULTS if os.path.lexists(out / name)]
     if foreign and not is_run(out):
@@ -186,8 +186,8 @@ def _print_plan(journal: Journal) -> None:
 
 
 def _write_results(journal: Journal, engine: Engine) -> None:
-    from twinscope_client.report import write_report
-    from twinscope_client.tables import write_tables
+    from twinscope_client.labelling.report import write_report
+    from twinscope_client.labelling.tables import write_tables
 
     write_tables(journal)
     write_report(journal, engine)

@@ -20,9 +20,9 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_indexer.errors import StoreError
 
     from twinscope_client.connect import connect
-    from twinscope_client.journal import Journal
-    from twinscope_client.report import write_report
-    from twinscope_client.tables import write_tables
+    from twinscope_client.labelling.journal import Journal
+    from twinscope_client.labelling.report import write_report
+    from twinscope_client.labelling.tables import write_tables
 
     journal = Journal(parsed.run_dir, create=False)
     try:

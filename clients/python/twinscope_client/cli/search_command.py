@@ -10,11 +10,11 @@ import json
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
-from twinscope_client.cli.target import add_target_options, open_target
-from twinscope_client.cli.thresholds import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.policy_options import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.target_options import add_target_options, open_target
 
 if TYPE_CHECKING:
-    from twinscope_service.answer import Answer, ChanceOfError, Match
+    from twinscope_service.matching.answer import Answer, ChanceOfError, Match
 
 HELP = "search a store for the twin of images"
 

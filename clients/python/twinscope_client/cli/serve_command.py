@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from twinscope_client.cli.console import DONE, FAILED, emit, say
 
 if TYPE_CHECKING:
-    from twinscope_service.tokens import Role
+    from twinscope_service.server.tokens import Role
 
 HELP = "answer other tools over gRPC"
 
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand."""
-    from twinscope_service.settings import explained, load_settings
+    from twinscope_service.server.settings import explained, load_settings
 
     if parsed.new_token is not None:
         return _new_token(parsed.new_token, parsed.role)
@@ -55,14 +55,14 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.store is None:
         parsed.parser.error("STORE, the folder of a store, is required")
     try:
-        from twinscope_service.server import TwinscopeServer
+        from twinscope_service.server.server import TwinscopeServer
     except ImportError as error:
         from twinscope_indexer.errors import MissingExtraError
 
         what = "twinscope serve"
         raise MissingExtraError(what, "server") from error
 
-    from twinscope_service.logs import log_to
+    from twinscope_service.server.json_log import log_to
 
     log_to(sys.stderr, logging.WARNING if parsed.quiet else logging.INFO)
     server = TwinscopeServer(parsed.store, settings)
@@ -81,7 +81,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    from twinscope_service.settings import explained
+    from twinscope_service.server.settings import explained
 
     group = parser.add_argument_group("settings")
     for name, (text, default) in explained().items():
@@ -96,7 +96,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _new_token(name: str, role: Role) -> int:
     import secrets
 
-    from twinscope_service.tokens import token_line
+    from twinscope_service.server.tokens import token_line
 
     if re.fullmatch(r"[^\s#]+", name) is None:
         from twinscope_indexer.errors import SettingsError

@@ -64,7 +64,7 @@ def _stats(parsed: argparse.Namespace) -> int:
 
 
 def _export(parsed: argparse.Namespace) -> int:
-    from twinscope_indexer.store import Store
+    from twinscope_indexer.store.reader import Store
 
     store = Store(parsed.store)
     try:
@@ -83,7 +83,7 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _relocate(parsed: argparse.Namespace) -> int:
-    from twinscope_indexer.relocation import relocate
+    from twinscope_indexer.indexing.relocation import relocate
 
     moved = relocate(parsed.store, parsed.old, parsed.new, force=parsed.force)
     if moved.looked_at and not moved.found and not parsed.force:

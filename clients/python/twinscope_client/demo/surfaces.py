@@ -8,12 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from twinscope_client.demo.detector import secondary_electrons
-from twinscope_client.demo.relief import (
-    Field,
-    Relief,
-    fractal,
-    voronoi,
-)
+from twinscope_client.demo.relief import Field, Relief, fractal, voronoi
 
 
 def patterned_surface(width: int, height: int, rng: np.random.Generator) -> Field:

@@ -1,0 +1,620 @@
+"""True where it is hard: what is found, and what is labelled falsely, after all that happens to micrographs.
+
+The scenes of a folder are dealt into parts. For each part a store is built of quality-100 JPEGs of all others. Asked
+are the next part, whose scenes are in the store, after every transform of `transforms`; and, to be refused, the part
+itself, whose scenes are not: as they are, and under the very info bar of a reference; and empty frames and noise. So
+every image is once looked for and once a stranger.
+
+    python benchmarks/accuracy.py FOLDER [--groups A B C D E R] [--limit N] [--seed N] [--reach frame|views|windows]
+                               [--parts N] [--kin FILE] [--out FILE.json] [--plots DIR] [--failures N]
+
+FOLDER holds images; a folder within it is a category. A MANIFEST.tsv in it names the files and groups them:
+
+path    of the file, relative to FOLDER
+scene   (optional) files of one scene show the same field; without it every file is its own scene
+bar     (optional) height of the info bar at its foot in pixels
+note    (optional) where it says "databar" or "info bar", the bar is looked for in the pixels
+
+FEI's TIFF tags tell the bar as well. A label is right if the best match is of the query's scene, and false if it is of
+another one, also of the same category. Scenes that overlap, although the manifest keeps them apart, can be named in
+--kin (lines of scene names that belong together): a match among them counts neither as right nor as false, and they
+are left out of an index together.
+
+Exit code 1 if anything was labelled falsely, or a transform misses the least recall of its group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import inspect
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import tifffile
+from tqdm import tqdm
+from transforms import (
+    GROUPS,
+    REFUSALS,
+    TRANSFORMS,
+    Edition,
+    Grey,
+    Micrograph,
+    Picture,
+    Transform,
+    empty_frames,
+    jpeg,
+    reference,
+    same_bar,
+)
+from twinscope_client.connect import connect
+from twinscope_client.doctor import machine, versions
+from twinscope_client.engine.protocol import Engine
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.indexing.run import index
+from twinscope_indexer.sources.corpus import Walk, scope_of, walk
+from twinscope_indexer.taxonomy import load_taxonomy
+
+Verdict = Literal["right", "wrong", "kin", "refused"]
+REFUSAL_GROUP = "R"
+
+
+# ---- what is in the folder ----
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the folder."""
+
+    number: int
+    path: Path
+    name: str
+    category: str
+    scene: str
+    kin: str
+    """Name of the scenes that overlap with its own; that of its own where there are none."""
+    note: str = ""
+    bar_rows: int = 0
+
+    @property
+    def reference_name(self) -> str:
+        """File name of its reference."""
+        return f"{self.number:06d}.jpg"
+
+    def read(self) -> Micrograph:
+        """Decode it; raises ImageError."""
+        return Micrograph(self.name, read_image(self.path).pixels, self.bar_rows)
+
+
+def sources_of(folder: Path, kin: Path | None) -> list[Source]:
+    """List what the manifest names, or else all images of the folder and below."""
+    manifest = folder / "MANIFEST.tsv"
+    if manifest.is_file():
+        with manifest.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    else:
+        rows = [{"path": item.path} for item in walk(scope_of(folder), Walk(), archives=False)]
+    family = {scene: line.split()[0] for line in kin.read_text("utf-8").splitlines() for scene in line.split()} \
+        if kin else {}  # fmt: skip
+    made = []
+    for number, row in enumerate(rows):
+        name, scene = row["path"], row.get("scene") or row["path"]
+        category = name.partition("/")[0] if "/" in name else "Unsorted"
+        bar = int(row.get("bar") or 0)
+        made.append(
+            Source(number, folder / name, name, category, scene, family.get(scene, scene), row.get("note") or "", bar)
+        )
+    return made
+
+
+def known_bar(source: Source, pixels: Grey) -> int:
+    """Give the height of the info bar in pixels as far as manifest and metadata tell it; 0 where they do not."""
+    if source.bar_rows:
+        return source.bar_rows
+    if source.path.suffix.lower() in {".tif", ".tiff"}:
+        with tifffile.TiffFile(source.path) as file:
+            field = (file.fei_metadata or {}).get("Image", {})
+        rows, columns = field.get("ResolutionY") or 0, field.get("ResolutionX") or 0
+        if columns == pixels.shape[1] and 0.8 * pixels.shape[0] < rows < pixels.shape[0]:
+            return int(pixels.shape[0] - rows)
+    if any(word in source.note.lower() for word in ("databar", "info bar")):
+        return _measured_bar(pixels)
+    return 0
+
+
+def _measured_bar(pixels: Grey) -> int:
+    """Measure a bar of one flat ground: rows up to the foot whose median is the ground, below one whose is not."""
+    medians = np.median(pixels[round(0.8 * len(pixels)) :], axis=1)
+    flat = np.abs(medians - medians[-1]) <= 3
+    rows = int(np.argmin(flat[::-1])) if not flat.all() else 0
+    clear = rows and abs(medians[-rows - 1] - medians[-1]) > 8
+    return rows if clear and rows >= 0.04 * len(pixels) else 0
+
+
+# ---- what is asked, of which index ----
+
+
+@dataclass(frozen=True)
+class Task:
+    """All queries of one image in one part."""
+
+    part: int
+    source: Source | None
+    """None: an empty frame."""
+    empty: Micrograph | None = None
+    bar_of: Source | None = None
+    """The reference whose info bar a stranger gets."""
+    wanted: bool = True
+    """Whether its scene is indexed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One query: its picture, and the edition of the references that it is looked for in."""
+
+    transform: str
+    group: str
+    edition: Edition
+    picture: Picture
+    name: str
+
+
+def deal(sources: Sequence[Source], parts: int, seed: int) -> list[list[Source]]:
+    """Deal the files into parts, overlapping scenes into the same one."""
+    kin = sorted({source.kin for source in sources})
+    random.Random(seed).shuffle(kin)
+    part_of = {name: number % parts for number, name in enumerate(kin)}
+    dealt: list[list[Source]] = [[] for _ in range(parts)]
+    for source in sources:
+        dealt[part_of[source.kin]].append(source)
+    return dealt
+
+
+def tasks_of(dealt: list[list[Source]], part: int, groups: set[str], seed: int) -> list[Task]:
+    """Give what is asked while a part is left out of the index."""
+    tasks = []
+    if groups & set(GROUPS):
+        tasks += [Task(part, source) for source in dealt[(part + 1) % len(dealt)]]
+    if REFUSAL_GROUP in groups:
+        indexed = [source for other in dealt if other is not dealt[part] for source in other]
+        choice = random.Random(seed + part)
+        for stranger in dealt[part]:
+            tasks.append(Task(part, stranger, wanted=False))
+            tasks.append(Task(part, stranger, bar_of=choice.choice(indexed), wanted=False))
+        tasks += [Task(part, None, frame, wanted=False) for frame in empty_frames()[part :: len(dealt)]]
+    return tasks
+
+
+def questions(task: Task, groups: set[str]) -> Iterator[Question]:
+    """Make the queries of a task, one after the other; raises ImageError if its file cannot be read."""
+    micrograph = task.source.read() if task.source is not None else task.empty
+    if micrograph is None:
+        return
+    if task.wanted:
+        for transform in TRANSFORMS:
+            if transform.group in groups:
+                yield _question(transform, micrograph, transform.group, transform.edition)
+        return
+    edition: Edition = "frame"
+    kind = "foreign field" if task.source else "empty frame"
+    if task.bar_of is not None:
+        micrograph, edition, kind = same_bar(micrograph, task.bar_of.read()), "barred", "under a reference's bar"
+    for transform in REFUSALS:
+        yield _question(replace(transform, name=f"{kind}, {transform.name}"), micrograph, REFUSAL_GROUP, edition)
+
+
+def _question(transform: Transform, micrograph: Micrograph, group: str, edition: Edition) -> Question:
+    return Question(transform.name, group, edition, transform.query(micrograph), micrograph.name)
+
+
+def editions_of(groups: set[str]) -> list[Edition]:
+    """List the editions of the references that are asked for."""
+    wanted = {transform.edition for transform in TRANSFORMS if transform.group in groups}
+    if REFUSAL_GROUP in groups:
+        wanted |= {"frame", "barred"}
+    return [edition for edition in get_args(Edition) if edition in wanted]
+
+
+# ---- the references ----
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The folders of one run: JPEGs of every edition, and a store of each part and edition."""
+
+    work: Path
+
+    def jpeg(self, edition: Edition, source: Source) -> Path:
+        """Give the path of a reference."""
+        return self.work / "jpeg" / edition / source.reference_name
+
+    def store(self, edition: Edition, part: int) -> Path:
+        """Give the path of a store."""
+        return self.work / "stores" / f"{part}-{edition}"
+
+
+def write_references(source: Source, shelf: Shelf, editions: Sequence[Edition]) -> Source | str:
+    """Write the quality-100 JPEGs of a file; return it with its info bar, or why it cannot be read."""
+    try:
+        micrograph = source.read()
+        known = replace(source, bar_rows=known_bar(source, micrograph.pixels))
+    except (ImageError, tifffile.TiffFileError) as error:
+        return str(error)
+    for edition in editions:
+        path = shelf.jpeg(edition, known)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(reference(replace(micrograph, bar_rows=known.bar_rows), edition), 100))
+    return known
+
+
+def build(shelf: Shelf, edition: Edition, dealt: list[list[Source]], options: dict[str, Any]) -> Iterator[int]:
+    """Build the store of every part: all references are indexed once, and a part is pruned from a copy.
+
+    Yields the number of each part that is done.
+    """
+    collection, whole = shelf.work / "collections" / edition, shelf.work / "stores" / f"all-{edition}"
+    place_of = {s: collection / s.category / s.reference_name for part in dealt for s in part}
+    for source, place in place_of.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.hardlink_to(shelf.jpeg(edition, source))
+    taxonomy = load_taxonomy(keep_unknown=True)
+    index([collection], whole, taxonomy=taxonomy, **options)
+    for number, part in enumerate(dealt):
+        store = shelf.store(edition, number)
+        shutil.copytree(whole, store)
+        for source in part:
+            place_of[source].unlink()
+        report = index([collection], store, taxonomy=taxonomy, prune=True, **options)
+        for source in part:
+            place_of[source].hardlink_to(shelf.jpeg(edition, source))
+        if report.counts["removed"] != len(part) or report.counts["added"]:
+            msg = f"the store of part {number} does not leave out just its {len(part)} files: {report.counts}"
+            raise RuntimeError(msg)
+        yield number
+
+
+# ---- the answers ----
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one query was answered."""
+
+    transform: str
+    group: str
+    name: str
+    category: str
+    verdict: Verdict
+    """``kin``: labelled from a scene that is known to overlap; neither right nor wrong."""
+    grade: str
+    reason: str
+    candidate: Literal["", "own", "kin", "other"]
+    """Of which scene the best candidate is, labelled or not."""
+    candidate_name: str
+    distance: int | None
+    score: float | None
+    ssim: float | None
+    milliseconds: float
+
+
+class Stores:
+    """The stores of the part that a worker is busy with."""
+
+    def __init__(self) -> None:
+        self._part = -1
+        self._engines: dict[Edition, Engine] = {}
+
+    def engine(self, shelf: Shelf, part: int, edition: Edition) -> Engine:
+        """Give the open store of an edition; those of other parts are closed."""
+        if part != self._part:
+            for engine in self._engines.values():
+                engine.close()
+            self._part, self._engines = part, {}
+        if edition not in self._engines:
+            self._engines[edition] = connect(shelf.store(edition, part))
+        return self._engines[edition]
+
+
+STORES = Stores()  # one for each worker process
+
+
+def ask(task: Task, shelf: Shelf, groups: set[str], by_name: dict[str, Source]) -> list[Outcome]:
+    """Ask all queries of a task; runs in a worker process."""
+    outcomes = []
+    for question in questions(task, groups):
+        engine = STORES.engine(shelf, task.part, question.edition)
+        start = time.perf_counter()
+        try:
+            answer = engine.search(question.picture)
+        except ImageError as error:
+            taken = 1000 * (time.perf_counter() - start)
+            outcomes.append(_outcome(question, task, ("error", str(error)), None, taken))
+            continue
+        taken = 1000 * (time.perf_counter() - start)
+        best = answer.best
+        found = None if best is None else by_name[Path(best.source).name]
+        outcome = _outcome(question, task, (answer.grade, answer.reason), found, taken, answer.category is not None)
+        if best is not None:
+            outcome = replace(outcome, distance=best.distance, score=best.scene_score, ssim=best.ssim)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _outcome(
+    question: Question, task: Task, why: tuple[str, str], found: Source | None, taken: float, labelled: bool = False
+) -> Outcome:
+    candidate = kinship(task, found)
+    verdicts: dict[str, Verdict] = {"own": "right", "kin": "kin", "other": "wrong"}
+    verdict = verdicts[candidate] if labelled else "refused"
+    category = task.source.category if task.source else "-"
+    return Outcome(
+        question.transform, question.group, question.name, category, verdict, *why, candidate,
+        found.name if found else "", None, None, None, taken,
+    )  # fmt: skip
+
+
+def kinship(task: Task, found: Source | None) -> Literal["", "own", "kin", "other"]:
+    """Tell of which scene a candidate is: the query's own, one known to overlap with it, or another one."""
+    if found is None:
+        return ""
+    if task.source is None:
+        return "other"
+    if found.scene == task.source.scene:
+        return "own"
+    return "kin" if found.kin == task.source.kin else "other"
+
+
+# ---- counting ----
+
+
+def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, Any]:
+    """Count the outcomes of one transform.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    strangers : sequence of float
+        Scene scores of the best candidates of all queries that must be refused.
+
+    Returns
+    -------
+    dict
+        Counts; recall and precision (None without a label); and how many queries would be found by the scene score
+        alone, with the threshold that lets neither a wrong candidate of this transform nor a stranger through (None
+        where there is no wrong candidate at all).
+    """
+    verdicts = Counter(outcome.verdict for outcome in outcomes)
+    labelled = verdicts["right"] + verdicts["wrong"]
+    false = [o.score for o in outcomes if o.candidate == "other" and o.score is not None]
+    threshold = max([*false, *strangers], default=None)
+    least = -1.0 if threshold is None else threshold
+    above = sum(o.candidate == "own" and o.score is not None and o.score > least for o in outcomes)
+    times = sorted(outcome.milliseconds for outcome in outcomes)
+    return {
+        "queries": len(outcomes), **{verdict: verdicts[verdict] for verdict in get_args(Verdict)},
+        "recall": verdicts["right"] / len(outcomes), "precision": verdicts["right"] / labelled if labelled else None,
+        "threshold at zero false": threshold, "recall at zero false": above / len(outcomes),
+        "median ms": times[len(times) // 2],
+    }  # fmt: skip
+
+
+def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
+    """Count by transform and by category, and judge."""
+    strangers = [o.score for o in outcomes if o.group == REFUSAL_GROUP and o.candidate == "other" and o.score]
+    by_transform: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    by_category: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+    for outcome in outcomes:
+        by_transform[outcome.group, outcome.transform].append(outcome)
+        by_category[outcome.category][outcome.group].append(outcome)
+    rows = []
+    for (group, transform), some in by_transform.items():
+        row = {"group": group, "transform": transform} | count(some, strangers)
+        if group == REFUSAL_GROUP:
+            row["met"] = row["wrong"] == 0
+        else:
+            demanded = reach == "windows" or not GROUPS[group].only_windows
+            row["least recall"] = GROUPS[group].recall if demanded else None
+            row["met"] = row["wrong"] == 0 and (not demanded or row["recall"] >= GROUPS[group].recall)
+        rows.append(row)
+    order = [(t.group, t.name) for t in TRANSFORMS]
+    rows.sort(key=lambda row: order.index(k) if (k := (row["group"], row["transform"])) in order else len(order))
+    categories = {
+        category: {
+            group: dict(Counter(o.verdict for o in some)) | {"queries": len(some)}
+            for group, some in sorted(groups.items())
+        }
+        for category, groups in sorted(by_category.items())
+    }
+    false = [o.score for o in outcomes if o.candidate == "other" and o.score is not None]
+    return {
+        "transforms": rows, "categories": categories, "highest score of a wrong candidate": max(false, default=None),
+        "lowest score of a right label": min((o.score for o in outcomes if o.verdict == "right" and o.score),
+                                             default=None),
+        "failures": [asdict(o) for o in outcomes if failed(o)],
+    }  # fmt: skip
+
+
+def failed(outcome: Outcome) -> bool:
+    """Tell whether a query was answered otherwise than it should: not found, or labelled though it must be refused."""
+    if outcome.group == REFUSAL_GROUP:
+        return outcome.verdict != "refused"
+    return outcome.verdict != "right"
+
+
+def table(result: dict[str, Any], failures: int) -> str:
+    """Write the result for people."""
+    head = (f"{'':3}{'transform':40}{'queries':>8}{'right':>7}{'wrong':>7}{'kin':>5}{'refused':>9}{'recall':>9}"
+            f"{'least':>8}{'precision':>11}{'at 0 false':>12}{'above':>7}{'ms':>7}")  # fmt: skip
+    lines = [head]
+    for row in result["transforms"]:
+        least = row.get("least recall")
+        refusal = row["group"] == REFUSAL_GROUP
+        recall = "" if refusal else f"{row['recall']:.1%}"
+        above = row["threshold at zero false"]
+        free = "" if refusal else f"{row['recall at zero false']:.1%}"
+        precision = "" if refusal or row["precision"] is None else f"{row['precision']:.1%}"
+        lines.append(
+            f"{row['group']:3}{row['transform']:40}{row['queries']:8}{row['right']:7}{row['wrong']:7}{row['kin']:5}"
+            f"{row['refused']:9}{recall:>9}{f'{least:.1%}' if least else '':>8}{precision:>11}{free:>12}"
+            f"{'-' if above is None else f'{above:.3f}':>7}{row['median ms']:7.1f}{'' if row['met'] else '  MISSED'}"
+        )
+    groups = sorted({group for some in result["categories"].values() for group in some})
+    lines += ["", f"{'rightly labelled (R: refused) by category':44}" + "".join(f"{group:>12}" for group in groups)]
+    for category, some in result["categories"].items():
+        cells = [
+            f"{some[g].get('refused' if g == REFUSAL_GROUP else 'right', 0)}/{some[g]['queries']}" if g in some else ""
+            for g in groups
+        ]
+        lines.append(f"{category:44}" + "".join(f"{cell:>12}" for cell in cells))
+    shown: Counter[tuple[str, str, str]] = Counter()
+    lines.append("")
+    for failure in result["failures"]:
+        group, transform, verdict = failure["group"], failure["transform"], failure["verdict"]
+        shown[group, transform, verdict] += 1
+        if shown[group, transform, verdict] <= failures:
+            match = f" -> {failure['candidate_name']}" if failure["candidate_name"] else ""
+            lines.append(f"{group} {transform}: {failure['name']}: {verdict}: {failure['grade']}: "
+                         f"{failure['reason']}{match}")  # fmt: skip
+    hidden = sum(max(0, number - failures) for number in shown.values())
+    if hidden:
+        lines.append(f"({hidden} more failures; --failures N shows more, --out FILE.json holds all)")
+    return "\n".join(lines)
+
+
+def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """Draw the scene scores of right and wrong candidates, a histogram for each group."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for group in sorted({outcome.group for outcome in outcomes}):
+        figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+        for candidate, label in (("own", "of the query's scene"), ("kin", "overlapping"), ("other", "of another one")):
+            scores = [o.score for o in outcomes if (o.group, o.candidate) == (group, candidate) and o.score is not None]
+            if scores:
+                axes.hist(scores, bins=np.linspace(-0.2, 1, 61).tolist(), alpha=0.6, label=f"{label} ({len(scores)})")
+        axes.set(xlabel="scene score of the best candidate", ylabel="queries", yscale="log", title=f"Group {group}")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+        figure.savefig(folder / f"scores-{group}.png", dpi=150)
+        plt.close(figure)
+
+
+# ---- a run ----
+
+
+def workers() -> ProcessPoolExecutor:
+    """Make the pool of worker processes: as many as cores, each with one thread for linear algebra."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+
+
+def common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that decide what is asked."""
+    parser.add_argument("folder", type=Path)
+    groups = [*GROUPS, REFUSAL_GROUP]
+    parser.add_argument("--groups", nargs="+", choices=groups, default=groups, help="R: what must be refused")
+    parser.add_argument("--limit", type=int, metavar="N", help="only this many scenes, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=5)
+    parser.add_argument("--kin", type=Path, metavar="FILE", help="lines of scenes that overlap")
+    parser.add_argument("--reach", choices=("frame", "views", "windows"), help="passed on to the indexer")
+    parser.add_argument("--out", type=Path, help="write the result as JSON")
+
+
+def prepare(
+    parsed: argparse.Namespace, parser: argparse.ArgumentParser, shelf: Shelf, pool: ProcessPoolExecutor
+) -> tuple[list[Source], list[str]]:
+    """List the files, draw scenes, and write the references; return what is readable, and why the rest is not."""
+    if not parsed.folder.is_dir():
+        parser.error(f"{parsed.folder} is no folder")
+    sources = sources_of(parsed.folder, parsed.kin)
+    scenes = sorted({source.scene for source in sources})
+    if parsed.limit:
+        scenes = random.Random(parsed.seed).sample(scenes, min(parsed.limit, len(scenes)))
+    drawn = [source for source in sources if source.scene in set(scenes)]
+    if parsed.parts < 2 or len({source.kin for source in drawn}) < 2 * parsed.parts:
+        parser.error(f"{len(scenes)} scenes are too few for {parsed.parts} parts: two scenes a part are needed")
+    write = partial(write_references, shelf=shelf, editions=editions_of(set(parsed.groups)))
+    written = list(tqdm(pool.map(write, drawn, chunksize=4), "references", len(drawn), disable=None))
+    return [one for one in written if isinstance(one, Source)], [one for one in written if isinstance(one, str)]
+
+
+def indexing_options(reach: str | None) -> dict[str, Any]:
+    """Pass the reach on to an indexer that has one."""
+    if reach is None:
+        return {}
+    if "reach" in inspect.signature(index).parameters:
+        return {"reach": reach}
+    print(f"this indexer has no reach; --reach {reach} is passed over", file=sys.stderr)
+    return {}
+
+
+def build_all(shelf: Shelf, dealt: list[list[Source]], groups: set[str], options: dict[str, Any]) -> None:
+    """Build the stores of all parts and editions."""
+    wanted = editions_of(groups)
+    with tqdm(desc="stores", total=len(wanted) * len(dealt), disable=None) as progress:
+        for edition in wanted:
+            for _ in build(shelf, edition, dealt, options):
+                progress.update()
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common_arguments(parser)
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw histograms of the scores")
+    parser.add_argument("--failures", type=int, default=5, help="to show of each transform and kind")
+    parsed = parser.parse_args()
+    groups, start = set(parsed.groups), time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch, workers() as pool:
+        shelf = Shelf(Path(scratch))
+        sources, unreadable = prepare(parsed, parser, shelf, pool)
+        dealt = deal(sources, parsed.parts, parsed.seed)
+        options = indexing_options(parsed.reach)
+        build_all(shelf, dealt, groups, options)
+        tasks = [task for part in range(parsed.parts) for task in tasks_of(dealt, part, groups, parsed.seed)]
+        asked = partial(ask, shelf=shelf, groups=groups, by_name={s.reference_name: s for s in sources})
+        outcomes = [o for some in tqdm(pool.map(asked, tasks), "images", len(tasks), disable=None) for o in some]
+    result = summarise(outcomes, parsed.reach)
+    refusals = len({o.name for o in outcomes if o.group == REFUSAL_GROUP})
+    result = {
+        "folder": parsed.folder.name, "images": len(sources), "scenes": len({s.scene for s in sources}),
+        "real info bars": sum(s.bar_rows > 0 for s in sources), "unreadable": unreadable, "limit": parsed.limit,
+        "seed": parsed.seed, "parts": parsed.parts, "reach": parsed.reach or "default", "kin": parsed.kin is not None,
+        "to be refused": refusals, "seconds": round(time.perf_counter() - start),
+    } | result  # fmt: skip
+    print(f"{result['images']} images of {result['scenes']} scenes ({result['real info bars']} with a known info bar), "
+          f"reach {result['reach']}, seed {parsed.seed}, {result['seconds']} s")  # fmt: skip
+    for line in unreadable:
+        print(f"unreadable: {line}")
+    if REFUSAL_GROUP in groups and refusals < 200:
+        print(f"only {refusals} pictures that must be refused; 200 are wanted for a full run")
+    print(table(result, parsed.failures))
+    if parsed.plots:
+        plot(outcomes, parsed.plots)
+    if parsed.out:
+        full = result | {"machine": machine(), "versions": versions()}
+        parsed.out.write_text(json.dumps(full, indent=1), encoding="utf-8")
+    return 0 if all(row["met"] for row in result["transforms"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

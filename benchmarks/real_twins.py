@@ -1,0 +1,162 @@
+"""Find the twins of real micrographs: are all found, and is nothing labelled that has none.
+
+Indexes every micrograph of a folder as a quality-100 JPEG under its category and labels the TIFFs they came from
+(originals that are no TIFFs are stored as one). Then, in five parts, leaves whole scenes out of the index and labels
+the TIFFs of just these scenes: each label is then a false one.
+
+    python benchmarks/real_twins.py [--micrographs DIR] [--kin FILE] [--out FILE.json]
+
+DIR holds MANIFEST.tsv with the columns path (first part: category) and scene (groups the files of one scene). A line of
+FILE names scenes that show one place although the manifest keeps them apart, such as a field and its translated copy:
+they are left out together. By default overlapping_scenes.tsv, for the micrographs of `../shared`; '' for none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import tifffile
+from PIL import Image
+from twinscope_client.connect import connect
+from twinscope_client.doctor import machine, versions
+from twinscope_client.labelling.journal import Decision, Journal
+from twinscope_client.labelling.run import LabelSettings, label
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.indexing.run import index
+from twinscope_indexer.taxonomy import load_taxonomy
+
+DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
+KIN = Path(__file__).resolve().with_name("overlapping_scenes.tsv")
+PARTS = 5
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One readable file: its quality-100 JPEG for the index, its TIFF for the query."""
+
+    name: str
+    category: str
+    scene: str
+    jpeg: Path
+    tiff: Path
+
+
+def prepare(source: Path, work: Path, kin: Path | None = None) -> tuple[list[Micrograph], list[str]]:
+    """Write the JPEGs and TIFFs; return what could be read, and the names of what could not."""
+    made, unreadable = [], []
+    lines = [] if kin is None else kin.read_text(encoding="utf-8").splitlines()
+    first_of = {scene: line.split()[0] for line in lines for scene in line.split()}
+    with (source / "MANIFEST.tsv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    for number, row in enumerate(rows):
+        path = source / row["path"]
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            unreadable.append(str(error))
+            continue
+        category = row["path"].partition("/")[0]
+        jpeg = work / "jpeg" / category / f"{number:04d}.jpg"
+        jpeg.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.pixels).save(jpeg, quality=100)
+        tiff = path
+        if image.format != "TIFF":
+            tiff = work / "tiff" / f"{number:04d}.tif"
+            tiff.parent.mkdir(exist_ok=True)
+            tifffile.imwrite(tiff, image.pixels)
+        made.append(Micrograph(row["path"], category, first_of.get(row["scene"], row["scene"]), jpeg, tiff))
+    return made, unreadable
+
+
+def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) -> dict[str, Decision]:
+    """Index the references, label the queries, and give the decisions by TIFF path."""
+    folder = work / "collection"
+    for reference in references:
+        place = folder / reference.category / reference.jpeg.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.hardlink_to(reference.jpeg)
+    index([folder], work / "store", taxonomy=load_taxonomy(keep_unknown=True))
+    journal = Journal(work / "labelled")
+    try:
+        with connect(work / "store") as engine:
+            label([query.tiff for query in queries], engine, journal, work / "labelled", LabelSettings(link="sym"))
+        return {decision.path: decision for decision in journal.decisions()}
+    finally:
+        journal.close()
+
+
+def twins(made: list[Micrograph], work: Path) -> dict[str, object]:
+    """Label everything with everything indexed."""
+    decisions = decide(made, made, work)
+    scene_of = {one.jpeg.name: one.scene for one in made}
+    grades: dict[str, int] = {}
+    not_excellent, false = [], []
+    for one in made:
+        decision = decisions[str(one.tiff)]
+        grades[decision.grade] = grades.get(decision.grade, 0) + 1
+        if decision.grade != "excellent":
+            not_excellent.append(f"{one.name}: {decision.grade}: {decision.reason}")
+        if decision.labelled and scene_of[Path(decision.match_source).name] != one.scene:
+            false.append(f"{one.name}: {decision.match_source}: {decision.reason}")
+    return {"queries": len(made), "grades": grades, "not excellent": not_excellent, "false labels": false}
+
+
+def strangers(made: list[Micrograph], work: Path) -> dict[str, object]:
+    """Label scenes that are not in the index."""
+    scenes = sorted({one.scene for one in made})
+    grades: dict[str, int] = {}
+    false, nearest = [], []
+    for part in range(PARTS):
+        left_out = set(scenes[part::PARTS])
+        queries = [one for one in made if one.scene in left_out]
+        references = [one for one in made if one.scene not in left_out]
+        decisions = decide(references, queries, work / str(part))
+        for one in queries:
+            decision = decisions[str(one.tiff)]
+            grades[decision.grade] = grades.get(decision.grade, 0) + 1
+            if decision.scene_score is not None:
+                nearest.append(decision.scene_score)
+            if decision.labelled:
+                false.append(f"{one.name}: {decision.match_source}: {decision.reason}")
+    return {
+        "queries": sum(grades.values()), "grades": grades, "false labels": false,
+        "highest scene scores of strangers": sorted(nearest)[-5:],
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--micrographs", type=Path, default=DEFAULT)
+    parser.add_argument("--kin", default=str(KIN), metavar="FILE", help="scenes that show one place; '' for none")
+    parser.add_argument("--out", type=Path, help="write the result as JSON")
+    parsed = parser.parse_args()
+    if not (parsed.micrographs / "MANIFEST.tsv").is_file():
+        parser.error(f"{parsed.micrographs} holds no MANIFEST.tsv; give --micrographs DIR")
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        made, unreadable = prepare(parsed.micrographs, work, Path(parsed.kin) if parsed.kin else None)
+        found, refused = twins(made, work / "twins"), strangers(made, work / "strangers")
+    excellent = found["grades"].get("excellent", 0)  # type: ignore[attr-defined]
+    print(f"{len(made)} micrographs of {len({one.scene for one in made})} scenes; unreadable: {unreadable}")
+    print(f"twin in the index:     {excellent} of {found['queries']} excellent ({found['grades']}), "
+          f"{len(found['false labels'])} labelled from another scene")  # type: ignore[arg-type]  # fmt: skip
+    print(f"scene not in the index: {len(refused['false labels'])} of {refused['queries']} labelled "  # type: ignore[arg-type]
+          f"({refused['grades']}); highest scene scores {refused['highest scene scores of strangers']}")  # fmt: skip
+    for line in (*found["not excellent"], *found["false labels"], *refused["false labels"]):  # type: ignore[misc]
+        print(f"  {line}")
+    if parsed.out:
+        result = {"twins": found, "strangers": refused, "unreadable": unreadable, "versions": versions()}
+        parsed.out.write_text(json.dumps(result | {"machine": machine()}, indent=1), encoding="utf-8")
+    return 1 if found["false labels"] or refused["false labels"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The options that say where a store is, and how to reach it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twinscope_client.engine.protocol import Engine
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--at`` and what a server may need."""
+    parser.add_argument(
+        "--at", required=True, metavar="TARGET", help="folder of a store, grpc://host:port, or grpcs://host:port (TLS)"
+    )
+    group = parser.add_argument_group("servers")
+    group.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file that holds the bearer token (else: TWINSCOPE_TOKEN)"
+    )
+    group.add_argument("--ca", type=Path, metavar="PEM", help="authorities to trust instead of the system's")
+    group.add_argument("--cert", type=Path, metavar="PEM", help="certificate of this client (mTLS)")
+    group.add_argument("--key", type=Path, metavar="PEM", help="private key of --cert")
+
+
+def open_target(parsed: argparse.Namespace) -> Engine:
+    """Open the store that the options name.
+
+    Raises
+    ------
+    TwinscopeError
+        If it cannot be opened.
+    """
+    from twinscope_indexer.errors import SettingsError
+
+    from twinscope_client.connect import connect
+
+    token = os.environ.get("TWINSCOPE_TOKEN", "").strip() or None
+    if parsed.token_file is not None:
+        try:
+            token = parsed.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"token file {parsed.token_file} cannot be read: {error}"
+            raise SettingsError(msg) from error
+    return connect(
+        parsed.at, token=token if "://" in parsed.at else None, ca=parsed.ca, certificate=parsed.cert, key=parsed.key
+    )

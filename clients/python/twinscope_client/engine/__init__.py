@@ -1,0 +1,1 @@
+"""What answers queries: the protocol, and a store opened in this process."""

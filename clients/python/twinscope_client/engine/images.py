@@ -1,0 +1,84 @@
+"""From whatever a pipeline holds an image in to grey pixels."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from twinscope_indexer.imaging.raster import Raster
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
+
+
+def grey_pixels(image: Any) -> NDArray[np.uint8]:
+    """Give 8-bit grey pixels.
+
+    Parameters
+    ----------
+    image : path, bytes, binary file, ndarray or PIL image
+        An image file, or pixels: shape (height, width) or (height, width, 3 or 4). Pixels of more than 8 bits go
+        through the same window as those of a TIFF of the same samples; see `twinscope_indexer.imaging.window`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width)
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    ValueError
+        If an array is no image.
+    TypeError
+        If it is nothing that can hold an image.
+    """
+    if not isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) and not hasattr(image, "seek"):
+        msg = f"an image is a path, bytes, an open binary file, an array or a PIL image, not {type(image).__name__}"
+        raise TypeError(msg)
+    if isinstance(image, Image.Image):
+        deep = image.mode in {"F", "I"} or image.mode.startswith("I;")
+        return _of_array(np.asarray(image)) if deep else np.array(image.convert("L"))
+    if isinstance(image, np.ndarray):
+        return _of_array(image)
+    return read_image(image).pixels
+
+
+def acquisition(image: Any, given: InstrumentMetadata | None = None) -> InstrumentMetadata | None:
+    """Give what is known of the acquisition of an image, in one set of units; None where nothing is.
+
+    Parameters
+    ----------
+    image : path, bytes, binary file, ndarray or PIL image
+        As `grey_pixels` takes it; of pixels alone nothing is known.
+    given : InstrumentMetadata, optional
+        Known already.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    """
+    if given is not None:
+        return given.normalised or None
+    return None if isinstance(image, (np.ndarray, Image.Image)) else acquisition_of(image)
+
+
+def _of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    colour = array.ndim == 3 and array.shape[2] in (3, 4)
+    if not (array.ndim == 2 or colour) or array.size == 0 or array.dtype.kind not in "buif":
+        msg = (
+            "an image array has shape (height, width) or (height, width, 3 or 4) and real numbers; "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+        raise ValueError(msg)
+    content = array[..., :3] if colour else array  # without alpha
+    if content.dtype.kind == "b":
+        content = content.astype(np.uint8) * 255
+    deep = content.dtype != np.uint8
+    whole = np.ascontiguousarray(content, content.dtype.newbyteorder("="))
+    mode = "RGB" if colour else "L"
+    grey, _ = Raster(whole if deep else Image.fromarray(whole), "TIFF", mode, 8 * whole.itemsize).grey()
+    return grey

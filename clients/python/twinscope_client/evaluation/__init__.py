@@ -1,0 +1,1 @@
+"""A labelling run compared with a table of truth."""

@@ -1,0 +1,1 @@
+"""A labelling run: decisions, the journal, outputs, tables, the report."""

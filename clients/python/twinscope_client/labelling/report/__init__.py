@@ -1,0 +1,46 @@
+"""The report of a labelling run: the numbers, the plots, and one page to look at."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from twinscope_client.labelling.report.summary import summarise, survey
+from twinscope_client.outputs import replace_if_changed
+
+if TYPE_CHECKING:
+    from twinscope_client.engine.protocol import Engine
+    from twinscope_client.labelling.journal import Journal
+
+__all__ = ["summarise", "write_report"]
+
+
+def write_report(journal: Journal, engine: Engine | None) -> None:
+    """Write ``summary.json``, ``report.html`` and ``plots/*.png`` into the folder of a run.
+
+    They depend on the journal and the pictures alone, so that the report of an unchanged run stays untouched.
+
+    Parameters
+    ----------
+    journal : Journal
+        Of the run.
+    engine : Engine or None
+        Where the pictures of references come from; without it the page says that they are missing.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    # Matplotlib and Jinja take half a second to import, which a command that only asks for help need not wait for.
+    from twinscope_client.labelling.report.gallery import curate
+    from twinscope_client.labelling.report.page import render
+    from twinscope_client.labelling.report.plots import draw
+
+    run = survey(journal)
+    plots = draw(run)
+    folder = journal.folder
+    replace_if_changed(folder / "summary.json", (json.dumps(run.summary, indent=2) + "\n").encode())
+    for name, png in plots.items():
+        replace_if_changed(folder / "plots" / f"{name}.png", png)
+    replace_if_changed(folder / "report.html", render(journal, run.summary, plots, curate(journal, engine)).encode())

@@ -1,0 +1,153 @@
+"""The gallery of a run: its weakest labels and its nearest refusals, query beside reference."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from PIL import Image
+from twinscope_indexer.errors import ImageError, TwinscopeError
+from twinscope_indexer.imaging.reader import read_image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from twinscope_client.engine.protocol import Engine
+    from twinscope_client.labelling.journal import Decision, Journal
+
+EXHIBITS = 12
+"""Images in each half of the gallery."""
+
+_LONG_SIDE = 240  # pixels
+_QUALITY = 80
+_REFUSED = ("doubtful", "none", "ambiguous", "unverified")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A reduced picture, or why there is none."""
+
+    role: str
+    """``query``, ``reference`` or ``rival``."""
+    source: str
+    """Where the full picture is."""
+    category: str = ""
+    uri: str = ""
+    """``data:`` URI of a JPEG; empty without a picture."""
+    note: str = ""
+    """What is wrong with it, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One decision with its pictures side by side."""
+
+    decision: Decision
+    pictures: tuple[Picture, ...]
+
+    @property
+    def contradictions(self) -> str:
+        """How the instruments contradict each other; empty if they do not, or if the reason says it already."""
+        told = self.decision.contradictions
+        return "" if told in self.decision.reason else told
+
+    @property
+    def link(self) -> str:
+        """URL of the labelled copy, relative to the output folder; empty without one."""
+        return link_to(self.decision.output) if self.decision.labelled else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What a person should look at first."""
+
+    accepted: tuple[Exhibit, ...]
+    """Labelled images, the weakest first: by SSIM, or by scene score where no SSIM was computed."""
+    refused: tuple[Exhibit, ...]
+    """Images with a candidate that got no label, the nearest first; no grade crowds out another."""
+
+
+def curate(journal: Journal, engine: Engine | None) -> Gallery:
+    """Choose the images of the gallery, and read their pictures.
+
+    Parameters
+    ----------
+    journal : Journal
+    engine : Engine or None
+        Where the pictures of references come from.
+
+    Returns
+    -------
+    Gallery
+    """
+    weakest = f"coalesce(ssim, scene_score), distance DESC, path LIMIT {EXHIBITS}"
+    accepted = journal.decisions("output <> '' AND written", weakest)
+    return Gallery(
+        tuple(_exhibit(decision, engine) for decision in accepted),
+        tuple(_exhibit(decision, engine) for decision in _nearest_refused(journal)),
+    )
+
+
+def link_to(path: str) -> str:
+    """Give the URL of a path below the output folder, relative to it."""
+    return quote(os.fsencode(path))
+
+
+def _nearest_refused(journal: Journal) -> list[Decision]:
+    """Deal the places of the gallery to the refusing grades in turn, the nearest candidates of each first."""
+    nearest = f"ssim IS NULL, ssim DESC, scene_score IS NULL, scene_score DESC, distance, path LIMIT {EXHIBITS}"
+    by_grade = [journal.decisions(f"grade = '{grade}' AND match_id <> ''", nearest) for grade in _REFUSED]
+    dealt = (decision for decision in chain.from_iterable(zip_longest(*by_grade)) if decision is not None)
+    return sorted(islice(dealt, EXHIBITS), key=lambda decision: _REFUSED.index(decision.grade))
+
+
+def _exhibit(decision: Decision, engine: Engine | None) -> Exhibit:
+    pictures = [
+        _query(decision),
+        _reference("reference", decision.match_id, decision.match_source, decision.category, engine),
+    ]
+    if decision.grade == "ambiguous" and decision.rival_id:
+        pictures.append(_reference("rival", decision.rival_id, decision.rival_source, decision.rival_category, engine))
+    return Exhibit(decision, tuple(pictures))
+
+
+def _query(decision: Decision) -> Picture:
+    try:
+        pixels = read_image(decision.path).pixels
+        found = Path(decision.path).stat()
+    except ImageError as error:
+        return Picture("query", decision.path, note=error.detail)
+    except OSError as error:
+        return Picture("query", decision.path, note=error.strerror or str(error))
+    except MemoryError:
+        return Picture("query", decision.path, note="not enough memory to decode it")
+    changed = (found.st_size, found.st_mtime_ns) != (decision.size, decision.mtime_ns)
+    note = "the file was modified after it was compared" if changed else ""
+    return Picture("query", decision.path, uri=_data_uri(pixels), note=note)
+
+
+def _reference(role: str, image_id: str, source: str, category: str, engine: Engine | None) -> Picture:
+    if engine is None:
+        return Picture(role, source, category, note="the store was not at hand")
+    try:
+        pixels = engine.thumbnail(image_id)
+    except TwinscopeError as error:
+        return Picture(role, source, category, note=str(error))
+    if pixels is None:
+        return Picture(role, source, category, note="the store holds no picture of it")
+    return Picture(role, source, category, uri=_data_uri(pixels))
+
+
+def _data_uri(pixels: NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,242 @@
+"""The page of a run: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import unicodedata
+from importlib.resources import files
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from twinscope_client.labelling.report.gallery import link_to
+from twinscope_client.outputs import category_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from twinscope_client.labelling.journal import Decision, Journal
+    from twinscope_client.labelling.report.gallery import Gallery
+
+LISTED = 200
+"""Rows of a list in the page; the tables beside it have all of them."""
+
+_SOURCES_LISTED = 20
+
+GRADE_MEANING = {
+    "excellent": "The very acquisition that is in the collection: the pictures agree almost pixel by pixel.",
+    "good": "The same field of view, stored differently: compressed, resized, contrast or brightness changed, "
+    "or slightly shifted.",
+    "doubtful": "Pixels show a twin, but the instruments' own records contradict it; or the two agree in some parts of "
+    "the picture only, or another picture looks much like it as well, so that they may share something besides the "
+    "field (an aperture, a panel, dust, a camera's pattern); or they agree in outlines only, as grids and single "
+    "shapes do; or it is too likely to be wrong: look at both.",
+    "ambiguous": "References of different categories fit equally well. Only a person can tell which label is right.",
+    "unverified": "The fingerprint is close to a reference, but the pictures could not be compared, or agree too "
+    "little to be sure. A hint, not a match.",
+    "none": "No reference shows this field of view. The collection may simply not have it.",
+    "unhashable": "Too little structure to recognise: blank, uniform, nothing but noise, or saturated.",
+    "failed": "The file could not be read as an image.",
+}
+
+_SETTINGS = {
+    "version": "Twinscope version",
+    "target": "Labelled collection",
+    "store_id": "Identity of the collection",
+    "generation": "State of the collection (generation)",
+    "sources": "Images taken from",
+    "min_grade": "Least sure grade that is labelled",
+    "template": "Names of the copies",
+    "jpeg": "JPEG beside each copy",
+    "sidecar": "JSON file beside each copy",
+    "link": "Copies made by",
+    "policy": "Policy",
+}
+_THRESHOLDS = {
+    "name": "name",
+    "rule": "rule",
+    "k": "candidates looked at",
+    "max_distance": "candidates looked at up to (bits)",
+    "far_distance": "where none of these is a twin, the few nearest up to (bits)",
+    "ssim_distance": "SSIM computed up to (bits)",
+    "excellent_ssim": "excellent above this SSIM",
+    "good_scene": "good from this scene score",
+    "lone_scene": "good from this one if nothing else comes near",
+    "ssim_margin": "rivals are ambiguous within (SSIM)",
+    "scene_margin": "rivals are ambiguous within (scene score)",
+    "max_p_wrong": "doubtful above this probability of being wrong",
+}
+
+
+def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, bytes], gallery: Gallery) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    journal : Journal
+        For its lists.
+    summary : mapping
+        See `summarise`.
+    plots : mapping of bytes
+        PNG files by name.
+    gallery : Gallery
+
+    Returns
+    -------
+    str
+        HTML; all text is escaped, and what cannot be printed is shown as an escape sequence.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_finalised, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": _number, "percent": _percent, "fixed": _fixed, "chance": _chance}
+    template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
+    return template.render(
+        summary=summary,
+        sentence=sentence(summary),
+        risk=risk(summary),
+        limits=limits(summary),
+        meaning=GRADE_MEANING,
+        settings=list(_settings(summary["settings"])),
+        plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
+        gallery=gallery,
+        folders={name: link_to(category_folder(name)) + "/" for name in summary["by_category"]},
+        lists=_lists(journal, summary),
+        listed=LISTED,
+    )
+
+
+def sentence(summary: Mapping[str, Any]) -> str:
+    """Say in one sentence what happened."""
+    total, became = summary["images"], summary["outcomes"]
+    if not total:
+        return "No images were looked at."
+    clauses = {
+        "withheld": ("matched, but less surely than asked for", "matched, but less surely than asked for"),
+        "unwritten": ("has a label, but no copy yet", "have a label, but no copy yet"),
+        "no_twin": ("had no twin", "had no twin"),
+        "for_review": ("needs your eye", "need your eye"),
+        "unhashable": ("has too little structure to recognise", "have too little structure to recognise"),
+        "failed": ("could not be read", "could not be read"),
+    }
+    labelled = became["labelled"]
+    if labelled == total:
+        return "The one image was labelled." if total == 1 else f"All {total:,} images were labelled."
+    first = f"{labelled:,} of {total:,} images {'was' if labelled == 1 else 'were'} labelled"
+    first = first if labelled else "No image was labelled"
+    others = [f"{became[key]:,} {words[became[key] != 1]}" for key, words in clauses.items() if became[key]]
+    return "; ".join([first, *others]) + "."
+
+
+def risk(summary: Mapping[str, Any]) -> str:
+    """Say in one sentence how likely the labels are to be wrong; empty where nothing was labelled."""
+    labelled, chances = summary["labelled"]["images"], summary["p_wrong"]
+    if not labelled:
+        return ""
+    if not chances["known"]:
+        return "How likely the labels are to be wrong is not known."
+    unknown = labelled - chances["known"]
+    return (
+        f"Labels that are more than {_chance(chances['limit'])} likely to be wrong: {chances['above_limit']:,} of "
+        f"{chances['known']:,}{f' (not known of {unknown:,} more)' if unknown else ''}; the largest probability is "
+        f"{_chance(chances['largest'])}."
+    )
+
+
+def limits(summary: Mapping[str, Any]) -> str:
+    """Say how far away candidates were looked at, and what those beyond are; empty where the policy is not known."""
+    policy = summary["settings"].get("policy") or {}
+    usual, far = policy.get("max_distance"), policy.get("far_distance")
+    if usual is None:
+        return ""
+    told = f"Candidates were looked at up to {usual:,} bits"
+    if far is None or far <= usual:
+        return f"{told}."
+    told += f"; where none of them was a twin, the few nearest up to {far:,} bits were compared as well."
+    if policy.get("reach") == "frame":
+        return told
+    return (
+        f"{told} Candidates farther away were met in other ways, as by the brightest or the darkest parts of their "
+        "pictures, which may agree at any distance of the whole."
+    )
+
+
+def printable(text: str) -> str:
+    r"""Give a text that can be shown and encoded; escaping HTML is not done here.
+
+    Bytes that are no UTF-8, controls, and marks that turn the direction of writing become escape sequences such as
+    ``\xff``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    if 0xDC80 <= ord(char) <= 0xDCFF:  # a byte that os.fsdecode could not decode
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
+
+
+def _finalised(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decision]]:
+    """Give the first rows of each list, for which the journal is searched only if there are any."""
+    became = summary["outcomes"]
+    chosen = {
+        "failed": (became["failed"], "grade = 'failed'"),
+        "unwritten": (
+            became["unwritten"],
+            "grade IN ('excellent', 'good') AND NOT written AND (output <> '' OR problem <> '')",
+        ),
+        "outdated": (summary["outdated_copies"], "earlier_output <> ''"),
+    }
+    return {
+        name: list(islice(journal.decisions(where), LISTED)) if count else [] for name, (count, where) in chosen.items()
+    }
+
+
+def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Give every setting by its name for people; a setting that is not known here is shown by its own."""
+    for key in [*(key for key in _SETTINGS if key in settings), *sorted(set(settings) - set(_SETTINGS))]:
+        value, name = settings[key], _SETTINGS.get(key, key)
+        if isinstance(value, dict):
+            for part, threshold in value.items():
+                yield f"{name}: {_THRESHOLDS.get(part, part)}", [_said(threshold)]
+        elif isinstance(value, list):
+            more = len(value) - _SOURCES_LISTED
+            yield name, [_said(item) for item in value[:_SOURCES_LISTED]] + ([f"and {more:,} more"] if more > 0 else [])
+        else:
+            yield name, [_said(value)]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _percent(share: float | None) -> str:
+    """Give a share in percent, rounded down, so that 100 % means all."""
+    return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _chance(probability: float | None) -> str:
+    """Give a probability in percent, with two digits that tell."""
+    if probability is None:
+        return "–"
+    if probability < 0.0001:
+        return "less than 0.01 %"
+    return f"{100 * probability:.{2 if probability < 0.1 else 3}g} %"

@@ -1,0 +1,281 @@
+"""The numbers of a labelling run, taken from its journal in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from twinscope_client.labelling.journal import Decision, Journal
+
+GRADES = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
+"""Every grade of a decision, the surest first."""
+
+DISTANCE_BIN = 10
+"""Bits; width of a bar in the histogram of distances."""
+
+SSIM_BINS = 100
+"""Bars per unit in the histogram of SSIM."""
+
+LIKELY_WRONG = 0.01
+"""Labels that are more likely than this to be wrong are counted."""
+
+MOST_POINTS = 4000
+"""Points in the plot of SSIM by row; of longer runs every n-th row is drawn."""
+
+
+class Point(NamedTuple):
+    """The SSIM of one image."""
+
+    row: int
+    """Position among all images of the run in the order of their paths, from 1."""
+    ssim: float
+    grade: str
+
+
+@dataclass(slots=True)
+class Survey:
+    """A run as the report needs it."""
+
+    summary: dict[str, Any]
+    """See `summarise`."""
+    points: list[Point]
+    stride: int
+    """`points` has every `stride`-th image whose SSIM was computed."""
+
+
+def summarise(journal: Journal) -> dict[str, Any]:
+    """Give the numbers of a run, as they are written to ``summary.json``.
+
+    Parameters
+    ----------
+    journal : Journal
+
+    Returns
+    -------
+    dict
+        Plain values, the same for the same journal:
+
+        - ``images``, ``readable`` (without failures); ``outcomes``: what became of the images, which sums to
+          ``images``.
+        - ``shares``: ``labelled_of_readable``; ``excellent_of_readable``, excellent images per readable image;
+          ``excellent_of_labelled``, excellent labelled images per labelled image. None where there are none.
+        - ``labelled``, ``by_grade``, ``by_category``: how many, and the means of SSIM, scene score and distance
+          (bits). A mean is over those images where the quantity was computed, None without any; ``with_ssim`` says
+          on how many the mean SSIM rests. Of a category, the means are of its labelled images; ``not_labelled``
+          counts images whose nearest candidate had that category.
+        - ``p_wrong``: of the labelled images, on how many it is known how likely the label is to be wrong (``known``),
+          how many are more likely wrong than ``limit`` (``above_limit``), and the ``largest`` (None without any).
+        - ``histograms``: images by grade and lower edge of the bin. A bin of distances has its upper edge and not its
+          lower one (the first has both), a bin of SSIM its lower edge and not its upper one (the last has both).
+        - ``decided``: the earliest and the latest decision (UTC) and by how many stores, states or policies; failures
+          are tried again in every run, and left out.
+        - ``settings``: of the last run; ``finished``: false if it was stopped before all images were looked at.
+    """
+    return survey(journal).summary
+
+
+def survey(journal: Journal) -> Survey:
+    """Go through the decisions of a run once, in the order of their paths."""
+    stride = max(1, math.ceil(journal.scalar("count(ssim)") / MOST_POINTS))
+    tally, points, compared = _Tally(), [], 0
+    for row, decision in enumerate(journal.decisions(), 1):
+        tally.add(decision)
+        if decision.ssim is not None:
+            if compared % stride == 0:
+                points.append(Point(row, decision.ssim, decision.grade))
+            compared += 1
+    told = {"settings": journal.settings(), "finished": journal.finished}
+    return Survey(tally.to_dict() | told, points, stride)
+
+
+def outcome(decision: Decision) -> str:
+    """Name what became of an image.
+
+    Returns
+    -------
+    str
+        ``labelled``; ``withheld`` (its grade is below the one asked for); ``unwritten`` (the copy could not be
+        written, or the run was stopped before); ``for_review``; ``no_twin``; ``unhashable``; ``failed``.
+    """
+    if decision.labelled:
+        return "labelled"
+    if decision.grade in {"excellent", "good"}:
+        return "unwritten" if decision.output or decision.problem else "withheld"
+    return {"none": "no_twin", "unhashable": "unhashable", "failed": "failed"}.get(decision.grade, "for_review")
+
+
+@dataclass(slots=True)
+class _Mean:
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float | None) -> None:
+        if value is not None:
+            self.total += value
+            self.count += 1
+
+    @property
+    def value(self) -> float | None:
+        return _share(self.total, self.count)
+
+
+@dataclass(slots=True)
+class _Measures:
+    """How many images, and the means of what was measured on them."""
+
+    images: int = 0
+    ssim: _Mean = field(default_factory=_Mean)
+    scene_score: _Mean = field(default_factory=_Mean)
+    distance: _Mean = field(default_factory=_Mean)
+
+    def add(self, decision: Decision) -> None:
+        self.images += 1
+        self.ssim.add(decision.ssim)
+        self.scene_score.add(decision.scene_score)
+        self.distance.add(decision.distance)
+
+    def means(self) -> dict[str, Any]:
+        return {
+            "mean_ssim": self.ssim.value,
+            "with_ssim": self.ssim.count,
+            "mean_scene_score": self.scene_score.value,
+            "mean_distance": self.distance.value,
+        }
+
+
+@dataclass(slots=True)
+class _Chances:
+    """How likely labels are to be wrong, as far as that is known."""
+
+    known: int = 0
+    above_limit: int = 0
+    largest: float | None = None
+
+    def add(self, p_wrong: float | None) -> None:
+        if p_wrong is not None:
+            self.known += 1
+            self.above_limit += p_wrong > LIKELY_WRONG
+            self.largest = max(p_wrong, self.largest or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"limit": LIKELY_WRONG} | asdict(self)
+
+
+@dataclass(slots=True)
+class _Category:
+    code: str
+    grades: Counter[str] = field(default_factory=Counter)
+    labelled: _Measures = field(default_factory=_Measures)
+    refused: int = 0
+
+    def add(self, decision: Decision) -> None:
+        if decision.labelled:
+            self.labelled.add(decision)
+            self.grades[decision.grade] += 1
+        else:
+            self.refused += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "labelled": self.labelled.images,
+            "excellent": self.grades["excellent"],
+            "good": self.grades["good"],
+            "not_labelled": self.refused,
+        } | self.labelled.means()
+
+
+_OUTCOMES = ("labelled", "withheld", "unwritten", "for_review", "no_twin", "unhashable", "failed")
+
+
+class _Tally:
+    """Everything that is counted; its size does not depend on the number of images."""
+
+    def __init__(self) -> None:
+        self._outcomes = Counter(dict.fromkeys(_OUTCOMES, 0))
+        self._grades = {grade: _Measures() for grade in GRADES}
+        self._labelled_grades: Counter[str] = Counter()
+        self._labelled = _Measures()
+        self._chances = _Chances()
+        self._categories: dict[str, _Category] = {}
+        self._distances: Counter[tuple[str, int]] = Counter()
+        self._ssims: Counter[tuple[str, int]] = Counter()
+        self._times: tuple[str, str] | None = None
+        self._deciders: set[str] = set()
+        self._stale = 0
+
+    def add(self, decision: Decision) -> None:
+        grade = decision.grade
+        self._outcomes[outcome(decision)] += 1
+        self._grades.setdefault(grade, _Measures()).add(decision)
+        if decision.labelled:
+            self._labelled.add(decision)
+            self._chances.add(decision.p_wrong)
+            self._labelled_grades[grade] += 1
+        if decision.category:
+            self._categories.setdefault(decision.category, _Category(decision.code)).add(decision)
+        if decision.distance is not None:
+            self._distances[grade, _distance_bin(decision.distance)] += 1
+        if decision.ssim is not None:
+            self._ssims[grade, _ssim_bin(decision.ssim)] += 1
+        self._stale += bool(decision.earlier_output)
+        if not decision.failed:
+            first, last = self._times or (decision.decided_at, decision.decided_at)
+            self._times = min(first, decision.decided_at), max(last, decision.decided_at)
+            self._deciders.add(decision.decided_by)
+
+    def to_dict(self) -> dict[str, Any]:
+        readable = self._outcomes.total() - self._outcomes["failed"]
+        labelled = self._labelled.images
+        categories = sorted(self._categories.items(), key=lambda item: (len(item[1].code), item[1].code, item[0]))
+        return {
+            "images": self._outcomes.total(),
+            "readable": readable,
+            "outcomes": dict(self._outcomes),
+            "shares": {
+                "labelled_of_readable": _share(labelled, readable),
+                "excellent_of_readable": _share(self._grades["excellent"].images, readable),
+                "excellent_of_labelled": _share(self._labelled_grades["excellent"], labelled),
+            },
+            "labelled": {"images": labelled} | self._labelled.means(),
+            "p_wrong": self._chances.to_dict(),
+            "by_grade": {
+                grade: {"images": group.images, "labelled": self._labelled_grades[grade]} | group.means()
+                for grade, group in self._grades.items()
+            },
+            "by_category": {name: category.to_dict() for name, category in categories},
+            "histograms": {
+                "distance": {"bin_width": DISTANCE_BIN, "unit": "bits", "images": self._binned(self._distances, 0)},
+                "ssim": {"bin_width": 1 / SSIM_BINS, "unit": "", "images": self._binned(self._ssims, 2)},
+            },
+            "decided": {
+                "first": self._times[0] if self._times else None,
+                "last": self._times[1] if self._times else None,
+                "by": len(self._deciders),
+            },
+            "outdated_copies": self._stale,
+        }
+
+    def _binned(self, counts: Counter[tuple[str, int]], digits: int) -> dict[str, dict[str, int]]:
+        width = DISTANCE_BIN if digits == 0 else 1 / SSIM_BINS
+        binned: dict[str, dict[str, int]] = {grade: {} for grade in self._grades}
+        for (grade, place), count in sorted(counts.items(), key=lambda item: item[0][1]):
+            binned[grade][f"{place * width:.{digits}f}"] = count
+        return {grade: images for grade, images in binned.items() if images}
+
+
+def _distance_bin(distance: int) -> int:
+    """Give the number of a distance's bin: 0 to 10 bits, 11 to 20, ..., so that a threshold of 300 parts two bins."""
+    return max(0, (distance - 1) // DISTANCE_BIN)
+
+
+def _ssim_bin(ssim: float) -> int:
+    """Give the number of a value's bin; 1 is in the last one, and 0.29 in that of 0.29 in spite of rounding."""
+    return min(math.floor(ssim * SSIM_BINS + 1e-9), SSIM_BINS - 1)
+
+
+def _share(part: float, whole: int) -> float | None:
+    return round(part / whole, 9) if whole else None  # the rest is rounding error of the sum

@@ -1,0 +1,177 @@
+"""The tables of a labelling run: matches.csv, review.csv, failures.csv, labels.jsonl.
+
+CSV files are opened in spreadsheets, which take a text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line
+break for a formula, and detectors, folders and file names can begin so. Such a text gets an apostrophe before it, as
+OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); numbers, negative ones too, and all other texts
+stand as they are, but for those that begin with apostrophes and then such a character, which get one more. To have
+the text itself, take the first of these apostrophes away; labels.jsonl has none.
+
+How the best candidate was found is told by five columns. ``symmetry`` says what was done to the query, such as
+``rotated by 90, inverted`` (clockwise; empty: nothing); ``query_frame`` and ``reference_frame`` which part of each was
+compared, such as ``bottom 7 % cut`` (``whole``: all of it; empty: there is no candidate, or a release that did not
+note it has decided); ``shift_x`` and ``shift_y`` by which part of its width and height the query, so changed, is
+shifted against the candidate. ``p_wrong`` is how likely the candidate is to be wrong, ``p_wrong_low`` and
+``p_wrong_high`` its 95 % interval. labels.jsonl and sidecars have the same as ``transform`` and ``shift``, which are
+null where nothing is known.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, TextIO
+
+from twinscope_client.outputs import replace_if_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from twinscope_client.labelling.journal import Decision, Journal
+
+_HISTORICAL = ("TIFF_file", "TIFF_path", "JPEG_file", "JPEG_path", "hamming_distance", "ssim_score", "used_ssim")
+INSTRUMENT_COLUMNS = (
+    "vendor", "instrument", "beam_energy_kev", "working_distance_mm", "magnification", "pixel_width_nm",
+    "pixel_height_nm", "field_width_um", "detector", "stage_x_mm", "stage_y_mm", "stage_z_mm", "stage_rotation_deg",
+    "stage_tilt_deg", "acquired",
+)  # fmt: skip
+_FOUND_COLUMNS = ("symmetry", "query_frame", "reference_frame", "shift_x", "shift_y")
+MATCH_COLUMNS = (
+    *_HISTORICAL, "grade", "category", "code", "scene_score", "output_path", "jpeg_output_path", "match_id",
+    "published_prefix", "query_sha256", "query_hash", "generation", "recipe", "taxonomy", "policy", "reason",
+    "earlier_output", "p_wrong", "p_wrong_high", "p_wrong_low", *_FOUND_COLUMNS, *INSTRUMENT_COLUMNS,
+)  # fmt: skip
+REVIEW_COLUMNS = (
+    *_HISTORICAL, "grade", "reason", "category", "code", "scene_score", "rival_path", "rival_category",
+    "rival_distance", "rival_ssim", "rival_scene_score", "match_id", "rival_id", "query_sha256", "generation",
+    "recipe", "taxonomy", "policy", "earlier_output", "contradictions", "p_wrong", "p_wrong_high", "p_wrong_low",
+    *_FOUND_COLUMNS,
+)  # fmt: skip
+FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What the texts begin with that a spreadsheet takes for formulas."""
+
+
+def write_tables(journal: Journal) -> None:
+    """Write the tables of a run; a table that would say the same is left alone.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written.
+    """
+    folder = journal.folder
+    labelled = "output <> '' AND written"
+    _write(folder / "matches.csv", MATCH_COLUMNS, journal.decisions(labelled), _match_row)
+    review = f"grade <> 'failed' AND NOT ({labelled})"
+    _write(folder / "review.csv", REVIEW_COLUMNS, journal.decisions(review), _review_row)
+    _write(folder / "failures.csv", FAILURE_COLUMNS, journal.decisions("grade = 'failed'"), _failure_row)
+    records = (provenance(d) | {"labelled_at": d.decided_at} for d in journal.decisions(labelled))
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    replace_if_changed(folder / "labels.jsonl", lines.encode())
+
+
+class Table:
+    """A CSV table in which no text is a formula, and no row ends within a value.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Opened without translation of line ends.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._plain = csv.writer(stream, lineterminator="\n")
+        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def writerow(self, values: Iterable[object]) -> None:
+        """Write one row."""
+        texts = [_as_text(value) for value in values]
+        # A carriage return ends a row for many readers, but csv quotes it only where it ends the rows that it writes.
+        returns = any(isinstance(text, str) and "\r" in text for text in texts)
+        (self._quoted if returns else self._plain).writerow(texts)
+
+    def writerows(self, rows: Iterable[Iterable[object]]) -> None:
+        """Write many."""
+        for row in rows:
+            self.writerow(row)
+
+
+def _write(
+    path: Path, columns: tuple[str, ...], rows: Iterable[Decision], row: Callable[[Decision], tuple[object, ...]]
+) -> None:
+    text = io.StringIO(newline="")
+    table = Table(text)
+    table.writerow(columns)
+    table.writerows(row(decision) for decision in rows)
+    replace_if_changed(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _as_text(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA) else value
+
+
+def _historical(d: Decision) -> tuple[object, ...]:
+    return (
+        PurePath(d.path).name, d.path, PurePath(d.match_source.rpartition("!")[2]).name, d.match_source,
+        _number(d.distance), _number(d.ssim), d.ssim is not None,
+    )  # fmt: skip
+
+
+def _match_row(d: Decision) -> tuple[object, ...]:
+    return (
+        *_historical(d), d.grade, d.category, d.code, _number(d.scene_score), d.output, d.jpeg_output, d.match_id,
+        d.published_prefix, d.sha256, d.query_hash, d.generation, d.recipe, d.taxonomy, d.policy, d.reason,
+        d.earlier_output, _number(d.p_wrong), _number(d.p_wrong_high), _number(d.p_wrong_low), *_found(d),
+        *_instrument(d),
+    )  # fmt: skip
+
+
+def _review_row(d: Decision) -> tuple[object, ...]:
+    return (
+        *_historical(d), d.grade, d.problem or d.reason, d.category, d.code, _number(d.scene_score), d.rival_source,
+        d.rival_category, _number(d.rival_distance), _number(d.rival_ssim), _number(d.rival_scene_score), d.match_id,
+        d.rival_id, d.sha256, d.generation, d.recipe, d.taxonomy, d.policy, d.earlier_output, d.contradictions,
+        _number(d.p_wrong), _number(d.p_wrong_high), _number(d.p_wrong_low), *_found(d),
+    )  # fmt: skip
+
+
+def _found(d: Decision) -> tuple[object, ...]:
+    return d.symmetry, d.query_frame, d.reference_frame, _number(d.shift_x), _number(d.shift_y)
+
+
+def _instrument(d: Decision) -> tuple[object, ...]:
+    """Give what the instrument wrote, one value for each of its columns."""
+    known = json.loads(d.instrument) if d.instrument else {}
+    known |= {f"stage_{axis}": value for axis, value in known.get("stage", {}).items()}
+    return tuple(known.get(column, "") for column in INSTRUMENT_COLUMNS)
+
+
+def _failure_row(d: Decision) -> tuple[object, ...]:
+    return (PurePath(d.path).name, d.path, d.reason)
+
+
+def provenance(d: Decision) -> dict[str, object]:
+    """Give where one applied label comes from; plain JSON."""
+    transform = {"symmetry": d.symmetry, "query_frame": d.query_frame, "reference_frame": d.reference_frame}
+    return {
+        "query": _readable(d.path), "query_sha256": d.sha256, "output": _readable(d.output),
+        "jpeg_output": _readable(d.jpeg_output), "category": d.category, "code": d.code, "grade": d.grade,
+        "match_id": d.match_id, "match_source": _readable(d.match_source),
+        "hamming_distance": d.distance, "ssim": d.ssim, "scene_score": d.scene_score, "recipe": d.recipe,
+        "generation": d.generation, "taxonomy": d.taxonomy, "policy": d.policy, "p_wrong": d.p_wrong,
+        "p_wrong_low": d.p_wrong_low, "p_wrong_high": d.p_wrong_high,
+        "transform": transform if d.query_frame else None,
+        "shift": None if d.shift_x is None or d.shift_y is None else [d.shift_x, d.shift_y],
+    }  # fmt: skip
+
+
+def _readable(path: str) -> str:
+    r"""Give a path as JSON can hold it: bytes that are no UTF-8 become escape sequences such as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _number(value: float | None) -> object:
+    return "" if value is None else value

@@ -1,0 +1,1 @@
+"""How work is done: compiled functions, threads that keep the order, worker processes."""

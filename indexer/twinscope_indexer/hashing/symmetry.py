@@ -1,0 +1,71 @@
+"""The symmetries of a hash: quarter turns, mirror images and inversion, as permutations and signs of its bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LOW: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Symmetry:
+    """One of the 16 symmetries of a grey image on a rectangle: transpose, then flip, then mirror, then invert."""
+
+    transposed: bool = False
+    flipped: bool = False
+    mirrored: bool = False
+    inverted: bool = False
+
+    def applied(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Apply it to an image, uint8, shape (height, width)."""
+        turned = pixels.T if self.transposed else pixels
+        turned = turned[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
+        return np.ascontiguousarray(255 - turned if self.inverted else turned)
+
+    def applied_to(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
+
+        Mirroring changes the signs of odd frequencies, inversion those of all but the constant's.
+        """
+        return (coefficients.T if self.transposed else coefficients) * _signs(self)
+
+    def __str__(self) -> str:
+        """Name it, for people: what makes the query look like the reference."""
+        turn = _TURNS[self.transposed, self.flipped, self.mirrored]
+        return ", ".join(part for part in (turn, "inverted" if self.inverted else "") if part)
+
+
+_TURNS: Final = {
+    (False, False, False): "",
+    (False, False, True): "mirrored",
+    (False, True, False): "flipped",
+    (False, True, True): "rotated by 180",
+    (True, False, False): "transposed",
+    (True, False, True): "rotated by 90",
+    (True, True, False): "rotated by 270",
+    (True, True, True): "transposed and rotated by 180",
+}
+"""Rotations are clockwise."""
+
+
+SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), repeat=4))
+"""All 16; the first is the identity."""
+
+
+@lru_cache(maxsize=64)
+def _signs(symmetry: Symmetry) -> NDArray[np.float64]:
+    signs = np.ones((_LOW, _LOW))
+    if symmetry.flipped:
+        signs[1::2] *= -1
+    if symmetry.mirrored:
+        signs[:, 1::2] *= -1
+    if symmetry.inverted:
+        signs *= -1
+        signs[0, 0] = 1
+    return signs

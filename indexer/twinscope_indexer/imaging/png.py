@@ -1,0 +1,171 @@
+"""PNG files, decoded by Pillow, of 16-bit colour by imagecodecs, which keeps all bits."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+from PIL.PngImagePlugin import PngImageFile
+
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.limits import DEFLATE_RATIO, check_budget
+from twinscope_indexer.imaging.pillow import _decoding
+from twinscope_indexer.imaging.raster import Raster
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+# PNG specification, table 11.1: colour type -> (samples per pixel, mode of deep images, allowed bit depths)
+_PNG_COLOUR = {
+    0: (1, "I;16", (1, 2, 4, 8, 16)),
+    2: (3, "RGB", (8, 16)),
+    3: (1, "P", (1, 2, 4, 8)),
+    4: (2, "LA", (8, 16)),
+    6: (4, "RGBA", (8, 16)),
+}
+
+
+_PNG_PALETTE = 3
+
+
+# PNG specification, 8.2: first column, first row, and steps between columns and rows of the passes
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+_WHOLE = ((0, 0, 1, 1),)
+
+
+_PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
+
+
+_BLOCK = 1 << 20  # bytes decompressed at once
+
+
+def read_png(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+    """Decode a PNG file; of an animation the first frame.
+
+    Raises
+    ------
+    ImageError
+    """
+    header = _PngHeader.read(stream, name)
+    check_budget(name, header.width, header.height, budget)
+    palette, pixels, frames = _png_chunks(stream, size, name)
+    packed = sum(len(chunk) - 12 for chunk in pixels)
+    if header.raw > packed * DEFLATE_RATIO:
+        raise ImageError(name, "truncated", f"{packed} bytes cannot hold {header.width} x {header.height} pixels")
+    _check_deflate(pixels, header, name)
+    palette = palette if header.colour == _PNG_PALETTE else []
+    essential = b"".join((PNG_MAGIC, header.chunk, *palette, *pixels, _PNG_END))
+    with _decoding(name):
+        if header.bits == 16 and header.colour != 0:
+            if header.interlaced:
+                raise ImageError(name, "unsupported", "interlaced PNG with 16-bit colour or alpha is not supported")
+            deep = np.asarray(imagecodecs.png_decode(essential))
+            deep = deep[..., 0] if header.mode == "LA" else deep[..., :3]
+            return Raster(deep, "PNG", header.mode, header.bits, frames)
+        image = PngImageFile(io.BytesIO(essential))
+        image.load()
+    if header.bits == 16:
+        return Raster(np.array(image), "PNG", header.mode, header.bits, frames)
+    return Raster(image, "PNG", image.mode, header.bits, frames)
+
+
+@dataclass(frozen=True, slots=True)
+class _PngHeader:
+    chunk: bytes
+    width: int
+    height: int
+    bits: int
+    colour: int
+    mode: str
+    """Pillow's name for the pixels, if they are deep."""
+    interlaced: bool
+    raw: int
+    """Bytes of the decompressed pixels."""
+
+    @classmethod
+    def read(cls, stream: BinaryIO, name: str) -> _PngHeader:
+        stream.seek(len(PNG_MAGIC))
+        chunk = stream.read(12 + 13)
+        if len(chunk) < 12 + 13:
+            raise ImageError(name, "truncated", "the PNG header is cut off")
+        if chunk[:8] != b"\x00\x00\x00\x0dIHDR" or chunk[-4:] != zlib.crc32(chunk[4:-4]).to_bytes(4, "big"):
+            raise ImageError(name, "damaged", "the PNG header is damaged")
+        width, height, bits, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", chunk[8:-4])
+        samples, mode, depths = _PNG_COLOUR.get(colour, (0, "", ()))
+        if not (width and height and bits in depths) or compression or filtering or interlace > 1:
+            raise ImageError(
+                name,
+                "damaged",
+                f"a PNG image of {width} x {height} pixels, {bits} bits, colour type {colour} cannot be",
+            )
+        raw = sum(
+            -(-(height - top) // down) * (1 + (-(-(width - left) // right) * samples * bits + 7) // 8)
+            for left, top, right, down in (_ADAM7 if interlace else _WHOLE)
+            if left < width and top < height
+        )
+        return cls(chunk, width, height, bits, colour, mode, interlace == 1, raw)
+
+
+def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], list[bytes], int]:
+    """Collect the chunks that matter and check their checksums (Pillow checks those of the pixels not at all).
+
+    Returns
+    -------
+    list of bytes
+        The palette's chunk, if there is one.
+    list of bytes
+        The chunks of the compressed pixels.
+    int
+        Number of frames.
+    """
+    palette: list[bytes] = []
+    pixels: list[bytes] = []
+    frames, hidden = 1, 0
+    kind = b""
+    while kind != b"IEND":
+        head = stream.read(8)
+        kind = head[4:]
+        length = int.from_bytes(head[:4], "big")
+        if len(head) < 8 or stream.tell() + length + 4 > size:
+            raise ImageError(name, "truncated", "the PNG file has no end chunk")
+        if kind not in {b"PLTE", b"IDAT", b"IEND", b"acTL", b"fcTL"}:
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        chunk = head + stream.read(length + 4)
+        if chunk[-4:] != zlib.crc32(chunk[4:-4]).to_bytes(4, "big"):
+            raise ImageError(name, "damaged", f"the checksum of the PNG chunk {kind.decode()} is wrong")
+        if kind == b"PLTE":
+            palette = [chunk]
+        elif kind == b"IDAT":
+            pixels.append(chunk)
+        elif kind == b"acTL" and not pixels:
+            frames, hidden = max(1, int.from_bytes(chunk[8:12], "big")), 1
+        elif kind == b"fcTL" and not pixels:
+            hidden = 0  # the pixels are themselves the first frame of the animation
+    return palette, pixels, frames + hidden
+
+
+def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
+    """See that there are as many pixels as there should be.
+
+    Pillow takes missing ones for black, and libpng writes its complaints to standard error.
+    """
+    inflater, got = zlib.decompressobj(), 0
+    try:
+        for chunk in chunks:
+            rest = chunk[8:-4]
+            while rest:
+                got += len(inflater.decompress(rest, _BLOCK))
+                rest = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise ImageError(name, "damaged", f"cannot be decompressed: {error}") from error
+    if not inflater.eof or got < header.raw:
+        raise ImageError(name, "truncated", f"the {got} bytes of pixels are fewer than {header.raw}")

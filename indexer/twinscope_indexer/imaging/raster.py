@@ -1,0 +1,116 @@
+"""One decoded picture, whatever its format, on its way to 8-bit grey or to an 8-bit picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twinscope_indexer.imaging import window
+from twinscope_indexer.imaging.window import Window
+
+Format = Literal["TIFF", "JPEG", "PNG", "BMP"]
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La"})
+_ROWS = 256  # rows of a deep colour image that are reduced to grey at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raster:
+    """What a decoder hands over."""
+
+    content: Image.Image | NDArray[Any]
+    """A Pillow image of 8-bit samples; or an array, (height, width) or (height, width, 3), whose samples are final
+    if they are uint8, and need a window if they are anything else."""
+    format: Format
+    mode: str
+    """Pillow's name for the kind of pixels in the file."""
+    bits: int
+    """Bits per sample in the file."""
+    pages: int = 1
+    page: int = 0
+    white_is_zero: bool = False
+    """The samples of a deep `content` grow darker as they grow."""
+
+    def grey(self) -> tuple[NDArray[np.uint8], Window | None]:
+        """Reduce to 8-bit grey.
+
+        Colour becomes luma (ITU-R BT.601, Pillow's fixed-point weights); 8-bit content exactly as Pillow's
+        ``convert("L")`` has it, deep content before its window is applied.
+
+        Returns
+        -------
+        ndarray of uint8, shape (height, width), C-contiguous
+        tuple of float or None
+            The values that became 0 and 255, where a window was needed.
+
+        Raises
+        ------
+        ValueError
+            If deep content has no finite value.
+        """
+        if isinstance(self.content, Image.Image):
+            return np.array(self.content if self.content.mode == "L" else self.content.convert("L")), None
+        if self.content.dtype == np.uint8:
+            return _eight_bit_grey(self.content), None
+        limits = window.fit(self.content)
+        plane = self.content if self.content.ndim == 2 else _luma(self.content)
+        return self._windowed(plane, limits), limits[::-1] if self.white_is_zero else limits
+
+    def picture(self) -> Image.Image:
+        """Reduce to an 8-bit Pillow image, mode ``L`` for grey content and ``RGB`` for colour.
+
+        Raises
+        ------
+        ValueError
+            If deep content has no finite value.
+        """
+        if isinstance(self.content, Image.Image):
+            return self.content.convert("L" if _is_grey(self.content) else "RGB")
+        if self.content.dtype == np.uint8:
+            return Image.fromarray(np.ascontiguousarray(self.content))
+        return Image.fromarray(self._windowed(self.content, window.fit(self.content)))
+
+    def _windowed(self, samples: NDArray[Any], limits: Window) -> NDArray[np.uint8]:
+        grey = window.apply(samples, limits)
+        if self.white_is_zero:
+            np.subtract(255, grey, out=grey)
+        return grey
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode == "P":
+        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in _GREY_MODES
+
+
+def _eight_bit_grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if samples.ndim == 2:
+        return np.ascontiguousarray(samples)
+    from twinscope_indexer.imaging.luma import (
+        luma,  # here, because Numba takes long to import, and not every picture needs it
+    )
+
+    return luma(samples)
+
+
+def _luma(colour: NDArray[Any]) -> NDArray[Any]:
+    """Luma of deep colour, (height, width, 3) -> (height, width).
+
+    ITU-R BT.601-7, section 2.5.1, with the weights in 1/65536 of Pillow's ``libImaging/Convert.c`` (``L24``), so that
+    equal channels keep their value exactly. 16-bit samples stay 16-bit integers, all others become float64.
+    """
+    exact = colour.dtype == np.uint16
+    work = np.uint32 if exact else np.float64
+    weights = np.array((19595, 38470, 7471), work)
+    grey: NDArray[Any] = np.empty(colour.shape[:2], np.uint16 if exact else np.float64)
+    for row in range(0, grey.shape[0], _ROWS):
+        with np.errstate(invalid="ignore", over="ignore"):
+            weighted = np.matmul(colour[row : row + _ROWS].astype(work), weights)
+        # 65535 * 65536 + 32768 still fits in 32 bits
+        grey[row : row + _ROWS] = (weighted + 32768) >> 16 if exact else weighted / 65536
+    return grey

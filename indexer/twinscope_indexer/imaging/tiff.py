@@ -1,0 +1,227 @@
+"""TIFF, decoded by tifffile and imagecodecs, which trust files more than is good: everything is checked first.
+
+Left to itself tifffile takes missing strips for zeros, believes any dimension, follows chains of directories that
+bite their own tail, and reports all that on the log. Here a file whose tags contradict it is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tifffile import TiffFile, TiffPage
+
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging import tiff_segments as tiffpage
+from twinscope_indexer.imaging.raster import Raster
+
+# PhotometricInterpretation (TIFF 6.0, page 37)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
+_COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # samples that make up the colour, mode
+_PREMULTIPLIED, _ALPHA = 1, 2  # ExtraSamples
+_ORIENTATION = 274
+_LEAST_SIDE = 16  # pixels; a smaller page is taken for the picture only if there is no other
+_MOST_PAGES = 1 << 20
+_MOST_SEARCHED = 1000  # pages looked at for one that holds a picture
+
+_reading: ContextVar[bool] = ContextVar("twinscope_reading_tiff", default=False)
+
+
+class _Hush(logging.Filter):
+    """Keeps tifffile's complaints off the log while a file is read here; `ImageError` tells what matters."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        return not _reading.get()
+
+
+logging.getLogger("tifffile").addFilter(_Hush())
+
+
+def read_tiff(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+    """Decode the first page of a TIFF or BigTIFF file that holds a picture.
+
+    Masks, reduced-resolution subfiles and pages of less than 16 pixels across are passed over where another page is
+    at hand. Of a volume the first plane is read, of more channels than a colour space has the first, and the picture
+    is turned upright as its Orientation tag says.
+
+    Parameters
+    ----------
+    stream : binary file
+        Seekable; stays open.
+    size : int
+        Length of the file in bytes.
+    name : str
+        What errors call the file.
+    budget : int
+        Most pixels to decode.
+
+    Raises
+    ------
+    ImageError
+    """
+    pages, complete = _count_directories(stream, size, name)
+    with (
+        _decoding(name),
+        TiffFile(stream, name="tiff", offset=0, size=size, is_ndpi=False, is_lsm=False, is_scanimage=False) as tiff,
+    ):
+        index, page = _find_picture(tiff, pages, complete, name)
+        colour = _colour(page, name)
+        samples = tiffpage.decode(page, stream, size, _COLOURS.get(colour, (1,))[0], name, budget)
+        turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
+        return _raster(page, colour, turn(samples) if turn else samples, (pages, index), name)
+
+
+# Orientation (TIFF 6.0, page 36) -> how to turn an array (height, width, ...) upright
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: np.fliplr,
+    3: lambda samples: np.rot90(samples, 2),
+    4: np.flipud,
+    5: lambda samples: np.swapaxes(samples, 0, 1),
+    6: lambda samples: np.rot90(samples, -1),
+    7: lambda samples: np.swapaxes(np.rot90(samples, 2), 0, 1),
+    8: np.rot90,
+}
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn what tifffile and imagecodecs raise on rubbish into `ImageError`, and keep it off the log."""
+    token = _reading.set(True)
+    try:
+        with np.errstate(all="ignore"):  # tifffile does sums with numbers out of tags
+            yield
+    except NotImplementedError as error:
+        raise ImageError(name, "unsupported", f"cannot be decoded: {error}") from error
+    # TiffFileError is a ValueError; the errors of imagecodecs are RuntimeErrors
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise ImageError(name, "damaged", f"cannot be decoded: {error}") from error
+    finally:
+        _reading.reset(token)
+
+
+def _count_directories(stream: BinaryIO, size: int, name: str) -> tuple[int, bool]:
+    """Follow the chain of directories: how many there are in the file, and whether the last of them is the end."""
+    stream.seek(0)
+    head = stream.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = head[2:4] in {b"+\0", b"\0+"}
+    number, entry, pointer = (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
+    start = 8 if big else 4
+    if len(head) < start + struct.calcsize(pointer):
+        raise ImageError(name, "truncated", "the TIFF header is cut off")
+    (at,) = struct.unpack_from(pointer, head, start)
+    if at >= size:
+        raise ImageError(name, "truncated", "the first TIFF directory lies beyond the end of the file")
+    seen: set[int] = set()
+    while 0 < at < size:
+        if at in seen or len(seen) == _MOST_PAGES:
+            raise ImageError(name, "damaged", "the chain of TIFF directories bites its own tail")
+        seen.add(at)
+        stream.seek(at)
+        count = stream.read(struct.calcsize(number))
+        if len(count) < struct.calcsize(number):
+            break
+        at += len(count) + entry * struct.unpack(number, count)[0]
+        if at >= size:
+            break
+        stream.seek(at)
+        following = stream.read(struct.calcsize(pointer))
+        if len(following) < struct.calcsize(pointer):
+            break
+        (at,) = struct.unpack(pointer, following)
+    if not seen:
+        raise ImageError(name, "damaged", "the TIFF file has no directory")
+    return len(seen), at == 0
+
+
+def _find_picture(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
+    """Index and page of the first page that holds a picture; else of the first that is small or reduced."""
+    spare: list[tuple[int, TiffPage]] = []
+    for index in range(min(pages, _MOST_SEARCHED)):
+        page = tiff.pages[index].aspage()
+        sides = page.imagewidth, page.imagelength
+        if not all(isinstance(side, int) and side > 0 for side in sides) or page.is_mask or page.photometric == _MASK:
+            continue
+        if min(sides) >= _LEAST_SIDE and not page.is_reduced:
+            return index, page
+        spare.append((index, page))
+    if not complete:
+        raise ImageError(name, "truncated", "the TIFF file stops before the first page that holds a picture")
+    if not spare:
+        raise ImageError(name, "damaged", "no page of the TIFF file holds a picture")
+    return min(spare, key=lambda found: found[1].is_reduced)
+
+
+def _colour(page: TiffPage, name: str) -> int:
+    """PhotometricInterpretation of the samples as they will be decoded."""
+    colour = int(page.photometric)
+    if colour == _YCBCR and page.samplesperpixel == 1:
+        return _BLACK_IS_ZERO
+    if colour == _YCBCR and page.compression == tiffpage.JPEG:
+        return _RGB  # imagecodecs converts
+    deep = page.dtype is not None and page.dtype not in {np.dtype(np.uint8), np.dtype(np.bool_)}
+    if colour not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR} or (deep and colour > _RGB):
+        raise ImageError(
+            name,
+            "unsupported",
+            f"pictures of kind {page.photometric!s} with {page.bitspersample} bits are not supported",
+        )
+    return colour
+
+
+def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int, int], name: str) -> Raster:
+    """Give samples, (height, width, channels), their meaning."""
+    bits = page.bitspersample
+    alpha = page.extrasamples[0] if page.extrasamples else 0
+    if colour not in _COLOURS:
+        grey = samples[..., 0]
+        if colour == _PALETTE:
+            return Raster(_indexed(page, grey, name), "TIFF", "P", bits, *pages)
+        has_alpha = page.samplesperpixel == 2 and alpha in {_PREMULTIPLIED, _ALPHA}
+        if grey.dtype == np.bool_:
+            return Raster(_stretched(grey, 1, colour), "TIFF", "1", bits, *pages)
+        if grey.dtype == np.uint8:
+            return Raster(_stretched(grey, (1 << bits) - 1, colour), "TIFF", "LA" if has_alpha else "L", bits, *pages)
+        mode = "LA" if has_alpha else "F" if grey.dtype.kind == "f" else "I;16" if grey.dtype == np.uint16 else "I"
+        return Raster(grey, "TIFF", mode, bits, *pages, white_is_zero=colour == _WHITE_IS_ZERO)
+    count, mode = _COLOURS[colour]
+    has_alpha = colour == _RGB and page.samplesperpixel > 3 and (not page.extrasamples or alpha in {1, 2})
+    named = "RGBA" if has_alpha else mode
+    if samples.dtype != np.uint8:
+        return Raster(samples[..., :count], "TIFF", named, bits, *pages)
+    if bits != 8:
+        samples = _stretched(samples, (1 << bits) - 1, _BLACK_IS_ZERO)
+    size = samples.shape[1], samples.shape[0]
+    if has_alpha and alpha == _PREMULTIPLIED and samples.shape[2] >= 4:
+        image = Image.frombuffer("RGBA", size, np.ascontiguousarray(samples[..., :4]), "raw", "RGBa", 0, 1)
+    else:
+        image = Image.frombuffer(mode, size, np.ascontiguousarray(samples[..., :count]), "raw", mode, 0, 1)
+    return Raster(image, "TIFF", named, bits, *pages)
+
+
+def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint8]:
+    """Stretch samples of up to 8 bits, whose highest value is `most`, to the scale of 8 bits, black being 0."""
+    table = (np.arange(256) * 255 // most).clip(0, 255).astype(np.uint8)
+    if colour == _WHITE_IS_ZERO:
+        table = 255 - table
+    elif most == 255:
+        return samples
+    return table[samples.view(np.uint8)]
+
+
+def _indexed(page: TiffPage, indices: NDArray[Any], name: str) -> Image.Image:
+    """Make a palette image, which takes the upper byte of the 16-bit colours, as Pillow does."""
+    colours = page.colormap
+    if colours is None or colours.shape != (3, 1 << page.bitspersample) or colours.dtype != np.uint16:
+        raise ImageError(name, "damaged", "the palette of the TIFF file is missing or has a wrong length")
+    height, width = indices.shape
+    image = Image.frombuffer("P", (width, height), np.ascontiguousarray(indices.view(np.uint8)), "raw", "P", 0, 1)
+    image.putpalette((colours >> 8).astype(np.uint8).T.tobytes(), "RGB")
+    return image

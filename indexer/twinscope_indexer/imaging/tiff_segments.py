@@ -1,0 +1,181 @@
+"""The pixels of one page of a TIFF file: where its strips or tiles are, whether they can be, and their decoding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffPage
+
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging import jpeg
+from twinscope_indexer.imaging.limits import DEFLATE_RATIO, check_budget
+
+JPEG = 7
+"""Compression tag of JPEG strips and tiles (TIFF Technical Note 2)."""
+
+# Compression tag -> bytes that one byte can become at most: none, LZW (4096 from 12 bits), Deflate (two tags),
+# PackBits, and those without a limit that would tell anything: JPEG, LZMA, Zstandard.
+_GROWTH = {1: 1, 5: 2731, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64, JPEG: 0, 34925: 0, 50000: 0}
+_PREDICTORS = frozenset({1, 2, 3})  # none, horizontal, floating point
+_SAMPLE_FORMATS = frozenset({1, 2, 3, 4})  # unsigned, signed, floating point, undefined
+_SEPARATE = 2  # PlanarConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """How a page is cut into segments: strips as wide as the page, or tiles."""
+
+    width: int
+    """Pixels across a segment."""
+    height: int
+    """Rows of a segment; the last strip may have fewer."""
+    depth: int
+    """Planes of a volume in one segment."""
+    channels: int
+    """Samples per pixel in a segment."""
+    across: int
+    down: int
+    volume: int
+    """Segments of one separate plane, through all its depth."""
+
+    @classmethod
+    def of(cls, page: TiffPage) -> _Grid:
+        if page.is_tiled:
+            width, height, depth = page.tilewidth, page.tilelength, page.tiledepth
+        else:
+            width, height, depth = page.imagewidth, page.rowsperstrip, 1
+        across, down = math.ceil(page.imagewidth / width), math.ceil(page.imagelength / height)
+        channels = 1 if page.planarconfig == _SEPARATE else page.samplesperpixel
+        return cls(width, height, depth, channels, across, down, across * down * math.ceil(page.imagedepth / depth))
+
+    def indices(self, planes: int) -> Iterator[int]:
+        """Count through the segments that hold the first plane of a volume, in the first separate planes."""
+        return (plane * self.volume + cell for plane in range(planes) for cell in range(self.across * self.down))
+
+
+def decode(page: TiffPage, stream: BinaryIO, size: int, planes: int, name: str, budget: int) -> NDArray[Any]:
+    """Decode the samples of a page.
+
+    Parameters
+    ----------
+    page : TiffPage
+        Its width and height are known to be positive integers.
+    stream : binary file
+        The file it comes from.
+    size : int
+        Length of the file in bytes.
+    planes : int
+        Planes wanted of a picture whose channels are stored separately.
+    name : str
+        What errors call the file.
+    budget : int
+        Most pixels to decode.
+
+    Returns
+    -------
+    ndarray of the page's dtype, shape (height, width, channels)
+        Of a volume the first plane. Channels are all those stored together, or the wanted planes.
+
+    Raises
+    ------
+    ImageError
+        If the tags make no sense together, or the samples are not all in the file.
+    """
+    dtype = _check_tags(page, planes, name)
+    check_budget(name, page.imagewidth, page.imagelength, budget)
+    grid = _Grid.of(page)
+    if page.planarconfig != _SEPARATE or page.samplesperpixel == 1:
+        planes = 1
+    _check_segments(page, grid, planes, size, name, budget)
+    shape = planes, page.imagelength, page.imagewidth, grid.channels
+    if page.is_contiguous and page.predictor == 1 and page.fillorder == 1 and (planes == 1 or page.imagedepth == 1):
+        stored = dtype.newbyteorder(page.parent.byteorder)
+        samples = page.parent.filehandle.read_array(stored, math.prod(shape), page.dataoffsets[0]).reshape(shape)
+    else:
+        samples = np.empty(shape, dtype)
+        for index in grid.indices(planes):
+            _place(page, grid, index, stream, samples, name)
+    return samples[0] if planes == 1 else np.moveaxis(samples[..., 0], 0, -1)
+
+
+def _place(page: TiffPage, grid: _Grid, index: int, stream: BinaryIO, samples: NDArray[Any], name: str) -> None:
+    """Decode one segment into its place."""
+    stream.seek(page.dataoffsets[index])
+    data = stream.read(page.databytecounts[index])
+    if page.compression == JPEG:
+        _check_jpeg(page, grid, index, data, name)
+    segment, (plane, _, top, left, _), _ = page.decode(
+        data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader, _fullsize=False
+    )
+    if segment is None:
+        raise ImageError(name, "damaged", f"strip or tile {index} of the TIFF file is empty")
+    target = samples[plane, top : top + grid.height, left : left + grid.width]
+    target[...] = segment[0, : target.shape[0], : target.shape[1]]
+
+
+def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
+    """Return the type of the samples, if all else is in order."""
+    numbers = (
+        *(page.samplesperpixel, page.bitspersample, page.imagedepth, page.compression, page.planarconfig),
+        *((page.tilewidth, page.tilelength, page.tiledepth) if page.is_tiled else (page.rowsperstrip,)),
+    )
+    if not all(isinstance(number, int) and number > 0 for number in numbers):
+        raise ImageError(name, "damaged", "the TIFF tags that tell the layout of the pixels make no sense")
+    if page.samplesperpixel < planes:
+        raise ImageError(name, "damaged", f"the TIFF picture has {page.samplesperpixel} of {planes} colour channels")
+    if page.compression not in _GROWTH:
+        raise ImageError(name, "unsupported", f"TIFF compression {page.compression!s} is not supported")
+    if page.dtype is None or page.sampleformat not in _SAMPLE_FORMATS or page.predictor not in _PREDICTORS:
+        raise ImageError(
+            name,
+            "unsupported",
+            f"{page.bitspersample}-bit samples of TIFF sample format {page.sampleformat!s}, predictor "
+            f"{page.predictor!s} are not supported",
+        )
+    return page.dtype
+
+
+def _check_segments(page: TiffPage, grid: _Grid, planes: int, size: int, name: str, budget: int) -> None:
+    """See that all segments are in the file, and can be as large as they are said to be."""
+    if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
+        raise ImageError(name, "damaged", "the TIFF tags tell strips or tiles of impossible size")
+    last = (planes - 1) * grid.volume + grid.across * grid.down
+    offsets, counts = np.asarray(page.dataoffsets[:last]), np.asarray(page.databytecounts[:last])
+    if min(offsets.size, counts.size) < last:
+        raise ImageError(name, "truncated", "the TIFF file tells the places of some of its strips or tiles only")
+    wanted = np.fromiter(grid.indices(planes), np.intp)
+    if offsets.dtype.kind not in "iu" or counts.dtype.kind not in "iu":
+        raise ImageError(name, "damaged", "the TIFF tags that tell the places of the pixels make no sense")
+    offsets, counts = offsets[wanted], counts[wanted]
+    if offsets.min() < 1 or counts.min() < 1:
+        raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
+    if offsets.max() > size or counts.max() > size or (offsets.astype(np.int64) + counts.astype(np.int64)).max() > size:
+        raise ImageError(name, "truncated", f"strips or tiles lie beyond the end of the file at {size} bytes")
+    rows: NDArray[Any] = np.full(wanted.shape, grid.height)
+    if not page.is_tiled:  # the last strip may be shorter
+        rows = np.minimum(rows, page.imagelength - wanted % grid.down * grid.height)
+    row = (grid.width * grid.channels * page.bitspersample + 7) // 8
+    growth = _GROWTH[page.compression]
+    if growth and (counts.astype(np.int64) * growth < row * rows).any():
+        raise ImageError(name, "damaged", "strips or tiles of the TIFF file have too few bytes for their pixels")
+
+
+def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
+    """See that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
+    frame = jpeg.frame(data, name)
+    cell = index % grid.volume
+    # Streams may leave out what is outside of the page, and may have rows up to a whole number of blocks.
+    widths = {grid.width, page.imagewidth - cell % grid.across * grid.width}
+    least = min(grid.height, page.imagelength - cell // grid.across % grid.down * grid.height)
+    fits = frame.width in widths and least <= frame.height <= grid.height + 15
+    if not fits or frame.components != grid.channels or frame.precision > page.bitspersample:
+        raise ImageError(
+            name,
+            "damaged",
+            f"a JPEG stream of {frame.width} x {frame.height} pixels is not the strip or tile that the tags tell of",
+        )

@@ -1,0 +1,1 @@
+"""What each maker of electron microscopes writes beside the pixels."""

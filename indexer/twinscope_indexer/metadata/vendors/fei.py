@@ -1,0 +1,128 @@
+"""FEI and Thermo Fisher: TIFF tags 34680 (FEI_SFEG) and 34682 (FEI_HELIOS).
+
+INI text in SI units: volts, metres, radians. ``[Beam]`` names the section of the beam in use (``Beam=EBeam`` or
+``IBeam``) and of its scan (``Scan=EScan``). Sources: the names of the tags and the form from tifffile
+(`read_fei_metadata`), the units from RosettaSciIO's TIFF reader; that the data bar is what the picture has more rows
+than ``[Image] ResolutionY``, and that the magnification is the width of the reference picture
+(``MagCanvasRealWidth``) over the field width, were found by comparing files with the data bars in their pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twinscope_indexer.metadata.model import (
+    Calibration,
+    InstrumentMetadata,
+    StagePosition,
+    agree,
+    calibrate,
+    rows_below,
+)
+from twinscope_indexer.metadata.quantity import count, degrees, moment, number, positive, words
+from twinscope_indexer.metadata.text import decode, parse_ini
+
+TAGS = {34680: "FEI_SFEG", 34682: "FEI_HELIOS"}
+
+_Sections = Mapping[str, Mapping[str, str]]
+
+
+def read(data: bytes, key: str, width: int | None, height: int | None) -> InstrumentMetadata:
+    """Read the value of the tag.
+
+    Normalised are [System] SystemType; HV of [Beam] and of the section of the beam in use; WD of that section, else
+    [Stage] WorkingDistance; MagCanvasRealWidth over HorFieldsize; [Scan] PixelWidth, PixelHeight and HorFieldsize,
+    else HFW of the beam; [Detectors] Name with Mode (``ABS A``: detectors with several signals; ``None``: cameras);
+    [Stage] StageX, Y, Z, R and T; [PrivateFei] TimeOfCreation, whose order of day and month is certain, else [User]
+    Date and Time; [PrivateFei] DatabarHeight and the rows below [Image] ResolutionY.
+
+    Parameters
+    ----------
+    data : bytes
+        The value, or its beginning.
+    key : str
+        Under which name it is kept.
+    width, height : int or None
+        Of the picture in pixels.
+
+    Returns
+    -------
+    InstrumentMetadata
+        Empty if it is another text.
+    """
+    sections = parse_ini(decode(data))
+    if not sections:
+        return InstrumentMetadata()
+    beam_in_use = _get(sections, "Beam", "Beam") or "EBeam"
+    stage = sections.get("Stage", {})
+    frame = count(_get(sections, "Image", "ResolutionX")), count(_get(sections, "Image", "ResolutionY"))
+    field = _same(_get(sections, "Scan", "HorFieldsize"), _get(sections, beam_in_use, "HFW"))
+    calibration = Calibration()
+    if frame[0] is None or width is None or frame[0] == width:
+        calibration = calibrate(
+            positive(number(_get(sections, "Scan", "PixelWidth"), 9)),
+            None if field is None else field * 1e6,
+            width,
+            positive(number(_get(sections, "Scan", "PixelHeight"), 9)),
+        )
+    canvas = positive(number(_get(sections, "Image", "MagCanvasRealWidth")))
+    energy = _same(_get(sections, "Beam", "HV"), _get(sections, beam_in_use, "HV"))
+    return InstrumentMetadata(
+        vendor="FEI",
+        instrument=words(_get(sections, "System", "SystemType")),
+        beam_energy_kev=None if energy is None else energy / 1000,
+        working_distance_mm=positive(number(_get(sections, beam_in_use, "WD") or stage.get("WorkingDistance"), 3)),
+        magnification=positive(canvas / field) if canvas and field else None,
+        pixel_width_nm=calibration.pixel_width_nm,
+        pixel_height_nm=calibration.pixel_height_nm,
+        field_width_um=calibration.field_width_um,
+        detector=_detector(_get(sections, "Detectors", "Name"), _get(sections, "Detectors", "Mode")),
+        stage=StagePosition(
+            x_mm=number(stage.get("StageX"), 3),
+            y_mm=number(stage.get("StageY"), 3),
+            z_mm=number(stage.get("StageZ"), 3),
+            rotation_deg=degrees(stage.get("StageR")),
+            tilt_deg=degrees(stage.get("StageT")),
+        ),
+        acquired=_acquired(sections),
+        data_bar_px=_data_bar(_get(sections, "PrivateFei", "DatabarHeight"), frame, width, height),
+        verbatim={key: sections},
+    )
+
+
+def _get(sections: _Sections, section: str, key: str) -> str:
+    return sections.get(section, {}).get(key, "")
+
+
+def _same(one: str, other: str) -> float | None:
+    """Read a value that is written twice; None if both are there and differ."""
+    values = [value for value in (positive(number(one)), positive(number(other))) if value is not None]
+    if not values or not agree(values[0], values[-1]):
+        return None
+    return values[0]
+
+
+def _detector(name: str, mode: str) -> str | None:
+    """Name the signal; the mode of cameras is the word ``None``."""
+    return words(name if mode == "None" else f"{name} {mode}")
+
+
+def _acquired(sections: _Sections) -> str | None:
+    created = _get(sections, "PrivateFei", "TimeOfCreation").partition(" ")
+    return moment(created[0], created[2]) or moment(_get(sections, "User", "Date"), _get(sections, "User", "Time"))
+
+
+def _data_bar(told: str, frame: tuple[int | None, int | None], width: int | None, height: int | None) -> int | None:
+    """Height of the data bar; None if what is told and what the picture has in addition differ."""
+    field_width, field_height = frame
+    below = None
+    if field_width and field_height:
+        below = rows_below((field_width, field_height), width, height)
+        if below is None and height is not None and width is not None:
+            return None  # another picture than the one that was saved
+    written = count(told)
+    if written is not None and height is not None and written >= height:
+        return None
+    if written is None or below is None:
+        return below if written is None else written
+    return written if written == below else None

@@ -1,0 +1,102 @@
+"""JEOL: a file ``NAME.txt`` beside the picture, or the same text as its ImageDescription (TIFF tag 270).
+
+Lines of a key, which starts with ``$CM_`` (common), ``$SM_`` or ``$$SM_`` (scanning), and a value after a blank. There
+is no public specification. Keys and units were compared over public readers: D. John's Fiji plugin (stage position
+``x y z rotation tilt``, micron bar), the RDE template of Japan's NIMS (units of CM_FIELD_OF_VIEW, CM_PIXEL_SIZE and the
+stage), and nomad-em-parser (the form ``X=.., Y=..`` of CM_STAGE_POSITION).
+"""
+
+from __future__ import annotations
+
+import re
+
+from twinscope_indexer.metadata.model import Calibration, InstrumentMetadata, StagePosition, calibrate, rows_below
+from twinscope_indexer.metadata.quantity import LENGTH, VOLTAGE, moment, number, positive, quantity, size, words
+from twinscope_indexer.metadata.text import lines
+
+KEY = "JEOL"
+
+_KEY = re.compile(r"\$\$?[A-Z]{2}_\S{1,80}", re.ASCII)
+
+
+def is_text(text: str) -> bool:
+    """Whether a text is JEOL's."""
+    return text.lstrip().startswith("$CM_")
+
+
+def read(text: str, width: int | None, height: int | None) -> InstrumentMetadata:
+    """Read the text.
+
+    Normalised are CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL (else CM_SIGNAL_NAME),
+    CM_STAGE_POS or CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME. The size of a pixel is CM_PIXEL_SIZE (µm),
+    with CM_FIELD_OF_VIEW (µm), or else follows from SM_MICRON_MARKER, the length of the scale bar, and SM_MICRON_BAR,
+    the same in pixels. The data bar is what the picture has more rows than CM_FULL_SIZE (or CM_IMAGE_SIZE).
+
+    Parameters
+    ----------
+    text : str
+    width, height : int or None
+        Of the picture in pixels.
+
+    Returns
+    -------
+    InstrumentMetadata
+    """
+    values = _values(text)
+    frame = size(values.get("CM_FULL_SIZE")) or size(values.get("CM_IMAGE_SIZE"))
+    calibration = Calibration()
+    if frame is None or width is None or frame[0] == width:
+        calibration = _calibration(values, width)
+    return InstrumentMetadata(
+        vendor="JEOL",
+        instrument=words(values.get("CM_INSTRUMENT")),
+        beam_energy_kev=positive(quantity(values.get("CM_ACCEL_VOLT"), VOLTAGE, -3, unit="kV")),
+        working_distance_mm=positive(quantity(values.get("SM_WD"), LENGTH, 3, unit="mm")),
+        magnification=positive(number(values.get("CM_MAG"))),
+        pixel_width_nm=calibration.pixel_width_nm,
+        pixel_height_nm=calibration.pixel_height_nm,
+        field_width_um=calibration.field_width_um,
+        detector=words(values.get("CM_SIGNAL") or values.get("CM_SIGNAL_NAME")),
+        stage=_stage(values.get("CM_STAGE_POS") or values.get("CM_STAGE_POSITION") or ""),
+        acquired=moment(values.get("CM_DATE"), values.get("CM_TIME"), slashes="month"),
+        data_bar_px=rows_below(frame, width, height),
+        verbatim={KEY: _verbatim(text)},
+    )
+
+
+def _verbatim(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in filter(str.strip, lines(text)):
+        key, *value = line.split(maxsplit=1)
+        if _KEY.fullmatch(key):
+            found[key] = value[0].strip() if value else ""
+    return found
+
+
+def _values(text: str) -> dict[str, str]:
+    """Values by key without its ``$``, of which there are one or two."""
+    return {key.lstrip("$"): value for key, value in _verbatim(text).items()}
+
+
+def _calibration(values: dict[str, str], width: int | None) -> Calibration:
+    field = positive(number(values.get("CM_FIELD_OF_VIEW", "").partition(" ")[0]))
+    pixel = positive(quantity(values.get("CM_PIXEL_SIZE"), LENGTH, 9, unit="um"))
+    if pixel is None and field is None:
+        marker = positive(quantity(values.get("SM_MICRON_MARKER"), LENGTH, 9))
+        bar = positive(number(values.get("SM_MICRON_BAR")))
+        pixel = marker / bar if marker and bar else None
+    return calibrate(pixel, field, width)
+
+
+def _stage(text: str) -> StagePosition:
+    """Read ``x y z rotation tilt`` or ``X=.., Y=.., R=.., Z=.., T=..``."""
+    if len(text) > 200:
+        return StagePosition()
+    axes = dict(re.findall(r"([XYZRT])\s*=\s*([^,\s]+)", text)) or dict(zip("XYZRT", text.split(), strict=False))
+    return StagePosition(
+        x_mm=number(axes.get("X")),
+        y_mm=number(axes.get("Y")),
+        z_mm=number(axes.get("Z")),
+        rotation_deg=number(axes.get("R")),
+        tilt_deg=number(axes.get("T")),
+    )

@@ -1,0 +1,130 @@
+"""Olympus Soft Imaging Solutions: TIFF tag 33560, which cameras on transmission microscopes write.
+
+A binary structure without a public specification; the few fields that are known are those of tifffile's `read_sis`:
+the date, and in a part of general data, the size of a pixel in metres, the magnification and the camera's name. The
+date has no seconds; DateTime (tag 306) of the same file has them.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from twinscope_indexer.metadata.model import InstrumentMetadata, calibrate
+from twinscope_indexer.metadata.quantity import moment, positive, words
+from twinscope_indexer.metadata.text import decode
+
+TAG = 33560
+KEY = "OlympusSIS"
+MOST_DATE_TIME = 20
+"""Bytes of DateTime: ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)."""
+
+_HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, parts
+_PART = struct.Struct("<hhI")  # kind, count, offset in the file
+_GENERAL = 1
+_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, kind of picture
+_MOST_PARTS = 64
+_MOST_DIGITS = 30  # beyond any power of ten of a length
+
+
+@dataclass(frozen=True, slots=True)
+class _General:
+    """The part of general data."""
+
+    pixel_width_m: float
+    pixel_height_m: float
+    magnification: float
+    camera: str
+    picture: str
+
+
+def read(
+    read_at: Callable[[int, int], bytes], offset: int, width: int | None, date_time: str = ""
+) -> InstrumentMetadata:
+    """Read the structure.
+
+    Normalised are the size of a pixel, the magnification, the camera's name as the detector, and the date, with the
+    seconds of DateTime if that is of the same minute.
+
+    Parameters
+    ----------
+    read_at : callable
+        Reads from an offset in the file a number of bytes, or less where the file ends.
+    offset : int
+        Where the structure lies.
+    width : int or None
+        Of the picture in pixels.
+    date_time : str
+        DateTime of the picture; empty if it has none.
+
+    Returns
+    -------
+    InstrumentMetadata
+        Empty if it is another structure.
+    """
+    data = read_at(offset, _HEAD.size + _MOST_PARTS * _PART.size)
+    if len(data) < _HEAD.size:
+        return InstrumentMetadata()
+    magic, minute, hour, day, month, year, name, parts = _HEAD.unpack_from(data)
+    if magic != b"SIS0":
+        return InstrumentMetadata()
+    acquired = _moment(1900 + year, month + 1, day, hour, minute)
+    kept: dict[str, Any] = {"name": decode(name)}
+    if acquired is not None:
+        kept["datetime"] = acquired
+        acquired = _with_seconds(acquired, date_time)
+    verbatim: dict[str, Any] = {KEY: kept} | ({"DateTime": date_time} if date_time else {})
+    general = _general(data, min(parts, _MOST_PARTS), read_at)
+    if general is None:
+        return InstrumentMetadata(vendor="Olympus-SIS", acquired=acquired, verbatim=verbatim)
+    numbers = {
+        "pixelsizex": general.pixel_width_m,
+        "pixelsizey": general.pixel_height_m,
+        "magnification": general.magnification,
+    }
+    # JSON has no NaN and no infinity
+    kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
+    kept |= {"cameraname": general.camera, "picturetype": general.picture}
+    calibration = calibrate(positive(general.pixel_width_m * 1e9), None, width, positive(general.pixel_height_m * 1e9))
+    return InstrumentMetadata(
+        vendor="Olympus-SIS",
+        magnification=positive(general.magnification),
+        pixel_width_nm=calibration.pixel_width_nm,
+        pixel_height_nm=calibration.pixel_height_nm,
+        field_width_um=calibration.field_width_um,
+        detector=words(general.camera),
+        acquired=acquired,
+        verbatim=verbatim,
+    )
+
+
+def _moment(year: int, month: int, day: int, hour: int, minute: int) -> str | None:
+    try:
+        return datetime(year, month, day, hour, minute).isoformat()  # the camera's clock: no zone
+    except ValueError:
+        return None
+
+
+def _with_seconds(acquired: str, date_time: str) -> str:
+    day, _, clock = date_time.partition(" ")
+    precise = moment(day.replace(":", "-"), clock)
+    minute = len("2021-12-31T23:59")
+    return precise if precise is not None and precise[:minute] == acquired[:minute] else acquired
+
+
+def _general(data: bytes, parts: int, read_at: Callable[[int, int], bytes]) -> _General | None:
+    for index in range(parts):
+        at = _HEAD.size + index * _PART.size
+        if at + _PART.size > len(data):
+            return None
+        kind, _, offset = _PART.unpack_from(data, at)
+        content = read_at(offset, _GENERAL_DATA.size) if kind == _GENERAL else b""
+        if len(content) == _GENERAL_DATA.size:
+            digits, x, y, magnification, camera, picture = _GENERAL_DATA.unpack(content)
+            scale = 10.0**digits if abs(digits) <= _MOST_DIGITS else math.nan
+            return _General(x * scale, y * scale, magnification, decode(camera), decode(picture))
+    return None

@@ -1,0 +1,96 @@
+"""JEOL's transmission microscopes: XML in the ImageDescription (TIFF tag 270) of pictures that SightX has saved.
+
+There is no public specification. Which elements these are, volts and nanometres are those of RosettaSciIO's TIFF
+reader. That the pixels per metre are counted on the camera, so that the magnification makes them those of the sample,
+was found by comparing them with the lengths of lines that users had measured, which the files have as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from twinscope_indexer.metadata.model import Calibration, InstrumentMetadata, StagePosition, calibrate
+from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
+from twinscope_indexer.metadata.text import parse_xml
+
+KEY = "TemReporter"
+
+_START = re.compile(rf"\s*(?:<\?xml[^>]{{0,200}}>\s*)?<{KEY}[\s>]")
+_ZONE = re.compile(r"(?:Z|[+-]\d\d:\d\d)$", re.ASCII)
+_PICTURE = "Measurement/MeasurementFormat/DrawImageInformation"
+
+
+def is_text(text: str) -> bool:
+    """Whether a text is that of SightX."""
+    return _START.match(text) is not None
+
+
+def read(text: str, width: int | None) -> InstrumentMetadata:
+    """Read the text.
+
+    Normalised are Instruments, AccelerationVoltage (V), SelectorValue, which is the magnification if the picture is
+    one of the sample and not of its diffraction or of a scanned beam, ImageSourceDetector, MX, MY and MZ of the
+    stage's motors (nm) and TX, its tilt (degrees), and DateTime. The size of a pixel follows from PixelsPerMeter and
+    the magnification. The shift of a piezo stage (PX, PY) is not added to that of the motors, as its unit is not
+    known; of two tilts the model has one.
+
+    Parameters
+    ----------
+    text : str
+    width : int or None
+        Of the picture in pixels.
+
+    Returns
+    -------
+    InstrumentMetadata
+    """
+    tree = parse_xml(text).get(KEY)
+    if not isinstance(tree, dict):
+        return InstrumentMetadata()
+    images = _at(tree, "Eos/EosMode") == "eosTEM" and _at(tree, "ImageFormingSystem/SelectorUnitString") == "X"
+    magnification = positive(number(_at(tree, "ImageFormingSystem/SelectorValue"))) if images else None
+    calibration = _calibration(tree, magnification, width)
+    day, _, clock = (_at(tree, "DateTime") or "").partition("T")
+    stage = "GonioStage/StagePosition"
+    return InstrumentMetadata(
+        vendor="JEOL",
+        instrument=words(_at(tree, "Instruments")),
+        beam_energy_kev=positive(number(_at(tree, "ElectronGun/AccelerationVoltage"), -3)),
+        magnification=magnification,
+        pixel_width_nm=calibration.pixel_width_nm,
+        pixel_height_nm=calibration.pixel_height_nm,
+        field_width_um=calibration.field_width_um,
+        detector=words(_at(tree, "ImageSourceDetector")),
+        stage=StagePosition(
+            x_mm=number(_at(tree, f"{stage}/MX"), -6),
+            y_mm=number(_at(tree, f"{stage}/MY"), -6),
+            z_mm=number(_at(tree, f"{stage}/MZ"), -6),
+            tilt_deg=number(_at(tree, f"{stage}/TX")),
+        ),
+        acquired=moment(day, _ZONE.sub("", clock)),
+        verbatim={KEY: tree},
+    )
+
+
+def _at(tree: Mapping[str, Any], path: str) -> str | None:
+    """Text of an element; None if it is not there, is there twice, or has others in it."""
+    found: Any = tree
+    for name in path.split("/"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _calibration(tree: Mapping[str, Any], magnification: float | None, width: int | None) -> Calibration:
+    """Size of a pixel on the sample; nothing if the picture in the file has another width."""
+    told = count(_at(tree, f"{_PICTURE}/ImageSize/Width"))
+    if magnification is None or (told is not None and width is not None and told != width):
+        return Calibration()
+    across, down = (
+        positive(number(_at(tree, f"{_PICTURE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
+    )
+    if across is None:
+        return Calibration()
+    scale = 1e9 / magnification  # nanometres on the sample for a metre on the camera
+    return calibrate(positive(scale / across), None, width, positive(scale / down) if down else None)

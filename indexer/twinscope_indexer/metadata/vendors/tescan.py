@@ -1,0 +1,130 @@
+"""TESCAN: TIFF tag 50431, or a file ``NAME-tif.hdr`` beside the picture.
+
+The tag is a chain of blocks: length (32 bits, counting the 16 bits of the type), type, content. Type 1 is a thumbnail,
+2 the general values, 3 those of the electron column, 4 GAMA, 5 those of the ion column, 0 the end; all but the
+thumbnail are ``key=value`` text in SI units, but angles in degrees. Sources: blocks from Gwyddion's ``tescan`` module,
+units from NexusLIMS's TESCAN extractor. The file beside has the same values in sections [MAIN] and [SEM].
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata, StagePosition, calibrate
+from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
+from twinscope_indexer.metadata.text import decode, parse_ini
+
+TAG = 50431
+KEY = "TESCAN"
+
+_BLOCKS = {2: "MAIN", 3: "SEM", 4: "GAMA", 5: "FIB"}
+_THUMBNAIL = 1
+_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # of text without blocks around it
+
+
+def read(data: bytes, order: str, width: int | None, height: int | None) -> InstrumentMetadata:
+    """Read the value of the tag; fields as `read_header`.
+
+    Parameters
+    ----------
+    data : bytes
+        The value, or its beginning.
+    order : str
+        ``<`` or ``>``, the byte order of the file.
+    width, height : int or None
+        Of the picture in pixels.
+
+    Returns
+    -------
+    InstrumentMetadata
+        Empty if the tag has no such text; other makers' software uses its number too.
+    """
+    sections, thumbnail = _blocks(data, order)
+    if not sections:
+        start = min((at for at in map(data.find, _STARTS) if at >= 0), default=None)
+        if start is None:
+            return InstrumentMetadata()
+        sections = parse_ini(decode(data[start:]), "MAIN")
+    verbatim: dict[str, Any] = {KEY: sections}
+    if thumbnail:
+        verbatim[LEFT_OUT] = {f"{KEY} thumbnail": thumbnail}
+    return _normalise(sections, verbatim, width, height)
+
+
+def is_text(text: str) -> bool:
+    """Whether a text is that of a TESCAN file beside a picture."""
+    return text.lstrip().startswith("[MAIN]")
+
+
+def read_header(text: str, width: int | None, height: int | None) -> InstrumentMetadata:
+    """Read the text of a file beside the picture.
+
+    Normalised are DeviceModel or Device, HV (else AcceleratorVoltage), WD, Magnification, PixelSizeX and PixelSizeY,
+    Detector or Detector0, StageX, StageY, StageZ, StageRotation and StageTilt, Date and Time, and ImageStripSize, the
+    data bar. With several views side by side (ViewFieldsCountX) there is no field width.
+
+    Parameters
+    ----------
+    text : str
+    width, height : int or None
+        Of the picture in pixels.
+
+    Returns
+    -------
+    InstrumentMetadata
+    """
+    sections = parse_ini(text)
+    return _normalise(sections, {KEY: sections}, width, height)
+
+
+def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
+    """Values by section, and the length of the thumbnail; nothing if these are no blocks."""
+    header = struct.Struct(order + "IH")
+    sections: dict[str, dict[str, str]] = {}
+    thumbnail = at = 0
+    while at + header.size <= len(data):
+        length, kind = header.unpack_from(data, at)
+        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end, or no blocks
+            break
+        content = data[at + header.size : at + header.size + length - 2]
+        if kind == _THUMBNAIL:
+            thumbnail = length - 2
+        elif kind in _BLOCKS:
+            for section, values in parse_ini(decode(content), _BLOCKS[kind]).items():
+                sections.setdefault(section, {}).update(values)
+        at += 4 + length
+    return sections, thumbnail
+
+
+def _normalise(
+    sections: Mapping[str, Mapping[str, str]], verbatim: dict[str, Any], width: int | None, height: int | None
+) -> InstrumentMetadata:
+    values: dict[str, str] = {}
+    for section in ("FIB", "SEM", "MAIN"):  # the electron column goes before the ion column
+        values.update({key: value for key, value in sections.get(section, {}).items() if value})
+    single = count(values.get("ViewFieldsCountX", "1")) == 1
+    calibration = calibrate(positive(number(values.get("PixelSizeX"), 9)), None, width if single else None)
+    strip = count(values.get("ImageStripSize"))
+    return InstrumentMetadata(
+        vendor="TESCAN",
+        instrument=words(values.get("DeviceModel") or values.get("Device")),
+        beam_energy_kev=positive(number(values.get("HV") or values.get("AcceleratorVoltage"), -3)),
+        working_distance_mm=positive(number(values.get("WD"), 3)),
+        magnification=positive(number(values.get("Magnification"))),
+        pixel_width_nm=calibration.pixel_width_nm,
+        pixel_height_nm=positive(number(values.get("PixelSizeY"), 9)) or calibration.pixel_height_nm,
+        field_width_um=calibration.field_width_um,
+        detector=words(values.get("Detector") or values.get("Detector0")),
+        stage=StagePosition(
+            x_mm=number(values.get("StageX"), 3),
+            y_mm=number(values.get("StageY"), 3),
+            z_mm=number(values.get("StageZ"), 3),
+            rotation_deg=number(values.get("StageRotation")),
+            tilt_deg=number(values.get("StageTilt")),
+        ),
+        acquired=moment(values.get("Date"), values.get("Time")),
+        data_bar_px=strip if strip is not None and (height is None or strip < height) else None,
+        verbatim=verbatim,
+    )

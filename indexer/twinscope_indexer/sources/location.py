@@ -1,0 +1,42 @@
+"""Where a source image lies, as a URI, and its content."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from twinscope_indexer.errors import ImageError, SourceError
+from twinscope_indexer.sources.archive import open_archive, require_size
+
+
+def source_uri(root: Path, path: str, member: str | None) -> str:
+    """Give where an image is, for people: a path, or ``archive!member``."""
+    where = os.path.join(root, path) if path else str(root)  # noqa: PTH118  a query makes many
+    return where if member is None else f"{where}!{member}"
+
+
+def read_source(root: Path, path: str, member: str | None) -> bytes:
+    """Give the bytes of an image, from its file or out of its archive.
+
+    Raises
+    ------
+    ImageError
+        If the file, the archive or the member is missing or cannot be read.
+    """
+    file = root / path
+    if member is not None:
+        try:
+            return open_archive(file).read(member)
+        except SourceError as error:
+            raise ImageError(f"{file}!{member}", "unreadable", str(error)) from error
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its writer
+            raise ImageError(str(file), "unreadable", "is not a regular file")
+        require_size(str(file), found.st_size)
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(str(file), "missing", "there is no such file") from error
+    except OSError as error:
+        raise ImageError(str(file), "unreadable", error.strerror or str(error)) from error

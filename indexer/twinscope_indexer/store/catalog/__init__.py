@@ -1,0 +1,1 @@
+"""The catalogue (SQLite): images, settings, failures, generations."""

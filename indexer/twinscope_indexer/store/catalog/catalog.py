@@ -1,0 +1,57 @@
+"""The catalogue of a store: one SQLite file that is the truth about every image."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from twinscope_indexer.files import utc_now
+from twinscope_indexer.store.catalog.database import SCHEMA_VERSION
+from twinscope_indexer.store.catalog.failures import Failure
+from twinscope_indexer.store.catalog.generations import Generation, GenerationTables
+from twinscope_indexer.store.catalog.records import Record, RecordTables
+from twinscope_indexer.store.catalog.roots import RootTable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+__all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record", "utc_now"]
+
+
+class Catalog(RootTable, RecordTables, GenerationTables):
+    """An open catalogue; see `Database` for how it is opened."""
+
+    def categories(self) -> frozenset[str]:
+        """Give the names of all categories that images have."""
+        return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT category FROM images"))
+
+    def of_categories(self, names: Collection[str]) -> NDArray[np.int64]:
+        """Give the ids of all images of some categories, int64 (n,), in ascending order."""
+        query = "SELECT id FROM images WHERE category IN (SELECT value FROM json_each(?)) ORDER BY id"
+        rows = self._db.execute(query, (json.dumps(sorted(names)),)).fetchall()
+        return np.array([row[0] for row in rows], dtype=np.int64)
+
+    def searchable(self) -> NDArray[np.int64]:
+        """Give the ids of all images that have a hash, int64 (n,), in ascending order."""
+        rows = self._db.execute("SELECT id FROM images WHERE hash IS NOT NULL ORDER BY id").fetchall()
+        return np.array([row[0] for row in rows], dtype=np.int64)
+
+    def counts(self) -> dict[str, Any]:
+        """Count images by category and by format, unhashable ones, failures, and contradicting prefixes."""
+        grouped = {
+            name: dict(self._db.execute(f"SELECT {name}, count(*) FROM images GROUP BY 1 ORDER BY 1").fetchall())
+            for name in ("category", "format", "bits")
+        }
+        single = {
+            "images": "SELECT count(*) FROM images",
+            "searchable": "SELECT count(*) FROM images WHERE hash IS NOT NULL",
+            "unhashable": "SELECT count(*) FROM images WHERE hash IS NULL",
+            "failures": "SELECT count(*) FROM failures",
+            "prefixes": "SELECT count(*) FROM images WHERE published_prefix IS NOT NULL",
+            "contradicting_prefixes": "SELECT count(*) FROM images WHERE published_prefix <> code",
+        }
+        return {name: self._db.execute(query).fetchone()[0] for name, query in single.items()} | grouped

@@ -1,0 +1,83 @@
+"""What a walk over a collection met, against what is stored, and what could not be indexed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.files import utc_now
+from twinscope_indexer.sources.location import source_uri
+from twinscope_indexer.store.catalog.database import Database, restored, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that could not be indexed."""
+
+    uri: str
+    fault: str
+    message: str
+    at: str
+
+
+class WalkTables(Database):
+    """The part of a catalogue that knows failures and, during a walk, what it met."""
+
+    def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str) -> None:
+        """Remember that a source could not be indexed; only between `begin_walk` and the end of the walk."""
+        readable = message.encode("utf-8", "backslashreplace").decode()  # it may quote a name that is not valid UTF-8
+        values = (root_id, stored(path), stored(member), fault, readable, utc_now())
+        self.forget_failure(root_id, path, member)
+        rowid = self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid
+        self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
+
+    def forget_failure(self, root_id: int, path: str, member: str | None) -> None:
+        """Forget the failure of a source, if there was one."""
+        self._db.execute(
+            "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ?",
+            (root_id, stored(path), stored(member or "")),
+        )
+
+    def failures(self) -> Iterator[Failure]:
+        """Give all failures that still stand."""
+        query = (
+            "SELECT roots.path, failures.path, member, fault, message, at FROM failures"
+            " JOIN roots ON roots.id = root_id ORDER BY root_id, failures.path, member"
+        )
+        for root, path, member, *rest in self._db.execute(query):
+            inner = None if member is None else restored(member)
+            yield Failure(source_uri(Path(restored(root)), restored(path), inner), *rest)
+
+    def begin_walk(self) -> None:
+        """Start to note which images a walk meets; kept on disk, so that the memory stays bounded."""
+        self._db.execute("PRAGMA temp_store = FILE")
+        self._db.executescript(
+            "CREATE TEMP TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY);"
+            "CREATE TEMP TABLE IF NOT EXISTS seen_failures (rowid INTEGER PRIMARY KEY);"
+            "DELETE FROM seen; DELETE FROM seen_failures;"
+        )
+
+    def note_seen(self, number: int) -> None:
+        """Note that the walk met an image."""
+        self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
+
+    def unseen(self, root_id: int, prefix: str) -> Iterator[tuple[int, str]]:
+        """Give id and path of the images below a prefix that the walk did not meet."""
+        query = "SELECT id, path FROM images WHERE root_id = ? AND id NOT IN (SELECT id FROM seen)"
+        for number, path in self._db.execute(query, (root_id,)):
+            if _below(restored(path), prefix):
+                yield number, restored(path)
+
+    def forget_unseen_failures(self, root_id: int, prefix: str) -> None:
+        """Forget failures below a prefix that the walk did not meet again."""
+        query = "SELECT rowid, path FROM failures WHERE root_id = ? AND rowid NOT IN (SELECT rowid FROM seen_failures)"
+        gone = [(rowid,) for rowid, path in self._db.execute(query, (root_id,)) if _below(restored(path), prefix)]
+        self._db.executemany("DELETE FROM failures WHERE rowid = ?", gone)
+
+
+def _below(path: str, prefix: str) -> bool:
+    return not prefix or path == prefix or path.startswith(f"{prefix}/")

@@ -1,0 +1,172 @@
+"""Generations: the published states of a store, and the codes that its indexes are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.store.catalog import shadow as before
+from twinscope_indexer.store.catalog.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_ROWS: Final = 1024
+"""Of the catalogue that are in memory before they are put into an array."""
+_FRAMED: Final = (
+    "FROM frames JOIN images USING (id)"
+    " WHERE generation > ?2 AND generation <= ?3 AND hash IS NOT NULL AND length(codes) >= ?1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A published state of the store."""
+
+    number: int
+    images: int
+    """Searchable images (those with a hash)."""
+    recipe: str
+    file: str | None
+    """Name of the index file, where one was written."""
+    sha256: str | None
+    """Of that file, hexadecimal."""
+    at: str
+
+
+class GenerationTables(Database):
+    """The part of a catalogue that knows generations, and gives what is indexed of each."""
+
+    def codes(self, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Give ids, int64 (n,), and codes, uint8 (n, 128), of the generations in (`above`, `upto`], by id."""
+        count = self.count_hashed(above=above, upto=upto)
+        nothing = np.empty(0, np.int64), np.empty((0, BYTES), np.uint8)
+        return next(self.code_parts(max(1, count), above=above, upto=upto), nothing)
+
+    def code_parts(self, size: int, *, above: int, upto: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Give what `codes` does, in parts of at most `size` codes, which are in memory one at a time."""
+        query = "SELECT id, hash FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL ORDER BY id"
+        yield from _arrays(self._db.execute(query, (above, upto)), size, BYTES)
+
+    def frames(self, count: int, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Give ids, int64 (n,), and the first codes of their frames, uint8 (n, count, 128), by id; see `codes`."""
+        size = max(1, self.count_framed(count, above=above, upto=upto))
+        nothing = np.empty(0, np.int64), np.empty((0, count, BYTES), np.uint8)
+        return next(self.frame_parts(count, size, above=above, upto=upto), nothing)
+
+    def frame_parts(
+        self, count: int, size: int, *, above: int, upto: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Give what `frames` does, in parts of at most `size` images, which are in memory one at a time."""
+        query = f"SELECT id, substr(codes, 1, ?1) {_FRAMED} ORDER BY id"
+        for ids, codes in _arrays(self._db.execute(query, (count * BYTES, above, upto)), size, count * BYTES):
+            yield ids, codes.reshape(-1, count, BYTES)
+
+    def count_framed(self, count: int, *, above: int, upto: int) -> int:
+        """Count the images that `frames` gives."""
+        return int(self._db.execute(f"SELECT count(*) {_FRAMED}", (count * BYTES, above, upto)).fetchone()[0])
+
+    def without_frames(self, count: int) -> Iterator[tuple[int, bytes]]:
+        """Give ids and thumbnails of the images that have fewer than `count` frames."""
+        rows: list[tuple[int, bytes]] = [(-1, b"")]
+        while rows:  # in parts, as it is written meanwhile
+            rows = self._db.execute(
+                "SELECT id, data FROM thumbnails JOIN images USING (id) LEFT JOIN frames USING (id)"
+                " WHERE hash IS NOT NULL AND ifnull(length(codes), 0) < ? AND id > ? ORDER BY id LIMIT 1000",
+                (count * BYTES, rows[-1][0]),
+            ).fetchall()
+            yield from rows
+
+    def put_frames(self, number: int, codes: bytes) -> None:
+        """Set the codes of the frames of an image."""
+        self._db.execute("REPLACE INTO frames VALUES (?, ?)", (number, codes))
+
+    def forget_frames(self) -> None:
+        """Remove the codes of all frames; within a transaction."""
+        self._db.execute("DELETE FROM frames")
+
+    def changed_since(self, generation: int, *, upto: int) -> NDArray[np.int64]:
+        """Give the ids changed or deleted after `generation`, up to another: older files are wrong there."""
+        query = (
+            "SELECT id FROM images WHERE generation > ?1 AND generation <= ?2"
+            " UNION SELECT id FROM deletions WHERE generation > ?1 AND generation <= ?2"
+        )
+        return np.fromiter((row[0] for row in self._db.execute(query, (generation, upto))), np.int64)
+
+    def hashed(self, *, upto: int) -> NDArray[np.int64]:
+        """Give the ids of the searchable images that are as they were in a generation, int64 (n,), by id."""
+        query = "SELECT id FROM images WHERE generation <= ? AND hash IS NOT NULL ORDER BY id"
+        rows = self._db.execute(query, (upto,))
+        return np.fromiter((row[0] for row in rows), np.int64, self.count_hashed(upto=upto))
+
+    def count_hashed(self, *, above: int = 0, upto: int) -> int:
+        """Count the searchable images of the generations in (`above`, `upto`]."""
+        query = "SELECT count(*) FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL"
+        return int(self._db.execute(query, (above, upto)).fetchone()[0])
+
+    def published(self) -> Generation | None:
+        """Give the newest generation that readers may see, if there is one."""
+        row = self._db.execute("SELECT * FROM generations ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else Generation(*row)
+
+    def newest_file(self) -> Generation | None:
+        """Give the newest generation that has an index file, if there is one."""
+        row = self._db.execute(
+            "SELECT * FROM generations WHERE file IS NOT NULL ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else Generation(*row)
+
+    def publish(self, generation: Generation) -> None:
+        """Let readers see everything up to a generation; forget what it has replaced.
+
+        Deletions are forgotten when an index file has applied them.
+        """
+        values = (
+            generation.number, generation.images, generation.recipe, generation.file, generation.sha256, generation.at,
+        )  # fmt: skip
+        with self.transaction():
+            self._db.execute("REPLACE INTO generations VALUES (?, ?, ?, ?, ?, ?)", values)
+            before.forget(self._db)
+            if generation.file is not None:
+                older = "UPDATE generations SET file = NULL, sha256 = NULL WHERE number < ?"
+                self._db.execute(older, (generation.number,))
+                self._db.execute("DELETE FROM deletions WHERE generation <= ?", (generation.number,))
+
+    def unpublished(self, generation: int) -> bool:
+        """Tell whether anything was written after a generation."""
+        written = (
+            "SELECT EXISTS (SELECT 1 FROM images WHERE generation > ?1)"
+            " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)"
+        )
+        return bool(self._db.execute(written, (generation,)).fetchone()[0]) or before.anything(self._db)
+
+    def hold(self) -> None:
+        """Stay at this moment, and at what is published of it, until the connection is closed; for reading only."""
+        self._db.execute("BEGIN")
+        published = self.published()
+        number = 0 if published is None else published.number
+        if self.unpublished(number):
+            self._db.execute("PRAGMA query_only = OFF")  # which holds for temporary views as well
+            before.cover(self._db, number)
+            self._db.execute("PRAGMA query_only = ON")
+
+
+def _arrays(rows: sqlite3.Cursor, size: int, width: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Give numbers and as many rows of `width` bytes, at most `size` at a time."""
+    filled = size
+    while filled == size:
+        numbers, data = np.empty(size, np.int64), np.empty((size, width), np.uint8)
+        filled = 0
+        while filled < size and (some := rows.fetchmany(min(_ROWS, size - filled))):
+            end = filled + len(some)
+            numbers[filled:end] = [row[0] for row in some]
+            data[filled:end] = np.frombuffer(b"".join(row[1] for row in some), np.uint8).reshape(-1, width)
+            filled = end
+        if filled:
+            yield numbers[:filled], data[:filled]

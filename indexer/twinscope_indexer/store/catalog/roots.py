@@ -1,0 +1,57 @@
+"""Roots: the folders that the paths of a catalogue are relative to."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from twinscope_indexer.errors import StoreError
+from twinscope_indexer.store.catalog.database import Database, restored, stored
+
+
+class RootTable(Database):
+    """The part of a catalogue that knows its roots."""
+
+    def roots(self) -> dict[int, Path]:
+        """Give all roots by id."""
+        return {
+            number: Path(restored(path)) for number, path in self._db.execute("SELECT id, path FROM roots ORDER BY id")
+        }
+
+    def root_for(self, folder: Path) -> tuple[int, Path, str]:
+        """Give the root that holds `folder`, made where there is none.
+
+        One file must not enter twice because it was named through two folders: a root above `folder` is used, and
+        roots below it are taken into it.
+
+        Returns
+        -------
+        tuple
+            Its id, its folder, and the path of `folder` below it ("" for itself).
+        """
+        roots = self.roots()
+        for number, path in roots.items():
+            if folder == path or path in folder.parents:
+                below = folder.relative_to(path).as_posix()
+                return number, path, "" if below == "." else below
+        with self.transaction():
+            number = int(self._db.execute("INSERT INTO roots (path) VALUES (?)", (stored(str(folder)),)).lastrowid or 0)
+            for other, path in roots.items():
+                if folder in path.parents:
+                    self._take_in(other, number, path.relative_to(folder).as_posix())
+        return number, folder, ""
+
+    def _take_in(self, other: int, number: int, below: str) -> None:
+        for table in ("images", "images_before", "failures"):
+            rows = self._db.execute(f"SELECT rowid, path FROM {table} WHERE root_id = ?", (other,))
+            moved = [(number, stored(f"{below}/{restored(path)}"), rowid) for rowid, path in rows]
+            self._db.executemany(f"UPDATE {table} SET root_id = ?, path = ? WHERE rowid = ?", moved)
+        self._db.execute("DELETE FROM roots WHERE id = ?", (other,))
+
+    def move_root(self, number: int, folder: Path) -> None:
+        """Let a root be another folder."""
+        try:
+            self._db.execute("UPDATE roots SET path = ? WHERE id = ?", (stored(str(folder)), number))
+        except sqlite3.IntegrityError as error:
+            msg = f"{folder} is a root of this store already"
+            raise StoreError(msg) from error

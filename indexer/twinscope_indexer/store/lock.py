@@ -1,0 +1,60 @@
+"""The lock of a store: one writer at a time, over all processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from twinscope_indexer.errors import StoreError, StoreLockedError
+from twinscope_indexer.store.catalog.catalog import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK_NAME: Final = "writer.lock"
+
+
+@contextmanager
+def writer_lock(path: Path) -> Iterator[None]:
+    """Hold a store for writing while the body runs.
+
+    Raises
+    ------
+    StoreLockedError
+        If another process is writing; the message names it.
+    StoreError
+        If the file cannot be made, or its drive has no locks.
+    """
+    try:
+        stream = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        msg = f"the store {path.parent} cannot be written: {error.strerror or error}"
+        raise StoreError(msg) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"the store {path.parent} is being written by {_holder(path)}; wait for it, or stop it"
+            raise StoreLockedError(msg) from error
+        except OSError as error:  # a network drive without locks, for one
+            msg = f"the store {path.parent} cannot be locked: {error.strerror or error}; keep it on a local disk"
+            raise StoreError(msg) from error
+        stream.truncate(0)
+        command = " ".join(sys.argv)[:200]
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": utc_now()}, stream)
+        stream.flush()
+        yield
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} since {who['since']} ({who['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,247 @@
+"""A view: one published state of a store, its codes in memory and its rows in a snapshot."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from twinscope_indexer.errors import StoreError
+from twinscope_indexer.hashing.perceptual import RECIPE, require_recipe
+from twinscope_indexer.index.blocks import BlockedIndex
+from twinscope_indexer.index.faiss_file import read_index
+from twinscope_indexer.index.frames import NO_FRAMES, FrameView
+from twinscope_indexer.index.protocol import Neighbours, merge
+from twinscope_indexer.index.segments import Segments, segment_size
+from twinscope_indexer.store.catalog.catalog import Catalog
+from twinscope_indexer.store.frames import load_frames
+from twinscope_indexer.store.settings import taxonomy_of
+from twinscope_indexer.store.snapshot import Snapshot
+from twinscope_indexer.store.writer import CALIBRATION, CATALOG_NAME, repair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from twinscope_indexer.metadata.reader import InstrumentMetadata
+    from twinscope_indexer.store.catalog.catalog import Generation, Record
+    from twinscope_indexer.taxonomy import Taxonomy
+
+_KEPT: Final = 4
+"""Sets of categories whose indexes are kept."""
+
+
+class StoreWarning(UserWarning):
+    """A store had to repair itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One published state of a store; immutable, so that readers share it.
+
+    Codes and rows are of the same moment, whatever is written meanwhile.
+
+    Attributes
+    ----------
+    generation : int
+        Its number.
+    base : Segments
+        What the newest index file holds, without what was changed or deleted since.
+    loaded : int
+        The generation of that file.
+    delta : BlockedIndex
+        Images newer than the file.
+    count : int
+        Searchable images.
+    file : str or None
+        Name of the index file that was read; None where `base` came from the catalogue.
+    frames : FrameView
+        The frames of the images.
+    calibration : str or None
+        What a calibration on this store has found, as it was stored.
+    store_id : str
+        Of the store that it is a state of.
+    taxonomy : Taxonomy
+        By which the store's images are labelled.
+    snapshot : Snapshot
+        The rows.
+    """
+
+    generation: int
+    base: Segments
+    loaded: int
+    delta: BlockedIndex
+    count: int
+    file: str | None
+    frames: FrameView
+    calibration: str | None
+    store_id: str
+    taxonomy: Taxonomy
+    snapshot: Snapshot
+    _among: dict[tuple[Catalog, frozenset[str]], Segments] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    def records(self, numbers: Sequence[int]) -> dict[int, Record]:
+        """Give the records of some images by id; ids that are not stored are left out."""
+        return self.snapshot.records(numbers)
+
+    def thumbnail(self, number: int) -> bytes | None:
+        """Give the encoded thumbnail of an image, if it is stored."""
+        return self.snapshot.thumbnail(number)
+
+    def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
+        """Give what the instruments of some images wrote; see `Catalog.instruments`."""
+        return self.snapshot.instruments(numbers)
+
+    def tidied(self) -> View:
+        """Give the same state with its codes in order, one step nearer to it; itself where they are. See `Segments`."""
+        base = self.base.tidied()
+        return self if base is self.base else replace(self, base=base)
+
+    def search(self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE) -> list[Neighbours]:
+        """Find the k nearest images of each query.
+
+        Parameters
+        ----------
+        queries : ndarray of uint8, shape (n, 128)
+        k : int
+        max_distance : int
+            Bits.
+        recipe : str
+            Of the queries.
+
+        Raises
+        ------
+        RecipeError
+            If the queries were hashed by another recipe than the store.
+        ValueError
+            If the shape, the type or a limit is out of range.
+        """
+        require_recipe(recipe)
+        old = self.base.search(queries, k, max_distance)
+        if len(self.delta) == 0:
+            return old
+        new = self.delta.search(queries, k, max_distance)
+        return [merge([a, b], k) for a, b in zip(old, new, strict=True)]
+
+    def among(self, categories: frozenset[str]) -> Segments:
+        """Give an index of the images of some categories alone, over the same codes, not copied.
+
+        Those of the last few sets of categories are kept, 8 bytes for each image that is left out: to make one, the
+        categories of all rows are read.
+        """
+        with self.snapshot.reading() as catalog:  # one thread at a time
+            key = catalog, categories  # another catalogue where a snapshot cannot hold its moment
+            found = self._among.pop(key, None)
+            if found is None:
+                found = Segments((*self.base.parts, self.delta)).only(catalog.of_categories(categories))
+            self._among[key] = found
+            if len(self._among) > _KEPT:
+                del self._among[next(iter(self._among))]
+        return found
+
+
+def load_view(folder: Path, held: View | None = None) -> View:
+    """Load the newest published state of a store; an empty one of generation 0 where nothing was published.
+
+    Parameters
+    ----------
+    folder : Path
+    held : View, optional
+        An earlier state: what has not changed since is not read again. Nothing of it serves for another store.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or it cannot be used.
+    """
+    while True:
+        snapshot = Snapshot(folder / CATALOG_NAME)
+        try:
+            with snapshot.reading() as catalog:
+                if held is not None and held.store_id != catalog.meta("store_id"):
+                    held = None
+                filed = catalog.newest_file()
+                base, harmed = _base(folder, catalog, filed, held)
+                if harmed is None or _newest_file(folder) == filed:
+                    view = _view(catalog, base, held, snapshot)
+                    break
+        except BaseException:
+            snapshot.close()
+            raise
+        snapshot.close()  # a writer has replaced the file meanwhile
+    if harmed is not None:
+        warnings.warn(f"{harmed}; rebuilt from the catalogue", StoreWarning, stacklevel=4)
+        repair(folder)
+    return view
+
+
+def _view(catalog: Catalog, base: _Base, held: View | None, snapshot: Snapshot) -> View:
+    published = catalog.published()
+    number = 0 if published is None else published.number
+    if published is not None:
+        require_recipe(published.recipe)
+    codes, loaded, filed = base.codes, base.loaded, catalog.newest_file()
+    if filed is not None and filed.number > loaded:
+        size = segment_size(filed.images)
+        codes, loaded = codes.joined(catalog.code_parts(size, above=loaded, upto=filed.number)), filed.number
+    delta = BlockedIndex(*catalog.codes(above=loaded, upto=number))
+    return View(
+        generation=number,
+        base=codes,
+        loaded=loaded,
+        delta=delta,
+        count=len(codes) + len(delta),
+        file=base.file,
+        frames=load_frames(catalog, NO_FRAMES if held is None else held.frames, number),
+        calibration=catalog.meta(CALIBRATION) or None,
+        store_id=catalog.meta("store_id") or "",
+        taxonomy=taxonomy_of(catalog),
+        snapshot=snapshot,
+    )
+
+
+def _newest_file(folder: Path) -> Generation | None:
+    catalog = Catalog(folder / CATALOG_NAME, read_only=True)
+    try:
+        return catalog.newest_file()
+    finally:
+        catalog.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Codes of a generation, of which those that have gone since are left out, and the file that they came from."""
+
+    codes: Segments
+    loaded: int
+    file: str | None
+
+
+def _base(
+    folder: Path, catalog: Catalog, filed: Generation | None, held: View | None
+) -> tuple[_Base, StoreError | None]:
+    """Give what is held already, or read the index file, if there is one; and what is wrong with that, if something is.
+
+    What is held serves on where the writer has replaced the file: what the new one has besides is asked of the
+    catalogue.
+    """
+    published = catalog.published()
+    number = 0 if published is None else published.number
+    if held is not None:
+        forgotten = filed is not None and filed.number > held.loaded  # with a new file, what was deleted before
+        known = catalog.hashed(upto=held.loaded) if forgotten else None
+        gone = catalog.changed_since(held.loaded, upto=number) if known is None else held.base.missing(known)
+        return _Base(held.base.leaving_out(gone), held.loaded, held.file), None
+    if filed is None or filed.file is None or filed.sha256 is None:
+        return _Base(Segments(), 0, None), None
+    try:
+        parts = read_index(folder / filed.file, filed.sha256, segment_size(filed.images))
+        base = Segments().joined(parts).leaving_out(catalog.changed_since(filed.number, upto=number))
+    except StoreError as error:
+        return _Base(Segments(), 0, None), error
+    return _Base(base, filed.number, filed.file), None

@@ -1,1 +1,0 @@
-"""What each maker of electron microscopes writes beside the pixels; `twinscope_indexer.metadata` is the way in."""

@@ -1,0 +1,234 @@
+"""Calibrating: what right and wrong matches look like in a collection, found out by asking it about itself.
+
+Every sampled image is asked for twice over: re-encoded in several ways with its twin in the store (right matches), and
+with itself and its copies left out, so that whatever is nearest is wrong (leave-one-out impostors). These are sought
+among all categories, and once more without its own: the fields most alike are often those of one sample.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from twinscope_indexer.compute.ordered import in_order
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing.perceptual import BITS
+from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+
+from twinscope_service.matching.calibration import Calibration, evidence, fit
+from twinscope_service.matching.geometry import frames_of
+from twinscope_service.matching.matcher import Matcher
+from twinscope_service.matching.policy import POLICIES
+from twinscope_service.matching.query import Limits, Query
+from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
+from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.similarity.regions import compare_parts
+from twinscope_service.similarity.texture import agree_in_texture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from twinscope_indexer.store.catalog.catalog import Record
+    from twinscope_indexer.store.reader import Store
+
+    from twinscope_service.matching.answer import Match
+
+    Grey = NDArray[np.uint8]
+
+_COPY: Final = 0.9
+"""Scene score from which an image of another category is a copy under a second label, if it agrees in texture."""
+_DEEP: Final = replace(POLICIES["default"], max_distance=BITS, good_scene=-1.0, reach="frame")
+"""Compares the nearest in any case."""
+_ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
+"""Takes whatever lies within the distance."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What the images of a collection, asked for one by one, have shown.
+
+    Attributes
+    ----------
+    impostors, genuine : list of list of ndarray
+        Of wrong and of right matches, for each image; see `calibration.evidence`.
+    copies : list of (str, str)
+        Sources of images that are in the collection under two categories. They count as neither.
+    unreadable : int
+        Images asked for by their thumbnails only, as their files were not readable.
+    """
+
+    impostors: list[list[NDArray[np.float64]]] = field(default_factory=list)
+    genuine: list[list[NDArray[np.float64]]] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: int = 0
+
+    @property
+    def images(self) -> int:
+        """Images that were asked for."""
+        return len(self.genuine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What one image has shown."""
+
+    impostors: list[NDArray[np.float64]]
+    genuine: list[NDArray[np.float64]]
+    copies: list[tuple[str, str]]
+    readable: bool
+
+
+def sampled(store: Store, most: int, seed: int) -> list[Record]:
+    """Draw searchable images of a store, at most `most`, in the order of their ids."""
+    numbers, _ = store.catalog.codes(above=0, upto=store.view.generation)
+    drawn = np.random.default_rng(seed).permutation(numbers)[:most]
+    records = store.records(sorted(drawn.tolist()))
+    return [records[number] for number in sorted(records)]
+
+
+def anywhere(record: Record, categories: frozenset[str]) -> list[Limits]:
+    """Look for impostors of an image among all others, and once more among those of other categories."""
+    return [Limits(without=record.id), *in_other_categories(record, categories)]
+
+
+def in_other_categories(record: Record, categories: frozenset[str]) -> list[Limits]:
+    """Look for impostors of an image among those of other categories only, as where a category is one scene."""
+    others = categories - {record.category}
+    return [Limits(categories=others, without=record.id)] if others else []
+
+
+def gather(
+    store: Store,
+    images: Sequence[Record],
+    workers: int,
+    progress: Callable[[], None] = lambda: None,
+    among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
+) -> Evidence:
+    """Ask a store for its own images.
+
+    Parameters
+    ----------
+    store : Store
+    images : sequence of Record
+        See `sampled`.
+    workers : int
+        Threads.
+    progress : callable, optional
+        Called after each image.
+    among : callable, optional
+        Where impostors of an image are looked for, given the categories of the store.
+
+    Returns
+    -------
+    Evidence
+    """
+    pixels = ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
+    matcher, found = Matcher(store, pixels), Evidence()
+    categories = store.catalog.categories()
+    for shown in in_order(
+        lambda record: _shown(store, matcher, pixels, among(record, categories), record), images, workers
+    ):
+        found.impostors.append(shown.impostors)
+        found.genuine.append(shown.genuine)
+        found.copies += shown.copies
+        found.unreadable += not shown.readable
+        progress()
+    return found
+
+
+def calibrated(name: str, found: Evidence, seed: int = 0) -> Calibration:
+    """Fit a calibration to what a collection has shown.
+
+    Raises
+    ------
+    CalibrationError
+        If there is too little of it.
+    """
+    return fit(name, found.impostors, found.genuine, seed=seed)
+
+
+def _shown(store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Shown:
+    try:
+        whole, readable = pixels(record), True
+    except ImageError:
+        data = store.catalog.thumbnail(record.id)
+        if data is None:
+            return _Shown([], [], [], readable=False)
+        whole, readable = decode_thumbnail(data), False
+    genuine, impostors, copies = [], [], []
+    for n, changed in enumerate(_editions(whole, record.id)):
+        query = Query.of_pixels(changed) if readable else replace(Query.of_pixels(changed), pixels=None)
+        found = matcher.match(query).matches
+        if found and found[0].category == record.category:
+            genuine += _evidence(found)
+        if n not in _IMPOSTORS:
+            continue
+        for policy, limits in product((_DEEP, _ANY), others):
+            nearest = matcher.match(query, policy, limits).matches
+            same = [match for match in nearest if _shows_the_field(match, query, record, store)]
+            copies += [(record.uri, match.source) for match in same if match.category != record.category]
+            impostors += _evidence([match for match in nearest if match not in same])
+    return _Shown(impostors, genuine, list(dict.fromkeys(copies)), readable)
+
+
+def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:
+    """Tell whether a candidate shows the very field of an image: under its own label any recording of it may."""
+    least = POLICIES["default"].good_scene if match.category == record.category else _COPY
+    if query.thumbnail is None or match.scene_score is None or match.scene_score < least:
+        return False
+    symmetry, frame, reference = frames_of(match)
+    seen = symmetry.applied(frame.cut(query.thumbnail))
+    shown = reference.cut(picture(store.view, int(match.image_id, 16)))
+    return compare_parts(seen, shown).everywhere and agree_in_texture(seen, shown, match.scene_score)
+
+
+def _evidence(matches: Sequence[Match]) -> list[NDArray[np.float64]]:
+    found = evidence(matches)
+    return [] if found is None else [found]
+
+
+_IMPOSTORS: Final = (0, 4, 6)
+"""Which editions of an image are asked for without it."""
+
+
+def _editions(pixels: Grey, seed: int) -> Iterator[Grey]:
+    """Give an image as it is, and as collections have it: re-encoded, resized, noisy, cut, turned."""
+    rng = np.random.default_rng(seed)
+    height, width = pixels.shape
+    yield pixels
+    yield _jpeg(pixels, 50)
+    yield _resized(pixels, 0.5)
+    yield _stretched(pixels, rng.uniform(0.6, 1.7))
+    yield _noisy(pixels, 20, rng)
+    yield np.rint(gaussian_filter(pixels.astype(np.float32), 2)).astype(np.uint8)
+    yield pixels[: max(1, round(height * 0.92))]
+    yield np.ascontiguousarray(np.rot90(pixels, int(rng.integers(1, 4))))
+    cut = round(height * 0.015), round(width * 0.015)
+    yield pixels[cut[0] : height - cut[0], cut[1] : width - cut[1]]
+    yield 255 - _jpeg(_noisy(_resized(pixels, 0.75), 8, rng), 60)
+
+
+def _jpeg(pixels: Grey, quality: int) -> Grey:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=quality)
+    return np.asarray(Image.open(data))
+
+
+def _resized(pixels: Grey, scale: float) -> Grey:
+    height, width = pixels.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def _stretched(pixels: Grey, gamma: float) -> Grey:
+    return np.rint(255 * (pixels / 255) ** gamma).astype(np.uint8)
+
+
+def _noisy(pixels: Grey, sigma: float, rng: np.random.Generator) -> Grey:
+    return np.clip(np.rint(pixels + rng.normal(0, sigma, pixels.shape)), 0, 255).astype(np.uint8)

@@ -1,0 +1,132 @@
+"""The nearest references of hashes, without those that may not be answered with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from twinscope_indexer.hashing.perceptual import BYTES, PHash, require_recipe
+from twinscope_indexer.index.protocol import Neighbours
+
+from twinscope_service.matching.answer import Match
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from twinscope_indexer.store.catalog.catalog import Record
+    from twinscope_indexer.store.view import View
+
+    from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.query import Limits
+
+_COPIES: Final = 40
+"""Bits. So much farther than the nearest are its re-encoded copies at most."""
+_DEEPEST: Final = 1024
+"""References looked through for one of another label."""
+
+
+def nearest(
+    view: View, hashes: Sequence[PHash], policy: Policy, limits: Limits
+) -> tuple[list[Neighbours], dict[int, Record]]:
+    """Search for several hashes in one scan, and look up the records of what is found.
+
+    Parameters
+    ----------
+    view : View
+    hashes : sequence of PHash
+    policy : Policy
+        For the number of candidates and their distance.
+    limits : Limits
+        What to leave out; where it has taken the places of others, these are looked for alone.
+
+    Returns
+    -------
+    neighbours : list of Neighbours
+        One for each hash.
+    records : dict
+        Of all of them, by number.
+
+    Raises
+    ------
+    RecipeError
+        If a hash was made by another recipe than the store's.
+    """
+    for recipe in {hashed.recipe for hashed in hashes}:
+        require_recipe(recipe)
+    codes = np.frombuffer(b"".join(hashed.code for hashed in hashes), np.uint8).reshape(-1, BYTES)
+    found = view.search(codes, limits.depth(policy), policy.max_distance)
+    records = view.records([number for near in found for number in near.ids.tolist()])
+    return (_allowed(view, codes, found, records, policy, limits) if limits else found), records
+
+
+def contested(
+    view: View, code: bytes, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
+) -> Neighbours:
+    """Put the nearest reference of another category in the last place, where copies of one label have taken them all.
+
+    Otherwise a few copies of an image would hide that it is stored under another label as well.
+
+    Parameters
+    ----------
+    view : View
+    code : bytes
+        The hash that `near` are neighbours of.
+    near : Neighbours
+    records : dict
+        Of all of them; those of what is looked at besides are added.
+    policy : Policy
+    limits : Limits
+    """
+    labels = {records[number].category for number in near.ids.tolist() if number in records}
+    if not 2 <= policy.k == len(near.ids) or len(labels) != 1 or near.distances[-1] - near.distances[0] > _COPIES:
+        return near
+    limit, depth = min(int(near.distances[0]) + _COPIES, policy.max_distance), policy.k
+    while depth < _DEEPEST:
+        depth *= 4
+        [deeper] = view.search(np.frombuffer(code, np.uint8)[None], depth, limit)
+        records.update(view.records([number for number in deeper.ids.tolist() if number not in records]))
+        for number, distance in zip(deeper.ids.tolist(), deeper.distances.tolist(), strict=True):
+            if number in records and records[number].category not in labels and limits.allow(number, records):
+                ids, distances = [*near.ids[:-1], number], [*near.distances[:-1], distance]
+                return Neighbours(np.array(ids, np.int64), np.array(distances, np.int32))
+        if len(deeper.ids) < depth:
+            break
+    return near
+
+
+def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
+    """Make candidates of neighbours; one without a record is left out, as where a store has no snapshots."""
+    return [
+        Match.of(records[number], distance, note)
+        for number, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True)
+        if number in records
+    ]
+
+
+def _allowed(
+    view: View,
+    codes: NDArray[np.uint8],
+    found: list[Neighbours],
+    records: dict[int, Record],
+    policy: Policy,
+    limits: Limits,
+) -> list[Neighbours]:
+    """Give those that may be answered with, in one more scan for the hashes that others have left too few places."""
+    depth = limits.depth(policy)
+    kept = [_kept(near, records, limits) for near in found]
+    short = [
+        i for i, (near, some) in enumerate(zip(found, kept, strict=True))
+        if len(near.ids) == depth and len(some.ids) < policy.k
+    ]  # fmt: skip
+    if short and limits.categories is not None:  # the query itself takes one place only, and depth has one for it
+        alone = view.among(limits.categories).search(codes[short], depth, policy.max_distance)
+        records.update(view.records([number for near in alone for number in near.ids.tolist()]))
+        for i, near in zip(short, alone, strict=True):
+            kept[i] = _kept(near, records, limits)
+    return [Neighbours(some.ids[: policy.k], some.distances[: policy.k]) for some in kept]
+
+
+def _kept(near: Neighbours, records: dict[int, Record], limits: Limits) -> Neighbours:
+    allowed = np.array([limits.allow(number, records) for number in near.ids.tolist()], dtype=bool)
+    return Neighbours(near.ids[allowed], near.distances[allowed])

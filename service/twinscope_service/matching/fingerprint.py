@@ -1,0 +1,43 @@
+"""What is known of a query image besides its pixels: hash, thumbnail, metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from twinscope_indexer.hashing.hashability import Unhashable
+from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
+from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
+
+from twinscope_service.matching.query import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """An image reduced to what a search needs.
+
+    Attributes
+    ----------
+    hashed : PHash or Unhashable
+    thumbnail : bytes
+        As `encode_thumbnail` makes it; empty where there is none.
+    """
+
+    hashed: PHash | Unhashable
+    thumbnail: bytes = b""
+
+    @classmethod
+    def of_pixels(cls, pixels: NDArray[np.uint8]) -> Fingerprint:
+        """Make the fingerprint of a grey image, uint8, shape (height, width)."""
+        return cls(hash_pixels(pixels), encode_thumbnail(pixels))
+
+    def query(self) -> Query:
+        """Make the query that `Query.of_pixels` makes, less the pixels.
+
+        Raises
+        ------
+        ImageError
+            If the thumbnail is damaged.
+        """
+        return Query(self.hashed, decode_thumbnail(self.thumbnail) if self.thumbnail else None)

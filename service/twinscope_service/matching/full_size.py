@@ -1,0 +1,92 @@
+"""Full size: a query and its candidates compared pixel by pixel, as far as both are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from twinscope_indexer.errors import ImageError
+
+from twinscope_service.matching.geometry import frames_of, turned
+from twinscope_service.similarity.legacy_ssim import reference_ssim
+from twinscope_service.similarity.noise_residual import CHANCE, PROVEN, grain_score
+from twinscope_service.similarity.ssim import WINDOW, match_shape, standardised_ssim
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from twinscope_indexer.store.catalog.catalog import Record
+
+    from twinscope_service.matching.answer import Match
+    from twinscope_service.matching.reference_pixels import ReferencePixels
+
+_TOO_SMALL: Final = f"no full-size SSIM: smaller than {WINDOW} pixels"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelComparison:
+    """The full-size pixels of a query, and where those of references come from.
+
+    Attributes
+    ----------
+    query : ndarray of uint8, shape (height, width)
+    pixels : ReferencePixels
+    records : mapping
+        Of the references, by number.
+    """
+
+    query: NDArray[np.uint8]
+    pixels: ReferencePixels
+    records: Mapping[int, Record]
+
+    def with_ssim(self, match: Match) -> Match:
+        """Note the standardised SSIM of a candidate, or why there is none."""
+        try:
+            reference = self._reference(match)
+        except ImageError as error:
+            return replace(match, note=f"no full-size SSIM: {error.detail}")
+        a, b = match_shape(turned(match, self.query), reference)
+        if min(a.shape) < WINDOW:
+            return replace(match, note=_TOO_SMALL)
+        return replace(match, ssim=standardised_ssim(a, b))
+
+    def with_reference_ssim(self, match: Match) -> Match:
+        """Note the SSIM that the replaced scripts computed of a candidate, or why there is none."""
+        try:
+            reference = self._reference(match)
+        except ImageError as error:
+            return replace(match, note=f"no full-size SSIM: {error.detail}")
+        if min(reference.shape) < WINDOW:
+            return replace(match, note=_TOO_SMALL)
+        return replace(match, ssim=reference_ssim(self.query, reference))
+
+    def proof(self, twin: Match, others: Sequence[Match]) -> float:
+        """Give the grain score of a twin if it proves that it is one, else 0.
+
+        Parameters
+        ----------
+        twin : Match
+        others : sequence of Match
+            References near the query or the twin. What a camera or a panel puts into many pictures is likely to be in
+            one of these, too; then nothing is proven.
+
+        Returns
+        -------
+        float
+            0 also where pixels of any of these cannot be read.
+        """
+        try:
+            score = self._grain(twin)
+            proven = score >= PROVEN and all(self._grain(other) <= min(CHANCE, score / 2) for other in others)
+        except ImageError:
+            return 0.0
+        return score if proven else 0.0
+
+    def _grain(self, match: Match) -> float:
+        symmetry, query_frame, frame = frames_of(match)
+        reference = self._reference(match)
+        return grain_score(symmetry.applied(query_frame.cut(self.query)), frame.cut(reference))
+
+    def _reference(self, match: Match) -> NDArray[np.uint8]:
+        return self.pixels(self.records[int(match.image_id, 16)])

@@ -1,0 +1,37 @@
+"""Frames of stored images, turned as a query is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from twinscope_indexer.hashing.frames import PANELS, PARTS, SHIFTS, VIEWS, WHOLE, WINDOWS, Frame, frame_codes
+from twinscope_indexer.hashing.perceptual import BITS
+from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
+
+from twinscope_service.matching.answer import Match
+
+_FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *PARTS, *PANELS)}
+"""By name."""
+
+
+def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the pixels of a query as they were compared with a candidate whose whole frame was."""
+    symmetry, _, _ = frames_of(match)
+    return pixels if match.transform is None else symmetry.applied(pixels)
+
+
+def whole_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """Give the Hamming distance of two pictures, as frames by themselves; 1024 where one is too small to be hashed."""
+    codes = [frame_codes(picture, (WHOLE,)) for picture in (one, other)]
+    return int(np.bitwise_count(np.bitwise_xor(*codes)).sum()) if all(code.any() for code in codes) else BITS
+
+
+def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:
+    """Give the symmetry of the query, and the frames of query and reference, in which a candidate was compared."""
+    changed = match.transform
+    if changed is None:
+        return SYMMETRIES[0], WHOLE, WHOLE
+    symmetry = next(one for one in SYMMETRIES if str(one) == changed.symmetry)
+    return symmetry, _FRAMES[changed.query_frame], _FRAMES[changed.reference_frame]

@@ -1,0 +1,109 @@
+"""Full-size pixels of references, read where they were indexed, with a bounded cache."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.sources.location import read_source
+
+from twinscope_service.matching.answer import UPLOADS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from twinscope_indexer.store.catalog.catalog import Record
+
+
+_Key = tuple[Path, str, str | None, bytes]
+"""Which file, and its content."""
+
+PIXELS: Final = 256 << 20
+"""Bytes of pixels that are kept in memory, if nothing else is asked for."""
+
+
+UPLOADS_FOLDER: Final = "uploads"
+"""Where a store keeps the files of such images."""
+
+
+class ReferencePixels:
+    """Reads the pixels of references; safe to use from several threads.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes of pixels kept in memory; the longest unused go first.
+    uploads : Path, optional
+        Folder of the files that came through a server, by their SHA-256.
+
+    Attributes
+    ----------
+    hits, misses : int
+        How often pixels were asked for and were in memory, or had to be read.
+    """
+
+    def __init__(self, budget: int = PIXELS, uploads: Path | None = None) -> None:
+        self._uploads = uploads
+        self._budget = budget
+        self._held = 0
+        self.hits = 0
+        self.misses = 0
+        self._cache: OrderedDict[_Key, NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pixels in memory."""
+        return self._held
+
+    def __call__(self, record: Record) -> NDArray[np.uint8]:
+        """Give the grey pixels of a reference, uint8, shape (height, width).
+
+        Raises
+        ------
+        ImageError
+            If the file is gone, unreadable, or no longer the one that was indexed.
+        """
+        # Not the content alone: what a caller declares of an image must not give it the pixels of another one's file.
+        key = record.root, record.path, record.member, record.sha256
+        if record.root == UPLOADS:
+            self._require_upload(record)
+        with self._lock:
+            found = self._cache.get(key)
+            if found is not None:
+                self.hits += 1
+                self._cache.move_to_end(key)
+                return found
+            self.misses += 1
+        data = self._file(record)
+        if sha256(data).digest() != record.sha256:
+            raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index again")
+        pixels = read_image(data, name=record.uri).pixels
+        self._keep(key, pixels)
+        return pixels
+
+    def _file(self, record: Record) -> bytes:
+        if record.root != UPLOADS:
+            return read_source(record.root, record.path, record.member)
+        return read_source(self._require_upload(record), record.sha256.hex(), None)
+
+    def _require_upload(self, record: Record) -> Path:
+        """Give the folder that holds the file of an image that came through a server."""
+        if self._uploads is None or not any(record.sha256) or not (self._uploads / record.sha256.hex()).exists():
+            raise ImageError(record.uri, "missing", "it was stored without its file, or has been replaced since")
+        return self._uploads
+
+    def _keep(self, key: _Key, pixels: NDArray[np.uint8]) -> None:
+        with self._lock:
+            if key in self._cache or pixels.nbytes > self._budget:
+                return
+            self._cache[key] = pixels
+            self._held += pixels.nbytes
+            while self._held > self._budget:
+                _, oldest = self._cache.popitem(last=False)
+                self._held -= oldest.nbytes

@@ -1,0 +1,27 @@
+"""The thumbnail of a reference, decoded, and cut to a frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+from twinscope_indexer.store.view import View
+
+
+def picture(view: View, number: int) -> NDArray[np.uint8]:
+    """Give the thumbnail of a reference, uint8, shape (height, width).
+
+    Raises
+    ------
+    ImageError
+        If the store has none, or a damaged one.
+    """
+    data = view.thumbnail(number)
+    if data is None:
+        raise ImageError(f"{number:016x}", "unsupported", "the store has no thumbnail of it")
+    try:
+        return decode_thumbnail(data)
+    except ImageError as error:
+        detail = "its thumbnail in the store is damaged; index it again"
+        raise ImageError(f"{number:016x}", "damaged", detail) from error

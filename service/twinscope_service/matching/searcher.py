@@ -1,0 +1,179 @@
+"""The answerer: everything that can be asked of a store, the same embedded and behind a server."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from twinscope_indexer.errors import GenerationError, TaxonomyError, UnknownImageError
+from twinscope_indexer.hashing.hashability import REASONS, Reason, Unhashable
+from twinscope_indexer.hashing.perceptual import RECIPE, PHash
+from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+
+from twinscope_service.matching.answer import Result
+from twinscope_service.matching.matcher import Matcher
+from twinscope_service.matching.options import Options
+from twinscope_service.matching.query import Limits, Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twinscope_indexer.store.reader import Store
+    from twinscope_indexer.store.view import View
+
+    from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.reference_pixels import ReferencePixels
+
+MAX_WAIT = 30.0
+"""Seconds that a query waits for a generation at most."""
+_LOOK_AGAIN = 0.02
+
+
+class Answerer:
+    """Answers queries of every kind; safe to use from several threads.
+
+    Parameters
+    ----------
+    store : Store
+    pixels : ReferencePixels, optional
+        Where full-size pixels of references come from.
+    """
+
+    def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
+        self._store = store
+        self._matcher = Matcher(store, pixels)
+        self._held: tuple[tuple[str, int], frozenset[str]] = (("", -1), frozenset())
+
+    def answer(self, query: Query | int, options: Options, timeout: float = MAX_WAIT) -> Result:
+        """Answer one query.
+
+        Parameters
+        ----------
+        query : Query or int
+            An image, or the number of a stored one, which is then left out of its own matches.
+        options : Options
+        timeout : float
+            Seconds to wait for `Options.min_generation`.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        UnknownImageError
+            If there is no stored image of that number.
+        TaxonomyError
+            If a category to search in is unknown.
+        GenerationError
+            If the generation was not published in time.
+        RecipeError
+            If the query was hashed by another recipe than the store.
+        """
+        self.await_generation(options.min_generation, timeout)
+        view = self._store.view
+        limits = self._limits(options, view)
+        if isinstance(query, int):
+            return self._stored_result(query, options.policy, limits, view)
+        [result] = self._matcher.results([query], options.policy, limits, view)
+        return result
+
+    def answer_all(
+        self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
+    ) -> list[Result | UnknownImageError]:
+        """Answer several queries, all from one generation, images in one scan; see `answer`.
+
+        Returns
+        -------
+        list of Result or UnknownImageError
+            One for each query.
+        """
+        self.await_generation(options.min_generation, timeout)
+        view = self._store.view
+        limits = self._limits(options, view)
+        images = [query for query in queries if isinstance(query, Query)]
+        of_images = iter(self._matcher.results(images, options.policy, limits, view))
+        results: list[Result | UnknownImageError] = []
+        for query in queries:
+            if isinstance(query, Query):
+                results.append(next(of_images))
+                continue
+            try:
+                results.append(self._stored_result(query, options.policy, limits, view))
+            except UnknownImageError as error:
+                results.append(error)
+        return results
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the store: size, generation, recipe, index (which search answers, and why that), categories."""
+        view = self._store.view
+        return {
+            "store": str(self._store.folder),
+            "store_id": view.store_id,
+            "generation": view.generation,
+            "recipe": RECIPE,
+            "index": {
+                "kind": view.base.kind,
+                "base": len(view.base),
+                "delta": len(view.delta),
+                "reach": view.frames.reach,
+            },
+        } | view.snapshot.description()
+
+    def _limits(self, options: Options, view: View) -> Limits:
+        if not options.categories:
+            return Limits(options.verify)
+        return Limits(options.verify, frozenset(self._category(name, view) for name in options.categories))
+
+    def await_generation(self, generation: int, timeout: float = MAX_WAIT) -> None:
+        """Wait until a generation is published.
+
+        Raises
+        ------
+        GenerationError
+            If it was not in time.
+        """
+        if self._store.view.generation >= generation:
+            return
+        until = time.monotonic() + min(timeout, MAX_WAIT)
+        while self._store.refresh().generation < generation:
+            if time.monotonic() >= until:
+                raise GenerationError(generation, self._store.view.generation)
+            time.sleep(_LOOK_AGAIN)
+
+    def _category(self, name: str, view: View) -> str:
+        """Resolve a name by the store's taxonomy, or by what it holds besides."""
+        found = view.taxonomy.find(name)
+        held = self._categories(view)
+        if found is not None and (found.name in held or name not in held):
+            return found.name
+        if name in held:
+            return name
+        msg = f"{name!r} is no category of this store; it holds {', '.join(sorted(held)) or 'nothing'}"
+        raise TaxonomyError(msg)
+
+    def _categories(self, view: View) -> frozenset[str]:
+        state, held = (view.store_id, view.generation), self._held
+        if held[0] != state:
+            self._held = held = state, view.snapshot.categories()
+        return held[1]
+
+    def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
+        """Answer for a stored image, itself left out."""
+        query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
+        [result] = self._matcher.results([query], policy, limits, view)
+        return result
+
+
+def _stored(number: int, view: View) -> Query:
+    record = view.records([number]).get(number)
+    if record is None:
+        raise UnknownImageError(f"{number:016x}")
+    data = view.thumbnail(number)
+    thumbnail = None if data is None else decode_thumbnail(data)
+    instrument = view.instruments([number]).get(number)
+    if record.hash is not None:
+        return Query(PHash(record.hash, record.recipe), thumbnail, instrument=instrument)
+    reason, _, detail = (record.unhashable or "").partition(": ")
+    known: Reason = next((one for one in REASONS if one == reason), "featureless")
+    return Query(Unhashable(known, detail), thumbnail, instrument=instrument)

@@ -1,0 +1,216 @@
+"""Writing through the server: images to catalogue rows, durable before they are acknowledged."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+
+from twinscope_indexer.errors import TwinscopeError
+from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels
+from twinscope_indexer.hashing.thumbnail import encode_thumbnail
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.indexing.reframing import encoded_frames
+from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata
+from twinscope_indexer.store.catalog.catalog import Record, utc_now
+from twinscope_indexer.store.frames import stored_reach
+from twinscope_indexer.store.reader import StoreWriter, open_writer
+from twinscope_indexer.store.settings import taxonomy_of
+from twinscope_indexer.taxonomy import published_prefix
+
+from twinscope_service.matching.answer import UPLOADS
+from twinscope_service.matching.fingerprint import Fingerprint
+from twinscope_service.matching.new_image import FileFacts, NewImage, Upload
+from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER
+from twinscope_service.server.upload_files import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from twinscope_indexer.hashing.hashability import Unhashable
+    from twinscope_indexer.store.reader import Store
+    from twinscope_indexer.taxonomy import Category, Taxonomy
+
+Change = Literal["created", "replaced", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image that was stored."""
+
+    number: int
+    change: Change
+
+
+class Writes:
+    """Writes images into a store; one write at a time, over all processes.
+
+    Parameters
+    ----------
+    store : Store
+        Refreshed after every write, so that searches see it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._uploads = Uploads(store.folder / UPLOADS_FOLDER)
+        self._one = threading.Lock()
+
+    def upsert(
+        self, images: Sequence[NewImage | TwinscopeError], *, partly: bool
+    ) -> tuple[list[Stored | TwinscopeError], int]:
+        """Insert or replace images.
+
+        Parameters
+        ----------
+        images : sequence of NewImage or TwinscopeError
+            An error stands for an image that was refused already.
+        partly : bool
+            Store those that can be stored; otherwise the first refusal is raised, and nothing is stored.
+
+        Returns
+        -------
+        results : list of Stored or TwinscopeError
+            One for each image.
+        generation : int
+            The first that shows the change.
+
+        Raises
+        ------
+        StoreLockedError
+            If another process is writing.
+        TaxonomyError
+            If a category is unknown and `partly` is False.
+        """
+        if not partly:
+            for image in images:
+                if isinstance(image, TwinscopeError):
+                    raise image
+        with self._writing() as write:
+            checked = [_checked(image, write.taxonomy) for image in images]
+            if not partly:
+                for one in checked:
+                    if isinstance(one, TwinscopeError):
+                        raise one
+            with write.catalog.transaction():
+                results = [one if isinstance(one, TwinscopeError) else write.put(*one) for one in checked]
+            return results, write.publish()
+
+    def upload(self, upload: Upload, data: bytes, pixel_budget: int) -> tuple[Stored, int]:
+        """Insert or replace an image by its file, which is kept in the store.
+
+        Raises
+        ------
+        ImageError
+            If the file cannot be read.
+        TaxonomyError
+            If the category is unknown.
+        StoreLockedError
+            If another process is writing.
+        """
+        self._store.view.taxonomy.resolve(upload.description.category)  # before the work
+        image = read_image(data, name=upload.description.source, pixel_budget=pixel_budget)
+        fingerprint = Fingerprint(hash_pixels(image.pixels), encode_thumbnail(image.pixels))
+        instrument = read_metadata(data, name=upload.description.source)
+        digest = sha256(data).digest()
+        facts = FileFacts(
+            size=len(data), mtime_ns=upload.mtime_ns, sha256=digest, format=image.format, mode=image.mode,
+            bits=image.bits, width=image.width, height=image.height,
+        )  # fmt: skip
+        new = NewImage(upload.description, fingerprint, facts)
+        with self._writing() as write:
+            category = write.taxonomy.resolve(upload.description.category)
+            with self._uploads.keeping(digest, data), write.catalog.transaction():
+                stored = write.put(new, category, instrument)
+            return stored, write.publish()
+
+    def delete(self, numbers: Sequence[int]) -> tuple[list[int], int]:
+        """Remove images; gives those that were not stored, and the first generation without the others."""
+        with self._writing() as write:
+            known = write.catalog.records(list(dict.fromkeys(numbers)))
+            write.delete(known)
+            return [number for number in numbers if number not in known], write.publish()
+
+    @contextmanager
+    def _writing(self) -> Iterator[_Write]:
+        """Hold the store for one write, and show the write to searches; threads of this process wait for each other."""
+        with self._one:
+            with open_writer(self._store.folder) as writer:
+                root_id, _, _ = writer.catalog.root_for(UPLOADS)
+                self._uploads.sweep(lambda: writer.catalog.digests(root_id))
+                yield _Write(writer, root_id, self._uploads)
+            self._store.refresh()
+
+
+class _Write:
+    """One write, under way."""
+
+    def __init__(self, writer: StoreWriter, root_id: int, uploads: Uploads) -> None:
+        self.catalog = writer.catalog
+        self.taxonomy = taxonomy_of(writer.catalog)
+        self._writer = writer
+        self._root_id = root_id
+        self._uploads = uploads
+
+    def put(self, image: NewImage, category: Category, instrument: InstrumentMetadata = NO_METADATA) -> Stored:
+        known = self.catalog.find(self._root_id, image.description.source, None)
+        record = _record(image, category, self.taxonomy.version, 0 if known is None else known.id)
+        if known is not None and replace(record, indexed_at=known.indexed_at, generation=known.generation) == known:
+            return Stored(known.id, "unchanged")
+        number = self.catalog.new_id(UPLOADS, record.path, None) if known is None else known.id
+        record = replace(record, id=number, generation=self._writer.generation)
+        thumbnail = image.fingerprint.thumbnail
+        hashed = record.hash is not None and thumbnail
+        frames = encoded_frames(thumbnail, stored_reach(self.catalog)) if hashed else b""
+        self.catalog.put(record, self._root_id, thumbnail, frames, instrument)
+        self._release([] if known is None else [known])
+        return Stored(number, "created" if known is None else "replaced")
+
+    def delete(self, records: dict[int, Record]) -> None:
+        self.catalog.delete(records, self._writer.generation)
+        self._release(records.values())
+
+    def publish(self) -> int:
+        return self._writer.publish()
+
+    def _release(self, records: Iterable[Record]) -> None:
+        self._uploads.release(record.sha256 for record in records if record.root == UPLOADS)
+
+
+def _checked(image: NewImage | TwinscopeError, taxonomy: Taxonomy) -> tuple[NewImage, Category] | TwinscopeError:
+    if isinstance(image, TwinscopeError):
+        return image
+    try:
+        return image, taxonomy.resolve(image.description.category)
+    except TwinscopeError as error:
+        return error
+
+
+def _record(image: NewImage, category: Category, taxonomy: str, number: int) -> Record:
+    hashed: PHash | Unhashable = image.fingerprint.hashed
+    facts = image.file
+    return Record(
+        id=number,
+        root=UPLOADS,
+        path=image.description.source,
+        member=None,
+        size=facts.size,
+        mtime_ns=facts.mtime_ns,
+        sha256=facts.sha256 or bytes(32),
+        format=facts.format,
+        mode=facts.mode,
+        bits=facts.bits,
+        width=facts.width,
+        height=facts.height,
+        hash=hashed.code if isinstance(hashed, PHash) else None,
+        unhashable=None if isinstance(hashed, PHash) else f"{hashed.reason}: {hashed.detail}",
+        recipe=RECIPE,
+        category=category.name,
+        code=category.code,
+        taxonomy=taxonomy,
+        published_prefix=published_prefix(image.description.published_name),
+        indexed_at=utc_now(),
+        generation=0,
+    )

@@ -1,0 +1,87 @@
+"""Handlers of gRPC: something around each call, and no thread that waits for a request unseen."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from twinscope_service.server.status import RequestError, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import AbstractContextManager
+
+    from twinscope_service.server.admission import Places
+
+
+def wrapped(
+    handler: grpc.RpcMethodHandler[Any, Any],
+    around: Callable[[grpc.ServicerContext], AbstractContextManager[None]],
+    places: Places,
+    threads: ThreadPoolExecutor | None = None,
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Put a context manager around a handler, of whichever of the four kinds it is.
+
+    To gRPC it looks as if it took a stream of requests. For a single request, gRPC would wait in one of the threads
+    before it calls anything here, for ever if none comes; a stream is handed over at once, and read within the context.
+
+    Parameters
+    ----------
+    handler : grpc.RpcMethodHandler
+    around : callable
+        Gives the context manager of a call.
+    places : Places
+        Told when a call waits for its client.
+    threads : ThreadPoolExecutor, optional
+        Where it runs, if not in the server's threads.
+    """
+    known = cast("Any", handler)
+    kind = ("stream" if known.request_streaming else "unary", "stream" if known.response_streaming else "unary")
+    inner = getattr(known, "_".join(kind))
+    decode = _decoding(known.request_deserializer)
+
+    def argument(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        if known.request_streaming:
+            return messages
+        with places.waiting(context):
+            data = next(messages, None)
+        if data is None:
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "STREAM_ORDER", "the request itself never came")
+        request = decode(data)
+        if isinstance(request, RequestError):
+            raise request
+        return request
+
+    def streaming(messages: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        with around(context), closing(inner(argument(messages, context), context)) as responses:
+            for response in responses:
+                with places.waiting(context):
+                    yield response
+
+    def single(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        with around(context):
+            return inner(argument(messages, context), context)
+
+    behaviour = streaming if known.response_streaming else single
+    cast("Any", behaviour).experimental_thread_pool = threads
+    make = getattr(grpc, f"stream_{kind[1]}_rpc_method_handler")
+    made: grpc.RpcMethodHandler[Any, Any] = make(
+        behaviour, decode if known.request_streaming else None, known.response_serializer
+    )
+    return made
+
+
+def _decoding(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Let bytes that are no message become an error that is returned; what is raised, gRPC tells in its own way."""
+
+    def decoded(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return invalid([("", "the bytes are no message of this method's type")])
+
+    return decoded

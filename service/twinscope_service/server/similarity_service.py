@@ -1,0 +1,205 @@
+"""The reading service: queries from the wire to the answerer and back."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
+from twinscope_indexer.errors import TaxonomyError, TwinscopeError
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.metadata.reader import acquisition_of
+
+from twinscope_service.matching.answer import Result
+from twinscope_service.matching.query import Query
+from twinscope_service.matching.searcher import MAX_WAIT, Answerer
+from twinscope_service.server.batching import Gathering
+from twinscope_service.server.status import request_error, unknown_category
+from twinscope_service.server.streams import Received, assembled, out_of_order, require_upload_size
+from twinscope_service.wire.answers import answer_message
+from twinscope_service.wire.instruments import instrument_of
+from twinscope_service.wire.queries import batch_options, header_options, options_of, query_of
+from twinscope_service.wire.rules import below, check_chunk, check_sequence, require
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    import grpc
+
+    from twinscope_service.matching.options import Options
+    from twinscope_service.server.interceptor import Calls
+    from twinscope_service.server.settings import ServerSettings
+
+
+class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
+    """Implements ``twinscope.v1.SimilarityService``; the rules are in the contract.
+
+    Attributes
+    ----------
+    answerer : Answerer
+        To be set before the first call is let in.
+    """
+
+    answerer: Answerer
+
+    def __init__(self, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._draining = draining
+        self._gathered: Gathering[Options, Query, similarity_pb2.QueryResult] = Gathering(self._hash_results)
+
+    def Search(  # noqa: N802  the contract's name
+        self, request: similarity_pb2.SearchRequest, context: grpc.ServicerContext
+    ) -> similarity_pb2.SearchResponse:
+        """Answer one query; bare hashes, which take little work each, together with others that wait."""
+        options = options_of(request.options)
+        query = query_of(request.query)
+        if isinstance(query, Query) and query.thumbnail is None:
+            self._await_generation(options, context)
+            with _known_categories("options"):
+                result = self._gathered(options, query)
+        else:
+            with self._answering(options, "options", context):
+                result = _result(self.answerer.answer(query, options))
+        result.client_tag = request.query.client_tag
+        return similarity_pb2.SearchResponse(result=result)
+
+    def BatchSearch(  # noqa: N802
+        self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext
+    ) -> similarity_pb2.BatchSearchResponse:
+        """Answer a batch."""
+        return self._batch(request, context)
+
+    def StreamSearch(  # noqa: N802
+        self, request_iterator: Iterator[similarity_pb2.StreamSearchRequest], context: grpc.ServicerContext
+    ) -> Iterator[similarity_pb2.StreamSearchResponse]:
+        """Answer batches as they come."""
+        received = Received(request_iterator, self._settings.stream_idle_seconds)
+        last = 0
+        try:
+            for request in received.until(self._draining):
+                require(check_sequence(request.sequence, "sequence"))
+                if request.sequence <= last:
+                    raise out_of_order(f"sequence {request.sequence} does not follow {last}")
+                last = request.sequence
+                yield self._stream_batch(request, context)
+        finally:
+            received.close()
+
+    def SearchByImage(  # noqa: N802
+        self, request_iterator: Iterator[similarity_pb2.SearchByImageRequest], context: grpc.ServicerContext
+    ) -> similarity_pb2.SearchByImageResponse:
+        """Answer for an uploaded image."""
+        received = Received(request_iterator, self._settings.stream_idle_seconds)
+        try:
+            first = next(received, None)
+            if first is None or first.WhichOneof("payload") != "header":
+                raise out_of_order("the first message must be the header")
+            header = first.header
+            options = header_options(header)
+            require_upload_size(header.size_bytes, self._settings.max_upload_mib << 20)
+            self._require_categories(options, "header.options", context)
+            with self._calls.upload(header.size_bytes):
+                data = assembled(_chunks(received), header.size_bytes, header.sha256)
+                if next(received, None) is not None:
+                    raise out_of_order(f"more came than the {header.size_bytes} bytes that the header declared")
+                result = self._answer_file(data, header, options, context)
+        finally:
+            received.close()
+        return similarity_pb2.SearchByImageResponse(result=_result(result, header.client_tag))
+
+    def _answer_file(
+        self, data: bytes, header: similarity_pb2.ImageHeader, options: Options, context: grpc.ServicerContext
+    ) -> Result:
+        with self._answering(options, "header.options", context):
+            image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
+            given = header.HasField("instrument")
+            instrument = instrument_of(header.instrument) if given else acquisition_of(data)
+            return self.answerer.answer(Query.of_pixels(image.pixels, instrument), options)
+
+    def _require_categories(self, options: Options, path: str, context: grpc.ServicerContext) -> None:
+        """Refuse categories that the generation asked for does not hold, before a file is read for them."""
+        if options.categories:
+            self._await_generation(options, context)
+            with _known_categories(path):
+                self.answerer.answer_all((), options)
+
+    @contextmanager
+    def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
+        """Wait for the generation that the options at `path` ask for, then hold a worker."""
+        self._await_generation(options, context)
+        with _known_categories(path), self._calls.working(context):
+            yield
+
+    def _await_generation(self, options: Options, context: grpc.ServicerContext) -> None:
+        if options.min_generation:
+            self.answerer.await_generation(options.min_generation, _patience(context))
+
+    def _hash_results(self, options: Options, queries: Sequence[Query]) -> list[similarity_pb2.QueryResult]:
+        with self._calls.timed("hashes"):
+            results = self.answerer.answer_all(queries, options)
+            return [_result(result) for result in results if isinstance(result, Result)]  # no query is an id
+
+    def _stream_batch(
+        self, request: similarity_pb2.StreamSearchRequest, context: grpc.ServicerContext
+    ) -> similarity_pb2.StreamSearchResponse:
+        try:
+            batch = self._batch(request.batch, context, "batch")
+        except TwinscopeError as error:
+            status = request_error(error, "").status
+            return similarity_pb2.StreamSearchResponse(sequence=request.sequence, error=status)
+        return similarity_pb2.StreamSearchResponse(sequence=request.sequence, batch=batch)
+
+    def _batch(
+        self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext, path: str = ""
+    ) -> similarity_pb2.BatchSearchResponse:
+        options = batch_options(request, path)
+        where = below(path, "queries")
+        queries: list[Query | int] = []
+        refused: dict[int, TwinscopeError] = {}
+        for i, message in enumerate(request.queries):
+            try:
+                queries.append(query_of(message, f"{where}[{i}]"))
+            except TwinscopeError as error:
+                refused[i] = error
+        with self._answering(options, below(path, "options"), context):
+            answered = iter(self.answerer.answer_all(queries, options))
+        results = []
+        for i, message in enumerate(request.queries):
+            outcome = refused[i] if i in refused else next(answered)
+            if isinstance(outcome, Result):
+                results.append(_result(outcome, message.client_tag))
+            else:
+                status = request_error(outcome, "").status
+                results.append(similarity_pb2.QueryResult(client_tag=message.client_tag, error=status))
+        return similarity_pb2.BatchSearchResponse(results=results)
+
+
+@contextmanager
+def _known_categories(path: str) -> Iterator[None]:
+    """Tell in which field of the options at `path` an unknown category was."""
+    try:
+        yield
+    except TaxonomyError as error:
+        raise unknown_category(error, f"{path}.categories") from error
+
+
+def _result(result: Result, tag: str = "") -> similarity_pb2.QueryResult:
+    return similarity_pb2.QueryResult(
+        answer=answer_message(result.answer), pixels_would_change_grade=result.pixels_would_change, client_tag=tag
+    )
+
+
+def _chunks(received: Received[similarity_pb2.SearchByImageRequest]) -> Iterator[bytes]:
+    for message in received:
+        if message.WhichOneof("payload") != "chunk":
+            raise out_of_order("after the header only chunks may come")
+        require(check_chunk(message.chunk))
+        yield message.chunk
+
+
+def _patience(context: grpc.ServicerContext) -> float:
+    """Seconds that the caller still waits; gRPC gives centuries where there is no deadline."""
+    left = context.time_remaining()
+    return MAX_WAIT if left is None else max(0.0, min(left - 0.05, MAX_WAIT))

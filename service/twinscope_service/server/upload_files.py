@@ -1,0 +1,84 @@
+"""The files of images that came through a server: kept in the store, each under the SHA-256 of its content."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from twinscope_indexer.files import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator
+    from pathlib import Path
+
+_NAME: Final = re.compile(r"[0-9a-f]{64}(\.\d+\.part)?")
+"""A file, or one that a killed process has not finished."""
+
+
+class Uploads:
+    """The folder of those files; only to be used by who holds the store for writing.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._released: set[str] = set()
+        self._swept = False
+
+    @contextmanager
+    def keeping(self, digest: bytes, data: bytes) -> Iterator[None]:
+        """Keep a file, durable when the body begins; where the body fails, a file that was not there goes again."""
+        path = self._folder / digest.hex()
+        if path.exists():
+            yield
+            return
+        _write(data, path)
+        try:
+            yield
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def release(self, digests: Iterable[bytes]) -> None:
+        """Note that images no longer have these contents: `sweep` will remove what no other image has."""
+        names = {digest.hex() for digest in digests}
+        self._released |= {name for name in names if (self._folder / name).exists()}
+
+    def sweep(self, used: Callable[[], Container[bytes]]) -> None:
+        """Remove the files that were released before the last generation, and at first all that nothing refers to.
+
+        Called by the write after the one that has released them, so that queries under way then have found them.
+
+        Parameters
+        ----------
+        used : callable
+            Gives the SHA-256 that images have; called only where there is something to remove.
+        """
+        names = self._released
+        if not self._swept and self._folder.is_dir():
+            names = {path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name)}
+        if names:
+            kept = used()
+            for name in names:
+                if "." in name or bytes.fromhex(name) not in kept:
+                    (self._folder / name).unlink(missing_ok=True)
+        self._released, self._swept = set(), True
+
+
+def _write(data: bytes, path: Path) -> None:
+    """Write a file that is durable before it is named."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)

@@ -1,0 +1,67 @@
+"""Overlap: what two pictures both show, laid over each other as for the scene score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.hashing.resampling import area_reduce
+
+from twinscope_service.similarity.scene_score import SceneScore, common_frames, field_rows, prepared, score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+"""A query and a candidate, of one shape."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """The fields of two pictures, without what an info bar may cover, where both show something.
+
+    Attributes
+    ----------
+    normal : pair of ndarray of float32, shape (height, width)
+        Locally centred and scaled; see `normalisation`.
+    pixels : pair of ndarray of float32, shape (height, width)
+        The same in grey levels.
+    """
+
+    normal: Pair
+    pixels: Pair
+
+
+def lay_over(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | None:
+    """Lay a candidate over a query, at the translation and the size at which they agree best.
+
+    Parameters
+    ----------
+    query, candidate : ndarray of uint8, shape (height, width)
+        Grey thumbnails; each may have its own shape.
+
+    Returns
+    -------
+    Overlap or None
+        None if the proportions differ too much.
+    """
+    best, overlap = -2.0, None
+    for query_rows, candidate_rows, (height, width) in common_frames(query.shape, candidate.shape):
+        fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
+        one, other = (prepared(field.tobytes(), field.shape, (field_rows(height), width)) for field in fields)
+        found = score(one, other)
+        if found.score > best:
+            small = [area_reduce(field, one.normal.shape) for field in fields]
+            best = found.score
+            overlap = Overlap(_moved((one.normal, other.normal), found), _moved((small[0], small[1]), found))
+    return overlap
+
+
+def _moved(pair: Pair, found: SceneScore) -> Pair:
+    """Cut out what both of a pair show, given the translation of the second."""
+    height, width = pair[0].shape
+    down, right = round(found.shift_y * height), round(found.shift_x * width)
+    rows, columns = (slice(max(0, -by), size - max(0, by)) for by, size in ((down, height), (right, width)))
+    moved = slice(rows.start + down, rows.stop + down), slice(columns.start + right, columns.stop + right)
+    return pair[0][rows, columns], pair[1][moved]

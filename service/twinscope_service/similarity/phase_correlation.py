@@ -1,0 +1,97 @@
+"""Translation between two normalised images: the peak of their phase correlation within a share of the frame.
+
+Phase correlation is that of Kuglin and Hines (1975, Proc. Int. Conf. Cybernetics and Society, 163-165).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from twinscope_indexer.compute.jit import compiled
+
+_REACH = 1 / 6  # largest translation looked for, as a share of the frame
+
+
+def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """Half spectrum of an image under a Hann window, padded to sides that an FFT is fast on.
+
+    Parameters
+    ----------
+    normal : numpy.ndarray of float32, shape (height, width)
+        Normalised pixels.
+
+    Returns
+    -------
+    numpy.ndarray of complex64
+        What `translation` takes.
+    """
+    transformed: NDArray[np.complex64] = scipy.fft.rfft2(normal * _hann(normal.shape), s=_padded(normal.shape))
+    return transformed
+
+
+def translation(
+    query: NDArray[np.complex64], candidate: NDArray[np.complex64], shape: tuple[int, ...]
+) -> tuple[int, int]:
+    """Find where the phase correlation is highest, at translations of at most a sixth of the frame.
+
+    Parameters
+    ----------
+    query, candidate : numpy.ndarray of complex64
+        Results of `spectrum`.
+    shape : tuple of int
+        Height and width of both images.
+
+    Returns
+    -------
+    tuple of int
+        Down and right, in pixels: where the candidate shows what the query shows. Zero if nothing stands out.
+    """
+    height, width = _padded(shape)
+    reach_y, reach_x = int(shape[0] * _REACH), int(shape[1] * _REACH)
+    columns = scipy.fft.ifft(_whitened(query, candidate), axis=0, overwrite_x=True)
+    near = np.concatenate((columns[height - reach_y :], columns[: reach_y + 1]))  # no other rows are transformed
+    down, right = _peak(scipy.fft.irfft(near, n=width), reach_y, reach_x)
+    return down, right
+
+
+@lru_cache(maxsize=64)
+def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    rows, columns = (np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2 for side in shape)
+    return np.outer(rows, columns).astype(np.float32)
+
+
+@lru_cache(maxsize=1024)
+def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Shape of the transform: the next sides that an FFT is fast on."""
+    return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
+
+
+@compiled(fastmath=True, error_model="numpy")
+def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Cross-power spectrum conj(query) * candidate, every coefficient scaled to modulus 1."""
+    white = np.empty_like(query)
+    for y in range(query.shape[0]):
+        for x in range(query.shape[1]):
+            q, c = query[y, x], candidate[y, x]
+            real = q.real * c.real + q.imag * c.imag
+            imaginary = q.real * c.imag - q.imag * c.real
+            scale = np.float32(1) / (np.sqrt(real * real + imaginary * imaginary) + np.float32(1e-6))
+            white[y, x] = complex(real * scale, imaginary * scale)
+    return white
+
+
+@compiled(error_model="numpy")
+def _peak(near: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, int]:
+    """Find the translation (down, right) with the largest value; rows begin at -reach_y, columns at 0."""
+    width = near.shape[1]
+    best, best_y, best_x = near[reach_y, 0], 0, 0
+    for y in range(-reach_y, reach_y + 1):
+        row = near[reach_y + y]
+        for x in range(-reach_x, reach_x + 1):
+            value = row[x + width if x < 0 else x]
+            if value > best:
+                best, best_y, best_x = value, y, x
+    return best_y, best_x

@@ -1,0 +1,184 @@
+"""Mean structural similarity (SSIM) of two grey images: full size, exact, one pass."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.equalize import standardise
+
+WINDOW = 7
+"""Side of the square, uniform window in pixels; the default of scikit-image."""
+
+_K1, _K2 = 0.01, 0.03  # Wang, Bovik, Sheikh, Simoncelli (2004), IEEE Trans. Image Process. 13(4), 600-612
+_AREA = WINDOW * WINDOW
+# Outside these limits the score no longer depends on the data range in single precision, and products of the
+# stabilising constants would overflow or vanish.
+_LEAST_RANGE, _GREATEST_RANGE = 1e-3, 1e8
+
+
+def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], data_range: float = 255) -> float:
+    """Mean SSIM of two images.
+
+    Equal to ``skimage.metrics.structural_similarity(a, b, data_range=data_range)`` within 1e-6: a uniform window
+    of 7 x 7 pixels, sample (co)variances, K1 = 0.01, K2 = 0.03, the mean over all windows inside the image.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray of uint8, shape (height, width)
+        Grey images of equal shape, at least 7 x 7 pixels.
+    data_range : float
+        Distance between the smallest and the largest possible value, in grey levels.
+
+    Returns
+    -------
+    float
+        -1 to 1; exactly 1 for identical images.
+
+    Raises
+    ------
+    ValueError
+        If the images are not uint8, not two-dimensional, of different shapes or smaller than the window, or if
+        `data_range` is not positive and finite.
+    """
+    _check_pair(a, b)
+    if not (math.isfinite(data_range) and data_range > 0):
+        raise ValueError(f"data_range must be positive and finite, not {data_range}; for 8-bit images give 255")
+    data_range = min(max(float(data_range), _LEAST_RANGE), _GREATEST_RANGE)
+    # Means and variances stay multiplied by powers of the window's area, so that they are whole numbers:
+    # the constants are scaled alike. See `_mean_ssim`.
+    luminance = (_K1 * data_range) ** 2 * _AREA**2
+    contrast = (_K2 * data_range) ** 2 * _AREA * (_AREA - 1)
+    return float(_mean_ssim(_frozen(a), _frozen(b), np.float32(luminance), np.float32(contrast)))
+
+
+def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Mean SSIM of two images after `standardise`, over the full range of 255 grey levels.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray of uint8, shape (height, width)
+        Raw grey images of equal shape, at least 7 x 7 pixels; see `match_shape`.
+
+    Returns
+    -------
+    float
+        -1 to 1. Equalising amplifies noise, so a value near 1 says: the same acquisition, noise included.
+
+    Raises
+    ------
+    ValueError
+        As for `ssim`.
+    """
+    _check_pair(a, b)
+    return ssim(standardise(a), standardise(b))
+
+
+def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Bring two images to one shape for `standardised_ssim`.
+
+    The image with more pixels is resampled to the shape of the other, with Pillow's ``LANCZOS`` filter, which is
+    wide enough not to alias when it reduces. It works on raw pixels: standardise afterwards, as the equalised
+    histogram is that of the pixels compared. With equally many pixels in different shapes, `b` is resampled.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray of uint8, shape (height, width)
+        Grey images.
+
+    Returns
+    -------
+    tuple of numpy.ndarray of uint8
+        The two images in the order given, of equal shape; one that needed no change is returned itself.
+    """
+    if a.shape == b.shape:
+        return a, b
+    if a.size > b.size:
+        return _resampled(a, b.shape), b
+    return a, _resampled(b, a.shape)
+
+
+def _resampled(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    height, width = shape
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
+    for image in (a, b):
+        if image.dtype != np.uint8 or image.ndim != 2:
+            raise ValueError(
+                f"SSIM needs grey images, uint8 of shape (height, width), not {image.dtype} of shape {image.shape}"
+            )
+    if a.shape != b.shape:
+        raise ValueError(f"SSIM needs images of equal shape, not {a.shape} and {b.shape}; see match_shape")
+    if min(a.shape) < WINDOW:
+        raise ValueError(f"SSIM needs at least {WINDOW} x {WINDOW} pixels; the images have shape {a.shape}")
+
+
+def _frozen(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Contiguous, read-only view: one compiled variant serves every kind of array."""
+    view = np.ascontiguousarray(pixels).view()
+    view.flags.writeable = False
+    return view
+
+
+# Only the float64 sums may be reassociated: the quotients keep IEEE rounding, so identical images give exactly 1.
+@compiled(fastmath={"reassoc"}, error_model="numpy")
+def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32, contrast: np.float32) -> float:
+    """Mean SSIM from running column sums of the last seven rows.
+
+    With n = 49 pixels in a window and whole-number sums A, B, S (of squares, both images) and P (of products), an
+    SSIM is (2AB + c1)(2(nP - AB) + c2) / ((A^2 + B^2 + c1)(nS - A^2 - B^2 + c2)): all but the last few operations
+    are exact in 32-bit integers (the largest value, nS, is 49 * 49 * 2 * 255^2 = 3.1e8), so images of low variance
+    lose nothing to cancellation. Both factors of the numerator are halved here, and the mean multiplied by 4.
+
+    The two sums of levels, at most 49 * 255 each, are halves of one 32-bit number (a below, b above): one addition does
+    for both.
+    """
+    height, width = a.shape
+    inner = width - 6
+    half_luminance, half_contrast = np.float32(luminance / 2), np.float32(contrast / 2)
+    levels, squares, products = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(width, np.int32)
+    # Seven shifted views of each column sum instead of index arithmetic: LLVM turns them into vector loads.
+    l0, l1, l2, l3 = levels[:inner], levels[1 : inner + 1], levels[2 : inner + 2], levels[3 : inner + 3]
+    l4, l5, l6 = levels[4 : inner + 4], levels[5 : inner + 5], levels[6 : inner + 6]
+    s0, s1, s2, s3 = squares[:inner], squares[1 : inner + 1], squares[2 : inner + 2], squares[3 : inner + 3]
+    s4, s5, s6 = squares[4 : inner + 4], squares[5 : inner + 5], squares[6 : inner + 6]
+    p0, p1, p2, p3 = products[:inner], products[1 : inner + 1], products[2 : inner + 2], products[3 : inner + 3]
+    p4, p5, p6 = products[4 : inner + 4], products[5 : inner + 5], products[6 : inner + 6]
+    quarter_ssim = np.empty(inner, np.float32)
+    total = 0.0
+    for row in range(height):
+        if row < 7:
+            for x in range(width):
+                new_a, new_b = np.int32(a[row, x]), np.int32(b[row, x])
+                levels[x] += new_a + np.int32(new_b << 16)
+                squares[x] += new_a * new_a + new_b * new_b
+                products[x] += new_a * new_b
+        else:
+            for x in range(width):
+                new_a, new_b = np.int32(a[row, x]), np.int32(b[row, x])
+                old_a, old_b = np.int32(a[row - 7, x]), np.int32(b[row - 7, x])
+                levels[x] += np.int32(new_a - old_a) + np.int32((new_b - old_b) << 16)
+                squares[x] += new_a * new_a - old_a * old_a + new_b * new_b - old_b * old_b
+                products[x] += new_a * new_b - old_a * old_b
+        if row < 6:
+            continue
+        for x in range(inner):
+            level = np.int32(l0[x] + l1[x] + l2[x] + l3[x] + l4[x] + l5[x] + l6[x])
+            in_a, in_b = np.int32(level & 0xFFFF), np.int32(level >> 16)
+            square = np.int32(s0[x] + s1[x] + s2[x] + s3[x] + s4[x] + s5[x] + s6[x])
+            product = np.int32(p0[x] + p1[x] + p2[x] + p3[x] + p4[x] + p5[x] + p6[x])
+            both = np.int32(in_a * in_b)
+            either = np.int32(in_a * in_a + in_b * in_b)
+            covariance = np.float32(np.int32(49 * product - both))
+            variance = np.float32(np.int32(49 * square - either))
+            numerator = (np.float32(both) + half_luminance) * (covariance + half_contrast)
+            quarter_ssim[x] = numerator / ((np.float32(either) + luminance) * (variance + contrast))
+        for x in range(inner):  # apart, so that the quotients are computed eight and not four at a time
+            total += np.float64(quarter_ssim[x])
+    mean: float = 4 * total / ((height - 6) * inner)
+    return mean

@@ -1,0 +1,71 @@
+"""The self-test: fine here, and not fine where something is broken."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pytest
+from twinscope_client import doctor
+from twinscope_client.cli.main import main
+
+_CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index", "index file"]
+
+
+def test_this_installation_is_fine() -> None:
+    found = list(doctor.checks())
+    assert [check.name for check in found] == _CHECKS
+    assert [check.detail for check in found if not check.fine] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "broken"),
+    [
+        ("hash", "twinscope_indexer.hashing.perceptual.phash", lambda _: np.zeros(128, np.uint8)),
+        ("SSIM", "twinscope_service.similarity.ssim.ssim", lambda *_: 0.5),
+        ("scene score", "twinscope_service.similarity.scene_score.scene_scores", lambda *_: []),
+        ("index", "twinscope_indexer.index.blocks.BlockedIndex.search", lambda *_: 1 / 0),
+        ("index file", "twinscope_indexer.index.faiss_file.write_index", lambda *_: None),
+        ("reading TIFFs", "twinscope_indexer.imaging.reader.read_image", lambda _: 1 / 0),
+    ],
+)
+def test_what_is_broken_is_told_and_the_other_checks_go_on(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str, broken: Any
+) -> None:
+    monkeypatch.setattr(module, broken)
+    found = {check.name: check for check in doctor.checks()}
+    assert list(found) == _CHECKS
+    assert {check.name for check in found.values() if not check.fine} - {"machine code"} == {name}  # runs them all
+    assert found[name].detail
+
+
+def test_versions_are_those_installed() -> None:
+    found = doctor.versions()
+    for package in ("twinscope", "numpy", "faiss-cpu", "numba", "grpcio"):
+        assert found[package] == version(package)
+    assert "missing" not in found.values()
+
+
+def test_a_package_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package-anywhere",))
+    assert doctor.versions()["no-such-package-anywhere"] == "missing"
+
+
+def test_the_command_prints_all_and_fails_if_a_check_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"numpy          {version('numpy')}" in printed.out
+    assert [line.split(":")[0] for line in printed.out.splitlines() if line.startswith("ok")] == [
+        f"ok     {name}" for name in _CHECKS
+    ]
+    monkeypatch.setattr("twinscope_service.similarity.ssim.ssim", lambda *_: 0.5)
+    assert main(["doctor", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in told["checks"] if not check["fine"]] == ["SSIM"]
+    assert told["versions"]["numpy"] == version("numpy")
+    assert set(told["machine"]) == {"system", "processor", "cores", "features"}

@@ -1,0 +1,348 @@
+"""Putting files in place: whole or not at all, never over another file; names that any folder can hold."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twinscope_client import outputs as placement
+from twinscope_client.outputs import (
+    category_folder,
+    fitting_name,
+    is_free,
+    numbered,
+    place_bytes,
+    place_source,
+    remove_leftovers,
+    replace_if_changed,
+)
+from twinscope_indexer.errors import OutputError
+
+_MODES = ("copy", "hard", "sym")
+
+
+def digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*.part")]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "lab" / "x.tif"
+    path.parent.mkdir()
+    path.write_bytes(b"pixels")
+    path.chmod(0o640)
+    os.utime(path, ns=(1_500_000_000_123_456_789, 1_600_000_000_987_654_321))
+    return path
+
+
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("L5_x.tif", "L5_x.tif"),
+        ("a b 'c' \"d\",é.tif", "a b 'c' \"d\",é.tif"),
+        ("../x", "_x"),
+        ("/etc/passwd", "_etc_passwd"),
+        ("..", "_"),
+        (".", "_"),
+        ("", "_"),
+        (".hidden.tif", "hidden.tif"),
+        ("a\\b\0c\nd\x1b", "a_b_c_d_"),
+        ("ends.", "ends."),
+    ],
+)
+def test_names_are_made_to_fit(name: str, expected: str) -> None:
+    assert fitting_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "s" * 300 + ".tif",
+        "é" * 200 + ".tif",
+        os.fsdecode(b"\xff" * 300) + ".tif",
+        "x." + "y" * 250,  # a long part after a dot is no suffix
+        "L5." + "sample " * 40,
+        "." * 300,
+        "a." * 200,
+    ],
+)
+def test_long_names_are_cut_to_what_a_folder_holds_even_with_a_number(name: str, tmp_path: Path) -> None:
+    fitted = fitting_name(name)
+    for path in islice(numbered(tmp_path / fitted), 3):
+        path.write_bytes(b"")
+    assert len(list(tmp_path.iterdir())) == 3
+    assert name.endswith(".tif") == fitted.endswith(".tif")
+
+
+@given(st.binary(max_size=400) | st.text(max_size=400).map(str.encode))
+def test_no_name_leaves_its_folder(name: bytes) -> None:
+    fitted = fitting_name(os.fsdecode(name))
+    assert fitted not in {"", ".", ".."}
+    assert not set(fitted) & {"/", "\0", "\n"}
+    assert not fitted.startswith(".")
+    assert len(os.fsencode(fitted)) + len("_12345678901") <= 255
+
+
+def test_numbers_go_before_the_suffix() -> None:
+    assert [path.name for path in islice(numbered(Path("a/L5_x.tif")), 3)] == ["L5_x.tif", "L5_x_2.tif", "L5_x_3.tif"]
+
+
+# -- sources -------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_has_the_content_the_times_and_the_mode(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "Tips" / "L9_x.tif"
+    assert place_source(source, digest(b"pixels"), target, "copy")
+    found, before = target.stat(), source.stat()
+    assert target.read_bytes() == b"pixels"
+    assert (found.st_mtime_ns, found.st_mode) == (before.st_mtime_ns, before.st_mode)
+    assert found.st_ino != before.st_ino
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_links(source: Path, tmp_path: Path) -> None:
+    assert place_source(source, digest(b"pixels"), tmp_path / "hard.tif", "hard")
+    assert place_source(source, digest(b"pixels"), tmp_path / "sym.tif", "sym")
+    assert (tmp_path / "hard.tif").stat().st_ino == source.stat().st_ino
+    assert (tmp_path / "sym.tif").readlink() == source
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_a_source_that_is_itself_a_relative_link(source: Path, tmp_path: Path, mode: Any) -> None:
+    link = source.with_name("link.tif")
+    link.symlink_to("x.tif")
+    target = tmp_path / "out" / "deep" / "x.tif"
+    assert place_source(link, digest(b"pixels"), target, mode)
+    assert target.read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_the_same_content_is_left_as_it_is(source: Path, tmp_path: Path, mode: Any) -> None:
+    target = tmp_path / "x.tif"
+    target.write_bytes(b"pixels")
+    before = target.stat()
+    assert not place_source(source, digest(b"pixels"), target, mode)
+    assert target.stat() == before
+
+
+@pytest.mark.parametrize("mode", _MODES)
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
+def test_nothing_is_overwritten(source: Path, tmp_path: Path, mode: Any, kind: str) -> None:
+    target = tmp_path / "x.tif"
+    if kind == "file":
+        target.write_bytes(b"precious")
+    elif kind == "folder":
+        target.mkdir()
+    else:
+        target.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        place_source(source, digest(b"pixels"), target, mode)
+    if kind == "file":
+        assert target.read_bytes() == b"precious"
+    assert target.is_dir() == (kind == "folder")
+    assert target.is_symlink() == (kind == "dangling link")
+    assert not (tmp_path / "nowhere").exists()
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_a_source_that_has_changed_since_is_not_placed(source: Path, tmp_path: Path, mode: Any) -> None:
+    with pytest.raises(OutputError, match="has changed since"):
+        place_source(source, digest(b"other pixels"), tmp_path / "out" / "x.tif", mode)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_a_source_that_is_gone_is_told(source: Path, tmp_path: Path, mode: Any) -> None:
+    source.unlink()
+    with pytest.raises(OutputError, match="No such file"):
+        place_source(source, digest(b"pixels"), tmp_path / "out.tif", mode)
+    assert not (tmp_path / "out.tif").is_symlink()
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_a_file_in_the_place_of_the_folder_is_told(source: Path, tmp_path: Path, mode: Any) -> None:
+    (tmp_path / "Tips").write_bytes(b"a file")
+    with pytest.raises(OutputError, match="Tips cannot be made"):
+        place_source(source, digest(b"pixels"), tmp_path / "Tips" / "x.tif", mode)
+    assert (tmp_path / "Tips").read_bytes() == b"a file"
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 2**18, 2**19 + 1])
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_copy_is_whole_whatever_the_file_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sharing: bool
+) -> None:
+    """Blocks shared, where this file system can do that, or copied by this process."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    if not sharing:
+        monkeypatch.setattr(placement.fcntl, "ioctl", refuse)
+    data = bytes(i % 251 for i in range(size))
+    source = tmp_path / "source.tif"
+    source.write_bytes(data)
+    assert place_source(source, digest(data), tmp_path / "x.tif", "copy")
+    assert (tmp_path / "x.tif").read_bytes() == data
+    (tmp_path / "x.tif").write_bytes(b"edited")
+    assert source.read_bytes() == data
+
+
+def test_a_copy_by_shared_blocks_is_checked_as_well(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def share(made: Any, _request: int, _given: int) -> None:
+        made.write(b"others")
+        made.flush()
+
+    monkeypatch.setattr(placement.fcntl, "ioctl", share)
+    with pytest.raises(OutputError, match="has changed since it was compared"):
+        place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert place_source(source, digest(b"others"), tmp_path / "out" / "x.tif", "copy")
+    assert (tmp_path / "out" / "x.tif").read_bytes() == b"others"
+
+
+def test_a_folder_without_permission_is_told(source: Path, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(0o555)
+    if os.access(closed, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(OutputError, match="Permission denied"):
+        place_source(source, digest(b"pixels"), closed / "x.tif", "copy")
+
+
+def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_source: Path, part: Path) -> None:
+        Path(part).write_bytes(b"pix")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(placement, "_shared", lambda *_: False)
+    monkeypatch.setattr(placement, "_streamed", full)
+    with pytest.raises(OutputError, match="No space left"):
+        place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_still_overwrites_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert place_source(source, digest(b"pixels"), tmp_path / "x.tif", "copy")
+    assert (tmp_path / "x.tif").read_bytes() == b"pixels"
+    (tmp_path / "y.tif").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        place_source(source, digest(b"pixels"), tmp_path / "y.tif", "copy")
+    assert (tmp_path / "y.tif").read_bytes() == b"precious"
+    with pytest.raises(OutputError, match="--link copy"):
+        place_source(source, digest(b"pixels"), tmp_path / "z.tif", "hard")
+    assert left_over(tmp_path) == []
+
+
+def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None:
+    script = """if True:
+        import sys, pathlib
+        from twinscope_client.placement import place_bytes
+        won = 0
+        for number in range(60):
+            try:
+                won += place_bytes(sys.argv[1].encode() * 20000, pathlib.Path(str(number)))
+            except FileExistsError:
+                pass
+        print(won)
+    """
+    racers = [
+        subprocess.Popen([sys.executable, "-c", script, name], cwd=tmp_path, stdout=subprocess.PIPE) for name in "abc"
+    ]
+    won = [int(racer.communicate(timeout=60)[0]) for racer in racers]
+    assert sum(won) == 60
+    contents = [(tmp_path / str(number)).read_text() for number in range(60)]
+    assert all(text == text[0] * 20000 for text in contents)
+    assert [sum(text[0] == name for text in contents) for name in "abc"] == won
+
+
+# -- bytes, and tables of our own ----------------------------------------------------------------------------------
+
+
+def test_bytes_are_placed_once(tmp_path: Path) -> None:
+    target = tmp_path / "Tips" / "L9_0.jpg"
+    assert place_bytes(b"jpeg", target)
+    before = target.stat()
+    assert not place_bytes(b"jpeg", target)
+    assert target.stat() == before
+    with pytest.raises(FileExistsError):
+        place_bytes(b"other", target)
+    assert target.read_bytes() == b"jpeg"
+
+
+def test_is_free(tmp_path: Path) -> None:
+    assert is_free(tmp_path / "x", digest(b"a"))
+    (tmp_path / "x").write_bytes(b"a")
+    assert is_free(tmp_path / "x", digest(b"a"))
+    assert not is_free(tmp_path / "x", digest(b"b"))
+    (tmp_path / "link").symlink_to("nowhere")
+    assert not is_free(tmp_path / "link", digest(b"a"))
+
+
+def test_a_table_is_replaced_only_if_it_says_something_else(tmp_path: Path) -> None:
+    table = tmp_path / "new" / "matches.csv"
+    assert replace_if_changed(table, b"one")
+    before = table.stat()
+    assert not replace_if_changed(table, b"one")
+    assert table.stat() == before
+    assert replace_if_changed(table, b"two")
+    assert table.read_bytes() == b"two"
+    assert list(table.parent.iterdir()) == [table]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="folder cannot be written"):
+        replace_if_changed(tmp_path / "folder", b"one")
+    assert left_over(tmp_path) == []
+
+
+def test_only_leftovers_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine.part").write_bytes(b"kept")
+    (tmp_path / ".x.part").write_bytes(b"kept")
+    script = """if True:
+        import os, pathlib
+        from twinscope_client.placement import place_bytes, replace_if_changed
+        pathlib.Path.replace = lambda *_: os._exit(9)
+        replace_if_changed(pathlib.Path("matches.csv"), b"half")
+    """
+    killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert killed.returncode == 9
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers([tmp_path, tmp_path / "missing"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.part", "mine.part"]
+
+
+@pytest.mark.parametrize(
+    ("category", "folder"),
+    [
+        ("plots", "plots_"), ("Plots", "Plots_"), ("report.html", "report.html_"), ("REPORT.HTML", "REPORT.HTML_"),
+        ("run.sqlite", "run.sqlite_"), ("run.sqlite-journal", "run.sqlite-journal_"), ("..plots", "plots_"),
+        ("matches.csv", "matches.csv_"), ("labels.jsonl", "labels.jsonl_"), ("summary.json", "summary.json_"),
+        ("plots_", "plots__"), ("Plots__", "Plots___"), ("plot", "plot"), ("Tips", "Tips"),
+        ("a/b", "a_b"), ("report", "report"),
+    ],
+)  # fmt: skip
+def test_a_category_never_gets_a_folder_that_the_run_uses_itself(category: str, folder: str) -> None:
+    assert category_folder(category) == folder

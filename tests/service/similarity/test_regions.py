@@ -1,0 +1,263 @@
+"""One field agrees in all its parts; what is shared in some place agrees there only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from twinscope_client.demo.micrographs import CATEGORIES, synthesise
+from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
+from twinscope_service.similarity.regions import Parts, compare_parts
+from twinscope_service.similarity.scene_score import scene_scores
+
+Grey = NDArray[np.uint8]
+SHAPE = (384, 512)
+TEXTURED = ("Powder", "Porous_Sponge", "Fibres", "Biological")
+"""Others are empty in most places, which is alike in all of them."""
+
+
+def field(category: str, number: int) -> Grey:
+    return synthesise(category, number, width=SHAPE[1], height=SHAPE[0], info_bar=False).astype(np.uint8)
+
+
+def reduced(pixels: Grey) -> Grey:
+    return decode_thumbnail(encode_thumbnail(pixels))
+
+
+def panel(pixels: Grey) -> Grey:
+    shared = pixels.copy()
+    shared[:, :256] = np.random.default_rng(3).integers(0, 255, (SHAPE[0], 256))
+    smooth: Grey = gaussian_filter(shared, 2)
+    return smooth
+
+
+def aperture(pixels: Grey) -> Grey:
+    y, x = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1 : 1 : SHAPE[1] * 1j]
+    return np.where(x * x / 0.6 + y * y / 0.4 < 1, pixels // 2 + 60, 10).astype(np.uint8)
+
+
+def logo(pixels: Grey) -> Grey:
+    shared = pixels // 2 + 60
+    shared[96:288, 128:384] = 255 * (np.random.default_rng(4).integers(0, 2, (12, 16)).repeat(16, 0).repeat(16, 1))
+    return shared
+
+
+@pytest.mark.parametrize("shared", [panel, aperture, logo])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_what_two_fields_share_in_some_place_is_not_everywhere(category: str, shared: Callable[[Grey], Grey]) -> None:
+    assert not compare_parts(*(reduced(shared(field(category, number))) for number in (1, 2))).everywhere
+
+
+@pytest.mark.parametrize("shared", [panel, aperture, logo])
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_the_same_field_with_it_is(category: str, shared: Callable[[Grey], Grey]) -> None:
+    picture = shared(field(category, 1)).astype(float)
+    noisy = np.clip(picture + np.random.default_rng(1).normal(0, 5, SHAPE), 0, 255).astype(np.uint8)
+    assert compare_parts(reduced(noisy), reduced(picture.astype(np.uint8))).everywhere
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    category=st.sampled_from(TEXTURED), gamma=st.floats(0.6, 1.6), sigma=st.floats(0, 10), right=st.integers(0, 40),
+    label=st.tuples(st.integers(0, 320), st.integers(0, 400)),
+)  # fmt: skip
+def test_a_changed_shifted_and_labelled_picture_agrees_everywhere(
+    category: str, gamma: float, sigma: float, right: int, label: tuple[int, int]
+) -> None:
+    picture = field(category, 2)
+    changed = 255 * (picture / 255.0) ** gamma + np.random.default_rng(2).normal(0, sigma, SHAPE)
+    changed[label[0] : label[0] + 50, label[1] : label[1] + 90] = 255
+    moved = np.clip(changed, 0, 255).astype(np.uint8)[:, right:]
+    parts = compare_parts(reduced(moved), reduced(picture[:, : SHAPE[1] - right]))
+    aligned = compare_parts(reduced(moved), reduced(picture[:, right:]))
+    assert aligned.everywhere
+    assert len(parts.correlations) == len(aligned.correlations) == 25
+    assert all(-1 - 1e-5 <= correlation <= 1 + 1e-5 for correlation in parts.correlations)
+
+
+def test_a_lost_bar_does_not_hide_agreement() -> None:
+    for category in CATEGORIES:
+        barred = field(category, 3)
+        barred[-48:] = 20
+        assert compare_parts(reduced(barred[:-48]), reduced(barred)).everywhere
+
+
+def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> None:
+    picture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
+    grey = (128 + 30 * picture / picture.std()).clip(0, 255).astype(np.uint8)
+    noisy = (grey + np.random.default_rng(1).normal(0, 40, SHAPE)).clip(0, 255).astype(np.uint8)
+    [found] = scene_scores(reduced(noisy), [reduced(grey)])
+    assert compare_parts(reduced(noisy), reduced(grey)).usual == pytest.approx(found.score, abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(20, 400), (400, 20), (8, 8), (1, 1)])
+def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
+    other = np.zeros(shape, np.uint8)
+    assert compare_parts(picture, other).usual == pytest.approx(0, abs=0.05)
+    assert not compare_parts(picture, other).everywhere
+    assert all(compare_parts(picture, other).flat)
+    assert not compare_parts(other, other).everywhere
+
+
+def dim(pixels: Grey) -> Grey:
+    """Show a field, but only faint shades in seven of its 25 parts."""
+    lit = np.array([0] * 5 + [0] * 2 + [1] * 18, float).reshape(5, 5)
+    weights = gaussian_filter(lit.repeat(77, 0).repeat(103, 1)[: SHAPE[0], : SHAPE[1]], 6)
+    shades = gaussian_filter(np.random.default_rng(7).standard_normal(SHAPE), 8)
+    return np.clip(20 + 6 * shades / shades.std() + weights * (25 + 0.8 * pixels), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("changed", [lambda grey: grey, lambda grey: 255 - grey], ids=["black", "white"])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Callable[[Grey], Grey]) -> None:
+    twin = dim(field(category, 1))
+    darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
+    for one, two in ((darker, twin), (twin, darker)):
+        compared = compare_parts(reduced(changed(one)), reduced(changed(two)))
+        assert np.flatnonzero(compared.clipped).tolist() == list(range(7))
+        assert compared.everywhere
+    assert not any(compare_parts(reduced(changed(twin)), reduced(changed(twin))).clipped)
+
+
+@pytest.mark.parametrize("category", TEXTURED)
+def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str) -> None:
+    twin = dim(field(category, 1))
+    darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
+    assert not any(compare_parts(reduced(darker), reduced(field(category, 1))).clipped)
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_a_blank_picture_beside_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
+    blank = np.full(SHAPE, grey, np.uint8)
+    assert not compare_parts(reduced(panel(blank)), reduced(panel(field(category, 1)))).everywhere
+
+
+# -- what the parts amount to ------------------------------------------------------------------------------------------
+
+
+INNER = (6, 7, 8, 11, 12, 13, 16, 17, 18)
+"""Numbers of the nine parts in the middle."""
+OUTER = tuple(number for number in range(25) if number not in INNER)
+
+
+def parts(
+    usual: float = 0.8, *, flat: tuple[int, ...] = (), clipped: tuple[int, ...] = (), **others: tuple[int, ...]
+) -> Parts:
+    """Make parts that have the usual correlation, but for flat ones, which have 1, and others by their correlation."""
+    correlations = [usual] * 25
+    for number in flat:
+        correlations[number] = 1.0
+    for name, places in others.items():
+        for number in places:
+            correlations[number] = int(name.removeprefix("of_")) / 100
+    are_flat, are_clipped = (tuple(number in places for number in range(25)) for places in (flat, clipped))
+    return Parts(tuple(correlations), are_flat, are_clipped)
+
+
+def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
+    assert parts().everywhere
+    assert parts(of_0=OUTER[:5]).everywhere
+    assert not parts(of_0=OUTER[:6]).everywhere
+    assert not parts(of_20=OUTER[:6]).everywhere
+    assert parts(of_60=OUTER).everywhere  # less than the others, but no less than parts are now and then
+
+
+def test_where_there_is_little_noise_half_of_it_is_no_agreement() -> None:
+    assert parts(0.8, of_40=OUTER[:6]).everywhere
+    assert not parts(0.9, of_45=OUTER[:6]).everywhere
+    assert parts(0.9, of_45=OUTER[:5]).everywhere
+    assert parts(0.9, of_60=OUTER[:6]).everywhere
+
+
+def test_fewer_of_those_in_the_middle_may_be_apart() -> None:
+    assert parts(of_0=INNER[:3]).everywhere
+    assert not parts(of_0=INNER[:4]).everywhere
+    assert parts(of_0=INNER[:3] + OUTER[:2]).everywhere
+
+
+def test_the_middle_agrees_no_less_than_the_rim() -> None:
+    assert parts(of_60=INNER).everywhere
+    assert not parts(of_50=INNER).everywhere
+    assert parts(of_50=INNER[:4]).everywhere
+
+
+def test_flat_parts_have_no_vote() -> None:
+    assert parts(of_0=OUTER[:5], flat=OUTER[:5]).everywhere
+    assert parts(of_0=OUTER[:15], flat=OUTER[:15]).everywhere  # though none of them agrees
+    assert parts(of_0=INNER[:8], flat=INNER[:8]).everywhere
+    assert parts(of_0=INNER, flat=INNER).everywhere
+    assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).usual == 0.8
+
+
+def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
+    """Though the flat ones, by the trace of a mask, agree wholly."""
+    assert parts(of_0=OUTER[:3], flat=OUTER[6:]).everywhere  # 15 are not flat
+    assert not parts(of_0=OUTER[:4], flat=OUTER[6:]).everywhere
+    assert not parts(of_0=INNER[:2], flat=INNER[5:]).everywhere  # of five in the middle
+    assert parts(of_0=INNER[:1], flat=INNER[5:]).everywhere
+    assert not parts(of_50=INNER[:3], flat=INNER[3:]).everywhere
+    assert parts(of_60=INNER[:3], flat=INNER[3:]).everywhere
+
+
+def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
+    assert parts(of_0=OUTER[:8], clipped=OUTER[:8]).everywhere
+    assert not parts(of_0=OUTER[:9], clipped=OUTER[:9]).everywhere
+    assert parts(of_0=OUTER[:8], clipped=OUTER).everywhere  # those that agree need no excuse
+    assert parts(of_0=INNER[:6], clipped=INNER[:6]).everywhere
+    assert not parts(of_0=INNER[:6], clipped=INNER[:2]).everywhere
+    assert parts(of_0=OUTER[:11], clipped=OUTER[:8]).everywhere
+    assert not parts(of_0=OUTER[:12], clipped=OUTER[:8]).everywhere
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
+    nothing = Parts((correlation,) * 25, (True,) * 25, (True,) * 25)
+    assert nothing.usual == 0
+    assert not nothing.everywhere
+
+
+def test_nothing_agrees_where_the_usual_part_does_not() -> None:
+    assert not parts(0.0).everywhere
+    assert not parts(-0.5).everywhere
+
+
+def masked(pixels: Grey, share: float) -> Grey:
+    """Cover all but the middle, with something that is no grey level of the field."""
+    height, width = SHAPE
+    rows, columns = round(share * height), round(share * width)
+    covered = np.full(SHAPE, 255, np.uint8)
+    covered[rows : height - rows, columns : width - columns] = pixels[rows : height - rows, columns : width - columns]
+    return covered
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3])
+@pytest.mark.parametrize("category", TEXTURED)
+def test_parts_are_those_of_what_a_mask_leaves(category: str, share: float) -> None:
+    noisy = field(category, 1) + np.random.default_rng(1).normal(0, 5, SHAPE)
+    twin, stranger = np.clip(noisy, 0, 255).astype(np.uint8), field(category, 2)
+    seen = reduced(masked(field(category, 1), share))
+    same, other = (compare_parts(reduced(masked(pixels, share)), seen) for pixels in (twin, stranger))
+    assert same.everywhere
+    assert not any(same.flat)
+    assert not other.everywhere
+
+
+def test_parts_that_are_flat_in_both_pictures_are_known() -> None:
+    """What one of them shows is no agreement, but counts."""
+    texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
+    grey = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)
+    one, other = grey.copy(), grey.copy()
+    height, width = SHAPE
+    for picture in (one, other):  # covers the parts 6 and 11, but for what the thumbnail smooths
+        picture[round(0.15 * height) : round(0.53 * height), round(0.15 * width) : round(0.45 * width)] = 90
+    one[:, width // 2 :] = 90
+    found = compare_parts(reduced(one), reduced(other))
+    assert [number for number, flat in enumerate(found.flat) if flat] == [6, 11]
+    assert all(abs(found.correlations[number]) < 0.5 for number in range(25) if number % 5 > 2)

@@ -1,0 +1,179 @@
+"""The wire contract: its style, its compatibility, what its comments promise, and the code generated of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, errors_pb2, similarity_pb2, similarity_pb2_grpc
+from twinscope_service.matching.policy import POLICIES
+from twinscope_service.wire.answers import THRESHOLDS
+
+ROOT = Path(__file__).resolve().parents[3]
+CONTRACT = ROOT / "proto" / "twinscope" / "v1"
+FILES = ["catalog", "errors", "similarity", "types"]
+
+
+def buf(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run buf, which comes with the package buf-bin, without any network."""
+    program = shutil.which("buf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert program is not None, "buf is missing: pip install -e '.[dev]'"
+    unreachable = {"BUF_CACHE_DIR": str(cache), "HTTPS_PROXY": "http://127.0.0.1:9"}
+    return subprocess.run([program, *arguments], cwd=folder, env=os.environ | unreachable, capture_output=True)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the contract, to spoil."""
+    folder = tmp_path / "copy"
+    shutil.copytree(ROOT / "proto", folder / "proto", ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
+    shutil.copy(ROOT / "buf.yaml", folder)
+    return folder
+
+
+def spoil(copy: Path, name: str, before: str, after: str) -> None:
+    file = copy / "proto" / "twinscope" / "v1" / f"{name}.proto"
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after, 1))
+
+
+def test_style_is_clean_and_everything_is_explained(tmp_path: Path) -> None:
+    for command in (["lint"], ["format", "--diff", "--exit-code"]):
+        done = buf(*command, folder=ROOT, cache=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), command
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "found"),
+    [
+        ("similarity", "  // Query.client_tag.\n", "", b'Field "client_tag"'),
+        ("catalog", "  // Describes store, index and server.\n", "", b'RPC "GetIndex"'),
+        ("catalog", "// A stored image.\n", "", b'Message "Image"'),
+        ("types", "  // No twin.\n", "", b'Enum value "GRADE_NONE"'),
+        ("types", "  GRADE_NONE = 5;", "  NO_TWIN = 5;", b"NO_TWIN"),
+    ],
+)
+def test_style_check_notices(copy: Path, tmp_path: Path, name: str, before: str, after: str, found: bytes) -> None:
+    spoil(copy, name, before, after)
+    done = buf("lint", folder=copy, cache=tmp_path)
+    assert done.returncode != 0
+    assert found in done.stdout
+
+
+def test_what_clients_rely_on_is_still_there(tmp_path: Path) -> None:
+    done = buf("breaking", "--against", "proto/descriptor.binpb", folder=ROOT, cache=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("types", "optional double ssim = 8;", "optional float ssim = 8;"),
+        ("types", "  int32 distance_bits = 5;", ""),
+        ("types", "GRADE_GOOD = 2;", "GRADE_GOOD = 7;"),
+        ("similarity", "rpc StreamSearch(stream StreamSearchRequest)", "rpc StreamSearch(StreamSearchRequest)"),
+        ("catalog", "string next_page_token = 2;", "string next_page_token = 3;"),
+    ],
+)
+def test_compatibility_check_notices(copy: Path, tmp_path: Path, name: str, before: str, after: str) -> None:
+    spoil(copy, name, before, after)
+    done = buf("breaking", "--against", "proto/descriptor.binpb", folder=copy, cache=tmp_path)
+    assert done.returncode == 100, done.stderr  # what buf exits with where it found something
+    assert f"{name}.proto".encode() in done.stdout
+
+
+def test_additions_are_compatible(copy: Path, tmp_path: Path) -> None:
+    spoil(
+        copy,
+        "similarity",
+        "// Request of Search.\nmessage SearchRequest {",
+        "// New.\nmessage SearchRequest {\n  int32 x = 9;",
+    )
+    done = buf("breaking", "--against", "proto/descriptor.binpb", folder=copy, cache=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
+    image = tmp_path / "now.binpb"
+    done = buf(
+        "build", "-o", str(image), "--as-file-descriptor-set", "--exclude-source-info", folder=ROOT, cache=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    current = {file.name: file for file in FileDescriptorSet.FromString(image.read_bytes()).file}
+    assert sorted(path.stem for path in CONTRACT.glob("*.proto")) == FILES
+    for name in FILES:
+        generated = FileDescriptorProto()
+        import_module(f"twinscope.v1.{name}_pb2").DESCRIPTOR.CopyToProto(generated)
+        assert generated == without_json_names(current[f"twinscope/v1/{name}.proto"]), (
+            f"{name}_pb2.py is out of date: pip install -e ."
+        )
+
+
+def without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
+    """Drop what buf adds and protoc leaves out: names that follow from the fields' own."""
+
+    def strip(message: DescriptorProto) -> None:
+        for field in message.field:
+            field.ClearField("json_name")
+        for nested in message.nested_type:
+            strip(nested)
+
+    for message in file.message_type:
+        strip(message)
+    return file
+
+
+class RecordingChannel:
+    """Takes note of what a stub would call."""
+
+    def __init__(self) -> None:
+        self.called: set[tuple[str, str]] = set()
+
+    def __getattr__(self, kind: str) -> object:
+        return lambda method, **_: self.called.add((kind, method))
+
+
+@pytest.mark.parametrize(
+    ("service", "stub"),
+    [
+        (similarity_pb2.DESCRIPTOR.services_by_name["SimilarityService"], similarity_pb2_grpc.SimilarityServiceStub),
+        (catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"], catalog_pb2_grpc.CatalogServiceStub),
+    ],
+    ids=["similarity", "catalog"],
+)
+def test_generated_stubs_are_those_of_the_contract(service: object, stub: type) -> None:
+    channel = RecordingChannel()
+    stub(channel)
+    side = {True: "stream", False: "unary"}
+    assert channel.called == {
+        (f"{side[m.client_streaming]}_{side[m.server_streaming]}", f"/{service.full_name}/{m.name}")
+        for m in service.methods
+    }
+
+
+def test_defaults_in_comments_are_those_of_the_policy() -> None:
+    text = (CONTRACT / "types.proto").read_text()
+    told = {
+        field: float(value)
+        for value, field in re.findall(
+            r'"default" has ([\d.]*\d)(?:(?!\n  optional)[\s\S])*\n  optional \w+ (\w+)', text
+        )
+    }
+    assert told == {field: getattr(POLICIES["default"], threshold) for threshold, field in THRESHOLDS.items()}
+
+
+def test_errors_that_methods_name_are_explained() -> None:
+    known = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118  no mapping
+    for name in ("similarity", "catalog"):
+        comments = " ".join(re.findall(r"//.*", (CONTRACT / f"{name}.proto").read_text()))
+        named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", comments))
+        assert len(named) > 5
+        assert named <= known

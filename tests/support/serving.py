@@ -1,0 +1,41 @@
+"""Runs ``twinscope serve`` as a process of its own, for tests of what talks to it from outside."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TWINSCOPE = (sys.executable, "-m", "twinscope_client.cli.main")
+
+
+@contextmanager
+def serving(store: Path, *flags: str | Path) -> Iterator[str]:
+    """Serve a store on a free port while the body runs, then demand a clean exit.
+
+    Yields
+    ------
+    str
+        ``grpc://127.0.0.1:port``, or ``grpcs://...``.
+    """
+    command = [*TWINSCOPE, "serve", store, "--port", "0", "--lame-duck-seconds", "0", "--quiet", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if found := re.search(r" at (grpcs?://[^;]+);", line):
+                    yield found[1]
+                    break
+            else:
+                raise AssertionError("".join(said))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            rest = process.stderr.read()
+            code = process.wait(timeout=30)
+    assert code == 0, rest
