@@ -113,7 +113,7 @@ class Answerer:
             "generation": view.generation,
             "recipe": RECIPE,
             "index": {
-                "kind": view.base.kind,
+                "kind": view.base.describe().kind,
                 "base": len(view.base),
                 "delta": len(view.delta),
                 "reach": view.frames.reach,

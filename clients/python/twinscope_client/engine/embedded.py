@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import UnknownImageError
-from twinscope_indexer.hashing.perceptual import BYTES, RECIPE
+from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 from twinscope_indexer.store.reader import Store
 from twinscope_service.matching.answer import Result
@@ -124,9 +124,8 @@ class EmbeddedEngine:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, and of their ids, that are held in memory."""
-        view = self._store.view
-        return (len(view.base) + len(view.delta) + sum(map(len, view.frames.base.values()))) * (BYTES + 8)
+        """Bytes of codes, and of their ids, that are in memory."""
+        return self._store.view.nbytes
 
     @property
     def identity(self) -> str:
