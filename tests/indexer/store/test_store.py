@@ -34,6 +34,12 @@ Codes = dict[int, bytes]
 """What should be found: codes by id."""
 
 
+@pytest.fixture(autouse=True)
+def files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small stores are read from their index files, too, as large ones are."""
+    monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 0)
+
+
 def code_of(seed: int) -> bytes:
     return np.random.default_rng(seed).integers(0, 256, 128, dtype=np.uint8).tobytes()
 
@@ -611,6 +617,26 @@ def test_a_harmed_index_file_heals_with_one_warning_and_right_answers(tmp_path, 
     assert len(index_files(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("harm", HARM)
+def test_a_small_store_is_read_from_its_catalogue_whatever_became_of_its_file(tmp_path, harm, monkeypatch):
+    monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 31)
+    codes = filled(tmp_path, 30)
+    with open_writer(tmp_path) as writer:
+        put(writer, 31, code_of(31))
+        writer.catalog.delete([2], writer.generation)
+        put(writer, 3, code_of(300))
+        writer.publish()
+    del codes[2]
+    codes |= {31: code_of(31), 3: code_of(300)}
+    assert index_files(tmp_path) == ["index-1.faiss"]
+    harm(tmp_path / "index-1.faiss")
+    with opened(tmp_path) as store:  # without a warning
+        assert store.view.file is None
+        assert (len(store.view.base), len(store.view.delta)) == (28, 2)
+        for query in [codes[1], code_of(2), code_of(3), codes[3], codes[31]]:
+            assert answers(store, query) == scan(codes, query)
+
+
 def test_a_harmed_index_file_does_not_keep_the_writer_from_its_work(tmp_path):
     codes = filled(tmp_path, 30)
     (tmp_path / "index-1.faiss").unlink()
@@ -910,11 +936,12 @@ import json, os, sys, warnings
 from pathlib import Path
 import faiss
 import numpy as np
-from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.errors import StoreError
-from twinscope_indexer.store import Store, open_writer
+from twinscope_indexer.index.engines import engine_index
+from twinscope_indexer.store import Store, open_writer, view
+view._FILE_READ_FROM = 0
 code = np.zeros((1, 128), np.uint8)
-BlockedIndex(np.zeros(1, np.int64), code).search(code, 1, 0)  # all is imported while it may be read
+engine_index("scan").extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)  # imports all while it may be read
 if os.geteuid() == 0:  # whom no permission stops
     os.setgid(65534)
     os.setuid(65534)
