@@ -26,7 +26,7 @@ from real_twins import DEFAULT, KIN, prepare
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import Store
-from twinscope_service.calibrate import Evidence, gather, in_other_categories, sampled
+from twinscope_service.matching.calibrate import Samples, gather, in_other_categories, sampled
 from twinscope_service.matching.calibration import fit
 
 PARTS = 5
@@ -48,7 +48,7 @@ class HeldOut:
         return wrong + sum(p < SURE for p in self.right), wrong
 
 
-def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Evidence]:
+def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Samples]:
     """Index the micrographs and ask for each; gives their scenes, in the order of the evidence."""
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -66,7 +66,7 @@ def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Evidence]:
             store.close()
 
 
-def held_out(scenes: list[str], found: Evidence) -> HeldOut:
+def held_out(scenes: list[str], found: Samples) -> HeldOut:
     """Fit on four fifths of the scenes, and judge the matches of the fifth."""
     order = np.random.default_rng(0).permutation(sorted(set(scenes))).tolist()
     right: list[float] = []

@@ -73,8 +73,9 @@ from tqdm import tqdm
 from transforms import REFUSALS, TRANSFORMS, Edition, Picture
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing.frames import Reach, reference_frames
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.frames import reference_frames
+from twinscope_indexer.hashing.reach import Reach
 
 Bits = NDArray[np.bool_]
 PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2", "tiles": "faiss"}

@@ -21,20 +21,16 @@ import numpy as np
 from PIL import Image
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.dct import low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.reach import Reach
 from twinscope_indexer.hashing.symmetry import _LOW, SYMMETRIES, Symmetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-Reach = Literal["frame", "views", "windows"]
-"""Which frames of a reference are indexed: the image alone; what is left without an info bar; parts of the field."""
-
-REACHES: Final[tuple[Reach, ...]] = ("frame", "views", "windows")
 
 Shades = Literal["all", "bright", "dark"]
 """Which grey levels of a frame count: all, or its brightest or darkest ones, the others being made one level."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.errors import RecipeError
+from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.hashing.dct import low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise_table
 from twinscope_indexer.hashing.hashability import Unhashable, find_lack
@@ -33,8 +34,6 @@ RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
 """Names every step that decides a bit of 8-bit pixels: grey levels, resampler, transform, threshold, bit order,
 revision. How deeper pixels become 8-bit ones is the business of `window`."""
 
-BITS: Final = 1024
-BYTES: Final = BITS // 8
 
 _SIDE = 128
 _LOW = 32

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from twinscope_indexer.hashing.perceptual import BITS, BYTES
+from twinscope_indexer.hashing.codes import BITS, BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.index.blocks import BlockedIndex
 from twinscope_indexer.index.protocol import merge
 

@@ -29,7 +29,7 @@ from twinscope_indexer.taxonomy import Category, Taxonomy, builtin_taxonomy, pub
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from twinscope_indexer.hashing.frames import Reach
+    from twinscope_indexer.hashing.reach import Reach
 
 _COMMIT_SECONDS = 2.0
 """At most this much work is lost to a crash."""

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from twinscope_indexer.errors import StoreError
-from twinscope_indexer.hashing.frames import FRAMES_RECIPE, REACHES, Reach, frame_kinds, reference_frames
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.frames import FRAMES_RECIPE, frame_kinds, reference_frames
+from twinscope_indexer.hashing.reach import REACHES, Reach
 from twinscope_indexer.index.frames import FrameIndex, FrameView
 from twinscope_indexer.index.segments import segment_size
 from twinscope_indexer.store.catalog.catalog import Catalog

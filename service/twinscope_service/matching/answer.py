@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
+
+from twinscope_service.matching.grades import LABELLED
+from twinscope_service.thresholds import UNMOVED_SHARE
 
 if TYPE_CHECKING:
     from twinscope_indexer.metadata.reader import InstrumentMetadata
     from twinscope_indexer.store.catalog.catalog import Record
 
+    from twinscope_service.matching.grades import Grade
     from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.reasons import Reason
 
-Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]
-"""How sure an answer is.
-
-``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded, resized,
-contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but the
-metadata of the instruments contradict it, another picture looks much like the query as well, they agree in some parts
-or in outlines only, or it is too likely to be wrong. ``ambiguous``: candidates of different categories are equally
-near. ``unverified``: near by hash alone, as pixels were not available. ``none``: no twin. ``unhashable``: the query has
-no structure that could identify it.
-"""
-
-LABELLED: tuple[Grade, ...] = ("excellent", "good")
-"""The grades that carry a label."""
-
-UNMOVED = 0.01
-"""Shift, as a share of the frame, up to which two pictures count as lying over each other."""
-
-FOUND: tuple[Grade, ...] = (*LABELLED, "ambiguous")
-"""The grades for which something was found that pixels confirm; nothing else is then looked for."""
+UPLOADS: Final = Path("uploads:")
+"""The root of images that came through a server; no folder, so no path of the server is ever meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +117,11 @@ class Match:
     contradictions: tuple[str, ...] = ()
 
     @property
+    def number(self) -> int:
+        """The id as the number that the store uses."""
+        return int(self.image_id, 16)
+
+    @property
     def comparable(self) -> bool:
         """Whether the full-size pixels of query and candidate lie over each other."""
         return (self.transform is None or self.transform.is_whole) and not self.moved
@@ -136,7 +129,7 @@ class Match:
     @property
     def moved(self) -> bool:
         """Whether query and candidate show one field, but not quite the same part of it."""
-        return self.shift is not None and max(map(abs, self.shift)) > UNMOVED
+        return self.shift is not None and max(map(abs, self.shift)) > UNMOVED_SHARE
 
     @property
     def order(self) -> tuple[float, float, int, str]:
@@ -169,7 +162,7 @@ class Answer:
     matches : tuple of Match
         Candidates, best first.
     reason : str
-        Why this grade, for people.
+        Why this grade, for people: the sentence of `reasons`.
     query_hash : str or None
         The query's hash, hexadecimal; None if it is unhashable.
     policy : Policy
@@ -185,6 +178,8 @@ class Answer:
     p_wrong : ChanceOfError or None
         How likely it is that the best match is wrong; None without one, without its scene score, and where two
         categories are equally near.
+    reasons : tuple of Reason
+        Why this grade, as codes with values; empty from a server that sends none.
     """
 
     grade: Grade
@@ -197,6 +192,7 @@ class Answer:
     taxonomy: str = ""
     instrument: InstrumentMetadata | None = None
     p_wrong: ChanceOfError | None = None
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def best(self) -> Match | None:
@@ -219,6 +215,7 @@ class Answer:
 
         values = {"grade": self.grade, "category": self.category, "code": self.code} | asdict(self)
         values["instrument"] = _plain(self.instrument)
+        values["reasons"] = [reason.to_dict() for reason in self.reasons]
         for place, match in zip(values["matches"], self.matches, strict=True):
             place["instrument"] = _plain(match.instrument)
         return values
@@ -235,7 +232,3 @@ class Result:
 
 def _plain(metadata: InstrumentMetadata | None) -> dict[str, Any] | None:
     return None if metadata is None else metadata.to_dict()
-
-
-UPLOADS: Final = Path("uploads:")
-"""The root of images that came through a server; no folder, so no path of the server is ever meant."""

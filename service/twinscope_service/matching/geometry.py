@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.frames import PANELS, PARTS, SHIFTS, VIEWS, WHOLE, WINDOWS, Frame, frame_codes
-from twinscope_indexer.hashing.perceptual import BITS
 from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 
 from twinscope_service.matching.answer import Match

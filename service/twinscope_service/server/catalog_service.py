@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.catalog.catalog import Record
     from twinscope_indexer.store.reader import Store
 
-    from twinscope_service.matching.searcher import Answerer
+    from twinscope_service.matching.searcher import Searcher
     from twinscope_service.server.interceptor import Calls
     from twinscope_service.server.settings import ServerSettings
 
@@ -44,7 +44,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Implements ``twinscope.v1.CatalogService``; the rules are in the contract."""
 
     _store: Store
-    _answerer: Answerer
+    _searcher: Searcher
     _writes: Writes
 
     def __init__(self, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
@@ -52,10 +52,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._calls = calls
         self._draining = draining
 
-    def use(self, store: Store, answerer: Answerer) -> None:
+    def use(self, store: Store, searcher: Searcher) -> None:
         """Take the store, before the first call is let in."""
         self._store = store
-        self._answerer = answerer
+        self._searcher = searcher
         self._writes = Writes(store)
 
     def BatchUpsertImages(  # noqa: N802  the contract's name
@@ -160,7 +160,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         """Describe store, index and server."""
         settings = self._settings
         with self._calls.working(context):
-            message = index_message(self._answerer.describe())
+            message = index_message(self._searcher.describe())
         message.policies.extend(policy_message(policy) for policy in POLICIES.values())
         message.limits.max_message_bytes = settings.max_message_mib << 20
         message.limits.max_image_bytes = settings.max_upload_mib << 20

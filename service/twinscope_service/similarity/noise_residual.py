@@ -20,11 +20,6 @@ from twinscope_service.similarity.scene_score import common_frames, field_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PROVEN: Final = 20.0
-"""Standard deviations. Recordings of one exposure have 20 to 200; less where they were turned or enlarged by a little,
-or after heavy noise."""
-CHANCE: Final = 12.0
-"""Pictures of different fields under like grids have up to this, by their outlines."""
 _SIDE: Final = 640
 """Pixels of the longer side that pictures are reduced to; what is finer, encoders and noise take first."""
 _LEAST_SIDE: Final = 48

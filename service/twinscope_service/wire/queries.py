@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from twinscope.v1 import similarity_pb2, types_pb2
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.hashability import Reason, Unhashable
-from twinscope_indexer.hashing.perceptual import BYTES, RECIPE, PHash, require_recipe
+from twinscope_indexer.hashing.perceptual import RECIPE, PHash, require_recipe
 
 from twinscope_service.matching.fingerprint import Fingerprint
 from twinscope_service.matching.options import Options

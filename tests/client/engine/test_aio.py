@@ -38,7 +38,7 @@ from twinscope_indexer.errors import (
 )
 from twinscope_indexer.hashing.perceptual import hash_pixels
 from twinscope_indexer.imaging.reader import read_image
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.server import TwinscopeServer
 from twinscope_service.server.settings import ServerSettings
 from twinscope_service.server.tokens import token_line
@@ -316,7 +316,7 @@ class Slowness(threading.Event):
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slowness]:
     """Searches that a server answers only when the event is set."""
     slowness = Slowness()
-    monkeypatch.setattr(Answerer, "answer", slowness.around(Answerer.answer))
+    monkeypatch.setattr(Searcher, "answer", slowness.around(Searcher.answer))
     yield slowness
     slowness.finish()
 

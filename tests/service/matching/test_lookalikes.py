@@ -23,7 +23,7 @@ from twinscope_indexer.store.reader import Store
 from twinscope_service.matching.options import Options
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import Query
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 
 Grey = NDArray[np.uint8]
 CATEGORIES = ("Particles", "Fibres", "Powder", "Porous_Sponge")
@@ -457,13 +457,13 @@ def test_pixels_that_would_not_change_an_answer_do_not_and_a_server_asks_for_the
         closing(Store(folder)) as store, connect(folder) as embedded, serving(folder) as target,
         connect(target) as remote,
     ):  # fmt: skip
-        answerer = Answerer(store)
+        searcher = Searcher(store)
         for seed in range(16):
             pixels = changed(("Powder", "Fibres")[seed % 2], seed)
             query = Query.of_pixels(pixels)
             for policy in (POLICIES["default"], POLICIES["default"].adjusted({"max_p_wrong": 0.02})):
-                whole = answerer.answer(query, Options(policy)).answer
-                without = answerer.answer(replace(query, pixels=None), Options(policy))
+                whole = searcher.answer(query, Options(policy)).answer
+                without = searcher.answer(replace(query, pixels=None), Options(policy))
                 told.add(without.pixels_would_change)
                 if not without.pixels_would_change:
                     assert (without.answer.grade, without.answer.category) == (whole.grade, whole.category), seed
@@ -487,7 +487,7 @@ def test_pixels_that_were_missed_on_the_way_to_an_answer_would_change_it(tmp_pat
     ):  # fmt: skip
         query = replace(Query.of_pixels(pixels), pixels=None)
         with closing(Store(make_store(tmp_path / name, pictures, "windows"))) as store:
-            found = Answerer(store).answer(query, Options(POLICIES["default"].adjusted({"k": k})))
+            found = Searcher(store).answer(query, Options(POLICIES["default"].adjusted({"k": k})))
         assert found.answer.grade == "good"
         assert not any(match.comparable for match in found.answer.matches)
         assert found.pixels_would_change

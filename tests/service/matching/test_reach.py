@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from matching import Matcher
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from raw_client import RawClient, eventually
@@ -31,7 +32,6 @@ from twinscope_indexer.store.reader import Store, open_writer
 from twinscope_service.matching.answer import Answer, Transform
 from twinscope_service.matching.fingerprint import Fingerprint
 from twinscope_service.matching.geometry import whole_bits
-from twinscope_service.matching.matcher import Matcher
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import Limits, Query
 from twinscope_service.wire.answers import answer_of

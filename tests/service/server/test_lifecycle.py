@@ -33,9 +33,9 @@ from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import Store
 from twinscope_indexer.store.view import View
-from twinscope_service.matching import searcher as answerer_module
+from twinscope_service.matching import searcher as searcher_module
 from twinscope_service.matching.options import Options
-from twinscope_service.matching.searcher import Answerer, Result
+from twinscope_service.matching.searcher import Result, Searcher
 from twinscope_service.server import server as server_module
 from twinscope_service.server.server import TwinscopeServer
 from twinscope_service.server.settings import ServerSettings
@@ -128,14 +128,14 @@ def test_a_server_without_a_store_does_not_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, begun = Answerer.answer_all, threading.Event()
+    answer, begun = Searcher.answer_all, threading.Event()
 
     def slowly(*arguments: Any, **options: Any) -> Any:
         begun.set()
         time.sleep(0.8)
         return answer(*arguments, **options)
 
-    monkeypatch.setattr(Answerer, "answer_all", slowly)
+    monkeypatch.setattr(Searcher, "answer_all", slowly)
     server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0.3, workers=4))
     server.start()
     with RawClient(server.target) as client, held() as idle:
@@ -159,14 +159,14 @@ def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monke
 
 def test_what_comes_while_the_server_drains_is_counted(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, release = threading.Event(), threading.Event()
-    answer = Answerer.answer_all
+    answer = Searcher.answer_all
 
     def waiting(*arguments: Any, **options: Any) -> Any:
         begun.set()
         release.wait(20)
         return answer(*arguments, **options)
 
-    monkeypatch.setattr(Answerer, "answer_all", waiting)
+    monkeypatch.setattr(Searcher, "answer_all", waiting)
     server = TwinscopeServer(shelf.store, ServerSettings(port=0, lame_duck_seconds=0))
     server.start()
     with RawClient(server.target) as client:
@@ -187,8 +187,8 @@ def test_what_comes_while_the_server_drains_is_counted(shelf: Shelf, monkeypatch
 _ENDLESS = """
 import sys, time
 from twinscope_client.cli.main import main
-from twinscope_service.matching.searcher import Answerer
-Answerer.answer_all = lambda *_: time.sleep(600)
+from twinscope_service.matching.searcher import Searcher
+Searcher.answer_all = lambda *_: time.sleep(600)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -348,7 +348,7 @@ def test_a_search_waits_for_the_generation_it_asks_for(store: Path, tmp_path: Pa
 def test_a_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a new one is published while it is worked on."""
     opened = Store(store)
-    answerer, stored = Answerer(opened), answerer_module._stored
+    searcher, stored = Searcher(opened), searcher_module._stored
     numbers = [record.id for record in opened.view.snapshot.page(-1, 3)]
 
     def meanwhile(number: int, view: View) -> Any:
@@ -360,8 +360,8 @@ def test_a_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, mo
         opened.refresh()
         return stored(number, view)
 
-    monkeypatch.setattr(answerer_module, "_stored", meanwhile)
-    results = answerer.answer_all(numbers, Options())
+    monkeypatch.setattr(searcher_module, "_stored", meanwhile)
+    results = searcher.answer_all(numbers, Options())
     assert [result.answer.generation for result in results if isinstance(result, Result)] == [1, 1, 1]
     assert opened.view.generation == 4
     opened.close()

@@ -35,7 +35,7 @@ from twinscope_indexer.errors import ServerError, SettingsError, StoreError
 from twinscope_indexer.hashing.perceptual import RECIPE, hash_pixels
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_service.matching.fingerprint import Fingerprint
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.server import TwinscopeServer
 from twinscope_service.server.settings import ServerSettings
 from twinscope_service.wire.queries import fingerprint_message
@@ -530,7 +530,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         return lambda *arguments, **options: (release.wait(20), answer(*arguments, **options))[1]
 
     for name in ("answer", "answer_all"):
-        monkeypatch.setattr(Answerer, name, waiting(getattr(Answerer, name)))
+        monkeypatch.setattr(Searcher, name, waiting(getattr(Searcher, name)))
     yield release
     release.set()
 
@@ -648,8 +648,8 @@ def test_a_request_past_its_deadline_is_not_worked_on(
     shelf: Shelf, slow: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked = []
-    waiting = Answerer.answer
-    monkeypatch.setattr(Answerer, "answer", lambda *a, **o: (worked.append(a), waiting(*a, **o))[1])
+    waiting = Searcher.answer
+    monkeypatch.setattr(Searcher, "answer", lambda *a, **o: (worked.append(a), waiting(*a, **o))[1])
     with serving(shelf.store, workers=1) as target, RawClient(target) as client:
         [image] = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=1)).images
         request = search(query=Query(image_id=image.image_id))
@@ -711,8 +711,8 @@ def test_a_fault_of_the_server_leaks_no_text(
         raise error
 
     with serving(shelf.store) as target, RawClient(target) as client:
-        monkeypatch.setattr(Answerer, "answer", broken)
-        monkeypatch.setattr(Answerer, "answer_all", broken)
+        monkeypatch.setattr(Searcher, "answer", broken)
+        monkeypatch.setattr(Searcher, "answer_all", broken)
         for method, request in (
             (client.similarity.Search, search(query=Query(hash=HASH))),
             (client.similarity.StreamSearch, iter([batch(1, HASH)])),

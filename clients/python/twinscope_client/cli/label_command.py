@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some, table
-from twinscope_client.cli.policy_options import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.policy_options import (
+    add_policy_options,
+    chosen_policy,
+    warn_of_emptiness,
+    warn_of_limit,
+    warn_of_reach,
+)
 from twinscope_client.cli.target_options import add_target_options, open_target
 
 if TYPE_CHECKING:
@@ -88,6 +94,7 @@ def run(parsed: argparse.Namespace) -> int:
     with open_target(parsed) as engine, _journal(parsed) as journal:
         warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
+        warn_of_limit(policy, engine)
         if not parsed.dry_run:
             journal.set_settings(_described(parsed, settings, engine))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
@@ -128,7 +135,9 @@ def _require_outside_store(parsed: argparse.Namespace) -> None:
 
 
 def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
-    uncompared = journal.scalar("count(*)", "grade = 'good' AND ssim IS NULL AND reason LIKE '%no full-size SSIM%'")
+    from twinscope_service.matching.reasons import ReasonCode
+
+    uncompared = journal.count_reason(ReasonCode.FULL_SIZE_MISSING, "grade = 'good'")
     if uncompared:
         say(
             f"{uncompared} twins could not be compared at full size, so they are 'good' at best: is the collection "
@@ -194,10 +203,12 @@ def _write_results(journal: Journal, engine: Engine) -> None:
 
 
 def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
+    from twinscope_client.labelling.grades import DECISION_GRADES
+
     counts = report.counts
-    order = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
-    total = sum(counts[name] for name in order)
-    say(f"{total} images: " + (", ".join(f"{counts[name]} {name}" for name in order if counts[name]) or "none found"))
+    total = sum(counts[grade] for grade in DECISION_GRADES)
+    by_grade = ", ".join(f"{counts[grade]} {grade}" for grade in DECISION_GRADES if counts[grade])
+    say(f"{total} images: {by_grade or 'none found'}")
     if report.ignored:
         suffixes = ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
         say(f"{report.ignored.total()} files are no images ({suffixes}).")

@@ -10,7 +10,13 @@ import json
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
-from twinscope_client.cli.policy_options import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.policy_options import (
+    add_policy_options,
+    chosen_policy,
+    warn_of_emptiness,
+    warn_of_limit,
+    warn_of_reach,
+)
 from twinscope_client.cli.target_options import add_target_options, open_target
 
 if TYPE_CHECKING:
@@ -37,6 +43,7 @@ def run(parsed: argparse.Namespace) -> int:
     with open_target(parsed) as engine:
         warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
+        warn_of_limit(policy, engine)
         for image in parsed.images:
             try:
                 answer = engine.search(image, policy=policy)

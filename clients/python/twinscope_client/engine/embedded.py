@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinscope_indexer.errors import UnknownImageError
-from twinscope_indexer.hashing.perceptual import BYTES, RECIPE
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 from twinscope_indexer.store.reader import Store
 from twinscope_service.matching.answer import Result
 from twinscope_service.matching.query import Query
 from twinscope_service.matching.reference_pixels import PIXELS, UPLOADS_FOLDER, ReferencePixels
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 
 from twinscope_client.engine.arguments import closed, image_number, require_hashes, search_options
 from twinscope_client.engine.images import acquisition, grey_pixels
@@ -48,7 +49,7 @@ class EmbeddedEngine:
 
     def __init__(self, folder: Path, pixels: int = PIXELS) -> None:
         self._store = Store(folder)
-        self._answerer = Answerer(self._store, ReferencePixels(pixels, folder / UPLOADS_FOLDER))
+        self._searcher = Searcher(self._store, ReferencePixels(pixels, folder / UPLOADS_FOLDER))
         self._closed = False
 
     def search(
@@ -69,7 +70,7 @@ class EmbeddedEngine:
         )
         self._require_open()
         query = Query.of_pixels(grey_pixels(image), acquisition(image, instrument))
-        return self._answerer.answer(query, options).answer
+        return self._searcher.answer(query, options).answer
 
     def search_hashes(
         self,
@@ -85,7 +86,7 @@ class EmbeddedEngine:
         options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
         self._require_open()
         queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
-        results = self._answerer.answer_all(queries, options) if queries else []
+        results = self._searcher.answer_all(queries, options) if queries else []
         return [result.answer for result in results if isinstance(result, Result)]
 
     def search_stored(
@@ -101,7 +102,7 @@ class EmbeddedEngine:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
         options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
         self._require_open()
-        return self._answerer.answer(image_number(image_id), options).answer
+        return self._searcher.answer(image_number(image_id), options).answer
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
         """Give the reduced pixels of a reference; see `Engine.thumbnail`."""
@@ -115,7 +116,7 @@ class EmbeddedEngine:
     def stats(self) -> dict[str, Any]:
         """Describe the store; see `Engine.stats`."""
         self._require_open()
-        return self._answerer.describe()
+        return self._searcher.describe()
 
     @property
     def folder(self) -> Path:

@@ -188,6 +188,7 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         p_wrong=None if answer.p_wrong is None else answer.p_wrong.estimate,
         p_wrong_low=None if answer.p_wrong is None else answer.p_wrong.low,
         p_wrong_high=None if answer.p_wrong is None else answer.p_wrong.high,
+        reasons=json.dumps([reason.to_dict() for reason in answer.reasons]),
         query_hash=answer.query_hash or "",
         generation=answer.generation,
         recipe=answer.recipe,
@@ -224,4 +225,5 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         rival_distance=rival.distance,
         rival_ssim=rival.ssim,
         rival_scene_score=rival.scene_score,
+        rival_transform="" if rival.transform is None else str(rival.transform),
     )

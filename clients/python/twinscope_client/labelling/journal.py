@@ -40,6 +40,9 @@ class Decision:
     grade: str
     """A `Grade`; ``failed`` where the image could not be read."""
     reason: str
+    """Why, for people."""
+    reasons: str = ""
+    """Why, as codes with values: JSON, a list of `Reason.to_dict`; empty where the image could not be read."""
     category: str = ""
     """Of the best candidate; empty without one."""
     code: str = ""
@@ -69,6 +72,8 @@ class Decision:
     rival_distance: int | None = None
     rival_ssim: float | None = None
     rival_scene_score: float | None = None
+    rival_transform: str = ""
+    """In which frame and orientation it was compared, for people; empty: as it is."""
     instrument: str = ""
     """What the query's instrument wrote, in one set of units: JSON, as `InstrumentMetadata.to_dict` gives it."""
     contradictions: str = ""
@@ -95,6 +100,11 @@ class Decision:
     earlier_output: str = ""
     """Copies of earlier runs that are left where they are, though their label or content no longer stands; one a line
     (no name of a copy has a line break)."""
+
+    @property
+    def reason_codes(self) -> frozenset[str]:
+        """The codes of `reasons`; see `twinscope_service.matching.reasons.ReasonCode`."""
+        return frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
 
     @property
     def failed(self) -> bool:
@@ -242,6 +252,11 @@ class Journal:
     def counts(self, column: str, where: str = "1") -> dict[str, int]:
         """Count decisions by the values of a column."""
         return dict(self._db.execute(f"SELECT {column}, count(*) FROM decisions WHERE {where} GROUP BY 1 ORDER BY 1"))
+
+    def count_reason(self, code: str, where: str = "1") -> int:
+        """Count decisions that have a reason of a code; see `ReasonCode`."""
+        has = f"EXISTS (SELECT 1 FROM json_each(reasons) WHERE json_extract(value, '$.code') = '{code}')"
+        return int(self.scalar("count(*)", f"reasons <> '' AND {has} AND {where}"))
 
     def settings(self) -> dict[str, Any]:
         """Give the settings that the run was last started with."""

@@ -165,6 +165,7 @@ def provenance(d: Decision) -> dict[str, object]:
         "p_wrong_low": d.p_wrong_low, "p_wrong_high": d.p_wrong_high,
         "transform": transform if d.query_frame else None,
         "shift": None if d.shift_x is None or d.shift_y is None else [d.shift_x, d.shift_y],
+        "reasons": json.loads(d.reasons or "[]"),
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.store.catalog import shadow as before
 from twinscope_indexer.store.catalog.database import Database
 
