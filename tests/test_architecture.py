@@ -27,7 +27,7 @@ _ROOMS = {
         ("store",),
         ("indexing",),
     ),
-    "twinscope_service": (("similarity",), ("matching",), ("calibrate", "wire"), ("server",)),
+    "twinscope_service": (("thresholds",), ("similarity",), ("matching",), ("wire",), ("server",)),
     "twinscope_client": (
         ("engine", "outputs"),
         ("remote",),
