@@ -169,11 +169,13 @@ def test_the_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert "Are they labelled rightly?" in told.err
         assert "mislabelled.png" in told.err
         engine.refresh()
-        after = engine.search(image)
+        assert "no image is labelled by default" in told.err
+        assert engine.search(image).grade == "doubtful"
+        after = engine.search(image, max_p_wrong=1)
         assert (after.grade, after.generation) == ("excellent", before.generation + 1)
         assert after.p_wrong.calibration.startswith("13 images of this collection")
         assert after.p_wrong.estimate >= 1 / 15  # so few images cannot say that it is less
-        assert remote.search(image, min_generation=after.generation) == after
+        assert remote.search(image, max_p_wrong=1, min_generation=after.generation) == after
         held = engine.search(image, max_p_wrong=0.01)
         assert (held.grade, held.category) == ("doubtful", None)
         assert "wrong with probability" in held.reason
