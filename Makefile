@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo-out
 
-.PHONY: demo test test-slow test-interop test-node lint format typecheck bench growth load truth evaluate clean help
+.PHONY: thresholds demo test test-slow test-interop test-node lint format typecheck bench growth load truth evaluate clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -60,6 +60,9 @@ truth: $(STAMP)
 
 evaluate: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py ../shared/data/micrographs --kin benchmarks/overlapping_scenes.tsv --groups A B C R
+
+thresholds: $(STAMP)
+	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
 
 clean:
 	rm -rf $(VENV) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
