@@ -9,7 +9,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.limits import check_budget
-from twinscope_indexer.imaging.pillow import _decoding
+from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
 
 _RLE_RATIO = 128  # two bytes of a run-length encoded BMP stand for 255 pixels at most
@@ -28,7 +28,7 @@ def read_bmp(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
         raise ImageError(name, "truncated", "the BMP header is cut off")
     bits = struct.unpack_from("<H", header, 24 if header[14] == 12 else 28)[0]
     stream.seek(0)
-    with _decoding(name):
+    with decoding(name):
         image = BmpImageFile(stream)
         check_budget(name, *image.size, budget)
         codec, _, offset, layout = image.tile[0]

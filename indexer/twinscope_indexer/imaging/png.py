@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.limits import DEFLATE_RATIO, check_budget
-from twinscope_indexer.imaging.pillow import _decoding
+from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -63,7 +63,7 @@ def read_png(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
     _check_deflate(pixels, header, name)
     palette = palette if header.colour == _PNG_PALETTE else []
     essential = b"".join((PNG_MAGIC, header.chunk, *palette, *pixels, _PNG_END))
-    with _decoding(name):
+    with decoding(name):
         if header.bits == 16 and header.colour != 0:
             if header.interlaced:
                 raise ImageError(name, "unsupported", "interlaced PNG with 16-bit colour or alpha is not supported")

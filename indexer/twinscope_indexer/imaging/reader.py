@@ -21,7 +21,7 @@ from PIL import Image
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.bmp import read_bmp
-from twinscope_indexer.imaging.pillow import read_jpeg
+from twinscope_indexer.imaging.jpeg import read_jpeg
 from twinscope_indexer.imaging.png import PNG_MAGIC, read_png
 from twinscope_indexer.imaging.raster import Format, Raster
 from twinscope_indexer.imaging.sniffing import BMP_MAGIC, JPEG_MAGIC, TIFF_MAGIC, Source, opened, seekable_copy
