@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import simplejpeg
 from PIL import features
@@ -21,6 +20,7 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.limits import check_budget
 from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
+from twinscope_indexer.imaging.sniffing import ImageFile
 
 # ITU-T T.81, table B.1
 _START_OF_IMAGE = b"\xff\xd8"
@@ -95,18 +95,18 @@ def without_metadata(data: bytes, name: str) -> bytes:
     return b"".join(parts)
 
 
-def read_jpeg(stream: BinaryIO, name: str, budget: int) -> Raster:
+def read_jpeg(file: ImageFile, budget: int) -> Raster:
     """Decode a JPEG file; it is read whole.
 
     Raises
     ------
     ImageError
     """
-    stream.seek(0)
-    data = stream.read()
-    claimed = frame(data, name)
-    check_budget(name, claimed.width, claimed.height, budget)
-    return decode(data, claimed, name)
+    file.stream.seek(0)
+    data = file.stream.read()
+    claimed = frame(data, file.name)
+    check_budget(file.name, claimed.width, claimed.height, budget)
+    return decode(data, claimed, file.name)
 
 
 def decode(data: bytes, claimed: Frame, name: str) -> Raster:

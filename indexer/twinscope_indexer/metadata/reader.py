@@ -7,19 +7,14 @@ JEOL, Hitachi and TESCAN write beside it.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import jpeg
-from twinscope_indexer.imaging.png import PNG_MAGIC
-from twinscope_indexer.imaging.sniffing import BMP_MAGIC, JPEG_MAGIC, TIFF_MAGIC, Source, opened, seekable_copy
+from twinscope_indexer.imaging.sniffing import ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff_directories import read_directories
 from twinscope_indexer.metadata.consistency import contradictions
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, StagePosition
@@ -65,14 +60,10 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
         The file cannot be read, or is no image, as `twinscope_indexer.imaging.read_image` has it. Nothing else is
         raised for a file's content.
     """
-    if isinstance(source, bytes):
-        return _read(io.BytesIO(source), sidecar or b"", name or "<bytes>")
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        called = name or str(path)
-        with opened(path, called) as stream:
-            return _read(stream, read_sidecar(path) if sidecar is None else sidecar, called)
-    return _read(source, sidecar or b"", name or str(getattr(source, "name", "<file>")))
+    with opened(source, name) as file:
+        if sidecar is None:
+            sidecar = read_sidecar(Path(source)) if isinstance(source, (str, os.PathLike)) else b""
+        return _believed(_read(file, sidecar))
 
 
 def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata | None:
@@ -110,25 +101,16 @@ def read_sidecar(image: Path) -> bytes:
     return b""
 
 
-def _read(stream: BinaryIO, sidecar: bytes, name: str) -> InstrumentMetadata:
-    try:
-        seekable = seekable_copy(stream)
-        size = seekable.seek(0, os.SEEK_END)
-        seekable.seek(0)
-        magic = seekable.read(len(PNG_MAGIC))
-        if not magic:
-            raise ImageError(name, "empty", "the file is empty")
-        if magic.startswith(TIFF_MAGIC):
-            directories = read_directories(seekable, size, name)
-            found = next(filter(None, (read_tags(seekable, directory) for directory in directories)), None)
-            sides = directories[0].width, directories[0].height
-        elif magic.startswith((JPEG_MAGIC, BMP_MAGIC)) or magic == PNG_MAGIC:
-            found, sides = None, _sides(seekable) if sidecar else (None, None)
-        else:
-            raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return _believed(found or read_text(decode(sidecar), *sides))
+def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
+    if file.format == "TIFF":
+        directories = read_directories(file)
+        found = next(filter(None, (read_tags(file.stream, directory) for directory in directories)), None)
+        if found:
+            return found
+        sides = directories[0].width, directories[0].height
+    else:
+        sides = _sides(file) if sidecar else (None, None)
+    return read_text(decode(sidecar), *sides)
 
 
 def _believed(metadata: InstrumentMetadata) -> InstrumentMetadata:
@@ -145,17 +127,17 @@ def _name(text: str | None) -> str | None:
     return text if text and len(text) <= _NAME else None
 
 
-def _sides(stream: BinaryIO) -> tuple[int | None, int | None]:
-    """Width and height of a JPEG, PNG or BMP file, as its header has them; None if it does not."""
-    stream.seek(0)
-    head = stream.read(_HEAD)
-    if head.startswith(JPEG_MAGIC):
+def _sides(file: ImageFile) -> tuple[int | None, int | None]:
+    """Read width and height of a JPEG, PNG or BMP file off its header; None if it does not say."""
+    file.stream.seek(0)
+    head = file.stream.read(_HEAD)
+    if file.format == "JPEG":
         try:
             frame = jpeg.frame(head + b"\xff\xd9", "")  # with an end, which is elsewhere
         except ImageError:
             return None, None
         return frame.width or None, frame.height or None
-    if head.startswith(PNG_MAGIC):
+    if file.format == "PNG":
         return int.from_bytes(head[16:20], "big") or None, int.from_bytes(head[20:24], "big") or None
     if int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
         return int.from_bytes(head[18:20], "little") or None, int.from_bytes(head[20:22], "little") or None
