@@ -1,8 +1,7 @@
-"""What a microscope's file says of its acquisition, without its pixels; and whether two can be the same acquisition.
+"""What a microscope's file says of its acquisition, without its pixels.
 
-Read are the makers' TIFF tags (Zeiss 34118, FEI 34680 and 34682, TESCAN 50431, Olympus-SIS 33560), the ImageDescription
-(JEOL, of scanning and of transmission microscopes, and Hitachi), and if the picture has none of these, the file that
-JEOL, Hitachi and TESCAN write beside it.
+Read are the TIFF tags of the vendors (see `vendors`), the ImageDescription if a vendor wrote it, and if the picture has
+none of these, the text file that some instruments write beside it.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import jpeg
 from twinscope_indexer.imaging.sniffing import ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff_directories import read_directories
-from twinscope_indexer.metadata.consistency import contradictions
+from twinscope_indexer.metadata.calibration import Picture
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, StagePosition
+from twinscope_indexer.metadata.registry import SIDE_FILES, read_tags, read_text
 from twinscope_indexer.metadata.text import decode
-from twinscope_indexer.metadata.vendors.registry import MOST_TEXT, read_tags, read_text
+from twinscope_indexer.metadata.vendor import MOST_TEXT
 
 __all__ = [
     "NO_METADATA",
     "InstrumentMetadata",
     "StagePosition",
     "acquisition_of",
-    "contradictions",
     "read_metadata",
     "read_sidecar",
 ]
@@ -77,7 +76,7 @@ def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = No
 def read_sidecar(image: Path) -> bytes:
     """Read the text file that an instrument wrote beside an image.
 
-    That is ``NAME.txt`` (JEOL, Hitachi), ``NAME-tif.hdr`` or ``NAME.hdr`` (TESCAN).
+    Which names are looked for is known to the readers of the vendors (`VendorText.beside`).
 
     Parameters
     ----------
@@ -89,10 +88,9 @@ def read_sidecar(image: Path) -> bytes:
     bytes
         Its content, 256 KiB at most; empty if there is no such file, or it cannot be read.
     """
-    stem, suffix = image.stem, image.suffix.lstrip(".")
-    for beside in (f"{stem}.txt", f"{stem}.TXT", f"{stem}-{suffix}.hdr", f"{stem}.hdr"):
+    for beside in SIDE_FILES:
         try:
-            path = image.with_name(beside)
+            path = image.with_name(beside.format(stem=image.stem, suffix=image.suffix.lstrip(".")))
             if stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
                 with path.open("rb") as file:
                     return file.read(MOST_TEXT)
@@ -107,10 +105,10 @@ def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
         found = next(filter(None, (read_tags(file.stream, directory) for directory in directories)), None)
         if found:
             return found
-        sides = directories[0].width, directories[0].height
+        picture = Picture(directories[0].width, directories[0].height)
     else:
-        sides = _sides(file) if sidecar else (None, None)
-    return read_text(decode(sidecar), *sides)
+        picture = _picture(file) if sidecar else Picture()
+    return read_text(decode(sidecar), picture)
 
 
 def _believed(metadata: InstrumentMetadata) -> InstrumentMetadata:
@@ -127,19 +125,21 @@ def _name(text: str | None) -> str | None:
     return text if text and len(text) <= _NAME else None
 
 
-def _sides(file: ImageFile) -> tuple[int | None, int | None]:
-    """Read width and height of a JPEG, PNG or BMP file off its header; None if it does not say."""
+def _picture(file: ImageFile) -> Picture:
+    """Read the sides of a JPEG, PNG or BMP picture off its header."""
     file.stream.seek(0)
     head = file.stream.read(_HEAD)
     if file.format == "JPEG":
         try:
             frame = jpeg.frame(head + b"\xff\xd9", "")  # with an end, which is elsewhere
         except ImageError:
-            return None, None
-        return frame.width or None, frame.height or None
+            return Picture()
+        return Picture(frame.width or None, frame.height or None)
     if file.format == "PNG":
-        return int.from_bytes(head[16:20], "big") or None, int.from_bytes(head[20:24], "big") or None
-    if int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
-        return int.from_bytes(head[18:20], "little") or None, int.from_bytes(head[20:22], "little") or None
-    height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the rows go downwards
-    return int.from_bytes(head[18:22], "little") or None, height or None
+        width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    elif int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
+        width, height = int.from_bytes(head[18:20], "little"), int.from_bytes(head[20:22], "little")
+    else:
+        width = int.from_bytes(head[18:22], "little")
+        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the rows go downwards
+    return Picture(width or None, height or None)
