@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.errors import ImageError
@@ -104,33 +102,20 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
         if error.fault == "unsupported":
             raise
         raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error.detail})") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error})") from error
     pixels.flags.writeable = False
     return pixels
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
-    plain = jpeg.plain_frame(data)
-    if plain is not None:
-        _check_size(plain.mode, plain.width, plain.height)
-        with suppress(RuntimeError, ValueError, MemoryError):  # Pillow tells what is wrong
-            return jpeg.decode_plain(data, plain)
-    # Not `Image.open`, which warns of a huge size, declared in the header, before it can be refused here; and without
-    # metadata, of which Pillow would warn if it is damaged.
-    image = JpegImageFile(io.BytesIO(jpeg.without_metadata(data, "thumbnail")))
-    _check_size(image.mode, *image.size)
-    return np.asarray(image)
-
-
-def _check_size(mode: str, width: int, height: int) -> None:
-    if mode != "L" or max(width, height) > LONG_SIDE:
+    claimed = jpeg.frame(data, "thumbnail")
+    if claimed.components != 1 or max(claimed.width, claimed.height) > LONG_SIDE:
         raise ImageError(
             "thumbnail",
             "unsupported",
-            f"expected a grey image of at most {LONG_SIDE} pixels a side, not {mode} of {width} x {height}; encode it "
-            "with encode_thumbnail",
+            f"expected a grey image of at most {LONG_SIDE} pixels a side, not {claimed.components} components of "
+            f"{claimed.width} x {claimed.height}; encode it with encode_thumbnail",
         )
+    return np.asarray(jpeg.decode(data, claimed, "thumbnail").content)
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:

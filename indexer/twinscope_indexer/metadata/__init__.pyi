@@ -5,9 +5,6 @@ from .model import (
     NO_METADATA as NO_METADATA,
 )
 from .model import (
-    Calibration as Calibration,
-)
-from .model import (
     InstrumentMetadata as InstrumentMetadata,
 )
 from .model import (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from twinscope_indexer.metadata.model import InstrumentMetadata, agree
+from twinscope_indexer.metadata.calibration import agree
+from twinscope_indexer.metadata.model import InstrumentMetadata
+from twinscope_indexer.metadata.registry import CAMERA_MAKERS
 
 _ENERGY_TOLERANCE = 0.05  # relative
 
@@ -61,8 +63,8 @@ def _field(metadata: InstrumentMetadata, width: int | None) -> float | None:
 
 
 def _makes_differ(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Whether both microscopes' makers are known; Olympus-SIS made cameras for the microscopes of others."""
-    return a.vendor != b.vendor and not {a.vendor, b.vendor} & {None, "Olympus-SIS"}
+    """Check whether the makers of both microscopes are known, and differ."""
+    return a.vendor != b.vendor and not {a.vendor, b.vendor} & {None, *CAMERA_MAKERS}
 
 
 def _same_make(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:

@@ -1,3 +1,5 @@
+"""Instrument metadata of every vendor: read, believed, stored, compared."""
+
 from __future__ import annotations
 
 import contextlib
@@ -5,7 +7,10 @@ import io
 import json
 import math
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import tracemalloc
 import xml.etree.ElementTree as ElementTree
 from dataclasses import fields, replace
@@ -15,11 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import twinscope_indexer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from twinscope_indexer.errors import ImageError, StoreError
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.metadata import registry
 from twinscope_indexer.metadata.consistency import contradictions
 from twinscope_indexer.metadata.quantity import LENGTH, moment, quantity, size
 from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition, read_metadata, read_sidecar
@@ -754,6 +761,72 @@ def test_olympus_structures_that_are_damaged() -> None:
     assert read_metadata(sis()[:-1]).magnification is None
 
 
+# --- all vendors
+
+
+def test_tags_of_vendors_are_their_own() -> None:
+    codes = [tag.code for reader in registry.READERS for tag in reader.tags]
+    assert sorted(codes) == sorted(set(codes))
+    assert all(reader.vendor and (reader.tags or reader.text) for reader in registry.READERS)
+
+
+def test_of_several_vendors_the_microscope_goes_before_the_camera() -> None:
+    camera = (33560, 4, 1, 0x1234ABCD, True)
+    data = tiff(text_tag(270, JEOL), camera)
+    at = len(data)
+    head = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 59, 23, 31, 11, 121, b"Grid 7", 0)
+    found = read_metadata(data.replace(struct.pack("<I", 0x1234ABCD), struct.pack("<I", at)) + head)
+    assert normalised(found) == JEOL_VALUES
+    assert set(found.verbatim) == {"JEOL", "OlympusSIS"}
+    both = read_metadata(tiff(text_tag(34682, fei_text()), text_tag(34118, zeiss_text())))
+    assert both.vendor == "Zeiss"
+    assert set(both.verbatim) == {"CZ_SEM", "FEI_HELIOS"}
+
+
+NEW_VENDOR = '''"""A vendor that is not known yet."""
+
+from twinscope_indexer.metadata.model import InstrumentMetadata
+from twinscope_indexer.metadata.text import decode, parse_ini
+from twinscope_indexer.metadata.vendor import VendorReader, VendorTag, VendorText
+
+
+def _read(tag):
+    return _read_text(decode(tag.data), tag.picture)
+
+
+def _read_text(text, picture):
+    values = parse_ini(text).get("LVEM", {})
+    width = float(values["FieldOfView"])
+    return InstrumentMetadata("Delong", **picture.calibrated(None, width)._asdict(), verbatim={"LVEM": values})
+
+
+READER = VendorReader(
+    "Delong",
+    tags=(VendorTag(65000, "LVEM", _read),),
+    text=VendorText(lambda text: text.startswith("[LVEM]"), _read_text, beside=("{stem}.lvem",)),
+    makes_cameras=True,
+)
+'''
+
+
+def test_a_new_vendor_is_one_new_file(tmp_path: Path) -> None:
+    package = tmp_path / "twinscope_indexer"
+    shutil.copytree(Path(twinscope_indexer.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "metadata" / "vendors" / "delong.py").write_text(NEW_VENDOR)
+    text = "[LVEM]\nFieldOfView=6.4\n"
+    (tmp_path / "tag.tif").write_bytes(tiff(text_tag(65000, text)))
+    (tmp_path / "beside.tif").write_bytes(tiff())
+    (tmp_path / "beside.lvem").write_text(text)
+    script = """
+from twinscope_indexer.metadata import InstrumentMetadata, contradictions, read_metadata
+for name in ("tag.tif", "beside.tif"):
+    found = read_metadata(name)
+    print(found.vendor, found.pixel_width_nm, found.verbatim, contradictions(found, InstrumentMetadata("Zeiss")))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == 2 * "Delong 100.0 {'LVEM': {'FieldOfView': '6.4'}} []\n"
+
+
 # --- files without metadata, and files that cannot be read
 
 
@@ -765,7 +838,7 @@ def test_files_without_tags_have_no_metadata(tmp_path: Path, form: str) -> None:
     assert found.to_dict() == {}
 
 
-def _self_biting() -> bytes:
+def _circular() -> bytes:
     data = bytearray(tiff())
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
@@ -783,7 +856,7 @@ def _self_biting() -> bytes:
         b"II*\0\xff\xff\0\0",
         b"MM\0+\0\x08\0\0",
         b"II*\0\0\0\0\0",
-        _self_biting(),
+        _circular(),
     ],
     ids=["empty", "text", "no offset", "half an offset", "beyond", "half BigTIFF", "no directory", "loop"],
 )
@@ -792,7 +865,8 @@ def test_content_that_cannot_be_read(data: bytes) -> None:
         read_image(data, name="x.tif")
     with pytest.raises(ImageError) as raised:
         read_metadata(data, name="x.tif")
-    assert (raised.value.fault, raised.value.source) == (expected.value.fault, "x.tif")
+    assert (raised.value.fault, str(raised.value)) == (expected.value.fault, str(expected.value))
+    assert raised.value.source == "x.tif"
 
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
