@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.processes import ProcessLostError, WorkerProcesses
 from twinscope_indexer.errors import ImageError, SourceError, TaxonomyError
+from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels
 from twinscope_indexer.hashing.thumbnail import encode_thumbnail
 from twinscope_indexer.imaging.reader import read_image
@@ -21,7 +22,7 @@ from twinscope_indexer.indexing.label_rules import LabelRule, label_rule, rememb
 from twinscope_indexer.indexing.reframing import encoded_frames, set_reach
 from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata, read_sidecar
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
-from twinscope_indexer.store.catalog.catalog import Record, utc_now
+from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.frames import stored_reach
 from twinscope_indexer.store.reader import StoreWriter, open_writer
 from twinscope_indexer.taxonomy import Category, Taxonomy, builtin_taxonomy, published_prefix

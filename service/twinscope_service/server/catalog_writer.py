@@ -9,12 +9,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.errors import TwinscopeError
+from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels
 from twinscope_indexer.hashing.thumbnail import encode_thumbnail
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.reframing import encoded_frames
 from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata
-from twinscope_indexer.store.catalog.catalog import Record, utc_now
+from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.frames import stored_reach
 from twinscope_indexer.store.reader import StoreWriter, open_writer
 from twinscope_indexer.store.settings import taxonomy_of

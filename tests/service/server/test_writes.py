@@ -322,7 +322,7 @@ def test_files_that_no_image_has_any_more_are_removed_by_the_next_write(client: 
 
 def test_files_that_a_killed_server_has_left_are_removed(store: Path) -> None:
     (store / "uploads").mkdir()
-    left = ["a" * 64, f"{'b' * 64}.77.part", "notes.txt"]
+    left = ["a" * 64, f".{'b' * 24}.77.part", "notes.txt"]
     for name in left:
         (store / "uploads" / name).write_bytes(b"left")
     with serving(store) as target, RawClient(target) as client:

@@ -90,7 +90,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Samples, Calibration]:
-    from twinscope_indexer.store.catalog.catalog import utc_now
+    from twinscope_indexer.files import utc_now
     from twinscope_service.matching.calibrate import calibrated, gather, sampled
 
     images = sampled(store, parsed.sample, parsed.seed)

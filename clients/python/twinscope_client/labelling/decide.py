@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.compute.processes import ProcessLostError, WorkerProcesses
 from twinscope_indexer.errors import ImageError, TwinscopeError
+from twinscope_indexer.files import utc_now
 from twinscope_indexer.metadata.reader import read_metadata, read_sidecar
 from twinscope_indexer.sources.corpus import Item
-from twinscope_indexer.store.catalog.catalog import utc_now
 from twinscope_service.matching.answer import Transform
 from twinscope_service.matching.policy import Policy
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.files import remove_parts
 from twinscope_indexer.metadata.reader import read_metadata
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
 from twinscope_service.matching.policy import Policy, named_policy
@@ -30,7 +31,6 @@ from twinscope_client.outputs import (
     numbered,
     place_bytes,
     place_source,
-    remove_leftovers,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ def label(
     """
     scopes = scopes_apart(sources, out)
     if not settings.dry_run and out.is_dir():
-        remove_leftovers([out, *(folder for folder in out.iterdir() if folder.is_dir())])
+        for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
+            remove_parts(folder)
     met = Walk()
     with Decider(engine, settings.workers) as decider, journal.batch():
         run = _Run(engine, decider, journal, out, settings)
