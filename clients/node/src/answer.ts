@@ -7,23 +7,24 @@ import { instrumentOf, type InstrumentMetadata } from './instrument.js';
 import { unescaped } from './text.js';
 
 /**
- * How sure an answer is. Only `excellent` and `good` carry a label; whatever else there is goes to a person.
- *
- * `excellent`: the same acquisition. `good`: the same field, re-encoded, resized, contrast-changed or slightly shifted.
- * `doubtful`: pixels show a twin, but the metadata of the two instruments contradict each other, or the match is too
- * likely to be wrong. `ambiguous`: candidates of different categories are equally near. `unverified`: near by hash alone.
- * `none`: no twin. `unhashable`: the query has no structure that could identify it. `unknown`: a newer server said
- * something else.
+ * Every grade: in order, the surest first; its name here and in the contract (`GRADE_` before it, in capitals); whether
+ * it carries a label. The Python package holds the same table, and its tests compare the two.
  */
-export type Grade =
-  | 'excellent'
-  | 'good'
-  | 'doubtful'
-  | 'ambiguous'
-  | 'unverified'
-  | 'none'
-  | 'unhashable'
-  | 'unknown';
+export const GRADES = {
+  excellent: { labelled: true }, // the same acquisition
+  good: { labelled: true }, // the same field, re-encoded, resized, contrast-changed or slightly shifted
+  doubtful: { labelled: false }, // pixels show a twin, but something speaks against it, or it is too likely to be wrong
+  ambiguous: { labelled: false }, // candidates of different categories are equally near
+  unverified: { labelled: false }, // near by hash alone
+  none: { labelled: false }, // no twin
+  unhashable: { labelled: false }, // the query has no structure that could identify it
+} as const satisfies Readonly<Record<string, { labelled: boolean }>>;
+
+/**
+ * How sure an answer is, a name of {@link GRADES}. Only labelled ones carry a label; whatever else there is goes to a
+ * person. `unknown`: a newer server said something else, which carries no label here.
+ */
+export type Grade = keyof typeof GRADES | 'unknown';
 
 /** A translation, as parts of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
 export interface Shift {
@@ -113,7 +114,7 @@ export interface ChanceOfError {
 /** The answer to one query. */
 export interface Answer {
   grade: Grade;
-  /** The category to label the query with; defined for `excellent` and `good` only. */
+  /** The category to label the query with; only defined where the grade is labelled. */
   category?: string;
   /** The code of `category`. */
   code?: string;
@@ -136,15 +137,6 @@ export interface Answer {
   pWrong?: ChanceOfError;
 }
 
-const GRADES: Readonly<Record<string, Grade>> = {
-  GRADE_EXCELLENT: 'excellent',
-  GRADE_GOOD: 'good',
-  GRADE_DOUBTFUL: 'doubtful',
-  GRADE_AMBIGUOUS: 'ambiguous',
-  GRADE_UNVERIFIED: 'unverified',
-  GRADE_NONE: 'none',
-  GRADE_UNHASHABLE: 'unhashable',
-};
 const RULES: Readonly<Record<string, Policy['rule']>> = { RULE_SCENE: 'scene', RULE_REFERENCE: 'reference' };
 
 export const REACHES: Readonly<Record<string, Reach>> = {
@@ -161,8 +153,8 @@ export const FULL_SIZES: Readonly<Record<string, FullSize>> = {
 
 /** Reads an answer from the wire. */
 export function answerOf(message: Answer__Output): Answer {
-  const grade = GRADES[message.grade] ?? 'unknown';
-  const labelled = grade === 'excellent' || grade === 'good';
+  const grade = gradeOf(message.grade);
+  const labelled = grade !== 'unknown' && GRADES[grade].labelled;
   return {
     grade,
     ...(labelled && message.category !== undefined && { category: unescaped(message.category) }),
@@ -177,6 +169,12 @@ export function answerOf(message: Answer__Output): Answer {
     ...(message.instrument !== null && { instrument: instrumentOf(message.instrument) }),
     ...(message.pWrong !== null && { pWrong: chanceOf(message.pWrong) }),
   };
+}
+
+/** Reads a grade from the wire: the name of a value, or the number of one that is not in this contract. */
+function gradeOf(value: string | number): Grade {
+  const name = String(value).replace(/^GRADE_/, '').toLowerCase();
+  return Object.hasOwn(GRADES, name) ? (name as keyof typeof GRADES) : 'unknown';
 }
 
 function matchOf(message: Match__Output): Match {
