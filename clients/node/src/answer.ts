@@ -2,9 +2,11 @@ import type { Answer__Output } from './generated/twinscope/v1/Answer.js';
 import type { ChanceOfError__Output } from './generated/twinscope/v1/ChanceOfError.js';
 import type { Match__Output } from './generated/twinscope/v1/Match.js';
 import type { Policy__Output } from './generated/twinscope/v1/Policy.js';
+import type { Reason__Output } from './generated/twinscope/v1/Reason.js';
 import type { Transform__Output } from './generated/twinscope/v1/Transform.js';
 import { instrumentOf, type InstrumentMetadata } from './instrument.js';
 import { unescaped } from './text.js';
+import { thresholdsOf, type Thresholds } from './thresholds.js';
 
 /**
  * Every grade: in order, the surest first; its name here and in the contract (`GRADE_` before it, in capitals); whether
@@ -77,7 +79,7 @@ export type FullSize = 'never' | 'best' | 'all';
 export type Reach = 'frame' | 'views' | 'windows';
 
 /** The thresholds that decided; what each means is said in `types.proto`. */
-export interface Policy {
+export interface Policy extends Required<Thresholds> {
   name: string;
   rule: 'scene' | 'reference' | 'unknown';
   k: number;
@@ -111,6 +113,14 @@ export interface ChanceOfError {
   calibration: string;
 }
 
+/** One reason of an answer; `types.proto` lists the codes and their values. */
+export interface Reason {
+  /** Such as `same_field` or `p_wrong_above_limit`. A newer server may send a code that is not known here: `unknown`. */
+  code: string;
+  /** Its values, by name. */
+  values: Record<string, number | string>;
+}
+
 /** The answer to one query. */
 export interface Answer {
   grade: Grade;
@@ -120,8 +130,10 @@ export interface Answer {
   code?: string;
   /** Candidates, best first. No label may be derived from them where `category` is undefined. */
   matches: Match[];
-  /** Why this grade, for people. */
+  /** Why this grade, for people. Do not parse it; see `reasons`. */
   reason: string;
+  /** Why this grade, for programs: what was found, then what adds to it. Empty from a server that sends none. */
+  reasons: Reason[];
   /** Hash of the query, hexadecimal. Undefined: it is unhashable. */
   queryHash?: string;
   policy: Policy;
@@ -161,6 +173,7 @@ export function answerOf(message: Answer__Output): Answer {
     ...(labelled && message.code !== undefined && { code: unescaped(message.code) }),
     matches: message.matches.map(matchOf),
     reason: unescaped(message.reason),
+    reasons: (message.reasons ?? []).map(reasonOf),
     ...(message.queryHash !== undefined && { queryHash: message.queryHash.toString('hex') }),
     policy: policyOf(message.policy),
     generation: message.generation,
@@ -195,6 +208,15 @@ function matchOf(message: Match__Output): Match {
   };
 }
 
+function reasonOf(message: Reason__Output): Reason {
+  const code = String(message.code);
+  const texts = Object.entries(message.texts).map(([name, text]) => [name, unescaped(text)]);
+  return {
+    code: code.startsWith('REASON_CODE_') ? code.slice('REASON_CODE_'.length).toLowerCase() : 'unknown',
+    values: { ...message.numbers, ...(Object.fromEntries(texts) as Record<string, string>) },
+  };
+}
+
 function chanceOf({ estimate, low, high, calibration }: ChanceOfError__Output): ChanceOfError {
   return { estimate, low, high, calibration: unescaped(calibration) };
 }
@@ -208,17 +230,8 @@ function policyOf(message: Policy__Output | null): Policy {
   return {
     name: unescaped(message?.name ?? ''),
     rule: RULES[message?.rule ?? ''] ?? 'unknown',
-    k: message?.k ?? NaN,
-    maxDistance: message?.maxDistanceBits ?? NaN,
-    ssimDistance: message?.ssimDistanceBits ?? NaN,
-    excellentSsim: message?.excellentSsim ?? NaN,
-    goodScene: message?.goodScene ?? NaN,
-    loneScene: message?.loneScene ?? 1, // servers that do not know it do not use it
-    ssimMargin: message?.ssimMargin ?? NaN,
-    sceneMargin: message?.sceneMargin ?? NaN,
     reach: REACHES[message?.reach ?? ''] ?? 'unknown',
-    farDistance: message?.farDistanceBits ?? 0,
     ssim: FULL_SIZES[message?.fullSize ?? ''] ?? 'unknown',
-    maxPWrong: message?.maxPWrong ?? 1, // servers that do not know it set no limit
+    ...thresholdsOf(message, { farDistance: 0, loneScene: 1, maxPWrong: 1 }), // older servers do not use these
   };
 }

@@ -16,6 +16,8 @@ export interface Stats {
   recipe: string;
   /** `base`: hashes from the index file; `delta`: newer ones; `reach`: which frames of the images are indexed. */
   index: { kind: string; base: number; delta: number; reach: Reach | 'unknown' };
+  /** What `Answer.pWrong` rests on, and the least probability that so many images can support; 0: not known. */
+  calibration: { name: string; images: number; leastPWrong: number };
   /** When the store was made. Undefined: not known. */
   created?: Date;
   /** Folders that were indexed. */
@@ -51,6 +53,11 @@ export function statsOf(message: GetIndexResponse__Output): Stats {
       base: index?.baseCount ?? 0,
       delta: index?.deltaCount ?? 0,
       reach: REACHES[index?.reach ?? ''] ?? 'unknown',
+    },
+    calibration: {
+      name: unescaped(message.calibration?.name ?? ''),
+      images: message.calibration?.imageCount ?? 0,
+      leastPWrong: message.calibration?.leastPWrong ?? 0,
     },
     ...(message.createTime !== null && { created: dateOf(message.createTime) }),
     roots: message.roots.map(unescaped),
