@@ -2,6 +2,7 @@ import type { Answer__Output } from './generated/twinscope/v1/Answer.js';
 import type { ChanceOfError__Output } from './generated/twinscope/v1/ChanceOfError.js';
 import type { Match__Output } from './generated/twinscope/v1/Match.js';
 import type { Policy__Output } from './generated/twinscope/v1/Policy.js';
+import type { Reason__Output } from './generated/twinscope/v1/Reason.js';
 import type { Transform__Output } from './generated/twinscope/v1/Transform.js';
 import { instrumentOf, type InstrumentMetadata } from './instrument.js';
 import { unescaped } from './text.js';
@@ -111,6 +112,17 @@ export interface ChanceOfError {
   calibration: string;
 }
 
+/** One reason of an answer. */
+export interface Reason {
+  /**
+   * A value of `ReasonCode` in `types.proto` without its prefix, in small letters, such as `same_field`; `unknown`: a
+   * newer server said something else.
+   */
+  code: string;
+  /** The numbers and texts that belong to it, by the names that `ReasonCode` lists. */
+  values: Record<string, number | string>;
+}
+
 /** The answer to one query. */
 export interface Answer {
   grade: Grade;
@@ -120,8 +132,10 @@ export interface Answer {
   code?: string;
   /** Candidates, best first. No label may be derived from them where `category` is undefined. */
   matches: Match[];
-  /** Why this grade, for people. */
+  /** Why this grade, for people; the wording may change with any release. */
   reason: string;
+  /** Why this grade, for programs: what was found, then what adds to it. Empty: an older server. */
+  reasons: Reason[];
   /** Hash of the query, hexadecimal. Undefined: it is unhashable. */
   queryHash?: string;
   policy: Policy;
@@ -161,6 +175,7 @@ export function answerOf(message: Answer__Output): Answer {
     ...(labelled && message.code !== undefined && { code: unescaped(message.code) }),
     matches: message.matches.map(matchOf),
     reason: unescaped(message.reason),
+    reasons: message.reasons.map(reasonOf),
     ...(message.queryHash !== undefined && { queryHash: message.queryHash.toString('hex') }),
     policy: policyOf(message.policy),
     generation: message.generation,
@@ -192,6 +207,15 @@ function matchOf(message: Match__Output): Match {
     ...(message.transform !== null && { transform: transformOf(message.transform) }),
     ...(message.instrument !== null && { instrument: instrumentOf(message.instrument) }),
     contradictions: message.contradictions.map(unescaped),
+  };
+}
+
+function reasonOf(message: Reason__Output): Reason {
+  const code: string | number = message.code; // a number: not in this contract
+  const texts = Object.entries(message.texts).map(([name, text]) => [name, unescaped(text)]);
+  return {
+    code: typeof code === 'string' ? code.replace(/^REASON_CODE_/, '').toLowerCase() : 'unknown',
+    values: { ...message.numbers, ...(Object.fromEntries(texts) as Record<string, string>) },
   };
 }
 

@@ -73,7 +73,7 @@ test('categories can be chosen, and verification left out', async () => {
 test('a twin that is too likely to be wrong is doubtful, and has no label', async () => {
   const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
   const certain = await client.searchByImage(image);
-  assert.equal(certain.policy.maxPWrong, 1);
+  assert.equal(certain.policy.maxPWrong, 0.05);
   const { estimate, low, high, calibration } = certain.pWrong ?? assert.fail('no probability');
   assert.ok(0 <= low && low <= estimate && estimate <= high && high < 0.5, `${low} ${estimate} ${high}`);
   assert.equal(calibration, 'shipped');
@@ -180,6 +180,11 @@ test('statistics are those of the command', async () => {
       generation: stats.generation,
       recipe: stats.recipe,
       index: stats.index,
+      calibration: {
+        name: stats.calibration?.name,
+        images: stats.calibration?.images,
+        least_p_wrong: stats.calibration?.leastPWrong,
+      },
       created: created?.toISOString().replace('.000Z', 'Z'),
       roots: stats.roots,
       images: stats.images,
