@@ -113,11 +113,14 @@ export interface ChanceOfError {
   calibration: string;
 }
 
-/** One reason of an answer; `types.proto` lists the codes and their values. */
+/** One reason of an answer. */
 export interface Reason {
-  /** Such as `same_field` or `p_wrong_above_limit`. A newer server may send a code that is not known here: `unknown`. */
+  /**
+   * A value of `ReasonCode` in `types.proto` without its prefix, in small letters, such as `same_field`; `unknown`: a
+   * newer server said something else.
+   */
   code: string;
-  /** Its values, by name. */
+  /** The numbers and texts that belong to it, by the names that `ReasonCode` lists. */
   values: Record<string, number | string>;
 }
 
@@ -130,9 +133,9 @@ export interface Answer {
   code?: string;
   /** Candidates, best first. No label may be derived from them where `category` is undefined. */
   matches: Match[];
-  /** Why this grade, for people. Do not parse it; see `reasons`. */
+  /** Why this grade, for people; the wording may change with any release. */
   reason: string;
-  /** Why this grade, for programs: what was found, then what adds to it. Empty from a server that sends none. */
+  /** Why this grade, for programs: what was found, then what adds to it. Empty: an older server. */
   reasons: Reason[];
   /** Hash of the query, hexadecimal. Undefined: it is unhashable. */
   queryHash?: string;
@@ -173,7 +176,7 @@ export function answerOf(message: Answer__Output): Answer {
     ...(labelled && message.code !== undefined && { code: unescaped(message.code) }),
     matches: message.matches.map(matchOf),
     reason: unescaped(message.reason),
-    reasons: (message.reasons ?? []).map(reasonOf),
+    reasons: message.reasons.map(reasonOf),
     ...(message.queryHash !== undefined && { queryHash: message.queryHash.toString('hex') }),
     policy: policyOf(message.policy),
     generation: message.generation,
@@ -209,10 +212,10 @@ function matchOf(message: Match__Output): Match {
 }
 
 function reasonOf(message: Reason__Output): Reason {
-  const code = String(message.code);
+  const code: string | number = message.code; // a number: not in this contract
   const texts = Object.entries(message.texts).map(([name, text]) => [name, unescaped(text)]);
   return {
-    code: code.startsWith('REASON_CODE_') ? code.slice('REASON_CODE_'.length).toLowerCase() : 'unknown',
+    code: typeof code === 'string' ? code.replace(/^REASON_CODE_/, '').toLowerCase() : 'unknown',
     values: { ...message.numbers, ...(Object.fromEntries(texts) as Record<string, string>) },
   };
 }

@@ -181,9 +181,9 @@ test('statistics are those of the command', async () => {
       recipe: stats.recipe,
       index: stats.index,
       calibration: {
-        name: stats.calibration.name,
-        images: stats.calibration.images,
-        least_p_wrong: stats.calibration.leastPWrong,
+        name: stats.calibration?.name,
+        images: stats.calibration?.images,
+        least_p_wrong: stats.calibration?.leastPWrong,
       },
       created: created?.toISOString().replace('.000Z', 'Z'),
       roots: stats.roots,

@@ -50,7 +50,9 @@ async function serving(handlers: Parameters<Server['addService']>[1]): Promise<{
 
 test('a grade, a rule and fields of a later release are unknown, and carry no label', async () => {
   const policy = { name: 'later', rule: LATER, fullSize: LATER, reach: LATER };
-  const answer = { grade: LATER, category: 'Tips', code: 'L9', reason: 'new', policy, matches: [{ category: 'Tips' }] };
+  const reasons = [{ code: 'REASON_CODE_SAME_FIELD' }, { code: LATER, numbers: { by: 2 }, texts: { seen: 'a\\\\b' } }];
+  const matches = [{ category: 'Tips' }];
+  const answer = { grade: LATER, category: 'Tips', code: 'L9', reason: 'new', reasons, policy, matches };
   const { server, target } = await serving({
     batchSearch: (_: unknown, done: (error: null, value: object) => void) => done(null, { results: [{ answer }] }),
   });
@@ -60,6 +62,10 @@ test('a grade, a rule and fields of a later release are unknown, and carry no la
   assert.equal(got?.grade, 'unknown');
   assert.ok(!('category' in got) && !('code' in got));
   assert.deepEqual([got.reason, got.matches.length, got.matches[0]?.category], ['new', 1, 'Tips']);
+  assert.deepEqual(got.reasons, [
+    { code: 'same_field', values: {} },
+    { code: 'unknown', values: { by: 2, seen: 'a\\b' } },
+  ]);
   assert.deepEqual([got.policy.rule, got.policy.ssim, got.policy.reach], ['unknown', 'unknown', 'unknown']);
   client.close();
   server.forceShutdown();
