@@ -9,7 +9,6 @@ from typing import Any
 
 from twinscope_indexer.compute.processes import WorkerProcesses
 
-
 _SOON = 60.0
 
 

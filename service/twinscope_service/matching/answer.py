@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from twinscope_service.matching.answer_page import page_of
+from twinscope_service.matching.presentation import line_of, match_line_of, plain, row_of
 
 if TYPE_CHECKING:
     from twinscope_indexer.metadata.reader import InstrumentMetadata
     from twinscope_indexer.store.catalog.catalog import Record
 
+    from twinscope_service.matching.answer_page import Thumbnails
     from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.presentation import Scalar
 
 Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]
 """How sure an answer is.
@@ -82,7 +87,7 @@ class ChanceOfError:
     calibration: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Match:
     """One candidate.
 
@@ -128,6 +133,9 @@ class Match:
     instrument: InstrumentMetadata | None = None
     contradictions: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return match_line_of(plain(self))
+
     @property
     def comparable(self) -> bool:
         """Whether the full-size pixels of query and candidate lie over each other."""
@@ -158,7 +166,7 @@ class Match:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """The answer to one query.
 
@@ -185,6 +193,8 @@ class Answer:
     p_wrong : ChanceOfError or None
         How likely it is that the best match is wrong; None without one, without its scene score, and where two
         categories are equally near.
+    thumbnails : Thumbnails or None
+        The pictures that a notebook shows; no part of the answer's value.
     """
 
     grade: Grade
@@ -197,6 +207,7 @@ class Answer:
     taxonomy: str = ""
     instrument: InstrumentMetadata | None = None
     p_wrong: ChanceOfError | None = None
+    thumbnails: Thumbnails | None = field(default=None, compare=False, kw_only=True)
 
     @property
     def best(self) -> Match | None:
@@ -214,14 +225,23 @@ class Answer:
         return self.matches[0].code if self.grade in LABELLED else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the answer as plain values, for JSON."""
-        from dataclasses import asdict
+        """Return the answer as plain values, for JSON."""
+        values: dict[str, Any] = plain(self)
+        return {"grade": self.grade, "category": self.category, "code": self.code} | values
 
-        values = {"grade": self.grade, "category": self.category, "code": self.code} | asdict(self)
-        values["instrument"] = _plain(self.instrument)
-        for place, match in zip(values["matches"], self.matches, strict=True):
-            place["instrument"] = _plain(match.instrument)
-        return values
+    def to_row(self) -> dict[str, Scalar]:
+        """Return the answer and its best candidate as one flat row, for a table; see `twinscope.columns`."""
+        return row_of(self.to_dict())
+
+    def __repr__(self) -> str:
+        return line_of(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return page_of(self.to_dict(), self.thumbnails)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all but the thumbnails, which belong to the engine that answered."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +251,6 @@ class Result:
     answer: Answer
     pixels_would_change: bool
     """The query came without its pixels, and with them could be answered differently."""
-
-
-def _plain(metadata: InstrumentMetadata | None) -> dict[str, Any] | None:
-    return None if metadata is None else metadata.to_dict()
 
 
 UPLOADS: Final = Path("uploads:")

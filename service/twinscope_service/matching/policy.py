@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from twinscope_indexer.hashing.frames import REACHES, Reach
 from twinscope_indexer.hashing.perceptual import BITS
+
+from twinscope_service.errors import OptionError
+from twinscope_service.matching.name_rules import MAX_POLICY_NAME, name_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +26,8 @@ class Policy:
 
     Raises
     ------
-    ValueError
-        If a threshold is out of range.
+    OptionError
+        If a threshold is out of range, or the name empty or longer than 64 bytes.
     """
 
     name: str = "default"
@@ -65,47 +69,66 @@ class Policy:
     """A match that is more likely than this to be wrong is ``doubtful``; 1 means no limit."""
 
     def __post_init__(self) -> None:
-        whole = {"k": (1, MAX_K), "max_distance": (0, BITS), "far_distance": (0, BITS), "ssim_distance": (0, BITS)}
-        real = {"excellent_ssim": (-1, 1), "good_scene": (-1, 1), "ssim_margin": (0, 2), "scene_margin": (0, 2)}
-        real |= {"max_p_wrong": (0, 1), "lone_scene": (-1, 1)}
-        if self.reach not in REACHES:
-            msg = f"reach must be one of {', '.join(REACHES)}; got {self.reach!r}"
-            raise ValueError(msg)
-        if self.ssim not in FULL_SIZES:
-            msg = f"ssim must be one of {', '.join(FULL_SIZES)}; got {self.ssim!r}"
-            raise ValueError(msg)
-        for field, (low, high) in (whole | real).items():
-            value = getattr(self, field)
-            if not low <= value <= high or (field in whole and not isinstance(value, int)):
-                kind = "a whole number " if field in whole else ""
-                msg = f"{field} must be {kind}from {low} to {high}, got {value!r}"
-                raise ValueError(msg)
+        faults = tuple(name_faults(self.name, MAX_POLICY_NAME))
+        if faults:
+            msg = f"the name of a policy {faults[0]}"
+            raise OptionError(msg)
+        for threshold in (*_WORDS, *_WHOLE, *_REAL):
+            object.__setattr__(self, threshold, _checked(threshold, getattr(self, threshold)))
 
-    def adjusted(self, changes: Mapping[str, float | int | str | None]) -> Policy:
-        """Give a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
+    def adjusted(self, changes: Mapping[str, object]) -> Policy:
+        """Return a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
 
         Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it; where `good_scene`
         is changed and `lone_scene` is not, nothing below it is a twin.
 
         Raises
         ------
-        ValueError
+        OptionError
             If a threshold is unknown or out of range.
         """
-        given = {field: value for field, value in changes.items() if value is not None}
-        unknown = set(given) - (set(self.__slots__) - {"name", "rule"})
-        if unknown:
-            msg = f"unknown threshold {', '.join(sorted(unknown))}"
-            raise ValueError(msg)
+        for name in changes.keys() - THRESHOLDS:
+            raise OptionError.unknown("threshold", name, THRESHOLDS)
+        given = {name: _checked(name, value) for name, value in changes.items() if value is not None}
         if "max_distance" in given:  # who draws a line means it
             given = {"far_distance": given["max_distance"]} | given
         if given.get("good_scene", self.good_scene) != self.good_scene:
             given = {"lone_scene": given["good_scene"]} | given
-        different = {field: value for field, value in given.items() if value != getattr(self, field)}
+        different = {name: value for name, value in given.items() if value != getattr(self, name)}
         if not different:
             return self
         name = self.name if self.name.endswith("+changes") else f"{self.name}+changes"
         return replace(self, name=name, **different)  # type: ignore[arg-type]
+
+
+_WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "reference"), "reach": REACHES, "ssim": FULL_SIZES}
+_WHOLE: Final = {"k": (1, MAX_K), "max_distance": (0, BITS), "far_distance": (0, BITS), "ssim_distance": (0, BITS)}
+_REAL: Final = {
+    "excellent_ssim": (-1, 1),
+    "good_scene": (-1, 1),
+    "lone_scene": (-1, 1),
+    "ssim_margin": (0, 2),
+    "scene_margin": (0, 2),
+    "max_p_wrong": (0, 1),
+}
+THRESHOLDS: Final = frozenset((*_WORDS, *_WHOLE, *_REAL)) - {"rule"}
+"""What a request may change of a policy."""
+
+
+def _checked(threshold: str, value: Any) -> str | int | float:
+    """Return the value of a threshold, numbers as `int` or `float`, if it is in its range."""
+    if threshold in _WORDS:
+        if isinstance(value, str) and value in _WORDS[threshold]:
+            return value
+        msg = f"{threshold} must be one of {', '.join(_WORDS[threshold])}; got {value!r}"
+        raise OptionError(msg)
+    whole = threshold in _WHOLE
+    low, high = (_WHOLE if whole else _REAL)[threshold]
+    kind: Any = numbers.Integral if whole else numbers.Real
+    if isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high:
+        return int(value) if whole else float(value)
+    msg = f"{threshold} must be a {'whole ' if whole else ''}number from {low} to {high}, got {value!r}"
+    raise OptionError(msg)
 
 
 POLICIES: Final = {
@@ -118,14 +141,13 @@ POLICIES: Final = {
 
 
 def named_policy(name: str) -> Policy:
-    """Give a policy by its name.
+    """Return a policy by its name.
 
     Raises
     ------
-    ValueError
+    OptionError
         If there is none; the message lists them.
     """
     if name not in POLICIES:
-        msg = f"there is no policy {name!r}; known: {', '.join(POLICIES)}"
-        raise ValueError(msg)
+        raise OptionError.unknown("policy", name, POLICIES)
     return POLICIES[name]

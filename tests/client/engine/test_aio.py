@@ -24,20 +24,15 @@ from raw_client import authority
 from test_congruence import embedded, files  # noqa: F401  fixtures
 from twinscope_client import aio, connect
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import AccessError, ServerError
 from twinscope_client.remote.engine import RemoteEngine
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import VersionSkewWarning
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import (
-    AccessError,
-    ImageError,
-    ServerError,
-    SettingsError,
-    TaxonomyError,
-    UnknownImageError,
-)
+from twinscope_indexer.errors import ImageError, TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.perceptual import hash_pixels
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.errors import SettingsError
 from twinscope_service.matching.searcher import Answerer
 from twinscope_service.server.server import TwinscopeServer
 from twinscope_service.server.settings import ServerSettings

@@ -18,9 +18,10 @@ from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.protocol import Engine
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import GenerationError, ImageError, RecipeError, TaxonomyError, UnknownImageError
+from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels, phash
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.errors import GenerationError
 from twinscope_service.matching.policy import POLICIES, Policy
 from twinscope_service.server.tokens import token_line
 

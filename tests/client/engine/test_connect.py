@@ -22,13 +22,15 @@ from twinscope_client import aio, connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.images import grey_pixels
+from twinscope_client.errors import ServerError
 from twinscope_client.remote import protocol as dialogue
 from twinscope_client.remote.channel import bearer
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import ImageError, ServerError, SettingsError, StoreError
+from twinscope_indexer.errors import ImageError, StoreError
 from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.run import index
+from twinscope_service.errors import SettingsError
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.server.tokens import token_line
 

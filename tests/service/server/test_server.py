@@ -30,10 +30,12 @@ from raw_client import SERVICES, Failure, RawClient, eventually, held, upload
 from twinscope.v1 import catalog_pb2, errors_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import ServerError
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import ServerError, SettingsError, StoreError
+from twinscope_indexer.errors import StoreError
 from twinscope_indexer.hashing.perceptual import RECIPE, hash_pixels
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.errors import SettingsError
 from twinscope_service.matching.fingerprint import Fingerprint
 from twinscope_service.matching.searcher import Answerer
 from twinscope_service.server.server import TwinscopeServer
