@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from twinscope_service.matching.answer_page import page_of
-from twinscope_service.matching.presentation import line_of, match_line_of, plain, row_of
+from twinscope_service.matching.presentation import line_of, match_line_of, plain_fields, row_of
 
 if TYPE_CHECKING:
     from twinscope_indexer.metadata.reader import InstrumentMetadata
@@ -134,7 +134,7 @@ class Match:
     contradictions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return match_line_of(plain(self))
+        return match_line_of(plain_fields(self))
 
     @property
     def comparable(self) -> bool:
@@ -226,8 +226,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain values, for JSON."""
-        values: dict[str, Any] = plain(self)
-        return {"grade": self.grade, "category": self.category, "code": self.code} | values
+        return {"grade": self.grade, "category": self.category, "code": self.code} | plain_fields(self)
 
     def to_row(self) -> dict[str, Scalar]:
         """Return the answer and its best candidate as one flat row, for a table; see `twinscope.columns`."""

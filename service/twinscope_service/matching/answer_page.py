@@ -58,7 +58,7 @@ def _parts(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> Iterator
 
 def _chance(answer: Mapping[str, Any]) -> str:
     chance = answer["p_wrong"]
-    if not chance:
+    if not chance or answer["category"] is None:
         return ""
     return f"<br>Estimated chance of error: {chance['estimate']:.2g} (at most {chance['high']:.2g})"
 
@@ -77,15 +77,25 @@ def _table(matches: list[Any]) -> Iterator[str]:
     heads = ("category", "bits", "scene score", "SSIM", "compared as", "source")
     yield f"<table><thead><tr>{''.join(_cell('th', head) for head in heads)}</tr></thead><tbody>"
     for match in matches[:_LISTED]:
-        transform = match["transform"] or {}
         values = (
             f"{match['category']} ({match['code']})", str(match["distance"]), _number(match["scene_score"]),
-            _number(match["ssim"]), "; ".join(str(one) for one in transform.values() if one), match["source"],
+            _number(match["ssim"]), _compared(match), match["source"],
         )  # fmt: skip
         yield f"<tr>{''.join(_cell('td', value) for value in values)}</tr>"
     yield "</tbody></table>"
     if len(matches) > _LISTED:
         yield f"<p>and {len(matches) - _LISTED} more candidates</p>"
+
+
+def _compared(match: Mapping[str, Any]) -> str:
+    if match["scene_score"] is None:
+        return ""
+    transform = match["transform"] or {}
+    parts = [transform.get("symmetry", "")]
+    parts += [
+        f"{of}: {frame}" for of in ("query", "reference") if (frame := transform.get(f"{of}_frame", "whole")) != "whole"
+    ]
+    return "; ".join(part for part in parts if part) or "whole images"
 
 
 def _cell(tag: str, text: str) -> str:

@@ -11,20 +11,18 @@ from typing import Any, Final
 
 Scalar = str | int | float | None
 """A value of a table."""
-_OF_ANSWER: Final = (
-    "grade", "category", "code", "reason", "query_hash", "generation", "recipe", "taxonomy",
-)  # fmt: skip
 _OF_MATCH: Final = {
-    "match_id": "image_id",
-    "match_source": "source",
-    "match_category": "category",
-    "match_code": "code",
     "distance": "distance",
     "scene_score": "scene_score",
     "ssim": "ssim",
+    "match_category": "category",
+    "match_code": "code",
+    "match_id": "image_id",
+    "match_source": "source",
     "published_prefix": "published_prefix",
     "note": "note",
 }
+"""Fields of a candidate, by the column of a table."""
 
 
 def plain(value: object) -> Any:
@@ -46,9 +44,12 @@ def plain(value: object) -> Any:
             return [plain(item) for item in value]
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
-    return str(value)
+    return plain_fields(value) if is_dataclass(value) else str(value)
+
+
+def plain_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as plain values; those that are no part of its value are left out."""
+    return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
 
 
 def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -62,24 +63,25 @@ def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
     best = answer["matches"][0] if answer["matches"] else {}
     chance, transform = answer["p_wrong"] or {}, best.get("transform") or {}
     shift_x, shift_y = best.get("shift") or (None, None)
-    row = {name: answer[name] for name in _OF_ANSWER}
+    row = {name: answer[name] for name in ("grade", "category", "code", "reason")}
     row |= {column: best.get(name) for column, name in _OF_MATCH.items()}
     row |= {"p_wrong": chance.get("estimate"), "p_wrong_low": chance.get("low"), "p_wrong_high": chance.get("high")}
     row |= {name: transform.get(name) for name in ("symmetry", "query_frame", "reference_frame")}
     row |= {"shift_x": shift_x, "shift_y": shift_y, "contradictions": "; ".join(best.get("contradictions", ()))}
-    return row | {"candidates": len(answer["matches"]), "policy": answer["policy"]["name"]}
+    row |= {"candidates": len(answer["matches"]), "policy": answer["policy"]["name"]}
+    return row | {name: answer[name] for name in ("query_hash", "generation", "recipe", "taxonomy")}
 
 
 def line_of(answer: Mapping[str, Any]) -> str:
     """Return an answer, as `Answer.to_dict` makes it, in one line of printable characters."""
     matches = answer["matches"]
-    count = f"{len(matches)} candidate{'' if len(matches) == 1 else 's'}"
     if not matches:
         return f"<Answer {answer['grade']}: no candidates>"
+    count = f"{len(matches)} candidate{'' if len(matches) == 1 else 's'}"
     what = _label(answer) if answer["category"] else f"no label, best candidate {_label(matches[0])}"
-    chance = answer["p_wrong"]
-    chance_text = f", p_wrong {chance['estimate']:.2g}" if chance else ""
-    return f"<Answer {answer['grade']}: {what}, {measures_of(matches[0])}{chance_text}; {count}>"
+    chance = answer["p_wrong"] if answer["category"] else None
+    measures = measures_of(matches[0]) + (f", p_wrong {chance['estimate']:.2g}" if chance else "")
+    return f"<Answer {answer['grade']}: {what}, {measures}; {count}>"
 
 
 def match_line_of(match: Mapping[str, Any]) -> str:

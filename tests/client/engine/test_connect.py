@@ -22,7 +22,7 @@ from twinscope_client import aio, connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.images import grey_pixels
-from twinscope_client.errors import ServerError
+from twinscope_client.errors import ClosedError, ServerError
 from twinscope_client.remote import protocol as dialogue
 from twinscope_client.remote.channel import bearer
 from twinscope_client.testing import serving
@@ -30,7 +30,7 @@ from twinscope_indexer.errors import ImageError, StoreError
 from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.run import index
-from twinscope_service.errors import SettingsError
+from twinscope_service.errors import OptionError, SettingsError
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.server.tokens import token_line
 
@@ -137,8 +137,9 @@ def test_an_array_is_never_shared_with_the_caller() -> None:
     ],
 )
 def test_what_is_no_image_is_refused_with_its_shape(array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="real numbers"):
+    with pytest.raises(ImageError, match="real numbers") as caught:
         grey_pixels(array)
+    assert (caught.value.source, caught.value.fault) == ("array", "unsupported")
 
 
 def test_an_unreadable_image_is_told(shelf: Shelf, tmp_path: Path) -> None:
@@ -159,10 +160,10 @@ def test_thresholds_belong_to_the_request(shelf: Shelf) -> None:
         own = POLICIES["default"].adjusted({"k": 1})
         assert ts.search(path, policy=own).policy == own
         assert len(ts.search(path, k=3, max_distance=1024).matches) == 3
-        with pytest.raises(ValueError, match="unknown threshold"):
-            ts.search(path, no_threshold=1)
-        with pytest.raises(ValueError, match="no policy"):
-            ts.search(path, policy="nothing")
+        with pytest.raises(OptionError, match=r"no option 'max_distence'. Did you mean 'max_distance'\? Known: .*, k,"):
+            ts.search(path, max_distence=1)
+        with pytest.raises(OptionError, match=r"no policy 'refrence'. Did you mean 'reference'\?"):
+            ts.search(path, policy="refrence")
 
 
 # -- the engine ----------------------------------------------------------------------------------------------------
@@ -393,6 +394,7 @@ QUESTIONS: dict[str, Callable[[Any], Any]] = {
     "stats": lambda ts: ts.stats(),
     "identity": lambda ts: ts.identity,
     "refresh": lambda ts: ts.refresh(),
+    "search_many": lambda ts: ts.search_many([]),
 }
 
 
@@ -403,7 +405,7 @@ def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
     async def in_asyncio(target: str) -> None:
         async with aio.connect(target) as engine:
             pass
-        with pytest.raises(ValueError, match=f"{target} was closed"):
+        with pytest.raises(ClosedError, match=f"{target} was closed"):
             await (engine.identity() if name == "identity" else ask(engine))
 
     with serving(shelf.store) as target:
@@ -411,7 +413,7 @@ def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
             with connect(where) as engine:
                 pass
             engine.close()  # a second time is no error
-            with pytest.raises(ValueError, match=f"{where} was closed"):
+            with pytest.raises(ClosedError, match=f"{where} was closed"):
                 ask(engine)
         asyncio.run(in_asyncio(target))
 

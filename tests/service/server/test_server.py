@@ -224,7 +224,7 @@ def test_other_refusals_of_a_search(client: RawClient) -> None:
     start = time.monotonic()
     never = client.failure(client.similarity.Search, search(query=Query(hash=HASH), options={"min_generation": 99}), 1)
     assert (never.code, never.reason, never.metadata) == (
-        "DEADLINE_EXCEEDED", "GENERATION_NOT_REACHED", {"generation": "1"},
+        "DEADLINE_EXCEEDED", "GENERATION_NOT_REACHED", {"wanted": "99", "generation": "1"},
     )  # fmt: skip
     assert 0.5 < time.monotonic() - start < 2
 
