@@ -22,7 +22,7 @@ from twinscope_client import aio, connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.images import grey_pixels
-from twinscope_client.errors import ClosedError, ServerError
+from twinscope_client.errors import AccessError, ClosedError, ServerError
 from twinscope_client.remote import protocol as dialogue
 from twinscope_client.remote.channel import bearer
 from twinscope_client.testing import serving
@@ -379,6 +379,69 @@ def test_the_command_strips_the_token_that_it_reads(
     with serving(shelf.store, tokens=tmp_path / "tokens") as target:
         assert main(["search", str(shelf.reference("Tips", 0)), "--at", target, *more]) == 0
     assert "excellent -> Tips" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["blocking", "asyncio", "command"])
+def test_a_token_may_come_from_a_file_that_changes(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    (tmp_path / "tokens").write_text(token_line("ann", "read", "sesame"))
+    file = tmp_path / "token"
+    file.write_text("wrong")
+    with serving(shelf.store, tokens=tmp_path / "tokens") as target:
+        if way == "command":
+            command = ["search", str(shelf.reference("Tips", 0)), "--at", target, "--token-file", str(file)]
+            assert main(command) == 1
+            file.write_text(" sesame\n")
+            assert main(command) == 0
+            file.unlink()
+            assert main(command) == 1
+            assert f"token file {file} cannot be read" in capsys.readouterr().err
+            return
+        with pytest.raises(AccessError):
+            WAYS[way](target, lambda ts: ts.stats(), token=file)
+        file.write_text("sesame\n")
+        assert WAYS[way](target, lambda ts: ts.stats(), token=file)["images"] == 6
+        file.unlink()
+        with pytest.raises(SettingsError, match="cannot be read"):
+            WAYS[way](target, lambda ts: ts.stats(), token=file)
+
+
+# -- options of a connection -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["token", "ca", "certificate", "key", "timeout"])
+def test_a_folder_takes_no_options_of_a_server(shelf: Shelf, name: str) -> None:
+    value: Any = 5.0 if name == "timeout" else "x"
+    with pytest.raises(OptionError, match=f"^{name}: only a server takes that, and .* is a folder"):
+        connect(shelf.store, **{name: value})
+    with connect(shelf.store, **{name: None}) as ts:
+        assert ts.stats()["images"] == 6
+
+
+def test_the_command_takes_no_options_of_a_server_for_a_folder(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINSCOPE_TOKEN", "sesame")  # of another command, perhaps: it does no harm
+    command = ["search", str(shelf.reference("Tips", 0)), "--at", str(shelf.store)]
+    assert main(command) == 0
+    for more in (["--ca", "ca.pem"], ["--token-file", str(tmp_path / "none")]):
+        assert main([*command, *more]) == 1
+        assert "only a server takes that" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_of_a_connection_is_told(shelf: Shelf, asked: Callable[..., Any]) -> None:
+    for target in (NOBODY, str(shelf.store)):
+        with pytest.raises(OptionError, match=r"no option 'tokn'. Did you mean 'token'\? Known: ca, certificate, key"):
+            connect(target, tokn="x")
+    with pytest.raises(OptionError, match="Did you mean 'token'"):
+        asked(NOBODY, lambda ts: ts.stats(), tokn="x")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
+def test_a_time_limit_is_a_time(asked: Callable[..., Any], timeout: Any) -> None:
+    with pytest.raises(OptionError, match="timeout must be a number of seconds above 0"):
+        asked(NOBODY, lambda ts: ts.stats(), timeout=timeout)
 
 
 # -- closing ---------------------------------------------------------------------------------------------------------

@@ -892,7 +892,7 @@ Stop = Callable[[str, int], subprocess.CompletedProcess[str]]
 _STOPPED = """
 import os, pathlib, resource, signal, sys
 from twinscope_client.cli.main import main
-import twinscope_client.placement as placement
+import twinscope_client.outputs as placement
 
 how, at, *command = sys.argv[1:]
 calls = 0
