@@ -33,9 +33,14 @@ def test_a_body_that_fails_changes_nothing(tmp_path: Path, existing: bool) -> No
     path = tmp_path / "table"
     if existing:
         path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as part:
-        part.write_bytes(b"half")
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with replacing(path) as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == ({"table": b"old"} if existing else {})
 
 

@@ -11,9 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from twinscope_indexer.errors import OutputError
 from twinscope_indexer.files import file_sha256, part_file, sync_file, write_durably
 from twinscope_indexer.sources.corpus import RUN_JOURNAL
+
+from twinscope_client.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

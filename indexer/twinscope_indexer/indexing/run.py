@@ -99,8 +99,8 @@ _LISTED = 20
 
 
 def index(
-    sources: Sequence[str | os.PathLike[str]],
-    store: Path,
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    store: str | os.PathLike[str],
     *,
     labels: str | None = None,
     taxonomy: Taxonomy | None = None,
@@ -117,10 +117,10 @@ def index(
 
     Parameters
     ----------
-    sources : sequence of path
+    sources : path, or sequence of path
         Folders (walked recursively; the store and the outputs of labelling runs are left out), image files, and .tar,
         .tar.gz, .tgz or .zip archives.
-    store : Path
+    store : path
         The store's folder; made where there is none.
     labels : str, optional
         Where categories come from; see `labelling.label_rule`. By default as the last time, at first ``folder``.
@@ -152,7 +152,8 @@ def index(
     TaxonomyError
         If the table of labels cannot be used.
     """
-    scopes = [scope_of(source) for source in sources]
+    store = Path(store)
+    scopes = [scope_of(one) for one in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _require_apart(scopes, store)
     if labels is not None:
         label_rule(labels, taxonomy or builtin_taxonomy())  # refused before a store is made

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from twinscope_indexer.image_id import image_number
+
+from twinscope_service.matching.answer_page import page_of
 from twinscope_service.matching.grades import LABELLED
+from twinscope_service.matching.presentation import line_of, match_line_of, plain_fields, row_of
 from twinscope_service.thresholds import UNMOVED_SHARE
 
 if TYPE_CHECKING:
     from twinscope_indexer.metadata.reader import InstrumentMetadata
     from twinscope_indexer.store.catalog.catalog import Record
 
+    from twinscope_service.matching.answer_page import Thumbnails
     from twinscope_service.matching.grades import Grade
     from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.presentation import Scalar
     from twinscope_service.matching.reasons import Reason
 
 UPLOADS: Final = Path("uploads:")
@@ -70,7 +76,7 @@ class ChanceOfError:
     calibration: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Match:
     """One candidate.
 
@@ -116,10 +122,13 @@ class Match:
     instrument: InstrumentMetadata | None = None
     contradictions: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return match_line_of(plain_fields(self))
+
     @property
     def number(self) -> int:
         """The id as the number that the store uses."""
-        return int(self.image_id, 16)
+        return image_number(self.image_id)
 
     @property
     def comparable(self) -> bool:
@@ -151,7 +160,7 @@ class Match:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """The answer to one query.
 
@@ -180,6 +189,8 @@ class Answer:
         categories are equally near.
     reasons : tuple of Reason
         Why this grade, as codes with values; empty from a server that sends none.
+    thumbnails : Thumbnails or None
+        The pictures that a notebook shows; no part of the answer's value.
     """
 
     grade: Grade
@@ -193,6 +204,7 @@ class Answer:
     instrument: InstrumentMetadata | None = None
     p_wrong: ChanceOfError | None = None
     reasons: tuple[Reason, ...] = ()
+    thumbnails: Thumbnails | None = field(default=None, compare=False, kw_only=True)
 
     @property
     def best(self) -> Match | None:
@@ -210,15 +222,22 @@ class Answer:
         return self.matches[0].code if self.grade in LABELLED else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the answer as plain values, for JSON."""
-        from dataclasses import asdict
+        """Return the answer as plain values, for JSON."""
+        return {"grade": self.grade, "category": self.category, "code": self.code} | plain_fields(self)
 
-        values = {"grade": self.grade, "category": self.category, "code": self.code} | asdict(self)
-        values["instrument"] = _plain(self.instrument)
-        values["reasons"] = [reason.to_dict() for reason in self.reasons]
-        for place, match in zip(values["matches"], self.matches, strict=True):
-            place["instrument"] = _plain(match.instrument)
-        return values
+    def to_row(self) -> dict[str, Scalar]:
+        """Return the answer and its best candidate as one flat row, for a table; see `twinscope.columns`."""
+        return row_of(self.to_dict())
+
+    def __repr__(self) -> str:
+        return line_of(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return page_of(self.to_dict(), self.thumbnails)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all but the thumbnails, which belong to the engine that answered."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +247,3 @@ class Result:
     answer: Answer
     pixels_would_change: bool
     """The query came without its pixels, and with them could be answered differently."""
-
-
-def _plain(metadata: InstrumentMetadata | None) -> dict[str, Any] | None:
-    return None if metadata is None else metadata.to_dict()

@@ -15,8 +15,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from twinscope_indexer.errors import CalibrationError
 
+from twinscope_service.errors import CalibrationError
 from twinscope_service.matching.answer import ChanceOfError
 
 if TYPE_CHECKING:

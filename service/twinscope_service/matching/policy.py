@@ -6,12 +6,15 @@ the report.
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.reach import REACHES, Reach
 
+from twinscope_service.errors import OptionError
+from twinscope_service.matching.name_rules import MAX_POLICY_NAME, name_faults
 from twinscope_service.thresholds import FIXED_THRESHOLDS, Threshold
 
 if TYPE_CHECKING:
@@ -92,8 +95,8 @@ class Policy:
 
     Raises
     ------
-    ValueError
-        If a threshold is out of range.
+    OptionError
+        If a threshold is out of range, or the name empty or longer than 64 bytes.
     """
 
     name: str = "default"
@@ -178,20 +181,14 @@ class Policy:
     """A match that is more likely than this to be wrong is ``doubtful``; 1 means no limit."""
 
     def __post_init__(self) -> None:
-        if self.reach not in REACHES:
-            msg = f"reach must be one of {', '.join(REACHES)}; got {self.reach!r}"
-            raise ValueError(msg)
-        if self.ssim not in FULL_SIZES:
-            msg = f"ssim must be one of {', '.join(FULL_SIZES)}; got {self.ssim!r}"
-            raise ValueError(msg)
-        for setting in SETTINGS:
-            value = getattr(self, setting.name)
-            if not setting.low <= value <= setting.high or (setting.whole and not isinstance(value, int)):
-                kind = "a whole number " if setting.whole else ""
-                msg = f"{setting.name} must be {kind}from {setting.low:g} to {setting.high:g}, got {value!r}"
-                raise ValueError(msg)
+        faults = tuple(name_faults(self.name, MAX_POLICY_NAME))
+        if faults:
+            msg = f"the name of a policy {faults[0]}"
+            raise OptionError(msg)
+        for name in ("rule", *THRESHOLDS):
+            object.__setattr__(self, name, _checked(name, getattr(self, name)))
 
-    def adjusted(self, changes: Mapping[str, float | int | str | None]) -> Policy:
+    def adjusted(self, changes: Mapping[str, object]) -> Policy:
         """Return a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
 
         Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it; where `good_scene`
@@ -199,19 +196,17 @@ class Policy:
 
         Raises
         ------
-        ValueError
+        OptionError
             If a threshold is unknown or out of range.
         """
-        given = {field: value for field, value in changes.items() if value is not None}
-        unknown = set(given) - (set(self.__slots__) - {"name", "rule"})
-        if unknown:
-            msg = f"unknown threshold {', '.join(sorted(unknown))}"
-            raise ValueError(msg)
+        for name in changes.keys() - THRESHOLDS:
+            raise OptionError.unknown("threshold", name, THRESHOLDS)
+        given = {name: _checked(name, value) for name, value in changes.items() if value is not None}
         if "max_distance" in given:  # a caller who sets a limit means it
             given = {"far_distance": given["max_distance"]} | given
         if given.get("good_scene", self.good_scene) != self.good_scene:
             given = {"lone_scene": given["good_scene"]} | given
-        different = {field: value for field, value in given.items() if value != getattr(self, field)}
+        different = {name: value for name, value in given.items() if value != getattr(self, name)}
         if not different:
             return self
         name = self.name if self.name.endswith("+changes") else f"{self.name}+changes"
@@ -232,6 +227,27 @@ def _settings() -> tuple[Setting, ...]:
 
 SETTINGS: Final = _settings()
 """Every threshold that a caller can set, in the order of `Policy`."""
+_SETTING: Final = {setting.name: setting for setting in SETTINGS}
+_WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "reference"), "reach": REACHES, "ssim": FULL_SIZES}
+THRESHOLDS: Final = frozenset((*_SETTING, "reach", "ssim"))
+"""What a request may change of a policy."""
+
+
+def _checked(name: str, value: Any) -> str | int | float:
+    """Return the value of a threshold, numbers as `int` or `float`, if it is in its range."""
+    if name in _WORDS:
+        if isinstance(value, str) and value in _WORDS[name]:
+            return value
+        msg = f"{name} must be one of {', '.join(_WORDS[name])}; got {value!r}"
+        raise OptionError(msg)
+    setting = _SETTING[name]
+    kind: Any = numbers.Integral if setting.whole else numbers.Real
+    if isinstance(value, kind) and not isinstance(value, bool) and setting.low <= value <= setting.high:
+        return int(value) if setting.whole else float(value)
+    whole = "whole " if setting.whole else ""
+    msg = f"{name} must be a {whole}number from {setting.low:g} to {setting.high:g}, got {value!r}"
+    raise OptionError(msg)
+
 
 POLICIES: Final = {
     "default": Policy(),
@@ -248,12 +264,11 @@ def named_policy(name: str) -> Policy:
 
     Raises
     ------
-    ValueError
+    OptionError
         If there is none; the message lists them.
     """
     if name not in POLICIES:
-        msg = f"there is no policy {name!r}; known: {', '.join(POLICIES)}"
-        raise ValueError(msg)
+        raise OptionError.unknown("policy", name, POLICIES)
     return POLICIES[name]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import GenerationError, TaxonomyError, UnknownImageError
+from twinscope_indexer.errors import TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.hashability import REASONS, Reason, Unhashable
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 
+from twinscope_service.errors import GenerationError
 from twinscope_service.matching.answer import Result
 from twinscope_service.matching.calibration import calibration_of
 from twinscope_service.matching.options import Options

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
-from twinscope_indexer.errors import SettingsError
 from twinscope_indexer.store.reader import Store
 
+from twinscope_service.errors import SettingsError
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.catalog_service import CatalogService

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import types_pb2
 
+from twinscope_service.errors import OptionError
 from twinscope_service.matching.answer import Answer, ChanceOfError, Match, Transform
 from twinscope_service.matching.grades import GRADE_NAMES
+from twinscope_service.matching.name_rules import MAX_POLICY_NAME
 from twinscope_service.matching.policy import POLICIES, SETTINGS, Policy, named_policy
 from twinscope_service.matching.reasons import Reason, ReasonCode
 from twinscope_service.wire.instruments import instrument_message, instrument_of
@@ -51,7 +53,6 @@ _FULL_SIZES: Final[dict[FullSize, types_pb2.FullSize.ValueType]] = {
 }
 _FULL_SIZE_OF: Final = {number: use for use, number in _FULL_SIZES.items()}
 REACH_OF: Final = {number: reach for reach, number in REACHES.items()}
-_MAX_NAME: Final = 64
 _MAX_REMEMBERED: Final = 256
 """Bytes; a policy has fewer, but for fields that are not known here."""
 
@@ -119,14 +120,14 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
     """Find what is wrong with a policy; the ranges of the thresholds are those of `Policy`."""
     base, given = POLICIES["default"], _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
-        name_faults = tuple(check_text(message.name, below(path, "name"), 0, _MAX_NAME))
+        name_faults = tuple(check_text(message.name, below(path, "name"), 0, MAX_POLICY_NAME))
         yield from name_faults
         try:
             base = base if name_faults else named_policy(message.name or "default")
-        except ValueError as error:
+        except OptionError as error:
             yield Violation(below(path, "name"), str(error))
     else:
-        yield from check_text(message.name, below(path, "name"), 1, _MAX_NAME)
+        yield from check_text(message.name, below(path, "name"), 1, MAX_POLICY_NAME)
         if message.rule not in _RULE_OF:
             yield Violation(below(path, "rule"), f"{message.rule} is not known here; a newer release may know it")
         for threshold, field in THRESHOLDS.items():
@@ -139,7 +140,7 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
     for threshold, value in given.items():
         try:
             base.adjusted({threshold: value})
-        except ValueError as error:
+        except OptionError as error:
             yield Violation(below(path, THRESHOLDS[threshold]), str(error))
 
 

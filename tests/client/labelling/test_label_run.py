@@ -27,12 +27,13 @@ from PIL import Image
 from twinscope_client import connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import OutputError
 from twinscope_client.labelling.journal import JOURNAL_NAME, Decision, Journal
 from twinscope_client.labelling.run import LabelReport, LabelSettings, count_queries, label
 from twinscope_client.labelling.sidecar import sidecar_path
 from twinscope_client.labelling.tables import write_tables
 from twinscope_client.outputs import RESULTS
-from twinscope_indexer.errors import OutputError, SourceError
+from twinscope_indexer.errors import SourceError
 from twinscope_indexer.hashing.perceptual import phash
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.relocation import relocate
@@ -891,7 +892,7 @@ Stop = Callable[[str, int], subprocess.CompletedProcess[str]]
 _STOPPED = """
 import os, pathlib, resource, signal, sys
 from twinscope_client.cli.main import main
-import twinscope_client.placement as placement
+import twinscope_client.outputs as placement
 
 how, at, *command = sys.argv[1:]
 calls = 0

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_client import outputs as placement
+from twinscope_client.errors import OutputError
 from twinscope_client.outputs import (
     category_folder,
     fitting_name,
@@ -23,7 +24,6 @@ from twinscope_client.outputs import (
     place_source,
     replace_if_changed,
 )
-from twinscope_indexer.errors import OutputError
 
 _MODES = ("copy", "hard", "sym")
 

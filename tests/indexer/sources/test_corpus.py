@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twinscope_client.errors import OutputError
 from twinscope_client.labelling.journal import Journal
-from twinscope_indexer.errors import ImageError, OutputError, SourceError
+from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.sources import archive
 from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
 from twinscope_indexer.sources.corpus import RUN_JOURNAL, Item, Walk, scope_of, walk

@@ -16,8 +16,8 @@ from twinscope_client import connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import CalibrationError
 from twinscope_indexer.indexing.run import index
+from twinscope_service.errors import CalibrationError
 from twinscope_service.matching.answer import ChanceOfError, Match
 from twinscope_service.matching.calibration import Calibration, calibration_of, features, fit
 from twinscope_service.matching.evidence import Evidence

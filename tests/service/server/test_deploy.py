@@ -17,7 +17,7 @@ from serving import TWINSCOPE, serving
 from twinscope.v1 import errors_pb2
 from twinscope_client import connect
 from twinscope_client.cli.main import main
-from twinscope_indexer.errors import AccessError, ServerError
+from twinscope_client.errors import AccessError, ServerError
 from twinscope_service.server.settings import ENVIRONMENT_PREFIX, explained, load_settings
 from twinscope_service.server.tokens import token_line
 

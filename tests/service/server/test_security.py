@@ -16,8 +16,9 @@ from raw_client import Authority, Failure, RawClient, authority, eventually, hel
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.cli.main import main
+from twinscope_client.errors import AccessError, ServerError
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import AccessError, ServerError, SettingsError
+from twinscope_service.errors import SettingsError
 from twinscope_service.server.settings import ServerSettings, load_settings
 from twinscope_service.server.tls import Certificates
 from twinscope_service.server.tokens import Holder, Tokens, token_line

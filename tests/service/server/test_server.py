@@ -30,10 +30,12 @@ from raw_client import SERVICES, Failure, RawClient, eventually, held, upload
 from twinscope.v1 import catalog_pb2, errors_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import ServerError
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import ServerError, SettingsError, StoreError
+from twinscope_indexer.errors import StoreError
 from twinscope_indexer.hashing.perceptual import RECIPE, hash_pixels
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.errors import SettingsError
 from twinscope_service.matching.fingerprint import Fingerprint
 from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.server import TwinscopeServer
@@ -222,7 +224,7 @@ def test_other_refusals_of_a_search(client: RawClient) -> None:
     start = time.monotonic()
     never = client.failure(client.similarity.Search, search(query=Query(hash=HASH), options={"min_generation": 99}), 1)
     assert (never.code, never.reason, never.metadata) == (
-        "DEADLINE_EXCEEDED", "GENERATION_NOT_REACHED", {"generation": "1"},
+        "DEADLINE_EXCEEDED", "GENERATION_NOT_REACHED", {"wanted": "99", "generation": "1"},
     )  # fmt: skip
     assert 0.5 < time.monotonic() - start < 2
 

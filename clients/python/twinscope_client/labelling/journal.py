@@ -11,8 +11,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import OutputError
 from twinscope_indexer.sources.corpus import RUN_JOURNAL, is_run
+
+from twinscope_client.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

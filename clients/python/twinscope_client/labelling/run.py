@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from twinscope_indexer.compute.ordered import in_order
-from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.files import remove_parts
 from twinscope_indexer.metadata.reader import read_metadata
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
+from twinscope_service.errors import OptionError
 from twinscope_service.matching.policy import Policy, named_policy
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.errors import OutputError
 from twinscope_client.labelling.decide import Case, Decider
 from twinscope_client.labelling.journal import Decision, Journal
 from twinscope_client.labelling.sidecar import sidecar_path, write_sidecar
@@ -51,7 +53,7 @@ class LabelSettings:
 
     Raises
     ------
-    ValueError
+    OptionError
         If the template is not well formed, or names an unknown field.
     """
 
@@ -77,13 +79,13 @@ class LabelSettings:
             self.template.format(**dict.fromkeys(_FIELDS | fields, "x"))
         except (ValueError, LookupError, AttributeError) as error:
             msg = f"the name template {self.template!r} is not well formed: {error}"
-            raise ValueError(msg) from error
+            raise OptionError(msg) from error
         if not fields <= _FIELDS or not fields & {"stem", "hash"}:
             msg = (
                 f"the name template {self.template!r} may use {', '.join(sorted(_FIELDS))} in braces, "
                 "and must use {stem} or {hash}"
             )
-            raise ValueError(msg)
+            raise OptionError(msg)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from twinscope_indexer.errors import StoreError
+from twinscope_indexer.image_id import image_id
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, pack_verbatim, unpack_verbatim
 from twinscope_indexer.sources.location import source_uri
 from twinscope_indexer.store.catalog import shadow as before
@@ -63,7 +64,7 @@ class Record:
     @property
     def image_id(self) -> str:
         """The id as 16 hexadecimal digits, the form that leaves the house."""
-        return f"{self.id:016x}"
+        return image_id(self.id)
 
 
 class RecordTables(WalkTables):
