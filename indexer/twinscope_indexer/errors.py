@@ -43,6 +43,15 @@ class ImageError(TwinscopeError):
         self.detail = detail
 
 
+def fault_of(error: Exception) -> tuple[ImageFault, str]:
+    """Return the fault of an image, and its description, for whatever reading it has raised."""
+    if isinstance(error, ImageError):
+        return error.fault, error.detail
+    if isinstance(error, MemoryError):
+        return "too_large", "not enough memory to decode it"
+    return "damaged", f"unexpected {type(error).__name__}: {error}"
+
+
 class RecipeError(TwinscopeError):
     """Hashes of different recipes were to be compared; their distances would mean nothing.
 

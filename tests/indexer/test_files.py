@@ -19,6 +19,12 @@ _KILLED = """if True:
 """
 
 
+def interrupted(path: Path) -> None:
+    with replacing(path) as part:
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "table"
     for data in (b"old", b"", b"new" * 1_000_000):
@@ -33,14 +39,8 @@ def test_a_body_that_fails_changes_nothing(tmp_path: Path, existing: bool) -> No
     path = tmp_path / "table"
     if existing:
         path.write_bytes(b"old")
-
-    def stopped() -> None:
-        with replacing(path) as part:
-            part.write_bytes(b"half")
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        stopped()
+        interrupted(path)
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == ({"table": b"old"} if existing else {})
 
 

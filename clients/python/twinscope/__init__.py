@@ -49,7 +49,8 @@ if TYPE_CHECKING:
         UnknownImageError,
     )
     from twinscope_client.labelling.job import label
-    from twinscope_client.labelling.run import LabelReport, LabelSettings
+    from twinscope_client.labelling.run import LabelReport
+    from twinscope_client.labelling.settings import LabelSettings
     from twinscope_client.remote.version_check import VersionSkewWarning
     from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
     from twinscope_indexer.imaging.reader import read_image
@@ -112,7 +113,7 @@ _HOMES = {
     "Grade": "twinscope_service.matching.grades",
     "IndexReport": "twinscope_indexer.indexing.run",
     "LabelReport": "twinscope_client.labelling.run",
-    "LabelSettings": "twinscope_client.labelling.run",
+    "LabelSettings": "twinscope_client.labelling.settings",
     "Match": "twinscope_service.matching.answer",
     "PHash": "twinscope_indexer.hashing.perceptual",
     "Policy": "twinscope_service.matching.policy",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import require_grey
 
 
 def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
@@ -29,11 +30,11 @@ def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8 with that many rows and columns.
+        If `pixels` is not a grey image with that many rows and columns.
     """
-    if pixels.ndim != 2 or pixels.dtype != np.uint8 or not 0 < count <= min(pixels.shape):
-        msg = f"no {count} coefficients each way of {pixels.dtype} of shape {pixels.shape}"
-        raise ValueError(msg)
+    require_grey(pixels)
+    if not 0 < count <= min(pixels.shape):
+        raise ValueError(f"an image of shape {pixels.shape} does not have {count} coefficients each way")
     rows, columns = _along(pixels.shape[0], count), _across(pixels.shape[1], count)
     found: NDArray[np.float64] = _transformed(np.ascontiguousarray(pixels), rows, columns)
     return found

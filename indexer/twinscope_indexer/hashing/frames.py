@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from PIL import Image
 
-from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import packed_above_median
 from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.dct import low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise
@@ -189,7 +189,7 @@ def frame_codes(
     for number, frame in enumerate(frames):
         coefficients = frame.coefficients(thumbnail)
         if coefficients is not None:
-            codes[number] = [_packed(symmetry.applied_to(coefficients)) for symmetry in symmetries]
+            codes[number] = [packed_above_median(symmetry.applied_to(coefficients))[0] for symmetry in symmetries]
     return codes.reshape(-1, BYTES)
 
 
@@ -201,14 +201,3 @@ def _levelled(pixels: NDArray[np.uint8], shades: Shades) -> NDArray[np.uint8] | 
     darker = np.cumsum(grey_histogram(pixels))
     level = int(np.searchsorted(darker, (1 - _COUNTING) * pixels.size))
     return np.maximum(pixels, np.uint8(level)) if pixels.size - darker[level] >= _LEAST_COUNTING * pixels.size else None
-
-
-@compiled()
-def _packed(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """``packbits(coefficients > median(coefficients))``, without NumPy's overhead of fifteen times the work."""
-    median = np.median(coefficients)
-    code = np.zeros(BYTES, np.uint8)
-    for i, value in enumerate(coefficients.flat):
-        if value > median:
-            code[i >> 3] |= np.uint8(128 >> (i & 7))
-    return code

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.errors import RecipeError
+from twinscope_indexer.hashing.arrays import hamming, packed_above_median, require_grey
 from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.hashing.dct import low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise_table
@@ -113,7 +113,7 @@ class PHash:
             If the two hashes were made by different recipes.
         """
         require_recipe(other.recipe, self.recipe)
-        return int(np.bitwise_count(self.packed ^ other.packed).sum())
+        return int(hamming(self.packed, other.packed))
 
 
 def require_recipe(found: str, expected: str = RECIPE) -> None:
@@ -146,7 +146,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         If `pixels` is not a two-dimensional uint8 array with at least one pixel.
     """
-    _require_grey(pixels)
+    require_grey(pixels)
     code, _ = _code(pixels, grey_histogram(pixels))
     return code
 
@@ -168,7 +168,7 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
     ValueError
         If `pixels` is not a two-dimensional uint8 array with at least one pixel.
     """
-    _require_grey(pixels)
+    require_grey(pixels)
     histogram = grey_histogram(pixels)
     levels = np.flatnonzero(histogram)
     if levels.size == 1:
@@ -185,8 +185,8 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
 def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
     """Give the packed bits, and how many of them are decided by rounding."""
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram))
-    code, ties = _thresholded(low_frequencies(small, _LOW), _ROUNDING)
-    return (code, 0) if ties == 0 else _thresholded(_by_scipy(small), _ROUNDING)
+    code, ties = _thresholded(low_frequencies(small, _LOW))
+    return (code, 0) if ties == 0 else _thresholded(_by_scipy(small))
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -201,21 +201,7 @@ def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.ascontiguousarray(coefficients)
 
 
-@compiled(error_model="numpy")
-def _thresholded(coefficients: NDArray[np.float64], rounding: float) -> tuple[NDArray[np.uint8], int]:
-    """Give ``packbits(coefficients > median)``, and the number of those that are no more than `rounding` from it."""
-    flat = coefficients.reshape(-1)
-    median = np.median(flat)
-    code = np.zeros(BYTES, np.uint8)
-    ties = 0
-    for place, value in enumerate(flat):
-        code[place >> 3] |= np.uint8(np.uint8(value > median) << np.uint8(7 - (place & 7)))
-        if abs(value - median) <= rounding:
-            ties += 1
-    return code, ties
-
-
-def _require_grey(pixels: NDArray[np.uint8]) -> None:
-    if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
-        msg = f"expected grey pixels, uint8 of shape (height, width); got {pixels.dtype} of shape {pixels.shape}"
-        raise ValueError(msg)
+def _thresholded(coefficients: NDArray[np.float64]) -> tuple[NDArray[np.uint8], int]:
+    """Return the packed bits, and the number of coefficients that are tied at the median."""
+    code, median = packed_above_median(coefficients)
+    return code, int(np.count_nonzero(np.abs(coefficients - median) <= _ROUNDING))

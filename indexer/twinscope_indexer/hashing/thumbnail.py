@@ -10,7 +10,8 @@ from PIL import Image
 
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing.resampling import _check_grey, area_reduce
+from twinscope_indexer.hashing.arrays import require_grey
+from twinscope_indexer.hashing.resampling import area_reduce
 from twinscope_indexer.imaging import jpeg
 
 LONG_SIDE = 192
@@ -66,11 +67,9 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8, or is empty.
+        If `pixels` is not a grey image, see `require_grey`.
     """
-    _check_grey(pixels)
-    if pixels.size == 0:
-        raise ValueError(f"an image without pixels has no thumbnail; its shape is {pixels.shape}")
+    require_grey(pixels)
     height, width = pixels.shape
     stretched = _stretched(area_reduce(pixels, thumbnail_shape((height, width))))
     data = io.BytesIO()

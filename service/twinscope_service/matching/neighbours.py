@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing.arrays import hamming
 from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.hashing.frames import WHOLE, frame_codes
 
@@ -84,4 +85,4 @@ def distance_of(one: bytes | None, other: bytes | None) -> int:
     """Return the Hamming distance of two hashes in bits; 1024 where one is missing."""
     if one is None or other is None:
         return BITS
-    return int(np.bitwise_count(np.frombuffer(one, np.uint8) ^ np.frombuffer(other, np.uint8)).sum())
+    return int(hamming(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)))

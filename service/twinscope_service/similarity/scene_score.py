@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import require_grey
 
 from twinscope_service.similarity.local_contrast import normalised
 from twinscope_service.similarity.phase_correlation import spectrum, translation
@@ -152,11 +153,7 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
         If a thumbnail is not a two-dimensional array of uint8, or is empty.
     """
     for thumbnail in (query, *candidates):
-        if thumbnail.ndim != 2 or thumbnail.dtype != np.uint8 or thumbnail.size == 0:
-            raise ValueError(
-                f"expected grey thumbnails, uint8 of shape (height, width), not {thumbnail.dtype} of shape "
-                f"{thumbnail.shape}"
-            )
+        require_grey(thumbnail)
     scores = []
     for candidate in candidates:
         best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it

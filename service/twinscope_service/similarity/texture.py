@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from twinscope_indexer.hashing.arrays import hamming
 from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.frames import WHOLE, Frame, frame_codes
 
@@ -56,7 +57,7 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
         frames.append(Frame(shades="dark"))
     one, other = (frame_codes(np.rint(picture).astype(np.uint8), frames) for picture in overlap.pixels)
     hashed = one.any(axis=1) & other.any(axis=1)
-    distances = np.bitwise_count(one[hashed] ^ other[hashed]).sum(axis=1)
+    distances = hamming(one[hashed], other[hashed])
     return int(distances.min()) if len(distances) else None
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from twinscope.v1 import catalog_pb2
 from twinscope_indexer.image_id import image_id, image_number
+from twinscope_indexer.indexing.ingest import FileFacts
 from twinscope_indexer.store.catalog.catalog import Record
 
-from twinscope_service.matching.new_image import FileFacts
 from twinscope_service.wire.rules import (
     MessageError,
     Violation,

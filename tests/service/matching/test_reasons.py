@@ -99,9 +99,9 @@ def test_a_code_of_a_newer_server_is_kept_as_unknown() -> None:
 
 
 def test_codes_and_grades_are_those_of_the_wire() -> None:
-    assert {f"REASON_CODE_{code.name}" for code in ReasonCode if code is not ReasonCode.UNKNOWN} == {
-        name for name in types_pb2.ReasonCode if name != "REASON_CODE_UNSPECIFIED"
-    }
+    assert {f"REASON_CODE_{code.name}" for code in ReasonCode if code is not ReasonCode.UNKNOWN} == set(
+        types_pb2.ReasonCode.DESCRIPTOR.values_by_name
+    ) - {"REASON_CODE_UNSPECIFIED"}
     assert {f"GRADE_{name.upper()}" for name in GRADE_NAMES} == set(types_pb2.Grade.keys()) - {"GRADE_UNSPECIFIED"}
     assert tuple(grade.name for grade in GRADES) == GRADE_NAMES
     assert {"excellent", "good"} == LABELLED

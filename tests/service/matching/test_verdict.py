@@ -290,7 +290,7 @@ def test_changes_that_change_nothing_keep_the_policy() -> None:
 
 @pytest.mark.parametrize("name", ["name", "rule", "pixels", "K"])
 def test_what_is_no_threshold_cannot_be_adjusted(name: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown threshold {name}"):
+    with pytest.raises(ValueError, match=f"there is no threshold '{name}'"):
         _DEFAULT.adjusted({name: 1})
 
 
@@ -299,7 +299,7 @@ def test_the_named_policies() -> None:
     old = named_policy("reference")
     # Two nearest, distance below 150 a preliminary match, below 120 verified, SSIM above 0.95 excellent.
     assert (old.k, old.max_distance, old.ssim_distance, old.excellent_ssim) == (2, 149, 119, 0.95)
-    with pytest.raises(ValueError, match="known: default, reference"):
+    with pytest.raises(ValueError, match="Known: default, reference"):
         named_policy("Default")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,22 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFile:
+    """An image file that was decoded elsewhere.
+
+    Attributes
+    ----------
+    path : Path
+        What is uploaded if a server needs the file.
+    pixels : ndarray of uint8, shape (height, width)
+        As `grey_pixels` makes them of it.
+    """
+
+    path: Path
+    pixels: NDArray[np.uint8]
 
 
 def grey_pixels(image: Any) -> NDArray[np.uint8]:
@@ -34,6 +52,8 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     TypeError
         If it is nothing that can hold an image.
     """
+    if isinstance(image, DecodedFile):
+        return image.pixels
     if not can_hold_an_image(image):
         msg = f"an image is a path, bytes, an open binary file, an array or a PIL image, not {type(image).__name__}"
         raise TypeError(msg)
@@ -67,6 +87,8 @@ def acquisition(image: Any, given: InstrumentMetadata | None = None) -> Instrume
     """
     if given is not None:
         return given.normalised or None
+    if isinstance(image, DecodedFile):
+        return acquisition_of(image.path)
     return None if isinstance(image, (np.ndarray, Image.Image)) else acquisition_of(image)
 
 

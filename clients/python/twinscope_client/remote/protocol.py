@@ -21,7 +21,7 @@ from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.queries import fingerprint_message, options_message
 
 from twinscope_client.engine.arguments import require_hashes
-from twinscope_client.engine.images import acquisition, grey_pixels
+from twinscope_client.engine.images import DecodedFile, acquisition, grey_pixels
 from twinscope_client.remote.errors import exception_of
 from twinscope_client.remote.upload import Upload
 
@@ -148,6 +148,8 @@ def _query_and_content(image: Any) -> tuple[similarity_pb2.Query, Any]:
     """
     pixels = grey_pixels(image)
     query = similarity_pb2.Query(fingerprint=fingerprint_message(Fingerprint.of_pixels(pixels)))
+    if isinstance(image, DecodedFile):
+        return query, image.path
     return query, pixels if isinstance(image, (np.ndarray, Image.Image)) else image
 
 
