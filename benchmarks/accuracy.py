@@ -39,7 +39,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -201,21 +201,21 @@ def tasks_of(dealt: list[list[Source]], part: int, groups: set[str], seed: int) 
     return tasks
 
 
-def questions(task: Task, groups: set[str]) -> Iterator[Question]:
-    """Make the queries of a task, one after the other; raises ImageError if its file cannot be read."""
+def questions(task: Task, groups: set[str], drawn: Callable[[Transform], bool] = lambda _: True) -> Iterator[Question]:
+    """Make the queries of a task that are drawn, one after the other; raises ImageError if its file cannot be read."""
     micrograph = task.source.read() if task.source is not None else task.empty
     if micrograph is None:
         return
     if task.wanted:
         for transform in TRANSFORMS:
-            if transform.group in groups:
+            if transform.group in groups and drawn(transform):
                 yield _question(transform, micrograph, transform.group, transform.edition)
         return
     edition: Edition = "frame"
     kind = "foreign field" if task.source else "empty frame"
     if task.bar_of is not None:
         micrograph, edition, kind = same_bar(micrograph, task.bar_of.read()), "barred", "under a reference's bar"
-    for transform in REFUSALS:
+    for transform in filter(drawn, REFUSALS):
         yield _question(replace(transform, name=f"{kind}, {transform.name}"), micrograph, REFUSAL_GROUP, edition)
 
 
@@ -339,7 +339,7 @@ def outcome_of(
     source = None if best is None else by_name[Path(best.source).name]
     candidate = kinship(task, source)
     verdicts: dict[str, Verdict] = {"own": "right", "kin": "kin", "other": "wrong"}
-    held = held_by_limit(answer.grade, answer.reasons)
+    held = held_by_limit(answer)
     return Outcome(
         *asked,
         verdict=verdicts[candidate] if held or answer.category is not None else "refused",

@@ -7,7 +7,7 @@ as found and as held back, not as labelled. A false label counts only where it i
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from transforms import GROUPS, TRANSFORMS
 from twinscope_service.matching.answer import Answer
-from twinscope_service.matching.reasons import Reason, ReasonCode
+from twinscope_service.matching.reasons import ReasonCode
 
 Verdict = Literal["right", "wrong", "kin", "refused"]
 REFUSAL_GROUP: Final = "R"
@@ -53,14 +53,22 @@ class Outcome:
         return self.verdict == "wrong" and not self.held
 
 
-def held_by_limit(grade: str, reasons: Sequence[Reason]) -> bool:
-    """Check whether nothing but the limit on ``p_wrong`` keeps an answer from being labelled."""
-    return grade == "doubtful" and bool(reasons) and reasons[-1].code in _OF_LIMIT
+def is_held(codes: Iterable[str]) -> bool:
+    """Check by the codes of its reasons whether the limit on ``p_wrong`` alone keeps a match from being labelled.
+
+    It is the last that is looked at: where anything else speaks against a match, no reason names the limit.
+    """
+    return not _OF_LIMIT.isdisjoint(codes)
+
+
+def held_by_limit(answer: Answer) -> bool:
+    """Check whether the limit on ``p_wrong`` alone keeps an answer from being labelled."""
+    return is_held(reason.code for reason in answer.reasons)
 
 
 def found(answer: Answer) -> bool:
     """Check whether an answer has a label, or would have one without the limit on ``p_wrong``."""
-    return answer.category is not None or held_by_limit(answer.grade, answer.reasons)
+    return answer.category is not None or held_by_limit(answer)
 
 
 def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, Any]:
