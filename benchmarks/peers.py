@@ -68,6 +68,7 @@ from accuracy import (
     workers,
 )
 from numpy.typing import NDArray
+from outcomes import found as is_found
 from PIL import Image
 from tqdm import tqdm
 from transforms import REFUSALS, TRANSFORMS, Edition, Picture
@@ -288,7 +289,7 @@ def _ask_twinscope(
     except ImageError:
         return None
     best = answer.best
-    return by_name[Path(best.source).name] if best is not None and answer.category is not None else None
+    return by_name[Path(best.source).name] if best is not None and is_found(answer) else None
 
 
 def with_orb(tasks: Sequence[Task], asking: Asking, pairs: int, seed: int) -> list[bool]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.indexing.run import index
 
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")  # a test does not fail because the machine is busy
+settings.register_profile("busy", deadline=None)  # an example may take long: the machine may have other work
+settings.load_profile("busy")
 _MICROGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 
 

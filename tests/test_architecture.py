@@ -83,7 +83,7 @@ def test_this_test_sees_the_whole_house() -> None:
     assert {
         "twinscope_client.labelling.journal",
         "twinscope_indexer.sources.corpus",
-        "twinscope_service.matching.policy",
+        "twinscope_indexer.compute.ordered",
     } <= labels
 
 

@@ -22,3 +22,13 @@ def popen(command: Sequence[str | Path], **kw: Any) -> subprocess.Popen[Any]:
     """
     start = [sys.executable, "-I", "-S", "-c", _WITH_DEFAULT_SIGINT]
     return subprocess.Popen([*start, *map(str, command)], **kw)
+
+
+def run_to_end(command: Sequence[str | Path], *, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, as `popen` starts it, with its output as text."""
+    with popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -26,6 +26,7 @@ from twinscope_indexer.hashing.dct import low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise
 from twinscope_indexer.hashing.reach import Reach
 from twinscope_indexer.hashing.symmetry import _LOW, SYMMETRIES, Symmetry
+from twinscope_indexer.imaging.infobar import MAX_HEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,11 +107,12 @@ WHOLE: Final = Frame()
 _MARGIN: Final = 0.03
 
 VIEWS: Final = (
-    *(Frame(bottom=1 - cut) for cut in (0.0, 0.035, 0.07, 0.105, 0.14)),
+    *(Frame(bottom=1 - round(MAX_HEIGHT * quarters / 4, 3)) for quarters in range(5)),
     Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
 )
-"""What is left of an image without an info bar, and without a margin. Bars take up to 14 % of the height; half a step
-beside the edge of one leaves a hash within reach, so no bar need be found. The margin is for exports that lose some."""
+"""What is left of an image without an info bar, in quarters of the highest one, and without a margin. Half a quarter
+beside the edge of a bar leaves a hash within reach, so no bar need be found. The margin is for exports that lose
+some."""
 
 SHADES: Final = (replace(VIEWS[-2], shades="bright"), replace(VIEWS[-2], shades="dark"))
 """What is left of a field, without any info bar, of which the rest went black, or white."""

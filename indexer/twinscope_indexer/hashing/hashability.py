@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import numpy as np
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.imaging.infobar import field_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 Reason = Literal["featureless", "saturated", "noise", "degenerate"]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
-_FIELD: Final = 0.85
-"""Share of the height, from the top, that no info bar covers."""
 _SIDE: Final = 128
 _LEAST_CONTRAST: Final = 0.75
 """Grey levels. A field that varies less, shading apart, is empty (beam off, blank): whatever is left for the hash to
@@ -65,7 +64,7 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
     pixels : ndarray of uint8, shape (height, width)
         Grey levels.
     """
-    field = pixels[: round(pixels.shape[0] * _FIELD) or 1]
+    field = pixels[: field_rows(pixels.shape[0])]
     # Every n-th pixel, not means of them: fine texture and noise count as contrast.
     sample = np.ascontiguousarray(field[:: -(-field.shape[0] // _SIDE), :: -(-field.shape[1] // _SIDE)])
     rest = _without_shading(sample)

@@ -14,8 +14,9 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import maximum_filter, uniform_filter
 from twinscope_indexer.hashing.resampling import area_reduce
+from twinscope_indexer.imaging.infobar import field_rows
 
-from twinscope_service.similarity.scene_score import common_frames, field_rows
+from twinscope_service.similarity.scene_score import common_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import require_grey
+from twinscope_indexer.imaging.infobar import field_rows
 
 from twinscope_service.similarity.local_contrast import normalised
 from twinscope_service.similarity.phase_correlation import spectrum, translation
 
 # All were chosen on real micrographs.
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
-_BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
 _NEGLIGIBLE = 1e-3  # of a score: a field that agrees so nearly as well as the whole is looked for nowhere else
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
@@ -88,8 +88,8 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
 def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) -> SceneScore:
     """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
 
-    At each of the two positions the score is the smaller of that of the whole overlap and that without the bottom
-    15 % of the frame: a shared info bar is no shared scene. The better position counts.
+    At each of the two positions the score is the smaller of that of the whole overlap and that without the rows that an
+    info bar may cover (`field_rows`): a shared info bar is no shared scene. The better position counts.
 
     Parameters
     ----------
@@ -184,11 +184,6 @@ def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> Sc
     A query meets many candidates, in several stages of a search, and a candidate is looked at again as a rival.
     """
     return prepare(np.frombuffer(pixels, np.uint8).reshape(size), shape)
-
-
-def field_rows(rows: int) -> int:
-    """Rows of a frame that no info bar covers."""
-    return rows - round(rows * _BAR)
 
 
 def common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ import pytest
 import test_congruence
 import tifffile
 from conftest import Shelf
-from raw_client import authority
+from raw_client import HANGS, authority
 from test_congruence import embedded, files  # noqa: F401  fixtures
 from twinscope_client import aio, connect
-from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.options import AsyncConnectOptions, ConnectOptions
 from twinscope_client.errors import AccessError, ClosedError, ServerError
 from twinscope_client.remote.engine import RemoteEngine
@@ -205,7 +203,7 @@ class Gate:
 
     def wait(self) -> None:
         self._open.clear()
-        assert self._open.wait(5), "the event loop stood still"
+        assert self._open.wait(HANGS), "the event loop stood still"
         self.passed += 1
 
     async def keep(self) -> None:
@@ -260,22 +258,6 @@ def test_pixels_are_hashed_beside_the_event_loop(shelf: Shelf, served: str, monk
     assert gate.passed == 3
 
 
-def test_a_ticker_ticks_while_a_large_image_is_searched(served: str, tmp_path: Path) -> None:
-    pixels = synthesise("Biological", 7, width=500, height=400).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "large.tif", np.kron(pixels, np.ones((10, 10), np.uint8)))
-
-    async def ticks(ts: aio.AsyncEngine) -> tuple[int, str]:
-        search, count = asyncio.create_task(ts.search(tmp_path / "large.tif")), 0
-        while not search.done():
-            await asyncio.sleep(0.002)
-            count += 1
-        return count, search.result().grade
-
-    count, grade = asked(served, ticks)
-    assert grade == "none"
-    assert count > 15  # five or so if the image were hashed on the loop
-
-
 # -- cancellation ----------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +275,7 @@ class Slowness(threading.Event):
         def slowly(*given: Any, **options: Any) -> Any:
             with self._lock:
                 self.searches += 1
-            self.wait(20)
+            self.wait(HANGS)
             try:
                 return answer(*given, **options)
             finally:
@@ -318,7 +300,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slowness]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -345,8 +327,8 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
         await until(lambda: counted(server, "in_flight", method="Search") == 2)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(waiting, 10)
-        await asyncio.sleep(0.3)  # the server is told
+            await asyncio.wait_for(waiting, HANGS)
+        await ts.stats()  # sent after the cancellation, so the server knows of that when it answers
         slow.set()
         return (await first).grade
 
@@ -358,10 +340,8 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
 
 def test_a_time_limit_of_asyncio_holds(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
-        began = time.monotonic()
         with pytest.raises(TimeoutError):
             asked(target, lambda ts: asyncio.wait_for(ts.search(shelf.reference("Tips", 0)), 0.3))
-        assert time.monotonic() - began < 10
         slow.finish()
 
 
@@ -373,7 +353,7 @@ def test_a_cancelled_upload_is_ended(shelf: Shelf, server: TwinscopeServer, monk
         for message in messages(upload):
             yield message
             stopped.set()
-            goes_on.wait(20)
+            goes_on.wait(HANGS)
 
     async def cancelled(ts: aio.AsyncEngine) -> str:
         task = asyncio.create_task(ts.search(shelf.reference("Tips", 0)))
@@ -441,17 +421,15 @@ def test_a_deadline(shelf: Shelf, slow: Slowness) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    began = time.monotonic()
     with pytest.raises(ServerError, match="is the server running") as caught:
         asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
     assert caught.value.retriable
-    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_goes_away(shelf: Shelf) -> None:
     async def gone() -> None:
         with serving(shelf.store) as target:
-            ts = aio.connect(target, timeout=1)
+            ts = aio.connect(target, timeout=5)
             await ts.stats()
         with pytest.raises(ServerError) as caught:
             await ts.search(shelf.reference("Tips", 0))
@@ -640,7 +618,7 @@ def test_asyncio_is_imported_when_it_is_wanted() -> None:
         "assert 'grpc.aio' in sys.modules"
     )
     environment = os.environ | {"PYTHONWARNINGS": "error"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=4 * HANGS)
     import twinscope_client
 
     with pytest.raises(AttributeError, match="nothing"):
