@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tifffile
 import twinscope
 import twinscope_client.errors
 from conftest import Shelf
@@ -84,6 +85,21 @@ def test_an_embedded_store_needs_neither_protobuf_nor_grpc(shelf: Shelf) -> None
         assert not found, found
     """
     run(code, shelf.store, shelf.reference("Tips", 0))
+
+
+def test_the_readme_shows_what_works(shelf: Shelf, tmp_path: Path) -> None:
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "tiffs").mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / "tiffs" / name, shelf.pixels["Tips", 0])
+    (tmp_path / "tiffs" / "c.tif").write_bytes(b"")
+    tifffile.imwrite(tmp_path / "sample_123.tif", shelf.pixels["Fibres", 0])
+    (tmp_path / "lab.store").symlink_to(shelf.store)
+    code = f"import os, sys\nos.chdir(sys.argv[1])\n{code}\nprint(*sorted(table['grade']))"
+    lines = run(code, tmp_path).splitlines()
+    assert lines[0].startswith("excellent Fibres same acquisition")
+    assert lines[-1] == "excellent excellent failed"
 
 
 # -- the exceptions --------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
     chance, transform = answer["p_wrong"] or {}, best.get("transform") or {}
     shift_x, shift_y = best.get("shift") or (None, None)
     row = {name: answer[name] for name in ("grade", "category", "code", "reason")}
+    row |= {"reason_codes": "; ".join(reason["code"] for reason in answer["reasons"])}
     row |= {column: best.get(name) for column, name in _OF_MATCH.items()}
     row |= {"p_wrong": chance.get("estimate"), "p_wrong_low": chance.get("low"), "p_wrong_high": chance.get("high")}
     row |= {name: transform.get(name) for name in ("symmetry", "query_frame", "reference_frame")}

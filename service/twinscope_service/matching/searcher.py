@@ -9,6 +9,7 @@ from twinscope_indexer.errors import TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.hashability import REASONS, Reason, Unhashable
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+from twinscope_indexer.image_id import image_id
 
 from twinscope_service.errors import GenerationError
 from twinscope_service.matching.answer import Result
@@ -176,7 +177,7 @@ class Searcher:
 def _stored(number: int, view: View) -> Query:
     record = view.records([number]).get(number)
     if record is None:
-        raise UnknownImageError(f"{number:016x}")
+        raise UnknownImageError(image_id(number))
     data = view.thumbnail(number)
     thumbnail = None if data is None else decode_thumbnail(data)
     instrument = view.instruments([number]).get(number)

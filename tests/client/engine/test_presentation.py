@@ -29,6 +29,7 @@ from twinscope_client.testing import serving
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_service.matching.answer import ChanceOfError, Transform
 from twinscope_service.matching.presentation import plain
+from twinscope_service.matching.reasons import Reason, ReasonCode
 
 NASTY = "<script>alert('x')</script>&\udce4\n"
 
@@ -118,9 +119,12 @@ def test_whatever_an_answer_holds_json_takes_it() -> None:
 def test_the_row_of_an_answer() -> None:
     turned = Transform("rotated by 90", "whole", "bottom 7 % cut")
     chance = ChanceOfError(0.01, 0.001, 0.02, "shipped")
-    row = answer(match(transform=turned, contradictions=("a", "b")), match(), p_wrong=chance).to_row()
+    why = (Reason(ReasonCode.SAME_FIELD, {"scene_score": 0.93}), Reason(ReasonCode.TRANSFORMED, {"transform": "x"}))
+    best = match(transform=turned, contradictions=("a", "b"))
+    row = answer(best, match(), p_wrong=chance, reasons=why).to_row()
     assert row == {
-        "grade": "excellent", "category": "Tips", "code": "L9", "reason": "why", "distance": 12, "scene_score": 0.93,
+        "grade": "excellent", "category": "Tips", "code": "L9", "reason": "why",
+        "reason_codes": "same_field; transformed", "distance": 12, "scene_score": 0.93,
         "ssim": 0.981, "match_category": "Tips", "match_code": "L9", "match_id": "00000000000000ab",
         "match_source": "refs/a.jpg", "published_prefix": None, "note": "", "p_wrong": 0.01, "p_wrong_low": 0.001,
         "p_wrong_high": 0.02, "symmetry": "rotated by 90", "query_frame": "whole", "reference_frame": "bottom 7 % cut",
@@ -137,7 +141,7 @@ def test_answers_become_data_frames(engine: twinscope.Engine, shelf: Shelf, tmp_
     paths = [tmp_path / "missing.tif", *(shelf.reference(category, number) for category, number in shelf.pixels)]
     made = twinscope.columns(engine.search_many([np.zeros((40, 40), np.uint8), *paths]))
     for frame in (pd.DataFrame(made), pl.DataFrame(made)):
-        assert frame.shape == (8, 30)
+        assert frame.shape == (8, 31)
         assert list(frame.columns)[:2] == ["image", "grade"]
         assert list(frame.columns)[-1] == "fault"
         assert list(frame["grade"]) == ["unhashable", "failed", *["excellent"] * 6]
