@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import require_grey
+
+FREQUENCIES: Final = 32
+"""Lowest frequencies of each axis that a hash is made of."""
 
 
 def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64]:

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 
 from twinscope_indexer.hashing.arrays import packed_above_median
-from twinscope_indexer.hashing.dct import low_frequencies
+from twinscope_indexer.hashing.dct import FREQUENCIES, low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise
 from twinscope_indexer.hashing.perceptual import BYTES
-from twinscope_indexer.hashing.symmetry import _LOW, SYMMETRIES, Symmetry
+from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 from twinscope_indexer.imaging.infobar import MAX_HEIGHT
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Frame:
         if min(pixels.shape) < _LEAST_SIDE:
             return None
         shown = pixels if self.shades == "all" else _levelled(pixels, self.shades)
-        return None if shown is None else low_frequencies(standardise(shown), _LOW)
+        return None if shown is None else low_frequencies(standardise(shown), FREQUENCIES)
 
     @property
     def place(self) -> Frame:
