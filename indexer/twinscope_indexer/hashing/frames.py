@@ -79,7 +79,7 @@ class Frame:
         return pixels[rows, round(self.left * width) : round(self.right * width)]
 
     def coefficients(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Give the lowest frequencies, shape (32, 32), of the frame in an image; None where it has nothing to hash."""
+        """Return the lowest frequencies, shape (32, 32), of the frame in an image; None if it has nothing to hash."""
         pixels = self.cut(pixels)
         if min(pixels.shape) < _LEAST_SIDE:
             return None
@@ -163,12 +163,12 @@ FRAMES_RECIPE: Final = (
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
-    """Give the frames by which a reference is known, besides its own hash."""
+    """Return the frames by which a reference is known, besides its own hash."""
     return tuple(frame for frames in frame_kinds(reach).values() for frame in frames)
 
 
 def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
-    """Give the kinds of these frames, in their order; each kind is looked for by itself."""
+    """Return the kinds of these frames, in their order; each kind is looked for by itself."""
     views, parts = {"views": VIEWS, "shades": SHADES}, {"windows": WINDOWS, "panels": PANELS}
     return {"frame": {}, "views": views, "windows": views | parts}[reach]
 

@@ -183,14 +183,14 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
 
 
 def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
-    """Give the packed bits, and how many of them are decided by rounding."""
+    """Return the packed bits, and how many of them are decided by rounding."""
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram))
     code, ties = _thresholded(low_frequencies(small, FREQUENCIES))
     return (code, 0) if ties == 0 else _thresholded(_by_scipy(small))
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Give the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
+    """Return the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
 
     So coefficients tied at the median fall on the same side. Where there are none, `low_frequencies` gives the same
     bits, in a third of the time.

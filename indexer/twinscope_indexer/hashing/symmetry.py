@@ -29,7 +29,7 @@ class Symmetry:
         return np.ascontiguousarray(255 - turned if self.inverted else turned)
 
     def applied_to(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
+        """Return the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
 
         Mirroring changes the signs of odd frequencies, inversion those of all but the constant's.
         """
