@@ -7,7 +7,7 @@ same content is left in place, another content gets a numbered name, and a categ
 gets a folder whose name ends with _ (plots_). Ctrl-C keeps what is done; the same command goes on from there, and
 changes nothing when all is done: a decision stands as long as the image has the same path, size and time of last
 change, and store, policy and thresholds are the same. After an image was changed with its size and time kept, give it
-a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a journal run.sqlite)
+a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a file .twinscope-run)
 are left out, and told.
 """
 
@@ -147,12 +147,12 @@ def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
 def _require_no_foreign_results(out: Path) -> None:
     """Refuse a folder with tables or a report of something else: those of a run are written anew each time."""
     from twinscope_indexer.errors import OutputError
-    from twinscope_indexer.sources.corpus import is_run
 
-    from twinscope_client.outputs import RESULTS
+    from twinscope_client.labelling.journal import is_journal
+    from twinscope_client.outputs import JOURNAL_NAME, RESULTS
 
     foreign = [name for name in RESULTS if os.path.lexists(out / name)]
-    if foreign and not is_run(out):
+    if foreign and not is_journal(out / JOURNAL_NAME):
         msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
         raise OutputError(msg)
 
