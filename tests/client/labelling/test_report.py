@@ -327,16 +327,6 @@ def test_a_run_that_is_killed_before_it_saved_anything_says_so(make, tmp_path):
     killed.close()
 
 
-def test_a_journal_of_an_earlier_release_was_finished(tmp_path):
-    journal = Journal(tmp_path)
-    assert not journal.finished
-    journal._db.execute("DELETE FROM meta WHERE key = 'finished'")
-    journal.close()
-    earlier = Journal(tmp_path)
-    assert earlier.finished
-    earlier.close()
-
-
 def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
     query = _picture(tmp_path / "q.tif")
     decisions = [*_mixed(random.Random(5), 60), _decision(query, "excellent", ssim=0.96)]
@@ -354,7 +344,7 @@ def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
     }
     assert after == before
     left = {str(path.relative_to(journal.folder)) for path in journal.folder.rglob("*") if path.is_file()}
-    assert left - {"run.sqlite", "run.sqlite-journal"} == set(_FILES)
+    assert left - {".twinscope-run", "run.sqlite", "run.sqlite-journal"} == set(_FILES)
     assert json.loads((journal.folder / "summary.json").read_text()) == summarise(journal)
 
 
