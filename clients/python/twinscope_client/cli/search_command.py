@@ -44,19 +44,16 @@ def run(parsed: argparse.Namespace) -> int:
         warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
         warn_of_limit(policy, engine)
-        for image in parsed.images:
-            try:
-                answer = engine.search(image, policy=policy)
-            except ImageError as error:
+        for image, found in engine.search_many(parsed.images, policy=policy):
+            if isinstance(found, ImageError):
                 failed += 1
-                say(f"{image}: {error.detail}")
+                say(f"{image}: {found.detail}")
                 if parsed.json:
-                    emit(json.dumps({"query": image, "grade": "failed", "fault": error.fault, "reason": error.detail}))
-                continue
-            if parsed.json:
-                emit(json.dumps({"query": image} | answer.to_dict()))
+                    emit(json.dumps({"query": image, "grade": "failed", "fault": found.fault, "reason": found.detail}))
+            elif parsed.json:
+                emit(json.dumps({"query": image} | found.to_dict()))
             else:
-                _show(image, answer)
+                _show(image, found)
     if failed:
         return PARTLY if failed < len(parsed.images) else FAILED
     return DONE

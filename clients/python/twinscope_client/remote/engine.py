@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 from twinscope_indexer.errors import UnknownImageError
 from twinscope_service.wire.index import stats_of
 
 from twinscope_client.engine.arguments import search_options
-from twinscope_client.engine.many import search_all
+from twinscope_client.engine.many import IMAGES_AT_ONCE, search_all
 from twinscope_client.engine.options import ConnectOptions, HashOptions, SearchManyOptions, SearchOptions, require_known
 from twinscope_client.engine.thumbnails import of_image, of_reference, with_thumbnails
 from twinscope_client.errors import ClosedError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.answer import Answer
     from twinscope_service.matching.options import Options
 
+_CALLS_AT_ONCE: Final = max(IMAGES_AT_ONCE, 8)
+"""Images that `search_many` has under way: more than there are cores, as each waits for the server most of the time."""
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -90,7 +92,8 @@ class RemoteEngine:
         """Find the labelled twins of many images; see `Engine.search_many`."""
         wanted = search_options(options, SearchManyOptions)
         self._require_open()
-        return search_all(lambda image: self._search(image, wanted, None), images, workers)
+        at_once = _CALLS_AT_ONCE if workers is None else workers
+        return search_all(lambda image: self._search(image, wanted, None), images, at_once)
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
