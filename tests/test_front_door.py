@@ -14,7 +14,7 @@ import pytest
 import tifffile
 import twinscope
 import twinscope_client.errors
-from conftest import Shelf
+from shelf import Shelf
 from twinscope_indexer.errors import TwinscopeError
 from twinscope_service.server import status  # noqa: F401  defines an exception
 

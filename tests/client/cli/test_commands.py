@@ -21,9 +21,9 @@ import imagehash
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from PIL import Image, ImageOps
 from serving import serving
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.cli import demo_walkthrough as performance
 from twinscope_client.cli import main as command

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import test_congruence
 import tifffile
-from conftest import Shelf
 from raw_client import HANGS, authority
+from shelf import Shelf
 from test_congruence import embedded, files  # noqa: F401  fixtures
 from twinscope_client import aio, connect
 from twinscope_client.engine.options import AsyncConnectOptions, ConnectOptions

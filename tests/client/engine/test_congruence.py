@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from PIL import Image
 from raw_client import authority
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.protocol import Engine

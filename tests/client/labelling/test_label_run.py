@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from interruptible import run_to_end
 from PIL import Image
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Shelf
 from PIL import Image
 from serving import serving
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing.perceptual import PHash
