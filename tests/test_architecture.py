@@ -75,7 +75,7 @@ def test_this_test_sees_the_whole_house() -> None:
         assert len(_modules(floor)) > 10, floor
     known = set(_modules("twinscope_client")) | set(_modules("twinscope_service"))
     labels = _imports(
-        "twinscope_client.labelling.run", _modules("twinscope_client")["twinscope_client.labelling.run"], known
+        "twinscope_client.labelling.decide", _modules("twinscope_client")["twinscope_client.labelling.decide"], known
     )
     assert {
         "twinscope_client.labelling.journal",
