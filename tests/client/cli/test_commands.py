@@ -183,7 +183,7 @@ def on_a_terminal(words: list[str]) -> tuple[int, str]:
                 shown += data
         except OSError:  # how a terminal says that all have left
             pass
-    return process.wait(timeout=60), shown.decode()
+    return process.wait(timeout=240), shown.decode()
 
 
 def test_a_bar_is_shown_on_a_terminal_only(lab: Path, twinscope: Any) -> None:

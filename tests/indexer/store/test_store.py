@@ -938,7 +938,7 @@ def unprivileged_reader(folder: Path) -> Iterator[Callable[[bytes], object]]:
 
         try:
             yield ask
-            _, told = reader.communicate(timeout=30)
+            _, told = reader.communicate(timeout=240)
             assert reader.returncode == 0, told
         finally:
             reader.kill()
@@ -1036,5 +1036,5 @@ print("alive")
 def test_a_store_can_be_closed_under_queries_of_other_threads(tmp_path: Path) -> None:
     filled(tmp_path / "store", 60)
     command = [sys.executable, "-c", CLOSE, str(tmp_path / "store")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")

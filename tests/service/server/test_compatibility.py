@@ -21,7 +21,7 @@ from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_service.matching.answer import Answer
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(2400)]
 
 _ROOT = Path(__file__).resolve().parents[3]
 _FIRST = "b7033cfec18b"
