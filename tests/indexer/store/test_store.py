@@ -893,7 +893,7 @@ import json, os, sys, warnings
 from pathlib import Path
 import faiss
 import numpy as np
-from twinscope_indexer.blocked import BlockedIndex
+from twinscope_indexer.index.blocks import BlockedIndex
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.store import Store, open_writer
 code = np.zeros((1, 128), np.uint8)

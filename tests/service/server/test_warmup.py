@@ -16,7 +16,7 @@ import numpy as np
 from numba.core.registry import CPUDispatcher
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
-from twinscope_service.warming import warm
+from twinscope_service.server.warmup import warm
 
 def compiled():
     found = (one for one in gc.get_objects() if isinstance(one, CPUDispatcher))
