@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -165,3 +166,10 @@ def test_test_modules_have_names_of_their_own() -> None:
     """Test folders are no packages, so that a name that stands twice hides one of the two modules."""
     names = [path.name for path in (_ROOT / "tests").rglob("*.py")]
     assert not {name for name in names if names.count(name) > 1} - {"conftest.py"}
+
+
+def test_tests_and_the_programs_in_them_import_modules_that_there_are() -> None:
+    known = {module for floor in _HAND_WRITTEN for module in _modules(floor)}
+    for path in (_ROOT / "tests").rglob("*.py"):
+        imported = re.findall(r"^ *(?:from|import) (twinscope_\w+(?:\.\w+)*)", path.read_text(), re.M)
+        assert set(imported) <= known, path
