@@ -84,7 +84,6 @@ def test_this_test_sees_the_whole_house() -> None:
     assert {
         "twinscope_client.labelling.journal",
         "twinscope_indexer.sources.corpus",
-        "twinscope_indexer.compute.ordered",
     } <= labels
 
 
