@@ -1,15 +1,20 @@
-# make demo    the whole job on synthetic micrographs, on a machine with nothing but Python 3.11 or newer
-# make test    all tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+LOWEST_PYTHON := 3.11# the lowest of requires-python
 DEMO := demo-out
+MICROGRAPHS := ../shared/data/micrographs
+TESTS ?=
+ARGUMENTS ?=
 
-.PHONY: demo test test-slow test-interop test-node lint format typecheck bench growth load truth evaluate clean help
+.PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
+	answers evaluate thresholds clean
 
-help:
-	@sed -n 's/^# //p' Makefile
+# Every target has its line here: what stands behind the two hashes.
+help: ## list the targets
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(STAMP): pyproject.toml hatch_build.py $(wildcard proto/twinscope/v1/*.proto)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Twinscope needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
@@ -18,49 +23,67 @@ $(STAMP): pyproject.toml hatch_build.py $(wildcard proto/twinscope/v1/*.proto)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP)
+demo: $(STAMP) ## the whole job on synthetic micrographs, into demo-out/; needs nothing but Python 3.11 or newer
 	rm -rf $(DEMO)
 	$(BIN)/twinscope demo --out $(DEMO)
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+test: $(STAMP) ## all fast tests (TESTS=tests/client: some of them)
+	$(BIN)/python -m pytest $(TESTS)
 
-test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+test-slow: $(STAMP) ## the tests marked slow
+	$(BIN)/python -m pytest -m slow $(TESTS)
 
-test-interop: $(STAMP)
-	$(BIN)/python -m pytest -m interop
+test-interop: $(STAMP) ## Node, buf and grpcurl against a real server, and the first client for Node against this one
+	$(BIN)/python -m pytest -m interop $(TESTS)
 
-test-node: $(STAMP)
+test-node: $(STAMP) ## the client for Node alone
 	cd clients/node && npm ci && npm run build && TWINSCOPE_COMMAND=$(abspath $(BIN)/twinscope) npm test
 
-lint: $(STAMP)
+# The lowest versions are those of pyproject.toml; there is no second list of them.
+test-lowest: $(STAMP) ## the fast tests with the lowest versions that pyproject.toml allows, on Python 3.11
+	$(BIN)/uv venv --quiet --clear --python $(LOWEST_PYTHON) $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(LOWEST)/bin/python -m pytest $(TESTS)
+
+lint: $(STAMP) ## ruff, and whether everything is formatted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(STAMP)
+format: $(STAMP) ## let ruff mend and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(STAMP)
+typecheck: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(STAMP)
+breaking: $(STAMP) ## the wire contract: its style, and what clients of the first and of the last release rely on
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/v1-baseline.binpb
+	$(BIN)/buf breaking --against proto/descriptor.binpb
+
+bench: $(STAMP) ## speed against what people use today, a table with targets (ARGUMENTS=--quick: in short)
 	$(BIN)/python benchmarks/speed.py $(ARGUMENTS)
 
-growth: $(STAMP)
+growth: $(STAMP) ## curves of time and memory over the size of the store
 	$(BIN)/python benchmarks/growth.py $(ARGUMENTS)
 
-load: $(STAMP)
-	$(BIN)/python benchmarks/load.py
+load: $(STAMP) ## the server under load
+	$(BIN)/python benchmarks/load.py $(ARGUMENTS)
 
-truth: $(STAMP)
+truth: $(STAMP) ## twins found and false labels on real micrographs (../shared), embedded and by a server
 	$(BIN)/python benchmarks/real_twins.py
 	$(BIN)/python benchmarks/remote.py
 
-evaluate: $(STAMP)
-	$(BIN)/python benchmarks/accuracy.py ../shared/data/micrographs --kin benchmarks/overlapping_scenes.tsv --groups A B C R
+answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE=file: compare with an earlier record)
+	mkdir -p benchmarks/out
+	$(BIN)/python benchmarks/answers.py record benchmarks/out/answers.jsonl --micrographs $(MICROGRAPHS) $(ARGUMENTS)
+	$(if $(BEFORE),$(BIN)/python benchmarks/answers.py compare $(BEFORE) benchmarks/out/answers.jsonl)
 
-clean:
-	rm -rf $(VENV) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
+	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --kin benchmarks/overlapping_scenes.tsv --groups A B C R
+
+clean: ## remove everything that the above made
+	rm -rf $(VENV) $(LOWEST) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf clients/node/dist clients/node/build clients/node/node_modules clients/node/src/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find proto -name '*_pb2*' -delete

@@ -15,10 +15,14 @@ scene   (optional) files of one scene show the same field; without it every file
 bar     (optional) height of the info bar at its foot in pixels
 note    (optional) where it says "databar" or "info bar", the bar is looked for in the pixels
 
-FEI's TIFF tags tell the bar as well. A label is right if the best match is of the query's scene, and false if it is of
-another one, also of the same category. Scenes that overlap, although the manifest keeps them apart, can be named in
---kin (lines of scene names that belong together): a match among them counts neither as right nor as false, and they
-are left out of an index together.
+FEI's TIFF tags tell the bar as well. A match is right if it is of the query's scene, and false if it is of another one,
+also of the same category. Scenes that overlap, although the manifest keeps them apart, can be named in --kin (lines of
+scene names that belong together): a match among them counts neither as right nor as false, and they are left out of an
+index together.
+
+Found is what would be labelled without the limit on ``p_wrong``; recall counts that. ``labelled`` is how much of it is
+labelled, ``review`` how much the limit sends to review, ``held`` how many false labels it prevents. Below stands what
+other limits would do.
 
 Exit code 1 if anything was labelled falsely, or a transform misses the least recall of its group.
 """
@@ -35,8 +39,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -46,6 +49,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import tifffile
+from outcomes import REFUSAL_GROUP, Outcome, Verdict, held_by_limit, plot, summarise, table
 from tqdm import tqdm
 from transforms import (
     GROUPS,
@@ -69,10 +73,7 @@ from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 from twinscope_indexer.taxonomy import load_taxonomy
-
-Verdict = Literal["right", "wrong", "kin", "refused"]
-REFUSAL_GROUP = "R"
-
+from twinscope_service.matching.answer import Answer
 
 # ---- what is in the folder ----
 
@@ -200,21 +201,21 @@ def tasks_of(dealt: list[list[Source]], part: int, groups: set[str], seed: int) 
     return tasks
 
 
-def questions(task: Task, groups: set[str]) -> Iterator[Question]:
-    """Make the queries of a task, one after the other; raises ImageError if its file cannot be read."""
+def questions(task: Task, groups: set[str], drawn: Callable[[Transform], bool] = lambda _: True) -> Iterator[Question]:
+    """Make the queries of a task that are drawn, one after the other; raises ImageError if its file cannot be read."""
     micrograph = task.source.read() if task.source is not None else task.empty
     if micrograph is None:
         return
     if task.wanted:
         for transform in TRANSFORMS:
-            if transform.group in groups:
+            if transform.group in groups and drawn(transform):
                 yield _question(transform, micrograph, transform.group, transform.edition)
         return
     edition: Edition = "frame"
     kind = "foreign field" if task.source else "empty frame"
     if task.bar_of is not None:
         micrograph, edition, kind = same_bar(micrograph, task.bar_of.read()), "barred", "under a reference's bar"
-    for transform in REFUSALS:
+    for transform in filter(drawn, REFUSALS):
         yield _question(replace(transform, name=f"{kind}, {transform.name}"), micrograph, REFUSAL_GROUP, edition)
 
 
@@ -291,27 +292,6 @@ def build(shelf: Shelf, edition: Edition, dealt: list[list[Source]], options: di
 # ---- the answers ----
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one query was answered."""
-
-    transform: str
-    group: str
-    name: str
-    category: str
-    verdict: Verdict
-    """``kin``: labelled from a scene that is known to overlap; neither right nor wrong."""
-    grade: str
-    reason: str
-    candidate: Literal["", "own", "kin", "other"]
-    """Of which scene the best candidate is, labelled or not."""
-    candidate_name: str
-    distance: int | None
-    score: float | None
-    ssim: float | None
-    milliseconds: float
-
-
 class Stores:
     """The stores of the part that a worker is busy with."""
 
@@ -340,36 +320,44 @@ def ask(task: Task, shelf: Shelf, groups: set[str], by_name: dict[str, Source]) 
         engine = STORES.engine(shelf, task.part, question.edition)
         start = time.perf_counter()
         try:
-            answer = engine.search(question.picture)
+            answer: Answer | ImageError = engine.search(question.picture)
         except ImageError as error:
-            taken = 1000 * (time.perf_counter() - start)
-            outcomes.append(_outcome(question, task, ("error", str(error)), None, taken))
-            continue
-        taken = 1000 * (time.perf_counter() - start)
-        best = answer.best
-        found = None if best is None else by_name[Path(best.source).name]
-        outcome = _outcome(question, task, (answer.grade, answer.reason), found, taken, answer.category is not None)
-        if best is not None:
-            outcome = replace(outcome, distance=best.distance, score=best.scene_score, ssim=best.ssim)
-        outcomes.append(outcome)
+            answer = error
+        outcomes.append(outcome_of(question, task, answer, by_name, 1000 * (time.perf_counter() - start)))
     return outcomes
 
 
-def _outcome(
-    question: Question, task: Task, why: tuple[str, str], found: Source | None, taken: float, labelled: bool = False
+def outcome_of(
+    question: Question, task: Task, answer: Answer | ImageError, by_name: dict[str, Source], milliseconds: float = 0.0
 ) -> Outcome:
-    candidate = kinship(task, found)
+    """Return the outcome of a query: its answer, or why its picture could not be read, judged by scenes."""
+    asked = question.transform, question.group, question.name, task.source.category if task.source else "-"
+    if isinstance(answer, ImageError):
+        measured = None, None, None, None
+        return Outcome(*asked, "refused", False, "error", str(answer), "", "", *measured, milliseconds)
+    best = answer.best
+    source = None if best is None else by_name[Path(best.source).name]
+    candidate = kinship(task, source)
     verdicts: dict[str, Verdict] = {"own": "right", "kin": "kin", "other": "wrong"}
-    verdict = verdicts[candidate] if labelled else "refused"
-    category = task.source.category if task.source else "-"
+    held = held_by_limit(answer)
     return Outcome(
-        question.transform, question.group, question.name, category, verdict, *why, candidate,
-        found.name if found else "", None, None, None, taken,
-    )  # fmt: skip
+        *asked,
+        verdict=verdicts[candidate] if held or answer.category is not None else "refused",
+        held=held,
+        grade=answer.grade,
+        reason=answer.reason,
+        candidate=candidate,
+        candidate_name=source.name if source else "",
+        distance=best.distance if best else None,
+        score=best.scene_score if best else None,
+        ssim=best.ssim if best else None,
+        p_wrong=answer.p_wrong.estimate if answer.p_wrong else None,
+        milliseconds=milliseconds,
+    )
 
 
 def kinship(task: Task, found: Source | None) -> Literal["", "own", "kin", "other"]:
-    """Tell of which scene a candidate is: the query's own, one known to overlap with it, or another one."""
+    """Return of which scene a candidate is: the query's own, one known to overlap with it, or another one."""
     if found is None:
         return ""
     if task.source is None:
@@ -377,144 +365,6 @@ def kinship(task: Task, found: Source | None) -> Literal["", "own", "kin", "othe
     if found.scene == task.source.scene:
         return "own"
     return "kin" if found.kin == task.source.kin else "other"
-
-
-# ---- counting ----
-
-
-def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, Any]:
-    """Count the outcomes of one transform.
-
-    Parameters
-    ----------
-    outcomes : sequence of Outcome
-    strangers : sequence of float
-        Scene scores of the best candidates of all queries that must be refused.
-
-    Returns
-    -------
-    dict
-        Counts; recall and precision (None without a label); and how many queries would be found by the scene score
-        alone, with the threshold that lets neither a wrong candidate of this transform nor a stranger through (None
-        where there is no wrong candidate at all).
-    """
-    verdicts = Counter(outcome.verdict for outcome in outcomes)
-    labelled = verdicts["right"] + verdicts["wrong"]
-    false = [o.score for o in outcomes if o.candidate == "other" and o.score is not None]
-    threshold = max([*false, *strangers], default=None)
-    least = -1.0 if threshold is None else threshold
-    above = sum(o.candidate == "own" and o.score is not None and o.score > least for o in outcomes)
-    times = sorted(outcome.milliseconds for outcome in outcomes)
-    return {
-        "queries": len(outcomes), **{verdict: verdicts[verdict] for verdict in get_args(Verdict)},
-        "recall": verdicts["right"] / len(outcomes), "precision": verdicts["right"] / labelled if labelled else None,
-        "threshold at zero false": threshold, "recall at zero false": above / len(outcomes),
-        "median ms": times[len(times) // 2],
-    }  # fmt: skip
-
-
-def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
-    """Count by transform and by category, and judge."""
-    strangers = [o.score for o in outcomes if o.group == REFUSAL_GROUP and o.candidate == "other" and o.score]
-    by_transform: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    by_category: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
-    for outcome in outcomes:
-        by_transform[outcome.group, outcome.transform].append(outcome)
-        by_category[outcome.category][outcome.group].append(outcome)
-    rows = []
-    for (group, transform), some in by_transform.items():
-        row = {"group": group, "transform": transform} | count(some, strangers)
-        if group == REFUSAL_GROUP:
-            row["met"] = row["wrong"] == 0
-        else:
-            demanded = reach == "windows" or not GROUPS[group].only_windows
-            row["least recall"] = GROUPS[group].recall if demanded else None
-            row["met"] = row["wrong"] == 0 and (not demanded or row["recall"] >= GROUPS[group].recall)
-        rows.append(row)
-    order = [(t.group, t.name) for t in TRANSFORMS]
-    rows.sort(key=lambda row: order.index(k) if (k := (row["group"], row["transform"])) in order else len(order))
-    categories = {
-        category: {
-            group: dict(Counter(o.verdict for o in some)) | {"queries": len(some)}
-            for group, some in sorted(groups.items())
-        }
-        for category, groups in sorted(by_category.items())
-    }
-    false = [o.score for o in outcomes if o.candidate == "other" and o.score is not None]
-    return {
-        "transforms": rows, "categories": categories, "highest score of a wrong candidate": max(false, default=None),
-        "lowest score of a right label": min((o.score for o in outcomes if o.verdict == "right" and o.score),
-                                             default=None),
-        "failures": [asdict(o) for o in outcomes if failed(o)],
-    }  # fmt: skip
-
-
-def failed(outcome: Outcome) -> bool:
-    """Tell whether a query was answered otherwise than it should: not found, or labelled though it must be refused."""
-    if outcome.group == REFUSAL_GROUP:
-        return outcome.verdict != "refused"
-    return outcome.verdict != "right"
-
-
-def table(result: dict[str, Any], failures: int) -> str:
-    """Write the result for people."""
-    head = (f"{'':3}{'transform':40}{'queries':>8}{'right':>7}{'wrong':>7}{'kin':>5}{'refused':>9}{'recall':>9}"
-            f"{'least':>8}{'precision':>11}{'at 0 false':>12}{'above':>7}{'ms':>7}")  # fmt: skip
-    lines = [head]
-    for row in result["transforms"]:
-        least = row.get("least recall")
-        refusal = row["group"] == REFUSAL_GROUP
-        recall = "" if refusal else f"{row['recall']:.1%}"
-        above = row["threshold at zero false"]
-        free = "" if refusal else f"{row['recall at zero false']:.1%}"
-        precision = "" if refusal or row["precision"] is None else f"{row['precision']:.1%}"
-        lines.append(
-            f"{row['group']:3}{row['transform']:40}{row['queries']:8}{row['right']:7}{row['wrong']:7}{row['kin']:5}"
-            f"{row['refused']:9}{recall:>9}{f'{least:.1%}' if least else '':>8}{precision:>11}{free:>12}"
-            f"{'-' if above is None else f'{above:.3f}':>7}{row['median ms']:7.1f}{'' if row['met'] else '  MISSED'}"
-        )
-    groups = sorted({group for some in result["categories"].values() for group in some})
-    lines += ["", f"{'rightly labelled (R: refused) by category':44}" + "".join(f"{group:>12}" for group in groups)]
-    for category, some in result["categories"].items():
-        cells = [
-            f"{some[g].get('refused' if g == REFUSAL_GROUP else 'right', 0)}/{some[g]['queries']}" if g in some else ""
-            for g in groups
-        ]
-        lines.append(f"{category:44}" + "".join(f"{cell:>12}" for cell in cells))
-    shown: Counter[tuple[str, str, str]] = Counter()
-    lines.append("")
-    for failure in result["failures"]:
-        group, transform, verdict = failure["group"], failure["transform"], failure["verdict"]
-        shown[group, transform, verdict] += 1
-        if shown[group, transform, verdict] <= failures:
-            match = f" -> {failure['candidate_name']}" if failure["candidate_name"] else ""
-            lines.append(f"{group} {transform}: {failure['name']}: {verdict}: {failure['grade']}: "
-                         f"{failure['reason']}{match}")  # fmt: skip
-    hidden = sum(max(0, number - failures) for number in shown.values())
-    if hidden:
-        lines.append(f"({hidden} more failures; --failures N shows more, --out FILE.json holds all)")
-    return "\n".join(lines)
-
-
-def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Draw the scene scores of right and wrong candidates, a histogram for each group."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for group in sorted({outcome.group for outcome in outcomes}):
-        figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-        for candidate, label in (("own", "of the query's scene"), ("kin", "overlapping"), ("other", "of another one")):
-            scores = [o.score for o in outcomes if (o.group, o.candidate) == (group, candidate) and o.score is not None]
-            if scores:
-                axes.hist(scores, bins=np.linspace(-0.2, 1, 61).tolist(), alpha=0.6, label=f"{label} ({len(scores)})")
-        axes.set(xlabel="scene score of the best candidate", ylabel="queries", yscale="log", title=f"Group {group}")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
-        figure.savefig(folder / f"scores-{group}.png", dpi=150)
-        plt.close(figure)
 
 
 # ---- a run ----
@@ -611,7 +461,7 @@ def main() -> int:
     if parsed.plots:
         plot(outcomes, parsed.plots)
     if parsed.out:
-        full = result | {"machine": machine(), "versions": versions()}
+        full = result | {"machine": machine(), "versions": versions(), "outcomes": [asdict(o) for o in outcomes]}
         parsed.out.write_text(json.dumps(full, indent=1), encoding="utf-8")
     return 0 if all(row["met"] for row in result["transforms"]) else 1
 

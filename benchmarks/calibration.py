@@ -2,9 +2,14 @@
 
 Indexes every micrograph under its scene as the category, so that what is found with the category left out is another
 scene, and asks for each as `twinscope calibrate` does. Then, in five parts, fits on four fifths of the scenes and looks
-at the fifth: how many matches are said to be wrong with less than 1 %, and how many of these are wrong.
+at the fifth: how many matches are said to be wrong with less than 1 %, and how many of these are wrong; what each
+limit on ``p_wrong`` keeps of the right matches and lets through of the wrong ones; and, bin by bin, how many matches
+are wrong beside how many should be.
 
     python benchmarks/calibration.py [--micrographs DIR] [--kin FILE] [--out FILE.json] [--ship]
+
+Wrong ones are the nearest image of another scene, whatever its scene score. Most of them would get no label in any
+case, so those from `good_scene` on are counted apart.
 
 ``--ship`` writes the calibration fitted on all scenes to `service/twinscope_service/matching/calibration.json`. DIR
 and FILE are those of real_twins.py.
@@ -17,38 +22,96 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from outcomes import LIMITS
 from real_twins import DEFAULT, KIN, prepare
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import Store
-from twinscope_service.calibrate import Evidence, gather, in_other_categories, sampled
-from twinscope_service.matching.calibration import fit
+from twinscope_service.matching.calibrate import Samples, gather, in_other_categories, sampled
+from twinscope_service.matching.calibration import PRIOR, fit
+from twinscope_service.matching.policy import POLICIES
 
 PARTS = 5
 SURE = 0.01
-SHIPPED = Path(__file__).resolve().parents[1] / "service" / "twinscope_service" / "calibration.json"
+SHIPPED = Path(__file__).resolve().parents[1] / "service" / "twinscope_service" / "matching" / "calibration.json"
+BINS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 Rows = list[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """What models say of images whose scenes they were not fitted on."""
+class Judged:
+    """What a model says of a match of an image whose scene it was not fitted on."""
 
-    right: list[float]
-    wrong: list[float]
-
-    def sure(self) -> tuple[int, int]:
-        """Count the matches below 1 %, and the wrong ones among them."""
-        wrong = sum(p < SURE for p in self.wrong)
-        return wrong + sum(p < SURE for p in self.right), wrong
+    p_wrong: float
+    wrong: bool
+    scene_score: float
+    weight: float
+    """Share of the evidence: every image counts the same, and right and wrong ones by `PRIOR`."""
 
 
-def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Evidence]:
+@dataclass(frozen=True)
+class AtLimit:
+    """What one limit on ``p_wrong`` does."""
+
+    limit: float
+    right: int
+    """Right matches that it lets through."""
+    wrong: int
+    """Wrong ones."""
+    wrong_fields: int
+    """Those of them whose scene score is that of one field."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Matches whose ``p_wrong`` lies above `low` and at most at `high`."""
+
+    low: float
+    high: float
+    right: int
+    wrong: int
+    said: float
+    """Mean ``p_wrong``."""
+    found: float
+    """Share that is wrong, both by weight."""
+
+
+def sure(judged: Sequence[Judged]) -> tuple[int, int]:
+    """Count the matches below 1 %, and the wrong ones among them."""
+    below = [one for one in judged if one.p_wrong < SURE]
+    return len(below), sum(one.wrong for one in below)
+
+
+def at_limit(judged: Sequence[Judged], limit: float) -> AtLimit:
+    """Count what a limit lets through."""
+    passed = [one for one in judged if one.p_wrong <= limit]
+    wrong = [one for one in passed if one.wrong]
+    fields = [one for one in wrong if one.scene_score >= POLICIES["default"].good_scene]
+    return AtLimit(limit, len(passed) - len(wrong), len(wrong), len(fields))
+
+
+def reliability(judged: Sequence[Judged]) -> list[Bin]:
+    """Compare what is said with what is found, for every bin that has matches."""
+    made = []
+    for low, high in pairwise(BINS):
+        some = [one for one in judged if low < one.p_wrong <= high]
+        if some:
+            mass = sum(one.weight for one in some)
+            wrong = sum(one.wrong for one in some)
+            said = sum(one.weight * one.p_wrong for one in some) / mass
+            found = sum(one.weight for one in some if one.wrong) / mass
+            made.append(Bin(low, high, len(some) - wrong, wrong, said, found))
+    return made
+
+
+def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Samples]:
     """Index the micrographs and ask for each; gives their scenes, in the order of the evidence."""
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -66,21 +129,52 @@ def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Evidence]:
             store.close()
 
 
-def held_out(scenes: list[str], found: Evidence) -> HeldOut:
+def held_out(scenes: list[str], found: Samples) -> list[Judged]:
     """Fit on four fifths of the scenes, and judge the matches of the fifth."""
     order = np.random.default_rng(0).permutation(sorted(set(scenes))).tolist()
-    right: list[float] = []
-    wrong: list[float] = []
+    kinds = ((found.genuine, False, 1 - PRIOR), (found.impostors, True, PRIOR))
+    judged = []
     for part in range(PARTS):
         out = set(order[part::PARTS])
         model = fit("part", *(_of(kind, scenes, out, within=False) for kind in (found.impostors, found.genuine)))
-        for kind, judged in ((found.genuine, right), (found.impostors, wrong)):
-            judged += [model.judged(row).estimate for rows in _of(kind, scenes, out, within=True) for row in rows]
-    return HeldOut(right, wrong)
+        for kind, wrong, share in kinds:
+            images = sum(1 for rows in kind if rows)
+            judged += [
+                Judged(model.judged(row).estimate, wrong, float(row[1]), share / (images * len(rows)))
+                for rows in _of(kind, scenes, out, within=True)
+                for row in rows
+            ]
+    return judged
 
 
 def _of(kind: list[Rows], scenes: list[str], out: set[str], *, within: bool) -> list[Rows]:
     return [rows for rows, scene in zip(kind, scenes, strict=True) if (scene in out) == within]
+
+
+def limits_table(judged: Sequence[Judged]) -> str:
+    """Set what each limit does, for a document."""
+    right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
+    lines = [
+        "| limit | right matches kept | sent to review | wrong ones let through | of these from `good_scene` on |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for limit in LIMITS:
+        one = at_limit(judged, limit)
+        lines.append(
+            f"| {limit:g} | {one.right:,} ({one.right / right:.1%}) | {right - one.right:,} | "
+            f"{one.wrong:,} ({one.wrong / wrong:.1%}) | {one.wrong_fields} |"
+        )
+    return "\n".join(lines)
+
+
+def reliability_table(judged: Sequence[Judged]) -> str:
+    """Set what is said beside what is found, for a document."""
+    lines = ["| p_wrong | right | wrong | said | found |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| above {one.low:g}, to {one.high:g} | {one.right:,} | {one.wrong:,} | {one.said:.1%} | {one.found:.1%} |"
+        for one in reliability(judged)
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -94,21 +188,24 @@ def main() -> int:
     scenes, found = evidence_of(parsed.micrographs, Path(parsed.kin) if parsed.kin else None)
     judged = held_out(scenes, found)
     model = fit("shipped", found.impostors, found.genuine)
-    sure, false = judged.sure()
-    kept = sum(p < SURE for p in judged.right)
+    certain, false = sure(judged)
+    right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
+    kept = certain - false
     print(f"{found.images} micrographs of {len(set(scenes))} scenes; {machine()}; {versions()}")
-    print(f"right matches {len(judged.right)}, wrong ones {len(judged.wrong)} (asked for without their scene)")
-    print(f"scenes not fitted on: {sure} matches with p_wrong < {SURE:.0%}, {false} of them wrong")
-    print(f"right matches with p_wrong < {SURE:.0%}: {kept} of {len(judged.right)}, {kept / len(judged.right):.1%}")
+    print(f"right matches {right}, wrong ones {wrong} (asked for without their scene)")
+    print(f"scenes not fitted on: {certain} matches with p_wrong < {SURE:.0%}, {false} of them wrong")
+    print(f"right matches with p_wrong < {SURE:.0%}: {kept} of {right}, {kept / right:.1%}")
+    print(limits_table(judged))
+    print(reliability_table(judged))
     weights = dict(zip(("one", "scene", "closeness", "ssim", "lead"), model.weights[0], strict=True))
     print("weights " + ", ".join(f"{name} {value:.2f}" for name, value in weights.items()))
     print(f"least estimate {model.floors[0]:.4f}, least upper end {model.floors[1]:.4f}; copies {found.copies}")
     if parsed.ship:
         SHIPPED.write_text(model.to_json() + "\n", encoding="utf-8")
     if parsed.out:
-        figures = {"images": found.images, "right": judged.right, "wrong": judged.wrong, "sure": sure, "false": false}
+        figures = {"images": found.images, "judged": [asdict(one) for one in judged], "sure": certain, "false": false}
         parsed.out.write_text(json.dumps(figures), encoding="utf-8")
-    return int(false > SURE * sure)
+    return int(false > SURE * certain)
 
 
 if __name__ == "__main__":

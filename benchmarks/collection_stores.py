@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from real_twins import Micrograph, prepare
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
+from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.frames import reference_frames
 from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.indexing.run import index
-from twinscope_indexer.store.catalog.catalog import Record, utc_now
+from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.reader import open_writer
 from twinscope_indexer.taxonomy import load_taxonomy
 

@@ -34,9 +34,9 @@ from PIL import Image
 from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
 from twinscope_client.doctor import machine, versions
+from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.indexing.run import index
-from twinscope_indexer.store.catalog.catalog import utc_now
 from twinscope_indexer.store.reader import CATALOG_NAME, open_writer
 
 IN_FLIGHT = 16

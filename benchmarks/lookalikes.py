@@ -5,7 +5,8 @@
 Every family has one outline, of a random place, and a random size or (``one pitch``) the same; on it lie particles,
 wires and grain that are of each field alone. References of a family are of one category, so that nothing is ambiguous.
 Strangers are fields of the same families that are not in the store, and must not be labelled; twins are references,
-changed. A table has the counts of each family.
+changed. A table has the counts of each family. Found twins would be labelled without the limit on ``p_wrong``; of
+them, and of the strangers that would be, the last columns say how many it sends to review.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from outcomes import found, held_by_limit
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from twinscope_client.connect import connect
+from twinscope_client.engine.protocol import Engine
 from twinscope_indexer.indexing.run import index
 
 HEIGHT: Final = 480
@@ -131,6 +134,54 @@ CHANGES: Final[dict[str, Callable[[Grey], Grey]]] = {
 }
 
 
+def write_collection(folder: Path, references: int, seed: int) -> None:
+    """Write the references of all families, a folder each."""
+    for family in FAMILIES:
+        (folder / family).mkdir(parents=True)
+        for number in range(references):
+            Image.fromarray(field(family, number, seed)).save(folder / family / reference_name(number), quality=95)
+
+
+def reference_name(number: int) -> str:
+    """Return the file name of a reference in the folder of its family."""
+    return f"{number}.jpg"
+
+
+def stranger_numbers(references: int, strangers: int) -> range:
+    """Return the numbers of the fields of each family that are asked for and not in the store."""
+    return range(references, references + strangers)
+
+
+def twin_numbers(references: int) -> range:
+    """Return the numbers of the references of each family that are asked for, changed."""
+    return range(0, references, 8)
+
+
+def changed(family: str, number: int, seed: int) -> Iterator[tuple[str, Grey]]:
+    """Make a field and change it in every way."""
+    original = field(family, number, seed)
+    for name, change in CHANGES.items():
+        yield name, np.ascontiguousarray(change(original))
+
+
+def count(engine: Engine, family: str, references: int, strangers: int, seed: int) -> Counter[str]:
+    """Ask for the strangers and the twins of a family, and count the answers."""
+    counts: Counter[str] = Counter()
+    for number in stranger_numbers(references, strangers):
+        answer = engine.search(field(family, number, seed))
+        counts[answer.grade] += 1
+        counts["strangers to review"] += held_by_limit(answer)
+    for number in twin_numbers(references):
+        for _, picture in changed(family, number, seed):
+            answer = engine.search(picture)
+            best = () if answer.best is None else Path(answer.best.source).parts[-2:]
+            own = best == (family, reference_name(number))
+            counts["twins"] += 1
+            counts["found" if own and found(answer) else "wrong" if answer.category is not None else "refused"] += 1
+            counts["twins to review"] += own and held_by_limit(answer)
+    return counts
+
+
 def main() -> None:
     """Make the fields, ask for them, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,37 +191,24 @@ def main() -> None:
     parser.add_argument("--reach", choices=("frame", "views", "windows"), default="windows")
     parser.add_argument("--out", type=Path)
     parsed = parser.parse_args()
-    counts: dict[str, Counter[str]] = {family: Counter() for family in FAMILIES}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "collection"
-        for family in FAMILIES:
-            (folder / family).mkdir(parents=True)
-            for number in range(parsed.references):
-                Image.fromarray(field(family, number, parsed.seed)).save(folder / family / f"{number}.jpg", quality=95)
-        index([folder], Path(scratch) / "store", reach=parsed.reach, keep_unknown=True)
-        with connect(Path(scratch) / "store") as engine:
-            for family, count in counts.items():
-                for number in range(parsed.references, parsed.references + parsed.strangers):
-                    count[engine.search(field(family, number, parsed.seed)).grade] += 1
-                for number in range(0, parsed.references, 8):
-                    for change in CHANGES.values():
-                        answer = engine.search(np.ascontiguousarray(change(field(family, number, parsed.seed))))
-                        own = answer.best is not None and Path(answer.best.source).parts[-2:] == (
-                            family,
-                            f"{number}.jpg",
-                        )
-                        labelled = answer.category is not None
-                        count["twins"] += 1
-                        count["found" if labelled and own else "wrong" if labelled else "refused"] += 1
-    print(f"{'family':18} strangers labelled doubtful | twins found wrong refused")
-    for family, count in counts.items():
-        labelled = count["good"] + count["excellent"]
+        folder, store = Path(scratch) / "collection", Path(scratch) / "store"
+        write_collection(folder, parsed.references, parsed.seed)
+        index([folder], store, reach=parsed.reach, keep_unknown=True)
+        with connect(store) as engine:
+            counts = {
+                family: count(engine, family, parsed.references, parsed.strangers, parsed.seed) for family in FAMILIES
+            }
+    print(f"{'family':18} strangers labelled doubtful of-limit | twins found wrong refused of-limit")
+    for family, some in counts.items():
+        labelled = some["good"] + some["excellent"]
         print(
-            f"{family:18} {parsed.strangers:9} {labelled:8} {count['doubtful']:8} | "
-            f"{count['twins']:5} {count['found']:5} {count['wrong']:5} {count['refused']:7}"
+            f"{family:18} {parsed.strangers:9} {labelled:8} {some['doubtful']:8} {some['strangers to review']:8} | "
+            f"{some['twins']:5} {some['found']:5} {some['wrong']:5} {some['refused']:7} {some['twins to review']:8}"
         )
     if parsed.out:
-        parsed.out.write_text(json.dumps({"arguments": vars(parsed) | {"out": None}, "families": counts}, indent=1))
+        arguments = vars(parsed) | {"out": None}
+        parsed.out.write_text(json.dumps({"arguments": arguments, "families": counts}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -68,13 +68,15 @@ from accuracy import (
     workers,
 )
 from numpy.typing import NDArray
+from outcomes import found as is_found
 from PIL import Image
 from tqdm import tqdm
 from transforms import REFUSALS, TRANSFORMS, Edition, Picture
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing.frames import Reach, reference_frames
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.frames import reference_frames
+from twinscope_indexer.hashing.reach import Reach
 
 Bits = NDArray[np.bool_]
 PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2", "tiles": "faiss"}
@@ -287,7 +289,7 @@ def _ask_twinscope(
     except ImageError:
         return None
     best = answer.best
-    return by_name[Path(best.source).name] if best is not None and answer.category is not None else None
+    return by_name[Path(best.source).name] if best is not None and is_found(answer) else None
 
 
 def with_orb(tasks: Sequence[Task], asking: Asking, pairs: int, seed: int) -> list[bool]:

@@ -20,8 +20,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tifffile
+from outcomes import is_held
 from PIL import Image
 from twinscope_client.connect import connect
 from twinscope_client.doctor import machine, versions
@@ -35,6 +37,7 @@ from twinscope_indexer.taxonomy import load_taxonomy
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 KIN = Path(__file__).resolve().with_name("overlapping_scenes.tsv")
 PARTS = 5
+HELD = "sent to review by the limit alone"
 
 
 @dataclass(frozen=True)
@@ -92,27 +95,32 @@ def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) 
         journal.close()
 
 
-def twins(made: list[Micrograph], work: Path) -> dict[str, object]:
-    """Label everything with everything indexed."""
+def twins(made: list[Micrograph], work: Path) -> dict[str, Any]:
+    """Label everything with everything indexed; a twin is found if it is labelled, or would be without the limit."""
     decisions = decide(made, made, work)
     scene_of = {one.jpeg.name: one.scene for one in made}
     grades: dict[str, int] = {}
-    not_excellent, false = [], []
+    not_excellent, false, held = [], [], []
     for one in made:
         decision = decisions[str(one.tiff)]
         grades[decision.grade] = grades.get(decision.grade, 0) + 1
         if decision.grade != "excellent":
             not_excellent.append(f"{one.name}: {decision.grade}: {decision.reason}")
+        if is_held(decision.reason_codes):
+            held.append(f"{one.name}: {decision.match_source}: {decision.reason}")
         if decision.labelled and scene_of[Path(decision.match_source).name] != one.scene:
             false.append(f"{one.name}: {decision.match_source}: {decision.reason}")
-    return {"queries": len(made), "grades": grades, "not excellent": not_excellent, "false labels": false}
+    return {
+        "queries": len(made), "grades": grades, "not excellent": not_excellent, "false labels": false,
+        HELD: held,
+    }  # fmt: skip
 
 
-def strangers(made: list[Micrograph], work: Path) -> dict[str, object]:
+def strangers(made: list[Micrograph], work: Path) -> dict[str, Any]:
     """Label scenes that are not in the index."""
     scenes = sorted({one.scene for one in made})
     grades: dict[str, int] = {}
-    false, nearest = [], []
+    false, nearest, held = [], [], []
     for part in range(PARTS):
         left_out = set(scenes[part::PARTS])
         queries = [one for one in made if one.scene in left_out]
@@ -123,10 +131,12 @@ def strangers(made: list[Micrograph], work: Path) -> dict[str, object]:
             grades[decision.grade] = grades.get(decision.grade, 0) + 1
             if decision.scene_score is not None:
                 nearest.append(decision.scene_score)
+            if is_held(decision.reason_codes):
+                held.append(f"{one.name}: {decision.match_source}: {decision.reason}")
             if decision.labelled:
                 false.append(f"{one.name}: {decision.match_source}: {decision.reason}")
     return {
-        "queries": sum(grades.values()), "grades": grades, "false labels": false,
+        "queries": sum(grades.values()), "grades": grades, "false labels": false, HELD: held,
         "highest scene scores of strangers": sorted(nearest)[-5:],
     }  # fmt: skip
 
@@ -144,13 +154,14 @@ def main() -> int:
         work = Path(scratch)
         made, unreadable = prepare(parsed.micrographs, work, Path(parsed.kin) if parsed.kin else None)
         found, refused = twins(made, work / "twins"), strangers(made, work / "strangers")
-    excellent = found["grades"].get("excellent", 0)  # type: ignore[attr-defined]
     print(f"{len(made)} micrographs of {len({one.scene for one in made})} scenes; unreadable: {unreadable}")
-    print(f"twin in the index:     {excellent} of {found['queries']} excellent ({found['grades']}), "
-          f"{len(found['false labels'])} labelled from another scene")  # type: ignore[arg-type]  # fmt: skip
-    print(f"scene not in the index: {len(refused['false labels'])} of {refused['queries']} labelled "  # type: ignore[arg-type]
-          f"({refused['grades']}); highest scene scores {refused['highest scene scores of strangers']}")  # fmt: skip
-    for line in (*found["not excellent"], *found["false labels"], *refused["false labels"]):  # type: ignore[misc]
+    print(f"twin in the index:      {found['grades'].get('excellent', 0)} of {found['queries']} excellent "
+          f"({found['grades']}), {len(found['false labels'])} labelled from another scene, "
+          f"{len(found[HELD])} {HELD}")  # fmt: skip
+    print(f"scene not in the index: {len(refused['false labels'])} of {refused['queries']} labelled "
+          f"({refused['grades']}), {len(refused[HELD])} {HELD}; "
+          f"highest scene scores {refused['highest scene scores of strangers']}")  # fmt: skip
+    for line in (*found["not excellent"], *found["false labels"], *refused["false labels"], *refused[HELD]):
         print(f"  {line}")
     if parsed.out:
         result = {"twins": found, "strangers": refused, "unreadable": unreadable, "versions": versions()}

@@ -1,15 +1,25 @@
-"""The exceptions a caller can meet, one for each kind of problem."""
+"""The exceptions that the indexer raises; `twinscope_client.errors` shows those of all floors."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large"]
 """Why an image could not be read; see `ImageError`."""
 
 
 class TwinscopeError(Exception):
-    """Base of everything that Twinscope raises on purpose."""
+    """Base of everything that Twinscope raises on purpose; with all its attributes it passes between processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the text and the attributes: the subclasses take other arguments than their text."""
+        return _unpickled, (type(self), self.args, vars(self))
+
+
+def _unpickled(kind: type[TwinscopeError], args: tuple[Any, ...], attributes: dict[str, Any]) -> TwinscopeError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class ImageError(TwinscopeError):
@@ -31,6 +41,15 @@ class ImageError(TwinscopeError):
         self.source = source
         self.fault = fault
         self.detail = detail
+
+
+def fault_of(error: Exception) -> tuple[ImageFault, str]:
+    """Return the fault of an image, and its description, for whatever reading it has raised."""
+    if isinstance(error, ImageError):
+        return error.fault, error.detail
+    if isinstance(error, MemoryError):
+        return "too_large", "not enough memory to decode it"
+    return "damaged", f"unexpected {type(error).__name__}: {error}"
 
 
 class RecipeError(TwinscopeError):
@@ -71,18 +90,6 @@ class SourceError(TwinscopeError):
     """A folder, file or archive that was to be indexed or labelled cannot be used."""
 
 
-class OutputError(TwinscopeError):
-    """Results cannot be written where they were asked for."""
-
-
-class CalibrationError(TwinscopeError):
-    """A calibration cannot be made of the images that there are, or a stored one cannot be used."""
-
-
-class SettingsError(TwinscopeError):
-    """The settings of a server contradict one another, or are out of range."""
-
-
 class UnknownImageError(TwinscopeError):
     """An image id is not in the store.
 
@@ -95,60 +102,3 @@ class UnknownImageError(TwinscopeError):
     def __init__(self, image_id: str) -> None:
         super().__init__(f"there is no image {image_id} in the store")
         self.image_id = image_id
-
-
-class GenerationError(TwinscopeError):
-    """A generation of the store was not published in time.
-
-    Attributes
-    ----------
-    newest : int
-        The newest one that is.
-    """
-
-    def __init__(self, wanted: int, newest: int) -> None:
-        super().__init__(f"generation {wanted} is not published yet; the newest is {newest}. Try again later.")
-        self.newest = newest
-
-
-class MissingExtraError(TwinscopeError):
-    """A part of Twinscope is not installed.
-
-    Attributes
-    ----------
-    extra : str
-        What to install: ``pip install 'twinscope[extra]'``.
-    """
-
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs more than is installed: pip install 'twinscope[{extra}]'")
-        self.extra = extra
-
-
-class ServerError(TwinscopeError):
-    """A server refused or failed to answer.
-
-    Attributes
-    ----------
-    code : str
-        The gRPC status code, for example ``UNAVAILABLE``.
-    reason : str
-        A value of the contract's ``ErrorReason``, for example ``OVERLOADED``; empty if the server gave none.
-    retriable : bool
-        Whether the same request may succeed later.
-    retry_seconds : float or None
-        When, if the server says so.
-    """
-
-    def __init__(
-        self, message: str, *, code: str, reason: str = "", retriable: bool = False, retry_seconds: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-        self.retriable = retriable
-        self.retry_seconds = retry_seconds
-
-
-class AccessError(ServerError):
-    """A server did not accept the token, or the token does not have the role."""

@@ -1,27 +1,75 @@
-"""Files that must be whole: checksums, and folders synced to disk."""
+"""Files that must be whole: written under another name first, synced to disk, checked by their SHA-256."""
 
 from __future__ import annotations
 
 import os
+import re
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PART: Final = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
-def file_sha256(path: Path) -> str:
-    """Give the SHA-256 of a file, hexadecimal."""
-    with path.open("rb", buffering=0) as stream:
-        return _sha256(stream)
+def write_durably(path: Path, data: bytes) -> None:
+    """Write or replace a file: after a crash it has its old content or the new one, never a part of it."""
+    with replacing(path) as part:
+        part.write_bytes(data)
 
 
-def _sha256(stream: BinaryIO) -> str:
-    """Give that of a file from where it stands to its end."""
-    digest = sha256()
-    buffer = memoryview(bytearray(1 << 20))
-    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
-        digest.update(buffer[:count])
-    return digest.hexdigest()
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write or replace a file in the body, durably.
+
+    If the body raises, nothing is changed and nothing is left behind.
+
+    Yields
+    ------
+    Path
+        Where the body writes the new content. It is synced to disk, then renamed to `path`.
+    """
+    with part_file(path) as part:
+        yield part
+        sync_file(part)
+        part.replace(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """Reserve a name beside a file for what is not complete yet; the body may rename it, else it is removed.
+
+    Yields
+    ------
+    Path
+        A hidden name that depends on the process, so that no two processes write to one.
+    """
+    name = sha256(os.fsencode(path.name)).hexdigest()[:24]  # the file's own name may be as long as names can be
+    part = path.with_name(f".{name}.{os.getpid()}.part")
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left half written; only while no other process writes there."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _PART.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -33,6 +81,21 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb", buffering=0) as stream:
+        return _sha256(stream)
+
+
+def _sha256(stream: BinaryIO) -> str:
+    """Return the SHA-256 of the rest of an open file."""
+    digest = sha256()
+    buffer = memoryview(bytearray(1 << 20))
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
 def utc_now() -> str:
-    """Give the time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -18,6 +18,8 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from twinscope.v1 import catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 
+HANGS = 60.0
+"""Seconds that only something that hangs takes, however busy the machine is."""
 SERVICES = ("twinscope.v1.SimilarityService", "twinscope.v1.CatalogService")
 
 
@@ -85,11 +87,11 @@ class RawClient:
     def __exit__(self, *_: object) -> None:
         self.channel.close()
 
-    def call(self, method: Callable[..., Any], request: Any, timeout: float = 20, **options: Any) -> Any:
+    def call(self, method: Callable[..., Any], request: Any, timeout: float = HANGS, **options: Any) -> Any:
         metadata = (*self.metadata, *options.pop("metadata", ()))
         return method(request, timeout=timeout, metadata=metadata, **options)
 
-    def failure(self, method: Callable[..., Any], request: Any, timeout: float = 20, **options: Any) -> Failure:
+    def failure(self, method: Callable[..., Any], request: Any, timeout: float = HANGS, **options: Any) -> Failure:
         """Make a call that must fail."""
         try:
             answer = self.call(method, request, timeout, **options)
@@ -100,7 +102,7 @@ class RawClient:
         raise AssertionError(f"it did not fail: {answer}")
 
     def serving(self, service: str = "") -> str:
-        answer = self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=HANGS)
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
@@ -126,7 +128,7 @@ def upload(
         yield similarity_pb2.SearchByImageRequest(chunk=data[start : start + chunk])
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = HANGS) -> bool:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if condition():

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from interruptible import popen
+
+_HANGS = 60.0
+"""Seconds that only something that hangs takes."""
 TWINSCOPE = (sys.executable, "-m", "twinscope_client.cli.main")
 
 
@@ -23,7 +27,7 @@ def serving(store: Path, *flags: str | Path) -> Iterator[str]:
         ``grpc://127.0.0.1:port``, or ``grpcs://...``.
     """
     command = [*TWINSCOPE, "serve", store, "--port", "0", "--lame-duck-seconds", "0", "--quiet", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
             said = []
@@ -37,5 +41,5 @@ def serving(store: Path, *flags: str | Path) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGTERM)
             rest = process.stderr.read()
-            code = process.wait(timeout=30)
+            code = process.wait(timeout=_HANGS)
     assert code == 0, rest

@@ -2,28 +2,31 @@ import type { Answer__Output } from './generated/twinscope/v1/Answer.js';
 import type { ChanceOfError__Output } from './generated/twinscope/v1/ChanceOfError.js';
 import type { Match__Output } from './generated/twinscope/v1/Match.js';
 import type { Policy__Output } from './generated/twinscope/v1/Policy.js';
+import type { Reason__Output } from './generated/twinscope/v1/Reason.js';
 import type { Transform__Output } from './generated/twinscope/v1/Transform.js';
 import { instrumentOf, type InstrumentMetadata } from './instrument.js';
 import { unescaped } from './text.js';
+import { thresholdsOf, type Thresholds } from './thresholds.js';
 
 /**
- * How sure an answer is. Only `excellent` and `good` carry a label; whatever else there is goes to a person.
- *
- * `excellent`: the same acquisition. `good`: the same field, re-encoded, resized, contrast-changed or slightly shifted.
- * `doubtful`: pixels show a twin, but the metadata of the two instruments contradict each other, or the match is too
- * likely to be wrong. `ambiguous`: candidates of different categories are equally near. `unverified`: near by hash alone.
- * `none`: no twin. `unhashable`: the query has no structure that could identify it. `unknown`: a newer server said
- * something else.
+ * Every grade: in order, the surest first; its name here and in the contract (`GRADE_` before it, in capitals); whether
+ * it carries a label. The Python package holds the same table, and its tests compare the two.
  */
-export type Grade =
-  | 'excellent'
-  | 'good'
-  | 'doubtful'
-  | 'ambiguous'
-  | 'unverified'
-  | 'none'
-  | 'unhashable'
-  | 'unknown';
+export const GRADES = {
+  excellent: { labelled: true }, // the same acquisition
+  good: { labelled: true }, // the same field, re-encoded, resized, contrast-changed or slightly shifted
+  doubtful: { labelled: false }, // pixels show a twin, but something speaks against it, or it is too likely to be wrong
+  ambiguous: { labelled: false }, // candidates of different categories are equally near
+  unverified: { labelled: false }, // near by hash alone
+  none: { labelled: false }, // no twin
+  unhashable: { labelled: false }, // the query has no structure that could identify it
+} as const satisfies Readonly<Record<string, { labelled: boolean }>>;
+
+/**
+ * How sure an answer is, a name of {@link GRADES}. Only labelled ones carry a label; whatever else there is goes to a
+ * person. `unknown`: a newer server said something else, which carries no label here.
+ */
+export type Grade = keyof typeof GRADES | 'unknown';
 
 /** A translation, as parts of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
 export interface Shift {
@@ -76,7 +79,7 @@ export type FullSize = 'never' | 'best' | 'all';
 export type Reach = 'frame' | 'views' | 'windows';
 
 /** The thresholds that decided; what each means is said in `types.proto`. */
-export interface Policy {
+export interface Policy extends Required<Thresholds> {
   name: string;
   rule: 'scene' | 'reference' | 'unknown';
   k: number;
@@ -110,17 +113,30 @@ export interface ChanceOfError {
   calibration: string;
 }
 
+/** One reason of an answer. */
+export interface Reason {
+  /**
+   * A value of `ReasonCode` in `types.proto` without its prefix, in small letters, such as `same_field`; `unknown`: a
+   * newer server said something else.
+   */
+  code: string;
+  /** The numbers and texts that belong to it, by the names that `ReasonCode` lists. */
+  values: Record<string, number | string>;
+}
+
 /** The answer to one query. */
 export interface Answer {
   grade: Grade;
-  /** The category to label the query with; defined for `excellent` and `good` only. */
+  /** The category to label the query with; only defined where the grade is labelled. */
   category?: string;
   /** The code of `category`. */
   code?: string;
   /** Candidates, best first. No label may be derived from them where `category` is undefined. */
   matches: Match[];
-  /** Why this grade, for people. */
+  /** Why this grade, for people; the wording may change with any release. */
   reason: string;
+  /** Why this grade, for programs: what was found, then what adds to it. Empty: an older server. */
+  reasons: Reason[];
   /** Hash of the query, hexadecimal. Undefined: it is unhashable. */
   queryHash?: string;
   policy: Policy;
@@ -136,15 +152,6 @@ export interface Answer {
   pWrong?: ChanceOfError;
 }
 
-const GRADES: Readonly<Record<string, Grade>> = {
-  GRADE_EXCELLENT: 'excellent',
-  GRADE_GOOD: 'good',
-  GRADE_DOUBTFUL: 'doubtful',
-  GRADE_AMBIGUOUS: 'ambiguous',
-  GRADE_UNVERIFIED: 'unverified',
-  GRADE_NONE: 'none',
-  GRADE_UNHASHABLE: 'unhashable',
-};
 const RULES: Readonly<Record<string, Policy['rule']>> = { RULE_SCENE: 'scene', RULE_REFERENCE: 'reference' };
 
 export const REACHES: Readonly<Record<string, Reach>> = {
@@ -161,14 +168,15 @@ export const FULL_SIZES: Readonly<Record<string, FullSize>> = {
 
 /** Reads an answer from the wire. */
 export function answerOf(message: Answer__Output): Answer {
-  const grade = GRADES[message.grade] ?? 'unknown';
-  const labelled = grade === 'excellent' || grade === 'good';
+  const grade = gradeOf(message.grade);
+  const labelled = grade !== 'unknown' && GRADES[grade].labelled;
   return {
     grade,
     ...(labelled && message.category !== undefined && { category: unescaped(message.category) }),
     ...(labelled && message.code !== undefined && { code: unescaped(message.code) }),
     matches: message.matches.map(matchOf),
     reason: unescaped(message.reason),
+    reasons: message.reasons.map(reasonOf),
     ...(message.queryHash !== undefined && { queryHash: message.queryHash.toString('hex') }),
     policy: policyOf(message.policy),
     generation: message.generation,
@@ -177,6 +185,12 @@ export function answerOf(message: Answer__Output): Answer {
     ...(message.instrument !== null && { instrument: instrumentOf(message.instrument) }),
     ...(message.pWrong !== null && { pWrong: chanceOf(message.pWrong) }),
   };
+}
+
+/** Reads a grade from the wire: the name of a value, or the number of one that is not in this contract. */
+function gradeOf(value: string | number): Grade {
+  const name = String(value).replace(/^GRADE_/, '').toLowerCase();
+  return Object.hasOwn(GRADES, name) ? (name as keyof typeof GRADES) : 'unknown';
 }
 
 function matchOf(message: Match__Output): Match {
@@ -197,6 +211,15 @@ function matchOf(message: Match__Output): Match {
   };
 }
 
+function reasonOf(message: Reason__Output): Reason {
+  const code: string | number = message.code; // a number: not in this contract
+  const texts = Object.entries(message.texts).map(([name, text]) => [name, unescaped(text)]);
+  return {
+    code: typeof code === 'string' ? code.replace(/^REASON_CODE_/, '').toLowerCase() : 'unknown',
+    values: { ...message.numbers, ...(Object.fromEntries(texts) as Record<string, string>) },
+  };
+}
+
 function chanceOf({ estimate, low, high, calibration }: ChanceOfError__Output): ChanceOfError {
   return { estimate, low, high, calibration: unescaped(calibration) };
 }
@@ -210,17 +233,8 @@ function policyOf(message: Policy__Output | null): Policy {
   return {
     name: unescaped(message?.name ?? ''),
     rule: RULES[message?.rule ?? ''] ?? 'unknown',
-    k: message?.k ?? NaN,
-    maxDistance: message?.maxDistanceBits ?? NaN,
-    ssimDistance: message?.ssimDistanceBits ?? NaN,
-    excellentSsim: message?.excellentSsim ?? NaN,
-    goodScene: message?.goodScene ?? NaN,
-    loneScene: message?.loneScene ?? 1, // servers that do not know it do not use it
-    ssimMargin: message?.ssimMargin ?? NaN,
-    sceneMargin: message?.sceneMargin ?? NaN,
     reach: REACHES[message?.reach ?? ''] ?? 'unknown',
-    farDistance: message?.farDistanceBits ?? 0,
     ssim: FULL_SIZES[message?.fullSize ?? ''] ?? 'unknown',
-    maxPWrong: message?.maxPWrong ?? 1, // servers that do not know it set no limit
+    ...thresholdsOf(message, { farDistance: 0, loneScene: 1, maxPWrong: 1 }), // older servers do not use these
   };
 }

@@ -41,3 +41,14 @@ export function deserialized<Name extends keyof Rpc>(
   }
   return type.deserialize(bytes) as ReturnType<typeof deserialized<Name>>;
 }
+
+/** Lists the fields of a message of this contract that are numbers, by their names in JavaScript. */
+export function numbersOf(name: string): string[] {
+  const type = definition[`twinscope.v1.${name}`] as MessageTypeDefinition<object, object>;
+  const { field } = type.type as { field: { name: string; type: string }[] };
+  return field.filter((one) => /^TYPE_(DOUBLE|INT32)$/.test(one.type)).map((one) => camelCase(one.name));
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

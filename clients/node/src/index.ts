@@ -3,7 +3,8 @@
  *
  * @packageDocumentation
  */
-export type { Answer, ChanceOfError, FullSize, Grade, Match, Policy, Reach, Shift, Transform } from './answer.js';
+export { GRADES } from './answer.js';
+export type { Answer, ChanceOfError, FullSize, Grade, Match, Policy, Reach, Reason, Shift, Transform } from './answer.js';
 export { Client, connect, type CallOptions, type ConnectOptions, type TokenProvider } from './client.js';
 export { TwinscopeError, type FieldViolation, type StatusCode } from './errors.js';
 export type { InstrumentMetadata, StagePosition } from './instrument.js';

@@ -13,7 +13,7 @@ export interface StagePosition {
 
 /** What a microscope wrote about an acquisition, in one set of units. Undefined: not told, or not to be understood. */
 export interface InstrumentMetadata {
-  /** `Zeiss`, `FEI`, `TESCAN`, `JEOL`, `Hitachi` or `Olympus-SIS`. */
+  /** Short name of the maker, for example `Zeiss`. */
   vendor?: string;
   /** The model, as the instrument calls itself. */
   instrument?: string;

@@ -2,9 +2,10 @@ import type { SearchOptions as OptionsMessage } from './generated/twinscope/v1/S
 import type { FullSize, Reach } from './answer.js';
 import type { InstrumentMetadata } from './instrument.js';
 import { escaped } from './text.js';
+import { thresholdsMessage, type Thresholds } from './thresholds.js';
 
 /** What counts as the same image; what is left out is as the server's policy says. */
-export interface SearchOptions {
+export interface SearchOptions extends Thresholds {
   /** Name of the policy: `default`, `reference`, or another that the server knows. */
   policy?: string;
   /** Candidates to look at, 1 to 1000. */
@@ -48,21 +49,12 @@ const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WI
 
 /** Writes options for the wire. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {
-  const { policy, k, maxDistance, excellentSsim, goodScene, ssimMargin, sceneMargin, maxPWrong, reach } = options;
-  const { farDistance, loneScene, ssim } = options;
+  const { policy, reach, ssim } = options;
   return {
     policy: {
+      ...thresholdsMessage(options),
       ...(policy !== undefined && { name: escaped(policy) }),
-      ...(k !== undefined && { k }),
-      ...(maxDistance !== undefined && { maxDistanceBits: maxDistance }),
-      ...(farDistance !== undefined && { farDistanceBits: farDistance }),
       ...(ssim !== undefined && { fullSize: FULL_SIZES[ssim] }),
-      ...(excellentSsim !== undefined && { excellentSsim }),
-      ...(goodScene !== undefined && { goodScene }),
-      ...(loneScene !== undefined && { loneScene }),
-      ...(ssimMargin !== undefined && { ssimMargin }),
-      ...(sceneMargin !== undefined && { sceneMargin }),
-      ...(maxPWrong !== undefined && { maxPWrong }),
       ...(reach !== undefined && { reach: REACHES[reach] }),
     },
     verification: options.verify === false ? 'VERIFICATION_NONE' : 'VERIFICATION_FULL',

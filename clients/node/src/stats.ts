@@ -1,3 +1,4 @@
+import type { CalibrationFacts__Output } from './generated/twinscope/v1/CalibrationFacts.js';
 import type { GetIndexResponse__Output } from './generated/twinscope/v1/GetIndexResponse.js';
 import type { GroupCount__Output } from './generated/twinscope/v1/GroupCount.js';
 import type { Timestamp__Output } from './generated/google/protobuf/Timestamp.js';
@@ -16,6 +17,11 @@ export interface Stats {
   recipe: string;
   /** `base`: hashes from the index file; `delta`: newer ones; `reach`: which frames of the images are indexed. */
   index: { kind: string; base: number; delta: number; reach: Reach | 'unknown' };
+  /**
+   * What `Answer.pWrong` rests on: what it was fitted on, on how many images, and the least probability that those can
+   * support; with a lower `maxPWrong` nothing is labelled. Undefined: an older server.
+   */
+  calibration?: { name: string; images: number; leastPWrong: number };
   /** When the store was made. Undefined: not known. */
   created?: Date;
   /** Folders that were indexed. */
@@ -52,6 +58,7 @@ export function statsOf(message: GetIndexResponse__Output): Stats {
       delta: index?.deltaCount ?? 0,
       reach: REACHES[index?.reach ?? ''] ?? 'unknown',
     },
+    ...(message.calibration !== null && { calibration: calibrationOf(message.calibration) }),
     ...(message.createTime !== null && { created: dateOf(message.createTime) }),
     roots: message.roots.map(unescaped),
     images: counts?.images ?? 0,
@@ -72,6 +79,10 @@ export function statsOf(message: GetIndexResponse__Output): Stats {
     serverVersion: message.serverVersion,
     writable: message.writable,
   };
+}
+
+function calibrationOf({ name, imageCount, leastPWrong }: CalibrationFacts__Output): NonNullable<Stats['calibration']> {
+  return { name: unescaped(name), images: imageCount, leastPWrong };
 }
 
 function groupsOf(groups: readonly GroupCount__Output[] = []): Record<string, number> {

@@ -31,6 +31,7 @@ export function printed(answer: Answer): Json {
       contradictions: match.contradictions,
     })),
     reason: answer.reason,
+    reasons: answer.reasons.map(({ code, values }) => ({ code, ...values })),
     query_hash: answer.queryHash ?? null,
     policy: {
       name: answer.policy.name,

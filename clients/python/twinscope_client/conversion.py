@@ -9,10 +9,11 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from twinscope_indexer.errors import ImageError, OutputError
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.reader import read_picture
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
+from twinscope_client.errors import OutputError
 from twinscope_client.outputs import fitting_name, numbered, place_bytes
 
 if TYPE_CHECKING:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from twinscope_indexer.errors import OutputError
-from twinscope_indexer.files import file_sha256
-from twinscope_indexer.sources.corpus import RUN_JOURNAL
+from twinscope_indexer.files import file_sha256, part_file, sync_file, write_durably
+
+from twinscope_client.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 LinkMode = Literal["copy", "hard", "sym"]
 
 RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
 """What a labelling run writes into its folder beside copies and journal, and writes anew when it goes on."""
 
-_TAKEN = {*RESULTS, RUN_JOURNAL, *(f"{RUN_JOURNAL}-{kind}" for kind in ("journal", "wal", "shm"))}
+JOURNAL_NAME = "run.sqlite"
+_TAKEN = {*RESULTS, JOURNAL_NAME, *(f"{JOURNAL_NAME}-{kind}" for kind in ("journal", "wal", "shm"))}
 _FICLONE = 0x40049409  # linux/fs.h
 _BLOCK = 1 << 18  # bytes copied at once: they stay in the processor's cache between reading, hashing and writing
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
@@ -36,8 +36,6 @@ _NUMBER = 12
 
 _MAX_SUFFIX = 16
 """Bytes; what is longer is no file type but a part of the name that happens to follow a dot."""
-
-_PART = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -74,15 +72,6 @@ def category_folder(category: str) -> str:
 def is_free(target: Path, digest: str) -> bool:
     """Tell whether a name can be used for content of a SHA-256: nothing has it, or just that content."""
     return not os.path.lexists(target) or _holds(target, digest)
-
-
-def remove_leftovers(folders: Iterable[Path]) -> None:
-    """Remove what a killed process left half written; only while no other process is writing there."""
-    for folder in folders:
-        with suppress(OSError):
-            for path in folder.iterdir():
-                if _PART.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
 
 
 def place_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
@@ -153,7 +142,7 @@ def place_bytes(data: bytes, target: Path) -> bool:
         if _holds(target, digest):
             return False
         _make_folder(target.parent)
-        _appear(target, lambda part: _write(data, part))
+        _appear(target, lambda part: part.write_bytes(data))
     except FileExistsError:
         if _holds(target, digest):
             return False
@@ -172,19 +161,14 @@ def replace_if_changed(path: Path, data: bytes) -> bool:
     OutputError
         If it cannot be written.
     """
-    part = _part(path)
     try:
         if path.is_file() and path.read_bytes() == data:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(data, part)
-        part.replace(path)
+        write_durably(path, data)
     except OSError as error:
         msg = f"{path} cannot be written: {error.strerror or error}"
         raise OutputError(msg) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return True
 
 
@@ -200,15 +184,11 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(msg) from error
 
 
-def _part(target: Path) -> Path:
-    return target.with_name(f".{sha256(os.fsencode(target.name)).hexdigest()[:24]}.{os.getpid()}.part")
-
-
-def _appear(target: Path, write: Callable[[Path], None]) -> None:
+def _appear(target: Path, write: Callable[[Path], object]) -> None:
     """Write beside the target, then give it its name, which fails where a file has that name."""
-    part = _part(target)
-    try:
+    with part_file(target) as part:
         write(part)
+        sync_file(part)
         try:
             os.link(part, target)
         except OSError as error:
@@ -218,9 +198,6 @@ def _appear(target: Path, write: Callable[[Path], None]) -> None:
             with target.open("xb"):
                 pass
             part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _copy(source: Path, digest: str, part: Path) -> None:
@@ -229,7 +206,6 @@ def _copy(source: Path, digest: str, part: Path) -> None:
     elif _streamed(source, part) != digest:
         raise _changed(source)
     shutil.copystat(source, part)
-    _sync(part)
 
 
 def _shared(source: Path, part: Path) -> bool:
@@ -259,13 +235,3 @@ def _require_content(file: Path, digest: str, source: Path) -> None:
 
 def _changed(source: Path) -> OutputError:
     return OutputError(f"{source} has changed since it was compared; nothing was written for it, run the command again")
-
-
-def _write(data: bytes, part: Path) -> None:
-    part.write_bytes(data)
-    _sync(part)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import MissingExtraError
+from twinscope_client.errors import MissingExtraError
 
 if TYPE_CHECKING:
     import os

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,8 +16,12 @@ _AHEAD_PER_WORKER = 4
 """Pieces of work that are begun before the first of them is asked for."""
 
 
-def in_order(function: Callable[[T], R], pieces: Iterable[T], workers: int) -> Iterator[R]:
+def in_order(
+    function: Callable[[T], R], pieces: Iterable[T], workers: int, abandon: Callable[[], None] = lambda: None
+) -> Generator[R, None, None]:
     """Apply a function in threads; like `map`, but with few pieces ahead of the answer that is waited for.
+
+    If it is closed before its end, or something is raised, what has begun is waited for.
 
     Parameters
     ----------
@@ -27,6 +31,8 @@ def in_order(function: Callable[[T], R], pieces: Iterable[T], workers: int) -> I
         Consumed in the caller's thread.
     workers : int
         Threads.
+    abandon : callable, optional
+        Called before that wait, to shorten it.
 
     Yields
     ------
@@ -42,5 +48,8 @@ def in_order(function: Callable[[T], R], pieces: Iterable[T], workers: int) -> I
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except BaseException:
+        abandon()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,5 +1,6 @@
 """The 1024-bit perceptual hash of an image, its thumbnail, and the hashes of its frames."""
 
-from twinscope_indexer.hashing.perceptual import BITS, BYTES, RECIPE, PHash, hash_pixels, phash, require_recipe
+import lazy_loader
 
-__all__ = ["BITS", "BYTES", "RECIPE", "PHash", "hash_pixels", "phash", "require_recipe"]
+# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

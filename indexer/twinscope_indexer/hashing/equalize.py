@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 _LEVELS = 256
 _TOGETHER = 8  # pixels read as one word; each has counters of its own, since neighbours are often equal, and an
@@ -28,7 +29,7 @@ def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8.
+        If `pixels` is not a grey image, see `require_grey`.
     """
     return _histogram(_flat(pixels))
 
@@ -79,20 +80,15 @@ def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8.
+        If `pixels` is not a grey image, see `require_grey`.
     """
     mapped: NDArray[np.uint8] = _standardised(_flat(pixels)).reshape(pixels.shape)
     return mapped
 
 
 def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
-        raise ValueError(
-            f"expected a grey image, uint8 of shape (height, width), not {pixels.dtype} of shape {pixels.shape}"
-        )
-    flat = pixels.ravel()
-    flat.flags.writeable = False  # one compiled variant for writable and read-only images
-    return flat
+    require_grey(pixels)
+    return read_only(pixels).reshape(-1)
 
 
 @compiled()
@@ -145,7 +141,7 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
 
 @compiled()
 def _paired(table: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Give the table of all pairs of levels; each keeps its byte of the two, whatever the byte order."""
+    """Return the table of all pairs of levels; each keeps its byte of the two, whatever the byte order."""
     pairs = np.empty(_LEVELS * _LEVELS, np.uint16)
     for one in range(_LEVELS):
         upper = np.uint16(np.uint16(table[one]) << np.uint16(8))

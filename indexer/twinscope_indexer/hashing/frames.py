@@ -20,21 +20,18 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from PIL import Image
 
-from twinscope_indexer.compute.jit import compiled
-from twinscope_indexer.hashing.dct import low_frequencies
+from twinscope_indexer.hashing.arrays import packed_above_median
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.dct import FREQUENCIES, low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise
-from twinscope_indexer.hashing.perceptual import BYTES
-from twinscope_indexer.hashing.symmetry import _LOW, SYMMETRIES, Symmetry
+from twinscope_indexer.hashing.reach import Reach
+from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
+from twinscope_indexer.imaging.infobar import MAX_HEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-Reach = Literal["frame", "views", "windows"]
-"""Which frames of a reference are indexed: the image alone; what is left without an info bar; parts of the field."""
-
-REACHES: Final[tuple[Reach, ...]] = ("frame", "views", "windows")
 
 Shades = Literal["all", "bright", "dark"]
 """Which grey levels of a frame count: all, or its brightest or darkest ones, the others being made one level."""
@@ -78,12 +75,12 @@ class Frame:
         return pixels[rows, round(self.left * width) : round(self.right * width)]
 
     def coefficients(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Give the lowest frequencies, shape (32, 32), of the frame in an image; None where it has nothing to hash."""
+        """Return the lowest frequencies, shape (32, 32), of the frame in an image; None if it has nothing to hash."""
         pixels = self.cut(pixels)
         if min(pixels.shape) < _LEAST_SIDE:
             return None
         shown = pixels if self.shades == "all" else _levelled(pixels, self.shades)
-        return None if shown is None else low_frequencies(standardise(shown), _LOW)
+        return None if shown is None else low_frequencies(standardise(shown), FREQUENCIES)
 
     @property
     def place(self) -> Frame:
@@ -110,11 +107,12 @@ WHOLE: Final = Frame()
 _MARGIN: Final = 0.03
 
 VIEWS: Final = (
-    *(Frame(bottom=1 - cut) for cut in (0.0, 0.035, 0.07, 0.105, 0.14)),
+    *(Frame(bottom=1 - round(MAX_HEIGHT * quarters / 4, 3)) for quarters in range(5)),
     Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
 )
-"""What is left of an image without an info bar, and without a margin. Bars take up to 14 % of the height; half a step
-beside the edge of one leaves a hash within reach, so no bar need be found. The margin is for exports that lose some."""
+"""What is left of an image without an info bar, in quarters of the highest one, and without a margin. Half a quarter
+beside the edge of a bar leaves a hash within reach, so no bar need be found. The margin is for exports that lose
+some."""
 
 SHADES: Final = (replace(VIEWS[-2], shades="bright"), replace(VIEWS[-2], shades="dark"))
 """What is left of a field, without any info bar, of which the rest went black, or white."""
@@ -161,12 +159,12 @@ FRAMES_RECIPE: Final = (
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
-    """Give the frames by which a reference is known, besides its own hash."""
+    """Return the frames by which a reference is known, besides its own hash."""
     return tuple(frame for frames in frame_kinds(reach).values() for frame in frames)
 
 
 def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
-    """Give the kinds of these frames, in their order; each kind is looked for by itself."""
+    """Return the kinds of these frames, in their order; each kind is looked for by itself."""
     views, parts = {"views": VIEWS, "shades": SHADES}, {"windows": WINDOWS, "panels": PANELS}
     return {"frame": {}, "views": views, "windows": views | parts}[reach]
 
@@ -193,7 +191,7 @@ def frame_codes(
     for number, frame in enumerate(frames):
         coefficients = frame.coefficients(thumbnail)
         if coefficients is not None:
-            codes[number] = [_packed(symmetry.applied_to(coefficients)) for symmetry in symmetries]
+            codes[number] = [packed_above_median(symmetry.applied_to(coefficients))[0] for symmetry in symmetries]
     return codes.reshape(-1, BYTES)
 
 
@@ -205,14 +203,3 @@ def _levelled(pixels: NDArray[np.uint8], shades: Shades) -> NDArray[np.uint8] | 
     darker = np.cumsum(grey_histogram(pixels))
     level = int(np.searchsorted(darker, (1 - _COUNTING) * pixels.size))
     return np.maximum(pixels, np.uint8(level)) if pixels.size - darker[level] >= _LEAST_COUNTING * pixels.size else None
-
-
-@compiled()
-def _packed(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """``packbits(coefficients > median(coefficients))``, without NumPy's overhead of fifteen times the work."""
-    median = np.median(coefficients)
-    code = np.zeros(BYTES, np.uint8)
-    for i, value in enumerate(coefficients.flat):
-        if value > median:
-            code[i >> 3] |= np.uint8(128 >> (i & 7))
-    return code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import numpy as np
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.imaging.infobar import field_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 Reason = Literal["featureless", "saturated", "noise", "degenerate"]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
-_FIELD: Final = 0.85
-"""Share of the height, from the top, that no info bar covers."""
 _SIDE: Final = 128
 _LEAST_CONTRAST: Final = 0.75
 """Grey levels. A field that varies less, shading apart, is empty (beam off, blank): whatever is left for the hash to
@@ -58,14 +57,14 @@ class Unhashable:
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
-    """Tell why the field above the info bar could not identify an image; None where it could.
+    """Find why the field above the info bar could not identify an image; None if it could.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width)
         Grey levels.
     """
-    field = pixels[: round(pixels.shape[0] * _FIELD) or 1]
+    field = pixels[: field_rows(pixels.shape[0])]
     # Every n-th pixel, not means of them: fine texture and noise count as contrast.
     sample = np.ascontiguousarray(field[:: -(-field.shape[0] // _SIDE), :: -(-field.shape[1] // _SIDE)])
     rest = _without_shading(sample)
@@ -81,7 +80,7 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
 
 
 def _without_shading(picture: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Give a picture less its quadratic shading."""
+    """Return a picture less its quadratic shading."""
     rest = np.array(picture, np.float64, order="C")
     _remove_shading(rest, *map(_parabolas, rest.shape))
     return rest
@@ -108,7 +107,7 @@ def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across
 
 
 def _block_variation(rest: NDArray[np.float64]) -> float:
-    """Give the variance of means of blocks, as a multiple of what independent pixels would give."""
+    """Return the variance of means of blocks, as a multiple of what independent pixels would give."""
     return float(_BLOCK**2 * _block_means(rest).var() / rest.var())
 
 
@@ -126,7 +125,7 @@ def _block_means(rest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_white(field: NDArray[np.uint8]) -> bool:
-    """Tell whether a field, reduced by means, has the spectrum of independent pixels.
+    """Check whether a field, reduced by means, has the spectrum of independent pixels.
 
     A grid or an edge has a wave that stands out; anything else that can be recognised has slow waves above the noise.
     """
@@ -144,7 +143,7 @@ def _is_white(field: NDArray[np.uint8]) -> bool:
 
 @lru_cache(maxsize=64)
 def _parabolas(length: int) -> NDArray[np.float64]:
-    """Give an orthonormal constant, slope and curvature of a line, shape (3, length); zero what has no room in it."""
+    """Return an orthonormal constant, slope and curvature of a line, shape (3, length); zero what has no room in it."""
     places = np.linspace(-1, 1, length)
     found = np.zeros((3, length))
     for order in range(min(3, length)):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,43 +58,32 @@ def lanczos(
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8 with at least one pixel, `shape` is not of two positive
-        numbers, or `table` does not hold 256 levels.
+        If `pixels` is not a grey image, `shape` is not of two positive numbers, or `table` does not hold 256 levels.
     """
-    if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
-        raise ValueError(
-            f"expected a grey image, uint8 of shape (height, width), not {pixels.dtype} of shape {pixels.shape}"
-        )
+    require_grey(pixels)
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"cannot resize to {shape}: height and width are at least 1")
     if table.shape != (_LEVELS,) or table.dtype != np.uint8:
         raise ValueError(f"expected a table of 256 levels of uint8, not {table.dtype} of shape {table.shape}")
     rows, columns = (_taps(old, new) for old, new in zip(pixels.shape, shape, strict=True))
     if _rows_come_first(pixels.shape, shape):
-        lower = _resized_rows(_frozen(table[pixels]), rows)
-        return _resized_columns(_frozen(lower), _frozen(_IDENTITY), columns)
-    narrower = _resized_columns(_frozen(pixels), _frozen(table), columns)
-    return _resized_rows(_frozen(narrower), rows)
+        lower = _resized_rows(read_only(table[pixels]), rows)
+        return _resized_columns(read_only(lower), read_only(_IDENTITY), columns)
+    narrower = _resized_columns(read_only(pixels), read_only(table), columns)
+    return _resized_rows(read_only(narrower), rows)
 
 
 def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Tell the order of the two passes, which decides a rounding: that of Pillow since version 13.
+    """Check whether the rows come first, which decides a rounding: as in Pillow since version 13.
 
     Earlier ones always begin with the columns.
     """
     return old[0] - new[0] > 2 * max(0, old[1] - new[1])
 
 
-def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give a contiguous, read-only view: one compiled variant for all layouts, writable or not."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
 @lru_cache(maxsize=32)
 def _taps(old: int, new: int) -> _Taps:
-    """Give the weights by which `old` pixels become `new` ones; images of one collection share few sizes.
+    """Return the weights by which `old` pixels become `new` ones; images of one collection share few sizes.
 
     Returns
     -------

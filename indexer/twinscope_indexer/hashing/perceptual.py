@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.errors import RecipeError
-from twinscope_indexer.hashing.dct import low_frequencies
+from twinscope_indexer.hashing.arrays import hamming, packed_above_median, require_grey
+from twinscope_indexer.hashing.codes import BITS, BYTES
+from twinscope_indexer.hashing.dct import FREQUENCIES, low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise_table
 from twinscope_indexer.hashing.hashability import Unhashable, find_lack
 from twinscope_indexer.hashing.lanczos import lanczos
@@ -33,11 +34,8 @@ RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
 """Names every step that decides a bit of 8-bit pixels: grey levels, resampler, transform, threshold, bit order,
 revision. How deeper pixels become 8-bit ones is the business of `window`."""
 
-BITS: Final = 1024
-BYTES: Final = BITS // 8
 
 _SIDE = 128
-_LOW = 32
 _ROUNDING: Final = 1e-5
 """Coefficients reach 1.7e7, so float64 leaves errors near 1e-8, in whatever order they are summed; closer than this to
 the median is a tie."""
@@ -98,7 +96,7 @@ class PHash:
         """Convert to an `imagehash.ImageHash` of 32 x 32 bits."""
         import imagehash
 
-        return imagehash.ImageHash(np.unpackbits(self.packed).reshape(_LOW, _LOW).astype(bool))
+        return imagehash.ImageHash(np.unpackbits(self.packed).reshape(FREQUENCIES, FREQUENCIES).astype(bool))
 
     @property
     def packed(self) -> NDArray[np.uint8]:
@@ -114,7 +112,7 @@ class PHash:
             If the two hashes were made by different recipes.
         """
         require_recipe(other.recipe, self.recipe)
-        return int(np.bitwise_count(self.packed ^ other.packed).sum())
+        return int(hamming(self.packed, other.packed))
 
 
 def require_recipe(found: str, expected: str = RECIPE) -> None:
@@ -147,7 +145,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ValueError
         If `pixels` is not a two-dimensional uint8 array with at least one pixel.
     """
-    _require_grey(pixels)
+    require_grey(pixels)
     code, _ = _code(pixels, grey_histogram(pixels))
     return code
 
@@ -169,7 +167,7 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
     ValueError
         If `pixels` is not a two-dimensional uint8 array with at least one pixel.
     """
-    _require_grey(pixels)
+    require_grey(pixels)
     histogram = grey_histogram(pixels)
     levels = np.flatnonzero(histogram)
     if levels.size == 1:
@@ -184,39 +182,25 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
 
 
 def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
-    """Give the packed bits, and how many of them are decided by rounding."""
+    """Return the packed bits, and how many of them are decided by rounding."""
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram))
-    code, ties = _thresholded(low_frequencies(small, _LOW), _ROUNDING)
-    return (code, 0) if ties == 0 else _thresholded(_by_scipy(small), _ROUNDING)
+    code, ties = _thresholded(low_frequencies(small, FREQUENCIES))
+    return (code, 0) if ties == 0 else _thresholded(_by_scipy(small))
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Give the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
+    """Return the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
 
     So coefficients tied at the median fall on the same side. Where there are none, `low_frequencies` gives the same
     bits, in a third of the time.
     """
     from scipy.fftpack import dct
 
-    coefficients = dct(dct(small.astype(np.float64), axis=0)[:_LOW], axis=1)[:, :_LOW]
+    coefficients = dct(dct(small.astype(np.float64), axis=0)[:FREQUENCIES], axis=1)[:, :FREQUENCIES]
     return np.ascontiguousarray(coefficients)
 
 
-@compiled(error_model="numpy")
-def _thresholded(coefficients: NDArray[np.float64], rounding: float) -> tuple[NDArray[np.uint8], int]:
-    """Give ``packbits(coefficients > median)``, and the number of those that are no more than `rounding` from it."""
-    flat = coefficients.reshape(-1)
-    median = np.median(flat)
-    code = np.zeros(BYTES, np.uint8)
-    ties = 0
-    for place, value in enumerate(flat):
-        code[place >> 3] |= np.uint8(np.uint8(value > median) << np.uint8(7 - (place & 7)))
-        if abs(value - median) <= rounding:
-            ties += 1
-    return code, ties
-
-
-def _require_grey(pixels: NDArray[np.uint8]) -> None:
-    if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
-        msg = f"expected grey pixels, uint8 of shape (height, width); got {pixels.dtype} of shape {pixels.shape}"
-        raise ValueError(msg)
+def _thresholded(coefficients: NDArray[np.float64]) -> tuple[NDArray[np.uint8], int]:
+    """Return the packed bits, and the number of coefficients that are tied at the median."""
+    code, median = packed_above_median(coefficients)
+    return code, int(np.count_nonzero(np.abs(coefficients - median) <= _ROUNDING))

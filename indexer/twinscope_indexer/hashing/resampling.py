@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 
 def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -26,26 +27,17 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8 or `shape` is not within its shape.
+        If `pixels` is not a grey image, or `shape` is not within its shape.
     """
-    _check_grey(pixels)
+    require_grey(pixels)
     if not all(1 <= new <= old for new, old in zip(shape, pixels.shape, strict=True)):
         raise ValueError(
             f"cannot reduce an image of shape {pixels.shape} to {shape}: sides from 1 to those of the image"
         )
     if shape == pixels.shape:
         return pixels.astype(np.float32)
-    frozen = np.ascontiguousarray(pixels).view()
-    frozen.flags.writeable = False  # one compiled variant for writable and read-only images
-    means: NDArray[np.float32] = _area_means(frozen, *shape)
+    means: NDArray[np.float32] = _area_means(read_only(pixels), *shape)
     return means
-
-
-def _check_grey(pixels: NDArray[np.uint8]) -> None:
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
-        raise ValueError(
-            f"expected a grey image, uint8 of shape (height, width), not {pixels.dtype} of shape {pixels.shape}"
-        )
 
 
 @compiled(error_model="numpy")
@@ -74,7 +66,7 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 @compiled(error_model="numpy")
 def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Give the first of the pixels that each new one covers, the end of them, and the shares of the outermost two."""
+    """Return the first of the pixels that each new one covers, the end of them, and the shares of the outermost two."""
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
     for place in range(new):

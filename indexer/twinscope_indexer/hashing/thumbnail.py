@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing.resampling import _check_grey, area_reduce
+from twinscope_indexer.hashing.arrays import require_grey
+from twinscope_indexer.hashing.resampling import area_reduce
 from twinscope_indexer.imaging import jpeg
 
 LONG_SIDE = 192
@@ -68,11 +67,9 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     Raises
     ------
     ValueError
-        If `pixels` is not a two-dimensional array of uint8, or is empty.
+        If `pixels` is not a grey image, see `require_grey`.
     """
-    _check_grey(pixels)
-    if pixels.size == 0:
-        raise ValueError(f"an image without pixels has no thumbnail; its shape is {pixels.shape}")
+    require_grey(pixels)
     height, width = pixels.shape
     stretched = _stretched(area_reduce(pixels, thumbnail_shape((height, width))))
     data = io.BytesIO()
@@ -104,33 +101,20 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
         if error.fault == "unsupported":
             raise
         raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error.detail})") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error})") from error
     pixels.flags.writeable = False
     return pixels
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
-    plain = jpeg.plain_frame(data)
-    if plain is not None:
-        _check_size(plain.mode, plain.width, plain.height)
-        with suppress(RuntimeError, ValueError, MemoryError):  # Pillow tells what is wrong
-            return jpeg.decode_plain(data, plain)
-    # Not `Image.open`, which warns of a huge size, declared in the header, before it can be refused here; and without
-    # metadata, of which Pillow would warn if it is damaged.
-    image = JpegImageFile(io.BytesIO(jpeg.without_metadata(data, "thumbnail")))
-    _check_size(image.mode, *image.size)
-    return np.asarray(image)
-
-
-def _check_size(mode: str, width: int, height: int) -> None:
-    if mode != "L" or max(width, height) > LONG_SIDE:
+    claimed = jpeg.frame(data, "thumbnail")
+    if claimed.components != 1 or max(claimed.width, claimed.height) > LONG_SIDE:
         raise ImageError(
             "thumbnail",
             "unsupported",
-            f"expected a grey image of at most {LONG_SIDE} pixels a side, not {mode} of {width} x {height}; encode it "
-            "with encode_thumbnail",
+            f"expected a grey image of at most {LONG_SIDE} pixels a side, not {claimed.components} components of "
+            f"{claimed.width} x {claimed.height}; encode it with encode_thumbnail",
         )
+    return np.asarray(jpeg.decode(data, claimed, "thumbnail").content)
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -163,7 +147,7 @@ def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
 
 @compiled(error_model="numpy")
 def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Give ``rint((means - middle) * gain + centre)``, all of it in 32-bit floating point, cut to 0 to 255."""
+    """Return ``rint((means - middle) * gain + centre)``, all of it in 32-bit floating point, cut to 0 to 255."""
     middle, gain, centre = numbers
     mapped = np.empty(means.shape, np.uint8)
     for y in range(means.shape[0]):
@@ -175,7 +159,7 @@ def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray
 
 @compiled(error_model="numpy")
 def _detail(pixels: NDArray[np.uint8]) -> float:
-    """Give the mean difference of the means of neighbouring 4 x 4 blocks, downwards and to the right."""
+    """Return the mean difference of the means of neighbouring 4 x 4 blocks, downwards and to the right."""
     height, width = pixels.shape[0] // _DETAIL_BLOCK, pixels.shape[1] // _DETAIL_BLOCK
     if height < 2 or width < 2:
         return 0.0

@@ -1,6 +1,6 @@
 """Any microscope's image file to 8-bit grey pixels."""
 
-from twinscope_indexer.imaging.reader import PIXEL_BUDGET, GreyImage, read_image, read_picture
-from twinscope_indexer.imaging.sniffing import Source
+import lazy_loader
 
-__all__ = ["PIXEL_BUDGET", "GreyImage", "Source", "read_image", "read_picture"]
+# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

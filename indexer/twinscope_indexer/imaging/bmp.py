@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
 
 from PIL.BmpImagePlugin import BmpImageFile
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.limits import check_budget
-from twinscope_indexer.imaging.pillow import _decoding
+from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
+from twinscope_indexer.imaging.sniffing import ImageFile
 
 _RLE_RATIO = 128  # two bytes of a run-length encoded BMP stand for 255 pixels at most
 
 
-def read_bmp(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+def read_bmp(file: ImageFile, budget: int) -> Raster:
     """Decode a Windows or OS/2 bitmap.
 
     Raises
     ------
     ImageError
     """
-    stream.seek(0)
-    header = stream.read(30)
+    file.stream.seek(0)
+    header = file.stream.read(30)
     if len(header) < 30:
-        raise ImageError(name, "truncated", "the BMP header is cut off")
+        raise ImageError(file.name, "truncated", "the BMP header is cut off")
     bits = struct.unpack_from("<H", header, 24 if header[14] == 12 else 28)[0]
-    stream.seek(0)
-    with _decoding(name):
-        image = BmpImageFile(stream)
-        check_budget(name, *image.size, budget)
+    file.stream.seek(0)
+    with decoding(file.name):
+        image = BmpImageFile(file.stream)
+        check_budget(file.name, *image.size, budget)
         codec, _, offset, layout = image.tile[0]
         if codec == "raw" and isinstance(layout, tuple):
             needed = offset + int(layout[1]) * image.height
         else:
             needed = image.width * image.height // _RLE_RATIO
-        if needed > size:
-            raise ImageError(name, "truncated", f"the file has {size} bytes, less than its pixels take")
+        if needed > file.size:
+            raise ImageError(file.name, "truncated", f"the file has {file.size} bytes, less than its pixels take")
         image.load()
     return Raster(image, "BMP", image.mode, min(bits, 8))

@@ -15,11 +15,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.limits import DEFLATE_RATIO, check_budget
-from twinscope_indexer.imaging.pillow import _decoding
+from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
-
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-
+from twinscope_indexer.imaging.sniffing import PNG_MAGIC, ImageFile
 
 # PNG specification, table 11.1: colour type -> (samples per pixel, mode of deep images, allowed bit depths)
 _PNG_COLOUR = {
@@ -29,41 +27,32 @@ _PNG_COLOUR = {
     4: (2, "LA", (8, 16)),
     6: (4, "RGBA", (8, 16)),
 }
-
-
 _PNG_PALETTE = 3
-
-
 # PNG specification, 8.2: first column, first row, and steps between columns and rows of the passes
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-
-
 _WHOLE = ((0, 0, 1, 1),)
-
-
 _PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
-
-
 _BLOCK = 1 << 20  # bytes decompressed at once
 
 
-def read_png(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+def read_png(file: ImageFile, budget: int) -> Raster:
     """Decode a PNG file; of an animation the first frame.
 
     Raises
     ------
     ImageError
     """
-    header = _PngHeader.read(stream, name)
+    name = file.name
+    header = _PngHeader.read(file.stream, name)
     check_budget(name, header.width, header.height, budget)
-    palette, pixels, frames = _png_chunks(stream, size, name)
+    palette, pixels, frames = _png_chunks(file)
     packed = sum(len(chunk) - 12 for chunk in pixels)
     if header.raw > packed * DEFLATE_RATIO:
         raise ImageError(name, "truncated", f"{packed} bytes cannot hold {header.width} x {header.height} pixels")
     _check_deflate(pixels, header, name)
     palette = palette if header.colour == _PNG_PALETTE else []
     essential = b"".join((PNG_MAGIC, header.chunk, *palette, *pixels, _PNG_END))
-    with _decoding(name):
+    with decoding(name):
         if header.bits == 16 and header.colour != 0:
             if header.interlaced:
                 raise ImageError(name, "unsupported", "interlaced PNG with 16-bit colour or alpha is not supported")
@@ -104,7 +93,7 @@ class _PngHeader:
             raise ImageError(
                 name,
                 "damaged",
-                f"a PNG image of {width} x {height} pixels, {bits} bits, colour type {colour} cannot be",
+                f"invalid PNG header: {width} x {height} pixels, {bits} bits, colour type {colour}",
             )
         raw = sum(
             -(-(height - top) // down) * (1 + (-(-(width - left) // right) * samples * bits + 7) // 8)
@@ -114,7 +103,7 @@ class _PngHeader:
         return cls(chunk, width, height, bits, colour, mode, interlace == 1, raw)
 
 
-def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], list[bytes], int]:
+def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
     """Collect the chunks that matter and check their checksums (Pillow checks those of the pixels not at all).
 
     Returns
@@ -131,17 +120,17 @@ def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], li
     frames, hidden = 1, 0
     kind = b""
     while kind != b"IEND":
-        head = stream.read(8)
+        head = file.stream.read(8)
         kind = head[4:]
         length = int.from_bytes(head[:4], "big")
-        if len(head) < 8 or stream.tell() + length + 4 > size:
-            raise ImageError(name, "truncated", "the PNG file has no end chunk")
+        if len(head) < 8 or file.stream.tell() + length + 4 > file.size:
+            raise ImageError(file.name, "truncated", "the PNG file has no end chunk")
         if kind not in {b"PLTE", b"IDAT", b"IEND", b"acTL", b"fcTL"}:
-            stream.seek(length + 4, os.SEEK_CUR)
+            file.stream.seek(length + 4, os.SEEK_CUR)
             continue
-        chunk = head + stream.read(length + 4)
+        chunk = head + file.stream.read(length + 4)
         if chunk[-4:] != zlib.crc32(chunk[4:-4]).to_bytes(4, "big"):
-            raise ImageError(name, "damaged", f"the checksum of the PNG chunk {kind.decode()} is wrong")
+            raise ImageError(file.name, "damaged", f"the checksum of the PNG chunk {kind.decode()} is wrong")
         if kind == b"PLTE":
             palette = [chunk]
         elif kind == b"IDAT":
@@ -154,7 +143,7 @@ def _png_chunks(stream: BinaryIO, size: int, name: str) -> tuple[list[bytes], li
 
 
 def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
-    """See that there are as many pixels as there should be.
+    """Check that there are as many pixels as there should be.
 
     Pillow takes missing ones for black, and libpng writes its complaints to standard error.
     """

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from twinscope_indexer.imaging import window
+from twinscope_indexer.imaging.sniffing import Format
 from twinscope_indexer.imaging.window import Window
-
-Format = Literal["TIFF", "JPEG", "PNG", "BMP"]
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _ROWS = 256  # rows of a deep colour image that are reduced to grey at once

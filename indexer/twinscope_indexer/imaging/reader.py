@@ -7,13 +7,8 @@ come out exactly as Pillow's ``convert("L")`` has them; deeper ones through an e
 
 from __future__ import annotations
 
-import io
-import os
-import zipfile
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +16,10 @@ from PIL import Image
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.bmp import read_bmp
-from twinscope_indexer.imaging.pillow import read_jpeg
-from twinscope_indexer.imaging.png import PNG_MAGIC, read_png
-from twinscope_indexer.imaging.raster import Format, Raster
-from twinscope_indexer.imaging.sniffing import BMP_MAGIC, JPEG_MAGIC, TIFF_MAGIC, Source, opened, seekable_copy
+from twinscope_indexer.imaging.jpeg import read_jpeg
+from twinscope_indexer.imaging.png import read_png
+from twinscope_indexer.imaging.raster import Raster
+from twinscope_indexer.imaging.sniffing import Format, ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff import read_tiff
 from twinscope_indexer.imaging.window import Window
 
@@ -116,36 +111,13 @@ def read_picture(source: Source, *, name: str | None = None, pixel_budget: int =
 
 
 def _read(source: Source, name: str | None, budget: int) -> tuple[Raster, str]:
-    if isinstance(source, bytes):
-        called = name or "<bytes>"
-        return _decode(io.BytesIO(source), called, budget), called
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        called = name or str(path)
-        with opened(path, called) as stream:
-            return _decode(stream, called, budget), called
-    called = name or str(getattr(source, "name", "<file>"))
-    return _decode(source, called, budget), called
+    with opened(source, name) as file:
+        return _DECODERS[file.format](file, budget), file.name
 
 
-def _decode(stream: BinaryIO, name: str, budget: int) -> Raster:
-    try:
-        seekable = seekable_copy(stream)
-        size = seekable.seek(0, os.SEEK_END)
-        seekable.seek(0)
-        magic = seekable.read(len(PNG_MAGIC))
-        if not magic:
-            raise ImageError(name, "empty", "the file is empty")
-        if magic.startswith(TIFF_MAGIC):
-            return read_tiff(seekable, size, name, budget)
-        if magic.startswith(JPEG_MAGIC):
-            return read_jpeg(seekable, name, budget)
-        if magic == PNG_MAGIC:
-            return read_png(seekable, size, name, budget)
-        if magic.startswith(BMP_MAGIC):
-            return read_bmp(seekable, size, name, budget)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except MemoryError as error:
-        raise ImageError(name, "too_large", "decoding it takes more memory than there is") from error
-    raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
+_DECODERS: dict[Format, Callable[[ImageFile, int], Raster]] = {
+    "TIFF": read_tiff,
+    "JPEG": read_jpeg,
+    "PNG": read_png,
+    "BMP": read_bmp,
+}

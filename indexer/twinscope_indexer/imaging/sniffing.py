@@ -1,36 +1,82 @@
-"""Which format a file has, by its first bytes; files and archive members as seekable streams."""
+"""Sources of image data: opened, told apart by their first bytes, their errors turned into `ImageError`."""
 
 from __future__ import annotations
 
 import io
 import os
 import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from twinscope_indexer.errors import ImageError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the content of a file, or an open binary file."""
 
+Format = Literal["TIFF", "JPEG", "PNG", "BMP"]
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_MAGIC: dict[bytes, Format] = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",  # BigTIFF
+    b"MM\0+": "TIFF",
+    b"\xff\xd8\xff": "JPEG",
+    PNG_MAGIC: "PNG",
+    b"BM": "BMP",
+}
 
 
-JPEG_MAGIC = b"\xff\xd8\xff"
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """An image file that is open."""
+
+    stream: BinaryIO
+    """Seekable; where it stands is undefined."""
+    size: int
+    """Bytes."""
+    format: Format
+    name: str
+    """What errors call it."""
 
 
-BMP_MAGIC = b"BM"
+@contextmanager
+def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
+    """Open a source and find its format.
 
+    What fails while the file is open, because it cannot be read or takes too much memory, becomes an `ImageError` too.
 
-def opened(path: Path, name: str) -> BinaryIO:
-    """Open an image file.
+    Parameters
+    ----------
+    source : str, path-like, bytes or binary file
+        An open file is read from its beginning wherever it stands, and stays open.
+    name : str, optional
+        What errors call the file; by default its path.
 
     Raises
     ------
     ImageError
-        If it is missing, may not be read, or is no regular file.
+        ``missing``, ``unreadable``, ``empty``, ``unsupported`` or ``too_large``.
     """
+    if isinstance(source, bytes):
+        with _reading(io.BytesIO(source), name or "<bytes>") as file:
+            yield file
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        called = name or str(path)
+        with _opened(path, called) as stream, _reading(stream, called) as file:
+            yield file
+    else:
+        with _reading(source, name or str(getattr(source, "name", "<file>"))) as file:
+            yield file
+
+
+def _opened(path: Path, name: str) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise ImageError(name, "unreadable", "is not a regular file")
@@ -43,7 +89,30 @@ def opened(path: Path, name: str) -> BinaryIO:
         ) from error
 
 
-def seekable_copy(stream: BinaryIO) -> BinaryIO:
+@contextmanager
+def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
+    try:
+        seekable = _seekable(stream)
+        size = seekable.seek(0, os.SEEK_END)
+        seekable.seek(0)
+        yield ImageFile(seekable, size, _format(seekable.read(len(PNG_MAGIC)), name), name)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except MemoryError as error:
+        raise ImageError(name, "too_large", "decoding it takes more memory than there is") from error
+
+
+def _format(magic: bytes, name: str) -> Format:
+    """Return the format of a file with these first bytes."""
+    if not magic:
+        raise ImageError(name, "empty", "the file is empty")
+    for start, found in _MAGIC.items():
+        if magic.startswith(start):
+            return found
+    raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
+
+
+def _seekable(stream: BinaryIO) -> BinaryIO:
     """Return a file, or what is in memory, as it is; read members of archives, slow to seek in, whole."""
     if isinstance(stream, io.BytesIO):
         return stream

@@ -1,17 +1,16 @@
 """TIFF, decoded by tifffile and imagecodecs, which trust files more than is good: everything is checked first.
 
-Left to itself tifffile takes missing strips for zeros, believes any dimension, follows chains of directories that
-bite their own tail, and reports all that on the log. Here a file whose tags contradict it is refused.
+Left to itself tifffile takes missing strips for zeros, believes any dimension, follows circular chains of directories,
+and reports all that on the log. Here a file whose tags contradict it is refused.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,10 @@ from PIL import Image
 from tifffile import TiffFile, TiffPage
 
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.imaging import tiff_segments as tiffpage
+from twinscope_indexer.imaging import tiff_segments
 from twinscope_indexer.imaging.raster import Raster
+from twinscope_indexer.imaging.sniffing import ImageFile
+from twinscope_indexer.imaging.tiff_directories import count_directories
 
 # PhotometricInterpretation (TIFF 6.0, page 37)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
@@ -28,7 +29,6 @@ _COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # sampl
 _PREMULTIPLIED, _ALPHA = 1, 2  # ExtraSamples
 _ORIENTATION = 274
 _LEAST_SIDE = 16  # pixels; a smaller page is taken for the picture only if there is no other
-_MOST_PAGES = 1 << 20
 _MOST_SEARCHED = 1000  # pages looked at for one that holds a picture
 
 _reading: ContextVar[bool] = ContextVar("twinscope_reading_tiff", default=False)
@@ -44,7 +44,7 @@ class _Hush(logging.Filter):
 logging.getLogger("tifffile").addFilter(_Hush())
 
 
-def read_tiff(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
+def read_tiff(file: ImageFile, budget: int) -> Raster:
     """Decode the first page of a TIFF or BigTIFF file that holds a picture.
 
     Masks, reduced-resolution subfiles and pages of less than 16 pixels across are passed over where another page is
@@ -53,12 +53,7 @@ def read_tiff(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
 
     Parameters
     ----------
-    stream : binary file
-        Seekable; stays open.
-    size : int
-        Length of the file in bytes.
-    name : str
-        What errors call the file.
+    file : ImageFile
     budget : int
         Most pixels to decode.
 
@@ -66,14 +61,17 @@ def read_tiff(stream: BinaryIO, size: int, name: str, budget: int) -> Raster:
     ------
     ImageError
     """
-    pages, complete = _count_directories(stream, size, name)
+    name = file.name
+    pages, complete = count_directories(file)
     with (
         _decoding(name),
-        TiffFile(stream, name="tiff", offset=0, size=size, is_ndpi=False, is_lsm=False, is_scanimage=False) as tiff,
+        TiffFile(
+            file.stream, name="tiff", offset=0, size=file.size, is_ndpi=False, is_lsm=False, is_scanimage=False
+        ) as tiff,
     ):
         index, page = _find_picture(tiff, pages, complete, name)
         colour = _colour(page, name)
-        samples = tiffpage.decode(page, stream, size, _COLOURS.get(colour, (1,))[0], name, budget)
+        samples = tiff_segments.decode(page, file, _COLOURS.get(colour, (1,))[0], budget)
         turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
         return _raster(page, colour, turn(samples) if turn else samples, (pages, index), name)
 
@@ -106,41 +104,6 @@ def _decoding(name: str) -> Iterator[None]:
         _reading.reset(token)
 
 
-def _count_directories(stream: BinaryIO, size: int, name: str) -> tuple[int, bool]:
-    """Follow the chain of directories: how many there are in the file, and whether the last of them is the end."""
-    stream.seek(0)
-    head = stream.read(16)
-    order = "<" if head[:2] == b"II" else ">"
-    big = head[2:4] in {b"+\0", b"\0+"}
-    number, entry, pointer = (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
-    start = 8 if big else 4
-    if len(head) < start + struct.calcsize(pointer):
-        raise ImageError(name, "truncated", "the TIFF header is cut off")
-    (at,) = struct.unpack_from(pointer, head, start)
-    if at >= size:
-        raise ImageError(name, "truncated", "the first TIFF directory lies beyond the end of the file")
-    seen: set[int] = set()
-    while 0 < at < size:
-        if at in seen or len(seen) == _MOST_PAGES:
-            raise ImageError(name, "damaged", "the chain of TIFF directories bites its own tail")
-        seen.add(at)
-        stream.seek(at)
-        count = stream.read(struct.calcsize(number))
-        if len(count) < struct.calcsize(number):
-            break
-        at += len(count) + entry * struct.unpack(number, count)[0]
-        if at >= size:
-            break
-        stream.seek(at)
-        following = stream.read(struct.calcsize(pointer))
-        if len(following) < struct.calcsize(pointer):
-            break
-        (at,) = struct.unpack(pointer, following)
-    if not seen:
-        raise ImageError(name, "damaged", "the TIFF file has no directory")
-    return len(seen), at == 0
-
-
 def _find_picture(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
     """Index and page of the first page that holds a picture; else of the first that is small or reduced."""
     spare: list[tuple[int, TiffPage]] = []
@@ -164,7 +127,7 @@ def _colour(page: TiffPage, name: str) -> int:
     colour = int(page.photometric)
     if colour == _YCBCR and page.samplesperpixel == 1:
         return _BLACK_IS_ZERO
-    if colour == _YCBCR and page.compression == tiffpage.JPEG:
+    if colour == _YCBCR and page.compression == tiff_segments.JPEG:
         return _RGB  # imagecodecs converts
     deep = page.dtype is not None and page.dtype not in {np.dtype(np.uint8), np.dtype(np.bool_)}
     if colour not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR} or (deep and colour > _RGB):
@@ -177,7 +140,7 @@ def _colour(page: TiffPage, name: str) -> int:
 
 
 def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int, int], name: str) -> Raster:
-    """Give samples, (height, width, channels), their meaning."""
+    """Build a raster of samples, (height, width, channels)."""
     bits = page.bitspersample
     alpha = page.extrasamples[0] if page.extrasamples else 0
     if colour not in _COLOURS:

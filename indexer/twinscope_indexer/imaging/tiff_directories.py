@@ -1,4 +1,4 @@
-"""Where the values of TIFF tags lie: the first directories of a file, without its pixels.
+"""The directories of a TIFF file: how many there are, and where the values of their tags lie.
 
 tifffile has readers for several makers' tags. They are not used here: they turn text into numbers, where it is to be
 kept as it was written; they believe counts in the text, and take quadratic time or unlimited memory on hostile files;
@@ -8,12 +8,16 @@ and a file takes them several times as long as what is below. The tests compare 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.sniffing import ImageFile
 
 _MOST_DIRECTORIES = 16  # makers write their tags into the first
+_MOST_LINKS = 1 << 20
 _MOST_ENTRIES = 4096  # as tifffile has it
 # bytes of one value of each type (TIFF 6.0, page 15; 13, and 16 to 18 of BigTIFF); others are taken for bytes
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -45,28 +49,62 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Formats of `struct` in which TIFF and BigTIFF differ."""
+    """How numbers are stored, in which files differ."""
 
-    number: str
-    entry: str
-    pointer: str
+    order: str
+    number: struct.Struct
+    """Of entries."""
+    entry: struct.Struct
+    pointer: struct.Struct
+    first: int
+    """Where the pointer to the first directory lies."""
+
+    @classmethod
+    def of(cls, head: bytes) -> _Layout:
+        """Read the layout off the first bytes of a file."""
+        order = "<" if head[:2] == b"II" else ">"
+        big = head[2:4] in {b"+\0", b"\0+"}
+        forms = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
+        number, entry, pointer = (struct.Struct(order + form) for form in forms)
+        return cls(order, number, entry, pointer, 8 if big else 4)
 
 
-_CLASSIC = _Layout("H", "HHI4s", "I")
-_BIG = _Layout("Q", "HHQ8s", "Q")
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One directory of the chain."""
+
+    layout: _Layout
+    offset: int
+    entries: int
+    """How many it says it has; 0 if even that is cut off."""
+    following: int
+    """Offset of the next one: 0 at the end of the chain, the file's size or more if the rest is missing."""
 
 
-def read_directories(stream: BinaryIO, size: int, name: str) -> list[Directory]:
+def count_directories(file: ImageFile) -> tuple[int, bool]:
+    """Count the directories of a TIFF or BigTIFF file.
+
+    Returns
+    -------
+    int
+        At least one.
+    bool
+        Whether the last of them is the end of the chain; else the rest is missing.
+
+    Raises
+    ------
+    ImageError
+        As for `read_directories`.
+    """
+    count, complete = 0, False
+    for link in _chain(file):
+        count += 1
+        complete = link.following == 0
+    return count, complete
+
+
+def read_directories(file: ImageFile) -> list[Directory]:
     """Read the first directories of a TIFF or BigTIFF file, 16 at most.
-
-    Parameters
-    ----------
-    stream : binary file
-        Seekable.
-    size : int
-        Length of the file in bytes.
-    name : str
-        What errors call the file.
 
     Returns
     -------
@@ -77,55 +115,62 @@ def read_directories(stream: BinaryIO, size: int, name: str) -> list[Directory]:
     ------
     ImageError
         ``truncated`` if the header or the first directory is cut off; ``damaged`` if there is none, or the chain of
-        directories leads back into itself.
+        directories is circular.
     """
-    stream.seek(0)
-    head = stream.read(16)
-    order = "<" if head[:2] == b"II" else ">"
-    layout = _BIG if head[2:4] in {b"+\0", b"\0+"} else _CLASSIC
-    start = 8 if layout is _BIG else 4
-    if len(head) < start + struct.calcsize(order + layout.pointer):
-        raise ImageError(name, "truncated", "the TIFF header is cut off")
-    (at,) = struct.unpack_from(order + layout.pointer, head, start)
-    if at >= size:
-        raise ImageError(name, "truncated", "the first TIFF directory lies beyond the end of the file")
-    found: list[Directory] = []
+    return [_read_directory(file, link) for link in islice(_chain(file), _MOST_DIRECTORIES)]
+
+
+def _chain(file: ImageFile) -> Iterator[_Link]:
+    """Follow the chain of directories."""
+    file.stream.seek(0)
+    head = file.stream.read(16)
+    layout = _Layout.of(head)
+    if len(head) < layout.first + layout.pointer.size:
+        raise ImageError(file.name, "truncated", "the TIFF header is cut off")
+    (at,) = layout.pointer.unpack_from(head, layout.first)
+    if at >= file.size:
+        raise ImageError(file.name, "truncated", "the first TIFF directory lies beyond the end of the file")
+    if at == 0:
+        raise ImageError(file.name, "damaged", "the TIFF file has no directory")
     seen: set[int] = set()
-    while 0 < at < size and len(found) < _MOST_DIRECTORIES:
+    while 0 < at < file.size:
         if at in seen:
-            raise ImageError(name, "damaged", "the chain of TIFF directories bites its own tail")
+            raise ImageError(file.name, "damaged", "the TIFF directory chain is circular")
+        if len(seen) == _MOST_LINKS:
+            raise ImageError(file.name, "damaged", f"the TIFF file has more than {_MOST_LINKS:,} directories")
         seen.add(at)
-        directory, at = _read_directory(stream, at, order, layout)
-        found.append(directory)
-    if not found:
-        raise ImageError(name, "damaged", "the TIFF file has no directory")
-    return found
+        link = _link(file, at, layout)
+        yield link
+        at = link.following
 
 
-def _read_directory(stream: BinaryIO, at: int, order: str, layout: _Layout) -> tuple[Directory, int]:
-    """Read one directory, and where the next one lies; 0 if there is none."""
-    number, entry = struct.Struct(order + layout.number), struct.Struct(order + layout.entry)
-    pointer = struct.Struct(order + layout.pointer)
-    stream.seek(at)
-    head = stream.read(number.size)
-    count = number.unpack(head)[0] if len(head) == number.size else 0
-    if count > _MOST_ENTRIES:  # no directory at all
-        return Directory(order, {}, None, None), 0
-    body = stream.read(count * entry.size + pointer.size)
+def _link(file: ImageFile, at: int, layout: _Layout) -> _Link:
+    head = read_at(file.stream, at, layout.number.size)
+    if len(head) < layout.number.size:
+        return _Link(layout, at, 0, file.size)
+    (entries,) = layout.number.unpack(head)
+    pointer = read_at(file.stream, at + layout.number.size + entries * layout.entry.size, layout.pointer.size)
+    cut_off = len(pointer) < layout.pointer.size
+    return _Link(layout, at, entries, file.size if cut_off else layout.pointer.unpack(pointer)[0])
+
+
+def _read_directory(file: ImageFile, link: _Link) -> Directory:
+    """Read the tags of one directory; none if it has more than a directory can have."""
+    layout = link.layout
+    start = link.offset + layout.number.size
+    entries = link.entries if link.entries <= _MOST_ENTRIES else 0
+    body = read_at(file.stream, start, entries * layout.entry.size)
     tags: dict[int, Tag] = {}
     sides: dict[int, int | None] = {}
-    for index in range(min(count, len(body) // entry.size)):
-        code, kind, values, inline = entry.unpack_from(body, index * entry.size)
+    for at in range(0, len(body) - layout.entry.size + 1, layout.entry.size):
+        code, kind, values, inline = layout.entry.unpack_from(body, at)
         length = values * _TYPE_SIZES.get(kind, 1)
-        field = at + number.size + (index + 1) * entry.size - len(inline)
-        offset = field if length <= len(inline) else pointer.unpack(inline)[0]
+        field = start + at + layout.entry.size - len(inline)
+        offset = field if length <= len(inline) else layout.pointer.unpack(inline)[0]
         tags.setdefault(code, Tag(offset, length, len(inline)))
         if code in {_WIDTH, _LENGTH}:
-            sides.setdefault(code, _side(inline, kind, order))
-    following = (
-        pointer.unpack_from(body, count * entry.size)[0] if len(body) == count * entry.size + pointer.size else 0
-    )
-    return Directory(order, tags, sides.get(_WIDTH), sides.get(_LENGTH)), following
+            sides.setdefault(code, _side(inline, kind, layout.order))
+    return Directory(layout.order, tags, sides.get(_WIDTH), sides.get(_LENGTH))
 
 
 def _side(inline: bytes, kind: int, order: str) -> int | None:

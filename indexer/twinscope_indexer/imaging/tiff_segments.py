@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from tifffile import TiffPage
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import jpeg
 from twinscope_indexer.imaging.limits import DEFLATE_RATIO, check_budget
+from twinscope_indexer.imaging.sniffing import ImageFile
 
 JPEG = 7
 """Compression tag of JPEG strips and tiles (TIFF Technical Note 2)."""
@@ -58,21 +59,17 @@ class _Grid:
         return (plane * self.volume + cell for plane in range(planes) for cell in range(self.across * self.down))
 
 
-def decode(page: TiffPage, stream: BinaryIO, size: int, planes: int, name: str, budget: int) -> NDArray[Any]:
+def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray[Any]:
     """Decode the samples of a page.
 
     Parameters
     ----------
     page : TiffPage
         Its width and height are known to be positive integers.
-    stream : binary file
+    file : ImageFile
         The file it comes from.
-    size : int
-        Length of the file in bytes.
     planes : int
         Planes wanted of a picture whose channels are stored separately.
-    name : str
-        What errors call the file.
     budget : int
         Most pixels to decode.
 
@@ -86,12 +83,13 @@ def decode(page: TiffPage, stream: BinaryIO, size: int, planes: int, name: str, 
     ImageError
         If the tags make no sense together, or the samples are not all in the file.
     """
+    name = file.name
     dtype = _check_tags(page, planes, name)
     check_budget(name, page.imagewidth, page.imagelength, budget)
     grid = _Grid.of(page)
     if page.planarconfig != _SEPARATE or page.samplesperpixel == 1:
         planes = 1
-    _check_segments(page, grid, planes, size, name, budget)
+    _check_segments(page, grid, planes, file, budget)
     shape = planes, page.imagelength, page.imagewidth, grid.channels
     if page.is_contiguous and page.predictor == 1 and page.fillorder == 1 and (planes == 1 or page.imagedepth == 1):
         stored = dtype.newbyteorder(page.parent.byteorder)
@@ -99,21 +97,21 @@ def decode(page: TiffPage, stream: BinaryIO, size: int, planes: int, name: str, 
     else:
         samples = np.empty(shape, dtype)
         for index in grid.indices(planes):
-            _place(page, grid, index, stream, samples, name)
+            _place(page, grid, index, file, samples)
     return samples[0] if planes == 1 else np.moveaxis(samples[..., 0], 0, -1)
 
 
-def _place(page: TiffPage, grid: _Grid, index: int, stream: BinaryIO, samples: NDArray[Any], name: str) -> None:
+def _place(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: NDArray[Any]) -> None:
     """Decode one segment into its place."""
-    stream.seek(page.dataoffsets[index])
-    data = stream.read(page.databytecounts[index])
+    file.stream.seek(page.dataoffsets[index])
+    data = file.stream.read(page.databytecounts[index])
     if page.compression == JPEG:
-        _check_jpeg(page, grid, index, data, name)
+        _check_jpeg(page, grid, index, data, file.name)
     segment, (plane, _, top, left, _), _ = page.decode(
         data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader, _fullsize=False
     )
     if segment is None:
-        raise ImageError(name, "damaged", f"strip or tile {index} of the TIFF file is empty")
+        raise ImageError(file.name, "damaged", f"strip or tile {index} of the TIFF file is empty")
     target = samples[plane, top : top + grid.height, left : left + grid.width]
     target[...] = segment[0, : target.shape[0], : target.shape[1]]
 
@@ -140,8 +138,9 @@ def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
     return page.dtype
 
 
-def _check_segments(page: TiffPage, grid: _Grid, planes: int, size: int, name: str, budget: int) -> None:
-    """See that all segments are in the file, and can be as large as they are said to be."""
+def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> None:
+    """Check that all segments are in the file, and can be as large as they are said to be."""
+    name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
         raise ImageError(name, "damaged", "the TIFF tags tell strips or tiles of impossible size")
     last = (planes - 1) * grid.volume + grid.across * grid.down
@@ -166,7 +165,7 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, size: int, name: s
 
 
 def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
-    """See that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
+    """Check that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
     frame = jpeg.frame(data, name)
     cell = index % grid.volume
     # Streams may leave out what is outside of the page, and may have rows up to a whole number of blocks.

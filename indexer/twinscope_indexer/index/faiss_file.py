@@ -18,7 +18,7 @@ import numpy as np
 
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.files import _sha256, sync_folder
-from twinscope_indexer.hashing.perceptual import BITS, BYTES
+from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.index.protocol import require_codes, require_ids
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import faiss
 import numpy as np
 
-from twinscope_indexer.hashing.perceptual import BITS, BYTES
+from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.index.protocol import Neighbours
 from twinscope_indexer.index.segment import Segment
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from twinscope_indexer.hashing.frames import Reach
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.reach import Reach
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from twinscope_indexer.compute.jit import compiled
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
 """Codes of a block. Of 1,000,000 codes, blocks of 32 take 1.6 times as long, of 64 the same (batches 1.2 times)."""

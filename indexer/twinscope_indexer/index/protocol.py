@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from twinscope_indexer.hashing.perceptual import BITS, BYTES
+from twinscope_indexer.hashing.codes import BITS, BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

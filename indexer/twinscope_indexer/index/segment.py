@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 
-from twinscope_indexer.hashing.perceptual import BYTES
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.index.protocol import (
     NO_NEIGHBOURS,
     Neighbours,

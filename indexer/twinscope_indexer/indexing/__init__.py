@@ -1,6 +1,6 @@
 """Bulk indexing: a collection of images into a store."""
 
-from twinscope_indexer.indexing.relocation import relocate
-from twinscope_indexer.indexing.run import IndexReport, count_images, index
+import lazy_loader
 
-__all__ = ["IndexReport", "count_images", "index", "relocate"]
+# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing.frames import FRAMES_RECIPE, Reach, frame_codes, reference_frames
+from twinscope_indexer.hashing.frames import FRAMES_RECIPE, frame_codes, reference_frames
+from twinscope_indexer.hashing.reach import Reach
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 
 if TYPE_CHECKING:

@@ -1,16 +1,6 @@
 """Instrument metadata: read from vendor tags and side files, normalised, compared."""
 
-from twinscope_indexer.metadata.consistency import contradictions
-from twinscope_indexer.metadata.model import NO_METADATA, Calibration, InstrumentMetadata, StagePosition
-from twinscope_indexer.metadata.reader import acquisition_of, read_metadata, read_sidecar
+import lazy_loader
 
-__all__ = [
-    "NO_METADATA",
-    "Calibration",
-    "InstrumentMetadata",
-    "StagePosition",
-    "acquisition_of",
-    "contradictions",
-    "read_metadata",
-    "read_sidecar",
-]
+# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

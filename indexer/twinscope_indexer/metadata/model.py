@@ -14,8 +14,6 @@ from twinscope_indexer.errors import StoreError
 LEFT_OUT = "left_out"
 """Key of `InstrumentMetadata.verbatim` under which stands what was not kept, and how many bytes that was."""
 
-_AGREEMENT = 0.02  # relative; calibrations are written with three or four digits
-
 
 @dataclass(frozen=True, slots=True)
 class StagePosition:
@@ -29,15 +27,6 @@ class StagePosition:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """How large a picture is in reality; None where that is not told, or told in two ways that disagree."""
-
-    pixel_width_nm: float | None = None
-    pixel_height_nm: float | None = None
-    field_width_um: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class InstrumentMetadata:
     """Metadata of one acquisition; false if the file has none.
 
@@ -46,7 +35,7 @@ class InstrumentMetadata:
     """
 
     vendor: str | None = None
-    """``Zeiss``, ``FEI``, ``TESCAN``, ``JEOL``, ``Hitachi`` or ``Olympus-SIS``."""
+    """Short name of the maker, for example ``Zeiss``: see the modules of `twinscope_indexer.metadata.vendors`."""
     instrument: str | None = None
     """The model, as the instrument calls itself."""
     beam_energy_kev: float | None = None
@@ -106,7 +95,7 @@ NO_METADATA = InstrumentMetadata()
 
 
 def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
-    """Give what the instrument wrote as compressed JSON, for the catalogue."""
+    """Return what the instrument wrote as compressed JSON, for the catalogue."""
     return zlib.compress(json.dumps(metadata.verbatim).encode())
 
 
@@ -155,57 +144,3 @@ def _number(key: str, value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     raise StoreError(f"stored instrument metadata is damaged: {key} is {value!r:.60}; index the image again")
-
-
-def agree(one: float, other: float) -> bool:
-    """Whether two sizes, both positive, differ by 2 % at most."""
-    return abs(one - other) <= _AGREEMENT * max(one, other)
-
-
-def calibrate(
-    pixel_nm: float | None, field_um: float | None, width: int | None, pixel_height_nm: float | None = None
-) -> Calibration:
-    """Complete a pixel size by a field width, or the other way round, and see that they belong together.
-
-    Parameters
-    ----------
-    pixel_nm, field_um : float or None
-        Width of a pixel, and of the whole picture; positive.
-    width : int or None
-        Of the picture in pixels; if it is not known, nothing is completed or compared.
-    pixel_height_nm : float or None
-        Height of a pixel; by default it is square.
-
-    Returns
-    -------
-    Calibration
-        Empty if both are known and differ by more than 2 %: the picture was cut or scaled after it was saved.
-    """
-    if width is not None:
-        if pixel_nm is not None and field_um is not None and not agree(pixel_nm * width, field_um * 1000):
-            return Calibration()
-        if pixel_nm is None and field_um is not None:
-            pixel_nm = field_um * 1000 / width
-        elif pixel_nm is not None and field_um is None:
-            field_um = pixel_nm * width / 1000
-    return Calibration(pixel_nm, pixel_height_nm or pixel_nm, field_um)
-
-
-def rows_below(frame: tuple[int, int] | None, width: int | None, height: int | None) -> int | None:
-    """Count the rows of a picture below the scanned field.
-
-    Parameters
-    ----------
-    frame : (int, int) or None
-        Width and height of the scanned field in pixels.
-    width, height : int or None
-        Of the picture in the file.
-
-    Returns
-    -------
-    int or None
-        None if something is not known, or the picture is smaller than the field or has another width.
-    """
-    if frame is None or height is None or frame[0] != width or height < frame[1]:
-        return None
-    return height - frame[1]

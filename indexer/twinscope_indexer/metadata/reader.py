@@ -1,37 +1,31 @@
-"""What a microscope's file says of its acquisition, without its pixels; and whether two can be the same acquisition.
+"""What a microscope's file says of its acquisition, without its pixels.
 
-Read are the makers' TIFF tags (Zeiss 34118, FEI 34680 and 34682, TESCAN 50431, Olympus-SIS 33560), the ImageDescription
-(JEOL, of scanning and of transmission microscopes, and Hitachi), and if the picture has none of these, the file that
-JEOL, Hitachi and TESCAN write beside it.
+Read are the TIFF tags of the vendors (see `vendors`), the ImageDescription if a vendor wrote it, and if the picture has
+none of these, the text file that some instruments write beside it.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import jpeg
-from twinscope_indexer.imaging.png import PNG_MAGIC
-from twinscope_indexer.imaging.sniffing import BMP_MAGIC, JPEG_MAGIC, TIFF_MAGIC, Source, opened, seekable_copy
+from twinscope_indexer.imaging.sniffing import ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff_directories import read_directories
-from twinscope_indexer.metadata.consistency import contradictions
+from twinscope_indexer.metadata.calibration import Picture
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, StagePosition
+from twinscope_indexer.metadata.registry import SIDE_FILES, read_tags, read_text
 from twinscope_indexer.metadata.text import decode
-from twinscope_indexer.metadata.vendors.registry import MOST_TEXT, read_tags, read_text
+from twinscope_indexer.metadata.vendor import MOST_TEXT
 
 __all__ = [
     "NO_METADATA",
     "InstrumentMetadata",
     "StagePosition",
     "acquisition_of",
-    "contradictions",
     "read_metadata",
     "read_sidecar",
 ]
@@ -65,14 +59,10 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
         The file cannot be read, or is no image, as `twinscope_indexer.imaging.read_image` has it. Nothing else is
         raised for a file's content.
     """
-    if isinstance(source, bytes):
-        return _read(io.BytesIO(source), sidecar or b"", name or "<bytes>")
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        called = name or str(path)
-        with opened(path, called) as stream:
-            return _read(stream, read_sidecar(path) if sidecar is None else sidecar, called)
-    return _read(source, sidecar or b"", name or str(getattr(source, "name", "<file>")))
+    with opened(source, name) as file:
+        if sidecar is None:
+            sidecar = read_sidecar(Path(source)) if isinstance(source, (str, os.PathLike)) else b""
+        return _believed(_read(file, sidecar))
 
 
 def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata | None:
@@ -86,7 +76,7 @@ def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = No
 def read_sidecar(image: Path) -> bytes:
     """Read the text file that an instrument wrote beside an image.
 
-    That is ``NAME.txt`` (JEOL, Hitachi), ``NAME-tif.hdr`` or ``NAME.hdr`` (TESCAN).
+    Which names are looked for is known to the readers of the vendors (`VendorText.beside`).
 
     Parameters
     ----------
@@ -98,10 +88,9 @@ def read_sidecar(image: Path) -> bytes:
     bytes
         Its content, 256 KiB at most; empty if there is no such file, or it cannot be read.
     """
-    stem, suffix = image.stem, image.suffix.lstrip(".")
-    for beside in (f"{stem}.txt", f"{stem}.TXT", f"{stem}-{suffix}.hdr", f"{stem}.hdr"):
+    for beside in SIDE_FILES:
         try:
-            path = image.with_name(beside)
+            path = image.with_name(beside.format(stem=image.stem, suffix=image.suffix.lstrip(".")))
             if stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
                 with path.open("rb") as file:
                     return file.read(MOST_TEXT)
@@ -110,25 +99,16 @@ def read_sidecar(image: Path) -> bytes:
     return b""
 
 
-def _read(stream: BinaryIO, sidecar: bytes, name: str) -> InstrumentMetadata:
-    try:
-        seekable = seekable_copy(stream)
-        size = seekable.seek(0, os.SEEK_END)
-        seekable.seek(0)
-        magic = seekable.read(len(PNG_MAGIC))
-        if not magic:
-            raise ImageError(name, "empty", "the file is empty")
-        if magic.startswith(TIFF_MAGIC):
-            directories = read_directories(seekable, size, name)
-            found = next(filter(None, (read_tags(seekable, directory) for directory in directories)), None)
-            sides = directories[0].width, directories[0].height
-        elif magic.startswith((JPEG_MAGIC, BMP_MAGIC)) or magic == PNG_MAGIC:
-            found, sides = None, _sides(seekable) if sidecar else (None, None)
-        else:
-            raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return _believed(found or read_text(decode(sidecar), *sides))
+def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
+    if file.format == "TIFF":
+        directories = read_directories(file)
+        found = next(filter(None, (read_tags(file.stream, directory) for directory in directories)), None)
+        if found:
+            return found
+        picture = Picture(directories[0].width, directories[0].height)
+    else:
+        picture = _picture(file) if sidecar else Picture()
+    return read_text(decode(sidecar), picture)
 
 
 def _believed(metadata: InstrumentMetadata) -> InstrumentMetadata:
@@ -145,19 +125,21 @@ def _name(text: str | None) -> str | None:
     return text if text and len(text) <= _NAME else None
 
 
-def _sides(stream: BinaryIO) -> tuple[int | None, int | None]:
-    """Width and height of a JPEG, PNG or BMP file, as its header has them; None if it does not."""
-    stream.seek(0)
-    head = stream.read(_HEAD)
-    if head.startswith(JPEG_MAGIC):
+def _picture(file: ImageFile) -> Picture:
+    """Read the sides of a JPEG, PNG or BMP picture off its header."""
+    file.stream.seek(0)
+    head = file.stream.read(_HEAD)
+    if file.format == "JPEG":
         try:
             frame = jpeg.frame(head + b"\xff\xd9", "")  # with an end, which is elsewhere
         except ImageError:
-            return None, None
-        return frame.width or None, frame.height or None
-    if head.startswith(PNG_MAGIC):
-        return int.from_bytes(head[16:20], "big") or None, int.from_bytes(head[20:24], "big") or None
-    if int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
-        return int.from_bytes(head[18:20], "little") or None, int.from_bytes(head[20:22], "little") or None
-    height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the rows go downwards
-    return int.from_bytes(head[18:22], "little") or None, height or None
+            return Picture()
+        return Picture(frame.width or None, frame.height or None)
+    if file.format == "PNG":
+        width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    elif int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
+        width, height = int.from_bytes(head[18:20], "little"), int.from_bytes(head[20:22], "little")
+    else:
+        width = int.from_bytes(head[18:22], "little")
+        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the rows go downwards
+    return Picture(width or None, height or None)

@@ -1,6 +1,6 @@
 """Where images come from: folders, files and archives."""
 
-from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
-from twinscope_indexer.sources.location import read_source
+import lazy_loader
 
-__all__ = ["Item", "Scope", "Walk", "read_source", "scope_of", "walk"]
+# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,6 @@
 """A store: its catalogue, its published states, its readers and its one writer."""
 
-from twinscope_indexer.store.reader import Store
-from twinscope_indexer.store.view import StoreWarning, View
-from twinscope_indexer.store.writer import StoreWriter, open_writer
+import lazy_loader
 
-__all__ = ["Store", "StoreWarning", "StoreWriter", "View", "open_writer"]
+# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from twinscope_indexer.errors import StoreError
-from twinscope_indexer.hashing.frames import FRAMES_RECIPE, REACHES, Reach, frame_kinds, reference_frames
+from twinscope_indexer.hashing.frames import FRAMES_RECIPE, frame_kinds, reference_frames
+from twinscope_indexer.hashing.reach import REACHES, Reach
 from twinscope_indexer.index.choice import frame_index
 from twinscope_indexer.index.frames import FrameIndex, FrameView
 from twinscope_indexer.index.segments import segment_size

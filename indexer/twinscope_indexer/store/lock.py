@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import StoreError, StoreLockedError
-from twinscope_indexer.store.catalog.catalog import utc_now
+from twinscope_indexer.files import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import StoreError
+from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.perceptual import RECIPE, require_recipe
 from twinscope_indexer.index.faiss_file import write_index
-from twinscope_indexer.store.catalog.catalog import Catalog, Generation, utc_now
+from twinscope_indexer.store.catalog.catalog import Catalog, Generation
 from twinscope_indexer.store.lock import LOCK_NAME, writer_lock
 
 if TYPE_CHECKING:

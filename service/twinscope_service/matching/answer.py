@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
+
+from twinscope_indexer.image_id import image_number
+
+from twinscope_service.matching.answer_page import page_of
+from twinscope_service.matching.grades import LABELLED
+from twinscope_service.matching.presentation import line_of, match_line_of, plain_fields, row_of
+from twinscope_service.thresholds import UNMOVED_SHARE
 
 if TYPE_CHECKING:
     from twinscope_indexer.metadata.reader import InstrumentMetadata
     from twinscope_indexer.store.catalog.catalog import Record
 
+    from twinscope_service.matching.answer_page import Thumbnails
+    from twinscope_service.matching.grades import Grade
     from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.presentation import Scalar
+    from twinscope_service.matching.reasons import Reason
 
-Grade = Literal["excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable"]
-"""How sure an answer is.
-
-``excellent``: the same acquisition (full-size SSIM above its threshold). ``good``: the same field, re-encoded, resized,
-contrast-changed or slightly shifted (scene score above its threshold). ``doubtful``: pixels show a twin, but the
-metadata of the instruments contradict it, another picture looks much like the query as well, they agree in some parts
-or in outlines only, or it is too likely to be wrong. ``ambiguous``: candidates of different categories are equally
-near. ``unverified``: near by hash alone, as pixels were not available. ``none``: no twin. ``unhashable``: the query has
-no structure that could identify it.
-"""
-
-LABELLED: tuple[Grade, ...] = ("excellent", "good")
-"""The grades that carry a label."""
-
-UNMOVED = 0.01
-"""Shift, as a share of the frame, up to which two pictures count as lying over each other."""
-
-FOUND: tuple[Grade, ...] = (*LABELLED, "ambiguous")
-"""The grades for which something was found that pixels confirm; nothing else is then looked for."""
+UPLOADS: Final = Path("uploads:")
+"""The root of images that came through a server; no folder, so no path of the server is ever meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ class ChanceOfError:
     calibration: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Match:
     """One candidate.
 
@@ -128,6 +122,14 @@ class Match:
     instrument: InstrumentMetadata | None = None
     contradictions: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return match_line_of(plain_fields(self))
+
+    @property
+    def number(self) -> int:
+        """The id as the number that the store uses."""
+        return image_number(self.image_id)
+
     @property
     def comparable(self) -> bool:
         """Whether the full-size pixels of query and candidate lie over each other."""
@@ -136,7 +138,7 @@ class Match:
     @property
     def moved(self) -> bool:
         """Whether query and candidate show one field, but not quite the same part of it."""
-        return self.shift is not None and max(map(abs, self.shift)) > UNMOVED
+        return self.shift is not None and max(map(abs, self.shift)) > UNMOVED_SHARE
 
     @property
     def order(self) -> tuple[float, float, int, str]:
@@ -158,7 +160,7 @@ class Match:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """The answer to one query.
 
@@ -169,7 +171,7 @@ class Answer:
     matches : tuple of Match
         Candidates, best first.
     reason : str
-        Why this grade, for people.
+        Why this grade, for people: the sentence of `reasons`.
     query_hash : str or None
         The query's hash, hexadecimal; None if it is unhashable.
     policy : Policy
@@ -185,6 +187,10 @@ class Answer:
     p_wrong : ChanceOfError or None
         How likely it is that the best match is wrong; None without one, without its scene score, and where two
         categories are equally near.
+    reasons : tuple of Reason
+        Why this grade, as codes with values; empty from a server that sends none.
+    thumbnails : Thumbnails or None
+        The pictures that a notebook shows; no part of the answer's value.
     """
 
     grade: Grade
@@ -197,6 +203,8 @@ class Answer:
     taxonomy: str = ""
     instrument: InstrumentMetadata | None = None
     p_wrong: ChanceOfError | None = None
+    reasons: tuple[Reason, ...] = ()
+    thumbnails: Thumbnails | None = field(default=None, compare=False, kw_only=True)
 
     @property
     def best(self) -> Match | None:
@@ -214,14 +222,22 @@ class Answer:
         return self.matches[0].code if self.grade in LABELLED else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the answer as plain values, for JSON."""
-        from dataclasses import asdict
+        """Return the answer as plain values, for JSON."""
+        return {"grade": self.grade, "category": self.category, "code": self.code} | plain_fields(self)
 
-        values = {"grade": self.grade, "category": self.category, "code": self.code} | asdict(self)
-        values["instrument"] = _plain(self.instrument)
-        for place, match in zip(values["matches"], self.matches, strict=True):
-            place["instrument"] = _plain(match.instrument)
-        return values
+    def to_row(self) -> dict[str, Scalar]:
+        """Return the answer and its best candidate as one flat row, for a table; see `twinscope.columns`."""
+        return row_of(self.to_dict())
+
+    def __repr__(self) -> str:
+        return line_of(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return page_of(self.to_dict(), self.thumbnails)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all but the thumbnails, which belong to the engine that answered."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +247,3 @@ class Result:
     answer: Answer
     pixels_would_change: bool
     """The query came without its pixels, and with them could be answered differently."""
-
-
-def _plain(metadata: InstrumentMetadata | None) -> dict[str, Any] | None:
-    return None if metadata is None else metadata.to_dict()
-
-
-UPLOADS: Final = Path("uploads:")
-"""The root of images that came through a server; no folder, so no path of the server is ever meant."""

@@ -15,8 +15,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from twinscope_indexer.errors import CalibrationError
 
+from twinscope_service.errors import CalibrationError
 from twinscope_service.matching.answer import ChanceOfError
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class Calibration:
         ChanceOfError or None
             None without a match, or where its scene score is not known.
         """
-        found = evidence(matches)
+        found = features(matches)
         return None if found is None else self.judged(found)
 
     def judged(self, found: NDArray[np.float64]) -> ChanceOfError:
-        """Give the probability that a match of which there is this `evidence` is wrong."""
+        """Give the probability that a match of which there is this `features` is wrong."""
         values = _probability(np.array(self.weights) @ found)
         least, least_high = self.floors
         low, high = np.quantile(values[1:], (0.025, 0.975)) if len(values) > 1 else (values[0], values[0])
@@ -115,7 +115,7 @@ class Calibration:
         return made
 
 
-def evidence(matches: Sequence[Match]) -> NDArray[np.float64] | None:
+def features(matches: Sequence[Match]) -> NDArray[np.float64] | None:
     """Give what was measured on the best match, as features; None where its scene score is not known.
 
     Returns
@@ -147,7 +147,7 @@ def fit(
     name : str
         What it is fitted on, for people.
     impostors, genuine : sequence of sequence of ndarray
-        `evidence` of wrong and of right matches, one sequence for each image that was the query; an image without any
+        `features` of wrong and of right matches, one sequence for each image that was the query; an image without any
         counts as well: nothing came near it.
     resamples : int
         Models for the interval.

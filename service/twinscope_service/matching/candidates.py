@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from twinscope_indexer.hashing.perceptual import BYTES, PHash, require_recipe
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.hashing.perceptual import PHash, require_recipe
 from twinscope_indexer.index.protocol import Neighbours
 
 from twinscope_service.matching.answer import Match
+from twinscope_service.matching.deepening import deepening
+from twinscope_service.thresholds import (
+    SURE_BITS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +25,6 @@ if TYPE_CHECKING:
     from twinscope_service.matching.policy import Policy
     from twinscope_service.matching.query import Limits
 
-_COPIES: Final = 40
-"""Bits. So much farther than the nearest are its re-encoded copies at most."""
 _DEEPEST: Final = 1024
 """References looked through for one of another label."""
 
@@ -79,19 +82,20 @@ def contested(
     limits : Limits
     """
     labels = {records[number].category for number in near.ids.tolist() if number in records}
-    if not 2 <= policy.k == len(near.ids) or len(labels) != 1 or near.distances[-1] - near.distances[0] > _COPIES:
+    if not 2 <= policy.k == len(near.ids) or len(labels) != 1 or near.distances[-1] - near.distances[0] > SURE_BITS:
         return near
-    limit, depth = min(int(near.distances[0]) + _COPIES, policy.max_distance), policy.k
-    while depth < _DEEPEST:
-        depth *= 4
+    limit = min(int(near.distances[0]) + SURE_BITS, policy.max_distance)
+
+    def search(depth: int) -> list[tuple[int, int]]:
         [deeper] = view.search(np.frombuffer(code, np.uint8)[None], depth, limit)
         records.update(view.records([number for number in deeper.ids.tolist() if number not in records]))
-        for number, distance in zip(deeper.ids.tolist(), deeper.distances.tolist(), strict=True):
+        return list(zip(deeper.ids.tolist(), deeper.distances.tolist(), strict=True))
+
+    for found in deepening(search, 4 * policy.k, _DEEPEST):
+        for number, distance in found:
             if number in records and records[number].category not in labels and limits.allow(number, records):
                 ids, distances = [*near.ids[:-1], number], [*near.distances[:-1], distance]
                 return Neighbours(np.array(ids, np.int64), np.array(distances, np.int32))
-        if len(deeper.ids) < depth:
-            break
     return near
 
 

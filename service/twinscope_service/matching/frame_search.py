@@ -29,9 +29,15 @@ from twinscope_indexer.hashing.frames import (
 from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 
 from twinscope_service.matching.answer import Match, Transform
+from twinscope_service.matching.deepening import deepening
 from twinscope_service.matching.geometry import frames_of, whole_bits
 from twinscope_service.matching.reference_thumbnails import picture
 from twinscope_service.similarity.scene_score import scene_scores
+from twinscope_service.thresholds import (
+    FAR_CANDIDATES,
+    FAR_WINDOW_SCENE,
+    WHOLE_PREFERENCE,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,15 +86,8 @@ class Stage:
 _UPRIGHT: Final = SYMMETRIES[:1]
 _MOST: Final = 16
 """Candidates of a stage; every one may be found by all of its frames, so each costs a place for every frame."""
-FAR_CANDIDATES: Final = 4
-"""Candidates beyond the usual distance that are compared; the twin is nearly always the nearest."""
-_FAR_PART: Final = 0.75
-"""Scene score of a part that was found beyond the usual distance. A part is small, and the best of thousands: two tips
-may have one outline there, of 120 synthetic micrographs up to 0.63. Real twins were at 0.79 or more."""
 _DEEPEST: Final = 256
 """Images looked at where others that may not be answered with have taken the first places."""
-_ROUNDING: Final = 0.02
-"""Scene score that whole images may have less than parts of them to be preferred: only they can be compared fully."""
 _SAME_ASPECT: Final = 0.01
 """By how much the proportions of thumbnails of one frame may differ, as their sides are whole pixels."""
 STAGES: Final = (
@@ -148,15 +147,19 @@ def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy,
     """
     codes, wanted = stage.codes(thumbnail), min(policy.k, _MOST)
     limit = max(policy.max_distance, policy.far_distance)
-    depth = wanted + 1  # the query itself may be among them
-    while True:
-        nearest = view.frames.search(stage.name, codes, depth, limit)
+    kept: list[NearFrame] = []
+    records: dict[int, Record] = {}
+
+    def search(depth: int) -> list[NearFrame]:
+        return view.frames.search(stage.name, codes, depth, limit)
+
+    for nearest in deepening(search, wanted + 1, _DEEPEST):  # the query itself may be among them
         records = view.records([one.image for one in nearest])
         kept = [one for one in nearest if one.image in records and allowed(one.image, records)]
-        if len(kept) >= wanted or len(nearest) < depth or depth > _DEEPEST:
-            near = [one for one in kept if one.distance <= policy.max_distance]
-            return Found(stage, near[:wanted], kept[len(near) :][:FAR_CANDIDATES], records)
-        depth *= 4
+        if len(kept) >= wanted:
+            break
+    near = [one for one in kept if one.distance <= policy.max_distance]
+    return Found(stage, near[:wanted], kept[len(near) :][:FAR_CANDIDATES], records)
 
 
 def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
@@ -169,7 +172,7 @@ def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[M
     matches = scored(found, found.far, thumbnail, view)
     if not found.stage.of_parts:
         return matches
-    return [one for one in matches if frames_of(one)[2].is_whole or (one.scene_score or 0.0) >= _FAR_PART]
+    return [one for one in matches if frames_of(one)[2].is_whole or (one.scene_score or 0.0) >= FAR_WINDOW_SCENE]
 
 
 def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, view: View) -> Match:
@@ -188,7 +191,7 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
     same_frame = abs(seen.shape[0] * known.shape[1] / (seen.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
     if same_frame and not (frame.is_whole and reference.is_whole):
         [whole] = scene_scores(seen, [known])
-        if whole.score >= found.score - _ROUNDING:
+        if whole.score >= found.score - WHOLE_PREFERENCE:
             found, frame, reference = whole, WHOLE, WHOLE
     match = replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
     return _changed(match, symmetry, frame, reference)

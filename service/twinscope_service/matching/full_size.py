@@ -11,8 +11,9 @@ from twinscope_indexer.errors import ImageError
 
 from twinscope_service.matching.geometry import frames_of, turned
 from twinscope_service.similarity.legacy_ssim import reference_ssim
-from twinscope_service.similarity.noise_residual import CHANCE, PROVEN, grain_score
+from twinscope_service.similarity.noise_residual import grain_score
 from twinscope_service.similarity.ssim import WINDOW, match_shape, standardised_ssim
+from twinscope_service.thresholds import NOISE_CHANCE, NOISE_PROOF
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class PixelComparison:
             return replace(match, note=_TOO_SMALL)
         return replace(match, ssim=standardised_ssim(a, b))
 
-    def with_reference_ssim(self, match: Match) -> Match:
+    def with_legacy_ssim(self, match: Match) -> Match:
         """Note the SSIM that the replaced scripts computed of a candidate, or why there is none."""
         try:
             reference = self._reference(match)
@@ -78,7 +79,9 @@ class PixelComparison:
         """
         try:
             score = self._grain(twin)
-            proven = score >= PROVEN and all(self._grain(other) <= min(CHANCE, score / 2) for other in others)
+            proven = score >= NOISE_PROOF and all(
+                self._grain(other) <= min(NOISE_CHANCE, score / 2) for other in others
+            )
         except ImageError:
             return 0.0
         return score if proven else 0.0
@@ -89,4 +92,4 @@ class PixelComparison:
         return grain_score(symmetry.applied(query_frame.cut(self.query)), frame.cut(reference))
 
     def _reference(self, match: Match) -> NDArray[np.uint8]:
-        return self.pixels(self.records[int(match.image_id, 16)])
+        return self.pixels(self.records[match.number])

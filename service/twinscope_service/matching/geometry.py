@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from twinscope_indexer.hashing.arrays import hamming
+from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.frames import PANELS, PARTS, SHIFTS, VIEWS, WHOLE, WINDOWS, Frame, frame_codes
-from twinscope_indexer.hashing.perceptual import BITS
 from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 
 from twinscope_service.matching.answer import Match
@@ -24,8 +25,8 @@ def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def whole_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
     """Give the Hamming distance of two pictures, as frames by themselves; 1024 where one is too small to be hashed."""
-    codes = [frame_codes(picture, (WHOLE,)) for picture in (one, other)]
-    return int(np.bitwise_count(np.bitwise_xor(*codes)).sum()) if all(code.any() for code in codes) else BITS
+    first, second = (frame_codes(picture, (WHOLE,))[0] for picture in (one, other))
+    return int(hamming(first, second)) if first.any() and second.any() else BITS
 
 
 def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twinscope_indexer.indexing.ingest import FileFacts
+
 from twinscope_service.matching.fingerprint import Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What is known of an image file; see the columns of `Record`."""
-
-    size: int = 0
-    mtime_ns: int = 0
-    sha256: bytes = b""
-    format: str = ""
-    mode: str = ""
-    bits: int = 0
-    width: int = 0
-    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
+from twinscope_service.errors import OptionError
+from twinscope_service.matching.name_rules import MAX_CATEGORIES, MAX_CATEGORY_NAME, name_faults
 from twinscope_service.matching.policy import POLICIES, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_GENERATION: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of all queries of one call."""
+    """Options of all queries of one call; the rules are those of the wire contract, with a server and without.
+
+    Raises
+    ------
+    OptionError
+        If one breaks a rule.
+    """
 
     policy: Policy = POLICIES["default"]
     verify: bool = True
     """Whether candidates are verified, as far as a query permits."""
     categories: tuple[str, ...] = ()
-    """Names, codes or aliases, not yet resolved; none means all."""
+    """Names, codes or aliases, not yet resolved; none means all. At most 64, of 1 to 256 bytes each."""
     min_generation: int = 0
     """The oldest generation to answer from."""
+
+    def __post_init__(self) -> None:
+        faults = tuple(self._faults())
+        if faults:
+            raise OptionError("; ".join(faults))
+
+    def _faults(self) -> Iterator[str]:
+        policy, verify, generation = _as_given(self.policy), _as_given(self.verify), _as_given(self.min_generation)
+        if not isinstance(policy, Policy):
+            yield f"policy must be the name of a policy, or a Policy; got {policy!r}"
+        if not isinstance(verify, bool):
+            yield f"verify must be True or False, got {verify!r}"
+        if len(self.categories) > MAX_CATEGORIES:
+            yield f"categories must have at most {MAX_CATEGORIES} elements, has {len(self.categories)}"
+        else:
+            for i, category in enumerate(self.categories):
+                yield from (f"categories[{i}] {fault}" for fault in _category_faults(category))
+        whole = isinstance(generation, int) and not isinstance(generation, bool)
+        if not whole or not 0 <= generation <= _MAX_GENERATION:
+            yield f"min_generation must be a whole number from 0, got {generation!r}"
+
+
+def _as_given(value: Any) -> Any:
+    """Return a value as a caller may have given it, whatever the annotation says."""
+    return value
+
+
+def _category_faults(category: object) -> Iterator[str]:
+    if isinstance(category, str):
+        yield from name_faults(category, MAX_CATEGORY_NAME)
+    else:
+        yield f"must be a name, code or alias, not {type(category).__name__}"

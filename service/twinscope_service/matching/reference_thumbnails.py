@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+from twinscope_indexer.image_id import image_id
 from twinscope_indexer.store.view import View
 
 
@@ -19,9 +20,9 @@ def picture(view: View, number: int) -> NDArray[np.uint8]:
     """
     data = view.thumbnail(number)
     if data is None:
-        raise ImageError(f"{number:016x}", "unsupported", "the store has no thumbnail of it")
+        raise ImageError(image_id(number), "unsupported", "the store has no thumbnail of it")
     try:
         return decode_thumbnail(data)
     except ImageError as error:
         detail = "its thumbnail in the store is damaged; index it again"
-        raise ImageError(f"{number:016x}", "damaged", detail) from error
+        raise ImageError(image_id(number), "damaged", detail) from error

@@ -1,19 +1,23 @@
-"""The answerer: everything that can be asked of a store, the same embedded and behind a server."""
+"""The searcher: everything that can be asked of a store, the same embedded and behind a server."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import GenerationError, TaxonomyError, UnknownImageError
+from twinscope_indexer.errors import TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.hashability import REASONS, Reason, Unhashable
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+from twinscope_indexer.image_id import image_id
 
+from twinscope_service.errors import GenerationError
 from twinscope_service.matching.answer import Result
-from twinscope_service.matching.matcher import Matcher
+from twinscope_service.matching.calibration import calibration_of
 from twinscope_service.matching.options import Options
+from twinscope_service.matching.pipeline import answer_all
 from twinscope_service.matching.query import Limits, Query
+from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +26,13 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
     from twinscope_service.matching.policy import Policy
-    from twinscope_service.matching.reference_pixels import ReferencePixels
 
 MAX_WAIT = 30.0
 """Seconds that a query waits for a generation at most."""
 _LOOK_AGAIN = 0.02
 
 
-class Answerer:
+class Searcher:
     """Answers queries of every kind; safe to use from several threads.
 
     Parameters
@@ -41,7 +44,7 @@ class Answerer:
 
     def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
         self._store = store
-        self._matcher = Matcher(store, pixels)
+        self._pixels = pixels or ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
         self._held: tuple[tuple[str, int], frozenset[str]] = (("", -1), frozenset())
 
     def answer(self, query: Query | int, options: Options, timeout: float = MAX_WAIT) -> Result:
@@ -75,7 +78,7 @@ class Answerer:
         limits = self._limits(options, view)
         if isinstance(query, int):
             return self._stored_result(query, options.policy, limits, view)
-        [result] = self._matcher.results([query], options.policy, limits, view)
+        [result] = answer_all([query], view, options.policy, limits, self._pixels)
         return result
 
     def answer_all(
@@ -92,7 +95,7 @@ class Answerer:
         view = self._store.view
         limits = self._limits(options, view)
         images = [query for query in queries if isinstance(query, Query)]
-        of_images = iter(self._matcher.results(images, options.policy, limits, view))
+        of_images = iter(answer_all(images, view, options.policy, limits, self._pixels))
         results: list[Result | UnknownImageError] = []
         for query in queries:
             if isinstance(query, Query):
@@ -105,8 +108,9 @@ class Answerer:
         return results
 
     def describe(self) -> dict[str, Any]:
-        """Describe the store: size, generation, recipe, index (which search answers, and why that), categories."""
+        """Describe the store: size, generation, recipe, categories, calibration, and which index answers."""
         view = self._store.view
+        calibration = calibration_of(view.calibration)
         return {
             "store": str(self._store.folder),
             "store_id": view.store_id,
@@ -117,6 +121,11 @@ class Answerer:
                 "base": len(view.base),
                 "delta": len(view.delta),
                 "reach": view.frames.reach,
+            },
+            "calibration": {
+                "name": calibration.name,
+                "images": calibration.impostors,
+                "least_p_wrong": calibration.floors[0],
             },
         } | view.snapshot.description()
 
@@ -161,14 +170,14 @@ class Answerer:
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
         """Answer for a stored image, itself left out."""
         query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
-        [result] = self._matcher.results([query], policy, limits, view)
+        [result] = answer_all([query], view, policy, limits, self._pixels)
         return result
 
 
 def _stored(number: int, view: View) -> Query:
     record = view.records([number]).get(number)
     if record is None:
-        raise UnknownImageError(f"{number:016x}")
+        raise UnknownImageError(image_id(number))
     data = view.thumbnail(number)
     thumbnail = None if data is None else decode_thumbnail(data)
     instrument = view.instruments([number]).get(number)

@@ -1,20 +1,109 @@
-"""The verdict: from what was measured on the candidates to a grade."""
+"""The verdict: from what was measured to a grade and its reasons. No other module makes grades or reasons."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
 
-from twinscope_service.matching.answer import LABELLED
+from twinscope_service.matching.grades import LABELLED
+from twinscope_service.matching.reasons import Reason, ReasonCode, reason, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from twinscope_service.matching.answer import ChanceOfError, Grade, Match
+    from twinscope_service.matching.answer import Match
+    from twinscope_service.matching.evidence import Evidence
+    from twinscope_service.matching.grades import Grade
     from twinscope_service.matching.policy import Policy
 
 
+class Finding(Enum):
+    """What the candidates show, by hashes and pixels alone."""
+
+    NOTHING = auto()
+    """There is no candidate."""
+    OTHER_FIELD = auto()
+    """The best candidate shows another field."""
+    UNVERIFIED = auto()
+    """The best candidate was not compared by pixels."""
+    SAME_FIELD = auto()
+    """It shows the same field."""
+    SAME_ACQUISITION = auto()
+    """It is the same acquisition."""
+    CONTESTED = auto()
+    """It shows the same field, and so does one of another category."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether pixels confirm a twin, so that no other is searched for."""
+        return self in {Finding.SAME_FIELD, Finding.SAME_ACQUISITION, Finding.CONTESTED}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found."""
+        return self in {Finding.NOTHING, Finding.OTHER_FIELD}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A grade, and why."""
+
+    grade: Grade
+    reasons: tuple[Reason, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The reasons, for people."""
+        return sentence(self.reasons)
+
+
+def finding(evidence: Evidence, policy: Policy) -> Finding:
+    """Return what the candidates show by hashes and pixels, before anything that speaks against it.
+
+    Under policy ``reference``, the rule of the old scripts, only full-size SSIM counts, and categories are not
+    compared.
+    """
+    if not evidence.matches:
+        return Finding.NOTHING
+    best = evidence.matches[0]
+    if policy.rule == "reference":
+        return Finding.SAME_ACQUISITION if _same_acquisition(best, policy) else Finding.UNVERIFIED
+    if evidence.lone:
+        return Finding.SAME_FIELD
+    if _same_acquisition(best, policy) or _same_field(best, policy):
+        if _contender(evidence.matches, policy) is not None:
+            return Finding.CONTESTED
+        return Finding.SAME_ACQUISITION if _same_acquisition(best, policy) else Finding.SAME_FIELD
+    return Finding.UNVERIFIED if best.scene_score is None else Finding.OTHER_FIELD
+
+
+def decide(evidence: Evidence, policy: Policy) -> Verdict:
+    """Decide a query: the only place that makes grades and reasons.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    policy : Policy
+        The thresholds.
+
+    Returns
+    -------
+    Verdict
+        ``doubtful`` where pixels show a twin and something speaks against it: instrument metadata that contradict
+        (not under policy ``reference``, whose scripts read none), something shared besides the field, or a match that
+        is more likely to be wrong than `Policy.max_p_wrong`. The first of these is the reason that is added.
+    """
+    if evidence.unhashable is not None:
+        lack, detail = evidence.unhashable.reason, evidence.unhashable.detail
+        return Verdict("unhashable", (reason(ReasonCode.UNHASHABLE, lack=lack, detail=detail),))
+    by_pixels = (_by_legacy_rule if policy.rule == "reference" else _by_pixels)(evidence, policy)
+    doubt = _doubt(by_pixels.grade, evidence, policy) if by_pixels.grade in LABELLED else None
+    return by_pixels if doubt is None else Verdict("doubtful", (*by_pixels.reasons, doubt))
+
+
 def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
-    """Put candidates in the order in which they are believed.
+    """Sort candidates by how far they are believed.
 
     Those that are the same acquisition come first, by SSIM; then all others by scene score, distance and id. A lower
     SSIM orders nothing: it was computed of some candidates only, and how many depends on what a query came with.
@@ -32,110 +121,11 @@ def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
     return sorted(matches, key=place)
 
 
-def judge(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
-    """Decide by scene score and SSIM.
-
-    Parameters
-    ----------
-    matches : sequence of Match
-        Best first.
-    policy : Policy
-
-    Returns
-    -------
-    grade, reason : str
-        The reason is for people.
-    """
-    if not matches:
-        return "none", f"no reference within {policy.max_distance} bits"
-    best = matches[0]
-    if _same_acquisition(best, policy):
-        rival = next((m for m in matches if m.category != best.category and _rivals_acquisition(m, best, policy)), None)
-        if rival is not None:
-            return "ambiguous", _ambiguity(best, rival)
-        return "excellent", f"same acquisition: SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}{_changes(best)}"
-    if _same_field(best, policy):
-        rival = next((m for m in matches if m.category != best.category and _rivals_field(m, best, policy)), None)
-        if rival is not None:
-            return "ambiguous", _ambiguity(best, rival)
-        why = f" ({best.note})" if best.note else ""
-        why = _changes(best) + why
-        return "good", f"same field: scene score {best.scene_score:.3f} >= {policy.good_scene:g}{why}"
-    if best.scene_score is None:
-        return "unverified", f"{best.distance} bits away, but not verified: {best.note or 'no pixels to compare'}"
-    return "none", (
-        f"the most similar reference ({best.distance} bits away) shows another field: "
-        f"scene score {best.scene_score:.3f} < {policy.good_scene:g}"
-    )
-
-
-def judge_as_reference(matches: Sequence[Match], policy: Policy) -> tuple[Grade, str]:
-    """Decide as the replaced scripts say: verified by SSIM, and above the threshold excellent; nothing else is sure.
-
-    Returns
-    -------
-    grade, reason : str
-    """
-    if not matches:
-        return "none", f"no reference within {policy.max_distance} bits"
-    best = matches[0]
-    if best.ssim is None:
-        return "unverified", f"preliminary match at {best.distance} bits, not verified by SSIM"
-    if best.ssim > policy.excellent_ssim:
-        return "excellent", f"SSIM {best.ssim:.3f} > {policy.excellent_ssim:g}"
-    return "unverified", f"SSIM {best.ssim:.3f} <= {policy.excellent_ssim:g}; the old scripts labelled it all the same"
-
-
-def doubted(
-    judged: tuple[Grade, str],
-    matches: Sequence[Match],
-    chance: ChanceOfError | None,
-    policy: Policy,
-    shared: str = "",
-) -> tuple[Grade, str]:
-    """Take a label back where something else than pixels speaks against it.
-
-    Parameters
-    ----------
-    judged : (str, str)
-        Grade and reason, by pixels.
-    matches : sequence of Match
-        Best first.
-    chance : ChanceOfError or None
-        Of the best match; None where it cannot be told.
-    policy : Policy
-    shared : str
-        Why query and best match may have something else in common than the field, for people; empty where nothing
-        says so.
-
-    Returns
-    -------
-    grade, reason : str
-        ``doubtful`` where the metadata of the two instruments contradict each other (not under the rule of the old
-        scripts, which read none), or where the match is too likely to be wrong, or it cannot be told how likely
-        though a limit is set; else as judged.
-    """
-    grade, reason = judged
-    if grade not in LABELLED:
-        return judged
-    if matches[0].contradictions and policy.rule == "scene":
-        return "doubtful", f"{reason}; but the instruments wrote otherwise: {'; '.join(matches[0].contradictions)}"
-    if grade == "good" and shared:
-        return "doubtful", f"{reason}; {shared}"
-    if policy.max_p_wrong == 1:
-        return judged
-    if chance is None:
-        return "doubtful", f"{reason}; but it cannot be told how likely that is to be wrong"
-    if chance.estimate > policy.max_p_wrong:
-        return "doubtful", f"{reason}; but wrong with probability {chance.estimate:.2g} > {policy.max_p_wrong:g}"
-    return judged
-
-
 def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
-    """Tell which candidates' full-size SSIM could change the answer.
+    """Return of each candidate whether its full-size SSIM could change the answer.
 
-    Those that show the same field, unless they lie more than the margin below the best: neither label nor grade
-    depends on the others. `Policy.ssim` asks for more, or for none.
+    It can where a candidate shows the same field, unless its scene score lies more than the margin below the best:
+    neither label nor grade depends on the others. `Policy.ssim` asks for more, or for none.
 
     Returns
     -------
@@ -154,6 +144,105 @@ def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
     ]
 
 
+def _by_pixels(evidence: Evidence, policy: Policy) -> Verdict:
+    return _VERDICTS[finding(evidence, policy)](evidence, policy)
+
+
+def _nothing(evidence: Evidence, policy: Policy) -> Verdict:
+    reasons = [reason(ReasonCode.NO_REFERENCE_NEAR, max_distance=policy.max_distance)]
+    if evidence.compared_to > policy.max_distance:
+        reasons.append(reason(ReasonCode.NOTHING_FARTHER, far_distance=evidence.compared_to))
+    return Verdict("none", tuple(reasons))
+
+
+def _other_field(evidence: Evidence, policy: Policy) -> Verdict:
+    best = evidence.matches[0]
+    found = reason(
+        ReasonCode.OTHER_FIELD,
+        distance=best.distance, scene_score=best.scene_score or 0.0, good_scene=policy.good_scene,
+    )  # fmt: skip
+    return Verdict("none", (found,))
+
+
+def _unverified(evidence: Evidence, policy: Policy) -> Verdict:  # noqa: ARG001  one signature for all
+    best = evidence.matches[0]
+    detail = best.note or "no pixels to compare"
+    return Verdict("unverified", (reason(ReasonCode.NOT_VERIFIED, distance=best.distance, detail=detail),))
+
+
+def _same_field_verdict(evidence: Evidence, policy: Policy) -> Verdict:
+    best = evidence.matches[0]
+    score = best.scene_score or 0.0
+    if evidence.lone:
+        reasons = [reason(ReasonCode.LONE_FIELD, scene_score=score)]
+    else:
+        reasons = [reason(ReasonCode.SAME_FIELD, scene_score=score, good_scene=policy.good_scene), *_frame(best)]
+        if best.note:  # scored, so the note is of its full-size pixels
+            reasons.append(reason(ReasonCode.FULL_SIZE_MISSING, detail=best.note))
+    if evidence.noise_residual:
+        reasons.append(reason(ReasonCode.NOISE_AGREES, deviations=evidence.noise_residual))
+    return Verdict("good", tuple(reasons))
+
+
+def _same_acquisition_verdict(evidence: Evidence, policy: Policy) -> Verdict:
+    best = evidence.matches[0]
+    found = reason(ReasonCode.SAME_ACQUISITION, ssim=best.ssim or 0.0, excellent_ssim=policy.excellent_ssim)
+    return Verdict("excellent", (found, *_frame(best)))
+
+
+def _contested(evidence: Evidence, policy: Policy) -> Verdict:
+    best, other = evidence.matches[0], _contender(evidence.matches, policy) or evidence.matches[0]
+    found = reason(
+        ReasonCode.TWO_CATEGORIES,
+        category=best.category, measured=_measured(best),
+        other_category=other.category, other_measured=_measured(other), other_source=other.source,
+    )  # fmt: skip
+    return Verdict("ambiguous", (found,))
+
+
+_VERDICTS: Final[Mapping[Finding, Callable[[Evidence, Policy], Verdict]]] = {
+    Finding.NOTHING: _nothing,
+    Finding.OTHER_FIELD: _other_field,
+    Finding.UNVERIFIED: _unverified,
+    Finding.SAME_FIELD: _same_field_verdict,
+    Finding.SAME_ACQUISITION: _same_acquisition_verdict,
+    Finding.CONTESTED: _contested,
+}
+
+
+def _by_legacy_rule(evidence: Evidence, policy: Policy) -> Verdict:
+    """Decide as the replaced scripts do: verified by SSIM, and above the threshold excellent; nothing else is sure."""
+    if not evidence.matches:
+        return _nothing(evidence, policy)
+    best = evidence.matches[0]
+    if best.ssim is None:
+        return Verdict("unverified", (reason(ReasonCode.LEGACY_PRELIMINARY, distance=best.distance),))
+    above = _same_acquisition(best, policy)
+    code = ReasonCode.LEGACY_ABOVE if above else ReasonCode.LEGACY_BELOW
+    found = reason(code, ssim=best.ssim, excellent_ssim=policy.excellent_ssim)
+    return Verdict("excellent" if above else "unverified", (found,))
+
+
+def _doubt(grade: Grade, evidence: Evidence, policy: Policy) -> Reason | None:
+    """Return what speaks against a label, None if nothing does."""
+    best, chance = evidence.matches[0], evidence.p_wrong
+    if best.contradictions and policy.rule == "scene":
+        return reason(ReasonCode.INSTRUMENTS_CONTRADICT, contradictions="; ".join(best.contradictions))
+    if grade == "good" and evidence.shared:
+        if not evidence.regions_agree:
+            return reason(ReasonCode.SOME_REGIONS_ONLY)
+        if evidence.lookalike:
+            return reason(ReasonCode.LOOKALIKE, scene_score=evidence.lookalike)
+        return reason(ReasonCode.OUTLINES_ONLY)
+    if policy.max_p_wrong == 1:
+        return None
+    if chance is None:
+        return reason(ReasonCode.P_WRONG_UNKNOWN)
+    if chance.estimate > policy.max_p_wrong:
+        return reason(ReasonCode.P_WRONG_ABOVE_LIMIT, p_wrong=chance.estimate, max_p_wrong=policy.max_p_wrong)
+    return None
+
+
 def _same_acquisition(match: Match, policy: Policy) -> bool:
     return match.ssim is not None and match.ssim > policy.excellent_ssim
 
@@ -162,17 +251,24 @@ def _same_field(match: Match, policy: Policy) -> bool:
     return match.scene_score is not None and match.scene_score >= policy.good_scene
 
 
-def _rivals_acquisition(match: Match, best: Match, policy: Policy) -> bool:
-    """Tell whether a candidate may be the same acquisition as well, also where its pixels could not be compared.
+def _contender(matches: Sequence[Match], policy: Policy) -> Match | None:
+    """Return the first candidate of another category that is as near as the best, None without one."""
+    best = matches[0]
+    as_near = _is_acquisition_as_well if _same_acquisition(best, policy) else _is_field_as_well
+    return next((one for one in matches if one.category != best.category and as_near(one, best, policy)), None)
+
+
+def _is_acquisition_as_well(match: Match, best: Match, policy: Policy) -> bool:
+    """Check whether a candidate may be the same acquisition as well, also where its pixels could not be compared.
 
     Only the margin decides, not the threshold: 0.951 and 0.949 are no different.
     """
     if match.ssim is None or best.ssim is None:
-        return _rivals_field(match, best, policy)
+        return _is_field_as_well(match, best, policy)
     return best.ssim - match.ssim <= policy.ssim_margin
 
 
-def _rivals_field(match: Match, best: Match, policy: Policy) -> bool:
+def _is_field_as_well(match: Match, best: Match, policy: Policy) -> bool:
     if match.scene_score is None:  # as near by hash, and nothing speaks against it
         return match.distance <= best.distance
     if best.scene_score is None:
@@ -180,15 +276,10 @@ def _rivals_field(match: Match, best: Match, policy: Policy) -> bool:
     return best.scene_score - match.scene_score <= policy.scene_margin
 
 
-def _changes(match: Match) -> str:
-    return f" ({match.transform})" if match.transform is not None else ""
-
-
-def _ambiguity(best: Match, rival: Match) -> str:
-    return (
-        f"two categories are equally near: {best.category} ({_measured(best)}) and {rival.category} "
-        f"({_measured(rival)}, {rival.source})"
-    )
+def _frame(best: Match) -> tuple[Reason, ...]:
+    if best.transform is None:
+        return ()
+    return (reason(ReasonCode.TRANSFORMED, transform=str(best.transform)),)
 
 
 def _measured(match: Match) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc
 from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, TwinscopeError, UnknownImageError
+from twinscope_indexer.image_id import image_id
 
 from twinscope_service.matching.new_image import NewImage, Upload
 from twinscope_service.matching.policy import POLICIES
@@ -19,7 +20,7 @@ from twinscope_service.wire.answers import policy_message
 from twinscope_service.wire.index import index_message
 from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.records import image_message, image_numbers, page_of, page_token
-from twinscope_service.wire.rules import MessageError, below, check_chunk, check_sequence, image_number, require
+from twinscope_service.wire.rules import MessageError, below, check_chunk, check_sequence, image_number_of, require
 from twinscope_service.wire.upserts import check_upserts, new_image_of, upload_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.catalog.catalog import Record
     from twinscope_indexer.store.reader import Store
 
-    from twinscope_service.matching.searcher import Answerer
+    from twinscope_service.matching.searcher import Searcher
     from twinscope_service.server.interceptor import Calls
     from twinscope_service.server.settings import ServerSettings
 
@@ -44,7 +45,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Implements ``twinscope.v1.CatalogService``; the rules are in the contract."""
 
     _store: Store
-    _answerer: Answerer
+    _searcher: Searcher
     _writes: Writes
 
     def __init__(self, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
@@ -52,10 +53,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._calls = calls
         self._draining = draining
 
-    def use(self, store: Store, answerer: Answerer) -> None:
+    def use(self, store: Store, searcher: Searcher) -> None:
         """Take the store, before the first call is let in."""
         self._store = store
-        self._answerer = answerer
+        self._searcher = searcher
         self._writes = Writes(store)
 
     def BatchUpsertImages(  # noqa: N802  the contract's name
@@ -116,7 +117,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             missing, generation = self._writes.delete(numbers)
         return catalog_pb2.BatchDeleteImagesResponse(
             deleted_count=len(set(numbers) - set(missing)),
-            missing_image_ids=[f"{number:016x}" for number in missing],
+            missing_image_ids=[image_id(number) for number in missing],
             generation=generation,
         )
 
@@ -145,7 +146,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.GetThumbnailRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetThumbnailResponse:
         """Give the reduced picture of an image."""
-        number = image_number(request.image_id)
+        number = image_number_of(request.image_id)
         with self._calls.working(context):
             data = self._store.view.thumbnail(number)
         if data is None:
@@ -160,7 +161,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         """Describe store, index and server."""
         settings = self._settings
         with self._calls.working(context):
-            message = index_message(self._answerer.describe())
+            message = index_message(self._searcher.describe())
         message.policies.extend(policy_message(policy) for policy in POLICIES.values())
         message.limits.max_message_bytes = settings.max_message_mib << 20
         message.limits.max_image_bytes = settings.max_upload_mib << 20
@@ -209,11 +210,11 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             sequence=upload.sequence, result=_outcome(outcome), generation=generation
         )
 
-    def _record(self, image_id: str) -> Record:
-        number = image_number(image_id)
+    def _record(self, wanted: str) -> Record:
+        number = image_number_of(wanted)
         record = self._store.records([number]).get(number)
         if record is None:
-            raise UnknownImageError(image_id)
+            raise UnknownImageError(wanted)
         return record
 
     def _require_writable(self) -> None:
@@ -223,7 +224,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
 
 def _outcome(result: Stored | TwinscopeError) -> catalog_pb2.UpsertResult:
     if isinstance(result, Stored):
-        stored = catalog_pb2.StoredImage(image_id=f"{result.number:016x}", change=_CHANGES[result.change])
+        stored = catalog_pb2.StoredImage(image_id=image_id(result.number), change=_CHANGES[result.change])
         return catalog_pb2.UpsertResult(image=stored)
     return catalog_pb2.UpsertResult(error=request_error(result, "").status)
 

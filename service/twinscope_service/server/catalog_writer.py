@@ -5,31 +5,23 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.errors import TwinscopeError
-from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels
-from twinscope_indexer.hashing.thumbnail import encode_thumbnail
-from twinscope_indexer.imaging.reader import read_image
-from twinscope_indexer.indexing.reframing import encoded_frames
-from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata
-from twinscope_indexer.store.catalog.catalog import Record, utc_now
+from twinscope_indexer.indexing.ingest import DescribedImage, Origin, describe, put_image, record_of
 from twinscope_indexer.store.frames import stored_reach
 from twinscope_indexer.store.reader import StoreWriter, open_writer
 from twinscope_indexer.store.settings import taxonomy_of
-from twinscope_indexer.taxonomy import published_prefix
 
 from twinscope_service.matching.answer import UPLOADS
-from twinscope_service.matching.fingerprint import Fingerprint
-from twinscope_service.matching.new_image import FileFacts, NewImage, Upload
+from twinscope_service.matching.new_image import Description, NewImage, Upload
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER
 from twinscope_service.server.upload_files import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from twinscope_indexer.hashing.hashability import Unhashable
+    from twinscope_indexer.store.catalog.catalog import Record
     from twinscope_indexer.store.reader import Store
     from twinscope_indexer.taxonomy import Category, Taxonomy
 
@@ -111,19 +103,11 @@ class Writes:
             If another process is writing.
         """
         self._store.view.taxonomy.resolve(upload.description.category)  # before the work
-        image = read_image(data, name=upload.description.source, pixel_budget=pixel_budget)
-        fingerprint = Fingerprint(hash_pixels(image.pixels), encode_thumbnail(image.pixels))
-        instrument = read_metadata(data, name=upload.description.source)
-        digest = sha256(data).digest()
-        facts = FileFacts(
-            size=len(data), mtime_ns=upload.mtime_ns, sha256=digest, format=image.format, mode=image.mode,
-            bits=image.bits, width=image.width, height=image.height,
-        )  # fmt: skip
-        new = NewImage(upload.description, fingerprint, facts)
+        image = describe(data, upload.description.source, mtime_ns=upload.mtime_ns, pixel_budget=pixel_budget)
         with self._writing() as write:
             category = write.taxonomy.resolve(upload.description.category)
-            with self._uploads.keeping(digest, data), write.catalog.transaction():
-                stored = write.put(new, category, instrument)
+            with self._uploads.keeping(image.file.sha256, data), write.catalog.transaction():
+                stored = write.put(upload.description, image, category)
             return stored, write.publish()
 
     def delete(self, numbers: Sequence[int]) -> tuple[list[int], int]:
@@ -154,17 +138,20 @@ class _Write:
         self._root_id = root_id
         self._uploads = uploads
 
-    def put(self, image: NewImage, category: Category, instrument: InstrumentMetadata = NO_METADATA) -> Stored:
-        known = self.catalog.find(self._root_id, image.description.source, None)
-        record = _record(image, category, self.taxonomy.version, 0 if known is None else known.id)
+    def put(self, description: Description, image: DescribedImage, category: Category) -> Stored:
+        known = self.catalog.find(self._root_id, description.source, None)
+        number = self.catalog.new_id(UPLOADS, description.source, None) if known is None else known.id
+        record = record_of(
+            image,
+            Origin(self._root_id, UPLOADS, description.source, None, description.published_name),
+            category,
+            self.taxonomy.version,
+            number=number,
+            generation=self._writer.generation,
+        )
         if known is not None and replace(record, indexed_at=known.indexed_at, generation=known.generation) == known:
-            return Stored(known.id, "unchanged")
-        number = self.catalog.new_id(UPLOADS, record.path, None) if known is None else known.id
-        record = replace(record, id=number, generation=self._writer.generation)
-        thumbnail = image.fingerprint.thumbnail
-        hashed = record.hash is not None and thumbnail
-        frames = encoded_frames(thumbnail, stored_reach(self.catalog)) if hashed else b""
-        self.catalog.put(record, self._root_id, thumbnail, frames, instrument)
+            return Stored(number, "unchanged")
+        put_image(self.catalog, record, self._root_id, image, image.frames(stored_reach(self.catalog)))
         self._release([] if known is None else [known])
         return Stored(number, "created" if known is None else "replaced")
 
@@ -179,38 +166,15 @@ class _Write:
         self._uploads.release(record.sha256 for record in records if record.root == UPLOADS)
 
 
-def _checked(image: NewImage | TwinscopeError, taxonomy: Taxonomy) -> tuple[NewImage, Category] | TwinscopeError:
+def _checked(
+    image: NewImage | TwinscopeError, taxonomy: Taxonomy
+) -> tuple[Description, DescribedImage, Category] | TwinscopeError:
+    """Return what is to be stored of a new image, or why it is refused."""
     if isinstance(image, TwinscopeError):
         return image
     try:
-        return image, taxonomy.resolve(image.description.category)
+        category = taxonomy.resolve(image.description.category)
     except TwinscopeError as error:
         return error
-
-
-def _record(image: NewImage, category: Category, taxonomy: str, number: int) -> Record:
-    hashed: PHash | Unhashable = image.fingerprint.hashed
-    facts = image.file
-    return Record(
-        id=number,
-        root=UPLOADS,
-        path=image.description.source,
-        member=None,
-        size=facts.size,
-        mtime_ns=facts.mtime_ns,
-        sha256=facts.sha256 or bytes(32),
-        format=facts.format,
-        mode=facts.mode,
-        bits=facts.bits,
-        width=facts.width,
-        height=facts.height,
-        hash=hashed.code if isinstance(hashed, PHash) else None,
-        unhashable=None if isinstance(hashed, PHash) else f"{hashed.reason}: {hashed.detail}",
-        recipe=RECIPE,
-        category=category.name,
-        code=category.code,
-        taxonomy=taxonomy,
-        published_prefix=published_prefix(image.description.published_name),
-        indexed_at=utc_now(),
-        generation=0,
-    )
+    fingerprint = image.fingerprint
+    return image.description, DescribedImage(image.file, fingerprint.hashed, fingerprint.thumbnail), category

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
-from twinscope_indexer.errors import SettingsError
 from twinscope_indexer.store.reader import Store
 
+from twinscope_service.errors import SettingsError
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.catalog_service import CatalogService
 from twinscope_service.server.health import NAME, HealthService
 from twinscope_service.server.interceptor import LOGGER, Calls
@@ -147,9 +147,9 @@ class TwinscopeServer:
         found = {"yes": lambda: pixels.hits, "no": lambda: pixels.misses}
         self.metrics.count("reference_cache_lookups", "Looked for pixels of references in memory.", "found", found)
         self.metrics.observe("reference_cache_bytes", "Pixels of references in memory.", lambda: pixels.nbytes)
-        answerer = Answerer(store, pixels)
-        self._similarity.answerer = answerer
-        self._catalog.use(store, answerer)
+        searcher = Searcher(store, pixels)
+        self._similarity.searcher = searcher
+        self._catalog.use(store, searcher)
         watch = threading.Thread(target=self._watch, args=(store,), name="watch", daemon=True)
         watch.start()
         self._closing.callback(watch.join)

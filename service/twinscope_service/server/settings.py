@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import SettingsError
+from twinscope_service.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The reading service: queries from the wire to the answerer and back."""
+"""The reading service: queries from the wire to the searcher and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twinscope_indexer.metadata.reader import acquisition_of
 
 from twinscope_service.matching.answer import Result
 from twinscope_service.matching.query import Query
-from twinscope_service.matching.searcher import MAX_WAIT, Answerer
+from twinscope_service.matching.searcher import MAX_WAIT, Searcher
 from twinscope_service.server.batching import Gathering
 from twinscope_service.server.status import request_error, unknown_category
 from twinscope_service.server.streams import Received, assembled, out_of_order, require_upload_size
@@ -37,11 +37,11 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
     Attributes
     ----------
-    answerer : Answerer
+    searcher : Searcher
         To be set before the first call is let in.
     """
 
-    answerer: Answerer
+    searcher: Searcher
 
     def __init__(self, settings: ServerSettings, calls: Calls, draining: threading.Event) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
                 result = self._gathered(options, query)
         else:
             with self._answering(options, "options", context):
-                result = _result(self.answerer.answer(query, options))
+                result = _result(self.searcher.answer(query, options))
         result.client_tag = request.query.client_tag
         return similarity_pb2.SearchResponse(result=result)
 
@@ -116,14 +116,14 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
             given = header.HasField("instrument")
             instrument = instrument_of(header.instrument) if given else acquisition_of(data)
-            return self.answerer.answer(Query.of_pixels(image.pixels, instrument), options)
+            return self.searcher.answer(Query.of_pixels(image.pixels, instrument), options)
 
     def _require_categories(self, options: Options, path: str, context: grpc.ServicerContext) -> None:
         """Refuse categories that the generation asked for does not hold, before a file is read for them."""
         if options.categories:
             self._await_generation(options, context)
             with _known_categories(path):
-                self.answerer.answer_all((), options)
+                self.searcher.answer_all((), options)
 
     @contextmanager
     def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
@@ -134,11 +134,11 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
     def _await_generation(self, options: Options, context: grpc.ServicerContext) -> None:
         if options.min_generation:
-            self.answerer.await_generation(options.min_generation, _patience(context))
+            self.searcher.await_generation(options.min_generation, _patience(context))
 
     def _hash_results(self, options: Options, queries: Sequence[Query]) -> list[similarity_pb2.QueryResult]:
         with self._calls.timed("hashes"):
-            results = self.answerer.answer_all(queries, options)
+            results = self.searcher.answer_all(queries, options)
             return [_result(result) for result in results if isinstance(result, Result)]  # no query is an id
 
     def _stream_batch(
@@ -164,7 +164,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             except TwinscopeError as error:
                 refused[i] = error
         with self._answering(options, below(path, "options"), context):
-            answered = iter(self.answerer.answer_all(queries, options))
+            answered = iter(self.searcher.answer_all(queries, options))
         results = []
         for i, message in enumerate(request.queries):
             outcome = refused[i] if i in refused else next(answered)

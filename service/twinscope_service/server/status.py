@@ -10,7 +10,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as details
 from google.rpc.status_pb2 import Status
 from twinscope_indexer.errors import (
-    GenerationError,
     ImageError,
     RecipeError,
     StoreLockedError,
@@ -19,6 +18,7 @@ from twinscope_indexer.errors import (
     UnknownImageError,
 )
 
+from twinscope_service.errors import GenerationError
 from twinscope_service.wire.rules import MessageError
 from twinscope_service.wire.text import escaped
 
@@ -125,7 +125,7 @@ def request_error(error: Exception, request_id: str) -> RequestError:
         case GenerationError():
             return RequestError(
                 grpc.StatusCode.DEADLINE_EXCEEDED, "GENERATION_NOT_REACHED", str(error),
-                metadata={"generation": str(error.newest)}, retry_seconds=1.0,
+                metadata={"wanted": str(error.wanted), "generation": str(error.newest)}, retry_seconds=1.0,
             )  # fmt: skip
         case ImageError():
             return RequestError(

@@ -8,7 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
-from twinscope_indexer.errors import SettingsError
+
+from twinscope_service.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
-from twinscope_indexer.errors import SettingsError
+from twinscope_service.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path

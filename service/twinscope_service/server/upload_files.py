@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from twinscope_indexer.files import sync_folder
+from twinscope_indexer.files import remove_parts, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
-_NAME: Final = re.compile(r"[0-9a-f]{64}(\.\d+\.part)?")
-"""A file, or one that a killed process has not finished."""
+_NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Uploads:
@@ -37,7 +35,8 @@ class Uploads:
         if path.exists():
             yield
             return
-        _write(data, path)
+        self._folder.mkdir(exist_ok=True)
+        write_durably(path, data)
         try:
             yield
         except BaseException:
@@ -61,24 +60,11 @@ class Uploads:
         """
         names = self._released
         if not self._swept and self._folder.is_dir():
+            remove_parts(self._folder)
             names = {path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name)}
         if names:
             kept = used()
             for name in names:
-                if "." in name or bytes.fromhex(name) not in kept:
+                if bytes.fromhex(name) not in kept:
                     (self._folder / name).unlink(missing_ok=True)
         self._released, self._swept = set(), True
-
-
-def _write(data: bytes, path: Path) -> None:
-    """Write a file that is durable before it is named."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(path.parent)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.frames import WHOLE, frame_codes
 from twinscope_indexer.hashing.hashability import find_lack
-from twinscope_indexer.hashing.perceptual import BYTES, PHash
+from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_indexer.hashing.symmetry import SYMMETRIES
 from twinscope_indexer.imaging.luma import luma
 from twinscope_indexer.index.choice import image_index

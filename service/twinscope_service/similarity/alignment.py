@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.hashing.resampling import area_reduce
+from twinscope_indexer.imaging.infobar import field_rows
 
-from twinscope_service.similarity.scene_score import SceneScore, common_frames, field_rows, prepared, score
+from twinscope_service.similarity.scene_score import SceneScore, common_frames, prepared, score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ class Overlap:
     Attributes
     ----------
     normal : pair of ndarray of float32, shape (height, width)
-        Locally centred and scaled; see `normalisation`.
+        Locally centred and scaled; see `local_contrast`.
     pixels : pair of ndarray of float32, shape (height, width)
         The same in grey levels.
     """

@@ -14,17 +14,13 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import maximum_filter, uniform_filter
 from twinscope_indexer.hashing.resampling import area_reduce
+from twinscope_indexer.imaging.infobar import field_rows
 
-from twinscope_service.similarity.scene_score import common_frames, field_rows
+from twinscope_service.similarity.scene_score import common_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PROVEN: Final = 20.0
-"""Standard deviations. Recordings of one exposure have 20 to 200; less where they were turned or enlarged by a little,
-or after heavy noise."""
-CHANCE: Final = 12.0
-"""Pictures of different fields under like grids have up to this, by their outlines."""
 _SIDE: Final = 640
 """Pixels of the longer side that pictures are reduced to; what is finer, encoders and noise take first."""
 _LEAST_SIDE: Final = 48
@@ -48,7 +44,7 @@ _ANY: Final = 0.01
 
 
 def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
-    """Tell how far the grain of two pictures agrees beyond chance, at the translation at which it agrees best.
+    """Measure how far the grain of two pictures agrees beyond chance, at the translation at which it agrees best.
 
     Parameters
     ----------
@@ -74,7 +70,7 @@ def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float
 
 
 def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the detail of the calm parts of a picture, everywhere of like contrast; 0 elsewhere."""
+    """Return the detail of the calm parts of a picture, everywhere of like contrast; 0 elsewhere."""
     fine, coarse = _DETAIL
     smooth = uniform_filter(pixels, fine)
     detail = smooth - uniform_filter(smooth, coarse)
@@ -85,7 +81,7 @@ def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _peak(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:
-    """Give the highest of all correlations, in standard deviations; see `grain_score`."""
+    """Return the highest of all correlations, in standard deviations; see `grain_score`."""
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in query.shape)
     product = np.conj(scipy.fft.rfft2(query, shape)) * scipy.fft.rfft2(candidate, shape)
     correlations = scipy.fft.irfft2(product, shape)

@@ -1,4 +1,4 @@
-"""Parts: how well two pictures agree in each part of their field.
+"""Regions: how well two pictures agree in each region of their field.
 
 One field agrees everywhere, but for what was laid over it. Two fields that share something in one place (a panel, a
 mask, the rim of an aperture, a logo) agree there and nowhere else, however well they do on the whole. Where both are
@@ -16,6 +16,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 
 from twinscope_service.similarity.alignment import lay_over
+from twinscope_service.thresholds import (
+    CLEAR_REGION,
+    CLEAR_REGION_SHARE,
+    CLIPPED_REGION,
+    INNER_REGION_SHARE,
+    INNER_REGIONS_APART,
+    REGION_SHARE,
+    REGIONS_APART,
+    REGIONS_CLIPPED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,32 +36,14 @@ _Value = TypeVar("_Value", np.float32, np.bool_)
 
 _SIDE: Final = 5
 """Parts in a row, and in a column."""
-_LEAST_SHARE: Final = 0.3
-"""Of the usual part's correlation: a part that has less does not agree."""
-_CLEAR: Final = 0.85
-_CLEAR_SHARE: Final = 0.55
-"""Where the usual part has so much, one that has less than this share does not agree: there is little noise, and the
-normalised pixels beside a shared panel take after it."""
-_MOST_APART: Final = 5
-"""Parts that need not agree, as a label, an arrow or a scale bar may cover them. Of pictures of other fields with one
-half a panel or one logo more do not; of 178 real micrographs, annotated, rotated, under noise, 4 did not at most."""
-_MOST_INNER: Final = 3
-"""Of the nine parts in the middle."""
-_INNER_SHARE: Final = 0.7
-"""Of the usual part's correlation, that the median of the nine in the middle has. One aperture's rim surrounds them: of
-pictures of different fields with one they had up to 0.65, of real twins at least 0.78."""
 _LEAST_ENERGY: Final = 1e-3
 """Of the normalised pixels of a part; below it there is nothing to compare."""
 _FLAT: Final = 1.5
 """Standard deviation in grey levels of a thumbnail, below which lines and parts are flat."""
-_CLIPPED: Final = 0.9
-"""Of the pixels of a part, that one picture has at its darkest or brightest level, and the other nearly so."""
-_MOST_CLIPPED: Final = 8
-"""Parts that may be excused for that. Of a blank picture beside a panel of half the field more would have to be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Regions:
     """Correlations of the parts of two fields, row by row from the top left."""
 
     correlations: tuple[float, ...]
@@ -66,27 +58,27 @@ class Parts:
         return _median(np.array(self.correlations)[~np.array(self.flat)])
 
     @property
-    def everywhere(self) -> bool:
-        """Whether nearly all parts agree, and those in the middle no less than the others."""
+    def agree(self) -> bool:
+        """Whether nearly all regions agree, and those in the middle no less than the others."""
         parts, flat, clipped = (
             np.reshape(values, (_SIDE, _SIDE)) for values in (self.correlations, self.flat, self.clipped)
         )
         middle = np.zeros_like(flat)
         middle[1:-1, 1:-1] = True
-        share = _CLEAR_SHARE if self.usual >= _CLEAR else _LEAST_SHARE
+        share = CLEAR_REGION_SHARE if self.usual >= CLEAR_REGION else REGION_SHARE
         apart = (parts < share * self.usual) & ~flat
-        if (apart & clipped).sum() <= _MOST_CLIPPED:
+        if (apart & clipped).sum() <= REGIONS_CLIPPED:
             flat = flat | (apart & clipped)
             apart = apart & ~clipped
         return bool(
             self.usual > 0
-            and apart.sum() <= _MOST_APART * (~flat).mean()
-            and apart[middle].sum() <= _MOST_INNER * (~flat[middle]).mean()
-            and _median(parts[middle & ~flat], self.usual) >= _INNER_SHARE * self.usual
+            and apart.sum() <= REGIONS_APART * (~flat).mean()
+            and apart[middle].sum() <= INNER_REGIONS_APART * (~flat[middle]).mean()
+            and _median(parts[middle & ~flat], self.usual) >= INNER_REGION_SHARE * self.usual
         )
 
 
-def compare_parts(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Parts:
+def compare_regions(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Regions:
     """Compare two thumbnails part by part, laid over each other as for the scene score.
 
     Parameters
@@ -96,20 +88,22 @@ def compare_parts(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Par
 
     Returns
     -------
-    Parts
+    Regions
         Flat everywhere if the proportions differ too much to lay one over the other.
     """
     overlap = lay_over(query, candidate)
     if overlap is None:
-        return Parts((0.0,) * _SIDE**2, (True,) * _SIDE**2, (False,) * _SIDE**2)
+        return Regions((0.0,) * _SIDE**2, (True,) * _SIDE**2, (False,) * _SIDE**2)
     shown = _shown(*overlap.pixels)
     normal, pixels = ([_divided(picture[shown]) for picture in pair] for pair in (overlap.normal, overlap.pixels))
     first, second = (picture[shown] for picture in overlap.pixels)
     clipped = [_divided(at) for at in (*_extremes(first, second), *_extremes(second, first))]
-    return Parts(
+    return Regions(
         tuple(_correlation(*parts) for parts in zip(*normal, strict=True)),
         tuple(all(part.size == 0 or part.std() < _FLAT for part in parts) for parts in zip(*pixels, strict=True)),
-        tuple(any(part.size and part.mean() >= _CLIPPED for part in parts) for parts in zip(*clipped, strict=True)),
+        tuple(
+            any(part.size and part.mean() >= CLIPPED_REGION for part in parts) for parts in zip(*clipped, strict=True)
+        ),
     )
 
 
@@ -123,7 +117,7 @@ def _shown(*pictures: NDArray[np.float32]) -> tuple[slice, slice]:
 
 
 def _extremes(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
-    """Tell which pixels of a picture are at its darkest level, then at its brightest, and among the other's as well.
+    """Find which pixels of a picture are at its darkest level, then at its brightest, and among the other's as well.
 
     Clipping keeps the order of grey levels: where a share of the one is clipped, it is that share of the other, too.
     """

@@ -1,8 +1,8 @@
 """Scene score of two thumbnails: how surely they show one field, whatever was done to size, contrast or encoding.
 
 Both thumbnails are brought to one size, smoothed, freed of uneven illumination, and locally centred and scaled, so
-that contrast and brightness no longer matter (`normalisation`). Phase correlation proposes a translation
-(`translation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
+that contrast and brightness no longer matter (`local_contrast`). Phase correlation proposes a translation
+(`phase_correlation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import require_grey
+from twinscope_indexer.imaging.infobar import field_rows
 
 from twinscope_service.similarity.local_contrast import normalised
 from twinscope_service.similarity.phase_correlation import spectrum, translation
 
 # All were chosen on real micrographs.
 _MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
-_BAR = 0.15  # of the frame at its bottom without which the score has to hold, too: an info bar is at most 14 %
 _WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
 _NEGLIGIBLE = 1e-3  # of a score: a field that agrees so nearly as well as the whole is looked for nowhere else
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
@@ -55,7 +56,7 @@ class SceneImage:
 
     @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """That of `translation.spectrum`; made when it is first asked for, by two threads if both ask at once."""
+        """That of `phase_correlation.spectrum`; made when it is first asked for, by two threads if both ask at once."""
         if not self._spectra:
             self._spectra.append(spectrum(self.normal))
         return self._spectra[0]
@@ -87,8 +88,8 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
 def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) -> SceneScore:
     """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
 
-    At each of the two positions the score is the smaller of that of the whole overlap and that without the bottom
-    15 % of the frame: a shared info bar is no shared scene. The better position counts.
+    At each of the two positions the score is the smaller of that of the whole overlap and that without the rows that an
+    info bar may cover (`field_rows`): a shared info bar is no shared scene. The better position counts.
 
     Parameters
     ----------
@@ -152,11 +153,7 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
         If a thumbnail is not a two-dimensional array of uint8, or is empty.
     """
     for thumbnail in (query, *candidates):
-        if thumbnail.ndim != 2 or thumbnail.dtype != np.uint8 or thumbnail.size == 0:
-            raise ValueError(
-                f"expected grey thumbnails, uint8 of shape (height, width), not {thumbnail.dtype} of shape "
-                f"{thumbnail.shape}"
-            )
+        require_grey(thumbnail)
     scores = []
     for candidate in candidates:
         best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it
@@ -182,16 +179,11 @@ def _compared(
 
 @lru_cache(maxsize=_PREPARED)
 def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> SceneImage:
-    """Give what `prepare` makes of a thumbnail, of shape `size`, reduced to `shape`; the last ones are kept.
+    """Return what `prepare` makes of a thumbnail, of shape `size`, reduced to `shape`; the last ones are kept.
 
     A query meets many candidates, in several stages of a search, and a candidate is looked at again as a rival.
     """
     return prepare(np.frombuffer(pixels, np.uint8).reshape(size), shape)
-
-
-def field_rows(rows: int) -> int:
-    """Rows of a frame that no info bar covers."""
-    return rows - round(rows * _BAR)
 
 
 def common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:

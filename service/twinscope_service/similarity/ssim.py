@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from twinscope_indexer.compute.jit import compiled
+from twinscope_indexer.hashing.arrays import read_only, require_grey
 from twinscope_indexer.hashing.equalize import standardise
 
 WINDOW = 7
@@ -52,7 +53,7 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], data_range: float = 255) ->
     # the constants are scaled alike. See `_mean_ssim`.
     luminance = (_K1 * data_range) ** 2 * _AREA**2
     contrast = (_K2 * data_range) ** 2 * _AREA * (_AREA - 1)
-    return float(_mean_ssim(_frozen(a), _frozen(b), np.float32(luminance), np.float32(contrast)))
+    return float(_mean_ssim(read_only(a), read_only(b), np.float32(luminance), np.float32(contrast)))
 
 
 def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -107,22 +108,12 @@ def _resampled(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.
 
 
 def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
-    for image in (a, b):
-        if image.dtype != np.uint8 or image.ndim != 2:
-            raise ValueError(
-                f"SSIM needs grey images, uint8 of shape (height, width), not {image.dtype} of shape {image.shape}"
-            )
+    require_grey(a)
+    require_grey(b)
     if a.shape != b.shape:
         raise ValueError(f"SSIM needs images of equal shape, not {a.shape} and {b.shape}; see match_shape")
     if min(a.shape) < WINDOW:
         raise ValueError(f"SSIM needs at least {WINDOW} x {WINDOW} pixels; the images have shape {a.shape}")
-
-
-def _frozen(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Contiguous, read-only view: one compiled variant serves every kind of array."""
-    view = np.ascontiguousarray(pixels).view()
-    view.flags.writeable = False
-    return view
 
 
 # Only the float64 sums may be reassociated: the quotients keep IEEE rounding, so identical images give exactly 1.

@@ -10,22 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from twinscope_indexer.hashing.arrays import hamming
+from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.frames import WHOLE, Frame, frame_codes
-from twinscope_indexer.hashing.perceptual import BITS
 
 from twinscope_service.similarity.alignment import lay_over
+from twinscope_service.thresholds import (
+    CLEAR_TEXTURE_SCENE,
+    TEXTURE_BITS,
+    TEXTURE_BITS_IF_CLEAR,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST: Final = 370
-"""Bits that hashes of one field, laid over each other, differ in. Of 1,198 twins among real micrographs that were more
-than 200 bits away 11 had more, all of them bare gratings and slots; of 167 pictures of other fields with like grids,
-holes or single shapes, which everything else took for twins, 5 had no more."""
-MOST_IF_CLEAR: Final = 340
-"""The same where the scene score is high. What lowers the agreement of recordings of one field, noise, lowers it as
-well; where outlines agree this well, and the rest does not, the outlines may be all there is."""
-_CLEAR: Final = 0.8
 _MARGIN: Final = 0.12
 _FRAMES: Final = (WHOLE, Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
 """The second has lost most labels and scale bars."""
@@ -37,7 +35,7 @@ _LEVEL: Final = 1.5
 
 
 def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> int | None:
-    """Give the least Hamming distance of the hashes of what two pictures both show.
+    """Return the least Hamming distance of the hashes of what two pictures both show.
 
     Parameters
     ----------
@@ -59,14 +57,14 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
         frames.append(Frame(shades="dark"))
     one, other = (frame_codes(np.rint(picture).astype(np.uint8), frames) for picture in overlap.pixels)
     hashed = one.any(axis=1) & other.any(axis=1)
-    distances = np.bitwise_count(one[hashed] ^ other[hashed]).sum(axis=1)
+    distances = hamming(one[hashed], other[hashed])
     return int(distances.min()) if len(distances) else None
 
 
 def agree_in_texture(query: NDArray[np.uint8], candidate: NDArray[np.uint8], score: float) -> bool:
-    """Tell whether two pictures of a scene score agree in fine structure; true where it cannot be measured."""
+    """Check whether two pictures of a scene score agree in fine structure; true where it cannot be measured."""
     distance = texture_distance(query, candidate)
-    return distance is None or distance <= (MOST if score < _CLEAR else MOST_IF_CLEAR)
+    return distance is None or distance <= (TEXTURE_BITS if score < CLEAR_TEXTURE_SCENE else TEXTURE_BITS_IF_CLEAR)
 
 
 def _share_at(picture: NDArray[np.float32], level: float) -> float:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope.v1 import types_pb2
 
-from twinscope_service.matching.answer import Answer, ChanceOfError, Grade, Match, Transform
-from twinscope_service.matching.policy import POLICIES, Policy, named_policy
+from twinscope_service.errors import OptionError
+from twinscope_service.matching.answer import Answer, ChanceOfError, Match, Transform
+from twinscope_service.matching.grades import GRADE_NAMES
+from twinscope_service.matching.name_rules import MAX_POLICY_NAME
+from twinscope_service.matching.policy import POLICIES, SETTINGS, Policy, named_policy
+from twinscope_service.matching.reasons import Reason, ReasonCode
 from twinscope_service.wire.instruments import instrument_message, instrument_of
 from twinscope_service.wire.rules import MessageError, Violation, below, check_text, require
 from twinscope_service.wire.text import escaped, unescaped
@@ -17,20 +21,21 @@ from twinscope_service.wire.text import escaped, unescaped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twinscope_indexer.hashing.frames import Reach
+    from twinscope_indexer.hashing.reach import Reach
 
+    from twinscope_service.matching.grades import Grade
     from twinscope_service.matching.policy import FullSize
 
 _GRADES: Final[dict[Grade, types_pb2.Grade.ValueType]] = {
-    "excellent": types_pb2.GRADE_EXCELLENT,
-    "good": types_pb2.GRADE_GOOD,
-    "ambiguous": types_pb2.GRADE_AMBIGUOUS,
-    "unverified": types_pb2.GRADE_UNVERIFIED,
-    "none": types_pb2.GRADE_NONE,
-    "unhashable": types_pb2.GRADE_UNHASHABLE,
-    "doubtful": types_pb2.GRADE_DOUBTFUL,
+    grade: types_pb2.Grade.Value(f"GRADE_{grade.upper()}") for grade in GRADE_NAMES
 }
 _GRADE_OF: Final = {number: grade for grade, number in _GRADES.items()}
+_CODES: Final[dict[ReasonCode, types_pb2.ReasonCode.ValueType]] = {
+    code: types_pb2.ReasonCode.Value(f"REASON_CODE_{code.name}")
+    for code in ReasonCode
+    if code is not ReasonCode.UNKNOWN
+}
+_CODE_OF: Final = {number: code for code, number in _CODES.items()}
 _RULES: Final[dict[Literal["scene", "reference"], types_pb2.Rule.ValueType]] = {
     "scene": types_pb2.RULE_SCENE,
     "reference": types_pb2.RULE_REFERENCE,
@@ -48,25 +53,13 @@ _FULL_SIZES: Final[dict[FullSize, types_pb2.FullSize.ValueType]] = {
 }
 _FULL_SIZE_OF: Final = {number: use for use, number in _FULL_SIZES.items()}
 REACH_OF: Final = {number: reach for reach, number in REACHES.items()}
-_MAX_NAME: Final = 64
 _MAX_REMEMBERED: Final = 256
 """Bytes; a policy has fewer, but for fields that are not known here."""
 
-THRESHOLDS: Final = {
-    "k": "k",
-    "max_distance": "max_distance_bits",
-    "ssim_distance": "ssim_distance_bits",
-    "excellent_ssim": "excellent_ssim",
-    "good_scene": "good_scene",
-    "ssim_margin": "ssim_margin",
-    "scene_margin": "scene_margin",
-    "max_p_wrong": "max_p_wrong",
-    "far_distance": "far_distance_bits",
-    "lone_scene": "lone_scene",
-}
+THRESHOLDS: Final = {setting.name: setting.wire for setting in SETTINGS}
 """Field of the message by attribute of `Policy`."""
-_REQUIRED: Final = frozenset(THRESHOLDS) - {"max_p_wrong", "far_distance", "lone_scene"}
-"""Of a policy with a rule of its own; the others have come later, and what is left out changes nothing."""
+_LEFT_OUT: Final = {setting.name: setting.left_out for setting in SETTINGS if setting.optional}
+"""What thresholds mean that a policy with a rule of its own leaves out: they were added later, and have no effect."""
 
 
 def policy_message(policy: Policy) -> types_pb2.Policy:
@@ -74,18 +67,9 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
     return types_pb2.Policy(
         name=escaped(policy.name),
         rule=_RULES[policy.rule],
-        k=policy.k,
-        max_distance_bits=policy.max_distance,
-        ssim_distance_bits=policy.ssim_distance,
-        excellent_ssim=policy.excellent_ssim,
-        good_scene=policy.good_scene,
-        ssim_margin=policy.ssim_margin,
-        scene_margin=policy.scene_margin,
-        max_p_wrong=policy.max_p_wrong,
-        far_distance_bits=policy.far_distance,
-        lone_scene=policy.lone_scene,
         reach=REACHES[policy.reach],
         full_size=_FULL_SIZES[policy.ssim],
+        **{wire: getattr(policy, name) for name, wire in THRESHOLDS.items()},
     )
 
 
@@ -125,7 +109,7 @@ def _read_policy(sent: bytes, path: str) -> Policy:
         rule=_RULE_OF[message.rule],
         reach=reach or "frame",
         ssim=full_size or "best",
-        **({"far_distance": 0, "lone_scene": 1.0} | given),  # type: ignore[arg-type]
+        **(_LEFT_OUT | given),  # type: ignore[arg-type]
     )
 
 
@@ -136,18 +120,18 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
     """Find what is wrong with a policy; the ranges of the thresholds are those of `Policy`."""
     base, given = POLICIES["default"], _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
-        name_faults = tuple(check_text(message.name, below(path, "name"), 0, _MAX_NAME))
+        name_faults = tuple(check_text(message.name, below(path, "name"), 0, MAX_POLICY_NAME))
         yield from name_faults
         try:
             base = base if name_faults else named_policy(message.name or "default")
-        except ValueError as error:
+        except OptionError as error:
             yield Violation(below(path, "name"), str(error))
     else:
-        yield from check_text(message.name, below(path, "name"), 1, _MAX_NAME)
+        yield from check_text(message.name, below(path, "name"), 1, MAX_POLICY_NAME)
         if message.rule not in _RULE_OF:
             yield Violation(below(path, "rule"), f"{message.rule} is not known here; a newer release may know it")
         for threshold, field in THRESHOLDS.items():
-            if threshold in _REQUIRED and threshold not in given:
+            if threshold not in _LEFT_OUT and threshold not in given:
                 yield Violation(below(path, field), "must be set where the policy has a rule of its own")
     if message.reach != types_pb2.REACH_UNSPECIFIED and message.reach not in REACH_OF:
         yield Violation(below(path, "reach"), f"{message.reach} is not known here; a newer release may know it")
@@ -156,7 +140,7 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
     for threshold, value in given.items():
         try:
             base.adjusted({threshold: value})
-        except ValueError as error:
+        except OptionError as error:
             yield Violation(below(path, THRESHOLDS[threshold]), str(error))
 
 
@@ -216,6 +200,19 @@ def _chance_of(message: types_pb2.ChanceOfError) -> ChanceOfError:
     return ChanceOfError(message.estimate, message.low, message.high, unescaped(message.calibration))
 
 
+def _reason_message(reason: Reason) -> types_pb2.Reason:
+    numbers = {name: value for name, value in reason.values.items() if not isinstance(value, str)}
+    texts = {name: escaped(value) for name, value in reason.values.items() if isinstance(value, str)}
+    code = _CODES.get(reason.code, types_pb2.REASON_CODE_UNSPECIFIED)
+    return types_pb2.Reason(code=code, numbers=numbers, texts=texts)
+
+
+def _reason_of(message: types_pb2.Reason) -> Reason:
+    values: dict[str, float | str] = dict(message.numbers)
+    values |= {name: unescaped(text) for name, text in message.texts.items()}
+    return Reason(_CODE_OF.get(message.code, ReasonCode.UNKNOWN), values)
+
+
 def answer_message(answer: Answer) -> types_pb2.Answer:
     """Make the message of an answer."""
     return types_pb2.Answer(
@@ -231,6 +228,7 @@ def answer_message(answer: Answer) -> types_pb2.Answer:
         code=None if answer.code is None else escaped(answer.code),
         instrument=None if answer.instrument is None else instrument_message(answer.instrument),
         p_wrong=None if answer.p_wrong is None else _chance_message(answer.p_wrong),
+        reasons=[_reason_message(reason) for reason in answer.reasons],
     )
 
 
@@ -256,4 +254,5 @@ def answer_of(message: types_pb2.Answer, path: str = "answer") -> Answer:
         taxonomy=unescaped(message.taxonomy),
         instrument=instrument_of(message.instrument) if message.HasField("instrument") else None,
         p_wrong=_chance_of(message.p_wrong) if message.HasField("p_wrong") else None,
+        reasons=tuple(_reason_of(reason) for reason in message.reasons),
     )

@@ -23,13 +23,14 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
     ----------
     stats : mapping
         ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``,
-        ``reach``), ``created``, ``roots``, and the counts of `Catalog.counts`.
+        ``reach``), ``calibration`` (``name``, ``images``, ``least_p_wrong``), ``created``, ``roots``, and the
+        counts of `Catalog.counts`.
     """
     created = None
     if stats["created"] is not None:
         created = Timestamp()
         created.FromJsonString(stats["created"])
-    index = stats["index"]
+    index, calibration = stats["index"], stats["calibration"]
     return catalog_pb2.GetIndexResponse(
         store_id=stats["store_id"],
         store=escaped(stats["store"]),
@@ -39,6 +40,11 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
         roots=[escaped(root) for root in stats["roots"]],
         index=catalog_pb2.IndexFacts(
             kind=index["kind"], base_count=index["base"], delta_count=index["delta"], reach=REACHES[index["reach"]]
+        ),
+        calibration=catalog_pb2.CalibrationFacts(
+            name=escaped(calibration["name"]),
+            image_count=calibration["images"],
+            least_p_wrong=calibration["least_p_wrong"],
         ),
         counts=catalog_pb2.ImageCounts(
             **{name: stats[name] for name in _COUNTS},
@@ -62,6 +68,11 @@ def stats_of(message: catalog_pb2.GetIndexResponse) -> dict[str, Any]:
             "base": index.base_count,
             "delta": index.delta_count,
             "reach": REACH_OF.get(index.reach, "frame"),
+        },
+        "calibration": {
+            "name": unescaped(message.calibration.name),
+            "images": message.calibration.image_count,
+            "least_p_wrong": message.calibration.least_p_wrong,
         },
         "created": message.create_time.ToJsonString() if message.HasField("create_time") else None,
         "roots": [unescaped(root) for root in message.roots],

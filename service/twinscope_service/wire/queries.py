@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from twinscope.v1 import similarity_pb2, types_pb2
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.hashability import Reason, Unhashable
-from twinscope_indexer.hashing.perceptual import BYTES, RECIPE, PHash, require_recipe
+from twinscope_indexer.hashing.perceptual import RECIPE, PHash, require_recipe
+from twinscope_indexer.image_id import image_number
 
 from twinscope_service.matching.fingerprint import Fingerprint
+from twinscope_service.matching.name_rules import MAX_CATEGORIES, MAX_CATEGORY_NAME
 from twinscope_service.matching.options import Options
 from twinscope_service.matching.query import Query
 from twinscope_service.wire.answers import check_policy, policy_message, policy_of
@@ -39,8 +42,6 @@ MAX_THUMBNAIL: Final = 64 << 10
 
 _MAX_REMEMBERED: Final = 512
 """Bytes; options are longer only where they name many categories."""
-_MAX_CATEGORIES: Final = 64
-_MAX_CATEGORY: Final = 256
 _MAX_RECIPE: Final = 256
 _MAX_DETAIL: Final = 256
 _REASONS: Final[dict[Reason, types_pb2.Unhashable.Reason.ValueType]] = {
@@ -72,6 +73,11 @@ def fingerprint_of(message: types_pb2.Fingerprint, path: str) -> Fingerprint:
         If it was made by another recipe than this release's.
     """
     require(check_fingerprint(message, path))
+    return _fingerprint(message)
+
+
+def _fingerprint(message: types_pb2.Fingerprint) -> Fingerprint:
+    """Read a fingerprint that was checked."""
     require_recipe(message.recipe)
     if message.WhichOneof("identity") == "hash":
         return Fingerprint(PHash(message.hash, message.recipe), message.thumbnail)
@@ -123,11 +129,11 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
         return Query(PHash(message.hash))
     if target == "image_id":
         require((*tag_faults, *check_image_id(message.image_id, below(path, "image_id"))))
-        return int(message.image_id, 16)
+        return image_number(message.image_id)
     if target == "fingerprint":
         where = below(path, "fingerprint")
         require((*tag_faults, *check_fingerprint(message.fingerprint, where)))
-        query = decoded(fingerprint_of(message.fingerprint, where), where)
+        query = decoded(_fingerprint(message.fingerprint), where)
         if not message.HasField("instrument"):
             return query
         require(check_instrument(message.instrument, below(path, "instrument")))
@@ -194,12 +200,12 @@ def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator
     yield from check_policy(message.policy, below(path, "policy"))
     if message.verification not in similarity_pb2.Verification.values():
         yield Violation(below(path, "verification"), f"{message.verification} is not known here")
-    if len(message.categories) > _MAX_CATEGORIES:
-        description = f"must have at most {_MAX_CATEGORIES} elements, has {len(message.categories)}"
+    if len(message.categories) > MAX_CATEGORIES:
+        description = f"must have at most {MAX_CATEGORIES} elements, has {len(message.categories)}"
         yield Violation(below(path, "categories"), description)
     else:
         for i, category in enumerate(message.categories):
-            yield from check_text(category, below(path, f"categories[{i}]"), 1, _MAX_CATEGORY)
+            yield from check_text(category, below(path, f"categories[{i}]"), 1, MAX_CATEGORY_NAME)
     if message.min_generation < 0:
         yield Violation(below(path, "min_generation"), f"must not be negative, is {message.min_generation}")
     yield from check_text(message.recipe, below(path, "recipe"), 0, _MAX_RECIPE, is_escaped=False)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from twinscope.v1 import catalog_pb2
+from twinscope_indexer.image_id import image_id, image_number
+from twinscope_indexer.indexing.ingest import FileFacts
 from twinscope_indexer.store.catalog.catalog import Record
 
-from twinscope_service.matching.new_image import FileFacts
 from twinscope_service.wire.rules import (
     MessageError,
     Violation,
@@ -65,7 +66,7 @@ def record_of(message: catalog_pb2.Image) -> Record:
     """Read a record: equal to the one that `image_message` was given."""
     source, facts = message.source, facts_of(message.file)
     return Record(
-        id=int(message.image_id, 16),
+        id=image_number(message.image_id),
         root=Path(unescaped(source.root)),
         path=unescaped(source.path),
         member=unescaped(source.member) if source.HasField("member") else None,
@@ -151,7 +152,7 @@ def image_numbers(message: catalog_pb2.BatchDeleteImagesRequest) -> list[int]:
     """
     require(check_count(len(message.image_ids), "image_ids"))
     require(fault for i, one in enumerate(message.image_ids) for fault in check_image_id(one, f"image_ids[{i}]"))
-    return [int(one, 16) for one in message.image_ids]
+    return [image_number(one) for one in message.image_ids]
 
 
 def page_of(message: catalog_pb2.ListImagesRequest) -> tuple[int, int]:
@@ -176,10 +177,10 @@ def page_of(message: catalog_pb2.ListImagesRequest) -> tuple[int, int]:
         faults.append(Violation("page_token", "must be the token that came with the page before"))
     if faults:
         raise MessageError(faults)
-    after = int(message.page_token, 16) if message.page_token else -1
+    after = image_number(message.page_token) if message.page_token else -1
     return min(message.page_size or DEFAULT_PAGE, MAX_PAGE), after
 
 
 def page_token(last: int) -> str:
     """Make the token of the page that begins behind the image of a number."""
-    return f"{last:016x}"
+    return image_id(last)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twinscope_indexer.errors import TwinscopeError
+from twinscope_indexer.image_id import image_number, is_image_id
 
 from twinscope_service.wire.text import unescaped
 
@@ -20,8 +20,6 @@ MAX_TAG: Final = 128
 """Bytes of a client's tag."""
 MAX_CHUNK: Final = 1 << 20
 """Bytes of a piece of an uploaded file."""
-
-_IMAGE_ID = re.compile(r"[0-7][0-9a-f]{15}")
 
 
 class Violation(NamedTuple):
@@ -116,13 +114,13 @@ def check_chunk(chunk: bytes, path: str = "chunk") -> Iterator[Violation]:
 
 def check_image_id(image_id: str, path: str) -> Iterator[Violation]:
     """Check the form of an image id."""
-    if _IMAGE_ID.fullmatch(image_id) is None:
+    if not is_image_id(image_id):
         shown = f"; got {image_id[:40]!r}" if image_id else ""
         yield Violation(path, f"must be an image id: 16 lower-case hexadecimal digits, the first of them 0 to 7{shown}")
 
 
-def image_number(image_id: str, path: str = "image_id") -> int:
-    """Give the catalogue's number of an image id.
+def image_number_of(image_id: str, path: str = "image_id") -> int:
+    """Read an image id: return the number of the image in the catalogue.
 
     Raises
     ------
@@ -130,4 +128,4 @@ def image_number(image_id: str, path: str = "image_id") -> int:
         If it is no image id.
     """
     require(check_image_id(image_id, path))
-    return int(image_id, 16)
+    return image_number(image_id)

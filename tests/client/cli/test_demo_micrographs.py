@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from twinscope_client.demo.acquisition import WINDOW, conditions
 from twinscope_client.demo.infobar import bar_height
 from twinscope_client.demo.micrographs import CATEGORIES, DemoCollection, synthesise, write_collection
-from twinscope_indexer.errors import OutputError
+from twinscope_client.errors import OutputError
 
 SMALL = (320, 240)
 PER_CATEGORY, QUERIES = 2, 3

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,21 @@ import numpy as np
 import pytest
 import test_congruence
 import tifffile
-from conftest import Shelf
-from raw_client import authority
+from raw_client import HANGS, authority
+from shelf import Shelf
 from test_congruence import embedded, files  # noqa: F401  fixtures
 from twinscope_client import aio, connect
-from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.engine.options import AsyncConnectOptions, ConnectOptions
+from twinscope_client.errors import AccessError, ClosedError, ServerError
 from twinscope_client.remote.engine import RemoteEngine
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import VersionSkewWarning
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import (
-    AccessError,
-    ImageError,
-    ServerError,
-    SettingsError,
-    TaxonomyError,
-    UnknownImageError,
-)
+from twinscope_indexer.errors import ImageError, TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.perceptual import hash_pixels
 from twinscope_indexer.imaging.reader import read_image
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.errors import OptionError, SettingsError
+from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.server import TwinscopeServer
 from twinscope_service.server.settings import ServerSettings
 from twinscope_service.server.tokens import token_line
@@ -101,14 +95,14 @@ def test_congruence_is_tested() -> None:
 def test_methods_and_parameters_are_those_of_the_blocking_engine() -> None:
     names = {name for name in vars(RemoteEngine) if not name.startswith("_")}
     assert names == {name for name in vars(aio.AsyncEngine) if not name.startswith("_")}
-    for name in names - {"identity"}:
+    assert inspect.signature(aio.AsyncEngine.search_many).parameters == (
+        inspect.signature(RemoteEngine.search_many).parameters
+    )
+    for name in names - {"identity", "search_many"}:
         method = getattr(aio.AsyncEngine, name)
         assert inspect.iscoroutinefunction(method), name
         assert inspect.signature(method) == inspect.signature(getattr(RemoteEngine, name))
-    ours, theirs = inspect.signature(aio.connect).parameters, inspect.signature(connect).parameters
-    assert [(p.name, p.kind, p.default) for p in ours.values()] == [
-        (p.name, p.kind, p.default) for p in theirs.values()
-    ]
+    assert AsyncConnectOptions.__optional_keys__ == ConnectOptions.__optional_keys__
 
 
 def test_both_remote_engines_answer_alike(shelf: Shelf, served: str) -> None:
@@ -173,7 +167,7 @@ def test_an_engine_needs_no_context(shelf: Shelf, served: str) -> None:
         first = await asyncio.gather(ts.search(shelf.reference("Tips", 0)), ts.identity(), ts.refresh())
         await ts.close()
         await ts.close()
-        with pytest.raises(ValueError, match="was closed"):
+        with pytest.raises(ClosedError, match="was closed"):
             await ts.stats()
         return first
 
@@ -209,7 +203,7 @@ class Gate:
 
     def wait(self) -> None:
         self._open.clear()
-        assert self._open.wait(5), "the event loop stood still"
+        assert self._open.wait(HANGS), "the event loop stood still"
         self.passed += 1
 
     async def keep(self) -> None:
@@ -264,22 +258,6 @@ def test_pixels_are_hashed_beside_the_event_loop(shelf: Shelf, served: str, monk
     assert gate.passed == 3
 
 
-def test_a_ticker_ticks_while_a_large_image_is_searched(served: str, tmp_path: Path) -> None:
-    pixels = synthesise("Biological", 7, width=500, height=400).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "large.tif", np.kron(pixels, np.ones((10, 10), np.uint8)))
-
-    async def ticks(ts: aio.AsyncEngine) -> tuple[int, str]:
-        search, count = asyncio.create_task(ts.search(tmp_path / "large.tif")), 0
-        while not search.done():
-            await asyncio.sleep(0.002)
-            count += 1
-        return count, search.result().grade
-
-    count, grade = asked(served, ticks)
-    assert grade == "none"
-    assert count > 15  # five or so if the image were hashed on the loop
-
-
 # -- cancellation ----------------------------------------------------------------------------------------------------
 
 
@@ -297,7 +275,7 @@ class Slowness(threading.Event):
         def slowly(*given: Any, **options: Any) -> Any:
             with self._lock:
                 self.searches += 1
-            self.wait(20)
+            self.wait(HANGS)
             try:
                 return answer(*given, **options)
             finally:
@@ -316,13 +294,13 @@ class Slowness(threading.Event):
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slowness]:
     """Searches that a server answers only when the event is set."""
     slowness = Slowness()
-    monkeypatch.setattr(Answerer, "answer", slowness.around(Answerer.answer))
+    monkeypatch.setattr(Searcher, "answer", slowness.around(Searcher.answer))
     yield slowness
     slowness.finish()
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -341,6 +319,12 @@ def counted(server: TwinscopeServer, name: str, **labels: str) -> float:
     return server.metrics.registry.get_sample_value(f"twinscope_requests_{name}", labels) or 0.0
 
 
+async def greeted(ts: aio.AsyncEngine) -> None:
+    """A call over the same connection that needs no worker of the server."""
+    assert ts._connection is not None
+    await ts._connection.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=HANGS)
+
+
 def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer, slow: Slowness) -> None:
     async def cancelled(ts: aio.AsyncEngine) -> str:
         first = asyncio.create_task(ts.search(shelf.reference("Tips", 0)))
@@ -349,8 +333,8 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
         await until(lambda: counted(server, "in_flight", method="Search") == 2)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(waiting, 10)
-        await asyncio.sleep(0.3)  # the server is told
+            await asyncio.wait_for(waiting, HANGS)
+        await greeted(ts)  # sent after the cancellation, so the server knows of that when it answers
         slow.set()
         return (await first).grade
 
@@ -362,10 +346,8 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
 
 def test_a_time_limit_of_asyncio_holds(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
-        began = time.monotonic()
         with pytest.raises(TimeoutError):
             asked(target, lambda ts: asyncio.wait_for(ts.search(shelf.reference("Tips", 0)), 0.3))
-        assert time.monotonic() - began < 10
         slow.finish()
 
 
@@ -377,7 +359,7 @@ def test_a_cancelled_upload_is_ended(shelf: Shelf, server: TwinscopeServer, monk
         for message in messages(upload):
             yield message
             stopped.set()
-            goes_on.wait(20)
+            goes_on.wait(HANGS)
 
     async def cancelled(ts: aio.AsyncEngine) -> str:
         task = asyncio.create_task(ts.search(shelf.reference("Tips", 0)))
@@ -423,7 +405,7 @@ def test_closing_ends_the_calls_under_way_and_cancels_no_task(shelf: Shelf, slow
         (lambda ts: ts.search(np.zeros((40, 40), np.uint8), categories=["Unicorns"]), TaxonomyError),
         (lambda ts: ts.search_stored("0" * 16), UnknownImageError),
         (lambda ts: ts.search_stored("no id"), UnknownImageError),
-        (lambda ts: ts.search(np.zeros((40, 40), np.uint8), no_threshold=1), ValueError),
+        (lambda ts: ts.search(np.zeros((40, 40), np.uint8), no_threshold=1), OptionError),
         (lambda ts: ts.search(5), TypeError),
     ],
 )
@@ -445,17 +427,15 @@ def test_a_deadline(shelf: Shelf, slow: Slowness) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    began = time.monotonic()
     with pytest.raises(ServerError, match="is the server running") as caught:
         asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
     assert caught.value.retriable
-    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_goes_away(shelf: Shelf) -> None:
     async def gone() -> None:
         with serving(shelf.store) as target:
-            ts = aio.connect(target, timeout=1)
+            ts = aio.connect(target, timeout=5)
             await ts.stats()
         with pytest.raises(ServerError) as caught:
             await ts.search(shelf.reference("Tips", 0))
@@ -592,7 +572,7 @@ def test_tls_with_certificates_of_both_sides(shelf: Shelf, tokens: Path, tmp_pat
 
 def test_a_folder_is_refused_with_what_to_do_instead(shelf: Shelf) -> None:
     for folder in (shelf.store, str(shelf.store)):
-        with pytest.raises(SettingsError, match=r"twinscope_client\.connect.*asyncio\.to_thread"):
+        with pytest.raises(SettingsError, match=r"twinscope\.connect.*asyncio\.to_thread"):
             aio.connect(folder)
 
 
@@ -644,7 +624,7 @@ def test_asyncio_is_imported_when_it_is_wanted() -> None:
         "assert 'grpc.aio' in sys.modules"
     )
     environment = os.environ | {"PYTHONWARNINGS": "error"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=4 * HANGS)
     import twinscope_client
 
     with pytest.raises(AttributeError, match="nothing"):

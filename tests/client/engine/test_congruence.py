@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from PIL import Image
 from raw_client import authority
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.protocol import Engine
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import GenerationError, ImageError, RecipeError, TaxonomyError, UnknownImageError
+from twinscope_indexer.errors import ImageError, RecipeError, TaxonomyError, UnknownImageError
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels, phash
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.errors import GenerationError, OptionError
 from twinscope_service.matching.policy import POLICIES, Policy
 from twinscope_service.server.tokens import token_line
 
@@ -138,7 +139,7 @@ def test_searches_of_pixels(embedded: Engine, remote: Engine, files: dict[str, P
 )
 def test_what_is_no_image(embedded: Engine, remote: Engine, array: np.ndarray) -> None:
     expected = outcome(lambda: embedded.search(array))
-    assert expected[:2] == ("raises", ValueError)
+    assert expected[:2] == ("raises", ImageError)
     assert outcome(lambda: remote.search(array)) == expected
 
 
@@ -176,8 +177,16 @@ OPTIONS: list[dict[str, Any]] = [
     {"good_scene": 1},
     {"excellent_ssim": np.float32(0.9)},
     {"policy": Policy(name="whole", excellent_ssim=1, scene_margin=2)},
-    {"policy": Policy(name="")},
-    {"policy": Policy(name="x" * 65)},
+    {"policy": 5},
+    {"policy": None},
+    {"max_distence": 200},
+    {"verify": "no"},
+    {"k": np.int64(2)},
+    {"k": 2.0},
+    {"good_scene": float("nan")},
+    {"good_scene": "0.5"},
+    {"reach": "windows"},
+    {"ssim": "always"},
     {"categories": [""]},
     {"categories": ["Tips", "x" * 257]},
     {"categories": ["\N{LATIN SMALL LETTER E WITH ACUTE}" * 129]},
@@ -217,7 +226,7 @@ def test_options(
 def test_the_options_are_right_and_wrong(embedded: Engine, shelf: Shelf) -> None:
     found = [outcome(lambda options=options: embedded.search(shelf.reference("Tips", 0), **options))
              for options in OPTIONS]  # fmt: skip
-    assert {one[1] for one in found if one[0] == "raises"} == {TaxonomyError, ValueError, TypeError}
+    assert {one[1] for one in found if one[0] == "raises"} == {TaxonomyError, OptionError}
     assert {one[1].grade for one in found if one[0] == "gives"} >= {"excellent", "good", "unverified", "none"}
 
 
@@ -234,11 +243,11 @@ def test_thresholds_are_echoed_alike(
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"categories": [""]}, ValueError), ({"categories": ["x" * 257]}, ValueError),
-        ({"categories": ["Tips"] * 65}, ValueError), ({"categories": [5]}, TypeError),
-        ({"categories": "Unicorns"}, TaxonomyError), ({"k": True}, TypeError), ({"good_scene": False}, TypeError),
-        ({"k": True, "policy": POLICIES["default"].adjusted({"k": 1})}, TypeError),
-        ({"min_generation": -1}, ValueError),
+        ({"categories": [""]}, OptionError), ({"categories": ["x" * 257]}, OptionError),
+        ({"categories": ["Tips"] * 65}, OptionError), ({"categories": [5]}, OptionError),
+        ({"categories": "Unicorns"}, TaxonomyError), ({"k": True}, OptionError), ({"good_scene": False}, OptionError),
+        ({"k": True, "policy": POLICIES["default"].adjusted({"k": 1})}, OptionError),
+        ({"min_generation": -1}, OptionError), ({"min_generation": True}, OptionError), ({"verify": 1}, OptionError),
     ],
     ids=str,
 )  # fmt: skip

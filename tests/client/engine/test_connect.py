@@ -15,20 +15,22 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from PIL import Image
 from raw_client import Authority, authority
+from shelf import Shelf
 from twinscope_client import aio, connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.images import grey_pixels
+from twinscope_client.errors import AccessError, ClosedError, ServerError
 from twinscope_client.remote import protocol as dialogue
 from twinscope_client.remote.channel import bearer
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import ImageError, ServerError, SettingsError, StoreError
+from twinscope_indexer.errors import ImageError, StoreError
 from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.run import index
+from twinscope_service.errors import OptionError, SettingsError
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.server.tokens import token_line
 
@@ -135,8 +137,9 @@ def test_an_array_is_never_shared_with_the_caller() -> None:
     ],
 )
 def test_what_is_no_image_is_refused_with_its_shape(array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="real numbers"):
+    with pytest.raises(ImageError, match="real numbers") as caught:
         grey_pixels(array)
+    assert (caught.value.source, caught.value.fault) == ("array", "unsupported")
 
 
 def test_an_unreadable_image_is_told(shelf: Shelf, tmp_path: Path) -> None:
@@ -157,10 +160,10 @@ def test_thresholds_belong_to_the_request(shelf: Shelf) -> None:
         own = POLICIES["default"].adjusted({"k": 1})
         assert ts.search(path, policy=own).policy == own
         assert len(ts.search(path, k=3, max_distance=1024).matches) == 3
-        with pytest.raises(ValueError, match="unknown threshold"):
-            ts.search(path, no_threshold=1)
-        with pytest.raises(ValueError, match="no policy"):
-            ts.search(path, policy="nothing")
+        with pytest.raises(OptionError, match=r"no option 'max_distence'. Did you mean 'max_distance'\? Known: .*, k,"):
+            ts.search(path, max_distence=1)
+        with pytest.raises(OptionError, match=r"no policy 'refrence'. Did you mean 'reference'\?"):
+            ts.search(path, policy="refrence")
 
 
 # -- the engine ----------------------------------------------------------------------------------------------------
@@ -378,6 +381,69 @@ def test_the_command_strips_the_token_that_it_reads(
     assert "excellent -> Tips" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("way", ["blocking", "asyncio", "command"])
+def test_a_token_may_come_from_a_file_that_changes(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    (tmp_path / "tokens").write_text(token_line("ann", "read", "sesame"))
+    file = tmp_path / "token"
+    file.write_text("wrong")
+    with serving(shelf.store, tokens=tmp_path / "tokens") as target:
+        if way == "command":
+            command = ["search", str(shelf.reference("Tips", 0)), "--at", target, "--token-file", str(file)]
+            assert main(command) == 1
+            file.write_text(" sesame\n")
+            assert main(command) == 0
+            file.unlink()
+            assert main(command) == 1
+            assert f"token file {file} cannot be read" in capsys.readouterr().err
+            return
+        with pytest.raises(AccessError):
+            WAYS[way](target, lambda ts: ts.stats(), token=file)
+        file.write_text("sesame\n")
+        assert WAYS[way](target, lambda ts: ts.stats(), token=file)["images"] == 6
+        file.unlink()
+        with pytest.raises(SettingsError, match="cannot be read"):
+            WAYS[way](target, lambda ts: ts.stats(), token=file)
+
+
+# -- options of a connection -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["token", "ca", "certificate", "key", "timeout"])
+def test_a_folder_takes_no_options_of_a_server(shelf: Shelf, name: str) -> None:
+    value: Any = 5.0 if name == "timeout" else "x"
+    with pytest.raises(OptionError, match=f"^{name}: only a server takes that, and .* is a folder"):
+        connect(shelf.store, **{name: value})
+    with connect(shelf.store, **{name: None}) as ts:
+        assert ts.stats()["images"] == 6
+
+
+def test_the_command_takes_no_options_of_a_server_for_a_folder(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINSCOPE_TOKEN", "sesame")  # of another command, perhaps: it does no harm
+    command = ["search", str(shelf.reference("Tips", 0)), "--at", str(shelf.store)]
+    assert main(command) == 0
+    for more in (["--ca", "ca.pem"], ["--token-file", str(tmp_path / "none")]):
+        assert main([*command, *more]) == 1
+        assert "only a server takes that" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_of_a_connection_is_told(shelf: Shelf, asked: Callable[..., Any]) -> None:
+    for target in (NOBODY, str(shelf.store)):
+        with pytest.raises(OptionError, match=r"no option 'tokn'. Did you mean 'token'\? Known: ca, certificate, key"):
+            connect(target, tokn="x")
+    with pytest.raises(OptionError, match="Did you mean 'token'"):
+        asked(NOBODY, lambda ts: ts.stats(), tokn="x")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
+def test_a_time_limit_is_a_time(asked: Callable[..., Any], timeout: Any) -> None:
+    with pytest.raises(OptionError, match="timeout must be a number of seconds above 0"):
+        asked(NOBODY, lambda ts: ts.stats(), timeout=timeout)
+
+
 # -- closing ---------------------------------------------------------------------------------------------------------
 
 QUESTIONS: dict[str, Callable[[Any], Any]] = {
@@ -391,6 +457,7 @@ QUESTIONS: dict[str, Callable[[Any], Any]] = {
     "stats": lambda ts: ts.stats(),
     "identity": lambda ts: ts.identity,
     "refresh": lambda ts: ts.refresh(),
+    "search_many": lambda ts: ts.search_many([]),
 }
 
 
@@ -401,7 +468,7 @@ def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
     async def in_asyncio(target: str) -> None:
         async with aio.connect(target) as engine:
             pass
-        with pytest.raises(ValueError, match=f"{target} was closed"):
+        with pytest.raises(ClosedError, match=f"{target} was closed"):
             await (engine.identity() if name == "identity" else ask(engine))
 
     with serving(shelf.store) as target:
@@ -409,7 +476,7 @@ def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
             with connect(where) as engine:
                 pass
             engine.close()  # a second time is no error
-            with pytest.raises(ValueError, match=f"{where} was closed"):
+            with pytest.raises(ClosedError, match=f"{where} was closed"):
                 ask(engine)
         asyncio.run(in_asyncio(target))
 

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest
+from shelf import Shelf
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import OutputError
 from twinscope_client.evaluation.assignment import assign, is_twin
 from twinscope_client.evaluation.legacy_rule import OldAnswer, old_answer
 from twinscope_client.evaluation.metrics import NO_TWIN, Case, Share, evaluate, separate
@@ -32,7 +33,7 @@ from twinscope_client.evaluation.plots import draw
 from twinscope_client.evaluation.tables import old_cells, shown_threshold, to_csv, to_dict, to_text
 from twinscope_client.evaluation.truth import TruthRow, category_name, read_truth
 from twinscope_client.labelling.journal import Decision, Journal
-from twinscope_indexer.errors import OutputError, TaxonomyError
+from twinscope_indexer.errors import TaxonomyError
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.taxonomy import builtin_taxonomy, load_taxonomy
 from twinscope_service.matching.policy import POLICIES, Policy

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_client import outputs as placement
+from twinscope_client.errors import OutputError
 from twinscope_client.outputs import (
     category_folder,
     fitting_name,
@@ -21,10 +22,8 @@ from twinscope_client.outputs import (
     numbered,
     place_bytes,
     place_source,
-    remove_leftovers,
     replace_if_changed,
 )
-from twinscope_indexer.errors import OutputError
 
 _MODES = ("copy", "hard", "sym")
 
@@ -261,7 +260,7 @@ def test_a_file_system_without_hard_links_still_overwrites_nothing(
 def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None:
     script = """if True:
         import sys, pathlib
-        from twinscope_client.placement import place_bytes
+        from twinscope_client.outputs import place_bytes
         won = 0
         for number in range(60):
             try:
@@ -273,7 +272,7 @@ def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None
     racers = [
         subprocess.Popen([sys.executable, "-c", script, name], cwd=tmp_path, stdout=subprocess.PIPE) for name in "abc"
     ]
-    won = [int(racer.communicate(timeout=60)[0]) for racer in racers]
+    won = [int(racer.communicate(timeout=240)[0]) for racer in racers]
     assert sum(won) == 60
     contents = [(tmp_path / str(number)).read_text() for number in range(60)]
     assert all(text == text[0] * 20000 for text in contents)
@@ -316,22 +315,6 @@ def test_a_table_is_replaced_only_if_it_says_something_else(tmp_path: Path) -> N
     with pytest.raises(OutputError, match="folder cannot be written"):
         replace_if_changed(tmp_path / "folder", b"one")
     assert left_over(tmp_path) == []
-
-
-def test_only_leftovers_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "mine.part").write_bytes(b"kept")
-    (tmp_path / ".x.part").write_bytes(b"kept")
-    script = """if True:
-        import os, pathlib
-        from twinscope_client.placement import place_bytes, replace_if_changed
-        pathlib.Path.replace = lambda *_: os._exit(9)
-        replace_if_changed(pathlib.Path("matches.csv"), b"half")
-    """
-    killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
-    assert killed.returncode == 9
-    assert len(list(tmp_path.iterdir())) == 3
-    remove_leftovers([tmp_path, tmp_path / "missing"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.part", "mine.part"]
 
 
 @pytest.mark.parametrize(

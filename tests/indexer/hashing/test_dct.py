@@ -55,5 +55,5 @@ def test_neither_layout_nor_ownership_of_the_pixels_matters(pixels: NDArray[np.u
     ],
 )
 def test_what_has_none_is_refused(pixels: NDArray[np.uint8], count: int) -> None:
-    with pytest.raises(ValueError, match="coefficients each way of"):
+    with pytest.raises(ValueError, match=r"expected a grey image|coefficients each way"):
         low_frequencies(pixels, count)

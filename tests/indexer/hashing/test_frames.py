@@ -22,17 +22,16 @@ from twinscope_indexer.hashing.dct import low_frequencies
 from twinscope_indexer.hashing.equalize import standardise
 from twinscope_indexer.hashing.frames import (
     FRAMES_RECIPE,
-    REACHES,
     SHADES,
     VIEWS,
     WHOLE,
     WINDOWS,
     Frame,
-    Reach,
     frame_codes,
     reference_frames,
 )
 from twinscope_indexer.hashing.perceptual import RECIPE
+from twinscope_indexer.hashing.reach import REACHES, Reach
 from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
 from twinscope_indexer.index.engines import ENGINES, engine_index

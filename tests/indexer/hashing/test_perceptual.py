@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
 from twinscope_indexer.errors import ImageError, RecipeError
+from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.hashing.hashability import Unhashable
-from twinscope_indexer.hashing.perceptual import BITS, BYTES, RECIPE, PHash, hash_pixels, phash, require_recipe
+from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels, phash, require_recipe
 
 Pixels = NDArray[np.uint8]
 

@@ -1,4 +1,4 @@
-"""JPEG by the faster decoder: the same pixels and the same errors as by Pillow, whatever the file."""
+"""JPEG by two decoders: the same pixels and the same errors as by Pillow, whatever the file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from unittest import mock
 import imagecodecs
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
 from twinscope_indexer.imaging import jpeg
-from twinscope_indexer.imaging.jpeg_scan import first_marker
 from twinscope_indexer.imaging.luma import luma
 from twinscope_indexer.imaging.reader import read_image, read_picture
 
@@ -81,19 +81,19 @@ PLAIN = {
     "one colour pixel": saved(Image.new("RGB", (1, 1), "orange")),
     "rubbish after the end": saved(GREY) + b"rubbish" + bytes(999),
     "another picture after the end": saved(GREY) + saved(COLOUR),
-}
-OTHER = {
-    "grey progressive": saved(GREY, progressive=True),
-    "progressive": saved(COLOUR, progressive=True),
     "restarts": saved(GREY, restart_marker_blocks=3),
     "no restart yet": saved(Image.new("L", (8, 8)), restart_marker_blocks=3),
-    "cmyk": saved(COLOUR.convert("CMYK")),
     "rgb": saved(COLOUR, keep_rgb=True),
     "4:1:1": sampled(np.array(COLOUR), "411"),
     "4:4:0": sampled(np.array(COLOUR), "440"),
     "exif": saved(COLOUR, exif=EXIF),
     "icc": saved(GREY, icc_profile=b"a profile" * 9),
     "comment": saved(GREY, comment=b"a comment"),
+}
+OTHER = {
+    "grey progressive": saved(GREY, progressive=True),
+    "progressive": saved(COLOUR, progressive=True),
+    "cmyk": saved(COLOUR.convert("CMYK")),
     "rubbish before the frame": saved(GREY).replace(b"\xff\xc0", b"rubbish\xff\xc0"),
     "two frames": saved(GREY).replace(b"\xff\xc0", bytes.fromhex("ffc0 000b 08 003d 0053 01 011100 ffc0")),
     "no end": saved(GREY)[:-2],
@@ -123,7 +123,7 @@ def outcome(read: Reader, data: bytes) -> object:
 
 
 def by_pillow(read: Reader, data: bytes) -> object:
-    with mock.patch.object(jpeg, "plain_frame", return_value=None):
+    with mock.patch.object(jpeg, "_is_plain", return_value=False):
         return outcome(read, data)
 
 
@@ -206,28 +206,16 @@ def test_what_fills_a_header_is_passed_over_in_few_steps(filling: bytes) -> None
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_plain_streams_are_decoded_by_imagecodecs_to_what_pillow_opens(kind: str) -> None:
-    with mock.patch.object(imagecodecs, "jpeg8_decode", wraps=imagecodecs.jpeg8_decode) as decode:
+def test_plain_streams_are_decoded_without_pillow_to_what_it_opens(kind: str) -> None:
+    with mock.patch.object(jpeg, "JpegImageFile", side_effect=AssertionError):
         read = read_image(PLAIN[kind])
-    assert decode.call_count == 1
     assert np.array_equal(read.pixels, np.array(Image.open(io.BytesIO(PLAIN[kind])).convert("L")))
 
 
 @pytest.mark.parametrize("kind", OTHER)
 def test_all_other_streams_are_left_to_pillow(kind: str) -> None:
-    assert jpeg.plain_frame(OTHER[kind]) is None
-
-
-@given(
-    before=st.integers(0, 3000),
-    data=st.lists(st.sampled_from([0, 1, 0xD9, 0xFF]), max_size=40),
-    after=st.integers(0, 3000),
-)
-@settings(deadline=None)
-def test_the_first_marker_is_the_first_byte_255_that_no_zero_follows(before: int, data: list[int], after: int) -> None:
-    stream = bytes(before) + bytes(data) + bytes(after)
-    places = [at for at in range(len(stream) - 1) if stream[at] == 0xFF and stream[at + 1] != 0]
-    assert first_marker(np.frombuffer(stream, np.uint8)) == (places[0] if places else -1)
+    with mock.patch.object(jpeg, "JpegImageFile", side_effect=OSError("Pillow")), pytest.raises(ImageError):
+        read_image(OTHER[kind])
 
 
 @st.composite
@@ -307,7 +295,7 @@ def test_damaged_pixels_in_a_plain_stream_come_out_as_by_pillow(
         body[where : where + len(change[1]) // 2] = change[1]
     tables = data.index(b"\xff\xdb") + 5
     hostile = stuffed(data[:tables] + steps + data[tables + len(steps) : at], bytes(body))
-    assert jpeg.plain_frame(hostile) is not None
+    assert jpeg._is_plain(hostile)
     assert outcome(read_image, hostile) == by_pillow(read_image, hostile)
     assert outcome(decode_thumbnail, hostile) == by_pillow(decode_thumbnail, hostile)
 
@@ -324,53 +312,42 @@ def test_pieces_in_which_pillow_reads_make_no_difference() -> None:
         hostile = stuffed(data[:at], bytes(body))
         assert len(hostile) > 1 << 17
         for stream in (hostile, stuffed(data[:at], bytes(body[: 65_530 - at + seed])) + bytes(70_000)):
-            assert jpeg.plain_frame(stream) is not None
+            assert jpeg._is_plain(stream)
             assert outcome(read_image, stream) == by_pillow(read_image, stream)
 
 
 @pytest.mark.parametrize("refusal", [RuntimeError("corrupt"), ValueError("too large"), MemoryError()])
-def test_what_imagecodecs_refuses_is_left_to_pillow(refusal: Exception) -> None:
+def test_what_simplejpeg_refuses_is_left_to_pillow(refusal: Exception) -> None:
     for kind in ("grey", "4:2:0"):
-        with mock.patch.object(imagecodecs, "jpeg8_decode", side_effect=refusal):
+        with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=refusal):
             assert outcome(read_image, PLAIN[kind]) == by_pillow(read_image, PLAIN[kind])
 
 
-@pytest.mark.parametrize("result", [np.zeros((60, 83), np.uint8), np.zeros((61, 83), np.uint16)])
-def test_pixels_of_another_shape_or_type_are_not_believed(result: np.ndarray) -> None:
-    with mock.patch.object(imagecodecs, "jpeg8_decode", return_value=result):
-        assert outcome(read_image, PLAIN["grey"]) == by_pillow(read_image, PLAIN["grey"])
-
-
-def test_another_library_behind_either_decoder_leaves_all_to_pillow() -> None:
-    jpeg._decoders_agree.cache_clear()
-    try:
-        with (
-            mock.patch.object(imagecodecs, "jpeg8_version", return_value="libjpeg 9.6"),
-            mock.patch.object(imagecodecs, "jpeg8_decode", side_effect=AssertionError),
-        ):
-            assert read_image(PLAIN["grey"]).pixels.shape == (61, 83)
-    finally:
-        jpeg._decoders_agree.cache_clear()
-    assert jpeg._decoders_agree()
+def test_another_library_behind_pillow_leaves_all_to_it() -> None:
+    with (
+        mock.patch.object(jpeg, "_SAME_LIBRARY", False),
+        mock.patch.object(simplejpeg, "decode_jpeg", side_effect=AssertionError),
+    ):
+        assert read_image(PLAIN["grey"]).pixels.shape == (61, 83)
+    assert jpeg._SAME_LIBRARY
 
 
 def test_nothing_is_decoded_before_its_size_is_allowed() -> None:
     huge = PLAIN["grey"].replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 65_000, 65_000))
-    assert jpeg.plain_frame(huge) is not None
-    with mock.patch.object(imagecodecs, "jpeg8_decode", side_effect=AssertionError):
+    assert jpeg._is_plain(huge)
+    with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=AssertionError):
         for read, fault in ((read_image, "too_large"), (read_picture, "too_large"), (decode_thumbnail, "unsupported")):
             with pytest.raises(ImageError) as caught:
                 read(huge)
             assert caught.value.fault == fault
 
 
-def test_thumbnails_are_decoded_by_imagecodecs_as_by_pillow() -> None:
+def test_thumbnails_are_decoded_without_pillow_to_what_it_opens() -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         thumbnail = encode_thumbnail(picture(seed, *rng.integers(1, 300, 2).tolist())[..., 0])
-        with mock.patch.object(imagecodecs, "jpeg8_decode", wraps=imagecodecs.jpeg8_decode) as decode:
+        with mock.patch.object(jpeg, "JpegImageFile", side_effect=AssertionError):
             pixels = decode_thumbnail(thumbnail)
-        assert decode.call_count == 1
         assert not pixels.flags.writeable
         assert np.array_equal(pixels, np.array(Image.open(io.BytesIO(thumbnail))))
 
@@ -396,4 +373,4 @@ def test_a_header_of_endless_segments_is_refused_before_it_fills_the_memory() ->
     data = b"\xff\xd8" + b"\xff\xfe\x00\x02" * 70_000 + saved(Image.new("L", (8, 8)))[2:]
     with pytest.raises(ImageError, match="more than 65,536 segments"):
         jpeg.without_metadata(data, "it")
-    assert jpeg.plain_frame(data) is None
+    assert not jpeg._is_plain(data)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interruptible import popen
 from PIL import Image
 from scipy import ndimage
 from twinscope_client.labelling.journal import Journal
@@ -28,7 +29,7 @@ from twinscope_indexer.errors import SourceError, StoreError, TaxonomyError
 from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail, thumbnail_shape
 from twinscope_indexer.imaging.reader import read_image
-from twinscope_indexer.indexing import run as bulk
+from twinscope_indexer.indexing import reading, update
 from twinscope_indexer.indexing.run import IndexReport, count_images, index
 from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.reader import CATALOG_NAME, Store
@@ -122,7 +123,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an image was read that needed not be")
 
-    monkeypatch.setattr(bulk, "_look", refuse)
+    monkeypatch.setattr(update.SourceUpdate, "_look", refuse)
 
 
 @pytest.fixture
@@ -442,15 +443,15 @@ def test_an_image_that_has_become_unreadable_no_longer_answers(place):
 @pytest.mark.parametrize("error", [TypeError("odd tag"), MemoryError()], ids=["unexpected", "memory"])
 def test_a_decoder_that_fails_in_an_unknown_way_costs_one_image(tmp_path, monkeypatch, error):
     collection(tmp_path / "data", "Tips/a.png", "Tips/b.png")
-    real = bulk.read_image
+    real = reading.describe
 
-    def weak(data: bytes, *, name: str) -> object:
+    def weak(data: bytes, name: str, **options: object) -> object:
         if name.endswith("a.png"):
             raise error
-        return real(data, name=name)
+        return real(data, name, **options)
 
-    monkeypatch.setattr(bulk, "read_image", weak)
-    assert counted(index([tmp_path / "data"], tmp_path / "store")) == {"added": 1, "failed": 1}
+    monkeypatch.setattr(reading, "describe", weak)
+    assert counted(index([tmp_path / "data"], tmp_path / "store", workers=0)) == {"added": 1, "failed": 1}
     assert set(failures(tmp_path / "store")) == {"a.png"}
 
 
@@ -701,7 +702,7 @@ def test_a_run_holds_only_few_images_at_a_time(tmp_path, monkeypatch):
     for number in range(60):
         put(tmp_path / "data/Tips" / f"{number:02}.png", b"x")
     walked, done, lead = 0, 0, 0
-    real = bulk.walk
+    real = update.walk
 
     def counting(*args: object, **options: object) -> Iterator[object]:
         nonlocal walked
@@ -714,7 +715,7 @@ def test_a_run_holds_only_few_images_at_a_time(tmp_path, monkeypatch):
         done += 1
         lead = max(lead, walked - done)
 
-    monkeypatch.setattr(bulk, "walk", counting)
+    monkeypatch.setattr(update, "walk", counting)
     index([tmp_path / "data"], tmp_path / "store", workers=2, progress=step)
     assert done == 60
     assert lead <= 10
@@ -722,30 +723,34 @@ def test_a_run_holds_only_few_images_at_a_time(tmp_path, monkeypatch):
 
 # -- real processes, stopped -----------------------------------------------------------------------------------------
 
-SLOWLY = """
+HALTING = """
 import sys, time
-from twinscope_indexer import bulk
 from twinscope_client.cli.main import main
-read = bulk._read
-def slowly(*args):
-    time.sleep(0.03)
-    return read(*args)
-bulk._read, bulk._COMMIT_SECONDS = slowly, 0.1
+from twinscope_indexer.indexing.update import SourceUpdate
+settle, settled = SourceUpdate._settle, []
+def halting(self, *args):
+    settle(self, *args)
+    settled.append(args)
+    if len(settled) == 10:
+        self._catalog.commit()
+        self._catalog.begin()
+        time.sleep(3600)
+SourceUpdate._settle = halting
 sys.exit(main(sys.argv[1:]))
 """
-"""The command itself, but slow enough to be met at work."""
+"""The command itself, but it halts once ten images are committed."""
 
-MANY = 120
+MANY, HALT = 120, 10
 
 
 @contextmanager
-def at_work(source: Path, store: Path, until: Callable[[int], bool]) -> Iterator[subprocess.Popen[str]]:
-    """Start ``twinscope index`` and wait until it has committed some images."""
-    command = [sys.executable, "-c", SLOWLY, "index", str(source), "--store", str(store), "--workers", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+def at_work(source: Path, store: Path, until: Callable[[], bool]) -> Iterator[subprocess.Popen[str]]:
+    """Start ``twinscope index``, and wait until it has committed some images; more it will not."""
+    command = [sys.executable, "-c", HALTING, "index", str(source), "--store", str(store), "--workers", "1"]
+    with popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-            deadline = time.monotonic() + 30
-            while time.monotonic() < deadline and process.poll() is None and not until(committed(store)):
+            while not until():
+                assert process.poll() is None, process.stderr.read()
                 time.sleep(0.02)
             yield process
         finally:
@@ -768,7 +773,7 @@ def many(folder: Path) -> Path:
 
 def finished(source: Path, store: Path) -> str:
     command = [sys.executable, "-m", "twinscope_client.cli.main", "index", str(source), "--store", str(store)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -792,33 +797,32 @@ def check_whole(store: Path) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
 def test_an_interrupted_run_keeps_what_is_done_searchable_and_the_same_command_goes_on(tmp_path, stop):
     source, store = many(tmp_path / "data"), tmp_path / "store"
-    with at_work(source, store, lambda done: done >= 5) as process:
+    with at_work(source, store, lambda: committed(store) >= HALT) as process:
         process.send_signal(stop)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate()
     assert process.returncode == 130, told
     assert "kept" in told
     assert "Traceback" not in told
     rows = records(store)
-    assert 5 <= len(rows) < MANY
+    assert len(rows) == HALT
     with opened(store) as open_store:
         assert (open_store.view.generation, open_store.view.count) == (1, len(rows))
     assert found(store, picture(0)) == ["000.png"]
     told = finished(source, store)
-    assert f"{MANY - len(rows)} added, {len(rows)} unchanged" in told
+    assert f"{MANY - HALT} added, {HALT} unchanged" in told
     check_whole(store)
 
 
 def test_a_killed_run_loses_little_and_the_next_one_finishes_it(tmp_path):
     source, store = many(tmp_path / "data"), tmp_path / "store"
-    with at_work(source, store, lambda done: done >= 5) as process:
+    with at_work(source, store, lambda: committed(store) >= HALT) as process:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate()
     assert process.returncode == -signal.SIGKILL
     with opened(store) as open_store:  # nothing was published, so nothing is seen, and nothing is broken
         assert open_store.view.count == 0
-    kept = committed(store)
-    assert 5 <= kept < MANY
-    assert f"{MANY - kept} added, {kept} unchanged" in finished(source, store)
+    assert committed(store) == HALT
+    assert f"{MANY - HALT} added, {HALT} unchanged" in finished(source, store)
     check_whole(store)
 
 
@@ -829,12 +833,12 @@ def test_a_killed_update_leaves_the_published_generation_whole(tmp_path):
     for number in range(MANY):
         put(source / "Tips" / f"{number:03}.png", picture(1000 + number))
 
-    def changed(_: int) -> bool:
-        return sum(before[record.uri] != record.hash for record in records(store)) >= 5
+    def changed() -> bool:
+        return sum(before[record.uri] != record.hash for record in records(store)) >= HALT
 
     with at_work(source, store, changed) as process:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate()
     with opened(store) as open_store:
         assert (open_store.view.generation, open_store.view.count) == (1, MANY)
         codes = np.stack([np.frombuffer(code or b"", np.uint8) for code in before.values()])
@@ -847,9 +851,9 @@ def test_a_killed_update_leaves_the_published_generation_whole(tmp_path):
 
 def test_a_second_run_on_one_store_fails_and_names_the_first(tmp_path):
     source, store = many(tmp_path / "data"), tmp_path / "store"
-    with at_work(source, store, lambda done: done >= 1) as process:
+    with at_work(source, store, lambda: committed(store) >= HALT) as process:
         command = [sys.executable, "-m", "twinscope_client.cli.main", "index", str(source), "--store", str(store)]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
         assert second.returncode == 1
         assert f"is being written by process {process.pid} on " in second.stderr
         assert process.poll() is None
@@ -898,7 +902,7 @@ def test_pruning_drops_nothing_because_its_folder_now_counts_as_a_run(place, pla
     assert counted(report) == elsewhere
     assert report.runs == [str(place / place_of_run)]
     assert found(place / "store", picture(0)) == ["a.png"]
-    (place / place_of_run / "run.sqlite").unlink()
+    (place / place_of_run / ".twinscope-run").unlink()
     assert index([place / "data"], place / "store", prune=True).counts["unchanged"] == 3
 
 

@@ -1,3 +1,5 @@
+"""Instrument metadata of every vendor: read, believed, stored, compared."""
+
 from __future__ import annotations
 
 import contextlib
@@ -5,23 +7,26 @@ import io
 import json
 import math
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import tracemalloc
 import xml.etree.ElementTree as ElementTree
-from dataclasses import fields, replace
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import example, given, settings
+import twinscope_indexer
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from twinscope_indexer.errors import ImageError, StoreError
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.metadata import registry
 from twinscope_indexer.metadata.consistency import contradictions
-from twinscope_indexer.metadata.quantity import LENGTH, moment, quantity, size
 from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition, read_metadata, read_sidecar
 from twinscope_indexer.metadata.text import parse_xml
 from vendor_tags import ZEISS, Extra, bytes_tag, text_tag, zeiss_text
@@ -754,6 +759,72 @@ def test_olympus_structures_that_are_damaged() -> None:
     assert read_metadata(sis()[:-1]).magnification is None
 
 
+# --- all vendors
+
+
+def test_tags_of_vendors_are_their_own() -> None:
+    codes = [tag.code for reader in registry.READERS for tag in reader.tags]
+    assert sorted(codes) == sorted(set(codes))
+    assert all(reader.vendor and (reader.tags or reader.text) for reader in registry.READERS)
+
+
+def test_of_several_vendors_the_microscope_goes_before_the_camera() -> None:
+    camera = (33560, 4, 1, 0x1234ABCD, True)
+    data = tiff(text_tag(270, JEOL), camera)
+    at = len(data)
+    head = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 59, 23, 31, 11, 121, b"Grid 7", 0)
+    found = read_metadata(data.replace(struct.pack("<I", 0x1234ABCD), struct.pack("<I", at)) + head)
+    assert normalised(found) == JEOL_VALUES
+    assert set(found.verbatim) == {"JEOL", "OlympusSIS"}
+    both = read_metadata(tiff(text_tag(34682, fei_text()), text_tag(34118, zeiss_text())))
+    assert both.vendor == "Zeiss"
+    assert set(both.verbatim) == {"CZ_SEM", "FEI_HELIOS"}
+
+
+NEW_VENDOR = '''"""A vendor that is not known yet."""
+
+from twinscope_indexer.metadata.model import InstrumentMetadata
+from twinscope_indexer.metadata.text import decode, parse_ini
+from twinscope_indexer.metadata.vendor import VendorReader, VendorTag, VendorText
+
+
+def _read(tag):
+    return _read_text(decode(tag.data), tag.picture)
+
+
+def _read_text(text, picture):
+    values = parse_ini(text).get("LVEM", {})
+    width = float(values["FieldOfView"])
+    return InstrumentMetadata("Delong", **picture.calibrated(None, width)._asdict(), verbatim={"LVEM": values})
+
+
+READER = VendorReader(
+    "Delong",
+    tags=(VendorTag(65000, "LVEM", _read),),
+    text=VendorText(lambda text: text.startswith("[LVEM]"), _read_text, beside=("{stem}.lvem",)),
+    makes_cameras=True,
+)
+'''
+
+
+def test_a_new_vendor_is_one_new_file(tmp_path: Path) -> None:
+    package = tmp_path / "twinscope_indexer"
+    shutil.copytree(Path(twinscope_indexer.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "metadata" / "vendors" / "delong.py").write_text(NEW_VENDOR)
+    text = "[LVEM]\nFieldOfView=6.4\n"
+    (tmp_path / "tag.tif").write_bytes(tiff(text_tag(65000, text)))
+    (tmp_path / "beside.tif").write_bytes(tiff())
+    (tmp_path / "beside.lvem").write_text(text)
+    script = """
+from twinscope_indexer.metadata import InstrumentMetadata, contradictions, read_metadata
+for name in ("tag.tif", "beside.tif"):
+    found = read_metadata(name)
+    print(found.vendor, found.pixel_width_nm, found.verbatim, contradictions(found, InstrumentMetadata("Zeiss")))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == 2 * "Delong 100.0 {'LVEM': {'FieldOfView': '6.4'}} []\n"
+
+
 # --- files without metadata, and files that cannot be read
 
 
@@ -765,7 +836,7 @@ def test_files_without_tags_have_no_metadata(tmp_path: Path, form: str) -> None:
     assert found.to_dict() == {}
 
 
-def _self_biting() -> bytes:
+def _circular() -> bytes:
     data = bytearray(tiff())
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
@@ -783,7 +854,7 @@ def _self_biting() -> bytes:
         b"II*\0\xff\xff\0\0",
         b"MM\0+\0\x08\0\0",
         b"II*\0\0\0\0\0",
-        _self_biting(),
+        _circular(),
     ],
     ids=["empty", "text", "no offset", "half an offset", "beyond", "half BigTIFF", "no directory", "loop"],
 )
@@ -792,7 +863,8 @@ def test_content_that_cannot_be_read(data: bytes) -> None:
         read_image(data, name="x.tif")
     with pytest.raises(ImageError) as raised:
         read_metadata(data, name="x.tif")
-    assert (raised.value.fault, raised.value.source) == (expected.value.fault, "x.tif")
+    assert (raised.value.fault, str(raised.value)) == (expected.value.fault, str(expected.value))
+    assert raised.value.source == "x.tif"
 
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
@@ -962,233 +1034,6 @@ def test_damaged_texts_beside_a_picture(text: str, changes: list[tuple[int, byte
         content[at : at + len(junk)] = junk
     harmless(FILES[0][:8] + bytes(100), bytes(content))
     harmless(tiff(), bytes(content))
-
-
-# --- numbers and dates
-
-
-@given(st.decimals(min_value="0.0001", max_value="99999", places=4), st.sampled_from(sorted(LENGTH.items())))
-def test_quantities_are_exact(value: Decimal, unit: tuple[str, int]) -> None:
-    for shift in (0, 3, 9):
-        exact = float(value * Decimal(10) ** (unit[1] + shift))
-        assert quantity(f"{value} {unit[0]}", LENGTH, shift) == exact
-        assert quantity(f"{value}{unit[0]}", LENGTH, shift) == exact
-
-
-def test_commas() -> None:
-    assert quantity("8,25 mm", LENGTH, 3) == 8.25
-    assert quantity("1,000 mm", LENGTH, 3) is None  # one, or a thousand?
-    assert quantity("0,125 mm", LENGTH, 3) == 0.125
-    assert quantity("1,000.5 mm", LENGTH, 3) is None
-
-
-@pytest.mark.parametrize(
-    ("day", "clock", "expected"),
-    [
-        ("26 Apr 2021", "17:58:45", "2021-04-26T17:58:45"),
-        ("26-APR-2021", "", "2021-04-26"),
-        ("2019/03/12", "10:21", "2019-03-12T10:21:00"),
-        ("2019-03-12", "12:00:00 AM", "2019-03-12T00:00:00"),
-        ("12.03.2019", "12:00:00 PM", "2019-03-12T12:00:00"),
-        ("12.03.2019", "25:00:00", "2019-03-12"),
-        ("12.03.2019", "13:00 PM", "2019-03-12"),
-        ("03/13/2019", None, "2019-03-13"),
-        ("13/03/2019", None, "2019-03-13"),
-        ("03/03/2019", None, "2019-03-03"),
-        ("03/12/2019", None, None),
-        ("30 Feb 2021", None, None),
-        ("26 Foo 2021", None, None),
-        ("0000-01-01", None, None),
-        ("", "10:00", None),
-        (None, None, None),
-    ],
-)
-def test_dates(day: str | None, clock: str | None, expected: str | None) -> None:
-    assert moment(day, clock) == expected
-
-
-def test_dates_with_a_known_order() -> None:
-    assert moment("03/12/2019", slashes="month") == "2019-03-12"
-    assert moment("03/12/2019", slashes="day") == "2019-12-03"
-
-
-def test_sizes() -> None:
-    assert size("1024 * 768") == size("1024x768") == size("1024 768") == (1024, 768)
-    assert size("0 * 768") is size("1024") is size("-1 5") is size(None) is None
-
-
-# --- storing
-
-
-NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-WORDS = st.none() | st.text(max_size=10)
-STAGES = st.builds(StagePosition, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
-JSON = st.recursive(
-    st.text(max_size=5) | st.integers(-(1 << 53), 1 << 53),
-    lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3),
-)
-POSITIVE = st.none() | st.floats(1e-3, 1e6)
-METADATA = st.builds(
-    InstrumentMetadata,
-    vendor=st.sampled_from([None, "Zeiss", "FEI", "Olympus-SIS"]),
-    instrument=WORDS,
-    beam_energy_kev=POSITIVE,
-    working_distance_mm=POSITIVE,
-    magnification=POSITIVE,
-    pixel_width_nm=POSITIVE,
-    pixel_height_nm=POSITIVE,
-    field_width_um=POSITIVE,
-    detector=WORDS,
-    stage=STAGES,
-    acquired=WORDS,
-    data_bar_px=st.none() | st.integers(0, 1000),
-    verbatim=st.dictionaries(st.text(max_size=5), JSON, max_size=3),
-)
-
-
-@given(METADATA)
-@example(InstrumentMetadata())
-def test_metadata_survives_json(metadata: InstrumentMetadata) -> None:
-    stored = json.dumps(metadata.to_dict(), allow_nan=False)
-    assert InstrumentMetadata.from_dict(json.loads(stored)) == metadata
-
-
-def test_whole_numbers_and_later_keys_are_understood() -> None:
-    found = InstrumentMetadata.from_dict(
-        {"vendor": "FEI", "magnification": 500, "stage": {"x_mm": 1}, "colour": "blue"}
-    )
-    assert found == InstrumentMetadata(vendor="FEI", magnification=500.0, stage=StagePosition(x_mm=1.0))
-    assert isinstance(found.magnification, float)
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        {"vendor": 5},
-        {"magnification": "5"},
-        {"magnification": True},
-        {"magnification": math.nan},
-        {"magnification": 10**400},
-        {"data_bar_px": 1.5},
-        {"data_bar_px": True},
-        {"verbatim": []},
-        {"stage": [1, 2]},
-        {"stage": {"x_mm": "1"}},
-    ],
-)
-def test_stored_metadata_that_is_damaged(damaged: dict[str, object]) -> None:
-    with pytest.raises(StoreError, match="index the image again"):
-        InstrumentMetadata.from_dict(damaged)
-
-
-# --- contradictions
-
-SEEN = InstrumentMetadata(
-    vendor="FEI",
-    beam_energy_kev=10.0,
-    pixel_width_nm=100.0,
-    pixel_height_nm=100.0,
-    field_width_um=102.4,
-    detector="ETD",
-    stage=StagePosition(1.0, 2.0, 5.0, 0.0, 0.0),
-)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"detector": "TLD"}, "another detector: ETD and TLD"),
-        ({"beam_energy_kev": 10.6}, "another beam energy: 10 keV and 10.6 keV"),
-        ({"vendor": "Zeiss"}, "another make of microscope: FEI and Zeiss"),
-        ({"pixel_width_nm": 97.0, "field_width_um": 99.3}, "another scale: pixels of 100 nm and 97 nm"),
-        ({"stage": StagePosition(1.0, 2.103)}, "another place: the stage stood 103 µm apart"),
-        ({"stage": StagePosition(1.08, 2.08)}, "another place: the stage stood 113.1 µm apart"),
-        ({"stage": StagePosition(1.0, 2.0, 5.11, 0.0, 0.0)}, "another height: the stage stood at 5 mm and 5.11 mm"),
-        ({"stage": StagePosition(z_mm=4.0)}, "another height: the stage stood at 5 mm and 4 mm"),
-        ({"stage": StagePosition(1.0, 2.0, 5.0, 0.0, -1.1)}, "another tilt: the stage was tilted to 0° and -1.1°"),
-        ({"stage": StagePosition(tilt_deg=45.0)}, "another tilt: the stage was tilted to 0° and 45°"),
-        ({"stage": StagePosition(1.0, 2.0, 5.0, 90.0)}, "another rotation: the stage was turned to 0° and 90°"),
-        ({"stage": StagePosition(rotation_deg=358.0)}, "another rotation: the stage was turned to 0° and 358°"),
-        ({"stage": StagePosition(rotation_deg=180.0)}, "another rotation: the stage was turned to 0° and 180°"),
-    ],
-)
-def test_reasons(change: dict[str, object], reason: str) -> None:
-    (found,) = contradictions(SEEN, replace(SEEN, **change))
-    assert found.startswith(reason)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"detector": "etd"},
-        {"beam_energy_kev": 10.4},
-        {"vendor": "Olympus-SIS", "detector": "Veleta", "stage": StagePosition(9.0, 9.0)},
-        {"pixel_width_nm": 98.5, "field_width_um": 100.9},
-        {"pixel_width_nm": 50.0},  # scaled as a whole
-        {"field_width_um": 51.2},  # cut
-        {"stage": StagePosition(1.0, 2.102)},
-        {"stage": StagePosition(1.0, 2.0, 5.09, 0.9, -0.9)},  # drift, and whole degrees
-        {"stage": StagePosition(1.0, 2.0, 5.0, 359.5, 0.0)},
-        {"stage": StagePosition(1.0, 2.0, 5.0, -720.0, 0.0)},
-        {"stage": StagePosition()},
-        {"vendor": None, "stage": StagePosition(1.0, 2.0, 9.0, 90.0, 45.0)},  # another system of coordinates, perhaps
-        {"magnification": 5.0, "working_distance_mm": 9.0, "acquired": "2020-01-01"},
-    ],
-)
-def test_what_is_no_reason(change: dict[str, object]) -> None:
-    assert contradictions(SEEN, replace(SEEN, **change)) == []
-
-
-def test_a_stage_may_differ_in_several_ways() -> None:
-    moved = replace(SEEN, stage=StagePosition(9.0, 2.0, 9.0, 90.0, 45.0))
-    assert kinds(contradictions(SEEN, moved)) == {
-        "another place",
-        "another height",
-        "another tilt",
-        "another rotation",
-    }
-    unscaled = replace(SEEN, pixel_width_nm=None, field_width_um=None)
-    assert kinds(contradictions(unscaled, replace(unscaled, stage=moved.stage))) == {
-        "another height",
-        "another tilt",
-        "another rotation",
-    }
-
-
-def test_angles_beyond_measure_are_compared() -> None:
-    far = [replace(SEEN, stage=StagePosition(rotation_deg=angle, tilt_deg=angle)) for angle in (1.7e308, -1.7e308)]
-    assert kinds(contradictions(*far)) <= {"another tilt", "another rotation"}
-
-
-def test_widths_of_the_pictures_decide_the_field() -> None:
-    half = replace(SEEN, pixel_width_nm=200.0, field_width_um=None)
-    assert contradictions(SEEN, half, width_a=1024, width_b=512) == []
-    (reason,) = contradictions(SEEN, half, width_a=1024, width_b=1024)
-    assert reason == "another scale: pixels of 100 nm and 200 nm, fields 102.4 µm and 204.8 µm wide"
-    far = replace(SEEN, stage=StagePosition(1.15, 2.0))
-    assert contradictions(SEEN, far, width_a=2048, width_b=2048) == []
-    assert len(contradictions(SEEN, far, width_a=1024, width_b=1024)) == 1
-
-
-def test_the_wider_field_decides_how_far_is_too_far() -> None:
-    wide = replace(SEEN, pixel_width_nm=200.0, field_width_um=204.8, stage=StagePosition(1.15, 2.0))
-    assert [reason.partition(":")[0] for reason in contradictions(SEEN, wide)] == ["another scale"]
-
-
-def kinds(reasons: list[str]) -> set[str]:
-    return {reason.partition(":")[0] for reason in reasons}
-
-
-@given(METADATA, METADATA, st.sampled_from([item.name for item in fields(InstrumentMetadata)]))
-def test_contradictions_are_symmetric_and_what_is_missing_is_none(
-    a: InstrumentMetadata, b: InstrumentMetadata, missing: str
-) -> None:
-    assert kinds(contradictions(a, b)) == kinds(contradictions(b, a))
-    assert contradictions(a, a) == []
-    assert contradictions(a, InstrumentMetadata()) == []
-    if missing != "field_width_um":  # it bounds how far the stage may have moved
-        less = replace(b, **{missing: getattr(InstrumentMetadata(), missing)})
-        assert kinds(contradictions(a, less)) <= kinds(contradictions(a, b))
 
 
 # --- real files

@@ -369,24 +369,6 @@ def test_settings_alone_make_a_generation_and_equal_ones_none(tmp_path):
         assert store.view.taxonomy == own
 
 
-def test_a_store_of_a_release_that_kept_nothing_is_read_and_written(tmp_path):
-    codes = filled(tmp_path, 30)
-    with sqlite3.connect(tmp_path / CATALOG_NAME) as db:
-        for table in ("images", "thumbnails", "frames", "instruments", "meta"):
-            db.execute(f"DROP TABLE {table}_before")
-        db.execute("UPDATE images SET generation = 2 WHERE id = 5")  # killed before it published
-    db.close()
-    with opened(tmp_path) as store:
-        assert set(store.records(range(100))) == set(codes) - {5}
-        with open_writer(tmp_path) as writer:
-            writer.catalog.delete([1], writer.generation)
-            with opened(tmp_path) as fresh:
-                assert set(fresh.records(range(100))) == set(codes) - {5}
-            writer.publish()
-        store.refresh()
-        assert set(store.records(range(100))) == set(codes) - {1}
-
-
 def test_a_relocated_collection_is_a_new_generation(tmp_path):
     filled(tmp_path, 3)
     with opened(tmp_path) as store:
@@ -787,8 +769,9 @@ def test_a_catalogue_of_another_schema_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / CATALOG_NAME) as db:
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     db.close()
-    with pytest.raises(StoreError, match="schema version 99"):
-        Store(tmp_path)
+    for refused in (lambda: Store(tmp_path), lambda: open_writer(tmp_path).__enter__()):
+        with pytest.raises(StoreError, match="schema version 99, this Twinscope reads 4: index the collection again"):
+            refused()
 
 
 def test_a_reader_cannot_write_the_catalogue(tmp_path):
@@ -982,7 +965,7 @@ def unprivileged_reader(folder: Path) -> Iterator[Callable[[bytes], object]]:
 
         try:
             yield ask
-            _, told = reader.communicate(timeout=30)
+            _, told = reader.communicate(timeout=240)
             assert reader.returncode == 0, told
         finally:
             reader.kill()
@@ -1080,5 +1063,5 @@ print("alive")
 def test_a_store_can_be_closed_under_queries_of_other_threads(tmp_path: Path) -> None:
     filled(tmp_path / "store", 60)
     command = [sys.executable, "-c", CLOSE, str(tmp_path / "store")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")

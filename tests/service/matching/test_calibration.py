@@ -16,12 +16,13 @@ from twinscope_client import connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import CalibrationError
 from twinscope_indexer.indexing.run import index
+from twinscope_service.errors import CalibrationError
 from twinscope_service.matching.answer import ChanceOfError, Match
-from twinscope_service.matching.calibration import Calibration, calibration_of, evidence, fit
+from twinscope_service.matching.calibration import Calibration, calibration_of, features, fit
+from twinscope_service.matching.evidence import Evidence
 from twinscope_service.matching.policy import POLICIES
-from twinscope_service.matching.verdict import doubted
+from twinscope_service.matching.verdict import decide
 
 Rows = list[list[NDArray[np.float64]]]
 
@@ -34,7 +35,7 @@ def drawn(seed: int, count: int, centre: float) -> Rows:
     """Evidence of matches whose scene scores lie around a centre, one for each image."""
     rng = np.random.default_rng(seed)
     scenes = np.clip(rng.normal(centre, 0.15, count), -1, 1)
-    return [[found] for scene in scenes if (found := evidence([match(float(scene), 300)])) is not None]
+    return [[found] for scene in scenes if (found := features([match(float(scene), 300)])) is not None]
 
 
 # -- the model ---------------------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def test_it_says_how_often_such_matches_are_wrong() -> None:
 def test_the_interval_holds_what_other_samples_say() -> None:
     models = [fit("test", drawn(2 * seed, 80, 0.4), drawn(2 * seed + 1, 80, 0.7), 60, seed) for seed in range(25)]
     truth = fit("test", drawn(1000, 20000, 0.4), drawn(1001, 20000, 0.7), 0)
-    found = evidence([match(0.58, 300)])
+    found = features([match(0.58, 300)])
     assert found is not None
     inside = [one.low <= truth.judged(found).estimate <= one.high for one in (model.judged(found) for model in models)]
     assert sum(inside) >= 20
@@ -130,9 +131,9 @@ def test_nothing_can_be_fitted_to_nothing(empty: tuple[Rows, Rows]) -> None:
 def test_what_is_too_likely_to_be_wrong_gets_no_label(limit: float, grade: str) -> None:
     policy = replace(POLICIES["default"], max_p_wrong=limit)
     chance = ChanceOfError(0.015, 0.01, 0.03, "test")
-    assert doubted(("good", "same field"), [match(0.8)], chance, policy)[0] == grade
-    assert doubted(("none", "nothing"), [match(0.1)], chance, policy) == ("none", "nothing")
-    unknown = doubted(("good", "same field"), [match(0.8)], None, policy)[0]
+    assert decide(Evidence((match(0.8),), p_wrong=chance), policy).grade == grade
+    assert decide(Evidence((match(0.1),), p_wrong=chance), policy).grade == "none"
+    unknown = decide(Evidence((match(0.8),)), policy).grade
     assert unknown == ("good" if limit == 1 else "doubtful")
 
 
@@ -168,11 +169,13 @@ def test_the_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert "Are they labelled rightly?" in told.err
         assert "mislabelled.png" in told.err
         engine.refresh()
-        after = engine.search(image)
+        assert "no image is labelled by default" in told.err
+        assert engine.search(image).grade == "doubtful"
+        after = engine.search(image, max_p_wrong=1)
         assert (after.grade, after.generation) == ("excellent", before.generation + 1)
         assert after.p_wrong.calibration.startswith("13 images of this collection")
         assert after.p_wrong.estimate >= 1 / 15  # so few images cannot say that it is less
-        assert remote.search(image, min_generation=after.generation) == after
+        assert remote.search(image, max_p_wrong=1, min_generation=after.generation) == after
         held = engine.search(image, max_p_wrong=0.01)
         assert (held.grade, held.category) == ("doubtful", None)
         assert "wrong with probability" in held.reason

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matching import Matcher
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
@@ -22,7 +23,6 @@ from twinscope_indexer.store.catalog.catalog import Catalog, Record
 from twinscope_indexer.store.reader import Store, StoreWriter, open_writer
 from twinscope_indexer.store.view import View
 from twinscope_service.matching.candidates import nearest
-from twinscope_service.matching.matcher import Matcher
 from twinscope_service.matching.policy import POLICIES, Policy
 from twinscope_service.matching.query import Limits, Query
 

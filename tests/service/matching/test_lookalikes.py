@@ -23,7 +23,7 @@ from twinscope_indexer.store.reader import Store
 from twinscope_service.matching.options import Options
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import Query
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 
 Grey = NDArray[np.uint8]
 CATEGORIES = ("Particles", "Fibres", "Powder", "Porous_Sponge")
@@ -164,7 +164,7 @@ def test_the_reference_that_is_most_alike_is_the_twin_though_another_hash_is_nea
         [nearest] = engine.search(query, k=1, verify=False).matches
         assert Path(nearest.source).name == "noisy.jpg"
         for k in (1, 2, 5):
-            answer = engine.search(query, k=k)
+            answer = engine.search(query, k=k, max_p_wrong=1)
             assert (answer.grade, answer.category) == ("good", category)
             assert answer.best is not None
             assert Path(answer.best.source).name == "clear.jpg"
@@ -183,7 +183,7 @@ def test_a_better_reference_of_a_category_that_was_not_asked_for_is_not_answered
         assert (answer.grade, answer.category) == ("doubtful", None)
         assert {match.category for match in answer.matches} == {"Tips"}
         assert "another picture looks much like it" in answer.reason
-        both = engine.search(with_noise(moved, 30, 2), categories=["Tips", category])
+        both = engine.search(with_noise(moved, 30, 2), categories=["Tips", category], max_p_wrong=1)
         assert (both.grade, both.category) == ("good", category)
 
 
@@ -226,8 +226,8 @@ def test_a_faint_twin_is_known_as_nothing_else_comes_near(tmp_path: Path, faint:
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
     with connect(tmp_path / "store") as engine:
         queries = {name: with_noise(pixels, 60, 5) for name, pixels in faint.items()}
-        lenient = {name: engine.search(query) for name, query in queries.items()}
-        strict = {name: engine.search(query, lone_scene=0.5) for name, query in queries.items()}
+        lenient = {name: engine.search(query, max_p_wrong=1) for name, query in queries.items()}
+        strict = {name: engine.search(query, lone_scene=0.5, max_p_wrong=1) for name, query in queries.items()}
     assert all(answer.category in {None, name.partition("/")[0]} for name, answer in lenient.items())
     found = [name for name, answer in lenient.items() if answer.category]
     assert len(found) > len([name for name, answer in strict.items() if answer.category])
@@ -457,13 +457,13 @@ def test_pixels_that_would_not_change_an_answer_do_not_and_a_server_asks_for_the
         closing(Store(folder)) as store, connect(folder) as embedded, serving(folder) as target,
         connect(target) as remote,
     ):  # fmt: skip
-        answerer = Answerer(store)
+        searcher = Searcher(store)
         for seed in range(16):
             pixels = changed(("Powder", "Fibres")[seed % 2], seed)
             query = Query.of_pixels(pixels)
             for policy in (POLICIES["default"], POLICIES["default"].adjusted({"max_p_wrong": 0.02})):
-                whole = answerer.answer(query, Options(policy)).answer
-                without = answerer.answer(replace(query, pixels=None), Options(policy))
+                whole = searcher.answer(query, Options(policy)).answer
+                without = searcher.answer(replace(query, pixels=None), Options(policy))
                 told.add(without.pixels_would_change)
                 if not without.pixels_would_change:
                     assert (without.answer.grade, without.answer.category) == (whole.grade, whole.category), seed
@@ -487,7 +487,7 @@ def test_pixels_that_were_missed_on_the_way_to_an_answer_would_change_it(tmp_pat
     ):  # fmt: skip
         query = replace(Query.of_pixels(pixels), pixels=None)
         with closing(Store(make_store(tmp_path / name, pictures, "windows"))) as store:
-            found = Answerer(store).answer(query, Options(POLICIES["default"].adjusted({"k": k})))
+            found = Searcher(store).answer(query, Options(POLICIES["default"].adjusted({"k": k})))
         assert found.answer.grade == "good"
         assert not any(match.comparable for match in found.answer.matches)
         assert found.pixels_would_change

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Shelf
+from matching import Matcher
 from PIL import Image, ImageOps
+from shelf import Shelf
 from skimage.metrics import structural_similarity
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.errors import ImageError, RecipeError
-from twinscope_indexer.hashing.perceptual import BITS, PHash, hash_pixels
+from twinscope_indexer.hashing.codes import BITS
+from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import Store, open_writer
 from twinscope_service.matching.answer import UPLOADS
-from twinscope_service.matching.matcher import Matcher
 from twinscope_service.matching.policy import named_policy
 from twinscope_service.matching.query import Query
 from twinscope_service.matching.reference_pixels import ReferencePixels

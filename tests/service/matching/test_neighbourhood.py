@@ -21,13 +21,13 @@ from twinscope_indexer.store.catalog.records import Record
 from twinscope_indexer.store.reader import Store, open_writer
 from twinscope_service.matching.answer import Match, Transform
 from twinscope_service.matching.lookalikes import Neighbour, Neighbourhood, _without, neighbourhood
-from twinscope_service.similarity.regions import Parts, compare_parts
+from twinscope_service.similarity.regions import Regions, compare_regions
 from twinscope_service.similarity.scene_score import scene_scores
 
 Grey = NDArray[np.uint8]
 SHAPE = (96, 128)
 TWIN = 1
-AGREEING = Parts((0.9,) * 25, (False,) * 25, (False,) * 25)
+AGREEING = Regions((0.9,) * 25, (False,) * 25, (False,) * 25)
 
 
 def texture(seed: int, sigma: float = 1) -> NDArray[np.float64]:
@@ -100,8 +100,8 @@ def test_what_several_others_have_a_little_of_is_known_as_one_factor(left: float
     neighbours = of_one_factor(0.9, left, 0.5, count)
     [one, *_] = neighbours.others
     assert _without(neighbours.twin.scene_score or 0, one.score, one.likeness) > 0.75
-    assert neighbours.rival(()) == one.score
-    assert of_one_factor(0.9, left, 0.5, 1).rival(()) == 0
+    assert neighbours.lookalike(()) == one.score
+    assert of_one_factor(0.9, left, 0.5, 1).lookalike(()) == 0
 
 
 @pytest.mark.parametrize("left", [0.75, 0.9])
@@ -109,22 +109,22 @@ def test_what_several_others_have_a_little_of_is_known_as_one_factor(left: float
 def test_what_is_much_alike_without_the_factor_has_no_rivals(left: float, count: int) -> None:
     neighbours = of_one_factor(0.7, left, 0.6, count)
     assert len([other for other in neighbours.others if other.score > 0.4]) == count
-    assert neighbours.rival(()) == 0
+    assert neighbours.lookalike(()) == 0
 
 
 def test_one_that_has_nearly_all_of_it_is_a_rival_though_others_have_something_else() -> None:
     strong, other = neighbour(0.7, 0.7, sharing(0.5, 2), 2), neighbour(0.4, 0.0, sharing(0.5, 3), 3)
-    assert around(0.7, strong, other).rival(()) == 0.7
-    assert around(0.7, other).rival(()) == 0
-    assert around(0.95, strong, other).rival(()) == 0
+    assert around(0.7, strong, other).lookalike(()) == 0.7
+    assert around(0.7, other).lookalike(()) == 0
+    assert around(0.95, strong, other).lookalike(()) == 0
 
 
 def test_a_lone_other_explains_less_so_more_must_be_left_beside_it() -> None:
     one, unlike = neighbour(0.5, 0.3, sharing(0.5, 2), 2), neighbour(0.36, 0.0, sharing(0.5, 3), 3)
     assert 0.55 < _without(0.7, 0.5, 0.3) < 0.75
-    assert around(0.7, one).rival(()) == 0.5
-    assert around(0.7, one, unlike).rival(()) == 0
-    assert around(0.85, one).rival(()) == 0
+    assert around(0.7, one).lookalike(()) == 0.5
+    assert around(0.7, one, unlike).lookalike(()) == 0
+    assert around(0.85, one).lookalike(()) == 0
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_others_that_are_like_and_unlike_the_twin_share_no_factor(likenesses: tu
     pictures = sharing(0.3, 2), sharing(0.3, 3)
     pair = [neighbour(0.5, likeness, picture) for likeness, picture in zip(likenesses, pictures, strict=True)]
     assert scene_scores(pictures[0], [pictures[1]])[0].score > 0.2
-    assert around(0.85, *pair).rival(()) == 0
-    assert around(0.64, *pair).rival(()) == 0.5
+    assert around(0.85, *pair).lookalike(()) == 0
+    assert around(0.64, *pair).lookalike(()) == 0.5
 
 
 def test_others_of_more_than_all_of_a_factor_and_of_none_are_held_against_it_one_by_one() -> None:
@@ -146,43 +146,43 @@ def test_others_of_more_than_all_of_a_factor_and_of_none_are_held_against_it_one
     )
     for pictures in pairs:
         pair = [neighbour(0.8, likeness, picture) for likeness, picture in zip((0.6, 0.5), pictures, strict=True)]
-        assert around(0.8, *pair).rival(()) == 0.8
-        assert around(0.97, *(neighbour(0.6, 0.3, picture) for picture in pictures)).rival(()) == 0
+        assert around(0.8, *pair).lookalike(()) == 0.8
+        assert around(0.97, *(neighbour(0.6, 0.3, picture) for picture in pictures)).lookalike(()) == 0
 
 
 @pytest.mark.parametrize("score", [0.5, 0.55, 0.599])
 def test_a_weak_twin_may_have_no_other_of_a_quarter(score: float) -> None:
     """Whatever these have in common with the twin: they need not share what query and twin do."""
     unlike = [neighbour(0.26, 0.0, sharing(0.5, seed), seed) for seed in (2, 3)]
-    assert around(score, *unlike).rival(()) == 0.26
-    assert around(score, neighbour(0.24, 0.24)).rival(()) == 0
-    assert around(0.6, *unlike).rival(()) == 0
-    assert around(0.6, neighbour(0.34, 0.9)).rival(()) == 0
-    assert around(0.6, neighbour(0.36, 0.9)).rival(()) == 0.36
+    assert around(score, *unlike).lookalike(()) == 0.26
+    assert around(score, neighbour(0.24, 0.24)).lookalike(()) == 0
+    assert around(0.6, *unlike).lookalike(()) == 0
+    assert around(0.6, neighbour(0.34, 0.9)).lookalike(()) == 0
+    assert around(0.6, neighbour(0.36, 0.9)).lookalike(()) == 0.36
 
 
 def test_a_noisier_recording_of_the_twin_is_no_rival() -> None:
     """All that it shares with the query it has from the twin; one more with something else in common has not."""
     noisier = neighbour(0.42, 0.6, everywhere=True)
     assert _without(0.7, 0.42, 0.6) < 0.75
-    assert around(0.7, noisier).rival(()) == 0
-    assert around(0.7, neighbour(0.42, 0.6, everywhere=False)).rival(()) == 0.42
-    assert around(0.7, neighbour(0.55, 0.6, everywhere=True)).rival(()) == 0.55
+    assert around(0.7, noisier).lookalike(()) == 0
+    assert around(0.7, neighbour(0.42, 0.6, everywhere=False)).lookalike(()) == 0.42
+    assert around(0.7, neighbour(0.55, 0.6, everywhere=True)).lookalike(()) == 0.55
     foreign = replace(noisier, match=replace(noisier.match, category="Powder"))
-    assert around(0.7, foreign).rival(()) == 0.42
-    assert around(0.59, noisier).rival(()) == 0.42  # a weak twin is not sure enough to explain anything
+    assert around(0.7, foreign).lookalike(()) == 0.42
+    assert around(0.59, noisier).lookalike(()) == 0.42  # a weak twin is not sure enough to explain anything
 
 
 def test_what_was_judged_already_is_a_rival_only_where_it_does_not_show_the_whole_field() -> None:
     for everywhere in (True, False):
         other = neighbour(0.9, 0.9, number=7, everywhere=everywhere)
-        assert around(0.8, other).rival(["0000000000000007"]) == (0 if everywhere else 0.9)
-        assert around(0.8, other).rival(["0000000000000008"]) == 0.9
-        assert around(0.9, other).rival(["0000000000000007"]) == 0.9
+        assert around(0.8, other).lookalike(["0000000000000007"]) == (0 if everywhere else 0.9)
+        assert around(0.8, other).lookalike(["0000000000000008"]) == 0.9
+        assert around(0.9, other).lookalike(["0000000000000007"]) == 0.9
 
 
 def test_without_others_there_is_neither_a_rival_nor_a_better_one() -> None:
-    assert around(0.7).rival(()) == 0
+    assert around(0.7).lookalike(()) == 0
     assert around(0.7).better is None
 
 
@@ -287,10 +287,10 @@ def test_neighbours_are_measured_as_candidates_are_the_most_alike_first(tmp_path
         assert (other.score, other.match.shift) == (found.score, (found.shift_x, found.shift_y))
         assert other.likeness == (between.score if found.score >= 0.25 else 0)
         assert other.match.distance == 210 + other.record.id
-        assert other.everywhere == (found.score >= 0.25 and compare_parts(SHOWN, shown).everywhere)
+        assert other.everywhere == (found.score >= 0.25 and compare_regions(SHOWN, shown).agree)
         assert np.array_equal(other.picture, shown)
     assert {other.everywhere for other in near.others} == {True, False}
-    assert near.parts == compare_parts(QUERY, SHOWN)
+    assert near.regions == compare_regions(QUERY, SHOWN)
     halves = [np.rint(area_reduce(picture, (48, 64))).astype(np.uint8) for picture in (QUERY, SHOWN)]
     assert near.coarse == pytest.approx(scene_scores(halves[0], [halves[1]])[0].score, abs=0.01)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import permutations
 from typing import Any
@@ -10,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_service.matching.answer import Answer, Match
+from twinscope_service.matching.evidence import Evidence
 from twinscope_service.matching.policy import MAX_K, POLICIES, Policy, named_policy
-from twinscope_service.matching.verdict import judge, judge_as_reference, ssim_wanted
+from twinscope_service.matching.verdict import Verdict, decide, ssim_wanted
 
 # Of its own, so that these tests stand when the defaults are chosen anew.
-_DEFAULT = Policy(excellent_ssim=0.95, good_scene=0.6, ssim_margin=0.02, scene_margin=0.1, max_distance=300)
+_DEFAULT = Policy(
+    excellent_ssim=0.95, good_scene=0.6, ssim_margin=0.02, scene_margin=0.1, max_distance=300, max_p_wrong=1.0
+)
 _REFERENCE = POLICIES["reference"]
 
 
@@ -30,7 +34,11 @@ def match(
 
 
 def grade(*matches: Match, policy: Policy = _DEFAULT) -> str:
-    return judge(sorted(matches, key=lambda each: each.order), policy)[0]
+    return judged(sorted(matches, key=lambda each: each.order), policy).grade
+
+
+def judged(matches: Sequence[Match], policy: Policy = _DEFAULT) -> Verdict:
+    return decide(Evidence(tuple(matches)), policy)
 
 
 # -- grades ------------------------------------------------------------------------------------------------------
@@ -47,19 +55,19 @@ def test_every_grade_says_why() -> None:
         ),
     }
     for expected, (matches, why) in told.items():
-        found, reason = judge(matches, _DEFAULT)
-        assert found == expected
-        assert why in reason
-    assert judge([], _DEFAULT) == ("none", "no reference within 300 bits")
-    found, reason = judge([match(distance=211, scene=0.2)], _DEFAULT)
-    assert found == "none"
-    assert "211 bits" in reason
-    assert "0.200 < 0.6" in reason
+        found = judged(matches)
+        assert found.grade == expected
+        assert why in found.sentence
+    assert (judged([]).grade, judged([]).sentence) == ("none", "no reference within 300 bits")
+    found = judged([match(distance=211, scene=0.2)])
+    assert found.grade == "none"
+    assert "211 bits" in found.sentence
+    assert "0.200 < 0.6" in found.sentence
 
 
 def test_the_reason_of_an_ambiguity_names_the_rival_and_where_it_is() -> None:
-    _, reason = judge([match("Tips", scene=0.9), match("Fibres", 9, scene=0.88)], _DEFAULT)
-    assert "/refs/Fibres/9.jpg" in reason
+    found = judged([match("Tips", scene=0.9), match("Fibres", 9, scene=0.88)])
+    assert "/refs/Fibres/9.jpg" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,7 @@ _MATCHES = st.lists(
 @given(_MATCHES)
 def test_a_label_is_only_given_to_what_measured_best_and_has_no_equal(matches: list[Match]) -> None:
     ordered = sorted(matches, key=lambda each: each.order)
-    found, _ = judge(ordered, _DEFAULT)
+    found = judged(ordered).grade
     best = ordered[0]
     if found == "excellent":
         assert best.ssim is not None
@@ -192,13 +200,14 @@ def test_a_label_is_only_given_to_what_measured_best_and_has_no_equal(matches: l
     ],
 )
 def test_the_reference_rule_is_sure_of_nothing_but_a_high_ssim(ssim: float | None, expected: str) -> None:
-    assert judge_as_reference([match(distance=88, ssim=ssim)], _REFERENCE)[0] == expected
+    assert judged([match(distance=88, ssim=ssim)], _REFERENCE).grade == expected
 
 
 def test_the_reference_rule_knows_no_rivals() -> None:
     found = [match("Tips", 6, ssim=0.98), match("Fibres", 6, ssim=0.98)]
-    assert judge_as_reference(found, _REFERENCE)[0] == "excellent"
-    assert judge_as_reference([], _REFERENCE) == ("none", "no reference within 149 bits")
+    assert judged(found, _REFERENCE).grade == "excellent"
+    nothing = judged([], _REFERENCE)
+    assert (nothing.grade, nothing.sentence) == ("none", "no reference within 149 bits")
 
 
 # -- order ---------------------------------------------------------------------------------------------------------
@@ -281,7 +290,7 @@ def test_changes_that_change_nothing_keep_the_policy() -> None:
 
 @pytest.mark.parametrize("name", ["name", "rule", "pixels", "K"])
 def test_what_is_no_threshold_cannot_be_adjusted(name: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown threshold {name}"):
+    with pytest.raises(ValueError, match=f"there is no threshold '{name}'"):
         _DEFAULT.adjusted({name: 1})
 
 
@@ -290,7 +299,7 @@ def test_the_named_policies() -> None:
     old = named_policy("reference")
     # Two nearest, distance below 150 a preliminary match, below 120 verified, SSIM above 0.95 excellent.
     assert (old.k, old.max_distance, old.ssim_distance, old.excellent_ssim) == (2, 149, 119, 0.95)
-    with pytest.raises(ValueError, match="known: default, reference"):
+    with pytest.raises(ValueError, match="Known: default, reference"):
         named_policy("Default")
 
 

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from raw_client import HANGS, eventually
 from serving import TWINSCOPE, serving
 from twinscope.v1 import errors_pb2
 from twinscope_client import connect
 from twinscope_client.cli.main import main
-from twinscope_indexer.errors import AccessError, ServerError
+from twinscope_client.errors import AccessError, ServerError
 from twinscope_service.server.settings import ENVIRONMENT_PREFIX, explained, load_settings
 from twinscope_service.server.tokens import token_line
 
@@ -36,7 +37,7 @@ def tool(name: str) -> str:
 
 def make_certificates(folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
     tool("openssl")
-    return subprocess.run([_SCRIPT, folder, *names], check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run([_SCRIPT, folder, *names], check=False, capture_output=True, text=True, timeout=4 * HANGS)
 
 
 @pytest.fixture(scope="module")
@@ -223,18 +224,14 @@ def test_health_of_a_server_that_does_not(plain, shelf, unused_port):
 
 
 def test_health_while_the_server_drains(shelf, unused_port):
-    command = [*TWINSCOPE, "serve", shelf.store, "--port", str(unused_port), "--lame-duck-seconds", "20", "--quiet"]
+    command = [*TWINSCOPE, "serve", shelf.store, "--port", str(unused_port), "--lame-duck-seconds", "600", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert "Serving" in process.stderr.readline()
             assert main(["health", f"grpc://127.0.0.1:{unused_port}"]) == 0
             process.terminate()
             assert "Stopping" in process.stderr.readline()
-            for _ in range(50):
-                if main(["health", f"grpc://127.0.0.1:{unused_port}"]) == 1:
-                    break
-            else:
-                pytest.fail("it still says that it serves")
+            assert eventually(lambda: main(["health", f"grpc://127.0.0.1:{unused_port}"]) == 1)
         finally:
             process.kill()
 

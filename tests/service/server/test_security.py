@@ -11,13 +11,14 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import Shelf
 from raw_client import Authority, Failure, RawClient, authority, eventually, held
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.cli.main import main
+from twinscope_client.errors import AccessError, ServerError
 from twinscope_client.testing import serving
-from twinscope_indexer.errors import AccessError, ServerError, SettingsError
+from twinscope_service.errors import SettingsError
 from twinscope_service.server.settings import ServerSettings, load_settings
 from twinscope_service.server.tls import Certificates
 from twinscope_service.server.tokens import Holder, Tokens, token_line
@@ -310,7 +311,7 @@ def test_channelz_is_served_on_request(shelf: Shelf) -> None:
         with serving(shelf.store, channelz=wanted) as target, RawClient(target) as client:
             stub = channelz_pb2_grpc.ChannelzStub(client.channel)
             if wanted:
-                assert stub.GetServers(channelz_pb2.GetServersRequest(), timeout=5).server
+                assert stub.GetServers(channelz_pb2.GetServersRequest(), timeout=60).server
             else:
                 assert client.failure(stub.GetServers, channelz_pb2.GetServersRequest()).code == "UNIMPLEMENTED"
 

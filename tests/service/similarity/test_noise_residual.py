@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matching import Matcher
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -21,11 +22,12 @@ from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.reader import Store
 from twinscope_service.matching.answer import Match, Transform
 from twinscope_service.matching.full_size import PixelComparison
-from twinscope_service.matching.matcher import Matcher
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import Limits, Query
 from twinscope_service.matching.reference_pixels import ReferencePixels
-from twinscope_service.similarity.noise_residual import CHANCE, PROVEN, grain_score
+from twinscope_service.similarity.noise_residual import grain_score
+from twinscope_service.thresholds import NOISE_CHANCE as CHANCE
+from twinscope_service.thresholds import NOISE_PROOF as PROVEN
 
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from twinscope_client.demo.micrographs import CATEGORIES, synthesise
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
-from twinscope_service.similarity.regions import Parts, compare_parts
+from twinscope_service.similarity.regions import Regions, compare_regions
 from twinscope_service.similarity.scene_score import scene_scores
 
 Grey = NDArray[np.uint8]
@@ -50,7 +50,7 @@ def logo(pixels: Grey) -> Grey:
 @pytest.mark.parametrize("shared", [panel, aperture, logo])
 @pytest.mark.parametrize("category", TEXTURED)
 def test_what_two_fields_share_in_some_place_is_not_everywhere(category: str, shared: Callable[[Grey], Grey]) -> None:
-    assert not compare_parts(*(reduced(shared(field(category, number))) for number in (1, 2))).everywhere
+    assert not compare_regions(*(reduced(shared(field(category, number))) for number in (1, 2))).agree
 
 
 @pytest.mark.parametrize("shared", [panel, aperture, logo])
@@ -58,7 +58,7 @@ def test_what_two_fields_share_in_some_place_is_not_everywhere(category: str, sh
 def test_the_same_field_with_it_is(category: str, shared: Callable[[Grey], Grey]) -> None:
     picture = shared(field(category, 1)).astype(float)
     noisy = np.clip(picture + np.random.default_rng(1).normal(0, 5, SHAPE), 0, 255).astype(np.uint8)
-    assert compare_parts(reduced(noisy), reduced(picture.astype(np.uint8))).everywhere
+    assert compare_regions(reduced(noisy), reduced(picture.astype(np.uint8))).agree
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,9 +73,9 @@ def test_a_changed_shifted_and_labelled_picture_agrees_everywhere(
     changed = 255 * (picture / 255.0) ** gamma + np.random.default_rng(2).normal(0, sigma, SHAPE)
     changed[label[0] : label[0] + 50, label[1] : label[1] + 90] = 255
     moved = np.clip(changed, 0, 255).astype(np.uint8)[:, right:]
-    parts = compare_parts(reduced(moved), reduced(picture[:, : SHAPE[1] - right]))
-    aligned = compare_parts(reduced(moved), reduced(picture[:, right:]))
-    assert aligned.everywhere
+    parts = compare_regions(reduced(moved), reduced(picture[:, : SHAPE[1] - right]))
+    aligned = compare_regions(reduced(moved), reduced(picture[:, right:]))
+    assert aligned.agree
     assert len(parts.correlations) == len(aligned.correlations) == 25
     assert all(-1 - 1e-5 <= correlation <= 1 + 1e-5 for correlation in parts.correlations)
 
@@ -84,7 +84,7 @@ def test_a_lost_bar_does_not_hide_agreement() -> None:
     for category in CATEGORIES:
         barred = field(category, 3)
         barred[-48:] = 20
-        assert compare_parts(reduced(barred[:-48]), reduced(barred)).everywhere
+        assert compare_regions(reduced(barred[:-48]), reduced(barred)).agree
 
 
 def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> None:
@@ -92,17 +92,17 @@ def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> N
     grey = (128 + 30 * picture / picture.std()).clip(0, 255).astype(np.uint8)
     noisy = (grey + np.random.default_rng(1).normal(0, 40, SHAPE)).clip(0, 255).astype(np.uint8)
     [found] = scene_scores(reduced(noisy), [reduced(grey)])
-    assert compare_parts(reduced(noisy), reduced(grey)).usual == pytest.approx(found.score, abs=0.05)
+    assert compare_regions(reduced(noisy), reduced(grey)).usual == pytest.approx(found.score, abs=0.05)
 
 
 @pytest.mark.parametrize("shape", [(20, 400), (400, 20), (8, 8), (1, 1)])
 def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
     other = np.zeros(shape, np.uint8)
-    assert compare_parts(picture, other).usual == pytest.approx(0, abs=0.05)
-    assert not compare_parts(picture, other).everywhere
-    assert all(compare_parts(picture, other).flat)
-    assert not compare_parts(other, other).everywhere
+    assert compare_regions(picture, other).usual == pytest.approx(0, abs=0.05)
+    assert not compare_regions(picture, other).agree
+    assert all(compare_regions(picture, other).flat)
+    assert not compare_regions(other, other).agree
 
 
 def dim(pixels: Grey) -> Grey:
@@ -119,24 +119,24 @@ def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Call
     twin = dim(field(category, 1))
     darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
     for one, two in ((darker, twin), (twin, darker)):
-        compared = compare_parts(reduced(changed(one)), reduced(changed(two)))
+        compared = compare_regions(reduced(changed(one)), reduced(changed(two)))
         assert np.flatnonzero(compared.clipped).tolist() == list(range(7))
-        assert compared.everywhere
-    assert not any(compare_parts(reduced(changed(twin)), reduced(changed(twin))).clipped)
+        assert compared.agree
+    assert not any(compare_regions(reduced(changed(twin)), reduced(changed(twin))).clipped)
 
 
 @pytest.mark.parametrize("category", TEXTURED)
 def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str) -> None:
     twin = dim(field(category, 1))
     darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
-    assert not any(compare_parts(reduced(darker), reduced(field(category, 1))).clipped)
+    assert not any(compare_regions(reduced(darker), reduced(field(category, 1))).clipped)
 
 
 @pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("category", TEXTURED)
 def test_a_blank_picture_beside_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
     blank = np.full(SHAPE, grey, np.uint8)
-    assert not compare_parts(reduced(panel(blank)), reduced(panel(field(category, 1)))).everywhere
+    assert not compare_regions(reduced(panel(blank)), reduced(panel(field(category, 1)))).agree
 
 
 # -- what the parts amount to ------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ OUTER = tuple(number for number in range(25) if number not in INNER)
 
 def parts(
     usual: float = 0.8, *, flat: tuple[int, ...] = (), clipped: tuple[int, ...] = (), **others: tuple[int, ...]
-) -> Parts:
+) -> Regions:
     """Make parts that have the usual correlation, but for flat ones, which have 1, and others by their correlation."""
     correlations = [usual] * 25
     for number in flat:
@@ -158,74 +158,74 @@ def parts(
         for number in places:
             correlations[number] = int(name.removeprefix("of_")) / 100
     are_flat, are_clipped = (tuple(number in places for number in range(25)) for places in (flat, clipped))
-    return Parts(tuple(correlations), are_flat, are_clipped)
+    return Regions(tuple(correlations), are_flat, are_clipped)
 
 
 def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
-    assert parts().everywhere
-    assert parts(of_0=OUTER[:5]).everywhere
-    assert not parts(of_0=OUTER[:6]).everywhere
-    assert not parts(of_20=OUTER[:6]).everywhere
-    assert parts(of_60=OUTER).everywhere  # less than the others, but no less than parts are now and then
+    assert parts().agree
+    assert parts(of_0=OUTER[:5]).agree
+    assert not parts(of_0=OUTER[:6]).agree
+    assert not parts(of_20=OUTER[:6]).agree
+    assert parts(of_60=OUTER).agree  # less than the others, but no less than parts are now and then
 
 
 def test_where_there_is_little_noise_half_of_it_is_no_agreement() -> None:
-    assert parts(0.8, of_40=OUTER[:6]).everywhere
-    assert not parts(0.9, of_45=OUTER[:6]).everywhere
-    assert parts(0.9, of_45=OUTER[:5]).everywhere
-    assert parts(0.9, of_60=OUTER[:6]).everywhere
+    assert parts(0.8, of_40=OUTER[:6]).agree
+    assert not parts(0.9, of_45=OUTER[:6]).agree
+    assert parts(0.9, of_45=OUTER[:5]).agree
+    assert parts(0.9, of_60=OUTER[:6]).agree
 
 
 def test_fewer_of_those_in_the_middle_may_be_apart() -> None:
-    assert parts(of_0=INNER[:3]).everywhere
-    assert not parts(of_0=INNER[:4]).everywhere
-    assert parts(of_0=INNER[:3] + OUTER[:2]).everywhere
+    assert parts(of_0=INNER[:3]).agree
+    assert not parts(of_0=INNER[:4]).agree
+    assert parts(of_0=INNER[:3] + OUTER[:2]).agree
 
 
 def test_the_middle_agrees_no_less_than_the_rim() -> None:
-    assert parts(of_60=INNER).everywhere
-    assert not parts(of_50=INNER).everywhere
-    assert parts(of_50=INNER[:4]).everywhere
+    assert parts(of_60=INNER).agree
+    assert not parts(of_50=INNER).agree
+    assert parts(of_50=INNER[:4]).agree
 
 
 def test_flat_parts_have_no_vote() -> None:
-    assert parts(of_0=OUTER[:5], flat=OUTER[:5]).everywhere
-    assert parts(of_0=OUTER[:15], flat=OUTER[:15]).everywhere  # though none of them agrees
-    assert parts(of_0=INNER[:8], flat=INNER[:8]).everywhere
-    assert parts(of_0=INNER, flat=INNER).everywhere
+    assert parts(of_0=OUTER[:5], flat=OUTER[:5]).agree
+    assert parts(of_0=OUTER[:15], flat=OUTER[:15]).agree  # though none of them agrees
+    assert parts(of_0=INNER[:8], flat=INNER[:8]).agree
+    assert parts(of_0=INNER, flat=INNER).agree
     assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).usual == 0.8
 
 
 def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
     """Though the flat ones, by the trace of a mask, agree wholly."""
-    assert parts(of_0=OUTER[:3], flat=OUTER[6:]).everywhere  # 15 are not flat
-    assert not parts(of_0=OUTER[:4], flat=OUTER[6:]).everywhere
-    assert not parts(of_0=INNER[:2], flat=INNER[5:]).everywhere  # of five in the middle
-    assert parts(of_0=INNER[:1], flat=INNER[5:]).everywhere
-    assert not parts(of_50=INNER[:3], flat=INNER[3:]).everywhere
-    assert parts(of_60=INNER[:3], flat=INNER[3:]).everywhere
+    assert parts(of_0=OUTER[:3], flat=OUTER[6:]).agree  # 15 are not flat
+    assert not parts(of_0=OUTER[:4], flat=OUTER[6:]).agree
+    assert not parts(of_0=INNER[:2], flat=INNER[5:]).agree  # of five in the middle
+    assert parts(of_0=INNER[:1], flat=INNER[5:]).agree
+    assert not parts(of_50=INNER[:3], flat=INNER[3:]).agree
+    assert parts(of_60=INNER[:3], flat=INNER[3:]).agree
 
 
 def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
-    assert parts(of_0=OUTER[:8], clipped=OUTER[:8]).everywhere
-    assert not parts(of_0=OUTER[:9], clipped=OUTER[:9]).everywhere
-    assert parts(of_0=OUTER[:8], clipped=OUTER).everywhere  # those that agree need no excuse
-    assert parts(of_0=INNER[:6], clipped=INNER[:6]).everywhere
-    assert not parts(of_0=INNER[:6], clipped=INNER[:2]).everywhere
-    assert parts(of_0=OUTER[:11], clipped=OUTER[:8]).everywhere
-    assert not parts(of_0=OUTER[:12], clipped=OUTER[:8]).everywhere
+    assert parts(of_0=OUTER[:8], clipped=OUTER[:8]).agree
+    assert not parts(of_0=OUTER[:9], clipped=OUTER[:9]).agree
+    assert parts(of_0=OUTER[:8], clipped=OUTER).agree  # those that agree need no excuse
+    assert parts(of_0=INNER[:6], clipped=INNER[:6]).agree
+    assert not parts(of_0=INNER[:6], clipped=INNER[:2]).agree
+    assert parts(of_0=OUTER[:11], clipped=OUTER[:8]).agree
+    assert not parts(of_0=OUTER[:12], clipped=OUTER[:8]).agree
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
-    nothing = Parts((correlation,) * 25, (True,) * 25, (True,) * 25)
+    nothing = Regions((correlation,) * 25, (True,) * 25, (True,) * 25)
     assert nothing.usual == 0
-    assert not nothing.everywhere
+    assert not nothing.agree
 
 
 def test_nothing_agrees_where_the_usual_part_does_not() -> None:
-    assert not parts(0.0).everywhere
-    assert not parts(-0.5).everywhere
+    assert not parts(0.0).agree
+    assert not parts(-0.5).agree
 
 
 def masked(pixels: Grey, share: float) -> Grey:
@@ -243,10 +243,10 @@ def test_parts_are_those_of_what_a_mask_leaves(category: str, share: float) -> N
     noisy = field(category, 1) + np.random.default_rng(1).normal(0, 5, SHAPE)
     twin, stranger = np.clip(noisy, 0, 255).astype(np.uint8), field(category, 2)
     seen = reduced(masked(field(category, 1), share))
-    same, other = (compare_parts(reduced(masked(pixels, share)), seen) for pixels in (twin, stranger))
-    assert same.everywhere
+    same, other = (compare_regions(reduced(masked(pixels, share)), seen) for pixels in (twin, stranger))
+    assert same.agree
     assert not any(same.flat)
-    assert not other.everywhere
+    assert not other.agree
 
 
 def test_parts_that_are_flat_in_both_pictures_are_known() -> None:
@@ -258,6 +258,6 @@ def test_parts_that_are_flat_in_both_pictures_are_known() -> None:
     for picture in (one, other):  # covers the parts 6 and 11, but for what the thumbnail smooths
         picture[round(0.15 * height) : round(0.53 * height), round(0.15 * width) : round(0.45 * width)] = 90
     one[:, width // 2 :] = 90
-    found = compare_parts(reduced(one), reduced(other))
+    found = compare_regions(reduced(one), reduced(other))
     assert [number for number, flat in enumerate(found.flat) if flat] == [6, 11]
     assert all(abs(found.correlations[number]) < 0.5 for number in range(25) if number % 5 > 2)

@@ -334,7 +334,7 @@ def test_scores_are_the_same_in_every_thread() -> None:
 def test_other_than_a_thumbnail_is_refused(bad: np.ndarray) -> None:
     good = field((90, 120))
     for query, candidates in ((bad, [good]), (good, [good, bad])):
-        with pytest.raises(ValueError, match="grey thumbnails"):
+        with pytest.raises(ValueError, match="grey image"):
             scene_scores(query, candidates)
 
 

@@ -18,7 +18,8 @@ from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbna
 from twinscope_indexer.indexing.run import index
 from twinscope_service.similarity.alignment import lay_over
 from twinscope_service.similarity.scene_score import scene_scores
-from twinscope_service.similarity.texture import MOST, agree_in_texture, texture_distance
+from twinscope_service.similarity.texture import agree_in_texture, texture_distance
+from twinscope_service.thresholds import TEXTURE_BITS as MOST
 
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)

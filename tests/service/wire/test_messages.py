@@ -10,17 +10,18 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from conftest import Shelf
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
 from twinscope_indexer.errors import RecipeError
 from twinscope_indexer.hashing.hashability import REASONS, Unhashable
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
 from twinscope_indexer.hashing.thumbnail import LONG_SIDE, encode_thumbnail
+from twinscope_indexer.image_id import image_id
 from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition
 from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.reader import Store
@@ -38,7 +39,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=())) | st.binary().map(os.fs
 PATHS = ANY_TEXT.filter(lambda name: "\0" not in name and name)
 SHORT = st.text("aé\\\udc80", min_size=1, max_size=8)
 COUNTS = st.integers(0, 2**63 - 1)
-IDS = st.integers(0, 2**63 - 1).map(lambda number: f"{number:016x}")
+IDS = st.integers(0, 2**63 - 1).map(image_id)
 SCORES = st.floats(-1, 1)
 CODES = st.binary(min_size=128, max_size=128)
 POLICY = st.builds(
@@ -377,7 +378,7 @@ ID = "7" + "f" * 15
         (upserts.upload_of, an_upload()),
         (records.image_numbers, deletion(*[ID] * 1024)),
         (records.page_of, page(page_size=2**31 - 1, page_token=records.page_token(2**63 - 1))),
-        (rules.image_number, ID),
+        (rules.image_number_of, ID),
         (chunk, bytes(1 << 20)),
         (sequence, 1),
     ],
@@ -480,7 +481,7 @@ def test_messages_at_the_limits_are_taken(read: Callable[[object], object], mess
         (records.image_numbers, deletion(*[ID] * 1025), ["image_ids"]),
         (records.image_numbers, deletion(ID, "../etc", ID, ""), ["image_ids[1]", "image_ids[3]"]),
         (records.page_of, page(page_size=-1, page_token="5"), ["page_size", "page_token"]),
-        (rules.image_number, "", ["image_id"]),
+        (rules.image_number_of, "", ["image_id"]),
         (chunk, b"", ["chunk"]),
         (chunk, bytes((1 << 20) + 1), ["chunk"]),
         (sequence, 0, ["sequence"]),

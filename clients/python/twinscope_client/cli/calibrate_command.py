@@ -19,7 +19,7 @@ from twinscope_client.cli.console import DONE, emit, progress, say, say_some
 
 if TYPE_CHECKING:
     from twinscope_indexer.store.reader import Store
-    from twinscope_service.calibrate import Evidence
+    from twinscope_service.matching.calibrate import Samples
     from twinscope_service.matching.calibration import Calibration
 
 HELP = "find out how likely matches are to be wrong"
@@ -77,13 +77,21 @@ def run(parsed: argparse.Namespace) -> int:
                 f"warning: so few images cannot tell a chance of error below {least:.1%}; the calibration that "
                 "Twinscope ships tells 0.6 %. Ask for more (--sample), or go back to it (--forget)."
             )
-        say(f"Kept in {parsed.store}: answers carry it as p_wrong from now on; use --max-p-wrong to act on it.")
+        from twinscope_service.matching.policy import POLICIES
+
+        limit = POLICIES["default"].max_p_wrong
+        if least > limit:
+            say(
+                f"warning: with it no image is labelled by default: the limit is {limit:.0%} (--max-p-wrong), and "
+                f"{made.impostors} images support no less than {least:.1%}."
+            )
+        say(f"Kept in {parsed.store}: answers carry it as p_wrong from now on.")
     return DONE
 
 
-def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Evidence, Calibration]:
-    from twinscope_indexer.store.catalog.catalog import utc_now
-    from twinscope_service.calibrate import calibrated, gather, sampled
+def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Samples, Calibration]:
+    from twinscope_indexer.files import utc_now
+    from twinscope_service.matching.calibrate import calibrated, gather, sampled
 
     images = sampled(store, parsed.sample, parsed.seed)
     with progress("asking", lambda: len(images)) as step:
@@ -92,7 +100,7 @@ def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Evidence, Calibra
     return found, calibrated(name, found, parsed.seed)
 
 
-def _show(found: Evidence, made: Calibration) -> None:
+def _show(found: Samples, made: Calibration) -> None:
     emit(f"Fitted on {made.name}.")
     if found.unreadable:
         emit(f"{found.unreadable} of them could not be read where they were indexed: no SSIM was taken of these.")

@@ -160,7 +160,7 @@ def _described(
 
 def _require_no_foreign_results(out: Path) -> None:
     """Refuse a folder with files of the names that are to be written, unless they are of an earlier evaluation."""
-    from twinscope_indexer.errors import OutputError
+    from twinscope_client.errors import OutputError
 
     foreign = [name for name in _RESULTS if os.path.lexists(out / name)]
     if foreign and not _is_ours(out / "evaluation.json"):

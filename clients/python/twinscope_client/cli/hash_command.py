@@ -33,9 +33,10 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
     from twinscope_indexer.compute.ordered import in_order
-    from twinscope_indexer.errors import OutputError
     from twinscope_indexer.indexing.run import count_images
     from twinscope_indexer.sources.corpus import Walk, scope_of, walk
+
+    from twinscope_client.errors import OutputError
 
     met = Walk()
     scopes = [scope_of(path) for path in parsed.paths]

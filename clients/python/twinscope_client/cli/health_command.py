@@ -35,18 +35,18 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
     except ImportError as error:
-        from twinscope_indexer.errors import MissingExtraError
+        from twinscope_client.errors import MissingExtraError
 
         what = "twinscope health"
         raise MissingExtraError(what, "server") from error
 
-    with open_channel(parsed.target, None, parsed.ca, parsed.cert, parsed.key) as channel:
+    with open_channel(parsed.target, {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # the published types lack its methods
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
         except grpc.RpcError as error:
             if cast("Any", error).code() is grpc.StatusCode.NOT_FOUND:
-                from twinscope_indexer.errors import SettingsError
+                from twinscope_service.errors import SettingsError
 
                 known = "twinscope.v1.SimilarityService or twinscope.v1.CatalogService"
                 msg = f"{parsed.target} has no service {parsed.service!r}; ask for {known}"

@@ -7,7 +7,7 @@ same content is left in place, another content gets a numbered name, and a categ
 gets a folder whose name ends with _ (plots_). Ctrl-C keeps what is done; the same command goes on from there, and
 changes nothing when all is done: a decision stands as long as the image has the same path, size and time of last
 change, and store, policy and thresholds are the same. After an image was changed with its size and time kept, give it
-a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a journal run.sqlite)
+a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a file .twinscope-run)
 are left out, and told.
 """
 
@@ -15,20 +15,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some, table
-from twinscope_client.cli.policy_options import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.policy_options import (
+    add_policy_options,
+    chosen_policy,
+    warn_of_emptiness,
+    warn_of_limit,
+    warn_of_reach,
+)
 from twinscope_client.cli.target_options import add_target_options, open_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from twinscope_client.engine.protocol import Engine
     from twinscope_client.labelling.journal import Journal
-    from twinscope_client.labelling.run import LabelReport, LabelSettings
+    from twinscope_client.labelling.run import LabelReport
 
 HELP = "write labelled copies of images"
 
@@ -81,15 +84,19 @@ def run(parsed: argparse.Namespace) -> int:
         )
     except ValueError as error:
         parsed.parser.error(str(error))
+    from twinscope_client.labelling.job import described, open_journal, require_outside_store, write_results
     from twinscope_client.labelling.run import count_queries, label, scopes_apart
 
     scopes_apart(parsed.paths, parsed.out)  # before anything is made there
-    _require_outside_store(parsed)
-    with open_target(parsed) as engine, _journal(parsed) as journal:
+    with ExitStack() as opened:
+        engine = opened.enter_context(open_target(parsed))
+        require_outside_store(parsed.out, engine)
+        journal = opened.enter_context(open_journal(parsed.out, dry_run=parsed.dry_run))
         warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
+        warn_of_limit(policy, engine)
         if not parsed.dry_run:
-            journal.set_settings(_described(parsed, settings, engine))
+            journal.set_settings(described(parsed.paths, engine, settings))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
             report = label(parsed.paths, engine, journal, parsed.out, settings, lambda _: step())
         code = _tell(report, parsed)
@@ -97,38 +104,15 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.dry_run:
             _print_plan(journal)
         else:
-            _write_results(journal, engine)
+            write_results(journal, engine)
             say(f"Results: {parsed.out / 'report.html'} (to look at), matches.csv, review.csv, failures.csv beside it.")
     return code
 
 
-@contextmanager
-def _journal(parsed: argparse.Namespace) -> Iterator[Journal]:
-    from tempfile import TemporaryDirectory
-
-    from twinscope_client.labelling.journal import Journal
-
-    if not parsed.dry_run:
-        _require_no_foreign_results(parsed.out)
-    with TemporaryDirectory() as scratch:
-        journal = Journal(Path(scratch) if parsed.dry_run else parsed.out)
-        try:
-            yield journal
-        finally:
-            journal.close()
-
-
-def _require_outside_store(parsed: argparse.Namespace) -> None:
-    """Refuse an output folder within the store."""
-    from twinscope_indexer.errors import OutputError
-
-    if "://" not in parsed.at and parsed.out.resolve().is_relative_to(Path(parsed.at).resolve()):
-        msg = f"the output folder {parsed.out} lies within the store {parsed.at}; give one apart from it"
-        raise OutputError(msg)
-
-
 def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
-    uncompared = journal.scalar("count(*)", "grade = 'good' AND ssim IS NULL AND reason LIKE '%no full-size SSIM%'")
+    from twinscope_service.matching.reasons import ReasonCode
+
+    uncompared = journal.count_reason(ReasonCode.FULL_SIZE_MISSING, "grade = 'good'")
     if uncompared:
         say(
             f"{uncompared} twins could not be compared at full size, so they are 'good' at best: is the collection "
@@ -144,39 +128,6 @@ def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
         say("No image was found in what was named.")
 
 
-def _require_no_foreign_results(out: Path) -> None:
-    """Refuse a folder with tables or a report of something else: those of a run are written anew each time."""
-    from twinscope_indexer.errors import OutputError
-    from twinscope_indexer.sources.corpus import is_run
-
-    from twinscope_client.outputs import RESULTS
-
-    foreign = [name for name in RESULTS if os.path.lexists(out / name)]
-    if foreign and not is_run(out):
-        msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
-        raise OutputError(msg)
-
-
-def _described(parsed: argparse.Namespace, settings: LabelSettings, engine: Engine) -> dict[str, object]:
-    from dataclasses import asdict
-    from importlib.metadata import version
-
-    store_id, _, generation = engine.identity.rpartition("/")
-    return {
-        "version": version("twinscope"),
-        "target": os.path.abspath(parsed.at) if "://" not in parsed.at else parsed.at,  # noqa: PTH100
-        "store_id": store_id,
-        "generation": int(generation),
-        "sources": [os.path.abspath(path) for path in parsed.paths],  # noqa: PTH100
-        "policy": asdict(settings.policy),
-        "min_grade": settings.min_grade,
-        "template": settings.template,
-        "jpeg": settings.jpeg,
-        "sidecar": settings.sidecar,
-        "link": settings.link,
-    }
-
-
 def _print_plan(journal: Journal) -> None:
     rows = table()
     rows.writerow(("TIFF_path", "grade", "category", "output_path", "reason"))
@@ -185,19 +136,13 @@ def _print_plan(journal: Journal) -> None:
         rows.writerow((decision.path, decision.grade, category, decision.output, decision.reason))
 
 
-def _write_results(journal: Journal, engine: Engine) -> None:
-    from twinscope_client.labelling.report import write_report
-    from twinscope_client.labelling.tables import write_tables
-
-    write_tables(journal)
-    write_report(journal, engine)
-
-
 def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
+    from twinscope_client.labelling.grades import DECISION_GRADES
+
     counts = report.counts
-    order = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
-    total = sum(counts[name] for name in order)
-    say(f"{total} images: " + (", ".join(f"{counts[name]} {name}" for name in order if counts[name]) or "none found"))
+    total = sum(counts[grade] for grade in DECISION_GRADES)
+    by_grade = ", ".join(f"{counts[grade]} {grade}" for grade in DECISION_GRADES if counts[grade])
+    say(f"{total} images: {by_grade or 'none found'}")
     if report.ignored:
         suffixes = ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
         say(f"{report.ignored.total()} files are no images ({suffixes}).")

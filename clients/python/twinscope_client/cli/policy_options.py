@@ -12,26 +12,7 @@ if TYPE_CHECKING:
 
     from twinscope_client.engine.protocol import Engine
 
-_THRESHOLDS = (
-    ("max_distance", int, "BITS", "look at references up to this Hamming distance (0 to 1024; default 300)"),
-    ("far_distance", int, "BITS", "where none of those is a twin, at the few nearest up to here (default 430)"),
-    ("excellent_ssim", float, "X", "full-size SSIM above which it is the same acquisition (default 0.95)"),
-    ("good_scene", float, "X", "scene score from which it is the same field (default 0.5)"),
-    ("lone_scene", float, "X", "the same where no other reference has a third of it, as under noise (default 0.35)"),
-    (
-        "ssim_margin",
-        float,
-        "X",
-        "candidates of two categories with closer SSIMs are ambiguous (default 0.02)",
-    ),
-    ("scene_margin", float, "X", "the same for scene scores (default 0.1)"),
-    (
-        "max_p_wrong",
-        float,
-        "P",
-        "matches more likely than this to be wrong go to review (default 1: no limit; see twinscope calibrate)",
-    ),
-)
+_METAVARS = {"bits": "BITS", "probability": "P", "candidates": "N"}
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +22,14 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         "--policy", choices=("default", "reference"), default="default",
         help="'reference' decides as the scripts that Twinscope replaces, for comparison",
     )  # fmt: skip
-    group.add_argument("-k", type=int, metavar="N", help="candidates to look at (default 5)")
-    for name, kind, metavar, text in _THRESHOLDS:
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+    from twinscope_service.matching.policy import SETTINGS
+
+    for setting in SETTINGS:
+        flag = f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"
+        group.add_argument(
+            flag, type=int if setting.whole else float, metavar=_METAVARS.get(setting.unit, "X"),
+            help=f"{setting.help} (default {setting.default:g})",
+        )  # fmt: skip
     group.add_argument(
         "--ssim", choices=("never", "best", "all"),
         help="which candidates are compared at full size: none (nothing is excellent then), those that can change the "
@@ -59,14 +45,12 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
 
 def chosen_policy(parsed: argparse.Namespace) -> Policy:
     """Give the policy that the options ask for; wrong usage ends the command with exit code 2."""
-    from twinscope_service.matching.policy import named_policy
+    from twinscope_service.matching.policy import SETTINGS, named_policy
 
-    changes = {name: getattr(parsed, name) for name, *_ in _THRESHOLDS}
+    changes = {setting.name: getattr(parsed, setting.name) for setting in SETTINGS}
     parser: argparse.ArgumentParser = parsed.parser
     try:
-        return named_policy(parsed.policy).adjusted(
-            {"k": parsed.k, "reach": parsed.reach, "ssim": parsed.ssim, **changes}
-        )
+        return named_policy(parsed.policy).adjusted({"reach": parsed.reach, "ssim": parsed.ssim, **changes})
     except ValueError as error:
         parser.error(str(error))
 
@@ -75,7 +59,7 @@ def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
     """Say so where ``--reach`` asks for more than the store was indexed for; only where it was given."""
     if parsed.reach is None:
         return
-    from twinscope_indexer.hashing.frames import REACHES
+    from twinscope_indexer.hashing.reach import REACHES
 
     held = engine.stats()["index"]["reach"]
     if REACHES.index(parsed.reach) > REACHES.index(held):
@@ -83,6 +67,19 @@ def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
         say(
             f"warning: --reach {parsed.reach} has no more effect than --reach {held}, as the store was indexed for no "
             f"more; to change that: twinscope index --reach {parsed.reach} SOURCE... {where}"
+        )
+
+
+def warn_of_limit(policy: Policy, engine: Engine) -> None:
+    """Warn if the limit on `p_wrong` is below what the calibration can support, so that nothing is labelled."""
+    calibration = engine.stats()["calibration"]
+    least = calibration["least_p_wrong"]
+    if policy.rule == "scene" and policy.max_p_wrong < least:
+        say(
+            f"warning: nothing will be labelled: the calibration ({calibration['name']}) rests on "
+            f"{calibration['images']} images and cannot support a probability of error below {least:.2g}, but "
+            f"--max-p-wrong is {policy.max_p_wrong:g}. All matches go to review. Run twinscope calibrate on a larger "
+            f"store, or give --max-p-wrong {min(1.0, least * 1.01):.2g} and check the labels."
         )
 
 

@@ -10,7 +10,13 @@ import json
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
-from twinscope_client.cli.policy_options import add_policy_options, chosen_policy, warn_of_emptiness, warn_of_reach
+from twinscope_client.cli.policy_options import (
+    add_policy_options,
+    chosen_policy,
+    warn_of_emptiness,
+    warn_of_limit,
+    warn_of_reach,
+)
 from twinscope_client.cli.target_options import add_target_options, open_target
 
 if TYPE_CHECKING:
@@ -37,19 +43,17 @@ def run(parsed: argparse.Namespace) -> int:
     with open_target(parsed) as engine:
         warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
-        for image in parsed.images:
-            try:
-                answer = engine.search(image, policy=policy)
-            except ImageError as error:
+        warn_of_limit(policy, engine)
+        for image, found in engine.search_many(parsed.images, policy=policy):
+            if isinstance(found, ImageError):
                 failed += 1
-                say(f"{image}: {error.detail}")
+                say(f"{image}: {found.detail}")
                 if parsed.json:
-                    emit(json.dumps({"query": image, "grade": "failed", "fault": error.fault, "reason": error.detail}))
-                continue
-            if parsed.json:
-                emit(json.dumps({"query": image} | answer.to_dict()))
+                    emit(json.dumps({"query": image, "grade": "failed", "fault": found.fault, "reason": found.detail}))
+            elif parsed.json:
+                emit(json.dumps({"query": image} | found.to_dict()))
             else:
-                _show(image, answer)
+                _show(image, found)
     if failed:
         return PARTLY if failed < len(parsed.images) else FAILED
     return DONE

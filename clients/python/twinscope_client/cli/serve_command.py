@@ -57,7 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         from twinscope_service.server.server import TwinscopeServer
     except ImportError as error:
-        from twinscope_indexer.errors import MissingExtraError
+        from twinscope_client.errors import MissingExtraError
 
         what = "twinscope serve"
         raise MissingExtraError(what, "server") from error
@@ -99,7 +99,7 @@ def _new_token(name: str, role: Role) -> int:
     from twinscope_service.server.tokens import token_line
 
     if re.fullmatch(r"[^\s#]+", name) is None:
-        from twinscope_indexer.errors import SettingsError
+        from twinscope_service.errors import SettingsError
 
         msg = f"{name!r} cannot be the name of a token: it must be one word, without '#'"
         raise SettingsError(msg)

@@ -33,17 +33,9 @@ def open_target(parsed: argparse.Namespace) -> Engine:
     TwinscopeError
         If it cannot be opened.
     """
-    from twinscope_indexer.errors import SettingsError
-
     from twinscope_client.connect import connect
 
-    token = os.environ.get("TWINSCOPE_TOKEN", "").strip() or None
-    if parsed.token_file is not None:
-        try:
-            token = parsed.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"token file {parsed.token_file} cannot be read: {error}"
-            raise SettingsError(msg) from error
-    return connect(
-        parsed.at, token=token if "://" in parsed.at else None, ca=parsed.ca, certificate=parsed.cert, key=parsed.key
-    )
+    token = parsed.token_file
+    if token is None and "://" in parsed.at:
+        token = os.environ.get("TWINSCOPE_TOKEN", "").strip() or None
+    return connect(parsed.at, token=token, ca=parsed.ca, certificate=parsed.cert, key=parsed.key)

@@ -17,10 +17,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from twinscope_indexer.errors import OutputError
 
 from twinscope_client.demo.acquisition import CATEGORIES, conditions, synthesise, window
 from twinscope_client.demo.infobar import Conditions
+from twinscope_client.errors import OutputError
 
 _Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -1,57 +1,59 @@
-"""From the arguments of a search to options; the same for every engine."""
+"""From the arguments of a caller to options and hashes; the same for every engine."""
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import UnknownImageError
 from twinscope_indexer.hashing.perceptual import PHash, require_recipe
+from twinscope_service.errors import OptionError
 from twinscope_service.matching.options import Options
-from twinscope_service.matching.policy import Policy, named_policy
-from twinscope_service.wire.queries import options_message, options_of
-from twinscope_service.wire.rules import MessageError
+from twinscope_service.matching.policy import THRESHOLDS, named_policy
+
+from twinscope_client.engine.options import HashOptions, require_known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 
-def search_options(
-    policy: str | Policy,
-    changes: Mapping[str, Any],
-    categories: Iterable[Any],
-    *,
-    verify: bool = True,
-    min_generation: int = 0,
-) -> Options:
-    """Make the options of a search: those that a server would read.
+def search_options(given: Mapping[str, Any], kind: type[HashOptions]) -> Options:
+    """Build the options of a search from the keywords that its caller gave.
+
+    Parameters
+    ----------
+    given : mapping
+    kind : type
+        The `TypedDict` that lists the keywords of this search.
 
     Raises
     ------
-    ValueError
-        If the policy or a threshold is unknown or out of range, or what the options name breaks the contract's rules.
-    TypeError
-        If a threshold is no number, or a category no text.
+    OptionError
+        If a keyword, a policy or a threshold is unknown, or a value breaks the rules of the contract.
     """
-    for threshold, value in changes.items():
-        if isinstance(value, bool):
-            msg = f"{threshold} must be a number, got {value}"
-            raise TypeError(msg)
-    chosen = named_policy(policy) if isinstance(policy, str) else policy
-    names = (categories,) if isinstance(categories, str) else tuple(categories)
-    for name in names:
-        if not isinstance(name, str):
-            msg = f"a category is given by its name, code or alias, not by {type(name).__name__}"
-            raise TypeError(msg)
-    options = Options(chosen.adjusted(changes), verify, names, min_generation)
+    require_known(given, kind)
+    policy = given.get("policy", "default")
+    options = Options(
+        named_policy(policy) if isinstance(policy, str) else policy,
+        given.get("verify", True),
+        _names(given.get("categories", ())),
+        given.get("min_generation", 0),
+    )
+    changes = {name: value for name, value in given.items() if name in THRESHOLDS}
+    return replace(options, policy=options.policy.adjusted(changes))
+
+
+def _names(categories: Any) -> tuple[Any, ...]:
+    if isinstance(categories, str):
+        return (categories,)
     try:
-        return options_of(options_message(options), "")  # the rules of the contract hold for every engine
-    except MessageError as error:
-        raise ValueError(str(error)) from error
+        return tuple(categories)
+    except TypeError as error:
+        msg = f"categories must be a list of names, codes or aliases, not {type(categories).__name__}"
+        raise OptionError(msg) from error
 
 
 def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
-    """Give the hashes to search by.
+    """Return the hashes to search by, as a list.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
     RecipeError
         If one was made by another recipe.
     """
-    how = "twinscope_indexer.hashing.perceptual.hash_pixels(pixels) makes one of an image that can be hashed"
+    how = "twinscope_indexer.hashing.hash_pixels(pixels) makes one of an image that can be hashed"
     if isinstance(hashes, PHash) or not hasattr(hashes, "__iter__"):
         msg = f"search_hashes takes a list of PHash, not {type(hashes).__name__}; {how}"
         raise TypeError(msg)
@@ -77,27 +79,3 @@ def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
             raise TypeError(msg)
         require_recipe(hashed.recipe, recipe)
     return given
-
-
-def closed(what: str) -> ValueError:
-    """Make the error of asking an engine that was closed.
-
-    Parameters
-    ----------
-    what : str
-        Folder or address of the store.
-    """
-    return ValueError(f"{what} was closed; connect to it again")
-
-
-def image_number(image_id: str) -> int:
-    """Give the number of an image id.
-
-    Raises
-    ------
-    UnknownImageError
-        If it is no id.
-    """
-    if re.fullmatch(r"[0-7][0-9a-f]{15}", image_id) is None:
-        raise UnknownImageError(image_id)
-    return int(image_id, 16)

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinscope_indexer.errors import UnknownImageError
 from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+from twinscope_indexer.image_id import image_number
 from twinscope_indexer.store.reader import Store
 from twinscope_service.matching.answer import Result
+from twinscope_service.matching.fingerprint import Fingerprint
 from twinscope_service.matching.query import Query
 from twinscope_service.matching.reference_pixels import PIXELS, UPLOADS_FOLDER, ReferencePixels
-from twinscope_service.matching.searcher import Answerer
+from twinscope_service.matching.searcher import Searcher
 
-from twinscope_client.engine.arguments import closed, image_number, require_hashes, search_options
+from twinscope_client.engine.arguments import require_hashes, search_options
 from twinscope_client.engine.images import acquisition, grey_pixels
+from twinscope_client.engine.many import search_all
+from twinscope_client.engine.options import HashOptions, SearchManyOptions, SearchOptions
+from twinscope_client.engine.thumbnails import of_image, of_reference, with_thumbnails
+from twinscope_client.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     import numpy as np
     from numpy.typing import NDArray
+    from twinscope_indexer.errors import ImageError
     from twinscope_indexer.hashing.perceptual import PHash
-    from twinscope_indexer.metadata.reader import InstrumentMetadata
+    from twinscope_indexer.metadata.model import InstrumentMetadata
     from twinscope_service.matching.answer import Answer
-    from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.options import Options
+
+T = TypeVar("T")
 
 
 class EmbeddedEngine:
     """A store opened in this process; safe to use from several threads.
+
+    A pickle of it holds the folder's absolute path, and opens the newest published state of the store there.
 
     Parameters
     ----------
@@ -48,63 +60,41 @@ class EmbeddedEngine:
 
     def __init__(self, folder: Path, pixels: int = PIXELS) -> None:
         self._store = Store(folder)
-        self._answerer = Answerer(self._store, ReferencePixels(pixels, folder / UPLOADS_FOLDER))
+        self._pixels = pixels
+        self._searcher = Searcher(self._store, ReferencePixels(pixels, folder / UPLOADS_FOLDER))
         self._closed = False
 
-    def search(
-        self,
-        image: Any,
-        *,
-        policy: str | Policy = "default",
-        k: int | None = None,
-        categories: Sequence[str] = (),
-        verify: bool = True,
-        instrument: InstrumentMetadata | None = None,
-        min_generation: int = 0,
-        **thresholds: float | None,
-    ) -> Answer:
+    def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`."""
-        options = search_options(
-            policy, {"k": k, **thresholds}, categories, verify=verify, min_generation=min_generation
-        )
+        wanted = search_options(options, SearchOptions)
         self._require_open()
-        query = Query.of_pixels(grey_pixels(image), acquisition(image, instrument))
-        return self._answerer.answer(query, options).answer
+        return self._search(image, wanted, options.get("instrument"))
 
-    def search_hashes(
-        self,
-        hashes: Sequence[PHash],
-        *,
-        policy: str | Policy = "default",
-        k: int | None = None,
-        categories: Sequence[str] = (),
-        min_generation: int = 0,
-        **thresholds: float | None,
-    ) -> list[Answer]:
+    def search_many(
+        self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
+    ) -> Iterator[tuple[T, Answer | ImageError]]:
+        """Find the labelled twins of many images; see `Engine.search_many`."""
+        wanted = search_options(options, SearchManyOptions)
+        self._require_open()
+        return search_all(lambda image: self._search(image, wanted, None), images, workers)
+
+    def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
+        wanted = search_options(options, HashOptions)
         self._require_open()
         queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
-        results = self._answerer.answer_all(queries, options) if queries else []
+        results = self._searcher.answer_all(queries, wanted) if queries else []
         return [result.answer for result in results if isinstance(result, Result)]
 
-    def search_stored(
-        self,
-        image_id: str,
-        *,
-        policy: str | Policy = "default",
-        k: int | None = None,
-        categories: Sequence[str] = (),
-        min_generation: int = 0,
-        **thresholds: float | None,
-    ) -> Answer:
+    def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        options = search_options(policy, {"k": k, **thresholds}, categories, min_generation=min_generation)
+        wanted = search_options(options, HashOptions)
         self._require_open()
-        return self._answerer.answer(image_number(image_id), options).answer
+        answer = self._searcher.answer(image_number(image_id), wanted).answer
+        return with_thumbnails(answer, self, of_reference(image_id))
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Give the reduced pixels of a reference; see `Engine.thumbnail`."""
+        """Return the reduced pixels of a reference; see `Engine.thumbnail`."""
         self._require_open()
         try:
             data = self._store.view.thumbnail(image_number(image_id))
@@ -115,7 +105,12 @@ class EmbeddedEngine:
     def stats(self) -> dict[str, Any]:
         """Describe the store; see `Engine.stats`."""
         self._require_open()
-        return self._answerer.describe()
+        return self._searcher.describe()
+
+    @property
+    def target(self) -> str:
+        """The absolute path of the store's folder."""
+        return str(self.folder.absolute())
 
     @property
     def folder(self) -> Path:
@@ -153,6 +148,19 @@ class EmbeddedEngine:
         """Close."""
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the target, not what is open."""
+        self._require_open()
+        return EmbeddedEngine, (Path(self.target), self._pixels)
+
+    def _search(self, image: Any, options: Options, instrument: InstrumentMetadata | None) -> Answer:
+        self._require_open()
+        pixels = grey_pixels(image)
+        fingerprint = Fingerprint.of_pixels(pixels)
+        query = replace(fingerprint.query(), pixels=pixels, instrument=acquisition(image, instrument))
+        answer = self._searcher.answer(query, options).answer
+        return with_thumbnails(answer, self, of_image(image, fingerprint.thumbnail))
+
     def _require_open(self) -> None:
         if self._closed:
-            raise closed(str(self._store.folder))
+            raise ClosedError(str(self._store.folder))

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedFile:
+    """An image file that was decoded elsewhere.
+
+    Attributes
+    ----------
+    path : Path
+        What is uploaded if a server needs the file.
+    pixels : ndarray of uint8, shape (height, width)
+        As `grey_pixels` makes them of it.
+    """
+
+    path: Path
+    pixels: NDArray[np.uint8]
+
+
 def grey_pixels(image: Any) -> NDArray[np.uint8]:
-    """Give 8-bit grey pixels.
+    """Return 8-bit grey pixels.
 
     Parameters
     ----------
@@ -29,13 +48,13 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the file cannot be read.
-    ValueError
-        If an array is no image.
+        If the file cannot be read, or an array is no image.
     TypeError
         If it is nothing that can hold an image.
     """
-    if not isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) and not hasattr(image, "seek"):
+    if isinstance(image, DecodedFile):
+        return image.pixels
+    if not can_hold_an_image(image):
         msg = f"an image is a path, bytes, an open binary file, an array or a PIL image, not {type(image).__name__}"
         raise TypeError(msg)
     if isinstance(image, Image.Image):
@@ -46,8 +65,13 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     return read_image(image).pixels
 
 
+def can_hold_an_image(image: object) -> bool:
+    """Check whether a value is of a kind that can hold an image."""
+    return isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) or hasattr(image, "seek")
+
+
 def acquisition(image: Any, given: InstrumentMetadata | None = None) -> InstrumentMetadata | None:
-    """Give what is known of the acquisition of an image, in one set of units; None where nothing is.
+    """Return what is known of the acquisition of an image, in one set of units; None if nothing is.
 
     Parameters
     ----------
@@ -63,6 +87,8 @@ def acquisition(image: Any, given: InstrumentMetadata | None = None) -> Instrume
     """
     if given is not None:
         return given.normalised or None
+    if isinstance(image, DecodedFile):
+        return acquisition_of(image.path)
     return None if isinstance(image, (np.ndarray, Image.Image)) else acquisition_of(image)
 
 
@@ -73,7 +99,7 @@ def _of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             "an image array has shape (height, width) or (height, width, 3 or 4) and real numbers; "
             f"got {array.dtype} of shape {array.shape}"
         )
-        raise ValueError(msg)
+        raise ImageError("array", "unsupported", msg)
     content = array[..., :3] if colour else array  # without alpha
     if content.dtype.kind == "b":
         content = content.astype(np.uint8) * 255

@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     import numpy as np
     from numpy.typing import NDArray
+    from twinscope_indexer.errors import ImageError
     from twinscope_indexer.hashing.perceptual import PHash
-    from twinscope_indexer.metadata.reader import InstrumentMetadata
     from twinscope_service.matching.answer import Answer
-    from twinscope_service.matching.policy import Policy
+
+    from twinscope_client.engine.options import HashOptions, SearchManyOptions, SearchOptions
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """A store that answers; made by `connect`."""
+    """A store that answers; made by `connect`.
 
-    def search(
-        self,
-        image: Any,
-        *,
-        policy: str | Policy = "default",
-        k: int | None = None,
-        categories: Sequence[str] = (),
-        verify: bool = True,
-        instrument: InstrumentMetadata | None = None,
-        min_generation: int = 0,
-        **thresholds: float | None,
-    ) -> Answer:
+    It can be pickled, also for a process that is spawned: the pickle holds the target and the options, and opens it
+    again. A token is never in it; see `twinscope_client.connect`.
+    """
+
+    def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image.
 
         Parameters
         ----------
         image : path, bytes, binary file, ndarray or PIL image
             An image file, or grey or RGB(A) pixels; more than 8 bits are taken through the same window as a TIFF.
-        policy : str or Policy
-            ``default``, ``reference``, or a policy of your own.
-        k : int, optional
-            Candidates to look at.
-        categories : sequence of str
-            Look only at references of these categories (name, code or alias); none means all.
-        verify : bool
-            False: hash distances only; the grade is ``unverified`` at best.
-        instrument : InstrumentMetadata, optional
-            What the instrument wrote about the image; by default it is read from the file, and from what lies beside
-            it (`twinscope_indexer.metadata.reader`). A candidate that it contradicts makes the answer ``doubtful``.
-        min_generation : int
-            Answer from this generation of the store or a newer one, such as the one that the acknowledgement of a
-            write names; waits for it up to 30 seconds, and no longer than a call to a server may take.
-        **thresholds : float, optional
-            Other thresholds of the policy: ``max_distance``, ``excellent_ssim``, ``good_scene``, ...
+        **options : SearchOptions
+            Policy, thresholds, categories and so on; all of them are optional.
 
         Returns
         -------
@@ -67,29 +49,50 @@ class Engine(Protocol):
             If a category is unknown.
         GenerationError
             If `min_generation` was not published in time.
-        ValueError
-            If a policy or threshold is unknown or out of range, a category's name is empty or has more than 256 bytes,
-            there are more than 64 of them, or the engine was closed.
+        OptionError
+            If an option, policy or threshold is unknown, misspelt or out of range.
+        ClosedError
+            If the engine was closed.
         """
 
-    def search_hashes(
-        self,
-        hashes: Sequence[PHash],
-        *,
-        policy: str | Policy = "default",
-        k: int | None = None,
-        categories: Sequence[str] = (),
-        min_generation: int = 0,
-        **thresholds: float | None,
-    ) -> list[Answer]:
-        """Find the nearest references of hashes, all in one go; the grade is ``unverified`` at best.
+    def search_many(
+        self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
+    ) -> Iterator[tuple[T, Answer | ImageError]]:
+        """Find the labelled twins of many images, several at the same time, answered in the order of the images.
+
+        An image that cannot be read has its `ImageError` in the place of its answer: it stops nothing, and is not
+        dropped. What concerns every image (an unknown category, a server that is gone) is raised.
+
+        Parameters
+        ----------
+        images : iterable
+            Paths, arrays and whatever else `search` takes; read a few ahead of the answer that is waited for, so that
+            it may be endless.
+        workers : int, optional
+            Images that are searched at the same time.
+        **options : SearchManyOptions
+            As of `search`, but for `instrument`.
+
+        Yields
+        ------
+        image, answer
+            The image as it was given, and its `Answer` or `ImageError`. `twinscope.columns` makes a table of them.
+
+        Examples
+        --------
+        >>> for path, answer in engine.search_many(paths, max_distance=200):  # doctest: +SKIP
+        ...     print(path, answer if isinstance(answer, ImageError) else answer.category)
+        """
+
+    def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
+        """Find the nearest references of hashes, all in one scan; the grade is ``unverified`` at best.
 
         Parameters
         ----------
         hashes : sequence of PHash
-            As `twinscope_indexer.hashing.perceptual.hash_pixels` makes them.
-        policy, k, categories, min_generation, **thresholds
-            As of `search`.
+            As `twinscope_indexer.hashing.hash_pixels` makes them.
+        **options : HashOptions
+            As of `search`, but for `verify` and `instrument`.
 
         Returns
         -------
@@ -104,24 +107,15 @@ class Engine(Protocol):
             If one is no `PHash`.
         """
 
-    def search_stored(
-        self,
-        image_id: str,
-        *,
-        policy: str | Policy = "default",
-        k: int | None = None,
-        categories: Sequence[str] = (),
-        min_generation: int = 0,
-        **thresholds: float | None,
-    ) -> Answer:
+    def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image, itself left out; verified by stored thumbnails.
 
         Parameters
         ----------
         image_id : str
             16 hexadecimal digits.
-        policy, k, categories, min_generation, **thresholds
-            As of `search`.
+        **options : HashOptions
+            As of `search`, but for `verify` and `instrument`.
 
         Raises
         ------
@@ -130,10 +124,14 @@ class Engine(Protocol):
         """
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Give the reduced pixels of a reference, uint8 (height, width), or None if it is not in the store."""
+        """Return the reduced pixels of a reference, uint8 (height, width), or None if it is not in the store."""
 
     def stats(self) -> dict[str, Any]:
         """Describe the store: size, generation, recipe, categories."""
+
+    @property
+    def target(self) -> str:
+        """Where the store is: the absolute path of its folder, or the server."""
 
     @property
     def identity(self) -> str:

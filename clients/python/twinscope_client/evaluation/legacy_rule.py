@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from twinscope_service.matching.answer import LABELLED
+from twinscope_service.matching.grades import LABELLED
 from twinscope_service.matching.policy import POLICIES
 
 if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision
 
 RULE: Final = POLICIES["reference"]
-
-# A decision keeps the frame in which its candidate was found in its reason alone: "(query rotated by 90; ...)".
-_IN_ANOTHER_FRAME: Final = re.compile(r"\((?:query|reference)[: ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +80,10 @@ def _without_candidates(policy: dict[str, Any]) -> OldAnswer:
 
 def _elsewhere(decision: Decision, policy: dict[str, Any]) -> str:
     """Say why the recorded distances may not be those of the whole images; empty if they are."""
-    if decision.grade == "ambiguous":  # its reason does not tell
-        if policy.get("reach") == "frame":
-            return ""
-        return "ambiguous: whether the candidates were found in another frame or orientation is not recorded"
-    if _IN_ANOTHER_FRAME.search(decision.reason):
+    if policy.get("reach") == "frame":
+        return ""
+    as_it_is = decision.query_frame == decision.reference_frame == "whole" and not decision.symmetry
+    if not as_it_is or decision.rival_transform:
         return "found in another frame or orientation: the distance of the whole image is not recorded"
     return ""
 

@@ -1,43 +1,32 @@
-"""Deciding: from one image file to what is decided about it, by the engine of a run or by one in another process.
-
-Much of what a decision takes is Python's own, for which threads wait for each other. An embedded store can be opened
-once more by each of some processes (`workerprocess`), as far as memory allows.
-"""
+"""Deciding: from one image file to what is decided about it."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from twinscope_indexer.compute.processes import ProcessLostError, WorkerProcesses
-from twinscope_indexer.errors import ImageError, TwinscopeError
-from twinscope_indexer.metadata.reader import read_metadata, read_sidecar
+from twinscope_indexer.compute.workers import WorkerLostError, Workers
+from twinscope_indexer.errors import ImageError, TwinscopeError, fault_of
+from twinscope_indexer.files import utc_now
+from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata, read_sidecar
 from twinscope_indexer.sources.corpus import Item
-from twinscope_indexer.store.catalog.catalog import utc_now
 from twinscope_service.matching.answer import Transform
 from twinscope_service.matching.policy import Policy
 
-from twinscope_client.engine.embedded import EmbeddedEngine
+from twinscope_client.engine.images import DecodedFile
 from twinscope_client.labelling.journal import Decision
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-    from typing import Self
-
+    import numpy as np
+    from numpy.typing import NDArray
     from twinscope_service.matching.answer import Answer
 
     from twinscope_client.engine.protocol import Engine
 
 _AS_IT_IS: Final = Transform("", "whole", "whole")
-_MEMORY: Final = 2 << 30
-"""Bytes of codes that all processes together may hold."""
-_PIXELS: Final = 64 << 20
-"""Bytes of full-size pixels of references that each of them keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,118 +55,77 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
-    """A case for another process, with the store, and the state of it, that is asked."""
+class QueryFile:
+    """What was read from an image file.
 
-    store: Path
-    identity: str
-    case: Case
-
-
-class Decider:
-    """Decides by an engine; safe to use from several threads.
-
-    Parameters
+    Attributes
     ----------
-    engine : Engine
-    workers : int
-        Threads that will ask.
+    sha256 : str
+        Of the file, hexadecimal; empty if it could not be read.
+    pixels : ndarray of uint8, shape (height, width), or None
+        None if something is wrong with the image.
+    instrument : InstrumentMetadata
+        What its instrument wrote.
+    fault : str
+        What is wrong.
     """
 
-    def __init__(self, engine: Engine, workers: int) -> None:
-        self._engine = engine
-        self._store = engine.folder.absolute() if isinstance(engine, EmbeddedEngine) else None
-        self._identity = engine.identity
-        self._processes = WorkerProcesses(min(workers, _affordable(engine)))
-
-    def __call__(self, case: Case) -> Decision:
-        """Decide about one image.
-
-        Raises
-        ------
-        TwinscopeError
-            For what is wrong with the store or the server; never for what is wrong with the image.
-        """
-        if self._store is None:
-            return decide(self._engine, case)
-        errand = _Errand(self._store, self._identity, case)
-        try:
-            found = self._processes.apply(_decide_apart, errand, self._decide_here)
-        except ProcessLostError as error:
-            return case.decision("", "failed", f"the process that read it was lost: {error}")
-        return decide(self._engine, case) if found is None else found
-
-    def _decide_here(self, errand: _Errand) -> Decision | None:
-        return decide(self._engine, errand.case)
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the processes."""
-        self._processes.close()
+    sha256: str
+    pixels: NDArray[np.uint8] | None = None
+    instrument: InstrumentMetadata = NO_METADATA
+    fault: str = ""
 
 
-def decide(engine: Engine, case: Case) -> Decision:
+def decide(engine: Engine, case: Case, workers: Workers) -> Decision:
     """Read and search one image.
 
     Parameters
     ----------
     engine : Engine
     case : Case
+    workers : Workers
+        Read the file, so that a decoder that crashes costs one image.
 
     Returns
     -------
     Decision
-        ``failed`` where something is wrong with the image.
+        ``failed`` if something is wrong with the image.
 
     Raises
     ------
     TwinscopeError
         For what is wrong with the store or the server.
     """
-    digest, item = "", case.item
+    query = _query_read_by(workers, case.item)
+    if query.pixels is None:
+        return case.decision(query.sha256, "failed", query.fault)
+    image = DecodedFile(case.item.file, query.pixels)
+    try:
+        answer = engine.search(image, policy=case.policy, instrument=query.instrument)
+    except Exception as error:
+        if isinstance(error, TwinscopeError) and not isinstance(error, ImageError):
+            raise  # about the store or the server, not the image
+        return case.decision(query.sha256, "failed", fault_of(error)[1])
+    return _with_answer(case.decision(query.sha256, answer.grade, answer.reason), answer)
+
+
+def _query_read_by(workers: Workers, item: Item) -> QueryFile:
+    try:
+        return workers.call(read_query, item)
+    except WorkerLostError as error:
+        return QueryFile("", fault=f"the process that read it {error}")
+
+
+def read_query(item: Item) -> QueryFile:
+    """Read an image file; whatever is wrong with it is returned, not raised."""
+    digest = ""
     try:
         data = item.read()
         digest = sha256(data).hexdigest()
-        wrote = read_metadata(data, name=item.uri, sidecar=read_sidecar(item.file))
-        answer = engine.search(data, policy=case.policy, instrument=wrote)
-    except ImageError as error:
-        return case.decision(digest, "failed", error.detail)
-    except MemoryError:
-        return case.decision(digest, "failed", "not enough memory to decode it")
-    except TwinscopeError:  # the store or the server, not the image
-        raise
+        instrument = read_metadata(data, name=item.uri, sidecar=read_sidecar(item.file))
+        return QueryFile(digest, read_image(data, name=item.uri).pixels, instrument)
     except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still labelled
-        return case.decision(digest, "failed", f"unexpected {type(error).__name__}: {error}")
-    return _with_answer(case.decision(digest, answer.grade, answer.reason), answer)
-
-
-def _affordable(engine: Engine) -> int:
-    """Tell how many processes could hold the codes of a store; of a server none, since it answers faster than they ask.
-
-    A process of its own is worth it from two on.
-    """
-    return _MEMORY // max(engine.nbytes, 1) if isinstance(engine, EmbeddedEngine) else 0
-
-
-def _decide_apart(errand: _Errand) -> Decision | None:
-    """Decide in another process; None where this one cannot, since it sees another state of the store, or none."""
-    with suppress(TwinscopeError):
-        engine = _opened(errand.store)
-        if engine.identity != errand.identity:
-            engine.refresh()
-        if engine.identity == errand.identity:
-            return decide(engine, errand.case)
-    return None
-
-
-@lru_cache(maxsize=1)
-def _opened(store: Path) -> EmbeddedEngine:
-    return EmbeddedEngine(store, _PIXELS)
+        return QueryFile(digest, fault=fault_of(error)[1])
 
 
 def _with_answer(decision: Decision, answer: Answer) -> Decision:
@@ -188,6 +136,7 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         p_wrong=None if answer.p_wrong is None else answer.p_wrong.estimate,
         p_wrong_low=None if answer.p_wrong is None else answer.p_wrong.low,
         p_wrong_high=None if answer.p_wrong is None else answer.p_wrong.high,
+        reasons=json.dumps([reason.to_dict() for reason in answer.reasons]),
         query_hash=answer.query_hash or "",
         generation=answer.generation,
         recipe=answer.recipe,
@@ -224,4 +173,5 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         rival_distance=rival.distance,
         rival_ssim=rival.ssim,
         rival_scene_score=rival.scene_score,
+        rival_transform="" if rival.transform is None else str(rival.transform),
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from twinscope_indexer.errors import OutputError
-
+from twinscope_client.errors import OutputError
 from twinscope_client.outputs import place_bytes, replace_if_changed
 
 if TYPE_CHECKING:

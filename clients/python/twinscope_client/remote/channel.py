@@ -9,14 +9,20 @@ import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import grpc
-from twinscope_indexer.errors import SettingsError
+from twinscope_service.errors import OptionError, SettingsError
 
-File = str | os.PathLike[str]
-"""Path of a file."""
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from twinscope_client.engine.options import AsyncConnectOptions, AsyncToken, ConnectOptions, File
+
+DEFAULT_TIMEOUT: Final = 60.0
+"""Seconds that one call may take, if nothing else is asked for."""
+
 _RETRIED_UPLOAD: Final = 64 << 20
 """Bytes of a larger upload are not kept, and it is not retried once so much was sent."""
 _SERVICE_CONFIG: Final = json.dumps(
@@ -61,17 +67,14 @@ class Endpoint:
     credentials: grpc.ChannelCredentials | None
 
     @classmethod
-    def of(cls, target: str, token: Any, ca: File | None, certificate: File | None, key: File | None) -> Endpoint:
-        """Understand a target.
+    def of(cls, target: str, options: ConnectOptions | AsyncConnectOptions) -> Endpoint:
+        """Read a target, and check what it is reached with.
 
         Parameters
         ----------
         target : str
             ``grpc://host:port`` without TLS, ``grpcs://host:port`` with it.
-        token : object
-            None if no token will be sent.
-        ca, certificate, key : path or str, optional
-            PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
+        options : ConnectOptions or AsyncConnectOptions
 
         Raises
         ------
@@ -79,6 +82,8 @@ class Endpoint:
             If the target, a file or a token cannot be used, a file would not be used, or a token would cross the
             network in plain text.
         """
+        token = options.get("token")
+        ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
         shown = re.sub(r"//[^/]*@", "//", target)  # without a password
         msg = f"{shown} is no server: write grpc://host:port, or grpcs://host:port with TLS"
         try:
@@ -90,7 +95,7 @@ class Endpoint:
         if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or not port or more:
             raise SettingsError(msg)
         if token is not None and not callable(token):
-            bearer(token)
+            bearer(current_token(token))
         address = f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
         if parts.scheme == "grpcs":
             return cls(address, _tls(ca, certificate, key))
@@ -103,8 +108,66 @@ class Endpoint:
         return cls(address, None)
 
 
+def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
+    """Return the seconds that one call may take.
+
+    Raises
+    ------
+    OptionError
+        If that is no time.
+    """
+    timeout = options.get("timeout")
+    if timeout is None:
+        return DEFAULT_TIMEOUT
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        msg = f"timeout must be a number of seconds above 0, got {timeout!r}"
+        raise OptionError(msg)
+    return timeout
+
+
+def current_token(token: AsyncToken) -> str | Awaitable[str]:
+    """Return the token that holds now: of a file its text, of a function what it returns.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read.
+    """
+    if callable(token):
+        return token()
+    if not isinstance(token, os.PathLike):
+        return token
+    try:
+        return Path(token).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"token file {os.fspath(token)} cannot be read: {error}"
+        raise SettingsError(msg) from error
+
+
+def pickled_options(options: ConnectOptions | AsyncConnectOptions) -> dict[str, object]:
+    """Return options as a pickle may hold them: paths that hold in every folder, and no token.
+
+    Raises
+    ------
+    SettingsError
+        If the token is given as text. Pickles lie in files and queues, where it does not belong.
+    """
+    if isinstance(options.get("token"), str):
+        msg = (
+            "an engine whose token was given as text cannot be pickled, as the token would be in the pickle: give "
+            "connect(..., token=...) the Path of a file that holds it, or a function of a module that returns it"
+        )
+        raise SettingsError(msg)
+    kept = dict(options)
+    for name in ("token", "ca", "certificate", "key"):
+        file = kept.get(name)
+        if isinstance(file, (str, os.PathLike)):
+            kept[name] = Path(file).absolute()
+    return kept
+
+
 def bearer(token: object) -> tuple[str, str]:
-    """Give the header that carries a token.
+    """Return the header that carries a token.
 
     Raises
     ------
@@ -112,7 +175,7 @@ def bearer(token: object) -> tuple[str, str]:
         If it is no text that can be sent; the token itself is not told.
     """
     if not isinstance(token, str):
-        msg = f"the token must be text, or a function that gives text; got {type(token).__name__}"
+        msg = f"the token must be text, the Path of a file, or a function that returns text; got {type(token).__name__}"
         raise SettingsError(msg)
     if re.fullmatch("[!-~]([ -~]*[!-~])?", token) is None:
         what = "begins or ends with a space, or holds a line end or what is not ASCII" if token else "is empty"

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 from google.rpc import error_details_pb2 as details
 from google.rpc.status_pb2 import Status
 from twinscope_indexer.errors import (
-    AccessError,
-    GenerationError,
     ImageError,
     RecipeError,
-    ServerError,
     StoreLockedError,
     TaxonomyError,
     TwinscopeError,
     UnknownImageError,
 )
+from twinscope_service.errors import GenerationError
 from twinscope_service.server.status import DOMAIN
 from twinscope_service.wire.text import unescaped
+
+from twinscope_client.errors import AccessError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ _DISTRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Ver
 
 
 def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
-    """Give the exception to raise for a failed call to the server `where`."""
+    """Return the exception to raise for a failed call to the server `where`."""
     call: Any = error
     code = call.code().name
     trailing = dict(call.trailing_metadata() or ())
@@ -76,51 +77,76 @@ def _distrust(text: str, where: str) -> ServerError | None:
     return ServerError(f"{where}: the server's certificate is not trusted: {why} ({how})", code="UNAVAILABLE")
 
 
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What travels beside the sentence of a status, for programs."""
+
+    info: details.ErrorInfo
+    retry: details.RetryInfo
+    resource: details.ResourceInfo
+    request: details.BadRequest
+
+    @classmethod
+    def of(cls, status: Status) -> _Details:
+        found = cls(details.ErrorInfo(), details.RetryInfo(), details.ResourceInfo(), details.BadRequest())
+        for part in status.details:
+            for message in (found.info, found.retry, found.resource, found.request):
+                if part.Is(message.DESCRIPTOR):
+                    part.Unpack(message)
+        return found
+
+    def value(self, key: str) -> str:
+        """Return a value of the ErrorInfo; empty if there is none."""
+        return unescaped(self.info.metadata.get(key, ""))
+
+    def number(self, key: str) -> int:
+        """Return a number of the ErrorInfo; 0 if there is none."""
+        text = self.value(key)
+        return int(text) if text.isdecimal() else 0
+
+
 def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
-    """Give the exception for a status, of a call or of one item of it."""
+    """Return the exception for a status, of a call or of one item of it."""
     name = code or next(one.name for one in grpc.StatusCode if one.value[0] == status.code)
-    info, retry = details.ErrorInfo(), details.RetryInfo()
-    for part in status.details:
-        if part.Is(details.ErrorInfo.DESCRIPTOR):
-            part.Unpack(info)
-        elif part.Is(details.RetryInfo.DESCRIPTOR):
-            part.Unpack(retry)
-    text = unescaped(status.message) if info.domain == DOMAIN else status.message
-    known = _known(info, text, where)
+    found = _Details.of(status)
+    text = unescaped(status.message) if found.info.domain == DOMAIN else status.message
+    known = _known(found, text, where)
     if known is not None:
         return known
-    seconds = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
-    distrust = None if info.reason else _distrust(text, where)
+    delay = found.retry.retry_delay
+    seconds = delay.ToMilliseconds() / 1000 if found.retry.HasField("retry_delay") else None
+    distrust = None if found.info.reason else _distrust(text, where)
     if distrust is not None:
         return distrust
     kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
-    hint = _hint(name, info.reason)
     return kind(
-        f"{where}: {text}{hint}", code=name, reason=info.reason, retriable=name in _RETRIABLE,
+        f"{where}: {text}{_hint(name, found.info.reason)}",
+        code=name,
+        reason=found.info.reason,
+        retriable=name in _RETRIABLE,
         retry_seconds=seconds,
-    )  # fmt: skip
+    )
 
 
-def _known(info: details.ErrorInfo, text: str, where: str) -> TwinscopeError | None:
-    match info.reason:
+def _known(found: _Details, text: str, where: str) -> TwinscopeError | None:
+    """Return the exception that an embedded store would raise; None for what only a server can meet."""
+    match found.info.reason:
         case "IMAGE_UNREADABLE":
-            fault = info.metadata.get("fault", "damaged")
-            detail = unescaped(info.metadata.get("detail", ""))
-            return ImageError("upload", fault if fault in _FAULTS else "damaged", detail)  # type: ignore[arg-type]
+            fault = found.value("fault")
+            return ImageError("upload", fault if fault in _FAULTS else "damaged", found.value("detail"))  # type: ignore[arg-type]
         case "IMAGE_TOO_LARGE":
             return ImageError("upload", "too_large", text)
         case "RECIPE_MISMATCH":
-            return RecipeError(unescaped(info.metadata.get("found", "")), info.metadata.get("expected", ""))
+            return RecipeError(found.value("found"), found.value("expected"))
         case "UNKNOWN_CATEGORY":
-            return TaxonomyError(text.partition(": ")[2] or text)
-        case "IMAGE_NOT_FOUND":
-            return UnknownImageError(text.rpartition(" ")[2])
+            faults = found.request.field_violations
+            return TaxonomyError("; ".join(unescaped(fault.description) for fault in faults) or text)
+        case "IMAGE_NOT_FOUND" if found.resource.resource_name:
+            return UnknownImageError(found.resource.resource_name)
         case "STORE_LOCKED":
             return StoreLockedError(f"{where}: {text}")
-        case "GENERATION_NOT_REACHED":
-            error = GenerationError(0, int(info.metadata.get("generation", "0")))
-            error.args = (text,)
-            return error
+        case "GENERATION_NOT_REACHED" if found.number("wanted"):
+            return GenerationError(found.number("wanted"), found.number("generation"))
     return None
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 from twinscope.v1 import catalog_pb2, catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
+from twinscope_indexer.image_id import image_number
 from twinscope_service.matching.fingerprint import Fingerprint
 from twinscope_service.wire.answers import answer_of
 from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.queries import fingerprint_message, options_message
 
-from twinscope_client.engine.arguments import image_number, require_hashes
-from twinscope_client.engine.images import acquisition, grey_pixels
+from twinscope_client.engine.arguments import require_hashes
+from twinscope_client.engine.images import DecodedFile, acquisition, grey_pixels
 from twinscope_client.remote.errors import exception_of
 from twinscope_client.remote.upload import Upload
 
@@ -76,6 +77,13 @@ class Call:
     request: Any
 
 
+class Found(NamedTuple):
+    """The answer to an image, and the image's thumbnail, a JPEG."""
+
+    answer: Answer
+    thumbnail: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[R]):
     """The end of a dialogue: what the caller wants."""
@@ -113,9 +121,7 @@ def identity_of(index: catalog_pb2.GetIndexResponse) -> str:
     return f"{index.store_id}/{index.generation}"
 
 
-def search(
-    stubs: Stubs, image: Any, options: Options, instrument: InstrumentMetadata | None = None
-) -> Dialogue[Answer]:
+def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMetadata | None = None) -> Dialogue[Found]:
     """Search by hash and thumbnail, and by the image itself only where it could change the answer.
 
     Raises
@@ -132,16 +138,18 @@ def search(
     result = (yield Call(stubs.similarity.Search, request)).result
     if result.pixels_would_change_grade:
         result = (yield Call(stubs.similarity.SearchByImage, Upload(content, options, wrote))).result
-    return answer_of(result.answer)
+    return Found(answer_of(result.answer), query.fingerprint.thumbnail)
 
 
 def _query_and_content(image: Any) -> tuple[similarity_pb2.Query, Any]:
-    """Give the query of an image, and what to upload of it: its pixels only if it is no file.
+    """Return the query of an image, and what to upload of it: its pixels only if it is no file.
 
     Many searches may be under way at once, so that the pixels of a file are not kept.
     """
     pixels = grey_pixels(image)
     query = similarity_pb2.Query(fingerprint=fingerprint_message(Fingerprint.of_pixels(pixels)))
+    if isinstance(image, DecodedFile):
+        return query, image.path
     return query, pixels if isinstance(image, (np.ndarray, Image.Image)) else image
 
 

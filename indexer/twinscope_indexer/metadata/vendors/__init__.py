@@ -1,1 +1,1 @@
-"""What each maker of electron microscopes writes beside the pixels."""
+"""What each vendor's instruments write beside the pixels; each module defines a ``READER``, see `vendor`."""

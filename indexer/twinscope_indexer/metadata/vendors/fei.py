@@ -11,60 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twinscope_indexer.metadata.model import (
-    Calibration,
-    InstrumentMetadata,
-    StagePosition,
-    agree,
-    calibrate,
-    rows_below,
-)
+from twinscope_indexer.metadata.calibration import Picture, agree
+from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, degrees, moment, number, positive, words
 from twinscope_indexer.metadata.text import decode, parse_ini
-
-TAGS = {34680: "FEI_SFEG", 34682: "FEI_HELIOS"}
+from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
 _Sections = Mapping[str, Mapping[str, str]]
 
 
-def read(data: bytes, key: str, width: int | None, height: int | None) -> InstrumentMetadata:
-    """Read the value of the tag.
+def _read(tag: TagValue) -> InstrumentMetadata:
+    """Read the value of the tag; empty if it is another text.
 
     Normalised are [System] SystemType; HV of [Beam] and of the section of the beam in use; WD of that section, else
     [Stage] WorkingDistance; MagCanvasRealWidth over HorFieldsize; [Scan] PixelWidth, PixelHeight and HorFieldsize,
     else HFW of the beam; [Detectors] Name with Mode (``ABS A``: detectors with several signals; ``None``: cameras);
     [Stage] StageX, Y, Z, R and T; [PrivateFei] TimeOfCreation, whose order of day and month is certain, else [User]
     Date and Time; [PrivateFei] DatabarHeight and the rows below [Image] ResolutionY.
-
-    Parameters
-    ----------
-    data : bytes
-        The value, or its beginning.
-    key : str
-        Under which name it is kept.
-    width, height : int or None
-        Of the picture in pixels.
-
-    Returns
-    -------
-    InstrumentMetadata
-        Empty if it is another text.
     """
-    sections = parse_ini(decode(data))
+    sections = parse_ini(decode(tag.data))
     if not sections:
         return InstrumentMetadata()
     beam_in_use = _get(sections, "Beam", "Beam") or "EBeam"
     stage = sections.get("Stage", {})
     frame = count(_get(sections, "Image", "ResolutionX")), count(_get(sections, "Image", "ResolutionY"))
     field = _same(_get(sections, "Scan", "HorFieldsize"), _get(sections, beam_in_use, "HFW"))
-    calibration = Calibration()
-    if frame[0] is None or width is None or frame[0] == width:
-        calibration = calibrate(
-            positive(number(_get(sections, "Scan", "PixelWidth"), 9)),
-            None if field is None else field * 1e6,
-            width,
-            positive(number(_get(sections, "Scan", "PixelHeight"), 9)),
-        )
+    calibration = tag.picture.calibrated(
+        positive(number(_get(sections, "Scan", "PixelWidth"), 9)),
+        None if field is None else field * 1e6,
+        pixel_height_nm=positive(number(_get(sections, "Scan", "PixelHeight"), 9)),
+        saved_width=frame[0],
+    )
     canvas = positive(number(_get(sections, "Image", "MagCanvasRealWidth")))
     energy = _same(_get(sections, "Beam", "HV"), _get(sections, beam_in_use, "HV"))
     return InstrumentMetadata(
@@ -73,9 +50,7 @@ def read(data: bytes, key: str, width: int | None, height: int | None) -> Instru
         beam_energy_kev=None if energy is None else energy / 1000,
         working_distance_mm=positive(number(_get(sections, beam_in_use, "WD") or stage.get("WorkingDistance"), 3)),
         magnification=positive(canvas / field) if canvas and field else None,
-        pixel_width_nm=calibration.pixel_width_nm,
-        pixel_height_nm=calibration.pixel_height_nm,
-        field_width_um=calibration.field_width_um,
+        **calibration._asdict(),
         detector=_detector(_get(sections, "Detectors", "Name"), _get(sections, "Detectors", "Mode")),
         stage=StagePosition(
             x_mm=number(stage.get("StageX"), 3),
@@ -85,8 +60,8 @@ def read(data: bytes, key: str, width: int | None, height: int | None) -> Instru
             tilt_deg=degrees(stage.get("StageT")),
         ),
         acquired=_acquired(sections),
-        data_bar_px=_data_bar(_get(sections, "PrivateFei", "DatabarHeight"), frame, width, height),
-        verbatim={key: sections},
+        data_bar_px=_data_bar(_get(sections, "PrivateFei", "DatabarHeight"), frame, tag.picture),
+        verbatim={tag.key: sections},
     )
 
 
@@ -112,13 +87,14 @@ def _acquired(sections: _Sections) -> str | None:
     return moment(created[0], created[2]) or moment(_get(sections, "User", "Date"), _get(sections, "User", "Time"))
 
 
-def _data_bar(told: str, frame: tuple[int | None, int | None], width: int | None, height: int | None) -> int | None:
-    """Height of the data bar; None if what is told and what the picture has in addition differ."""
+def _data_bar(told: str, frame: tuple[int | None, int | None], picture: Picture) -> int | None:
+    """Return the height of the data bar; None if what is written and what the picture has in addition differ."""
     field_width, field_height = frame
+    height = picture.height
     below = None
     if field_width and field_height:
-        below = rows_below((field_width, field_height), width, height)
-        if below is None and height is not None and width is not None:
+        below = picture.rows_below((field_width, field_height))
+        if below is None and height is not None and picture.width is not None:
             return None  # another picture than the one that was saved
     written = count(told)
     if written is not None and height is not None and written >= height:
@@ -126,3 +102,6 @@ def _data_bar(told: str, frame: tuple[int | None, int | None], width: int | None
     if written is None or below is None:
         return below if written is None else written
     return written if written == below else None
+
+
+READER = VendorReader("FEI", tags=(VendorTag(34680, "FEI_SFEG", _read), VendorTag(34682, "FEI_HELIOS", _read)))

@@ -10,57 +10,41 @@ from __future__ import annotations
 
 import re
 
-from twinscope_indexer.metadata.model import Calibration, InstrumentMetadata, StagePosition, calibrate, rows_below
+from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import LENGTH, VOLTAGE, moment, number, positive, quantity, size, words
 from twinscope_indexer.metadata.text import lines
-
-KEY = "JEOL"
+from twinscope_indexer.metadata.vendor import VendorReader, VendorText
 
 _KEY = re.compile(r"\$\$?[A-Z]{2}_\S{1,80}", re.ASCII)
 
 
-def is_text(text: str) -> bool:
-    """Whether a text is JEOL's."""
+def _is_text(text: str) -> bool:
     return text.lstrip().startswith("$CM_")
 
 
-def read(text: str, width: int | None, height: int | None) -> InstrumentMetadata:
+def _read(text: str, picture: Picture) -> InstrumentMetadata:
     """Read the text.
 
     Normalised are CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL (else CM_SIGNAL_NAME),
     CM_STAGE_POS or CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME. The size of a pixel is CM_PIXEL_SIZE (µm),
     with CM_FIELD_OF_VIEW (µm), or else follows from SM_MICRON_MARKER, the length of the scale bar, and SM_MICRON_BAR,
     the same in pixels. The data bar is what the picture has more rows than CM_FULL_SIZE (or CM_IMAGE_SIZE).
-
-    Parameters
-    ----------
-    text : str
-    width, height : int or None
-        Of the picture in pixels.
-
-    Returns
-    -------
-    InstrumentMetadata
     """
     values = _values(text)
     frame = size(values.get("CM_FULL_SIZE")) or size(values.get("CM_IMAGE_SIZE"))
-    calibration = Calibration()
-    if frame is None or width is None or frame[0] == width:
-        calibration = _calibration(values, width)
     return InstrumentMetadata(
         vendor="JEOL",
         instrument=words(values.get("CM_INSTRUMENT")),
         beam_energy_kev=positive(quantity(values.get("CM_ACCEL_VOLT"), VOLTAGE, -3, unit="kV")),
         working_distance_mm=positive(quantity(values.get("SM_WD"), LENGTH, 3, unit="mm")),
         magnification=positive(number(values.get("CM_MAG"))),
-        pixel_width_nm=calibration.pixel_width_nm,
-        pixel_height_nm=calibration.pixel_height_nm,
-        field_width_um=calibration.field_width_um,
+        **_calibration(values, frame, picture)._asdict(),
         detector=words(values.get("CM_SIGNAL") or values.get("CM_SIGNAL_NAME")),
         stage=_stage(values.get("CM_STAGE_POS") or values.get("CM_STAGE_POSITION") or ""),
         acquired=moment(values.get("CM_DATE"), values.get("CM_TIME"), slashes="month"),
-        data_bar_px=rows_below(frame, width, height),
-        verbatim={KEY: _verbatim(text)},
+        data_bar_px=picture.rows_below(frame),
+        verbatim={"JEOL": _verbatim(text)},
     )
 
 
@@ -78,14 +62,14 @@ def _values(text: str) -> dict[str, str]:
     return {key.lstrip("$"): value for key, value in _verbatim(text).items()}
 
 
-def _calibration(values: dict[str, str], width: int | None) -> Calibration:
+def _calibration(values: dict[str, str], frame: tuple[int, int] | None, picture: Picture) -> Calibration:
     field = positive(number(values.get("CM_FIELD_OF_VIEW", "").partition(" ")[0]))
     pixel = positive(quantity(values.get("CM_PIXEL_SIZE"), LENGTH, 9, unit="um"))
     if pixel is None and field is None:
         marker = positive(quantity(values.get("SM_MICRON_MARKER"), LENGTH, 9))
         bar = positive(number(values.get("SM_MICRON_BAR")))
         pixel = marker / bar if marker and bar else None
-    return calibrate(pixel, field, width)
+    return picture.calibrated(pixel, field, saved_width=frame[0] if frame else None)
 
 
 def _stage(text: str) -> StagePosition:
@@ -100,3 +84,6 @@ def _stage(text: str) -> StagePosition:
         rotation_deg=number(axes.get("R")),
         tilt_deg=number(axes.get("T")),
     )
+
+
+READER = VendorReader("JEOL", text=VendorText(_is_text, _read, beside=("{stem}.txt", "{stem}.TXT")))

@@ -12,17 +12,15 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from twinscope_indexer.metadata.model import InstrumentMetadata, calibrate
+from twinscope_indexer.metadata.model import InstrumentMetadata
 from twinscope_indexer.metadata.quantity import moment, positive, words
 from twinscope_indexer.metadata.text import decode
+from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
-TAG = 33560
-KEY = "OlympusSIS"
-MOST_DATE_TIME = 20
-"""Bytes of DateTime: ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)."""
-
+_VENDOR = "Olympus-SIS"
+_DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)
 _HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, parts
 _PART = struct.Struct("<hhI")  # kind, count, offset in the file
 _GENERAL = 1
@@ -42,33 +40,20 @@ class _General:
     picture: str
 
 
-def read(
-    read_at: Callable[[int, int], bytes], offset: int, width: int | None, date_time: str = ""
-) -> InstrumentMetadata:
-    """Read the structure.
+def _read(tag: TagValue) -> InstrumentMetadata:
+    """Read the structure that the tag points to; empty if it is another one.
 
     Normalised are the size of a pixel, the magnification, the camera's name as the detector, and the date, with the
     seconds of DateTime if that is of the same minute.
-
-    Parameters
-    ----------
-    read_at : callable
-        Reads from an offset in the file a number of bytes, or less where the file ends.
-    offset : int
-        Where the structure lies.
-    width : int or None
-        Of the picture in pixels.
-    date_time : str
-        DateTime of the picture; empty if it has none.
-
-    Returns
-    -------
-    InstrumentMetadata
-        Empty if it is another structure.
     """
-    data = read_at(offset, _HEAD.size + _MOST_PARTS * _PART.size)
+    offset = tag.entry.offset
+    if tag.entry.size <= tag.entry.inline:
+        order: Literal["little", "big"] = "little" if tag.directory.order == "<" else "big"
+        offset = int.from_bytes(tag.read_at(offset, tag.entry.inline), order)
+    data = tag.read_at(offset, _HEAD.size + _MOST_PARTS * _PART.size)
     if len(data) < _HEAD.size:
         return InstrumentMetadata()
+    date_time = decode(tag.read_other(_DATE_TIME, _DATE_TIME_BYTES))
     magic, minute, hour, day, month, year, name, parts = _HEAD.unpack_from(data)
     if magic != b"SIS0":
         return InstrumentMetadata()
@@ -77,10 +62,10 @@ def read(
     if acquired is not None:
         kept["datetime"] = acquired
         acquired = _with_seconds(acquired, date_time)
-    verbatim: dict[str, Any] = {KEY: kept} | ({"DateTime": date_time} if date_time else {})
-    general = _general(data, min(parts, _MOST_PARTS), read_at)
+    verbatim: dict[str, Any] = {tag.key: kept} | ({"DateTime": date_time} if date_time else {})
+    general = _general(data, min(parts, _MOST_PARTS), tag.read_at)
     if general is None:
-        return InstrumentMetadata(vendor="Olympus-SIS", acquired=acquired, verbatim=verbatim)
+        return InstrumentMetadata(vendor=_VENDOR, acquired=acquired, verbatim=verbatim)
     numbers = {
         "pixelsizex": general.pixel_width_m,
         "pixelsizey": general.pixel_height_m,
@@ -89,13 +74,13 @@ def read(
     # JSON has no NaN and no infinity
     kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
     kept |= {"cameraname": general.camera, "picturetype": general.picture}
-    calibration = calibrate(positive(general.pixel_width_m * 1e9), None, width, positive(general.pixel_height_m * 1e9))
+    calibration = tag.picture.calibrated(
+        positive(general.pixel_width_m * 1e9), pixel_height_nm=positive(general.pixel_height_m * 1e9)
+    )
     return InstrumentMetadata(
-        vendor="Olympus-SIS",
+        vendor=_VENDOR,
         magnification=positive(general.magnification),
-        pixel_width_nm=calibration.pixel_width_nm,
-        pixel_height_nm=calibration.pixel_height_nm,
-        field_width_um=calibration.field_width_um,
+        **calibration._asdict(),
         detector=words(general.camera),
         acquired=acquired,
         verbatim=verbatim,
@@ -128,3 +113,6 @@ def _general(data: bytes, parts: int, read_at: Callable[[int, int], bytes]) -> _
             scale = 10.0**digits if abs(digits) <= _MOST_DIGITS else math.nan
             return _General(x * scale, y * scale, magnification, decode(camera), decode(picture))
     return None
+
+
+READER = VendorReader(_VENDOR, tags=(VendorTag(33560, "OlympusSIS", _read, limit=0),), makes_cameras=True)

@@ -11,23 +11,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from twinscope_indexer.metadata.model import Calibration, InstrumentMetadata, StagePosition, calibrate
+from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
 from twinscope_indexer.metadata.text import parse_xml
+from twinscope_indexer.metadata.vendor import VendorReader, VendorText
 
-KEY = "TemReporter"
+_KEY = "TemReporter"
 
-_START = re.compile(rf"\s*(?:<\?xml[^>]{{0,200}}>\s*)?<{KEY}[\s>]")
+_START = re.compile(rf"\s*(?:<\?xml[^>]{{0,200}}>\s*)?<{_KEY}[\s>]")
 _ZONE = re.compile(r"(?:Z|[+-]\d\d:\d\d)$", re.ASCII)
 _PICTURE = "Measurement/MeasurementFormat/DrawImageInformation"
 
 
-def is_text(text: str) -> bool:
-    """Whether a text is that of SightX."""
+def _is_text(text: str) -> bool:
     return _START.match(text) is not None
 
 
-def read(text: str, width: int | None) -> InstrumentMetadata:
+def _read(text: str, picture: Picture) -> InstrumentMetadata:
     """Read the text.
 
     Normalised are Instruments, AccelerationVoltage (V), SelectorValue, which is the magnification if the picture is
@@ -35,23 +36,12 @@ def read(text: str, width: int | None) -> InstrumentMetadata:
     stage's motors (nm) and TX, its tilt (degrees), and DateTime. The size of a pixel follows from PixelsPerMeter and
     the magnification. The shift of a piezo stage (PX, PY) is not added to that of the motors, as its unit is not
     known; of two tilts the model has one.
-
-    Parameters
-    ----------
-    text : str
-    width : int or None
-        Of the picture in pixels.
-
-    Returns
-    -------
-    InstrumentMetadata
     """
-    tree = parse_xml(text).get(KEY)
+    tree = parse_xml(text).get(_KEY)
     if not isinstance(tree, dict):
         return InstrumentMetadata()
     images = _at(tree, "Eos/EosMode") == "eosTEM" and _at(tree, "ImageFormingSystem/SelectorUnitString") == "X"
     magnification = positive(number(_at(tree, "ImageFormingSystem/SelectorValue"))) if images else None
-    calibration = _calibration(tree, magnification, width)
     day, _, clock = (_at(tree, "DateTime") or "").partition("T")
     stage = "GonioStage/StagePosition"
     return InstrumentMetadata(
@@ -59,9 +49,7 @@ def read(text: str, width: int | None) -> InstrumentMetadata:
         instrument=words(_at(tree, "Instruments")),
         beam_energy_kev=positive(number(_at(tree, "ElectronGun/AccelerationVoltage"), -3)),
         magnification=magnification,
-        pixel_width_nm=calibration.pixel_width_nm,
-        pixel_height_nm=calibration.pixel_height_nm,
-        field_width_um=calibration.field_width_um,
+        **_calibration(tree, magnification, picture)._asdict(),
         detector=words(_at(tree, "ImageSourceDetector")),
         stage=StagePosition(
             x_mm=number(_at(tree, f"{stage}/MX"), -6),
@@ -70,7 +58,7 @@ def read(text: str, width: int | None) -> InstrumentMetadata:
             tilt_deg=number(_at(tree, f"{stage}/TX")),
         ),
         acquired=moment(day, _ZONE.sub("", clock)),
-        verbatim={KEY: tree},
+        verbatim={_KEY: tree},
     )
 
 
@@ -82,15 +70,19 @@ def _at(tree: Mapping[str, Any], path: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _calibration(tree: Mapping[str, Any], magnification: float | None, width: int | None) -> Calibration:
-    """Size of a pixel on the sample; nothing if the picture in the file has another width."""
-    told = count(_at(tree, f"{_PICTURE}/ImageSize/Width"))
-    if magnification is None or (told is not None and width is not None and told != width):
-        return Calibration()
+def _calibration(tree: Mapping[str, Any], magnification: float | None, picture: Picture) -> Calibration:
+    """Return the size of a pixel on the sample."""
     across, down = (
         positive(number(_at(tree, f"{_PICTURE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
     )
-    if across is None:
+    if magnification is None or across is None:
         return Calibration()
     scale = 1e9 / magnification  # nanometres on the sample for a metre on the camera
-    return calibrate(positive(scale / across), None, width, positive(scale / down) if down else None)
+    return picture.calibrated(
+        positive(scale / across),
+        pixel_height_nm=positive(scale / down) if down else None,
+        saved_width=count(_at(tree, f"{_PICTURE}/ImageSize/Width")),
+    )
+
+
+READER = VendorReader("JEOL", text=VendorText(_is_text, _read))

@@ -12,71 +12,39 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata, StagePosition, calibrate
+from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
 from twinscope_indexer.metadata.text import decode, parse_ini
+from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag, VendorText
 
-TAG = 50431
-KEY = "TESCAN"
-
+_KEY = "TESCAN"
 _BLOCKS = {2: "MAIN", 3: "SEM", 4: "GAMA", 5: "FIB"}
 _THUMBNAIL = 1
 _STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # of text without blocks around it
 
 
-def read(data: bytes, order: str, width: int | None, height: int | None) -> InstrumentMetadata:
-    """Read the value of the tag; fields as `read_header`.
-
-    Parameters
-    ----------
-    data : bytes
-        The value, or its beginning.
-    order : str
-        ``<`` or ``>``, the byte order of the file.
-    width, height : int or None
-        Of the picture in pixels.
-
-    Returns
-    -------
-    InstrumentMetadata
-        Empty if the tag has no such text; other makers' software uses its number too.
-    """
-    sections, thumbnail = _blocks(data, order)
+def _read(tag: TagValue) -> InstrumentMetadata:
+    """Read the value of the tag; empty if it has no such text, as software of other makers uses its number too."""
+    sections, thumbnail = _blocks(tag.data, tag.directory.order)
     if not sections:
-        start = min((at for at in map(data.find, _STARTS) if at >= 0), default=None)
+        start = min((at for at in map(tag.data.find, _STARTS) if at >= 0), default=None)
         if start is None:
             return InstrumentMetadata()
-        sections = parse_ini(decode(data[start:]), "MAIN")
-    verbatim: dict[str, Any] = {KEY: sections}
+        sections = parse_ini(decode(tag.data[start:]), "MAIN")
+    verbatim: dict[str, Any] = {_KEY: sections}
     if thumbnail:
-        verbatim[LEFT_OUT] = {f"{KEY} thumbnail": thumbnail}
-    return _normalise(sections, verbatim, width, height)
+        verbatim[LEFT_OUT] = {f"{_KEY} thumbnail": thumbnail}
+    return _normalise(sections, verbatim, tag.picture)
 
 
-def is_text(text: str) -> bool:
-    """Whether a text is that of a TESCAN file beside a picture."""
+def _is_text(text: str) -> bool:
     return text.lstrip().startswith("[MAIN]")
 
 
-def read_header(text: str, width: int | None, height: int | None) -> InstrumentMetadata:
-    """Read the text of a file beside the picture.
-
-    Normalised are DeviceModel or Device, HV (else AcceleratorVoltage), WD, Magnification, PixelSizeX and PixelSizeY,
-    Detector or Detector0, StageX, StageY, StageZ, StageRotation and StageTilt, Date and Time, and ImageStripSize, the
-    data bar. With several views side by side (ViewFieldsCountX) there is no field width.
-
-    Parameters
-    ----------
-    text : str
-    width, height : int or None
-        Of the picture in pixels.
-
-    Returns
-    -------
-    InstrumentMetadata
-    """
+def _read_text(text: str, picture: Picture) -> InstrumentMetadata:
     sections = parse_ini(text)
-    return _normalise(sections, {KEY: sections}, width, height)
+    return _normalise(sections, {_KEY: sections}, picture)
 
 
 def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
@@ -99,13 +67,22 @@ def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
 
 
 def _normalise(
-    sections: Mapping[str, Mapping[str, str]], verbatim: dict[str, Any], width: int | None, height: int | None
+    sections: Mapping[str, Mapping[str, str]], verbatim: dict[str, Any], picture: Picture
 ) -> InstrumentMetadata:
+    """Normalise the values.
+
+    They are DeviceModel or Device, HV (else AcceleratorVoltage), WD, Magnification, PixelSizeX and PixelSizeY, Detector
+    or Detector0, StageX, StageY, StageZ, StageRotation and StageTilt, Date and Time, and ImageStripSize, the data bar.
+    With several views side by side (ViewFieldsCountX) there is no field width.
+    """
     values: dict[str, str] = {}
     for section in ("FIB", "SEM", "MAIN"):  # the electron column goes before the ion column
         values.update({key: value for key, value in sections.get(section, {}).items() if value})
     single = count(values.get("ViewFieldsCountX", "1")) == 1
-    calibration = calibrate(positive(number(values.get("PixelSizeX"), 9)), None, width if single else None)
+    calibration = (picture if single else Picture()).calibrated(
+        positive(number(values.get("PixelSizeX"), 9)),
+        pixel_height_nm=positive(number(values.get("PixelSizeY"), 9)),
+    )
     strip = count(values.get("ImageStripSize"))
     return InstrumentMetadata(
         vendor="TESCAN",
@@ -113,9 +90,7 @@ def _normalise(
         beam_energy_kev=positive(number(values.get("HV") or values.get("AcceleratorVoltage"), -3)),
         working_distance_mm=positive(number(values.get("WD"), 3)),
         magnification=positive(number(values.get("Magnification"))),
-        pixel_width_nm=calibration.pixel_width_nm,
-        pixel_height_nm=positive(number(values.get("PixelSizeY"), 9)) or calibration.pixel_height_nm,
-        field_width_um=calibration.field_width_um,
+        **calibration._asdict(),
         detector=words(values.get("Detector") or values.get("Detector0")),
         stage=StagePosition(
             x_mm=number(values.get("StageX"), 3),
@@ -125,6 +100,13 @@ def _normalise(
             tilt_deg=number(values.get("StageTilt")),
         ),
         acquired=moment(values.get("Date"), values.get("Time")),
-        data_bar_px=strip if strip is not None and (height is None or strip < height) else None,
+        data_bar_px=strip if strip is not None and (picture.height is None or strip < picture.height) else None,
         verbatim=verbatim,
     )
+
+
+READER = VendorReader(
+    "TESCAN",
+    tags=(VendorTag(50431, _KEY, _read, limit=1 << 20),),  # a thumbnail comes before the text
+    text=VendorText(_is_text, _read_text, beside=("{stem}-{suffix}.hdr", "{stem}.hdr")),
+)

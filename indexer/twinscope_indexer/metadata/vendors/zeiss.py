@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-from twinscope_indexer.metadata.model import Calibration, InstrumentMetadata, StagePosition, calibrate, rows_below
+from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import (
     ANGLE,
     LENGTH,
@@ -25,9 +26,7 @@ from twinscope_indexer.metadata.quantity import (
     words,
 )
 from twinscope_indexer.metadata.text import decode, lines
-
-TAG = 34118
-KEY = "CZ_SEM"
+from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
 _USED = (
     "DP_SEM",
@@ -55,8 +54,8 @@ _UNNAMED_PIXEL = 3  # index of the pixel size among the numbers without names
 _UNNAMED_WIDTH = 1024  # pixels across that it refers to
 
 
-def read(data: bytes, width: int | None, height: int | None) -> InstrumentMetadata:
-    """Read the value of the tag.
+def _read(tag: TagValue) -> InstrumentMetadata:
+    """Read the value of the tag; empty if it is another text.
 
     Normalised are DP_SEM (else SV_SERIAL_NUMBER, which begins with the model), AP_ACTUALKV (else AP_MANUALKV), AP_WD,
     AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else the number without a name) with AP_WIDTH, DP_DETECTOR_CHANNEL
@@ -65,35 +64,20 @@ def read(data: bytes, width: int | None, height: int | None) -> InstrumentMetada
 
     The data bar of Zeiss is drawn into the field, its height is not told; only if the picture is higher than
     DP_IMAGE_STORE there are rows below it.
-
-    Parameters
-    ----------
-    data : bytes
-        The value, or its beginning.
-    width, height : int or None
-        Of the picture in pixels.
-
-    Returns
-    -------
-    InstrumentMetadata
-        Empty if it is another text.
     """
-    named, unnamed = _table(decode(data))
+    named, unnamed = _table(decode(tag.data))
     if not named:
         return InstrumentMetadata()
     shown = {name: _value(named[name]) for name in _USED if name in named}
     stored = size(shown.get("DP_IMAGE_STORE"))
     electrons = shown.get("DP_FIB_IMAGING", "SEM") == "SEM"
-    calibration = _calibration(named, unnamed, stored, width)
     return InstrumentMetadata(
         vendor="Zeiss",
         instrument=words(shown.get("DP_SEM")) or words(shown.get("SV_SERIAL_NUMBER")),
         beam_energy_kev=_first(shown, ("AP_ACTUALKV", "AP_MANUALKV"), VOLTAGE, -3) if electrons else None,
         working_distance_mm=_first(shown, ("AP_WD",), LENGTH, 3),
         magnification=_first(shown, ("AP_MAG",), MAGNIFICATION, 0),
-        pixel_width_nm=calibration.pixel_width_nm,
-        pixel_height_nm=calibration.pixel_height_nm,
-        field_width_um=calibration.field_width_um,
+        **_calibration(named, unnamed, stored, tag.picture)._asdict(),
         detector=_detector(shown),
         stage=StagePosition(
             x_mm=quantity(shown.get("AP_STAGE_AT_X"), LENGTH, 3),
@@ -103,8 +87,8 @@ def read(data: bytes, width: int | None, height: int | None) -> InstrumentMetada
             tilt_deg=quantity(shown.get("AP_STAGE_AT_T"), ANGLE, unit="°"),
         ),
         acquired=moment(shown.get("AP_DATE"), shown.get("AP_TIME")),
-        data_bar_px=rows_below(stored, width, height) or None,
-        verbatim={KEY: {"": unnamed, **named}},
+        data_bar_px=tag.picture.rows_below(stored) or None,
+        verbatim={tag.key: {"": unnamed, **named}},
     )
 
 
@@ -149,11 +133,8 @@ def _detector(shown: dict[str, str]) -> str | None:
 
 
 def _calibration(
-    named: dict[str, str], unnamed: list[str], stored: tuple[int, int] | None, width: int | None
+    named: dict[str, str], unnamed: list[str], stored: tuple[int, int] | None, picture: Picture
 ) -> Calibration:
-    """Size of the pixels of the picture as stored; nothing if the file has another width than was stored."""
-    if stored is not None and width is not None and stored[0] != width:
-        return Calibration()
     image = positive(quantity(_value(named.get("AP_IMAGE_PIXEL_SIZE", "")), LENGTH, 9))
     if image is None:
         line = named.get("AP_PIXEL_SIZE", "")
@@ -161,5 +142,9 @@ def _calibration(
         if image is None and len(unnamed) > _UNNAMED_PIXEL:
             image = positive(number(unnamed[_UNNAMED_PIXEL], 9))
         if image is not None and not line.startswith("Image"):  # that of a picture 1024 pixels wide
-            image = image * _UNNAMED_WIDTH / width if width is not None else None
-    return calibrate(image, positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6)), width)
+            image = image * _UNNAMED_WIDTH / picture.width if picture.width is not None else None
+    field = positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6))
+    return picture.calibrated(image, field, saved_width=stored[0] if stored else None)
+
+
+READER = VendorReader("Zeiss", tags=(VendorTag(34118, "CZ_SEM", _read),))

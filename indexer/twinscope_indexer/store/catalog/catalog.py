@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinscope_indexer.files import utc_now
 from twinscope_indexer.store.catalog.database import SCHEMA_VERSION
 from twinscope_indexer.store.catalog.failures import Failure
 from twinscope_indexer.store.catalog.generations import Generation, GenerationTables
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record", "utc_now"]
+__all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record"]
 
 
 class Catalog(RootTable, RecordTables, GenerationTables):

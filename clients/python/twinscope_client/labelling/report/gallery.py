@@ -14,6 +14,9 @@ from urllib.parse import quote
 from PIL import Image
 from twinscope_indexer.errors import ImageError, TwinscopeError
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_service.matching.reasons import ReasonCode
+
+from twinscope_client.labelling.grades import DECISION_GRADES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +30,7 @@ EXHIBITS = 12
 
 _LONG_SIDE = 240  # pixels
 _QUALITY = 80
-_REFUSED = ("doubtful", "none", "ambiguous", "unverified")
+_REFUSED = [name for name, grade in DECISION_GRADES.items() if not grade.labelled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,8 @@ class Exhibit:
     @property
     def contradictions(self) -> str:
         """How the instruments contradict each other; empty if they do not, or if the reason says it already."""
-        told = self.decision.contradictions
-        return "" if told in self.decision.reason else told
+        told = ReasonCode.INSTRUMENTS_CONTRADICT in self.decision.reason_codes
+        return "" if told else self.decision.contradictions
 
     @property
     def link(self) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from twinscope_service.matching.policy import SETTINGS
 
+from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.report.gallery import link_to
 from twinscope_client.outputs import category_folder
 
@@ -25,22 +27,6 @@ LISTED = 200
 
 _SOURCES_LISTED = 20
 
-GRADE_MEANING = {
-    "excellent": "The very acquisition that is in the collection: the pictures agree almost pixel by pixel.",
-    "good": "The same field of view, stored differently: compressed, resized, contrast or brightness changed, "
-    "or slightly shifted.",
-    "doubtful": "Pixels show a twin, but the instruments' own records contradict it; or the two agree in some parts of "
-    "the picture only, or another picture looks much like it as well, so that they may share something besides the "
-    "field (an aperture, a panel, dust, a camera's pattern); or they agree in outlines only, as grids and single "
-    "shapes do; or it is too likely to be wrong: look at both.",
-    "ambiguous": "References of different categories fit equally well. Only a person can tell which label is right.",
-    "unverified": "The fingerprint is close to a reference, but the pictures could not be compared, or agree too "
-    "little to be sure. A hint, not a match.",
-    "none": "No reference shows this field of view. The collection may simply not have it.",
-    "unhashable": "Too little structure to recognise: blank, uniform, nothing but noise, or saturated.",
-    "failed": "The file could not be read as an image.",
-}
-
 _SETTINGS = {
     "version": "Twinscope version",
     "target": "Labelled collection",
@@ -54,20 +40,7 @@ _SETTINGS = {
     "link": "Copies made by",
     "policy": "Policy",
 }
-_THRESHOLDS = {
-    "name": "name",
-    "rule": "rule",
-    "k": "candidates looked at",
-    "max_distance": "candidates looked at up to (bits)",
-    "far_distance": "where none of these is a twin, the few nearest up to (bits)",
-    "ssim_distance": "SSIM computed up to (bits)",
-    "excellent_ssim": "excellent above this SSIM",
-    "good_scene": "good from this scene score",
-    "lone_scene": "good from this one if nothing else comes near",
-    "ssim_margin": "rivals are ambiguous within (SSIM)",
-    "scene_margin": "rivals are ambiguous within (scene score)",
-    "max_p_wrong": "doubtful above this probability of being wrong",
-}
+_THRESHOLDS = {"name": "name", "rule": "rule"} | {setting.name: setting.label for setting in SETTINGS}
 
 
 def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, bytes], gallery: Gallery) -> str:
@@ -98,7 +71,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
         sentence=sentence(summary),
         risk=risk(summary),
         limits=limits(summary),
-        meaning=GRADE_MEANING,
+        grades=DECISION_GRADES,
         settings=list(_settings(summary["settings"])),
         plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
         gallery=gallery,

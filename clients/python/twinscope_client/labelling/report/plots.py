@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from twinscope_indexer.hashing.perceptual import BITS
+from twinscope_indexer.hashing.codes import BITS
 
+from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.report.summary import DISTANCE_BIN, SSIM_BINS
 
 if TYPE_CHECKING:
@@ -19,16 +20,8 @@ if TYPE_CHECKING:
 
     from twinscope_client.labelling.report.summary import Point, Survey
 
-# Told apart by people of any colour vision: M. Okabe, K. Ito, "Color Universal Design" (2008).
-_COLOURS = {
-    "excellent": "#0072B2",
-    "good": "#009E73",
-    "doubtful": "#D55E00",
-    "ambiguous": "#E69F00",
-    "unverified": "#CC79A7",
-    "none": "#555555",
-}
-_MARKERS = {"excellent": "o", "good": "s", "doubtful": "v", "ambiguous": "D", "unverified": "^", "none": "x"}
+_COLOURS = {name: grade.colour for name, grade in DECISION_GRADES.items()}
+_MARKERS = {name: grade.marker for name, grade in DECISION_GRADES.items()}
 _OTHER = "#999999"
 _INK = "#222222"
 

@@ -7,11 +7,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from twinscope_client.labelling.grades import DECISION_GRADES
+
 if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision, Journal
-
-GRADES = ("excellent", "good", "doubtful", "ambiguous", "unverified", "none", "unhashable", "failed")
-"""Every grade of a decision, the surest first."""
 
 DISTANCE_BIN = 10
 """Bits; width of a bar in the histogram of distances."""
@@ -102,9 +101,10 @@ def outcome(decision: Decision) -> str:
     """
     if decision.labelled:
         return "labelled"
-    if decision.grade in {"excellent", "good"}:
-        return "unwritten" if decision.output or decision.problem else "withheld"
-    return {"none": "no_twin", "unhashable": "unhashable", "failed": "failed"}.get(decision.grade, "for_review")
+    grade = DECISION_GRADES.get(decision.grade)
+    if grade is None:
+        return "for_review"
+    return "unwritten" if grade.labelled and (decision.output or decision.problem) else grade.outcome
 
 
 @dataclass(slots=True)
@@ -196,7 +196,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self._outcomes = Counter(dict.fromkeys(_OUTCOMES, 0))
-        self._grades = {grade: _Measures() for grade in GRADES}
+        self._grades = {grade: _Measures() for grade in DECISION_GRADES}
         self._labelled_grades: Counter[str] = Counter()
         self._labelled = _Measures()
         self._chances = _Chances()

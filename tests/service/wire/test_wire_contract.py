@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from twinscope_service.wire.answers import THRESHOLDS
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACT = ROOT / "proto" / "twinscope" / "v1"
 FILES = ["catalog", "errors", "similarity", "types"]
+FROZEN = ["proto/v1-baseline.binpb", "proto/descriptor.binpb"]
+"""The contract of the first release, and that of the last one."""
 
 
 def buf(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[bytes]:
@@ -68,9 +71,17 @@ def test_style_check_notices(copy: Path, tmp_path: Path, name: str, before: str,
     assert found in done.stdout
 
 
-def test_what_clients_rely_on_is_still_there(tmp_path: Path) -> None:
-    done = buf("breaking", "--against", "proto/descriptor.binpb", folder=ROOT, cache=tmp_path)
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_what_clients_rely_on_is_still_there(tmp_path: Path, frozen: str) -> None:
+    done = buf("breaking", "--against", frozen, folder=ROOT, cache=tmp_path)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
+
+
+def test_the_contract_of_the_first_release_is_never_frozen_again() -> None:
+    frozen = (ROOT / FROZEN[0]).read_bytes()
+    assert sha256(frozen).hexdigest() == "d0a00f6b392e588b29ca8417f582aa0ebb6f977e44c73f10fdaf143ed4aad576"
+    names = {file.name for file in FileDescriptorSet.FromString(frozen).file}
+    assert names >= {f"twinscope/v1/{name}.proto" for name in FILES}
 
 
 @pytest.mark.parametrize(
@@ -83,9 +94,12 @@ def test_what_clients_rely_on_is_still_there(tmp_path: Path) -> None:
         ("catalog", "string next_page_token = 2;", "string next_page_token = 3;"),
     ],
 )
-def test_compatibility_check_notices(copy: Path, tmp_path: Path, name: str, before: str, after: str) -> None:
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_compatibility_check_notices(
+    copy: Path, tmp_path: Path, frozen: str, name: str, before: str, after: str
+) -> None:
     spoil(copy, name, before, after)
-    done = buf("breaking", "--against", "proto/descriptor.binpb", folder=copy, cache=tmp_path)
+    done = buf("breaking", "--against", frozen, folder=copy, cache=tmp_path)
     assert done.returncode == 100, done.stderr  # what buf exits with where it found something
     assert f"{name}.proto".encode() in done.stdout
 

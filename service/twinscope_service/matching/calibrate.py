@@ -17,18 +17,19 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.hashing.perceptual import BITS
+from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 
-from twinscope_service.matching.calibration import Calibration, evidence, fit
+from twinscope_service.matching.calibration import Calibration, features, fit
 from twinscope_service.matching.geometry import frames_of
-from twinscope_service.matching.matcher import Matcher
+from twinscope_service.matching.pipeline import answer_all
 from twinscope_service.matching.policy import POLICIES
-from twinscope_service.matching.query import Limits, Query
+from twinscope_service.matching.query import UNLIMITED, Limits, Query
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.matching.reference_thumbnails import picture
-from twinscope_service.similarity.regions import compare_parts
+from twinscope_service.similarity.regions import compare_regions
 from twinscope_service.similarity.texture import agree_in_texture
+from twinscope_service.thresholds import SECOND_LABEL_SCENE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,11 +39,10 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.reader import Store
 
     from twinscope_service.matching.answer import Match
+    from twinscope_service.matching.policy import Policy
 
     Grey = NDArray[np.uint8]
 
-_COPY: Final = 0.9
-"""Scene score from which an image of another category is a copy under a second label, if it agrees in texture."""
 _DEEP: Final = replace(POLICIES["default"], max_distance=BITS, good_scene=-1.0, reach="frame")
 """Compares the nearest in any case."""
 _ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
@@ -50,13 +50,13 @@ _ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
 
 
 @dataclass(slots=True)
-class Evidence:
+class Samples:
     """What the images of a collection, asked for one by one, have shown.
 
     Attributes
     ----------
     impostors, genuine : list of list of ndarray
-        Of wrong and of right matches, for each image; see `calibration.evidence`.
+        Of wrong and of right matches, for each image; see `calibration.features`.
     copies : list of (str, str)
         Sources of images that are in the collection under two categories. They count as neither.
     unreadable : int
@@ -109,7 +109,7 @@ def gather(
     workers: int,
     progress: Callable[[], None] = lambda: None,
     among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
-) -> Evidence:
+) -> Samples:
     """Ask a store for its own images.
 
     Parameters
@@ -126,14 +126,12 @@ def gather(
 
     Returns
     -------
-    Evidence
+    Samples
     """
     pixels = ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
-    matcher, found = Matcher(store, pixels), Evidence()
+    found = Samples()
     categories = store.catalog.categories()
-    for shown in in_order(
-        lambda record: _shown(store, matcher, pixels, among(record, categories), record), images, workers
-    ):
+    for shown in in_order(lambda record: _shown(store, pixels, among(record, categories), record), images, workers):
         found.impostors.append(shown.impostors)
         found.genuine.append(shown.genuine)
         found.copies += shown.copies
@@ -142,7 +140,7 @@ def gather(
     return found
 
 
-def calibrated(name: str, found: Evidence, seed: int = 0) -> Calibration:
+def calibrated(name: str, found: Samples, seed: int = 0) -> Calibration:
     """Fit a calibration to what a collection has shown.
 
     Raises
@@ -153,7 +151,7 @@ def calibrated(name: str, found: Evidence, seed: int = 0) -> Calibration:
     return fit(name, found.impostors, found.genuine, seed=seed)
 
 
-def _shown(store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Shown:
+def _shown(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Shown:
     try:
         whole, readable = pixels(record), True
     except ImageError:
@@ -161,35 +159,40 @@ def _shown(store: Store, matcher: Matcher, pixels: ReferencePixels, others: Sequ
         if data is None:
             return _Shown([], [], [], readable=False)
         whole, readable = decode_thumbnail(data), False
+
+    def found_by(query: Query, policy: Policy, limits: Limits) -> Sequence[Match]:
+        [result] = answer_all([query], store.view, policy, limits, pixels)
+        return result.answer.matches
+
     genuine, impostors, copies = [], [], []
     for n, changed in enumerate(_editions(whole, record.id)):
         query = Query.of_pixels(changed) if readable else replace(Query.of_pixels(changed), pixels=None)
-        found = matcher.match(query).matches
+        found = found_by(query, POLICIES["default"], UNLIMITED)
         if found and found[0].category == record.category:
-            genuine += _evidence(found)
+            genuine += _features(found)
         if n not in _IMPOSTORS:
             continue
         for policy, limits in product((_DEEP, _ANY), others):
-            nearest = matcher.match(query, policy, limits).matches
+            nearest = found_by(query, policy, limits)
             same = [match for match in nearest if _shows_the_field(match, query, record, store)]
             copies += [(record.uri, match.source) for match in same if match.category != record.category]
-            impostors += _evidence([match for match in nearest if match not in same])
+            impostors += _features([match for match in nearest if match not in same])
     return _Shown(impostors, genuine, list(dict.fromkeys(copies)), readable)
 
 
 def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:
     """Tell whether a candidate shows the very field of an image: under its own label any recording of it may."""
-    least = POLICIES["default"].good_scene if match.category == record.category else _COPY
+    least = POLICIES["default"].good_scene if match.category == record.category else SECOND_LABEL_SCENE
     if query.thumbnail is None or match.scene_score is None or match.scene_score < least:
         return False
     symmetry, frame, reference = frames_of(match)
     seen = symmetry.applied(frame.cut(query.thumbnail))
-    shown = reference.cut(picture(store.view, int(match.image_id, 16)))
-    return compare_parts(seen, shown).everywhere and agree_in_texture(seen, shown, match.scene_score)
+    shown = reference.cut(picture(store.view, match.number))
+    return compare_regions(seen, shown).agree and agree_in_texture(seen, shown, match.scene_score)
 
 
-def _evidence(matches: Sequence[Match]) -> list[NDArray[np.float64]]:
-    found = evidence(matches)
+def _features(matches: Sequence[Match]) -> list[NDArray[np.float64]]:
+    found = features(matches)
     return [] if found is None else [found]
 
 

@@ -1,0 +1,221 @@
+"""Switch off each rule of the decision alone: which false labels it prevents, and which right ones it costs.
+
+    python benchmarks/ablation.py [--micrographs DIR] [--kin FILE] [--full] [--scenes N] [--share S] [--seed N]
+                               [--rules NAME ...] [--out FILE.json]
+
+Every query is asked with all rules, and again without each of the rules that were asked about it (`rules`). Asked are
+
+real, synthetic    what `accuracy` asks of the micrographs of DIR and of those of `synthetic`, with reach windows: twins
+                   after all transforms, and strangers
+look-alikes        strangers and twins of `lookalikes`
+two labels         real micrographs that are stored under two categories, half of them with many copies of the first
+                   one. Only a person can tell which is right, so that any label is false.
+
+By default a sample that is drawn by the seed; ``--full`` asks everything, which takes hours. A label counts where it is
+written, so whatever the limit on ``p_wrong`` holds back is no false label, and no right one. The last table has the
+false matches that are there without a rule, and how many of them each limit lets through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import synthetic
+from accuracy import sources_of, workers
+from cases import TWO_LABELS, Answered, Case, Cases, Extent, Label, of_folder, of_lookalikes, of_two_labels
+from outcomes import LIMITS
+from real_twins import DEFAULT, KIN
+from rules import RULES, Rule, asked
+from tqdm import tqdm
+from twinscope_client.connect import connect
+from twinscope_client.doctor import machine, versions
+from twinscope_client.engine.protocol import Engine
+from twinscope_indexer.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one query was answered with all rules, and without each of those that were asked."""
+
+    of: str
+    name: str
+    answered: Answered
+    without: dict[str, Answered]
+    """By the name of the rule."""
+
+
+@cache
+def opened(store: Path) -> Engine:
+    """Open a store, once in a worker process."""
+    return connect(store)
+
+
+def effects(cases: Cases, names: frozenset[str]) -> list[Effect]:
+    """Ask with all rules, and without each of those named; runs in a worker process."""
+    rules = [rule for rule in RULES if rule.name in names]
+    return [effect(case, opened(case.store), rules) for case in cases]
+
+
+def effect(case: Case, engine: Engine, rules: Sequence[Rule]) -> Effect:
+    """Ask one query with all rules, and without each that was asked."""
+    with asked(rules) as names:
+        answered = _answered(case, engine)
+    without = {}
+    for rule in rules:
+        if rule.name in names:
+            with rule.off():
+                without[rule.name] = _answered(case, engine)
+    return Effect(case.of, case.name, answered, without)
+
+
+def _answered(case: Case, engine: Engine) -> Answered:
+    try:
+        return case.judged(engine.search(case.picture))
+    except ImageError:
+        return Answered("none", "unreadable")
+
+
+# ---- the result ----
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one rule does."""
+
+    rule: str
+    asked: int
+    """Queries that it was asked about."""
+    prevented: dict[str, int]
+    """False labels that are written without it, by set."""
+    caused: dict[str, int]
+    """False labels that are not written without it."""
+    won: dict[str, int]
+    """Right labels that are not written without it."""
+    lost: dict[str, int]
+    """Right labels that are written without it alone."""
+
+
+def summarise(found: Sequence[Effect], rules: Sequence[Rule]) -> list[Row]:
+    """Count what each rule does."""
+    return [_row(rule.name, [one for one in found if rule.name in one.without]) for rule in rules]
+
+
+def _row(name: str, some: Sequence[Effect]) -> Row:
+    changes = [(one.of, one.answered.label, one.without[name].label) for one in some]
+
+    def counted(before: bool, label: Label) -> dict[str, int]:
+        """Count the labels of one kind that are there with the rule alone, or without it alone."""
+        return dict(Counter(
+            of for of, with_rule, without in changes
+            if with_rule != without and label == (with_rule if before else without)
+        ))  # fmt: skip
+
+    return Row(
+        name, len(some), prevented=counted(False, "wrong"), caused=counted(True, "wrong"), won=counted(True, "right"),
+        lost=counted(False, "right"),
+    )  # fmt: skip
+
+
+def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
+    """Set the result for a document."""
+    lines = ["| set | queries | labelled rightly | falsely | held by the limit |", "|---|---:|---:|---:|---:|"]
+    for of in dict.fromkeys(one.of for one in found):
+        labels = Counter(one.answered.label for one in found if one.of == of)
+        lines.append(f"| {of} | {labels.total():,} | {labels['right']:,} | {labels['wrong']} | {labels['held']} |")
+    lines += [
+        "",
+        "| rule | asked | false labels prevented | right labels lost | right labels won | false labels caused |",
+        "|---|---:|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (_by_set(one) for one in (row.prevented, row.lost, row.won, row.caused))
+        lines.append(f"| {row.rule} | {row.asked:,} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *_limit_lines(found)])
+
+
+def let_through(found: Iterable[Effect], rule: str, limit: float) -> int:
+    """Count the false matches without a rule that a limit on ``p_wrong`` lets through."""
+    chances = (one.without[rule].p_wrong for one in found if is_false(one, rule))
+    return sum(limit == 1 or (chance is not None and chance <= limit) for chance in chances)
+
+
+def is_false(one: Effect, rule: str) -> bool:
+    """Check whether a query is matched falsely without a rule, and would be labelled but for the limit.
+
+    Where an image is stored under two labels, no limit could tell which is right.
+    """
+    return one.of != TWO_LABELS and rule in one.without and one.without[rule].found == "wrong"
+
+
+def _limit_lines(found: Sequence[Effect]) -> list[str]:
+    lines = [
+        f"| without | false matches | {' | '.join(f'at most {limit:g}' for limit in LIMITS[:-1])} |",
+        f"|---|{'---:|' * len(LIMITS)}",
+    ]
+    for rule in (rule.name for rule in RULES):
+        counts = [let_through(found, rule, limit) for limit in (1.0, *LIMITS[:-1])]
+        if counts[0]:
+            lines.append(f"| {rule} | {' | '.join(map(str, counts))} |")
+    return lines
+
+
+def _by_set(counts: dict[str, int]) -> str:
+    if len(counts) < 2:
+        return "".join(f"{number} {of}" for of, number in counts.items()) or "0"
+    return f"{sum(counts.values())}: " + ", ".join(f"{number} {of}" for of, number in counts.items())
+
+
+def main() -> int:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--micrographs", type=Path, default=DEFAULT)
+    parser.add_argument("--kin", default=str(KIN))
+    parser.add_argument("--full", action="store_true", help="everything, which takes hours")
+    parser.add_argument("--scenes", type=int, default=30, help="of a sample, real ones and as many synthetic ones")
+    parser.add_argument("--share", type=float, default=0.15, help="of their queries with a twin")
+    parser.add_argument("--of-strangers", type=float, default=0.5, help="of those without one")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rules", nargs="+", choices=[rule.name for rule in RULES], metavar="NAME")
+    parser.add_argument("--out", type=Path, help="write every effect as JSON")
+    parsed = parser.parse_args()
+    kin = Path(parsed.kin) if parsed.kin else None
+    rules = tuple(rule for rule in RULES if not parsed.rules or rule.name in parsed.rules)
+    extent = (
+        Extent(5, 5, None, 1.0, 1.0, 40, 25, 60, parsed.seed)
+        if parsed.full
+        else Extent(2, 1, parsed.scenes, parsed.share, parsed.of_strangers, 24, 6, 12, parsed.seed)
+    )
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch, workers() as pool:
+        work = Path(scratch)
+        synthetic.write(work / "micrographs", 12, 1000)
+        two = random.Random(parsed.seed).sample(sources_of(parsed.micrographs, kin), extent.two_labels)
+        cases = [
+            *of_folder("real", parsed.micrographs, kin, work / "real", extent, pool.map),
+            *of_folder("synthetic", work / "micrographs", None, work / "synthetic", extent, pool.map),
+            *of_lookalikes(work / "lookalikes", extent.references, extent.strangers),
+            *of_two_labels(two, work / "two labels"),
+        ]
+        answers = pool.map(partial(effects, names=frozenset(rule.name for rule in rules)), cases)
+        found = [one for some in tqdm(answers, "images", len(cases), disable=None) for one in some]
+    rows = summarise(found, rules)
+    print(f"{len(found)} queries, seed {parsed.seed}, {time.perf_counter() - start:.0f} s; {machine()}; {versions()}\n")
+    print(tables(found, rows))
+    if parsed.out:
+        result = {"effects": [asdict(one) for one in found], "rows": [asdict(row) for row in rows]}
+        parsed.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

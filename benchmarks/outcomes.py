@@ -1,0 +1,270 @@
+"""Outcomes of queries whose right answer is known: what was found, what was labelled, and what was labelled falsely.
+
+Found is what would be labelled without the limit on ``p_wrong``: a query that this limit alone sends to review counts
+as found and as held back, not as labelled. A false label counts only where it is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from transforms import GROUPS, TRANSFORMS
+from twinscope_service.matching.answer import Answer
+from twinscope_service.matching.reasons import ReasonCode
+
+Verdict = Literal["right", "wrong", "kin", "refused"]
+REFUSAL_GROUP: Final = "R"
+LIMITS: Final = (0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""On ``p_wrong``: those that are compared."""
+_OF_LIMIT: Final = {ReasonCode.P_WRONG_ABOVE_LIMIT, ReasonCode.P_WRONG_UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one query was answered."""
+
+    transform: str
+    group: str
+    name: str
+    category: str
+    verdict: Verdict
+    """Of what was found. ``kin``: of a scene that is known to overlap; neither right nor wrong."""
+    held: bool
+    """Whether the limit on ``p_wrong`` alone sends it to review."""
+    grade: str
+    reason: str
+    candidate: Literal["", "own", "kin", "other"]
+    """Of which scene the best candidate is, labelled or not."""
+    candidate_name: str
+    distance: int | None
+    score: float | None
+    ssim: float | None
+    p_wrong: float | None
+    milliseconds: float
+
+    @property
+    def false(self) -> bool:
+        """Whether a false label was written."""
+        return self.verdict == "wrong" and not self.held
+
+
+def is_held(codes: Iterable[str]) -> bool:
+    """Check by the codes of its reasons whether the limit on ``p_wrong`` alone keeps a match from being labelled.
+
+    It is the last that is looked at: where anything else speaks against a match, no reason names the limit.
+    """
+    return not _OF_LIMIT.isdisjoint(codes)
+
+
+def held_by_limit(answer: Answer) -> bool:
+    """Check whether the limit on ``p_wrong`` alone keeps an answer from being labelled."""
+    return is_held(reason.code for reason in answer.reasons)
+
+
+def found(answer: Answer) -> bool:
+    """Check whether an answer has a label, or would have one without the limit on ``p_wrong``."""
+    return answer.category is not None or held_by_limit(answer)
+
+
+def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, Any]:
+    """Count the outcomes of one transform.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    strangers : sequence of float
+        Scene scores of the best candidates of all queries that must be refused.
+
+    Returns
+    -------
+    dict
+        Counts: ``right`` was found, ``labelled`` and ``to review`` are its two parts, ``wrong`` was labelled falsely,
+        ``wrong to review`` would have been without the limit. Recall, of what was found; precision, of labels (None
+        without one). And how many queries would be found by the scene score alone, with the threshold that lets
+        neither a wrong candidate of this transform nor a stranger through (None where there is no wrong candidate at
+        all).
+    """
+    verdicts = Counter(outcome.verdict for outcome in outcomes if not outcome.false)
+    held = Counter(outcome.verdict for outcome in outcomes if outcome.held)
+    labelled, false = verdicts["right"] - held["right"], sum(outcome.false for outcome in outcomes)
+    others = [o.score for o in outcomes if o.candidate == "other" and o.score is not None]
+    threshold = max([*others, *strangers], default=None)
+    least = -1.0 if threshold is None else threshold
+    above = sum(o.candidate == "own" and o.score is not None and o.score > least for o in outcomes)
+    times = sorted(outcome.milliseconds for outcome in outcomes)
+    return {
+        "queries": len(outcomes), "right": verdicts["right"], "labelled": labelled, "to review": held["right"],
+        "wrong": false, "wrong to review": held["wrong"], "kin": verdicts["kin"], "refused": verdicts["refused"],
+        "recall": verdicts["right"] / len(outcomes),
+        "precision": labelled / (labelled + false) if labelled + false else None,
+        "threshold at zero false": threshold, "recall at zero false": above / len(outcomes),
+        "median ms": times[len(times) // 2],
+    }  # fmt: skip
+
+
+def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
+    """Count by transform and by category, and judge."""
+    strangers = [o.score for o in outcomes if o.group == REFUSAL_GROUP and o.candidate == "other" and o.score]
+    by_transform: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    by_category: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+    for outcome in outcomes:
+        by_transform[outcome.group, outcome.transform].append(outcome)
+        by_category[outcome.category][outcome.group].append(outcome)
+    rows = []
+    for (group, transform), some in by_transform.items():
+        row = {"group": group, "transform": transform} | count(some, strangers)
+        if group == REFUSAL_GROUP:
+            row["met"] = row["wrong"] == 0
+        else:
+            demanded = reach == "windows" or not GROUPS[group].only_windows
+            row["least recall"] = GROUPS[group].recall if demanded else None
+            row["met"] = row["wrong"] == 0 and (not demanded or row["recall"] >= GROUPS[group].recall)
+        rows.append(row)
+    order = [(t.group, t.name) for t in TRANSFORMS]
+    rows.sort(key=lambda row: order.index(k) if (k := (row["group"], row["transform"])) in order else len(order))
+    categories = {
+        category: {
+            group: dict(Counter(_counted(o) for o in some)) | {"queries": len(some)}
+            for group, some in sorted(groups.items())
+        }
+        for category, groups in sorted(by_category.items())
+    }
+    false = [o.score for o in outcomes if o.candidate == "other" and o.score is not None]
+    return {
+        "transforms": rows, "categories": categories, "highest score of a wrong candidate": max(false, default=None),
+        "lowest score of a right label": min((o.score for o in outcomes if o.verdict == "right" and o.score),
+                                             default=None),
+        "failures": [asdict(o) for o in outcomes if failed(o)], "held": held_at(outcomes),
+    }  # fmt: skip
+
+
+def held_at(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Count what other limits on ``p_wrong`` would label and send to review, by group.
+
+    Returns
+    -------
+    list of dict
+        One for each of `LIMITS` and each group: right and wrong ones ``labelled``, and ``to review``.
+    """
+    rows = []
+    for limit in LIMITS:
+        for group in sorted({outcome.group for outcome in outcomes}):
+            some = [o for o in outcomes if o.group == group and o.verdict in {"right", "wrong"}]
+            counts = Counter((o.verdict, limit < 1 and (o.p_wrong is None or o.p_wrong > limit)) for o in some)
+            rows.append({
+                "limit": limit, "group": group, "right labelled": counts["right", False],
+                "right to review": counts["right", True], "wrong labelled": counts["wrong", False],
+                "wrong to review": counts["wrong", True],
+            })  # fmt: skip
+    return rows
+
+
+def _counted(outcome: Outcome) -> str:
+    """Return the verdict of a query, ``review`` where a wrong match was kept from being labelled."""
+    return "review" if outcome.verdict == "wrong" and outcome.held else outcome.verdict
+
+
+def failed(outcome: Outcome) -> bool:
+    """Check whether a query was answered otherwise than it should: not found, or labelled though it must be refused."""
+    if outcome.group == REFUSAL_GROUP:
+        return outcome.false or outcome.verdict == "kin"
+    return outcome.verdict != "right"
+
+
+def table(result: dict[str, Any], failures: int) -> str:
+    """Set the result for people, with at most so many failures of each transform and kind."""
+    parts = (
+        _transform_lines(result["transforms"]),
+        _limit_lines(result["held"]),
+        _category_lines(result["categories"]),
+        _failure_lines(result["failures"], failures),
+    )
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def _transform_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    head = (
+        f"{'':3}{'transform':40}{'queries':>8}{'found':>7}{'labelled':>10}{'review':>8}{'wrong':>7}{'held':>6}{'kin':>5}"
+        f"{'refused':>9}{'recall':>9}{'least':>8}{'precision':>11}{'at 0 false':>12}{'above':>7}{'ms':>7}"
+    )
+    lines = [head]
+    for row in rows:
+        least = row.get("least recall")
+        refusal = row["group"] == REFUSAL_GROUP
+        recall = "" if refusal else f"{row['recall']:.1%}"
+        above = row["threshold at zero false"]
+        free = "" if refusal else f"{row['recall at zero false']:.1%}"
+        precision = "" if refusal or row["precision"] is None else f"{row['precision']:.1%}"
+        lines.append(
+            f"{row['group']:3}{row['transform']:40}{row['queries']:8}{row['right']:7}{row['labelled']:10}"
+            f"{row['to review']:8}{row['wrong']:7}{row['wrong to review']:6}{row['kin']:5}{row['refused']:9}{recall:>9}"
+            f"{f'{least:.1%}' if least else '':>8}{precision:>11}{free:>12}"
+            f"{'-' if above is None else f'{above:.3f}':>7}{row['median ms']:7.1f}{'' if row['met'] else '  MISSED'}"
+        )
+    return lines
+
+
+def _limit_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    head = f"{'limit':>7}{'group':>7}{'right labelled':>16}{'to review':>11}{'wrong labelled':>16}{'to review':>11}"
+    return [head] + [
+        f"{row['limit']:7g}{row['group']:>7}{row['right labelled']:16}{row['right to review']:11}"
+        f"{row['wrong labelled']:16}{row['wrong to review']:11}"
+        for row in rows
+    ]
+
+
+def _category_lines(categories: dict[str, dict[str, dict[str, int]]]) -> list[str]:
+    groups = sorted({group for some in categories.values() for group in some})
+    lines = [f"{'found (R: refused, or sent to review) by category':52}" + "".join(f"{group:>12}" for group in groups)]
+    for category, some in categories.items():
+        cells = [f"{_as_wanted(some[g], g)}/{some[g]['queries']}" if g in some else "" for g in groups]
+        lines.append(f"{category:52}" + "".join(f"{cell:>12}" for cell in cells))
+    return lines
+
+
+def _failure_lines(failures: Sequence[dict[str, Any]], most: int) -> list[str]:
+    shown: Counter[tuple[str, str, str]] = Counter()
+    lines = []
+    for failure in failures:
+        group, transform, verdict = failure["group"], failure["transform"], failure["verdict"]
+        shown[group, transform, verdict] += 1
+        if shown[group, transform, verdict] <= most:
+            match = f" -> {failure['candidate_name']}" if failure["candidate_name"] else ""
+            lines.append(f"{group} {transform}: {failure['name']}: {verdict}: {failure['grade']}: "
+                         f"{failure['reason']}{match}")  # fmt: skip
+    hidden = sum(max(0, number - most) for number in shown.values())
+    if hidden:
+        lines.append(f"({hidden} more failures; --failures N shows more, --out FILE.json holds all)")
+    return lines
+
+
+def _as_wanted(counts: dict[str, int], group: str) -> int:
+    if group == REFUSAL_GROUP:
+        return counts.get("refused", 0) + counts.get("review", 0)
+    return counts.get("right", 0)
+
+
+def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """Draw the scene scores of right and wrong candidates, a histogram for each group."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for group in sorted({outcome.group for outcome in outcomes}):
+        figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+        for candidate, label in (("own", "of the query's scene"), ("kin", "overlapping"), ("other", "of another one")):
+            scores = [o.score for o in outcomes if (o.group, o.candidate) == (group, candidate) and o.score is not None]
+            if scores:
+                axes.hist(scores, bins=np.linspace(-0.2, 1, 61).tolist(), alpha=0.6, label=f"{label} ({len(scores)})")
+        axes.set(xlabel="scene score of the best candidate", ylabel="queries", yscale="log", title=f"Group {group}")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+        figure.savefig(folder / f"scores-{group}.png", dpi=150)
+        plt.close(figure)

@@ -1,0 +1,154 @@
+"""Twinscope finds the labelled twin of a micrograph.
+
+`index` makes a store of a labelled collection. `connect` opens a store, or a server's, to search in; `aio.connect` is
+the same for asyncio. `label` writes labelled copies of images. `columns` makes a table of answers, for a data frame.
+``twinscope_client.errors`` shows the tree of the exceptions; all of them are here as well.
+
+Everything is imported when it is first used. The wire contract is `twinscope.v1`.
+
+Examples
+--------
+>>> import twinscope
+>>> twinscope.index(["collection/"], "lab.store")  # doctest: +SKIP
+>>> with twinscope.connect("lab.store") as engine:  # doctest: +SKIP
+...     answer = engine.search("sample_123.tif")
+>>> answer  # doctest: +SKIP
+<Answer excellent: Tips (L9), 0 bits, scene score 1.000, SSIM 0.997, p_wrong 0.0056; 5 candidates>
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twinscope_client import aio
+    from twinscope_client.connect import connect
+    from twinscope_client.engine.dataframes import columns
+    from twinscope_client.engine.options import SearchOptions
+    from twinscope_client.engine.protocol import Engine
+    from twinscope_client.errors import (
+        AccessError,
+        CalibrationError,
+        ClosedError,
+        GenerationError,
+        ImageError,
+        MessageError,
+        MissingExtraError,
+        OptionError,
+        OutputError,
+        RecipeError,
+        ServerError,
+        SettingsError,
+        SourceError,
+        StoreError,
+        StoreLockedError,
+        TaxonomyError,
+        TwinscopeError,
+        UnknownImageError,
+    )
+    from twinscope_client.labelling.job import label
+    from twinscope_client.labelling.run import LabelReport
+    from twinscope_client.labelling.settings import LabelSettings
+    from twinscope_client.remote.version_check import VersionSkewWarning
+    from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
+    from twinscope_indexer.imaging.reader import read_image
+    from twinscope_indexer.indexing.run import IndexReport, index
+    from twinscope_service.matching.answer import Answer, Match
+    from twinscope_service.matching.grades import Grade
+    from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.reasons import Reason, ReasonCode
+
+    __version__: str
+
+__all__ = [
+    "AccessError",
+    "Answer",
+    "CalibrationError",
+    "ClosedError",
+    "Engine",
+    "GenerationError",
+    "Grade",
+    "ImageError",
+    "IndexReport",
+    "LabelReport",
+    "LabelSettings",
+    "Match",
+    "MessageError",
+    "MissingExtraError",
+    "OptionError",
+    "OutputError",
+    "PHash",
+    "Policy",
+    "Reason",
+    "ReasonCode",
+    "RecipeError",
+    "SearchOptions",
+    "ServerError",
+    "SettingsError",
+    "SourceError",
+    "StoreError",
+    "StoreLockedError",
+    "TaxonomyError",
+    "TwinscopeError",
+    "UnknownImageError",
+    "VersionSkewWarning",
+    "__version__",
+    "aio",
+    "columns",
+    "connect",
+    "hash_pixels",
+    "index",
+    "label",
+    "read_image",
+]
+
+__path__ = extend_path(__path__, __name__)
+"""The contract may lie in another folder: it does where the package is installed from a working copy."""
+
+_HOMES = {
+    "Answer": "twinscope_service.matching.answer",
+    "Engine": "twinscope_client.engine.protocol",
+    "Grade": "twinscope_service.matching.grades",
+    "IndexReport": "twinscope_indexer.indexing.run",
+    "LabelReport": "twinscope_client.labelling.run",
+    "LabelSettings": "twinscope_client.labelling.settings",
+    "Match": "twinscope_service.matching.answer",
+    "PHash": "twinscope_indexer.hashing.perceptual",
+    "Policy": "twinscope_service.matching.policy",
+    "Reason": "twinscope_service.matching.reasons",
+    "ReasonCode": "twinscope_service.matching.reasons",
+    "SearchOptions": "twinscope_client.engine.options",
+    "VersionSkewWarning": "twinscope_client.remote.version_check",
+    "columns": "twinscope_client.engine.dataframes",
+    "connect": "twinscope_client.connect",
+    "hash_pixels": "twinscope_indexer.hashing.perceptual",
+    "index": "twinscope_indexer.indexing.run",
+    "label": "twinscope_client.labelling.job",
+    "read_image": "twinscope_indexer.imaging.reader",
+}
+"""The module of each name; the names that are not here are exceptions."""
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # type checkers know the names above, and shall find a misspelt one
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is first used."""
+        if name not in __all__:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        globals()[name] = found = _imported(name)
+        return found
+
+
+def _imported(name: str) -> Any:
+    if name == "aio":
+        return import_module("twinscope_client.aio")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("twinscope")
+    return getattr(import_module(_HOMES.get(name, "twinscope_client.errors")), name)

@@ -1,0 +1,55 @@
+"""Answers as the columns of a table, for pandas and polars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from twinscope_indexer.errors import ImageError
+from twinscope_service.matching.answer import Answer
+
+from twinscope_client.engine.many import image_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twinscope_service.matching.presentation import Scalar
+
+T = TypeVar("T")
+
+
+def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str, list[Scalar]]:
+    """Return a table of answers: one column for each name, one row for each answer.
+
+    Columns, not rows, as a data frame then finds the type of each by looking at all of it.
+
+    Parameters
+    ----------
+    found : iterable of Answer, or of (image, Answer or ImageError)
+        The latter as `Engine.search_many` yields them.
+
+    Returns
+    -------
+    dict of list
+        The columns of `Answer.to_row`. If images are given, ``image`` (the path; None of what has none) comes first,
+        and ``fault`` last: the grade of an image that could not be read is ``failed``, and its reason says why.
+
+    Examples
+    --------
+    >>> pandas.DataFrame(twinscope.columns(engine.search_many(paths)))  # doctest: +SKIP
+    >>> polars.DataFrame(twinscope.columns(engine.search_many(paths)))  # doctest: +SKIP
+    """
+    rows = [_row(one) for one in found]
+    names = dict.fromkeys(name for row in rows for name in row if name != "fault")
+    if any("fault" in row for row in rows):
+        names["fault"] = None
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _row(found: Answer | tuple[object, Answer | ImageError]) -> dict[str, Scalar]:
+    if isinstance(found, Answer):
+        return found.to_row()
+    image, result = found
+    named: dict[str, Scalar] = {"image": image_name(image)}
+    if isinstance(result, ImageError):
+        return named | {"grade": "failed", "reason": result.detail, "fault": result.fault}
+    return named | result.to_row() | {"fault": None}

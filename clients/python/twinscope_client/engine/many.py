@@ -1,0 +1,102 @@
+"""Many images in one call: answers in order, and the error of a bad image in the place of its answer."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from PIL import Image
+from twinscope_indexer.compute.ordered import in_order
+from twinscope_indexer.errors import ImageError, TwinscopeError
+from twinscope_service.errors import OptionError
+
+from twinscope_client.engine.images import can_hold_an_image
+from twinscope_client.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from twinscope_service.matching.answer import Answer
+
+T = TypeVar("T")
+
+IMAGES_AT_ONCE: Final = min(os.cpu_count() or 1, 16)
+"""Images that are read, hashed and compared at the same time, if nothing else is asked for."""
+
+
+def search_all(
+    search: Callable[[T], Answer], images: Iterable[T], workers: int | None
+) -> Iterator[tuple[T, Answer | ImageError]]:
+    """Search many images in threads; see `Engine.search_many`.
+
+    Parameters
+    ----------
+    search : callable
+        Searches one image.
+    images : iterable
+        Consumed in the caller's thread, a few ahead of the answer that is waited for.
+    workers : int, optional
+        Threads.
+    """
+    require_several(images, workers)
+    return in_order(partial(_searched, search), images, workers or IMAGES_AT_ONCE)
+
+
+def require_several(images: object, workers: int | None) -> None:
+    """Check what `search_many` is given, before anything is searched.
+
+    Raises
+    ------
+    TypeError
+        If it is one image instead of several.
+    OptionError
+        If `workers` is no number of threads.
+    """
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)) or not hasattr(images, "__iter__"):
+        msg = f"search_many takes a list of images, or an iterator, not {type(images).__name__}; search takes one image"
+        raise TypeError(msg)
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        msg = f"workers must be a whole number from 1, got {workers!r}"
+        raise OptionError(msg)
+
+
+def _searched(search: Callable[[T], Answer], image: T) -> tuple[T, Answer | ImageError]:
+    try:
+        return image, search(image)
+    except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still searched
+        return image, fault_of(image, error)
+
+
+def fault_of(image: object, error: Exception) -> ImageError:
+    """Return the error of one image as a value: without the frames that it passed, which hold the file's content.
+
+    Raises
+    ------
+    TwinscopeError
+        If it is no fault of the image, but of the store, the server or the options, and so of every image.
+    """
+    if isinstance(error, TwinscopeError) and not _is_of_the_image(error):
+        raise error
+    name = os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else type(image).__name__
+    match error:
+        case ImageError():
+            fault = ImageError(error.source, error.fault, error.detail)
+        case ServerError():
+            fault = ImageError(name, "unreadable", f"it changed while it was uploaded: {error}")
+        case MemoryError():
+            fault = ImageError(name, "too_large", "not enough memory to decode it")
+        case TypeError() if not can_hold_an_image(image):
+            fault = ImageError(name, "unsupported", str(error))
+        case _:
+            fault = ImageError(name, "damaged", f"unexpected {type(error).__name__}: {error}")
+    return fault
+
+
+def _is_of_the_image(error: TwinscopeError) -> bool:
+    return isinstance(error, ImageError) or (isinstance(error, ServerError) and error.reason == "UPLOAD_DAMAGED")
+
+
+def image_name(image: Any) -> str | None:
+    """Return the name of an image for a table; None of what has no name."""
+    return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None

@@ -1,0 +1,104 @@
+"""The keywords of searches and connections: one definition for every engine, checked by mypy and again at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from twinscope_service.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twinscope_indexer.hashing.reach import Reach
+    from twinscope_indexer.metadata.model import InstrumentMetadata
+    from twinscope_service.matching.policy import FullSize, Policy
+
+File = str | PathLike[str]
+"""Path of a file."""
+Token = str | PathLike[str] | Callable[[], str]
+"""A bearer token; or, asked for every request, the file that holds it, or a function that returns it."""
+AsyncToken = str | PathLike[str] | Callable[[], str | Awaitable[str]]
+"""The same for asyncio; the function must not block, or is a coroutine function."""
+
+
+class Thresholds(TypedDict, total=False):
+    """What a search may change of its policy; `Policy` says what each is. None means unchanged."""
+
+    k: int | None
+    max_distance: int | None
+    far_distance: int | None
+    ssim_distance: int | None
+    excellent_ssim: float | None
+    good_scene: float | None
+    lone_scene: float | None
+    ssim_margin: float | None
+    scene_margin: float | None
+    max_p_wrong: float | None
+    reach: Reach | None
+    ssim: FullSize | None
+
+
+class HashOptions(Thresholds, total=False):
+    """Options of `search_hashes` and `search_stored`."""
+
+    policy: str | Policy
+    """``default`` (the default), ``reference``, or a policy of your own."""
+    categories: Sequence[str]
+    """Search only references of these categories (name, code or alias); by default all."""
+    min_generation: int
+    """Answer from this generation of the store or a newer one, such as the one that the acknowledgement of a write
+    names; waits for it up to 30 seconds, and no longer than a call to a server may take."""
+
+
+class SearchManyOptions(HashOptions, total=False):
+    """Options of `search_many`."""
+
+    verify: bool
+    """False: compare hashes only; the grade is ``unverified`` at best. True by default."""
+
+
+class SearchOptions(SearchManyOptions, total=False):
+    """Options of `search`."""
+
+    instrument: InstrumentMetadata | None
+    """What the instrument wrote about the image. By default it is read from the file, and from the text file beside it
+    (`twinscope_indexer.metadata.reader`). A candidate that it contradicts makes the answer ``doubtful``."""
+
+
+class _ServerOptions(TypedDict, total=False):
+    ca: File | None
+    """PEM file of the authorities to trust instead of the system's."""
+    certificate: File | None
+    """PEM file of the client's own certificate (mTLS); goes with `key`."""
+    key: File | None
+    """PEM file of its private key."""
+    timeout: float | None
+    """Seconds that one call to a server may take; 60 by default."""
+
+
+class ConnectOptions(_ServerOptions, total=False):
+    """Options of `connect`; all of them are for servers."""
+
+    token: Token | None
+    """Bearer token. Without TLS it is sent to this machine only."""
+
+
+class AsyncConnectOptions(_ServerOptions, total=False):
+    """Options of `aio.connect`."""
+
+    token: AsyncToken | None
+    """Bearer token. Without TLS it is sent to this machine only."""
+
+
+def require_known(given: Mapping[str, object], kind: Any) -> None:
+    """Check the names of keywords against the `TypedDict` that lists them.
+
+    Raises
+    ------
+    OptionError
+        If one is unknown; the message says which was probably meant, and lists all.
+    """
+    for name in sorted(given.keys() - kind.__optional_keys__):
+        raise OptionError.unknown("option", name, kind.__optional_keys__)

@@ -1,0 +1,141 @@
+"""A whole labelling run: where its journal lies, what it records of itself, and its results."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from twinscope_client.connect import connect
+from twinscope_client.errors import OutputError
+from twinscope_client.labelling import run
+from twinscope_client.labelling.journal import Journal, is_journal
+from twinscope_client.labelling.report import write_report
+from twinscope_client.labelling.tables import write_tables
+from twinscope_client.outputs import JOURNAL_NAME, RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from twinscope_client.engine.protocol import Engine
+
+
+def label(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    at: str | os.PathLike[str] | Engine,
+    out: str | os.PathLike[str],
+    settings: run.LabelSettings | None = None,
+    progress: run.Progress = lambda _: None,
+) -> run.LabelReport:
+    """Label images as ``twinscope label`` does: copies under the categories of their twins, tables and a report.
+
+    Sources are only read, and nothing is ever overwritten. Stopped at any moment, the same call goes on from there.
+
+    Parameters
+    ----------
+    sources : path, or sequence of path
+        Images, or folders of them, which are walked recursively.
+    at : path, str or Engine
+        A store's folder, a server, or an engine that is open already.
+    out : path
+        The output folder.
+    settings : LabelSettings, optional
+        Policy, names of the copies and so on.
+    progress : callable, optional
+        Called with the decision about every image.
+
+    Returns
+    -------
+    LabelReport
+
+    Raises
+    ------
+    SourceError
+        If a source does not exist.
+    OutputError
+        If the output folder holds results of something else, or lies within the store or about a source.
+    StoreError, SettingsError, ServerError
+        If the store cannot be opened; see `connect`.
+    """
+    folder, settings = Path(out), settings or run.LabelSettings()
+    paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    run.scopes_apart(paths, folder)  # before anything is made there
+    with connect(at) if isinstance(at, (str, os.PathLike)) else nullcontext(at) as engine:
+        require_outside_store(folder, engine)
+        with open_journal(folder, dry_run=settings.dry_run) as journal:
+            if settings.dry_run:
+                return run.label(paths, engine, journal, folder, settings, progress)
+            journal.set_settings(described(paths, engine, settings))
+            report = run.label(paths, engine, journal, folder, settings, progress)
+            write_results(journal, engine)
+            return report
+
+
+def require_outside_store(out: Path, engine: Engine) -> None:
+    """Refuse an output folder within the store.
+
+    Raises
+    ------
+    OutputError
+        If it is one.
+    """
+    if "://" not in engine.target and out.resolve().is_relative_to(Path(engine.target).resolve()):
+        msg = f"the output folder {out} lies within the store {engine.target}; give one apart from it"
+        raise OutputError(msg)
+
+
+@contextmanager
+def open_journal(out: Path, *, dry_run: bool) -> Iterator[Journal]:
+    """Open the journal of a run in its output folder, or in a folder for the moment where nothing is to be written.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds tables or a report of something else: those of a run are written again each time.
+    """
+    foreign = [name for name in RESULTS if os.path.lexists(out / name)]
+    if not dry_run and foreign and not is_journal(out / JOURNAL_NAME):
+        msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
+        raise OutputError(msg)
+    with TemporaryDirectory() as scratch:
+        journal = Journal(Path(scratch) if dry_run else out)
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+def described(
+    sources: Sequence[str | os.PathLike[str]], engine: Engine, settings: run.LabelSettings
+) -> dict[str, object]:
+    """Return what a run records of itself."""
+    store_id, _, generation = engine.identity.rpartition("/")
+    return {
+        "version": version("twinscope"),
+        "target": engine.target,
+        "store_id": store_id,
+        "generation": int(generation),
+        "sources": [os.path.abspath(path) for path in sources],  # noqa: PTH100
+        "policy": asdict(settings.policy),
+        "min_grade": settings.min_grade,
+        "template": settings.template,
+        "jpeg": settings.jpeg,
+        "sidecar": settings.sidecar,
+        "link": settings.link,
+    }
+
+
+def write_results(journal: Journal, engine: Engine) -> None:
+    """Write the tables and the report of a run.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    write_tables(journal)
+    write_report(journal, engine)

@@ -1,0 +1,32 @@
+"""Print docs/thresholds.md: every decision threshold, with its unit and what it was chosen on.
+
+python docs/thresholds_table.py > docs/thresholds.md
+"""
+
+from __future__ import annotations
+
+import sys
+
+from twinscope_service.matching.policy import SETTINGS, threshold_table
+
+HEAD = """# Decision thresholds
+
+This table is generated from the code (`python docs/thresholds_table.py > docs/thresholds.md`); a test compares them.
+The first {settable} can be set for each query, by the command, in Python and over gRPC. The others are fixed.
+
+| name | value | unit | what it decides | chosen on |
+|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    rows = (
+        f"| `{row.name}` | {row.value:g} | {row.unit} | {row.meaning} | {row.chosen_on} |\n"
+        for row in threshold_table()
+    )
+    return HEAD.format(settable=len(SETTINGS)) + "".join(rows)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

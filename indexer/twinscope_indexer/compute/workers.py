@@ -1,0 +1,185 @@
+"""Worker processes: what may crash is called in one, so that it ends no run, and what Python itself does is parallel.
+
+The decoders of image formats are written in C. One that meets a damaged file may end its process, which Python cannot
+catch. `loky` starts the processes: it needs no guard in the caller's script, and notices a process that has ended.
+Each process has one call at a time, so it is known which call has ended it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+import warnings
+from collections import defaultdict
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from loky import ProcessPoolExecutor
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MOST: Final = 16
+"""Processes; one thread with a database takes up the results of about as many."""
+_IDLE_SECONDS: Final = 60.0
+"""A process that has had no call for so long ends; until then the next run takes it, and need not start one."""
+_ENVIRONMENT: Final = {
+    "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
+    "PYTHONFAULTHANDLER": "",  # loky would print a traceback of each crash
+    "OPENBLAS_NUM_THREADS": "1",  # as the command has it: threads for small matrices slow each other down
+    "MKL_NUM_THREADS": "1",
+}
+
+_free: Final[defaultdict[int, list[ProcessPoolExecutor]]] = defaultdict(list)
+"""Executors of one process each that have no call, by the process that has made them: a fork cannot use them."""
+
+
+class WorkerLostError(Exception):
+    """A call has ended its process, and another one when it was repeated; the message says how: "crashed (SIGSEGV)"."""
+
+
+class Workers:
+    """Worker processes for the threads of a run.
+
+    A process that was started for a call serves later ones, too, also those of other runs. It ends after a minute
+    without any, and with this process.
+
+    Parameters
+    ----------
+    count : int
+        Processes at most; more than 16 are of no use. 0: there are none, and this process makes the calls itself.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.threads = max(1, count)
+        """How many threads should make calls."""
+        self._places = threading.BoundedSemaphore(min(count, _MOST)) if count else None
+        self._busy: set[ProcessPoolExecutor] = set()
+
+    def call(self, function: Callable[[T], R], argument: T) -> R:
+        """Return what a function returns, called in another process; safe to use from several threads.
+
+        If no process can be started, which a `RuntimeWarning` says, the function is called in this one.
+
+        Parameters
+        ----------
+        function : callable
+            Of a module that can be imported.
+        argument : object
+            The argument and the result are pickled.
+
+        Raises
+        ------
+        WorkerLostError
+            If the call ends its process twice: the first may have been killed because another one took all memory.
+        """
+        if self._places is None:
+            return function(argument)
+        with self._places:
+            with suppress(BrokenProcessPool):
+                return self._call_once(_free_executor(), function, argument)
+            try:  # of a process that surely runs: one without a call may have been killed long ago
+                return self._call_once(None, function, argument)
+            except BrokenProcessPool as error:
+                raise WorkerLostError(_how(error)) from error
+
+    def _call_once(self, executor: ProcessPoolExecutor | None, function: Callable[[T], R], argument: T) -> R:
+        executor = executor or _new_executor(function.__module__)
+        if executor is None:
+            return function(argument)
+        self._busy.add(executor)
+        try:
+            with _signals_held():
+                future = executor.submit(function, argument)
+            result: R = future.result()
+        except BaseException:
+            self._busy.discard(executor)
+            executor.shutdown(wait=False, kill_workers=True)
+            raise
+        with suppress(KeyError):  # it is not there if `end_calls` has just taken it
+            self._busy.remove(executor)
+            _free[os.getpid()].append(executor)
+        return result
+
+    def end_calls(self) -> None:
+        """End the processes that have a call, however long it would take; it raises `RuntimeError` in its thread."""
+        with suppress(KeyError):
+            while True:
+                self._busy.pop().shutdown(wait=False, kill_workers=True)
+
+
+def _free_executor() -> ProcessPoolExecutor | None:
+    with suppress(IndexError):
+        return _free[os.getpid()].pop()
+    return None
+
+
+def _new_executor(module: str) -> ProcessPoolExecutor | None:
+    """Start a process, and import a module in it; None if none can be started."""
+    try:
+        from loky import ProcessPoolExecutor
+
+        # It warns of restarts, which change nothing, and of a missing `pgrep`, with which it ends what a process that
+        # has ended had started: nothing.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
+        executor = ProcessPoolExecutor(
+            1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
+        )
+        with _signals_held():
+            imported = executor.submit(_import, module)
+        imported.result()
+    except Exception as error:  # noqa: BLE001  whatever keeps processes from starting here, the work can be done
+        warnings.warn(
+            f"no worker process can be started ({type(error).__name__}: {str(error).splitlines()[0]}); a file that "
+            "crashes its decoder will end this run",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return executor
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Start processes that Ctrl-C and SIGTERM do not reach: the caller decides what ends with it.
+
+    A new process inherits which signals are blocked. Other threads, or this one afterwards, get what came meanwhile.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _import(module: str) -> None:
+    import_module(module)  # returns what cannot be pickled
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end when the one that has started it is gone, also if that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _how(error: Exception) -> str:
+    """Return how a process has ended; loky names the signal in its message."""
+    found = re.search(r"\bSIG[A-Z]+\b", str(error))
+    if found is None:
+        return "ended unexpectedly"
+    if found[0] == "SIGKILL":
+        return "was killed (SIGKILL), as the system does when memory runs out"
+    return f"crashed ({found[0]})"

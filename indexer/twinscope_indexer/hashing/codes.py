@@ -1,0 +1,8 @@
+"""The size of a hash."""
+
+from typing import Final
+
+BITS: Final = 1024
+"""Bits of a hash."""
+BYTES: Final = BITS // 8
+"""Bytes of a hash; the first bit is the most significant one of the first byte."""

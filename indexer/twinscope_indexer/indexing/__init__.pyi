@@ -1,0 +1,12 @@
+from .relocation import (
+    relocate as relocate,
+)
+from .run import (
+    IndexReport as IndexReport,
+)
+from .run import (
+    count_images as count_images,
+)
+from .run import (
+    index as index,
+)

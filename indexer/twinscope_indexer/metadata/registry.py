@@ -1,0 +1,92 @@
+"""All vendors that are known, and whose tags and texts these are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, BinaryIO
+
+from twinscope_indexer.imaging.tiff_directories import Directory, read_value
+from twinscope_indexer.metadata import vendors
+from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata
+from twinscope_indexer.metadata.text import decode
+from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+
+_DESCRIPTION = 270  # ImageDescription (TIFF 6.0, page 34)
+
+
+def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
+    """Read what vendors have written into one directory of a TIFF file.
+
+    Parameters
+    ----------
+    stream : binary file
+        Seekable.
+    directory : Directory
+        Where the values of its tags lie.
+
+    Returns
+    -------
+    InstrumentMetadata
+        Of several vendors the values of the first, in the order of the numbers of their tags; then those of a text in
+        the ImageDescription, and of cameras. The texts of all. Empty if there is none.
+    """
+    found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
+    if not found:
+        return InstrumentMetadata()
+    verbatim: dict[str, Any] = {}
+    left_out: dict[str, int] = {}
+    for metadata in found:
+        verbatim |= metadata.verbatim
+        left_out |= metadata.verbatim.get(LEFT_OUT, {})
+    return replace(found[0], verbatim={**verbatim, LEFT_OUT: left_out} if left_out else verbatim)
+
+
+def read_text(text: str, picture: Picture) -> InstrumentMetadata:
+    """Read a text that an instrument wrote beside a picture, or as its description; empty if it is no such text."""
+    for reader in READERS:
+        if reader.text is not None and reader.text.recognise(text):
+            return reader.text.read(text, picture)
+    return InstrumentMetadata()
+
+
+def _read_tag(stream: BinaryIO, directory: Directory, known: VendorTag) -> InstrumentMetadata:
+    tag = directory.tags.get(known.code)
+    if tag is None:
+        return InstrumentMetadata()
+    data = read_value(stream, tag, known.limit)
+    metadata = known.read(TagValue(known.key, data, tag, directory, stream))
+    missing = tag.size - len(data)
+    if not metadata or not missing or not known.limit:
+        return metadata
+    left_out = {**metadata.verbatim.get(LEFT_OUT, {}), known.key: missing}
+    return replace(metadata, verbatim={**metadata.verbatim, LEFT_OUT: left_out})
+
+
+def _readers() -> Iterator[VendorReader]:
+    for module in iter_modules(vendors.__path__, f"{vendors.__name__}."):
+        yield import_module(module.name).READER
+
+
+def _tags() -> Iterator[VendorTag]:
+    """Tags in the order in which they are read."""
+    for cameras in (False, True):
+        tags = (tag for reader in READERS if reader.makes_cameras is cameras for tag in reader.tags)
+        yield from sorted(tags, key=lambda tag: tag.code)
+        if not cameras:
+            yield VendorTag(_DESCRIPTION, "ImageDescription", lambda tag: read_text(decode(tag.data), tag.picture))
+
+
+READERS = tuple(_readers())
+"""One of each module of `vendors`, in alphabetical order."""
+
+CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
+"""Vendors of cameras on the microscopes of others."""
+
+SIDE_FILES = tuple(dict.fromkeys(name for reader in READERS if reader.text for name in reader.text.beside))
+"""Names of all files that vendors write beside pictures, see `VendorText.beside`."""
+
+_TAGS = tuple(_tags())

@@ -1,0 +1,73 @@
+"""Comparing candidates with a query: by thumbnails, then by full-size pixels where that can change the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.errors import ImageError
+
+from twinscope_service.matching.evidence import Evidence
+from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.matching.verdict import best_first, ssim_wanted
+from twinscope_service.similarity.scene_score import scene_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from twinscope_service.matching.answer import Match
+    from twinscope_service.matching.full_size import PixelComparison
+    from twinscope_service.matching.policy import Policy
+    from twinscope_service.matching.search import Search
+
+
+def with_scene_scores(search: Search, thumbnail: NDArray[np.uint8], matches: Iterable[Match]) -> list[Match]:
+    """Note the scene score of each candidate with the thumbnail of the query, or why there is none."""
+
+    def scored(match: Match) -> Match:
+        try:
+            [found] = scene_scores(thumbnail, [picture(search.view, match.number)])
+        except ImageError as error:
+            return replace(match, note=error.detail)
+        return replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
+
+    return [scored(match) for match in matches]
+
+
+def compared(search: Search, matches: list[Match]) -> Evidence:
+    """Compare full-size pixels where that can change the answer, and put the best first."""
+    missing, full = False, search.full_size
+    if full is not None:
+        matches = _with_ssims(full, matches, search.policy)
+    elif search.limits.verify:
+        missing = any(ssim_wanted(matches, search.policy))
+    return Evidence(tuple(best_first(matches, search.policy)), pixels_missing=missing)
+
+
+def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
+    """Compare full-size pixels as the replaced scripts did, up to the distance of their rule."""
+    full, limit = search.full_size, search.policy.ssim_distance
+    verified = [match if full is None or match.distance > limit else full.with_legacy_ssim(match) for match in matches]
+    missing = full is None and any(match.distance <= limit for match in verified)
+    return Evidence(tuple(sorted(verified, key=lambda match: match.order)), pixels_missing=missing)
+
+
+def _with_ssims(full: PixelComparison, matches: list[Match], policy: Policy) -> list[Match]:
+    """Compare those that it is worth it for, the most alike first.
+
+    Once one is the same acquisition, others of its category are left: the label is certain, and reading references
+    is what takes the time. `Policy.ssim` can ask for all.
+    """
+    found = list(matches)
+    wanted = [i for i, wanted in enumerate(ssim_wanted(matches, policy)) if wanted]
+    certain: set[str] = set()
+    for i in sorted(wanted, key=lambda i: matches[i].order):
+        if matches[i].category in certain and policy.ssim != "all":
+            continue
+        found[i] = full.with_ssim(matches[i])
+        if (found[i].ssim or 0.0) > policy.excellent_ssim:
+            certain.add(matches[i].category)
+    return found

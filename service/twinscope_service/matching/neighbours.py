@@ -1,0 +1,88 @@
+"""The references near a query and near its twin, for the question what else looks like them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.hashing.arrays import hamming
+from twinscope_indexer.hashing.codes import BITS, BYTES
+from twinscope_indexer.hashing.frames import WHOLE, frame_codes
+
+from twinscope_service.matching.deepening import deepening
+from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.thresholds import RECORDING_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+    from twinscope_indexer.store.catalog.catalog import Record
+    from twinscope_indexer.store.view import View
+
+_COMPARED: Final = 8
+"""The nearest others of the query, and of the twin; where a collection shares something, they do."""
+_DEEPEST: Final = 1024
+"""References searched through for them where most are copies of the twin."""
+
+
+def pictures_near(
+    record: Record, seen: NDArray[np.uint8], view: View, without: int | None
+) -> tuple[dict[int, NDArray[np.uint8]], dict[int, Record]]:
+    """Give the pictures of the nearest references of a query and of its twin, and the records of all looked at."""
+    known: dict[int, Record] = {record.id: record}
+    codes = np.concatenate(
+        (frame_codes(seen, (WHOLE,)), np.frombuffer(record.hash or b"", np.uint8).reshape(-1, BYTES))
+    )
+    kept: dict[int, NDArray[np.uint8]] = {}
+    for code in codes:
+        kept |= _others(code, record, view, known, without)
+    return kept, known
+
+
+def _others(
+    code: NDArray[np.uint8], record: Record, view: View, known: dict[int, Record], without: int | None
+) -> dict[int, NDArray[np.uint8]]:
+    """Give the nearest pictures of a hash that are no copies of a record by hash; deeper where copies are in front.
+
+    Otherwise a few copies of one picture would hide all that could speak against it.
+    """
+    found: dict[int, NDArray[np.uint8]] = {}
+
+    def search(depth: int) -> list[int]:
+        [near] = view.search(code[None], depth, BITS)
+        numbers: list[int] = near.ids.tolist()
+        return numbers
+
+    for numbers in deepening(search, 2 * _COMPARED, _DEEPEST):
+        known |= view.records([number for number in numbers if number not in known])
+        usable = (
+            number for number in numbers
+            if number not in {record.id, without} and number in known and not _is_recording(known[number], record)
+        )  # fmt: skip
+        found = dict(islice(_pictures(view, usable), _COMPARED))
+        if len(found) == _COMPARED:
+            break
+    return found
+
+
+def _is_recording(one: Record, other: Record) -> bool:
+    """Tell by hash whether two references are recordings of one field under one label."""
+    return one.category == other.category and distance_of(one.hash, other.hash) <= RECORDING_BITS
+
+
+def _pictures(view: View, numbers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Give those of some references that have a thumbnail which is not damaged, with it."""
+    for number in numbers:
+        with suppress(ImageError):
+            yield number, picture(view, number)
+
+
+def distance_of(one: bytes | None, other: bytes | None) -> int:
+    """Return the Hamming distance of two hashes in bits; 1024 where one is missing."""
+    if one is None or other is None:
+        return BITS
+    return int(hamming(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)))

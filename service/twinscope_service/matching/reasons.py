@@ -1,0 +1,139 @@
+"""Reasons: why an answer has its grade, as codes with values; rendered to a sentence here and nowhere else.
+
+A program reads codes and values. The sentence is for people, and may change with any release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@unique
+class ReasonCode(StrEnum):
+    """Why a grade was given. The wire has the same names in capitals, after ``REASON_CODE_``.
+
+    The first reason of an answer says what was found; each of the others adds to it. Their values are named in
+    brackets: numbers, or texts.
+    """
+
+    NO_REFERENCE_NEAR = "no_reference_near"
+    """No reference within the distance (max_distance, bits)."""
+    NOTHING_FARTHER = "nothing_farther"
+    """Farther references (up to far_distance, bits) were compared as well: none shows the field."""
+    OTHER_FIELD = "other_field"
+    """The most similar reference shows another field (distance, scene_score, good_scene)."""
+    NOT_VERIFIED = "not_verified"
+    """A reference is near by hash, but pixels were not compared (distance, detail)."""
+    SAME_ACQUISITION = "same_acquisition"
+    """The full-size pixels agree (ssim, excellent_ssim)."""
+    SAME_FIELD = "same_field"
+    """The thumbnails show one field (scene_score, good_scene)."""
+    LONE_FIELD = "lone_field"
+    """The thumbnails show one field under noise, and no other reference is close (scene_score)."""
+    TRANSFORMED = "transformed"
+    """Query and reference were compared in this frame and orientation (transform)."""
+    FULL_SIZE_MISSING = "full_size_missing"
+    """The full-size pixels could not be compared (detail)."""
+    NOISE_AGREES = "noise_agrees"
+    """The noise of the full-size pixels agrees (deviations, standard deviations)."""
+    TWO_CATEGORIES = "two_categories"
+    """Two categories are equally near (category, measured, other_category, other_measured, other_source)."""
+    INSTRUMENTS_CONTRADICT = "instruments_contradict"
+    """The metadata of the two instruments contradict each other (contradictions)."""
+    SOME_REGIONS_ONLY = "some_regions_only"
+    """The pictures agree in some regions only."""
+    LOOKALIKE = "lookalike"
+    """Another reference looks much like the query as well (scene_score)."""
+    OUTLINES_ONLY = "outlines_only"
+    """The pictures agree in outlines only, not in fine structure."""
+    P_WRONG_UNKNOWN = "p_wrong_unknown"
+    """A limit is set, but how likely the match is to be wrong is not known."""
+    P_WRONG_ABOVE_LIMIT = "p_wrong_above_limit"
+    """The match is too likely to be wrong (p_wrong, max_p_wrong)."""
+    UNHASHABLE = "unhashable"
+    """The image has too little structure (lack, detail)."""
+    LEGACY_ABOVE = "legacy_above"
+    """Policy ``reference``: SSIM above its threshold (ssim, excellent_ssim)."""
+    LEGACY_BELOW = "legacy_below"
+    """Policy ``reference``: SSIM not above its threshold (ssim, excellent_ssim)."""
+    LEGACY_PRELIMINARY = "legacy_preliminary"
+    """Policy ``reference``: near by hash, no SSIM (distance)."""
+    UNKNOWN = "unknown"
+    """A code of a newer server; its sentence says what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason.
+
+    Attributes
+    ----------
+    code : ReasonCode
+    values : mapping of str to float or str
+        By name; see `ReasonCode`. Units are those of `Policy` and `Match`.
+    """
+
+    code: ReasonCode
+    values: Mapping[str, float | str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.code, tuple(sorted(self.values.items()))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reason as plain values: its ``code``, then its values by name."""
+        return {"code": self.code.value, **self.values}
+
+
+def reason(code: ReasonCode, **values: float | str) -> Reason:
+    """Build a reason from its values."""
+    return Reason(code, values)
+
+
+_SHARED: Final = (
+    ": do these images share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
+)
+_CLAUSES: Final[Mapping[ReasonCode, str]] = {
+    ReasonCode.NO_REFERENCE_NEAR: "no reference within {max_distance} bits",
+    ReasonCode.NOTHING_FARTHER: ", and none up to {far_distance} bits away was found to show the same field",
+    ReasonCode.OTHER_FIELD: (
+        "the most similar reference ({distance} bits away) shows another field: "
+        "scene score {scene_score:.3f} < {good_scene:g}"
+    ),
+    ReasonCode.NOT_VERIFIED: "{distance} bits away, but not verified: {detail}",
+    ReasonCode.SAME_ACQUISITION: "same acquisition: SSIM {ssim:.3f} > {excellent_ssim:g}",
+    ReasonCode.SAME_FIELD: "same field: scene score {scene_score:.3f} >= {good_scene:g}",
+    ReasonCode.LONE_FIELD: (
+        "same field, under noise or the like: scene score {scene_score:.3f}, and no other reference comes near"
+    ),
+    ReasonCode.TRANSFORMED: " ({transform})",
+    ReasonCode.FULL_SIZE_MISSING: " ({detail})",
+    ReasonCode.NOISE_AGREES: "; down to the grain, which agrees by {deviations:.0f} standard deviations",
+    ReasonCode.TWO_CATEGORIES: (
+        "two categories are equally near: {category} ({measured}) and {other_category} "
+        "({other_measured}, {other_source})"
+    ),
+    ReasonCode.INSTRUMENTS_CONTRADICT: "; but the instruments wrote otherwise: {contradictions}",
+    ReasonCode.SOME_REGIONS_ONLY: f"; but they agree in some parts of the picture only{_SHARED}",
+    ReasonCode.LOOKALIKE: (
+        f"; but another picture looks much like it as well (scene score {{scene_score:.3f}}){_SHARED}"
+    ),
+    ReasonCode.OUTLINES_ONLY: ("; but in outlines only, and not in fine structure: is it a grid, or a single shape?"),
+    ReasonCode.P_WRONG_UNKNOWN: "; but it cannot be told how likely that is to be wrong",
+    ReasonCode.P_WRONG_ABOVE_LIMIT: "; but wrong with probability {p_wrong:.2g} > {max_p_wrong:g}",
+    ReasonCode.UNHASHABLE: "{lack}: {detail}",
+    ReasonCode.LEGACY_ABOVE: "SSIM {ssim:.3f} > {excellent_ssim:g}",
+    ReasonCode.LEGACY_BELOW: "SSIM {ssim:.3f} <= {excellent_ssim:g}; the old scripts labelled it all the same",
+    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at {distance} bits, not verified by SSIM",
+    ReasonCode.UNKNOWN: "",
+}
+"""The clause of each code, with what joins it to those before."""
+
+
+def sentence(reasons: Iterable[Reason]) -> str:
+    """Render reasons as one sentence for people."""
+    return "".join(_CLAUSES[reason.code].format_map(reason.values) for reason in reasons)

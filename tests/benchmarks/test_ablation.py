@@ -1,0 +1,129 @@
+"""Rules that are switched off one by one: what that replaces, and how its effect is counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from twinscope_client.connect import connect
+from twinscope_client.demo.micrographs import synthesise
+from twinscope_indexer.indexing.run import index
+from twinscope_service.matching.reasons import Reason, ReasonCode
+
+
+@pytest.fixture
+def rules(benchmark):
+    return benchmark("rules")
+
+
+@pytest.fixture
+def ablation(benchmark):
+    return benchmark("ablation")
+
+
+@pytest.fixture
+def cases(benchmark):
+    return benchmark("cases")
+
+
+def place_values(rule):
+    return [vars(place.owner)[place.name] for place in rule.without]
+
+
+def test_every_rule_replaces_what_is_there_and_puts_it_back(rules):
+    assert len({rule.name for rule in rules.RULES}) == len(rules.RULES)
+    for rule in rules.RULES:
+        before = place_values(rule)
+        with rule.off():
+            assert all(now is not then for now, then in zip(place_values(rule), before, strict=True)), rule.name
+        assert all(now is then for now, then in zip(place_values(rule), before, strict=True)), rule.name
+
+
+def test_every_rule_that_is_noted_can_be_asked(rules):
+    before = [vars(place.owner)[place.name] for rule in rules.RULES for place in rule.asked_by or rule.without]
+    with rules.asked(rules.RULES) as names:
+        assert names == set()
+    after = [vars(place.owner)[place.name] for rule in rules.RULES for place in rule.asked_by or rule.without]
+    assert all(now is then for now, then in zip(after, before, strict=True))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A field under two categories, and others."""
+    folder = tmp_path_factory.mktemp("two")
+    for category, seeds in (("First", (1, 2, 3)), ("Second", (1, 4))):
+        (folder / "images" / category).mkdir(parents=True)
+        for seed in seeds:
+            pixels = synthesise("Particles", seed, width=320, height=240).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / category / f"{seed}.jpg", quality=95)
+    index([folder / "images"], folder / "store", keep_unknown=True)
+    return folder / "store"
+
+
+def test_a_rule_that_is_off_changes_the_answer_and_one_that_was_not_asked_is_not_tried(rules, ablation, cases, store):
+    picture = synthesise("Particles", 1, width=320, height=240).astype(np.uint8)
+    case = cases.Case("two labels", "1", picture, store)
+    with connect(store) as engine:
+        found = ablation.effect(case, engine, rules.RULES)
+    assert (found.answered.label, found.answered.grade) == ("none", "ambiguous")
+    assert found.without["two categories, scene score"].found == "wrong"
+    assert "hashability" not in found.without
+    assert "lone field" not in found.without
+
+
+def test_a_blank_picture_asks_whether_it_can_be_hashed(rules, ablation, cases, store):
+    picture = np.tile(np.arange(320, dtype=np.uint8) // 160, (240, 1)) + np.uint8(100)
+    with connect(store) as engine:
+        found = ablation.effect(cases.Case("blank", "1", picture, store), engine, rules.RULES)
+    assert found.answered.grade == "unhashable"
+    assert set(found.without) == {"hashability"}
+    assert found.without["hashability"].grade != "unhashable"
+
+
+def test_a_label_is_judged_by_the_file_that_it_comes_from(cases, store):
+    with connect(store) as engine:
+        answer = engine.search(synthesise("Particles", 2, width=320, height=240).astype(np.uint8))
+    assert answer.category == "First"
+    case = cases.Case("a", "2", b"", store, own=frozenset({"First/2.jpg"}))
+    assert case.judged(answer).label == "right"
+    assert replace(case, own=frozenset()).judged(answer).label == "wrong"
+    assert replace(case, own=frozenset(), kin=frozenset({"First/2.jpg"})).judged(answer).label == "kin"
+    assert case.judged(replace(answer, grade="doubtful")).label == "none"
+    limit = Reason(ReasonCode.P_WRONG_ABOVE_LIMIT, {"p_wrong": 0.2, "max_p_wrong": 0.05})
+    held = case.judged(replace(answer, grade="doubtful", reasons=(*answer.reasons, limit)))
+    assert (held.label, held.found) == ("held", "right")
+    assert case.judged(replace(answer, grade="none", matches=())).label == "none"
+
+
+def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
+    rule = rules.RULES[0]
+
+    def answered(label):
+        return cases.Answered("wrong" if label == "held" else label, "", label == "held", 0.06)
+
+    def effect(of, label, without):
+        return ablation.Effect(of, "", answered(label), {rule.name: answered(without)})
+
+    found = [
+        effect("strangers", "none", "wrong"),
+        effect("strangers", "held", "wrong"),
+        effect("strangers", "none", "held"),
+        effect("real", "none", "right"),
+        effect("real", "right", "none"),
+        effect("real", "right", "wrong"),
+        effect("real", "wrong", "none"),
+        effect("real", "right", "right"),
+        ablation.Effect("real", "", answered("right"), {}),
+    ]
+    [row] = ablation.summarise(found, [rule])
+    assert row.asked == 8
+    assert row.prevented == {"strangers": 2, "real": 1}
+    assert row.lost == {"real": 1}
+    assert row.won == {"real": 2}
+    assert row.caused == {"real": 1}
+    text = ablation.tables(found, [row])
+    assert "| real | 6 | 4 | 1 | 0 |" in text
+    assert f"| {rule.name} | 8 | 3: 2 strangers, 1 real | 1 real | 2 real | 1 real |" in text
+    assert f"| {rule.name} | 4 | 0 | 0 | 0 | 0 | 4 | 4 | 4 |" in text

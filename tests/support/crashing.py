@@ -1,0 +1,67 @@
+"""What crashes its process: stands in for a decoder that meets a file it cannot bear."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from twinscope_client.labelling import decide
+from twinscope_indexer.indexing import reading
+
+_read, _read_query = reading.read, decide.read_query
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def crash(how: str) -> None:
+    if how == "SIGSEGV":
+        segfault()
+    os.kill(os.getpid(), getattr(signal, how))
+
+
+def crash_once(note: Path) -> str:
+    """Be killed at the first call, and return at the second."""
+    if note.exists():
+        return "done"
+    note.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+def halt(said: str) -> None:
+    """Say that the call is under way, and never return."""
+    os.write(1, said.encode())
+    time.sleep(3600)
+
+
+def read(task: Any) -> Any:
+    """Read an image of a collection, and crash over one with a certain name."""
+    if task.item.name.startswith("crash"):
+        segfault()
+    return _read(task)
+
+
+def read_query(item: Any) -> Any:
+    """Do the same for an image to be labelled."""
+    if item.name.startswith("crash"):
+        segfault()
+    return _read_query(item)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(pid: int) -> None:
+    """Wait for a process to end; a test that waits in vain is ended by its time limit."""
+    while alive(pid):
+        time.sleep(0.02)
