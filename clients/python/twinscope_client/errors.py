@@ -9,6 +9,7 @@ Each class is defined on the floor that raises it, and shown here once::
     |-- RecipeError            hashes of different recipes were to be compared
     |-- StoreError             a store is missing, is no store, or cannot be used as it is
     |   `-- StoreLockedError   another process is writing to it
+    |-- IndexEngineError       the index engine that the environment asks for is unknown, or cannot be loaded
     |-- UnknownImageError      an image id is not in the store
     |-- CalibrationError       a calibration cannot be made or used
     |-- GenerationError        a generation of the store was not published in time
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 from twinscope_indexer.errors import (
     ImageError,
+    IndexEngineError,
     RecipeError,
     SourceError,
     StoreError,
@@ -45,6 +47,7 @@ __all__ = [
     "ClosedError",
     "GenerationError",
     "ImageError",
+    "IndexEngineError",
     "MessageError",
     "MissingExtraError",
     "OptionError",

@@ -86,25 +86,25 @@ class Reason:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reason as plain values: its ``code``, then its values by name."""
-        return {"code": self.code.value, **self.values}
+        return {"code": self.code.value, **{name: self.values[name] for name in sorted(self.values)}}
 
 
 def reason(code: ReasonCode, **values: float | str) -> Reason:
-    """Build a reason from its values."""
-    return Reason(code, values)
+    """Build a reason from its values; numbers become floats, as which they travel."""
+    return Reason(code, {name: value if isinstance(value, str) else float(value) for name, value in values.items()})
 
 
 _SHARED: Final = (
     ": do these images share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
 )
 _CLAUSES: Final[Mapping[ReasonCode, str]] = {
-    ReasonCode.NO_REFERENCE_NEAR: "no reference within {max_distance} bits",
-    ReasonCode.NOTHING_FARTHER: ", and none up to {far_distance} bits away was found to show the same field",
+    ReasonCode.NO_REFERENCE_NEAR: "no reference within {max_distance:g} bits",
+    ReasonCode.NOTHING_FARTHER: ", and none up to {far_distance:g} bits away was found to show the same field",
     ReasonCode.OTHER_FIELD: (
-        "the most similar reference ({distance} bits away) shows another field: "
+        "the most similar reference ({distance:g} bits away) shows another field: "
         "scene score {scene_score:.3f} < {good_scene:g}"
     ),
-    ReasonCode.NOT_VERIFIED: "{distance} bits away, but not verified: {detail}",
+    ReasonCode.NOT_VERIFIED: "{distance:g} bits away, but not verified: {detail}",
     ReasonCode.SAME_ACQUISITION: "same acquisition: SSIM {ssim:.3f} > {excellent_ssim:g}",
     ReasonCode.SAME_FIELD: "same field: scene score {scene_score:.3f} >= {good_scene:g}",
     ReasonCode.LONE_FIELD: (
@@ -128,7 +128,7 @@ _CLAUSES: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.UNHASHABLE: "{lack}: {detail}",
     ReasonCode.LEGACY_ABOVE: "SSIM {ssim:.3f} > {excellent_ssim:g}",
     ReasonCode.LEGACY_BELOW: "SSIM {ssim:.3f} <= {excellent_ssim:g}; the old scripts labelled it all the same",
-    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at {distance} bits, not verified by SSIM",
+    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at {distance:g} bits, not verified by SSIM",
     ReasonCode.UNKNOWN: "",
 }
 """The clause of each code, with what joins it to those before."""

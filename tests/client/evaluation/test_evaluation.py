@@ -219,6 +219,7 @@ def _decision(grade: str = "good", **changes: Any) -> Decision:
     decided_by = changes.pop("decided_by", json.dumps(["store/1", asdict(policy)], sort_keys=True))
     common = Decision("/lab/a.tif", 1, 1, "00", decided_by, "2026-01-01T00:00:00Z", grade, "")
     best = {"category": "Tips", "match_id": "01", "distance": 100, "ssim": 0.96, "scene_score": 0.9}
+    best |= {"query_frame": "whole", "reference_frame": "whole"}
     return replace(common, **(best | changes))
 
 
@@ -239,11 +240,12 @@ _NOTHING_NEAR: dict[str, Any] = {"category": "", "match_id": "", "distance": Non
         (_decision(rival_id="02", rival_category="Powder", rival_distance=90, rival_ssim=0.97), "Powder"),
         (_decision(rival_id="02", rival_category="Powder", rival_distance=125, rival_ssim=0.97), "Tips"),
         (_decision(rival_id="02", rival_category="Powder", rival_distance=90, rival_ssim=None), None),
-        (_decision(reason="same field: scene score 0.9 >= 0.5 (query rotated by 90)"), None),
-        (_decision(reason="same field: scene score 0.9 >= 0.5 (query: bottom 7 % cut)"), None),
-        (_decision(reason="same field: scene score 0.9 >= 0.5 (reference: bottom 7 % cut)"), None),
+        (_decision(symmetry="rotated by 90"), None),
+        (_decision(query_frame="bottom 7 % cut"), None),
+        (_decision(reference_frame="bottom 7 % cut"), None),
         (_decision(reason="same field: scene score 0.9 >= 0.5 (no full-size SSIM: gone)"), "Tips"),
-        (_decision("ambiguous"), None),
+        (_decision("ambiguous"), "Tips"),
+        (_decision("ambiguous", rival_transform="query inverted"), None),
         (_decision("ambiguous", policy=Policy(reach="frame")), "Tips"),
         (_decision("none", **_NOTHING_NEAR), ""),
         (_decision("none", **_NOTHING_NEAR, policy=Policy(max_distance=149)), ""),

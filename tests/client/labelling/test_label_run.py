@@ -42,7 +42,7 @@ from twinscope_indexer.indexing.run import index
 from twinscope_indexer.sources.corpus import RUN_MARKER, is_run
 from twinscope_indexer.store.reader import open_writer
 from twinscope_indexer.taxonomy import builtin_taxonomy
-from twinscope_service.matching.policy import named_policy
+from twinscope_service.matching.policy import POLICIES, named_policy
 
 _NUMBER = re.compile(r"-?\d+\.\d+(e-\d+)?")
 _HISTORICAL = ["TIFF_file", "TIFF_path", "JPEG_file", "JPEG_path", "hamming_distance", "ssim_score", "used_ssim"]
@@ -202,7 +202,7 @@ def test_how_a_twin_was_found_stands_in_every_result(shelf: Shelf, tmp_path: Pat
     tifffile.imwrite(lab / "cut.tif", shelf.pixels["Fibres", 0][:214])
     tifffile.imwrite(lab / "turned.tif", np.rot90(shelf.pixels["Particles", 0]).copy())
     tifffile.imwrite(lab / "shifted.tif", shelf.pixels["Particles", 1][:, 20:])
-    run(lab, shelf.store, out, sidecar=True)
+    run(lab, shelf.store, out, sidecar=True, policy=POLICIES["default"].adjusted({"max_p_wrong": 1}))
     records = {json.loads(line)["query"]: json.loads(line) for line in (out / "labels.jsonl").read_text().splitlines()}
     found = {row["TIFF_path"]: row for row in rows(out)}
     assert len(found) == 4

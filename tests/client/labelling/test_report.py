@@ -599,7 +599,7 @@ def test_gallery_shows_the_nearest_refusals_of_every_grade(make):
         _decision("/lab/blank", "unhashable"),
     ]
     shown = [Path(exhibit.decision.path).name for exhibit in curate(make(decisions), None).refused]
-    assert shown == ["d01", "d00", "n29", "n28", "n27", "n26", "a29", "a28", "a27", "u00", "u01", "u02"]
+    assert shown == ["d01", "d00", "a29", "a28", "a27", "a26", "u00", "u01", "u02", "n29", "n28", "n27"]
 
 
 def test_a_doubtful_image_is_shown_with_what_speaks_against_it(make, tmp_path):
@@ -608,7 +608,8 @@ def test_a_doubtful_image_is_shown_with_what_speaks_against_it(make, tmp_path):
     decisions = [
         _decision(
             _picture(tmp_path / "d.tif"), "doubtful", ssim=0.97, scene_score=0.99,
-            reason=f"SSIM 0.970 > 0.95; but the instruments wrote otherwise: {energy}; {place}", **told,
+            reason=f"SSIM 0.970 > 0.95; but the instruments wrote otherwise: {energy}; {place}",
+            reasons='[{"code": "same_acquisition"}, {"code": "instruments_contradict"}]', **told,
         ),
         _decision(_picture(tmp_path / "a.tif"), "ambiguous", **told),
         _decision(_picture(tmp_path / "g.tif"), "good"),
