@@ -12,7 +12,8 @@ two labels         real micrographs that are stored under two categories, half o
                    one. Only a person can tell which is right, so that any label is false.
 
 By default a sample that is drawn by the seed; ``--full`` asks everything, which takes hours. A label counts where it is
-written, so whatever the limit on ``p_wrong`` holds back is no false label, and no right one.
+written, so whatever the limit on ``p_wrong`` holds back is no false label, and no right one. The last table has the
+false matches that are there without a rule, and how many of them each limit lets through.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from pathlib import Path
 
 import synthetic
 from accuracy import sources_of, workers
-from cases import Case, Cases, Extent, Label, of_folder, of_lookalikes, of_two_labels
+from cases import TWO_LABELS, Answered, Case, Cases, Extent, Label, of_folder, of_lookalikes, of_two_labels
+from outcomes import LIMITS
 from real_twins import DEFAULT, KIN
 from rules import RULES, Rule, asked
 from tqdm import tqdm
@@ -47,10 +49,9 @@ class Effect:
 
     of: str
     name: str
-    label: Label
-    grade: str
-    without: dict[str, tuple[Label, str]]
-    """Label and grade, by the name of the rule."""
+    answered: Answered
+    without: dict[str, Answered]
+    """By the name of the rule."""
 
 
 @cache
@@ -68,21 +69,20 @@ def effects(cases: Cases, names: frozenset[str]) -> list[Effect]:
 def effect(case: Case, engine: Engine, rules: Sequence[Rule]) -> Effect:
     """Ask one query with all rules, and without each that was asked."""
     with asked(rules) as names:
-        label, grade = _answered(case, engine)
+        answered = _answered(case, engine)
     without = {}
     for rule in rules:
         if rule.name in names:
             with rule.off():
                 without[rule.name] = _answered(case, engine)
-    return Effect(case.of, case.name, label, grade, without)
+    return Effect(case.of, case.name, answered, without)
 
 
-def _answered(case: Case, engine: Engine) -> tuple[Label, str]:
+def _answered(case: Case, engine: Engine) -> Answered:
     try:
-        answer = engine.search(case.picture)
+        return case.judged(engine.search(case.picture))
     except ImageError:
-        return "none", "unreadable"
-    return case.label(answer), answer.grade
+        return Answered("none", "unreadable")
 
 
 # ---- the result ----
@@ -111,7 +111,7 @@ def summarise(found: Sequence[Effect], rules: Sequence[Rule]) -> list[Row]:
 
 
 def _row(name: str, some: Sequence[Effect]) -> Row:
-    changes = [(one.of, one.label, one.without[name][0]) for one in some]
+    changes = [(one.of, one.answered.label, one.without[name].label) for one in some]
 
     def counted(before: bool, label: Label) -> dict[str, int]:
         """Count the labels of one kind that are there with the rule alone, or without it alone."""
@@ -130,7 +130,7 @@ def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
     """Set the result for a document."""
     lines = ["| set | queries | labelled rightly | falsely | held by the limit |", "|---|---:|---:|---:|---:|"]
     for of in dict.fromkeys(one.of for one in found):
-        labels = Counter(one.label for one in found if one.of == of)
+        labels = Counter(one.answered.label for one in found if one.of == of)
         lines.append(f"| {of} | {labels.total():,} | {labels['right']:,} | {labels['wrong']} | {labels['held']} |")
     lines += [
         "",
@@ -140,7 +140,33 @@ def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
     for row in rows:
         cells = (_by_set(one) for one in (row.prevented, row.lost, row.won, row.caused))
         lines.append(f"| {row.rule} | {row.asked:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_limit_lines(found)])
+
+
+def let_through(found: Iterable[Effect], rule: str, limit: float) -> int:
+    """Count the false matches without a rule that a limit on ``p_wrong`` lets through."""
+    chances = (one.without[rule].p_wrong for one in found if is_false(one, rule))
+    return sum(limit == 1 or (chance is not None and chance <= limit) for chance in chances)
+
+
+def is_false(one: Effect, rule: str) -> bool:
+    """Check whether a query is matched falsely without a rule, and would be labelled but for the limit.
+
+    Where an image is stored under two labels, no limit could tell which is right.
+    """
+    return one.of != TWO_LABELS and rule in one.without and one.without[rule].found == "wrong"
+
+
+def _limit_lines(found: Sequence[Effect]) -> list[str]:
+    lines = [
+        f"| without | false matches | {' | '.join(f'at most {limit:g}' for limit in LIMITS[:-1])} |",
+        f"|---|{'---:|' * len(LIMITS)}",
+    ]
+    for rule in (rule.name for rule in RULES):
+        counts = [let_through(found, rule, limit) for limit in (1.0, *LIMITS[:-1])]
+        if counts[0]:
+            lines.append(f"| {rule} | {' | '.join(map(str, counts))} |")
+    return lines
 
 
 def _by_set(counts: dict[str, int]) -> str:

@@ -26,11 +26,13 @@ from outcomes import REFUSAL_GROUP, held_by_limit
 from PIL import Image
 from transforms import GROUPS, TRANSFORMS, Picture
 from twinscope_indexer.indexing.run import index
-from twinscope_service.matching.answer import Answer
+from twinscope_service.matching.answer import Answer, Match
 
-Label = Literal["right", "wrong", "kin", "held", "none"]
+Found = Literal["right", "wrong", "kin", "none"]
+Label = Literal[Found, "held"]
 """What was written: ``held`` where the limit on ``p_wrong`` alone keeps it from being written."""
 ALL_GROUPS: Final = {*GROUPS, REFUSAL_GROUP}
+TWO_LABELS: Final = "two labels"
 FIRST, SECOND = "First", "Second"
 COPIES: Final = 6
 """One more than candidates are looked at."""
@@ -70,6 +72,31 @@ class Extent:
     seed: int
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What an answer is worth.
+
+    Attributes
+    ----------
+    found : str
+        What was found, labelled or held by the limit.
+    grade : str
+    held : bool
+        Whether the limit on ``p_wrong`` alone keeps it from being labelled.
+    p_wrong : float or None
+    """
+
+    found: Found
+    grade: str
+    held: bool = False
+    p_wrong: float | None = None
+
+    @property
+    def label(self) -> Label:
+        """What was written."""
+        return "held" if self.held else self.found
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One query, and which references are right.
@@ -93,13 +120,15 @@ class Case:
     own: frozenset[str] = frozenset()
     kin: frozenset[str] = frozenset()
 
-    def label(self, answer: Answer) -> Label:
-        """Return what the label of an answer is worth."""
-        if answer.best is None or (answer.category is None and not held_by_limit(answer)):
-            return "none"
-        if answer.category is None:
-            return "held"
-        name = "/".join(Path(answer.best.source).parts[-2:])
+    def judged(self, answer: Answer) -> Answered:
+        """Return what an answer is worth."""
+        held = held_by_limit(answer)
+        best = answer.best if held or answer.category is not None else None
+        p_wrong = None if answer.p_wrong is None else answer.p_wrong.estimate
+        return Answered("none" if best is None else self._found(best), answer.grade, held, p_wrong)
+
+    def _found(self, best: Match) -> Found:
+        name = "/".join(Path(best.source).parts[-2:])
         return "right" if name in self.own else "kin" if name in self.kin else "wrong"
 
 
@@ -164,7 +193,7 @@ class OfTwoLabels:
         for transform in TRANSFORMS:
             if transform.name in CHANGES:
                 picture = transform.query(micrograph)
-                yield Case("two labels", f"{transform.name}: {micrograph.name}", picture, self.store)
+                yield Case(TWO_LABELS, f"{transform.name}: {micrograph.name}", picture, self.store)
 
 
 # ---- the stores ----
@@ -221,8 +250,8 @@ def of_two_labels(sources: Sequence[Source], work: Path) -> Iterator[Cases]:
     for number, source in enumerate(sources):
         image = Image.fromarray(source.read().pixels)
         for copy in range(COPIES if number % 2 else 1):
-            image.save(folder / FIRST / f"{number}-{copy}.jpg", quality=100 - 5 * copy)
-        image.save(folder / SECOND / f"{number}.jpg", quality=70)
+            image.save(folder / FIRST / f"{number}-{copy}.jpg", quality=95 - 2 * copy)
+        image.save(folder / SECOND / f"{number}.jpg", quality=90)
     index([folder], work / "store", reach="windows", keep_unknown=True)
     for source in sources:
         yield OfTwoLabels(source, work / "store")

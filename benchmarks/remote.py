@@ -2,8 +2,8 @@
 
     python benchmarks/remote.py [--micrographs DIR]
 
-Indexes every micrograph as `twins.py` does, then runs the commands that a user would: `twinscope label` with the store,
-and with `twinscope serve` behind `grpcs://`, certificates by `deploy/make-certificates.sh`.
+Indexes every micrograph as `real_twins.py` does, then runs the commands that a user would: `twinscope label` with the
+store, and with `twinscope serve` behind `grpcs://`, certificates by `deploy/make-certificates.sh`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A rule that was not asked about a query did not change its answer, so `asked` no
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -73,14 +73,15 @@ def asked(rules: Sequence[Rule]) -> Iterator[set[str]]:
 
 def _noting(original: Any, some: Sequence[str], names: set[str]) -> Any:
     """Wrap a function, or a property, so that it notes its call."""
-    function: Callable[..., Any] = original.fget if isinstance(original, property) else original
+    if isinstance(original, property):
+        return property(_noting(original.fget, some, names))
 
-    @wraps(function)
+    @wraps(original)
     def noting(*arguments: Any, **keywords: Any) -> Any:
         names.update(some)
-        return function(*arguments, **keywords)
+        return original(*arguments, **keywords)
 
-    return property(noting) if isinstance(original, property) else noting
+    return noting
 
 
 _ALL: Final = 25

@@ -1,4 +1,4 @@
-"""Write a folder of synthetic micrographs, with their manifest, for `truth` and `peers`.
+"""Write a folder of synthetic micrographs, with their manifest, for `accuracy` and `peers`.
 
     python benchmarks/synthetic.py FOLDER [--count N] [--seed N]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+from shelf import Shelf
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.indexing.run import index
 
@@ -23,20 +23,6 @@ def micrographs_dir() -> Path:
     if not _MICROGRAPHS.is_dir():
         pytest.skip("no folder of real micrographs (shared/data/micrographs) beside the project")
     return _MICROGRAPHS
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """A small labelled collection, indexed."""
-
-    references: Path
-    """Folder of the labelled JPEGs, one folder a category."""
-    store: Path
-    pixels: dict[tuple[str, int], np.ndarray]
-    """The grey pixels of each synthesised micrograph, before they became a JPEG, by category and number."""
-
-    def reference(self, category: str, number: int) -> Path:
-        return self.references / category / f"L9_{number}.jpg"
 
 
 @pytest.fixture(scope="session")

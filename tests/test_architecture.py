@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -78,12 +79,11 @@ def test_this_test_sees_the_whole_house() -> None:
     assert set(_modules("twinscope")) == {"twinscope", "twinscope.__main__"}
     known = set(_modules("twinscope_client")) | set(_modules("twinscope_service"))
     labels = _imports(
-        "twinscope_client.labelling.run", _modules("twinscope_client")["twinscope_client.labelling.run"], known
+        "twinscope_client.labelling.decide", _modules("twinscope_client")["twinscope_client.labelling.decide"], known
     )
     assert {
         "twinscope_client.labelling.journal",
         "twinscope_indexer.sources.corpus",
-        "twinscope_indexer.compute.ordered",
     } <= labels
 
 
@@ -159,3 +159,16 @@ def test_no_floor_prints_but_the_command() -> None:
                 continue
             calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), module
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    """Test folders are no packages, so that a name that stands twice hides one of the two modules."""
+    names = [path.name for path in (_ROOT / "tests").rglob("*.py")]
+    assert not {name for name in names if names.count(name) > 1} - {"conftest.py"}
+
+
+def test_tests_and_the_programs_in_them_import_modules_that_there_are() -> None:
+    known = {module for floor in _HAND_WRITTEN for module in _modules(floor)}
+    for path in (_ROOT / "tests").rglob("*.py"):
+        imported = re.findall(r"^ *(?:from|import) (twinscope_\w+(?:\.\w+)*)", path.read_text(), re.M)
+        assert set(imported) <= known, path

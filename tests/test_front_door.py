@@ -14,7 +14,7 @@ import pytest
 import tifffile
 import twinscope
 import twinscope_client.errors
-from conftest import Shelf
+from shelf import Shelf
 from twinscope_indexer.errors import TwinscopeError
 from twinscope_service.server import status  # noqa: F401  defines an exception
 
@@ -28,7 +28,7 @@ _OF_THE_SERVER_ALONE = {"RequestError"}
 def run(code: str, *arguments: str | Path) -> str:
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

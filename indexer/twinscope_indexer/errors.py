@@ -82,6 +82,10 @@ class StoreLockedError(StoreError):
     """Another process is writing to the store."""
 
 
+class IndexEngineError(TwinscopeError):
+    """The index engine that the environment asks for is unknown, or cannot be loaded."""
+
+
 class SourceError(TwinscopeError):
     """A folder, file or archive that was to be indexed or labelled cannot be used."""
 

@@ -10,8 +10,7 @@ from PIL import Image
 from twinscope_client.connect import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.indexing.run import index
-from twinscope_service.matching.answer import Match
-from twinscope_service.matching.reasons import ReasonCode
+from twinscope_service.matching.reasons import Reason, ReasonCode
 
 
 @pytest.fixture
@@ -68,8 +67,8 @@ def test_a_rule_that_is_off_changes_the_answer_and_one_that_was_not_asked_is_not
     case = cases.Case("two labels", "1", picture, store)
     with connect(store) as engine:
         found = ablation.effect(case, engine, rules.RULES)
-    assert (found.label, found.grade) == ("none", "ambiguous")
-    assert found.without["two categories, scene score"][0] == "wrong"
+    assert (found.answered.label, found.answered.grade) == ("none", "ambiguous")
+    assert found.without["two categories, scene score"].found == "wrong"
     assert "hashability" not in found.without
     assert "lone field" not in found.without
 
@@ -78,9 +77,9 @@ def test_a_blank_picture_asks_whether_it_can_be_hashed(rules, ablation, cases, s
     picture = np.tile(np.arange(320, dtype=np.uint8) // 160, (240, 1)) + np.uint8(100)
     with connect(store) as engine:
         found = ablation.effect(cases.Case("blank", "1", picture, store), engine, rules.RULES)
-    assert found.grade == "unhashable"
+    assert found.answered.grade == "unhashable"
     assert set(found.without) == {"hashability"}
-    assert found.without["hashability"][1] != "unhashable"
+    assert found.without["hashability"].grade != "unhashable"
 
 
 def test_a_label_is_judged_by_the_file_that_it_comes_from(cases, store):
@@ -88,38 +87,43 @@ def test_a_label_is_judged_by_the_file_that_it_comes_from(cases, store):
         answer = engine.search(synthesise("Particles", 2, width=320, height=240).astype(np.uint8))
     assert answer.category == "First"
     case = cases.Case("a", "2", b"", store, own=frozenset({"First/2.jpg"}))
-    assert case.label(answer) == "right"
-    assert replace(case, own=frozenset()).label(answer) == "wrong"
-    assert replace(case, own=frozenset(), kin=frozenset({"First/2.jpg"})).label(answer) == "kin"
-    assert case.label(replace(answer, grade="doubtful")) == "none"
-    limit = answer.reasons[0].__class__(ReasonCode.P_WRONG_ABOVE_LIMIT, {"p_wrong": 0.2, "max_p_wrong": 0.05})
-    assert case.label(replace(answer, grade="doubtful", reasons=(*answer.reasons, limit))) == "held"
-    assert case.label(replace(answer, grade="none", matches=())) == "none"
-    assert isinstance(answer.matches[0], Match)
+    assert case.judged(answer).label == "right"
+    assert replace(case, own=frozenset()).judged(answer).label == "wrong"
+    assert replace(case, own=frozenset(), kin=frozenset({"First/2.jpg"})).judged(answer).label == "kin"
+    assert case.judged(replace(answer, grade="doubtful")).label == "none"
+    limit = Reason(ReasonCode.P_WRONG_ABOVE_LIMIT, {"p_wrong": 0.2, "max_p_wrong": 0.05})
+    held = case.judged(replace(answer, grade="doubtful", reasons=(*answer.reasons, limit)))
+    assert (held.label, held.found) == ("held", "right")
+    assert case.judged(replace(answer, grade="none", matches=())).label == "none"
 
 
-def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation):
+def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
     rule = rules.RULES[0]
 
+    def answered(label):
+        return cases.Answered("wrong" if label == "held" else label, "", label == "held", 0.06)
+
     def effect(of, label, without):
-        return ablation.Effect(of, "", label, "", {rule.name: (without, "")})
+        return ablation.Effect(of, "", answered(label), {rule.name: answered(without)})
 
     found = [
         effect("strangers", "none", "wrong"),
         effect("strangers", "held", "wrong"),
+        effect("strangers", "none", "held"),
         effect("real", "none", "right"),
         effect("real", "right", "none"),
         effect("real", "right", "wrong"),
         effect("real", "wrong", "none"),
         effect("real", "right", "right"),
-        ablation.Effect("real", "", "right", "", {}),
+        ablation.Effect("real", "", answered("right"), {}),
     ]
     [row] = ablation.summarise(found, [rule])
-    assert row.asked == 7
+    assert row.asked == 8
     assert row.prevented == {"strangers": 2, "real": 1}
     assert row.lost == {"real": 1}
     assert row.won == {"real": 2}
     assert row.caused == {"real": 1}
     text = ablation.tables(found, [row])
     assert "| real | 6 | 4 | 1 | 0 |" in text
-    assert f"| {rule.name} | 7 | 3: 2 strangers, 1 real | 1 real | 2 real | 1 real |" in text
+    assert f"| {rule.name} | 8 | 3: 2 strangers, 1 real | 1 real | 2 real | 1 real |" in text
+    assert f"| {rule.name} | 4 | 0 | 0 | 0 | 0 | 4 | 4 | 4 |" in text

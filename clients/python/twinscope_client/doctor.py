@@ -99,38 +99,50 @@ def _ssim_test() -> tuple[bool, str]:
 
 
 def _index_test() -> tuple[bool, str]:
-    from twinscope_indexer.index.blocks import BlockedIndex
+    from twinscope_indexer.index.engines import ENGINES, engine_index
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
     codes[1000:1050] = codes[0]  # ties
     ids = generator.permutation(len(codes)).astype(np.int64)
-    index = BlockedIndex(ids, codes)
+    indexes = [engine_index(name).extended([(ids, codes)]) for name in ENGINES]
     wrong = 0
     for query in codes[:5]:
         distances = np.bitwise_count(codes ^ query).sum(axis=1)
         order = np.lexsort((ids, distances))[:10]
-        [found] = index.search(query[None], 10, 1024)
-        wrong += not (np.array_equal(found.ids, ids[order]) and np.array_equal(found.distances, distances[order]))
-    return wrong == 0, f"{wrong} of 5 searches differ from a NumPy scan of {len(codes)} codes"
+        for index in indexes:
+            [found] = index.search(query[None], 10, 1024)
+            wrong += not (np.array_equal(found.ids, ids[order]) and np.array_equal(found.distances, distances[order]))
+    searches = f"{wrong} of 5 searches of each engine ({', '.join(ENGINES)})"
+    return wrong == 0, f"{searches} differ from a NumPy scan of {len(codes)} codes"
+
+
+def _index_engine_test() -> tuple[bool, str]:
+    from twinscope_indexer.index.choice import MEASURED_FROM, choose
+    from twinscope_indexer.index.measurement import cache_file
+
+    choice = choose(MEASURED_FROM)
+    names = f"{choice.single} for one query, {choice.batch} for several, {choice.frames} for frames"
+    path = cache_file()
+    kept = f"kept in {path}" if path is not None and path.is_file() else "not kept"
+    return True, f"{names}; {choice.reason}; {kept}"
 
 
 def _index_file_test() -> tuple[bool, str]:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    import faiss
-    from twinscope_indexer.index.faiss_file import write_index
+    from twinscope_indexer.index.faiss_file import read_index, write_index
 
     generator = np.random.default_rng(2)
     codes = generator.integers(0, 256, (3000, 128), dtype=np.uint8)
     ids = generator.permutation(len(codes)).astype(np.int64)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
-        write_index(path, len(codes), [(ids, codes)])
-        distances, found = faiss.read_index_binary(str(path)).search(codes, 1)
-    wrong = np.count_nonzero((distances[:, 0] != 0) | (found[:, 0] != ids))
-    return not wrong, f"FAISS reads it, and finds {len(codes) - wrong} of {len(codes)} codes in it"
+        digest = write_index(path, len(codes), [(ids, codes)])
+        [(found_ids, found)] = read_index(path, digest, len(codes))
+    wrong = np.count_nonzero((found != codes).any(axis=1) | (found_ids != ids))
+    return not wrong, f"FAISS writes it, and reads {len(codes) - wrong} of {len(codes)} codes back"
 
 
 def _scene_test() -> tuple[bool, str]:
@@ -178,5 +190,6 @@ _TESTS: dict[str, Callable[[], tuple[bool, str]]] = {
     "SSIM": _ssim_test,
     "scene score": _scene_test,
     "index": _index_test,
+    "index engine": _index_engine_test,
     "index file": _index_file_test,
 }

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.files import file_sha256, part_file, sync_file, write_durably
-from twinscope_indexer.sources.corpus import RUN_JOURNAL
 
 from twinscope_client.errors import OutputError
 
@@ -24,7 +23,8 @@ LinkMode = Literal["copy", "hard", "sym"]
 RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
 """What a labelling run writes into its folder beside copies and journal, and writes anew when it goes on."""
 
-_TAKEN = {*RESULTS, RUN_JOURNAL, *(f"{RUN_JOURNAL}-{kind}" for kind in ("journal", "wal", "shm"))}
+JOURNAL_NAME = "run.sqlite"
+_TAKEN = {*RESULTS, JOURNAL_NAME, *(f"{JOURNAL_NAME}-{kind}" for kind in ("journal", "wal", "shm"))}
 _FICLONE = 0x40049409  # linux/fs.h
 _BLOCK = 1 << 18  # bytes copied at once: they stay in the processor's cache between reading, hashing and writing
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}

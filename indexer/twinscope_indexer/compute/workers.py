@@ -38,7 +38,7 @@ _ENVIRONMENT: Final = {
     "MKL_NUM_THREADS": "1",
 }
 
-_free: defaultdict[int, list[ProcessPoolExecutor]] = defaultdict(list)
+_free: Final[defaultdict[int, list[ProcessPoolExecutor]]] = defaultdict(list)
 """Executors of one process each that have no call, by the process that has made them: a fork cannot use them."""
 
 
@@ -85,14 +85,14 @@ class Workers:
             return function(argument)
         with self._places:
             with suppress(BrokenProcessPool):
-                return self._call_once(function, argument)
-            try:
-                return self._call_once(function, argument)
+                return self._call_once(_free_executor(), function, argument)
+            try:  # of a process that surely runs: one without a call may have been killed long ago
+                return self._call_once(None, function, argument)
             except BrokenProcessPool as error:
                 raise WorkerLostError(_how(error)) from error
 
-    def _call_once(self, function: Callable[[T], R], argument: T) -> R:
-        executor = _ready_executor(function.__module__)
+    def _call_once(self, executor: ProcessPoolExecutor | None, function: Callable[[T], R], argument: T) -> R:
+        executor = executor or _new_executor(function.__module__)
         if executor is None:
             return function(argument)
         self._busy.add(executor)
@@ -101,26 +101,35 @@ class Workers:
                 future = executor.submit(function, argument)
             result: R = future.result()
         except BaseException:
+            self._busy.discard(executor)
             executor.shutdown(wait=False, kill_workers=True)
             raise
-        finally:
-            self._busy.discard(executor)
-        _free[os.getpid()].append(executor)
+        with suppress(KeyError):  # it is not there if `end_calls` has just taken it
+            self._busy.remove(executor)
+            _free[os.getpid()].append(executor)
         return result
 
     def end_calls(self) -> None:
         """End the processes that have a call, however long it would take; it raises `RuntimeError` in its thread."""
-        for executor in list(self._busy):
-            executor.shutdown(wait=False, kill_workers=True)
+        with suppress(KeyError):
+            while True:
+                self._busy.pop().shutdown(wait=False, kill_workers=True)
 
 
-def _ready_executor(module: str) -> ProcessPoolExecutor | None:
-    """Return an executor whose process runs and has imported a module; None if none can be started."""
+def _free_executor() -> ProcessPoolExecutor | None:
     with suppress(IndexError):
         return _free[os.getpid()].pop()
+    return None
+
+
+def _new_executor(module: str) -> ProcessPoolExecutor | None:
+    """Start a process, and import a module in it; None if none can be started."""
     try:
         from loky import ProcessPoolExecutor
 
+        # It warns of restarts, which change nothing, and of a missing `pgrep`, with which it ends what a process that
+        # has ended had started: nothing.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
         )

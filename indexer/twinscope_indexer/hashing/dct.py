@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import require_grey
 
+FREQUENCIES: Final = 32
+"""Lowest frequencies of each axis that a hash is made of."""
+
 
 def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
-    """Give the lowest coefficients of the DCT-II along both axes, scaled as `scipy.fft.dct` does by default.
+    """Return the lowest coefficients of the DCT-II along both axes, scaled as `scipy.fft.dct` does by default.
 
     As two products with the cosines, which take the same time for every shape; transforms of sides such as 139 take
     four times as long. Summed in one fixed order: BLAS's last digits depend on its number of threads.
@@ -44,7 +48,7 @@ _Halves = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
-    """Give 2 cos(pi k (2 n + 1) / (2 side)) for k below `count` and n of the first half, shape (count, half).
+    """Return 2 cos(pi k (2 n + 1) / (2 side)) for k below `count` and n of the first half, shape (count, half).
 
     With the middle of an odd side. The other half mirrors it, with the sign turned where k is odd.
     """
@@ -55,14 +59,14 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=512)
 def _along(side: int, count: int) -> _Halves:
-    """Give the cosines of even, and of odd, k, each of shape (its count, half)."""
+    """Return the cosines of even, and of odd, k, each of shape (its count, half)."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2]), np.ascontiguousarray(cosines[1::2])
 
 
 @lru_cache(maxsize=512)
 def _across(side: int, count: int) -> _Halves:
-    """Give the same, each turned."""
+    """Return the transposes of the same."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2].T), np.ascontiguousarray(cosines[1::2].T)
 

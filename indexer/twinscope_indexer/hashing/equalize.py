@@ -141,7 +141,7 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
 
 @compiled()
 def _paired(table: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Give the table of all pairs of levels; each keeps its byte of the two, whatever the byte order."""
+    """Return the table of all pairs of levels; each keeps its byte of the two, whatever the byte order."""
     pairs = np.empty(_LEVELS * _LEVELS, np.uint16)
     for one in range(_LEVELS):
         upper = np.uint16(np.uint16(table[one]) << np.uint16(8))

@@ -22,10 +22,10 @@ from PIL import Image
 
 from twinscope_indexer.hashing.arrays import packed_above_median
 from twinscope_indexer.hashing.codes import BYTES
-from twinscope_indexer.hashing.dct import low_frequencies
+from twinscope_indexer.hashing.dct import FREQUENCIES, low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise
 from twinscope_indexer.hashing.reach import Reach
-from twinscope_indexer.hashing.symmetry import _LOW, SYMMETRIES, Symmetry
+from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 from twinscope_indexer.imaging.infobar import MAX_HEIGHT
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ class Frame:
         return pixels[rows, round(self.left * width) : round(self.right * width)]
 
     def coefficients(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Give the lowest frequencies, shape (32, 32), of the frame in an image; None where it has nothing to hash."""
+        """Return the lowest frequencies, shape (32, 32), of the frame in an image; None if it has nothing to hash."""
         pixels = self.cut(pixels)
         if min(pixels.shape) < _LEAST_SIDE:
             return None
         shown = pixels if self.shades == "all" else _levelled(pixels, self.shades)
-        return None if shown is None else low_frequencies(standardise(shown), _LOW)
+        return None if shown is None else low_frequencies(standardise(shown), FREQUENCIES)
 
     @property
     def place(self) -> Frame:
@@ -159,12 +159,12 @@ FRAMES_RECIPE: Final = (
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
-    """Give the frames by which a reference is known, besides its own hash."""
+    """Return the frames by which a reference is known, besides its own hash."""
     return tuple(frame for frames in frame_kinds(reach).values() for frame in frames)
 
 
 def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
-    """Give the kinds of these frames, in their order; each kind is looked for by itself."""
+    """Return the kinds of these frames, in their order; each kind is looked for by itself."""
     views, parts = {"views": VIEWS, "shades": SHADES}, {"windows": WINDOWS, "panels": PANELS}
     return {"frame": {}, "views": views, "windows": views | parts}[reach]
 

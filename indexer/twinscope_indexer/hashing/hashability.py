@@ -57,7 +57,7 @@ class Unhashable:
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
-    """Tell why the field above the info bar could not identify an image; None where it could.
+    """Find why the field above the info bar could not identify an image; None if it could.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
 
 
 def _without_shading(picture: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Give a picture less its quadratic shading."""
+    """Return a picture less its quadratic shading."""
     rest = np.array(picture, np.float64, order="C")
     _remove_shading(rest, *map(_parabolas, rest.shape))
     return rest
@@ -107,7 +107,7 @@ def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across
 
 
 def _block_variation(rest: NDArray[np.float64]) -> float:
-    """Give the variance of means of blocks, as a multiple of what independent pixels would give."""
+    """Return the variance of means of blocks, as a multiple of what independent pixels would give."""
     return float(_BLOCK**2 * _block_means(rest).var() / rest.var())
 
 
@@ -125,7 +125,7 @@ def _block_means(rest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_white(field: NDArray[np.uint8]) -> bool:
-    """Tell whether a field, reduced by means, has the spectrum of independent pixels.
+    """Check whether a field, reduced by means, has the spectrum of independent pixels.
 
     A grid or an edge has a wave that stands out; anything else that can be recognised has slow waves above the noise.
     """
@@ -143,7 +143,7 @@ def _is_white(field: NDArray[np.uint8]) -> bool:
 
 @lru_cache(maxsize=64)
 def _parabolas(length: int) -> NDArray[np.float64]:
-    """Give an orthonormal constant, slope and curvature of a line, shape (3, length); zero what has no room in it."""
+    """Return an orthonormal constant, slope and curvature of a line, shape (3, length); zero what has no room in it."""
     places = np.linspace(-1, 1, length)
     found = np.zeros((3, length))
     for order in range(min(3, length)):

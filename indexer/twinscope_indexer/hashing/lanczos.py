@@ -74,7 +74,7 @@ def lanczos(
 
 
 def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Tell the order of the two passes, which decides a rounding: that of Pillow since version 13.
+    """Check whether the rows come first, which decides a rounding: as in Pillow since version 13.
 
     Earlier ones always begin with the columns.
     """
@@ -83,7 +83,7 @@ def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 @lru_cache(maxsize=32)
 def _taps(old: int, new: int) -> _Taps:
-    """Give the weights by which `old` pixels become `new` ones; images of one collection share few sizes.
+    """Return the weights by which `old` pixels become `new` ones; images of one collection share few sizes.
 
     Returns
     -------

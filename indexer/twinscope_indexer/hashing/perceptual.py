@@ -21,7 +21,7 @@ import numpy as np
 from twinscope_indexer.errors import RecipeError
 from twinscope_indexer.hashing.arrays import hamming, packed_above_median, require_grey
 from twinscope_indexer.hashing.codes import BITS, BYTES
-from twinscope_indexer.hashing.dct import low_frequencies
+from twinscope_indexer.hashing.dct import FREQUENCIES, low_frequencies
 from twinscope_indexer.hashing.equalize import grey_histogram, standardise_table
 from twinscope_indexer.hashing.hashability import Unhashable, find_lack
 from twinscope_indexer.hashing.lanczos import lanczos
@@ -36,7 +36,6 @@ revision. How deeper pixels become 8-bit ones is the business of `window`."""
 
 
 _SIDE = 128
-_LOW = 32
 _ROUNDING: Final = 1e-5
 """Coefficients reach 1.7e7, so float64 leaves errors near 1e-8, in whatever order they are summed; closer than this to
 the median is a tie."""
@@ -97,7 +96,7 @@ class PHash:
         """Convert to an `imagehash.ImageHash` of 32 x 32 bits."""
         import imagehash
 
-        return imagehash.ImageHash(np.unpackbits(self.packed).reshape(_LOW, _LOW).astype(bool))
+        return imagehash.ImageHash(np.unpackbits(self.packed).reshape(FREQUENCIES, FREQUENCIES).astype(bool))
 
     @property
     def packed(self) -> NDArray[np.uint8]:
@@ -183,21 +182,21 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
 
 
 def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
-    """Give the packed bits, and how many of them are decided by rounding."""
+    """Return the packed bits, and how many of them are decided by rounding."""
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram))
-    code, ties = _thresholded(low_frequencies(small, _LOW))
+    code, ties = _thresholded(low_frequencies(small, FREQUENCIES))
     return (code, 0) if ties == 0 else _thresholded(_by_scipy(small))
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Give the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
+    """Return the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
 
     So coefficients tied at the median fall on the same side. Where there are none, `low_frequencies` gives the same
     bits, in a third of the time.
     """
     from scipy.fftpack import dct
 
-    coefficients = dct(dct(small.astype(np.float64), axis=0)[:_LOW], axis=1)[:, :_LOW]
+    coefficients = dct(dct(small.astype(np.float64), axis=0)[:FREQUENCIES], axis=1)[:, :FREQUENCIES]
     return np.ascontiguousarray(coefficients)
 
 

@@ -66,7 +66,7 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 @compiled(error_model="numpy")
 def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Give the first of the pixels that each new one covers, the end of them, and the shares of the outermost two."""
+    """Return the first of the pixels that each new one covers, the end of them, and the shares of the outermost two."""
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
     for place in range(new):

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_LOW: Final = 32
+from twinscope_indexer.hashing.dct import FREQUENCIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Symmetry:
         return np.ascontiguousarray(255 - turned if self.inverted else turned)
 
     def applied_to(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
+        """Return the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
 
         Mirroring changes the signs of odd frequencies, inversion those of all but the constant's.
         """
@@ -60,7 +60,7 @@ SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), r
 
 @lru_cache(maxsize=64)
 def _signs(symmetry: Symmetry) -> NDArray[np.float64]:
-    signs = np.ones((_LOW, _LOW))
+    signs = np.ones((FREQUENCIES, FREQUENCIES))
     if symmetry.flipped:
         signs[1::2] *= -1
     if symmetry.mirrored:

@@ -147,7 +147,7 @@ def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
 
 @compiled(error_model="numpy")
 def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Give ``rint((means - middle) * gain + centre)``, all of it in 32-bit floating point, cut to 0 to 255."""
+    """Return ``rint((means - middle) * gain + centre)``, all of it in 32-bit floating point, cut to 0 to 255."""
     middle, gain, centre = numbers
     mapped = np.empty(means.shape, np.uint8)
     for y in range(means.shape[0]):
@@ -159,7 +159,7 @@ def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray
 
 @compiled(error_model="numpy")
 def _detail(pixels: NDArray[np.uint8]) -> float:
-    """Give the mean difference of the means of neighbouring 4 x 4 blocks, downwards and to the right."""
+    """Return the mean difference of the means of neighbouring 4 x 4 blocks, downwards and to the right."""
     height, width = pixels.shape[0] // _DETAIL_BLOCK, pixels.shape[1] // _DETAIL_BLOCK
     if height < 2 or width < 2:
         return 0.0

@@ -54,7 +54,7 @@ class Frame:
 
 
 def frame(data: bytes, name: str) -> Frame:
-    """Read the frame header, and see that the stream has an end.
+    """Read the frame header, and check that the stream has an end.
 
     Raises
     ------

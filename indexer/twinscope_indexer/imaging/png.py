@@ -93,7 +93,7 @@ class _PngHeader:
             raise ImageError(
                 name,
                 "damaged",
-                f"a PNG image of {width} x {height} pixels, {bits} bits, colour type {colour} cannot be",
+                f"invalid PNG header: {width} x {height} pixels, {bits} bits, colour type {colour}",
             )
         raw = sum(
             -(-(height - top) // down) * (1 + (-(-(width - left) // right) * samples * bits + 7) // 8)
@@ -143,7 +143,7 @@ def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
 
 
 def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
-    """See that there are as many pixels as there should be.
+    """Check that there are as many pixels as there should be.
 
     Pillow takes missing ones for black, and libpng writes its complaints to standard error.
     """

@@ -140,7 +140,7 @@ def _colour(page: TiffPage, name: str) -> int:
 
 
 def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int, int], name: str) -> Raster:
-    """Give samples, (height, width, channels), their meaning."""
+    """Build a raster of samples, (height, width, channels)."""
     bits = page.bitspersample
     alpha = page.extrasamples[0] if page.extrasamples else 0
     if colour not in _COLOURS:

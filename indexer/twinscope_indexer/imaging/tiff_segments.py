@@ -165,7 +165,7 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, b
 
 
 def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
-    """See that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
+    """Check that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
     frame = jpeg.frame(data, name)
     cell = index % grid.volume
     # Streams may leave out what is outside of the page, and may have rows up to a whole number of blocks.

@@ -216,7 +216,7 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Whether the lowest level is far below the scan, of which the percentiles are given, and almost alone there."""
+    """Check whether the lowest level is far below the scan, whose percentiles are given, and almost alone there."""
     low, high = inner
     beyond = int(numbers[levels < low - (high - low)].sum())  # nearer than a width it may be the scan's own tail
     far = 0 < high - low < (high - float(levels[0])) * LEAST_USE
@@ -224,7 +224,7 @@ def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.in
 
 
 def _may_be_drawn(number: int, size: int) -> bool:
-    """Whether so many pixels of one extreme value are more than hot or dead ones, and few enough."""
+    """Check whether so many pixels of one extreme value are more than hot or dead ones, and few enough."""
     return size * OUTLIERS < number <= size * DRAWN
 
 

@@ -1,20 +1,23 @@
-"""The published index file: FAISS's format of an ``IndexBinaryIDMap2`` over an ``IndexBinaryFlat``.
+"""The published index file: FAISS's ``IndexBinaryIDMap`` over an ``IndexBinaryFlat``, written and read by FAISS.
 
-It is written and read in parts, byte for byte as FAISS does it (`faiss/impl/index_write.cpp`): FAISS itself needs all
-codes twice for it, and a table from ids to places besides, which nothing here asks for. The file is a header for the
-ids and one for the codes, then the codes, then the ids, both with their number; little-endian.
+FAISS neither makes a file durable nor notices a damaged one. So a file gets its name only once it is on the disk, and
+its SHA-256 is kept beside it. Files of the kind ``IndexBinaryIDMap2`` are read, too; that one has a table from ids to
+rows besides, which nothing here needs, and which takes a third of the memory of the codes.
 """
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
-import struct
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from twinscope_indexer.errors import StoreError
-from twinscope_indexer.files import _sha256, file_sha256, sync_folder
+from twinscope_indexer.files import _sha256, sync_folder
 from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.index.protocol import require_codes, require_ids
 
@@ -25,19 +28,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from twinscope_indexer.index.segments import Parts
+    from twinscope_indexer.index.protocol import Parts
 
-_HEADER: Final = struct.Struct("<4siiq?i")
-"""Kind of the index, bits and bytes of a code, number of codes, whether it is trained, and the metric."""
-_NUMBER: Final = struct.Struct("<Q")
-_L2: Final = 1
-"""The metric that FAISS writes for binary indexes; it means nothing there."""
-_ID: Final = 8
-"""Bytes."""
+_CHUNK: Final = 1 << 20
+"""Bytes that FAISS reads or writes at a time."""
 
 
 def write_index(path: Path, count: int, parts: Parts) -> str:
     """Write an index file, in one step: a reader finds the old file or the whole new one.
+
+    All codes are in memory once, until the file is written.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ def write_index(path: Path, count: int, parts: Parts) -> str:
     ValueError
         If a shape, a type or the number of the codes is wrong.
     """
+    index = _built(count, parts)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
-            _write(stream, count, parts)
+            digest = _written(index, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        digest = file_sha256(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -76,27 +76,42 @@ def write_index(path: Path, count: int, parts: Parts) -> str:
     return digest
 
 
-def _write(stream: BinaryIO, count: int, parts: Parts) -> None:
-    stream.write(_heading(count))
-    stream.write(_NUMBER.pack(count * BYTES))
-    all_ids = [np.empty(0, np.int64)]
+def _built(count: int, parts: Parts) -> Any:
+    """Build the index of a file."""
+    import faiss
+
+    flat = faiss.IndexBinaryFlat(BITS)
+    index = faiss.IndexBinaryIDMap(flat)
+    for vector, size in ((flat.xb, count * BYTES), (index.id_map, count)):
+        vector.resize(size)  # its memory stays when it is emptied; else it would double as it grows
+        vector.resize(0)
     for ids, codes in parts:
-        stream.write(require_codes(codes).data)
-        all_ids.append(require_ids(ids, codes))
-    if (written := sum(map(len, all_ids))) != count:
-        msg = f"{written} codes were given for an index file of {count}"
+        index.add_with_ids(require_codes(codes), require_ids(ids, codes))
+    if index.ntotal != count:
+        msg = f"{index.ntotal} codes were given for an index file of {count}"
         raise ValueError(msg)
-    stream.write(_NUMBER.pack(count))
-    for ids in all_ids:
-        stream.write(ids.data)
+    return index
 
 
-def _heading(count: int) -> bytes:
-    return b"".join(_HEADER.pack(kind, BITS, BYTES, count, True, _L2) for kind in (b"IBM2", b"IBxF"))
+def _written(index: Any, stream: BinaryIO) -> str:
+    """Write an index into a stream; return the SHA-256."""
+    import faiss
+
+    digest = sha256()
+
+    def write(data: bytes) -> None:
+        digest.update(data)
+        stream.write(data)
+
+    faiss.write_index_binary(index, faiss.PyCallbackIOWriter(write, _CHUNK))
+    return digest.hexdigest()
 
 
 def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Read a published index file in parts.
+
+    FAISS reads all of it, and gives the memory of a part back once that is copied: so the codes are in memory once, and
+    again what the caller makes of the parts that it had.
 
     Parameters
     ----------
@@ -114,22 +129,18 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     Raises
     ------
     StoreError
-        Before the first part, if the file is missing, is not the one that was published, or holds another kind of
-        index; later as well, if it cannot be read any more, or was cut short meanwhile.
+        Before the first part, if the file is missing, is not the one that was published, cannot be read, or holds
+        another kind of index.
     """
     try:
         with path.open("rb", buffering=0) as stream:
             _require_sha256(stream, path, expected_sha256)
-            count = _count(stream, path)
-            start = stream.tell()
-            for first in range(0, count, size):
-                rows = min(size, count - first)
-                codes = _array(stream, start + first * BYTES, rows * BYTES, path)
-                ids = _array(stream, start + count * BYTES + _NUMBER.size + first * _ID, rows * _ID, path)
-                yield ids.view("<i8").astype(np.int64, copy=False), codes.reshape(rows, BYTES)
+            stream.seek(0)
+            index = _read(stream, path)
     except OSError as error:
         msg = f"index file {path} cannot be read: {error.strerror or error}"
         raise StoreError(msg) from error
+    yield from _parts(index, size)
 
 
 def _require_sha256(stream: BinaryIO, path: Path, expected: str) -> None:
@@ -139,28 +150,46 @@ def _require_sha256(stream: BinaryIO, path: Path, expected: str) -> None:
         raise StoreError(msg)
 
 
-def _count(stream: BinaryIO, path: Path) -> int:
-    """Read up to the codes; gives their number."""
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    heading = stream.read(2 * _HEADER.size)
-    count = max(0, (size - len(heading) - 2 * _NUMBER.size) // (BYTES + _ID))
-    rest = stream.read(_NUMBER.size)
-    whole = len(heading) + 2 * _NUMBER.size + count * (BYTES + _ID)
-    if heading != _heading(count) or rest != _NUMBER.pack(count * BYTES) or size != whole:
-        msg = f"index file {path} holds something else than a flat index of {BITS} bits with ids (FAISS's IBM2, IBxF)"
+def _read(stream: BinaryIO, path: Path) -> Any:
+    """Read an index from a stream.
+
+    Raises
+    ------
+    StoreError
+        If it is of another kind.
+    """
+    import faiss
+
+    try:
+        index = faiss.read_index_binary(faiss.PyCallbackIOReader(stream.read, _CHUNK))
+        flat = faiss.downcast_IndexBinary(index.index) if isinstance(index, faiss.IndexBinaryIDMap) else None
+    except RuntimeError as error:
+        msg = f"index file {path} holds something else than FAISS can read: {error}"
+        raise StoreError(msg) from error
+    if not isinstance(flat, faiss.IndexBinaryFlat) or index.d != BITS or index.id_map.size() != flat.ntotal:
+        msg = f"index file {path} holds something else than a flat index of {BITS} bits with ids (IndexBinaryIDMap)"
         raise StoreError(msg)
-    return count
+    return index
 
 
-def _array(stream: BinaryIO, place: int, size: int, path: Path) -> NDArray[np.uint8]:
-    """Read some bytes straight into an array."""
-    found = np.empty(size, np.uint8)
-    rest = found.data
-    stream.seek(place)
-    while rest:
-        if not (count := stream.readinto(rest)):  # type: ignore[attr-defined]
-            msg = f"index file {path} was cut short while it was read"
-            raise StoreError(msg)
-        rest = rest[count:]
-    return found
+def _parts(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Take an index apart; its memory is given back meanwhile, so that it is of no use afterwards."""
+    import faiss
+
+    flat = faiss.downcast_IndexBinary(index.index)
+    ids: NDArray[np.int64] = faiss.vector_to_array(index.id_map)
+    for first in range(0, flat.ntotal, size):
+        rows = min(size, flat.ntotal - first)
+        part = ids[first : first + rows], flat.reconstruct_n(first, rows)
+        _give_back(int(flat.xb.data()) + first * BYTES, rows * BYTES)
+        yield part
+        del part
+
+
+def _give_back(address: int, size: int) -> None:
+    """Let the system have the whole pages of some memory, which nobody reads any more."""
+    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
+    if first < end:
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)

@@ -1,21 +1,19 @@
-"""The index of frames: the images that have a frame that looks like a hash."""
+"""The index of frames: the images that have a frame near a hash."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.reach import Reach
-from twinscope_indexer.index.segments import Segments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-_NOTHING: Final = Segments()
+    from twinscope_indexer.index.protocol import Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,51 +43,53 @@ class NearFrame:
         return self.distance, self.image, self.frame, self.query
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameIndex:
-    """Codes of frames, the same number for every image.
+    """Codes of frames, the same number for every image; immutable.
 
-    Parameters
+    Attributes
     ----------
+    frames : int
+        Frames of an image.
+    index : Index
+        Their codes. An id is the position of a frame: the row of its image times `frames`, plus the frame.
     images : ndarray of int64, shape (n,)
-        Distinct, in ascending order.
-    codes : ndarray of uint8, shape (n, frames, 128)
+        The image of each row, those left out included.
     """
 
-    def __init__(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
-        self._images = np.empty(0, np.int64)
-        self._frames = codes.shape[1]
-        self._hold(images, codes)
+    frames: int
+    index: Index
+    images: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
-    def _hold(self, images: NDArray[np.int64], codes: NDArray[np.uint8], whole: Segments = _NOTHING) -> None:
-        """Take up images besides those of `whole`; frames too small to be hashed are left out."""
+    def extended(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> FrameIndex:
+        """Return an index with further images, over the same codes, not copied.
+
+        Parameters
+        ----------
+        images : ndarray of int64, shape (n,)
+            Distinct, in ascending order, above those of the index.
+        codes : ndarray of uint8, shape (n, frames, 128)
+            A frame too small to be hashed is zero; it is left out.
+        """
         flat = codes.reshape(-1, BYTES)
-        positions = np.arange(len(flat), dtype=np.int64) + len(self._images) * self._frames
-        self._images = np.concatenate([self._images, images])
-        self._whole = whole.joined([(positions, flat)]).leaving_out(positions[~flat.any(axis=1)])
-        self._index = self._whole
+        positions = np.arange(len(flat), dtype=np.int64) + len(self.images) * self.frames
+        index = self.index.extended([(positions, flat)]).without(positions[~flat.any(axis=1)])
+        return replace(self, index=index, images=np.concatenate([self.images, images]))
 
-    def joined(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> FrameIndex:
-        """Give an index over the same codes, not copied, and those of other images, whose numbers follow."""
-        made = self.leaving_out(self._images[:0])
-        made._hold(images, codes, self._whole)
-        return made
-
-    def leaving_out(self, images: NDArray[np.int64]) -> FrameIndex:
-        """Give an index over the same codes, not copied, that never answers with some images."""
-        made = FrameIndex.__new__(FrameIndex)
-        made._images, made._frames, made._whole = self._images, self._frames, self._whole
-        rows = np.flatnonzero(np.isin(self._images, images))
-        made._index = self._whole.leaving_out((rows[:, None] * self._frames + np.arange(self._frames)).ravel())
-        return made
+    def without(self, images: NDArray[np.int64]) -> FrameIndex:
+        """Return an index over the same codes, not copied, that does not answer with some images either."""
+        rows = np.flatnonzero(np.isin(self.images, images))
+        positions = (rows[:, None] * self.frames + np.arange(self.frames)).ravel()
+        return replace(self, index=self.index.without(positions))
 
     @property
-    def images(self) -> int:
-        """Count the images, those left out included."""
-        return len(self._images)
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.index.nbytes + self.images.nbytes
 
     def __len__(self) -> int:
         """Count the codes that it may answer with."""
-        return len(self._index)
+        return len(self.index)
 
     def search(self, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[NearFrame]:
         """Find the images that have a frame near any of the codes.
@@ -110,12 +110,12 @@ class FrameIndex:
         """
         hashed = np.flatnonzero(codes.any(axis=1))
         # k images have k * frames frames at most.
-        found = self._index.search(codes[hashed], k * max(1, self._frames), max_distance)
+        found = self.index.search(codes[hashed], k * max(1, self.frames), max_distance)
         best: dict[int, NearFrame] = {}
         for query, near in zip(hashed.tolist(), found, strict=True):
             for position, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True):
-                row, frame = divmod(position, self._frames)
-                one = NearFrame(int(self._images[row]), frame, query, distance)
+                row, frame = divmod(position, self.frames)
+                one = NearFrame(int(self.images[row]), frame, query, distance)
                 if one.image not in best or one.order < best[one.image].order:
                     best[one.image] = one
         return sorted(best.values(), key=lambda near: near.order)[:k]
@@ -130,11 +130,11 @@ class FrameView:
     reach : str
         Which frames it has.
     since : int
-        The generation in which all of them were made anew.
+        The generation in which all of them were made again.
     loaded : int
         The generation that `base` is of.
     base, delta : dict
-        The frames of that generation, and of newer images: an index for each of their kinds.
+        The frames of that generation, and of newer images: an index for each kind of frame.
     """
 
     reach: Reach = "frame"
@@ -147,6 +147,11 @@ class FrameView:
         """Find the images that have a frame of one kind near any of the codes; see `FrameIndex.search`."""
         parts = [part[kind].search(codes, k, max_distance) for part in (self.base, self.delta) if kind in part]
         return sorted((near for part in parts for near in part), key=lambda near: near.order)[:k]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(index.nbytes for part in (self.base, self.delta) for index in part.values())
 
 
 NO_FRAMES: Final = FrameView()

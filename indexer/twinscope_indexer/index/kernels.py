@@ -1,13 +1,17 @@
-"""The scan of blocks of codes for the nearest of some queries, which gives up a block as soon as it is too far.
+"""The scan of blocks of codes for the nearest of some queries, which leaves a block as soon as it is too far.
 
 Blocks are stored word by word: the first words of 128 codes lie one after the other, then their second words, so that
-the distances of a whole block are counted by vector instructions. When a block's first eleven words (704 of 1024 bits)
-already exceed the limit for all its codes, which is so for nearly all blocks of unrelated images at the usual limit of
-300 bits, its other five are not even read.
+vector instructions count the distances of a whole block. When a block's first eleven words (704 of 1024 bits) already
+exceed the limit for all its codes, its other five are not read. At the usual limit of 300 bits this is so for nearly
+all blocks of unrelated images.
 
-The symmetries of an image cost one look together. Each turns or keeps all bits of a class, rows and columns being even
-or odd, but for a few about the median. So bits are stored by class, and a code's distances in the four classes give
-those from every symmetry to within the number of these few; only codes that may be near enough are counted in full.
+The words of a block are read in the order in which they lie in memory. To read several words side by side would need
+fewer additions, and is 15 % faster in the cache; of 1,000,000 codes, which no cache holds, it takes 1.4 times as long.
+
+The symmetries of an image are compared together. Each symmetry inverts or keeps all bits of a class (even or odd row,
+even or odd column), except a few bits near the median. So bits are stored by class, and the distances of a code in the
+four classes give its distance from every symmetry to within the number of these few bits. Only codes that may be near
+enough are counted in full.
 """
 
 from __future__ import annotations
@@ -23,18 +27,16 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Codes of a block. At 1,000,000 codes, blocks of 32 take 1.6 times as long, of 64 as long; batches 1.2."""
+"""Codes of a block. Of 1,000,000 codes, blocks of 32 take 1.6 times as long, of 64 the same (batches 1.2 times)."""
 WORDS: Final = BYTES // 8
 HEAD: Final = 11
-"""Words looked at first. The bits of unrelated images differ like coins: over 704 bits by 352, give or take 13."""
-_HALF_A_HEAD: Final = HEAD * 32
-"""Bits. At such a limit the first words of unrelated codes decide nothing, and all words are counted at once."""
+"""Words read first. Bits of unrelated images differ like tossed coins: of 704 bits 352, with a deviation of 13."""
 _CLASSES: Final = 4
-"""Of bits: even or odd row, even or odd column. A word has bits of one class, the next word those of the next."""
+"""Of bits: even or odd row, even or odd column. A word has the bits of one class, the next word those of the next."""
 _CLASS_BITS: Final = 8 * BYTES // _CLASSES
 _MOST_APART: Final = 40
-"""Bits that a query may differ by from a symmetry of another to be looked for with it. Of the symmetries of frames of
-micrographs half differ by 14, one in a hundred by more than 40."""
+"""Bits by which a query may differ from a symmetry of another, to be searched together. Of the symmetries of frames of
+micrographs half differ by 14 bits, one in a hundred by more than 40."""
 
 
 @compiled()
@@ -49,15 +51,15 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     Returns
     -------
     ndarray of uint64, shape (n, 16)
-        Of four words, the bits of even rows and even columns, of even rows and odd columns, of odd and even, of odd and
-        odd; then those of the next four words.
+        For each four words: the bits of even rows and even columns, of even rows and odd columns, of odd and even, of
+        odd and odd.
     """
-    turned = np.ascontiguousarray(words.T)  # so that vector instructions take several codes
-    ordered = np.zeros_like(turned)
+    lines = np.ascontiguousarray(words.T)  # so that vector instructions take several codes
+    ordered = np.zeros_like(lines)
     for word in range(WORDS):
         place, first = np.uint64(16 * (word % 4)), word // 4 * 4
         for odd in range(2):
-            line, aside = turned[word], np.uint64(1 - odd)
+            line, aside = lines[word], np.uint64(1 - odd)
             of_even_rows, of_odd_rows = ordered[first + odd], ordered[first + 2 + odd]
             for code in range(len(line)):
                 bits = (line[code] >> aside) & np.uint64(0x5555555555555555)
@@ -72,7 +74,7 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @compiled()
 def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Undo `by_class`."""
+    """Restore the order of rows, from that of `by_class`."""
     words = np.zeros_like(ordered)
     for code in range(ordered.shape[0]):
         for word in range(WORDS):
@@ -89,7 +91,7 @@ def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _count_bits(_typing: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
-    """Count the set bits of a word, by LLVM's ``ctpop``; Numba has no name for it."""
+    """Count the set bits of a word by LLVM's ``ctpop``, for which Numba has no name."""
 
     def generated(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -101,21 +103,21 @@ _bits = cast("Callable[[Any], Any]", intrinsic(_count_bits))
 
 
 @compiled()
-def kin(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Find runs of queries that are symmetries of the first of the run, but for some bits.
+def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """Find runs of queries that are symmetries of the first query of the run, except for a few bits.
 
     Returns
     -------
     starts : ndarray of int64, shape (runs + 1,)
-        Where each begins, and the number of queries.
+        Where each run begins, and the number of queries.
     signs : ndarray of int32, shape (n, 4)
-        1 for a class of bits that is as in the first, -1 for one that is turned; an even number of these.
-    apart : ndarray of int64, shape (n,)
-        Bits that are otherwise.
+        1 for a class of bits that is as in the first query, -1 for one that is inverted; an even number of these.
+    differing : ndarray of int64, shape (n,)
+        Bits that differ all the same.
     """
     count = queries.shape[0]
     starts, runs = np.zeros(count + 1, np.int64), 0
-    signs, apart = np.ones((count, _CLASSES), np.int32), np.zeros(count, np.int64)
+    signs, differing = np.ones((count, _CLASSES), np.int32), np.zeros(count, np.int64)
     for query in range(count):
         parity = 1
         for kind in range(_CLASSES if runs else 0):
@@ -125,13 +127,13 @@ def kin(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int3
             if 2 * different > _CLASS_BITS:
                 signs[query, kind], different = -1, _CLASS_BITS - different
                 parity = -parity
-            apart[query] += different
-        if runs == 0 or parity < 0 or apart[query] > _MOST_APART:
-            signs[query], apart[query] = 1, 0
+            differing[query] += different
+        if runs == 0 or parity < 0 or differing[query] > _MOST_APART:
+            signs[query], differing[query] = 1, 0
             starts[runs] = query
             runs += 1
     starts[runs] = count
-    return starts[: runs + 1], signs, apart
+    return starts[: runs + 1], signs, differing
 
 
 @compiled()
@@ -146,13 +148,13 @@ def scan(
     distances: NDArray[np.int32],
     counts: NDArray[np.int64],
 ) -> None:
-    """Find the nearest codes of each query, ordered; `left_out` is sorted, `words` are the queries by row, read-only.
+    """Find the nearest codes of each query, in order; `left_out` is sorted, `words` are the queries by row, read-only.
 
-    All in one compiled call: between two of them other threads take Python's lock, and keep it for a while.
+    All of it is one compiled call: between two calls other threads would take Python's lock, and keep it for a while.
     """
     k = near_ids.shape[1]
     queries = by_class(words)
-    starts, signs, apart = kin(queries)
+    starts, signs, differing = symmetry_runs(queries)
     sums = np.empty(BLOCK, np.int64)
     classes, furthest = np.empty((_CLASSES, BLOCK), np.int32), np.empty(BLOCK, np.int32)
     for block in range(heads.shape[0]):
@@ -160,8 +162,8 @@ def scan(
         numbers = ids[block * BLOCK : (block + 1) * BLOCK]
         for run in range(len(starts) - 1):
             first, end = starts[run], starts[run + 1]
-            if end - first == 1 and limit < _HALF_A_HEAD:
-                # At a distance equal to the k-th, a smaller id would still be taken.
+            if end - first == 1:
+                # At a distance equal to the k-th, a smaller id is still taken.
                 bound = min(limit, distances[first, k - 1]) if counts[first] == k else limit
                 if _count(head, tail, queries[first], bound, sums):
                     for code in range(len(numbers)):
@@ -172,7 +174,7 @@ def scan(
             widest = 0
             for query in range(first, end):
                 bound = min(limit, distances[query, k - 1]) if counts[query] == k else limit
-                widest = max(widest, bound + apart[query])
+                widest = max(widest, bound + differing[query])
             _count_classes(head, tail, queries[first], classes, furthest)
             for code in range(len(numbers)):
                 if furthest[code] < WORDS * 32 - widest:
@@ -182,7 +184,7 @@ def scan(
                     estimate = WORDS * 32
                     for kind in range(_CLASSES):
                         estimate += signs[query, kind] * classes[kind, code]
-                    if estimate > bound + apart[query]:
+                    if estimate > bound + differing[query]:
                         continue
                     distance = _distance(head, tail, queries[query], code)
                     if distance <= bound and not _holds(left_out, numbers[code]):
@@ -194,7 +196,7 @@ def scan(
 def _count(
     head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], bound: int, sums: NDArray[np.int64]
 ) -> bool:
-    """Count the distances of a block's codes from a query; False, and not counted, where all are above the bound."""
+    """Count the distances of a block's codes from a query; False, and not counted, if all are above the bound."""
     sums[:] = 0
     for word in range(HEAD):
         wanted = query[word]
@@ -217,7 +219,7 @@ def _count_classes(
     classes: NDArray[np.int32],
     furthest: NDArray[np.int32],
 ) -> None:
-    """Count, class by class, the distances of a block's codes from a query, each less half the bits of a class.
+    """Count, class by class, the distances of a block's codes from a query, each minus half the bits of a class.
 
     `furthest` is how far below, or above, half of all bits the nearest, or farthest, symmetry of the query is.
     """
@@ -234,7 +236,7 @@ def _count_classes(
             line[code] = np.int64(different) - _CLASS_BITS // 2
     for code in range(BLOCK):
         a, b, c, d = classes[0, code], classes[1, code], classes[2, code], classes[3, code]
-        # Of all sums with an even number of signs turned, the largest; in 32 bits, eight at a time.
+        # The largest sum with an even number of inverted signs; in 32 bits, so that a vector has eight.
         both = np.int32(abs(np.int32(a + b)) + abs(np.int32(c + d)))
         either = np.int32(abs(np.int32(a - b)) + abs(np.int32(c - d)))
         furthest[code] = max(both, either)
@@ -253,14 +255,14 @@ def _distance(head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray
 
 @compiled()
 def _holds(left_out: NDArray[np.int64], number: int) -> bool:
-    """Tell whether an id is among some that are sorted."""
+    """Check whether an id is among sorted ones."""
     place = np.searchsorted(left_out, number)
     return bool(place < len(left_out) and left_out[place] == number)
 
 
 @compiled()
 def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, number: int, distance: int) -> int:
-    """Put a neighbour in its place among `count`, the last one falling out where all places are taken."""
+    """Insert a neighbour in order among `count`; the last one is dropped if all places are taken. Return the count."""
     if count == len(ids):
         if (distance, number) >= (distances[count - 1], ids[count - 1]):
             return count

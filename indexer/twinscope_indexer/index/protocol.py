@@ -1,19 +1,24 @@
-"""Nearest neighbours in Hamming distance: what an index promises, and how the answers of several become one.
+"""What callers need of an index of hashes, and how the answers of several indexes become one.
 
-Every index answers like a scan over all codes: all neighbours within the limit, ordered by (distance, id), cut to k.
+Every index answers like a scan over all codes: all neighbours within the limit, in the order (distance, id), cut to k.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinscope_indexer.hashing.codes import BITS, BYTES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
+
+Parts = Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]
+"""Distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128), of one part after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,47 @@ class Neighbours:
 NO_NEIGHBOURS: Final = Neighbours(np.empty(0, np.int64), np.empty(0, np.int32))
 
 
-class HammingIndex(Protocol):
-    """An immutable set of codes that can be searched from several threads at a time."""
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an index is.
+
+    Attributes
+    ----------
+    engine : str
+        Name of the engine, for programs; see `engines.ENGINES`.
+    kind : str
+        Which search answers, and why this one, for people.
+    codes : int
+        Codes that it may answer with.
+    segments : int
+        Parts that it is divided into.
+    nbytes : int
+        Bytes of memory.
+    """
+
+    engine: str
+    kind: str
+    codes: int
+    segments: int
+    nbytes: int
+
+
+class Index(Protocol):
+    """An immutable set of codes that several threads can search at the same time.
+
+    A changed index is a new one. It shares the codes that both have, so that these lie in memory once.
+    """
 
     def __len__(self) -> int:
-        """Count the codes."""
+        """Count the codes that it may answer with."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of these codes, int64, shape (n,), in no particular order."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, those that it shares with other indexes included."""
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query.
@@ -49,12 +90,12 @@ class HammingIndex(Protocol):
         k : int
             At least 1.
         max_distance : int
-            Bits; farther codes are left out.
+            Bits, 0 to 1024; farther codes are left out.
 
         Returns
         -------
         list of Neighbours
-            One for each query.
+            One for each query, ordered by (distance, id); ties at the k-th place are cut in this order, too.
 
         Raises
         ------
@@ -62,9 +103,42 @@ class HammingIndex(Protocol):
             If the shape, the type or a limit is out of range.
         """
 
+    def without(self, ids: NDArray[np.int64]) -> Self:
+        """Return an index that does not answer with some ids either; unknown ids are ignored."""
+
+    def restricted_to(self, ids: NDArray[np.int64]) -> Self:
+        """Return an index that answers with some ids only; unknown ids are ignored.
+
+        Parameters
+        ----------
+        ids : ndarray of int64, shape (n,)
+            In ascending order.
+        """
+
+    def extended(self, parts: Parts) -> Self:
+        """Return an index with further codes; one part of these is in memory at a time.
+
+        An id may not be in the index yet, unless the index is without it.
+
+        Raises
+        ------
+        ValueError
+            If a shape or a type is wrong.
+        """
+
+    def compacted(self) -> Self:
+        """Return an index with the same answers that is one step nearer to its best form; itself if it has that.
+
+        Call it until it returns itself. If each result replaces the one before it, at most one part of the codes lies
+        in memory twice at a time.
+        """
+
+    def describe(self) -> Description:
+        """Describe the index."""
+
 
 def require_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Check that codes are what FAISS and compiled code may be given: they would read out of bounds.
+    """Check that FAISS and compiled code may be given these codes; they would read out of bounds.
 
     Raises
     ------
@@ -83,10 +157,10 @@ def require_ids(ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> NDArray[np.
     Raises
     ------
     ValueError
-        If it has not.
+        If it has not, or if an id is no integer of 64 bits.
     """
-    if ids.shape != (len(codes),):
-        msg = f"{len(codes)} codes need as many ids; got shape {ids.shape}"
+    if ids.shape != (len(codes),) or not np.can_cast(ids.dtype, np.int64):
+        msg = f"{len(codes)} codes need as many ids, of type int64; got {ids.dtype} of shape {ids.shape}"
         raise ValueError(msg)
     return np.ascontiguousarray(ids, np.int64)
 
@@ -107,8 +181,8 @@ def require_limits(k: int, max_distance: int) -> None:
         raise ValueError(msg)
 
 
-def merge(parts: list[Neighbours], k: int) -> Neighbours:
-    """Merge the answers of disjoint indexes to one query."""
+def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
+    """Merge the answers of indexes without common ids to one query."""
     parts = [part for part in parts if len(part.ids)]
     if len(parts) <= 1:  # nearly always, and ten times as fast
         return Neighbours(parts[0].ids[:k], parts[0].distances[:k]) if parts else NO_NEIGHBOURS
@@ -116,3 +190,19 @@ def merge(parts: list[Neighbours], k: int) -> Neighbours:
     distances = np.concatenate([part.distances for part in parts])
     order = np.lexsort((ids, distances))[:k]
     return Neighbours(ids[order], distances[order])
+
+
+def ids_not_in(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some ids that are not among others.
+
+    Parameters
+    ----------
+    ids : ndarray of int64, shape (n,)
+    known : ndarray of int64, shape (m,)
+        In ascending order.
+    """
+    if not len(known):
+        return ids
+    nearest: NDArray[np.int64] = known.take(np.searchsorted(known, ids), mode="clip")
+    strange: NDArray[np.bool_] = ids != nearest
+    return ids[strange]

@@ -25,7 +25,7 @@ _ANGLE_TOLERANCE = 1.0
 def contradictions(
     a: InstrumentMetadata, b: InstrumentMetadata, *, width_a: int | None = None, width_b: int | None = None
 ) -> list[str]:
-    """Tell why two files cannot show the same acquisition.
+    """List why two files cannot show the same acquisition.
 
     They cannot if another make of microscope, another detector, or a beam energy that differs by more than 5 % was
     used; if the stage stood farther apart than the wider of the two fields, more than 0.1 mm higher, or was tilted or
@@ -68,7 +68,7 @@ def _makes_differ(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
 
 
 def _same_make(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Whether names and coordinates mean the same in both."""
+    """Check whether names and coordinates mean the same in both."""
     return a.vendor is not None and a.vendor == b.vendor
 
 
@@ -127,7 +127,7 @@ def _other_pose(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
 
 
 def _turned(one: float | None, other: float | None) -> bool:
-    """Whether two angles are known and differ; 359.9° and 0° do not."""
+    """Check whether two angles are known and differ; 359.9° and 0° do not."""
     if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
         return False
     # each for itself first: the difference of two huge numbers may be no number

@@ -95,7 +95,7 @@ NO_METADATA = InstrumentMetadata()
 
 
 def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
-    """Give what the instrument wrote as compressed JSON, for the catalogue."""
+    """Return what the instrument wrote as compressed JSON, for the catalogue."""
     return zlib.compress(json.dumps(metadata.verbatim).encode())
 
 

@@ -48,7 +48,7 @@ class Archive(Protocol):
     """An open archive; safe to read from several threads."""
 
     def members(self) -> Iterator[Member]:
-        """Give the regular files, in the order of the archive.
+        """Yield the regular files, in the order of the archive.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class Archive(Protocol):
         """
 
     def read(self, name: str) -> bytes:
-        """Give the bytes of one member.
+        """Return the bytes of one member.
 
         Raises
         ------
@@ -67,12 +67,12 @@ class Archive(Protocol):
 
 
 def is_archive(path: str) -> bool:
-    """Tell whether a file name is that of an archive that can be read."""
+    """Check whether a file name is that of an archive that can be read."""
     return path.lower().endswith(_SUFFIXES)
 
 
 def archive_stem(path: str) -> str:
-    """Give the file name of an archive without its suffix (``Tips.tar.gz`` gives ``Tips``)."""
+    """Return the file name of an archive without its suffix (``Tips`` for ``Tips.tar.gz``)."""
     name = PurePosixPath(path).name
     lower = name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), "")
@@ -80,7 +80,7 @@ def archive_stem(path: str) -> str:
 
 
 def open_archive(path: Path) -> Archive:
-    """Open an archive, or give the one already open; reopened when the file has changed.
+    """Open an archive, or return the one that is open; it is opened again when the file has changed.
 
     Raises
     ------
@@ -127,61 +127,77 @@ def _missing(path: Path, name: str) -> ImageError:
     return ImageError(f"{path}!{name}", "missing", "the archive has no such member")
 
 
-class _Tar:
-    """An uncompressed tar: members are read at their offsets, several threads at a time."""
+class _Spanned:
+    """A tar whose members are read by their offsets.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : Path
+    stream : binary file
+        The tar, uncompressed; read to its end.
+    """
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self._path = path
-        with path.open("rb") as stream:
-            self._spans, self._damage = _spans(stream)
+        self._spans, self._damage = _spans(stream)
 
     def members(self) -> Iterator[Member]:
-        return _members(self._path, self._spans, self._damage)
+        yield from (Member(name, size) for name, (_, size) in self._spans.items())
+        if self._damage:
+            msg = (
+                f"archive {self._path} is damaged after its {len(self._spans)} readable files: {self._damage}. "
+                "What followed is lost"
+            )
+            raise SourceError(msg)
 
     def read(self, name: str) -> bytes:
         if name not in self._spans:
             raise _missing(self._path, name)
         offset, size = self._spans[name]
-        require_size(f"{self._path}!{name}", size)
-        try:
-            with self._path.open("rb") as stream:
-                data = os.pread(stream.fileno(), size, offset)
-        except OSError as error:
-            raise ImageError(f"{self._path}!{name}", "unreadable", str(error)) from error
+        source = f"{self._path}!{name}"
+        require_size(source, size)
+        data = self._bytes(source, offset, size)
         if len(data) != size:
-            detail = f"the archive ends after {len(data)} of its {size} bytes"
-            raise ImageError(f"{self._path}!{name}", "truncated", detail)
+            raise ImageError(source, "truncated", f"the archive ends after {len(data)} of its {size} bytes")
         return data
 
+    def _bytes(self, source: str, offset: int, size: int) -> bytes:
+        """Read some bytes of the tar, fewer at its end; an `ImageError` names the source."""
+        raise NotImplementedError
 
-class _TarGz:
+
+class _Tar(_Spanned):
+    """An uncompressed tar: several threads read at a time."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as stream:
+            super().__init__(path, stream)
+
+    def _bytes(self, source: str, offset: int, size: int) -> bytes:
+        try:
+            with self._path.open("rb") as stream:
+                return os.pread(stream.fileno(), size, offset)
+        except OSError as error:
+            raise ImageError(source, "unreadable", str(error)) from error
+
+
+class _TarGz(_Spanned):
     """A gzipped tar, read through an index of seek points; one reader at a time."""
 
     def __init__(self, path: Path) -> None:
         from indexed_gzip import IndexedGzipFile
 
-        self._path = path
         self._lock = threading.Lock()
         self._stream = IndexedGzipFile(str(path), spacing=_GZIP_SPACING)
-        self._spans, self._damage = _spans(self._stream)
+        super().__init__(path, self._stream)
 
-    def members(self) -> Iterator[Member]:
-        return _members(self._path, self._spans, self._damage)
-
-    def read(self, name: str) -> bytes:
-        if name not in self._spans:
-            raise _missing(self._path, name)
-        offset, size = self._spans[name]
-        require_size(f"{self._path}!{name}", size)
+    def _bytes(self, source: str, offset: int, size: int) -> bytes:
         try:
             with self._lock:
                 self._stream.seek(offset)
                 data: bytes = self._stream.read(size)
         except _DAMAGE as error:
-            raise ImageError(f"{self._path}!{name}", "damaged", f"the archive is damaged here: {error}") from error
-        if len(data) != size:
-            detail = f"the archive ends after {len(data)} of its {size} bytes"
-            raise ImageError(f"{self._path}!{name}", "truncated", detail)
+            raise ImageError(source, "damaged", f"the archive is damaged here: {error}") from error
         return data
 
 
@@ -211,7 +227,7 @@ _Spans = dict[str, tuple[int, int]]
 
 
 def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
-    """Give the regular members (of two with one name the later one, as tar does), and what is wrong after them, if any.
+    """Return the regular members (of two with one name the later one, as tar does), and what is wrong after them.
 
     `tarfile` ends silently at a header that is damaged or missing; a whole tar ends with a block of zeros.
     """
@@ -232,10 +248,3 @@ def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
     if end.count(0) == tarfile.BLOCKSIZE:
         return spans, ""
     return spans, "it ends early" if len(end) < tarfile.BLOCKSIZE else "a header is damaged"
-
-
-def _members(path: Path, spans: _Spans, damage: str) -> Iterator[Member]:
-    yield from (Member(name, size) for name, (_, size) in spans.items())
-    if damage:
-        msg = f"archive {path} is damaged after its {len(spans)} readable files: {damage}. What followed is lost"
-        raise SourceError(msg)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
-import stat
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -23,38 +20,13 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", "
 """File names that are taken for images when a folder or an archive is walked."""
 
 
-RUN_JOURNAL = "run.sqlite"
-"""The file that marks the output folder of a labelling run."""
-
-
-_SQLITE_HEADER = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
-_JOURNAL_TABLES = {"meta", "decisions"}
+RUN_MARKER = ".twinscope-run"
+"""The file that marks the output folder of a labelling run, written before anything else is."""
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether a folder holds the results of a labelling run: copies that must never become references.
-
-    Its journal tells: a regular file `RUN_JOURNAL` that is an SQLite database with the tables of a run. One that
-    cannot be looked into (damaged behind its header, or nobody may read it) is taken for one, as that is safer; another
-    file, folder or database of that name is not.
-    """
-    path = folder / RUN_JOURNAL
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
-            return False
-        with path.open("rb") as stream:
-            if stream.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
-                return False
-    except PermissionError:
-        return os.path.lexists(path)
-    except OSError:
-        return False
-    try:  # immutable: whoever is writing it has locked it
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.Error:
-        return True
-    return tables >= _JOURNAL_TABLES
+    """Check whether a folder holds the results of a labelling run: copies that must never become references."""
+    return os.path.lexists(folder / RUN_MARKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +75,7 @@ class Item:
         return [name for name in names if name not in {"", ".", ".."}]
 
     def read(self) -> bytes:
-        """Give the bytes of the image file.
+        """Return the bytes of the image file.
 
         Raises
         ------
@@ -125,7 +97,7 @@ class Walk:
     """Folders that were left out as outputs of labelling runs. What lies below them is unknown as well."""
 
     def leave_out_run(self, folder: Path) -> bool:
-        """Tell whether a folder is the output of a labelling run, and note it if it is; for `leave_out` of `walk`."""
+        """Check whether a folder is the output of a labelling run, and note it if it is; for `leave_out` of `walk`."""
         found = is_run(folder)
         if found:
             self.runs.append(str(folder))
@@ -162,7 +134,7 @@ def scope_of(source: str | os.PathLike[str]) -> Scope:
 def walk(
     scope: Scope, into: Walk, *, archives: bool = True, leave_out: Callable[[Path], bool] = lambda _: False
 ) -> Iterator[Item]:
-    """Give the images of one source, in the order of their names.
+    """Yield the images of one source, in the order of their names.
 
     Parameters
     ----------
@@ -173,7 +145,7 @@ def walk(
     archives : bool
         Whether to look into archives.
     leave_out : callable
-        Told the absolute path of every folder; those it answers True to are passed over.
+        Called with the absolute path of every folder; those for which it returns True are passed over.
 
     Yields
     ------
@@ -246,7 +218,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_image(path: str) -> bool:
-    """Tell by the name; within archives, what lies in hidden folders is passed over as it is outside of them."""
+    """Check the name; within archives, what lies in hidden folders is passed over as it is outside of them."""
     parts = PurePosixPath(path).parts
     hidden = any(part.startswith(".") and part != ".." for part in parts)
     return not hidden and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

@@ -11,13 +11,13 @@ from twinscope_indexer.sources.archive import open_archive, require_size
 
 
 def source_uri(root: Path, path: str, member: str | None) -> str:
-    """Give where an image is, for people: a path, or ``archive!member``."""
+    """Return where an image is, for people: a path, or ``archive!member``."""
     where = os.path.join(root, path) if path else str(root)  # noqa: PTH118  a query makes many
     return where if member is None else f"{where}!{member}"
 
 
 def read_source(root: Path, path: str, member: str | None) -> bytes:
-    """Give the bytes of an image, from its file or out of its archive.
+    """Return the bytes of an image, from its file or out of its archive.
 
     Raises
     ------

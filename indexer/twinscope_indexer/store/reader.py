@@ -1,4 +1,4 @@
-"""A store as its readers see it: the view that they answer from, brought up to date when they ask for it."""
+"""A store as its readers see it: the view that they answer from, which is brought up to date when they ask for it."""
 
 from __future__ import annotations
 
@@ -94,18 +94,18 @@ class Store:
             else:
                 return held
             del held
-            self._tidy()
+            self._compact()
         return self._view
 
-    def _tidy(self) -> None:
-        """Put the codes of the view in order, segment by segment, and let go of what was there before."""
+    def _compact(self) -> None:
+        """Compact the codes of the view, step by step; the memory of each step is given back before the next."""
         _give_back()
-        while (tidied := self._view.tidied()) is not self._view:
-            self._view = tidied
+        while (compacted := self._view.compacted()) is not self._view:
+            self._view = compacted
             _give_back()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Give the records of some images of the view by id; ids that are not stored are left out."""
+        """Return the records of some images of the view by id; ids that are not stored are left out."""
         return self._view.records(numbers)
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Store:
         self._open = left
 
     def _behind(self, held: View) -> bool:
-        """Tell whether there is a newer state, or the view must be loaded again to let go of SQLite's log.
+        """Check whether there is a newer state, or the view must be loaded again to let go of SQLite's log.
 
         A view holds the end of the log of its time. As long as there always is one, none of the log can be used again,
         unless one is loaded when all of it is in the file.
@@ -150,6 +150,6 @@ class Store:
 
 
 def _give_back() -> None:
-    """Let the system have what was freed: glibc keeps arrays of the size of a segment for later, a fourth of all."""
+    """Return freed memory back to the system: glibc keeps arrays of the size of a segment, in all a quarter."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

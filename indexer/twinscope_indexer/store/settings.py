@@ -9,7 +9,7 @@ from twinscope_indexer.taxonomy import Taxonomy, builtin_taxonomy, taxonomy_from
 
 
 def taxonomy_of(catalog: Catalog) -> Taxonomy:
-    """Give the taxonomy of a store: the one that it was labelled by the last time, at first the built-in one."""
+    """Return the taxonomy of a store: the one that it was labelled by the last time, at first the built-in one."""
     text = catalog.meta("taxonomy")
     return builtin_taxonomy() if text is None else _read(text)
 

@@ -80,32 +80,32 @@ class Snapshot:
             self._letting_go()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Give the records of some images by id; ids that are not stored are left out."""
+        """Return the records of some images by id; ids that are not stored are left out."""
         with self.reading() as catalog:
             return catalog.records(numbers)
 
     def page(self, after: int, size: int) -> list[Record]:
-        """Give the next records behind an id, in the order of their ids."""
+        """Return the next records behind an id, in the order of their ids."""
         with self.reading() as catalog:
             return catalog.page(after, size)
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Give the encoded thumbnail of an image, if it is stored."""
+        """Return the encoded thumbnail of an image, if it is stored."""
         with self.reading() as catalog:
             return catalog.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Give what the instruments of some images wrote; see `Catalog.instruments`."""
+        """Return what the instruments of some images wrote; see `Catalog.instruments`."""
         with self.reading() as catalog:
             return catalog.instruments(numbers)
 
     def categories(self) -> frozenset[str]:
-        """Give the names of all categories that images have."""
+        """Return the names of all categories that images have."""
         with self.reading() as catalog:
             return catalog.categories()
 
     def description(self) -> dict[str, Any]:
-        """Give when the store was made, its roots, and the counts of `Catalog.counts`."""
+        """Return when the store was made, its roots, and the counts of `Catalog.counts`."""
         with self.reading() as catalog:
             made = {"created": catalog.meta("created"), "roots": [str(path) for path in catalog.roots().values()]}
             return made | catalog.counts()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.hashing.perceptual import RECIPE, require_recipe
-from twinscope_indexer.index.blocks import BlockedIndex
+from twinscope_indexer.index.choice import image_index
 from twinscope_indexer.index.faiss_file import read_index
 from twinscope_indexer.index.frames import NO_FRAMES, FrameView
-from twinscope_indexer.index.protocol import Neighbours, merge
-from twinscope_indexer.index.segments import Segments, segment_size
+from twinscope_indexer.index.protocol import Index, Neighbours, ids_not_in, merge
+from twinscope_indexer.index.segments import segment_size
 from twinscope_indexer.store.catalog.catalog import Catalog
 from twinscope_indexer.store.frames import load_frames
 from twinscope_indexer.store.settings import taxonomy_of
@@ -32,10 +32,38 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 4
 """Sets of categories whose indexes are kept."""
+_FILE_READ_FROM: Final = 20_000
+"""Images. The catalogue gives the hashes of fewer sooner than FAISS, which reads the index file, can be imported."""
 
 
 class StoreWarning(UserWarning):
     """A store had to repair itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images of a view that are searched together.
+
+    Attributes
+    ----------
+    base, delta : Index
+        See `View`.
+    """
+
+    base: Index
+    delta: Index
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.base) + len(self.delta)
+
+    def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
+        """Find the k nearest images of each query; see `Index.search`."""
+        old = self.base.search(queries, k, max_distance)
+        if len(self.delta) == 0:
+            return old
+        new = self.delta.search(queries, k, max_distance)
+        return [merge([a, b], k) for a, b in zip(old, new, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +76,16 @@ class View:
     ----------
     generation : int
         Its number.
-    base : Segments
-        What the newest index file holds, without what was changed or deleted since.
+    base : Index
+        The images of the newest index file, without those that were changed or deleted since.
     loaded : int
         The generation of that file.
-    delta : BlockedIndex
+    delta : Index
         Images newer than the file.
     count : int
         Searchable images.
     file : str or None
-        Name of the index file that was read; None where `base` came from the catalogue.
+        Name of the index file that was read; None if `base` came from the catalogue.
     frames : FrameView
         The frames of the images.
     calibration : str or None
@@ -71,9 +99,9 @@ class View:
     """
 
     generation: int
-    base: Segments
+    base: Index
     loaded: int
-    delta: BlockedIndex
+    delta: Index
     count: int
     file: str | None
     frames: FrameView
@@ -81,25 +109,30 @@ class View:
     store_id: str
     taxonomy: Taxonomy
     snapshot: Snapshot
-    _among: dict[tuple[Catalog, frozenset[str]], Segments] = field(
+    _of_categories: dict[tuple[Catalog, frozenset[str]], Images] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of the codes of images and frames, and of their ids."""
+        return self.base.nbytes + self.delta.nbytes + self.frames.nbytes
+
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Give the records of some images by id; ids that are not stored are left out."""
+        """Return the records of some images by id; ids that are not stored are left out."""
         return self.snapshot.records(numbers)
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Give the encoded thumbnail of an image, if it is stored."""
+        """Return the encoded thumbnail of an image, if it is stored."""
         return self.snapshot.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Give what the instruments of some images wrote; see `Catalog.instruments`."""
+        """Return what the instruments of some images wrote; see `Catalog.instruments`."""
         return self.snapshot.instruments(numbers)
 
-    def tidied(self) -> View:
-        """Give the same state with its codes in order, one step nearer to it; itself where they are. See `Segments`."""
-        base = self.base.tidied()
+    def compacted(self) -> View:
+        """Return the same state with its codes a step nearer to their best form; see `Index.compacted`."""
+        base = self.base.compacted()
         return self if base is self.base else replace(self, base=base)
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int, recipe: str = RECIPE) -> list[Neighbours]:
@@ -122,37 +155,34 @@ class View:
             If the shape, the type or a limit is out of range.
         """
         require_recipe(recipe)
-        old = self.base.search(queries, k, max_distance)
-        if len(self.delta) == 0:
-            return old
-        new = self.delta.search(queries, k, max_distance)
-        return [merge([a, b], k) for a, b in zip(old, new, strict=True)]
+        return Images(self.base, self.delta).search(queries, k, max_distance)
 
-    def among(self, categories: frozenset[str]) -> Segments:
-        """Give an index of the images of some categories alone, over the same codes, not copied.
+    def restricted_to_categories(self, categories: frozenset[str]) -> Images:
+        """Return the images of some categories alone, over the same codes, not copied.
 
         Those of the last few sets of categories are kept, 8 bytes for each image that is left out: to make one, the
         categories of all rows are read.
         """
         with self.snapshot.reading() as catalog:  # one thread at a time
-            key = catalog, categories  # another catalogue where a snapshot cannot hold its moment
-            found = self._among.pop(key, None)
+            key = catalog, categories  # another catalogue if a snapshot cannot hold its moment
+            found = self._of_categories.pop(key, None)
             if found is None:
-                found = Segments((*self.base.parts, self.delta)).only(catalog.of_categories(categories))
-            self._among[key] = found
-            if len(self._among) > _KEPT:
-                del self._among[next(iter(self._among))]
+                ids = catalog.of_categories(categories)
+                found = Images(self.base.restricted_to(ids), self.delta.restricted_to(ids))
+            self._of_categories[key] = found
+            if len(self._of_categories) > _KEPT:
+                del self._of_categories[next(iter(self._of_categories))]
         return found
 
 
 def load_view(folder: Path, held: View | None = None) -> View:
-    """Load the newest published state of a store; an empty one of generation 0 where nothing was published.
+    """Load the newest published state of a store; an empty one of generation 0 if nothing was published.
 
     Parameters
     ----------
     folder : Path
     held : View, optional
-        An earlier state: what has not changed since is not read again. Nothing of it serves for another store.
+        An earlier state: what has not changed since is not read again. Nothing of it is used for another store.
 
     Raises
     ------
@@ -188,8 +218,8 @@ def _view(catalog: Catalog, base: _Base, held: View | None, snapshot: Snapshot) 
     codes, loaded, filed = base.codes, base.loaded, catalog.newest_file()
     if filed is not None and filed.number > loaded:
         size = segment_size(filed.images)
-        codes, loaded = codes.joined(catalog.code_parts(size, above=loaded, upto=filed.number)), filed.number
-    delta = BlockedIndex(*catalog.codes(above=loaded, upto=number))
+        codes, loaded = codes.extended(catalog.code_parts(size, above=loaded, upto=filed.number)), filed.number
+    delta = image_index(len(codes)).extended([catalog.codes(above=loaded, upto=number)])
     return View(
         generation=number,
         base=codes,
@@ -215,9 +245,9 @@ def _newest_file(folder: Path) -> Generation | None:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Codes of a generation, of which those that have gone since are left out, and the file that they came from."""
+    """Codes of a generation, without those that have gone since, and the file that they came from."""
 
-    codes: Segments
+    codes: Index
     loaded: int
     file: str | None
 
@@ -225,23 +255,24 @@ class _Base:
 def _base(
     folder: Path, catalog: Catalog, filed: Generation | None, held: View | None
 ) -> tuple[_Base, StoreError | None]:
-    """Give what is held already, or read the index file, if there is one; and what is wrong with that, if something is.
+    """Return the codes in memory, or those of the index file, and what is wrong with the file, if anything is.
 
-    What is held serves on where the writer has replaced the file: what the new one has besides is asked of the
-    catalogue.
+    The codes in memory stay in use if the writer has replaced the file: the catalogue has what is new in it. Of a small
+    store the catalogue has all of it.
     """
     published = catalog.published()
     number = 0 if published is None else published.number
     if held is not None:
         forgotten = filed is not None and filed.number > held.loaded  # with a new file, what was deleted before
         known = catalog.hashed(upto=held.loaded) if forgotten else None
-        gone = catalog.changed_since(held.loaded, upto=number) if known is None else held.base.missing(known)
-        return _Base(held.base.leaving_out(gone), held.loaded, held.file), None
-    if filed is None or filed.file is None or filed.sha256 is None:
-        return _Base(Segments(), 0, None), None
+        gone = catalog.changed_since(held.loaded, upto=number) if known is None else ids_not_in(held.base.ids, known)
+        return _Base(held.base.without(gone), held.loaded, held.file), None
+    empty = image_index(0 if filed is None else filed.images)
+    if filed is None or filed.file is None or filed.sha256 is None or filed.images < _FILE_READ_FROM:
+        return _Base(empty, 0, None), None
     try:
         parts = read_index(folder / filed.file, filed.sha256, segment_size(filed.images))
-        base = Segments().joined(parts).leaving_out(catalog.changed_since(filed.number, upto=number))
+        base = empty.extended(parts).without(catalog.changed_since(filed.number, upto=number))
     except StoreError as error:
-        return _Base(Segments(), 0, None), error
+        return _Base(empty, 0, None), error
     return _Base(base, filed.number, filed.file), None

@@ -124,7 +124,7 @@ def _allowed(
         if len(near.ids) == depth and len(some.ids) < policy.k
     ]  # fmt: skip
     if short and limits.categories is not None:  # the query itself takes one place only, and depth has one for it
-        alone = view.among(limits.categories).search(codes[short], depth, policy.max_distance)
+        alone = view.restricted_to_categories(limits.categories).search(codes[short], depth, policy.max_distance)
         records.update(view.records([number for near in alone for number in near.ids.tolist()]))
         for i, near in zip(short, alone, strict=True):
             kept[i] = _kept(near, records, limits)

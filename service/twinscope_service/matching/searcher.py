@@ -117,7 +117,7 @@ class Searcher:
             "generation": view.generation,
             "recipe": RECIPE,
             "index": {
-                "kind": view.base.kind,
+                "kind": view.base.describe().kind,
                 "base": len(view.base),
                 "delta": len(view.delta),
                 "reach": view.frames.reach,

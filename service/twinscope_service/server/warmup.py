@@ -1,4 +1,4 @@
-"""Warming: what a query needs is compiled, or loaded from the cache on disk, before the first one comes."""
+"""Warm-up: what a query needs is compiled, or loaded from the cache on disk, before the first query comes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twinscope_indexer.hashing.hashability import find_lack
 from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_indexer.hashing.symmetry import SYMMETRIES
 from twinscope_indexer.imaging.luma import luma
-from twinscope_indexer.index.blocks import BlockedIndex
+from twinscope_indexer.index.choice import image_index
 
 from twinscope_service.matching.query import Query
 from twinscope_service.similarity.scene_score import scene_scores
@@ -19,11 +19,11 @@ _SIDE = 64
 
 
 def warm() -> None:
-    """Run every compiled function once; takes a second, or some ten where nothing is cached yet."""
+    """Run every compiled function once; takes a second, or about ten if nothing is cached yet."""
     pixels = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8)
     query = Query.of_pixels(pixels)
     code = query.hashed.packed[None] if isinstance(query.hashed, PHash) else np.zeros((1, BYTES), np.uint8)
-    BlockedIndex(np.zeros(1, np.int64), code).search(code, 1, 0)
+    image_index(len(code)).extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)
     if query.thumbnail is not None:
         scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])  # of another shape: one is reduced, too
         frame_codes(query.thumbnail, (WHOLE,), SYMMETRIES)

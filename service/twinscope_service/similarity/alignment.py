@@ -25,7 +25,7 @@ class Overlap:
     Attributes
     ----------
     normal : pair of ndarray of float32, shape (height, width)
-        Locally centred and scaled; see `normalisation`.
+        Locally centred and scaled; see `local_contrast`.
     pixels : pair of ndarray of float32, shape (height, width)
         The same in grey levels.
     """

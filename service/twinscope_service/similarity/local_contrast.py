@@ -1,7 +1,7 @@
 """Normalised thumbnails: smoothed, freed of uneven illumination, locally centred and scaled.
 
 Every sum has one order, and none is left to BLAS, whose last digits depend on its number of threads: what is made of
-a thumbnail must not depend on who asks. The last digits count, because `translation` brings even the faintest
+a thumbnail must not depend on who asks. The last digits count, because `phase_correlation` brings even the faintest
 frequencies, which hold little but rounding, to the height of all others.
 """
 
@@ -92,13 +92,13 @@ _Bases = tuple[_Folded, _BothWays]
 
 @lru_cache(maxsize=2048)
 def _both_ways(basis: Callable[[int], NDArray[np.float64]], side: int) -> _BothWays:
-    """Give a basis, of shape (side, few), and its transpose."""
+    """Return a basis, of shape (side, few), and its transpose."""
     return _with_transpose(basis(side))
 
 
 @lru_cache(maxsize=2048)
 def _folded(basis: Callable[[int], NDArray[np.float64]], side: int) -> _Folded:
-    """Give the upper halves of a basis' symmetric and of its antisymmetric vectors, each with its transpose.
+    """Return the upper halves of a basis' symmetric and of its antisymmetric vectors, each with its transpose.
 
     In both bases these take turns; the middle of an odd side is in the upper half.
     """

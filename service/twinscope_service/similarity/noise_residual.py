@@ -44,7 +44,7 @@ _ANY: Final = 0.01
 
 
 def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
-    """Tell how far the grain of two pictures agrees beyond chance, at the translation at which it agrees best.
+    """Measure how far the grain of two pictures agrees beyond chance, at the translation at which it agrees best.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float
 
 
 def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the detail of the calm parts of a picture, everywhere of like contrast; 0 elsewhere."""
+    """Return the detail of the calm parts of a picture, everywhere of like contrast; 0 elsewhere."""
     fine, coarse = _DETAIL
     smooth = uniform_filter(pixels, fine)
     detail = smooth - uniform_filter(smooth, coarse)
@@ -81,7 +81,7 @@ def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _peak(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:
-    """Give the highest of all correlations, in standard deviations; see `grain_score`."""
+    """Return the highest of all correlations, in standard deviations; see `grain_score`."""
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in query.shape)
     product = np.conj(scipy.fft.rfft2(query, shape)) * scipy.fft.rfft2(candidate, shape)
     correlations = scipy.fft.irfft2(product, shape)

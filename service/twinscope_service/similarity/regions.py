@@ -117,7 +117,7 @@ def _shown(*pictures: NDArray[np.float32]) -> tuple[slice, slice]:
 
 
 def _extremes(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
-    """Tell which pixels of a picture are at its darkest level, then at its brightest, and among the other's as well.
+    """Find which pixels of a picture are at its darkest level, then at its brightest, and among the other's as well.
 
     Clipping keeps the order of grey levels: where a share of the one is clipped, it is that share of the other, too.
     """

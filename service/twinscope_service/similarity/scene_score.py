@@ -1,8 +1,8 @@
 """Scene score of two thumbnails: how surely they show one field, whatever was done to size, contrast or encoding.
 
 Both thumbnails are brought to one size, smoothed, freed of uneven illumination, and locally centred and scaled, so
-that contrast and brightness no longer matter (`normalisation`). Phase correlation proposes a translation
-(`translation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
+that contrast and brightness no longer matter (`local_contrast`). Phase correlation proposes a translation
+(`phase_correlation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SceneImage:
 
     @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """That of `translation.spectrum`; made when it is first asked for, by two threads if both ask at once."""
+        """That of `phase_correlation.spectrum`; made when it is first asked for, by two threads if both ask at once."""
         if not self._spectra:
             self._spectra.append(spectrum(self.normal))
         return self._spectra[0]
@@ -179,7 +179,7 @@ def _compared(
 
 @lru_cache(maxsize=_PREPARED)
 def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> SceneImage:
-    """Give what `prepare` makes of a thumbnail, of shape `size`, reduced to `shape`; the last ones are kept.
+    """Return what `prepare` makes of a thumbnail, of shape `size`, reduced to `shape`; the last ones are kept.
 
     A query meets many candidates, in several stages of a search, and a candidate is looked at again as a rival.
     """

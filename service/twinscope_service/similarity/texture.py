@@ -35,7 +35,7 @@ _LEVEL: Final = 1.5
 
 
 def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> int | None:
-    """Give the least Hamming distance of the hashes of what two pictures both show.
+    """Return the least Hamming distance of the hashes of what two pictures both show.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
 
 
 def agree_in_texture(query: NDArray[np.uint8], candidate: NDArray[np.uint8], score: float) -> bool:
-    """Tell whether two pictures of a scene score agree in fine structure; true where it cannot be measured."""
+    """Check whether two pictures of a scene score agree in fine structure; true where it cannot be measured."""
     distance = texture_distance(query, candidate)
     return distance is None or distance <= (TEXTURE_BITS if score < CLEAR_TEXTURE_SCENE else TEXTURE_BITS_IF_CLEAR)
 

@@ -21,9 +21,9 @@ import imagehash
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from PIL import Image, ImageOps
 from serving import serving
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.cli import demo_walkthrough as performance
 from twinscope_client.cli import main as command
@@ -183,7 +183,7 @@ def on_a_terminal(words: list[str]) -> tuple[int, str]:
                 shown += data
         except OSError:  # how a terminal says that all have left
             pass
-    return process.wait(timeout=60), shown.decode()
+    return process.wait(timeout=240), shown.decode()
 
 
 def test_a_bar_is_shown_on_a_terminal_only(lab: Path, twinscope: Any) -> None:
@@ -241,7 +241,7 @@ def test_index_tells_what_it_leaves_out_as_outputs_of_runs(shelf: Shelf, tmp_pat
     assert ran.code == 0
     assert "4 added; 4 images searchable" in ran.err
     [line] = [line for line in ran.err.splitlines() if "left out" in line]
-    assert line.startswith("2 folders were left out as outputs of labelling runs (each holds a journal run.sqlite")
+    assert line.startswith("2 folders were left out as outputs of labelling runs (each holds a file .twinscope-run")
     assert line.endswith(f": {refs / 'Tips'}, and 1 more")
 
 
@@ -255,7 +255,7 @@ def test_index_of_nothing_but_the_output_of_a_run_is_no_success(shelf: Shelf, tm
     assert "no image was met but in folders that are left out; 0 images searchable" in ran.err
     assert "1 folders were left out as outputs of labelling runs" in ran.err
     assert str(refs) in ran.err
-    (refs / "run.sqlite").write_text("something else")
+    (refs / ".twinscope-run").unlink()
     ran = twinscope("index", refs, "--store", tmp_path / "store")
     assert (ran.code, "6 added" in ran.err, "left out" in ran.err) == (0, True, False)
 
@@ -402,13 +402,12 @@ def test_label_tells_what_it_leaves_out_as_outputs_of_runs(
     shutil.copy(lab / "twin.tif", lab / "earlier" / "L9_twin.tif")
     ran = twinscope("label", lab, *words)
     assert "3 images: " in ran.err
-    assert "1 folders were left out as outputs of labelling runs (each holds a journal run.sqlite" in ran.err
+    assert "1 folders were left out as outputs of labelling runs (each holds a file .twinscope-run" in ran.err
     assert str(lab / "earlier") in ran.err
     ran = twinscope("label", lab / "earlier", *words)
     assert "0 images: none found" in ran.err
     assert str(lab / "earlier") in ran.err
-    (lab / "earlier" / "run.sqlite").unlink()
-    (lab / "earlier" / "run.sqlite").mkdir()
+    (lab / "earlier" / ".twinscope-run").unlink()
     assert "4 images: " in twinscope("label", lab, *words).err
 
 

@@ -11,7 +11,7 @@ import pytest
 from twinscope_client import doctor
 from twinscope_client.cli.main import main
 
-_CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index", "index file"]
+_CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index", "index engine", "index file"]
 
 
 def test_this_installation_is_fine() -> None:
@@ -26,7 +26,7 @@ def test_this_installation_is_fine() -> None:
         ("hash", "twinscope_indexer.hashing.perceptual.phash", lambda _: np.zeros(128, np.uint8)),
         ("SSIM", "twinscope_service.similarity.ssim.ssim", lambda *_: 0.5),
         ("scene score", "twinscope_service.similarity.scene_score.scene_scores", lambda *_: []),
-        ("index", "twinscope_indexer.index.blocks.BlockedIndex.search", lambda *_: 1 / 0),
+        ("index", "twinscope_indexer.index.blocks.BlockSegment.search", lambda *_: 1 / 0),
         ("index file", "twinscope_indexer.index.faiss_file.write_index", lambda *_: None),
         ("reading TIFFs", "twinscope_indexer.imaging.reader.read_image", lambda _: 1 / 0),
     ],

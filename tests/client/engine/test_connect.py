@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from PIL import Image
 from raw_client import Authority, authority
+from shelf import Shelf
 from twinscope_client import aio, connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import twinscope
-from conftest import Shelf
 from PIL import Image
+from shelf import Shelf
 from twinscope_client.engine import many
 from twinscope_client.testing import serving
 

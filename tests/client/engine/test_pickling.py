@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import twinscope
-from conftest import Shelf
+from shelf import Shelf
 from twinscope_client.testing import serving
 from twinscope_service.server.tokens import token_line
 

@@ -23,8 +23,8 @@ import pandas as pd
 import polars as pl
 import pytest
 import twinscope
-from conftest import Shelf
 from PIL import Image
+from shelf import Shelf
 from twinscope_client.testing import serving
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_service.matching.answer import ChanceOfError, Transform

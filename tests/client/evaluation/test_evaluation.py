@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest
+from shelf import Shelf
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.errors import OutputError

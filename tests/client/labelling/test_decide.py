@@ -7,9 +7,9 @@ from pathlib import Path
 
 import crashing
 import pytest
-from conftest import Shelf
 from PIL import Image
 from serving import serving
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.engine.images import DecodedFile, acquisition, grey_pixels

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import twinscope
-from conftest import Shelf
+from shelf import Shelf
 from twinscope_client.cli.main import main
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from interruptible import run_to_end
 from PIL import Image
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
@@ -39,6 +39,7 @@ from twinscope_indexer.hashing.perceptual import phash
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.relocation import relocate
 from twinscope_indexer.indexing.run import index
+from twinscope_indexer.sources.corpus import RUN_MARKER, is_run
 from twinscope_indexer.store.reader import open_writer
 from twinscope_indexer.taxonomy import builtin_taxonomy
 from twinscope_service.matching.policy import named_policy
@@ -643,24 +644,32 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
-def test_a_run_of_the_version_before_goes_on(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
-    out, added = tmp_path / "out", ("p_wrong_low", "symmetry", "query_frame", "reference_frame", "shift_x", "shift_y")
+def test_a_folder_is_marked_as_a_run_before_anything_else_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[str]] = []
+    real = sqlite3.connect
+
+    def connect(*args: Any, **options: Any) -> Any:
+        found.append(sorted(path.name for path in (tmp_path / "out").iterdir()))
+        return real(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        Journal(tmp_path / "out").close()
+    assert found == [[RUN_MARKER]]
+    assert b"twinscope label" in (tmp_path / "out" / RUN_MARKER).read_bytes()
+
+
+def test_results_that_were_copied_without_the_marker_get_it_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     run(lab, shelf.store, out)
-    before = decisions(out)
-    with closing(sqlite3.connect(out / JOURNAL_NAME)) as database:  # as that version made it
-        for column in added:
-            database.execute(f"ALTER TABLE decisions DROP COLUMN {column}")
-        database.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
-        database.commit()
-    unknown = {field.name: field.default for field in fields(Decision) if field.name in added}
-    assert decisions(out) == {name: replace(decision, **unknown) for name, decision in before.items()}
-    report = run(lab, shelf.store, out)
-    assert (report.counts["reused"], report.counts["kept"]) == (6, 4)
-    for record in map(json.loads, (out / "labels.jsonl").read_text().splitlines()):
-        assert record["transform"] is record["shift"] is record["p_wrong_low"] is None
-    os.utime(lab / "a" / "deep.tif")
-    run(lab, shelf.store, out)
-    assert decisions(out)["deep.tif"].query_frame == "whole"
+    (out / RUN_MARKER).unlink()
+    assert main(["report", str(out)]) == 0
+    assert is_run(out)
+    (out / RUN_MARKER).unlink()
+    assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(out)]) == 3
+    assert is_run(out)
 
 
 @pytest.mark.parametrize("kind", ["folder", "database", "text"])
@@ -939,7 +948,7 @@ def assert_resumes_like_uninterrupted(lab: Path, store: Path, tmp_path: Path) ->
     for table in ("matches.csv", "review.csv", "failures.csv"):
         # Scores may differ by rounding: how sums are ordered depends on the number of threads of the libraries.
         assert [rounded(row) for row in rows(out, table)] == [rounded(row) for row in rows(whole, table)], table
-    assert not list(out.rglob(".*"))
+    assert list(out.rglob(".*")) == [out / RUN_MARKER]
     before = snapshot(out)
     run(lab, store, out, jpeg=True)
     assert snapshot(out) == before
@@ -948,7 +957,7 @@ def assert_resumes_like_uninterrupted(lab: Path, store: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("how", "at"), [("before", 1), ("before", 4), ("after", 3), ("after", 7), ("tables", 2), ("interrupt", 3)]
+    ("how", "at"), [("before", 1), ("before", 4), ("after", 3), ("after", 7), ("tables", 3), ("interrupt", 3)]
 )
 def test_a_stopped_run_goes_on(lab: Path, shelf: Shelf, tmp_path: Path, stopped: Stop, how: str, at: int) -> None:
     sources = snapshot(lab)

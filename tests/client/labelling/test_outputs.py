@@ -272,7 +272,7 @@ def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None
     racers = [
         subprocess.Popen([sys.executable, "-c", script, name], cwd=tmp_path, stdout=subprocess.PIPE) for name in "abc"
     ]
-    won = [int(racer.communicate(timeout=60)[0]) for racer in racers]
+    won = [int(racer.communicate(timeout=240)[0]) for racer in racers]
     assert sum(won) == 60
     contents = [(tmp_path / str(number)).read_text() for number in range(60)]
     assert all(text == text[0] * 20000 for text in contents)

@@ -19,10 +19,11 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
+from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.journal import Decision, Journal
 from twinscope_client.labelling.report import summarise, write_report
 from twinscope_client.labelling.report.gallery import EXHIBITS, curate
-from twinscope_client.labelling.report.page import GRADE_MEANING, LISTED, limits, printable, render, risk, sentence
+from twinscope_client.labelling.report.page import LISTED, limits, printable, render, risk, sentence
 from twinscope_client.labelling.report.summary import MOST_POINTS, survey
 from twinscope_indexer.errors import StoreError
 from twinscope_service.matching.policy import Policy
@@ -327,16 +328,6 @@ def test_a_run_that_is_killed_before_it_saved_anything_says_so(make, tmp_path):
     killed.close()
 
 
-def test_a_journal_of_an_earlier_release_was_finished(tmp_path):
-    journal = Journal(tmp_path)
-    assert not journal.finished
-    journal._db.execute("DELETE FROM meta WHERE key = 'finished'")
-    journal.close()
-    earlier = Journal(tmp_path)
-    assert earlier.finished
-    earlier.close()
-
-
 def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
     query = _picture(tmp_path / "q.tif")
     decisions = [*_mixed(random.Random(5), 60), _decision(query, "excellent", ssim=0.96)]
@@ -354,7 +345,7 @@ def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
     }
     assert after == before
     left = {str(path.relative_to(journal.folder)) for path in journal.folder.rglob("*") if path.is_file()}
-    assert left - {"run.sqlite", "run.sqlite-journal"} == set(_FILES)
+    assert left - {".twinscope-run", "run.sqlite", "run.sqlite-journal"} == set(_FILES)
     assert json.loads((journal.folder / "summary.json").read_text()) == summarise(journal)
 
 
@@ -470,8 +461,8 @@ def test_the_page_of_a_run_without_a_policy_says_nothing_of_limits():
 
 
 def test_doubtful_is_explained_by_all_its_reasons():
-    told = GRADE_MEANING["doubtful"]
-    for reason in ("instruments", "some parts of the picture only", "another picture", "besides the field", "wrong"):
+    told = DECISION_GRADES["doubtful"].meaning
+    for reason in ("instruments", "some regions only", "another reference", "outlines only", "wrong"):
         assert reason in told
 
 
@@ -633,7 +624,7 @@ def test_a_doubtful_image_is_shown_with_what_speaks_against_it(make, tmp_path):
         assert exhibit.startswith("0.42 % likely to be wrong ")
         assert exhibit.count(energy) == exhibit.count(place) == 1
     assert text.count("0.42 % likely to be wrong") == 2
-    assert GRADE_MEANING["doubtful"] in text
+    assert DECISION_GRADES["doubtful"].meaning in text
     assert "doubtful above this probability of being wrong" in text
 
 
@@ -644,7 +635,7 @@ def test_every_grade_has_its_colour_in_every_palette(make):
     ]
     assert len(palettes) == 3  # light, dark, print
     for palette in palettes:
-        assert set(GRADE_MEANING) == set(_GRADES) <= set(palette)
+        assert set(DECISION_GRADES) == set(_GRADES) <= set(palette)
         colours = [palette[grade] for grade in _GRADES if grade != "unhashable"]  # grey, as "none"
         assert len(set(colours)) == len(colours)
 

@@ -34,7 +34,7 @@ def called(folder: Path, *how: str) -> str:
     (folder / "doubled.py").write_text(MODULE)
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, "-c", CALL, str(folder), *how]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     return ran.stdout + ran.stderr[-500:]
 
 

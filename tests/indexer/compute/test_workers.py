@@ -9,8 +9,10 @@ import sys
 import textwrap
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crashing import alive, crash, crash_once, wait_until_gone
@@ -96,6 +98,30 @@ def test_a_call_that_crashes_is_blamed_and_later_ones_are_made(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_a_crash_prints_nothing_also_where_there_is_no_pgrep(tmp_path: Path) -> None:
+    rest = """
+    from twinscope_indexer.compute.workers import WorkerLostError
+    try:
+        call_apart(crash, "SIGSEGV")
+    except WorkerLostError as error:
+        print(error)
+    """
+    ran = subprocess.run(
+        [sys.executable, script(tmp_path, rest)], capture_output=True, text=True, check=False,
+        env={name: text for name, text in os.environ.items() if name != "PATH"},
+    )  # fmt: skip
+    assert (ran.stdout.splitlines()[2:], ran.stderr) == (["crashed (SIGSEGV)"], "")
+
+
+def test_processes_that_were_killed_while_they_had_no_call_blame_none(fresh: None, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        pids = list(threads.map(lambda n: call_apart(meet, (tmp_path, n)), range(3)))
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(pid)
+    assert [call_apart(abs, -number) for number in range(5)] == list(range(5))
+
+
 def test_a_call_whose_process_was_killed_is_made_again(tmp_path: Path) -> None:
     assert call_apart(crash_once, tmp_path / "note") == "done"
 
@@ -154,7 +180,7 @@ def test_nothing_is_imported_from_the_folder_where_it_is_run(tmp_path: Path) -> 
 _CALLER = """
     import os, sys, threading, time
     sys.path[:0] = {support!r}
-    from crashing import halt
+    from crashing import crash, halt
     from twinscope_indexer.compute.workers import Workers
     call_apart = Workers(2).call
     print("begun", flush=True)  # twice, if this script were imported again
@@ -223,6 +249,31 @@ def test_calls_that_would_never_return_can_be_ended(fresh: None, tmp_path: Path)
     for path in tmp_path.iterdir():
         wait_until_gone(int(path.read_text()))
     assert made.call(len, "four") == 4
+
+
+def test_a_process_that_is_ended_as_its_call_returns_serves_no_other(
+    fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Workers(1)
+    ended = []
+
+    class Executor:
+        """Its call returns just when the calls are ended."""
+
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Any:
+            return self
+
+        def result(self) -> str:
+            made.end_calls()
+            return "done"
+
+        def shutdown(self, **_: bool) -> None:
+            ended.append(self)
+
+    monkeypatch.setattr(workers, "_new_executor", lambda _: Executor())
+    assert made.call(len, "four") == "done"
+    assert len(ended) == 1
+    assert workers._free[os.getpid()] == []
 
 
 def hang(note: Path) -> None:

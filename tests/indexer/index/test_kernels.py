@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from twinscope_indexer.hashing.frames import VIEWS, frame_codes
 from twinscope_indexer.hashing.symmetry import SYMMETRIES
-from twinscope_indexer.index.blocks import BlockedIndex
-from twinscope_indexer.index.kernels import by_class, by_row, kin
+from twinscope_indexer.index.blocks import BlockSegment
+from twinscope_indexer.index.kernels import by_class, by_row, symmetry_runs
 
 CLASSES = [(row, column) for row in (0, 1) for column in (0, 1)]
 
@@ -36,19 +36,19 @@ def turned(code: NDArray[np.uint8], classes: tuple[int, ...], flips: list[int]) 
 def scanned(
     ids: NDArray[np.int64], codes: NDArray[np.uint8], query: NDArray[np.uint8], k: int, limit: int
 ) -> list[tuple[int, int]]:
-    """Give (distance, id) of the k nearest, the obvious way."""
+    """Return (distance, id) of the k nearest, the obvious way."""
     distances = (np.unpackbits(codes, axis=1) != np.unpackbits(query)).sum(axis=1).tolist()
     return [pair for pair in sorted(zip(distances, ids.tolist(), strict=True)) if pair[0] <= limit][:k]
 
 
 def require_full_scan(
-    index: BlockedIndex,
+    index: BlockSegment,
     held: tuple[NDArray[np.int64], NDArray[np.uint8]],
     queries: NDArray[np.uint8],
     k: int,
     limit: int,
 ) -> int:
-    """Compare all answers with a full scan; gives the number of neighbours."""
+    """Compare all answers with a full scan; return the number of neighbours."""
     found = index.search(queries, k, limit)
     answers = [list(zip(one.distances.tolist(), one.ids.tolist(), strict=True)) for one in found]
     assert answers == [scanned(*held, query, k, limit) for query in queries]
@@ -74,7 +74,7 @@ def test_the_symmetries_of_a_frame_are_looked_for_together() -> None:
     y, x = np.mgrid[:144, :192]
     thumbnail = np.clip(128 + 60 * np.sin(x / 9 + y / 31) + 40 * np.cos(x * y / 900), 0, 255).astype(np.uint8)
     codes = frame_codes(thumbnail, VIEWS, SYMMETRIES)
-    starts, signs, apart = kin(by_class(words(codes)))
+    starts, signs, differing = symmetry_runs(by_class(words(codes)))
     assert len(starts) - 1 < len(codes) / 4
     bits = np.unpackbits(codes, axis=1).reshape(-1, 32, 32)
     for first, end in pairwise(starts.tolist()):
@@ -82,16 +82,16 @@ def test_the_symmetries_of_a_frame_are_looked_for_together() -> None:
             different = bits[query] ^ bits[first]
             for number, (row, column) in enumerate(CLASSES):
                 different[row::2, column::2] ^= signs[query, number] < 0
-            assert different.sum() == apart[query] <= 40
+            assert different.sum() == differing[query] <= 40
             assert signs[query].prod() == 1
 
 
 def test_strangers_are_looked_for_alone() -> None:
     codes = np.random.default_rng(1).integers(0, 256, (20, 128), dtype=np.uint8)
-    starts, signs, apart = kin(by_class(words(codes)))
+    starts, signs, differing = symmetry_runs(by_class(words(codes)))
     assert starts.tolist() == list(range(21))
     assert (signs == 1).all()
-    assert not apart.any()
+    assert not differing.any()
 
 
 @pytest.mark.parametrize(("classes", "flips", "together"), [
@@ -102,7 +102,7 @@ def test_what_is_looked_for_together(classes: tuple[int, ...], flips: int, toget
     rng = np.random.default_rng(2)
     code = rng.integers(0, 256, 128, dtype=np.uint8)
     other = turned(code, classes, rng.choice(1024, flips, replace=False).tolist())
-    starts, _, _ = kin(by_class(words(np.stack([code, other]))))
+    starts, _, _ = symmetry_runs(by_class(words(np.stack([code, other]))))
     assert len(starts) == (2 if together else 3)
 
 
@@ -128,10 +128,10 @@ def test_symmetries_are_answered_as_by_a_full_scan(
         bits = rng.choice(1024, distance, replace=False).tolist()
         codes[row] = turned(queries[rng.integers(len(queries))], (), bits)
     ids = rng.permutation(10_000)[: len(codes)].astype(np.int64)
-    index, kept = BlockedIndex(ids, codes), np.ones(len(ids), bool)
+    index, kept = BlockSegment(ids, codes), np.ones(len(ids), bool)
     if gone and len(ids):
         kept[rng.choice(len(ids), len(ids) // 3, replace=False)] = False
-        index = index.leaving_out(ids[~kept])
+        index = index.without(ids[~kept])
     require_full_scan(index, (ids[kept], codes[kept]), queries, k, limit)
 
 
@@ -147,13 +147,13 @@ def test_frames_in_all_symmetries_are_answered_as_by_a_full_scan(k: int, limit: 
     codes = np.concatenate([frame_codes(picture, VIEWS) for picture in pictures])
     ids = rng.permutation(len(codes)).astype(np.int64)
     queries = np.concatenate([frame_codes(pictures[0][::-1, ::-1], VIEWS, SYMMETRIES), frame_codes(pictures[1], VIEWS)])
-    assert require_full_scan(BlockedIndex(ids, codes), (ids, codes), queries, k, limit) > 5
+    assert require_full_scan(BlockSegment(ids, codes), (ids, codes), queries, k, limit) > 5
 
 
 def test_what_an_index_holds_comes_back_as_it_was_given() -> None:
     rng = np.random.default_rng(6)
     ids, codes = np.arange(300, dtype=np.int64), rng.integers(0, 256, (300, 128), dtype=np.uint8)
-    held_ids, held = BlockedIndex(ids, codes).leaving_out(ids[::3]).held()
+    held_ids, held = BlockSegment(ids, codes).without(ids[::3]).dump()
     kept = ids % 3 != 0
     assert held_ids.tolist() == ids[kept].tolist()
     assert (held == codes[kept]).all()

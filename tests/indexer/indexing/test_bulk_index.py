@@ -902,7 +902,7 @@ def test_pruning_drops_nothing_because_its_folder_now_counts_as_a_run(place, pla
     assert counted(report) == elsewhere
     assert report.runs == [str(place / place_of_run)]
     assert found(place / "store", picture(0)) == ["a.png"]
-    (place / place_of_run / "run.sqlite").unlink()
+    (place / place_of_run / ".twinscope-run").unlink()
     assert index([place / "data"], place / "store", prune=True).counts["unchanged"] == 3
 
 

@@ -33,9 +33,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
 
     class Counted(Workers):
-        def _call_once(self, function: Any, argument: Any) -> Any:
+        def _call_once(self, executor: Any, function: Any, argument: Any) -> Any:
             made.append(argument)
-            return super()._call_once(function, argument)
+            return super()._call_once(executor, function, argument)
 
     monkeypatch.setattr("twinscope_indexer.indexing.update.Workers", Counted)
     return made

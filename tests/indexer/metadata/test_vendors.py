@@ -13,22 +13,20 @@ import subprocess
 import sys
 import tracemalloc
 import xml.etree.ElementTree as ElementTree
-from dataclasses import fields, replace
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import twinscope_indexer
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from twinscope_indexer.errors import ImageError, StoreError
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.metadata import registry
 from twinscope_indexer.metadata.consistency import contradictions
-from twinscope_indexer.metadata.quantity import LENGTH, moment, quantity, size
 from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition, read_metadata, read_sidecar
 from twinscope_indexer.metadata.text import parse_xml
 from vendor_tags import ZEISS, Extra, bytes_tag, text_tag, zeiss_text
@@ -1036,233 +1034,6 @@ def test_damaged_texts_beside_a_picture(text: str, changes: list[tuple[int, byte
         content[at : at + len(junk)] = junk
     harmless(FILES[0][:8] + bytes(100), bytes(content))
     harmless(tiff(), bytes(content))
-
-
-# --- numbers and dates
-
-
-@given(st.decimals(min_value="0.0001", max_value="99999", places=4), st.sampled_from(sorted(LENGTH.items())))
-def test_quantities_are_exact(value: Decimal, unit: tuple[str, int]) -> None:
-    for shift in (0, 3, 9):
-        exact = float(value * Decimal(10) ** (unit[1] + shift))
-        assert quantity(f"{value} {unit[0]}", LENGTH, shift) == exact
-        assert quantity(f"{value}{unit[0]}", LENGTH, shift) == exact
-
-
-def test_commas() -> None:
-    assert quantity("8,25 mm", LENGTH, 3) == 8.25
-    assert quantity("1,000 mm", LENGTH, 3) is None  # one, or a thousand?
-    assert quantity("0,125 mm", LENGTH, 3) == 0.125
-    assert quantity("1,000.5 mm", LENGTH, 3) is None
-
-
-@pytest.mark.parametrize(
-    ("day", "clock", "expected"),
-    [
-        ("26 Apr 2021", "17:58:45", "2021-04-26T17:58:45"),
-        ("26-APR-2021", "", "2021-04-26"),
-        ("2019/03/12", "10:21", "2019-03-12T10:21:00"),
-        ("2019-03-12", "12:00:00 AM", "2019-03-12T00:00:00"),
-        ("12.03.2019", "12:00:00 PM", "2019-03-12T12:00:00"),
-        ("12.03.2019", "25:00:00", "2019-03-12"),
-        ("12.03.2019", "13:00 PM", "2019-03-12"),
-        ("03/13/2019", None, "2019-03-13"),
-        ("13/03/2019", None, "2019-03-13"),
-        ("03/03/2019", None, "2019-03-03"),
-        ("03/12/2019", None, None),
-        ("30 Feb 2021", None, None),
-        ("26 Foo 2021", None, None),
-        ("0000-01-01", None, None),
-        ("", "10:00", None),
-        (None, None, None),
-    ],
-)
-def test_dates(day: str | None, clock: str | None, expected: str | None) -> None:
-    assert moment(day, clock) == expected
-
-
-def test_dates_with_a_known_order() -> None:
-    assert moment("03/12/2019", slashes="month") == "2019-03-12"
-    assert moment("03/12/2019", slashes="day") == "2019-12-03"
-
-
-def test_sizes() -> None:
-    assert size("1024 * 768") == size("1024x768") == size("1024 768") == (1024, 768)
-    assert size("0 * 768") is size("1024") is size("-1 5") is size(None) is None
-
-
-# --- storing
-
-
-NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-WORDS = st.none() | st.text(max_size=10)
-STAGES = st.builds(StagePosition, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
-JSON = st.recursive(
-    st.text(max_size=5) | st.integers(-(1 << 53), 1 << 53),
-    lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3),
-)
-POSITIVE = st.none() | st.floats(1e-3, 1e6)
-METADATA = st.builds(
-    InstrumentMetadata,
-    vendor=st.sampled_from([None, "Zeiss", "FEI", "Olympus-SIS"]),
-    instrument=WORDS,
-    beam_energy_kev=POSITIVE,
-    working_distance_mm=POSITIVE,
-    magnification=POSITIVE,
-    pixel_width_nm=POSITIVE,
-    pixel_height_nm=POSITIVE,
-    field_width_um=POSITIVE,
-    detector=WORDS,
-    stage=STAGES,
-    acquired=WORDS,
-    data_bar_px=st.none() | st.integers(0, 1000),
-    verbatim=st.dictionaries(st.text(max_size=5), JSON, max_size=3),
-)
-
-
-@given(METADATA)
-@example(InstrumentMetadata())
-def test_metadata_survives_json(metadata: InstrumentMetadata) -> None:
-    stored = json.dumps(metadata.to_dict(), allow_nan=False)
-    assert InstrumentMetadata.from_dict(json.loads(stored)) == metadata
-
-
-def test_whole_numbers_and_later_keys_are_understood() -> None:
-    found = InstrumentMetadata.from_dict(
-        {"vendor": "FEI", "magnification": 500, "stage": {"x_mm": 1}, "colour": "blue"}
-    )
-    assert found == InstrumentMetadata(vendor="FEI", magnification=500.0, stage=StagePosition(x_mm=1.0))
-    assert isinstance(found.magnification, float)
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        {"vendor": 5},
-        {"magnification": "5"},
-        {"magnification": True},
-        {"magnification": math.nan},
-        {"magnification": 10**400},
-        {"data_bar_px": 1.5},
-        {"data_bar_px": True},
-        {"verbatim": []},
-        {"stage": [1, 2]},
-        {"stage": {"x_mm": "1"}},
-    ],
-)
-def test_stored_metadata_that_is_damaged(damaged: dict[str, object]) -> None:
-    with pytest.raises(StoreError, match="index the image again"):
-        InstrumentMetadata.from_dict(damaged)
-
-
-# --- contradictions
-
-SEEN = InstrumentMetadata(
-    vendor="FEI",
-    beam_energy_kev=10.0,
-    pixel_width_nm=100.0,
-    pixel_height_nm=100.0,
-    field_width_um=102.4,
-    detector="ETD",
-    stage=StagePosition(1.0, 2.0, 5.0, 0.0, 0.0),
-)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"detector": "TLD"}, "another detector: ETD and TLD"),
-        ({"beam_energy_kev": 10.6}, "another beam energy: 10 keV and 10.6 keV"),
-        ({"vendor": "Zeiss"}, "another make of microscope: FEI and Zeiss"),
-        ({"pixel_width_nm": 97.0, "field_width_um": 99.3}, "another scale: pixels of 100 nm and 97 nm"),
-        ({"stage": StagePosition(1.0, 2.103)}, "another place: the stage stood 103 µm apart"),
-        ({"stage": StagePosition(1.08, 2.08)}, "another place: the stage stood 113.1 µm apart"),
-        ({"stage": StagePosition(1.0, 2.0, 5.11, 0.0, 0.0)}, "another height: the stage stood at 5 mm and 5.11 mm"),
-        ({"stage": StagePosition(z_mm=4.0)}, "another height: the stage stood at 5 mm and 4 mm"),
-        ({"stage": StagePosition(1.0, 2.0, 5.0, 0.0, -1.1)}, "another tilt: the stage was tilted to 0° and -1.1°"),
-        ({"stage": StagePosition(tilt_deg=45.0)}, "another tilt: the stage was tilted to 0° and 45°"),
-        ({"stage": StagePosition(1.0, 2.0, 5.0, 90.0)}, "another rotation: the stage was turned to 0° and 90°"),
-        ({"stage": StagePosition(rotation_deg=358.0)}, "another rotation: the stage was turned to 0° and 358°"),
-        ({"stage": StagePosition(rotation_deg=180.0)}, "another rotation: the stage was turned to 0° and 180°"),
-    ],
-)
-def test_reasons(change: dict[str, object], reason: str) -> None:
-    (found,) = contradictions(SEEN, replace(SEEN, **change))
-    assert found.startswith(reason)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"detector": "etd"},
-        {"beam_energy_kev": 10.4},
-        {"vendor": "Olympus-SIS", "detector": "Veleta", "stage": StagePosition(9.0, 9.0)},
-        {"pixel_width_nm": 98.5, "field_width_um": 100.9},
-        {"pixel_width_nm": 50.0},  # scaled as a whole
-        {"field_width_um": 51.2},  # cut
-        {"stage": StagePosition(1.0, 2.102)},
-        {"stage": StagePosition(1.0, 2.0, 5.09, 0.9, -0.9)},  # drift, and whole degrees
-        {"stage": StagePosition(1.0, 2.0, 5.0, 359.5, 0.0)},
-        {"stage": StagePosition(1.0, 2.0, 5.0, -720.0, 0.0)},
-        {"stage": StagePosition()},
-        {"vendor": None, "stage": StagePosition(1.0, 2.0, 9.0, 90.0, 45.0)},  # another system of coordinates, perhaps
-        {"magnification": 5.0, "working_distance_mm": 9.0, "acquired": "2020-01-01"},
-    ],
-)
-def test_what_is_no_reason(change: dict[str, object]) -> None:
-    assert contradictions(SEEN, replace(SEEN, **change)) == []
-
-
-def test_a_stage_may_differ_in_several_ways() -> None:
-    moved = replace(SEEN, stage=StagePosition(9.0, 2.0, 9.0, 90.0, 45.0))
-    assert kinds(contradictions(SEEN, moved)) == {
-        "another place",
-        "another height",
-        "another tilt",
-        "another rotation",
-    }
-    unscaled = replace(SEEN, pixel_width_nm=None, field_width_um=None)
-    assert kinds(contradictions(unscaled, replace(unscaled, stage=moved.stage))) == {
-        "another height",
-        "another tilt",
-        "another rotation",
-    }
-
-
-def test_angles_beyond_measure_are_compared() -> None:
-    far = [replace(SEEN, stage=StagePosition(rotation_deg=angle, tilt_deg=angle)) for angle in (1.7e308, -1.7e308)]
-    assert kinds(contradictions(*far)) <= {"another tilt", "another rotation"}
-
-
-def test_widths_of_the_pictures_decide_the_field() -> None:
-    half = replace(SEEN, pixel_width_nm=200.0, field_width_um=None)
-    assert contradictions(SEEN, half, width_a=1024, width_b=512) == []
-    (reason,) = contradictions(SEEN, half, width_a=1024, width_b=1024)
-    assert reason == "another scale: pixels of 100 nm and 200 nm, fields 102.4 µm and 204.8 µm wide"
-    far = replace(SEEN, stage=StagePosition(1.15, 2.0))
-    assert contradictions(SEEN, far, width_a=2048, width_b=2048) == []
-    assert len(contradictions(SEEN, far, width_a=1024, width_b=1024)) == 1
-
-
-def test_the_wider_field_decides_how_far_is_too_far() -> None:
-    wide = replace(SEEN, pixel_width_nm=200.0, field_width_um=204.8, stage=StagePosition(1.15, 2.0))
-    assert [reason.partition(":")[0] for reason in contradictions(SEEN, wide)] == ["another scale"]
-
-
-def kinds(reasons: list[str]) -> set[str]:
-    return {reason.partition(":")[0] for reason in reasons}
-
-
-@given(METADATA, METADATA, st.sampled_from([item.name for item in fields(InstrumentMetadata)]))
-def test_contradictions_are_symmetric_and_what_is_missing_is_none(
-    a: InstrumentMetadata, b: InstrumentMetadata, missing: str
-) -> None:
-    assert kinds(contradictions(a, b)) == kinds(contradictions(b, a))
-    assert contradictions(a, a) == []
-    assert contradictions(a, InstrumentMetadata()) == []
-    if missing != "field_width_um":  # it bounds how far the stage may have moved
-        less = replace(b, **{missing: getattr(InstrumentMetadata(), missing)})
-        assert kinds(contradictions(a, less)) <= kinds(contradictions(a, b))
 
 
 # --- real files

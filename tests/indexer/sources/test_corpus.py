@@ -6,22 +6,18 @@ import gzip
 import io
 import os
 import random
-import sqlite3
 import tarfile
 import threading
 import zipfile
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twinscope_client.errors import OutputError
-from twinscope_client.labelling.journal import Journal
 from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.sources import archive
 from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
-from twinscope_indexer.sources.corpus import RUN_JOURNAL, Item, Walk, scope_of, walk
+from twinscope_indexer.sources.corpus import RUN_MARKER, Item, Walk, scope_of, walk
 from twinscope_indexer.sources.location import read_source
 
 AWKWARD = ["with space.jpg", 'it\'s "quoted".jpg', "größe µm.jpg", "日本.jpg", "new\nline.jpg", "-rf.jpg", "a;b&c.jpg"]
@@ -509,61 +505,29 @@ def test_other_files_are_no_archives(name):
 # -- outputs of labelling runs -----------------------------------------------------------------------------------------
 
 
-def a_run(folder: Path) -> Path:
-    """Make a folder what a labelling run leaves: it has a journal."""
-    Journal(folder).close()
-    return folder
-
-
-def foreign_database(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("CREATE TABLE samples (name)")
-        database.commit()
-
-
-@pytest.mark.parametrize(
-    "kind", ["text", "empty", "folder", "pipe", "database", "locked database", "link to nothing", "almost a header"]
-)
-def test_other_things_named_as_a_journal_hide_no_images(tmp_path, kind):
-    fill(tmp_path / "lab", "a.tif")
-    path = tmp_path / "lab" / RUN_JOURNAL
+@pytest.mark.parametrize("kind", ["file", "folder", "pipe", "link to nothing"])
+def test_a_folder_with_the_marker_is_left_out(tmp_path, kind):
+    fill(tmp_path / "lab", "a.tif", "out/Tips/L9_b.tif", "other/c.tif")
+    path = tmp_path / "lab" / "out" / RUN_MARKER
     make = {
-        "text": lambda: path.write_text("decisions, meta"),
-        "empty": lambda: path.write_bytes(b""),
+        "file": path.touch,
         "folder": path.mkdir,
         "pipe": lambda: os.mkfifo(path),
-        "database": lambda: foreign_database(path),
-        "locked database": lambda: foreign_database(path),
         "link to nothing": lambda: path.symlink_to("nowhere"),
-        "almost a header": lambda: path.write_bytes(b"SQLite format 2\0" + b"meta decisions " * 400),
     }
     make[kind]()
     met = Walk()
-    with closing(sqlite3.connect(path if kind == "locked database" else ":memory:")) as writer:
-        writer.execute("BEGIN EXCLUSIVE")
-        assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == ["a.tif"]
-    assert met.runs == []
+    assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == [
+        "a.tif",
+        "other/c.tif",
+    ]
+    assert met.runs == [str(path.parent)]
 
 
-@pytest.mark.parametrize("state", ["whole", "locked", "damaged", "cut short", "not UTF-8"])
-def test_a_journal_of_ours_leaves_its_folder_out_in_any_state(tmp_path, state):
+@pytest.mark.parametrize("name", ["run.sqlite", "twinscope-run", f"{RUN_MARKER}.txt"])
+def test_other_names_hide_no_images(tmp_path, name):
     fill(tmp_path / "lab", "a.tif")
-    out = tmp_path / "lab" / (os.fsdecode(b"out \xe9 #1%?") if state == "not UTF-8" else "out")
-    fill(a_run(out), "Tips/L9_b.tif")
-    path, journal = out / RUN_JOURNAL, None
-    if state == "locked":
-        journal = Journal(out)
-        with pytest.raises(OutputError, match="another run"):
-            Journal(out)
-    elif state == "damaged":
-        path.write_bytes(path.read_bytes()[:16] + b"\xee" * (path.stat().st_size - 16))
-    elif state == "cut short":
-        path.write_bytes(path.read_bytes()[:2000])
-    before = path.read_bytes()
+    (tmp_path / "lab" / name).touch()
     met = Walk()
     assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == ["a.tif"]
-    assert met.runs == [str(out)]
-    assert path.read_bytes() == before
-    assert sorted(path.parent.iterdir()) == sorted([path, out / "Tips"])
-    if journal is not None:
-        journal.close()
+    assert met.runs == []

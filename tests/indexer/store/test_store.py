@@ -34,6 +34,12 @@ Codes = dict[int, bytes]
 """What should be found: codes by id."""
 
 
+@pytest.fixture(autouse=True)
+def files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small stores are read from their index files, too, as large ones are."""
+    monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 0)
+
+
 def code_of(seed: int) -> bytes:
     return np.random.default_rng(seed).integers(0, 256, 128, dtype=np.uint8).tobytes()
 
@@ -363,24 +369,6 @@ def test_settings_alone_make_a_generation_and_equal_ones_none(tmp_path):
         assert store.view.taxonomy == own
 
 
-def test_a_store_of_a_release_that_kept_nothing_is_read_and_written(tmp_path):
-    codes = filled(tmp_path, 30)
-    with sqlite3.connect(tmp_path / CATALOG_NAME) as db:
-        for table in ("images", "thumbnails", "frames", "instruments", "meta"):
-            db.execute(f"DROP TABLE {table}_before")
-        db.execute("UPDATE images SET generation = 2 WHERE id = 5")  # killed before it published
-    db.close()
-    with opened(tmp_path) as store:
-        assert set(store.records(range(100))) == set(codes) - {5}
-        with open_writer(tmp_path) as writer:
-            writer.catalog.delete([1], writer.generation)
-            with opened(tmp_path) as fresh:
-                assert set(fresh.records(range(100))) == set(codes) - {5}
-            writer.publish()
-        store.refresh()
-        assert set(store.records(range(100))) == set(codes) - {1}
-
-
 def test_a_relocated_collection_is_a_new_generation(tmp_path):
     filled(tmp_path, 3)
     with opened(tmp_path) as store:
@@ -611,6 +599,26 @@ def test_a_harmed_index_file_heals_with_one_warning_and_right_answers(tmp_path, 
     assert len(index_files(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("harm", HARM)
+def test_a_small_store_is_read_from_its_catalogue_whatever_became_of_its_file(tmp_path, harm, monkeypatch):
+    monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 31)
+    codes = filled(tmp_path, 30)
+    with open_writer(tmp_path) as writer:
+        put(writer, 31, code_of(31))
+        writer.catalog.delete([2], writer.generation)
+        put(writer, 3, code_of(300))
+        writer.publish()
+    del codes[2]
+    codes |= {31: code_of(31), 3: code_of(300)}
+    assert index_files(tmp_path) == ["index-1.faiss"]
+    harm(tmp_path / "index-1.faiss")
+    with opened(tmp_path) as store:  # without a warning
+        assert store.view.file is None
+        assert (len(store.view.base), len(store.view.delta)) == (28, 2)
+        for query in [codes[1], code_of(2), code_of(3), codes[3], codes[31]]:
+            assert answers(store, query) == scan(codes, query)
+
+
 def test_a_harmed_index_file_does_not_keep_the_writer_from_its_work(tmp_path):
     codes = filled(tmp_path, 30)
     (tmp_path / "index-1.faiss").unlink()
@@ -761,8 +769,9 @@ def test_a_catalogue_of_another_schema_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / CATALOG_NAME) as db:
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     db.close()
-    with pytest.raises(StoreError, match="schema version 99"):
-        Store(tmp_path)
+    for refused in (lambda: Store(tmp_path), lambda: open_writer(tmp_path).__enter__()):
+        with pytest.raises(StoreError, match="schema version 99, this Twinscope reads 4: index the collection again"):
+            refused()
 
 
 def test_a_reader_cannot_write_the_catalogue(tmp_path):
@@ -910,11 +919,12 @@ import json, os, sys, warnings
 from pathlib import Path
 import faiss
 import numpy as np
-from twinscope_indexer.blocked import BlockedIndex
 from twinscope_indexer.errors import StoreError
-from twinscope_indexer.store import Store, open_writer
+from twinscope_indexer.index.engines import engine_index
+from twinscope_indexer.store import Store, open_writer, view
+view._FILE_READ_FROM = 0
 code = np.zeros((1, 128), np.uint8)
-BlockedIndex(np.zeros(1, np.int64), code).search(code, 1, 0)  # all is imported while it may be read
+engine_index("scan").extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)  # imports all while it may be read
 if os.geteuid() == 0:  # whom no permission stops
     os.setgid(65534)
     os.setuid(65534)
@@ -955,7 +965,7 @@ def unprivileged_reader(folder: Path) -> Iterator[Callable[[bytes], object]]:
 
         try:
             yield ask
-            _, told = reader.communicate(timeout=30)
+            _, told = reader.communicate(timeout=240)
             assert reader.returncode == 0, told
         finally:
             reader.kill()
@@ -1053,5 +1063,5 @@ print("alive")
 def test_a_store_can_be_closed_under_queries_of_other_threads(tmp_path: Path) -> None:
     filled(tmp_path / "store", 60)
     command = [sys.executable, "-c", CLOSE, str(tmp_path / "store")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")

@@ -16,7 +16,7 @@ from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
 from twinscope_indexer.index import segments
-from twinscope_indexer.index.blocks import BlockedIndex
+from twinscope_indexer.index.blocks import BlockSegment
 from twinscope_indexer.index.protocol import Neighbours
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.catalog.catalog import Catalog, Record
@@ -96,7 +96,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[View
                 for record in chance.sample([*writer.catalog.records(range(1, 400)).values()], 3):
                     writer.catalog.relabel(record.id, "Rare", "L2", "1", writer.generation)
             writer.publish()
-        assert len(found[0][0].base.parts) > 1
+        assert len(found[0][0].base.segments) > 1
         assert len(found[-1][0].delta)
         yield found
         for store in stores:
@@ -135,13 +135,13 @@ def test_however_rare_a_category_no_more_is_asked_for_than_is_answered(
     states: list[tuple[View, dict[int, Record]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depths, calls = set(), []
-    search, ids = BlockedIndex.search, Catalog.of_categories
+    search, ids = BlockSegment.search, Catalog.of_categories
 
-    def seen(index: BlockedIndex, queries: np.ndarray, k: int, max_distance: int) -> list[Neighbours]:
+    def seen(index: BlockSegment, queries: np.ndarray, k: int, max_distance: int) -> list[Neighbours]:
         depths.add(k)
         return search(index, queries, k, max_distance)
 
-    monkeypatch.setattr(BlockedIndex, "search", seen)
+    monkeypatch.setattr(BlockSegment, "search", seen)
     monkeypatch.setattr(Catalog, "of_categories", lambda *given: (calls.append(given), ids(*given))[1])
     view, records = states[-1]
     codes = [code_of(seed) for seed in range(8)]
@@ -158,13 +158,13 @@ def test_indexes_of_the_last_few_sets_of_categories_are_kept(
 ) -> None:
     view, records = states[1]
     sets = [frozenset(NAMES[:count]) for count in range(6)]
-    made = {names: view.among(names) for names in sets}
+    made = {names: view.restricted_to_categories(names) for names in sets}
     for names, those in made.items():
         assert len(those) == sum(bool(one.hash) and one.category in names for one in records.values())
-    assert [view.among(names) is made[names] for names in reversed(sets)] == [True] * 4 + [False] * 2
-    assert view.among(sets[2]) is made[sets[2]]  # asked for later than what went instead
-    shared = zip((*view.base.parts, view.delta), made[sets[1]].parts, strict=True)
-    assert all(np.shares_memory(ours._heads, theirs._heads) for ours, theirs in shared if len(ours.ids))
+    assert [view.restricted_to_categories(names) is made[names] for names in reversed(sets)] == [True] * 4 + [False] * 2
+    assert view.restricted_to_categories(sets[2]) is made[sets[2]]  # asked for later than what went instead
+    shared = zip(view.base.segments, made[sets[1]].base.segments, strict=True)
+    assert all(np.shares_memory(ours._heads, theirs._heads) for ours, theirs in shared)
 
 
 def test_a_relabelled_image_is_found_by_its_new_category_from_the_next_view_on(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Shelf
 from matching import Matcher
 from PIL import Image, ImageOps
+from shelf import Shelf
 from skimage.metrics import structural_similarity
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.errors import ImageError, RecipeError

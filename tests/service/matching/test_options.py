@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_client.engine.options import Thresholds
-from twinscope_indexer.hashing.frames import Reach
+from twinscope_indexer.hashing.reach import Reach
 from twinscope_service.errors import OptionError
 from twinscope_service.matching.name_rules import name_faults, sent_size
 from twinscope_service.matching.options import Options

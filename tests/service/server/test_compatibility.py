@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Shelf
 from PIL import Image
 from serving import serving
+from shelf import Shelf
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing.perceptual import PHash
 from twinscope_service.matching.answer import Answer
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(2400)]
 
 _ROOT = Path(__file__).resolve().parents[3]
 _FIRST = "b7033cfec18b"

@@ -124,6 +124,7 @@ def _lower_camel(text: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_package_for_node_passes_its_tests():
     npm = tool("npm", "Node 20 or newer")
     tool("openssl", "OpenSSL")

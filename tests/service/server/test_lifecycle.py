@@ -20,11 +20,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conftest import Shelf
 from grpc_reflection.v1alpha import reflection_pb2
 from in_process import counted, in_flight, running
 from PIL import Image
 from raw_client import HANGS, SERVICES, RawClient, eventually, failure_of, held
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise

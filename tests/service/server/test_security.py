@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import Shelf
 from raw_client import Authority, Failure, RawClient, authority, eventually, held
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.cli.main import main

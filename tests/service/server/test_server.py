@@ -22,11 +22,11 @@ import grpc
 import numpy as np
 import pytest
 import tifffile
-from conftest import Shelf
 from grpc_health.v1 import health_pb2
 from in_process import counted, in_flight, running
 from PIL import Image
 from raw_client import HANGS, SERVICES, Failure, RawClient, eventually, failure_of, held, upload
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, errors_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise

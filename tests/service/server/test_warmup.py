@@ -16,7 +16,7 @@ import numpy as np
 from numba.core.registry import CPUDispatcher
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
-from twinscope_service.warming import warm
+from twinscope_service.server.warmup import warm
 
 def compiled():
     found = (one for one in gc.get_objects() if isinstance(one, CPUDispatcher))
@@ -45,6 +45,6 @@ def test_queries_compile_nothing_that_warming_has_not(tmp_path: Path) -> None:
     powder.convert("RGB").save(tmp_path / "colour.jpg")
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "store"), str(tmp_path / "colour.jpg")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['Powder', 'Powder', 'Powder', None, 'Powder'] []"

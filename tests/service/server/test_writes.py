@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conftest import Shelf
 from raw_client import HANGS, Failure, RawClient, eventually, failure_of, held
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, similarity_pb2
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise

@@ -9,8 +9,8 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pytest
-from conftest import Shelf
 from PIL import Image, ImageOps
+from shelf import Shelf
 from skimage.metrics import structural_similarity
 from skimage.transform import resize
 from twinscope_client import connect

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from conftest import Shelf
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+from shelf import Shelf
 from twinscope.v1 import catalog_pb2, similarity_pb2, types_pb2
 from twinscope_client import connect
 from twinscope_indexer.errors import RecipeError

@@ -66,13 +66,13 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
 
 def say_runs(folders: Sequence[str]) -> None:
     """Tell which folders were left out as outputs of labelling runs, and why."""
-    from twinscope_indexer.sources.corpus import RUN_JOURNAL
+    from twinscope_indexer.sources.corpus import RUN_MARKER
 
     once = list(dict.fromkeys(folders))
     if once:
         more = f", and {len(once) - 1} more" if len(once) > 1 else ""
         say(
-            f"{len(once)} folders were left out as outputs of labelling runs (each holds a journal {RUN_JOURNAL}; "
+            f"{len(once)} folders were left out as outputs of labelling runs (each holds a file {RUN_MARKER}; "
             f"labelled copies must not become sources): {once[0]}{more}"
         )
 

@@ -3,7 +3,7 @@
 SOURCE is a folder (taken recursively), an image file, or a .tar, .tar.gz, .tgz or .zip archive, which is read without
 unpacking. Run it again whenever the collection has changed: unchanged files are passed over, changed ones replaced,
 failed ones tried again. Ctrl-C keeps what is done; the same command goes on from there. Outputs of labelling runs
-(folders with a journal run.sqlite) are left out, and told.
+(folders with a file .twinscope-run) are left out, and told.
 """
 
 from __future__ import annotations

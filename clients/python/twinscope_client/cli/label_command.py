@@ -7,7 +7,7 @@ same content is left in place, another content gets a numbered name, and a categ
 gets a folder whose name ends with _ (plots_). Ctrl-C keeps what is done; the same command goes on from there, and
 changes nothing when all is done: a decision stands as long as the image has the same path, size and time of last
 change, and store, policy and thresholds are the same. After an image was changed with its size and time kept, give it
-a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a journal run.sqlite)
+a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a file .twinscope-run)
 are left out, and told.
 """
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinscope_indexer.errors import UnknownImageError
-from twinscope_indexer.hashing.codes import BYTES
 from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 from twinscope_indexer.image_id import image_number
@@ -120,9 +119,8 @@ class EmbeddedEngine:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, and of their ids, that are held in memory."""
-        view = self._store.view
-        return (len(view.base) + len(view.delta) + sum(map(len, view.frames.base.values()))) * (BYTES + 8)
+        """Bytes of codes, and of their ids, that are in memory."""
+        return self._store.view.nbytes
 
     @property
     def identity(self) -> str:

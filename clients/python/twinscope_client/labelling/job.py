@@ -10,15 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from twinscope_indexer.sources.corpus import is_run
-
 from twinscope_client.connect import connect
 from twinscope_client.errors import OutputError
 from twinscope_client.labelling import run
-from twinscope_client.labelling.journal import Journal
+from twinscope_client.labelling.journal import Journal, is_journal
 from twinscope_client.labelling.report import write_report
 from twinscope_client.labelling.tables import write_tables
-from twinscope_client.outputs import RESULTS
+from twinscope_client.outputs import JOURNAL_NAME, RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,7 +98,7 @@ def open_journal(out: Path, *, dry_run: bool) -> Iterator[Journal]:
         If the folder holds tables or a report of something else: those of a run are written again each time.
     """
     foreign = [name for name in RESULTS if os.path.lexists(out / name)]
-    if not dry_run and foreign and not is_run(out):
+    if not dry_run and foreign and not is_journal(out / JOURNAL_NAME):
         msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
         raise OutputError(msg)
     with TemporaryDirectory() as scratch:

@@ -9,19 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from twinscope_indexer.sources.corpus import RUN_JOURNAL, is_run
+from twinscope_indexer.files import write_durably
+from twinscope_indexer.sources.corpus import RUN_MARKER
 
 from twinscope_client.errors import OutputError
+from twinscope_client.outputs import JOURNAL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-JOURNAL_NAME = RUN_JOURNAL
-_VERSION = 3
-_ADDED = {"2": ("p_wrong_low", "symmetry", "query_frame", "reference_frame", "shift_x", "shift_y")}
-"""Columns that journals of earlier versions lack, by version."""
+_VERSION: Final = "1"
+_KIND: Final = 0x7477_7363
+"""SQLite's application id (https://www.sqlite.org/fileformat.html) of a journal: ``twsc``."""
+_MARK: Final = b"""\
+This folder holds the results of 'twinscope label'. While this file is here, 'twinscope index' and 'twinscope label'
+leave the folder out: labelled copies must not become references, and are not labelled again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Decision:
     nothing."""
     query_frame: str = ""
     """Which part of the query was compared, such as ``bottom 7 % cut``; ``whole`` for all of it, empty without a
-    candidate (and where a release that did not note it has decided)."""
+    candidate."""
     reference_frame: str = ""
     """The same of the candidate."""
     shift_x: float | None = None
@@ -148,25 +153,16 @@ class Journal:
                 msg = f"{folder} holds no labelling run (no {JOURNAL_NAME}); 'twinscope label' makes one"
                 raise OutputError(msg)
             _require_ours(path)
+            if not (folder / RUN_MARKER).exists():
+                write_durably(folder / RUN_MARKER, _MARK)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-            self._db.execute(
-                f"CREATE TABLE IF NOT EXISTS decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID"
-            )
-            for column in ("output", "jpeg_output"):
-                self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{column} ON decisions ({column})")
-            made = self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(_VERSION),)).rowcount
-            if made:
-                self._db.execute("INSERT INTO meta VALUES ('finished', 'no')")
-            [version] = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-            if version in _ADDED:
-                for column in _ADDED[version]:
-                    self._db.execute(f"ALTER TABLE decisions ADD COLUMN {column}{_default(column)}")
-                version = str(_VERSION)
-                self._db.execute("UPDATE meta SET value = ? WHERE key = 'version'", (version,))
+            if self._db.execute("PRAGMA application_id").fetchone()[0] != _KIND:
+                self._make()
+            stored: dict[str, str] = dict(self._db.execute("SELECT key, value FROM meta"))
+            version, self._mark = stored.get("version"), stored.get("finished")
             self._db.execute("COMMIT")
         except OSError as error:
             msg = f"the output folder {folder} cannot be used: {error.strerror or error}"
@@ -174,12 +170,18 @@ class Journal:
         except sqlite3.Error as error:
             msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
             raise OutputError(msg) from error
-        if version != str(_VERSION):
+        if version != _VERSION:
             msg = f"{path} has version {version}, this Twinscope reads {_VERSION}: give another output folder"
             raise OutputError(msg)
 
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'finished'").fetchone()
-        self._mark: str | None = None if row is None else row[0]
+    def _make(self) -> None:
+        """Make the tables of a new journal."""
+        self._db.execute(f"PRAGMA application_id = {_KIND}")
+        self._db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        self._db.execute(f"CREATE TABLE decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID")
+        for column in ("output", "jpeg_output"):
+            self._db.execute(f"CREATE INDEX by_{column} ON decisions ({column})")
+        self._db.execute("INSERT INTO meta VALUES ('version', ?), ('finished', 'no')", (_VERSION,))
 
     def close(self) -> None:
         """Close the journal."""
@@ -219,8 +221,8 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Whether the last run that had anything new came to its end; true where an earlier release did not note it."""
-        return self._mark != "no"
+        """Whether the last run that had anything new came to its end."""
+        return self._mark == "yes"
 
     def finish(self) -> None:
         """Note that all images were looked at; until there is a new decision, or are other settings."""
@@ -285,19 +287,29 @@ class Journal:
             yield Decision(**named)
 
 
+def is_journal(path: Path) -> bool:
+    """Check whether a file is the journal of a run, by its header; it may be open elsewhere.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    if not path.is_file():  # opening a pipe would wait for its writer
+        return False
+    with path.open("rb") as stream:
+        header = stream.read(72)
+    return header.startswith(b"SQLite format 3\0") and header[68:] == _KIND.to_bytes(4, "big")
+
+
 def _require_ours(path: Path) -> None:
     """Refuse another file, folder or database of the journal's name; an empty file is what a killed start leaves."""
-    if os.path.lexists(path) and not is_run(path.parent) and not (path.is_file() and path.stat().st_size == 0):
+    if os.path.lexists(path) and not is_journal(path) and not (path.is_file() and path.stat().st_size == 0):
         msg = (
             f"the output folder {path.parent} cannot be used: its {path.name} is no journal of a labelling run; give "
             "another output folder"
         )
         raise OutputError(msg)
-
-
-def _default(column: str) -> str:
-    """Give the SQL for what a new column holds in old rows."""
-    return " DEFAULT ''" if Decision.__dataclass_fields__[column].default == "" else ""
 
 
 def _stored(text: str) -> str | bytes:

@@ -8,11 +8,10 @@ the text itself, take the first of these apostrophes away; labels.jsonl has none
 
 How the best candidate was found is told by five columns. ``symmetry`` says what was done to the query, such as
 ``rotated by 90, inverted`` (clockwise; empty: nothing); ``query_frame`` and ``reference_frame`` which part of each was
-compared, such as ``bottom 7 % cut`` (``whole``: all of it; empty: there is no candidate, or a release that did not
-note it has decided); ``shift_x`` and ``shift_y`` by which part of its width and height the query, so changed, is
-shifted against the candidate. ``p_wrong`` is how likely the candidate is to be wrong, ``p_wrong_low`` and
-``p_wrong_high`` its 95 % interval. labels.jsonl and sidecars have the same as ``transform`` and ``shift``, which are
-null where nothing is known.
+compared, such as ``bottom 7 % cut`` (``whole``: all of it; empty: there is no candidate); ``shift_x`` and ``shift_y``
+by which part of its width and height the query, so changed, is shifted against the candidate. ``p_wrong`` is how likely
+the candidate is to be wrong, ``p_wrong_low`` and ``p_wrong_high`` its 95 % interval. labels.jsonl and sidecars have the
+same as ``transform`` and ``shift``, which are null where nothing is known.
 """
 
 from __future__ import annotations

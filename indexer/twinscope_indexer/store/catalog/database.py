@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.files import utc_now
-from twinscope_indexer.store.catalog import shadow as before
+from twinscope_indexer.store.catalog import shadow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 _MAX_LOG = 4 << 20
 """Bytes that SQLite's log may keep on the disk when all of it is in the file."""
 
@@ -64,13 +64,15 @@ class Database:
             version = self.meta("schema_version")
             if version == SCHEMA_VERSION and not read_only:
                 self._db.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
-                before.make(self._db)
             self._identity = _identity(path)
         except sqlite3.Error as error:
             msg = f"{path} is damaged or no catalogue: {error}. Restore it from a backup, or index again elsewhere."
             raise StoreError(msg) from error
         if version != SCHEMA_VERSION:
-            msg = f"{path} has schema version {version}, this Twinscope reads {SCHEMA_VERSION}: use a matching release"
+            msg = (
+                f"{path} has schema version {version}, this Twinscope reads {SCHEMA_VERSION}: index the collection "
+                "again, into a new store, or use the release that made it"
+            )
             raise StoreError(msg)
 
     def _create(self) -> None:
@@ -162,7 +164,7 @@ class Database:
         if self.meta(key) == value:
             return
         with self.transaction():
-            before.keep_setting(self._db, key)
+            shadow.keep_setting(self._db, key)
             self._db.execute(
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
             )

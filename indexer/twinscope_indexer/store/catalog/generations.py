@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from twinscope_indexer.hashing.codes import BYTES
-from twinscope_indexer.store.catalog import shadow as before
+from twinscope_indexer.store.catalog import shadow
 from twinscope_indexer.store.catalog.database import Database
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class GenerationTables(Database):
         )  # fmt: skip
         with self.transaction():
             self._db.execute("REPLACE INTO generations VALUES (?, ?, ?, ?, ?, ?)", values)
-            before.forget(self._db)
+            shadow.forget(self._db)
             if generation.file is not None:
                 older = "UPDATE generations SET file = NULL, sha256 = NULL WHERE number < ?"
                 self._db.execute(older, (generation.number,))
@@ -144,7 +144,7 @@ class GenerationTables(Database):
             "SELECT EXISTS (SELECT 1 FROM images WHERE generation > ?1)"
             " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)"
         )
-        return bool(self._db.execute(written, (generation,)).fetchone()[0]) or before.anything(self._db)
+        return bool(self._db.execute(written, (generation,)).fetchone()[0]) or shadow.anything(self._db)
 
     def hold(self) -> None:
         """Stay at this moment, and at what is published of it, until the connection is closed; for reading only."""
@@ -153,7 +153,7 @@ class GenerationTables(Database):
         number = 0 if published is None else published.number
         if self.unpublished(number):
             self._db.execute("PRAGMA query_only = OFF")  # which holds for temporary views as well
-            before.cover(self._db, number)
+            shadow.cover(self._db, number)
             self._db.execute("PRAGMA query_only = ON")
 
 

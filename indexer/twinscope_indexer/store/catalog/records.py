@@ -14,7 +14,7 @@ from twinscope_indexer.errors import StoreError
 from twinscope_indexer.image_id import image_id
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, pack_verbatim, unpack_verbatim
 from twinscope_indexer.sources.location import source_uri
-from twinscope_indexer.store.catalog import shadow as before
+from twinscope_indexer.store.catalog import shadow
 from twinscope_indexer.store.catalog.database import restored, stored
 from twinscope_indexer.store.catalog.failures import WalkTables
 
@@ -143,7 +143,7 @@ class RecordTables(WalkTables):
             record.indexed_at, record.generation,
         )  # fmt: skip
         with self.transaction():
-            before.keep_images(self._db, [record.id], record.generation)
+            shadow.keep_images(self._db, [record.id], record.generation)
             for table, data in (("thumbnails", thumbnail), ("frames", frames)):
                 if data:
                     self._db.execute(f"REPLACE INTO {table} VALUES (?, ?)", (record.id, data))
@@ -164,7 +164,7 @@ class RecordTables(WalkTables):
     def relabel(self, number: int, category: str, code: str, taxonomy: str, generation: int) -> None:
         """Give an image another category, as from `generation`, though the index does not change."""
         with self.transaction():
-            before.keep_record(self._db, number, generation)
+            shadow.keep_record(self._db, number, generation)
             values = (category, code, taxonomy, number)
             self._db.execute("UPDATE images SET category = ?, code = ?, taxonomy = ? WHERE id = ?", values)
 
@@ -172,7 +172,7 @@ class RecordTables(WalkTables):
         """Remove images, as from `generation`."""
         rows = [(number, generation) for number in numbers]
         with self.transaction():  # an interruption must not leave an image that no index answers with
-            before.keep_images(self._db, [number for number, _ in rows], generation)
+            shadow.keep_images(self._db, [number for number, _ in rows], generation)
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
             for table in ("images", "thumbnails", "frames", "instruments"):
                 self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])

@@ -1,4 +1,4 @@
--- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 3.
+-- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 4.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -38,9 +38,6 @@ CREATE TABLE images (
 );
 CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
 CREATE INDEX images_by_generation ON images (generation);
-
--- Beside images, thumbnails, frames, instruments and meta there are tables of the same columns, images_before and so
--- on (before.py): rows as they are published, where a write that is not published yet has changed or removed them.
 
 -- Apart from the rows, so that scanning those stays fast; written before its row: no indexed file is without one.
 CREATE TABLE thumbnails (
@@ -88,3 +85,16 @@ CREATE TABLE generations (
     sha256 TEXT,
     at     TEXT NOT NULL
 );
+
+-- Rows as they are published, where a write that is not published yet has changed or removed them (shadow.py): tables
+-- of the same columns, without the constraints.
+CREATE TABLE images_before AS SELECT * FROM images LIMIT 0;
+CREATE UNIQUE INDEX images_before_by_id ON images_before (id);
+CREATE TABLE thumbnails_before AS SELECT * FROM thumbnails LIMIT 0;
+CREATE UNIQUE INDEX thumbnails_before_by_id ON thumbnails_before (id);
+CREATE TABLE frames_before AS SELECT * FROM frames LIMIT 0;
+CREATE UNIQUE INDEX frames_before_by_id ON frames_before (id);
+CREATE TABLE instruments_before AS SELECT * FROM instruments LIMIT 0;
+CREATE UNIQUE INDEX instruments_before_by_id ON instruments_before (id);
+CREATE TABLE meta_before AS SELECT * FROM meta LIMIT 0;
+CREATE UNIQUE INDEX meta_before_by_key ON meta_before (key);

@@ -1,8 +1,8 @@
-"""Before: the rows that readers still see, of which an unpublished write has changed or removed the newer ones.
+"""Shadow tables: the rows that readers still see, which an unpublished write has changed or removed.
 
 A run of the indexer commits now and then, but its generation is published at the end, or not at all if it is killed.
-What it replaces is kept until then in tables beside the others, so that a store opened meanwhile answers for the
-published generation as one that was opened before.
+What it replaces is kept until then in tables beside the others (``images_before`` and so on), so that a store opened
+meanwhile answers for the published generation as one that was opened before.
 """
 
 from __future__ import annotations
@@ -14,18 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _OF_IMAGES: Final = ("images", "thumbnails", "frames", "instruments")
-_KEYS: Final = dict.fromkeys(_OF_IMAGES, "id") | {"meta": "key"}
-
-
-def make(db: sqlite3.Connection) -> None:
-    """Make the tables where they are missing: each as the one whose rows it keeps, without its constraints."""
-    if _made(db):
-        return
-    db.execute("SAVEPOINT making")
-    for table, key in _KEYS.items():
-        db.execute(f"CREATE TABLE IF NOT EXISTS {table}_before AS SELECT * FROM {table} LIMIT 0")
-        db.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {table}_before_by_{key} ON {table}_before ({key})")
-    db.execute("RELEASE making")
+_TABLES: Final = (*_OF_IMAGES, "meta")
 
 
 def keep_images(db: sqlite3.Connection, numbers: Iterable[int], generation: int) -> None:
@@ -47,15 +36,13 @@ def keep_setting(db: sqlite3.Connection, key: str) -> None:
 
 def forget(db: sqlite3.Connection) -> None:
     """Forget everything: it is published what has replaced it."""
-    for table in _KEYS:
+    for table in _TABLES:
         db.execute(f"DELETE FROM {table}_before")
 
 
 def anything(db: sqlite3.Connection) -> bool:
-    """Tell whether there are rows that readers see only here; false in a store that no such writer has opened."""
-    if not _made(db):
-        return False
-    found = " OR ".join(f"EXISTS (SELECT 1 FROM {table}_before)" for table in _KEYS)
+    """Check whether there are rows that readers see only here."""
+    found = " OR ".join(f"EXISTS (SELECT 1 FROM {table}_before)" for table in _TABLES)
     return bool(db.execute(f"SELECT {found}").fetchone()[0])
 
 
@@ -65,9 +52,6 @@ def cover(db: sqlite3.Connection, published: int) -> None:
     Rows of a generation that is not published are hidden. What belongs to an image is where its row is: the row of a
     relabelled image alone is kept here.
     """
-    if not _made(db):  # a run of an older release was killed: what it has replaced is lost
-        db.execute(f"CREATE TEMP VIEW images AS SELECT * FROM main.images WHERE generation <= {published}")
-        return
     db.execute(
         f"CREATE TEMP VIEW images AS SELECT * FROM main.images AS now WHERE generation <= {published}"
         " AND NOT EXISTS (SELECT 1 FROM main.images_before AS kept WHERE kept.id = now.id)"
@@ -84,11 +68,6 @@ def cover(db: sqlite3.Connection, published: int) -> None:
         " WHERE NOT EXISTS (SELECT 1 FROM main.meta_before AS kept WHERE kept.key = now.key)"
         " UNION ALL SELECT * FROM main.meta_before WHERE value IS NOT NULL"
     )
-
-
-def _made(db: sqlite3.Connection) -> bool:
-    query = "SELECT count(*) FROM main.sqlite_master WHERE name IN (?, ?, ?, ?, ?)"
-    return bool(db.execute(query, [f"{table}_before" for table in _KEYS]).fetchone()[0] == len(_KEYS))
 
 
 def _keep(db: sqlite3.Connection, table: str, rows: list[tuple[int, int]]) -> None:

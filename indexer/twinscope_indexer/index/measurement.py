@@ -1,0 +1,223 @@
+"""How fast each engine is on this machine: measured once, by a process of its own, and kept in the user's cache folder.
+
+The results are kept for one processor and one set of versions. Nothing is kept in a store: another machine may read it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from twinscope_indexer.index.engines import ENGINES, engine_index
+
+Times = dict[str, dict[str, float]]
+"""Milliseconds that one core works for a query, by what is searched for (one of `WORKLOADS`) and engine."""
+
+WORKLOADS: Final = ("single", "batch", "frames")
+"""One query; queries of several images; the symmetries of one frame."""
+SIZE: Final = 250_000
+"""Codes, 32 MB: most caches hold less."""
+LIMITS: Final = {"single": (300, 430), "batch": (300, 430), "frames": (430,)}
+"""Bits; those of the default policy."""
+_BATCH: Final = 8
+_NEAREST: Final = 5
+_ROUNDS: Final = 6
+_ENOUGH: Final = 2.0
+"""Seconds after which no further round begins, on a busy machine."""
+_PATIENCE: Final = 120.0
+"""Seconds for all of it; two or three on a quiet machine, ten more if the kernels must be compiled first."""
+_PACKAGES: Final = ("twinscope", "numpy", "numba", "faiss-cpu")
+_PROCESSOR: Final = ("model name", "flags", "CPU implementer", "CPU part", "Features")
+"""Lines of /proc/cpuinfo on x86 and on ARM."""
+_PROGRAM: Final = """
+import os, sys
+sys.path[:], os.cpu_count = sys.argv[1:], lambda: 1
+from twinscope_indexer.index.measurement import main
+main()
+"""
+
+
+class MeasurementError(Exception):
+    """The engines cannot be measured here; the message says why."""
+
+
+def times() -> Times:
+    """Return how fast each engine is, from the cache folder if it is known there.
+
+    What is measured is kept there; if the folder cannot be written, the next process measures again.
+
+    Raises
+    ------
+    MeasurementError
+        If it is not known, and cannot be measured.
+    """
+    key, path = _key(), cache_file()
+    known = None if path is None else _read(path, key)
+    if known is not None:
+        return known
+    measured = _measure_apart()
+    if path is not None:
+        _write(path, key, measured)
+    return measured
+
+
+def cache_file() -> Path | None:
+    """Return the file for this processor and these versions, ``$XDG_CACHE_HOME/twinscope/...``; None without a home."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        folder = given if given.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    digest = sha256(json.dumps(_key(), sort_keys=True).encode()).hexdigest()[:16]
+    return folder / "twinscope" / f"index-engines-{digest}.json"
+
+
+def _key() -> dict[str, Any]:
+    """Describe what the results are valid for."""
+    return {
+        "processor": _processor(),
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "engines": sorted(ENGINES),
+        "workload": [SIZE, LIMITS, _BATCH, _NEAREST],
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "; ".join(line for line in lines if line.partition("\t")[0].strip() in _PROCESSOR)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _read(path: Path, key: dict[str, Any]) -> Times | None:
+    """Read what is kept; None if there is nothing, or nothing of use."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return _checked(kept["times"]) if kept["key"] == json.loads(json.dumps(key)) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _checked(found: Any) -> Times:
+    """Check that there is a time for each workload and engine.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If there is not.
+    """
+    checked = {workload: {name: float(found[workload][name]) for name in ENGINES} for workload in WORKLOADS}
+    if not all(0 < value < math.inf for each in checked.values() for value in each.values()):
+        msg = "a time is not a positive number"
+        raise ValueError(msg)
+    return checked
+
+
+def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
+    """Keep what was measured, in one step, so that another process reads all of it or nothing."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(json.dumps({"key": key, "times": measured}, indent=1), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _measure_apart() -> Times:
+    """Measure in another process, which is kept to one thread, and whose memory is gone afterwards."""
+    if not Path(sys.executable or "").name.startswith(("python", "pypy")):
+        msg = "there is no Python interpreter to measure with"
+        raise MeasurementError(msg)
+    command = [sys.executable, "-c", _PROGRAM, *sys.path]
+    try:
+        done = subprocess.run(  # noqa: S603  this very interpreter
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        return _checked(json.loads(done.stdout))
+    except subprocess.TimeoutExpired as error:
+        msg = f"they were not measured within {_PATIENCE:.0f} s"
+        raise MeasurementError(msg) from error
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        msg = f"measuring them failed: {error}"
+        raise MeasurementError(msg) from error
+
+
+def measure() -> Times:
+    """Measure all engines in this process; takes two seconds, and three times the memory of the codes.
+
+    On a busy machine, too, the result is that of a quiet one: what is measured is the time that a core works, the
+    engines take turns, and the shortest time of each counts.
+    """
+    from itertools import product
+    from statistics import fmean
+    from time import perf_counter, process_time
+
+    import numpy as np
+
+    from twinscope_indexer.index.segments import segment_size
+
+    generator = np.random.default_rng(0)
+    codes = generator.integers(0, 256, (SIZE, 128), dtype=np.uint8)
+    ids, size = np.arange(SIZE), segment_size(SIZE)
+    parts = [(ids[at : at + size], codes[at : at + size]) for at in range(0, SIZE, size)]
+    indexes = {name: engine_index(name).extended(parts) for name in ENGINES}
+    queries = _queries(codes)
+    best: dict[tuple[str, str, int], float] = {}
+    searches = [(*pair, limit) for pair in product(WORKLOADS, ENGINES) for limit in LIMITS[pair[0]]]
+    begin = perf_counter()
+    for number in range(_ROUNDS):
+        if number > 1 and perf_counter() - begin > _ENOUGH:
+            break
+        for workload, name, limit in searches:
+            start = process_time()
+            indexes[name].search(queries[workload], _NEAREST, limit)
+            taken = 1000 * (process_time() - start) / len(queries[workload])
+            best[workload, name, limit] = min(taken, best.get((workload, name, limit), math.inf))
+    return {
+        workload: {name: fmean(best[workload, name, limit] for limit in LIMITS[workload]) for name in ENGINES}
+        for workload in WORKLOADS
+    }
+
+
+def _queries(codes: Any) -> dict[str, Any]:
+    """Make the queries of each workload, of which the first two are near stored codes."""
+    import numpy as np
+
+    from twinscope_indexer.hashing.frames import WHOLE, frame_codes
+    from twinscope_indexer.hashing.symmetry import SYMMETRIES
+
+    near = codes[:: SIZE // _BATCH][:_BATCH].copy()
+    near[:, :4] ^= np.uint8(0x55)
+    y, x = np.mgrid[:144, :192]
+    thumbnail = np.clip(128 + 60 * np.sin(x / 9 + y / 31) + 40 * np.cos(x * y / 900), 0, 255).astype(np.uint8)
+    return {"single": near[:1], "batch": near, "frames": frame_codes(thumbnail, (WHOLE,), SYMMETRIES)}
+
+
+def main() -> None:
+    """Print what `measure` finds, as JSON; the program of the other process."""
+    sys.stdout.write(json.dumps(measure()))

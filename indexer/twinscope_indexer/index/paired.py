@@ -1,0 +1,78 @@
+"""Two engines over the same codes: one for single queries, one for batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twinscope_indexer.index.protocol import Description
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from twinscope_indexer.index.protocol import Index, Neighbours, Parts
+
+
+@dataclass(frozen=True, slots=True)
+class PairedIndex:
+    """An `Index` that holds its codes twice, where that makes searches faster by more than it costs.
+
+    Attributes
+    ----------
+    single : Index
+        Answers one query.
+    batch : Index
+        Answers several queries; of the same codes.
+    """
+
+    single: Index
+    batch: Index
+
+    def __len__(self) -> int:
+        """Count the codes that it may answer with."""
+        return len(self.batch)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of these codes; see `Index.ids`."""
+        return self.batch.ids
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory; see `Index.nbytes`."""
+        return self.single.nbytes + self.batch.nbytes
+
+    def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
+        """Find the k nearest codes of each query; see `Index.search`."""
+        index = self.single if len(queries) == 1 else self.batch
+        return index.search(queries, k, max_distance)
+
+    def without(self, ids: NDArray[np.int64]) -> PairedIndex:
+        """Return an index that does not answer with some ids either; see `Index.without`."""
+        return PairedIndex(self.single.without(ids), self.batch.without(ids))
+
+    def restricted_to(self, ids: NDArray[np.int64]) -> PairedIndex:
+        """Return an index that answers with some ids only; see `Index.restricted_to`."""
+        return PairedIndex(self.single.restricted_to(ids), self.batch.restricted_to(ids))
+
+    def extended(self, parts: Parts) -> PairedIndex:
+        """Return an index with further codes; see `Index.extended`."""
+        single, batch = self.single, self.batch
+        for part in parts:
+            single, batch = single.extended([part]), batch.extended([part])
+        return PairedIndex(single, batch)
+
+    def compacted(self) -> PairedIndex:
+        """Return an index of which one part is a step nearer to its best form; see `Index.compacted`."""
+        single = self.single.compacted()
+        if single is not self.single:
+            return PairedIndex(single, self.batch)
+        batch = self.batch.compacted()
+        return self if batch is self.batch else PairedIndex(single, batch)
+
+    def describe(self) -> Description:
+        """Describe the index."""
+        single, batch = self.single.describe(), self.batch.describe()
+        kind = f"one query: {single.kind}; several: {batch.kind}"
+        return Description(f"{single.engine}, {batch.engine}", kind, len(self), batch.segments, self.nbytes)

@@ -1,0 +1,125 @@
+"""A segment: the codes that one engine holds together. An engine implements it, and `segments` makes an index of it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Final, Self
+
+import numpy as np
+
+from twinscope_indexer.hashing.codes import BYTES
+from twinscope_indexer.index.protocol import (
+    NO_NEIGHBOURS,
+    Neighbours,
+    require_codes,
+    require_ids,
+    require_limits,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TOGETHER: Final = 256
+"""Queries of one pass over the codes; bounds the memory for their results."""
+_GATHERED: Final = 4096
+"""Codes that are read back at a time; bounds the memory for it."""
+
+
+class Segment(ABC):
+    """Immutable codes that several threads can search at the same time.
+
+    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`; everything that is passed to these was
+    checked before.
+
+    Parameters
+    ----------
+    ids : ndarray of int64, shape (n,)
+        Distinct; copied.
+    codes : ndarray of uint8, shape (n, 128)
+        Copied.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a type is wrong.
+    """
+
+    title: ClassVar[str]
+    """Name of the search, for people."""
+    one_thread_up_to: ClassVar[float] = float("inf")
+    """Codes up to which one query takes one thread here, so that segments are worth searching side by side."""
+
+    def __init__(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+        codes = require_codes(codes)
+        self._ids = require_ids(ids, codes).copy()
+        self._left_out = np.empty(0, np.int64)
+        self._build(codes)
+
+    @abstractmethod
+    def _build(self, codes: NDArray[np.uint8]) -> None:
+        """Take up codes, uint8 of shape (n, 128); the array may change afterwards."""
+
+    @abstractmethod
+    def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
+        """Find the k nearest codes of each of some queries, without `_left_out`; see `Index.search`."""
+
+    @abstractmethod
+    def _codes_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return some codes as they were given, uint8 of shape (rows, 128)."""
+
+    @property
+    @abstractmethod
+    def _code_bytes(self) -> int:
+        """Bytes of memory of the codes."""
+
+    def __len__(self) -> int:
+        """Count the codes that it may answer with."""
+        return len(self._ids) - len(self._left_out)
+
+    @property
+    def held(self) -> int:
+        """Codes in memory, those left out included."""
+        return len(self._ids)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of the codes that it may answer with, int64, shape (n,)."""
+        return self._ids[self._rows()] if len(self._left_out) else self._ids
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of codes and ids."""
+        return self._code_bytes + self._ids.nbytes + self._left_out.nbytes
+
+    def without(self, ids: NDArray[np.int64]) -> Self:
+        """Return a segment over the same codes, not copied, that does not answer with some ids either."""
+        left_out = np.union1d(self._left_out, np.intersect1d(self._ids, ids))
+        if len(left_out) == len(self._left_out):
+            return self
+        made = copy.copy(self)
+        made._left_out = left_out
+        return made
+
+    def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
+        """Find the k nearest codes of each query; see `Index.search`."""
+        queries = require_codes(queries)
+        require_limits(k, max_distance)
+        if not len(self):
+            return [NO_NEIGHBOURS] * len(queries)
+        found: list[Neighbours] = []
+        for start in range(0, len(queries), _TOGETHER):
+            found += self._nearest(queries[start : start + _TOGETHER], min(k, len(self)), max_distance)
+        return found
+
+    def dump(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return ids, int64 (n,), and codes, uint8 (n, 128), without those left out."""
+        rows = self._rows()
+        codes = np.empty((len(rows), BYTES), np.uint8)
+        for start in range(0, len(rows), _GATHERED):
+            codes[start : start + _GATHERED] = self._codes_at(rows[start : start + _GATHERED])
+        return self._ids[rows], codes
+
+    def _rows(self) -> NDArray[np.int64]:
+        """Return where the codes are that it may answer with."""
+        return np.flatnonzero(~np.isin(self._ids, self._left_out))
