@@ -86,7 +86,12 @@ class Reason:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reason as plain values: its ``code``, then its values by name."""
-        return {"code": self.code.value, **{name: self.values[name] for name in sorted(self.values)}}
+        return {"code": self.code.value} | {name: _plain(value) for name, value in sorted(self.values.items())}
+
+
+def _plain(value: float | str) -> float | str:
+    """Return a whole number without a fraction: the wire carries all numbers as floats, and JSON tells 1 from 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def reason(code: ReasonCode, **values: float | str) -> Reason:

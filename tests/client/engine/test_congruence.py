@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,13 @@ NAMES = [
 def test_searches_of_files(embedded: Engine, remote: Engine, files: dict[str, Path], name: str) -> None:
     path = files[name]
     assert outcome(lambda: remote.search(path)) == outcome(lambda: embedded.search(path))
+
+
+@pytest.mark.parametrize("name", ["same.tif", "shifted.tif", "worse.jpg", "unknown.tif", "blank.tif"])
+def test_answers_as_json(embedded: Engine, remote: Engine, files: dict[str, Path], name: str) -> None:
+    """What is equal may still be written in two ways, as 1 and 1.0."""
+    found, expected = (json.dumps(engine.search(files[name]).to_dict()) for engine in (remote, embedded))
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", ["deep.tif", "worse.jpg", "truncated.tif", "text.tif", "empty.tif"])
