@@ -38,8 +38,9 @@ _ENVIRONMENT: Final = {
     "MKL_NUM_THREADS": "1",
 }
 
-_free: Final[defaultdict[int, list[ProcessPoolExecutor]]] = defaultdict(list)
-"""Executors of one process each that have no call, by the process that has made them: a fork cannot use them."""
+_free: Final[defaultdict[int, list[tuple[ProcessPoolExecutor, float]]]] = defaultdict(list)
+"""Executors of one process each that have no call, and since when (`time.monotonic`), by the process that has made
+them: a fork cannot use them."""
 
 
 class WorkerLostError(Exception):
@@ -106,7 +107,7 @@ class Workers:
             raise
         with suppress(KeyError):  # it is not there if `end_calls` has just taken it
             self._busy.remove(executor)
-            _free[os.getpid()].append(executor)
+            _free[os.getpid()].append((executor, time.monotonic()))
         return result
 
     def end_calls(self) -> None:
@@ -117,8 +118,18 @@ class Workers:
 
 
 def _free_executor() -> ProcessPoolExecutor | None:
+    """Return an executor whose process surely runs.
+
+    loky starts another process for one that has ended for want of calls, but does not notice if that one crashes in
+    its first call (loky 3.7.0: it wakes the thread that waits for crashes before it starts the process). So what has
+    been idle for half of that time is not taken.
+    """
     with suppress(IndexError):
-        return _free[os.getpid()].pop()
+        while True:
+            executor, since = _free[os.getpid()].pop()
+            if time.monotonic() - since < _IDLE_SECONDS / 2:
+                return executor
+            executor.shutdown(wait=False, kill_workers=True)
     return None
 
 

@@ -98,6 +98,15 @@ def test_a_call_that_crashes_is_blamed_and_later_ones_are_made(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_a_crash_after_an_idle_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.2)
+    assert call_apart(len, "four") == 4
+    time.sleep(1)  # longer than an idle process lives
+    with pytest.raises(WorkerLostError, match="SIGSEGV"):
+        call_apart(crash, "SIGSEGV")
+    assert call_apart(len, "four") == 4
+
+
 def test_a_crash_prints_nothing_also_where_there_is_no_pgrep(tmp_path: Path) -> None:
     rest = """
     from twinscope_indexer.compute.workers import WorkerLostError
