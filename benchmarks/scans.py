@@ -1,8 +1,9 @@
-"""Rows of the table: exact search within 300 bits, beside FAISS's flat index."""
+"""Rows of the table: exact search within the limits that are used, beside FAISS's flat index."""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Final
 
 import faiss
@@ -11,52 +12,71 @@ from collection_stores import Work
 from harness import Row, Target, alternating, cores_at_hand, row
 from load import changed
 from numpy.typing import NDArray
-from twinscope_indexer.index.segments import Segments, segment_size
+from twinscope_client.doctor import machine
+from twinscope_indexer.index.choice import image_index
+from twinscope_indexer.index.protocol import Index
+from twinscope_indexer.index.segments import SegmentedIndex, segment_size
 
-SIZES: Final = (3_000, 25_000, 1_000_000)
+LIMIT, FAR_LIMIT = 300, 430
+"""Bits, of the default policy: within which a twin is looked for, and within which it is if none was found."""
+SIZES: Final = {3_000: (LIMIT,), 25_000: (LIMIT,), 1_000_000: (LIMIT, FAR_LIMIT)}
+"""Hashes, and the limits that are measured of so many."""
 BATCH: Final = 64
-LIMIT: Final = 300
 NEAREST: Final = 5
-_WANTED: Final = {(1_000_000, 1): 0.5, (1_000_000, BATCH): 0.4}
+_WANTED: Final = {(1_000_000, 1, LIMIT): 0.5, (1_000_000, BATCH, LIMIT): 0.4}
+_FEATURES: Final = {"avx512vpopcntdq": "AVX-512 VPOPCNTDQ", "avx2": "AVX2"}
+"""Of processors, the first one that it has: they count bits at other speeds."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure one query and a batch at each size, on as many cores as this process has."""
+    """Measure one query and a batch at each size and limit, on as many cores as this process has.
+
+    What is measured is the index that a store of this size has here; ``TWINSCOPE_INDEX_ENGINE`` forces another.
+    """
     faiss.omp_set_num_threads(cores_at_hand())
     found = []
-    for size in SIZES:
+    for size, limits in SIZES.items():
         codes = np.random.default_rng(work.seed).integers(0, 256, (size, 128), dtype=np.uint8)
         queries = changed(codes, BATCH)
         flat, ours = faiss.IndexBinaryFlat(1024), as_stored(codes)
         flat.add(codes)
         del codes
-        for together in (1, BATCH):
+        for limit, together in product(limits, (1, BATCH)):
             some = queries[:together]
             rounds, times = _repetitions(size * together, quick=work.quick)
             pairs = alternating(
-                partial(flat.search, some, NEAREST), partial(ours.search, some, NEAREST, LIMIT), rounds, times
+                partial(flat.search, some, NEAREST), partial(ours.search, some, NEAREST, limit), rounds, times
             )
-            wanted = _WANTED.get((size, together)) if cores_at_hand() == 1 else None
-            name = f"search {size:,} hashes, {'one query' if together == 1 else f'{together} queries'}"
-            found.append(row(name, "FAISS IndexBinaryFlat", pairs, Target("share", wanted)))
-        if cores_at_hand() > 1 and len(ours.parts) > 1:
-            found.append(_divided(f"search {size:,} hashes, one query", ours, queries[:1], quick=work.quick))
+            wanted = _WANTED.get((size, together, limit)) if cores_at_hand() == 1 else None
+            name = f"search {size:,} hashes, {'one query' if together == 1 else f'{together} queries'}, {limit} bits"
+            found.append(row(name, f"FAISS IndexBinaryFlat, {processor()}", pairs, Target("share", wanted)))
+        if cores_at_hand() > 1 and isinstance(ours, SegmentedIndex) and len(ours.segments) > 1:
+            name = f"search {size:,} hashes, one query, {LIMIT} bits"
+            found.append(_divided(name, ours, queries[:1], quick=work.quick))
     return found
 
 
-def as_stored(codes: NDArray[np.uint8]) -> Segments:
-    """Give the index that a store over some codes has."""
+def processor() -> str:
+    """Name the processor, and the best instructions that it has to count bits."""
+    about = machine()
+    features = about["features"].split()
+    return " ".join([about["processor"], *[name for flag, name in _FEATURES.items() if flag in features][:1]])
+
+
+def as_stored(codes: NDArray[np.uint8]) -> Index:
+    """Make the index that a store of some codes has here."""
     size = segment_size(len(codes))
     numbers = np.arange(len(codes))
-    return Segments().joined((numbers[at : at + size], codes[at : at + size]) for at in range(0, len(codes), size))
+    parts = ((numbers[at : at + size], codes[at : at + size]) for at in range(0, len(codes), size))
+    return image_index(len(codes)).extended(parts)
 
 
-def _divided(name: str, index: Segments, query: NDArray[np.uint8], *, quick: bool) -> Row:
-    """Compare all cores with one, which goes through one segment after the other."""
+def _divided(name: str, index: SegmentedIndex, query: NDArray[np.uint8], *, quick: bool) -> Row:
+    """Compare all cores with one, which searches one segment after the other."""
 
     def alone() -> None:
-        for part in index.parts:
-            part.search(query, NEAREST, LIMIT)
+        for segment in index.segments:
+            segment.search(query, NEAREST, LIMIT)
 
     rounds, times = _repetitions(len(index), quick=quick)
     pairs = alternating(alone, partial(index.search, query, NEAREST, LIMIT), rounds, times)
@@ -64,7 +84,7 @@ def _divided(name: str, index: Segments, query: NDArray[np.uint8], *, quick: boo
 
 
 def _repetitions(comparisons: int, *, quick: bool) -> tuple[int, int]:
-    """Give the rounds, and the calls in each: many of what takes no time."""
+    """Return the rounds, and the calls in each: many of what takes little time."""
     if comparisons > 10_000_000:
         return 3, 1
     return (4, 3) if quick else (15, 10)

@@ -29,7 +29,7 @@ MICROGRAPHS: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "
 OUT: Final = Path(__file__).resolve().parent / "out" / "stages.json"
 CORES: Final = len(os.sched_getaffinity(0))
 ONE, ALL = 1, CORES
-PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "jobs": (ONE, ALL), "footprint": (ALL,)}
+PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "whole_jobs": (ONE, ALL), "memory": (ALL,)}
 """Modules that give rows, and on how many cores they are asked for them."""
 MARKS: Final = ("<!-- bench -->", "<!-- end -->")
 

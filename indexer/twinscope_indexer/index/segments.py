@@ -135,11 +135,10 @@ class SegmentedIndex:
         A batch is divided among threads within a segment. A single query is divided by segments, if one of them is too
         little work for two threads.
         """
-        queries = require_codes(queries)
-        require_limits(k, max_distance)
         segments = [segment for segment in self.segments if len(segment)]
         if not segments:
-            return [NO_NEIGHBOURS] * len(queries)
+            require_limits(k, max_distance)
+            return [NO_NEIGHBOURS] * len(require_codes(queries))
 
         def answers_of(share: Sequence[Segment]) -> list[list[Neighbours]]:
             return [segment.search(queries, k, max_distance) for segment in share]

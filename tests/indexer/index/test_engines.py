@@ -83,7 +83,7 @@ def test_every_engine_answers_the_searches_of_a_store(
         [answer] = client.search_hashes([PHash(codes[8])], max_distance=0)
         assert [int(match.image_id, 16) for match in answer.matches][:1] == [scan(codes, codes[8], 1, 0)[0][1]]
         kind = client.stats()["index"]["kind"]
-    assert kind.startswith({"scan": "blocked scan", "faiss": "FAISS's flat index", "toy": "toy scan"}[engine])
+    assert kind.startswith(engine_index(engine).make.title)
     assert kind.endswith(f"(exact), 4 segments; set by {ENGINE_VARIABLE}")
     assert main(["store", "stats", str(tmp_path)]) == 0
     assert f"search: {kind}\n" in capsys.readouterr().out
@@ -106,8 +106,9 @@ def test_an_unknown_engine_is_refused_with_those_that_there_are(
         writer.publish()
     monkeypatch.setenv(ENGINE_VARIABLE, "fiass")
     assert main(["store", "stats", str(tmp_path)]) == 1
-    assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of scan, faiss, or leave it out" in capsys.readouterr().err
-    with pytest.raises(IndexEngineError, match="no index engine 'fiass'; this Twinscope has scan, faiss"):
+    known = ", ".join(ENGINES)
+    assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of {known}, or leave it out" in capsys.readouterr().err
+    with pytest.raises(IndexEngineError, match=f"no index engine 'fiass'; this Twinscope has {known}"):
         engine_index("fiass")
 
 
