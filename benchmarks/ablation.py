@@ -1,7 +1,7 @@
 """Switch off each rule of the decision alone: which false labels it prevents, and which right ones it costs.
 
-    python benchmarks/ablation.py [--micrographs DIR] [--kin FILE] [--full] [--scenes N] [--share S] [--seed N]
-                               [--rules NAME ...] [--out FILE.json]
+    python benchmarks/ablation.py [--micrographs DIR] [--kin FILE] [--full] [--scenes N] [--share S]
+                               [--of-strangers S] [--seed N] [--sets NAME ...] [--rules NAME ...] [--out FILE.json]
 
 Every query is asked with all rules, and again without each of the rules that were asked about it (`rules`). Asked are
 
@@ -25,10 +25,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, Final
 
 import synthetic
 from accuracy import sources_of, workers
@@ -41,6 +42,8 @@ from twinscope_client.connect import connect
 from twinscope_client.doctor import machine, versions
 from twinscope_client.engine.protocol import Engine
 from twinscope_indexer.errors import ImageError
+
+SETS: Final = ("real", "synthetic", "look-alikes", TWO_LABELS)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class Row:
     rule: str
     asked: int
     """Queries that it was asked about."""
+    changed: int
+    """Those of them that are answered otherwise without it: another grade, or another image."""
     prevented: dict[str, int]
     """False labels that are written without it, by set."""
     caused: dict[str, int]
@@ -120,10 +125,16 @@ def _row(name: str, some: Sequence[Effect]) -> Row:
             if with_rule != without and label == (with_rule if before else without)
         ))  # fmt: skip
 
+    changed = sum(one.answered.outcome != one.without[name].outcome for one in some)
     return Row(
-        name, len(some), prevented=counted(False, "wrong"), caused=counted(True, "wrong"), won=counted(True, "right"),
+        name,
+        len(some),
+        changed,
+        prevented=counted(False, "wrong"),
+        caused=counted(True, "wrong"),
+        won=counted(True, "right"),
         lost=counted(False, "right"),
-    )  # fmt: skip
+    )
 
 
 def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
@@ -134,12 +145,12 @@ def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
         lines.append(f"| {of} | {labels.total():,} | {labels['right']:,} | {labels['wrong']} | {labels['held']} |")
     lines += [
         "",
-        "| rule | asked | false labels prevented | right labels lost | right labels won | false labels caused |",
-        "|---|---:|---|---|---|---|",
+        "| rule | asked | changed | false labels prevented | right ones lost | right ones won | false ones caused |",
+        "|---|---:|---:|---|---|---|---|",
     ]
     for row in rows:
         cells = (_by_set(one) for one in (row.prevented, row.lost, row.won, row.caused))
-        lines.append(f"| {row.rule} | {row.asked:,} | {' | '.join(cells)} |")
+        lines.append(f"| {row.rule} | {row.asked:,} | {row.changed} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_limit_lines(found)])
 
 
@@ -175,6 +186,28 @@ def _by_set(counts: dict[str, int]) -> str:
     return f"{sum(counts.values())}: " + ", ".join(f"{number} {of}" for of, number in counts.items())
 
 
+def built(parsed: argparse.Namespace, work: Path, mapped: Callable[..., Iterable[Any]]) -> list[Cases]:
+    """Build the stores of the sets that are wanted, and list what is asked of them."""
+    kin = Path(parsed.kin) if parsed.kin else None
+    extent = (
+        Extent(5, 5, None, 1.0, 1.0, 40, 25, 60, parsed.seed)
+        if parsed.full
+        else Extent(2, 1, parsed.scenes, parsed.share, parsed.of_strangers, 24, 6, 12, parsed.seed)
+    )
+    cases: list[Cases] = []
+    if "real" in parsed.sets:
+        cases += of_folder("real", parsed.micrographs, kin, work / "real", extent, mapped)
+    if "synthetic" in parsed.sets:
+        synthetic.write(work / "micrographs", 12, 1000)
+        cases += of_folder("synthetic", work / "micrographs", None, work / "synthetic", extent, mapped)
+    if "look-alikes" in parsed.sets:
+        cases += of_lookalikes(work / "lookalikes", extent.references, extent.strangers)
+    if TWO_LABELS in parsed.sets:
+        drawn = random.Random(parsed.seed).sample(sources_of(parsed.micrographs, kin), extent.two_labels)
+        cases += of_two_labels(drawn, work / TWO_LABELS)
+    return cases
+
+
 def main() -> int:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,30 +215,17 @@ def main() -> int:
     parser.add_argument("--kin", default=str(KIN))
     parser.add_argument("--full", action="store_true", help="everything, which takes hours")
     parser.add_argument("--scenes", type=int, default=30, help="of a sample, real ones and as many synthetic ones")
-    parser.add_argument("--share", type=float, default=0.15, help="of their queries with a twin")
+    parser.add_argument("--share", type=float, default=0.25, help="of their queries with a twin")
     parser.add_argument("--of-strangers", type=float, default=0.5, help="of those without one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--rules", nargs="+", choices=[rule.name for rule in RULES], metavar="NAME")
     parser.add_argument("--out", type=Path, help="write every effect as JSON")
     parsed = parser.parse_args()
-    kin = Path(parsed.kin) if parsed.kin else None
     rules = tuple(rule for rule in RULES if not parsed.rules or rule.name in parsed.rules)
-    extent = (
-        Extent(5, 5, None, 1.0, 1.0, 40, 25, 60, parsed.seed)
-        if parsed.full
-        else Extent(2, 1, parsed.scenes, parsed.share, parsed.of_strangers, 24, 6, 12, parsed.seed)
-    )
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, workers() as pool:
-        work = Path(scratch)
-        synthetic.write(work / "micrographs", 12, 1000)
-        two = random.Random(parsed.seed).sample(sources_of(parsed.micrographs, kin), extent.two_labels)
-        cases = [
-            *of_folder("real", parsed.micrographs, kin, work / "real", extent, pool.map),
-            *of_folder("synthetic", work / "micrographs", None, work / "synthetic", extent, pool.map),
-            *of_lookalikes(work / "lookalikes", extent.references, extent.strangers),
-            *of_two_labels(two, work / "two labels"),
-        ]
+        cases = built(parsed, Path(scratch), pool.map)
         answers = pool.map(partial(effects, names=frozenset(rule.name for rule in rules)), cases)
         found = [one for some in tqdm(answers, "images", len(cases), disable=None) for one in some]
     rows = summarise(found, rules)

@@ -26,7 +26,7 @@ from outcomes import REFUSAL_GROUP, held_by_limit
 from PIL import Image
 from transforms import GROUPS, TRANSFORMS, Picture
 from twinscope_indexer.indexing.run import index
-from twinscope_service.matching.answer import Answer, Match
+from twinscope_service.matching.answer import Answer
 
 Found = Literal["right", "wrong", "kin", "none"]
 Label = Literal[Found, "held"]
@@ -84,12 +84,20 @@ class Answered:
     held : bool
         Whether the limit on ``p_wrong`` alone keeps it from being labelled.
     p_wrong : float or None
+    source : str
+        Category and file name of the best candidate, labelled or not; empty without one.
     """
 
     found: Found
     grade: str
     held: bool = False
     p_wrong: float | None = None
+    source: str = ""
+
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """Grade and best candidate."""
+        return self.grade, self.source
 
     @property
     def label(self) -> Label:
@@ -122,14 +130,13 @@ class Case:
 
     def judged(self, answer: Answer) -> Answered:
         """Return what an answer is worth."""
+        source = "" if answer.best is None else "/".join(Path(answer.best.source).parts[-2:])
         held = held_by_limit(answer)
-        best = answer.best if held or answer.category is not None else None
         p_wrong = None if answer.p_wrong is None else answer.p_wrong.estimate
-        return Answered("none" if best is None else self._found(best), answer.grade, held, p_wrong)
-
-    def _found(self, best: Match) -> Found:
-        name = "/".join(Path(best.source).parts[-2:])
-        return "right" if name in self.own else "kin" if name in self.kin else "wrong"
+        found: Found = "none"
+        if held or answer.category is not None:
+            found = "right" if source in self.own else "kin" if source in self.kin else "wrong"
+        return Answered(found, answer.grade, held, p_wrong, source)
 
 
 class Cases(Protocol):

@@ -101,7 +101,7 @@ def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
     rule = rules.RULES[0]
 
     def answered(label):
-        return cases.Answered("wrong" if label == "held" else label, "", label == "held", 0.06)
+        return cases.Answered("wrong" if label == "held" else label, label, label == "held", 0.06)
 
     def effect(of, label, without):
         return ablation.Effect(of, "", answered(label), {rule.name: answered(without)})
@@ -118,12 +118,12 @@ def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
         ablation.Effect("real", "", answered("right"), {}),
     ]
     [row] = ablation.summarise(found, [rule])
-    assert row.asked == 8
+    assert (row.asked, row.changed) == (8, 7)
     assert row.prevented == {"strangers": 2, "real": 1}
     assert row.lost == {"real": 1}
     assert row.won == {"real": 2}
     assert row.caused == {"real": 1}
     text = ablation.tables(found, [row])
     assert "| real | 6 | 4 | 1 | 0 |" in text
-    assert f"| {rule.name} | 8 | 3: 2 strangers, 1 real | 1 real | 2 real | 1 real |" in text
+    assert f"| {rule.name} | 8 | 7 | 3: 2 strangers, 1 real | 1 real | 2 real | 1 real |" in text
     assert f"| {rule.name} | 4 | 0 | 0 | 0 | 0 | 4 | 4 | 4 |" in text
