@@ -902,17 +902,15 @@ Stop = Callable[[str, int], subprocess.CompletedProcess[str]]
 _HANGS = 240.0
 """Seconds that only something that hangs takes."""
 _STOPPED = """
-import os, pathlib, resource, signal, sys
+import itertools, os, pathlib, resource, signal, sys
 from twinscope_client.cli.main import main
 
 how, at, *command = sys.argv[1:]
-calls = 0
+calls = itertools.count(1)  # each thread gets a number of its own
 
 def stopping(function, name):
     def call(*arguments, **named):
-        global calls
-        calls += 1
-        if calls == int(at):
+        if next(calls) == int(at):
             if how == "after":
                 function(*arguments, **named)
             os.kill(os.getpid(), signal.SIGINT if how == "interrupt" else signal.SIGKILL)
