@@ -80,7 +80,7 @@ answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE
 	$(if $(BEFORE),$(BIN)/python benchmarks/answers.py compare $(BEFORE) benchmarks/out/answers.jsonl)
 
 evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
-	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --kin benchmarks/overlapping_scenes.tsv --groups A B C R
+	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
 clean: ## remove everything that the above made
 	rm -rf $(VENV) $(LOWEST) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,6 +1,6 @@
 """Switch off each rule of the decision alone: which false labels it prevents, and which right ones it costs.
 
-    python benchmarks/ablation.py [--micrographs DIR] [--kin FILE] [--full] [--scenes N] [--share S]
+    python benchmarks/ablation.py [--micrographs DIR] [--overlaps FILE] [--full] [--scenes N] [--share S]
                                [--of-strangers S] [--seed N] [--sets NAME ...] [--rules NAME ...] [--out FILE.json]
 
 Every query is asked with all rules, and again without each of the rules that were asked about it (`rules`). Asked are
@@ -35,7 +35,7 @@ import synthetic
 from accuracy import sources_of, workers
 from cases import TWO_LABELS, Answered, Case, Cases, Extent, Label, of_folder, of_lookalikes, of_two_labels
 from outcomes import LIMITS
-from real_twins import DEFAULT, KIN
+from real_twins import DEFAULT, OVERLAPS
 from rules import RULES, Rule, asked
 from tqdm import tqdm
 from twinscope_client.connect import connect
@@ -188,7 +188,7 @@ def _by_set(counts: dict[str, int]) -> str:
 
 def built(parsed: argparse.Namespace, work: Path, mapped: Callable[..., Iterable[Any]]) -> list[Cases]:
     """Build the stores of the sets that are wanted, and list what is asked of them."""
-    kin = Path(parsed.kin) if parsed.kin else None
+    overlaps = Path(parsed.overlaps) if parsed.overlaps else None
     extent = (
         Extent(5, 5, None, 1.0, 1.0, 40, 25, 60, parsed.seed)
         if parsed.full
@@ -196,14 +196,14 @@ def built(parsed: argparse.Namespace, work: Path, mapped: Callable[..., Iterable
     )
     cases: list[Cases] = []
     if "real" in parsed.sets:
-        cases += of_folder("real", parsed.micrographs, kin, work / "real", extent, mapped)
+        cases += of_folder("real", parsed.micrographs, overlaps, work / "real", extent, mapped)
     if "synthetic" in parsed.sets:
         synthetic.write(work / "micrographs", 12, 1000)
         cases += of_folder("synthetic", work / "micrographs", None, work / "synthetic", extent, mapped)
     if "look-alikes" in parsed.sets:
         cases += of_lookalikes(work / "lookalikes", extent.references, extent.strangers)
     if TWO_LABELS in parsed.sets:
-        drawn = random.Random(parsed.seed).sample(sources_of(parsed.micrographs, kin), extent.two_labels)
+        drawn = random.Random(parsed.seed).sample(sources_of(parsed.micrographs, overlaps), extent.two_labels)
         cases += of_two_labels(drawn, work / TWO_LABELS)
     return cases
 
@@ -212,7 +212,7 @@ def main() -> int:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
-    parser.add_argument("--kin", default=str(KIN))
+    parser.add_argument("--overlaps", default=str(OVERLAPS))
     parser.add_argument("--full", action="store_true", help="everything, which takes hours")
     parser.add_argument("--scenes", type=int, default=30, help="of a sample, real ones and as many synthetic ones")
     parser.add_argument("--share", type=float, default=0.25, help="of their queries with a twin")

@@ -6,7 +6,7 @@ itself, whose scenes are not: as they are, and under the very info bar of a refe
 every image is once looked for and once a stranger.
 
     python benchmarks/accuracy.py FOLDER [--groups A B C D E R] [--limit N] [--seed N] [--reach frame|views|windows]
-                               [--parts N] [--kin FILE] [--out FILE.json] [--plots DIR] [--failures N]
+                               [--parts N] [--overlaps FILE] [--out FILE.json] [--plots DIR] [--failures N]
 
 FOLDER holds images; a folder within it is a category. A MANIFEST.tsv in it names the files and groups them:
 
@@ -16,9 +16,9 @@ bar     (optional) height of the info bar at its foot in pixels
 note    (optional) where it says "databar" or "info bar", the bar is looked for in the pixels
 
 FEI's TIFF tags tell the bar as well. A match is right if it is of the query's scene, and false if it is of another one,
-also of the same category. Scenes that overlap, although the manifest keeps them apart, can be named in --kin (lines of
-scene names that belong together): a match among them counts neither as right nor as false, and they are left out of an
-index together.
+also of the same category. Scenes that overlap, although the manifest keeps them apart, can be named in --overlaps
+(lines of scene names that belong together): a match among them counts neither as right nor as false, and they are
+left out of an index together.
 
 Found is what would be labelled without the limit on ``p_wrong``; recall counts that. ``labelled`` is how much of it is
 labelled, ``review`` how much the limit sends to review, ``held`` how many false labels it prevents. Below stands what
@@ -87,7 +87,7 @@ class Source:
     name: str
     category: str
     scene: str
-    kin: str
+    place: str
     """Name of the scenes that overlap with its own; that of its own where there are none."""
     note: str = ""
     bar_rows: int = 0
@@ -102,7 +102,7 @@ class Source:
         return Micrograph(self.name, read_image(self.path).pixels, self.bar_rows)
 
 
-def sources_of(folder: Path, kin: Path | None) -> list[Source]:
+def sources_of(folder: Path, overlaps: Path | None) -> list[Source]:
     """List what the manifest names, or else all images of the folder and below."""
     manifest = folder / "MANIFEST.tsv"
     if manifest.is_file():
@@ -110,8 +110,8 @@ def sources_of(folder: Path, kin: Path | None) -> list[Source]:
             rows = list(csv.DictReader(stream, delimiter="\t"))
     else:
         rows = [{"path": item.path} for item in walk(scope_of(folder), Walk(), archives=False)]
-    family = {scene: line.split()[0] for line in kin.read_text("utf-8").splitlines() for scene in line.split()} \
-        if kin else {}  # fmt: skip
+    family = {scene: line.split()[0] for line in overlaps.read_text("utf-8").splitlines() for scene in line.split()} \
+        if overlaps else {}  # fmt: skip
     made = []
     for number, row in enumerate(rows):
         name, scene = row["path"], row.get("scene") or row["path"]
@@ -177,12 +177,12 @@ class Question:
 
 def deal(sources: Sequence[Source], parts: int, seed: int) -> list[list[Source]]:
     """Deal the files into parts, overlapping scenes into the same one."""
-    kin = sorted({source.kin for source in sources})
-    random.Random(seed).shuffle(kin)
-    part_of = {name: number % parts for number, name in enumerate(kin)}
+    places = sorted({source.place for source in sources})
+    random.Random(seed).shuffle(places)
+    part_of = {name: number % parts for number, name in enumerate(places)}
     dealt: list[list[Source]] = [[] for _ in range(parts)]
     for source in sources:
-        dealt[part_of[source.kin]].append(source)
+        dealt[part_of[source.place]].append(source)
     return dealt
 
 
@@ -337,8 +337,8 @@ def outcome_of(
         return Outcome(*asked, "refused", False, "error", str(answer), "", "", *measured, milliseconds)
     best = answer.best
     source = None if best is None else by_name[Path(best.source).name]
-    candidate = kinship(task, source)
-    verdicts: dict[str, Verdict] = {"own": "right", "kin": "kin", "other": "wrong"}
+    candidate = relation(task, source)
+    verdicts: dict[str, Verdict] = {"own": "right", "overlap": "overlap", "other": "wrong"}
     held = held_by_limit(answer)
     return Outcome(
         *asked,
@@ -356,7 +356,7 @@ def outcome_of(
     )
 
 
-def kinship(task: Task, found: Source | None) -> Literal["", "own", "kin", "other"]:
+def relation(task: Task, found: Source | None) -> Literal["", "own", "overlap", "other"]:
     """Return of which scene a candidate is: the query's own, one known to overlap with it, or another one."""
     if found is None:
         return ""
@@ -364,7 +364,7 @@ def kinship(task: Task, found: Source | None) -> Literal["", "own", "kin", "othe
         return "other"
     if found.scene == task.source.scene:
         return "own"
-    return "kin" if found.kin == task.source.kin else "other"
+    return "overlap" if found.place == task.source.place else "other"
 
 
 # ---- a run ----
@@ -384,7 +384,7 @@ def common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only this many scenes, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", type=int, default=5)
-    parser.add_argument("--kin", type=Path, metavar="FILE", help="lines of scenes that overlap")
+    parser.add_argument("--overlaps", type=Path, metavar="FILE", help="lines of scenes that overlap")
     parser.add_argument("--reach", choices=("frame", "views", "windows"), help="passed on to the indexer")
     parser.add_argument("--out", type=Path, help="write the result as JSON")
 
@@ -395,12 +395,12 @@ def prepare(
     """List the files, draw scenes, and write the references; return what is readable, and why the rest is not."""
     if not parsed.folder.is_dir():
         parser.error(f"{parsed.folder} is no folder")
-    sources = sources_of(parsed.folder, parsed.kin)
+    sources = sources_of(parsed.folder, parsed.overlaps)
     scenes = sorted({source.scene for source in sources})
     if parsed.limit:
         scenes = random.Random(parsed.seed).sample(scenes, min(parsed.limit, len(scenes)))
     drawn = [source for source in sources if source.scene in set(scenes)]
-    if parsed.parts < 2 or len({source.kin for source in drawn}) < 2 * parsed.parts:
+    if parsed.parts < 2 or len({source.place for source in drawn}) < 2 * parsed.parts:
         parser.error(f"{len(scenes)} scenes are too few for {parsed.parts} parts: two scenes a part are needed")
     write = partial(write_references, shelf=shelf, editions=editions_of(set(parsed.groups)))
     written = list(tqdm(pool.map(write, drawn, chunksize=4), "references", len(drawn), disable=None))
@@ -448,7 +448,8 @@ def main() -> int:
     result = {
         "folder": parsed.folder.name, "images": len(sources), "scenes": len({s.scene for s in sources}),
         "real info bars": sum(s.bar_rows > 0 for s in sources), "unreadable": unreadable, "limit": parsed.limit,
-        "seed": parsed.seed, "parts": parsed.parts, "reach": parsed.reach or "default", "kin": parsed.kin is not None,
+        "seed": parsed.seed, "parts": parsed.parts, "reach": parsed.reach or "default",
+        "overlaps": parsed.overlaps is not None,
         "to be refused": refusals, "seconds": round(time.perf_counter() - start),
     } | result  # fmt: skip
     print(f"{result['images']} images of {result['scenes']} scenes ({result['real info bars']} with a known info bar), "

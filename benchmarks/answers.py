@@ -72,7 +72,7 @@ WAYS: Final[dict[str, dict[str, Any]]] = {
     "SSIM 0.99": {"excellent_ssim": 0.99}, "SSIM never": {"ssim": "never"}, "SSIM all": {"ssim": "all"},
     "scene 0.7": {"good_scene": 0.7}, "scene 0.2": {"good_scene": 0.2}, "lone scene 0.5": {"lone_scene": 0.5},
     "wide margins": {"ssim_margin": 0.3, "scene_margin": 0.6}, "p_wrong 0.01": {"max_p_wrong": 0.01},
-    "old rule": {"policy": "reference"}, "not verified": {"verify": False}, "one candidate": {"k": 1},
+    "old rule": {"policy": "legacy"}, "not verified": {"verify": False}, "one candidate": {"k": 1},
     "20 candidates": {"k": 20}, "two categories": {"categories": ["Particles", "Tips"]},
     "hash alone": {}, "stored image": {},
 }  # fmt: skip

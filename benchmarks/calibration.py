@@ -6,7 +6,7 @@ at the fifth: how many matches are said to be wrong with less than 1 %, and how 
 limit on ``p_wrong`` keeps of the right matches and lets through of the wrong ones; and, bin by bin, how many matches
 are wrong beside how many should be.
 
-    python benchmarks/calibration.py [--micrographs DIR] [--kin FILE] [--out FILE.json] [--ship]
+    python benchmarks/calibration.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json] [--ship]
 
 Wrong ones are the nearest image of another scene, whatever its scene score. Most of them would get no label in any
 case, so those from `good_scene` on are counted apart.
@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from outcomes import LIMITS
-from real_twins import DEFAULT, KIN, prepare
+from real_twins import DEFAULT, OVERLAPS, prepare
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import Store
@@ -38,7 +38,7 @@ from twinscope_service.matching.calibrate import Samples, gather, in_other_categ
 from twinscope_service.matching.calibration import PRIOR, fit
 from twinscope_service.matching.policy import POLICIES
 
-PARTS = 5
+CROPS = 5
 SURE = 0.01
 SHIPPED = Path(__file__).resolve().parents[1] / "service" / "twinscope_service" / "matching" / "calibration.json"
 BINS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -111,11 +111,11 @@ def reliability(judged: Sequence[Judged]) -> list[Bin]:
     return made
 
 
-def evidence_of(source: Path, kin: Path | None) -> tuple[list[str], Samples]:
+def evidence_of(source: Path, overlaps: Path | None) -> tuple[list[str], Samples]:
     """Index the micrographs and ask for each; gives their scenes, in the order of the evidence."""
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        micrographs, _ = prepare(source, work, kin)
+        micrographs, _ = prepare(source, work, overlaps)
         for micrograph in micrographs:
             folder = work / "scenes" / micrograph.scene
             folder.mkdir(parents=True, exist_ok=True)
@@ -134,8 +134,8 @@ def held_out(scenes: list[str], found: Samples) -> list[Judged]:
     order = np.random.default_rng(0).permutation(sorted(set(scenes))).tolist()
     kinds = ((found.genuine, False, 1 - PRIOR), (found.impostors, True, PRIOR))
     judged = []
-    for part in range(PARTS):
-        out = set(order[part::PARTS])
+    for part in range(CROPS):
+        out = set(order[part::CROPS])
         model = fit("part", *(_of(kind, scenes, out, within=False) for kind in (found.impostors, found.genuine)))
         for kind, wrong, share in kinds:
             images = sum(1 for rows in kind if rows)
@@ -181,11 +181,11 @@ def main() -> int:
     """Run, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
-    parser.add_argument("--kin", default=str(KIN))
+    parser.add_argument("--overlaps", default=str(OVERLAPS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--ship", action="store_true")
     parsed = parser.parse_args()
-    scenes, found = evidence_of(parsed.micrographs, Path(parsed.kin) if parsed.kin else None)
+    scenes, found = evidence_of(parsed.micrographs, Path(parsed.overlaps) if parsed.overlaps else None)
     judged = held_out(scenes, found)
     model = fit("shipped", found.impostors, found.genuine)
     certain, false = sure(judged)

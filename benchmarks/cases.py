@@ -28,7 +28,7 @@ from transforms import GROUPS, TRANSFORMS, Picture
 from twinscope_indexer.indexing.run import index
 from twinscope_service.matching.answer import Answer
 
-Found = Literal["right", "wrong", "kin", "none"]
+Found = Literal["right", "wrong", "overlap", "none"]
 Label = Literal[Found, "held"]
 """What was written: ``held`` where the limit on ``p_wrong`` alone keeps it from being written."""
 ALL_GROUPS: Final = {*GROUPS, REFUSAL_GROUP}
@@ -117,7 +117,7 @@ class Case:
     picture : ndarray or bytes
     store : Path
         What is asked.
-    own, kin : frozenset of str
+    own, overlap : frozenset of str
         Category and file name of the references of its scene, and of those that overlap with it.
     """
 
@@ -126,7 +126,7 @@ class Case:
     picture: Picture
     store: Path
     own: frozenset[str] = frozenset()
-    kin: frozenset[str] = frozenset()
+    overlap: frozenset[str] = frozenset()
 
     def judged(self, answer: Answer) -> Answered:
         """Return what an answer is worth."""
@@ -135,7 +135,7 @@ class Case:
         p_wrong = None if answer.p_wrong is None else answer.p_wrong.estimate
         found: Found = "none"
         if held or answer.category is not None:
-            found = "right" if source in self.own else "kin" if source in self.kin else "wrong"
+            found = "right" if source in self.own else "overlap" if source in self.overlap else "wrong"
         return Answered(found, answer.grade, held, p_wrong, source)
 
 
@@ -153,7 +153,7 @@ class OfTask:
     task: Task
     shelf: Shelf
     own: frozenset[str]
-    kin: frozenset[str]
+    overlap: frozenset[str]
     share: float
     seed: int
 
@@ -164,7 +164,7 @@ class OfTask:
         of = self.of if self.task.wanted else f"{self.of} strangers"
         for one in questions(self.task, ALL_GROUPS, lambda _: draw.random() < self.share):
             store = self.shelf.store(one.edition, self.task.part)
-            yield Case(of, f"{one.transform}: {one.name}", one.picture, store, self.own, self.kin)
+            yield Case(of, f"{one.transform}: {one.name}", one.picture, store, self.own, self.overlap)
 
 
 @dataclass(frozen=True)
@@ -207,10 +207,10 @@ class OfTwoLabels:
 
 
 def of_folder(
-    of: str, folder: Path, kin: Path | None, work: Path, extent: Extent, mapped: Callable[..., Iterable[Any]]
+    of: str, folder: Path, overlaps: Path | None, work: Path, extent: Extent, mapped: Callable[..., Iterable[Any]]
 ) -> Iterator[Cases]:
     """Build the stores of a folder, by a `map` of any kind, and list what is asked of them."""
-    sources = sources_of(folder, kin)
+    sources = sources_of(folder, overlaps)
     scenes = sorted({source.scene for source in sources})
     most = len(scenes) if extent.scenes is None else min(extent.scenes, len(scenes))
     drawn = set(random.Random(extent.seed).sample(scenes, most))
@@ -231,10 +231,10 @@ def references_of(task: Task, known: Sequence[Source]) -> tuple[frozenset[str], 
     """Return the names of the references of the scene of a task, and those of scenes that overlap with it."""
     if task.source is None:
         return frozenset(), frozenset()
-    scene, kin = task.source.scene, task.source.kin
+    scene, place = task.source.scene, task.source.place
     return (
         frozenset(f"{one.category}/{one.reference_name}" for one in known if one.scene == scene),
-        frozenset(f"{one.category}/{one.reference_name}" for one in known if one.kin == kin),
+        frozenset(f"{one.category}/{one.reference_name}" for one in known if one.place == place),
     )
 
 

@@ -17,7 +17,7 @@ from transforms import GROUPS, TRANSFORMS
 from twinscope_service.matching.answer import Answer
 from twinscope_service.matching.reasons import ReasonCode
 
-Verdict = Literal["right", "wrong", "kin", "refused"]
+Verdict = Literal["right", "wrong", "overlap", "refused"]
 REFUSAL_GROUP: Final = "R"
 LIMITS: Final = (0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """On ``p_wrong``: those that are compared."""
@@ -33,12 +33,12 @@ class Outcome:
     name: str
     category: str
     verdict: Verdict
-    """Of what was found. ``kin``: of a scene that is known to overlap; neither right nor wrong."""
+    """Of what was found. ``overlap``: of a scene that is known to overlap; neither right nor wrong."""
     held: bool
     """Whether the limit on ``p_wrong`` alone sends it to review."""
     grade: str
     reason: str
-    candidate: Literal["", "own", "kin", "other"]
+    candidate: Literal["", "own", "overlap", "other"]
     """Of which scene the best candidate is, labelled or not."""
     candidate_name: str
     distance: int | None
@@ -99,7 +99,8 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
     times = sorted(outcome.milliseconds for outcome in outcomes)
     return {
         "queries": len(outcomes), "right": verdicts["right"], "labelled": labelled, "to review": held["right"],
-        "wrong": false, "wrong to review": held["wrong"], "kin": verdicts["kin"], "refused": verdicts["refused"],
+        "wrong": false, "wrong to review": held["wrong"],
+        "overlap": verdicts["overlap"], "refused": verdicts["refused"],
         "recall": verdicts["right"] / len(outcomes),
         "precision": labelled / (labelled + false) if labelled + false else None,
         "threshold at zero false": threshold, "recall at zero false": above / len(outcomes),
@@ -172,7 +173,7 @@ def _counted(outcome: Outcome) -> str:
 def failed(outcome: Outcome) -> bool:
     """Check whether a query was answered otherwise than it should: not found, or labelled though it must be refused."""
     if outcome.group == REFUSAL_GROUP:
-        return outcome.false or outcome.verdict == "kin"
+        return outcome.false or outcome.verdict == "overlap"
     return outcome.verdict != "right"
 
 
@@ -202,7 +203,8 @@ def _transform_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         precision = "" if refusal or row["precision"] is None else f"{row['precision']:.1%}"
         lines.append(
             f"{row['group']:3}{row['transform']:40}{row['queries']:8}{row['right']:7}{row['labelled']:10}"
-            f"{row['to review']:8}{row['wrong']:7}{row['wrong to review']:6}{row['kin']:5}{row['refused']:9}{recall:>9}"
+            f"{row['to review']:8}{row['wrong']:7}{row['wrong to review']:6}"
+            f"{row['overlap']:9}{row['refused']:9}{recall:>9}"
             f"{f'{least:.1%}' if least else '':>8}{precision:>11}{free:>12}"
             f"{'-' if above is None else f'{above:.3f}':>7}{row['median ms']:7.1f}{'' if row['met'] else '  MISSED'}"
         )
@@ -259,7 +261,11 @@ def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for group in sorted({outcome.group for outcome in outcomes}):
         figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-        for candidate, label in (("own", "of the query's scene"), ("kin", "overlapping"), ("other", "of another one")):
+        for candidate, label in (
+            ("own", "of the query's scene"),
+            ("overlap", "overlapping"),
+            ("other", "of another one"),
+        ):
             scores = [o.score for o in outcomes if (o.group, o.candidate) == (group, candidate) and o.score is not None]
             if scores:
                 axes.hist(scores, bins=np.linspace(-0.2, 1, 61).tolist(), alpha=0.6, label=f"{label} ({len(scores)})")

@@ -17,7 +17,7 @@ tiles
     144-bit hashes of parts of the field, which vote for a reference and a place in it (`tiles`); what could be indexed
     in place of windows.
 old rule
-    1024-bit pHash, the two nearest, SSIM of candidates below 120 bits, above 0.95 (Twinscope's policy ``reference``).
+    1024-bit pHash, the two nearest, SSIM of candidates below 120 bits, above 0.95 (Twinscope's policy ``legacy``).
     16-bit files go through Twinscope's window here; the old scripts clipped them to white.
 
 The last two lines tell what it costs: the median time of a query, with all that a column does but hashing the
@@ -61,9 +61,9 @@ from accuracy import (
     deal,
     editions_of,
     indexing_options,
-    kinship,
     prepare,
     questions,
+    relation,
     tasks_of,
     workers,
 )
@@ -267,7 +267,7 @@ def ask(task: tuple[Task, bool], asking: Asking) -> list[Cell]:
             else:
                 found = _ask_twinscope(column, question, job, asking.shelf, by_name)
             taken = 1000 * (time.perf_counter() - start)
-            verdict = {"": "refused", "own": "right", "kin": "kin", "other": "wrong"}[kinship(job, found)]
+            verdict = {"": "refused", "own": "right", "overlap": "overlap", "other": "wrong"}[relation(job, found)]
             cells.append(Cell(column, question.group, question.transform, verdict, taken))
     return cells
 
@@ -321,7 +321,7 @@ def summarise(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"group": group, "transform": transform}
         for column, answered in columns.items():
             verdicts = [cell.verdict for cell in answered]
-            row[column] = {verdict: verdicts.count(verdict) for verdict in ("right", "wrong", "kin", "refused")}
+            row[column] = {verdict: verdicts.count(verdict) for verdict in ("right", "wrong", "overlap", "refused")}
             row[column]["queries"] = len(answered)
             row[column]["median ms"] = sorted(cell.milliseconds for cell in answered)[len(answered) // 2]
         rows.append(row)

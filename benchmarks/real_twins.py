@@ -4,7 +4,7 @@ Indexes every micrograph of a folder as a quality-100 JPEG under its category an
 (originals that are no TIFFs are stored as one). Then, in five parts, leaves whole scenes out of the index and labels
 the TIFFs of just these scenes: each label is then a false one.
 
-    python benchmarks/real_twins.py [--micrographs DIR] [--kin FILE] [--out FILE.json]
+    python benchmarks/real_twins.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json]
 
 DIR holds MANIFEST.tsv with the columns path (first part: category) and scene (groups the files of one scene). A line of
 FILE names scenes that show one place although the manifest keeps them apart, such as a field and its translated copy:
@@ -35,8 +35,8 @@ from twinscope_indexer.indexing.run import index
 from twinscope_indexer.taxonomy import load_taxonomy
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
-KIN = Path(__file__).resolve().with_name("overlapping_scenes.tsv")
-PARTS = 5
+OVERLAPS = Path(__file__).resolve().with_name("overlapping_scenes.tsv")
+CROPS = 5
 HELD = "sent to review by the limit alone"
 
 
@@ -51,10 +51,10 @@ class Micrograph:
     tiff: Path
 
 
-def prepare(source: Path, work: Path, kin: Path | None = None) -> tuple[list[Micrograph], list[str]]:
+def prepare(source: Path, work: Path, overlaps: Path | None = None) -> tuple[list[Micrograph], list[str]]:
     """Write the JPEGs and TIFFs; return what could be read, and the names of what could not."""
     made, unreadable = [], []
-    lines = [] if kin is None else kin.read_text(encoding="utf-8").splitlines()
+    lines = [] if overlaps is None else overlaps.read_text(encoding="utf-8").splitlines()
     first_of = {scene: line.split()[0] for line in lines for scene in line.split()}
     with (source / "MANIFEST.tsv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -121,8 +121,8 @@ def strangers(made: list[Micrograph], work: Path) -> dict[str, Any]:
     scenes = sorted({one.scene for one in made})
     grades: dict[str, int] = {}
     false, nearest, held = [], [], []
-    for part in range(PARTS):
-        left_out = set(scenes[part::PARTS])
+    for part in range(CROPS):
+        left_out = set(scenes[part::CROPS])
         queries = [one for one in made if one.scene in left_out]
         references = [one for one in made if one.scene not in left_out]
         decisions = decide(references, queries, work / str(part))
@@ -145,14 +145,16 @@ def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
-    parser.add_argument("--kin", default=str(KIN), metavar="FILE", help="scenes that show one place; '' for none")
+    parser.add_argument(
+        "--overlaps", default=str(OVERLAPS), metavar="FILE", help="scenes that show one place; '' for none"
+    )
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     parsed = parser.parse_args()
     if not (parsed.micrographs / "MANIFEST.tsv").is_file():
         parser.error(f"{parsed.micrographs} holds no MANIFEST.tsv; give --micrographs DIR")
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        made, unreadable = prepare(parsed.micrographs, work, Path(parsed.kin) if parsed.kin else None)
+        made, unreadable = prepare(parsed.micrographs, work, Path(parsed.overlaps) if parsed.overlaps else None)
         found, refused = twins(made, work / "twins"), strangers(made, work / "strangers")
     print(f"{len(made)} micrographs of {len({one.scene for one in made})} scenes; unreadable: {unreadable}")
     print(f"twin in the index:      {found['grades'].get('excellent', 0)} of {found['queries']} excellent "

@@ -29,7 +29,7 @@ MICROGRAPHS: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "
 OUT: Final = Path(__file__).resolve().parent / "out" / "stages.json"
 CORES: Final = len(os.sched_getaffinity(0))
 ONE, ALL = 1, CORES
-PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "whole_jobs": (ONE, ALL), "memory": (ALL,)}
+CROPS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "whole_jobs": (ONE, ALL), "memory": (ALL,)}
 """Modules that give rows, and on how many cores they are asked for them."""
 MARKS: Final = ("<!-- bench -->", "<!-- end -->")
 
@@ -63,7 +63,7 @@ def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
         work = furnish(Path(scratch), parsed.micrographs, quick=parsed.quick, seed=parsed.seed)
         print(f"stores: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         for part in parsed.only:
-            for cores in sorted(set(PARTS[part])):
+            for cores in sorted(set(CROPS[part])):
                 start = time.perf_counter()
                 rows += (found := measured(part, cores, work.folder))
                 failed = failed or not found
@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path, help="put the table into this document")
     parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=CROPS, default=list(CROPS))
     for hidden, kind in (("--part", str), ("--cores", int), ("--folder", Path)):
         parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
     parsed = parser.parse_args()

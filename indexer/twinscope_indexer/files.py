@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Path
         Where the body writes the new content. It is synced to disk, then renamed to `path`.
     """
-    with part_file(path) as part:
+    with partial_file(path) as part:
         yield part
         sync_file(part)
         part.replace(path)
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def part_file(path: Path) -> Iterator[Path]:
+def partial_file(path: Path) -> Iterator[Path]:
     """Reserve a name beside a file for what is not complete yet; the body may rename it, else it is removed.
 
     Yields
@@ -58,7 +58,7 @@ def part_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def remove_parts(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove what killed processes left half written; only while no other process writes there."""
     with suppress(OSError):
         for path in folder.iterdir():

@@ -89,7 +89,7 @@ def test_a_label_is_judged_by_the_file_that_it_comes_from(cases, store):
     case = cases.Case("a", "2", b"", store, own=frozenset({"First/2.jpg"}))
     assert case.judged(answer).label == "right"
     assert replace(case, own=frozenset()).judged(answer).label == "wrong"
-    assert replace(case, own=frozenset(), kin=frozenset({"First/2.jpg"})).judged(answer).label == "kin"
+    assert replace(case, own=frozenset(), overlap=frozenset({"First/2.jpg"})).judged(answer).label == "overlap"
     assert case.judged(replace(answer, grade="doubtful")).label == "none"
     limit = Reason(ReasonCode.P_WRONG_ABOVE_LIMIT, {"p_wrong": 0.2, "max_p_wrong": 0.05})
     held = case.judged(replace(answer, grade="doubtful", reasons=(*answer.reasons, limit)))

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.hashing.perceptual import phash
-from twinscope_service.similarity.legacy_ssim import reference_ssim
+from twinscope_service.similarity.legacy_ssim import legacy_ssim
 
 _FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "old_scripts.py"
 if not _FILE.is_file():
@@ -67,7 +67,7 @@ def test_ssim_is_that_of_the_reference_rule(tmp_path: Path, size: tuple[int, int
     query = synthesise("Tips", 1, width=320, height=240)
     path = jpeg(tmp_path, synthesise("Tips", 1, width=size[0], height=size[1]), "reference.jpg")
     reference = np.asarray(Image.open(path))
-    assert old.full_size_ssim(tiff(tmp_path, query), path) == pytest.approx(reference_ssim(query, reference), abs=1e-9)
+    assert old.full_size_ssim(tiff(tmp_path, query), path) == pytest.approx(legacy_ssim(query, reference), abs=1e-9)
 
 
 def test_the_highest_ssim_wins_not_the_smallest_distance(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def outcomes(benchmark):
 @pytest.fixture
 def outcome(outcomes):
     def make(verdict="right", *, held=False, p_wrong=0.01, score=0.9, group="A", transform="noise 5"):
-        candidate = {"right": "own", "wrong": "other", "kin": "kin", "refused": ""}[verdict]
+        candidate = {"right": "own", "wrong": "other", "overlap": "overlap", "refused": ""}[verdict]
         return outcomes.Outcome(
             transform=transform, group=group, name="a", category="Tips", verdict=verdict, held=held,
             grade="doubtful" if held else "good", reason="", candidate=candidate, candidate_name="b", distance=9,
@@ -50,10 +50,10 @@ def test_only_what_the_limit_alone_keeps_back_is_held(outcomes, evidence, held):
 
 def test_recall_counts_what_was_found_and_precision_what_was_labelled(outcomes, outcome):
     some = [outcome()] * 5 + [outcome(held=True)] * 2 + [outcome("wrong")] + [outcome("wrong", held=True)]
-    row = outcomes.count([*some, outcome("kin"), outcome("refused")], [])
+    row = outcomes.count([*some, outcome("overlap"), outcome("refused")], [])
     assert row["queries"] == 11
     assert (row["right"], row["labelled"], row["to review"]) == (7, 5, 2)
-    assert (row["wrong"], row["wrong to review"], row["kin"], row["refused"]) == (1, 1, 1, 1)
+    assert (row["wrong"], row["wrong to review"], row["overlap"], row["refused"]) == (1, 1, 1, 1)
     assert row["recall"] == pytest.approx(7 / 11)
     assert row["precision"] == pytest.approx(5 / 6)
 
@@ -71,7 +71,7 @@ def test_a_false_label_that_the_limit_holds_is_no_failure_of_a_stranger(outcomes
 
 def test_every_limit_is_counted_by_group(outcomes, outcome):
     some = [outcome(p_wrong=0.03), outcome(p_wrong=0.3, held=True), outcome(p_wrong=None, held=True)]
-    rows = outcomes.held_at([*some, outcome("wrong", p_wrong=0.3, held=True), outcome("kin", p_wrong=0.3)])
+    rows = outcomes.held_at([*some, outcome("wrong", p_wrong=0.3, held=True), outcome("overlap", p_wrong=0.3)])
     by_limit = {row["limit"]: row for row in rows}
     assert by_limit[0.05]["right labelled"] == 1
     assert by_limit[0.05]["right to review"] == 2

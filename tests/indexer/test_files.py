@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from twinscope_indexer.files import file_sha256, part_file, remove_parts, replacing, write_durably
+from twinscope_indexer.files import file_sha256, partial_file, remove_partial_files, replacing, write_durably
 
 _KILLED = """if True:
     import os, pathlib
@@ -63,8 +63,8 @@ def test_a_killed_process_leaves_the_old_file_and_a_part_that_can_be_removed(tmp
     done = subprocess.run([sys.executable, "-c", _KILLED], cwd=tmp_path, check=False)
     assert done.returncode == 9
     assert len(list(tmp_path.iterdir())) == 5
-    remove_parts(tmp_path)
-    remove_parts(tmp_path / "missing")
+    remove_partial_files(tmp_path)
+    remove_partial_files(tmp_path / "missing")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".{'g' * 24}.1.part", ".x.part", "mine.part", "table"]
     assert (tmp_path / "table").read_bytes() == b"old"
 
@@ -76,7 +76,7 @@ def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
 
 
 def test_a_part_is_beside_its_file_and_of_one_process(tmp_path: Path) -> None:
-    with part_file(tmp_path / "a") as one, part_file(tmp_path / "b") as other:
+    with partial_file(tmp_path / "a") as one, partial_file(tmp_path / "b") as other:
         assert one != other
         assert one.parent == tmp_path
         assert str(os.getpid()) in one.name

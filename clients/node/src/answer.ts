@@ -81,7 +81,7 @@ export type Reach = 'frame' | 'views' | 'windows';
 /** The thresholds that decided; what each means is said in `types.proto`. */
 export interface Policy extends Required<Thresholds> {
   name: string;
-  rule: 'scene' | 'reference' | 'unknown';
+  rule: 'scene' | 'legacy' | 'unknown';
   k: number;
   /** Bits. */
   maxDistance: number;
@@ -152,7 +152,7 @@ export interface Answer {
   pWrong?: ChanceOfError;
 }
 
-const RULES: Readonly<Record<string, Policy['rule']>> = { RULE_SCENE: 'scene', RULE_REFERENCE: 'reference' };
+const RULES: Readonly<Record<string, Policy['rule']>> = { RULE_SCENE: 'scene', RULE_REFERENCE: 'legacy' };
 
 export const REACHES: Readonly<Record<string, Reach>> = {
   REACH_FRAME: 'frame',

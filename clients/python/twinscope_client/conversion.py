@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.imaging.reader import read_picture
+from twinscope_indexer.imaging.reader import read_pil_image
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
 from twinscope_client.errors import OutputError
-from twinscope_client.outputs import fitting_name, numbered, place_bytes
+from twinscope_client.outputs import fitting_name, numbered, put_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     ImageError
         If the image cannot be read, or is larger than a JPEG can be (65,535 pixels a side).
     """
-    picture = read_picture(source, name=name)
+    picture = read_pil_image(source, name=name)
     data = BytesIO()
     try:
         picture.save(data, "JPEG", quality=quality, subsampling=0)
@@ -121,7 +121,7 @@ def _convert_one(item: Item, out: Path, quality: int) -> bool:
     wanted = out / folder / fitting_name(f"{Path(item.name).stem}.jpg")
     for target in numbered(wanted):
         try:
-            return place_bytes(data, target)
+            return put_bytes(data, target)
         except FileExistsError:
             continue
     raise RuntimeError(wanted)  # numbered() never ends

@@ -80,20 +80,20 @@ def _hash_test() -> tuple[bool, str]:
     from twinscope_indexer.hashing.perceptual import phash
 
     differing = 0
-    for pixels in _pictures():
+    for pixels in _samples():
         standard = ImageOps.autocontrast(ImageOps.equalize(Image.fromarray(pixels).convert("L")))
         differing += str(imagehash.phash(standard, hash_size=32)) != phash(pixels).tobytes().hex()
-    return differing == 0, f"{differing} of {len(_pictures())} hashes differ from imagehash"
+    return differing == 0, f"{differing} of {len(_samples())} hashes differ from imagehash"
 
 
 def _ssim_test() -> tuple[bool, str]:
     from skimage.metrics import structural_similarity
     from twinscope_service.similarity.ssim import ssim
 
-    pictures = _pictures()
+    samples = _samples()
     worst = max(
         abs(ssim(a[:480, :640], b[:480, :640]) - float(structural_similarity(a[:480, :640], b[:480, :640])))
-        for a, b in pairwise(pictures)
+        for a, b in pairwise(samples)
     )
     return worst < 1e-5, f"largest difference from scikit-image {worst:.1e}"
 
@@ -149,7 +149,7 @@ def _scene_test() -> tuple[bool, str]:
     from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
     from twinscope_service.similarity.scene_score import scene_scores
 
-    first, second = (decode_thumbnail(encode_thumbnail(pixels)) for pixels in _pictures()[:2])
+    first, second = (decode_thumbnail(encode_thumbnail(pixels)) for pixels in _samples()[:2])
     same, other = (found.score for found in scene_scores(first, [first, second]))
     return same > 0.99 and abs(other) < 0.4, f"a picture scores {same:.3f} with itself, {other:.3f} with another"
 
@@ -160,7 +160,7 @@ def _reading_test() -> tuple[bool, str]:
     import tifffile
     from twinscope_indexer.imaging.reader import read_image
 
-    pixels = _pictures()[0]
+    pixels = _samples()[0]
     wrong = []
     for compression in (None, "lzw", "deflate", "packbits"):
         data = BytesIO()
@@ -170,17 +170,17 @@ def _reading_test() -> tuple[bool, str]:
     return not wrong, f"TIFF compressions that do not read back: {', '.join(wrong) or 'none'}"
 
 
-def _pictures() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
+def _samples() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
     """Make smooth random fields of several shapes."""
     from scipy.ndimage import gaussian_filter
 
     generator = np.random.default_rng(0)
-    pictures = []
+    samples = []
     for height, width, blur in ((480, 640, 3.0), (480, 640, 8.0), (512, 700, 1.0), (601, 803, 20.0)):
         field = gaussian_filter(generator.normal(size=(height, width)), blur)
         field = (field - field.min()) / (field.max() - field.min())
-        pictures.append((255 * field).astype(np.uint8))
-    return pictures
+        samples.append((255 * field).astype(np.uint8))
+    return samples
 
 
 _TESTS: dict[str, Callable[[], tuple[bool, str]]] = {

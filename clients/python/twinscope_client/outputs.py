@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from twinscope_indexer.files import file_sha256, part_file, sync_file, write_durably
+from twinscope_indexer.files import file_sha256, partial_file, sync_file, write_durably
 
 from twinscope_client.errors import OutputError
 
@@ -74,7 +74,7 @@ def is_free(target: Path, digest: str) -> bool:
     return not os.path.lexists(target) or _holds(target, digest)
 
 
-def place_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
+def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
     """Put a copy of (or a link to) a source file at a path where there is none.
 
     Parameters
@@ -122,7 +122,7 @@ def place_source(source: Path, digest: str, target: Path, mode: LinkMode) -> boo
     return True
 
 
-def place_bytes(data: bytes, target: Path) -> bool:
+def put_bytes(data: bytes, target: Path) -> bool:
     """Write a new file.
 
     Returns
@@ -186,7 +186,7 @@ def _make_folder(folder: Path) -> None:
 
 def _appear(target: Path, write: Callable[[Path], object]) -> None:
     """Write beside the target, then give it its name, which fails where a file has that name."""
-    with part_file(target) as part:
+    with partial_file(target) as part:
         write(part)
         sync_file(part)
         try:

@@ -63,6 +63,6 @@ def packed_above_median(coefficients: NDArray[np.float64]) -> tuple[NDArray[np.u
     """
     median = np.median(coefficients)
     code = np.zeros(coefficients.size // 8, np.uint8)
-    for place, value in enumerate(coefficients.flat):
-        code[place >> 3] |= np.uint8(np.uint8(value > median) << np.uint8(7 - (place & 7)))
+    for position, value in enumerate(coefficients.flat):
+        code[position >> 3] |= np.uint8(np.uint8(value > median) << np.uint8(7 - (position & 7)))
     return code, median

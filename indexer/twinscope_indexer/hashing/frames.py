@@ -83,7 +83,7 @@ class Frame:
         return None if shown is None else low_frequencies(standardise(shown), FREQUENCIES)
 
     @property
-    def place(self) -> Frame:
+    def rectangle(self) -> Frame:
         """The same rectangle, with all its grey levels."""
         return replace(self, shades="all")
 
@@ -147,7 +147,7 @@ PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
 """What a panel shows of the field, half of its width and height, without the panel's margin: so `SHIFTS` of the panel
 fall between the places of this grid."""
 
-PARTS: Final = (WHOLE, *_grid(0.85, 3))
+CROPS: Final = (WHOLE, *_grid(0.85, 3))
 """What a query is looked for by among windows: as it is, if it is a part of the field, or by what it shares with it."""
 
 

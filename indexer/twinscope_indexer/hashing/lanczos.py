@@ -106,8 +106,8 @@ def _lanczos_taps(old: int, new: int) -> _Taps:
     spans = np.empty((new, 2), np.int64)
     weights = np.zeros((new, most), np.int32)
     exact = np.empty(most)
-    for place in range(new):
-        centre = (place + 0.5) * scale
+    for position in range(new):
+        centre = (position + 0.5) * scale
         first = max(int(centre - support + 0.5), 0)
         count = min(int(centre + support + 0.5), old) - first
         total = 0.0
@@ -116,8 +116,8 @@ def _lanczos_taps(old: int, new: int) -> _Taps:
             total += exact[k]
         for k in range(count):
             share = exact[k] / total * (1 << _PLACES)
-            weights[place, k] = int(share - 0.5) if share < 0 else int(share + 0.5)
-        spans[place, 0], spans[place, 1] = first, count
+            weights[position, k] = int(share - 0.5) if share < 0 else int(share + 0.5)
+        spans[position, 0], spans[position, 1] = first, count
     return spans, weights
 
 
@@ -201,9 +201,9 @@ def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) 
     """
     spans, weights = taps
     total = np.empty(_BLOCK, np.int32)
-    for place in range(len(spans)):
-        first, count = spans[place]
-        weight = weights[place]
+    for position in range(len(spans)):
+        first, count = spans[position]
+        weight = weights[position]
         total[:] = _HALF
         together = count - count % 8
         for k in range(0, together, 8):
@@ -225,6 +225,6 @@ def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) 
             one, of_one = lines[(first + k) * _BLOCK : (first + k + 1) * _BLOCK], weight[k]
             for x in range(_BLOCK):
                 total[x] += of_one * one[x]
-        line = added[place]
+        line = added[position]
         for x in range(_BLOCK):
             line[x] = min(max(total[x] >> _PLACES, 0), 255)

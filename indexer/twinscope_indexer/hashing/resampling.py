@@ -69,11 +69,11 @@ def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
     """Return the first of the pixels that each new one covers, the end of them, and the shares of the outermost two."""
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
-    for place in range(new):
-        first, last = place * step, (place + 1) * step
-        starts[place], ends[place] = int(first), min(int(np.ceil(last)), old)
-        shares[place, 0] = min(starts[place] + 1, last) - first
-        shares[place, 1] = min(float(ends[place]), last) - (ends[place] - 1)
+    for position in range(new):
+        first, last = position * step, (position + 1) * step
+        starts[position], ends[position] = int(first), min(int(np.ceil(last)), old)
+        shares[position, 0] = min(starts[position] + 1, last) - first
+        shares[position, 1] = min(float(ends[position]), last) - (ends[position] - 1)
     return starts, ends, shares
 
 

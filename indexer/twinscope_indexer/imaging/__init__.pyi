@@ -8,7 +8,7 @@ from .reader import (
     read_image as read_image,
 )
 from .reader import (
-    read_picture as read_picture,
+    read_pil_image as read_pil_image,
 )
 from .sniffing import (
     Source as Source,

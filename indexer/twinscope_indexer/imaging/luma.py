@@ -30,11 +30,11 @@ def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @compiled(error_model="numpy")
 def _weighted(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = np.empty(samples.size // 3, np.uint8)
-    for place in range(np.uint64(grey.size)):  # unsigned, and 32 bits below: so it is vectorised, 4 times as fast
-        grey[place] = (
-            np.uint32(19595) * np.uint32(samples[3 * place])
-            + np.uint32(38470) * np.uint32(samples[3 * place + 1])
-            + np.uint32(7471) * np.uint32(samples[3 * place + 2])
+    for position in range(np.uint64(grey.size)):  # unsigned, and 32 bits below: so it is vectorised, 4 times as fast
+        grey[position] = (
+            np.uint32(19595) * np.uint32(samples[3 * position])
+            + np.uint32(38470) * np.uint32(samples[3 * position + 1])
+            + np.uint32(7471) * np.uint32(samples[3 * position + 2])
             + np.uint32(32768)
         ) >> np.uint32(16)
     return grey

@@ -59,7 +59,7 @@ class Raster:
         plane = self.content if self.content.ndim == 2 else _luma(self.content)
         return self._windowed(plane, limits), limits[::-1] if self.white_is_zero else limits
 
-    def picture(self) -> Image.Image:
+    def to_pil(self) -> Image.Image:
         """Reduce to an 8-bit Pillow image, mode ``L`` for grey content and ``RGB`` for colour.
 
         Raises

@@ -87,7 +87,7 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     return GreyImage(pixels, raster.format, raster.mode, raster.bits, width, height, raster.pages, raster.page, window)
 
 
-def read_picture(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> Image.Image:
+def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> Image.Image:
     """Decode an image for people to look at: for reviews and for conversion to JPEG.
 
     Parameters are those of `read_image`.
@@ -105,7 +105,7 @@ def read_picture(source: Source, *, name: str | None = None, pixel_budget: int =
     """
     raster, called = _read(source, name, pixel_budget)
     try:
-        return raster.picture()
+        return raster.to_pil()
     except ValueError as error:
         raise ImageError(called, "damaged", f"the picture has no values: {error}") from error
 

@@ -69,7 +69,7 @@ def read_tiff(file: ImageFile, budget: int) -> Raster:
             file.stream, name="tiff", offset=0, size=file.size, is_ndpi=False, is_lsm=False, is_scanimage=False
         ) as tiff,
     ):
-        index, page = _find_picture(tiff, pages, complete, name)
+        index, page = _find_image_page(tiff, pages, complete, name)
         colour = _colour(page, name)
         samples = tiff_segments.decode(page, file, _COLOURS.get(colour, (1,))[0], budget)
         turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
@@ -104,7 +104,7 @@ def _decoding(name: str) -> Iterator[None]:
         _reading.reset(token)
 
 
-def _find_picture(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
+def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
     """Index and page of the first page that holds a picture; else of the first that is small or reduced."""
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):

@@ -49,8 +49,8 @@ class BlockSegment(Segment):
         return self._heads.nbytes + self._tails.nbytes
 
     def _codes_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        blocks, places = np.divmod(rows, BLOCK)
-        words = np.concatenate((self._heads[blocks, :, places], self._tails[blocks, :, places]), axis=1)
+        blocks, positions = np.divmod(rows, BLOCK)
+        words = np.concatenate((self._heads[blocks, :, positions], self._tails[blocks, :, positions]), axis=1)
         return by_row(_read_only(words)).view(np.uint8)
 
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from twinscope_indexer.index.protocol import Parts
+    from twinscope_indexer.index.protocol import CodeBatches
 
 _CHUNK: Final = 1 << 20
 """Bytes that FAISS reads or writes at a time."""
 
 
-def write_index(path: Path, count: int, parts: Parts) -> str:
+def write_index(path: Path, count: int, parts: CodeBatches) -> str:
     """Write an index file, in one step: a reader finds the old file or the whole new one.
 
     All codes are in memory once, until the file is written.
@@ -76,7 +76,7 @@ def write_index(path: Path, count: int, parts: Parts) -> str:
     return digest
 
 
-def _built(count: int, parts: Parts) -> Any:
+def _built(count: int, parts: CodeBatches) -> Any:
     """Build the index of a file."""
     import faiss
 

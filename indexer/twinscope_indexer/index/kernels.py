@@ -57,7 +57,7 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     lines = np.ascontiguousarray(words.T)  # so that vector instructions take several codes
     ordered = np.zeros_like(lines)
     for word in range(WORDS):
-        place, first = np.uint64(16 * (word % 4)), word // 4 * 4
+        position, first = np.uint64(16 * (word % 4)), word // 4 * 4
         for odd in range(2):
             line, aside = lines[word], np.uint64(1 - odd)
             of_even_rows, of_odd_rows = ordered[first + odd], ordered[first + 2 + odd]
@@ -67,8 +67,8 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
                 bits = (bits | (bits >> np.uint64(2))) & np.uint64(0x0F0F0F0F0F0F0F0F)
                 bits = (bits | (bits >> np.uint64(4))) & np.uint64(0x00FF00FF00FF00FF)
                 bits = (bits | (bits >> np.uint64(8))) & np.uint64(0x0000FFFF0000FFFF)
-                of_even_rows[code] |= (bits & np.uint64(0xFFFF)) << place
-                of_odd_rows[code] |= (bits >> np.uint64(32)) << place
+                of_even_rows[code] |= (bits & np.uint64(0xFFFF)) << position
+                of_odd_rows[code] |= (bits >> np.uint64(32)) << position
     return np.ascontiguousarray(ordered.T)
 
 
@@ -79,9 +79,9 @@ def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
     for code in range(ordered.shape[0]):
         for word in range(WORDS):
             for odd in range(2):
-                first, place = word // 4 * 4 + odd, np.uint64(16 * (word % 4))
-                bits = (ordered[code, first] >> place) & np.uint64(0xFFFF)
-                bits |= ((ordered[code, first + 2] >> place) & np.uint64(0xFFFF)) << np.uint64(32)
+                first, position = word // 4 * 4 + odd, np.uint64(16 * (word % 4))
+                bits = (ordered[code, first] >> position) & np.uint64(0xFFFF)
+                bits |= ((ordered[code, first + 2] >> position) & np.uint64(0xFFFF)) << np.uint64(32)
                 bits = (bits | (bits << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
                 bits = (bits | (bits << np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
                 bits = (bits | (bits << np.uint64(2))) & np.uint64(0x3333333333333333)
@@ -256,8 +256,8 @@ def _distance(head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray
 @compiled()
 def _holds(left_out: NDArray[np.int64], number: int) -> bool:
     """Check whether an id is among sorted ones."""
-    place = np.searchsorted(left_out, number)
-    return bool(place < len(left_out) and left_out[place] == number)
+    position = np.searchsorted(left_out, number)
+    return bool(position < len(left_out) and left_out[position] == number)
 
 
 @compiled()
@@ -267,11 +267,11 @@ def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, nu
         if (distance, number) >= (distances[count - 1], ids[count - 1]):
             return count
         count -= 1
-    place = count
-    while place > 0 and (distance, number) < (distances[place - 1], ids[place - 1]):
-        ids[place] = ids[place - 1]
-        distances[place] = distances[place - 1]
-        place -= 1
-    ids[place] = number
-    distances[place] = distance
+    position = count
+    while position > 0 and (distance, number) < (distances[position - 1], ids[position - 1]):
+        ids[position] = ids[position - 1]
+        distances[position] = distances[position - 1]
+        position -= 1
+    ids[position] = number
+    distances[position] = distance
     return count + 1

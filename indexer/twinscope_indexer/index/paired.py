@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from twinscope_indexer.index.protocol import Index, Neighbours, Parts
+    from twinscope_indexer.index.protocol import CodeBatches, Index, Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class PairedIndex:
         """Return an index that answers with some ids only; see `Index.restricted_to`."""
         return PairedIndex(self.single.restricted_to(ids), self.batch.restricted_to(ids))
 
-    def extended(self, parts: Parts) -> PairedIndex:
+    def extended(self, parts: CodeBatches) -> PairedIndex:
         """Return an index with further codes; see `Index.extended`."""
         single, batch = self.single, self.batch
         for part in parts:

@@ -17,7 +17,7 @@ from twinscope_indexer.hashing.codes import BITS, BYTES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Parts = Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]
+CodeBatches = Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]
 """Distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128), of one part after the other."""
 
 
@@ -52,7 +52,7 @@ class Description:
     codes : int
         Codes that it may answer with.
     segments : int
-        Parts that it is divided into.
+        CodeBatches that it is divided into.
     nbytes : int
         Bytes of memory.
     """
@@ -115,7 +115,7 @@ class Index(Protocol):
             In ascending order.
         """
 
-    def extended(self, parts: Parts) -> Self:
+    def extended(self, parts: CodeBatches) -> Self:
         """Return an index with further codes; one part of these is in memory at a time.
 
         An id may not be in the index yet, unless the index is without it.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from twinscope_indexer.index.protocol import Neighbours, Parts
+    from twinscope_indexer.index.protocol import CodeBatches, Neighbours
     from twinscope_indexer.index.segment import Segment
 
 _LEAST: Final = 1 << 16
@@ -90,7 +90,7 @@ class SegmentedIndex:
         """Bytes of memory; see `Index.nbytes`."""
         return sum(segment.nbytes for segment in self.segments)
 
-    def extended(self, parts: Parts) -> SegmentedIndex:
+    def extended(self, parts: CodeBatches) -> SegmentedIndex:
         """Return an index with a further segment for each part; see `Index.extended`."""
         made = starmap(self.make, parts)  # which keeps no part longer than a segment is made of it
         return replace(self, segments=(*self.segments, *(segment for segment in made if segment.held)))

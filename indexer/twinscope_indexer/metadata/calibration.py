@@ -20,7 +20,7 @@ class Calibration(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageSize:
     """The sides of the picture in a file, in pixels; None if they are not known."""
 
     width: int | None = None

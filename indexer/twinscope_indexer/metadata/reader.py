@@ -15,7 +15,7 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import jpeg
 from twinscope_indexer.imaging.sniffing import ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff_directories import read_directories
-from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.registry import SIDE_FILES, read_tags, read_text
 from twinscope_indexer.metadata.text import decode
@@ -105,10 +105,10 @@ def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
         found = next(filter(None, (read_tags(file.stream, directory) for directory in directories)), None)
         if found:
             return found
-        picture = Picture(directories[0].width, directories[0].height)
+        image_size = ImageSize(directories[0].width, directories[0].height)
     else:
-        picture = _picture(file) if sidecar else Picture()
-    return read_text(decode(sidecar), picture)
+        image_size = _image_size(file) if sidecar else ImageSize()
+    return read_text(decode(sidecar), image_size)
 
 
 def _believed(metadata: InstrumentMetadata) -> InstrumentMetadata:
@@ -125,7 +125,7 @@ def _name(text: str | None) -> str | None:
     return text if text and len(text) <= _NAME else None
 
 
-def _picture(file: ImageFile) -> Picture:
+def _image_size(file: ImageFile) -> ImageSize:
     """Read the sides of a JPEG, PNG or BMP picture off its header."""
     file.stream.seek(0)
     head = file.stream.read(_HEAD)
@@ -133,8 +133,8 @@ def _picture(file: ImageFile) -> Picture:
         try:
             frame = jpeg.frame(head + b"\xff\xd9", "")  # with an end, which is elsewhere
         except ImageError:
-            return Picture()
-        return Picture(frame.width or None, frame.height or None)
+            return ImageSize()
+        return ImageSize(frame.width or None, frame.height or None)
     if file.format == "PNG":
         width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     elif int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
@@ -142,4 +142,4 @@ def _picture(file: ImageFile) -> Picture:
     else:
         width = int.from_bytes(head[18:22], "little")
         height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the rows go downwards
-    return Picture(width or None, height or None)
+    return ImageSize(width or None, height or None)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from twinscope_indexer.imaging.tiff_directories import Directory, read_value
 from twinscope_indexer.metadata import vendors
-from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata
 from twinscope_indexer.metadata.text import decode
 from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
@@ -45,11 +45,11 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     return replace(found[0], verbatim={**verbatim, LEFT_OUT: left_out} if left_out else verbatim)
 
 
-def read_text(text: str, picture: Picture) -> InstrumentMetadata:
+def read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read a text that an instrument wrote beside a picture, or as its description; empty if it is no such text."""
     for reader in READERS:
         if reader.text is not None and reader.text.recognise(text):
-            return reader.text.read(text, picture)
+            return reader.text.read(text, image_size)
     return InstrumentMetadata()
 
 
@@ -77,7 +77,7 @@ def _tags() -> Iterator[VendorTag]:
         tags = (tag for reader in READERS if reader.makes_cameras is cameras for tag in reader.tags)
         yield from sorted(tags, key=lambda tag: tag.code)
         if not cameras:
-            yield VendorTag(_DESCRIPTION, "ImageDescription", lambda tag: read_text(decode(tag.data), tag.picture))
+            yield VendorTag(_DESCRIPTION, "ImageDescription", lambda tag: read_text(decode(tag.data), tag.image_size))
 
 
 READERS = tuple(_readers())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from twinscope_indexer.imaging.tiff_directories import Directory, Tag, read_at, read_value
-from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata
 
 MOST_TEXT = 1 << 18
@@ -30,9 +30,9 @@ class TagValue:
     stream: BinaryIO
 
     @property
-    def picture(self) -> Picture:
+    def image_size(self) -> ImageSize:
         """The sides of the directory's picture."""
-        return Picture(self.directory.width, self.directory.height)
+        return ImageSize(self.directory.width, self.directory.height)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read bytes anywhere in the file; less, or none, if it ends before."""
@@ -62,7 +62,7 @@ class VendorText:
     """A text that a vendor's instruments write as the ImageDescription of a picture, or into a file beside it."""
 
     recognise: Callable[[str], bool]
-    read: Callable[[str, Picture], InstrumentMetadata]
+    read: Callable[[str, ImageSize], InstrumentMetadata]
     beside: tuple[str, ...] = ()
     """Names of such files, where ``{stem}`` and ``{suffix}`` stand for those of the picture's name."""
 

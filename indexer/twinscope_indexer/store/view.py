@@ -218,7 +218,7 @@ def _view(catalog: Catalog, base: _Base, held: View | None, snapshot: Snapshot) 
     codes, loaded, filed = base.codes, base.loaded, catalog.newest_file()
     if filed is not None and filed.number > loaded:
         size = segment_size(filed.images)
-        codes, loaded = codes.extended(catalog.code_parts(size, above=loaded, upto=filed.number)), filed.number
+        codes, loaded = codes.extended(catalog.code_batches(size, above=loaded, upto=filed.number)), filed.number
     delta = image_index(len(codes)).extended([catalog.codes(above=loaded, upto=number)])
     return View(
         generation=number,

@@ -73,7 +73,7 @@ class StoreWriter:
 
     def _write_index(self, number: int) -> None:
         count = self.catalog.count_hashed(upto=number)
-        parts = self.catalog.code_parts(_PART, above=0, upto=number)
+        parts = self.catalog.code_batches(_PART, above=0, upto=number)
         name = f"index-{number}.faiss"
         if (self.folder / name).exists():  # a damaged one: never overwritten in place, a reader may have it mapped
             (self.folder / name).unlink()

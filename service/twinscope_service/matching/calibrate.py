@@ -26,7 +26,7 @@ from twinscope_service.matching.pipeline import answer_all
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import UNLIMITED, Limits, Query
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
-from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.matching.reference_thumbnails import reference_thumbnail
 from twinscope_service.similarity.regions import compare_regions
 from twinscope_service.similarity.texture import agree_in_texture
 from twinscope_service.thresholds import SECOND_LABEL_SCENE
@@ -187,7 +187,7 @@ def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -
         return False
     symmetry, frame, reference = frames_of(match)
     seen = symmetry.applied(frame.cut(query.thumbnail))
-    shown = reference.cut(picture(store.view, match.number))
+    shown = reference.cut(reference_thumbnail(store.view, match.number))
     return compare_regions(seen, shown).agree and agree_in_texture(seen, shown, match.scene_score)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twinscope_indexer.errors import ImageError
 
 from twinscope_service.matching.evidence import Evidence
-from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.matching.reference_thumbnails import reference_thumbnail
 from twinscope_service.matching.verdict import best_first, ssim_wanted
 from twinscope_service.similarity.scene_score import scene_scores
 
@@ -29,7 +29,7 @@ def with_scene_scores(search: Search, thumbnail: NDArray[np.uint8], matches: Ite
 
     def scored(match: Match) -> Match:
         try:
-            [found] = scene_scores(thumbnail, [picture(search.view, match.number)])
+            [found] = scene_scores(thumbnail, [reference_thumbnail(search.view, match.number)])
         except ImageError as error:
             return replace(match, note=error.detail)
         return replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))

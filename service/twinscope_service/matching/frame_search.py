@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing.frames import (
+    CROPS,
     PANELS,
-    PARTS,
     SHADES,
     SHIFTS,
     VIEWS,
@@ -31,7 +31,7 @@ from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 from twinscope_service.matching.answer import Match, Transform
 from twinscope_service.matching.deepening import deepening
 from twinscope_service.matching.geometry import frames_of, whole_bits
-from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.matching.reference_thumbnails import reference_thumbnail
 from twinscope_service.similarity.scene_score import scene_scores
 from twinscope_service.thresholds import (
     FAR_CANDIDATES,
@@ -93,7 +93,7 @@ _SAME_ASPECT: Final = 0.01
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
     Stage("shades", SHADES, ((SHADES, SYMMETRIES),)),
-    Stage("windows", WINDOWS, ((PARTS, _UPRIGHT),)),
+    Stage("windows", WINDOWS, ((CROPS, _UPRIGHT),)),
     Stage("panels", PANELS, (((*SHIFTS, VIEWS[-1]), _UPRIGHT),)),
 )
 
@@ -177,10 +177,10 @@ def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[M
 
 def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record: Record, view: View) -> Match:
     hashed, symmetry = stage.changes()[near.query]
-    frame, reference = hashed.place, stage.reference[near.frame].place
+    frame, reference = hashed.rectangle, stage.reference[near.frame].rectangle
     match = Match.of(record, near.distance)
     try:
-        known = picture(view, record.id)
+        known = reference_thumbnail(view, record.id)
     except ImageError as error:
         return _changed(replace(match, note=error.detail), symmetry, frame, reference)
     seen = symmetry.applied(thumbnail)

@@ -10,7 +10,7 @@ import numpy as np
 from twinscope_indexer.errors import ImageError
 
 from twinscope_service.matching.geometry import frames_of, turned
-from twinscope_service.similarity.legacy_ssim import reference_ssim
+from twinscope_service.similarity.legacy_ssim import legacy_ssim
 from twinscope_service.similarity.noise_residual import grain_score
 from twinscope_service.similarity.ssim import WINDOW, match_shape, standardised_ssim
 from twinscope_service.thresholds import NOISE_CHANCE, NOISE_PROOF
@@ -60,7 +60,7 @@ class PixelComparison:
             return replace(match, note=f"no full-size SSIM: {error.detail}")
         if min(reference.shape) < WINDOW:
             return replace(match, note=_TOO_SMALL)
-        return replace(match, ssim=reference_ssim(self.query, reference))
+        return replace(match, ssim=legacy_ssim(self.query, reference))
 
     def proof(self, twin: Match, others: Sequence[Match]) -> float:
         """Give the grain score of a twin if it proves that it is one, else 0.

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from twinscope_indexer.hashing.arrays import hamming
 from twinscope_indexer.hashing.codes import BITS
-from twinscope_indexer.hashing.frames import PANELS, PARTS, SHIFTS, VIEWS, WHOLE, WINDOWS, Frame, frame_codes
+from twinscope_indexer.hashing.frames import CROPS, PANELS, SHIFTS, VIEWS, WHOLE, WINDOWS, Frame, frame_codes
 from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 
 from twinscope_service.matching.answer import Match
 
-_FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *PARTS, *PANELS)}
+_FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *CROPS, *PANELS)}
 """By name."""
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 
 from twinscope_service.matching.answer import Match
 from twinscope_service.matching.geometry import frames_of, whole_bits
-from twinscope_service.matching.neighbours import distance_of, pictures_near
-from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.matching.neighbours import distance_of, thumbnails_near
+from twinscope_service.matching.reference_thumbnails import reference_thumbnail
 from twinscope_service.similarity.regions import Regions, compare_regions
 from twinscope_service.similarity.scene_score import SceneScore, scene_scores
 from twinscope_service.similarity.texture import agree_in_texture
@@ -61,7 +61,7 @@ class Neighbour:
     match : Match
         It as a candidate, compared in the frames in which the twin was.
     record : Record
-    picture : ndarray of uint8, shape (height, width)
+    thumbnail : ndarray of uint8, shape (height, width)
         What was compared of it.
     likeness : float
         Its scene score with the twin; 0 where it is too little like the query to matter.
@@ -71,7 +71,7 @@ class Neighbour:
 
     match: Match
     record: Record
-    picture: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
     likeness: float
     everywhere: bool
 
@@ -187,11 +187,13 @@ def neighbourhood(
     symmetry, query_frame, frame = frames_of(twin)
     own = twin.number
     record = view.records([own])[own]
-    pictures, records = pictures_near(record, symmetry.applied(thumbnail), view, without)
-    pair = _Pair(twin, code, record, symmetry.applied(query_frame.cut(thumbnail)), frame.cut(picture(view, own)))
+    thumbnails, records = thumbnails_near(record, symmetry.applied(thumbnail), view, without)
+    pair = _Pair(
+        twin, code, record, symmetry.applied(query_frame.cut(thumbnail)), frame.cut(reference_thumbnail(view, own))
+    )
     others, copies = [], []
-    for number, whole_picture in pictures.items():
-        other = frame.cut(whole_picture)
+    for number, whole in thumbnails.items():
+        other = frame.cut(whole)
         if other.size == 0:  # of a picture of a few pixels
             continue
         neighbour = pair.compared(records[number], other)
@@ -239,7 +241,9 @@ class _Pair:
 def regions_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Regions:
     """Compare a query, by its thumbnail, region by region with its twin."""
     symmetry, query_frame, frame = frames_of(twin)
-    return compare_regions(symmetry.applied(query_frame.cut(thumbnail)), frame.cut(picture(view, twin.number)))
+    return compare_regions(
+        symmetry.applied(query_frame.cut(thumbnail)), frame.cut(reference_thumbnail(view, twin.number))
+    )
 
 
 def _is_copy(between: SceneScore) -> bool:
@@ -267,7 +271,7 @@ def _factor_left(score: float, others: list[Neighbour]) -> float | None:
     """Partial correlation of query and twin given the factor that all others share; None where they share none."""
     of_query, of_twin = [], []
     for one, other in combinations(others, 2):
-        [among] = scene_scores(one.picture, [other.picture])
+        [among] = scene_scores(one.thumbnail, [other.thumbnail])
         if among.score <= 0:
             return None
         of_query.append(one.score * other.score / among.score)
@@ -278,5 +282,5 @@ def _factor_left(score: float, others: list[Neighbour]) -> float | None:
     return _without(score, query**0.5, twin**0.5)
 
 
-def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(picture).reduce(2))
+def _halved(thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(thumbnail).reduce(2))

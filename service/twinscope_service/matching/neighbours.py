@@ -13,7 +13,7 @@ from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.hashing.frames import WHOLE, frame_codes
 
 from twinscope_service.matching.deepening import deepening
-from twinscope_service.matching.reference_thumbnails import picture
+from twinscope_service.matching.reference_thumbnails import reference_thumbnail
 from twinscope_service.thresholds import RECORDING_BITS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _DEEPEST: Final = 1024
 """References searched through for them where most are copies of the twin."""
 
 
-def pictures_near(
+def thumbnails_near(
     record: Record, seen: NDArray[np.uint8], view: View, without: int | None
 ) -> tuple[dict[int, NDArray[np.uint8]], dict[int, Record]]:
     """Give the pictures of the nearest references of a query and of its twin, and the records of all looked at."""
@@ -63,7 +63,7 @@ def _others(
             number for number in numbers
             if number not in {record.id, without} and number in known and not _is_recording(known[number], record)
         )  # fmt: skip
-        found = dict(islice(_pictures(view, usable), _COMPARED))
+        found = dict(islice(_thumbnails(view, usable), _COMPARED))
         if len(found) == _COMPARED:
             break
     return found
@@ -74,11 +74,11 @@ def _is_recording(one: Record, other: Record) -> bool:
     return one.category == other.category and distance_of(one.hash, other.hash) <= RECORDING_BITS
 
 
-def _pictures(view: View, numbers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _thumbnails(view: View, numbers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Give those of some references that have a thumbnail which is not damaged, with it."""
     for number in numbers:
         with suppress(ImageError):
-            yield number, picture(view, number)
+            yield number, reference_thumbnail(view, number)
 
 
 def distance_of(one: bytes | None, other: bytes | None) -> int:

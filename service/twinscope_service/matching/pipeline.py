@@ -100,7 +100,7 @@ def by_hash(search: Search, near: Neighbours) -> Evidence:
     policy, records = search.policy, search.records
     if not search.limits.verify:
         return Evidence(tuple(candidates(near, records, "verification was not asked for")))
-    if policy.rule == "reference":
+    if policy.rule == "legacy":
         return compared_by_legacy_rule(search, candidates(near, records))
     if search.thumbnail is None:
         found = compared(search, candidates(near, records, "the query is a hash without an image"))

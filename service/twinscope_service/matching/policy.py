@@ -100,8 +100,8 @@ class Policy:
     """
 
     name: str = "default"
-    """``default``; ``reference`` for the rule of the scripts that Twinscope replaces; ``...+changes`` if adjusted."""
-    rule: Literal["scene", "reference"] = "scene"
+    """``default``; ``legacy`` for the rule of the scripts that Twinscope replaces; ``...+changes`` if adjusted."""
+    rule: Literal["scene", "legacy"] = "scene"
     """How candidates are verified: by scene score and then SSIM, or as the old scripts did."""
     k: int = _setting(
         5, "candidates", (1, MAX_K), help="candidates to look at", label="candidates looked at",
@@ -129,7 +129,7 @@ class Policy:
         help="compare full-size pixels up to this Hamming distance",
         label="SSIM computed up to (bits)",
     )  # fmt: skip
-    """Bits. Farther candidates are not verified by full-size SSIM; no limit but in the ``reference`` policy."""
+    """Bits. Farther candidates are not verified by full-size SSIM; no limit but in the ``legacy`` policy."""
     excellent_ssim: float = _setting(
         0.95, "SSIM", (-1.0, 1.0),
         help="full-size SSIM above which it is the same acquisition",
@@ -228,7 +228,7 @@ def _settings() -> tuple[Setting, ...]:
 SETTINGS: Final = _settings()
 """Every threshold that a caller can set, in the order of `Policy`."""
 _SETTING: Final = {setting.name: setting for setting in SETTINGS}
-_WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "reference"), "reach": REACHES, "ssim": FULL_SIZES}
+_WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "legacy"), "reach": REACHES, "ssim": FULL_SIZES}
 THRESHOLDS: Final = frozenset((*_SETTING, "reach", "ssim"))
 """What a request may change of a policy."""
 
@@ -249,27 +249,31 @@ def _checked(name: str, value: Any) -> str | int | float:
     raise OptionError(msg)
 
 
+_FORMER_NAMES: Final = {"reference": "legacy"}
+"""Names by which earlier clients know a policy."""
+
 POLICIES: Final = {
     "default": Policy(),
     # Two nearest, below 150 bits a preliminary match, below 120 verified by SSIM, above 0.95 excellent.
-    "reference": Policy(
-        name="reference", rule="reference", k=2, max_distance=149, far_distance=149, ssim_distance=119, reach="frame",
+    "legacy": Policy(
+        name="legacy", rule="legacy", k=2, max_distance=149, far_distance=149, ssim_distance=119, reach="frame",
         max_p_wrong=1.0,
     ),
 }  # fmt: skip
 
 
 def named_policy(name: str) -> Policy:
-    """Return a policy by its name.
+    """Return a policy by its name, or by its former name.
 
     Raises
     ------
     OptionError
         If there is none; the message lists them.
     """
-    if name not in POLICIES:
+    current = _FORMER_NAMES.get(name, name)
+    if current not in POLICIES:
         raise OptionError.unknown("policy", name, POLICIES)
-    return POLICIES[name]
+    return POLICIES[current]
 
 
 def threshold_table() -> tuple[Threshold, ...]:

@@ -10,7 +10,7 @@ from twinscope_indexer.image_id import image_id
 from twinscope_indexer.store.view import View
 
 
-def picture(view: View, number: int) -> NDArray[np.uint8]:
+def reference_thumbnail(view: View, number: int) -> NDArray[np.uint8]:
     """Give the thumbnail of a reference, uint8, shape (height, width).
 
     Raises

@@ -61,13 +61,13 @@ class Verdict:
 def finding(evidence: Evidence, policy: Policy) -> Finding:
     """Return what the candidates show by hashes and pixels, before anything that speaks against it.
 
-    Under policy ``reference``, the rule of the old scripts, only full-size SSIM counts, and categories are not
+    Under policy ``legacy``, the rule of the old scripts, only full-size SSIM counts, and categories are not
     compared.
     """
     if not evidence.matches:
         return Finding.NOTHING
     best = evidence.matches[0]
-    if policy.rule == "reference":
+    if policy.rule == "legacy":
         return Finding.SAME_ACQUISITION if _same_acquisition(best, policy) else Finding.UNVERIFIED
     if evidence.lone:
         return Finding.SAME_FIELD
@@ -91,13 +91,13 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     -------
     Verdict
         ``doubtful`` where pixels show a twin and something speaks against it: instrument metadata that contradict
-        (not under policy ``reference``, whose scripts read none), something shared besides the field, or a match that
+        (not under policy ``legacy``, whose scripts read none), something shared besides the field, or a match that
         is more likely to be wrong than `Policy.max_p_wrong`. The first of these is the reason that is added.
     """
     if evidence.unhashable is not None:
         lack, detail = evidence.unhashable.reason, evidence.unhashable.detail
         return Verdict("unhashable", (reason(ReasonCode.UNHASHABLE, lack=lack, detail=detail),))
-    by_pixels = (_by_legacy_rule if policy.rule == "reference" else _by_pixels)(evidence, policy)
+    by_pixels = (_by_legacy_rule if policy.rule == "legacy" else _by_pixels)(evidence, policy)
     doubt = _doubt(by_pixels.grade, evidence, policy) if by_pixels.grade in LABELLED else None
     return by_pixels if doubt is None else Verdict("doubtful", (*by_pixels.reasons, doubt))
 
@@ -113,12 +113,12 @@ def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
     list of Match
     """
 
-    def place(match: Match) -> tuple[float, float, int, str]:
+    def rank(match: Match) -> tuple[float, float, int, str]:
         certain = match.ssim if match.ssim is not None and _same_acquisition(match, policy) else -2.0
         score = -2.0 if match.scene_score is None else match.scene_score
         return -certain, -score, match.distance, match.image_id
 
-    return sorted(matches, key=place)
+    return sorted(matches, key=rank)
 
 
 def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:

@@ -1,4 +1,4 @@
-"""Places: how many calls of a kind may be under way at the same time, and how long they may wait for their clients."""
+"""Slots: how many calls of a kind may be under way at the same time, and how long they may wait for their clients."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     import grpc
 
 
-class Places:
-    """The places of one kind of calls.
+class Slots:
+    """The slots of one kind of calls.
 
-    A call takes its place when it begins, before its request has come. So a client that never sends one holds a place
+    A call takes its slot when it begins, before its request has come. So a client that never sends one holds a slot
     too, but it has to give way where others need it.
 
     Parameters
     ----------
     most : int
     full : str
-        What those are told for whom there is no place.
+        What those are told for whom there is no slot.
     patience : float
         Seconds that a call may wait for its client, to send the request or to take a response.
     gives_way : float
-        Seconds from which on a call that waits for its client is ended when a new one finds all places taken.
+        Seconds from which on a call that waits for its client is ended when a new one finds all slots taken.
     """
 
     def __init__(self, most: int, full: str, *, patience: float, gives_way: float = math.inf) -> None:
@@ -45,7 +45,7 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """Calls that hold a place."""
+        """Calls that hold a slot."""
         return self._taken
 
     @property
@@ -55,7 +55,7 @@ class Places:
             return self._taken - len(self._waiting)
 
     def take(self) -> None:
-        """Take a place, to be left again by `leave`.
+        """Take a slot, to be left again by `leave`.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class Places:
             ended.cancel()
 
     def leave(self) -> None:
-        """Leave a place."""
+        """Leave a slot."""
         with self._lock:
             self._taken -= 1
 

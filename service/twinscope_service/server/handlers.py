@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractContextManager
 
-    from twinscope_service.server.admission import Places
+    from twinscope_service.server.admission import Slots
 
 
 def wrapped(
     handler: grpc.RpcMethodHandler[Any, Any],
     around: Callable[[grpc.ServicerContext], AbstractContextManager[None]],
-    places: Places,
+    slots: Slots,
     threads: ThreadPoolExecutor | None = None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Put a context manager around a handler, of whichever of the four kinds it is.
@@ -34,7 +34,7 @@ def wrapped(
     handler : grpc.RpcMethodHandler
     around : callable
         Gives the context manager of a call.
-    places : Places
+    slots : Slots
         Told when a call waits for its client.
     threads : ThreadPoolExecutor, optional
         Where it runs, if not in the server's threads.
@@ -47,7 +47,7 @@ def wrapped(
     def argument(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
         if known.request_streaming:
             return messages
-        with places.waiting(context):
+        with slots.waiting(context):
             data = next(messages, None)
         if data is None:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "STREAM_ORDER", "the request itself never came")
@@ -59,7 +59,7 @@ def wrapped(
     def streaming(messages: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         with around(context), closing(inner(argument(messages, context), context)) as responses:
             for response in responses:
-                with places.waiting(context):
+                with slots.waiting(context):
                     yield response
 
     def single(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 from grpc_status import rpc_status
 
-from twinscope_service.server.admission import Places
+from twinscope_service.server.admission import Slots
 from twinscope_service.server.handlers import wrapped
 from twinscope_service.server.json_log import Fields
 from twinscope_service.server.rate_limit import Rates
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("twinscope.server")
 
 _SERVED = "/twinscope.v1."
-"""Health and channelz are neither counted nor asked for a token; they have threads and places of their own."""
+"""Health and channelz are neither counted nor asked for a token; they have threads and slots of their own."""
 _REFLECTION = "/grpc.reflection."
-"""Needs no token either; its streams have few places, of their own."""
+"""Needs no token either; its streams have few slots, of their own."""
 _WRITES = frozenset({"BatchUpsertImages", "StreamUpsertImages", "UploadImages", "BatchDeleteImages"})
 _MOST_REFLECTIONS = 8
 _MOST_CHECKS = 64
@@ -43,7 +43,7 @@ _MOST_WATCHES = 64
 _SPARE_THREADS = 8
 """For calls that are refused, or that end because they are."""
 _GIVES_WAY = 0.25
-"""Seconds after which a call whose request has not come gives its place to another; requests come with their headers,
+"""Seconds after which a call whose request has not come gives its slot to another; requests come with their headers,
 so that honest ones wait for milliseconds."""
 _LOOK_AGAIN = 0.25
 _RUN = uuid.uuid4().hex[:8]
@@ -79,11 +79,11 @@ class Calls(grpc.ServerInterceptor):
         self._working = threading.BoundedSemaphore(settings.workers)
         idle = settings.stream_idle_seconds
         most = settings.workers + settings.max_waiting
-        self._single = Places(most, "too much work at the same time", patience=idle, gives_way=_GIVES_WAY)
-        self._streams = Places(settings.max_streams, "too many open streams", patience=idle)
-        self._reflections = Places(_MOST_REFLECTIONS, "too many open streams of reflection", patience=idle)
-        self._checks = Places(_MOST_CHECKS, "too many checks", patience=idle, gives_way=_GIVES_WAY)
-        self._watches = Places(_MOST_WATCHES, "too many watchers", patience=idle, gives_way=_GIVES_WAY)
+        self._single = Slots(most, "too much work at the same time", patience=idle, gives_way=_GIVES_WAY)
+        self._streams = Slots(settings.max_streams, "too many open streams", patience=idle)
+        self._reflections = Slots(_MOST_REFLECTIONS, "too many open streams of reflection", patience=idle)
+        self._checks = Slots(_MOST_CHECKS, "too many checks", patience=idle, gives_way=_GIVES_WAY)
+        self._watches = Slots(_MOST_WATCHES, "too many watchers", patience=idle, gives_way=_GIVES_WAY)
         self.threads = ThreadPoolExecutor(
             most + settings.max_streams + _MOST_REFLECTIONS + _SPARE_THREADS, thread_name_prefix="call"
         )
@@ -104,7 +104,7 @@ class Calls(grpc.ServerInterceptor):
         if handler is None:
             return None
         if method not in self._wrapped:
-            self._wrapped[method] = self._with_place(method, handler)
+            self._wrapped[method] = self._with_slot(method, handler)
         return self._wrapped[method]
 
     @property
@@ -115,34 +115,34 @@ class Calls(grpc.ServerInterceptor):
     def end_overdue(self, stopped: threading.Event) -> None:
         """Cancel calls that wait for their clients for too long, until the server has stopped."""
         while not stopped.wait(_LOOK_AGAIN):
-            for places in (self._single, self._streams, self._reflections, self._checks, self._watches):
-                places.end_overdue()
+            for slots in (self._single, self._streams, self._reflections, self._checks, self._watches):
+                slots.end_overdue()
 
     def close(self) -> None:
         """Let the threads end."""
         self.threads.shutdown(wait=False)
         self._aside.shutdown(wait=False)
 
-    def _with_place(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    def _with_slot(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         name = method.rpartition("/")[2]
         streams = bool(handler.request_streaming or handler.response_streaming)
         if method.startswith(_SERVED):
-            places = self._streams if streams else self._single
-            return wrapped(handler, lambda context: self._around(name, context, places, self._admitted), places)
+            slots = self._streams if streams else self._single
+            return wrapped(handler, lambda context: self._around(name, context, slots, self._admitted), slots)
         if method.startswith(_REFLECTION):
-            places = self._reflections
-            return wrapped(handler, lambda context: self._around(name, context, places, _anybody), places)
-        places = self._watches if streams else self._checks
-        return wrapped(handler, lambda context: self._around_aside(context, places), places, self._aside)
+            slots = self._reflections
+            return wrapped(handler, lambda context: self._around(name, context, slots, _anybody), slots)
+        slots = self._watches if streams else self._checks
+        return wrapped(handler, lambda context: self._around_aside(context, slots), slots, self._aside)
 
     @contextmanager
-    def _around_aside(self, context: grpc.ServicerContext, places: Places) -> Iterator[None]:
+    def _around_aside(self, context: grpc.ServicerContext, slots: Slots) -> Iterator[None]:
         try:
-            places.take()
+            slots.take()
             try:
                 yield
             finally:
-                places.leave()
+                slots.leave()
         except RequestError as failure:
             _abort(context, failure)
         except NotImplementedError:
@@ -153,7 +153,7 @@ class Calls(grpc.ServerInterceptor):
         self,
         method: str,
         context: grpc.ServicerContext,
-        places: Places,
+        slots: Slots,
         admitted: Callable[[str, grpc.ServicerContext], str],
     ) -> Iterator[None]:
         start = time.perf_counter()
@@ -165,14 +165,14 @@ class Calls(grpc.ServerInterceptor):
         try:
             try:
                 who = admitted(method, context)
-                places.take()
+                slots.take()
             except RequestError as refusal:
                 self._metrics.refused.labels(refusal.reason).inc()
                 raise
             try:
                 yield
             finally:
-                places.leave()
+                slots.leave()
         except (GeneratorExit, grpc.RpcError):  # the client has gone, or was waited for too long
             code = grpc.StatusCode.CANCELLED
             raise

@@ -206,13 +206,13 @@ def _bracketed(host: str) -> str:
 
 
 def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    places = settings.workers + settings.max_waiting + settings.max_streams
+    slots = settings.workers + settings.max_waiting + settings.max_streams
     return [
         ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the calls, silently
         ("grpc.max_receive_message_length", settings.max_message_mib * _MIB),
         ("grpc.max_send_message_length", -1),
-        # More than there are places: behind a proxy, those who share its connection are refused, not left waiting.
-        ("grpc.max_concurrent_streams", 2 * places),
+        # More than there are slots: behind a proxy, those who share its connection are refused, not left waiting.
+        ("grpc.max_concurrent_streams", 2 * slots),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

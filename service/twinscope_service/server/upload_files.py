@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from twinscope_indexer.files import remove_parts, write_durably
+from twinscope_indexer.files import remove_partial_files, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
@@ -60,7 +60,7 @@ class Uploads:
         """
         names = self._released
         if not self._swept and self._folder.is_dir():
-            remove_parts(self._folder)
+            remove_partial_files(self._folder)
             names = {path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name)}
         if names:
             kept = used()

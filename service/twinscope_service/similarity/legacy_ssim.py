@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def reference_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
     """Compute the SSIM of the old scripts.
 
     Both images are equalised and autocontrasted at their own size; if the shapes differ, the query is resized to

@@ -36,9 +36,9 @@ _CODES: Final[dict[ReasonCode, types_pb2.ReasonCode.ValueType]] = {
     if code is not ReasonCode.UNKNOWN
 }
 _CODE_OF: Final = {number: code for code, number in _CODES.items()}
-_RULES: Final[dict[Literal["scene", "reference"], types_pb2.Rule.ValueType]] = {
+_RULES: Final[dict[Literal["scene", "legacy"], types_pb2.Rule.ValueType]] = {
     "scene": types_pb2.RULE_SCENE,
-    "reference": types_pb2.RULE_REFERENCE,
+    "legacy": types_pb2.RULE_REFERENCE,
 }
 _RULE_OF: Final = {number: rule for rule, number in _RULES.items()}
 REACHES: Final[dict[Reach, types_pb2.Reach.ValueType]] = {

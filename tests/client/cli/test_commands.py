@@ -304,7 +304,7 @@ def test_search_shows_both_of_an_ambiguous_pair_and_the_old_rule(shelf: Shelf, t
     ran = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store")
     assert ": ambiguous: two categories are equally near" in ran.out
     assert len(ran.out.splitlines()) == 3
-    old = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "reference", "--json")
+    old = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "legacy", "--json")
     assert json.loads(old.out)["grade"] == "excellent"
 
 
@@ -564,7 +564,7 @@ def test_report_is_written_again_also_without_the_store(
     shutil.rmtree(tmp_path / "store")
     ran = twinscope("report", tmp_path / "out")
     assert (ran.code, ran.out) == (0, "")
-    assert "The report has no pictures of references" in ran.err
+    assert "The report has no figures of references" in ran.err
     assert (tmp_path / "out" / "matches.csv").is_file()
     assert (tmp_path / "out" / "report.html").is_file()
 

@@ -12,7 +12,7 @@ from PIL import Image
 from twinscope_client.conversion import convert, encode_jpeg
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.errors import ImageError, SourceError
-from twinscope_indexer.imaging.reader import read_image, read_picture
+from twinscope_indexer.imaging.reader import read_image, read_pil_image
 
 
 def opened(path: Path) -> Image.Image:
@@ -159,4 +159,4 @@ def test_encoding_is_that_of_the_picture_for_people(lab: Path) -> None:
     tifffile.imwrite(lab / "x.tif", pixels)
     with Image.open(io.BytesIO(encode_jpeg(lab / "x.tif"))) as image:
         found = np.asarray(image).astype(int)
-    assert np.abs(found - np.asarray(read_picture(lab / "x.tif"))).max() <= 4
+    assert np.abs(found - np.asarray(read_pil_image(lab / "x.tif"))).max() <= 4

@@ -153,7 +153,7 @@ def test_more_searches_than_a_server_takes_wait_in_the_client(
         [known] = await ts.search_hashes([hash_pixels(shelf.pixels["Tips", 0])])
         asyncio.get_running_loop().call_later(0.5, slow.set)
         stored = known.matches[0].image_id
-        return await asyncio.gather(*(ts.search_stored(stored, policy="reference") for _ in range(60)))
+        return await asyncio.gather(*(ts.search_stored(stored, policy="legacy") for _ in range(60)))
 
     assert {answer.grade for answer in asked(server.target, together)} == {"none"}
     assert counted(server, "total", method="Search", code="OK") == 60

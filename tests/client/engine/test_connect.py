@@ -156,14 +156,14 @@ def test_thresholds_belong_to_the_request(shelf: Shelf) -> None:
     path = shelf.reference("Tips", 0)
     with connect(shelf.store) as ts:
         assert ts.search(path, excellent_ssim=1.0).grade == "good"
-        assert ts.search(path, policy="reference").policy == POLICIES["reference"]
+        assert ts.search(path, policy="legacy").policy == POLICIES["legacy"]
         own = POLICIES["default"].adjusted({"k": 1})
         assert ts.search(path, policy=own).policy == own
         assert len(ts.search(path, k=3, max_distance=1024).matches) == 3
         with pytest.raises(OptionError, match=r"no option 'max_distence'. Did you mean 'max_distance'\? Known: .*, k,"):
             ts.search(path, max_distence=1)
-        with pytest.raises(OptionError, match=r"no policy 'refrence'. Did you mean 'reference'\?"):
-            ts.search(path, policy="refrence")
+        with pytest.raises(OptionError, match=r"no policy 'legcy'. Did you mean 'legacy'\?"):
+            ts.search(path, policy="legcy")
 
 
 # -- the engine ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How an answer shows itself: one line, a piece of HTML with two pictures, JSON, and the rows of a table."""
+"""How an answer shows itself: one line, a piece of HTML with two figures, JSON, and the rows of a table."""
 
 from __future__ import annotations
 
@@ -166,12 +166,12 @@ def test_a_column_that_is_empty_for_long_has_its_type() -> None:
 
 
 class Page(HTMLParser):
-    """The texts and pictures of a piece of HTML; every tag must be closed."""
+    """The texts and figures of a piece of HTML; every tag must be closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.texts: list[str] = []
-        self.pictures: list[np.ndarray] = []
+        self.figures: list[np.ndarray] = []
         self.open: list[str] = []
         self.tags: set[str] = set()
         self.feed(html)
@@ -183,7 +183,7 @@ class Page(HTMLParser):
         if tag == "img":
             kind, _, data = (dict(attributes)["src"] or "").partition(",")
             assert kind == "data:image/jpeg;base64"
-            self.pictures.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))))
+            self.figures.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))))
         elif tag != "br":
             self.open.append(tag)
 
@@ -207,14 +207,14 @@ def test_the_page_has_both_pictures(engine: twinscope.Engine, shelf: Shelf, form
     found = engine.search(forms[form])
     page = Page(found._repr_html_())
     text = "".join(page.texts)
-    assert [alike(picture, shelf.pixels["Tips", 0]) > 0.97 for picture in page.pictures] == [True, True]
+    assert [alike(figure, shelf.pixels["Tips", 0]) > 0.97 for figure in page.figures] == [True, True]
     for wanted in ("excellent: Tips (L9)", found.reason, "query", "best candidate: Tips", str(path)):
         assert wanted in text
 
 
 def test_the_page_of_an_answer_without_candidates(engine: twinscope.Engine) -> None:
     page = Page(engine.search(np.zeros((40, 40), np.uint8))._repr_html_())
-    assert len(page.pictures) == 1
+    assert len(page.figures) == 1
     assert "table" not in page.tags
 
 
@@ -222,8 +222,8 @@ def test_the_page_of_a_stored_image(engine: twinscope.Engine, shelf: Shelf) -> N
     best = engine.search(shelf.reference("Tips", 0)).best
     assert best is not None
     page = Page(engine.search_stored(best.image_id, max_distance=1024)._repr_html_())
-    assert alike(page.pictures[0], shelf.pixels["Tips", 0]) > 0.97
-    assert len(page.pictures) == 2
+    assert alike(page.figures[0], shelf.pixels["Tips", 0]) > 0.97
+    assert len(page.figures) == 2
 
 
 def test_the_page_of_an_answer_by_asyncio(shelf: Shelf, served: str) -> None:
@@ -231,7 +231,7 @@ def test_the_page_of_an_answer_by_asyncio(shelf: Shelf, served: str) -> None:
         async with twinscope.aio.connect(served) as asked:
             return (await asked.search(shelf.reference("Tips", 0)))._repr_html_()  # as a notebook does, in the loop
 
-    assert len(Page(asyncio.run(ask())).pictures) == 2
+    assert len(Page(asyncio.run(ask())).figures) == 2
 
 
 def test_every_text_is_escaped() -> None:
@@ -249,13 +249,13 @@ def test_the_page_outlives_its_pictures(shelf: Shelf, tmp_path: Path) -> None:
     path.write_bytes(shelf.reference("Tips", 0).read_bytes())
     engine = twinscope.connect(shelf.store)
     found = engine.search(path)
-    assert len(Page(found._repr_html_()).pictures) == 2
+    assert len(Page(found._repr_html_()).figures) == 2
     path.unlink()
-    assert len(Page(found._repr_html_()).pictures) == 1
+    assert len(Page(found._repr_html_()).figures) == 1
     engine.close()
     assert "(no picture)" in found._repr_html_()
     for again in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
-        assert Page(again._repr_html_()).pictures == []
+        assert Page(again._repr_html_()).figures == []
 
 
 def test_an_answer_keeps_no_engine_alive(shelf: Shelf) -> None:

@@ -254,8 +254,8 @@ _NOTHING_NEAR: dict[str, Any] = {"category": "", "match_id": "", "distance": Non
         (_decision("unhashable", **_NOTHING_NEAR), ""),
         (_decision("unhashable", **_NOTHING_NEAR, policy=Policy(max_distance=100)), ""),
         (_decision("failed", **_NOTHING_NEAR), ""),
-        (_decision("excellent", distance=10, policy=POLICIES["reference"]), "Tips"),
-        (_decision("unverified", distance=10, ssim=0.96, policy=POLICIES["reference"]), ""),
+        (_decision("excellent", distance=10, policy=POLICIES["legacy"]), "Tips"),
+        (_decision("unverified", distance=10, ssim=0.96, policy=POLICIES["legacy"]), ""),
     ],
 )
 def test_the_old_rule_on_recorded_candidates(decision: Decision, said: str | None) -> None:
@@ -546,7 +546,7 @@ def test_the_tables_for_people(twinscope: Any, run: Path, truth: Path) -> None:
 def test_the_old_rule_agrees_with_a_run_of_it_wherever_it_is_known(
     twinscope: Any, run: Path, lab: Path, shelf: Shelf, tmp_path: Path
 ) -> None:
-    twinscope("label", lab, "--at", shelf.store, "--out", tmp_path / "old", "--policy", "reference")
+    twinscope("label", lab, "--at", shelf.store, "--out", tmp_path / "old", "--policy", "legacy")
     said: list[dict[str, OldAnswer]] = []
     labels: dict[str, str] = {}
     for folder in (run, tmp_path / "old"):

@@ -878,12 +878,12 @@ def test_what_could_not_be_compared_is_compared_when_the_collection_is_back(shel
 
 def test_another_policy_decides_anew(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     run(lab, shelf.store, tmp_path / "out")
-    report = run(lab, shelf.store, tmp_path / "out", policy=named_policy("reference"))
+    report = run(lab, shelf.store, tmp_path / "out", policy=named_policy("legacy"))
     assert report.counts["reused"] == 0
     found = decisions(tmp_path / "out")
     assert found["noisy.tif"].grade == "unverified"
     assert found["noisy.tif"].earlier_output == "Particles/L5_noisy.tif"
-    assert found["deep.tif"].policy == "reference"
+    assert found["deep.tif"].policy == "legacy"
 
 
 def test_fewer_grades_list_what_was_labelled_before(lab: Path, shelf: Shelf, tmp_path: Path) -> None:

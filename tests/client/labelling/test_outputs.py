@@ -20,8 +20,8 @@ from twinscope_client.outputs import (
     fitting_name,
     is_free,
     numbered,
-    place_bytes,
-    place_source,
+    put_bytes,
+    put_source,
     replace_if_changed,
 )
 
@@ -106,7 +106,7 @@ def test_numbers_go_before_the_suffix() -> None:
 
 def test_a_copy_has_the_content_the_times_and_the_mode(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "Tips" / "L9_x.tif"
-    assert place_source(source, digest(b"pixels"), target, "copy")
+    assert put_source(source, digest(b"pixels"), target, "copy")
     found, before = target.stat(), source.stat()
     assert target.read_bytes() == b"pixels"
     assert (found.st_mtime_ns, found.st_mode) == (before.st_mtime_ns, before.st_mode)
@@ -115,8 +115,8 @@ def test_a_copy_has_the_content_the_times_and_the_mode(source: Path, tmp_path: P
 
 
 def test_links(source: Path, tmp_path: Path) -> None:
-    assert place_source(source, digest(b"pixels"), tmp_path / "hard.tif", "hard")
-    assert place_source(source, digest(b"pixels"), tmp_path / "sym.tif", "sym")
+    assert put_source(source, digest(b"pixels"), tmp_path / "hard.tif", "hard")
+    assert put_source(source, digest(b"pixels"), tmp_path / "sym.tif", "sym")
     assert (tmp_path / "hard.tif").stat().st_ino == source.stat().st_ino
     assert (tmp_path / "sym.tif").readlink() == source
 
@@ -126,7 +126,7 @@ def test_a_source_that_is_itself_a_relative_link(source: Path, tmp_path: Path, m
     link = source.with_name("link.tif")
     link.symlink_to("x.tif")
     target = tmp_path / "out" / "deep" / "x.tif"
-    assert place_source(link, digest(b"pixels"), target, mode)
+    assert put_source(link, digest(b"pixels"), target, mode)
     assert target.read_bytes() == b"pixels"
 
 
@@ -135,7 +135,7 @@ def test_the_same_content_is_left_as_it_is(source: Path, tmp_path: Path, mode: A
     target = tmp_path / "x.tif"
     target.write_bytes(b"pixels")
     before = target.stat()
-    assert not place_source(source, digest(b"pixels"), target, mode)
+    assert not put_source(source, digest(b"pixels"), target, mode)
     assert target.stat() == before
 
 
@@ -150,7 +150,7 @@ def test_nothing_is_overwritten(source: Path, tmp_path: Path, mode: Any, kind: s
     else:
         target.symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileExistsError):
-        place_source(source, digest(b"pixels"), target, mode)
+        put_source(source, digest(b"pixels"), target, mode)
     if kind == "file":
         assert target.read_bytes() == b"precious"
     assert target.is_dir() == (kind == "folder")
@@ -162,7 +162,7 @@ def test_nothing_is_overwritten(source: Path, tmp_path: Path, mode: Any, kind: s
 @pytest.mark.parametrize("mode", _MODES)
 def test_a_source_that_has_changed_since_is_not_placed(source: Path, tmp_path: Path, mode: Any) -> None:
     with pytest.raises(OutputError, match="has changed since"):
-        place_source(source, digest(b"other pixels"), tmp_path / "out" / "x.tif", mode)
+        put_source(source, digest(b"other pixels"), tmp_path / "out" / "x.tif", mode)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -170,7 +170,7 @@ def test_a_source_that_has_changed_since_is_not_placed(source: Path, tmp_path: P
 def test_a_source_that_is_gone_is_told(source: Path, tmp_path: Path, mode: Any) -> None:
     source.unlink()
     with pytest.raises(OutputError, match="No such file"):
-        place_source(source, digest(b"pixels"), tmp_path / "out.tif", mode)
+        put_source(source, digest(b"pixels"), tmp_path / "out.tif", mode)
     assert not (tmp_path / "out.tif").is_symlink()
 
 
@@ -178,7 +178,7 @@ def test_a_source_that_is_gone_is_told(source: Path, tmp_path: Path, mode: Any) 
 def test_a_file_in_the_place_of_the_folder_is_told(source: Path, tmp_path: Path, mode: Any) -> None:
     (tmp_path / "Tips").write_bytes(b"a file")
     with pytest.raises(OutputError, match="Tips cannot be made"):
-        place_source(source, digest(b"pixels"), tmp_path / "Tips" / "x.tif", mode)
+        put_source(source, digest(b"pixels"), tmp_path / "Tips" / "x.tif", mode)
     assert (tmp_path / "Tips").read_bytes() == b"a file"
 
 
@@ -197,7 +197,7 @@ def test_a_copy_is_whole_whatever_the_file_system_can(
     data = bytes(i % 251 for i in range(size))
     source = tmp_path / "source.tif"
     source.write_bytes(data)
-    assert place_source(source, digest(data), tmp_path / "x.tif", "copy")
+    assert put_source(source, digest(data), tmp_path / "x.tif", "copy")
     assert (tmp_path / "x.tif").read_bytes() == data
     (tmp_path / "x.tif").write_bytes(b"edited")
     assert source.read_bytes() == data
@@ -212,9 +212,9 @@ def test_a_copy_by_shared_blocks_is_checked_as_well(
 
     monkeypatch.setattr(placement.fcntl, "ioctl", share)
     with pytest.raises(OutputError, match="has changed since it was compared"):
-        place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
+        put_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []
-    assert place_source(source, digest(b"others"), tmp_path / "out" / "x.tif", "copy")
+    assert put_source(source, digest(b"others"), tmp_path / "out" / "x.tif", "copy")
     assert (tmp_path / "out" / "x.tif").read_bytes() == b"others"
 
 
@@ -224,7 +224,7 @@ def test_a_folder_without_permission_is_told(source: Path, tmp_path: Path) -> No
     if os.access(closed, os.W_OK):
         pytest.skip("this user may write everywhere")
     with pytest.raises(OutputError, match="Permission denied"):
-        place_source(source, digest(b"pixels"), closed / "x.tif", "copy")
+        put_source(source, digest(b"pixels"), closed / "x.tif", "copy")
 
 
 def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(placement, "_shared", lambda *_: False)
     monkeypatch.setattr(placement, "_streamed", full)
     with pytest.raises(OutputError, match="No space left"):
-        place_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
+        put_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -246,25 +246,25 @@ def test_a_file_system_without_hard_links_still_overwrites_nothing(
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert place_source(source, digest(b"pixels"), tmp_path / "x.tif", "copy")
+    assert put_source(source, digest(b"pixels"), tmp_path / "x.tif", "copy")
     assert (tmp_path / "x.tif").read_bytes() == b"pixels"
     (tmp_path / "y.tif").write_bytes(b"precious")
     with pytest.raises(FileExistsError):
-        place_source(source, digest(b"pixels"), tmp_path / "y.tif", "copy")
+        put_source(source, digest(b"pixels"), tmp_path / "y.tif", "copy")
     assert (tmp_path / "y.tif").read_bytes() == b"precious"
     with pytest.raises(OutputError, match="--link copy"):
-        place_source(source, digest(b"pixels"), tmp_path / "z.tif", "hard")
+        put_source(source, digest(b"pixels"), tmp_path / "z.tif", "hard")
     assert left_over(tmp_path) == []
 
 
 def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None:
     script = """if True:
         import sys, pathlib
-        from twinscope_client.outputs import place_bytes
+        from twinscope_client.outputs import put_bytes
         won = 0
         for number in range(60):
             try:
-                won += place_bytes(sys.argv[1].encode() * 20000, pathlib.Path(str(number)))
+                won += put_bytes(sys.argv[1].encode() * 20000, pathlib.Path(str(number)))
             except FileExistsError:
                 pass
         print(won)
@@ -284,12 +284,12 @@ def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None
 
 def test_bytes_are_placed_once(tmp_path: Path) -> None:
     target = tmp_path / "Tips" / "L9_0.jpg"
-    assert place_bytes(b"jpeg", target)
+    assert put_bytes(b"jpeg", target)
     before = target.stat()
-    assert not place_bytes(b"jpeg", target)
+    assert not put_bytes(b"jpeg", target)
     assert target.stat() == before
     with pytest.raises(FileExistsError):
-        place_bytes(b"other", target)
+        put_bytes(b"other", target)
     assert target.read_bytes() == b"jpeg"
 
 

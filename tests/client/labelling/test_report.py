@@ -650,9 +650,9 @@ def test_gallery_shows_query_reference_and_rival(make, tmp_path):
     )  # fmt: skip
     engine = _Thumbnails()
     [exhibit] = curate(make([decision]), engine).refused
-    assert [picture.role for picture in exhibit.pictures] == ["query", "reference", "rival"]
+    assert [figure.role for figure in exhibit.figures] == ["query", "reference", "rival"]
     assert engine.asked == ["aa", "bb"]
-    assert all(picture.uri.startswith("data:image/jpeg;base64,") and not picture.note for picture in exhibit.pictures)
+    assert all(figure.uri.startswith("data:image/jpeg;base64,") and not figure.note for figure in exhibit.figures)
 
 
 def test_large_pictures_are_reduced(make, tmp_path):
@@ -661,7 +661,7 @@ def test_large_pictures_are_reduced(make, tmp_path):
     wide = tmp_path / "wide.tif"
     Image.fromarray(np.zeros((500, 2000), np.uint8)).save(wide)
     [exhibit] = curate(make([_decision(wide, "excellent", ssim=0.99)]), None).accepted
-    data = base64.b64decode(exhibit.pictures[0].uri.partition(",")[2])
+    data = base64.b64decode(exhibit.figures[0].uri.partition(",")[2])
     with Image.open(BytesIO(data)) as picture:
         assert (picture.format, picture.mode, picture.size) == ("JPEG", "L", (240, 60))
 
@@ -669,8 +669,8 @@ def test_large_pictures_are_reduced(make, tmp_path):
 def test_a_modified_query_is_said_to_be(make, tmp_path):
     query = _picture(tmp_path / "q.tif")
     [exhibit] = curate(make([_decision(query, "excellent", ssim=0.99)]), None).accepted
-    assert exhibit.pictures[0].uri
-    assert "modified" in exhibit.pictures[0].note
+    assert exhibit.figures[0].uri
+    assert "modified" in exhibit.figures[0].note
 
 
 @pytest.mark.parametrize(

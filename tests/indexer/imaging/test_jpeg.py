@@ -20,7 +20,7 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
 from twinscope_indexer.imaging import jpeg
 from twinscope_indexer.imaging.luma import luma
-from twinscope_indexer.imaging.reader import read_image, read_picture
+from twinscope_indexer.imaging.reader import read_image, read_pil_image
 
 END = b"\xff\xd9"
 Reader = Callable[[bytes], object]
@@ -128,7 +128,7 @@ def by_pillow(read: Reader, data: bytes) -> object:
 
 
 @pytest.mark.parametrize("kind", [*PLAIN, *OTHER])
-@pytest.mark.parametrize("read", [read_image, read_picture, decode_thumbnail])
+@pytest.mark.parametrize("read", [read_image, read_pil_image, decode_thumbnail])
 def test_every_kind_of_file_comes_out_as_by_pillow(kind: str, read: Reader) -> None:
     data = (PLAIN | OTHER)[kind]
     assert outcome(read, data) == by_pillow(read, data)
@@ -240,7 +240,7 @@ def files(draw: st.DrawFn) -> bytes:
 def test_any_file_comes_out_as_by_pillow(data: bytes) -> None:
     assert outcome(read_image, data) == by_pillow(read_image, data)
     assert np.array_equal(read_image(data).pixels, np.array(Image.open(io.BytesIO(data)).convert("L")))
-    assert outcome(read_picture, data) == by_pillow(read_picture, data)
+    assert outcome(read_pil_image, data) == by_pillow(read_pil_image, data)
     assert outcome(decode_thumbnail, data) == by_pillow(decode_thumbnail, data)
 
 
@@ -336,7 +336,11 @@ def test_nothing_is_decoded_before_its_size_is_allowed() -> None:
     huge = PLAIN["grey"].replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 65_000, 65_000))
     assert jpeg._is_plain(huge)
     with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=AssertionError):
-        for read, fault in ((read_image, "too_large"), (read_picture, "too_large"), (decode_thumbnail, "unsupported")):
+        for read, fault in (
+            (read_image, "too_large"),
+            (read_pil_image, "too_large"),
+            (decode_thumbnail, "unsupported"),
+        ):
             with pytest.raises(ImageError) as caught:
                 read(huge)
             assert caught.value.fault == fault

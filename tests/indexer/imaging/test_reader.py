@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import window
-from twinscope_indexer.imaging.reader import GreyImage, read_image, read_picture
+from twinscope_indexer.imaging.reader import GreyImage, read_image, read_pil_image
 
 H, W = 52, 67
 
@@ -320,14 +320,14 @@ def test_grey_palettes_stay_grey_and_colour_stays_colour() -> None:
         (saved(Image.fromarray(GREY), "JPEG"), "L"),
         (saved(Image.fromarray(GREY > 9), "PNG"), "L"),
     ):
-        picture = read_picture(data)
+        picture = read_pil_image(data)
         assert picture.mode == mode
         grey = read_image(data)
         assert picture.size == (grey.width, grey.height)
         assert np.abs(np.array(picture.convert("L")).astype(int) - grey.pixels).max() <= 1
         if mode == "L":
             assert np.array_equal(picture, grey.pixels)
-    assert np.array_equal(read_picture(tiff(COLOUR, photometric="rgb")), COLOUR)
+    assert np.array_equal(read_pil_image(tiff(COLOUR, photometric="rgb")), COLOUR)
 
 
 # ---------------------------------------------------------------- more than 8 bits: the window
@@ -525,7 +525,7 @@ def test_what_is_not_finite_becomes_black() -> None:
     assert np.abs(read.pixels.ravel()[4:].astype(int) - clean.ravel()[4:]).max() <= 1
     assert fault_of(tiff(np.full((20, 20), np.nan, np.float32))) == "damaged"
     with pytest.raises(ImageError):
-        read_picture(tiff(np.full((20, 20), np.inf, np.float64)))
+        read_pil_image(tiff(np.full((20, 20), np.inf, np.float64)))
 
 
 def test_extreme_floats_have_a_window() -> None:
@@ -546,7 +546,7 @@ def test_deep_white_is_zero_is_inverted() -> None:
     black, white = (read_image(tiff(deep, photometric=kind)) for kind in ("minisblack", "miniswhite"))
     assert np.array_equal(white.pixels, 255 - black.pixels)
     assert white.window == black.window[::-1]
-    assert np.array_equal(read_picture(tiff(deep, photometric="miniswhite")), white.pixels)
+    assert np.array_equal(read_pil_image(tiff(deep, photometric="miniswhite")), white.pixels)
 
 
 @pytest.mark.parametrize("planar", [False, True])
@@ -685,7 +685,7 @@ def test_errors_tell_the_name_they_were_given(tmp_path: Path) -> None:
         (tmp_path / "gone", {}, str(tmp_path / "gone")),
         (b"?", {}, "<bytes>"),
     ):
-        for read in (read_image, read_picture):
+        for read in (read_image, read_pil_image):
             with pytest.raises(ImageError) as caught:
                 read(source, **options)
             assert caught.value.source == expected
@@ -755,7 +755,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@given(data=damaged(), read=st.sampled_from([read_image, read_picture]))
+@given(data=damaged(), read=st.sampled_from([read_image, read_pil_image]))
 @settings(max_examples=1500)
 def test_whatever_is_in_a_file_only_image_errors_come_out(data: bytes, read: object) -> None:
     with contextlib.suppress(ImageError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 
-PICTURE = Picture(1000, 768)
+PICTURE = ImageSize(1000, 768)
 
 
 def test_a_pixel_size_and_a_field_width_complete_each_other() -> None:
@@ -13,7 +13,7 @@ def test_a_pixel_size_and_a_field_width_complete_each_other() -> None:
     assert PICTURE.calibrated(None, 50.0) == Calibration(50.0, 50.0, 50.0)
     assert PICTURE.calibrated(50.0, pixel_height_nm=40.0) == Calibration(50.0, 40.0, 50.0)
     assert PICTURE.calibrated(None) == Calibration()
-    assert Picture().calibrated(50.0, 9.0) == Calibration(50.0, 50.0, 9.0)
+    assert ImageSize().calibrated(50.0, 9.0) == Calibration(50.0, 50.0, 9.0)
 
 
 @pytest.mark.parametrize(("field", "agrees"), [(50.9, True), (49.1, True), (51.2, False), (48.8, False)])
@@ -24,7 +24,7 @@ def test_two_sizes_may_differ_by_two_per_cent(field: float, agrees: bool) -> Non
 def test_a_picture_of_another_width_than_was_saved_has_no_calibration() -> None:
     assert PICTURE.calibrated(50.0, saved_width=1000) == Calibration(50.0, 50.0, 50.0)
     assert PICTURE.calibrated(50.0, saved_width=1024) == Calibration()
-    assert Picture().calibrated(50.0, saved_width=1024) == Calibration(50.0, 50.0, None)
+    assert ImageSize().calibrated(50.0, saved_width=1024) == Calibration(50.0, 50.0, None)
 
 
 def test_rows_below_the_field() -> None:
@@ -32,4 +32,4 @@ def test_rows_below_the_field() -> None:
     assert PICTURE.rows_below((1000, 768)) == 0
     for field in ((1000, 769), (999, 700), None):
         assert PICTURE.rows_below(field) is None
-    assert Picture().rows_below((1000, 700)) is None
+    assert ImageSize().rows_below((1000, 700)) is None

@@ -789,7 +789,7 @@ from twinscope_indexer.metadata.vendor import VendorReader, VendorTag, VendorTex
 
 
 def _read(tag):
-    return _read_text(decode(tag.data), tag.picture)
+    return _read_text(decode(tag.data), tag.image_size)
 
 
 def _read_text(text, picture):

@@ -30,7 +30,7 @@ from twinscope_service.matching.query import Query
 from twinscope_service.matching.reference_pixels import ReferencePixels
 
 _DEFAULT = named_policy("default")
-_REFERENCE = named_policy("reference")
+_REFERENCE = named_policy("legacy")
 
 
 @contextmanager

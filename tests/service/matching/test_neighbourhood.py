@@ -288,7 +288,7 @@ def test_neighbours_are_measured_as_candidates_are_the_most_alike_first(tmp_path
         assert other.likeness == (between.score if found.score >= 0.25 else 0)
         assert other.match.distance == 210 + other.record.id
         assert other.everywhere == (found.score >= 0.25 and compare_regions(SHOWN, shown).agree)
-        assert np.array_equal(other.picture, shown)
+        assert np.array_equal(other.thumbnail, shown)
     assert {other.everywhere for other in near.others} == {True, False}
     assert near.regions == compare_regions(QUERY, SHOWN)
     halves = [np.rint(area_reduce(picture, (48, 64))).astype(np.uint8) for picture in (QUERY, SHOWN)]

@@ -103,9 +103,9 @@ def test_a_threshold_that_is_not_known() -> None:
         POLICIES["default"].adjusted({"max_distence": 3})
     for name in ("name", "rule"):
         with pytest.raises(OptionError, match="no threshold"):
-            POLICIES["default"].adjusted({name: "reference"})
-    with pytest.raises(OptionError, match="no policy 'refrence'"):
-        named_policy("refrence")
+            POLICIES["default"].adjusted({name: "legacy"})
+    with pytest.raises(OptionError, match="no policy 'legcy'"):
+        named_policy("legcy")
 
 
 def test_every_threshold_is_a_typed_option() -> None:

@@ -291,7 +291,7 @@ def test_the_reach_of_a_policy_turns_it_off(engines: dict[str, Engine], pictures
         for answer in (
             engines["windows"].search(query, reach="frame", **NEAR),
             engines["windows"].search(query, policy=narrow),
-            engines["windows"].search(query, policy="reference"),
+            engines["windows"].search(query, policy="legacy"),
         ):
             assert (answer.grade, answer.matches, answer.policy.reach) == ("none", (), "frame")
 

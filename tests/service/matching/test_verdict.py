@@ -19,7 +19,7 @@ from twinscope_service.matching.verdict import Verdict, decide, ssim_wanted
 _DEFAULT = Policy(
     excellent_ssim=0.95, good_scene=0.6, ssim_margin=0.02, scene_margin=0.1, max_distance=300, max_p_wrong=1.0
 )
-_REFERENCE = POLICIES["reference"]
+_REFERENCE = POLICIES["legacy"]
 
 
 def match(
@@ -280,7 +280,7 @@ def test_an_adjusted_policy_says_so_in_its_name_once() -> None:
     assert once.adjusted({"max_distance": 7}).name == "default+changes"
     assert replace(once, name="default", k=5) == _DEFAULT
     assert _REFERENCE.adjusted({"k": 3}).name == "reference+changes"
-    assert _REFERENCE.adjusted({"k": 3}).rule == "reference"
+    assert _REFERENCE.adjusted({"k": 3}).rule == "legacy"
 
 
 def test_changes_that_change_nothing_keep_the_policy() -> None:
@@ -296,7 +296,7 @@ def test_what_is_no_threshold_cannot_be_adjusted(name: str) -> None:
 
 def test_the_named_policies() -> None:
     assert named_policy("default") == Policy()
-    old = named_policy("reference")
+    old = named_policy("legacy")
     # Two nearest, distance below 150 a preliminary match, below 120 verified, SSIM above 0.95 excellent.
     assert (old.k, old.max_distance, old.ssim_distance, old.excellent_ssim) == (2, 149, 119, 0.95)
     with pytest.raises(ValueError, match="Known: default, reference"):

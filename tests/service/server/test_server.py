@@ -514,7 +514,7 @@ def test_200_idle_streams_leave_the_server_answering(shelf: Shelf) -> None:
             call.cancel()
         for stream in streams:
             stream.__exit__(None, None, None)
-        assert eventually(lambda: _is_answered(client)), "the places of those that left are never freed"
+        assert eventually(lambda: _is_answered(client)), "the slots of those that left are never freed"
     assert eventually(lambda: threading.active_count() <= before + 2), threading.enumerate()
 
 

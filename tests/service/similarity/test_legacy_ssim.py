@@ -16,7 +16,7 @@ from skimage.transform import resize
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.indexing.run import index
-from twinscope_service.similarity.legacy_ssim import reference_ssim
+from twinscope_service.similarity.legacy_ssim import legacy_ssim
 
 
 def standardised(image: Image.Image) -> Image.Image:
@@ -118,7 +118,7 @@ def test_the_reference_policy_decides_as_the_old_scripts(lab: tuple[Path, list[P
     grades, distances = [], []
     with connect(store) as ts:
         for tiff in tiffs:
-            old, new = old_match(tiff, hashed), ts.search(tiff, policy="reference")
+            old, new = old_match(tiff, hashed), ts.search(tiff, policy="legacy")
             if old is None:
                 assert (new.grade, new.best) == ("none", None), tiff.name
                 grades.append("none")
@@ -147,7 +147,7 @@ def test_the_best_ssim_wins_over_the_nearest_hash(tmp_path: Path, shelf: Shelf) 
         Image.fromarray(pixels).save(folder / f"{name}.png")
     index([folder], tmp_path / "store", workers=1)
     with connect(tmp_path / "store") as ts:
-        answer = ts.search(query, policy="reference")
+        answer = ts.search(query, policy="legacy")
     assert [Path(each.source).stem for each in answer.matches] == ["patched", "noisy"]
     assert answer.matches[0].distance > answer.matches[1].distance
 
@@ -164,4 +164,4 @@ def test_ssim_of_the_old_scripts(tmp_path: Path, shapes: tuple[tuple[int, int], 
     Image.fromarray(query).save(tmp_path / "query.tif")
     Image.fromarray(reference).save(tmp_path / "reference.png")
     expected = old_ssim(tmp_path / "query.tif", tmp_path / "reference.png")
-    assert reference_ssim(query, reference) == pytest.approx(expected, abs=1e-12)
+    assert legacy_ssim(query, reference) == pytest.approx(expected, abs=1e-12)

@@ -18,7 +18,7 @@ from twinscope_service.similarity.scene_score import scene_scores
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 TEXTURED = ("Powder", "Porous_Sponge", "Fibres", "Biological")
-"""Others are empty in most places, which is alike in all of them."""
+"""Others are empty in most slots, which is alike in all of them."""
 
 
 def field(category: str, number: int) -> Grey:
@@ -154,10 +154,10 @@ def parts(
     correlations = [usual] * 25
     for number in flat:
         correlations[number] = 1.0
-    for name, places in others.items():
-        for number in places:
+    for name, slots in others.items():
+        for number in slots:
             correlations[number] = int(name.removeprefix("of_")) / 100
-    are_flat, are_clipped = (tuple(number in places for number in range(25)) for places in (flat, clipped))
+    are_flat, are_clipped = (tuple(number in slots for number in range(25)) for slots in (flat, clipped))
     return Regions(tuple(correlations), are_flat, are_clipped)
 
 

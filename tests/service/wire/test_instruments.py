@@ -125,7 +125,7 @@ def test_a_contradiction_takes_the_label_back(ask: Ask, lab: Path) -> None:
     assert (answer.grade, answer.category, answer.best.contradictions) == ("doubtful", None, (OTHER_DETECTOR,))
     assert answer.best.ssim > 0.99
     assert OTHER_DETECTOR in answer.reason
-    assert ask(lab / "queries" / "other.tif", policy="reference").grade == "excellent"  # the old scripts read none
+    assert ask(lab / "queries" / "other.tif", policy="legacy").grade == "excellent"  # the old scripts read none
 
 
 def test_text_beside_the_query_counts(ask: Ask, lab: Path) -> None:

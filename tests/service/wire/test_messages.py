@@ -45,7 +45,7 @@ CODES = st.binary(min_size=128, max_size=128)
 POLICY = st.builds(
     Policy,
     name=SHORT,
-    rule=st.sampled_from(["scene", "reference"]),
+    rule=st.sampled_from(["scene", "legacy"]),
     k=st.integers(1, 1000),
     max_distance=st.integers(0, 1024),
     ssim_distance=st.integers(0, 1024),
@@ -255,10 +255,10 @@ def test_a_policy_that_is_left_out_is_the_default() -> None:
 
 def test_a_named_policy_is_changed_as_without_a_server() -> None:
     message = types_pb2.Policy(name="reference", k=3, max_distance_bits=0, excellent_ssim=0.0)
-    expected = POLICIES["reference"].adjusted({"k": 3, "max_distance": 0, "excellent_ssim": 0.0})
+    expected = POLICIES["legacy"].adjusted({"k": 3, "max_distance": 0, "excellent_ssim": 0.0})
     assert expected.name == "reference+changes"
     assert answers.policy_of(message) == expected
-    assert answers.policy_of(types_pb2.Policy(name="reference", k=2)) == POLICIES["reference"]
+    assert answers.policy_of(types_pb2.Policy(name="reference", k=2)) == POLICIES["legacy"]
 
 
 def test_a_grade_of_a_newer_release_is_no_grade() -> None:

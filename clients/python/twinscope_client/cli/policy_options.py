@@ -19,8 +19,8 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--policy``, ``-k`` and the thresholds."""
     group = parser.add_argument_group("what counts as the same image (echoed in every answer)")
     group.add_argument(
-        "--policy", choices=("default", "reference"), default="default",
-        help="'reference' decides as the scripts that Twinscope replaces, for comparison",
+        "--policy", choices=("default", "legacy"), default="default",
+        help="'legacy' applies the rule of the scripts that Twinscope replaces, for comparison",
     )  # fmt: skip
     from twinscope_service.matching.policy import SETTINGS
 

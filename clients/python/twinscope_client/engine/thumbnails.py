@@ -29,11 +29,11 @@ class Shelf(Protocol):
         """Return the reduced pixels of a reference."""
 
 
-Picture = Callable[[Shelf], bytes | None]
+ReadThumbnail = Callable[[Shelf], bytes | None]
 """Makes a thumbnail, a JPEG, when it is wanted; None if there is none."""
 
 
-def with_thumbnails(answer: Answer, shelf: Shelf, query: Picture) -> Answer:
+def with_thumbnails(answer: Answer, shelf: Shelf, query: ReadThumbnail) -> Answer:
     """Return an answer that can show its thumbnails as long as the engine lives; it does not keep the engine alive.
 
     Parameters
@@ -47,7 +47,7 @@ def with_thumbnails(answer: Answer, shelf: Shelf, query: Picture) -> Answer:
     return replace(answer, thumbnails=_Thumbnails(shelf, query))
 
 
-def of_image(image: Any, encoded: bytes) -> Picture:
+def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
     """Return what makes the thumbnail of a query image; a file is read again for it, so that answers stay small.
 
     Parameters
@@ -61,20 +61,20 @@ def of_image(image: Any, encoded: bytes) -> Picture:
     return lambda _: encoded
 
 
-def of_reference(image_id: str) -> Picture:
+def of_reference(image_id: str) -> ReadThumbnail:
     """Return what makes the thumbnail of a reference."""
 
-    def picture(shelf: Shelf) -> bytes | None:
+    def read(shelf: Shelf) -> bytes | None:
         pixels = shelf.thumbnail(image_id)
         return None if pixels is None else _jpeg(pixels)
 
-    return picture
+    return read
 
 
 class _Thumbnails:
     """Of one answer; both methods return a JPEG, or None if it cannot be had any more."""
 
-    def __init__(self, shelf: Shelf, query: Picture) -> None:
+    def __init__(self, shelf: Shelf, query: ReadThumbnail) -> None:
         self._shelf = weakref.ref(shelf)
         self._query = query
 
@@ -84,10 +84,10 @@ class _Thumbnails:
     def reference(self, image_id: str) -> bytes | None:
         return self._made(of_reference(image_id))
 
-    def _made(self, picture: Picture) -> bytes | None:
+    def _made(self, read: ReadThumbnail) -> bytes | None:
         shelf = self._shelf()
         with suppress(TwinscopeError):  # closed, unreachable, moved away: the answer itself is shown all the same
-            return None if shelf is None else picture(shelf)
+            return None if shelf is None else read(shelf)
         return None
 
 

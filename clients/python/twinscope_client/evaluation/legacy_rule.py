@@ -12,7 +12,7 @@ from twinscope_service.matching.policy import POLICIES
 if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision
 
-RULE: Final = POLICIES["reference"]
+RULE: Final = POLICIES["legacy"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _knows(cells: Iterable[str]) -> int:
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Give the places of the columns (``image``, ``category``, ``transform``, ``twin``), and names not used."""
+    """Give the positions of the columns (``image``, ``category``, ``transform``, ``twin``), and names not used."""
     names = [_folded(cell) for cell in header]
     shown = ", ".join(map(repr, header))
     if not _knows(header):
@@ -155,9 +155,11 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[st
         what = " and ".join(named) if len(named) > 1 else ", ".join(repeated)
         msg = f"{path}: more than one column could be meant ({what}); leave one, and rename the others"
         raise TaxonomyError(msg)
-    places = {name: names.index(name) for name in ("category", *_OPTIONAL) if name in names}
-    unused = [cell.strip() for cell, name in zip(header, names, strict=True) if name and name not in {*places, *named}]
-    return {"image": names.index(named[0])} | places, unused
+    positions = {name: names.index(name) for name in ("category", *_OPTIONAL) if name in names}
+    unused = [
+        cell.strip() for cell, name in zip(header, names, strict=True) if name and name not in {*positions, *named}
+    ]
+    return {"image": names.index(named[0])} | positions, unused
 
 
 def _row(
@@ -169,14 +171,14 @@ def _row(
     resolve: Callable[[str], str],
 ) -> TruthRow:
     # A row that ends early must not pass for one that says "no twin".
-    missing = [name for name, place in columns.items() if place >= len(cells)]
+    missing = [name for name, position in columns.items() if position >= len(cells)]
     if missing:
         msg = f"{where}: the row ends before the column {missing[0]}; give all columns, empty ones too"
         raise TaxonomyError(msg)
     if any(cell.strip() for cell in cells[width:]):
         msg = f"{where}: the row has more columns than the header; put names that hold a separator in quotation marks"
         raise TaxonomyError(msg)
-    values = {name: cells[place].strip() for name, place in columns.items()}
+    values = {name: cells[position].strip() for name, position in columns.items()}
     if not values["image"].strip("/\\."):
         msg = f"{where}: no image is named; give its path or file name, or remove the row"
         raise TaxonomyError(msg)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.workers import Workers
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.files import remove_parts
+from twinscope_indexer.files import remove_partial_files
 from twinscope_indexer.metadata.reader import read_metadata
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
 
@@ -24,7 +24,7 @@ from twinscope_client.labelling.reservation import Reservations
 from twinscope_client.labelling.settings import LabelSettings
 from twinscope_client.labelling.sidecar import write_sidecar
 from twinscope_client.labelling.tables import provenance
-from twinscope_client.outputs import place_bytes, place_source
+from twinscope_client.outputs import put_bytes, put_source
 
 if TYPE_CHECKING:
     import os
@@ -103,7 +103,7 @@ def label(
     scopes = scopes_apart(sources, out)
     if not settings.dry_run and out.is_dir():
         for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
-            remove_parts(folder)
+            remove_partial_files(folder)
     met = Walk()
     run = _Run(engine, journal, out, settings)
     with journal.batch():
@@ -114,7 +114,7 @@ def label(
         queries = run.queries(_items(scopes, out, met))
         with closing(in_order(run.decide, queries, run.workers.threads, run.workers.end_calls)) as decided:
             settled = map(run.settle, decided)
-            with closing(in_order(run.place, settled, run.workers.threads)) as placed:
+            with closing(in_order(run.put, settled, run.workers.threads)) as placed:
                 for decision, outcome in placed:
                     run.note(decision, outcome)
                     progress(decision)
@@ -187,7 +187,7 @@ class _Decided(NamedTuple):
     known: Decision | None
 
 
-class _Placed(NamedTuple):
+class _PutOutcome(NamedTuple):
     """A decision, and what became of its outputs; an empty outcome: none are wanted."""
 
     decision: Decision
@@ -236,26 +236,26 @@ class _Run:
         self.report.counts["reused"] += decided.decision is decided.known
         return settled
 
-    def place(self, decision: Decision) -> _Placed:
+    def put(self, decision: Decision) -> _PutOutcome:
         """Put the outputs of one decision in place."""
         if self._settings.dry_run or not decision.output:
-            return _Placed(decision, "")
+            return _PutOutcome(decision, "")
         if decision.written:
-            return _Placed(decision, "kept")
+            return _PutOutcome(decision, "kept")
         source = Path(decision.path)
         try:
-            made = place_source(source, decision.sha256, self._out / decision.output, self._settings.link)
+            made = put_source(source, decision.sha256, self._out / decision.output, self._settings.link)
             if decision.jpeg_output:
-                made |= place_bytes(encode_jpeg(source), self._out / decision.jpeg_output)
+                made |= put_bytes(encode_jpeg(source), self._out / decision.jpeg_output)
             if decision.sidecar:
                 made |= write_sidecar(self._out / decision.output, provenance(decision), read_metadata(source))
         except FileExistsError:
             names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
             problem = f"{names} is another file; nothing was overwritten, run again for a numbered name"
-            return _Placed(replace(decision, output="", jpeg_output="", problem=problem), "failed")
+            return _PutOutcome(replace(decision, output="", jpeg_output="", problem=problem), "failed")
         except (OutputError, ImageError) as error:
-            return _Placed(replace(decision, problem=str(error)), "failed")
-        return _Placed(replace(decision, written=True), "written" if made else "kept")
+            return _PutOutcome(replace(decision, problem=str(error)), "failed")
+        return _PutOutcome(replace(decision, written=True), "written" if made else "kept")
 
     def note(self, decision: Decision, outcome: str) -> None:
         """Remember what became of the outputs of one decision."""

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from twinscope_client.errors import OutputError
-from twinscope_client.outputs import place_bytes, replace_if_changed
+from twinscope_client.outputs import put_bytes, replace_if_changed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def write_sidecar(copy: Path, provenance: dict[str, Any], metadata: InstrumentMe
     content = {"kind": _KIND, "label": provenance, "instrument": metadata.to_dict()}
     data = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
     try:
-        return place_bytes(data, path)
+        return put_bytes(data, path)
     except FileExistsError as error:
         if not _is_of(path, provenance["query_sha256"]):
             msg = f"{path} is another file; it was left as it is: move it away, and run again"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twinscope_indexer.metadata.calibration import Picture, agree
+from twinscope_indexer.metadata.calibration import ImageSize, agree
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, degrees, moment, number, positive, words
 from twinscope_indexer.metadata.text import decode, parse_ini
@@ -36,7 +36,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
     stage = sections.get("Stage", {})
     frame = count(_get(sections, "Image", "ResolutionX")), count(_get(sections, "Image", "ResolutionY"))
     field = _same(_get(sections, "Scan", "HorFieldsize"), _get(sections, beam_in_use, "HFW"))
-    calibration = tag.picture.calibrated(
+    calibration = tag.image_size.calibrated(
         positive(number(_get(sections, "Scan", "PixelWidth"), 9)),
         None if field is None else field * 1e6,
         pixel_height_nm=positive(number(_get(sections, "Scan", "PixelHeight"), 9)),
@@ -60,7 +60,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
             tilt_deg=degrees(stage.get("StageT")),
         ),
         acquired=_acquired(sections),
-        data_bar_px=_data_bar(_get(sections, "PrivateFei", "DatabarHeight"), frame, tag.picture),
+        data_bar_px=_data_bar(_get(sections, "PrivateFei", "DatabarHeight"), frame, tag.image_size),
         verbatim={tag.key: sections},
     )
 
@@ -87,14 +87,14 @@ def _acquired(sections: _Sections) -> str | None:
     return moment(created[0], created[2]) or moment(_get(sections, "User", "Date"), _get(sections, "User", "Time"))
 
 
-def _data_bar(told: str, frame: tuple[int | None, int | None], picture: Picture) -> int | None:
+def _data_bar(told: str, frame: tuple[int | None, int | None], image_size: ImageSize) -> int | None:
     """Return the height of the data bar; None if what is written and what the picture has in addition differ."""
     field_width, field_height = frame
-    height = picture.height
+    height = image_size.height
     below = None
     if field_width and field_height:
-        below = picture.rows_below((field_width, field_height))
-        if below is None and height is not None and picture.width is not None:
+        below = image_size.rows_below((field_width, field_height))
+        if below is None and height is not None and image_size.width is not None:
             return None  # another picture than the one that was saved
     written = count(told)
     if written is not None and height is not None and written >= height:

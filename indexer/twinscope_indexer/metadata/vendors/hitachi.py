@@ -6,7 +6,7 @@ INI text with one section, ``[SemImageFile]``; some instruments write it in UTF-
 
 from __future__ import annotations
 
-from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import LENGTH, VOLTAGE, moment, number, positive, quantity, size, words
 from twinscope_indexer.metadata.text import parse_ini
@@ -19,7 +19,7 @@ def _is_text(text: str) -> bool:
     return text.lstrip().startswith(f"[{_KEY}]")
 
 
-def _read(text: str, picture: Picture) -> InstrumentMetadata:
+def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the text.
 
     Normalised are InstructName, AcceleratingVoltage (V), WorkingDistance (µm), Magnification, PixelSize (nm),
@@ -36,13 +36,13 @@ def _read(text: str, picture: Picture) -> InstrumentMetadata:
         beam_energy_kev=positive(quantity(values.get("AcceleratingVoltage"), VOLTAGE, -3, unit="V")),
         working_distance_mm=positive(quantity(values.get("WorkingDistance"), LENGTH, 3, unit="um")),
         magnification=positive(number(values.get("Magnification"))),
-        **picture.calibrated(pixel, saved_width=frame[0] if frame else None)._asdict(),
+        **image_size.calibrated(pixel, saved_width=frame[0] if frame else None)._asdict(),
         detector=words(values.get("SignalName")),
         stage=StagePosition(
             x_mm=number(values.get("StagePositionX"), -6), y_mm=number(values.get("StagePositionY"), -6)
         ),
         acquired=moment(values.get("Date"), values.get("Time"), slashes="month"),
-        data_bar_px=picture.rows_below(frame) or None,
+        data_bar_px=image_size.rows_below(frame) or None,
         verbatim={_KEY: values},
     )
 

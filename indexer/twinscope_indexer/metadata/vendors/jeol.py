@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import LENGTH, VOLTAGE, moment, number, positive, quantity, size, words
 from twinscope_indexer.metadata.text import lines
@@ -23,7 +23,7 @@ def _is_text(text: str) -> bool:
     return text.lstrip().startswith("$CM_")
 
 
-def _read(text: str, picture: Picture) -> InstrumentMetadata:
+def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the text.
 
     Normalised are CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL (else CM_SIGNAL_NAME),
@@ -39,11 +39,11 @@ def _read(text: str, picture: Picture) -> InstrumentMetadata:
         beam_energy_kev=positive(quantity(values.get("CM_ACCEL_VOLT"), VOLTAGE, -3, unit="kV")),
         working_distance_mm=positive(quantity(values.get("SM_WD"), LENGTH, 3, unit="mm")),
         magnification=positive(number(values.get("CM_MAG"))),
-        **_calibration(values, frame, picture)._asdict(),
+        **_calibration(values, frame, image_size)._asdict(),
         detector=words(values.get("CM_SIGNAL") or values.get("CM_SIGNAL_NAME")),
         stage=_stage(values.get("CM_STAGE_POS") or values.get("CM_STAGE_POSITION") or ""),
         acquired=moment(values.get("CM_DATE"), values.get("CM_TIME"), slashes="month"),
-        data_bar_px=picture.rows_below(frame),
+        data_bar_px=image_size.rows_below(frame),
         verbatim={"JEOL": _verbatim(text)},
     )
 
@@ -62,14 +62,14 @@ def _values(text: str) -> dict[str, str]:
     return {key.lstrip("$"): value for key, value in _verbatim(text).items()}
 
 
-def _calibration(values: dict[str, str], frame: tuple[int, int] | None, picture: Picture) -> Calibration:
+def _calibration(values: dict[str, str], frame: tuple[int, int] | None, image_size: ImageSize) -> Calibration:
     field = positive(number(values.get("CM_FIELD_OF_VIEW", "").partition(" ")[0]))
     pixel = positive(quantity(values.get("CM_PIXEL_SIZE"), LENGTH, 9, unit="um"))
     if pixel is None and field is None:
         marker = positive(quantity(values.get("SM_MICRON_MARKER"), LENGTH, 9))
         bar = positive(number(values.get("SM_MICRON_BAR")))
         pixel = marker / bar if marker and bar else None
-    return picture.calibrated(pixel, field, saved_width=frame[0] if frame else None)
+    return image_size.calibrated(pixel, field, saved_width=frame[0] if frame else None)
 
 
 def _stage(text: str) -> StagePosition:

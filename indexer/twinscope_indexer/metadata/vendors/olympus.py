@@ -74,7 +74,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
     # JSON has no NaN and no infinity
     kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
     kept |= {"cameraname": general.camera, "picturetype": general.picture}
-    calibration = tag.picture.calibrated(
+    calibration = tag.image_size.calibrated(
         positive(general.pixel_width_m * 1e9), pixel_height_nm=positive(general.pixel_height_m * 1e9)
     )
     return InstrumentMetadata(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
 from twinscope_indexer.metadata.text import parse_xml
@@ -28,7 +28,7 @@ def _is_text(text: str) -> bool:
     return _START.match(text) is not None
 
 
-def _read(text: str, picture: Picture) -> InstrumentMetadata:
+def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the text.
 
     Normalised are Instruments, AccelerationVoltage (V), SelectorValue, which is the magnification if the picture is
@@ -49,7 +49,7 @@ def _read(text: str, picture: Picture) -> InstrumentMetadata:
         instrument=words(_at(tree, "Instruments")),
         beam_energy_kev=positive(number(_at(tree, "ElectronGun/AccelerationVoltage"), -3)),
         magnification=magnification,
-        **_calibration(tree, magnification, picture)._asdict(),
+        **_calibration(tree, magnification, image_size)._asdict(),
         detector=words(_at(tree, "ImageSourceDetector")),
         stage=StagePosition(
             x_mm=number(_at(tree, f"{stage}/MX"), -6),
@@ -70,7 +70,7 @@ def _at(tree: Mapping[str, Any], path: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _calibration(tree: Mapping[str, Any], magnification: float | None, picture: Picture) -> Calibration:
+def _calibration(tree: Mapping[str, Any], magnification: float | None, image_size: ImageSize) -> Calibration:
     """Return the size of a pixel on the sample."""
     across, down = (
         positive(number(_at(tree, f"{_PICTURE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
@@ -78,7 +78,7 @@ def _calibration(tree: Mapping[str, Any], magnification: float | None, picture: 
     if magnification is None or across is None:
         return Calibration()
     scale = 1e9 / magnification  # nanometres on the sample for a metre on the camera
-    return picture.calibrated(
+    return image_size.calibrated(
         positive(scale / across),
         pixel_height_nm=positive(scale / down) if down else None,
         saved_width=count(_at(tree, f"{_PICTURE}/ImageSize/Width")),

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from twinscope_indexer.metadata.calibration import Picture
+from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
 from twinscope_indexer.metadata.text import decode, parse_ini
@@ -35,16 +35,16 @@ def _read(tag: TagValue) -> InstrumentMetadata:
     verbatim: dict[str, Any] = {_KEY: sections}
     if thumbnail:
         verbatim[LEFT_OUT] = {f"{_KEY} thumbnail": thumbnail}
-    return _normalise(sections, verbatim, tag.picture)
+    return _normalise(sections, verbatim, tag.image_size)
 
 
 def _is_text(text: str) -> bool:
     return text.lstrip().startswith("[MAIN]")
 
 
-def _read_text(text: str, picture: Picture) -> InstrumentMetadata:
+def _read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
     sections = parse_ini(text)
-    return _normalise(sections, {_KEY: sections}, picture)
+    return _normalise(sections, {_KEY: sections}, image_size)
 
 
 def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
@@ -67,7 +67,7 @@ def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
 
 
 def _normalise(
-    sections: Mapping[str, Mapping[str, str]], verbatim: dict[str, Any], picture: Picture
+    sections: Mapping[str, Mapping[str, str]], verbatim: dict[str, Any], image_size: ImageSize
 ) -> InstrumentMetadata:
     """Normalise the values.
 
@@ -79,7 +79,7 @@ def _normalise(
     for section in ("FIB", "SEM", "MAIN"):  # the electron column goes before the ion column
         values.update({key: value for key, value in sections.get(section, {}).items() if value})
     single = count(values.get("ViewFieldsCountX", "1")) == 1
-    calibration = (picture if single else Picture()).calibrated(
+    calibration = (image_size if single else ImageSize()).calibrated(
         positive(number(values.get("PixelSizeX"), 9)),
         pixel_height_nm=positive(number(values.get("PixelSizeY"), 9)),
     )
@@ -100,7 +100,7 @@ def _normalise(
             tilt_deg=number(values.get("StageTilt")),
         ),
         acquired=moment(values.get("Date"), values.get("Time")),
-        data_bar_px=strip if strip is not None and (picture.height is None or strip < picture.height) else None,
+        data_bar_px=strip if strip is not None and (image_size.height is None or strip < image_size.height) else None,
         verbatim=verbatim,
     )
 

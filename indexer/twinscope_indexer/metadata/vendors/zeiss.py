@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from twinscope_indexer.metadata.calibration import Calibration, Picture
+from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import (
     ANGLE,
@@ -77,7 +77,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
         beam_energy_kev=_first(shown, ("AP_ACTUALKV", "AP_MANUALKV"), VOLTAGE, -3) if electrons else None,
         working_distance_mm=_first(shown, ("AP_WD",), LENGTH, 3),
         magnification=_first(shown, ("AP_MAG",), MAGNIFICATION, 0),
-        **_calibration(named, unnamed, stored, tag.picture)._asdict(),
+        **_calibration(named, unnamed, stored, tag.image_size)._asdict(),
         detector=_detector(shown),
         stage=StagePosition(
             x_mm=quantity(shown.get("AP_STAGE_AT_X"), LENGTH, 3),
@@ -87,7 +87,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
             tilt_deg=quantity(shown.get("AP_STAGE_AT_T"), ANGLE, unit="°"),
         ),
         acquired=moment(shown.get("AP_DATE"), shown.get("AP_TIME")),
-        data_bar_px=tag.picture.rows_below(stored) or None,
+        data_bar_px=tag.image_size.rows_below(stored) or None,
         verbatim={tag.key: {"": unnamed, **named}},
     )
 
@@ -133,7 +133,7 @@ def _detector(shown: dict[str, str]) -> str | None:
 
 
 def _calibration(
-    named: dict[str, str], unnamed: list[str], stored: tuple[int, int] | None, picture: Picture
+    named: dict[str, str], unnamed: list[str], stored: tuple[int, int] | None, image_size: ImageSize
 ) -> Calibration:
     image = positive(quantity(_value(named.get("AP_IMAGE_PIXEL_SIZE", "")), LENGTH, 9))
     if image is None:
@@ -142,9 +142,9 @@ def _calibration(
         if image is None and len(unnamed) > _UNNAMED_PIXEL:
             image = positive(number(unnamed[_UNNAMED_PIXEL], 9))
         if image is not None and not line.startswith("Image"):  # that of a picture 1024 pixels wide
-            image = image * _UNNAMED_WIDTH / picture.width if picture.width is not None else None
+            image = image * _UNNAMED_WIDTH / image_size.width if image_size.width is not None else None
     field = positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6))
-    return picture.calibrated(image, field, saved_width=stored[0] if stored else None)
+    return image_size.calibrated(image, field, saved_width=stored[0] if stored else None)
 
 
 READER = VendorReader("Zeiss", tags=(VendorTag(34118, "CZ_SEM", _read),))

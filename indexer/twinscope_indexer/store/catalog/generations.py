@@ -47,9 +47,11 @@ class GenerationTables(Database):
         """Give ids, int64 (n,), and codes, uint8 (n, 128), of the generations in (`above`, `upto`], by id."""
         count = self.count_hashed(above=above, upto=upto)
         nothing = np.empty(0, np.int64), np.empty((0, BYTES), np.uint8)
-        return next(self.code_parts(max(1, count), above=above, upto=upto), nothing)
+        return next(self.code_batches(max(1, count), above=above, upto=upto), nothing)
 
-    def code_parts(self, size: int, *, above: int, upto: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    def code_batches(
+        self, size: int, *, above: int, upto: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
         """Give what `codes` does, in parts of at most `size` codes, which are in memory one at a time."""
         query = "SELECT id, hash FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL ORDER BY id"
         yield from _arrays(self._db.execute(query, (above, upto)), size, BYTES)

@@ -18,14 +18,14 @@ __all__ = ["summarise", "write_report"]
 def write_report(journal: Journal, engine: Engine | None) -> None:
     """Write ``summary.json``, ``report.html`` and ``plots/*.png`` into the folder of a run.
 
-    They depend on the journal and the pictures alone, so that the report of an unchanged run stays untouched.
+    They depend on the journal and the figures alone, so that the report of an unchanged run stays untouched.
 
     Parameters
     ----------
     journal : Journal
         Of the run.
     engine : Engine or None
-        Where the pictures of references come from; without it the page says that they are missing.
+        Where the figures of references come from; without it the page says that they are missing.
 
     Raises
     ------

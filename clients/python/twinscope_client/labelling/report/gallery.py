@@ -34,7 +34,7 @@ _REFUSED = [name for name, grade in DECISION_GRADES.items() if not grade.labelle
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Figure:
     """A reduced picture, or why there is none."""
 
     role: str
@@ -50,10 +50,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One decision with its pictures side by side."""
+    """One decision with its figures side by side."""
 
     decision: Decision
-    pictures: tuple[Picture, ...]
+    figures: tuple[Figure, ...]
 
     @property
     def contradictions(self) -> str:
@@ -78,13 +78,13 @@ class Gallery:
 
 
 def curate(journal: Journal, engine: Engine | None) -> Gallery:
-    """Choose the images of the gallery, and read their pictures.
+    """Choose the images of the gallery, and read their figures.
 
     Parameters
     ----------
     journal : Journal
     engine : Engine or None
-        Where the pictures of references come from.
+        Where the figures of references come from.
 
     Returns
     -------
@@ -112,40 +112,40 @@ def _nearest_refused(journal: Journal) -> list[Decision]:
 
 
 def _exhibit(decision: Decision, engine: Engine | None) -> Exhibit:
-    pictures = [
+    figures = [
         _query(decision),
         _reference("reference", decision.match_id, decision.match_source, decision.category, engine),
     ]
     if decision.grade == "ambiguous" and decision.rival_id:
-        pictures.append(_reference("rival", decision.rival_id, decision.rival_source, decision.rival_category, engine))
-    return Exhibit(decision, tuple(pictures))
+        figures.append(_reference("rival", decision.rival_id, decision.rival_source, decision.rival_category, engine))
+    return Exhibit(decision, tuple(figures))
 
 
-def _query(decision: Decision) -> Picture:
+def _query(decision: Decision) -> Figure:
     try:
         pixels = read_image(decision.path).pixels
         found = Path(decision.path).stat()
     except ImageError as error:
-        return Picture("query", decision.path, note=error.detail)
+        return Figure("query", decision.path, note=error.detail)
     except OSError as error:
-        return Picture("query", decision.path, note=error.strerror or str(error))
+        return Figure("query", decision.path, note=error.strerror or str(error))
     except MemoryError:
-        return Picture("query", decision.path, note="not enough memory to decode it")
+        return Figure("query", decision.path, note="not enough memory to decode it")
     changed = (found.st_size, found.st_mtime_ns) != (decision.size, decision.mtime_ns)
     note = "the file was modified after it was compared" if changed else ""
-    return Picture("query", decision.path, uri=_data_uri(pixels), note=note)
+    return Figure("query", decision.path, uri=_data_uri(pixels), note=note)
 
 
-def _reference(role: str, image_id: str, source: str, category: str, engine: Engine | None) -> Picture:
+def _reference(role: str, image_id: str, source: str, category: str, engine: Engine | None) -> Figure:
     if engine is None:
-        return Picture(role, source, category, note="the store was not at hand")
+        return Figure(role, source, category, note="the store was not at hand")
     try:
         pixels = engine.thumbnail(image_id)
     except TwinscopeError as error:
-        return Picture(role, source, category, note=str(error))
+        return Figure(role, source, category, note=str(error))
     if pixels is None:
-        return Picture(role, source, category, note="the store holds no picture of it")
-    return Picture(role, source, category, uri=_data_uri(pixels))
+        return Figure(role, source, category, note="the store holds no picture of it")
+    return Figure(role, source, category, uri=_data_uri(pixels))
 
 
 def _data_uri(pixels: NDArray[np.uint8]) -> str:

@@ -132,7 +132,7 @@ def limits(summary: Mapping[str, Any]) -> str:
         return told
     return (
         f"{told} Candidates farther away were met in other ways, as by the brightest or the darkest parts of their "
-        "pictures, which may agree at any distance of the whole."
+        "figures, which may agree at any distance of the whole."
     )
 
 

@@ -116,7 +116,7 @@ def _canvas(x: str, y: str, width: float = 6.4) -> tuple[Figure, Axes]:
 
 def _bars(axes: Axes, images: dict[str, dict[str, int]], first: int, last: int, width: float) -> None:
     """Draw a histogram of each grade over the others, on a logarithmic axis on which one image can be seen."""
-    edges = [place * width for place in range(first, last + 1)]
+    edges = [value * width for value in range(first, last + 1)]
     for grade, bins in images.items():
         counts = [0] * (last - first)
         for edge, count in bins.items():
@@ -139,13 +139,13 @@ _FOOT = 0.6
 """Where the logarithmic axis of counts begins."""
 
 
-def _threshold(axes: Axes, place: float, label: str, row: int = 0) -> None:
+def _threshold(axes: Axes, value: float, label: str, row: int = 0) -> None:
     """Draw a line with its label beside it, in a row of its own where labels of two lines would meet."""
-    axes.axvline(place, color=_INK, linestyle="--", linewidth=1)
+    axes.axvline(value, color=_INK, linestyle="--", linewidth=1)
     left, right = axes.get_xlim()
-    leftwards = place > (left + right) / 2
+    leftwards = value > (left + right) / 2
     axes.annotate(
-        label, (place, 0.98 - 0.08 * row), xycoords=("data", "axes fraction"), xytext=(-4 if leftwards else 4, 0),
+        label, (value, 0.98 - 0.08 * row), xycoords=("data", "axes fraction"), xytext=(-4 if leftwards else 4, 0),
         textcoords="offset points", ha="right" if leftwards else "left", va="top", fontsize=9, color=_INK,
         bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
