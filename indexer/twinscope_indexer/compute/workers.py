@@ -2,7 +2,7 @@
 
 The decoders of image formats are written in C. One that meets a damaged file may end its process, which Python cannot
 catch. `loky` starts the processes: it needs no guard in the caller's script, and notices a process that has ended.
-Each process has one call at a time, so it is known which call has ended it.
+A call that ended its process is repeated in a process of its own, so it is known which call did it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ R = TypeVar("R")
 
 _MOST: Final = 16
 """Processes; one thread with a database takes up the results of about as many."""
+_CALLS: Final = 2
+"""Calls for each process: one is made, one waits."""
 _IDLE_SECONDS: Final = 60.0
 """A process that has had no call for so long ends; until then the next run takes it, and need not start one."""
 _ENVIRONMENT: Final = {
@@ -50,8 +53,9 @@ class WorkerLostError(Exception):
 class Workers:
     """Worker processes for the threads of a run.
 
-    A process that was started for a call serves later ones, too, also those of other runs. It ends after a minute
-    without any, and with this process.
+    A process makes one call at a time. The next one already waits in it, so that it does not idle while this process
+    handles a result. A process that was started for a call also serves later calls, including those of other runs. It
+    ends after a minute without any, and with this process.
 
     Parameters
     ----------
@@ -60,10 +64,14 @@ class Workers:
     """
 
     def __init__(self, count: int) -> None:
-        self.threads = max(1, count)
+        processes = min(count, _MOST)
+        self.threads = max(1, processes * _CALLS)
         """How many threads should make calls."""
-        self._places = threading.BoundedSemaphore(min(count, _MOST)) if count else None
-        self._busy: set[ProcessPoolExecutor] = set()
+        self._processes = [_Process() for _ in range(processes)]
+        self._open: SimpleQueue[_Process] = SimpleQueue()
+        for process in self._processes * _CALLS:
+            self._open.put(process)
+        self._repeating = threading.Lock()
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
         """Return what a function returns, called in another process; safe to use from several threads.
@@ -80,41 +88,96 @@ class Workers:
         Raises
         ------
         WorkerLostError
-            If the call ends its process twice: the first may have been killed because another one took all memory.
+            If the call ends its process twice. The first time, another call may have ended it: the one that shared the
+            process, or one that took all memory. So the call is repeated in a new process, while no other is repeated.
         """
-        if self._places is None:
+        if not self._processes:
             return function(argument)
-        with self._places:
+        process = self._open.get()
+        try:
             with suppress(BrokenProcessPool):
-                return self._call_once(_free_executor(), function, argument)
-            try:  # of a process that surely runs: one without a call may have been killed long ago
-                return self._call_once(None, function, argument)
+                return process.call(function, argument)
+            try:
+                with self._repeating:
+                    return process.call_in_new(function, argument)
             except BrokenProcessPool as error:
                 raise WorkerLostError(_how(error)) from error
-
-    def _call_once(self, executor: ProcessPoolExecutor | None, function: Callable[[T], R], argument: T) -> R:
-        executor = executor or _new_executor(function.__module__)
-        if executor is None:
-            return function(argument)
-        self._busy.add(executor)
-        try:
-            with _signals_held():
-                future = executor.submit(function, argument)
-            result: R = future.result()
-        except BaseException:
-            self._busy.discard(executor)
-            executor.shutdown(wait=False, kill_workers=True)
-            raise
-        with suppress(KeyError):  # it is not there if `end_calls` has just taken it
-            self._busy.remove(executor)
-            _free[os.getpid()].append((executor, time.monotonic()))
-        return result
+        finally:
+            self._open.put(process)
 
     def end_calls(self) -> None:
         """End the processes that have a call, however long it would take; it raises `RuntimeError` in its thread."""
-        with suppress(KeyError):
-            while True:
-                self._busy.pop().shutdown(wait=False, kill_workers=True)
+        for process in self._processes:
+            process.end()
+
+
+class _Process:
+    """One of the processes of a run: an executor while there are calls for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._executor: ProcessPoolExecutor | None = None
+        self._calls = 0
+        self._alone: set[ProcessPoolExecutor] = set()
+        """Executors of calls that are repeated."""
+
+    def call(self, function: Callable[[T], R], argument: T) -> R:
+        with self._lock:
+            if self._executor is None:
+                self._executor, self._calls = _free_executor() or _new_executor(function.__module__), 0
+            executor = self._executor
+            self._calls += 1
+        if executor is None:
+            return function(argument)
+        try:
+            result = _result(executor, function, argument)
+        except BaseException:
+            self._forget(executor)
+            raise
+        with self._lock:
+            if self._executor is executor:
+                self._calls -= 1
+                if not self._calls:
+                    self._executor = None
+                    _free[os.getpid()].append((executor, time.monotonic()))
+        return result
+
+    def call_in_new(self, function: Callable[[T], R], argument: T) -> R:
+        """Call a function in a process of its own, which surely runs: others may have been killed long ago."""
+        executor = _new_executor(function.__module__)
+        if executor is None:
+            return function(argument)
+        self._alone.add(executor)
+        try:
+            result = _result(executor, function, argument)
+        except BaseException:
+            executor.shutdown(wait=False, kill_workers=True)
+            raise
+        finally:
+            self._alone.discard(executor)
+        _free[os.getpid()].append((executor, time.monotonic()))
+        return result
+
+    def end(self) -> None:
+        """Kill it, whatever it does."""
+        with self._lock:
+            ended = [one for one in (self._executor, *self._alone) if one is not None]
+            self._executor = None
+        for executor in ended:
+            executor.shutdown(wait=False, kill_workers=True)
+
+    def _forget(self, executor: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._executor is executor:
+                self._executor = None
+        executor.shutdown(wait=False, kill_workers=True)
+
+
+def _result(executor: ProcessPoolExecutor, function: Callable[[T], R], argument: T) -> R:
+    with _signals_held():
+        future = executor.submit(function, argument)
+    result: R = future.result()
+    return result
 
 
 def _free_executor() -> ProcessPoolExecutor | None:
