@@ -143,10 +143,10 @@ def test_another_process_measures_all_engines(monkeypatch: pytest.MonkeyPatch, c
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("raise SystemExit(3)", "measuring them failed: .*exit status 3"),
-        ("import os; os.kill(os.getpid(), 9)", "measuring them failed: .*died"),
-        ("print('hello')", "measuring them failed"),
-        ("print('{}')", "measuring them failed"),
+        ("raise SystemExit(3)", "measuring the engines failed: .*exit status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "measuring the engines failed: .*died"),
+        ("print('hello')", "measuring the engines failed"),
+        ("print('{}')", "measuring the engines failed"),
         ("import time; time.sleep(600)", "not measured within 1 s"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_process_that_does_not_measure_does_no_harm(
     program: str, message: str, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     monkeypatch.setattr(measurement, "_PROGRAM", program)
-    monkeypatch.setattr(measurement, "_PATIENCE", 1.0 if "sleep" in program else 60.0)
+    monkeypatch.setattr(measurement, "_TIMEOUT", 1.0 if "sleep" in program else 60.0)
     with pytest.raises(MeasurementError, match=message):
         times()
     assert not cache.exists()

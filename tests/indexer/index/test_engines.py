@@ -45,7 +45,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def test_every_engine_answers_the_searches_of_a_store(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("twinscope_indexer.index.segments._LEAST", 16)
+    monkeypatch.setattr("twinscope_indexer.index.segments._MIN_SIZE", 16)
     codes = {number: code_of(number * 7) for number in range(1, 61)}
     frames = {number: np.random.default_rng(number).bytes(FRAMES * 128) for number in range(1, 61)}
     with open_writer(tmp_path, create=True) as writer:
@@ -108,7 +108,7 @@ def test_an_unknown_engine_is_refused_with_those_that_there_are(
     assert main(["store", "stats", str(tmp_path)]) == 1
     known = ", ".join(ENGINES)
     assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of {known}, or leave it out" in capsys.readouterr().err
-    with pytest.raises(IndexEngineError, match=f"no index engine 'fiass'; this Twinscope has {known}"):
+    with pytest.raises(IndexEngineError, match=f"no index engine 'fiass'; the available engines are {known}"):
         engine_index("fiass")
 
 

@@ -118,7 +118,7 @@ def test_a_large_file_is_read_in_parts_whose_memory_is_given_back(tmp_path):
 def test_an_index_file_of_another_number_of_codes_than_was_said_is_not_written(tmp_path):
     ids, codes = random_codes(5)
     for count in (4, 6):
-        with pytest.raises(ValueError, match=f"5 codes were given for an index file of {count}"):
+        with pytest.raises(ValueError, match=f"expected {count} codes for the index file, got 5"):
             write_index(tmp_path / "a.faiss", count, parts_of(ids, codes, 2))
     assert not list(tmp_path.iterdir())
 
@@ -229,5 +229,5 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_refused(tmp_path, monkeypa
     path = tmp_path / "a.faiss"
     digest = written(path, *random_codes(200))
     monkeypatch.setattr(faiss_file, "_require_sha256", lambda *_: os.truncate(path, 10_000))
-    with pytest.raises(StoreError, match=r"a\.faiss holds something else than FAISS can read"):
+    with pytest.raises(StoreError, match=r"a\.faiss holds data that FAISS cannot read"):
         read(path, digest)

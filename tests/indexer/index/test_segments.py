@@ -35,7 +35,7 @@ def test_few_segments_stay_with_little_that_is_gone(seed: int, steps: int, size:
     held: Codes = {}
     index = engine_index(engine)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(segments, "_MOST", most)
+        patched.setattr(segments, "_MAX_SEGMENTS", most)
         patched.setattr(segments, "_WORTH_A_THREAD", 1)
         for step in range(steps):
             share = rng.choice([0.0, 0.05, 0.5, 1.0])
@@ -91,8 +91,8 @@ def put(writer: StoreWriter, number: int, code: bytes) -> None:
 def test_a_standing_reader_takes_up_all_that_comes_without_reading_the_index_file_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, engine: str
 ) -> None:
-    monkeypatch.setattr(segments, "_LEAST", 8)
-    monkeypatch.setattr(segments, "_MOST", 5)
+    monkeypatch.setattr(segments, "_MIN_SIZE", 8)
+    monkeypatch.setattr(segments, "_MAX_SEGMENTS", 5)
     monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 0)
     monkeypatch.setenv(ENGINE_VARIABLE, engine)
     rng, codes = random.Random(seed), {number: code_of(number) for number in range(1, 60)}
