@@ -416,7 +416,7 @@ def test_another_store_in_the_place_is_taken_up_wholly(tmp_path):
         first, held = store.store_id, store.view
         assert store.catalog.meta("store_id") == first
         place.rename(tmp_path / "away")
-        with pytest.raises(StoreError, match="is gone"):
+        with pytest.raises(StoreError, match="is missing"):
             store.refresh()
         assert answers(store, codes[3], limit=0) == [(0, 3)]
         assert store.records([3])[3].path == "Tips/3.jpg"
@@ -587,7 +587,7 @@ def test_a_harmed_index_file_heals_with_one_warning_and_right_answers(tmp_path, 
             del codes[2]
             writer.publish()
     harm(tmp_path / "index-1.faiss")
-    with pytest.warns(StoreWarning, match="rebuilt from the catalogue") as told:
+    with pytest.warns(StoreWarning, match="rebuilt from the catalog") as told:
         healing = Store(tmp_path)
     with closing(healing) as store:
         for query in [codes[1], code_of(2), code_of(31)]:
@@ -728,14 +728,14 @@ def test_a_folder_with_other_things_in_it_is_not_made_a_store(tmp_path):
 def test_a_file_is_no_place_for_a_store(tmp_path):
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(StoreError, match="cannot be made"), open_writer(place, create=True):
+        with pytest.raises(StoreError, match="cannot be created"), open_writer(place, create=True):
             pass
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100, b"SQLite format 3\0" + bytes(4080)])
 def test_a_file_that_is_no_catalogue_is_refused(tmp_path, content):
     (tmp_path / CATALOG_NAME).write_bytes(content)
-    with pytest.raises(StoreError, match="damaged or no catalogue"):
+    with pytest.raises(StoreError, match="damaged or not a catalog"):
         Store(tmp_path)
 
 
@@ -770,7 +770,7 @@ def test_a_catalogue_of_another_schema_is_refused(tmp_path):
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     db.close()
     for refused in (lambda: Store(tmp_path), lambda: open_writer(tmp_path).__enter__()):
-        with pytest.raises(StoreError, match="schema version 99, this Twinscope reads 4: index the collection again"):
+        with pytest.raises(StoreError, match="schema version 99, but this Twinscope reads 4; index the collection"):
             refused()
 
 
