@@ -78,7 +78,7 @@ def choose(count: int) -> Choice:
     forced = os.environ.get(ENGINE_VARIABLE, "").strip()
     if forced:
         if forced not in ENGINES:
-            msg = f"{ENGINE_VARIABLE} is {forced!r}; set it to one of {', '.join(ENGINES)}, or leave it out"
+            msg = f"{ENGINE_VARIABLE} is {forced!r}; set it to one of {', '.join(ENGINES)}, or unset it"
             raise IndexEngineError(msg)
         return Choice(forced, forced, forced, f"set by {ENGINE_VARIABLE}")
     if count < MEASURED_FROM:

@@ -88,7 +88,7 @@ class FrameIndex:
         return self.index.nbytes + self.images.nbytes
 
     def __len__(self) -> int:
-        """Return the number of codes that can be answered."""
+        """Return the number of codes that a search can return."""
         return len(self.index)
 
     def search(self, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[NearFrame]:

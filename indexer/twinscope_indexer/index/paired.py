@@ -30,7 +30,7 @@ class PairedIndex:
     batch: Index
 
     def __len__(self) -> int:
-        """Return the number of codes that can be answered."""
+        """Return the number of codes that a search can return."""
         return len(self.batch)
 
     @property

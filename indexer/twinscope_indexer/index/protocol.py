@@ -50,7 +50,7 @@ class Description:
     kind : str
         Which search answers, and why it was chosen, in words.
     codes : int
-        Number of codes that can be answered.
+        Number of codes that a search can return.
     segments : int
         Number of segments.
     nbytes : int
@@ -71,7 +71,7 @@ class Index(Protocol):
     """
 
     def __len__(self) -> int:
-        """Return the number of codes that can be answered."""
+        """Return the number of codes that a search can return."""
 
     @property
     def ids(self) -> NDArray[np.int64]:

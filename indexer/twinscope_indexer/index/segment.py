@@ -73,7 +73,7 @@ class Segment(ABC):
         """Bytes of memory of the codes."""
 
     def __len__(self) -> int:
-        """Return the number of codes that can be answered."""
+        """Return the number of codes that a search can return."""
         return len(self._ids) - len(self._left_out)
 
     @property
@@ -83,7 +83,7 @@ class Segment(ABC):
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the codes that can be answered, int64, shape (n,)."""
+        """Ids of the codes that a search can return, int64, shape (n,)."""
         return self._ids[self._rows()] if len(self._left_out) else self._ids
 
     @property
@@ -120,5 +120,5 @@ class Segment(ABC):
         return self._ids[rows], codes
 
     def _rows(self) -> NDArray[np.int64]:
-        """Return the rows of the codes that can be answered."""
+        """Return the rows of the codes that a search can return."""
         return np.flatnonzero(~np.isin(self._ids, self._left_out))

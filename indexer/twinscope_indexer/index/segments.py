@@ -77,7 +77,7 @@ class SegmentedIndex:
     segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of codes that can be answered."""
+        """Return the number of codes that a search can return."""
         return sum(map(len, self.segments))
 
     @property

@@ -107,7 +107,7 @@ def test_an_unknown_engine_is_refused(
     monkeypatch.setenv(ENGINE_VARIABLE, "fiass")
     assert main(["store", "stats", str(tmp_path)]) == 1
     known = ", ".join(ENGINES)
-    assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of {known}, or leave it out" in capsys.readouterr().err
+    assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of {known}, or unset it" in capsys.readouterr().err
     with pytest.raises(IndexEngineError, match=f"no index engine 'fiass'; the available engines are {known}"):
         engine_index("fiass")
 

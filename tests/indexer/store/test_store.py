@@ -790,7 +790,7 @@ def test_a_full_disk_is_a_store_error(tmp_path):
             for number in range(10, 400):
                 put(writer, number, code_of(number))
 
-    with pytest.raises(StoreError, match="disk full"):
+    with pytest.raises(StoreError, match="disk is full"):
         fill_up()
     with opened(tmp_path) as store:
         assert store.view.count == 3
