@@ -42,7 +42,7 @@ class LabelReport:
     """The result of a labelling run."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Images by grade (``failed`` included), and ``written``, ``kept`` (they existed already), ``unwritten``, ``reused``
+    """Images by grade (``failed`` included), and ``written``, ``kept`` (already there), ``unwritten``, ``reused``
     (the decision of an earlier run stood)."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders that could not be opened."""

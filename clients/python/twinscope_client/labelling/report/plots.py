@@ -87,7 +87,7 @@ def _by_row(run: Survey, excellent: float | None) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     if excellent is not None:
         axes.axhline(excellent, color=_INK, linestyle="--", linewidth=1)
-        # Beside the plot, so that the text hides no point.
+        # Next to the plot, so that the text hides no point.
         axes.annotate(
             f"excellent\nabove {excellent:g}", (1.005, excellent), xycoords=("axes fraction", "data"),
             va="center", fontsize=9, color=_INK, annotation_clip=False,
