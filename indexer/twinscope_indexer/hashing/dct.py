@@ -53,9 +53,8 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
 
     The first half includes the middle of an odd side. The other half mirrors it, with the opposite sign if k is odd.
     """
-    angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (
-        4 * side
-    )  # exact, and within one period
+    # Angles are exact, and within one period.
+    angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)
     cosines: NDArray[np.float64] = 2 * np.cos(np.pi * angles / (2 * side))
     return cosines
 

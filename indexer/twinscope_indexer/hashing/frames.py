@@ -42,7 +42,7 @@ _LEAST_SIDE: Final = 40
 _SHADE_SHARE: Final = 0.25
 """Share of the pixels that are hashed as the brightest or darkest. For micrographs of which 46 to 62 % became black,
 frames with half of the pixels were up to 536 bits from those of the twins; with a quarter, at most 52 bits."""
-_LEAST_SHADE_SHARE: Final = 0.05
+_LEAST_SHADE: Final = 0.05
 """Share of the pixels that must differ from the one level; otherwise there is nothing to hash."""
 
 
@@ -123,7 +123,8 @@ SHIFTS: Final = tuple(
     for top, left in product((0.0, _MARGIN, 2 * _MARGIN), repeat=2)
     if (top, left) != (_MARGIN, _MARGIN)
 )
-"""Frames of a query, as large as the view of a reference without a margin; a shifted query shows it off its centre."""
+"""Frames of a query that are as large as the view of a reference without a margin. A shifted query shows this view off
+its centre."""
 
 
 def _grid(side: float, count: int) -> list[Frame]:
@@ -149,12 +150,13 @@ PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
 `SHIFTS` of the panel fall between the positions of this grid."""
 
 CROPS: Final = (WHOLE, *_grid(0.85, 3))
-"""Frames of a query that are compared with windows: the whole query, for a crop of the field, or what both share."""
+"""Frames of a query that are compared with windows: the whole query, if it is a crop of the field, or the region that
+both show."""
 
 
 FRAMES_RECIPE: Final = (
     "phash1024-thumbnail192-equalize-autocontrast-dct2-median/2-"
-    + sha256(repr((VIEWS, SHADES, WINDOWS, PANELS, _SHADE_SHARE, _LEAST_SHADE_SHARE)).encode()).hexdigest()[:12]
+    + sha256(repr((VIEWS, SHADES, WINDOWS, PANELS, _SHADE_SHARE, _LEAST_SHADE)).encode()).hexdigest()[:12]
 )
 """The name of every step that decides a bit of a frame's hash, and of the frames, like `hashing.RECIPE`."""
 
@@ -206,6 +208,4 @@ def _levelled(pixels: NDArray[np.uint8], shades: Shades) -> NDArray[np.uint8] | 
         return None if negative is None else 255 - negative
     darker = np.cumsum(grey_histogram(pixels))
     level = int(np.searchsorted(darker, (1 - _SHADE_SHARE) * pixels.size))
-    return (
-        np.maximum(pixels, np.uint8(level)) if pixels.size - darker[level] >= _LEAST_SHADE_SHARE * pixels.size else None
-    )
+    return np.maximum(pixels, np.uint8(level)) if pixels.size - darker[level] >= _LEAST_SHADE * pixels.size else None

@@ -18,7 +18,7 @@ LONG_SIDE = 192
 """Pixels on the long side of a thumbnail; smaller images keep their size."""
 
 MIN_SIDE = 24
-"""Minimum of pixels on the short side after a reduction; a longer strip is squeezed along its length instead."""
+"""Minimum number of pixels on the short side after a reduction; a longer strip is squeezed along its length."""
 
 _MAX_GAIN = 16  # of the contrast stretch; more would only amplify the rounding to 8 bits
 # The three constants of `_quantisation`, chosen together on 178 real micrographs.

@@ -37,9 +37,7 @@ _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {_JFIF, _ADOBE}
 _PLAIN = _METADATA | {_BASELINE_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN}
 _QUANTISATION_TABLE = 65  # bytes of a table of 8-bit steps and its number (ITU-T T.81, B.2.4.1)
 _MODES = {1: "L", 3: "RGB"}  # components -> Pillow's mode
-_SAME_LIBRARY = features.check_feature(
-    "libjpeg_turbo"
-)  # Pillow can be built with another one, which rounds differently
+_SAME_LIBRARY = features.check_feature("libjpeg_turbo")  # Pillow can have another one, which rounds differently
 _SEARCHED = 1 << 18  # bytes at a time; in damaged data, all can look like markers
 _MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory
 

@@ -46,9 +46,9 @@ SCANNED = 32
 """Minimum number of levels that are not drawn. An image with fewer is a drawing, a mask or counts, not a noisy scan."""
 
 BETWEEN = 1e-3
-"""Maximum number of (hot) pixels with values between the drawn one and the scan, as a share of the drawn pixels. What an
-instrument recorded has an edge, blurred over a pixel or more, which exceeds this share in spots of up to 10
-million pixels."""
+"""Maximum number of (hot) pixels with values between the drawn one and the scan, as a share of the drawn pixels. What
+an instrument recorded has an edge, blurred over a pixel or more, which exceeds this share in spots of up to 10 million
+pixels."""
 
 _SAMPLED = 1 << 22  # values that the percentiles of 32- and 64-bit samples are taken from
 _BLOCK = 1 << 20  # values handled at once, to keep the temporary copies small
@@ -174,9 +174,7 @@ def _measured(samples: NDArray[Any]) -> Window:
 
 
 def _some(source: NDArray[Any]) -> NDArray[Any]:
-    return source[
-        :: -(-source.size // _SAMPLED) | 1
-    ]  # an odd step, because an even one could sample only a few columns
+    return source[:: -(-source.size // _SAMPLED) | 1]  # an odd step; an even one could sample only a few columns
 
 
 def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
