@@ -140,7 +140,7 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         from loky import ProcessPoolExecutor
 
         # loky warns about restarts, which change nothing, and about a missing `pgrep`, with which it ends the children
-        # of an ended process, of which there are none.
+        # of an ended process; there are none.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT

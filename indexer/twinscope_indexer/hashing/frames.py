@@ -2,7 +2,7 @@
 
 The hash of an image differs strongly from that of its twin if its info bar was removed, redrawn or added, or if it was
 rotated, mirrored, inverted or cropped. The hashes of a suitable frame of each, turned back, still agree. The hashes of
-some frames of a reference are therefore also indexed, and a query is searched by its own frames in all symmetries. The
+some frames of a reference are therefore also indexed, and the frames of a query are searched in all symmetries. The
 same holds for an image of which half became black when its contrast was raised: its brightest pixels have the same hash
 as those of its twin.
 

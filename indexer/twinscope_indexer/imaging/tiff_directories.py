@@ -49,7 +49,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The format of numbers, in which files differ."""
+    """The format of numbers, which differs between files."""
 
     order: str
     number: struct.Struct

@@ -1,7 +1,7 @@
 """The window that maps deep samples (more than 8 bits, signed, or floating point) to 8-bit grey.
 
-The 8-bit and the 16-bit export of one scan must have the same hash. Because the hash equalises the histogram, a window
-must preserve the *ranks* of the grey levels of the 8-bit export. Two exports are common:
+The 8-bit and the 16-bit export of one scan must have almost the same hash. Because the hash equalises the histogram, a
+window must preserve the *ranks* of the grey levels of the 8-bit export. Two exports are common:
 
 * Acquisition software keeps the upper 8 of 10, 12, 14 or 16 bits. If a scan has finer levels than 8 bits can represent,
   and uses a fair share of its depth, the window truncates in the same way.
@@ -217,7 +217,7 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Check whether the lowest level is far below the scan, whose percentiles are given, with almost none between."""
+    """Check whether the lowest level is far below the scan (given by its percentiles) and almost isolated."""
     low, high = inner
     beyond = int(numbers[levels < low - (high - low)].sum())  # closer than one width, it may belong to the scan
     far = 0 < high - low < (high - float(levels[0])) * LEAST_USE

@@ -20,20 +20,20 @@ from interruptible import popen
 from twinscope_indexer.compute import workers
 from twinscope_indexer.compute.workers import WorkerLostError, Workers
 
-call_apart = Workers(4).call
+call_in_worker = Workers(4).call
 
 _SUPPORT = str(Path(__file__).resolve().parents[2] / "support")
 
 
-def own(_: object) -> int:
+def process_id(_: object) -> int:
     return os.getpid()
 
 
-def raised(message: str) -> None:
+def raise_lookup_error(message: str) -> None:
     raise LookupError(message)
 
 
-def chatty(text: str) -> str:
+def print_and_return(text: str) -> str:
     os.write(1, b"more\n" * 1000)
     return text
 
@@ -45,14 +45,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_call_uses_another_process_that_serves_the_next_call(fresh: None) -> None:
-    first = call_apart(own, None)
+    first = call_in_worker(process_id, None)
     assert first != os.getpid()
-    assert call_apart(own, None) == first
+    assert call_in_worker(process_id, None) == first
 
 
 def test_each_concurrent_call_has_its_own_process(fresh: None, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
-        pids = list(threads.map(lambda n: call_apart(wait_for_three, (tmp_path, n)), range(3)))
+        pids = list(threads.map(lambda n: call_in_worker(wait_for_three, (tmp_path, n)), range(3)))
     assert len(set(pids)) == 3
 
 
@@ -68,18 +68,18 @@ def wait_for_three(call: tuple[Path, int]) -> int:
 @pytest.mark.parametrize("size", [0, 1, 70_000, 30_000_000])
 def test_messages_of_any_size_arrive(size: int) -> None:
     data = os.urandom(1000) * (size // 1000 + 1)
-    assert call_apart(bytes, data[:size]) == data[:size]
+    assert call_in_worker(bytes, data[:size]) == data[:size]
 
 
 def test_output_of_a_library_does_not_interfere(fresh: None) -> None:
-    assert call_apart(chatty, "one") == "one"
-    assert call_apart(len, "four") == 4
+    assert call_in_worker(print_and_return, "one") == "one"
+    assert call_in_worker(len, "four") == 4
 
 
 def test_exception_of_a_call_reaches_the_caller() -> None:
     with pytest.raises(LookupError, match="missing"):
-        call_apart(raised, "missing")
-    assert call_apart(len, "four") == 4
+        call_in_worker(raise_lookup_error, "missing")
+    assert call_in_worker(len, "four") == 4
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------
@@ -91,26 +91,26 @@ def test_exception_of_a_call_reaches_the_caller() -> None:
 )
 def test_crash_is_reported_and_later_calls_succeed(capfd: pytest.CaptureFixture[str], how: str, message: str) -> None:
     with pytest.raises(WorkerLostError, match=message):
-        call_apart(crash, how)
-    assert call_apart(len, "four") == 4
+        call_in_worker(crash, how)
+    assert call_in_worker(len, "four") == 4
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_crash_after_an_idle_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.2)
     monkeypatch.setattr(workers, "_free", defaultdict(list))  # other tests use no process that ends so soon
-    assert call_apart(len, "four") == 4
+    assert call_in_worker(len, "four") == 4
     time.sleep(1)  # longer than the idle time of a process
     with pytest.raises(WorkerLostError, match="SIGSEGV"):
-        call_apart(crash, "SIGSEGV")
-    assert call_apart(len, "four") == 4
+        call_in_worker(crash, "SIGSEGV")
+    assert call_in_worker(len, "four") == 4
 
 
 def test_crash_prints_nothing_without_pgrep(tmp_path: Path) -> None:
     rest = """
     from twinscope_indexer.compute.workers import WorkerLostError
     try:
-        call_apart(crash, "SIGSEGV")
+        call_in_worker(crash, "SIGSEGV")
     except WorkerLostError as error:
         print(error)
     """
@@ -123,21 +123,21 @@ def test_crash_prints_nothing_without_pgrep(tmp_path: Path) -> None:
 
 def test_killed_idle_processes_do_not_affect_calls(fresh: None, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
-        pids = list(threads.map(lambda n: call_apart(wait_for_three, (tmp_path, n)), range(3)))
+        pids = list(threads.map(lambda n: call_in_worker(wait_for_three, (tmp_path, n)), range(3)))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         wait_until_gone(pid)
-    assert [call_apart(abs, -number) for number in range(5)] == list(range(5))
+    assert [call_in_worker(abs, -number) for number in range(5)] == list(range(5))
 
 
 def test_call_whose_process_was_killed_is_repeated(tmp_path: Path) -> None:
-    assert call_apart(crash_once, tmp_path / "note") == "done"
+    assert call_in_worker(crash_once, tmp_path / "note") == "done"
 
 
 def test_crash_does_not_affect_other_calls() -> None:
     def outcome(number: int) -> object:
         try:
-            return call_apart(crash, "SIGSEGV") if number % 5 == 2 else call_apart(abs, -number)
+            return call_in_worker(crash, "SIGSEGV") if number % 5 == 2 else call_in_worker(abs, -number)
         except WorkerLostError:
             return "lost"
 
@@ -158,14 +158,14 @@ def test_call_is_made_here_if_no_process_can_be_started(
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.warns(RuntimeWarning, match="no worker process can be started"):
-        assert call_apart(own, None) == os.getpid()
+        assert call_in_worker(process_id, None) == os.getpid()
 
 
 @pytest.mark.parametrize("executable", ["", "/nowhere/python3"])
 def test_invalid_interpreter_starts_no_process(fresh: None, monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     with pytest.warns(RuntimeWarning, match="no worker process can be started"):
-        assert call_apart(own, None) == os.getpid()
+        assert call_in_worker(process_id, None) == os.getpid()
 
 
 def test_nothing_is_imported_from_the_working_folder(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ _CALLER = """
     sys.path[:0] = {support!r}
     from crashing import crash, halt
     from twinscope_indexer.compute.workers import Workers
-    call_apart = Workers(2).call
+    call_in_worker = Workers(2).call
     print("begun", flush=True)  # twice, if this script were imported again
-    print(call_apart(os.getpgid, 0), flush=True)
+    print(call_in_worker(os.getpgid, 0), flush=True)
     {rest}
 """
 
@@ -210,7 +210,7 @@ def children(pid: int) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("rest", ["", "call_apart(os.getpgid, 0)", "sys.exit(3)", "1 / 0"])
+@pytest.mark.parametrize("rest", ["", "call_in_worker(os.getpgid, 0)", "sys.exit(3)", "1 / 0"])
 def test_script_without_a_guard_leaves_no_process(tmp_path: Path, rest: str) -> None:
     with popen([sys.executable, script(tmp_path, f"input(); {rest}")], **_PIPES) as caller:
         lines = [caller.stdout.readline().strip() for _ in range(2)]
@@ -228,7 +228,7 @@ _PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subproc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_no_process_is_left_after_its_caller_is_stopped(tmp_path: Path, number: signal.Signals, busy: bool) -> None:
-    rest = "call_apart(halt, 'running\\n')" if busy else "print('running', flush=True); time.sleep(3600)"
+    rest = "call_in_worker(halt, 'running\\n')" if busy else "print('running', flush=True); time.sleep(3600)"
     path = script(tmp_path, rest)
     with popen([sys.executable, path], start_new_session=True, **_PIPES) as caller:
         while "running" not in caller.stdout.readline():
@@ -291,13 +291,13 @@ def hang(note: Path) -> None:
 
 def test_process_without_calls_ends(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.1)
-    first = call_apart(own, None)
+    first = call_in_worker(process_id, None)
     wait_until_gone(first)
-    assert call_apart(own, None) not in {first, os.getpid()}
+    assert call_in_worker(process_id, None) not in {first, os.getpid()}
 
 
 def test_forked_process_can_make_calls(tmp_path: Path) -> None:
-    rest = "child = os.fork(); print(call_apart(len, 'four'), flush=True); child and os.waitpid(child, 0)"
+    rest = "child = os.fork(); print(call_in_worker(len, 'four'), flush=True); child and os.waitpid(child, 0)"
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", script(tmp_path, rest)], capture_output=True, text=True, check=False
     )
