@@ -1,8 +1,8 @@
-"""Worker processes: what may crash is called in one, so that it ends no run, and what Python itself does is parallel.
+"""Worker processes, so that a crash does not end the run, and so that Python code runs in parallel.
 
-The decoders of image formats are written in C. One that meets a damaged file may end its process, which Python cannot
-catch. `loky` starts the processes: it needs no guard in the caller's script, and notices a process that has ended.
-Each process has one call at a time, so it is known which call has ended it.
+The decoders of image formats are written in C. A damaged file can make a decoder end its process, which Python cannot
+catch. `loky` starts the processes: it needs no guard in the caller's script, and notices if a process ends. Each
+process has one call at a time, which identifies the call that ended it.
 """
 
 from __future__ import annotations
@@ -28,69 +28,70 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST: Final = 16
-"""Processes; one thread with a database takes up the results of about as many."""
+"""Maximum number of processes; about as many saturate the one thread that writes their results to a database."""
 _IDLE_SECONDS: Final = 60.0
-"""A process that has had no call for so long ends; until then the next run takes it, and need not start one."""
+"""Time without calls after which a process ends. Until then, the next run uses it instead of starting one."""
 _ENVIRONMENT: Final = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
     "PYTHONFAULTHANDLER": "",  # loky would print a traceback of each crash
-    "OPENBLAS_NUM_THREADS": "1",  # as the command has it: threads for small matrices slow each other down
+    "OPENBLAS_NUM_THREADS": "1",  # as in the command: threads for small matrices slow each other down
     "MKL_NUM_THREADS": "1",
 }
 
 _free: Final[defaultdict[int, list[tuple[ProcessPoolExecutor, float]]]] = defaultdict(list)
-"""Executors of one process each that have no call, and since when (`time.monotonic`), by the process that has made
-them: a fork cannot use them."""
+"""Executors of one process each that have no call, and since when (`time.monotonic`), by the id of the process that
+made them: a forked process cannot use them."""
 
 
 class WorkerLostError(Exception):
-    """A call has ended its process, and another one when it was repeated; the message says how: "crashed (SIGSEGV)"."""
+    """A call ended its process, and again when repeated. The message says how, for example "crashed (SIGSEGV)"."""
 
 
 class Workers:
     """Worker processes for the threads of a run.
 
-    A process that was started for a call serves later ones, too, also those of other runs. It ends after a minute
-    without any, and with this process.
+    A process that was started for a call also serves later calls, including those of other runs. It ends after a minute
+    without calls, or when this process ends.
 
     Parameters
     ----------
     count : int
-        Processes at most; more than 16 are of no use. 0: there are none, and this process makes the calls itself.
+        Maximum number of processes; more than 16 are not used. If 0, this process makes the calls itself.
     """
 
     def __init__(self, count: int) -> None:
         self.threads = max(1, count)
-        """How many threads should make calls."""
-        self._places = threading.BoundedSemaphore(min(count, _MOST)) if count else None
+        """Number of threads that should make calls."""
+        self._slots = threading.BoundedSemaphore(min(count, _MOST)) if count else None
         self._busy: set[ProcessPoolExecutor] = set()
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
-        """Return what a function returns, called in another process; safe to use from several threads.
+        """Call a function in another process and return its result; safe to use from several threads.
 
-        If no process can be started, which a `RuntimeWarning` says, the function is called in this one.
+        If no process can be started, a `RuntimeWarning` is issued and the function is called in this process.
 
         Parameters
         ----------
         function : callable
-            Of a module that can be imported.
+            Function of a module that can be imported.
         argument : object
             The argument and the result are pickled.
 
         Raises
         ------
         WorkerLostError
-            If the call ends its process twice: the first may have been killed because another one took all memory.
+            If the call ends its process twice. It is repeated because the first process may have been killed when
+            another one used all memory.
         """
-        if self._places is None:
+        if self._slots is None:
             return function(argument)
-        with self._places:
+        with self._slots:
             with suppress(BrokenProcessPool):
                 return self._call_once(_free_executor(), function, argument)
-            try:  # of a process that surely runs: one without a call may have been killed long ago
+            try:  # in a new process: an idle one may have been killed long ago
                 return self._call_once(None, function, argument)
             except BrokenProcessPool as error:
-                raise WorkerLostError(_how(error)) from error
+                raise WorkerLostError(_cause(error)) from error
 
     def _call_once(self, executor: ProcessPoolExecutor | None, function: Callable[[T], R], argument: T) -> R:
         executor = executor or _new_executor(function.__module__)
@@ -105,24 +106,24 @@ class Workers:
             self._busy.discard(executor)
             executor.shutdown(wait=False, kill_workers=True)
             raise
-        with suppress(KeyError):  # it is not there if `end_calls` has just taken it
+        with suppress(KeyError):  # absent if `end_calls` has just removed it
             self._busy.remove(executor)
             _free[os.getpid()].append((executor, time.monotonic()))
         return result
 
     def end_calls(self) -> None:
-        """End the processes that have a call, however long it would take; it raises `RuntimeError` in its thread."""
+        """End the processes that have a call, without waiting; each call raises `RuntimeError` in its thread."""
         with suppress(KeyError):
             while True:
                 self._busy.pop().shutdown(wait=False, kill_workers=True)
 
 
 def _free_executor() -> ProcessPoolExecutor | None:
-    """Return an executor whose process surely runs.
+    """Return an idle executor whose process certainly runs; None if there is none.
 
-    loky starts another process for one that has ended for want of calls, but does not notice if that one crashes in
-    its first call (loky 3.7.0: it wakes the thread that waits for crashes before it starts the process). So what has
-    been idle for half of that time is not taken.
+    loky replaces a process that ended after an idle time, but does not notice if the new one crashes in its first call
+    (loky 3.7.0: it wakes the thread that waits for crashes before it starts the process). An executor that has been
+    idle for half of that time is therefore not used.
     """
     with suppress(IndexError):
         while True:
@@ -134,12 +135,12 @@ def _free_executor() -> ProcessPoolExecutor | None:
 
 
 def _new_executor(module: str) -> ProcessPoolExecutor | None:
-    """Start a process, and import a module in it; None if none can be started."""
+    """Start a process and import a module in it; return None if no process can be started."""
     try:
         from loky import ProcessPoolExecutor
 
-        # It warns of restarts, which change nothing, and of a missing `pgrep`, with which it ends what a process that
-        # has ended had started: nothing.
+        # loky warns about restarts, which change nothing, and about a missing `pgrep`, with which it ends the children
+        # of an ended process; there are none.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
@@ -147,7 +148,7 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         with _signals_held():
             imported = executor.submit(_import, module)
         imported.result()
-    except Exception as error:  # noqa: BLE001  whatever keeps processes from starting here, the work can be done
+    except Exception as error:  # noqa: BLE001  whatever the cause, the work can still be done
         warnings.warn(
             f"no worker process can be started ({type(error).__name__}: {str(error).splitlines()[0]}); a file that "
             "crashes its decoder will end this run",
@@ -160,9 +161,10 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Start processes that Ctrl-C and SIGTERM do not reach: the caller decides what ends with it.
+    """Block Ctrl-C and SIGTERM for processes that are started meanwhile: the caller decides what ends with it.
 
-    A new process inherits which signals are blocked. Other threads, or this one afterwards, get what came meanwhile.
+    A new process inherits the set of blocked signals. Other threads, or this one afterwards, receive the signals that
+    arrive meanwhile.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -172,11 +174,11 @@ def _signals_held() -> Iterator[None]:
 
 
 def _import(module: str) -> None:
-    import_module(module)  # returns what cannot be pickled
+    import_module(module)  # the module is not returned because it cannot be pickled
 
 
 def _end_with(parent: int) -> None:
-    """Let this process end when the one that has started it is gone, also if that was killed."""
+    """End this process when its parent is gone, even if the parent was killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -186,8 +188,8 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _how(error: Exception) -> str:
-    """Return how a process has ended; loky names the signal in its message."""
+def _cause(error: Exception) -> str:
+    """Return how a process ended. loky names the signal in its message."""
     found = re.search(r"\bSIG[A-Z]+\b", str(error))
     if found is None:
         return "ended unexpectedly"
