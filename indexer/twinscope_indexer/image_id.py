@@ -1,4 +1,4 @@
-"""The id of a stored image: a 63-bit number in the catalogue, 16 hexadecimal digits everywhere else."""
+"""The id of a stored image: a 63-bit number in the catalog, 16 hexadecimal digits everywhere else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FORM: Final = re.compile(r"[0-7][0-9a-f]{15}")
 
 
 def image_id(number: int) -> str:
-    """Return the id of an image, from its number in the catalogue."""
+    """Return the id of an image, from its number in the catalog."""
     return f"{number:016x}"
 
 
@@ -21,12 +21,12 @@ def is_image_id(text: str) -> bool:
 
 
 def image_number(text: str) -> int:
-    """Return the number of an image in the catalogue, from its id.
+    """Return the number of an image in the catalog, from its id.
 
     Raises
     ------
     UnknownImageError
-        If the text is no id, so that no image can have it.
+        If the text does not have the form of an id, so that no image can have it.
     """
     if not is_image_id(text):
         raise UnknownImageError(text)

@@ -1,1 +1,1 @@
-"""How work is done: compiled functions, threads that keep the order, worker processes."""
+"""Execution of work: compiled functions, threads with ordered results, worker processes."""

@@ -1,4 +1,4 @@
-"""Compiled functions: Numba with its cache on disk where there can be one, and without where there cannot."""
+"""Functions compiled by Numba, with a cache on disk if one can be written."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def compiled(**options: Any) -> Callable[[_Function], _Function]:
-    """Compile a function when it is first called; it runs without Python's global lock.
+    """Compile a function on its first call. It runs without Python's global lock.
 
-    The machine code is kept beside the module, else in the user's cache folder or in ``NUMBA_CACHE_DIR``. Numba alone
-    fails where none of these can be written, or the disk is full; here the function is then compiled in each process.
+    The machine code is kept beside the module, else in the user's cache folder or in ``NUMBA_CACHE_DIR``. If none of
+    these can be written, or the disk is full, Numba alone fails; here, the function is then compiled in each process.
 
     Parameters
     ----------
     **options
-        Of ``numba.njit``.
+        Options of ``numba.njit``.
     """
 
     def decorated(function: _Function) -> _Function:
@@ -36,7 +36,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
 
 def is_kept() -> bool:
-    """Tell whether machine code is kept, so that another process need not compile again."""
+    """Check whether machine code is kept, so that another process need not compile it again."""
     try:
         cast("Any", _ForgivingCache)(is_kept)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Work over a stream in threads: answers in order, memory bounded."""
+"""Work on a stream in threads, with ordered results and bounded memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD_PER_WORKER = 4
-"""Pieces of work that are begun before the first of them is asked for."""
+"""Pieces of work per thread that are started before the first result is taken."""
 
 
 def in_order(
     function: Callable[[T], R], pieces: Iterable[T], workers: int, abandon: Callable[[], None] = lambda: None
 ) -> Generator[R, None, None]:
-    """Apply a function in threads; like `map`, but with few pieces ahead of the answer that is waited for.
+    """Apply a function in threads, like `map`, but start only a few pieces ahead of the awaited result.
 
-    If it is closed before its end, or something is raised, what has begun is waited for.
+    If the generator is closed before its end, or an exception is raised, it waits for the work that has started.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def in_order(
     Yields
     ------
     object
-        The answers, in the order of the pieces.
+        The results, in the order of the pieces.
     """
     pool = ThreadPoolExecutor(workers)
     pending: deque[Future[R]] = deque()

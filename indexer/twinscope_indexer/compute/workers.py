@@ -1,8 +1,8 @@
-"""Worker processes: what may crash is called in one, so that it ends no run, and what Python itself does is parallel.
+"""Worker processes, so that a crash does not end the run, and so that Python code runs in parallel.
 
-The decoders of image formats are written in C. One that meets a damaged file may end its process, which Python cannot
-catch. `loky` starts the processes: it needs no guard in the caller's script, and notices a process that has ended.
-A call that ended its process is repeated in a process of its own, so it is known which call did it.
+The decoders of image formats are written in C. A damaged file can make a decoder end its process, which Python cannot
+catch. `loky` starts the processes: it needs no guard in the caller's script, and notices if a process ends. A call that
+ended its process is repeated in a process of its own, which identifies the call that is the cause.
 """
 
 from __future__ import annotations
@@ -29,54 +29,54 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST: Final = 16
-"""Processes; one thread with a database takes up the results of about as many."""
+"""Maximum number of processes; about as many saturate the one thread that writes their results to a database."""
 _CALLS: Final = 2
-"""Calls for each process: one is made, one waits."""
+"""Calls for each process: one runs, one waits."""
 _IDLE_SECONDS: Final = 60.0
-"""A process that has had no call for so long ends; until then the next run takes it, and need not start one."""
+"""Time without calls after which a process ends. Until then, the next run uses it instead of starting one."""
 _ENVIRONMENT: Final = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
     "PYTHONFAULTHANDLER": "",  # loky would print a traceback of each crash
-    "OPENBLAS_NUM_THREADS": "1",  # as the command has it: threads for small matrices slow each other down
+    "OPENBLAS_NUM_THREADS": "1",  # as in the command: threads for small matrices slow each other down
     "MKL_NUM_THREADS": "1",
 }
 
 _free: Final[defaultdict[int, list[tuple[ProcessPoolExecutor, float]]]] = defaultdict(list)
-"""Executors of one process each that have no call, and since when (`time.monotonic`), by the process that has made
-them: a fork cannot use them."""
+"""Executors of one process each that have no call, and since when (`time.monotonic`), by the id of the process that
+made them: a forked process cannot use them."""
 
 
 class WorkerLostError(Exception):
-    """A call has ended its process, and another one when it was repeated; the message says how: "crashed (SIGSEGV)"."""
+    """A call ended its process, and again when repeated. The message says how, for example "crashed (SIGSEGV)"."""
 
 
 class Workers:
     """Worker processes for the threads of a run.
 
-    A process makes one call at a time. The next one already waits in it, so that it does not idle while this process
+    A process makes one call at a time, and the next call already waits in it: it does not idle while this process
     handles a result. A process that was started for a call also serves later calls, including those of other runs. It
-    ends after a minute without any, and with this process.
+    ends after a minute without calls, or when this process ends.
 
     Parameters
     ----------
     count : int
-        Processes at most; more than 16 are of no use. 0: there are none, and this process makes the calls itself.
+        Maximum number of processes; more than 16 are of no use. 0: this process makes the calls itself.
     """
 
     def __init__(self, count: int) -> None:
-        processes = min(count, _MOST)
-        self.threads = max(1, processes * _CALLS)
-        """How many threads should make calls."""
-        self._processes = [_Process() for _ in range(processes)]
-        self._open: SimpleQueue[_Process] = SimpleQueue()
-        for process in self._processes * _CALLS:
-            self._open.put(process)
+        processes = [_Process() for _ in range(min(count, _MOST))]
+        self.threads = max(1, len(processes) * _CALLS)
+        """Number of threads that should make calls."""
+        self._processes = processes
+        self._slots: SimpleQueue[_Process] = SimpleQueue()
+        for process in processes * _CALLS:
+            self._slots.put(process)
         self._repeating = threading.Lock()
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
-        """Return what a function returns, called in another process; safe to use from several threads.
+        """Call a function in another process and return its result; safe to use from several threads.
 
-        If no process can be started, which a `RuntimeWarning` says, the function is called in this one.
+        If no process can be started, a `RuntimeWarning` is issued and the function is called in this process.
 
         Parameters
         ----------
@@ -88,38 +88,39 @@ class Workers:
         Raises
         ------
         WorkerLostError
-            If the call ends its process twice. The first time, another call may have ended it: the one that shared the
-            process, or one that took all memory. So the call is repeated in a new process, while no other is repeated.
+            If the call ends its process twice. The first time, another call may be the cause: the other call of that
+            process, or a process that used all memory. So the call is repeated in a process of its own, and no other
+            call is repeated at that time.
         """
         if not self._processes:
             return function(argument)
-        process = self._open.get()
+        process = self._slots.get()
         try:
             with suppress(BrokenProcessPool):
                 return process.call(function, argument)
             try:
                 with self._repeating:
-                    return process.call_in_new(function, argument)
+                    return process.call_alone(function, argument)
             except BrokenProcessPool as error:
-                raise WorkerLostError(_how(error)) from error
+                raise WorkerLostError(_cause(error)) from error
         finally:
-            self._open.put(process)
+            self._slots.put(process)
 
     def end_calls(self) -> None:
-        """End the processes that have a call, however long it would take; it raises `RuntimeError` in its thread."""
+        """End the processes that have a call; the threads that wait for these calls get a `RuntimeError`."""
         for process in self._processes:
             process.end()
 
 
 class _Process:
-    """One of the processes of a run: an executor while there are calls for it."""
+    """One of the processes of a run. It has an executor while there are calls for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._executor: ProcessPoolExecutor | None = None
         self._calls = 0
         self._alone: set[ProcessPoolExecutor] = set()
-        """Executors of calls that are repeated."""
+        """Executors of repeated calls."""
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
         with self._lock:
@@ -132,7 +133,9 @@ class _Process:
         try:
             result = _result(executor, function, argument)
         except BaseException:
-            self._forget(executor)
+            with self._lock:
+                self._executor = None if self._executor is executor else self._executor
+            executor.shutdown(wait=False, kill_workers=True)
             raise
         with self._lock:
             if self._executor is executor:
@@ -142,8 +145,8 @@ class _Process:
                     _free[os.getpid()].append((executor, time.monotonic()))
         return result
 
-    def call_in_new(self, function: Callable[[T], R], argument: T) -> R:
-        """Call a function in a process of its own, which surely runs: others may have been killed long ago."""
+    def call_alone(self, function: Callable[[T], R], argument: T) -> R:
+        """Call a function in a new process. A process that waited for a call may have been killed long ago."""
         executor = _new_executor(function.__module__)
         if executor is None:
             return function(argument)
@@ -159,18 +162,12 @@ class _Process:
         return result
 
     def end(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill the process, whatever it does."""
         with self._lock:
-            ended = [one for one in (self._executor, *self._alone) if one is not None]
+            executors = [*self._alone] if self._executor is None else [self._executor, *self._alone]
             self._executor = None
-        for executor in ended:
+        for executor in executors:
             executor.shutdown(wait=False, kill_workers=True)
-
-    def _forget(self, executor: ProcessPoolExecutor) -> None:
-        with self._lock:
-            if self._executor is executor:
-                self._executor = None
-        executor.shutdown(wait=False, kill_workers=True)
 
 
 def _result(executor: ProcessPoolExecutor, function: Callable[[T], R], argument: T) -> R:
@@ -181,11 +178,11 @@ def _result(executor: ProcessPoolExecutor, function: Callable[[T], R], argument:
 
 
 def _free_executor() -> ProcessPoolExecutor | None:
-    """Return an executor whose process surely runs.
+    """Return an idle executor whose process certainly runs; None if there is none.
 
-    loky starts another process for one that has ended for want of calls, but does not notice if that one crashes in
-    its first call (loky 3.7.0: it wakes the thread that waits for crashes before it starts the process). So what has
-    been idle for half of that time is not taken.
+    loky replaces a process that ended after an idle time, but does not notice if the new one crashes in its first call
+    (loky 3.7.0: it wakes the thread that waits for crashes before it starts the process). An executor that has been
+    idle for half of that time is therefore not used.
     """
     with suppress(IndexError):
         while True:
@@ -197,12 +194,12 @@ def _free_executor() -> ProcessPoolExecutor | None:
 
 
 def _new_executor(module: str) -> ProcessPoolExecutor | None:
-    """Start a process, and import a module in it; None if none can be started."""
+    """Start a process and import a module in it; return None if no process can be started."""
     try:
         from loky import ProcessPoolExecutor
 
-        # It warns of restarts, which change nothing, and of a missing `pgrep`, with which it ends what a process that
-        # has ended had started: nothing.
+        # loky warns about restarts, which change nothing, and about a missing `pgrep`, with which it ends the children
+        # of an ended process; there are none.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
@@ -210,7 +207,7 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         with _signals_held():
             imported = executor.submit(_import, module)
         imported.result()
-    except Exception as error:  # noqa: BLE001  whatever keeps processes from starting here, the work can be done
+    except Exception as error:  # noqa: BLE001  whatever the cause, the work can still be done
         warnings.warn(
             f"no worker process can be started ({type(error).__name__}: {str(error).splitlines()[0]}); a file that "
             "crashes its decoder will end this run",
@@ -223,9 +220,10 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Start processes that Ctrl-C and SIGTERM do not reach: the caller decides what ends with it.
+    """Block Ctrl-C and SIGTERM for processes that are started meanwhile: the caller decides what ends with it.
 
-    A new process inherits which signals are blocked. Other threads, or this one afterwards, get what came meanwhile.
+    A new process inherits the set of blocked signals. Other threads, or this one afterwards, receive the signals that
+    arrive meanwhile.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -235,11 +233,11 @@ def _signals_held() -> Iterator[None]:
 
 
 def _import(module: str) -> None:
-    import_module(module)  # returns what cannot be pickled
+    import_module(module)  # the module is not returned because it cannot be pickled
 
 
 def _end_with(parent: int) -> None:
-    """Let this process end when the one that has started it is gone, also if that was killed."""
+    """End this process when its parent is gone, even if the parent was killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -249,8 +247,8 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _how(error: Exception) -> str:
-    """Return how a process has ended; loky names the signal in its message."""
+def _cause(error: Exception) -> str:
+    """Return how a process ended. loky names the signal in its message."""
     found = re.search(r"\bSIG[A-Z]+\b", str(error))
     if found is None:
         return "ended unexpectedly"

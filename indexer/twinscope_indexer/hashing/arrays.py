@@ -1,4 +1,4 @@
-"""Primitives of arrays of grey pixels and of packed codes."""
+"""Basic operations on arrays of grey pixels and on packed codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Element = TypeVar("_Element", bound=np.generic)
 
 
 def require_grey(pixels: NDArray[np.uint8]) -> None:
-    """Refuse what is not a grey image.
+    """Raise an error if an array is not a grey image.
 
     Raises
     ------
@@ -47,19 +47,19 @@ def hamming(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int6
     Returns
     -------
     ndarray of int64, shape (...)
-        Of two single codes a scalar array: ``int`` makes a number of it.
+        A scalar array for two single codes; ``int`` converts it to a number.
     """
     return np.asarray(np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64))
 
 
 @compiled(error_model="numpy")
 def packed_above_median(coefficients: NDArray[np.float64]) -> tuple[NDArray[np.uint8], float]:
-    """Return ``packbits(coefficients > median(coefficients))``, in a fifteenth of NumPy's time, and the median.
+    """Return ``packbits(coefficients > median(coefficients))`` and the median, 15 times as fast as NumPy.
 
     Parameters
     ----------
     coefficients : ndarray of float64, any shape
-        Their number is a multiple of 8.
+        Their number must be a multiple of 8.
     """
     median = np.median(coefficients)
     code = np.zeros(coefficients.size // 8, np.uint8)

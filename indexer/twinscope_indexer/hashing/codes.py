@@ -3,6 +3,6 @@
 from typing import Final
 
 BITS: Final = 1024
-"""Bits of a hash."""
+"""Number of bits of a hash."""
 BYTES: Final = BITS // 8
-"""Bytes of a hash; the first bit is the most significant one of the first byte."""
+"""Number of bytes of a hash; the first bit is the most significant one of the first byte."""

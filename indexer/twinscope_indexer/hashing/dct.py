@@ -1,4 +1,4 @@
-"""The lowest coefficients of the two-dimensional DCT-II, and no others."""
+"""Computation of only the lowest coefficients of the two-dimensional DCT-II."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import require_grey
 
 FREQUENCIES: Final = 32
-"""Lowest frequencies of each axis that a hash is made of."""
+"""Number of lowest frequencies along each axis that make up a hash."""
 
 
 def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
     """Return the lowest coefficients of the DCT-II along both axes, scaled as `scipy.fft.dct` does by default.
 
-    As two products with the cosines, which take the same time for every shape; transforms of sides such as 139 take
-    four times as long. Summed in one fixed order: BLAS's last digits depend on its number of threads.
+    They are computed as two products with the cosines, which take the same time for every shape; a transform of a side
+    such as 139 takes four times as long. The order of the sums is fixed, unlike that of BLAS, whose last digits depend
+    on its number of threads.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width)
     count : int
-        Of each axis; no more than its length.
+        Number of coefficients along each axis; at most the length of the axis.
 
     Returns
     -------
@@ -38,7 +39,7 @@ def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64
     """
     require_grey(pixels)
     if not 0 < count <= min(pixels.shape):
-        raise ValueError(f"an image of shape {pixels.shape} does not have {count} coefficients each way")
+        raise ValueError(f"an image of shape {pixels.shape} does not have {count} coefficients along each axis")
     rows, columns = _along(pixels.shape[0], count), _across(pixels.shape[1], count)
     found: NDArray[np.float64] = _transformed(np.ascontiguousarray(pixels), rows, columns)
     return found
@@ -50,30 +51,31 @@ _Halves = tuple[NDArray[np.float64], NDArray[np.float64]]
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
     """Return 2 cos(pi k (2 n + 1) / (2 side)) for k below `count` and n of the first half, shape (count, half).
 
-    With the middle of an odd side. The other half mirrors it, with the sign turned where k is odd.
+    The first half includes the middle of an odd side. The other half mirrors it, with the opposite sign if k is odd.
     """
-    angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)  # exact, and small
+    # Angles are exact, and within one period.
+    angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)
     cosines: NDArray[np.float64] = 2 * np.cos(np.pi * angles / (2 * side))
     return cosines
 
 
 @lru_cache(maxsize=512)
 def _along(side: int, count: int) -> _Halves:
-    """Return the cosines of even, and of odd, k, each of shape (its count, half)."""
+    """Return the cosines for even k and those for odd k, each of shape (number of k, half)."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2]), np.ascontiguousarray(cosines[1::2])
 
 
 @lru_cache(maxsize=512)
 def _across(side: int, count: int) -> _Halves:
-    """Return the transposes of the same."""
+    """Return the transposes of what `_along` returns."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2].T), np.ascontiguousarray(cosines[1::2].T)
 
 
 @compiled(error_model="numpy")
 def _transformed(pixels: NDArray[np.uint8], rows: _Halves, columns: _Halves) -> NDArray[np.float64]:
-    """Transform along both axes; each is folded first, which halves the work: see `_cosines`."""
+    """Transform along both axes. Each axis is first folded at its middle (see `_cosines`), which halves the work."""
     height, width = pixels.shape
     half = height - height // 2
     sums, differences = np.empty((half, width), np.float64), np.empty((half, width), np.float64)
@@ -109,7 +111,7 @@ def _across_lines(lines: NDArray[np.float64], columns: _Halves) -> NDArray[np.fl
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiply matrices; each sum in the order of its terms, four of them between its loads and stores."""
+    """Multiply two matrices. Each sum adds its terms in order, four of them between a load and a store."""
     count, terms = left.shape
     width = right.shape[1]
     product = np.zeros((count, width), np.float64)

@@ -1,4 +1,4 @@
-"""Standardised contrast: histogram equalisation, then full range, as one 256-entry table."""
+"""Standardised contrast: histogram equalisation, then stretching to the full range, as one 256-entry table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 _LEVELS = 256
-_TOGETHER = 8  # pixels read as one word; each has counters of its own, since neighbours are often equal, and an
-# increment would wait for the last one of the same counter
-_LARGE = 1 << 18  # pixels from which on a table of all pairs of levels, a quarter of as many, is worth making
+_TOGETHER = 8  # pixels read as one word. Each has its own counters: neighbours are often equal, and an increment would
+# wait for the previous one of the same counter.
+_LARGE = 1 << 18  # pixels from which a table of all pairs of levels pays off; it has a quarter as many entries
 
 
 def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -29,13 +29,13 @@ def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, see `require_grey`.
+        If `pixels` is not a grey image (see `require_grey`).
     """
     return _histogram(_flat(pixels))
 
 
 def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Table that equalises an image with the given histogram and stretches the result to 0 to 255.
+    """Return the table that equalises an image with the given histogram and stretches the result to 0 to 255.
 
     Parameters
     ----------
@@ -56,15 +56,15 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
     whole = histogram.shape == (_LEVELS,) and histogram.dtype.kind in "iu"
     if not whole or _least(counts := np.ascontiguousarray(histogram, np.int64)) < 0:
         raise ValueError(
-            f"a histogram is 256 whole numbers, none negative; this one has shape {histogram.shape} "
-            f"and type {histogram.dtype}: count the levels of an 8-bit grey image"
+            f"expected a histogram of 256 whole numbers, none negative, not {histogram.dtype} of shape "
+            f"{histogram.shape}: count the levels of an 8-bit grey image"
         )
     table: NDArray[np.uint8] = _standardising(counts)
     return table
 
 
 def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey image with its histogram equalised and stretched to 0 to 255.
+    """Return a grey image with its histogram equalised and stretched to 0 to 255.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     -------
     numpy.ndarray of uint8, shape (height, width)
         New array, equal to ``ImageOps.autocontrast(ImageOps.equalize(image))`` of Pillow. An image of one level
-        comes back as it is.
+        is returned unchanged.
 
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, see `require_grey`.
+        If `pixels` is not a grey image (see `require_grey`).
     """
     mapped: NDArray[np.uint8] = _standardised(_flat(pixels)).reshape(pixels.shape)
     return mapped
@@ -93,21 +93,21 @@ def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @compiled()
 def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pixels of each level of a one-dimensional image."""
+    """Return the number of pixels of each level in a one-dimensional image."""
     # 32-bit counters are a third faster than 64-bit ones and overflow only beyond 17 thousand million pixels.
-    parts = np.zeros((_TOGETHER, _LEVELS), np.uint32)
+    lanes = np.zeros((_TOGETHER, _LEVELS), np.uint32)
     whole = flat.size - flat.size % _TOGETHER
     for word in flat[:whole].view(np.uint64):
         rest = word
-        for part in range(_TOGETHER):
-            parts[part, rest & np.uint64(_LEVELS - 1)] += 1
+        for lane in range(_TOGETHER):
+            lanes[lane, rest & np.uint64(_LEVELS - 1)] += 1
             rest >>= np.uint64(8)
     for i in range(whole, flat.size):
-        parts[0, flat[i]] += 1
+        lanes[0, flat[i]] += 1
     counts = np.zeros(_LEVELS, np.int64)
-    for part in range(_TOGETHER):
+    for lane in range(_TOGETHER):
         for level in range(_LEVELS):
-            counts[level] += parts[part, level]
+            counts[level] += lanes[lane, level]
     return counts
 
 
@@ -126,7 +126,7 @@ def _standardised(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @compiled()
 def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``table[flat]``, without NumPy's conversion of the indices; of large images two pixels at once."""
+    """Return ``table[flat]`` without NumPy's conversion of the indices, two pixels at a time for large images."""
     mapped = np.empty(flat.size, np.uint8)
     paired = flat.size - flat.size % 2 if flat.size >= _LARGE else 0
     if paired:
@@ -141,7 +141,7 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
 
 @compiled()
 def _paired(table: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the table of all pairs of levels; each keeps its byte of the two, whatever the byte order."""
+    """Return the table of all pairs of levels. Each level keeps its byte, so the byte order does not matter."""
     pairs = np.empty(_LEVELS * _LEVELS, np.uint16)
     for one in range(_LEVELS):
         upper = np.uint16(np.uint16(table[one]) << np.uint16(8))
@@ -164,14 +164,14 @@ def _standardising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @compiled(error_model="numpy")
 def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Pillow's ``equalize``: level -> (half a step + pixels below the level) // step, cut at 255."""
+    """Return Pillow's table for ``equalize``: level -> (half a step + pixels below the level) // step, at most 255."""
     table = np.arange(_LEVELS).astype(np.uint8)
     brightest, pixels = 0, 0
     for level in range(_LEVELS):
         pixels += counts[level]
         if counts[level] > 0:
             brightest = level
-    # The brightest level is left out of the step, so that it, too, lands near 255; alone, it leaves none.
+    # The step excludes the brightest level, so that this level also maps to about 255. If it is alone, the step is 0.
     step = (pixels - counts[brightest]) // 255
     if step == 0:
         return table
@@ -184,9 +184,9 @@ def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @compiled(error_model="numpy")
 def _stretch(table: NDArray[np.uint8], low: int, high: int) -> None:
-    """Pillow's ``autocontrast``: the darkest of the levels present becomes 0, the brightest 255."""
+    """Stretch a table as Pillow's ``autocontrast`` does: the darkest level present becomes 0, the brightest 255."""
     scale = 255.0 / (high - low)
     offset = -low * scale
     for level in range(_LEVELS):
-        # Binary floating point, truncated: written exactly as in Pillow, since a rounding decides the last bit.
+        # Truncated floating point, written exactly as in Pillow, because a rounding decides the last bit.
         table[level] = min(max(int(table[level] * scale + offset), 0), 255)

@@ -1,13 +1,14 @@
-"""Frames: parts of an image that are hashed as if they were images, and the symmetries of a hash.
+"""Frames: rectangles of an image that are hashed as if they were images, in all symmetries.
 
-An image whose info bar was cut away, drawn anew or added, that was rotated, mirrored, inverted or cropped, has quite
-another hash than its twin. But the hash of a part of it, turned back, has not. So a reference is also known by the
-hashes of some of its parts, its frames, and a query is looked for by its own frames in all symmetries. So it is with an
-image of which half went black as its contrast was raised: its brightest parts have the hash of those of its twin.
+The hash of an image differs strongly from that of its twin if its info bar was removed, redrawn or added, or if it was
+rotated, mirrored, inverted or cropped. The hashes of a suitable frame of each, turned back, still agree. The hashes of
+some frames of a reference are therefore also indexed, and the frames of a query are searched in all symmetries. The
+same holds for an image of which half became black when its contrast was raised: its brightest pixels have the same hash
+as those of its twin.
 
-All of it is computed from thumbnails (`thumbnail`): nothing is decoded twice, and a query that was made elsewhere has
-all that is needed. A frame's hash is that of `hashing`, but for the reduction to 128 x 128 pixels: the thumbnail takes
-its place.
+All hashes are computed from thumbnails (`thumbnail`): nothing is decoded twice, and a query that was prepared elsewhere
+has all that is needed. The hash of a frame follows the recipe of `hashing`, except that the thumbnail replaces the
+reduction to 128 x 128 pixels.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Shades = Literal["all", "bright", "dark"]
-"""Which grey levels of a frame count: all, or its brightest or darkest ones, the others being made one level."""
+"""Which grey levels of a frame are hashed: all, or only the brightest or darkest. The others become one level."""
 
 _LEAST_SIDE: Final = 40
-"""Pixels of a frame. In a smaller one the 32 frequencies of the hash would be those of single pixels."""
-_COUNTING: Final = 0.25
-"""Share of the pixels that are the brightest, or the darkest. Of micrographs of which 46 to 62 % went black, frames
-with a half of them were up to 536 bits from those of the twins, with a quarter at most 52."""
-_LEAST_COUNTING: Final = 0.05
-"""Share of the pixels that must differ from the one level, or there is nothing to hash."""
+"""Minimum side of a frame in pixels. In a smaller one, the 32 frequencies of the hash are those of single pixels."""
+_SHADE_SHARE: Final = 0.25
+"""Share of the pixels that are hashed as the brightest or darkest. For micrographs of which 46 to 62 % became black,
+frames with half of the pixels were up to 536 bits from those of the twins; with a quarter, at most 52 bits."""
+_LEAST_SHADE: Final = 0.05
+"""Share of the pixels that must differ from the one level; otherwise there is nothing to hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A part of an image: an upright rectangle, or one that is turned about its centre.
+    """A rectangle of an image, upright or turned.
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class Frame:
         return pixels[rows, round(self.left * width) : round(self.right * width)]
 
     def coefficients(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Return the lowest frequencies, shape (32, 32), of the frame in an image; None if it has nothing to hash."""
+        """Return the lowest frequencies, shape (32, 32), of the frame in an image; None if there is nothing to hash."""
         pixels = self.cut(pixels)
         if min(pixels.shape) < _LEAST_SIDE:
             return None
@@ -84,16 +85,16 @@ class Frame:
 
     @property
     def rectangle(self) -> Frame:
-        """The same rectangle, with all its grey levels."""
+        """The frame of the same rectangle with all grey levels."""
         return replace(self, shades="all")
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the whole image."""
+        """Whether the frame is the whole image."""
         return self == WHOLE
 
     def __str__(self) -> str:
-        """Name it, for people."""
+        """Return a readable name."""
         if self.is_whole:
             return "whole"
         if (self.left, self.top, self.right, self.angle) == (0, 0, 1, 0):
@@ -110,30 +111,31 @@ VIEWS: Final = (
     *(Frame(bottom=1 - round(MAX_HEIGHT * quarters / 4, 3)) for quarters in range(5)),
     Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
 )
-"""What is left of an image without an info bar, in quarters of the highest one, and without a margin. Half a quarter
-beside the edge of a bar leaves a hash within reach, so no bar need be found. The margin is for exports that lose
-some."""
+"""The image without 0 to 4 quarters of the highest info bar, and the image without a margin. A cut within half a
+quarter of the edge of a bar leaves the hash within the search distance, so the bar need not be detected. The margin is
+for exports that lose some of it."""
 
 SHADES: Final = (replace(VIEWS[-2], shades="bright"), replace(VIEWS[-2], shades="dark"))
-"""What is left of a field, without any info bar, of which the rest went black, or white."""
+"""The field without an info bar, for images of which the rest became black or white."""
 
 SHIFTS: Final = tuple(
     Frame(left, top, left + 1 - 2 * _MARGIN, top + 1 - 2 * _MARGIN)
     for top, left in product((0.0, _MARGIN, 2 * _MARGIN), repeat=2)
     if (top, left) != (_MARGIN, _MARGIN)
 )
-"""Parts of a query as large as that without a margin of a reference: a shifted query shows it beside its centre."""
+"""Frames of a query that are as large as the view of a reference without a margin. A shifted query shows this view off
+its centre."""
 
 
-def _grid(side: float, places: int) -> list[Frame]:
-    """Lay rectangles of a share of the width and height evenly, the outermost along the edges."""
-    starts = [(1 - side) * place / (places - 1) for place in range(places)]
+def _grid(side: float, count: int) -> list[Frame]:
+    """Return an even grid of rectangles of a share of the width and height; the outermost ones touch the edges."""
+    starts = [(1 - side) * position / (count - 1) for position in range(count)]
     return [Frame(left, top, left + side, top + side) for top, left in product(starts, repeat=2)]
 
 
 def _windows() -> tuple[Frame, ...]:
-    """Lay rectangles of four sizes on grids, and turned ones on the centre."""
-    frames = [frame for side, grid in ((0.95, 3), (0.9, 5), (0.85, 5), (0.8, 7)) for frame in _grid(side, grid)]
+    """Return rectangles of four sizes on grids, and turned ones at the centre."""
+    frames = [frame for side, count in ((0.95, 3), (0.9, 5), (0.85, 5), (0.8, 7)) for frame in _grid(side, count)]
     for angle, side in product((-5.0, -3.5, -2.0, 2.0, 3.5, 5.0), (0.94, 0.88)):
         edge = (1 - side) / 2
         frames.append(Frame(edge, edge, 1 - edge, 1 - edge, angle))
@@ -141,32 +143,33 @@ def _windows() -> tuple[Frame, ...]:
 
 
 WINDOWS: Final = _windows()
-"""Parts of the field: at most 3.3 % of it between neighbours of one size."""
+"""Rectangles of the field. Neighbours of one size are at most 3.75 % of its sides apart."""
 
 PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
-"""What a panel shows of the field, half of its width and height, without the panel's margin: so `SHIFTS` of the panel
-fall between the places of this grid."""
+"""Rectangles of the field for queries that are a panel of it, of half its width and height, without the panel's margin.
+`SHIFTS` of the panel fall between the positions of this grid."""
 
 CROPS: Final = (WHOLE, *_grid(0.85, 3))
-"""What a query is looked for by among windows: as it is, if it is a part of the field, or by what it shares with it."""
+"""Frames of a query that are compared with windows: the whole query, if it is a crop of the field, or the region that
+both show."""
 
 
 FRAMES_RECIPE: Final = (
     "phash1024-thumbnail192-equalize-autocontrast-dct2-median/2-"
-    + sha256(repr((VIEWS, SHADES, WINDOWS, PANELS, _COUNTING, _LEAST_COUNTING)).encode()).hexdigest()[:12]
+    + sha256(repr((VIEWS, SHADES, WINDOWS, PANELS, _SHADE_SHARE, _LEAST_SHADE)).encode()).hexdigest()[:12]
 )
-"""Names every step that decides a bit of a frame's hash, and the frames; see `hashing.RECIPE`."""
+"""The name of every step that decides a bit of a frame's hash, and of the frames, like `hashing.RECIPE`."""
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
-    """Return the frames by which a reference is known, besides its own hash."""
+    """Return the frames of a reference that are indexed in addition to its own hash."""
     return tuple(frame for frames in frame_kinds(reach).values() for frame in frames)
 
 
 def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
-    """Return the kinds of these frames, in their order; each kind is looked for by itself."""
-    views, parts = {"views": VIEWS, "shades": SHADES}, {"windows": WINDOWS, "panels": PANELS}
-    return {"frame": {}, "views": views, "windows": views | parts}[reach]
+    """Return these frames by kind, in order. Each kind is searched separately."""
+    views, windows = {"views": VIEWS, "shades": SHADES}, {"windows": WINDOWS, "panels": PANELS}
+    return {"frame": {}, "views": views, "windows": views | windows}[reach]
 
 
 def frame_codes(
@@ -184,8 +187,8 @@ def frame_codes(
     Returns
     -------
     ndarray of uint8, shape (frames * symmetries, 128)
-        All symmetries of the first frame, then those of the second, ... A frame of less than 40 pixels on a side, or
-        without the shades that it should have, has zeros, which are 512 bits from every hash.
+        All symmetries of the first frame, then those of the second, and so on. The codes of a frame with fewer than 40
+        pixels on a side, or with too few pixels of its shades, are zeros, which are 512 bits from every hash.
     """
     codes = np.zeros((len(frames), len(symmetries), BYTES), np.uint8)
     for number, frame in enumerate(frames):
@@ -196,10 +199,13 @@ def frame_codes(
 
 
 def _levelled(pixels: NDArray[np.uint8], shades: Shades) -> NDArray[np.uint8] | None:
-    """Raise all but the brightest quarter of the pixels to one level, or lower all but the darkest; None for none."""
+    """Raise all but the brightest quarter of the pixels to one level, or lower all but the darkest.
+
+    Return None if too few pixels differ from that level.
+    """
     if shades == "dark":
         negative = _levelled(255 - pixels, "bright")
         return None if negative is None else 255 - negative
     darker = np.cumsum(grey_histogram(pixels))
-    level = int(np.searchsorted(darker, (1 - _COUNTING) * pixels.size))
-    return np.maximum(pixels, np.uint8(level)) if pixels.size - darker[level] >= _LEAST_COUNTING * pixels.size else None
+    level = int(np.searchsorted(darker, (1 - _SHADE_SHARE) * pixels.size))
+    return np.maximum(pixels, np.uint8(level)) if pixels.size - darker[level] >= _LEAST_SHADE * pixels.size else None

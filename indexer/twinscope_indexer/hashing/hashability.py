@@ -1,4 +1,4 @@
-"""Structure: whether an image shows anything that could identify it."""
+"""Check for structure: whether an image shows anything that could identify it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 _SIDE: Final = 128
 _LEAST_CONTRAST: Final = 0.75
-"""Grey levels. A field that varies less, shading apart, is empty (beam off, blank): whatever is left for the hash to
-hold on to is the info bar, which images of quite different fields share. Of 178 real micrographs the flattest has 4."""
+"""Minimum contrast of a field in grey levels, without shading. A field with less is empty (beam off, blank): its hash
+would depend on the info bar, which images of different fields share. The flattest of 178 real micrographs has 4."""
 _MOST_CLIPPED: Final = 0.98
-"""Share of the field at one end of the grey scale. Of 178 real micrographs the most clipped has 0.16."""
+"""Maximum share of the field at one end of the grey scale. The most clipped of 178 real micrographs has 0.16."""
 _BLOCK: Final = 4
-_MOST_ALIKE: Final = 2.0
-"""Times that the means of blocks vary as they would if no pixel knew of its neighbours. White noise: 0.9 to 1.1."""
+_MOST_BLOCK_VARIATION: Final = 2.0
+"""Maximum variance of the means of blocks in noise, as a multiple of that for independent pixels. White noise has 0.9
+to 1.1."""
 _LEAST_PEAK: Final = 13.0
-"""Times the mean of its power spectrum that the strongest wave of a reduced field has. That of white noise is
-exponentially distributed, so of the 7,000 waves of a field of 109 x 128 pixels one exceeds 13 in 1 of 60 images; of 178
-real micrographs the weakest has 21."""
+"""Minimum power of the strongest wave in a reduced field with structure, as a multiple of the mean of its power
+spectrum. The power of white noise is exponentially distributed: one of the 7,000 waves of a field of 109 x 128 pixels
+exceeds 13 in 1 of 60 images. The weakest of 178 real micrographs has 21."""
 _SLOW: Final = ((2.5, 10.0, 1.25), (2.5, 20.0, 1.15))
-"""Bands of slow waves, from and to so many across the picture (slower ones are taken for shading), and the least power
-that they have on average, as a multiple of that of faster ones. White noise: 1, with standard deviations of 0.08 and
-0.04; of 178 real micrographs none is below both, the least have 1.85 and 1.23."""
+"""Bands of slow waves: lowest and highest number of waves across the image (slower ones count as shading), and the
+minimum of their mean power, as a multiple of that of faster waves, in a field with structure. White noise has 1, with
+standard deviations of 0.08 and 0.04. None of 178 real micrographs is below both; the lowest have 1.85 and 1.23."""
 _LEAST_SIDE: Final = 96
-"""Pixels. Of smaller fields too few waves are known."""
+"""Minimum side in pixels of a field that is checked for noise. Smaller fields have too few waves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,10 @@ class Unhashable:
     ----------
     reason : str
         ``featureless`` (one grey value, or an empty field above the info bar), ``saturated`` (nearly all of the field
-        is black, or white), ``noise`` (nothing else is in the field) or ``degenerate`` (the structure it has leaves
-        most bits to rounding, as plain stripes do).
+        is black, or white), ``noise`` (the field shows only noise) or ``degenerate`` (rounding would decide many bits,
+        as for plain stripes).
     detail : str
-        The same, for people.
+        The reason as readable text.
     """
 
     reason: Reason
@@ -57,7 +58,7 @@ class Unhashable:
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
-    """Find why the field above the info bar could not identify an image; None if it could.
+    """Return why the field above the info bar cannot identify an image, or None if it can.
 
     Parameters
     ----------
@@ -65,30 +66,30 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
         Grey levels.
     """
     field = pixels[: field_rows(pixels.shape[0])]
-    # Every n-th pixel, not means of them: fine texture and noise count as contrast.
+    # Every n-th pixel instead of means, because fine texture and noise count as contrast.
     sample = np.ascontiguousarray(field[:: -(-field.shape[0] // _SIDE), :: -(-field.shape[1] // _SIDE)])
     rest = _without_shading(sample)
     contrast = float(np.sqrt(np.einsum("ij,ij", rest, rest) / rest.size))
     if contrast < _LEAST_CONTRAST:
-        return Unhashable("featureless", f"the field is empty: its grey values vary by {contrast:.2f} levels only")
+        return Unhashable("featureless", f"the field is empty: its grey values vary by only {contrast:.2f} levels")
     clipped = max(np.count_nonzero(sample == end) for end in (0, 255)) / sample.size
     if clipped > _MOST_CLIPPED:
-        return Unhashable("saturated", f"{clipped:.1%} of the field are black, or white")
-    if min(field.shape) >= _LEAST_SIDE and _block_variation(rest) < _MOST_ALIKE and _is_white(field):
-        return Unhashable("noise", "the field shows nothing but noise")
+        return Unhashable("saturated", f"{clipped:.1%} of the field is black, or white")
+    if min(field.shape) >= _LEAST_SIDE and _block_variation(rest) < _MOST_BLOCK_VARIATION and _is_white(field):
+        return Unhashable("noise", "the field shows only noise")
     return None
 
 
-def _without_shading(picture: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return a picture less its quadratic shading."""
-    rest = np.array(picture, np.float64, order="C")
+def _without_shading(image: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return an image minus its quadratic shading."""
+    rest = np.array(image, np.float64, order="C")
     _remove_shading(rest, *map(_parabolas, rest.shape))
     return rest
 
 
 @compiled(error_model="numpy", fastmath={"reassoc"})  # sums in any order
 def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across: NDArray[np.float64]) -> None:
-    """Take the constant, both slopes, both curvatures and the twist out of a picture; they are orthonormal products."""
+    """Subtract the constant, both slopes, both curvatures and the twist, which are orthonormal products."""
     strengths = np.zeros((3, 3))
     for y in range(len(rest)):
         for order in range(3):
@@ -107,7 +108,7 @@ def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across
 
 
 def _block_variation(rest: NDArray[np.float64]) -> float:
-    """Return the variance of means of blocks, as a multiple of what independent pixels would give."""
+    """Return the variance of the means of blocks, as a multiple of that for independent pixels."""
     return float(_BLOCK**2 * _block_means(rest).var() / rest.var())
 
 
@@ -125,9 +126,9 @@ def _block_means(rest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_white(field: NDArray[np.uint8]) -> bool:
-    """Check whether a field, reduced by means, has the spectrum of independent pixels.
+    """Check whether a field, reduced by averaging, has the spectrum of independent pixels.
 
-    A grid or an edge has a wave that stands out; anything else that can be recognised has slow waves above the noise.
+    A grid or an edge has one dominant wave. Any other recognisable structure has slow waves above the noise.
     """
     steps = [max(1, side // _SIDE) for side in field.shape]
     rows, columns = (side // step for side, step in zip(field.shape, steps, strict=True))
@@ -143,11 +144,11 @@ def _is_white(field: NDArray[np.uint8]) -> bool:
 
 @lru_cache(maxsize=64)
 def _parabolas(length: int) -> NDArray[np.float64]:
-    """Return an orthonormal constant, slope and curvature of a line, shape (3, length); zero what has no room in it."""
-    places = np.linspace(-1, 1, length)
+    """Return an orthonormal constant, slope and curvature, shape (3, length); 0 for those that do not fit."""
+    positions = np.linspace(-1, 1, length)
     found = np.zeros((3, length))
     for order in range(min(3, length)):
-        power = places**order
+        power = positions**order
         power -= found.T @ (found @ power)
         found[order] = power / np.linalg.norm(power)
     return found

@@ -1,10 +1,10 @@
 """Lanczos resampling of 8-bit grey images, equal to Pillow's bit for bit.
 
-Pillow resamples 8-bit images with whole numbers: the weights of each new pixel are rounded to 22 binary places, one
-side (mostly the width) is changed first and rounded to 8 bits, then the other. So the result does not depend on the
-order of the sums, and a faster implementation need not differ. This one can also change the grey levels by a table on
-the way, which spares an image of the full size, and it takes the columns of 128 rows at a time, side by side, so that
-both passes are the same sum of weighted lines.
+Pillow resamples 8-bit images with integers. The weights of each new pixel are rounded to 22 fraction bits. One side
+(usually the width) is resized first and rounded to 8 bits, then the other. The result therefore does not depend on the
+order of the sums, and a faster implementation can give the same bits. This one can also map the grey levels by a table
+in the same pass, which avoids another image of the full size. It takes the columns of 128 rows at a time, side by side,
+so that both passes are the same sum of weighted lines.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     _Taps = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 _LOBES = 3
-_PLACES = 22  # 32 bits, less 8 of a pixel and 2 for sums beyond black and white
-_HALF = 1 << (_PLACES - 1)
+_FRACTION_BITS = 22  # 32 bits minus 8 of a pixel and 2 for sums beyond black and white
+_HALF = 1 << (_FRACTION_BITS - 1)
 _AT_ONCE = 4  # rows that are stored together
-_BLOCK = 128  # rows; more would leave the second cache when an image is wide
-_TILE = 256  # columns of a block that are turned at a time, so that they stay in the first cache
+_BLOCK = 128  # rows; more would exceed the second-level cache for a wide image
+_TILE = 256  # columns of a block that are transposed at a time, so that they stay in the first-level cache
 _PACKED = np.dtype("<u4")  # four pixels, the first in the lowest byte
 _LEVELS = 256
 
@@ -38,7 +38,7 @@ _IDENTITY: Final = np.arange(_LEVELS, dtype=np.uint8)
 def lanczos(
     pixels: NDArray[np.uint8], shape: tuple[int, int], table: NDArray[np.uint8] = _IDENTITY
 ) -> NDArray[np.uint8]:
-    """Resize a grey image with a Lanczos filter of three lobes, wide enough not to alias where it reduces.
+    """Resize a grey image with a three-lobe Lanczos filter, widened to prevent aliasing if it reduces the image.
 
     Parameters
     ----------
@@ -47,22 +47,22 @@ def lanczos(
     shape : tuple of int
         Height and width of the result, at least 1.
     table : numpy.ndarray of uint8, shape (256,)
-        New level of each old level, applied before resizing; by default levels stay as they are.
+        New level of each old level, applied before resizing. By default, levels stay unchanged.
 
     Returns
     -------
     numpy.ndarray of uint8, shape `shape`
         Equal to ``Image.fromarray(table[pixels]).resize((width, height), Image.Resampling.LANCZOS)`` of Pillow 13;
-        earlier versions round images otherwise whose height shrinks by more than twice as many pixels as their width.
+        earlier versions round differently if the height shrinks by more than twice as many pixels as the width.
 
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, `shape` is not of two positive numbers, or `table` does not hold 256 levels.
+        If `pixels` is not a grey image, `shape` is not two positive numbers, or `table` does not hold 256 levels.
     """
     require_grey(pixels)
     if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"cannot resize to {shape}: height and width are at least 1")
+        raise ValueError(f"cannot resize to {shape}: height and width must be at least 1")
     if table.shape != (_LEVELS,) or table.dtype != np.uint8:
         raise ValueError(f"expected a table of 256 levels of uint8, not {table.dtype} of shape {table.shape}")
     rows, columns = (_taps(old, new) for old, new in zip(pixels.shape, shape, strict=True))
@@ -74,23 +74,25 @@ def lanczos(
 
 
 def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Check whether the rows come first, which decides a rounding: as in Pillow since version 13.
+    """Check whether the height is resized first, which decides a rounding, as in Pillow since version 13.
 
-    Earlier ones always begin with the columns.
+    Earlier versions always resize the width first.
     """
     return old[0] - new[0] > 2 * max(0, old[1] - new[1])
 
 
 @lru_cache(maxsize=32)
 def _taps(old: int, new: int) -> _Taps:
-    """Return the weights by which `old` pixels become `new` ones; images of one collection share few sizes.
+    """Return the weights that turn `old` pixels into `new` ones.
+
+    They are cached because the images of a collection have few different sizes.
 
     Returns
     -------
     spans : numpy.ndarray of int64, shape (new, 2)
-        First of the old pixels that a new one is made of, and their number.
+        First old pixel that contributes to each new one, and the number of them.
     weights : numpy.ndarray of int32, shape (new, n)
-        Their weights in units of 2 ** -22, then zeros.
+        Their weights in units of 2 ** -22, padded with zeros.
     """
     taps: _Taps = _lanczos_taps(old, new)
     return taps
@@ -98,7 +100,7 @@ def _taps(old: int, new: int) -> _Taps:
 
 @compiled(error_model="numpy")
 def _lanczos_taps(old: int, new: int) -> _Taps:
-    # Written with the operations, in the order, of Pillow: a last bit may decide where a span begins.
+    # The same operations in the same order as in Pillow, because a last bit may decide where a span begins.
     scale = old / new
     stretch = max(scale, 1.0)
     support = _LOBES * stretch
@@ -115,7 +117,7 @@ def _lanczos_taps(old: int, new: int) -> _Taps:
             exact[k] = _lanczos_window((k + first - centre + 0.5) * (1.0 / stretch))
             total += exact[k]
         for k in range(count):
-            share = exact[k] / total * (1 << _PLACES)
+            share = exact[k] / total * (1 << _FRACTION_BITS)
             weights[position, k] = int(share - 0.5) if share < 0 else int(share + 0.5)
         spans[position, 0], spans[position, 1] = first, count
     return spans, weights
@@ -123,7 +125,7 @@ def _lanczos_taps(old: int, new: int) -> _Taps:
 
 @compiled(error_model="numpy")
 def _lanczos_window(x: float) -> float:
-    """``sinc(x) * sinc(x / 3)`` within three lobes."""
+    """Return ``sinc(x) * sinc(x / 3)`` within three lobes, 0 outside."""
     if not -_LOBES <= x < _LOBES:
         return 0.0
     if x == 0:
@@ -148,7 +150,7 @@ def _resized_rows(pixels: NDArray[np.uint8], taps: _Taps) -> NDArray[np.uint8]:
 
 @compiled()
 def _move(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Copy, what Numba's assignment of slices takes ten times as long for."""
+    """Copy an array, ten times as fast as Numba's assignment of slices."""
     for row in range(len(source)):
         line, here = source[row], target[row]
         for x in range(len(line)):
@@ -172,7 +174,7 @@ def _resized_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: 
 
 @compiled()
 def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int, packed: NDArray[np.uint32]) -> None:
-    """Map a block of rows by the table and turn it: columns become lines. What is below the image is left undefined."""
+    """Map a block of rows by the table and transpose it: columns become lines. Pixels below the image are undefined."""
     last, width = pixels.shape[0] - 1, pixels.shape[1]
     groups = min(packed.shape[1], (last - top) // _AT_ONCE + 1)
     for left in range(0, width, _TILE):
@@ -195,9 +197,9 @@ def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int,
 
 @compiled()
 def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) -> None:
-    """Make each new line the weighted sum of a span of lines, rounded and cut to 0 to 255.
+    """Compute each new line as the weighted sum of a span of lines, rounded and clipped to 0 to 255.
 
-    Lines follow one another, `_BLOCK` pixels each: as the compiler knows their length, one address serves eight.
+    Lines are contiguous, `_BLOCK` pixels each. Because the compiler knows their length, one address serves eight lines.
     """
     spans, weights = taps
     total = np.empty(_BLOCK, np.int32)
@@ -227,4 +229,4 @@ def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) 
                 total[x] += of_one * one[x]
         line = added[position]
         for x in range(_BLOCK):
-            line[x] = min(max(total[x] >> _PLACES, 0), 255)
+            line[x] = min(max(total[x] >> _FRACTION_BITS, 0), 255)

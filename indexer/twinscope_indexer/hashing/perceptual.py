@@ -1,13 +1,13 @@
 """The 1024-bit perceptual hash: its recipe, its packed form, and its Hamming distance.
 
-The recipe is the one that the labelled collections of this field were matched with::
+The recipe is the legacy rule, with which labelled collections were matched::
 
     imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32)
 
-that is: equalise and autocontrast the grey levels, resize to 128 x 128 pixels with Pillow's Lanczos filter,
-take the two-dimensional DCT-II, keep the 32 x 32 lowest frequencies, and set a bit where a coefficient exceeds
-their median. `phash` gives the same 1024 bits as imagehash for every 8-bit image, whatever version of Pillow is
-installed. (imagehash itself does not: before version 13, Pillow rounds images otherwise that are about twice as high
+That is: equalise and autocontrast the grey levels, resize to 128 x 128 pixels with Pillow's Lanczos filter,
+take the two-dimensional DCT-II, keep the 32 x 32 lowest frequencies, and set a bit if a coefficient exceeds
+their median. `phash` returns the same 1024 bits as imagehash for every 8-bit image, with any version of Pillow.
+(imagehash itself does not: before version 13, Pillow rounds differently if an image is more than about twice as high
 as wide; see `lanczos`.)
 """
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
-"""Names every step that decides a bit of 8-bit pixels: grey levels, resampler, transform, threshold, bit order,
-revision. How deeper pixels become 8-bit ones is the business of `window`."""
+"""The name of every step that decides a bit of the hash of 8-bit pixels: grey levels, resampler, transform, threshold,
+bit order, revision. `window` defines how deeper pixels become 8-bit pixels."""
 
 
 _SIDE = 128
 _ROUNDING: Final = 1e-5
-"""Coefficients reach 1.7e7, so float64 leaves errors near 1e-8, in whatever order they are summed; closer than this to
-the median is a tie."""
+"""Distance from the median up to which a coefficient is tied with it. Coefficients reach 1.7e7, so the errors of
+float64 are near 1e-8, in any order of summation."""
 
 _MAX_TIES: Final = 64
-"""With more coefficients than this tied at the median, the bits are decided by rounding, not by the image."""
+"""If more coefficients than this are tied at the median, rounding decides the bits, not the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class PHash:
     code : bytes
         128 bytes; the row-major bits of the 32 x 32 matrix, most significant bit first (`numpy.packbits`).
     recipe : str
-        Which recipe made it. Hashes of different recipes are never compared.
+        The recipe that made the hash. Hashes of different recipes are never compared.
     """
 
     code: bytes
@@ -104,7 +104,7 @@ class PHash:
         return np.frombuffer(self.code, dtype=np.uint8)
 
     def distance(self, other: PHash) -> int:
-        """Hamming distance in bits, 0 to 1024.
+        """Return the Hamming distance in bits, 0 to 1024.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class PHash:
 
 
 def require_recipe(found: str, expected: str = RECIPE) -> None:
-    """Refuse a hash of another recipe.
+    """Raise an error if a hash has another recipe.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (128,)
-        The packed bits. For images without structure they exist, but identify nothing: see `hash_pixels`.
+        The packed bits. Those of an image without structure identify nothing (see `hash_pixels`).
 
     Raises
     ------
@@ -151,7 +151,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
-    """Hash 8-bit grey pixels, or say why no hash could identify them.
+    """Hash 8-bit grey pixels, or return why no hash could identify them.
 
     Parameters
     ----------
@@ -189,10 +189,10 @@ def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDAr
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the 32 x 32 lowest DCT-II coefficients by the function that imagehash calls.
+    """Return the 32 x 32 lowest DCT-II coefficients, computed by the function that imagehash calls.
 
-    So coefficients tied at the median fall on the same side. Where there are none, `low_frequencies` gives the same
-    bits, in a third of the time.
+    Coefficients tied at the median then fall on the same side. Without ties, `low_frequencies` gives the same bits in a
+    third of the time.
     """
     from scipy.fftpack import dct
 

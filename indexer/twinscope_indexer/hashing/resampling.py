@@ -22,17 +22,17 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Means in grey levels, not rounded; pixels on a boundary count with the share that lies inside.
+        Means in grey levels, not rounded; pixels on a boundary count by the share that lies inside.
 
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, or `shape` is not within its shape.
+        If `pixels` is not a grey image, or a side of `shape` is not from 1 to that of the image.
     """
     require_grey(pixels)
     if not all(1 <= new <= old for new, old in zip(shape, pixels.shape, strict=True)):
         raise ValueError(
-            f"cannot reduce an image of shape {pixels.shape} to {shape}: sides from 1 to those of the image"
+            f"cannot reduce an image of shape {pixels.shape} to {shape}: each side must be from 1 to that of the image"
         )
     if shape == pixels.shape:
         return pixels.astype(np.float32)
@@ -66,7 +66,7 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 @compiled(error_model="numpy")
 def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the first of the pixels that each new one covers, the end of them, and the shares of the outermost two."""
+    """Return, for each new pixel, the first covered pixel, the end, and the shares of the two outermost pixels."""
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
     for position in range(new):
@@ -79,11 +79,11 @@ def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
 
 @compiled(error_model="numpy")
 def _add_rows(pixels: NDArray[np.uint8], top: float, bottom: float, line: NDArray[np.float32]) -> None:
-    """Add up the rows between two heights, each with the share that lies there, in their order, four at a time."""
+    """Add the rows between two heights in order, four at a time, each weighted by its share between them."""
     first, end = int(top), min(int(np.ceil(bottom)), pixels.shape[0])
     line[:] = 0
     for row in range(first, end, 4):
-        # Beyond the end the shares are zero, whatever row is taken.
+        # Shares beyond the end are zero, so any row can be used there.
         a, b = pixels[row], pixels[min(row + 1, end - 1)]
         c, d = pixels[min(row + 2, end - 1)], pixels[min(row + 3, end - 1)]
         of_a, of_b = _share(row, top, bottom), _share(row + 1, top, bottom)

@@ -23,22 +23,22 @@ class Symmetry:
     inverted: bool = False
 
     def applied(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Apply it to an image, uint8, shape (height, width)."""
+        """Apply the symmetry to an image, uint8, shape (height, width)."""
         turned = pixels.T if self.transposed else pixels
         turned = turned[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
         return np.ascontiguousarray(255 - turned if self.inverted else turned)
 
     def applied_to(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the DCT coefficients of the image that it makes, from those of the image, both of shape (32, 32).
+        """Return the DCT coefficients of the changed image from those of the image, both of shape (32, 32).
 
-        Mirroring changes the signs of odd frequencies, inversion those of all but the constant's.
+        Mirroring changes the signs of odd frequencies. Inversion changes all signs except that of the constant.
         """
         return (coefficients.T if self.transposed else coefficients) * _signs(self)
 
     def __str__(self) -> str:
-        """Name it, for people: what makes the query look like the reference."""
+        """Return a readable name: the change that makes the query look like the reference."""
         turn = _TURNS[self.transposed, self.flipped, self.mirrored]
-        return ", ".join(part for part in (turn, "inverted" if self.inverted else "") if part)
+        return ", ".join(word for word in (turn, "inverted" if self.inverted else "") if word)
 
 
 _TURNS: Final = {
@@ -55,7 +55,7 @@ _TURNS: Final = {
 
 
 SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), repeat=4))
-"""All 16; the first is the identity."""
+"""All 16 symmetries; the first is the identity."""
 
 
 @lru_cache(maxsize=64)

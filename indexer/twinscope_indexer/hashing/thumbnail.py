@@ -1,4 +1,4 @@
-"""Thumbnails: small pictures kept beside the hashes, enough to tell whether two images show one scene."""
+"""Thumbnails: small images stored with the hashes, sufficient to check whether two images show the same field."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LONG_SIDE = 192
 """Pixels on the long side of a thumbnail; smaller images keep their size."""
 
 MIN_SIDE = 24
-"""Pixels on the short side that a reduction leaves: a longer strip is squeezed along its length instead."""
+"""Minimum number of pixels on the short side after a reduction; a longer strip is squeezed along its length."""
 
-_MAX_GAIN = 16  # of the contrast stretch; more would only enlarge what 8 bits rounded away
-# The three constants of the quantisation; see `_quantisation`. Chosen together on 178 real micrographs.
+_MAX_GAIN = 16  # of the contrast stretch; more would only amplify the rounding to 8 bits
+# The three constants of `_quantisation`, chosen together on 178 real micrographs.
 _STEP_SHARE = 0.3
 _SOFTNESS = 0.9
 _DETAIL_BLOCK = 4
 
 
 def thumbnail_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    """Shape of the thumbnail of an image.
+    """Return the shape of the thumbnail of an image.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ def thumbnail_shape(shape: tuple[int, int]) -> tuple[int, int]:
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     """Reduce an image to its thumbnail, stretch the contrast and compress it.
 
-    The stretch is linear, from the darkest and brightest mean of the reduced image (which are finer than grey
-    levels) to 0 and 255, but at most sixteen-fold: a low-contrast image would otherwise lose its detail to rounding
-    and compression. Featureless images stay featureless. Thumbnails are therefore comparable up to brightness and
+    Without the stretch, a low-contrast image would lose its detail to rounding and compression. The stretch is linear:
+    the darkest and brightest means of the reduced image, which are finer than grey levels, become 0 and 255, but the
+    gain is at most 16. Featureless images stay featureless. Thumbnails are therefore comparable up to brightness and
     contrast, which is all that a scene score needs.
 
     Parameters
     ----------
     pixels : numpy.ndarray of uint8, shape (height, width)
-        Grey image, without an info bar: it would show in the thumbnail.
+        Grey image without an info bar, which would show in the thumbnail.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, see `require_grey`.
+        If `pixels` is not a grey image (see `require_grey`).
     """
     require_grey(pixels)
     height, width = pixels.shape
@@ -78,12 +78,12 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
-    """Pixels of a thumbnail.
+    """Return the pixels of a thumbnail.
 
     Parameters
     ----------
     data : bytes
-        What `encode_thumbnail` returned. It may come from elsewhere: nothing is decoded before its size is known.
+        Output of `encode_thumbnail`. It can come from an untrusted source: nothing is decoded before its size is known.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
     except ImageError as error:
         if error.fault == "unsupported":
             raise
-        raise ImageError("thumbnail", "damaged", f"not a thumbnail, or a damaged one ({error.detail})") from error
+        raise ImageError("thumbnail", "damaged", f"not a thumbnail, or damaged ({error.detail})") from error
     pixels.flags.writeable = False
     return pixels
 
@@ -118,7 +118,7 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Stretch linearly towards 0 to 255, about the middle of the range, which moves only as far as it must."""
+    """Stretch linearly towards 0 to 255 about the middle of the range, which moves only as far as necessary."""
     low, high = float(means.min()), float(means.max())
     gain = min(255 / (high - low), _MAX_GAIN) if high > low else 1.0
     half = gain * (high - low) / 2
@@ -130,15 +130,15 @@ def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
-    """Quantisation table (64 steps, row by row) of a JPEG that keeps just what a scene score sees.
+    """Return the quantisation table (64 steps, row by row) of a JPEG that keeps only what a scene score uses.
 
-    The score smooths with a Gaussian and measures contrast against its surroundings. So the steps grow with the
-    frequency as that Gaussian's transfer function falls, and the first one is a share of the image's own detail,
-    measured where noise is averaged out: the mean difference of neighbouring 4 x 4 blocks. Compared with
-    a standard table (quality 85 to 90) this takes a third off the size, and faint detail survives.
+    The score smooths with a Gaussian and measures contrast against its surroundings. The steps therefore grow with the
+    frequency as the transfer function of that Gaussian falls. The first step is a share of the image's own detail,
+    measured with noise averaged out: the mean difference of neighbouring 4 x 4 blocks. Compared with a standard table
+    (quality 85 to 90), this reduces the size by a third and preserves faint detail.
     """
     detail = _detail(np.ascontiguousarray(pixels))
-    frequency = np.pi * np.arange(8) / 8  # radians a pixel of the coefficients of an 8-point DCT
+    frequency = np.pi * np.arange(8) / 8  # of the coefficients of an 8-point DCT, in radians per pixel
     steps = max(1.0, _STEP_SHARE * detail) * np.exp(
         0.5 * _SOFTNESS**2 * (frequency[:, None] ** 2 + frequency[None, :] ** 2)
     )
@@ -147,7 +147,7 @@ def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
 
 @compiled(error_model="numpy")
 def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return ``rint((means - middle) * gain + centre)``, all of it in 32-bit floating point, cut to 0 to 255."""
+    """Return ``rint((means - middle) * gain + centre)``, in 32-bit floating point, clipped to 0 to 255."""
     middle, gain, centre = numbers
     mapped = np.empty(means.shape, np.uint8)
     for y in range(means.shape[0]):
@@ -159,7 +159,7 @@ def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray
 
 @compiled(error_model="numpy")
 def _detail(pixels: NDArray[np.uint8]) -> float:
-    """Return the mean difference of the means of neighbouring 4 x 4 blocks, downwards and to the right."""
+    """Return the mean difference between the means of vertically and horizontally neighbouring 4 x 4 blocks."""
     height, width = pixels.shape[0] // _DETAIL_BLOCK, pixels.shape[1] // _DETAIL_BLOCK
     if height < 2 or width < 2:
         return 0.0

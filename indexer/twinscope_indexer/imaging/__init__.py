@@ -1,6 +1,6 @@
-"""Any microscope's image file to 8-bit grey pixels."""
+"""Decoding of microscope image files to 8-bit grey pixels."""
 
 import lazy_loader
 
-# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+# Names are imported on first use: Numba and the decoders are slow to import. The stub beside this file lists them.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

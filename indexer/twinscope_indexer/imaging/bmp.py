@@ -12,7 +12,7 @@ from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import ImageFile
 
-_RLE_RATIO = 128  # two bytes of a run-length encoded BMP stand for 255 pixels at most
+_RLE_RATIO = 128  # two bytes of a run-length encoded BMP represent at most 255 pixels
 
 
 def read_bmp(file: ImageFile, budget: int) -> Raster:
@@ -37,6 +37,6 @@ def read_bmp(file: ImageFile, budget: int) -> Raster:
         else:
             needed = image.width * image.height // _RLE_RATIO
         if needed > file.size:
-            raise ImageError(file.name, "truncated", f"the file has {file.size} bytes, less than its pixels take")
+            raise ImageError(file.name, "truncated", f"the file has {file.size} bytes, fewer than its pixels need")
         image.load()
     return Raster(image, "BMP", image.mode, min(bits, 8))

@@ -1,7 +1,7 @@
-"""JPEG files: their marker structure, which decoders do not check or only warn of, and their pixels.
+"""JPEG files: their marker structure, which decoders do not check or only warn about, and their pixels.
 
-Pillow decodes whatever is a JPEG. What both take without a complaint, simplejpeg decodes to the same pixels (both use
-libjpeg-turbo), in less time: it does not read the metadata, and copies no pixel twice.
+Pillow decodes every kind of JPEG. simplejpeg is faster because it does not read the metadata and copies no pixel twice.
+Both use libjpeg-turbo, so a stream that both decode without a warning has the same pixels.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _BASELINE_FRAME = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# A marker, but none of those without a segment, no stuffed byte and no fill byte; the next one is where it is found
-# first, as the second byte of none of these begins another.
+# A marker that has a segment, which excludes stuffed bytes and fill bytes. The first match is the next marker because
+# the second byte of an excluded pair, except a fill byte, begins no marker.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _HUFFMAN_TABLES, _RESTART_INTERVAL, _QUANTISATION_TABLES = 0xC4, 0xDD, 0xDB
-_JFIF, _ADOBE = 0xE0, 0xEE  # both tell the colour space
+_JFIF, _ADOBE = 0xE0, 0xEE  # both define the colour space
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {_JFIF, _ADOBE}
 _PLAIN = _METADATA | {_BASELINE_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN}
 _QUANTISATION_TABLE = 65  # bytes of a table of 8-bit steps and its number (ITU-T T.81, B.2.4.1)
-_MODES = {1: "L", 3: "RGB"}  # components -> Pillow's name for pixels of that kind
-_SAME_LIBRARY = features.check_feature("libjpeg_turbo")  # Pillow may be built with another one, which rounds otherwise
-_SEARCHED = 1 << 18  # bytes at a time; of damaged ones all may look like markers
-_MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory with them
+_MODES = {1: "L", 3: "RGB"}  # components -> Pillow's mode
+_SAME_LIBRARY = features.check_feature("libjpeg_turbo")  # Pillow can have another one, which rounds differently
+_SEARCHED = 1 << 18  # bytes at a time; in damaged data, all can look like markers
+_MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the frame header of a JPEG stream claims (ITU-T T.81, B.2.2)."""
+    """The claims of the frame header of a JPEG stream (ITU-T T.81, B.2.2)."""
 
     precision: int
     """Bits per sample."""
@@ -60,7 +60,7 @@ def frame(data: bytes, name: str) -> Frame:
     ------
     ImageError
         ``damaged`` if there is no frame before the first scan; ``truncated`` if the stream stops inside its header,
-        or has no end marker. `name` is what the error calls it.
+        or has no end marker. The error calls the stream `name`.
     """
     for marker, start, end in _segments(data, name):
         if marker in _FRAMES:
@@ -74,9 +74,9 @@ def frame(data: bytes, name: str) -> Frame:
 
 
 def without_metadata(data: bytes, name: str) -> bytes:
-    """Leave out comments and application segments (Exif, ICC, thumbnails) but those that tell the colour space.
+    """Remove comments and application segments (Exif, ICC, thumbnails), except those that define the colour space.
 
-    Metadata has no influence on the pixels, but much on how decoders fail.
+    Metadata does not affect the pixels, but can make decoders fail.
 
     Raises
     ------
@@ -85,18 +85,18 @@ def without_metadata(data: bytes, name: str) -> bytes:
     """
     segments = list(_segments(data, name))
     if sum(end - start for marker, start, end in segments if marker not in _METADATA) == segments[-1][2] - 2:
-        return data  # nothing is between the segments either
-    parts = [_START_OF_IMAGE]
+        return data  # there is nothing between the segments either
+    pieces = [_START_OF_IMAGE]
     for marker, start, end in segments:
         if marker == _START_OF_SCAN:
-            parts.append(data[start:])
+            pieces.append(data[start:])
         elif marker not in _METADATA:
-            parts.append(data[start:end])
-    return b"".join(parts)
+            pieces.append(data[start:end])
+    return b"".join(pieces)
 
 
 def read_jpeg(file: ImageFile, budget: int) -> Raster:
-    """Decode a JPEG file; it is read whole.
+    """Decode a JPEG file, which is read completely.
 
     Raises
     ------
@@ -117,14 +117,14 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
     data : bytes
         The stream.
     claimed : Frame
-        What `frame` read of it; the caller has seen that there is memory for so many pixels.
+        Its frame header, from `frame`. The caller has checked that its pixels fit in memory.
     name : str
-        What errors call it.
+        Name of the image in errors.
 
     Returns
     -------
     Raster
-        The pixels are those of Pillow.
+        Its pixels are the same as those of Pillow.
 
     Raises
     ------
@@ -132,8 +132,8 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
     """
     mode = _MODES.get(claimed.components)
     if _SAME_LIBRARY and mode is not None and claimed.precision == 8 and _is_plain(data):
-        with suppress(ValueError, RuntimeError, MemoryError):  # Pillow tells what is wrong
-            # strict: whatever libjpeg warns of is an error, so all that is damaged is left to Pillow
+        with suppress(ValueError, RuntimeError, MemoryError):  # Pillow reports the fault
+            # strict: every warning of libjpeg is an error, so damaged streams are left to Pillow
             pixels = simplejpeg.decode_jpeg(data, "GRAY" if mode == "L" else mode, strict=True)
             return Raster(pixels[..., 0] if mode == "L" else pixels, "JPEG", mode, claimed.precision)
     essential = without_metadata(data, name)
@@ -144,7 +144,7 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
 
 
 def _is_plain(data: bytes) -> bool:
-    """Check whether a stream is of the kind that most cameras and programs write, and as Pillow wants it."""
+    """Check whether a stream is of the kind that most cameras and programs write, and acceptable to Pillow."""
     try:
         return all(_is_plain_segment(marker, data[start + 4 : end]) for marker, start, end in _segments(data, ""))
     except ImageError:
@@ -152,7 +152,7 @@ def _is_plain(data: bytes) -> bool:
 
 
 def _is_plain_segment(marker: int, content: bytes) -> bool:
-    """Check whether a segment is one of a plain stream. libjpeg takes more than Pillow does."""
+    """Check whether a segment can occur in a plain stream. libjpeg accepts more than Pillow."""
     if marker == _QUANTISATION_TABLES:
         return len(content) % _QUANTISATION_TABLE == 0 and max(content[::_QUANTISATION_TABLE], default=0) < 4
     if marker == _JFIF:
@@ -173,7 +173,7 @@ def _frame_at(data: bytes, start: int) -> Frame:
 
 
 def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of every segment up to and with the first start of scan."""
+    """Yield marker, start and end of every segment up to and including the first start of scan."""
     if not data.startswith(_START_OF_IMAGE):
         raise ImageError(name, "damaged", "the JPEG stream has no start marker")
     at = 2
@@ -183,7 +183,7 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
             raise ImageError(name, "truncated", "the JPEG stream stops inside its header")
         marker = data[at + 1]
         if marker == 0xD9:
-            raise ImageError(name, "damaged", "the JPEG stream ends before its picture")
+            raise ImageError(name, "damaged", "the JPEG stream ends before its pixels")
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if end > len(data):
             raise ImageError(name, "truncated", "the JPEG stream stops inside its header")
@@ -193,12 +193,12 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
         if marker == _START_OF_SCAN:
             return
         at = end
-    raise ImageError(name, "damaged", f"the JPEG stream has more than {_MOST_SEGMENTS:,} segments before its picture")
+    raise ImageError(name, "damaged", f"the JPEG stream has more than {_MOST_SEGMENTS:,} segments before its pixels")
 
 
 def _next_marker(data: bytes, start: int) -> int:
-    """Find the next marker in a header from `start` on; -1 if there is none."""
-    for first in range(start, len(data) - 1, _SEARCHED):  # Python's lock is held for one go
+    """Return the position of the next marker in a header from `start` on; -1 if there is none."""
+    for first in range(start, len(data) - 1, _SEARCHED):  # Python's lock is held during each search
         if found := _MARKER.search(data, first, first + _SEARCHED + 1):
             return found.start()
     return -1

@@ -1,18 +1,18 @@
-"""What an image may claim: the pixel budget, and how far Deflate can shrink pixels."""
+"""Limits on the size that an image can claim: the pixel budget, and the compression ratio of Deflate."""
 
 from __future__ import annotations
 
 from twinscope_indexer.errors import ImageError
 
 DEFLATE_RATIO = 1032
-"""Deflate cannot shrink anything further than this (zlib, "Technical Details": the 1032:1 limit)."""
+"""Maximum compression ratio of Deflate (zlib, "Technical Details": the 1032:1 limit)."""
 
 
-_MOST_SIDE = 1_000_000  # resampling takes up to 128 bytes a pixel of the long side, however narrow the image is
+_MOST_SIDE = 1_000_000  # resampling takes up to 128 bytes per pixel of the long side, even of a narrow image
 
 
 def check_budget(name: str, width: int, height: int, budget: int) -> None:
-    """Refuse an image with more pixels than the budget, or with a side of more than a million.
+    """Raise an error if an image has more pixels than the budget, or a side of more than a million.
 
     Raises
     ------
@@ -23,9 +23,7 @@ def check_budget(name: str, width: int, height: int, budget: int) -> None:
         raise ImageError(
             name,
             "too_large",
-            f"{width} x {height} pixels are more than the budget of {budget}; raise the pixel budget if this is real",
+            f"{width} x {height} pixels exceed the budget of {budget}; raise the pixel budget if the size is right",
         )
     if max(width, height) > _MOST_SIDE:
-        raise ImageError(
-            name, "too_large", f"{width} x {height} pixels: sides of more than {_MOST_SIDE:,} are no micrograph's"
-        )
+        raise ImageError(name, "too_large", f"{width} x {height} pixels: a side of more than {_MOST_SIDE:,} is refused")

@@ -9,7 +9,7 @@ from twinscope_indexer.compute.jit import compiled
 
 
 def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Reduce colour to grey.
+    """Convert colour to grey.
 
     ITU-R BT.601-7, section 2.5.1, with the weights in 1/65536 of Pillow's ``libImaging/Convert.c`` (``L24``): the
     same values as Pillow's ``convert("L")``.
@@ -30,7 +30,7 @@ def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @compiled(error_model="numpy")
 def _weighted(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = np.empty(samples.size // 3, np.uint8)
-    for position in range(np.uint64(grey.size)):  # unsigned, and 32 bits below: so it is vectorised, 4 times as fast
+    for position in range(np.uint64(grey.size)):  # unsigned, and 32 bits below, to be vectorised: 4 times as fast
         grey[position] = (
             np.uint32(19595) * np.uint32(samples[3 * position])
             + np.uint32(38470) * np.uint32(samples[3 * position + 1])

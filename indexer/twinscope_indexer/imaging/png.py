@@ -1,4 +1,4 @@
-"""PNG files, decoded by Pillow, of 16-bit colour by imagecodecs, which keeps all bits."""
+"""PNG files, decoded by Pillow, or for 16-bit colour by imagecodecs, which keeps all bits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BLOCK = 1 << 20  # bytes decompressed at once
 
 
 def read_png(file: ImageFile, budget: int) -> Raster:
-    """Decode a PNG file; of an animation the first frame.
+    """Decode a PNG file; only the first frame of an animation.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class _PngHeader:
     bits: int
     colour: int
     mode: str
-    """Pillow's name for the pixels, if they are deep."""
+    """Pillow's mode for the pixels, if they are deep."""
     interlaced: bool
     raw: int
     """Bytes of the decompressed pixels."""
@@ -104,7 +104,7 @@ class _PngHeader:
 
 
 def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
-    """Collect the chunks that matter and check their checksums (Pillow checks those of the pixels not at all).
+    """Return the chunks that matter, after a check of their checksums (Pillow does not check those of the pixels).
 
     Returns
     -------
@@ -143,9 +143,9 @@ def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
 
 
 def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
-    """Check that there are as many pixels as there should be.
+    """Check that no pixels are missing.
 
-    Pillow takes missing ones for black, and libpng writes its complaints to standard error.
+    Pillow would make missing pixels black, and libpng writes its errors to standard error.
     """
     inflater, got = zlib.decompressobj(), 0
     try:
@@ -157,4 +157,4 @@ def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
     except zlib.error as error:
         raise ImageError(name, "damaged", f"cannot be decompressed: {error}") from error
     if not inflater.eof or got < header.raw:
-        raise ImageError(name, "truncated", f"the {got} bytes of pixels are fewer than {header.raw}")
+        raise ImageError(name, "truncated", f"the pixels have {got} of {header.raw} bytes")

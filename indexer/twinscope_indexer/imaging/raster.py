@@ -1,4 +1,4 @@
-"""One decoded picture, whatever its format, on its way to 8-bit grey or to an 8-bit picture."""
+"""A decoded image of any format, and its conversion to 8-bit grey or 8-bit colour."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from twinscope_indexer.imaging.sniffing import Format
 from twinscope_indexer.imaging.window import Window
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
-_ROWS = 256  # rows of a deep colour image that are reduced to grey at once
+_ROWS = 256  # rows of a deep colour image that are converted to grey at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raster:
-    """What a decoder hands over."""
+    """The result of a decoder."""
 
     content: Image.Image | NDArray[Any]
-    """A Pillow image of 8-bit samples; or an array, (height, width) or (height, width, 3), whose samples are final
-    if they are uint8, and need a window if they are anything else."""
+    """A Pillow image of 8-bit samples; or an array, (height, width) or (height, width, 3). Samples of uint8 are final;
+    all others need a window."""
     format: Format
     mode: str
-    """Pillow's name for the kind of pixels in the file."""
+    """Pillow's mode for the pixels in the file."""
     bits: int
     """Bits per sample in the file."""
     pages: int = 1
     page: int = 0
     white_is_zero: bool = False
-    """The samples of a deep `content` grow darker as they grow."""
+    """Whether larger samples of a deep `content` are darker."""
 
     def grey(self) -> tuple[NDArray[np.uint8], Window | None]:
-        """Reduce to 8-bit grey.
+        """Convert to 8-bit grey.
 
-        Colour becomes luma (ITU-R BT.601, Pillow's fixed-point weights); 8-bit content exactly as Pillow's
-        ``convert("L")`` has it, deep content before its window is applied.
+        Colour becomes luma (ITU-R BT.601, Pillow's fixed-point weights): 8-bit content exactly as by Pillow's
+        ``convert("L")``, deep content before its window is applied.
 
         Returns
         -------
         ndarray of uint8, shape (height, width), C-contiguous
         tuple of float or None
-            The values that became 0 and 255, where a window was needed.
+            The values that became 0 and 255, if a window was needed.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class Raster:
         return self._windowed(plane, limits), limits[::-1] if self.white_is_zero else limits
 
     def to_pil(self) -> Image.Image:
-        """Reduce to an 8-bit Pillow image, mode ``L`` for grey content and ``RGB`` for colour.
+        """Convert to an 8-bit Pillow image, mode ``L`` for grey content and ``RGB`` for colour.
 
         Raises
         ------
@@ -90,15 +90,13 @@ def _is_grey(image: Image.Image) -> bool:
 def _eight_bit_grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if samples.ndim == 2:
         return np.ascontiguousarray(samples)
-    from twinscope_indexer.imaging.luma import (
-        luma,  # here, because Numba takes long to import, and not every picture needs it
-    )
+    from twinscope_indexer.imaging.luma import luma  # here: Numba is slow to import, and few images need it
 
     return luma(samples)
 
 
 def _luma(colour: NDArray[Any]) -> NDArray[Any]:
-    """Luma of deep colour, (height, width, 3) -> (height, width).
+    """Return the luma of deep colour, (height, width, 3) -> (height, width).
 
     ITU-R BT.601-7, section 2.5.1, with the weights in 1/65536 of Pillow's ``libImaging/Convert.c`` (``L24``), so that
     equal channels keep their value exactly. 16-bit samples stay 16-bit integers, all others become float64.

@@ -1,8 +1,8 @@
-"""Any microscope's image file -> 8-bit grey pixels, and what was decoded.
+"""Decoding of microscope image files to 8-bit grey pixels and a description.
 
-TIFF (also BigTIFF), JPEG, PNG and BMP are told apart by their first bytes, never by their names. Pictures of 8 bits
-come out exactly as Pillow's ``convert("L")`` has them; deeper ones through an explicit window, see
-`twinscope_indexer.imaging.window`. Whatever is wrong with a file is told by one exception, `ImageError`.
+The first bytes of a file, never its name, decide whether it is TIFF (also BigTIFF), JPEG, PNG or BMP. Images of 8 bits
+are converted exactly as by Pillow's ``convert("L")``, deeper ones through an explicit window (see
+`twinscope_indexer.imaging.window`). Every fault of a file is reported by one exception, `ImageError`.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ from twinscope_indexer.imaging.tiff import read_tiff
 from twinscope_indexer.imaging.window import Window
 
 PIXEL_BUDGET = 300_000_000
-"""Most pixels (width times height) that are decoded unless the caller asks for more."""
+"""Maximum number of pixels (width times height) to decode, unless the caller sets another."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GreyImage:
-    """An image as the index sees it."""
+    """A decoded image, as it is hashed, with a description of its file."""
 
     pixels: NDArray[np.uint8]
     """uint8, shape (height, width), C-contiguous; 0 is black."""
     format: Format
     """``TIFF``, ``JPEG``, ``PNG`` or ``BMP``."""
     mode: str
-    """Pillow's name for the kind of pixels in the file: ``L``, ``RGB``, ``P``, ``I;16``, ``F``, ``LA``, ``RGBA``..."""
+    """Pillow's mode for the pixels in the file: ``L``, ``RGB``, ``P``, ``I;16``, ``F``, ``LA``, ``RGBA``..."""
     bits: int
-    """Bits per sample in the file (of a palette image, per index)."""
+    """Bits per sample in the file, or per index of a palette image."""
     width: int
     height: int
     pages: int
-    """Pages of a TIFF file, frames of an animated PNG; else 1."""
+    """Number of pages of a TIFF file or of frames of an animated PNG; else 1."""
     page: int
     """Index of the page that was decoded."""
     window: Window | None
     """The values that became 0 and 255 if the samples had more than 8 bits, were signed or floating point, else None.
-    Descending if the file counts from white to black; equal if all values are."""
+    Descending if the file counts from white to black; equal if all values are equal."""
 
 
 def read_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> GreyImage:
     """Decode an image to 8-bit grey.
 
-    Of a TIFF file with several pages the first that holds a picture (no mask, no reduced copy) is read; of a volume or
-    of separate channels without a colour space the first plane; of an animation the first frame. Alpha is ignored.
-    CMYK is converted as Pillow does it. TIFF pictures are turned upright as their Orientation tag says, which is what
-    Pillow does; Exif orientation in JPEG and PNG files is left alone, as Pillow does as well.
+    One image of a file is read: the first page of a TIFF file that holds an image (no mask, no reduced copy), the first
+    plane of a volume or of separate channels without a colour space, the first frame of an animation. Alpha is ignored.
+    CMYK is converted as by Pillow. TIFF images are turned upright according to their Orientation tag; Exif orientation
+    in JPEG and PNG files is ignored. Pillow does both in the same way.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file, which is read from its beginning wherever it stands, and is
+        A path, the content of a file, or an open file, which is read from its beginning whatever its position, and is
         left open at an arbitrary position.
     name : str, optional
-        What errors call the image, for instance an archive member; by default its path.
+        Name of the image in errors, for example of an archive member; by default its path.
     pixel_budget : int
-        Most pixels to decode; larger images are refused before memory is taken. So are those with a side of more than a
-        million pixels.
+        Maximum number of pixels to decode. Larger images, and images with a side of more than a million pixels, are
+        refused before memory is allocated.
 
     Returns
     -------
@@ -76,21 +76,21 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     Raises
     ------
     ImageError
-        Whatever is wrong; its `fault` tells the kind. Nothing else is raised for a file's content.
+        For every fault; its `fault` is the kind. The content of a file raises nothing else.
     """
     raster, called = _read(source, name, pixel_budget)
     try:
         pixels, window = raster.grey()
     except ValueError as error:
-        raise ImageError(called, "damaged", f"the picture has no values: {error}") from error
+        raise ImageError(called, "damaged", f"the image has no usable values: {error}") from error
     height, width = pixels.shape
     return GreyImage(pixels, raster.format, raster.mode, raster.bits, width, height, raster.pages, raster.page, window)
 
 
 def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> Image.Image:
-    """Decode an image for people to look at: for reviews and for conversion to JPEG.
+    """Decode an image for display: for reviews and for conversion to JPEG.
 
-    Parameters are those of `read_image`.
+    The parameters are those of `read_image`.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int
     try:
         return raster.to_pil()
     except ValueError as error:
-        raise ImageError(called, "damaged", f"the picture has no values: {error}") from error
+        raise ImageError(called, "damaged", f"the image has no usable values: {error}") from error
 
 
 def _read(source: Source, name: str | None, budget: int) -> tuple[Raster, str]:

@@ -1,4 +1,4 @@
-"""Sources of image data: opened, told apart by their first bytes, their errors turned into `ImageError`."""
+"""Sources of image data: opening, detection of the format by the first bytes, and errors as `ImageError`."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ _MAGIC: dict[bytes, Format] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:
-    """An image file that is open."""
+    """An open image file."""
 
     stream: BinaryIO
-    """Seekable; where it stands is undefined."""
+    """Seekable; its position is undefined."""
     size: int
     """Bytes."""
     format: Format
     name: str
-    """What errors call it."""
+    """Its name in errors."""
 
 
 @contextmanager
 def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
-    """Open a source and find its format.
+    """Open a source and detect its format.
 
-    What fails while the file is open, because it cannot be read or takes too much memory, becomes an `ImageError` too.
+    Failures while the file is open, because it cannot be read or needs too much memory, also become an `ImageError`.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        An open file is read from its beginning wherever it stands, and stays open.
+        An open file is read from its beginning whatever its position, and stays open.
     name : str, optional
-        What errors call the file; by default its path.
+        Name of the file in errors; by default its path.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except MemoryError as error:
-        raise ImageError(name, "too_large", "decoding it takes more memory than there is") from error
+        raise ImageError(name, "too_large", "decoding it needs more memory than is available") from error
 
 
 def _format(magic: bytes, name: str) -> Format:
@@ -109,11 +109,14 @@ def _format(magic: bytes, name: str) -> Format:
     for start, found in _MAGIC.items():
         if magic.startswith(start):
             return found
-    raise ImageError(name, "unsupported", "is neither TIFF, JPEG, PNG nor BMP")
+    raise ImageError(name, "unsupported", "is not a TIFF, JPEG, PNG or BMP file")
 
 
 def _seekable(stream: BinaryIO) -> BinaryIO:
-    """Return a file, or what is in memory, as it is; read members of archives, slow to seek in, whole."""
+    """Return a regular file or bytes in memory unchanged; read other streams, such as archive members, completely.
+
+    Seeking in archive members is slow.
+    """
     if isinstance(stream, io.BytesIO):
         return stream
     if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO) and stream.seekable():

@@ -1,7 +1,7 @@
-"""TIFF, decoded by tifffile and imagecodecs, which trust files more than is good: everything is checked first.
+"""TIFF files, decoded by tifffile and imagecodecs after a check of all tags, because both trust files too much.
 
-Left to itself tifffile takes missing strips for zeros, believes any dimension, follows circular chains of directories,
-and reports all that on the log. Here a file whose tags contradict it is refused.
+Without the check, tifffile reads missing strips as zeros, accepts any dimension, follows circular chains of directories
+and reports these faults only in its log. Here, a file whose tags contradict its content is refused.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
 _COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # samples that make up the colour, mode
 _PREMULTIPLIED, _ALPHA = 1, 2  # ExtraSamples
 _ORIENTATION = 274
-_LEAST_SIDE = 16  # pixels; a smaller page is taken for the picture only if there is no other
-_MOST_SEARCHED = 1000  # pages looked at for one that holds a picture
+_LEAST_SIDE = 16  # pixels; a smaller page is read only if there is no other
+_MOST_SEARCHED = 1000  # pages searched for one that holds an image
 
 _reading: ContextVar[bool] = ContextVar("twinscope_reading_tiff", default=False)
 
 
 class _Hush(logging.Filter):
-    """Keeps tifffile's complaints off the log while a file is read here; `ImageError` tells what matters."""
+    """A filter that drops tifffile's log messages while a file is read here; `ImageError` reports what matters."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
         return not _reading.get()
@@ -45,17 +45,17 @@ logging.getLogger("tifffile").addFilter(_Hush())
 
 
 def read_tiff(file: ImageFile, budget: int) -> Raster:
-    """Decode the first page of a TIFF or BigTIFF file that holds a picture.
+    """Decode the first page of a TIFF or BigTIFF file that holds an image.
 
-    Masks, reduced-resolution subfiles and pages of less than 16 pixels across are passed over where another page is
-    at hand. Of a volume the first plane is read, of more channels than a colour space has the first, and the picture
-    is turned upright as its Orientation tag says.
+    Masks, reduced-resolution subfiles and pages of less than 16 pixels across are skipped if there is another page.
+    Only the first plane of a volume is read, and only as many channels as the colour space has. The image is turned
+    upright according to its Orientation tag.
 
     Parameters
     ----------
     file : ImageFile
     budget : int
-        Most pixels to decode.
+        Maximum number of pixels to decode.
 
     Raises
     ------
@@ -90,10 +90,10 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turn what tifffile and imagecodecs raise on rubbish into `ImageError`, and keep it off the log."""
+    """Convert the errors of tifffile and imagecodecs for invalid data to `ImageError`, and keep them off the log."""
     token = _reading.set(True)
     try:
-        with np.errstate(all="ignore"):  # tifffile does sums with numbers out of tags
+        with np.errstate(all="ignore"):  # tifffile calculates with unchecked numbers from tags
             yield
     except NotImplementedError as error:
         raise ImageError(name, "unsupported", f"cannot be decoded: {error}") from error
@@ -105,7 +105,7 @@ def _decoding(name: str) -> Iterator[None]:
 
 
 def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
-    """Index and page of the first page that holds a picture; else of the first that is small or reduced."""
+    """Return index and page of the first page that holds an image; else of the first small or reduced one."""
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):
         page = tiff.pages[index].aspage()
@@ -116,14 +116,14 @@ def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> t
             return index, page
         spare.append((index, page))
     if not complete:
-        raise ImageError(name, "truncated", "the TIFF file stops before the first page that holds a picture")
+        raise ImageError(name, "truncated", "the TIFF file stops before the first page that holds an image")
     if not spare:
-        raise ImageError(name, "damaged", "no page of the TIFF file holds a picture")
+        raise ImageError(name, "damaged", "no page of the TIFF file holds an image")
     return min(spare, key=lambda found: found[1].is_reduced)
 
 
 def _colour(page: TiffPage, name: str) -> int:
-    """PhotometricInterpretation of the samples as they will be decoded."""
+    """Return the PhotometricInterpretation of the samples after decoding."""
     colour = int(page.photometric)
     if colour == _YCBCR and page.samplesperpixel == 1:
         return _BLACK_IS_ZERO
@@ -134,13 +134,13 @@ def _colour(page: TiffPage, name: str) -> int:
         raise ImageError(
             name,
             "unsupported",
-            f"pictures of kind {page.photometric!s} with {page.bitspersample} bits are not supported",
+            f"TIFF images of kind {page.photometric!s} with {page.bitspersample} bits are not supported",
         )
     return colour
 
 
 def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int, int], name: str) -> Raster:
-    """Build a raster of samples, (height, width, channels)."""
+    """Build a raster from samples, (height, width, channels)."""
     bits = page.bitspersample
     alpha = page.extrasamples[0] if page.extrasamples else 0
     if colour not in _COLOURS:
@@ -170,7 +170,7 @@ def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int
 
 
 def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint8]:
-    """Stretch samples of up to 8 bits, whose highest value is `most`, to the scale of 8 bits, black being 0."""
+    """Stretch samples of up to 8 bits, whose highest value is `most`, to the scale of 8 bits, with black as 0."""
     table = (np.arange(256) * 255 // most).clip(0, 255).astype(np.uint8)
     if colour == _WHITE_IS_ZERO:
         table = 255 - table
@@ -180,10 +180,10 @@ def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint
 
 
 def _indexed(page: TiffPage, indices: NDArray[Any], name: str) -> Image.Image:
-    """Make a palette image, which takes the upper byte of the 16-bit colours, as Pillow does."""
+    """Build a palette image from the upper bytes of the 16-bit colours, as Pillow does."""
     colours = page.colormap
     if colours is None or colours.shape != (3, 1 << page.bitspersample) or colours.dtype != np.uint16:
-        raise ImageError(name, "damaged", "the palette of the TIFF file is missing or has a wrong length")
+        raise ImageError(name, "damaged", "the palette of the TIFF file is missing or has the wrong length")
     height, width = indices.shape
     image = Image.frombuffer("P", (width, height), np.ascontiguousarray(indices.view(np.uint8)), "raw", "P", 0, 1)
     image.putpalette((colours >> 8).astype(np.uint8).T.tobytes(), "RGB")

@@ -1,8 +1,8 @@
-"""The directories of a TIFF file: how many there are, and where the values of their tags lie.
+"""The directories of a TIFF file: their number, and the positions of their tags' values.
 
-tifffile has readers for several makers' tags. They are not used here: they turn text into numbers, where it is to be
-kept as it was written; they believe counts in the text, and take quadratic time or unlimited memory on hostile files;
-and a file takes them several times as long as what is below. The tests compare both.
+tifffile has readers for the tags of several vendors. They are not used here: they convert text to numbers, but it must
+be kept as it was written; they trust counts in the text, and take quadratic time or unlimited memory on hostile files;
+and they take several times as long as this module. The tests compare both.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import BinaryIO
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.sniffing import ImageFile
 
-_MOST_DIRECTORIES = 16  # makers write their tags into the first
+_MOST_DIRECTORIES = 16  # vendors write their tags into the first
 _MOST_LINKS = 1 << 20
-_MOST_ENTRIES = 4096  # as tifffile has it
-# bytes of one value of each type (TIFF 6.0, page 15; 13, and 16 to 18 of BigTIFF); others are taken for bytes
+_MOST_ENTRIES = 4096  # as in tifffile
+# bytes of one value of each type (TIFF 6.0, page 15; 13, and 16 to 18 of BigTIFF); others count as bytes
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WIDTH, _LENGTH = 256, 257
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
@@ -27,21 +27,21 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """Where the value of a tag lies in the file."""
+    """The position of the value of a tag in the file."""
 
     offset: int
     size: int
-    """Bytes, as the directory claims."""
+    """Number of bytes that the directory claims."""
     inline: int
-    """Up to how many bytes stand in the directory itself: 4, of BigTIFF 8."""
+    """Maximum number of bytes that the directory itself can hold: 4, or 8 in BigTIFF."""
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The tags of one picture."""
+    """The tags of one page."""
 
     order: str
-    """``<`` or ``>``, as `struct` has it."""
+    """``<`` or ``>``, as in `struct`."""
     tags: dict[int, Tag]
     width: int | None
     height: int | None
@@ -49,19 +49,19 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How numbers are stored, in which files differ."""
+    """The format of numbers, which differs between files."""
 
     order: str
     number: struct.Struct
-    """Of entries."""
+    """Format of the number of entries."""
     entry: struct.Struct
     pointer: struct.Struct
     first: int
-    """Where the pointer to the first directory lies."""
+    """Position of the pointer to the first directory."""
 
     @classmethod
     def of(cls, head: bytes) -> _Layout:
-        """Read the layout off the first bytes of a file."""
+        """Return the layout that the first bytes of a file define."""
         order = "<" if head[:2] == b"II" else ">"
         big = head[2:4] in {b"+\0", b"\0+"}
         forms = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
@@ -76,9 +76,9 @@ class _Link:
     layout: _Layout
     offset: int
     entries: int
-    """How many it says it has; 0 if even that is cut off."""
+    """Claimed number of entries; 0 if even that is cut off."""
     following: int
-    """Offset of the next one: 0 at the end of the chain, the file's size or more if the rest is missing."""
+    """Offset of the next directory: 0 at the end of the chain, the file's size or more if the rest is missing."""
 
 
 def count_directories(file: ImageFile) -> tuple[int, bool]:
@@ -89,7 +89,7 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
     int
         At least one.
     bool
-        Whether the last of them is the end of the chain; else the rest is missing.
+        Whether the chain is complete; otherwise, the rest is missing.
 
     Raises
     ------
@@ -104,12 +104,12 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
 
 
 def read_directories(file: ImageFile) -> list[Directory]:
-    """Read the first directories of a TIFF or BigTIFF file, 16 at most.
+    """Read the first directories of a TIFF or BigTIFF file, at most 16.
 
     Returns
     -------
     list of Directory
-        At least one; a last one that is cut off has the tags that are there.
+        At least one. If the last one is cut off, it has the tags that are present.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def _link(file: ImageFile, at: int, layout: _Layout) -> _Link:
 
 
 def _read_directory(file: ImageFile, link: _Link) -> Directory:
-    """Read the tags of one directory; none if it has more than a directory can have."""
+    """Read the tags of one directory; none if it claims more entries than a directory can have."""
     layout = link.layout
     start = link.offset + layout.number.size
     entries = link.entries if link.entries <= _MOST_ENTRIES else 0
@@ -174,7 +174,7 @@ def _read_directory(file: ImageFile, link: _Link) -> Directory:
 
 
 def _side(inline: bytes, kind: int, order: str) -> int | None:
-    """Read a width or a height, which stands in the directory itself."""
+    """Return a width or height that the directory itself holds; None if it is not a positive integer."""
     form = _INTEGERS.get(kind)
     if form is None or struct.calcsize(order + form) > len(inline):
         return None
@@ -183,13 +183,13 @@ def _side(inline: bytes, kind: int, order: str) -> int | None:
 
 
 def read_value(stream: BinaryIO, tag: Tag, most: int) -> bytes:
-    """Read the value of a tag, `most` bytes of it at the most; less if the file ends before."""
+    """Read at most `most` bytes of the value of a tag; fewer if the file ends before."""
     return read_at(stream, tag.offset, min(tag.size, most))
 
 
 def read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
-    """Read bytes anywhere in a file; less, or none, where it ends before."""
-    if offset >= 1 << 62:  # beyond what can be sought
+    """Read bytes anywhere in a file; fewer, or none, if it ends before."""
+    if offset >= 1 << 62:  # larger than any file position
         return b""
     stream.seek(offset)
     return stream.read(size)

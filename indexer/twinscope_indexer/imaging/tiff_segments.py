@@ -1,4 +1,4 @@
-"""The pixels of one page of a TIFF file: where its strips or tiles are, whether they can be, and their decoding."""
+"""The pixels of one page of a TIFF file: the positions of its strips or tiles, their checks, and their decoding."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from twinscope_indexer.imaging.sniffing import ImageFile
 JPEG = 7
 """Compression tag of JPEG strips and tiles (TIFF Technical Note 2)."""
 
-# Compression tag -> bytes that one byte can become at most: none, LZW (4096 from 12 bits), Deflate (two tags),
-# PackBits, and those without a limit that would tell anything: JPEG, LZMA, Zstandard.
+# Compression tag -> maximum number of bytes that one byte can become: none, LZW (4096 from 12 bits), Deflate (two
+# tags), PackBits; 0 for those without a useful limit: JPEG, LZMA, Zstandard.
 _GROWTH = {1: 1, 5: 2731, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64, JPEG: 0, 34925: 0, 50000: 0}
 _PREDICTORS = frozenset({1, 2, 3})  # none, horizontal, floating point
 _SAMPLE_FORMATS = frozenset({1, 2, 3, 4})  # unsigned, signed, floating point, undefined
@@ -29,10 +29,10 @@ _SEPARATE = 2  # PlanarConfiguration
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """How a page is cut into segments: strips as wide as the page, or tiles."""
+    """The division of a page into segments: strips as wide as the page, or tiles."""
 
     width: int
-    """Pixels across a segment."""
+    """Width of a segment in pixels."""
     height: int
     """Rows of a segment; the last strip may have fewer."""
     depth: int
@@ -42,7 +42,7 @@ class _Grid:
     across: int
     down: int
     volume: int
-    """Segments of one separate plane, through all its depth."""
+    """Segments of one separate plane over its full depth."""
 
     @classmethod
     def of(cls, page: TiffPage) -> _Grid:
@@ -55,7 +55,7 @@ class _Grid:
         return cls(width, height, depth, channels, across, down, across * down * math.ceil(page.imagedepth / depth))
 
     def indices(self, planes: int) -> Iterator[int]:
-        """Count through the segments that hold the first plane of a volume, in the first separate planes."""
+        """Yield the indices of the segments that hold the first plane of a volume, for the first separate planes."""
         return (plane * self.volume + cell for plane in range(planes) for cell in range(self.across * self.down))
 
 
@@ -65,23 +65,23 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
     Parameters
     ----------
     page : TiffPage
-        Its width and height are known to be positive integers.
+        The caller has checked that its width and height are positive integers.
     file : ImageFile
         The file it comes from.
     planes : int
-        Planes wanted of a picture whose channels are stored separately.
+        Number of planes to decode if the channels are stored separately.
     budget : int
-        Most pixels to decode.
+        Maximum number of pixels to decode.
 
     Returns
     -------
     ndarray of the page's dtype, shape (height, width, channels)
-        Of a volume the first plane. Channels are all those stored together, or the wanted planes.
+        Only the first plane of a volume. Channels are all those stored together, or the first separate `planes`.
 
     Raises
     ------
     ImageError
-        If the tags make no sense together, or the samples are not all in the file.
+        If the tags contradict each other, or some samples are not in the file.
     """
     name = file.name
     dtype = _check_tags(page, planes, name)
@@ -97,12 +97,12 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
     else:
         samples = np.empty(shape, dtype)
         for index in grid.indices(planes):
-            _place(page, grid, index, file, samples)
+            _decode_segment(page, grid, index, file, samples)
     return samples[0] if planes == 1 else np.moveaxis(samples[..., 0], 0, -1)
 
 
-def _place(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: NDArray[Any]) -> None:
-    """Decode one segment into its place."""
+def _decode_segment(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: NDArray[Any]) -> None:
+    """Decode one segment and copy it into the samples."""
     file.stream.seek(page.dataoffsets[index])
     data = file.stream.read(page.databytecounts[index])
     if page.compression == JPEG:
@@ -117,15 +117,15 @@ def _place(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: ND
 
 
 def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
-    """Return the type of the samples, if all else is in order."""
+    """Check the tags, and return the type of the samples."""
     numbers = (
         *(page.samplesperpixel, page.bitspersample, page.imagedepth, page.compression, page.planarconfig),
         *((page.tilewidth, page.tilelength, page.tiledepth) if page.is_tiled else (page.rowsperstrip,)),
     )
     if not all(isinstance(number, int) and number > 0 for number in numbers):
-        raise ImageError(name, "damaged", "the TIFF tags that tell the layout of the pixels make no sense")
+        raise ImageError(name, "damaged", "the TIFF tags for the layout of the pixels are invalid")
     if page.samplesperpixel < planes:
-        raise ImageError(name, "damaged", f"the TIFF picture has {page.samplesperpixel} of {planes} colour channels")
+        raise ImageError(name, "damaged", f"the TIFF image has {page.samplesperpixel} of {planes} colour channels")
     if page.compression not in _GROWTH:
         raise ImageError(name, "unsupported", f"TIFF compression {page.compression!s} is not supported")
     if page.dtype is None or page.sampleformat not in _SAMPLE_FORMATS or page.predictor not in _PREDICTORS:
@@ -139,17 +139,17 @@ def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
 
 
 def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> None:
-    """Check that all segments are in the file, and can be as large as they are said to be."""
+    """Check that all segments are in the file, and can decode to the claimed size."""
     name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
-        raise ImageError(name, "damaged", "the TIFF tags tell strips or tiles of impossible size")
+        raise ImageError(name, "damaged", "the TIFF tags describe strips or tiles of impossible size")
     last = (planes - 1) * grid.volume + grid.across * grid.down
     offsets, counts = np.asarray(page.dataoffsets[:last]), np.asarray(page.databytecounts[:last])
     if min(offsets.size, counts.size) < last:
-        raise ImageError(name, "truncated", "the TIFF file tells the places of some of its strips or tiles only")
+        raise ImageError(name, "truncated", "the TIFF file lacks the offsets of some of its strips or tiles")
     wanted = np.fromiter(grid.indices(planes), np.intp)
     if offsets.dtype.kind not in "iu" or counts.dtype.kind not in "iu":
-        raise ImageError(name, "damaged", "the TIFF tags that tell the places of the pixels make no sense")
+        raise ImageError(name, "damaged", "the TIFF tags for the offsets of the pixels are invalid")
     offsets, counts = offsets[wanted], counts[wanted]
     if offsets.min() < 1 or counts.min() < 1:
         raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
@@ -165,10 +165,10 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, b
 
 
 def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
-    """Check that a JPEG stream holds the segment it is said to: decoders take any size, and any end."""
+    """Check that a JPEG stream holds the claimed segment, because decoders accept any size and any end."""
     frame = jpeg.frame(data, name)
     cell = index % grid.volume
-    # Streams may leave out what is outside of the page, and may have rows up to a whole number of blocks.
+    # Streams can omit the pixels outside the page, and can have rows up to a whole number of blocks.
     widths = {grid.width, page.imagewidth - cell % grid.across * grid.width}
     least = min(grid.height, page.imagelength - cell // grid.across % grid.down * grid.height)
     fits = frame.width in widths and least <= frame.height <= grid.height + 15
@@ -176,5 +176,5 @@ def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str)
         raise ImageError(
             name,
             "damaged",
-            f"a JPEG stream of {frame.width} x {frame.height} pixels is not the strip or tile that the tags tell of",
+            f"a JPEG stream of {frame.width} x {frame.height} pixels is not the strip or tile that the tags describe",
         )

@@ -1,18 +1,18 @@
 """The window that maps deep samples (more than 8 bits, signed, or floating point) to 8-bit grey.
 
-The 8-bit and the 16-bit export of one scan have to hash alike, and the hash equalises the histogram, so what a
-window must preserve is the *ranks* of the 8-bit export's grey levels. Two exports are common:
+The 8-bit and the 16-bit export of one scan must have almost the same hash. Because the hash equalises the histogram, a
+window must preserve the *ranks* of the grey levels of the 8-bit export. Two exports are common:
 
-* Acquisition software keeps the upper 8 of 10, 12, 14 or 16 bits. Where a scan has finer levels than 8 bits can tell
-  apart and uses a fair part of its depth, the window truncates in the same way.
-* Everything else (8-bit pictures in a deep container, contrast stretched to the extremes, calibrated floating-point
-  values) is mapped linearly from the lowest to the highest value. An 8-bit picture ``v`` stored as ``v << 8``,
+* Acquisition software keeps the upper 8 of 10, 12, 14 or 16 bits. If a scan has finer levels than 8 bits can represent,
+  and uses a fair share of its depth, the window truncates in the same way.
+* Everything else (8-bit images in a deep container, contrast stretched to the extremes, calibrated floating-point
+  values) is mapped linearly from the lowest to the highest value. An 8-bit image ``v`` stored as ``v << 8``,
   ``v * 257`` or ``v / 255`` then keeps its levels one by one.
 
-A few hot or dead pixels must not flatten the picture: the extremes give way to percentiles where they would stretch
-the window to more than twice its width. Nor must a data bar at the full scale of its container flatten a scan of
-fewer bits: a single value at either end that a small share of the pixels has, far from all others, is left out before
-anything else is looked at. It becomes black or white, as it was drawn.
+A few hot or dead pixels must not flatten the image: percentiles replace the extremes if these would stretch the window
+to more than twice its width. An info bar at the full scale of its container must not flatten a scan of fewer bits
+either: before anything else, a single value at either end is excluded if a small share of the pixels has it and it is
+far from all others. It becomes black or white, as it was drawn.
 """
 
 from __future__ import annotations
@@ -27,45 +27,46 @@ Window = tuple[float, float]
 """The values that map to 0 and to 255."""
 
 OUTLIERS = 1e-4
-"""Share of the pixels at either end of the histogram that may be hot or dead; 80 pixels of a 1024 x 768 scan."""
+"""Share of the pixels at either end of the histogram that can be hot or dead; about 80 pixels of a 1024 x 768 scan."""
 
 STRETCH = 2.0
-"""The extremes give way to the percentiles where they widen the window by more than this factor."""
+"""The percentiles replace the extremes if these widen the window by more than this factor."""
 
 DEPTHS = (10, 12, 14, 16)
 """Bits of the analogue-to-digital converters and cameras in electron microscopes."""
 
 LEAST_USE = 0.25
-"""Share of the nominal range a scan must span to be truncated: 64 of the 256 grey levels are left at least. And of the
-whole range, that it may keep together with what is drawn at the ends."""
+"""Minimum share of the nominal range that a scan must span to be truncated, which leaves at least 64 of the 256 grey
+levels. A scan that spans this share of the whole range also keeps the values that are drawn at the ends."""
 
 DRAWN = 0.25
-"""Largest share of the pixels that may be drawn, a data bar or its text; the highest bars take a fifth of a picture."""
+"""Maximum share of the pixels that can be drawn: an info bar or its text. The highest bars take a fifth of an image."""
 
 SCANNED = 32
-"""Levels that there must be besides what is drawn: fewer are a drawing, a mask or counts, not a scan with noise."""
+"""Minimum number of levels that are not drawn. An image with fewer is a drawing, a mask or counts, not a noisy scan."""
 
 BETWEEN = 1e-3
-"""Pixels, in proportion to those that are drawn, that may lie between them and the scan: hot ones. What an instrument
-has seen has an edge, blurred over a pixel or more, which is more than that up to 10 million pixels in one spot."""
+"""Maximum number of (hot) pixels with values between the drawn one and the scan, as a share of the drawn pixels. What
+an instrument recorded has an edge, blurred over a pixel or more, which exceeds this share in spots of up to 10 million
+pixels."""
 
-_SAMPLED = 1 << 22  # values looked at for the percentiles of 32- and 64-bit samples
+_SAMPLED = 1 << 22  # values that the percentiles of 32- and 64-bit samples are taken from
 _BLOCK = 1 << 20  # values handled at once, to keep the temporary copies small
 _WIDEST = float(np.finfo(np.float64).max) / 4  # so that the width of a window is always finite
 
 
 def fit(samples: NDArray[Any]) -> Window:
-    """Choose the window of an image from its values.
+    """Return the window of an image, chosen from its values.
 
     Parameters
     ----------
     samples : ndarray of any real dtype, any shape
-        All samples of the image; of a colour image those of all its channels.
+        All samples of the image, for a colour image those of all channels.
 
     Returns
     -------
     tuple of float
-        The values to be mapped to 0 and 255; equal for a constant image.
+        The values that map to 0 and 255; equal for a constant image.
 
     Raises
     ------
@@ -96,13 +97,13 @@ def fit(samples: NDArray[Any]) -> Window:
 
 
 def apply(samples: NDArray[Any], window: Window) -> NDArray[np.uint8]:
-    """Map values to 8 bits: linearly, rounded, clipped; what is not finite becomes 0.
+    """Map values to 8 bits linearly, rounded and clipped; non-finite values become 0.
 
     Parameters
     ----------
     samples : ndarray of any real dtype, any shape
     window : tuple of float
-        The values that become 0 and 255. Where they are equal, everything becomes 0.
+        The values that become 0 and 255. If they are equal, everything becomes 0.
 
     Returns
     -------
@@ -135,7 +136,7 @@ def _scaled(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
 
 
 def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
-    """Lowest and highest value of a scan, without outliers, and the number of its levels, of 8- or 16-bit integers."""
+    """Return the lowest and highest value of 8- or 16-bit integers, without outliers, and the number of levels."""
     span = np.iinfo(samples.dtype)
     counts = np.zeros(span.max - span.min + 1, np.int64)
     source = samples.reshape(-1)
@@ -152,7 +153,7 @@ def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
 
 
 def _measured(samples: NDArray[Any]) -> Window:
-    """Lowest and highest finite value of a scan, without outliers, looked for in at most `_SAMPLED` values."""
+    """Return the lowest and highest finite value, without outliers, which are searched in at most `_SAMPLED` values."""
     source = samples.reshape(-1)
     with np.errstate(invalid="ignore"):
         extremes = float(source.min()), float(source.max())
@@ -173,11 +174,11 @@ def _measured(samples: NDArray[Any]) -> Window:
 
 
 def _some(source: NDArray[Any]) -> NDArray[Any]:
-    return source[:: -(-source.size // _SAMPLED) | 1]  # an odd step, or it might look at a few columns only
+    return source[:: -(-source.size // _SAMPLED) | 1]  # an odd step; an even one could sample only a few columns
 
 
 def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
-    """Leave out of the values what is drawn, as some of them tell."""
+    """Return the values without the drawn ones, which are found in a sample of the values."""
     values, numbers = np.unique(some, return_counts=True)
     scan = _scan(values.astype(np.float64), numbers)
     if scan.start > 0:
@@ -188,19 +189,19 @@ def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
 
 
 def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
-    """Find the levels that are the scan's: all of them, but for a drawn one at either end.
+    """Return the levels of the scan: all levels except a drawn one at either end.
 
     Parameters
     ----------
     levels : ndarray of float64, shape (n,)
         Distinct values, ascending.
     numbers : ndarray of int64, shape (n,)
-        How many pixels have each.
+        Number of pixels with each value.
 
     Returns
     -------
     slice
-        Of the levels; start and stop are not negative.
+        Slice of the levels; start and stop are not negative.
     """
     size = int(numbers.sum())
     start = int(_may_be_drawn(int(numbers[0]), size))
@@ -216,15 +217,15 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Check whether the lowest level is far below the scan, whose percentiles are given, and almost alone there."""
+    """Check whether the lowest level is far below the scan (given by its percentiles) and almost isolated."""
     low, high = inner
-    beyond = int(numbers[levels < low - (high - low)].sum())  # nearer than a width it may be the scan's own tail
+    beyond = int(numbers[levels < low - (high - low)].sum())  # closer than one width, it may belong to the scan
     far = 0 < high - low < (high - float(levels[0])) * LEAST_USE
     return bool(far and beyond <= int(numbers[0]) * (1 + BETWEEN))
 
 
 def _may_be_drawn(number: int, size: int) -> bool:
-    """Check whether so many pixels of one extreme value are more than hot or dead ones, and few enough."""
+    """Check whether the number of pixels of an extreme value is too high for outliers, but not for a drawing."""
     return size * OUTLIERS < number <= size * DRAWN
 
 
@@ -238,7 +239,7 @@ def _percentiles(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> Win
 
 def _trimmed(extremes: Window, percentiles: Window) -> Window:
     inner = percentiles[1] - percentiles[0]
-    # An inner width of nothing is a sparse picture on a constant ground, not a picture with hot pixels.
+    # An inner width of 0 is a sparse image on a constant background, not an image with hot pixels.
     return percentiles if 0 < inner * STRETCH < extremes[1] - extremes[0] else extremes
 
 

@@ -1,4 +1,4 @@
-"""Compiled functions run wherever Twinscope is installed."""
+"""Compiled functions run with any kind of installation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALL = """
 import os, sys
 import numba.core.caching as caching
 sys.path.insert(0, sys.argv[1])
-if "nowhere" in sys.argv:  # as for a user without a home in a read-only installation
+if "nowhere" in sys.argv:  # like a user without a home folder, with a read-only installation
     caching._CacheLocator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError("read-only"))
 import doubled
 if "full" in sys.argv:
@@ -38,7 +38,7 @@ def called(folder: Path, *how: str) -> str:
     return ran.stdout + ran.stderr[-500:]
 
 
-def test_machine_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
+def test_machine_code_is_reused_by_the_next_process(tmp_path: Path) -> None:
     assert called(tmp_path) == "42\n"
     kept = list((tmp_path / "cache").rglob("*.nbc"))
     assert kept
@@ -47,10 +47,10 @@ def test_machine_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in kept] == times
 
 
-def test_where_nothing_can_be_written_it_is_compiled_all_the_same(tmp_path: Path) -> None:
+def test_function_is_compiled_if_nothing_can_be_written(tmp_path: Path) -> None:
     assert called(tmp_path, "nowhere") == "42\n"
 
 
-def test_a_full_disk_fails_no_call(tmp_path: Path) -> None:
+def test_call_succeeds_on_a_full_disk(tmp_path: Path) -> None:
     assert called(tmp_path, "full") == "42\n"
     assert not list((tmp_path / "cache").rglob("*.nbc"))

@@ -1,4 +1,4 @@
-"""Worker processes: a call that crashes costs only itself, and no process is left behind."""
+"""Worker processes: a crash affects only its own call, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from interruptible import popen
 from twinscope_indexer.compute import workers
 from twinscope_indexer.compute.workers import WorkerLostError, Workers
 
-call_apart = Workers(4).call
+call_in_worker = Workers(4).call
 
 _SUPPORT = str(Path(__file__).resolve().parents[2] / "support")
 
 
-def own(_: object) -> int:
+def process_id(_: object) -> int:
     return os.getpid()
 
 
-def raised(message: str) -> None:
+def raise_lookup_error(message: str) -> None:
     raise LookupError(message)
 
 
-def chatty(text: str) -> str:
+def print_and_return(text: str) -> str:
     os.write(1, b"more\n" * 1000)
     return text
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process of an earlier test is used."""
+    """Use no process of an earlier test."""
     monkeypatch.setattr(workers, "_free", defaultdict(list))
 
 
-def test_a_call_is_made_in_another_process_which_serves_the_next_one_too(fresh: None) -> None:
-    first = call_apart(own, None)
+def test_call_uses_another_process_that_serves_the_next_call(fresh: None) -> None:
+    first = call_in_worker(process_id, None)
     assert first != os.getpid()
-    assert call_apart(own, None) == first
+    assert call_in_worker(process_id, None) == first
 
 
-def test_as_many_processes_as_there_are_calls_at_a_time(fresh: None, tmp_path: Path) -> None:
+def test_each_concurrent_call_has_its_own_process(fresh: None, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
-        pids = list(threads.map(lambda n: call_apart(meet, (tmp_path, n)), range(3)))
+        pids = list(threads.map(lambda n: call_in_worker(wait_for_three, (tmp_path, n)), range(3)))
     assert len(set(pids)) == 3
 
 
-def meet(call: tuple[Path, int]) -> int:
-    """Return once three calls are under way at the same time."""
+def wait_for_three(call: tuple[Path, int]) -> int:
+    """Return when three calls are running at the same time."""
     folder, number = call
     (folder / str(number)).touch()
     while len(list(folder.iterdir())) < 3:
@@ -68,51 +68,49 @@ def meet(call: tuple[Path, int]) -> int:
 @pytest.mark.parametrize("size", [0, 1, 70_000, 30_000_000])
 def test_messages_of_any_size_arrive(size: int) -> None:
     data = os.urandom(1000) * (size // 1000 + 1)
-    assert call_apart(bytes, data[:size]) == data[:size]
+    assert call_in_worker(bytes, data[:size]) == data[:size]
 
 
-def test_what_a_library_prints_does_not_come_between(fresh: None) -> None:
-    assert call_apart(chatty, "one") == "one"
-    assert call_apart(len, "four") == 4
+def test_output_of_a_library_does_not_interfere(fresh: None) -> None:
+    assert call_in_worker(print_and_return, "one") == "one"
+    assert call_in_worker(len, "four") == 4
 
 
-def test_what_a_call_raises_reaches_the_caller() -> None:
+def test_exception_of_a_call_reaches_the_caller() -> None:
     with pytest.raises(LookupError, match="missing"):
-        call_apart(raised, "missing")
-    assert call_apart(len, "four") == 4
+        call_in_worker(raise_lookup_error, "missing")
+    assert call_in_worker(len, "four") == 4
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("how", "says"),
+    ("how", "message"),
     [("SIGSEGV", r"crashed \(SIGSEGV\)"), ("SIGABRT", r"crashed \(SIGABRT\)"), ("SIGKILL", "when memory runs out")],
 )
-def test_a_call_that_crashes_is_blamed_and_later_ones_are_made(
-    capfd: pytest.CaptureFixture[str], how: str, says: str
-) -> None:
-    with pytest.raises(WorkerLostError, match=says):
-        call_apart(crash, how)
-    assert call_apart(len, "four") == 4
+def test_crash_is_reported_and_later_calls_succeed(capfd: pytest.CaptureFixture[str], how: str, message: str) -> None:
+    with pytest.raises(WorkerLostError, match=message):
+        call_in_worker(crash, how)
+    assert call_in_worker(len, "four") == 4
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-def test_a_crash_after_an_idle_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crash_after_an_idle_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.2)
-    monkeypatch.setattr(workers, "_free", defaultdict(list))  # other tests take no process that ends so soon
-    assert call_apart(len, "four") == 4
-    time.sleep(1)  # longer than an idle process lives
+    monkeypatch.setattr(workers, "_free", defaultdict(list))  # other tests use no process that ends so soon
+    assert call_in_worker(len, "four") == 4
+    time.sleep(1)  # longer than the idle time of a process
     with pytest.raises(WorkerLostError, match="SIGSEGV"):
-        call_apart(crash, "SIGSEGV")
-    assert call_apart(len, "four") == 4
+        call_in_worker(crash, "SIGSEGV")
+    assert call_in_worker(len, "four") == 4
 
 
-def test_a_crash_prints_nothing_also_where_there_is_no_pgrep(tmp_path: Path) -> None:
+def test_crash_prints_nothing_without_pgrep(tmp_path: Path) -> None:
     rest = """
     from twinscope_indexer.compute.workers import WorkerLostError
     try:
-        call_apart(crash, "SIGSEGV")
+        call_in_worker(crash, "SIGSEGV")
     except WorkerLostError as error:
         print(error)
     """
@@ -123,23 +121,23 @@ def test_a_crash_prints_nothing_also_where_there_is_no_pgrep(tmp_path: Path) -> 
     assert (ran.stdout.splitlines()[2:], ran.stderr) == (["crashed (SIGSEGV)"], "")
 
 
-def test_processes_that_were_killed_while_they_had_no_call_blame_none(fresh: None, tmp_path: Path) -> None:
+def test_killed_idle_processes_do_not_affect_calls(fresh: None, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
-        pids = list(threads.map(lambda n: call_apart(meet, (tmp_path, n)), range(3)))
+        pids = list(threads.map(lambda n: call_in_worker(wait_for_three, (tmp_path, n)), range(3)))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         wait_until_gone(pid)
-    assert [call_apart(abs, -number) for number in range(5)] == list(range(5))
+    assert [call_in_worker(abs, -number) for number in range(5)] == list(range(5))
 
 
-def test_a_call_whose_process_was_killed_is_made_again(tmp_path: Path) -> None:
-    assert call_apart(crash_once, tmp_path / "note") == "done"
+def test_call_whose_process_was_killed_is_repeated(tmp_path: Path) -> None:
+    assert call_in_worker(crash_once, tmp_path / "note") == "done"
 
 
-def test_a_crash_costs_no_other_call() -> None:
+def test_crash_does_not_affect_other_calls() -> None:
     def outcome(number: int) -> object:
         try:
-            return call_apart(crash, "SIGSEGV") if number % 5 == 2 else call_apart(abs, -number)
+            return call_in_worker(crash, "SIGSEGV") if number % 5 == 2 else call_in_worker(abs, -number)
         except WorkerLostError:
             return "lost"
 
@@ -148,11 +146,11 @@ def test_a_crash_costs_no_other_call() -> None:
     assert found == ["lost" if number % 5 == 2 else number for number in range(15)]
 
 
-# -- where no process can be started -----------------------------------------------------------------------------------
+# -- if no process can be started --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("program", ["exit 1", "exec true", "echo nonsense"])
-def test_where_no_process_can_be_started_this_one_makes_the_call(
+def test_call_is_made_here_if_no_process_can_be_started(
     fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
 ) -> None:
     broken = tmp_path / "python"
@@ -160,17 +158,17 @@ def test_where_no_process_can_be_started_this_one_makes_the_call(
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.warns(RuntimeWarning, match="no worker process can be started"):
-        assert call_apart(own, None) == os.getpid()
+        assert call_in_worker(process_id, None) == os.getpid()
 
 
 @pytest.mark.parametrize("executable", ["", "/nowhere/python3"])
-def test_what_is_no_interpreter_starts_none(fresh: None, monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
+def test_invalid_interpreter_starts_no_process(fresh: None, monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     with pytest.warns(RuntimeWarning, match="no worker process can be started"):
-        assert call_apart(own, None) == os.getpid()
+        assert call_in_worker(process_id, None) == os.getpid()
 
 
-def test_nothing_is_imported_from_the_folder_where_it_is_run(tmp_path: Path) -> None:
+def test_nothing_is_imported_from_the_working_folder(tmp_path: Path) -> None:
     for module in ("pickle", "struct", "queue", "numpy", "signal", "argparse"):
         (tmp_path / f"{module}.py").write_text("import os; open('taken', 'w').close(); os._exit(7)\n")
     script = (
@@ -192,9 +190,9 @@ _CALLER = """
     sys.path[:0] = {support!r}
     from crashing import crash, halt
     from twinscope_indexer.compute.workers import Workers
-    call_apart = Workers(2).call
+    call_in_worker = Workers(2).call
     print("begun", flush=True)  # twice, if this script were imported again
-    print(call_apart(os.getpgid, 0), flush=True)
+    print(call_in_worker(os.getpgid, 0), flush=True)
     {rest}
 """
 
@@ -206,14 +204,14 @@ def script(folder: Path, rest: str) -> Path:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
+    """Return the child processes of a process."""
     return [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
 
 
-@pytest.mark.parametrize("rest", ["", "call_apart(os.getpgid, 0)", "sys.exit(3)", "1 / 0"])
-def test_a_script_without_a_guard_leaves_no_process(tmp_path: Path, rest: str) -> None:
+@pytest.mark.parametrize("rest", ["", "call_in_worker(os.getpgid, 0)", "sys.exit(3)", "1 / 0"])
+def test_script_without_a_guard_leaves_no_process(tmp_path: Path, rest: str) -> None:
     with popen([sys.executable, script(tmp_path, f"input(); {rest}")], **_PIPES) as caller:
         lines = [caller.stdout.readline().strip() for _ in range(2)]
         assert lines[0] == "begun"
@@ -229,11 +227,11 @@ _PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subproc
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_no_process_is_left_when_its_caller_is_stopped(tmp_path: Path, number: signal.Signals, busy: bool) -> None:
-    rest = "call_apart(halt, 'under way\\n')" if busy else "print('under way', flush=True); time.sleep(3600)"
+def test_no_process_is_left_after_its_caller_is_stopped(tmp_path: Path, number: signal.Signals, busy: bool) -> None:
+    rest = "call_in_worker(halt, 'running\\n')" if busy else "print('running', flush=True); time.sleep(3600)"
     path = script(tmp_path, rest)
     with popen([sys.executable, path], start_new_session=True, **_PIPES) as caller:
-        while "under way" not in caller.stdout.readline():
+        while "running" not in caller.stdout.readline():
             assert caller.poll() is None
         started = children(caller.pid)
         assert started
@@ -243,12 +241,12 @@ def test_no_process_is_left_when_its_caller_is_stopped(tmp_path: Path, number: s
             caller.send_signal(number)
         for pid in started:
             wait_until_gone(pid)
-        _, told = caller.communicate()
-    assert told.count("Traceback") == (number == signal.SIGINT), told  # the script's own
+        _, errors = caller.communicate()
+    assert errors.count("Traceback") == (number == signal.SIGINT), errors  # the script's own
     assert not alive(caller.pid)
 
 
-def test_calls_that_would_never_return_can_be_ended(fresh: None, tmp_path: Path) -> None:
+def test_calls_that_never_return_can_be_ended(fresh: None, tmp_path: Path) -> None:
     made = Workers(2)
     with ThreadPoolExecutor(2) as threads:
         calls = [threads.submit(made.call, hang, tmp_path / name) for name in "ab"]
@@ -261,14 +259,12 @@ def test_calls_that_would_never_return_can_be_ended(fresh: None, tmp_path: Path)
     assert made.call(len, "four") == 4
 
 
-def test_a_process_that_is_ended_as_its_call_returns_serves_no_other(
-    fresh: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_ended_as_its_call_returns_is_not_reused(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Workers(1)
     ended = []
 
     class Executor:
-        """Its call returns just when the calls are ended."""
+        """An executor whose call returns just when the calls are ended."""
 
         def submit(self, function: Callable[[Any], Any], argument: Any) -> Any:
             return self
@@ -287,21 +283,21 @@ def test_a_process_that_is_ended_as_its_call_returns_serves_no_other(
 
 
 def hang(note: Path) -> None:
-    part = note.parent.with_suffix(f".{note.name}")
-    part.write_text(str(os.getpid()))
-    part.rename(note)
+    partial = note.parent.with_suffix(f".{note.name}")
+    partial.write_text(str(os.getpid()))
+    partial.rename(note)
     signal.pause()
 
 
-def test_a_process_without_calls_ends(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_without_calls_ends(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.1)
-    first = call_apart(own, None)
+    first = call_in_worker(process_id, None)
     wait_until_gone(first)
-    assert call_apart(own, None) not in {first, os.getpid()}
+    assert call_in_worker(process_id, None) not in {first, os.getpid()}
 
 
-def test_a_forked_process_makes_calls_too(tmp_path: Path) -> None:
-    rest = "child = os.fork(); print(call_apart(len, 'four'), flush=True); child and os.waitpid(child, 0)"
+def test_forked_process_can_make_calls(tmp_path: Path) -> None:
+    rest = "child = os.fork(); print(call_in_worker(len, 'four'), flush=True); child and os.waitpid(child, 0)"
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", script(tmp_path, rest)], capture_output=True, text=True, check=False
     )

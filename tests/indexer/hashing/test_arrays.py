@@ -1,4 +1,4 @@
-"""Primitives of arrays against NumPy and Python's own integers."""
+"""Basic operations on arrays, compared with NumPy and Python's integers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from twinscope_indexer.hashing.symmetry import SYMMETRIES
     [np.zeros(9, np.uint8), np.zeros((3, 3, 3), np.uint8), np.zeros((3, 3), np.int8), np.zeros((0, 3), np.uint8)],
     ids=["line", "colour", "signed", "empty"],
 )
-def test_what_is_no_grey_image_is_refused(array: np.ndarray) -> None:
+def test_array_that_is_not_a_grey_image_is_refused(array: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"expected a grey image, uint8 of shape \(height, width\)"):
         require_grey(array)
     require_grey(np.zeros((1, 1), np.uint8))
 
 
-def test_read_only_views_are_contiguous_and_leave_the_array_writable() -> None:
+def test_read_only_views_leave_the_array_writable() -> None:
     array = np.arange(12, dtype=np.uint8).reshape(3, 4)
     for source in (array, array.T, array[:, ::2], array[::-1]):
         view = read_only(source)

@@ -1,4 +1,4 @@
-"""The lowest coefficients of the DCT-II, against the whole transform of SciPy."""
+"""The lowest coefficients of the DCT-II, compared with the full transform of SciPy."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 from twinscope_indexer.hashing.dct import low_frequencies
 
-PICTURES = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=200))
+IMAGES = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=200))
 
 
-@given(PICTURES, st.data())
+@given(IMAGES, st.data())
 @settings(deadline=None)
-def test_they_are_those_of_the_whole_transform(pixels: NDArray[np.uint8], data: st.DataObject) -> None:
+def test_coefficients_equal_those_of_the_full_transform(pixels: NDArray[np.uint8], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, min(pixels.shape)))
     expected = dctn(pixels.astype(np.float64))[:count, :count]
     scale = 4 * 255 * pixels.size
     assert np.abs(low_frequencies(pixels, count) - expected).max() <= 1e-13 * scale
 
 
-@given(PICTURES)
+@given(IMAGES)
 @settings(deadline=None)
-def test_a_mirrored_picture_has_the_same_ones_to_the_last_digit_those_of_odd_frequencies_negated(
+def test_mirroring_negates_exactly_the_odd_frequencies(
     pixels: NDArray[np.uint8],
 ) -> None:
-    """So what is its own mirror image has exact zeros there, whose signs do not hang on how sums are rounded."""
+    """An image that is its own mirror image therefore has exact zeros, whose signs do not depend on rounding."""
     count = min(4, *pixels.shape)
     found, signs = low_frequencies(pixels, count), (-1.0) ** np.arange(count)
     np.testing.assert_array_equal(low_frequencies(pixels[::-1], count), found * signs[:, None])
     np.testing.assert_array_equal(low_frequencies(pixels[:, ::-1], count), found * signs)
-    itself = np.concatenate((pixels, pixels[::-1]))
-    assert not low_frequencies(itself, count)[1::2].any()
+    symmetric = np.concatenate((pixels, pixels[::-1]))
+    assert not low_frequencies(symmetric, count)[1::2].any()
 
 
-@given(PICTURES)
+@given(IMAGES)
 @settings(deadline=None)
-def test_neither_layout_nor_ownership_of_the_pixels_matters(pixels: NDArray[np.uint8]) -> None:
+def test_memory_layout_of_the_pixels_does_not_matter(pixels: NDArray[np.uint8]) -> None:
     frozen = pixels.copy(order="F")
     frozen.flags.writeable = False
     assert (low_frequencies(frozen, 1) == low_frequencies(pixels, 1)).all()
@@ -54,6 +54,6 @@ def test_neither_layout_nor_ownership_of_the_pixels_matters(pixels: NDArray[np.u
         (np.zeros((4, 4), np.uint8), 0),
     ],
 )
-def test_what_has_none_is_refused(pixels: NDArray[np.uint8], count: int) -> None:
-    with pytest.raises(ValueError, match=r"expected a grey image|coefficients each way"):
+def test_image_or_count_without_coefficients_is_refused(pixels: NDArray[np.uint8], count: int) -> None:
+    with pytest.raises(ValueError, match=r"expected a grey image|coefficients along each axis"):
         low_frequencies(pixels, count)

@@ -1,4 +1,4 @@
-"""Frames: parts of an image and their hashes in all symmetries, the index of them, and stores that change theirs."""
+"""Frames of an image: their hashes in all symmetries, their index, and stores that change their frames."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OF_VIEWS = len(reference_frames("views"))
 
 
 def smooth(seed: int, height: int, width: int, sigma: float = 2.0) -> Grey:
-    """A random image whose grey levels hold on to something."""
+    """Return a random image with smooth structure."""
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=(height, width)), sigma)
     return np.clip(128 + 50 * noise / noise.std(), 0, 255).astype(np.uint8)
 
@@ -60,18 +60,18 @@ def differing(a: Grey, b: Grey) -> int:
 
 
 def plain_levels(pixels: Grey) -> Grey:
-    """Standardised grey levels, by Pillow."""
+    """Return standardised grey levels, by Pillow."""
     return np.asarray(ImageOps.autocontrast(ImageOps.equalize(Image.fromarray(pixels))))
 
 
 def plain_bits(standard: Grey) -> Grey:
-    """The hash of standardised grey levels, by SciPy."""
+    """Return the hash of standardised grey levels, by SciPy."""
     low = dct(dct(standard.astype(np.float64), axis=0)[:32], axis=1)[:, :32]
     return np.packbits(low > np.median(low))
 
 
 def plain_code(pixels: Grey) -> Grey:
-    """The hash of a frame, by the libraries that the recipe is written in."""
+    """Return the hash of a frame, by the libraries that the recipe is defined with."""
     return plain_bits(plain_levels(pixels))
 
 
@@ -101,7 +101,7 @@ def test_a_symmetry_does_what_its_name_says(turn: str) -> None:
     np.testing.assert_array_equal(inverted.applied(image), 255 - TURNS[turn](image))
 
 
-def test_the_symmetries_are_a_group_with_the_identity_first() -> None:
+def test_symmetries_are_a_group_with_the_identity_first() -> None:
     image = smooth(2, 5, 7, 0.5)
     made = {one.applied(image).tobytes() + bytes(one.applied(image).shape): one for one in SYMMETRIES}
     assert len(made) == len({str(one) for one in SYMMETRIES}) == 16
@@ -115,17 +115,17 @@ def test_the_symmetries_are_a_group_with_the_identity_first() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(40, 130), width=st.integers(40, 130))
-def test_the_code_of_a_symmetry_is_that_of_the_symmetric_image(seed: int, height: int, width: int) -> None:
+def test_code_of_a_symmetry_equals_code_of_the_changed_image(seed: int, height: int, width: int) -> None:
     image = smooth(seed, height, width)
     standard = plain_levels(image)
     codes = frame_codes(image, [WHOLE], SYMMETRIES)
     for symmetry, code in zip(SYMMETRIES, codes, strict=True):
         assert differing(code, plain_bits(symmetry.applied(standard))) == 0, str(symmetry)
-        if not symmetry.inverted:  # which equalising rounds the other way
+        if not symmetry.inverted:  # equalising rounds inverted levels the other way
             assert differing(code, plain_code(symmetry.applied(image))) == 0, str(symmetry)
 
 
-def test_inversion_costs_few_bits_at_the_size_of_thumbnails() -> None:
+def test_inversion_changes_few_bits_of_thumbnails() -> None:
     for seed in range(5):
         image = smooth(seed, 144, 192)
         codes = frame_codes(image, [WHOLE], SYMMETRIES)
@@ -138,7 +138,7 @@ def test_inversion_costs_few_bits_at_the_size_of_thumbnails() -> None:
 
 
 @pytest.mark.parametrize("shape", [(144, 192), (192, 144), (97, 131), (192, 192), (50, 60)])
-def test_views_are_the_image_without_its_foot_and_without_a_margin(shape: tuple[int, int]) -> None:
+def test_views_are_the_image_without_info_bar_or_margin(shape: tuple[int, int]) -> None:
     image = smooth(3, *shape)
     height, width = shape
     assert len(VIEWS) == 6
@@ -162,16 +162,18 @@ def test_windows_lie_within_the_image(shape: tuple[int, int]) -> None:
     for window in WINDOWS:
         assert 0 <= window.left < window.right <= 1 + 1e-9
         assert 0 <= window.top < window.bottom <= 1 + 1e-9
-        part = window.cut(image)
+        cropped = window.cut(image)
         shares = (window.bottom - window.top, window.right - window.left)
-        assert max(abs(side - share * whole) for side, share, whole in zip(part.shape, shares, shape, strict=True)) <= 1
-        assert part.dtype == np.uint8
+        assert (
+            max(abs(side - share * whole) for side, share, whole in zip(cropped.shape, shares, shape, strict=True)) <= 1
+        )
+        assert cropped.dtype == np.uint8
         if not window.angle:
             top, left = round(window.top * shape[0]), round(window.left * shape[1])
-            np.testing.assert_array_equal(part, image[top : top + part.shape[0], left : left + part.shape[1]])
+            np.testing.assert_array_equal(cropped, image[top : top + cropped.shape[0], left : left + cropped.shape[1]])
 
 
-def test_windows_reach_into_every_corner() -> None:
+def test_windows_include_every_corner() -> None:
     corners = {(left, top) for left in (0, 1) for top in (0, 1)}
     for side in (0.95, 0.9, 0.85, 0.8):
         squares = [one for one in WINDOWS if not one.angle and abs(one.right - one.left - side) < 1e-9]
@@ -180,10 +182,10 @@ def test_windows_reach_into_every_corner() -> None:
 
 
 @pytest.mark.parametrize("angle", [-5.0, 2.0, 3.5])
-def test_a_turned_frame_is_found_in_an_image_turned_as_much(angle: float) -> None:
-    """Counter-clockwise, as Pillow turns; another angle, or the other way, has another hash."""
+def test_turned_frame_matches_image_turned_by_the_same_angle(angle: float) -> None:
+    """The turn is counter-clockwise, as in Pillow. Another angle or direction has another hash."""
     large = smooth(5, 480, 640, 12)
-    query = np.asarray(Image.fromarray(large).rotate(angle, Image.Resampling.BICUBIC))[29:451, 38:602]  # 0.06 of it cut
+    query = np.asarray(Image.fromarray(large).rotate(angle, Image.Resampling.BICUBIC))[29:451, 38:602]  # 6 % cut off
     [code] = frame_codes(decode_thumbnail(encode_thumbnail(query)), [WHOLE])
     thumbnail = decode_thumbnail(encode_thumbnail(large))
     frames = [Frame(0.06, 0.06, 0.94, 0.94, turn) for turn in (angle, -angle, 0.0)]
@@ -194,7 +196,7 @@ def test_a_turned_frame_is_found_in_an_image_turned_as_much(angle: float) -> Non
     assert f"{angle:g}" not in str(frames[2])
 
 
-def test_a_cut_leaves_the_image_as_it_was() -> None:
+def test_cut_does_not_change_the_image() -> None:
     image = smooth(6, 90, 120)
     before = image.copy()
     image.flags.writeable = False  # as decoded thumbnails are
@@ -203,7 +205,7 @@ def test_a_cut_leaves_the_image_as_it_was() -> None:
     np.testing.assert_array_equal(image, before)
 
 
-def test_what_a_reach_adds_comes_behind_what_it_had() -> None:
+def test_wider_reach_appends_frames() -> None:
     assert REACHES == ("frame", "views", "windows")
     assert [reference_frames(reach) for reach in ("frame", "views")] == [(), VIEWS + SHADES]
     every = reference_frames("windows")
@@ -212,23 +214,23 @@ def test_what_a_reach_adds_comes_behind_what_it_had() -> None:
 
 
 def shaded(pixels: Grey, shades: str) -> Grey:
-    """Make all but the brightest, or the darkest, quarter of the pixels one level, by NumPy."""
+    """Set all but the brightest, or the darkest, quarter of the pixels to one level, by NumPy."""
     if shades == "dark":
         return 255 - shaded(255 - pixels, "bright")
     return np.maximum(pixels, np.quantile(pixels, 0.75, method="inverted_cdf")).astype(np.uint8)
 
 
-def test_shades_are_those_of_the_field_without_a_bar() -> None:
+def test_shades_use_the_field_without_an_info_bar() -> None:
     assert [frame.shades for frame in SHADES] == ["bright", "dark"]
-    assert [frame.place for frame in SHADES] == [VIEWS[4]] * 2
-    assert all(frame.shades == "all" and frame.place == frame for frame in VIEWS + WINDOWS)
+    assert [frame.rectangle for frame in SHADES] == [VIEWS[4]] * 2
+    assert all(frame.shades == "all" and frame.rectangle == frame for frame in VIEWS + WINDOWS)
     image = smooth(9, 144, 192)
     np.testing.assert_array_equal(SHADES[0].cut(image), VIEWS[4].cut(image))
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(60, 130), width=st.integers(60, 130), levels=st.integers(2, 256))
-def test_a_shade_is_the_hash_of_a_quarter_of_the_levels(seed: int, height: int, width: int, levels: int) -> None:
+def test_shade_hashes_a_quarter_of_the_pixels(seed: int, height: int, width: int, levels: int) -> None:
     image = (smooth(seed, height, width) // (256 // levels)) * (256 // levels)
     field = VIEWS[4].cut(image)
     for frame, code in zip(SHADES, frame_codes(image, SHADES), strict=True):
@@ -241,12 +243,12 @@ def test_a_shade_is_the_hash_of_a_quarter_of_the_levels(seed: int, height: int, 
 
 
 @pytest.mark.parametrize("black", [0.3, 0.6, 0.7])
-def test_the_brightest_parts_have_one_hash_whatever_of_the_others_went_black(black: float) -> None:
+def test_bright_shade_ignores_how_much_became_black(black: float) -> None:
     image = smooth(10, 144, 192)
     darker = np.maximum(image, np.uint8(np.quantile(image, black)))
     bright, dark = frame_codes(image, SHADES)
-    [brighter_too, *_] = frame_codes(darker, SHADES)
-    np.testing.assert_array_equal(brighter_too, bright)
+    [bright_again, *_] = frame_codes(darker, SHADES)
+    np.testing.assert_array_equal(bright_again, bright)
     np.testing.assert_array_equal(
         frame_codes(np.minimum(image, np.uint8(np.quantile(image, 1 - black))), SHADES)[1], dark
     )
@@ -254,7 +256,7 @@ def test_the_brightest_parts_have_one_hash_whatever_of_the_others_went_black(bla
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_where_nearly_all_is_one_level_there_are_no_shades(level: int) -> None:
+def test_image_of_nearly_one_level_has_no_shades(level: int) -> None:
     image = np.full((144, 192), level, np.uint8)
     assert not frame_codes(image, SHADES).any()
     image[:20, :20] = 255 - level if level != 128 else 200  # a sixtieth of the field
@@ -264,7 +266,7 @@ def test_where_nearly_all_is_one_level_there_are_no_shades(level: int) -> None:
 # -- codes of frames ---------------------------------------------------------------------------------------------------
 
 
-def test_codes_come_frame_by_frame_each_in_all_symmetries() -> None:
+def test_codes_are_ordered_by_frame_then_symmetry() -> None:
     image = smooth(7, 144, 192)
     symmetries = [named("mirrored"), named("rotated by 90"), SYMMETRIES[0]]
     codes = frame_codes(image, VIEWS, symmetries)
@@ -275,21 +277,21 @@ def test_codes_come_frame_by_frame_each_in_all_symmetries() -> None:
 
 
 @pytest.mark.parametrize("shape", [(39, 192), (192, 39), (1, 1), (1, 200), (3, 3), (40, 40), (47, 192), (79, 79)])
-def test_a_frame_that_is_too_small_has_zeros_and_the_others_have_their_codes(shape: tuple[int, int]) -> None:
+def test_only_too_small_frames_have_zero_codes(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(8).integers(0, 256, shape, np.uint8)
     every = reference_frames("windows")
     codes = frame_codes(image, every, SYMMETRIES[:2]).reshape(len(every), 2, 128)
     for frame, code in zip(every, codes, strict=True):
-        part = frame.cut(image)
-        if min(part.shape) < 40:
+        cropped = frame.cut(image)
+        if min(cropped.shape) < 40:
             assert not code.any()
         elif frame.shades == "all":
-            np.testing.assert_array_equal(code[0], plain_code(part))
+            np.testing.assert_array_equal(code[0], plain_code(cropped))
     assert frame_codes(image, []).shape == (0, 128)
 
 
 @pytest.mark.parametrize("height", [39, 47, 60, 79, 144])
-def test_a_wider_reach_keeps_the_codes_of_the_narrower(height: int) -> None:
+def test_wider_reach_keeps_codes_of_narrower_reach(height: int) -> None:
     thumbnail = encode_thumbnail(smooth(10, height, 192))
     views = encoded_frames(thumbnail, "views")
     assert len(views) == OF_VIEWS * 128
@@ -303,10 +305,8 @@ def test_a_wider_reach_keeps_the_codes_of_the_narrower(height: int) -> None:
     width=st.integers(20, 60),
     levels=st.sampled_from([2, 9, 256]),
 )
-def test_where_nothing_but_rounding_decides_a_bit_it_is_that_of_sums_in_order(
-    seed: int, height: int, width: int, levels: int
-) -> None:
-    """Half the frequencies of an image that is its own mirror image are zero, and so is their median, or nearly."""
+def test_bits_decided_by_rounding_follow_ordered_sums(seed: int, height: int, width: int, levels: int) -> None:
+    """Half the frequencies of an image that is its own mirror image are zero, and their median is 0 or nearly 0."""
     half = np.random.default_rng(seed).integers(0, levels, (height, width), np.uint8) * (255 // (levels - 1))
     for image in (np.hstack([half, half[:, ::-1]]), np.vstack([half, half[::-1]]), np.hstack([half, 255 - half])):
         low = low_frequencies(standardise(image), 32) if min(image.shape) >= 40 else None
@@ -318,7 +318,7 @@ def test_where_nothing_but_rounding_decides_a_bit_it_is_that_of_sums_in_order(
             np.testing.assert_array_equal(frame_codes(image, [WHOLE], [symmetry])[0], expected)
 
 
-STRANGE: dict[str, Grey] = {
+UNSTRUCTURED: dict[str, Grey] = {
     "black": np.zeros((144, 192), np.uint8),
     "white": np.full((144, 192), 255, np.uint8),
     "one pixel": np.pad(np.uint8([[9]]), ((70, 73), (90, 101))),
@@ -329,10 +329,10 @@ STRANGE: dict[str, Grey] = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGE)
-def test_images_without_structure_have_codes_all_the_same(name: str) -> None:
+@pytest.mark.parametrize("name", UNSTRUCTURED)
+def test_images_without_structure_have_codes(name: str) -> None:
     for frames, symmetries in ((VIEWS, SYMMETRIES), (WINDOWS[::9], SYMMETRIES[:1])):
-        codes = frame_codes(STRANGE[name], frames, symmetries)
+        codes = frame_codes(UNSTRUCTURED[name], frames, symmetries)
         assert (codes.dtype, codes.shape) == (np.uint8, (len(frames) * len(symmetries), 128))
 
 
@@ -340,7 +340,7 @@ def test_images_without_structure_have_codes_all_the_same(name: str) -> None:
 
 
 def scan(codes: dict[int, Grey], queries: Grey, k: int, limit: int) -> list[tuple[int, int]]:
-    """Give (distance, image) of the k nearest images, the obvious way; codes of an image have shape (frames, 128)."""
+    """Return (distance, image) of the k nearest images by a full scan; codes of an image have shape (frames, 128)."""
     found = []
     for image, frames in codes.items():
         distances = np.bitwise_count(frames[:, None] ^ queries[None]).sum(axis=2).ravel().tolist()
@@ -349,14 +349,14 @@ def scan(codes: dict[int, Grey], queries: Grey, k: int, limit: int) -> list[tupl
 
 
 def checked(found: list[NearFrame], codes: dict[int, Grey], queries: Grey) -> list[tuple[int, int]]:
-    """Give (distance, image) of what was found, once each is as far as it says."""
+    """Return (distance, image) of all results, after a check of each distance."""
     for one in found:
         assert differing(codes[one.image][one.frame], queries[one.query]) == one.distance
     return [(one.distance, one.image) for one in found]
 
 
 def made_codes(rng: np.random.Generator, images: int, frames: int, queries: int, kinds: int) -> tuple[Any, Grey]:
-    """Codes near few centres, many of them equal: distances tie between frames, images and codes of the query."""
+    """Return codes near few centres, many of them equal, so that frames, images and codes of the query tie."""
     centres = rng.integers(0, 256, (kinds, 128), np.uint8)
 
     def some(*shape: int) -> Grey:
@@ -389,7 +389,7 @@ index_properties = {
 
 @settings(max_examples=150, deadline=None)
 @given(**index_properties)
-def test_search_gives_the_nearest_frame_of_each_image(
+def test_search_returns_the_nearest_frame_of_each_image(
     images: int, frames: int, queries: int, kinds: int, k: int, limit: int, seed: int, share: float, engine: str
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -400,15 +400,15 @@ def test_search_gives_the_nearest_frame_of_each_image(
 
     gone = [image for image in codes if rng.random() < share]
     kept = {image: one for image, one in codes.items() if image not in gone}
-    fewer = whole.without(np.array([*gone, 5], np.int64))  # 5 is none of them
+    fewer = whole.without(np.array([*gone, 5], np.int64))  # 5 is not an image
     assert len(fewer) == len(kept) * frames
     assert checked(fewer.search(wanted, k, limit), codes, wanted) == scan(kept, wanted, k, limit)
-    assert checked(whole.search(wanted, k, limit), codes, wanted) == scan(codes, wanted, k, limit)  # it is as it was
+    assert checked(whole.search(wanted, k, limit), codes, wanted) == scan(codes, wanted, k, limit)  # unchanged
 
 
 @settings(max_examples=60, deadline=None)
 @given(**index_properties)
-def test_base_and_delta_together_are_one_index(
+def test_base_and_delta_search_as_one_index(
     images: int, frames: int, queries: int, kinds: int, k: int, limit: int, seed: int, share: float, engine: str
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -416,7 +416,7 @@ def test_base_and_delta_together_are_one_index(
     newer = {image: one for image, one in codes.items() if rng.random() < share}
     older = {image: one for image, one in codes.items() if image not in newer}
     changed = np.array([image for image in newer if rng.random() < 0.5], np.int64)
-    before = older | {int(image): codes[int(image)] ^ np.uint8(7) for image in changed}  # held with what it was
+    before = older | {int(image): codes[int(image)] ^ np.uint8(7) for image in changed}  # the base has the old codes
     base, delta = indexed(before, frames, engine).without(changed), indexed(newer, frames)
     view = FrameView("views", 1, 1, {"views": base}, {"views": delta})
     assert view.search("views", wanted, k, limit) == indexed(codes, frames, engine).search(wanted, k, limit)
@@ -424,8 +424,8 @@ def test_base_and_delta_together_are_one_index(
     assert view.search("windows", wanted, k, limit) == []
 
 
-def test_of_frames_as_near_the_first_is_given() -> None:
-    """By distance, then image, frame and code, as `FrameIndex.search` says."""
+def test_first_of_equally_near_frames_is_returned() -> None:
+    """The order is by distance, image, frame and code, as `FrameIndex.search` documents."""
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 256, (2, 128), np.uint8)
     found = indexed({7: np.stack([a, b])}, 2).search(np.stack([b, a]), 1, 0)
@@ -439,11 +439,11 @@ def test_limits_out_of_range_are_refused(k: int, limit: int) -> None:
         indexed(codes, 2).search(wanted, k, limit)
 
 
-# -- loading: what is held already is not read again -------------------------------------------------------------------
+# -- loading: frames in memory are not read again ----------------------------------------------------------------------
 
 
 def put(writer: StoreWriter, number: int, frames: Grey | None, *, hashed: bool = True) -> None:
-    """Put an image with such codes of its frames, found or changed, into the store."""
+    """Put a new or changed image with the given codes of its frames into the store."""
     root_id, root, _ = writer.catalog.root_for(Path("/collection"))
     code = None if not hashed else np.random.default_rng(number).bytes(128)
     record = Record(
@@ -466,7 +466,7 @@ def all_near(frames: FrameView, kind: str, queries: Grey) -> list[tuple[int, int
 
 
 def held_by(frames: FrameView) -> int:
-    return sum(len(index) for part in (frames.base, frames.delta) for index in part.values())
+    return sum(len(index) for indexes in (frames.base, frames.delta) for index in indexes.values())
 
 
 @contextmanager
@@ -482,8 +482,8 @@ def opened(folder: Path) -> Iterator[Store]:
     "deleting",
     [False, True],
 )
-def test_a_reader_that_follows_has_the_frames_of_one_that_begins(tmp_path: Path, deleting: bool) -> None:
-    """Runs that add, change, blank, relabel, delete and reframe, few images or many at a time."""
+def test_refreshed_reader_has_the_frames_of_a_new_reader(tmp_path: Path, deleting: bool) -> None:
+    """Runs add, change, blank, relabel, delete and reframe few or many images."""
     chance, rng = random.Random(3), np.random.default_rng(3)
     kinds = rng.integers(0, 256, (12, 128), np.uint8)
     queries = kinds[:3]
@@ -511,7 +511,7 @@ def test_a_reader_that_follows_has_the_frames_of_one_that_begins(tmp_path: Path,
                         writer.catalog.delete([number], writer.generation)
                         codes.pop(number, None)
                     elif action < 0.5:
-                        put(writer, number, None, hashed=False)  # became featureless
+                        put(writer, number, None, hashed=False)  # now featureless
                         codes.pop(number, None)
                     elif action < 0.6:
                         writer.catalog.relabel(number, "Powder", "L8", "1", writer.generation)
@@ -528,19 +528,19 @@ def test_a_reader_that_follows_has_the_frames_of_one_that_begins(tmp_path: Path,
             kept += bool(after.delta) and after.loaded == before.loaded
             loaded += after.loaded > before.loaded
             with opened(tmp_path) as fresh:
-                parts = {"views": slice(0, 6), "shades": slice(6, OF_VIEWS)} if reach != "frame" else {}
-                parts |= {"windows": slice(OF_VIEWS, ALL_FRAMES)} if reach == "windows" else {}
+                ranges = {"views": slice(0, 6), "shades": slice(6, OF_VIEWS)} if reach != "frame" else {}
+                ranges |= {"windows": slice(OF_VIEWS, ALL_FRAMES)} if reach == "windows" else {}
                 for frames in (after, fresh.view.frames):
                     assert frames.reach == reach
-                    assert held_by(frames) == sum(len(codes) * (one.stop - one.start) for one in parts.values())
+                    assert held_by(frames) == sum(len(codes) * (one.stop - one.start) for one in ranges.values())
                     for kind in ("views", "shades", "windows"):
-                        wanted = {image: one[parts[kind]] for image, one in codes.items()} if kind in parts else {}
+                        wanted = {image: one[ranges[kind]] for image, one in codes.items()} if kind in ranges else {}
                         assert all_near(frames, kind, queries) == scan(wanted, queries, 1000, 1024)
     assert kept > 5
     assert loaded > 3
 
 
-def test_deleted_images_stay_away_when_the_index_file_is_written_anew(tmp_path: Path) -> None:
+def test_deleted_images_stay_absent_after_a_rewrite(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     codes = {number: rng.integers(0, 256, (OF_VIEWS, 128), np.uint8) for number in range(1, 101)}
     with open_writer(tmp_path, create=True) as writer:
@@ -549,7 +549,7 @@ def test_deleted_images_stay_away_when_the_index_file_is_written_anew(tmp_path: 
             put(writer, number, one)
         writer.publish()
     with opened(tmp_path) as standing:
-        for gone in (range(1, 7), range(7, 12)):  # each a tenth at most, together more
+        for gone in (range(1, 7), range(7, 12)):  # each at most a tenth, together more
             with open_writer(tmp_path) as writer:
                 with writer.catalog.transaction():
                     writer.catalog.delete(gone, writer.generation)
@@ -558,7 +558,7 @@ def test_deleted_images_stay_away_when_the_index_file_is_written_anew(tmp_path: 
             assert frames.search("views", codes[gone[0]], 1, 0) == []
 
 
-def test_few_changes_are_loaded_beside_what_is_held(tmp_path: Path) -> None:
+def test_few_changes_are_loaded_as_a_delta(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     codes = {number: rng.integers(0, 256, (OF_VIEWS, 128), np.uint8) for number in range(1, 41)}
     with open_writer(tmp_path, create=True) as writer:
@@ -577,16 +577,16 @@ def test_few_changes_are_loaded_beside_what_is_held(tmp_path: Path) -> None:
             assert frames.loaded == held.loaded == 1
             assert len(frames.delta["views"]) + len(frames.base["views"]) == 6 * len(codes)
             assert all_near(frames, "views", codes[number][:1])[0] == (0, number)
-        assert all_near(held, "views", codes[41][:1])[0][0] > 300  # and the old view is the old one
+        assert all_near(held, "views", codes[41][:1])[0][0] > 300  # the old view is unchanged
         with open_writer(tmp_path) as writer:
             for number in range(50, 60):
                 put(writer, number, codes[1])
             writer.publish()
-        assert store.refresh().frames.loaded == store.view.generation  # too many to be beside it
+        assert store.refresh().frames.loaded == store.view.generation  # too many for a delta
 
 
-def test_nothing_of_a_view_serves_for_another_store(tmp_path: Path) -> None:
-    """Not even where numbers, generations and reach are the same."""
+def test_view_is_not_reused_for_another_store(tmp_path: Path) -> None:
+    """This holds even if numbers, generations and reach are the same."""
     rng = np.random.default_rng(8)
     codes = rng.integers(0, 256, (2, OF_VIEWS, 128), np.uint8)
     for name, one in zip(("one", "two"), codes, strict=True):
@@ -603,16 +603,18 @@ def test_nothing_of_a_view_serves_for_another_store(tmp_path: Path) -> None:
     assert found == [[True, False], [True, False], [False, True]]
 
 
-def test_frames_of_a_newer_release_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_frames_of_a_newer_release_are_refused_with_advice(tmp_path: Path) -> None:
     with open_writer(tmp_path, create=True) as writer:
         set_stored_reach(writer, "views")
         put(writer, 1, None)
         writer.publish()
         writer.catalog.set_meta("reach", "galaxies")
         writer.publish()
-        with pytest.raises(StoreError, match=r"reach 'galaxies'.*knows frame, views, windows: use the release") as told:
+        with pytest.raises(
+            StoreError, match=r"reach 'galaxies'.*knows frame, views, windows: use the release"
+        ) as caught:
             stored_reach(writer.catalog)
-    assert str(tmp_path) in str(told.value)
+    assert str(tmp_path) in str(caught.value)
     with open_writer(tmp_path) as writer:
         put(writer, 2, None)
         writer.publish()
@@ -620,8 +622,8 @@ def test_frames_of_a_newer_release_are_refused_with_what_to_do(tmp_path: Path) -
         Store(tmp_path)
 
 
-def test_an_image_without_all_its_frames_is_no_part_of_the_index(tmp_path: Path) -> None:
-    """As those are whose thumbnail is missing, damaged or too small."""
+def test_image_without_all_its_frames_is_not_indexed(tmp_path: Path) -> None:
+    """An example is an image with a missing, damaged or too small thumbnail."""
     codes = np.random.default_rng(6).integers(0, 256, (ALL_FRAMES, 128), np.uint8)
     with open_writer(tmp_path, create=True) as writer:
         set_stored_reach(writer, "windows")
@@ -637,8 +639,8 @@ def test_an_image_without_all_its_frames_is_no_part_of_the_index(tmp_path: Path)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("collection") / "pictures"  # ids of images depend on the name
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("collection") / "images"  # ids of images depend on the name
     (folder / "Tips").mkdir(parents=True)
     for number in range(4):
         Image.fromarray(smooth(20 + number, 90, 120, 3)).save(folder / "Tips" / f"{number}.png")
@@ -647,16 +649,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def indexed_as(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A store of the pictures for every reach, each made from scratch."""
+def indexed_as(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a store of the images for every reach, each made from scratch."""
     root = tmp_path_factory.mktemp("indexed")
     for reach in REACHES:
-        index([pictures], root / reach, reach=reach, workers=1)
+        index([image_folder], root / reach, reach=reach, workers=1)
     return {reach: root / reach for reach in REACHES}
 
 
 def state(folder: Path) -> tuple[str, list[int], bytes]:
-    """What a reader that begins now sees: its reach, and images and codes in order."""
+    """Return what a new reader sees: the reach, and the images and codes in order."""
     with opened(folder) as store:
         frames = store.view.frames
         if frames.reach == "frame":
@@ -675,25 +677,25 @@ def reframed(folder: Path, reach: Reach) -> None:
         writer.publish()
 
 
-def test_a_new_store_has_views_and_a_store_keeps_its_reach(pictures: Path, tmp_path: Path) -> None:
+def test_new_store_has_views_and_keeps_its_reach(image_folder: Path, tmp_path: Path) -> None:
     runs: list[tuple[Reach | None, Reach]] = [
         (None, "views"), ("windows", "windows"), (None, "windows"), ("frame", "frame"), (None, "frame"),
     ]  # fmt: skip
-    for asked, expected in runs:
-        index([pictures], tmp_path / "store", reach=asked, workers=1)
+    for requested, expected in runs:
+        index([image_folder], tmp_path / "store", reach=requested, workers=1)
         with opened(tmp_path / "store") as store:
             assert store.view.frames.reach == expected
 
 
-def test_the_blank_image_has_no_frames(indexed_as: dict[str, Path]) -> None:
+def test_blank_image_has_no_frames(indexed_as: dict[str, Path]) -> None:
     assert [len(state(indexed_as[reach])[1]) for reach in ("views", "windows")] == [4, 4]
 
 
-def test_other_frames_are_made_without_the_images(
-    pictures: Path, indexed_as: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_reach_changes_without_the_image_files(
+    image_folder: Path, indexed_as: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    collection, store = tmp_path / "pictures", tmp_path / "store"
-    shutil.copytree(pictures, collection)
+    collection, store = tmp_path / "images", tmp_path / "store"
+    shutil.copytree(image_folder, collection)
     index([collection], store, reach="frame", workers=1)
     for file in (collection / "Tips").iterdir():
         file.unlink()
@@ -705,21 +707,21 @@ def test_other_frames_are_made_without_the_images(
             index([collection], store, reach=reach, workers=2)
             if reach != "frame":
                 assert state(store) == expected[reach]
-            assert standing.refresh().frames.reach == reach  # without being opened again
+            assert standing.refresh().frames.reach == reach  # without reopening the store
             generations.append(standing.view.generation)
             count = {"frame": 0, "views": OF_VIEWS, "windows": ALL_FRAMES}[reach]
             assert held_by(standing.view.frames) == 4 * count
     assert generations == sorted(set(generations))
 
 
-def test_the_same_reach_again_changes_nothing(pictures: Path, indexed_as: dict[str, Path], tmp_path: Path) -> None:
+def test_the_same_reach_again_changes_nothing(image_folder: Path, indexed_as: dict[str, Path], tmp_path: Path) -> None:
     store = Path(shutil.copytree(indexed_as["views"], tmp_path / "store"))
-    report = index([pictures], store, reach="views", workers=1)
+    report = index([image_folder], store, reach="views", workers=1)
     assert (report.generation, report.counts["unchanged"]) == (1, 5)
 
 
 class Interruption(BaseException):
-    """Something like Ctrl-C."""
+    """An exception like that of Ctrl-C."""
 
 
 def interrupt_by_put(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
@@ -750,7 +752,7 @@ def interrupt_by_order(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     ("old", "new"),
     [("frame", "views"), ("views", "windows")],
 )
-def test_interrupted_a_store_keeps_its_reach_and_the_same_call_goes_on(
+def test_interrupted_reframing_keeps_the_reach_and_resumes(
     indexed_as: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -770,27 +772,27 @@ def test_interrupted_a_store_keeps_its_reach_and_the_same_call_goes_on(
 
 
 @pytest.mark.parametrize("old", ["frame", "views"])
-def test_an_interrupted_run_of_the_indexer_goes_on(
-    pictures: Path, indexed_as: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: Reach
+def test_interrupted_indexing_resumes(
+    image_folder: Path, indexed_as: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: Reach
 ) -> None:
     store = Path(shutil.copytree(indexed_as[old], tmp_path / "store"))
     with monkeypatch.context() as patched:
         interrupt_by_put(patched, 1)
         with pytest.raises(Interruption):
-            index([pictures], store, reach="windows", workers=1)
+            index([image_folder], store, reach="windows", workers=1)
     assert state(store)[0] == old
-    index([pictures], store, reach="windows", workers=1)
+    index([image_folder], store, reach="windows", workers=1)
     assert state(store) == state(indexed_as["windows"])
 
 
 def older_recipe(folder: Path) -> None:
-    """Make of a store one whose frames an older release has hashed."""
+    """Change a store as if an older release had hashed its frames."""
     with open_writer(folder) as writer:
         writer.catalog.set_meta("frames_recipe", "older/0")
         writer.catalog._db.execute("UPDATE frames SET codes = zeroblob(length(codes))")
 
 
-def test_frames_of_another_recipe_are_made_anew(indexed_as: dict[str, Path], tmp_path: Path) -> None:
+def test_frames_of_another_recipe_are_recomputed(indexed_as: dict[str, Path], tmp_path: Path) -> None:
     store = Path(shutil.copytree(indexed_as["views"], tmp_path / "store"))
     older_recipe(store)
     with opened(store) as standing:
@@ -801,7 +803,7 @@ def test_frames_of_another_recipe_are_made_anew(indexed_as: dict[str, Path], tmp
         assert [frames.search("views", code[:1], 1, 0)[0].image for code in codes] == ids.tolist()
 
 
-def test_frames_of_another_recipe_are_made_anew_also_after_an_interruption(
+def test_recomputing_frames_resumes_after_an_interruption(
     indexed_as: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Path(shutil.copytree(indexed_as["views"], tmp_path / "store"))
@@ -814,7 +816,7 @@ def test_frames_of_another_recipe_are_made_anew_also_after_an_interruption(
     assert state(store) == state(indexed_as["views"])
 
 
-def test_a_damaged_thumbnail_stops_nothing(indexed_as: dict[str, Path], tmp_path: Path) -> None:
+def test_damaged_thumbnail_does_not_stop_reframing(indexed_as: dict[str, Path], tmp_path: Path) -> None:
     store = Path(shutil.copytree(indexed_as["frame"], tmp_path / "store"))
     _, ids, _ = expected = state(indexed_as["views"])
     with open_writer(store) as writer:
@@ -831,9 +833,9 @@ def test_a_damaged_thumbnail_stops_nothing(indexed_as: dict[str, Path], tmp_path
         assert found.ids.tolist() == ids[:1]
 
 
-def test_changed_images_get_frames_of_the_reach_and_deleted_ones_leave_none(pictures: Path, tmp_path: Path) -> None:
-    collection, store = tmp_path / "pictures", tmp_path / "store"
-    shutil.copytree(pictures, collection)
+def test_frames_follow_changed_and_deleted_images(image_folder: Path, tmp_path: Path) -> None:
+    collection, store = tmp_path / "images", tmp_path / "store"
+    shutil.copytree(image_folder, collection)
     index([collection], store, reach="windows", workers=1)
     Image.fromarray(smooth(40, 90, 120, 3)).save(collection / "Tips" / "0.png")
     Image.fromarray(np.full((90, 120), 9, np.uint8)).save(collection / "Tips" / "1.png")

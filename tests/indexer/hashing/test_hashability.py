@@ -1,4 +1,4 @@
-"""Whether an image shows anything that could identify it."""
+"""The check for structure: noise, saturation, shading and real structure."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def test_noise_is_refused(kind: str, shape: tuple[int, int]) -> None:
     refused = [hash_pixels(change(noise(seed, shape, kind))) for seed in range(4) for change in (np.array, with_bar)]
     reasons = [found.reason for found in refused if isinstance(found, Unhashable)]
     assert set(reasons) == {"noise"}
-    assert len(reasons) >= 6  # by chance a wave stands out
+    assert len(reasons) >= 6  # a random wave can dominate
 
 
-def test_noise_stays_noise_when_it_is_stored() -> None:
+def test_stored_and_shaded_noise_is_noise() -> None:
     data = io.BytesIO()
     Image.fromarray(noise(1, (768, 1024))).save(data, "JPEG", quality=50)
     assert hash_pixels(np.asarray(Image.open(data))).reason == "noise"  # type: ignore[union-attr]
@@ -57,29 +57,29 @@ def test_noise_stays_noise_when_it_is_stored() -> None:
 
 @pytest.mark.parametrize("category", [category.name for category in builtin_taxonomy().categories])
 @pytest.mark.parametrize("sigma", [0, 20])
-def test_micrographs_are_not_refused_even_where_they_are_noisy(category: str, sigma: int) -> None:
+def test_noisy_micrographs_are_not_refused(category: str, sigma: int) -> None:
     pixels = synthesise(category, 0, width=512, height=384)
     noisy = np.clip(pixels + np.random.default_rng(0).normal(0, sigma, pixels.shape), 0, 255).astype(np.uint8)
     assert find_lack(noisy) is None
 
 
 @pytest.mark.parametrize(("period", "axis"), [(3, 0), (7, 1), (16, 0), (50, 1)])
-def test_a_lattice_in_noise_is_not_noise(period: int, axis: int) -> None:
-    """Fine stripes vary as little in the means of blocks as noise does."""
+def test_lattice_in_noise_is_not_noise(period: int, axis: int) -> None:
+    """The means of blocks vary as little for fine stripes as for noise."""
     wave = 25 * np.sin(2 * np.pi * np.arange(768) / period)
     stripes = noise(0, (768, 768)) + (wave[:, None] if axis == 0 else wave[None])
     found = find_lack(np.clip(stripes, 0, 255).astype(np.uint8))
-    assert found is None or period == 3  # finer than what the hash can see
+    assert found is None or period == 3  # too fine for the hash
 
 
-def test_one_particle_in_noise_is_not_noise() -> None:
+def test_particle_in_noise_is_not_noise() -> None:
     y, x = np.mgrid[:768, :1024]
     particle = 60 * np.exp(-((y - 300) ** 2 + (x - 500) ** 2) / (2 * 60**2))
     assert find_lack(np.clip(noise(0, (768, 1024)) + particle, 0, 255).astype(np.uint8)) is None
 
 
 @pytest.mark.parametrize("end", [0, 255])
-def test_a_saturated_field_is_refused(end: int) -> None:
+def test_saturated_field_is_refused(end: int) -> None:
     pixels = np.full((480, 640), end, np.uint8)
     rng = np.random.default_rng(0)
     pixels[rng.random(pixels.shape) < 0.005] = 128
@@ -91,17 +91,17 @@ def test_a_saturated_field_is_refused(end: int) -> None:
     assert isinstance(hash_pixels(pixels), PHash)
 
 
-def test_a_small_image_is_not_called_noise() -> None:
+def test_small_image_is_not_noise() -> None:
     assert find_lack(noise(0, (64, 64))) is None
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 140), st.integers(1, 140), st.integers(0, 10**6))
-def test_what_a_quadratic_surface_explains_is_no_contrast(height: int, width: int, seed: int) -> None:
-    """Against the least squares of NumPy, for all shapes, those too small for a slope as well."""
-    picture = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+def test_quadratic_shading_is_no_contrast(height: int, width: int, seed: int) -> None:
+    """The result equals that of NumPy's least squares for all shapes, even if too small for a slope."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    strengths = np.linalg.lstsq(surfaces, picture.ravel().astype(np.float64), rcond=1e-9)[0]
-    expected = picture - (surfaces @ strengths).reshape(picture.shape)
-    np.testing.assert_allclose(_without_shading(picture), expected, atol=1e-9)
+    strengths = np.linalg.lstsq(surfaces, image.ravel().astype(np.float64), rcond=1e-9)[0]
+    expected = image - (surfaces @ strengths).reshape(image.shape)
+    np.testing.assert_allclose(_without_shading(image), expected, atol=1e-9)

@@ -1,4 +1,4 @@
-"""The hash: every bit that of imagehash, and a plain word where no hash could identify an image."""
+"""The hash: equal to imagehash in every bit, and a reason if no hash could identify an image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels, pha
 Pixels = NDArray[np.uint8]
 
 
-def reference_hash(image: Image.Image) -> imagehash.ImageHash:
-    """Hash as the labelled collections of the field were hashed."""
+def legacy_hash(image: Image.Image) -> imagehash.ImageHash:
+    """Hash by the legacy rule, as labelled collections were hashed."""
     return imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32)
 
 
-def reference_hex(pixels: Pixels) -> str:
-    return str(reference_hash(Image.fromarray(pixels)))
+def legacy_hex(pixels: Pixels) -> str:
+    return str(legacy_hash(Image.fromarray(pixels)))
 
 
 def waves(height: int, width: int, rng: np.random.Generator) -> Pixels:
-    """Give a smooth picture of a few plane waves."""
+    """Return a smooth image of a few plane waves."""
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     total = np.zeros((height, width))
     for _ in range(4):
@@ -49,7 +49,7 @@ def few_levels(height: int, width: int, rng: np.random.Generator) -> Pixels:
 
 
 def blocks(height: int, width: int, rng: np.random.Generator) -> Pixels:
-    """Give a picture of few flat rectangles, which leaves many coefficients exactly equal."""
+    """Return an image of few flat rectangles, in which many coefficients are exactly equal."""
     pixels = np.full((height, width), rng.integers(0, 256), np.uint8)
     for _ in range(int(rng.integers(1, 4))):
         top, left = rng.integers(0, height), rng.integers(0, width)
@@ -72,12 +72,12 @@ def mirrored(height: int, width: int, rng: np.random.Generator) -> Pixels:
 
 def turned_symmetric(height: int, width: int, rng: np.random.Generator) -> Pixels:
     side = min(height, width)
-    part = noise(side, side, rng).astype(np.uint16)
-    return ((part + part.T) // 2).astype(np.uint8)
+    square = noise(side, side, rng).astype(np.uint16)
+    return ((square + square.T) // 2).astype(np.uint8)
 
 
 def four_fold(height: int, width: int, rng: np.random.Generator) -> Pixels:
-    """Give a picture symmetric in both axes: three quarters of its coefficients are zero but for rounding."""
+    """Return an image symmetric in both axes: three quarters of its coefficients are zero, except for rounding."""
     quarter = few_levels((height + 1) // 2, (width + 1) // 2, rng)
     half = np.hstack([quarter, quarter[:, ::-1]])
     return np.ascontiguousarray(np.vstack([half, half[::-1]]))
@@ -102,26 +102,26 @@ FAMILIES = (
 @example(family=waves, height=3, width=5000, seed=0)
 @example(family=four_fold, height=128, width=128, seed=0)
 @example(family=four_fold, height=64, width=64, seed=1)
-def test_every_bit_is_that_of_imagehash(family, height, width, seed):
+def test_every_bit_equals_imagehash(family, height, width, seed):
     pixels = family(height, width, np.random.default_rng(seed))
-    assert phash(pixels).tobytes().hex() == reference_hex(pixels)
+    assert phash(pixels).tobytes().hex() == legacy_hex(pixels)
 
 
-def chessboard(field: int, side: int = 128) -> Pixels:
-    return (((np.indices((side, side)) // field).sum(axis=0) % 2) * 255).astype(np.uint8)
+def chessboard(square: int, side: int = 128) -> Pixels:
+    return (((np.indices((side, side)) // square).sum(axis=0) % 2) * 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("field", [1, 2, 4, 8, 16, 32, 64])
-def test_coefficients_tied_at_the_median_fall_on_the_side_where_imagehash_has_them(field):
-    pixels = chessboard(field)
-    assert phash(pixels).tobytes().hex() == reference_hex(pixels)
+@pytest.mark.parametrize("square", [1, 2, 4, 8, 16, 32, 64])
+def test_bits_tied_at_the_median_equal_imagehash(square):
+    pixels = chessboard(square)
+    assert phash(pixels).tobytes().hex() == legacy_hex(pixels)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2)])
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_flat_images_hash_as_in_imagehash_too(shape, level):
+def test_flat_images_hash_as_in_imagehash(shape, level):
     pixels = np.full(shape, level, np.uint8)
-    assert phash(pixels).tobytes().hex() == reference_hex(pixels)
+    assert phash(pixels).tobytes().hex() == legacy_hex(pixels)
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -129,7 +129,7 @@ def test_micrographs_hash_as_in_imagehash(category):
     pixels = synthesise(category, 3, width=160, height=120)
     hashed = hash_pixels(pixels)
     assert isinstance(hashed, PHash)
-    assert hashed.hex == reference_hex(pixels)
+    assert hashed.hex == legacy_hex(pixels)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_micrographs_hash_as_in_imagehash(category):
     [lambda p: p[::-1], lambda p: p[:, ::-1], lambda p: p.T, lambda p: p[::2, 1::3], np.asfortranarray],
     ids=["flipped", "mirrored", "transposed", "strided", "column-major"],
 )
-def test_the_layout_in_memory_does_not_matter(view):
+def test_memory_layout_does_not_matter(view):
     pixels = view(synthesise("Powder", 1, width=160, height=120))
     assert phash(pixels).tobytes() == phash(np.ascontiguousarray(pixels)).tobytes()
 
 
-def test_hashing_leaves_the_pixels_alone():
+def test_hashing_does_not_change_the_pixels():
     pixels = synthesise("Tips", 1, width=96, height=64)
     before = pixels.copy()
     pixels.flags.writeable = False
@@ -157,18 +157,18 @@ def test_real_micrographs_hash_as_in_imagehash(micrographs_dir: Path):
     for path in sorted(p for p in micrographs_dir.rglob("*") if p.suffix in {".jpg", ".png", ".tif"}):
         try:
             image = read_image(path)
-        except ImageError:  # some of them are there because they are damaged
+        except ImageError:  # some are damaged on purpose
             continue
         if image.bits != 8 or image.window is not None:
             continue
-        with Image.open(path) as reference:
-            expected = str(reference_hash(reference))
+        with Image.open(path) as opened:
+            expected = str(legacy_hash(opened))
         assert phash(image.pixels).tobytes().hex() == expected, path
         compared += 1
     assert compared > 100
 
 
-# -- degrees of structure ------------------------------------------------------------------------------------------
+# -- amounts of structure ------------------------------------------------------------------------------------------
 
 
 @given(level=st.integers(0, 255), height=st.integers(1, 40), width=st.integers(1, 40))
@@ -188,7 +188,7 @@ def test_plain_stripes_are_degenerate(stripes, seed):
     assert hashed.reason == "degenerate"
 
 
-def test_a_chessboard_is_degenerate():
+def test_chessboard_is_degenerate():
     assert isinstance(hash_pixels(chessboard(16)), Unhashable)
 
 
@@ -200,7 +200,7 @@ def test_micrographs_have_exactly_half_of_the_bits_set(category, info_bar):
     assert int(np.unpackbits(hashed.packed).sum()) == BITS // 2
 
 
-def test_distances_between_micrographs_are_even_and_unrelated_ones_far_apart():
+def test_unrelated_micrographs_have_large_even_distances():
     hashes = [hash_pixels(synthesise(c, s, width=160, height=120, info_bar=False)) for c in CATEGORIES for s in (0, 1)]
     found = [a.distance(b) for i, a in enumerate(hashes) for b in hashes[:i]]
     assert all(distance % 2 == 0 for distance in found)
@@ -221,7 +221,7 @@ def test_distance_counts_the_bits_that_differ():
 
 @given(st.binary(min_size=BYTES, max_size=BYTES))
 @settings(max_examples=50, deadline=None)
-def test_hex_and_imagehash_round_trips(code):
+def test_hex_and_imagehash_round_trip(code):
     hashed = PHash(code)
     assert PHash.from_hex(hashed.hex) == hashed
     assert PHash.from_hex(hashed.hex.upper()) == hashed
@@ -239,18 +239,18 @@ def test_bits_are_row_major_with_the_most_significant_first():
 @pytest.mark.parametrize(
     "text", ["", "ab", "0" * 255, "0" * 257, "x" * 256, " " + "0" * 255, "0" * 128, "00 " * 128, "é" * 256]
 )
-def test_what_is_no_hash_in_hex_is_refused(text):
+def test_invalid_hex_is_refused(text):
     with pytest.raises(ValueError, match="256 hexadecimal digits"):
         PHash.from_hex(text)
 
 
 @pytest.mark.parametrize("length", [0, 127, 129])
-def test_a_code_of_another_length_is_refused(length):
+def test_code_of_another_length_is_refused(length):
     with pytest.raises(ValueError, match="128 bytes"):
         PHash(bytes(length))
 
 
-def test_an_imagehash_of_another_size_is_refused():
+def test_imagehash_of_another_size_is_refused():
     with pytest.raises(ValueError, match="128 bytes"):
         PHash.from_imagehash(imagehash.ImageHash(np.zeros((8, 8), bool)))
 
@@ -278,17 +278,17 @@ def test_hashes_of_two_recipes_are_not_compared():
     ],
     ids=["colour", "one axis", "16 bits", "float", "no rows", "no columns"],
 )
-def test_what_is_no_grey_image_is_refused(pixels):
+def test_array_that_is_not_a_grey_image_is_refused(pixels):
     for function in (phash, hash_pixels):
         with pytest.raises(ValueError, match="uint8 of shape"):
             function(pixels)
 
 
-def test_an_empty_field_above_an_info_bar_is_featureless():
-    frame = np.full((480, 640), 60, np.uint8)
-    frame[440:] = np.random.default_rng(0).integers(0, 256, (40, 640), np.uint8)
-    found = hash_pixels(frame)
+def test_empty_field_above_an_info_bar_is_featureless():
+    image = np.full((480, 640), 60, np.uint8)
+    image[440:] = np.random.default_rng(0).integers(0, 256, (40, 640), np.uint8)
+    found = hash_pixels(image)
     assert isinstance(found, Unhashable)
     assert found.reason == "featureless"
-    frame[:440] += (4 * np.sin(np.mgrid[:440, :640].sum(axis=0) ** 1.1) + 4).astype(np.uint8)
-    assert isinstance(hash_pixels(frame), PHash)
+    image[:440] += (4 * np.sin(np.mgrid[:440, :640].sum(axis=0) ** 1.1) + 4).astype(np.uint8)
+    assert isinstance(hash_pixels(image), PHash)

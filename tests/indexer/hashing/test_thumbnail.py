@@ -1,4 +1,4 @@
-"""Thumbnails: area averages, contrast, size, and data that is not a thumbnail."""
+"""Thumbnails: area averages, contrast, size, and invalid data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twinscope_indexer.hashing.thumbnail import LONG_SIDE, MIN_SIDE, decode_thum
 
 
 def texture(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """A picture with detail at several scales, in 0 to 255."""
+    """Return an image with detail at several scales, in 0 to 255."""
     rng = np.random.default_rng(seed)
     scales = (3, 10, 30)
     layers = [gaussian_filter(rng.normal(size=shape), scale) * scale for scale in scales]
@@ -26,13 +26,13 @@ def texture(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of what a scene score sees of two pictures, which is not the finest detail."""
-    smooth = [gaussian_filter(picture.astype(float), 1).ravel() for picture in (a, b)]
+    """Return the correlation of two images without the finest detail, which a scene score ignores."""
+    smooth = [gaussian_filter(image.astype(float), 1).ravel() for image in (a, b)]
     return float(np.corrcoef(*smooth)[0, 1])
 
 
 def area_by_repetition(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Every pixel cut into as many equal parts as the new side has pixels, then plain means of blocks."""
+    """Divide every pixel into as many pixels as the new side has, then return plain means of blocks."""
     height, width = shape
     fine = pixels.astype(float).repeat(height, axis=0).repeat(width, axis=1)
     return fine.reshape(height, pixels.shape[0], width, pixels.shape[1]).mean(axis=(1, 3))
@@ -40,7 +40,7 @@ def area_by_repetition(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray
 
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
 @settings(max_examples=150, deadline=None)
-def test_area_reduction_is_the_mean_of_what_each_pixel_covers(rows: int, columns: int, data: st.DataObject) -> None:
+def test_area_reduction_is_the_mean_of_the_covered_pixels(rows: int, columns: int, data: st.DataObject) -> None:
     shape = data.draw(st.integers(1, rows)), data.draw(st.integers(1, columns))
     pixels = np.random.default_rng(rows * columns).integers(0, 256, (rows, columns), np.uint8)
     reduced = area_reduce(pixels, shape)
@@ -48,7 +48,7 @@ def test_area_reduction_is_the_mean_of_what_each_pixel_covers(rows: int, columns
     np.testing.assert_allclose(reduced, area_by_repetition(pixels, shape), atol=1e-3)
 
 
-def test_area_reduction_reads_views_and_read_only_images() -> None:
+def test_area_reduction_accepts_views_and_read_only_images() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8)
     pixels.flags.writeable = False
     view = pixels[::2, ::-1]
@@ -56,7 +56,7 @@ def test_area_reduction_reads_views_and_read_only_images() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (11, 10), (10, 21)])
-def test_area_reduction_neither_enlarges_nor_empties(shape: tuple[int, int]) -> None:
+def test_area_reduction_refuses_to_enlarge_or_to_empty(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="cannot reduce"):
         area_reduce(np.zeros((10, 20), np.uint8), shape)
 
@@ -79,13 +79,13 @@ def test_shape_of_a_thumbnail(shape: tuple[int, int], expected: tuple[int, int])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (7, 300), (100, 150), (768, 1024), (2000, 30)])
-def test_a_decoded_thumbnail_has_that_shape(shape: tuple[int, int]) -> None:
+def test_decoded_thumbnail_has_the_thumbnail_shape(shape: tuple[int, int]) -> None:
     thumbnail = decode_thumbnail(encode_thumbnail(texture(shape)))
     assert thumbnail.dtype == np.uint8
     assert thumbnail.shape == thumbnail_shape(shape)
 
 
-def test_a_thumbnail_shows_the_image_in_a_few_kilobytes() -> None:
+def test_thumbnail_resembles_the_image_in_a_few_kilobytes() -> None:
     pixels = texture((768, 1024))
     data = encode_thumbnail(pixels)
     assert len(data) < 10_000
@@ -101,7 +101,7 @@ def test_faint_contrast_survives(level: int) -> None:
     assert np.ptp(thumbnail) > 150
 
 
-def test_contrast_and_brightness_hardly_change_a_thumbnail() -> None:
+def test_contrast_and_brightness_hardly_affect_a_thumbnail() -> None:
     pixels = texture((480, 640))
     plain = decode_thumbnail(encode_thumbnail(pixels)).astype(float)
     changed = decode_thumbnail(encode_thumbnail(np.rint(pixels * 0.5 + 70).astype(np.uint8))).astype(float)
@@ -109,13 +109,13 @@ def test_contrast_and_brightness_hardly_change_a_thumbnail() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 130, 255])
-def test_a_featureless_image_stays_featureless(level: int) -> None:
+def test_featureless_image_stays_featureless(level: int) -> None:
     thumbnail = decode_thumbnail(encode_thumbnail(np.full((300, 400), level, np.uint8)))
     assert np.ptp(thumbnail) == 0
     assert abs(int(thumbnail[0, 0]) - level) <= 1
 
 
-def test_one_level_of_contrast_is_not_blown_up_to_black_and_white() -> None:
+def test_stretch_of_one_grey_level_is_limited() -> None:
     pixels = np.full((150, 190), 200, np.uint8)
     pixels[:, 95:] = 201
     thumbnail = decode_thumbnail(encode_thumbnail(pixels))
@@ -125,7 +125,7 @@ def test_one_level_of_contrast_is_not_blown_up_to_black_and_white() -> None:
 @pytest.mark.parametrize(
     "pixels", [np.zeros((8, 8), np.uint16), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8), np.uint8)]
 )
-def test_other_than_a_grey_image_is_refused(pixels: np.ndarray) -> None:
+def test_array_that_is_not_a_grey_image_is_refused(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"uint8 of shape|without pixels"):
         encode_thumbnail(pixels)
 
@@ -137,7 +137,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def declaring_huge_size(data: bytes) -> bytes:
-    """The same JPEG with 65500 x 65500 pixels in its frame header (SOF0: marker, length, precision, height, width)."""
+    """Return a JPEG with 65500 x 65500 pixels in its frame header (SOF0: marker, length, precision, height, width)."""
     at = data.index(b"\xff\xc0") + 5
     return data[:at] + b"\xff\xdc\xff\xdc" + data[at + 4 :]
 
@@ -146,7 +146,7 @@ def declaring_huge_size(data: bytes) -> bytes:
     "data",
     [
         b"",
-        b"not a picture",
+        b"not an image",
         b"\xff\xd8\xff\xd9",
         encode_thumbnail(texture((90, 120)))[:-300],
         declaring_huge_size(encode_thumbnail(texture((90, 120)))),
@@ -155,17 +155,17 @@ def declaring_huge_size(data: bytes) -> bytes:
     ],
     ids=["empty", "text", "markers", "truncated", "huge", "large", "colour"],
 )
-def test_data_that_is_no_thumbnail_is_refused(data: bytes) -> None:
+def test_data_that_is_not_a_thumbnail_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match="thumbnail"):
         decode_thumbnail(data)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=20), st.floats(0.3, 1))
 @settings(max_examples=300, deadline=None)
-def test_damaged_data_gives_a_picture_or_an_image_error(changes: list[tuple[float, int]], kept: float) -> None:
+def test_damaged_data_gives_an_image_or_an_image_error(changes: list[tuple[float, int]], kept: float) -> None:
     data = bytearray(encode_thumbnail(texture((60, 80))))
-    for place, value in changes:
-        data[int(place * (len(data) - 1))] = value
+    for position, value in changes:
+        data[int(position * (len(data) - 1))] = value
     try:
         thumbnail = decode_thumbnail(bytes(data[: int(kept * len(data))]))
     except ImageError:
@@ -176,7 +176,7 @@ def test_damaged_data_gives_a_picture_or_an_image_error(changes: list[tuple[floa
 
 
 def plain_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Area averages as they are defined: rows added up in 32 bits, then columns in 64, one after the other."""
+    """Return area averages by their definition: rows are added in 32 bits, then columns in 64, one after the other."""
     steps = [old / new for old, new in zip(pixels.shape, shape, strict=True)]
     means = np.empty(shape, np.float32)
     for y in range(shape[0]):
@@ -193,7 +193,7 @@ def plain_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def plain_thumbnail(pixels: np.ndarray) -> bytes:
-    """The thumbnail by NumPy and Pillow, step by step."""
+    """Return the thumbnail, made step by step with NumPy and Pillow."""
     means = plain_means(pixels, thumbnail_shape(pixels.shape))
     low, high = float(means.min()), float(means.max())
     gain = min(255 / (high - low), 16) if high > low else 1.0
@@ -217,7 +217,7 @@ def plain_thumbnail(pixels: np.ndarray) -> bytes:
 @given(
     st.integers(1, 420), st.integers(1, 420), st.integers(0, 10**6), st.sampled_from([(0, 256), (100, 103), (0, 40)])
 )
-def test_thumbnails_are_to_the_bit_those_of_the_plain_steps(
+def test_thumbnails_equal_the_plain_steps_bit_for_bit(
     height: int, width: int, seed: int, levels: tuple[int, int]
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -228,7 +228,7 @@ def test_thumbnails_are_to_the_bit_those_of_the_plain_steps(
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_means_are_to_the_bit_those_of_the_definition(data: st.DataObject) -> None:
+def test_means_equal_the_definition_bit_for_bit(data: st.DataObject) -> None:
     old = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))
     new = tuple(data.draw(st.integers(1, side)) for side in old)
     pixels = np.random.default_rng(old).integers(0, 256, old, np.uint8)

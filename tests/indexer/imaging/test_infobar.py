@@ -1,4 +1,4 @@
-"""The height of info bars: what is cut and what is looked at agree."""
+"""The height of info bars: frames and checks use the same one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from twinscope_indexer.hashing.frames import FRAMES_RECIPE, VIEWS
 from twinscope_indexer.imaging.infobar import MAX_HEIGHT, field_rows
 
 
-def test_no_row_of_the_field_is_covered_by_the_highest_bar() -> None:
+def test_field_rows_are_above_the_highest_bar() -> None:
     for rows in range(60, 5000):
         assert 0.8 * rows < field_rows(rows) < (1 - MAX_HEIGHT) * rows
     assert [field_rows(rows) for rows in range(5)] == [0, 1, 2, 3, 3]
 
 
-def test_frames_are_cut_by_up_to_the_highest_bar() -> None:
+def test_views_exclude_up_to_the_highest_bar() -> None:
     assert min(view.bottom for view in VIEWS) == 1 - MAX_HEIGHT
     assert FRAMES_RECIPE.endswith("/2-9a47c0d197a0"), "stores must be indexed again: give the recipe a new number"

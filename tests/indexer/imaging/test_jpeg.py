@@ -1,4 +1,4 @@
-"""JPEG by two decoders: the same pixels and the same errors as by Pillow, whatever the file."""
+"""JPEG with two decoders: the same pixels and errors as with Pillow, for every file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ END = b"\xff\xd9"
 Reader = Callable[[bytes], object]
 
 
-def picture(seed: int, height: int, width: int) -> np.ndarray:
-    """Noise, or colours at the ends of the scale, or waves, as the seed has it."""
+def pattern(seed: int, height: int, width: int) -> np.ndarray:
+    """Return noise, colours at the ends of the scale, or waves, depending on the seed."""
     rng = np.random.default_rng(seed)
     if seed % 3 == 0:
         return rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -45,31 +45,31 @@ def saved(image: Image.Image, **options: object) -> bytes:
 
 
 def sampled(pixels: np.ndarray, subsampling: str) -> bytes:
-    """Subsampling that Pillow does not write."""
+    """Encode with a subsampling that Pillow does not write."""
     return bytes(imagecodecs.jpeg8_encode(pixels, level=85, subsampling=subsampling))
 
 
 def at_the_scan(data: bytes) -> int:
-    """Where the entropy-coded data of the first scan begins."""
+    """Return the position of the entropy-coded data of the first scan."""
     at = data.index(b"\xff\xda")
     return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
 
 
 def stuffed(head: bytes, body: bytes) -> bytes:
-    """A stream whose only marker after its header is the end, whatever its pixels are."""
+    """Return a stream whose only marker after its header is the end, with any bytes as pixels."""
     return head + body.replace(b"\xff", b"\xff\0") + END
 
 
 def without_bytes(data: bytes, start: int, count: int) -> bytes:
-    """Leave bytes out of the quantisation table that begins at `start`, the only one of its segment."""
+    """Remove bytes from the quantisation table at `start`, the only one of its segment."""
     length = int.from_bytes(data[start - 3 : start - 1], "big") - count
     return data[: start - 3] + length.to_bytes(2, "big") + data[start - 1 : start] + data[start + count :]
 
 
-GREY = Image.fromarray(picture(2, 61, 83)[..., 0])
-COLOUR = Image.fromarray(picture(2, 61, 83))
+GREY = Image.fromarray(pattern(2, 61, 83)[..., 0])
+COLOUR = Image.fromarray(pattern(2, 61, 83))
 EXIF = Image.Exif()
-EXIF[0x0112] = 6  # on its side
+EXIF[0x0112] = 6  # turned by 90 degrees
 PLAIN = {
     "grey": saved(GREY),
     "4:4:4": saved(COLOUR, subsampling=0),
@@ -80,7 +80,7 @@ PLAIN = {
     "one pixel": saved(Image.new("L", (1, 1), 77)),
     "one colour pixel": saved(Image.new("RGB", (1, 1), "orange")),
     "rubbish after the end": saved(GREY) + b"rubbish" + bytes(999),
-    "another picture after the end": saved(GREY) + saved(COLOUR),
+    "another image after the end": saved(GREY) + saved(COLOUR),
     "restarts": saved(GREY, restart_marker_blocks=3),
     "no restart yet": saved(Image.new("L", (8, 8)), restart_marker_blocks=3),
     "rgb": saved(COLOUR, keep_rgb=True),
@@ -109,7 +109,7 @@ OTHER = {
 
 
 def outcome(read: Reader, data: bytes) -> object:
-    """What came of reading, in full and comparable."""
+    """Return the full result or error of a reader, in comparable form."""
     try:
         got = read(data)
     except ImageError as error:
@@ -129,13 +129,13 @@ def by_pillow(read: Reader, data: bytes) -> object:
 
 @pytest.mark.parametrize("kind", [*PLAIN, *OTHER])
 @pytest.mark.parametrize("read", [read_image, read_pil_image, decode_thumbnail])
-def test_every_kind_of_file_comes_out_as_by_pillow(kind: str, read: Reader) -> None:
+def test_every_kind_of_file_decodes_as_by_pillow(kind: str, read: Reader) -> None:
     data = (PLAIN | OTHER)[kind]
     assert outcome(read, data) == by_pillow(read, data)
 
 
-def walked(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of the segments of a header, byte by byte."""
+def read_slowly(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the segments of a header, read byte by byte."""
     if data[:2] != b"\xff\xd8":
         raise ImageError("", "damaged", "no start")
     at = 2
@@ -163,8 +163,8 @@ def walked(data: bytes) -> Iterator[tuple[int, int, int]]:
             at = end
 
 
-def told(segments: Iterator[tuple[int, int, int]]) -> list[object]:
-    """Give all segments, and the fault that ends them."""
+def collected(segments: Iterator[tuple[int, int, int]]) -> list[object]:
+    """Return all segments, and the fault that ends them."""
     found: list[object] = []
     try:
         for one in segments:
@@ -179,14 +179,14 @@ def told(segments: Iterator[tuple[int, int, int]]) -> list[object]:
     data=st.lists(st.sampled_from([0, 1, 2, 3, 0x0A, 0xC0, 0xD0, 0xD8, 0xD9, 0xDA, 0xE1, *[0xFF] * 6]), max_size=60),
     searched=st.sampled_from([1, 2, 3, 7, 1 << 18]),
 )
-def test_any_header_is_walked_as_byte_by_byte(data: list[int], searched: int) -> None:
+def test_any_header_is_read_as_byte_by_byte(data: list[int], searched: int) -> None:
     with mock.patch.object(jpeg, "_SEARCHED", searched):
         for stream in (bytes(data), b"\xff\xd8" + bytes(data)):
-            assert told(jpeg._segments(stream, "")) == told(walked(stream))
+            assert collected(jpeg._segments(stream, "")) == collected(read_slowly(stream))
 
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\xff\xd0", b"\0"], ids=bytes.hex)
-def test_what_fills_a_header_is_passed_over_in_few_steps(filling: bytes) -> None:
+def test_fill_bytes_of_a_header_are_skipped_in_few_steps(filling: bytes) -> None:
     head, rest = PLAIN["grey"][:2], PLAIN["grey"][2:]
     steps = 0
 
@@ -206,38 +206,38 @@ def test_what_fills_a_header_is_passed_over_in_few_steps(filling: bytes) -> None
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_plain_streams_are_decoded_without_pillow_to_what_it_opens(kind: str) -> None:
+def test_plain_streams_equal_pillow_without_using_it(kind: str) -> None:
     with mock.patch.object(jpeg, "JpegImageFile", side_effect=AssertionError):
         read = read_image(PLAIN[kind])
     assert np.array_equal(read.pixels, np.array(Image.open(io.BytesIO(PLAIN[kind])).convert("L")))
 
 
 @pytest.mark.parametrize("kind", OTHER)
-def test_all_other_streams_are_left_to_pillow(kind: str) -> None:
+def test_other_streams_are_decoded_by_pillow(kind: str) -> None:
     with mock.patch.object(jpeg, "JpegImageFile", side_effect=OSError("Pillow")), pytest.raises(ImageError):
         read_image(OTHER[kind])
 
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    """Any JPEG that an encoder may write."""
+    """Draw any JPEG that an encoder can write."""
     height, width = (draw(st.integers(1, 70)) for _ in range(2))
-    pixels = picture(draw(st.integers(0, 999)), height, width)
-    tail = draw(st.sampled_from([b"", b"", b"\0" * 700, b"\xff\xd8\xff", END]))
+    pixels = pattern(draw(st.integers(0, 999)), height, width)
+    appended = draw(st.sampled_from([b"", b"", b"\0" * 700, b"\xff\xd8\xff", END]))
     if draw(st.integers(0, 9)) == 0:
-        return sampled(pixels, draw(st.sampled_from(["444", "422", "420", "411", "440"]))) + tail
+        return sampled(pixels, draw(st.sampled_from(["444", "422", "420", "411", "440"]))) + appended
     mode = draw(st.sampled_from(["L", "L", "RGB", "RGB", "RGB", "CMYK"]))
     options = {"quality": draw(st.integers(1, 100)), "subsampling": draw(st.integers(0, 2))}
     if draw(st.integers(0, 4)) == 0:
         options |= draw(
             st.sampled_from([{"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}, {"exif": EXIF}])
         )
-    return saved(Image.fromarray(pixels).convert(mode), **options) + tail
+    return saved(Image.fromarray(pixels).convert(mode), **options) + appended
 
 
 @given(files())
 @settings(deadline=None, max_examples=300)
-def test_any_file_comes_out_as_by_pillow(data: bytes) -> None:
+def test_any_file_decodes_as_by_pillow(data: bytes) -> None:
     assert outcome(read_image, data) == by_pillow(read_image, data)
     assert np.array_equal(read_image(data).pixels, np.array(Image.open(io.BytesIO(data)).convert("L")))
     assert outcome(read_pil_image, data) == by_pillow(read_pil_image, data)
@@ -246,7 +246,7 @@ def test_any_file_comes_out_as_by_pillow(data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["grey", "4:2:0", "rubbish after the end", "progressive", "restarts", "cmyk"])
 @pytest.mark.parametrize("end", [b"", END])
-def test_files_cut_off_anywhere_fail_or_come_out_as_by_pillow(kind: str, end: bytes) -> None:
+def test_truncated_files_fail_or_decode_as_by_pillow(kind: str, end: bytes) -> None:
     data = (PLAIN | OTHER)[kind]
     for keep in np.linspace(0, len(data) - 1, 50).astype(int).tolist():
         for read in (read_image, decode_thumbnail):
@@ -259,17 +259,17 @@ def test_files_cut_off_anywhere_fail_or_come_out_as_by_pillow(kind: str, end: by
     st.booleans(),
 )
 @settings(deadline=None, max_examples=500)
-def test_files_with_flipped_bits_fail_or_come_out_as_by_pillow(
+def test_files_with_flipped_bits_fail_or_decode_as_by_pillow(
     kind: str, flips: list[tuple[float, int]], header: bool
 ) -> None:
     data = bytearray((PLAIN | OTHER)[kind])
-    for place, bit in flips if data else []:
-        data[int(place * (min(len(data), 640 if header else len(data)) - 1))] ^= 1 << bit
+    for position, bit in flips if data else []:
+        data[int(position * (min(len(data), 640 if header else len(data)) - 1))] ^= 1 << bit
     for read in (lambda data: read_image(data, pixel_budget=4_000_000), decode_thumbnail):
         assert outcome(read, bytes(data)) == by_pillow(read, bytes(data))
 
 
-def test_damaged_metadata_of_a_thumbnail_is_no_warning() -> None:
+def test_damaged_metadata_of_a_thumbnail_is_ignored() -> None:
     data = saved(GREY, exif=EXIF)
     at = data.index(b"Exif") + 6
     damaged = data[:at] + b"XX" + data[at + 2 :]
@@ -282,7 +282,7 @@ def test_damaged_metadata_of_a_thumbnail_is_no_warning() -> None:
     st.binary(max_size=64),
 )
 @settings(deadline=None, max_examples=400)
-def test_damaged_pixels_in_a_plain_stream_come_out_as_by_pillow(
+def test_damaged_plain_stream_decodes_as_by_pillow(
     kind: str, change: bytes | tuple[float, bytes], steps: bytes
 ) -> None:
     data = PLAIN[kind]
@@ -291,8 +291,8 @@ def test_damaged_pixels_in_a_plain_stream_come_out_as_by_pillow(
     if isinstance(change, bytes):
         body[:] = change
     else:
-        where = int(change[0] * len(body))
-        body[where : where + len(change[1]) // 2] = change[1]
+        start = int(change[0] * len(body))
+        body[start : start + len(change[1]) // 2] = change[1]
     tables = data.index(b"\xff\xdb") + 5
     hostile = stuffed(data[:tables] + steps + data[tables + len(steps) : at], bytes(body))
     assert jpeg._is_plain(hostile)
@@ -300,15 +300,15 @@ def test_damaged_pixels_in_a_plain_stream_come_out_as_by_pillow(
     assert outcome(decode_thumbnail, hostile) == by_pillow(decode_thumbnail, hostile)
 
 
-def test_pieces_in_which_pillow_reads_make_no_difference() -> None:
-    """Pillow hands libjpeg 64 KiB at a time; damage and the end fall on both sides of such borders."""
+def test_block_size_of_pillow_makes_no_difference() -> None:
+    """Pillow passes 64 KiB at a time to libjpeg; damage and the end are on both sides of these borders."""
     for seed in range(6):
-        data = saved(Image.fromarray(picture(3 * seed, 300, 400)), quality=95)
+        data = saved(Image.fromarray(pattern(3 * seed, 300, 400)), quality=95)
         at = at_the_scan(data)
         body = bytearray(data[at:-2].replace(b"\xff\0", b"\xff"))
         rng = np.random.default_rng(seed)
-        for place in rng.integers(0, len(body), 30).tolist():
-            body[place] = int(rng.integers(256))
+        for position in rng.integers(0, len(body), 30).tolist():
+            body[position] = int(rng.integers(256))
         hostile = stuffed(data[:at], bytes(body))
         assert len(hostile) > 1 << 17
         for stream in (hostile, stuffed(data[:at], bytes(body[: 65_530 - at + seed])) + bytes(70_000)):
@@ -317,13 +317,13 @@ def test_pieces_in_which_pillow_reads_make_no_difference() -> None:
 
 
 @pytest.mark.parametrize("refusal", [RuntimeError("corrupt"), ValueError("too large"), MemoryError()])
-def test_what_simplejpeg_refuses_is_left_to_pillow(refusal: Exception) -> None:
+def test_streams_refused_by_simplejpeg_are_left_to_pillow(refusal: Exception) -> None:
     for kind in ("grey", "4:2:0"):
         with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=refusal):
             assert outcome(read_image, PLAIN[kind]) == by_pillow(read_image, PLAIN[kind])
 
 
-def test_another_library_behind_pillow_leaves_all_to_it() -> None:
+def test_pillow_with_another_library_decodes_everything() -> None:
     with (
         mock.patch.object(jpeg, "_SAME_LIBRARY", False),
         mock.patch.object(simplejpeg, "decode_jpeg", side_effect=AssertionError),
@@ -332,7 +332,7 @@ def test_another_library_behind_pillow_leaves_all_to_it() -> None:
     assert jpeg._SAME_LIBRARY
 
 
-def test_nothing_is_decoded_before_its_size_is_allowed() -> None:
+def test_size_is_checked_before_decoding() -> None:
     huge = PLAIN["grey"].replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 65_000, 65_000))
     assert jpeg._is_plain(huge)
     with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=AssertionError):
@@ -346,17 +346,17 @@ def test_nothing_is_decoded_before_its_size_is_allowed() -> None:
             assert caught.value.fault == fault
 
 
-def test_thumbnails_are_decoded_without_pillow_to_what_it_opens() -> None:
+def test_thumbnails_equal_pillow_without_using_it() -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        thumbnail = encode_thumbnail(picture(seed, *rng.integers(1, 300, 2).tolist())[..., 0])
+        thumbnail = encode_thumbnail(pattern(seed, *rng.integers(1, 300, 2).tolist())[..., 0])
         with mock.patch.object(jpeg, "JpegImageFile", side_effect=AssertionError):
             pixels = decode_thumbnail(thumbnail)
         assert not pixels.flags.writeable
         assert np.array_equal(pixels, np.array(Image.open(io.BytesIO(thumbnail))))
 
 
-def test_luma_of_every_colour_is_pillows() -> None:
+def test_luma_of_every_colour_equals_pillow() -> None:
     levels = np.arange(256, dtype=np.uint8)
     plane = np.stack(np.meshgrid(levels, levels, indexing="ij"), -1)
     for red in levels:
@@ -366,14 +366,14 @@ def test_luma_of_every_colour_is_pillows() -> None:
     assert np.array_equal(luma(flipped), np.array(Image.fromarray(flipped.copy()).convert("L")))
 
 
-def test_real_files_come_out_as_by_pillow(micrographs_dir: Path) -> None:
+def test_real_files_decode_as_by_pillow(micrographs_dir: Path) -> None:
     paths = sorted(path for path in micrographs_dir.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
     assert paths
     for path in paths:
         assert outcome(read_image, path.read_bytes()) == by_pillow(read_image, path.read_bytes()), path
 
 
-def test_a_header_of_endless_segments_is_refused_before_it_fills_the_memory() -> None:
+def test_header_with_too_many_segments_is_refused() -> None:
     data = b"\xff\xd8" + b"\xff\xfe\x00\x02" * 70_000 + saved(Image.new("L", (8, 8)))[2:]
     with pytest.raises(ImageError, match="more than 65,536 segments"):
         jpeg.without_metadata(data, "it")

@@ -1,3 +1,5 @@
+"""Decoding of image files: pixels equal to Pillow's, windows for deep samples, and faults."""
+
 from __future__ import annotations
 
 import contextlib
@@ -32,7 +34,7 @@ H, W = 52, 67
 
 
 def scene(seed: int, shape: tuple[int, int] = (H, W)) -> np.ndarray:
-    """Texture on several scales, in 0 .. 1."""
+    """Return texture on several scales, in 0 .. 1."""
     rng = np.random.default_rng(seed)
     field = sum(gaussian_filter(rng.normal(size=shape), s, mode="wrap") * s for s in (1, 2, 5, 11, 23))
     return (field - field.min()) / (field.max() - field.min())
@@ -55,7 +57,7 @@ def tiff(array: np.ndarray | Iterator[bytes], **options: object) -> bytes:
 
 
 def packed_tiff(array: np.ndarray, bits: int, **options: object) -> bytes:
-    """Write samples of fewer than eight bits, packed here: of imagecodecs only recent versions pack them."""
+    """Write samples of fewer than eight bits, packed here because only recent versions of imagecodecs pack them."""
     rows = np.unpackbits(array[..., None], axis=-1)[..., 8 - bits :].reshape(len(array), -1)
     encoded = iter([np.packbits(rows, axis=1).tobytes()])
     options |= {"shape": array.shape, "dtype": np.uint8, "bitspersample": bits, "rowsperstrip": len(array)}
@@ -98,7 +100,7 @@ def fault_of(source: object, **options: object) -> str:
     return caught.value.fault
 
 
-# ---------------------------------------------------------------- 8 bits: what Pillow says
+# ---------------------------------------------------------------- 8 bits: equal to Pillow
 
 
 @given(
@@ -107,13 +109,13 @@ def fault_of(source: object, **options: object) -> str:
     fmt=st.sampled_from(["TIFF", "PNG", "BMP", "JPEG"]),
 )
 @settings(deadline=None, max_examples=200)
-def test_eight_bits_are_exactly_what_pillow_converts_to(pixels: np.ndarray, mode: str, fmt: str) -> None:
+def test_eight_bits_equal_the_conversion_by_pillow(pixels: np.ndarray, mode: str, fmt: str) -> None:
     rgba = Image.fromarray(pixels, "RGBA")
     image = rgba.convert("RGB").quantize(17) if mode == "P" else rgba.convert("RGB" if mode == "CMYK" else mode)
     image = image.convert(mode)
     try:
         data = saved(image, fmt)
-    except OSError:  # the format does not know the mode
+    except OSError:  # the format does not support the mode
         return
     read = read_image(data)
     expected = Image.open(io.BytesIO(data))
@@ -151,15 +153,15 @@ def test_tiff_variants_of_eight_bits_equal_pillow(kind: str, compression: str | 
             array, compression=compression, byteorder=order, bigtiff=big, predictor=predictor, **layout, **options
         )
         read = read_image(data)
-        reference = data
-        if big and order == ">":  # which Pillow does not know
-            reference = tiff(array, compression=compression, predictor=predictor, **layout, **options)
-        assert np.array_equal(read.pixels, by_pillow(reference)), (layout, order, big, predictor)
+        readable = data
+        if big and order == ">":  # Pillow does not support it
+            readable = tiff(array, compression=compression, predictor=predictor, **layout, **options)
+        assert np.array_equal(read.pixels, by_pillow(readable)), (layout, order, big, predictor)
         assert (read.format, read.mode, read.bits, read.window) == ("TIFF", mode, 8, None)
 
 
 @pytest.mark.parametrize("compression", ["deflate", "zstd", "lzma"])
-def test_further_compressions_equal_pillow(compression: str) -> None:
+def test_other_compressions_equal_pillow(compression: str) -> None:
     for array, options, _ in KINDS.values():
         data = tiff(array, compression=compression, rowsperstrip=20, **options)
         assert np.array_equal(read_image(data).pixels, by_pillow(data))
@@ -191,7 +193,7 @@ def test_fewer_than_eight_bits_equal_pillow(bits: int, photometric: str) -> None
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("array", [GREY, COLOUR, GREY.astype(np.uint16) * 257], ids=["grey", "rgb", "deep"])
-def test_tiff_is_turned_upright_as_pillow_does(orientation: int, array: np.ndarray) -> None:
+def test_tiff_is_turned_upright_as_by_pillow(orientation: int, array: np.ndarray) -> None:
     options = [(274, 3, 1, orientation, True)]
     upright = by_pillow(tiff(array if array.dtype == np.uint8 else GREY, extratags=options))
     read = read_image(tiff(array, extratags=options))
@@ -206,7 +208,7 @@ def test_tiff_is_turned_upright_as_pillow_does(orientation: int, array: np.ndarr
 @pytest.mark.parametrize("quality", [30, 95])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("subsampling", [0, 2])
-def test_jpeg_equals_pillow_and_metadata_changes_nothing(quality: int, progressive: bool, subsampling: int) -> None:
+def test_jpeg_equals_pillow_with_any_metadata(quality: int, progressive: bool, subsampling: int) -> None:
     plain = saved(Image.fromarray(COLOUR), "JPEG", quality=quality, progressive=progressive, subsampling=subsampling)
     rubbish = b"Exif\0\0II*\0\xff\xff\xff\x7f rubbish"
     segments = b"".join(
@@ -240,12 +242,12 @@ def test_animated_png_gives_its_first_frame() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (5, 1), (8, 8), (H, W)])
 def test_interlaced_png(size: tuple[int, int]) -> None:
-    picture = GREY[: size[0], : size[1]]
+    image = GREY[: size[0], : size[1]]
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-    parts = [picture[top::down, left::right] for top, left, down, right in passes]
-    raw = b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
+    reduced = [image[top::down, left::right] for top, left, down, right in passes]
+    raw = b"".join(b"\0" + row.tobytes() for one in reduced if one.size for row in one)
     header = struct.pack(">IIBBBBB", size[1], size[0], 8, 0, 0, 0, 1)
-    assert np.array_equal(read_image(png(header, zlib.compress(raw))).pixels, picture)
+    assert np.array_equal(read_image(png(header, zlib.compress(raw))).pixels, image)
     assert fault_of(png(header, zlib.compress(raw[:-1]))) == "truncated"
 
 
@@ -271,7 +273,7 @@ def pages(*written: tuple[np.ndarray, dict[str, object]]) -> bytes:
     return buffer.getvalue()
 
 
-PICTURE = (GREY, {"photometric": "minisblack"})
+FULL = (GREY, {"photometric": "minisblack"})
 REDUCED = (GREY[::2, ::2].copy(), {"photometric": "minisblack", "subfiletype": 1})
 MASK = (GREY > 99, {"photometric": "mask", "subfiletype": 4})
 SPECK = (np.zeros((1, 3), np.uint8), {"photometric": "minisblack"})
@@ -280,24 +282,24 @@ SPECK = (np.zeros((1, 3), np.uint8), {"photometric": "minisblack"})
 @pytest.mark.parametrize(
     ("written", "page"),
     [
-        ([PICTURE, PICTURE, REDUCED], 0),
-        ([REDUCED, PICTURE], 1),
-        ([MASK, REDUCED, SPECK, PICTURE, PICTURE], 3),
+        ([FULL, FULL, REDUCED], 0),
+        ([REDUCED, FULL], 1),
+        ([MASK, REDUCED, SPECK, FULL, FULL], 3),
         ([MASK, REDUCED], 1),
         ([REDUCED, SPECK], 1),
     ],
 )
-def test_the_first_page_that_holds_a_picture_is_read(written: list[tuple[np.ndarray, dict]], page: int) -> None:
+def test_first_page_that_holds_an_image_is_read(written: list[tuple[np.ndarray, dict]], page: int) -> None:
     read = read_image(pages(*written))
     assert (read.pages, read.page) == (len(written), page)
     assert np.array_equal(read.pixels, written[page][0])
 
 
-def test_masks_alone_are_no_picture() -> None:
+def test_file_of_masks_is_refused() -> None:
     assert fault_of(pages(MASK, MASK)) == "damaged"
 
 
-def test_of_stacks_and_volumes_the_first_plane_is_read() -> None:
+def test_first_plane_of_stacks_and_volumes_is_read() -> None:
     stack = np.stack([scene8(seed, (64, 80)) for seed in range(17)])
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, stack, imagej=True)
@@ -320,13 +322,13 @@ def test_grey_palettes_stay_grey_and_colour_stays_colour() -> None:
         (saved(Image.fromarray(GREY), "JPEG"), "L"),
         (saved(Image.fromarray(GREY > 9), "PNG"), "L"),
     ):
-        picture = read_pil_image(data)
-        assert picture.mode == mode
+        image = read_pil_image(data)
+        assert image.mode == mode
         grey = read_image(data)
-        assert picture.size == (grey.width, grey.height)
-        assert np.abs(np.array(picture.convert("L")).astype(int) - grey.pixels).max() <= 1
+        assert image.size == (grey.width, grey.height)
+        assert np.abs(np.array(image.convert("L")).astype(int) - grey.pixels).max() <= 1
         if mode == "L":
-            assert np.array_equal(picture, grey.pixels)
+            assert np.array_equal(image, grey.pixels)
     assert np.array_equal(read_pil_image(tiff(COLOUR, photometric="rgb")), COLOUR)
 
 
@@ -357,14 +359,14 @@ EXACT = {
 
 @pytest.mark.parametrize("export", EXACT)
 @pytest.mark.parametrize("low_high", [(0, 255), (60, 110), (0, 40)])
-def test_deep_export_of_an_8_bit_picture_hashes_alike(export: str, low_high: tuple[int, int]) -> None:
+def test_deep_export_of_an_8_bit_image_has_the_same_hash(export: str, low_high: tuple[int, int]) -> None:
     low, high = low_high
     shallow = (low + scene8(11, (240, 320)) * ((high - low) / 255)).astype(np.uint8)
     deep = EXACT[export](shallow)
     for data in (tiff(deep, byteorder=">"), tiff(deep, compression="zlib", predictor=None)):
         read = read_image(data)
         assert read.window is not None
-        # every level keeps its rank, so that equalising gives the same picture
+        # every level keeps its rank, so that equalising gives the same image
         levels = {int(v): int(read.pixels[shallow == v][0]) for v in np.unique(shallow)}
         assert all(np.all(read.pixels[shallow == v] == grey) for v, grey in levels.items())
         assert sorted(set(levels.values())) == list(levels.values())
@@ -386,7 +388,7 @@ def test_scan_with_finer_levels_hashes_as_its_upper_byte(seed: int, use: float, 
 
 
 @pytest.mark.parametrize("seed", range(30, 34))
-def test_float_scan_with_noise_below_8_bits_hashes_alike(seed: int) -> None:
+def test_float_scan_with_fine_noise_has_a_close_hash(seed: int) -> None:
     shallow = scene8(seed, (240, 320))
     noise = np.random.default_rng(seed).uniform(-0.45, 0.45, shallow.shape)
     for full in (1.0, 255.0):
@@ -395,7 +397,7 @@ def test_float_scan_with_noise_below_8_bits_hashes_alike(seed: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64])
-def test_hot_and_dead_pixels_do_not_flatten_the_picture(dtype: type) -> None:
+def test_hot_and_dead_pixels_do_not_flatten_the_image(dtype: type) -> None:
     shallow = scene8(40, (240, 320))
     deep = (shallow.astype(np.int32) * 4 + 2000).astype(dtype)
     deep[3, 5], deep[100, 200] = 32767, 0
@@ -416,20 +418,20 @@ BARS = {
     "signed 32 bits": (lambda v: v.astype(np.int32) * 4, -(2**31), 2**31 - 1),
     "float 0 .. 1": (lambda v: v.astype(np.float32) / 255, 0, 255),
     "half 0 .. 1": (lambda v: v.astype(np.float16) / 255, 0, 65504),
-    "double, beyond measure": (lambda v: v / 255, -np.finfo(np.float64).max, np.finfo(np.float64).max),
+    "double, largest values": (lambda v: v / 255, -np.finfo(np.float64).max, np.finfo(np.float64).max),
 }
 
 
 def with_bar(deep: np.ndarray, ground: float, text: float, rows: int = 20) -> np.ndarray:
-    picture = np.concatenate([deep, np.full((rows, deep.shape[1]), ground, deep.dtype)])
-    picture[-rows + 6 : -6, 20:200] = text
-    return picture
+    image = np.concatenate([deep, np.full((rows, deep.shape[1]), ground, deep.dtype)])
+    image[-rows + 6 : -6, 20:200] = text
+    return image
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", BARS)
 @pytest.mark.parametrize("seed", [41, 42])
-def test_a_data_bar_at_full_scale_does_not_flatten_the_scan(kind: str, seed: int) -> None:
+def test_info_bar_at_full_scale_does_not_flatten_the_scan(kind: str, seed: int) -> None:
     convert, ground, text = BARS[kind]
     shallow = scene8(seed, (240, 320))
     read = read_image(tiff(with_bar(convert(shallow), ground, text)))
@@ -441,7 +443,7 @@ def test_a_data_bar_at_full_scale_does_not_flatten_the_scan(kind: str, seed: int
 
 
 @pytest.mark.parametrize("kind", BARS)
-def test_hot_pixels_beside_a_data_bar(kind: str) -> None:
+def test_hot_pixels_and_an_info_bar_do_not_flatten_the_scan(kind: str) -> None:
     convert, ground, text = BARS[kind]
     shallow = scene8(43, (240, 320))
     deep = convert(shallow)
@@ -452,7 +454,7 @@ def test_hot_pixels_beside_a_data_bar(kind: str) -> None:
 
 
 def unbarred(samples: np.ndarray) -> tuple[float, float]:
-    """The extremes, or the percentiles where the extremes stretch the window: what the module says but for bars."""
+    """Return the extremes, or the percentiles if the extremes stretch the window: the rule without info bars."""
     ordered = np.sort(samples[np.isfinite(samples)], axis=None)
     spare = int(ordered.size * window.OUTLIERS)
     inner = float(ordered[spare]), float(ordered[-1 - spare])
@@ -462,21 +464,21 @@ def unbarred(samples: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("top", [4095, 16383, 65535])
 @pytest.mark.parametrize("blur", [0.7, 1.0, 2.0])
-def test_bright_specimens_are_no_data_bars(top: int, blur: float) -> None:
-    """Saturated particles on a dark ground have blurred edges, however small; a calibrated scan is not truncated."""
+def test_bright_specimens_are_not_info_bars(top: int, blur: float) -> None:
+    """Saturated particles on a dark ground have blurred edges, even if small. Calibrated scans are not truncated."""
     rng = np.random.default_rng(44)
     across, down = np.meshgrid(np.arange(1200), np.arange(1000))
     ground = rng.normal(60, 12, across.shape)
     for radius in (3, 7, 8, 10, 80):
         particle = gaussian_filter(((across - 500) ** 2 + (down - 300) ** 2 < radius**2).astype(float), blur)
-        deep = np.clip(ground + particle * top * 1.5, 0, top) - 500  # below zero: neither a scan of 8 bits nor 0 .. 1
+        deep = np.clip(ground + particle * top * 1.5, 0, top) - 500  # below zero: not a scan of 8 bits or of 0 .. 1
         assert window.fit(deep.astype(np.float32)) == unbarred(deep.astype(np.float32))
 
 
-def test_masks_and_saturated_halves_are_no_data_bars() -> None:
+def test_masks_and_saturated_halves_are_not_info_bars() -> None:
     shallow = scene8(45, (240, 320)).astype(np.uint16)
     half = shallow.copy()
-    half[:, :100] = 65535  # more than any bar
+    half[:, :100] = 65535  # larger than any bar
     assert window.fit(half) == (0, 65535)
     mask = shallow // 16  # 16 levels
     mask[:10] = 65535
@@ -486,7 +488,7 @@ def test_masks_and_saturated_halves_are_no_data_bars() -> None:
     assert window.fit(near) == (float(near.min()), 65535)
 
 
-def test_sparse_picture_on_a_constant_ground_survives() -> None:
+def test_sparse_image_on_a_constant_background_survives() -> None:
     deep = np.zeros((240, 320), np.uint16)
     deep[7, 7:10] = 4000
     assert read_image(tiff(deep)).window == (0, 4000)
@@ -516,7 +518,7 @@ def test_window_is_linear_rounded_and_clipped(samples: np.ndarray) -> None:
         assert abs(got - expected) <= 0.5 + 1e-9
 
 
-def test_what_is_not_finite_becomes_black() -> None:
+def test_non_finite_values_become_black() -> None:
     deep = scene(50).astype(np.float32) * 7 - 3
     clean = read_image(tiff(deep)).pixels.copy()
     deep[0, :4] = np.nan, np.inf, -np.inf, np.nan
@@ -589,7 +591,7 @@ def test_deep_tiff_variants_agree(dtype: str, mode: str, compression: str | None
 # ---------------------------------------------------------------- sources
 
 
-def test_every_kind_of_source_is_read_alike(tmp_path: Path) -> None:
+def test_every_kind_of_source_is_read_in_the_same_way(tmp_path: Path) -> None:
     data = tiff(GREY, rowsperstrip=9)
     path = tmp_path / "no_extension"
     path.write_bytes(data)
@@ -624,7 +626,7 @@ def test_pixels_are_contiguous_writable_and_described() -> None:
         assert read.pixels.shape == (read.height, read.width) == (W, H)
 
 
-def test_no_global_state_of_pillow_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_global_state_of_pillow_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     image = Image.fromarray(COLOUR)
     sources = [saved(image, fmt) for fmt in ("TIFF", "PNG", "BMP", "JPEG")] + [tiff(GREY.astype(np.uint16))]
@@ -638,7 +640,7 @@ def test_no_global_state_of_pillow_matters(monkeypatch: pytest.MonkeyPatch) -> N
 # ---------------------------------------------------------------- faults
 
 
-def test_what_cannot_be_opened(tmp_path: Path) -> None:
+def test_sources_that_cannot_be_opened(tmp_path: Path) -> None:
     assert fault_of(tmp_path / "absent.tif") == "missing"
     assert fault_of(tmp_path) == "unreadable"
     os.mkfifo(tmp_path / "pipe")
@@ -669,7 +671,7 @@ def test_stream_that_fails_is_unreadable() -> None:
         assert fault_of(Failing(data)) == "unreadable"
 
 
-def test_content_decides_and_names_do_not(tmp_path: Path) -> None:
+def test_content_and_not_the_name_decides_the_format(tmp_path: Path) -> None:
     text = tmp_path / "notes.tif"
     text.write_text("Specimen 7, 15 kV\n")
     assert fault_of(text) == "unsupported"
@@ -679,7 +681,7 @@ def test_content_decides_and_names_do_not(tmp_path: Path) -> None:
     assert read_image(disguised).format == "PNG"
 
 
-def test_errors_tell_the_name_they_were_given(tmp_path: Path) -> None:
+def test_errors_contain_the_given_name(tmp_path: Path) -> None:
     for source, options, expected in (
         (b"?", {"name": "set.zip!a.tif"}, "set.zip!a.tif"),
         (tmp_path / "gone", {}, str(tmp_path / "gone")),
@@ -705,7 +707,7 @@ ALL_FORMATS = {
     "tiff palette": tiff(GREY, photometric="palette", colormap=PALETTE),
     "tiff bilevel": tiff(GREY > 99),
     "tiff volume": tiff(np.stack([GREY] * 16), volumetric=True, photometric="minisblack", tile=(16, 16, 16)),
-    "tiff pages": pages(REDUCED, MASK, PICTURE),
+    "tiff pages": pages(REDUCED, MASK, FULL),
     "jpeg": saved(Image.fromarray(GREY), "JPEG"),
     "jpeg progressive": saved(Image.fromarray(COLOUR), "JPEG", progressive=True),
     "png": saved(Image.fromarray(COLOUR), "PNG"),
@@ -719,7 +721,7 @@ ALL_FORMATS = {
 
 
 @pytest.mark.parametrize("kind", ALL_FORMATS)
-def test_no_prefix_of_a_file_passes_for_the_file(kind: str) -> None:
+def test_truncated_file_is_refused_unless_pixels_are_whole(kind: str) -> None:
     data = ALL_FORMATS[kind]
     whole = read_image(data)
     for keep in sorted({*range(1, 64), *np.linspace(64, len(data) - 1, 60).astype(int).tolist()}):
@@ -727,7 +729,7 @@ def test_no_prefix_of_a_file_passes_for_the_file(kind: str) -> None:
             read = read_image(data[:keep])
         except ImageError:
             continue
-        assert np.array_equal(read.pixels, whole.pixels)  # only what follows the pixels was cut off
+        assert np.array_equal(read.pixels, whole.pixels)  # only data after the pixels was cut off
         assert kind.startswith("tiff")
     pixels_cut = ALL_FORMATS["tiff"][: -len(GREY) * 2]
     assert fault_of(pixels_cut) == "truncated"
@@ -737,14 +739,14 @@ def test_no_prefix_of_a_file_passes_for_the_file(kind: str) -> None:
 def damaged(draw: st.DrawFn) -> bytes:
     data = bytearray(ALL_FORMATS[draw(st.sampled_from(sorted(ALL_FORMATS)))])
     for _ in range(draw(st.integers(1, 6))):
-        near = draw(st.sampled_from([min(len(data), 250), len(data)]))  # headers are the interesting part
-        at = draw(st.integers(0, near - 1))
+        end = draw(st.sampled_from([min(len(data), 250), len(data)]))  # mostly headers
+        at = draw(st.integers(0, end - 1))
         data[at : at + draw(st.integers(0, 4))] = draw(
             st.one_of(st.binary(max_size=4), st.sampled_from([b"\xff" * 4, b"\0" * 4, b"\xff\xff\xff\x7f", b"\1\0"]))
         )
         if len(data) < 2:
             break
-    if data[:4] == b"\x89PNG" and draw(st.booleans()):  # right checksums, so that damage reaches the decoder
+    if data[:4] == b"\x89PNG" and draw(st.booleans()):  # correct checksums, so that damage reaches the decoder
         at = 8
         while at + 12 <= len(data):
             end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -757,7 +759,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @given(data=damaged(), read=st.sampled_from([read_image, read_pil_image]))
 @settings(max_examples=1500)
-def test_whatever_is_in_a_file_only_image_errors_come_out(data: bytes, read: object) -> None:
+def test_damaged_file_raises_only_image_errors(data: bytes, read: object) -> None:
     with contextlib.suppress(ImageError):
         assert isinstance(read(data, pixel_budget=4_000_000), GreyImage | Image.Image)
 
@@ -765,13 +767,13 @@ def test_whatever_is_in_a_file_only_image_errors_come_out(data: bytes, read: obj
 @pytest.mark.parametrize(
     "magic", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"]
 )
-@given(tail=st.binary(max_size=200))
+@given(garbage=st.binary(max_size=200))
 @settings(deadline=None, max_examples=40)
-def test_garbage_after_the_magic_number_is_refused(magic: bytes, tail: bytes) -> None:
-    assert fault_of(magic + tail) in {"truncated", "damaged", "unsupported", "too_large"}
+def test_garbage_after_the_magic_number_is_refused(magic: bytes, garbage: bytes) -> None:
+    assert fault_of(magic + garbage) in {"truncated", "damaged", "unsupported", "too_large"}
 
 
-def test_lying_dimensions_are_refused_without_memory() -> None:
+def test_false_dimensions_are_refused_without_memory() -> None:
     plain = tiff(GREY)
     bombs = {
         "tiff": edited(edited(plain, 256, 50_000), 257, 40_000),
@@ -796,7 +798,7 @@ def test_lying_dimensions_are_refused_without_memory() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tiff", "jpeg", "png", "bmp"])
-def test_the_budget_is_exact(kind: str) -> None:
+def test_pixel_budget_is_exact(kind: str) -> None:
     assert read_image(ALL_FORMATS[kind], pixel_budget=H * W).pixels.size == H * W
     assert fault_of(ALL_FORMATS[kind], pixel_budget=H * W - 1) == "too_large"
 
@@ -823,12 +825,12 @@ def test_the_budget_is_exact(kind: str) -> None:
 def test_tags_that_contradict_the_file_are_refused(tag: int, value: int, fault: str) -> None:
     data = tiff(GREY)
     assert fault_of(edited(data, tag, value)) == fault
-    if tag != 278:  # of which a list may be ignored
+    if tag != 278:  # a list of these can be ignored
         with pytest.raises(ImageError):
-            read_image(edited(data, tag, 8, kind=12, count=3))  # doubles, somewhere
+            read_image(edited(data, tag, 8, kind=12, count=3))  # doubles at offset 8
 
 
-def test_missing_strips_are_no_zeros() -> None:
+def test_missing_strips_are_refused() -> None:
     data = tiff(GREY, rowsperstrip=13)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         for code in (273, 279):
@@ -836,11 +838,11 @@ def test_missing_strips_are_no_zeros() -> None:
             holed = bytearray(data)
             size = {3: 2, 4: 4}[tag.dtype]
             holed[tag.valueoffset + size : tag.valueoffset + 2 * size] = bytes(size)
-            assert np.count_nonzero(tifffile.imread(io.BytesIO(holed))[13:26]) == 0  # what tifffile makes of it
+            assert np.count_nonzero(tifffile.imread(io.BytesIO(holed))[13:26]) == 0  # tifffile reads zeros
             assert fault_of(bytes(holed)) == "damaged"
 
 
-def test_jpeg_strip_that_stops_or_is_another_picture_is_refused() -> None:
+def test_truncated_or_wrong_jpeg_strip_is_refused() -> None:
     data = tiff(GREY, compression="jpeg")
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         (start,), (count,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
@@ -860,7 +862,7 @@ def test_circular_chain_of_directories_is_refused() -> None:
     with pytest.raises(ImageError, match="the TIFF directory chain is circular"):
         read_image(looped)
     loose = data[:following] + struct.pack("<I", 2**31) + data[following + 4 :]
-    assert np.array_equal(read_image(loose).pixels, GREY)  # nothing of the picture is missing
+    assert np.array_equal(read_image(loose).pixels, GREY)  # the image is complete
     assert read_image(loose).pages == 1
 
 
@@ -876,7 +878,7 @@ def test_png_with_damaged_pixels_is_refused() -> None:
         assert fault_of(png(header, b"rubbish" * 9)) == "damaged"
 
 
-def test_tifffile_is_quiet_while_reading_and_only_then(caplog: pytest.LogCaptureFixture) -> None:
+def test_tifffile_is_silent_only_while_reading(caplog: pytest.LogCaptureFixture) -> None:
     data = edited(tiff(GREY), 305, 2**31, kind=2, count=99)  # Software, beyond the end of the file
     assert np.array_equal(read_image(data).pixels, GREY)
     assert fault_of(edited(data, 273, 0)) == "damaged"
