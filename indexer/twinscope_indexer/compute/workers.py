@@ -17,7 +17,6 @@ from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -64,13 +63,11 @@ class Workers:
     """
 
     def __init__(self, count: int) -> None:
-        processes = [_Process() for _ in range(min(count, _MOST))]
-        self.threads = max(1, len(processes) * _CALLS)
+        self._processes = [_Process() for _ in range(min(count, _MOST))]
+        self.threads = max(1, len(self._processes) * _CALLS)
         """Number of threads that should make calls."""
-        self._processes = processes
-        self._slots: SimpleQueue[_Process] = SimpleQueue()
-        for process in processes * _CALLS:
-            self._slots.put(process)
+        self._slots = threading.BoundedSemaphore(self.threads)
+        self._choosing = threading.Lock()
         self._repeating = threading.Lock()
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
@@ -94,8 +91,7 @@ class Workers:
         """
         if not self._processes:
             return function(argument)
-        process = self._slots.get()
-        try:
+        with self._slots, self._free_process() as process:
             with suppress(BrokenProcessPool):
                 return process.call(function, argument)
             try:
@@ -103,8 +99,17 @@ class Workers:
                     return process.call_alone(function, argument)
             except BrokenProcessPool as error:
                 raise WorkerLostError(_cause(error)) from error
+
+    @contextmanager
+    def _free_process(self) -> Iterator[_Process]:
+        with self._choosing:
+            process = min(self._processes, key=lambda one: one.users)
+            process.users += 1
+        try:
+            yield process
         finally:
-            self._slots.put(process)
+            with self._choosing:
+                process.users -= 1
 
     def end_calls(self) -> None:
         """End the processes that have a call; the threads that wait for these calls get a `RuntimeError`."""
@@ -116,6 +121,8 @@ class _Process:
     """One of the processes of a run. It has an executor while there are calls for it."""
 
     def __init__(self) -> None:
+        self.users = 0
+        """Threads that call it, or wait for its process to be started."""
         self._lock = threading.Lock()
         self._executor: ProcessPoolExecutor | None = None
         self._calls = 0

@@ -56,6 +56,34 @@ def test_each_concurrent_call_has_its_own_process(fresh: None, tmp_path: Path) -
     assert len(set(pids)) == 3
 
 
+def test_crash_does_not_cost_the_call_that_waits_in_the_process(fresh: None, tmp_path: Path) -> None:
+    made = Workers(1)
+    with ThreadPoolExecutor(2) as threads:
+        crashing = threads.submit(made.call, crash_when_told, tmp_path)
+        while not (tmp_path / "running").exists():
+            time.sleep(0.01)
+        waiting = threads.submit(made.call, len, "four")
+        while workers_of(made) < 2:
+            time.sleep(0.01)
+        (tmp_path / "go").touch()
+        assert waiting.result() == 4
+        with pytest.raises(WorkerLostError, match="SIGSEGV"):
+            crashing.result()
+
+
+def workers_of(made: Workers) -> int:
+    """Return the number of calls that have a process or wait in one."""
+    return sum(process.users for process in made._processes)
+
+
+def crash_when_told(folder: Path) -> None:
+    """Say that the call runs, and crash when the file ``go`` is there."""
+    (folder / "running").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    crash("SIGSEGV")
+
+
 def wait_for_three(call: tuple[Path, int]) -> int:
     """Return when three calls are running at the same time."""
     folder, number = call
