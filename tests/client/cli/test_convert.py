@@ -1,4 +1,4 @@
-"""Conversion to JPEG: what the pixels become, where the files go, and that nothing is overwritten."""
+"""Conversion to JPEG: pixels, file names, and that nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_grey_stays_grey_and_keeps_its_pixels(lab: Path, tmp_path: Path) -> None
     assert np.abs(np.asarray(image).astype(int) - pixels).max() <= 3
 
 
-def test_sixteen_bits_are_windowed_and_not_clipped_to_white(lab: Path, tmp_path: Path) -> None:
+def test_16_bits_are_windowed_and_not_clipped_to_white(lab: Path, tmp_path: Path) -> None:
     ramp = np.linspace(800, 61_000, 160 * 120).reshape(120, 160).astype(np.uint16)
     tifffile.imwrite(lab / "deep.tif", ramp)
     convert([lab], tmp_path / "out")
@@ -76,7 +76,7 @@ def test_lower_quality_makes_smaller_files(lab: Path, tmp_path: Path) -> None:
     assert sizes[0] < sizes[1] / 3
 
 
-def test_nothing_is_overwritten_and_twice_changes_nothing(lab: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_a_rerun_changes_nothing(lab: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("x.tif", "x.png", "day 1/x.tif"):
         Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).save(lab / name)
@@ -104,7 +104,7 @@ def test_two_sources_with_the_same_names_are_both_kept(lab: Path, tmp_path: Path
     assert values == [100, 101]
 
 
-def test_an_output_folder_within_the_source_is_not_taken_for_one(lab: Path) -> None:
+def test_an_output_folder_inside_the_source_is_not_read(lab: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "x.png")
     (lab / "way in").symlink_to(lab / "jpeg" / "deeper")
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_an_output_folder_within_the_source_is_not_taken_for_one(lab: Path) -> N
     assert sorted(snapshot(lab / "jpeg")) == ["deeper/y.jpg", "x.jpg"]
 
 
-def test_what_cannot_be_converted_is_listed_and_the_rest_goes_on(lab: Path, tmp_path: Path) -> None:
+def test_failures_are_listed_and_the_rest_is_converted(lab: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "z.tif")
     (lab / "broken.tif").write_bytes((lab / "z.tif").read_bytes()[:100])
     (lab / "empty.tif").write_bytes(b"")
@@ -123,14 +123,14 @@ def test_what_cannot_be_converted_is_listed_and_the_rest_goes_on(lab: Path, tmp_
     seen = []
     report = convert([lab], tmp_path / "out", progress=seen.append)
     assert report.counts == {"written": 1, "failed": 3}
-    assert sorted(Path(place).name for place, _ in report.failures) == ["broken.tif", "dangling.tif", "empty.tif"]
+    assert sorted(Path(path).name for path, _ in report.failures) == ["broken.tif", "dangling.tif", "empty.tif"]
     assert all(reason for _, reason in report.failures)
     assert [item.name for item in seen] == ["broken.tif", "empty.tif", "z.tif"]
     assert list(snapshot(tmp_path / "out")) == ["z.jpg"]
 
 
 @pytest.mark.parametrize("blocked", ["out", "out/day 1"])
-def test_a_file_in_the_way_of_a_folder_is_told(lab: Path, tmp_path: Path, blocked: str) -> None:
+def test_a_file_in_the_way_of_a_folder_is_reported(lab: Path, tmp_path: Path, blocked: str) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "day 1" / "x.png")
     (tmp_path / blocked).parent.mkdir(exist_ok=True)
     (tmp_path / blocked).write_bytes(b"precious")
@@ -140,21 +140,21 @@ def test_a_file_in_the_way_of_a_folder_is_told(lab: Path, tmp_path: Path, blocke
     assert (tmp_path / blocked).read_bytes() == b"precious"
 
 
-def test_a_missing_source_is_told_before_anything_is_written(lab: Path, tmp_path: Path) -> None:
+def test_a_missing_source_is_reported_before_any_output(lab: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "x.png")
     with pytest.raises(SourceError, match="no such"):
         convert([lab, tmp_path / "missing"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_too_long_for_a_jpeg_is_refused() -> None:
+def test_an_image_too_long_for_jpeg_is_refused() -> None:
     data = io.BytesIO()
     Image.new("L", (65_536, 2)).save(data, "PNG")
     with pytest.raises(ImageError, match=r"wide\.png: cannot be written as JPEG"):
         encode_jpeg(data.getvalue(), name="wide.png")
 
 
-def test_encoding_is_that_of_the_picture_for_people(lab: Path) -> None:
+def test_the_jpeg_shows_the_display_pixels(lab: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 4096, (40, 50)).astype(np.uint16)
     tifffile.imwrite(lab / "x.tif", pixels)
     with Image.open(io.BytesIO(encode_jpeg(lab / "x.tif"))) as image:
