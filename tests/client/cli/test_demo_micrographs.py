@@ -248,7 +248,7 @@ def test_the_blank_tiff_is_featureless(root: Path, truth: list[dict[str, str]]) 
     assert np.ptp(tifffile.imread(blank)) == 0
 
 
-def test_file_names_have_spaces_quotes_and_other_scripts(truth: list[dict[str, str]]) -> None:
+def test_file_names_have_spaces_quotes_and_non_ascii(truth: list[dict[str, str]]) -> None:
     names = [row["query"].rsplit("/", 1)[1] for row in truth]
     assert len(set(names)) == len(names) - 1  # two have the same name, in different folders
     assert any({" ", "'", '"'} <= set(name) and not name.isascii() for name in names)

@@ -36,7 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
     import grpc
 
     from twinscope_client.remote.engine import open_channel
-    from twinscope_client.remote.errors import raised
+    from twinscope_client.remote.errors import exception_of_call
 
     try:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -57,6 +57,6 @@ def run(parsed: argparse.Namespace) -> int:
                 known = "twinscope.v1.SimilarityService and twinscope.v1.CatalogService"
                 msg = f"{parsed.target} has no service {parsed.service!r}; the services are {known}"
                 raise SettingsError(msg) from error
-            raise raised(error, parsed.target) from error
+            raise exception_of_call(error, parsed.target) from error
     emit(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
     return DONE if response.status == health_pb2.HealthCheckResponse.SERVING else FAILED
