@@ -33,7 +33,7 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
     ca, certificate, key : path or str, optional
         PEM files: authorities to trust instead of the system's, and the certificate and key of this client (mTLS).
     timeout : float
-        Seconds that one call to a server may take; 60 by default.
+        Longest time for one call to a server, in seconds; 60 by default.
 
     Returns
     -------

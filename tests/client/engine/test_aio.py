@@ -44,14 +44,14 @@ def served(shelf: Shelf) -> Iterator[str]:
         yield target
 
 
-def asked(target: str, do: Callable[[aio.AsyncEngine], Coroutine[Any, Any, Any]], **settings: Any) -> Any:
+def with_engine(target: str, do: Callable[[aio.AsyncEngine], Coroutine[Any, Any, Any]], **settings: Any) -> Any:
     """Return the result of a coroutine that uses an engine."""
 
-    async def asking() -> Any:
+    async def run() -> Any:
         async with aio.connect(target, **settings) as ts:
             return await do(ts)
 
-    return asyncio.run(asking())
+    return asyncio.run(run())
 
 
 # -- the same as every other engine --------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_both_remote_engines_give_the_same_answers(shelf: Shelf, served: str) ->
             ts.stats(),
             ts.identity,
         ]
-    assert asked(served, everything) == expected
+    assert with_engine(served, everything) == expected
     assert found.grade == "excellent"
 
 
@@ -143,7 +143,7 @@ def test_searches_at_the_same_time(shelf: Shelf, served: str) -> None:
     async def together(ts: aio.AsyncEngine) -> list[Any]:
         return await asyncio.gather(*(ts.search(path) for path in paths))
 
-    assert asked(served, together) == expected
+    assert with_engine(served, together) == expected
 
 
 def test_searches_beyond_the_limit_of_a_server_wait_here(shelf: Shelf, server: TwinscopeServer, slow: Slowness) -> None:
@@ -153,7 +153,7 @@ def test_searches_beyond_the_limit_of_a_server_wait_here(shelf: Shelf, server: T
         stored = known.matches[0].image_id
         return await asyncio.gather(*(ts.search_stored(stored, policy="legacy") for _ in range(60)))
 
-    assert {answer.grade for answer in asked(server.target, together)} == {"none"}
+    assert {answer.grade for answer in with_engine(server.target, together)} == {"none"}
     assert counted(server, "total", method="Search", code="OK") == 60
     assert counted(server, "refused_total", reason="OVERLOADED") == 0
 
@@ -211,14 +211,14 @@ class Gate:
 
 
 def kept(target: str, gate: Gate, do: Callable[[aio.AsyncEngine], Coroutine[Any, Any, Any]]) -> Any:
-    async def asking(ts: aio.AsyncEngine) -> Any:
+    async def run(ts: aio.AsyncEngine) -> Any:
         keeper = asyncio.create_task(gate.keep_opening())
         try:
             return await do(ts)
         finally:
             keeper.cancel()
 
-    return asked(target, asking)
+    return with_engine(target, run)
 
 
 def test_files_are_read_and_uploaded_in_threads(
@@ -336,7 +336,7 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
         slow.set()
         return (await first).grade
 
-    assert asked(server.target, cancelled) == "excellent"
+    assert with_engine(server.target, cancelled) == "excellent"
     # The server starts a waiting call only if its caller is still connected.
     asyncio.run(until(lambda: counted(server, "total", method="Search", code="CANCELLED") == 1))
     assert counted(server, "total", method="Search", code="OK") == 1
@@ -345,7 +345,7 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
 def test_a_timeout_of_asyncio_works(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
         with pytest.raises(TimeoutError):
-            asked(target, lambda ts: asyncio.wait_for(ts.search(shelf.reference("Tips", 0)), 0.3))
+            with_engine(target, lambda ts: asyncio.wait_for(ts.search(shelf.reference("Tips", 0)), 0.3))
         slow.finish()
 
 
@@ -371,7 +371,7 @@ def test_a_cancelled_upload_ends(shelf: Shelf, server: TwinscopeServer, monkeypa
 
     monkeypatch.setattr(Upload, "_messages", interrupted)
     try:
-        assert asked(server.target, cancelled) == "excellent"
+        assert with_engine(server.target, cancelled) == "excellent"
     finally:
         resumed.set()
     assert counted(server, "total", method="SearchByImage", code="OK") == 1
@@ -386,7 +386,7 @@ def test_closing_ends_running_calls_and_cancels_no_task(shelf: Shelf, slow: Slow
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     with serving(shelf.store, workers=3) as target:
-        cancelled, *failed = asked(target, closed)
+        cancelled, *failed = with_engine(target, closed)
         slow.finish()
     assert isinstance(cancelled, asyncio.CancelledError)
     assert [(type(error), error.code) for error in failed] == [(ServerError, "CANCELLED")] * 2
@@ -411,7 +411,7 @@ def test_errors_equal_those_of_other_engines(served: str, do: Callable[[Any], An
     with connect(served) as ts, pytest.raises(error) as expected:
         do(ts)
     with pytest.raises(error) as found:
-        asked(served, do)
+        with_engine(served, do)
     assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
     assert found.value.args == expected.value.args
 
@@ -419,14 +419,14 @@ def test_errors_equal_those_of_other_engines(served: str, do: Callable[[Any], An
 def test_an_exceeded_deadline(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
         with pytest.raises(ServerError, match="is the server running") as caught:
-            asked(target, lambda ts: ts.search(shelf.reference("Tips", 0)), timeout=0.3)
+            with_engine(target, lambda ts: ts.search(shelf.reference("Tips", 0)), timeout=0.3)
         slow.finish()
     assert (caught.value.code, caught.value.retriable) == ("DEADLINE_EXCEEDED", True)
 
 
 def test_an_unreachable_server() -> None:
     with pytest.raises(ServerError, match="is the server running") as caught:
-        asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
+        with_engine("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
     assert caught.value.retriable
 
 
@@ -451,7 +451,7 @@ def test_a_call_refused_for_overload_is_retried(shelf: Shelf, slow: Slowness) ->
         return [await ts.search(shelf.reference("Fibres", 0)), await first]
 
     with serving(shelf.store, workers=1, max_waiting=0) as target:
-        assert [answer.category for answer in asked(target, both)] == ["Fibres", "Tips"]
+        assert [answer.category for answer in with_engine(target, both)] == ["Fibres", "Tips"]
 
 
 def test_an_early_refusal_of_an_upload_keeps_its_reason(shelf: Shelf, tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_an_early_refusal_of_an_upload_keeps_its_reason(shelf: Shelf, tmp_path: 
         return [(await asyncio.gather(search, return_exceptions=True))[0] for search in searches]
 
     with serving(shelf.store, max_upload_mib=1) as target:
-        for error in asked(target, repeatedly):
+        for error in with_engine(target, repeatedly):
             assert isinstance(error, ImageError), error
             assert error.fault == "too_large"
 
@@ -484,7 +484,7 @@ def test_a_file_deleted_before_its_upload_is_an_image_error(
 
     def ask() -> Any:
         if way == "asyncio":
-            return asked(served, lambda ts: ts.search(path), token=token)
+            return with_engine(served, lambda ts: ts.search(path), token=token)
         with connect(served, token=token) as ts:
             return ts.search(path)
 
@@ -523,14 +523,14 @@ def test_the_token_is_read_for_every_call(shelf: Shelf, tokens: Path, way: str) 
         await ts.stats()
 
     with serving(shelf.store, tokens=tokens) as target:
-        asked(target, thrice, token={"text": "sesame", "function": now, "coroutine function": later}[way])
+        with_engine(target, thrice, token={"text": "sesame", "function": now, "coroutine function": later}[way])
     assert len(given) == (0 if way == "text" else 5)
 
 
 @pytest.mark.parametrize("wrong", [None, "wrong"])
 def test_a_wrong_token_raises_on_entering(shelf: Shelf, tokens: Path, wrong: str | None) -> None:
     with serving(shelf.store, tokens=tokens) as target, pytest.raises(AccessError, match="token") as caught:
-        asked(target, lambda ts: pytest.fail("entered"), token=wrong)
+        with_engine(target, lambda ts: pytest.fail("entered"), token=wrong)
     assert (caught.value.code, caught.value.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
 
 
@@ -541,7 +541,7 @@ def test_an_error_of_a_token_function_reaches_the_caller(served: str) -> None:
             raise error
 
         with pytest.raises((KeyError, RuntimeError)) as caught:
-            asked(served, lambda ts: ts.stats(), token=token)
+            with_engine(served, lambda ts: ts.stats(), token=token)
         assert error in (caught.value, caught.value.__cause__)
 
 
@@ -560,10 +560,10 @@ def test_tls_with_certificates_on_both_sides(shelf: Shelf, tokens: Path, tmp_pat
     search = lambda ts: ts.search(shelf.reference("Tips", 0))  # noqa: E731
     with serving(shelf.store, **settings) as target:
         assert target.startswith("grpcs://")
-        answer = asked(target, search, token="sesame", ca=ca.pem, certificate=own, key=own_key)
+        answer = with_engine(target, search, token="sesame", ca=ca.pem, certificate=own, key=own_key)
         assert answer.grade == "excellent"
         with pytest.raises(ServerError, match="grpcs://"):
-            asked(target, search, token="sesame", ca=ca.pem, timeout=0.5)
+            with_engine(target, search, token="sesame", ca=ca.pem, timeout=0.5)
     with pytest.raises(SettingsError, match="cannot be read"):
         aio.connect(target, ca=tmp_path / "missing.pem")
 

@@ -89,7 +89,7 @@ def files(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 def outcome(do: Callable[[], Any]) -> tuple[Any, ...]:
     """Return the result of a call, or everything of its exception that a caller can see."""
     try:
-        return "gives", do()
+        return "value", do()
     except Exception as error:  # noqa: BLE001  any exception must be the same
         return "raises", type(error), str(error), {k: v for k, v in vars(error).items() if not k.startswith("__")}
 
@@ -127,7 +127,7 @@ def test_searches_of_content(embedded: Engine, remote: Engine, files: dict[str, 
 def test_the_files_cover_every_outcome(embedded: Engine, files: dict[str, Path]) -> None:
     """Otherwise the tests above might compare only one kind of answer."""
     outcomes = [outcome(lambda name=name: embedded.search(files[name])) for name in NAMES]
-    assert {found[1].grade for found in outcomes if found[0] == "gives"} == {"excellent", "good", "none", "unhashable"}
+    assert {found[1].grade for found in outcomes if found[0] == "value"} == {"excellent", "good", "none", "unhashable"}
     faults = {found[3]["fault"] for found in outcomes if found[0] == "raises"}
     assert faults == {"truncated", "empty", "unsupported", "missing", "unreadable"}
 
@@ -235,7 +235,7 @@ def test_the_options_cover_answers_and_errors(embedded: Engine, shelf: Shelf) ->
     found = [outcome(lambda options=options: embedded.search(shelf.reference("Tips", 0), **options))
              for options in OPTIONS]  # fmt: skip
     assert {one[1] for one in found if one[0] == "raises"} == {TaxonomyError, OptionError}
-    assert {one[1].grade for one in found if one[0] == "gives"} >= {"excellent", "good", "unverified", "none"}
+    assert {one[1].grade for one in found if one[0] == "value"} >= {"excellent", "good", "unverified", "none"}
 
 
 @pytest.mark.parametrize("options", [{"good_scene": 1}, {"policy": Policy(name="whole", ssim_margin=0)}], ids=str)
@@ -308,7 +308,7 @@ def test_arguments_that_are_not_hashes(embedded: Engine, remote: Engine, shelf: 
 def test_an_empty_list_of_hashes(embedded: Engine, remote: Engine, options: dict[str, Any]) -> None:
     expected = outcome(lambda: embedded.search_hashes([], **options))
     assert outcome(lambda: remote.search_hashes([], **options)) == expected
-    assert expected[0] == ("raises" if options in ({"categories": [""]}, {"k": 0}) else "gives")
+    assert expected[0] == ("raises" if options in ({"categories": [""]}, {"k": 0}) else "value")
 
 
 def test_hashes_can_come_from_an_iterator(embedded: Engine, remote: Engine, shelf: Shelf) -> None:

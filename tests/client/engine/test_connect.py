@@ -245,7 +245,7 @@ WAYS = {"blocking": blocking, "asyncio": in_asyncio}
 
 
 @pytest.fixture(params=list(WAYS))
-def asked(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def with_engine(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Return a function that calls a server: target, action on the engine, options of the connection."""
     return WAYS[request.param]
 
@@ -258,11 +258,11 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.mark.parametrize("half", ["certificate", "key"])
-def test_certificate_and_key_go_together(asked: Callable[..., Any], ca: Authority, half: str) -> None:
+def test_certificate_and_key_go_together(with_engine: Callable[..., Any], ca: Authority, half: str) -> None:
     """gRPC ends the whole process if it gets one without the other."""
     files = dict(zip(("certificate", "key"), ca.issue("client"), strict=True))
     with pytest.raises(SettingsError, match="give both or none"):
-        asked(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
+        with_engine(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
 
 
 @pytest.mark.parametrize("half", ["--cert", "--key"])
@@ -274,16 +274,16 @@ def test_the_command_requires_certificate_and_key_together(
     assert "--cert and --key" in capsys.readouterr().err
 
 
-def test_paths_of_files_can_be_text(shelf: Shelf, ca: Authority, asked: Callable[..., Any]) -> None:
+def test_paths_of_files_can_be_text(shelf: Shelf, ca: Authority, with_engine: Callable[..., Any]) -> None:
     certificate, key = map(str, ca.issue("both"))
     settings = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": str(ca.pem)}
     with serving(str(shelf.store), **settings) as target:
-        stats = asked(target, lambda ts: ts.stats(), ca=str(ca.pem), certificate=certificate, key=key)
+        stats = with_engine(target, lambda ts: ts.stats(), ca=str(ca.pem), certificate=certificate, key=key)
     assert stats["images"] == 6
 
 
 @pytest.mark.parametrize("kind", ["ca", "certificate", "key", "foreign key", "encrypted key"])
-def test_a_wrong_tls_file_is_named(ca: Authority, asked: Callable[..., Any], tmp_path: Path, kind: str) -> None:
+def test_a_wrong_tls_file_is_named(ca: Authority, with_engine: Callable[..., Any], tmp_path: Path, kind: str) -> None:
     certificate, key = ca.issue("mine")
     wrong = tmp_path / "wrong.pem"
     wrong.write_text(ca.issue("another")[1].read_text() if kind == "foreign key" else "no PEM")
@@ -292,14 +292,19 @@ def test_a_wrong_tls_file_is_named(ca: Authority, asked: Callable[..., Any], tmp
         subprocess.run(lock, check=True, capture_output=True)
     files = {"ca": ca.pem, "certificate": certificate, "key": key} | {kind.split()[-1]: wrong}
     with pytest.raises(SettingsError, match=re.escape(str(wrong))):
-        asked(NOBODY, lambda ts: ts.stats(), **files)
+        with_engine(NOBODY, lambda ts: ts.stats(), **files)
     with pytest.raises(SettingsError, match=re.escape(f"{tmp_path / 'none'} cannot be read")):
-        asked(NOBODY, lambda ts: ts.stats(), **(files | {kind.split()[-1]: tmp_path / "none"}))
+        with_engine(NOBODY, lambda ts: ts.stats(), **(files | {kind.split()[-1]: tmp_path / "none"}))
 
 
 @pytest.mark.parametrize("kind", ["foreign", "expired", "of another host"])
 def test_an_untrusted_certificate_raises_at_once(
-    shelf: Shelf, ca: Authority, asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    shelf: Shelf,
+    ca: Authority,
+    with_engine: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
     """gRPC repeats every call except the health check, for eight seconds."""
     monkeypatch.setattr(dialogue, "describe", lambda stubs: pytest.fail("continued"))
@@ -310,35 +315,35 @@ def test_an_untrusted_certificate_raises_at_once(
         serving(shelf.store, tls_certificate=certificate, tls_key=key, host=host) as target,
         pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca, or connect\(") as caught,
     ):
-        asked(target, lambda ts: ts.stats(), ca=trusted)
+        with_engine(target, lambda ts: ts.stats(), ca=trusted)
     assert {"expired": "expired", "foreign": "issuer", "of another host": "another name"}[kind] in str(caught.value)
     assert (caught.value.code, caught.value.retriable) == ("UNAVAILABLE", False)
 
 
 def test_a_server_without_a_health_check_is_used(
-    shelf: Shelf, ca: Authority, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, ca: Authority, with_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For example a server behind a proxy that forwards only the two services."""
     monkeypatch.setattr(dialogue, "_HEALTH", "/twinscope.v1.Nothing/Check")
     certificate, key = ca.issue("shy")
     with serving(shelf.store, tls_certificate=certificate, tls_key=key) as target:
-        assert asked(target, lambda ts: ts.stats(), ca=ca.pem)["images"] == 6
+        assert with_engine(target, lambda ts: ts.stats(), ca=ca.pem)["images"] == 6
 
 
-def test_tls_files_are_refused_without_tls(ca: Authority, asked: Callable[..., Any]) -> None:
+def test_tls_files_are_refused_without_tls(ca: Authority, with_engine: Callable[..., Any]) -> None:
     certificate, key = ca.issue("idle")
     for files in ({"ca": ca.pem}, {"certificate": certificate, "key": key}, {"key": key}):
         with pytest.raises(SettingsError, match=r"write grpcs://127\.0\.0\.1:1"):
-            asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), **files)
+            with_engine("grpc://127.0.0.1:1", lambda ts: ts.stats(), **files)
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
 @pytest.mark.parametrize(
     "rest", ["ann:secret@127.0.0.1:1/", "ann@127.0.0.1:1", "127.0.0.1:1/?y=1", "127.0.0.1:1#y", "ann:secret@host"]
 )
-def test_a_target_is_only_host_and_port(asked: Callable[..., Any], scheme: str, rest: str) -> None:
+def test_a_target_is_only_host_and_port(with_engine: Callable[..., Any], scheme: str, rest: str) -> None:
     with pytest.raises(SettingsError, match="grpc://host:port") as caught:
-        asked(f"{scheme}://{rest}", lambda ts: ts.stats())
+        with_engine(f"{scheme}://{rest}", lambda ts: ts.stats())
     assert "secret" not in str(caught.value)
 
 
@@ -349,12 +354,12 @@ def test_a_target_is_only_host_and_port(asked: Callable[..., Any], scheme: str, 
     ids=ascii,
 )  # fmt: skip
 def test_a_token_that_cannot_be_sent_is_refused_unseen(
-    shelf: Shelf, asked: Callable[..., Any], token: Any, given: str
+    shelf: Shelf, with_engine: Callable[..., Any], token: Any, given: str
 ) -> None:
     if token is None and given == "text":
         pytest.skip("no token")
     with serving(shelf.store) as target, pytest.raises(SettingsError, match="the token") as caught:
-        asked(target, lambda ts: ts.stats(), token=token if given == "text" else lambda: token)
+        with_engine(target, lambda ts: ts.stats(), token=token if given == "text" else lambda: token)
     assert "same" not in str(caught.value)
     if given == "text":
         with pytest.raises(SettingsError, match="the token"):  # before any call
@@ -426,18 +431,18 @@ def test_the_command_takes_no_server_options_for_a_folder(
         assert "only for servers" in capsys.readouterr().err
 
 
-def test_a_misspelt_connection_option_is_refused(shelf: Shelf, asked: Callable[..., Any]) -> None:
+def test_a_misspelt_connection_option_is_refused(shelf: Shelf, with_engine: Callable[..., Any]) -> None:
     for target in (NOBODY, str(shelf.store)):
         with pytest.raises(OptionError, match=r"no option 'tokn'. Did you mean 'token'\? Known: ca, certificate, key"):
             connect(target, tokn="x")
     with pytest.raises(OptionError, match="Did you mean 'token'"):
-        asked(NOBODY, lambda ts: ts.stats(), tokn="x")
+        with_engine(NOBODY, lambda ts: ts.stats(), tokn="x")
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
-def test_a_timeout_is_a_positive_number(asked: Callable[..., Any], timeout: Any) -> None:
+def test_a_timeout_is_a_positive_number(with_engine: Callable[..., Any], timeout: Any) -> None:
     with pytest.raises(OptionError, match="timeout must be a number of seconds above 0"):
-        asked(NOBODY, lambda ts: ts.stats(), timeout=timeout)
+        with_engine(NOBODY, lambda ts: ts.stats(), timeout=timeout)
 
 
 # -- closing ---------------------------------------------------------------------------------------------------------

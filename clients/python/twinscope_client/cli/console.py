@@ -54,7 +54,7 @@ def table() -> Table:
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
-    """Write a heading and the first ten lines. If there are more, add `rest`, which says where to find all of them."""
+    """Write a heading and the first ten lines. If there are more, add `rest`, which names the full list."""
     if not lines:
         return
     say(heading)

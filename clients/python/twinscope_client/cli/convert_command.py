@@ -41,7 +41,7 @@ def run(parsed: argparse.Namespace) -> int:
     say(f"{counts['written']} JPEGs written to {parsed.out}, {counts['kept']} were already there.")
     say_some(
         f"{counts['failed']} images could not be converted:",
-        [f"{where}: {reason}" for where, reason in report.failures], counts["failed"], "not listed here",
+        [f"{path}: {reason}" for path, reason in report.failures], counts["failed"], "not listed here",
     )  # fmt: skip
     if counts["failed"]:
         return PARTLY if counts["written"] + counts["kept"] else FAILED

@@ -57,7 +57,7 @@ def chosen_policy(parsed: argparse.Namespace) -> Policy:
 
 
 def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
-    """Warn if ``--reach`` exceeds the reach that the store was indexed with. Without the option, ask nothing."""
+    """Warn if ``--reach`` exceeds the reach that the store was indexed with. Without the option, check nothing."""
     if parsed.reach is None:
         return
     from twinscope_indexer.hashing.reach import REACHES

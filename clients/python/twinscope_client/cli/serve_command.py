@@ -1,8 +1,9 @@
 """Serve a store to other tools over gRPC.
 
-By default, listens on this machine only; other addresses (--host) require TLS. Each setting can also come from the
-environment (TWINSCOPE_PORT=...) or from a TOML file (port = ...); flags override the environment, the environment
-overrides the file. Picks up new generations of the store while running. Stops gracefully on SIGTERM and Ctrl-C.
+By default, listens on this machine only; other addresses (--host) require TLS or --insecure. Each setting can also come
+from the environment (TWINSCOPE_PORT=...) or from a TOML file (port = ...); flags override the environment, the
+environment overrides the file. Picks up new generations of the store while running. SIGTERM and Ctrl-C stop it
+gracefully.
 
 Example: twinscope serve lab.store
 """

@@ -21,7 +21,7 @@ async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
     """Stream an upload and return the response.
 
     A thread reads the file piece by piece, no faster than the server accepts it. If anything ends the upload early,
-    also the cancellation of the task, the call ends as well.
+    for example the cancellation of the task, the call also ends.
 
     Raises
     ------
