@@ -29,6 +29,15 @@ _COMMANDS = (
     "doctor",
     "demo",
 )
+_EPILOG = """\
+example:
+  twinscope index collection/ --store lab.store
+  twinscope label tiffs/ --at lab.store --out labelled/
+
+exit codes:
+  0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they are listed); 130 stopped by Ctrl-C
+
+Data goes to stdout; messages and progress go to stderr. For the help of a command: twinscope COMMAND --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,9 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="twinscope",
         description="Find the labelled twin of a micrograph and apply its label.",
-        epilog="Start with: twinscope index collection/ --store lab.store, then: twinscope label tiffs/ --at lab.store "
-        "--out labelled/. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they "
-        "are listed); 130 stopped by Ctrl-C. Data goes to stdout; messages and progress go to stderr.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
