@@ -376,7 +376,7 @@ def test_label_reports_and_ends_with_3_if_some_failed(shelf: Shelf, lab: Path, t
     ]
     assert f"1 images could not be read: {tmp_path / 'out' / 'failures.csv'}" in ran.err
     assert "dangling.tif" in ran.err
-    assert f"Results: {tmp_path / 'out' / 'report.html'}" in ran.err
+    assert f"Results: open {tmp_path / 'out' / 'report.html'}" in ran.err
     assert (tmp_path / "out" / "Tips" / "L9_twin.tif").is_file()
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["images"] == 3

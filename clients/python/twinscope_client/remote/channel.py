@@ -178,9 +178,7 @@ def bearer(token: object) -> tuple[str, str]:
         msg = f"the token must be text, the Path of a file, or a function that returns text; got {type(token).__name__}"
         raise SettingsError(msg)
     if re.fullmatch("[!-~]([ -~]*[!-~])?", token) is None:
-        what = (
-            "starts or ends with a space, or holds a line end or characters other than ASCII" if token else "is empty"
-        )
+        what = "starts or ends with a space, or holds a line end or other than ASCII text" if token else "is empty"
         msg = f"the token {what}: strip the text of a file, and check that it is the token"
         raise SettingsError(msg)
     return "authorization", f"Bearer {token}"
@@ -191,9 +189,8 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         msg = "certificate and key (--cert and --key) go together: give both or none"
         raise SettingsError(msg)
     texts = [None if file is None else _pem(file) for file in (ca, key, certificate)]
-    context = ssl.SSLContext(
-        ssl.PROTOCOL_TLS_CLIENT
-    )  # checks the files; with a wrong one gRPC would abort or keep retrying
+    # OpenSSL checks the files first, because with a wrong one gRPC would abort or keep retrying.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if ca is not None:
             context.load_verify_locations(ca)
@@ -202,9 +199,7 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         raise SettingsError(msg) from error
     try:
         if certificate is not None:
-            context.load_cert_chain(
-                certificate, key, password=""
-            )  # refuse an encrypted key instead of asking for its password
+            context.load_cert_chain(certificate, key, password="")  # refuses an encrypted key, without a prompt
     except (OSError, ssl.SSLError) as error:
         msg = f"{certificate} and {key} are not a certificate and its key: {error}"
         raise SettingsError(msg) from error
