@@ -240,7 +240,7 @@ def test_index_reports_skipped_outputs_of_runs(shelf: Shelf, tmp_path: Path, twi
     ran = twinscope("index", refs, "--store", tmp_path / "store")
     assert ran.code == 0
     assert "4 added; 4 images searchable" in ran.err
-    [line] = [line for line in ran.err.splitlines() if "skipped" in line]
+    [line] = [line for line in ran.err.splitlines() if "were skipped" in line]
     assert line.startswith(
         "2 folders were skipped because they are outputs of labelling runs (each holds a file .twinscope-run"
     )
@@ -259,7 +259,7 @@ def test_index_of_an_output_of_a_run_fails(shelf: Shelf, tmp_path: Path, twinsco
     assert str(refs) in ran.err
     (refs / ".twinscope-run").unlink()
     ran = twinscope("index", refs, "--store", tmp_path / "store")
-    assert (ran.code, "6 added" in ran.err, "skipped" in ran.err) == (0, True, False)
+    assert (ran.code, "6 added" in ran.err, "were skipped" in ran.err) == (0, True, False)
 
 
 # -- search ------------------------------------------------------------------------------------------------------------
