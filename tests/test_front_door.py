@@ -1,4 +1,4 @@
-"""``import twinscope``: light, complete, with every exception in it, and no obstacle for the wire contract."""
+"""``import twinscope``: light, complete, with every exception, and independent of the wire contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _HEAVY = (
     "{'grpc', 'google.protobuf', 'numpy', 'numba', 'PIL', 'twinscope_client', 'twinscope_service', 'twinscope_indexer'}"
 )
-_OF_THE_SERVER_ALONE = {"RequestError"}
+_ONLY_IN_SERVERS = {"RequestError"}
 
 
 def run(code: str, *arguments: str | Path) -> str:
@@ -34,7 +34,7 @@ def run(code: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_importing_it_imports_nothing_heavy() -> None:
+def test_the_import_loads_nothing_heavy() -> None:
     run(f"import sys, twinscope; dir(twinscope); assert not {_HEAVY} & set(sys.modules), set(sys.modules)")
 
 
@@ -44,7 +44,7 @@ def test_the_contract_does_not_import_the_client() -> None:
     run(f"import twinscope; {code}")
 
 
-def test_every_name_is_there() -> None:
+def test_every_name_can_be_imported() -> None:
     assert sorted(twinscope.__all__) == twinscope.__all__
     assert set(twinscope.__all__) <= set(dir(twinscope))
     for name in twinscope.__all__:
@@ -52,19 +52,19 @@ def test_every_name_is_there() -> None:
     run("from twinscope import *; connect, aio, index, label, Answer, Match, Policy, Grade, ImageError, __version__")
 
 
-def test_type_checkers_are_shown_the_same_names() -> None:
-    """What they see stands below ``if TYPE_CHECKING``."""
+def test_type_checkers_see_the_same_names() -> None:
+    """The names for type checkers are listed below ``if TYPE_CHECKING``."""
     shown = (_ROOT / "clients" / "python" / "twinscope" / "__init__.py").read_text().split("if TYPE_CHECKING:")[1]
     block = shown.split("__all__ = [")[0]
     assert set(twinscope.__all__) <= set(re.findall(r"\w+", block))
 
 
-def test_a_name_that_is_not_there() -> None:
+def test_an_unknown_name_raises() -> None:
     with pytest.raises(AttributeError, match="'twinscope' has no attribute 'conect'"):
         _ = twinscope.conect
 
 
-def test_it_is_the_command() -> None:
+def test_python_m_twinscope_is_the_command() -> None:
     command = [sys.executable, "-m", "twinscope", "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == twinscope.__version__
 
@@ -87,7 +87,7 @@ def test_an_embedded_store_needs_neither_protobuf_nor_grpc(shelf: Shelf) -> None
     run(code, shelf.store, shelf.reference("Tips", 0))
 
 
-def test_the_readme_shows_what_works(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_example_of_the_readme_works(shelf: Shelf, tmp_path: Path) -> None:
     text = (_ROOT / "README.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "tiffs").mkdir()
@@ -110,9 +110,7 @@ def kinds() -> list[type[TwinscopeError]]:
     while new:
         found += new
         new = [below for kind in new for below in kind.__subclasses__()]
-    return [
-        kind for kind in found if kind.__module__.startswith("twinscope") and kind.__name__ not in _OF_THE_SERVER_ALONE
-    ]
+    return [kind for kind in found if kind.__module__.startswith("twinscope") and kind.__name__ not in _ONLY_IN_SERVERS]
 
 
 def test_every_exception_is_exported() -> None:
@@ -121,7 +119,7 @@ def test_every_exception_is_exported() -> None:
         assert getattr(twinscope_client.errors, kind.__name__) is kind
 
 
-def test_every_exception_is_defined_on_the_floor_that_raises_it() -> None:
+def test_exceptions_are_defined_on_the_floor_that_raises_them() -> None:
     floors = {"indexer": "indexer/twinscope_indexer", "service": "service/twinscope_service"}
     for kind in kinds():
         for floor, folder in floors.items():
@@ -130,7 +128,7 @@ def test_every_exception_is_defined_on_the_floor_that_raises_it() -> None:
                 assert re.search(rf"raise {kind.__name__}\b|{kind.__name__}[.(]", text), f"{floor} never raises {kind}"
 
 
-def test_the_tree_is_shown_as_it_is() -> None:
+def test_the_documented_exception_tree_is_right() -> None:
     above: dict[int, str] = {}
     shown = {}
     for line in inspect.getdoc(twinscope_client.errors).splitlines():
@@ -159,12 +157,12 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_exceptions_pass_between_processes(error: TwinscopeError) -> None:
+def test_exceptions_can_be_pickled(error: TwinscopeError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.args, vars(again)) == (type(error), str(error), error.args, vars(error))
 
 
-def test_a_misspelt_option_is_told_with_the_right_one() -> None:
+def test_a_misspelt_option_gets_a_suggestion() -> None:
     error = twinscope.OptionError.unknown("option", "max_distence", ["max_distance", "k"])
     assert str(error) == "there is no option 'max_distence'. Did you mean 'max_distance'? Known: k, max_distance"
     assert str(twinscope.OptionError.unknown("policy", "?", ["a"])) == "there is no policy '?'. Known: a"
@@ -200,7 +198,7 @@ async def ask_too(path: str) -> None:
 
 
 @pytest.mark.slow
-def test_mypy_finds_what_is_misspelt(tmp_path: Path) -> None:
+def test_mypy_finds_misspelt_names(tmp_path: Path) -> None:
     (tmp_path / "typed.py").write_text(_TYPED)
     command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(tmp_path / "typed.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -1,10 +1,10 @@
 """Twinscope finds the labelled twin of a micrograph.
 
-`index` makes a store of a labelled collection. `connect` opens a store, or a server's, to search in; `aio.connect` is
-the same for asyncio. `label` writes labelled copies of images. `columns` makes a table of answers, for a data frame.
-``twinscope_client.errors`` shows the tree of the exceptions; all of them are here as well.
+`index` builds a store from a labelled collection. `connect` opens a store, local or on a server, for searches;
+`aio.connect` does the same for asyncio. `label` writes labelled copies of images. `columns` turns answers into the
+columns of a data frame. This package exports all exceptions; ``twinscope_client.errors`` shows their hierarchy.
 
-Everything is imported when it is first used. The wire contract is `twinscope.v1`.
+Each name is imported on first use. The wire contract is `twinscope.v1`.
 
 Examples
 --------
@@ -107,7 +107,7 @@ __all__ = [
 ]
 
 __path__ = extend_path(__path__, __name__)
-"""The contract may lie in another folder: it does where the package is installed from a working copy."""
+"""The wire contract can be in another folder, for example if the package is installed from a working copy."""
 
 _HOMES = {
     "Answer": "twinscope_service.matching.answer",
@@ -130,25 +130,25 @@ _HOMES = {
     "label": "twinscope_client.labelling.job",
     "read_image": "twinscope_indexer.imaging.reader",
 }
-"""The module of each name; the names that are not here are exceptions."""
+"""The module of each name. Names that are not listed here are exceptions."""
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # type checkers know the names above, and shall find a misspelt one
+if not TYPE_CHECKING:  # hidden from type checkers, so that they report misspelt names
 
     def __getattr__(name: str) -> Any:
-        """Import a name when it is first used."""
+        """Import a name on first use."""
         if name not in __all__:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        globals()[name] = found = _imported(name)
+        globals()[name] = found = _import(name)
         return found
 
 
-def _imported(name: str) -> Any:
+def _import(name: str) -> Any:
     if name == "aio":
         return import_module("twinscope_client.aio")
     if name == "__version__":

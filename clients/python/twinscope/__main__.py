@@ -1,4 +1,4 @@
-"""``python -m twinscope`` is the command ``twinscope``."""
+"""Entry point of ``python -m twinscope``, the same as the ``twinscope`` command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applies the labels: ``connect()``, its asyncio sibling ``aio.connect()``, the ``twinscope`` command, reports."""
+"""The client: ``connect()``, ``aio.connect()`` for asyncio, the ``twinscope`` command, labelling and reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["aio", "connect"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `twinscope_client.aio` when it is first wanted: gRPC takes a while."""
+    """Import `twinscope_client.aio` on first use, because importing gRPC is slow."""
     if name == "aio":
         return import_module("twinscope_client.aio")
     msg = f"module {__name__!r} has no attribute {name!r}"

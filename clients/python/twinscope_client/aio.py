@@ -1,4 +1,4 @@
-"""The asyncio client: what `twinscope_client.connect` gives for a server, as coroutines."""
+"""The asyncio client: the engine of `twinscope_client.connect` for servers, as coroutines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from twinscope_client.remote import protocol as dialogue
 from twinscope_client.remote.aio_upload import send
 from twinscope_client.remote.channel import OPTIONS, Endpoint, bearer, current_token, pickled_options, seconds
 from twinscope_client.remote.engine import RemoteEngine, reconnected
-from twinscope_client.remote.errors import raised, telling_distrust
+from twinscope_client.remote.errors import exception_of_call, raise_if_untrusted
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import warn_of_skew
 
@@ -50,39 +50,39 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _CALLS_AT_ONCE: Final = 32
-"""Calls under way at the same time. More wait here: a server takes 64 streams (its default), and refuses the rest."""
+"""Calls in progress at the same time. Others wait here: a server accepts 64 streams by default and refuses more."""
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOptions]) -> AsyncEngine:
-    """Ask a server from asyncio.
+    """Open a store on a server, for searches from asyncio.
 
-    The connection is made when the context is entered, or at the first call.
+    The engine connects when its context is entered, or at the first call.
 
     Parameters
     ----------
     target : str
         ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
     token : str, path or callable, optional
-        Bearer token; or, asked for every request, the `Path` of the file that holds it, or what returns it: a function,
-        which must not block, or a coroutine function.
+        Bearer token. A `Path` (the file that holds it) or a function (that returns it) is read for every request. A
+        function must not block; it can be a coroutine function.
     ca, certificate, key : path or str, optional
-        PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
+        PEM files: authorities to trust instead of the system's, and the certificate and key of this client (mTLS).
     timeout : float
-        Seconds that one call to the server may take; 60 by default.
+        Longest time for one call to the server, in seconds; 60 by default.
 
     Returns
     -------
     AsyncEngine
-        Use it as an asynchronous context manager, or close it.
+        Use it as an asynchronous context manager, or close it after use.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target is no server, a file is not usable, or the token would cross the network in plain text.
+        If the target is not a server, a file cannot be used, or the token would cross the network in plain text.
 
     Examples
     --------
@@ -92,32 +92,32 @@ def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOption
     text = os.fspath(target)
     if "://" not in text:
         msg = (
-            f"{text} is no server: twinscope.aio asks grpc://host:port or grpcs://host:port. Open a store's folder "
-            "with twinscope.connect, and ask it in a thread: await asyncio.to_thread(engine.search, image)"
+            f"{text} is not a server: twinscope.aio needs grpc://host:port or grpcs://host:port. To open a folder, use "
+            "twinscope.connect, and search in a thread: await asyncio.to_thread(engine.search, image)"
         )
         raise SettingsError(msg)
     return AsyncEngine(text, **options)
 
 
 class AsyncEngine:
-    """A store behind a server, asked from asyncio; made by `connect`.
+    """A store on a server, for asyncio; opened by `connect`.
 
-    Methods, parameters, answers and errors are those of `twinscope_client.engine.protocol.Engine`. Images are
-    read and hashed in threads, so that the event loop goes on; a task that is cancelled takes its call with it. Any
-    number of tasks may share an engine, all of one event loop. It is pickled as `RemoteEngine` is.
+    Methods, parameters, answers and errors are those of `twinscope_client.engine.protocol.Engine`. Images are read and
+    hashed in threads, so that the event loop is never blocked. Cancelling a task cancels its call. Any number of tasks
+    of one event loop can share an engine. Pickles are like those of `RemoteEngine`.
 
     Parameters
     ----------
     target : str
     **options : AsyncConnectOptions
-        As of `connect`.
+        Those of `connect`.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target is no server, a file is not usable, or the token would cross the network in plain text.
+        If the target is not a server, a file cannot be used, or the token would cross the network in plain text.
     """
 
     def __init__(self, target: str, **options: Unpack[AsyncConnectOptions]) -> None:
@@ -129,7 +129,7 @@ class AsyncEngine:
         self._endpoint = Endpoint.of(target, options)
         self._images = asyncio.Semaphore(IMAGES_AT_ONCE)
         self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
-        self._shelf = _BlockingShelf(target, options)
+        self._thumbnails = _BlockingThumbnails(target, options)
         self._connection: _Connection | None = None
         self._index: catalog_pb2.GetIndexResponse | None = None
         self._closed = False
@@ -137,66 +137,66 @@ class AsyncEngine:
     async def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
-        Hash and thumbnail are sent first; the image itself only where it could change the answer.
+        Hash and thumbnail are sent first, the image itself only if it could change the answer.
         """
         return await self._search(image, search_options(options, SearchOptions), options.get("instrument"))
 
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> AsyncIterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twins of many images, ``async for``; see `Engine.search_many`.
+        """Find the labelled twins of many images, for ``async for``; see `Engine.search_many`.
 
-        Images that are still searched when the loop is left are given up when the iterator is closed
-        (`contextlib.aclosing`) or collected.
+        If the loop ends early, the remaining searches are cancelled when the iterator is closed
+        (`contextlib.aclosing`) or garbage-collected.
         """
-        wanted = search_options(options, SearchManyOptions)
+        chosen = search_options(options, SearchManyOptions)
         self._require_open()
         require_several(images, workers)
-        return self._searched(images, wanted, workers or _CALLS_AT_ONCE)
+        return self._search_all(images, chosen, workers or _CALLS_AT_ONCE)
 
     async def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        wanted = search_options(options, HashOptions)
-        recipe = (await self._known()).recipe
-        return await self._hold(dialogue.search_hashes(self._stubs(), hashes, wanted, recipe, self.target))
+        chosen = search_options(options, HashOptions)
+        recipe = (await self._cached_index()).recipe
+        return await self._complete(dialogue.search_hashes(self._stubs(), hashes, chosen, recipe, self.target))
 
     async def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        wanted = search_options(options, HashOptions)
-        await self._known()
-        answer = await self._hold(dialogue.search_stored(self._stubs(), image_id, wanted))
-        return with_thumbnails(answer, self._shelf, of_reference(image_id))
+        chosen = search_options(options, HashOptions)
+        await self._cached_index()
+        answer = await self._complete(dialogue.search_stored(self._stubs(), image_id, chosen))
+        return with_thumbnails(answer, self._thumbnails, of_reference(image_id))
 
     async def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Return the reduced pixels of a reference; see `Engine.thumbnail`."""
-        await self._known()
+        """Return the thumbnail of a reference; see `Engine.thumbnail`."""
+        await self._cached_index()
         try:
-            return await self._hold(dialogue.thumbnail(self._stubs(), image_id))
+            return await self._complete(dialogue.thumbnail(self._stubs(), image_id))
         except UnknownImageError:
             return None
 
     async def stats(self) -> dict[str, Any]:
         """Describe the store; see `Engine.stats`."""
-        return stats_of(await self._described())
+        return stats_of(await self._fetch_index())
 
     async def identity(self) -> str:
-        """Name the store and the state it answers from, as far as is known; see `refresh`."""
-        return dialogue.identity_of(await self._known())
+        """Return the identifier of the store and of its generation when last described; see `refresh`."""
+        return dialogue.identity_of(await self._cached_index())
 
     async def refresh(self) -> None:
-        """Take note of the newest state; the server takes it up by itself."""
-        await self._described()
+        """Update `identity`; the server picks up new generations by itself."""
+        await self._fetch_index()
 
     async def close(self) -> None:
-        """Close the connection; calls under way raise `ServerError`."""
+        """Close the connection. Calls in progress raise `ServerError`."""
         self._closed = True
         if self._connection is not None:
             await self._connection.channel.close()
 
     async def __aenter__(self) -> Self:
-        """Connect: raise `ServerError` if the server cannot be reached, or refuses."""
+        """Connect. Raise `ServerError` if the server cannot be reached or refuses the connection."""
         try:
-            await self._known()
+            await self._cached_index()
         except BaseException:
             await self.close()
             raise
@@ -205,26 +205,26 @@ class AsyncEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the connection."""
         await self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target, not the connection."""
+        """Pickle the target instead of the connection."""
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
     async def _search(self, image: Any, options: Options, instrument: InstrumentMetadata | None) -> Answer:
-        await self._known()
-        found = await self._hold(dialogue.search(self._stubs(), image, options, instrument), self._images)
-        return with_thumbnails(found.answer, self._shelf, of_image(image, found.thumbnail))
+        await self._cached_index()
+        found = await self._complete(dialogue.search(self._stubs(), image, options, instrument), self._images)
+        return with_thumbnails(found.answer, self._thumbnails, of_image(image, found.thumbnail))
 
-    async def _searched(
+    async def _search_all(
         self, images: Iterable[T], options: Options, at_once: int
     ) -> AsyncIterator[tuple[T, Answer | ImageError]]:
         async def one(image: T) -> tuple[T, Answer | ImageError]:
             try:
                 return image, await self._search(image, options, None)
-            except Exception as error:  # noqa: BLE001  whatever one file does, the others are still searched
+            except Exception as error:  # noqa: BLE001  an error of one file must not stop the others
                 return image, fault_of(image, error)
 
         pending: deque[asyncio.Task[tuple[T, Answer | ImageError]]] = deque()
@@ -240,16 +240,16 @@ class AsyncEngine:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    async def _known(self) -> catalog_pb2.GetIndexResponse:
+    async def _cached_index(self) -> catalog_pb2.GetIndexResponse:
         self._require_open()
-        return await self._described() if self._index is None else self._index
+        return await self._fetch_index() if self._index is None else self._index
 
-    async def _described(self) -> catalog_pb2.GetIndexResponse:
+    async def _fetch_index(self) -> catalog_pb2.GetIndexResponse:
         first = self._index is None
         if first and self._endpoint.credentials is not None:
-            with telling_distrust(self.target):
-                await self._stubs().health(b"", timeout=min(self._timeout, dialogue.GREETING_SECONDS))
-        self._index = index = await self._hold(dialogue.describe(self._stubs()))
+            with raise_if_untrusted(self.target):
+                await self._stubs().health(b"", timeout=min(self._timeout, dialogue.HEALTH_TIMEOUT))
+        self._index = index = await self._complete(dialogue.describe(self._stubs()))
         if first:
             warn_of_skew(self.target, index.server_version, stacklevel=4)
         return index
@@ -257,10 +257,10 @@ class AsyncEngine:
     def _stubs(self) -> dialogue.Stubs:
         self._require_open()
         loop = asyncio.get_running_loop()
-        if self._connection is None:  # not earlier: a channel belongs to the event loop that it is made in
+        if self._connection is None:  # not earlier, because a channel belongs to the event loop that creates it
             self._connection = _Connection(loop, _open_channel(self._endpoint))
         if self._connection.loop is not loop:
-            msg = f"the connection to {self.target} belongs to another event loop: make an engine for each"
+            msg = f"the connection to {self.target} belongs to another event loop: create one engine for each loop"
             raise RuntimeError(msg)
         return self._connection.stubs
 
@@ -268,16 +268,16 @@ class AsyncEngine:
         if self._closed:
             raise ClosedError(self.target)
 
-    async def _hold(self, held: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
+    async def _complete(self, steps: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
         async with turn or nullcontext():  # an image is read and hashed before the first call
-            step = await asyncio.to_thread(dialogue.proceed, held, None)
+            step = await asyncio.to_thread(dialogue.proceed, steps, None)
         while isinstance(step, dialogue.Call):
             async with self._calls:
-                response = await self._respond(step)
-            step = await asyncio.to_thread(dialogue.proceed, held, response)
+                response = await self._make_call(step)
+            step = await asyncio.to_thread(dialogue.proceed, steps, response)
         return step.value
 
-    async def _respond(self, call: dialogue.Call) -> Any:
+    async def _make_call(self, call: dialogue.Call) -> Any:
         self._require_open()
         token: object = None if self._token is None else current_token(self._token)
         token = await token if inspect.isawaitable(token) else token
@@ -287,38 +287,38 @@ class AsyncEngine:
                 return await send(call.method(timeout=self._timeout, metadata=metadata), call.request)
             return await call.method(call.request, timeout=self._timeout, metadata=metadata)
         except grpc.RpcError as error:
-            raise raised(error, self.target) from error
+            raise exception_of_call(error, self.target) from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():  # by `close`, not by whoever has the task
+            if self._closed and task is not None and not task.cancelling():  # cancelled by `close`, not by the caller
                 msg = f"{self.target}: the connection was closed during the call"
                 raise ServerError(msg, code="CANCELLED") from error
             raise
 
 
-class _BlockingShelf:
-    """Thumbnails for a notebook, which awaits nothing to show an answer, and shows it within the event loop."""
+class _BlockingThumbnails:
+    """Thumbnails for a notebook, which shows an answer inside the event loop and cannot await them."""
 
     def __init__(self, target: str, options: AsyncConnectOptions) -> None:
         self._target = target
         self._options = options
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Fetch the reduced pixels of a reference, over a connection of its own, in a thread of its own."""
+        """Fetch the thumbnail of a reference over a separate connection, in a separate thread."""
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(self._fetched, image_id).result()
+            return thread.submit(self._fetch, image_id).result()
 
-    def _fetched(self, image_id: str) -> NDArray[np.uint8] | None:
+    def _fetch(self, image_id: str) -> NDArray[np.uint8] | None:
         token = self._options.get("token")
-        now: Any = None if token is None else current_token(token)
-        if inspect.isawaitable(now):
-            now = asyncio.run(_awaited(now))
-        options: Any = self._options | {"token": now, "timeout": dialogue.GREETING_SECONDS}
+        present: Any = None if token is None else current_token(token)
+        if inspect.isawaitable(present):
+            present = asyncio.run(_await(present))
+        options: Any = self._options | {"token": present, "timeout": dialogue.HEALTH_TIMEOUT}
         with RemoteEngine(self._target, **options) as engine:
             return engine.thumbnail(image_id)
 
 
-async def _awaited(token: Any) -> Any:
+async def _await(token: Any) -> Any:
     return await token
 
 

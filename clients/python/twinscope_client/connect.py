@@ -1,4 +1,4 @@
-"""``connect``: from a target's name to an engine that answers."""
+"""``connect``, which opens an engine for a folder or a server."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 
 def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -> Engine:
-    """Open a store: a folder of this machine, or a server's.
+    """Open a store, from a folder on this machine or from a server.
 
-    The engine can be pickled, also for a process that is spawned: the pickle holds the target and the options, and
-    opens the store again. It never holds a token: one given as a file or a function is asked for again where the pickle
-    is read; an engine whose token was given as text cannot be pickled.
+    The engine can be pickled, also for a spawned process: the pickle holds the target and the options, and loading it
+    opens the store again. A pickle never holds a token: if the token was given as a file or a function, it is read
+    again after loading; an engine whose token was given as text cannot be pickled.
 
     Parameters
     ----------
     target : path or str
         The folder of a store, ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
     token : str, path or callable, optional
-        Bearer token of a server; or, asked for every request, the `Path` of the file that holds it, or a function that
-        returns it. Without TLS it is sent to this machine only.
+        Bearer token for a server. A `Path` (the file that holds it) or a function (that returns it) is read for every
+        request. Without TLS the token is sent to this machine only.
     ca, certificate, key : path or str, optional
-        PEM files: authorities to trust instead of the system's, and the client's own certificate (mTLS).
+        PEM files: authorities to trust instead of the system's, and the certificate and key of this client (mTLS).
     timeout : float
-        Seconds that one call to a server may take; 60 by default.
+        Longest time for one call to a server, in seconds; 60 by default.
 
     Returns
     -------
     Engine
-        Use it as a context manager, or close it.
+        Use it as a context manager, or close it after use.
 
     Raises
     ------
     OptionError
-        If an option is unknown or out of range, or is for servers and the target is a folder.
+        If an option is unknown or out of range, or if it is for servers only and the target is a folder.
     StoreError
-        If there is no store in the folder, or it cannot be used.
+        If the folder holds no store, or a store that cannot be used.
     SettingsError
-        If the name of a server, a file or the token is not usable.
+        If the target, a file or the token cannot be used.
     ServerError
-        If a server cannot be reached, or refuses.
+        If the server cannot be reached or refuses the connection.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
         return RemoteEngine(text, **options)
     given = [name for name, value in options.items() if value is not None]
     if given:
-        msg = f"{', '.join(given)}: only a server takes that, and {text} is a folder; a server is grpc[s]://host:port"
+        msg = f"{', '.join(given)}: only for servers, but {text} is a folder. Write a server as grpc[s]://host:port"
         raise OptionError(msg)
     from twinscope_client.engine.embedded import EmbeddedEngine
 

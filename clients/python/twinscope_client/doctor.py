@@ -1,4 +1,4 @@
-"""A self-test of this installation on this machine, against the slow and obvious implementations."""
+"""A self-test of this installation on this machine, against slow, simple implementations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEATURES = ("avx", "avx2", "bmi2", "fma", "f16c", "popcnt", "avx512f", "avx512v
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the diagnosis."""
+    """The result of one check."""
 
     name: str
     fine: bool
@@ -31,7 +31,7 @@ class Check:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of Python and of the packages that decide results; ``missing`` for those that are not there."""
+    """Return the versions of Python and of the packages that affect results; ``missing`` if a package is absent."""
     found = {"Python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Describe the processor: its name, cores, and the features that the kernels use."""
+    """Return the system, the processor, its cores, and the processor features that the kernels use."""
     from llvmlite import binding
 
     present = binding.get_host_cpu_features()
@@ -55,11 +55,11 @@ def machine() -> dict[str, str]:
 
 
 def checks() -> Iterator[Check]:
-    """Run the self-tests one by one; the first run on a machine also compiles the kernels, which are then kept."""
+    """Run the self-tests one by one. The first run on a machine also compiles the kernels and caches them."""
     for name, test in _TESTS.items():
         try:
             fine, detail = test()
-        except Exception as error:  # noqa: BLE001  a diagnosis reports what is broken, and goes on
+        except Exception as error:  # noqa: BLE001  report any failure and run the other checks
             fine, detail = False, f"{type(error).__name__}: {error}"
         yield Check(name, fine, detail)
 
@@ -71,7 +71,7 @@ def _machine_code_test() -> tuple[bool, str]:
 
     start = perf_counter()
     warm()
-    return True, f"compiled, or loaded, in {perf_counter() - start:.1f} s; kept for the next process"
+    return True, f"compiled or loaded in {perf_counter() - start:.1f} s; cached for the next process"
 
 
 def _hash_test() -> tuple[bool, str]:
@@ -124,8 +124,8 @@ def _index_engine_test() -> tuple[bool, str]:
     choice = choose(MEASURED_FROM)
     names = f"{choice.single} for one query, {choice.batch} for several, {choice.frames} for frames"
     path = cache_file()
-    kept = f"kept in {path}" if path is not None and path.is_file() else "not kept"
-    return True, f"{names}; {choice.reason}; {kept}"
+    cached = f"cached in {path}" if path is not None and path.is_file() else "not cached"
+    return True, f"{names}; {choice.reason}; {cached}"
 
 
 def _index_file_test() -> tuple[bool, str]:
@@ -142,7 +142,7 @@ def _index_file_test() -> tuple[bool, str]:
         digest = write_index(path, len(codes), [(ids, codes)])
         [(found_ids, found)] = read_index(path, digest, len(codes))
     wrong = np.count_nonzero((found != codes).any(axis=1) | (found_ids != ids))
-    return not wrong, f"FAISS writes it, and reads {len(codes) - wrong} of {len(codes)} codes back"
+    return not wrong, f"FAISS writes the file and reads {len(codes) - wrong} of {len(codes)} codes back"
 
 
 def _scene_test() -> tuple[bool, str]:
@@ -151,7 +151,7 @@ def _scene_test() -> tuple[bool, str]:
 
     first, second = (decode_thumbnail(encode_thumbnail(pixels)) for pixels in _samples()[:2])
     same, other = (found.score for found in scene_scores(first, [first, second]))
-    return same > 0.99 and abs(other) < 0.4, f"a picture scores {same:.3f} with itself, {other:.3f} with another"
+    return same > 0.99 and abs(other) < 0.4, f"an image scores {same:.3f} with itself, {other:.3f} with another image"
 
 
 def _reading_test() -> tuple[bool, str]:
@@ -171,15 +171,15 @@ def _reading_test() -> tuple[bool, str]:
 
 
 def _samples() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
-    """Make smooth random fields of several shapes."""
+    """Return smooth random images of several shapes."""
     from scipy.ndimage import gaussian_filter
 
     generator = np.random.default_rng(0)
     samples = []
     for height, width, blur in ((480, 640, 3.0), (480, 640, 8.0), (512, 700, 1.0), (601, 803, 20.0)):
-        field = gaussian_filter(generator.normal(size=(height, width)), blur)
-        field = (field - field.min()) / (field.max() - field.min())
-        samples.append((255 * field).astype(np.uint8))
+        noise = gaussian_filter(generator.normal(size=(height, width)), blur)
+        noise = (noise - noise.min()) / (noise.max() - noise.min())
+        samples.append((255 * noise).astype(np.uint8))
     return samples
 
 

@@ -1,28 +1,28 @@
-"""All exceptions that Twinscope raises on purpose; ``import twinscope`` has the same names.
+"""All exceptions that Twinscope raises on purpose. The package ``twinscope`` exports the same names.
 
-Each class is defined on the floor that raises it, and shown here once::
+Each class is defined on the floor that raises it. The hierarchy::
 
     TwinscopeError
-    |-- ImageError             an image cannot be read; `fault` says why
+    |-- ImageError             an image cannot be read; `fault` holds the reason
     |-- SourceError            a folder, file or archive to be indexed or labelled cannot be used
-    |-- TaxonomyError          a category, a taxonomy or a table of labels is not known or not well formed
-    |-- RecipeError            hashes of different recipes were to be compared
-    |-- StoreError             a store is missing, is no store, or cannot be used as it is
+    |-- TaxonomyError          a category is unknown, or a taxonomy or table of labels is malformed
+    |-- RecipeError            hashes made by different recipes cannot be compared
+    |-- StoreError             a folder is missing, holds no store, or holds a store that cannot be used
     |   `-- StoreLockedError   another process is writing to it
-    |-- IndexEngineError       the index engine that the environment asks for is unknown, or cannot be loaded
+    |-- IndexEngineError       the index engine set in the environment is unknown or cannot be loaded
     |-- UnknownImageError      an image id is not in the store
-    |-- CalibrationError       a calibration cannot be made or used
+    |-- CalibrationError       a calibration cannot be computed or used
     |-- GenerationError        a generation of the store was not published in time
     |-- OptionError            an option is unknown, misspelt or out of range (also a ValueError)
-    |-- SettingsError          the settings of a server, or of a connection, cannot be used
-    |-- MessageError           a message breaks the wire contract, or is of a newer release
-    |-- ServerError            a server refused, failed, or cannot be reached
-    |   `-- AccessError        it did not accept the token, or the token's role
-    |-- ClosedError            an engine was asked after it was closed (also a ValueError)
-    |-- OutputError            results cannot be written where they were asked for
-    `-- MissingExtraError      a part of Twinscope is not installed
+    |-- SettingsError          the settings of a server or a connection cannot be used
+    |-- MessageError           a message violates the wire contract, or comes from a newer release
+    |-- ServerError            a server refused the call, failed, or cannot be reached
+    |   `-- AccessError        the server did not accept the token or its role
+    |-- ClosedError            an engine was used after it was closed (also a ValueError)
+    |-- OutputError            results cannot be written to the requested location
+    `-- MissingExtraError      a component of Twinscope is not installed
 
-One warning goes with them: `VersionSkewWarning`, if client and server are of different releases.
+There is also one warning: `VersionSkewWarning`, if client and server have different releases.
 """
 
 from __future__ import annotations
@@ -65,32 +65,32 @@ __all__ = [
 
 
 class ClosedError(TwinscopeError, ValueError):
-    """An engine was asked after it was closed."""
+    """An engine was used after it was closed."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} was closed; connect to it again")
 
 
 class OutputError(TwinscopeError):
-    """Results cannot be written where they were asked for."""
+    """Results cannot be written to the requested location."""
 
 
 class MissingExtraError(TwinscopeError):
-    """A part of Twinscope is not installed.
+    """A component of Twinscope is not installed.
 
     Attributes
     ----------
     extra : str
-        What to install: ``pip install 'twinscope[extra]'``.
+        Name of the missing extra: ``pip install 'twinscope[extra]'``.
     """
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs more than is installed: pip install 'twinscope[{extra}]'")
+        super().__init__(f"{what} needs a component that is not installed: pip install 'twinscope[{extra}]'")
         self.extra = extra
 
 
 class ServerError(TwinscopeError):
-    """A server refused or failed to answer.
+    """A server refused a call or failed to answer it.
 
     Attributes
     ----------
@@ -99,9 +99,9 @@ class ServerError(TwinscopeError):
     reason : str
         A value of the contract's ``ErrorReason``, for example ``OVERLOADED``; empty if the server gave none.
     retriable : bool
-        Whether the same request may succeed later.
+        True if the same request may succeed later.
     retry_seconds : float or None
-        When, if the server says so.
+        Seconds to wait before a retry, if the server gave them.
     """
 
     def __init__(
@@ -115,4 +115,4 @@ class ServerError(TwinscopeError):
 
 
 class AccessError(ServerError):
-    """A server did not accept the token, or the token does not have the role."""
+    """A server did not accept the token, or the token lacks the required role."""

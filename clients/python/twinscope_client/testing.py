@@ -1,4 +1,4 @@
-"""For the tests of other people's pipelines: a real server in this process, on a free port."""
+"""A real server in this process, on a free port, for the tests of your own pipelines."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
-    """Serve a store while the context lasts.
+    """Serve a store while the context is active.
 
-    The server is the one of ``twinscope serve``, with real sockets. It takes a free port, and stops at once, without
-    waiting for calls under way, unless the settings say otherwise; environment variables are not looked at.
+    The server is that of ``twinscope serve``, with real sockets. By default it uses a free port, and stops at once
+    without waiting for calls in progress; settings can change both. Environment variables are ignored.
 
     Parameters
     ----------
     store : path or str
-        The store's folder; ``twinscope index`` or `twinscope_indexer.indexing.index` makes one.
+        The folder of the store, built by ``twinscope index`` or `twinscope.index`.
     **settings
         Fields of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
 
     Yields
     ------
     str
-        What to give to `twinscope_client.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` with a certificate.
+        Target for `twinscope.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` with a certificate.
 
     Raises
     ------
     StoreError
-        If there is no store, or it cannot be used.
+        If there is no store, or a store that cannot be used.
     SettingsError
-        If a setting is unknown, out of range, or the port is taken.
+        If a setting is unknown or out of range, or the port is in use.
     MissingExtraError
         If the server is not installed (``pip install 'twinscope[server]'``).
 
     Examples
     --------
-    As a fixture of pytest:
+    A pytest fixture:
 
     >>> @pytest.fixture(scope="session")  # doctest: +SKIP
     ... def twinscope_target(tmp_path_factory):

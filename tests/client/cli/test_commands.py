@@ -1,4 +1,4 @@
-"""The ``twinscope`` command: exit codes, what goes to stdout and what to stderr, and every subcommand."""
+"""The ``twinscope`` command: exit codes, stdout and stderr, and every subcommand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 from serving import serving
 from shelf import Shelf
 from twinscope_client import connect
-from twinscope_client.cli import demo_walkthrough as performance
+from twinscope_client.cli import demo_walkthrough
 from twinscope_client.cli import main as command
 from twinscope_client.cli.main import main
 from twinscope_client.cli.policy_options import warn_of_reach
@@ -39,7 +39,7 @@ _SUBCOMMANDS = command._COMMANDS
 
 
 class Ran:
-    """What a call of `main` left behind."""
+    """The exit code and the output of a call of `main`."""
 
     def __init__(self, code: int, captured: Any) -> None:
         self.code, self.out, self.err = code, captured.out, captured.err
@@ -47,7 +47,7 @@ class Ran:
 
 @pytest.fixture
 def twinscope(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Call the command within this process."""
+    """Return a function that calls the command in this process."""
 
     def call(*arguments: object) -> Ran:
         try:
@@ -61,7 +61,7 @@ def twinscope(capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def lab(shelf: Shelf, tmp_path: Path) -> Path:
-    """A twin, a blank one, and a broken one."""
+    """A folder with a twin, a blank image and a truncated image."""
     folder = tmp_path / "lab"
     folder.mkdir()
     tifffile.imwrite(folder / "twin.tif", shelf.pixels["Tips", 0])
@@ -73,7 +73,7 @@ def lab(shelf: Shelf, tmp_path: Path) -> Path:
 # -- the command itself ---------------------------------------------------------------------------------------------
 
 
-def test_help_and_version_are_quick_to_come_and_go_to_stdout() -> None:
+def test_help_and_version_import_nothing_heavy() -> None:
     script = (
         "import sys; from twinscope_client.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
@@ -119,7 +119,7 @@ def test_every_subcommand_has_help(twinscope: Any, words: tuple[str, ...]) -> No
         ["store", "stats"],
     ],
 )
-def test_wrong_usage_is_2_with_a_message_on_stderr(
+def test_wrong_usage_ends_with_2_and_a_message_on_stderr(
     twinscope: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -146,7 +146,7 @@ def test_wrong_usage_is_2_with_a_message_on_stderr(
         ["convert", "missing", "--out", "o"],
     ],
 )
-def test_what_is_missing_is_1_with_one_line_on_stderr_and_nothing_made(
+def test_missing_input_ends_with_1_and_one_line_on_stderr(
     twinscope: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -158,7 +158,7 @@ def test_what_is_missing_is_1_with_one_line_on_stderr_and_nothing_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_leaves_is_no_error(lab: Path) -> None:
+def test_a_closed_stdout_prints_no_error(lab: Path) -> None:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
         [_COMMAND, "hash", str(lab / "twin.tif")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
@@ -171,7 +171,7 @@ def test_a_reader_that_leaves_is_no_error(lab: Path) -> None:
 
 
 def on_a_terminal(words: list[str]) -> tuple[int, str]:
-    """Run the command with a terminal for stderr."""
+    """Run the command with a terminal as stderr; return its exit code and the output."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 100))
     process = subprocess.Popen([_COMMAND, *words], stdout=subprocess.DEVNULL, stderr=follower)
@@ -181,22 +181,22 @@ def on_a_terminal(words: list[str]) -> tuple[int, str]:
         try:
             while data := stream.read(4096):
                 shown += data
-        except OSError:  # how a terminal says that all have left
+        except OSError:  # raised when all other ends of the terminal are closed
             pass
     return process.wait(timeout=240), shown.decode()
 
 
-def test_a_bar_is_shown_on_a_terminal_only(lab: Path, twinscope: Any) -> None:
+def test_a_progress_bar_is_shown_on_terminals_only(lab: Path, twinscope: Any) -> None:
     code, shown = on_a_terminal(["hash", str(lab)])
     assert code == 3
     assert "hashing" in shown
     assert "images" in shown
     [line] = [line for line in shown.split("\n") if "blank.tif: unhashable" in line]
-    assert line.strip("\r").rpartition("\r")[2].startswith(str(lab))  # not glued to the bar
+    assert line.strip("\r").rpartition("\r")[2].startswith(str(lab))  # on its own line, apart from the bar
     assert "hashing" not in twinscope("hash", lab).err
 
 
-def test_on_a_terminal_an_error_is_one_line_as_well(tmp_path: Path) -> None:
+def test_an_error_on_a_terminal_is_one_line(tmp_path: Path) -> None:
     code, shown = on_a_terminal(["convert", str(tmp_path / "missing"), "--out", str(tmp_path / "out")])
     assert code == 1
     assert "Traceback" not in shown
@@ -217,7 +217,7 @@ def test_index_reports_what_it_did(shelf: Shelf, tmp_path: Path, twinscope: Any)
     assert (ran.code, ran.out) == (3, "")
     assert "6 added; 6 images searchable (generation 1)" in ran.err
     assert "4 of 6 published file-name prefixes contradict the category" in ran.err
-    assert "1 files are no images (1 .txt)" in ran.err
+    assert "1 files are not images (1 .txt)" in ran.err
     assert "1 images could not be read:" in ran.err
     assert "broken.jpg" in ran.err
     assert "'Unheard of'" in ran.err or "Unheard of" in ran.err
@@ -228,11 +228,11 @@ def test_index_reports_what_it_did(shelf: Shelf, tmp_path: Path, twinscope: Any)
     assert "1 added, 6 unchanged; 7 images searchable (generation 2)" in ran.err
     shelf_file = tmp_path / "refs" / "Tips" / "L9_0.jpg"
     shelf_file.unlink()
-    assert "1 files have vanished; --prune removes them" in twinscope(*words, "--unknown-category", "keep").err
+    assert "1 files no longer exist; --prune removes them" in twinscope(*words, "--unknown-category", "keep").err
     assert "1 images were removed" in twinscope(*words, "--unknown-category", "keep", "--prune").err
 
 
-def test_index_tells_what_it_leaves_out_as_outputs_of_runs(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
+def test_index_reports_skipped_outputs_of_runs(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
     refs = tmp_path / "refs"
     shutil.copytree(shelf.references, refs)
     Journal(refs / "out").close()
@@ -240,30 +240,32 @@ def test_index_tells_what_it_leaves_out_as_outputs_of_runs(shelf: Shelf, tmp_pat
     ran = twinscope("index", refs, "--store", tmp_path / "store")
     assert ran.code == 0
     assert "4 added; 4 images searchable" in ran.err
-    [line] = [line for line in ran.err.splitlines() if "left out" in line]
-    assert line.startswith("2 folders were left out as outputs of labelling runs (each holds a file .twinscope-run")
+    [line] = [line for line in ran.err.splitlines() if "were skipped" in line]
+    assert line.startswith(
+        "2 folders were skipped because they are outputs of labelling runs (each holds a file .twinscope-run"
+    )
     assert line.endswith(f": {refs / 'Tips'}, and 1 more")
 
 
-def test_index_of_nothing_but_the_output_of_a_run_is_no_success(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
+def test_index_of_an_output_of_a_run_fails(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
     refs = tmp_path / "refs"
     shutil.copytree(shelf.references, refs)
     Journal(refs).close()
     ran = twinscope("index", refs, "--store", tmp_path / "store")
     assert ran.code == 1
     assert "nothing to do" not in ran.err
-    assert "no image was met but in folders that are left out; 0 images searchable" in ran.err
-    assert "1 folders were left out as outputs of labelling runs" in ran.err
+    assert "the only images found are in skipped folders; 0 images searchable" in ran.err
+    assert "1 folders were skipped because they are outputs of labelling runs" in ran.err
     assert str(refs) in ran.err
     (refs / ".twinscope-run").unlink()
     ran = twinscope("index", refs, "--store", tmp_path / "store")
-    assert (ran.code, "6 added" in ran.err, "left out" in ran.err) == (0, True, False)
+    assert (ran.code, "6 added" in ran.err, "were skipped" in ran.err) == (0, True, False)
 
 
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
-def test_search_prints_one_line_an_image_and_one_a_candidate(shelf: Shelf, lab: Path, twinscope: Any) -> None:
+def test_search_prints_a_line_per_image_and_per_candidate(shelf: Shelf, lab: Path, twinscope: Any) -> None:
     ran = twinscope("search", lab / "twin.tif", lab / "blank.tif", "--at", shelf.store)
     assert (ran.code, ran.err) == (0, "")
     twin, candidate, blank = ran.out.splitlines()
@@ -274,7 +276,7 @@ def test_search_prints_one_line_an_image_and_one_a_candidate(shelf: Shelf, lab: 
     assert blank == f"{lab / 'blank.tif'}: unhashable: featureless: every pixel has the grey value 7"
 
 
-def test_search_as_json_gives_one_object_a_line_with_every_threshold(shelf: Shelf, lab: Path, twinscope: Any) -> None:
+def test_search_json_holds_every_threshold(shelf: Shelf, lab: Path, twinscope: Any) -> None:
     images = [lab / "twin.tif", lab / "broken.tif", lab / "missing.tif", lab / "blank.tif"]
     ran = twinscope("search", *images, "--at", shelf.store, "--json", "-k", 2, "--good-scene", 0.7)
     assert ran.code == 3
@@ -290,13 +292,13 @@ def test_search_as_json_gives_one_object_a_line_with_every_threshold(shelf: Shel
     assert answers[3]["policy"] == thresholds
 
 
-def test_search_of_nothing_readable_has_failed(shelf: Shelf, lab: Path, twinscope: Any) -> None:
+def test_search_without_a_readable_image_fails(shelf: Shelf, lab: Path, twinscope: Any) -> None:
     ran = twinscope("search", lab / "missing.tif", "--at", shelf.store)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == f"{lab / 'missing.tif'}: there is no such file\n"
 
 
-def test_search_shows_both_of_an_ambiguous_pair_and_the_old_rule(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
+def test_search_of_an_ambiguous_pair_and_the_legacy_rule(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
     for category in ("Tips", "Powder"):
         (tmp_path / "refs" / category).mkdir(parents=True)
         shutil.copy(shelf.reference("Tips", 0), tmp_path / "refs" / category)
@@ -304,18 +306,18 @@ def test_search_shows_both_of_an_ambiguous_pair_and_the_old_rule(shelf: Shelf, t
     ran = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store")
     assert ": ambiguous: two categories are equally near" in ran.out
     assert len(ran.out.splitlines()) == 3
-    old = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "legacy", "--json")
-    assert json.loads(old.out)["grade"] == "excellent"
+    legacy = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "legacy", "--json")
+    assert json.loads(legacy.out)["grade"] == "excellent"
 
 
-class Described:
-    """A store or server that says for which reach it was indexed, and how often it was asked."""
+class CountingEngine:
+    """An engine that counts the calls of `stats`."""
 
     def __init__(self, engine: Any) -> None:
-        self._engine, self.asked = engine, 0
+        self._engine, self.calls = engine, 0
 
     def stats(self) -> Any:
-        self.asked += 1
+        self.calls += 1
         return self._engine.stats()
 
 
@@ -323,66 +325,65 @@ class Described:
 @pytest.mark.parametrize(
     ("reach", "warned"), [("windows", True), ("views", False), ("frame", False), (None, False)]
 )  # fmt: skip
-def test_a_reach_that_the_store_has_not_is_told_once(
+def test_a_reach_beyond_the_store_is_warned_of_once(
     shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any, command: str, reach: str | None, warned: bool
 ) -> None:
-    asked = [] if reach is None else ["--reach", reach]
-    place = [] if command == "search" else ["--out", tmp_path / "out"]
-    ran = twinscope(command, lab / "twin.tif", lab / "blank.tif", "--at", shelf.store, *asked, *place)
+    option = [] if reach is None else ["--reach", reach]
+    output = [] if command == "search" else ["--out", tmp_path / "out"]
+    ran = twinscope(command, lab / "twin.tif", lab / "blank.tif", "--at", shelf.store, *option, *output)
     assert ran.code == 0
-    told = [line for line in ran.err.splitlines() if "--reach" in line]
+    warnings = [line for line in ran.err.splitlines() if "--reach" in line]
     expected = (
-        "warning: --reach windows has no more effect than --reach views, as the store was indexed for no more; "
-        f"to change that: twinscope index --reach windows SOURCE... --store {shelf.store}"
+        "warning: --reach windows has the same effect as --reach views, because the store was indexed with that reach. "
+        f"To change it: twinscope index --reach windows SOURCE... --store {shelf.store}"
     )
-    assert told == ([expected] if warned else [])
+    assert warnings == ([expected] if warned else [])
 
 
-def test_the_reach_of_a_server_is_asked_for_only_where_one_is_given(shelf: Shelf, lab: Path, twinscope: Any) -> None:
+def test_the_reach_is_checked_only_with_the_option(shelf: Shelf, lab: Path, twinscope: Any) -> None:
     with serving(shelf.store) as target:
         ran = twinscope("search", lab / "twin.tif", "--at", target, "--reach", "windows")
         assert ran.code == 0
-        assert "has no more effect than --reach views" in ran.err
-        assert "--store DIR, where the server is" in ran.err
+        assert "has the same effect as --reach views" in ran.err
+        assert "--store DIR, on the machine of the server" in ran.err
         assert twinscope("search", lab / "twin.tif", "--at", target, "--reach", "views").err == ""
     for reach, times in ((None, 0), ("frame", 1)):
         with connect(shelf.store) as engine:
-            described = Described(engine)
-            warn_of_reach(argparse.Namespace(reach=reach, at=str(shelf.store)), described)  # type: ignore[arg-type]
-        assert described.asked == times
+            counting = CountingEngine(engine)
+            warn_of_reach(argparse.Namespace(reach=reach, at=str(shelf.store)), counting)  # type: ignore[arg-type]
+        assert counting.calls == times
 
 
 @pytest.mark.parametrize("command", ["search", "label"])
-def test_help_says_what_reach_frame_turns_off(twinscope: Any, command: str) -> None:
-    told = " ".join(twinscope(command, "--help").out.split())
-    assert "(rotations, mirroring, inversion and cut or added info bars are then not found)" in told
+def test_help_explains_what_reach_frame_turns_off(twinscope: Any, command: str) -> None:
+    text = " ".join(twinscope(command, "--help").out.split())
+    assert "(twins that are rotated, mirrored or inverted, or whose info bar was cut or added, " in text
+    assert "was cut or added, are then not found)" in text
 
 
-# -- label (what it writes is tested in test_labels) -------------------------------------------------------------------
+# -- label (its output files are tested in labelling/) -----------------------------------------------------------------
 
 
-def test_label_tells_what_it_did_and_ends_with_3_if_some_failed(
-    shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any
-) -> None:
+def test_label_reports_and_ends_with_3_if_some_failed(shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any) -> None:
     (lab / "notes.txt").write_text("no image")
     (lab / "dangling.tif").symlink_to("nowhere")
     ran = twinscope("label", lab, "--at", shelf.store, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.splitlines()[:3] == [
         "3 images: 1 excellent, 1 unhashable, 1 failed",
-        "1 files are no images (1 .txt).",
-        "1 labelled copies written, 0 were in place already.",
+        "1 files are not images (1 .txt).",
+        "1 labelled copies written, 0 were already there.",
     ]
     assert f"1 images could not be read: {tmp_path / 'out' / 'failures.csv'}" in ran.err
     assert "dangling.tif" in ran.err
-    assert f"Results: {tmp_path / 'out' / 'report.html'}" in ran.err
+    assert f"Results: open {tmp_path / 'out' / 'report.html'}" in ran.err
     assert (tmp_path / "out" / "Tips" / "L9_twin.tif").is_file()
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["images"] == 3
     assert summary["settings"]["policy"]["good_scene"] == Policy().good_scene
 
 
-def test_label_is_0_if_all_could_be_read_and_1_if_nothing(
+def test_label_ends_with_0_if_all_and_1_if_none_could_be_read(
     shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any
 ) -> None:
     words = ("--at", shelf.store, "--dry-run", "--out", tmp_path / "out")
@@ -394,15 +395,15 @@ def test_label_is_0_if_all_could_be_read_and_1_if_nothing(
     assert "0 images: none found" in ran.err
 
 
-def test_label_tells_what_it_leaves_out_as_outputs_of_runs(
-    shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any
-) -> None:
+def test_label_reports_skipped_outputs_of_runs(shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any) -> None:
     words = ("--at", shelf.store, "--dry-run", "--out", tmp_path / "out")
     Journal(lab / "earlier").close()
     shutil.copy(lab / "twin.tif", lab / "earlier" / "L9_twin.tif")
     ran = twinscope("label", lab, *words)
     assert "3 images: " in ran.err
-    assert "1 folders were left out as outputs of labelling runs (each holds a file .twinscope-run" in ran.err
+    assert (
+        "1 folders were skipped because they are outputs of labelling runs (each holds a file .twinscope-run" in ran.err
+    )
     assert str(lab / "earlier") in ran.err
     ran = twinscope("label", lab / "earlier", *words)
     assert "0 images: none found" in ran.err
@@ -414,7 +415,7 @@ def test_label_tells_what_it_leaves_out_as_outputs_of_runs(
 # -- hash ------------------------------------------------------------------------------------------------------------
 
 
-def old_hash(path: Path) -> str:
+def legacy_hash(path: Path) -> str:
     with Image.open(path) as image:
         return str(imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32))
 
@@ -423,26 +424,26 @@ def test_hash_of_a_folder_equals_imagehash(shelf: Shelf, tmp_path: Path, twinsco
     paths = sorted(shelf.references.rglob("*.jpg"))
     ran = twinscope("hash", shelf.references)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == "".join(f"{old_hash(path)}  {path}\n" for path in paths)
+    assert ran.out == "".join(f"{legacy_hash(path)}  {path}\n" for path in paths)
     ran = twinscope("hash", shelf.references, "--csv", tmp_path / "hashes.csv")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
     with (tmp_path / "hashes.csv").open(newline="") as stream:
         table = list(csv.reader(stream))
-    assert table == [["file", "path", "phash"], *([path.name, str(path), old_hash(path)] for path in paths)]
+    assert table == [["file", "path", "phash"], *([path.name, str(path), legacy_hash(path)] for path in paths)]
 
 
 def test_hash_never_overwrites_a_table(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
     (tmp_path / "hashes.csv").write_text("precious")
     ran = twinscope("hash", shelf.references, "--csv", tmp_path / "hashes.csv")
     assert ran.code == 1
-    assert "name a file that does not exist yet" in ran.err
+    assert "Choose a file that does not exist yet" in ran.err
     assert (tmp_path / "hashes.csv").read_text() == "precious"
 
 
-def test_hash_lists_what_cannot_be_hashed(lab: Path, twinscope: Any) -> None:
+def test_hash_lists_images_that_cannot_be_hashed(lab: Path, twinscope: Any) -> None:
     ran = twinscope("hash", lab)
     assert ran.code == 3
-    assert ran.out == f"{old_hash(lab / 'twin.tif')}  {lab / 'twin.tif'}\n"
+    assert ran.out == f"{legacy_hash(lab / 'twin.tif')}  {lab / 'twin.tif'}\n"
     assert "blank.tif: unhashable (featureless)" in ran.err
     assert "broken.tif: " in ran.err
     assert twinscope("hash", lab / "broken.tif").code == 1
@@ -453,17 +454,17 @@ def test_hash_of_an_archive(shelf: Shelf, tmp_path: Path, twinscope: Any) -> Non
     ran = twinscope("hash", archive)
     assert ran.code == 0
     assert sorted(line.split()[0] for line in ran.out.splitlines()) == sorted(
-        old_hash(path) for path in shelf.references.rglob("*.jpg")
+        legacy_hash(path) for path in shelf.references.rglob("*.jpg")
     )
 
 
-# -- convert (pixels and names are tested in test_conversion) ----------------------------------------------------------
+# -- convert (pixels and names are tested in test_convert) ----------------------------------------------------------
 
 
-def test_convert_tells_what_it_did(lab: Path, tmp_path: Path, twinscope: Any) -> None:
+def test_convert_reports_what_it_did(lab: Path, tmp_path: Path, twinscope: Any) -> None:
     ran = twinscope("convert", lab, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (3, "")
-    assert f"2 JPEGs written to {tmp_path / 'out'}, 0 were in place already." in ran.err
+    assert f"2 JPEGs written to {tmp_path / 'out'}, 0 were already there." in ran.err
     assert "1 images could not be converted:" in ran.err
     assert "broken.tif: " in ran.err
     assert "0 JPEGs written to" in twinscope("convert", lab, "--out", tmp_path / "out").err
@@ -472,16 +473,14 @@ def test_convert_tells_what_it_did(lab: Path, tmp_path: Path, twinscope: Any) ->
 
 
 @pytest.mark.parametrize("out", ["lab", "."])
-def test_convert_into_the_folder_itself_is_refused_with_the_reason(
-    lab: Path, tmp_path: Path, twinscope: Any, out: str
-) -> None:
+def test_convert_into_the_source_folder_is_refused(lab: Path, tmp_path: Path, twinscope: Any, out: str) -> None:
     before = sorted(tmp_path.rglob("*"))
     ran = twinscope("convert", lab, "--out", tmp_path / out)
     assert (ran.code, ran.out) == (1, "")
     assert f"{lab} lies within the output folder {tmp_path / out}" in ran.err
     assert "JPEGs written" not in ran.err
     assert sorted(tmp_path.rglob("*")) == before
-    assert twinscope("convert", lab / "twin.tif", "--out", lab).code == 0  # a file that is named is meant
+    assert twinscope("convert", lab / "twin.tif", "--out", lab).code == 0  # fine for a single file
     assert (lab / "twin.jpg").is_file()
 
 
@@ -494,8 +493,8 @@ def test_store_stats(shelf: Shelf, twinscope: Any) -> None:
     assert ran.out.startswith(f"{shelf.store}: 6 images, 6 searchable, 0 unhashable, 0 failures\n")
     for line in ("        2  Tips", f"collection: {shelf.references}", "contradict the category: 4 of 6"):
         assert line in ran.out
-    told = json.loads(twinscope("store", "stats", shelf.store, "--json").out)
-    assert told["category"] == {"Fibres": 2, "Particles": 2, "Tips": 2}
+    stats = json.loads(twinscope("store", "stats", shelf.store, "--json").out)
+    assert stats["category"] == {"Fibres": 2, "Particles": 2, "Tips": 2}
 
 
 def test_store_export(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
@@ -505,7 +504,7 @@ def test_store_export(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
     assert set(table) == {str(path) for path in shelf.references.rglob("*.jpg")}
     row = table[str(shelf.reference("Tips", 1))]
     assert (row["category"], row["code"], row["published_prefix"]) == ("Tips", "L9", "L9")
-    assert row["hash"] == old_hash(shelf.reference("Tips", 1))
+    assert row["hash"] == legacy_hash(shelf.reference("Tips", 1))
     assert (row["width"], row["height"], row["bits"]) == ("320", "240", "8")
 
 
@@ -531,7 +530,7 @@ def test_store_export_of_failures(tmp_path: Path, twinscope: Any) -> None:
     assert row["fault"] in {"truncated", "damaged"}
 
 
-def test_a_collection_that_has_moved_is_found_again(shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any) -> None:
+def test_relocate_finds_a_moved_collection(shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any) -> None:
     shutil.copytree(shelf.references, tmp_path / "refs")
     store = tmp_path / "store"
     index([tmp_path / "refs"], store, workers=1)
@@ -542,10 +541,10 @@ def test_a_collection_that_has_moved_is_found_again(shelf: Shelf, lab: Path, tmp
     assert "no such file" in answer["matches"][0]["note"]
     ran = twinscope("store", "relocate", store, tmp_path / "refs", tmp_path / "elsewhere")
     assert ran.code == 1
-    assert "None of 6 images looked for was found" in ran.err
+    assert "None of the 6 images checked was found" in ran.err
     ran = twinscope("store", "relocate", store, tmp_path / "refs", tmp_path / "moved")
     assert ran.code == 0
-    assert "6 of 6 images looked for are there" in ran.err
+    assert "6 of the 6 images checked are there" in ran.err
     answer = json.loads(twinscope(*search).out)
     assert answer["grade"] == "excellent"
     assert answer["matches"][0]["source"] == str(tmp_path / "moved" / "Tips" / "L9_0.jpg")
@@ -554,9 +553,7 @@ def test_a_collection_that_has_moved_is_found_again(shelf: Shelf, lab: Path, tmp
 # -- report ----------------------------------------------------------------------------------------------------------
 
 
-def test_report_is_written_again_also_without_the_store(
-    shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any
-) -> None:
+def test_report_is_rebuilt_without_the_store(shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any) -> None:
     shutil.copytree(shelf.store, tmp_path / "store")
     assert twinscope("label", lab, "--at", tmp_path / "store", "--out", tmp_path / "out").code == 3
     for name in ("matches.csv", "report.html"):
@@ -564,7 +561,7 @@ def test_report_is_written_again_also_without_the_store(
     shutil.rmtree(tmp_path / "store")
     ran = twinscope("report", tmp_path / "out")
     assert (ran.code, ran.out) == (0, "")
-    assert "The report has no figures of references" in ran.err
+    assert "The report has no thumbnails of references" in ran.err
     assert (tmp_path / "out" / "matches.csv").is_file()
     assert (tmp_path / "out" / "report.html").is_file()
 
@@ -572,9 +569,9 @@ def test_report_is_written_again_also_without_the_store(
 # -- demo ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_demo_labels_every_twin_rightly(tmp_path: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_labels_every_twin_correctly(tmp_path: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     small = partial(write_collection, per_category=1, queries_per_category=2, size=(160, 120))
-    monkeypatch.setattr(performance, "write_collection", small)
+    monkeypatch.setattr(demo_walkthrough, "write_collection", small)
     ran = twinscope("demo", "--out", tmp_path / "demo")
     assert (ran.code, ran.out) == (0, "")
     assert "$ twinscope label" in ran.err
@@ -586,23 +583,23 @@ def test_the_demo_labels_every_twin_rightly(tmp_path: Path, twinscope: Any, monk
     assert "not empty" in again.err
 
 
-def test_the_demo_fails_where_a_label_is_wrong(tmp_path: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mistaken(root: Path, **arguments: Any) -> Any:
+def test_the_demo_fails_if_a_label_is_wrong(tmp_path: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_a_wrong_truth(root: Path, **arguments: Any) -> Any:
         made = write_collection(root, per_category=1, queries_per_category=1, size=(160, 120), **arguments)
         text = made.truth.read_text(encoding="utf-8")
         made.truth.write_text(text.replace(",Fibres,", ",Powder,", 1), encoding="utf-8")
         return made
 
-    monkeypatch.setattr(performance, "write_collection", mistaken)
+    monkeypatch.setattr(demo_walkthrough, "write_collection", with_a_wrong_truth)
     ran = twinscope("demo", "--out", tmp_path / "demo")
     assert ran.code == 1
 
 
-def test_ctrl_c_stops_the_demo_itself(tmp_path: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_the_demo(tmp_path: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(performance, "write_collection", partial(write_collection, per_category=1, size=(80, 64)))
+    monkeypatch.setattr(demo_walkthrough, "write_collection", partial(write_collection, per_category=1, size=(80, 64)))
     monkeypatch.setattr("twinscope_indexer.indexing.run.index", interrupt)
     ran = twinscope("demo", "--out", tmp_path / "demo")
     assert ran.code == 130
@@ -615,7 +612,7 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_store_without_a_searchable_image_is_told(
+def test_a_store_without_a_searchable_image_is_warned_of(
     tmp_path: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data" / "Tips").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The self-test: fine here, and not fine where something is broken."""
+"""The self-test: it passes here, and fails if something is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twinscope_client.cli.main import main
 _CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index", "index engine", "index file"]
 
 
-def test_this_installation_is_fine() -> None:
+def test_this_installation_passes() -> None:
     found = list(doctor.checks())
     assert [check.name for check in found] == _CHECKS
     assert [check.detail for check in found if not check.fine] == []
@@ -31,29 +31,31 @@ def test_this_installation_is_fine() -> None:
         ("reading TIFFs", "twinscope_indexer.imaging.reader.read_image", lambda _: 1 / 0),
     ],
 )
-def test_what_is_broken_is_told_and_the_other_checks_go_on(
+def test_a_broken_part_fails_its_check_only(
     monkeypatch: pytest.MonkeyPatch, name: str, module: str, broken: Any
 ) -> None:
     monkeypatch.setattr(module, broken)
     found = {check.name: check for check in doctor.checks()}
     assert list(found) == _CHECKS
-    assert {check.name for check in found.values() if not check.fine} - {"machine code"} == {name}  # runs them all
+    assert {check.name for check in found.values() if not check.fine} - {"machine code"} == {
+        name
+    }  # machine code runs all of them
     assert found[name].detail
 
 
-def test_versions_are_those_installed() -> None:
+def test_versions_are_the_installed_ones() -> None:
     found = doctor.versions()
     for package in ("twinscope", "numpy", "faiss-cpu", "numba", "grpcio"):
         assert found[package] == version(package)
     assert "missing" not in found.values()
 
 
-def test_a_package_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package-anywhere",))
     assert doctor.versions()["no-such-package-anywhere"] == "missing"
 
 
-def test_the_command_prints_all_and_fails_if_a_check_does(
+def test_the_command_fails_if_a_check_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor"]) == 0
@@ -65,7 +67,7 @@ def test_the_command_prints_all_and_fails_if_a_check_does(
     ]
     monkeypatch.setattr("twinscope_service.similarity.ssim.ssim", lambda *_: 0.5)
     assert main(["doctor", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [check["name"] for check in told["checks"] if not check["fine"]] == ["SSIM"]
-    assert told["versions"]["numpy"] == version("numpy")
-    assert set(told["machine"]) == {"system", "processor", "cores", "features"}
+    diagnosis = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in diagnosis["checks"] if not check["fine"]] == ["SSIM"]
+    assert diagnosis["versions"]["numpy"] == version("numpy")
+    assert set(diagnosis["machine"]) == {"system", "processor", "cores", "features"}

@@ -1,4 +1,4 @@
-"""The asyncio client: what the others answer, without ever holding up the event loop."""
+"""The asyncio client: the same answers as other engines, without ever blocking the event loop."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def served(shelf: Shelf) -> Iterator[str]:
         yield target
 
 
-def asked(target: str, do: Callable[[aio.AsyncEngine], Coroutine[Any, Any, Any]], **settings: Any) -> Any:
-    """What a coroutine gives that asks an engine."""
+def with_engine(target: str, do: Callable[[aio.AsyncEngine], Coroutine[Any, Any, Any]], **settings: Any) -> Any:
+    """Return the result of a coroutine that uses an engine."""
 
-    async def asking() -> Any:
+    async def run() -> Any:
         async with aio.connect(target, **settings) as ts:
             return await do(ts)
 
-    return asyncio.run(asking())
+    return asyncio.run(run())
 
 
 # -- the same as every other engine --------------------------------------------------------------------------------
 
 
 class Blocking:
-    """An asyncio engine as a blocking one, so that the tests of congruence can ask it."""
+    """An asyncio engine with blocking methods, so that the tests of congruence can use it."""
 
     def __init__(self, runner: asyncio.Runner, engine: aio.AsyncEngine) -> None:
         self._runner, self._engine = runner, engine
@@ -85,14 +85,14 @@ CONGRUENCE = {
     for name, test in vars(test_congruence).items()
     if name.startswith("test_") and "remote" in inspect.signature(test).parameters
 }
-globals().update(CONGRUENCE)  # all tests that compare a remote engine with the embedded one, of the `remote` above
+globals().update(CONGRUENCE)  # all tests that compare an embedded engine with `remote`, which is the fixture above
 
 
-def test_congruence_is_tested() -> None:
+def test_the_congruence_tests_are_collected() -> None:
     assert len(CONGRUENCE) > 10
 
 
-def test_methods_and_parameters_are_those_of_the_blocking_engine() -> None:
+def test_the_signatures_equal_those_of_the_blocking_engine() -> None:
     names = {name for name in vars(RemoteEngine) if not name.startswith("_")}
     assert names == {name for name in vars(aio.AsyncEngine) if not name.startswith("_")}
     assert inspect.signature(aio.AsyncEngine.search_many).parameters == (
@@ -105,7 +105,7 @@ def test_methods_and_parameters_are_those_of_the_blocking_engine() -> None:
     assert AsyncConnectOptions.__optional_keys__ == ConnectOptions.__optional_keys__
 
 
-def test_both_remote_engines_answer_alike(shelf: Shelf, served: str) -> None:
+def test_both_remote_engines_give_the_same_answers(shelf: Shelf, served: str) -> None:
     async def everything(ts: aio.AsyncEngine) -> list[Any]:
         found = await ts.search(path, k=6, max_distance=1024)
         return [
@@ -128,7 +128,7 @@ def test_both_remote_engines_answer_alike(shelf: Shelf, served: str) -> None:
             ts.stats(),
             ts.identity,
         ]
-    assert asked(served, everything) == expected
+    assert with_engine(served, everything) == expected
     assert found.grade == "excellent"
 
 
@@ -143,19 +143,17 @@ def test_searches_at_the_same_time(shelf: Shelf, served: str) -> None:
     async def together(ts: aio.AsyncEngine) -> list[Any]:
         return await asyncio.gather(*(ts.search(path) for path in paths))
 
-    assert asked(served, together) == expected
+    assert with_engine(served, together) == expected
 
 
-def test_more_searches_than_a_server_takes_wait_in_the_client(
-    shelf: Shelf, server: TwinscopeServer, slow: Slowness
-) -> None:
+def test_searches_beyond_the_limit_of_a_server_wait_here(shelf: Shelf, server: TwinscopeServer, slow: Slowness) -> None:
     async def together(ts: aio.AsyncEngine) -> list[Any]:
         [known] = await ts.search_hashes([hash_pixels(shelf.pixels["Tips", 0])])
         asyncio.get_running_loop().call_later(0.5, slow.set)
         stored = known.matches[0].image_id
         return await asyncio.gather(*(ts.search_stored(stored, policy="legacy") for _ in range(60)))
 
-    assert {answer.grade for answer in asked(server.target, together)} == {"none"}
+    assert {answer.grade for answer in with_engine(server.target, together)} == {"none"}
     assert counted(server, "total", method="Search", code="OK") == 60
     assert counted(server, "refused_total", reason="OVERLOADED") == 0
 
@@ -191,11 +189,11 @@ def test_an_engine_belongs_to_one_event_loop(served: str) -> None:
     asyncio.run(elsewhere())
 
 
-# -- the event loop goes on ------------------------------------------------------------------------------------------
+# -- the event loop keeps running --------------------------------------------------------------------------------------
 
 
 class Gate:
-    """Opens only if the event loop runs while somebody waits for it; counts who does."""
+    """A gate that opens only if the event loop runs while a thread waits; counts the threads."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
@@ -203,50 +201,50 @@ class Gate:
 
     def wait(self) -> None:
         self._open.clear()
-        assert self._open.wait(HANGS), "the event loop stood still"
+        assert self._open.wait(HANGS), "the event loop was blocked"
         self.passed += 1
 
-    async def keep(self) -> None:
+    async def keep_opening(self) -> None:
         while True:
             self._open.set()
             await asyncio.sleep(0.001)
 
 
 def kept(target: str, gate: Gate, do: Callable[[aio.AsyncEngine], Coroutine[Any, Any, Any]]) -> Any:
-    async def asking(ts: aio.AsyncEngine) -> Any:
-        keeper = asyncio.create_task(gate.keep())
+    async def run(ts: aio.AsyncEngine) -> Any:
+        keeper = asyncio.create_task(gate.keep_opening())
         try:
             return await do(ts)
         finally:
             keeper.cancel()
 
-    return asked(target, asking)
+    return with_engine(target, run)
 
 
-def test_files_are_read_and_uploaded_beside_the_event_loop(
+def test_files_are_read_and_uploaded_in_threads(
     shelf: Shelf, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = Path(shutil.copy(shelf.reference("Tips", 0), tmp_path / "query.jpg"))
     gate = Gate()
     opened, messages = Path.open, Upload._messages
 
-    def slowly_opened(path: Path, *given: Any, **options: Any) -> Any:
-        if path == query:  # the server opens files, too
+    def slow_open(path: Path, *given: Any, **options: Any) -> Any:
+        if path == query:  # the server also opens files
             gate.wait()
         return opened(path, *given, **options)
 
-    def slowly_given(upload: Upload) -> Iterator[Any]:
+    def slow_messages(upload: Upload) -> Iterator[Any]:
         for message in messages(upload):
             gate.wait()
             yield message
 
-    monkeypatch.setattr(Path, "open", slowly_opened)
-    monkeypatch.setattr(Upload, "_messages", slowly_given)
+    monkeypatch.setattr(Path, "open", slow_open)
+    monkeypatch.setattr(Upload, "_messages", slow_messages)
     assert kept(served, gate, lambda ts: ts.search(query)).grade == "excellent"
-    assert gate.passed >= 4  # opened to hash and to upload; a header, a chunk
+    assert gate.passed >= 4  # opened twice (hash, upload), one header, one chunk
 
 
-def test_pixels_are_hashed_beside_the_event_loop(shelf: Shelf, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_are_hashed_in_threads(shelf: Shelf, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from twinscope_client.remote import protocol as dialogue
 
     gate = Gate()
@@ -262,17 +260,17 @@ def test_pixels_are_hashed_beside_the_event_loop(shelf: Shelf, served: str, monk
 
 
 class Slowness(threading.Event):
-    """Holds up the searches of servers until it is set."""
+    """An event that delays the searches of servers until it is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.searches = 0
-        """Searches that have begun."""
+        """Number of searches that have started."""
         self.ended = 0
         self._lock = threading.Lock()
 
     def around(self, answer: Callable[..., Any]) -> Callable[..., Any]:
-        def slowly(*given: Any, **options: Any) -> Any:
+        def delayed(*given: Any, **options: Any) -> Any:
             with self._lock:
                 self.searches += 1
             self.wait(HANGS)
@@ -282,17 +280,17 @@ class Slowness(threading.Event):
                 with self._lock:
                     self.ended += 1
 
-        return slowly
+        return delayed
 
     def finish(self) -> None:
-        """Let all searches go, and wait for them: the store that they are in is about to be closed."""
+        """Release all searches and wait for them, because their store is about to be closed."""
         self.set()
         asyncio.run(until(lambda: self.ended == self.searches))
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slowness]:
-    """Searches that a server answers only when the event is set."""
+    """Delay the searches of servers until the event is set."""
     slowness = Slowness()
     monkeypatch.setattr(Searcher, "answer", slowness.around(Searcher.answer))
     yield slowness
@@ -307,7 +305,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def server(shelf: Shelf) -> Iterator[TwinscopeServer]:
-    """A server that takes little at the same time, and whose metrics can be looked at."""
+    """A server with small limits, whose metrics can be read."""
     settings = ServerSettings(port=0, lame_duck_seconds=0, workers=1, max_waiting=40, max_streams=40)
     made = TwinscopeServer(shelf.store, settings)
     made.start()
@@ -319,8 +317,8 @@ def counted(server: TwinscopeServer, name: str, **labels: str) -> float:
     return server.metrics.registry.get_sample_value(f"twinscope_requests_{name}", labels) or 0.0
 
 
-async def greeted(ts: aio.AsyncEngine) -> None:
-    """A call over the same connection that needs no worker of the server."""
+async def check_health(ts: aio.AsyncEngine) -> None:
+    """Check the health over the same connection; this needs no worker of the server."""
     assert ts._connection is not None
     await ts._connection.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=HANGS)
 
@@ -334,32 +332,32 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(waiting, HANGS)
-        await greeted(ts)  # sent after the cancellation, so the server knows of that when it answers
+        await check_health(ts)  # sent after the cancellation, so the server has handled that when it answers
         slow.set()
         return (await first).grade
 
-    assert asked(server.target, cancelled) == "excellent"
-    # The server takes up what waited for its worker only if the caller is still there.
+    assert with_engine(server.target, cancelled) == "excellent"
+    # The server starts a waiting call only if its caller is still connected.
     asyncio.run(until(lambda: counted(server, "total", method="Search", code="CANCELLED") == 1))
     assert counted(server, "total", method="Search", code="OK") == 1
 
 
-def test_a_time_limit_of_asyncio_holds(shelf: Shelf, slow: Slowness) -> None:
+def test_a_timeout_of_asyncio_works(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
         with pytest.raises(TimeoutError):
-            asked(target, lambda ts: asyncio.wait_for(ts.search(shelf.reference("Tips", 0)), 0.3))
+            with_engine(target, lambda ts: asyncio.wait_for(ts.search(shelf.reference("Tips", 0)), 0.3))
         slow.finish()
 
 
-def test_a_cancelled_upload_is_ended(shelf: Shelf, server: TwinscopeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped, goes_on = threading.Event(), threading.Event()
+def test_a_cancelled_upload_ends(shelf: Shelf, server: TwinscopeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped, resumed = threading.Event(), threading.Event()
     messages = Upload._messages
 
-    def stopping(upload: Upload) -> Iterator[Any]:
+    def interrupted(upload: Upload) -> Iterator[Any]:
         for message in messages(upload):
             yield message
             stopped.set()
-            goes_on.wait(HANGS)
+            resumed.wait(HANGS)
 
     async def cancelled(ts: aio.AsyncEngine) -> str:
         task = asyncio.create_task(ts.search(shelf.reference("Tips", 0)))
@@ -368,18 +366,18 @@ def test_a_cancelled_upload_is_ended(shelf: Shelf, server: TwinscopeServer, monk
         with pytest.raises(asyncio.CancelledError):
             await task
         await until(lambda: counted(server, "in_flight", method="SearchByImage") == 0)
-        goes_on.set()
+        resumed.set()
         return (await ts.search(shelf.reference("Tips", 0))).grade
 
-    monkeypatch.setattr(Upload, "_messages", stopping)
+    monkeypatch.setattr(Upload, "_messages", interrupted)
     try:
-        assert asked(server.target, cancelled) == "excellent"
+        assert with_engine(server.target, cancelled) == "excellent"
     finally:
-        goes_on.set()
+        resumed.set()
     assert counted(server, "total", method="SearchByImage", code="OK") == 1
 
 
-def test_closing_ends_the_calls_under_way_and_cancels_no_task(shelf: Shelf, slow: Slowness) -> None:
+def test_closing_ends_running_calls_and_cancels_no_task(shelf: Shelf, slow: Slowness) -> None:
     async def closed(ts: aio.AsyncEngine) -> list[Any]:
         tasks = [asyncio.create_task(ts.search(shelf.reference("Tips", number % 2))) for number in range(3)]
         await until(lambda: slow.searches == 3)
@@ -388,7 +386,7 @@ def test_closing_ends_the_calls_under_way_and_cancels_no_task(shelf: Shelf, slow
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     with serving(shelf.store, workers=3) as target:
-        cancelled, *failed = asked(target, closed)
+        cancelled, *failed = with_engine(target, closed)
         slow.finish()
     assert isinstance(cancelled, asyncio.CancelledError)
     assert [(type(error), error.code) for error in failed] == [(ServerError, "CANCELLED")] * 2
@@ -409,30 +407,30 @@ def test_closing_ends_the_calls_under_way_and_cancels_no_task(shelf: Shelf, slow
         (lambda ts: ts.search(5), TypeError),
     ],
 )
-def test_errors_are_those_of_every_engine(served: str, do: Callable[[Any], Any], error: type[Exception]) -> None:
+def test_errors_equal_those_of_other_engines(served: str, do: Callable[[Any], Any], error: type[Exception]) -> None:
     with connect(served) as ts, pytest.raises(error) as expected:
         do(ts)
     with pytest.raises(error) as found:
-        asked(served, do)
+        with_engine(served, do)
     assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
     assert found.value.args == expected.value.args
 
 
-def test_a_deadline(shelf: Shelf, slow: Slowness) -> None:
+def test_an_exceeded_deadline(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
         with pytest.raises(ServerError, match="is the server running") as caught:
-            asked(target, lambda ts: ts.search(shelf.reference("Tips", 0)), timeout=0.3)
+            with_engine(target, lambda ts: ts.search(shelf.reference("Tips", 0)), timeout=0.3)
         slow.finish()
     assert (caught.value.code, caught.value.retriable) == ("DEADLINE_EXCEEDED", True)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unreachable_server() -> None:
     with pytest.raises(ServerError, match="is the server running") as caught:
-        asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
+        with_engine("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
     assert caught.value.retriable
 
 
-def test_a_server_that_goes_away(shelf: Shelf) -> None:
+def test_a_server_that_stops(shelf: Shelf) -> None:
     async def gone() -> None:
         with serving(shelf.store) as target:
             ts = aio.connect(target, timeout=5)
@@ -445,7 +443,7 @@ def test_a_server_that_goes_away(shelf: Shelf) -> None:
     asyncio.run(gone())
 
 
-def test_what_is_refused_for_overload_is_asked_again(shelf: Shelf, slow: Slowness) -> None:
+def test_a_call_refused_for_overload_is_retried(shelf: Shelf, slow: Slowness) -> None:
     async def both(ts: aio.AsyncEngine) -> list[Any]:
         first = asyncio.create_task(ts.search(shelf.reference("Tips", 0)))
         await until(lambda: slow.searches == 1)
@@ -453,27 +451,27 @@ def test_what_is_refused_for_overload_is_asked_again(shelf: Shelf, slow: Slownes
         return [await ts.search(shelf.reference("Fibres", 0)), await first]
 
     with serving(shelf.store, workers=1, max_waiting=0) as target:
-        assert [answer.category for answer in asked(target, both)] == ["Fibres", "Tips"]
+        assert [answer.category for answer in with_engine(target, both)] == ["Fibres", "Tips"]
 
 
-def test_why_an_upload_was_refused_early_is_always_told(shelf: Shelf, tmp_path: Path) -> None:
-    """The reason is that of the server, however much of the file was on its way when it said so."""
+def test_an_early_refusal_of_an_upload_keeps_its_reason(shelf: Shelf, tmp_path: Path) -> None:
+    """The error has the reason of the server, however much of the file was already sent."""
     with tifffile.TiffWriter(tmp_path / "large.tif") as out:
         out.write(read_image(shelf.reference("Tips", 0)).pixels)
         out.write(np.random.default_rng(1).integers(0, 256, (3000, 1000), np.uint8))
 
-    async def again_and_again(ts: aio.AsyncEngine) -> list[Any]:
+    async def repeatedly(ts: aio.AsyncEngine) -> list[Any]:
         searches = [ts.search(tmp_path / "large.tif") for _ in range(30)]
         return [(await asyncio.gather(search, return_exceptions=True))[0] for search in searches]
 
     with serving(shelf.store, max_upload_mib=1) as target:
-        for error in asked(target, again_and_again):
+        for error in with_engine(target, repeatedly):
             assert isinstance(error, ImageError), error
             assert error.fault == "too_large"
 
 
 @pytest.mark.parametrize("way", ["asyncio", "blocking"])
-def test_a_file_that_vanishes_before_its_upload_is_an_image_error(
+def test_a_file_deleted_before_its_upload_is_an_image_error(
     shelf: Shelf, served: str, tmp_path: Path, way: str
 ) -> None:
     path = Path(shutil.copy(shelf.reference("Tips", 0), tmp_path / "gone.jpg"))
@@ -486,7 +484,7 @@ def test_a_file_that_vanishes_before_its_upload_is_an_image_error(
 
     def ask() -> Any:
         if way == "asyncio":
-            return asked(served, lambda ts: ts.search(path), token=token)
+            return with_engine(served, lambda ts: ts.search(path), token=token)
         with connect(served, token=token) as ts:
             return ts.search(path)
 
@@ -505,7 +503,7 @@ def tokens(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", ["text", "function", "coroutine function"])
-def test_the_token_is_asked_for_at_every_call(shelf: Shelf, tokens: Path, way: str) -> None:
+def test_the_token_is_read_for_every_call(shelf: Shelf, tokens: Path, way: str) -> None:
     given: list[str] = []
 
     def now() -> str:
@@ -517,7 +515,7 @@ def test_the_token_is_asked_for_at_every_call(shelf: Shelf, tokens: Path, way: s
         return now()
 
     async def thrice(ts: aio.AsyncEngine) -> None:
-        answer = await ts.search(shelf.reference("Tips", 0))  # two calls, after the one that connects
+        answer = await ts.search(shelf.reference("Tips", 0))  # two calls after the one that connects
         assert answer.grade == "excellent"
         if way != "text":
             with pytest.raises(AccessError):
@@ -525,25 +523,25 @@ def test_the_token_is_asked_for_at_every_call(shelf: Shelf, tokens: Path, way: s
         await ts.stats()
 
     with serving(shelf.store, tokens=tokens) as target:
-        asked(target, thrice, token={"text": "sesame", "function": now, "coroutine function": later}[way])
+        with_engine(target, thrice, token={"text": "sesame", "function": now, "coroutine function": later}[way])
     assert len(given) == (0 if way == "text" else 5)
 
 
 @pytest.mark.parametrize("wrong", [None, "wrong"])
-def test_a_wrong_token_is_told_on_entering(shelf: Shelf, tokens: Path, wrong: str | None) -> None:
+def test_a_wrong_token_raises_on_entering(shelf: Shelf, tokens: Path, wrong: str | None) -> None:
     with serving(shelf.store, tokens=tokens) as target, pytest.raises(AccessError, match="token") as caught:
-        asked(target, lambda ts: pytest.fail("entered"), token=wrong)
+        with_engine(target, lambda ts: pytest.fail("entered"), token=wrong)
     assert (caught.value.code, caught.value.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
 
 
-def test_the_error_of_a_token_function_is_the_callers(served: str) -> None:
+def test_an_error_of_a_token_function_reaches_the_caller(served: str) -> None:
     for error in (KeyError("vault"), StopIteration("no more")):
 
         async def token(error: Exception = error) -> str:
             raise error
 
         with pytest.raises((KeyError, RuntimeError)) as caught:
-            asked(served, lambda ts: ts.stats(), token=token)
+            with_engine(served, lambda ts: ts.stats(), token=token)
         assert error in (caught.value, caught.value.__cause__)
 
 
@@ -552,7 +550,7 @@ def test_a_token_never_crosses_the_network_in_plain_text() -> None:
         aio.connect("grpc://192.0.2.1:50051", token="secret")
 
 
-def test_tls_with_certificates_of_both_sides(shelf: Shelf, tokens: Path, tmp_path: Path) -> None:
+def test_tls_with_certificates_on_both_sides(shelf: Shelf, tokens: Path, tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("certificates are made with the openssl command")
     ca = authority(tmp_path, "ca")
@@ -562,28 +560,28 @@ def test_tls_with_certificates_of_both_sides(shelf: Shelf, tokens: Path, tmp_pat
     search = lambda ts: ts.search(shelf.reference("Tips", 0))  # noqa: E731
     with serving(shelf.store, **settings) as target:
         assert target.startswith("grpcs://")
-        answer = asked(target, search, token="sesame", ca=ca.pem, certificate=own, key=own_key)
+        answer = with_engine(target, search, token="sesame", ca=ca.pem, certificate=own, key=own_key)
         assert answer.grade == "excellent"
         with pytest.raises(ServerError, match="grpcs://"):
-            asked(target, search, token="sesame", ca=ca.pem, timeout=0.5)
+            with_engine(target, search, token="sesame", ca=ca.pem, timeout=0.5)
     with pytest.raises(SettingsError, match="cannot be read"):
         aio.connect(target, ca=tmp_path / "missing.pem")
 
 
-def test_a_folder_is_refused_with_what_to_do_instead(shelf: Shelf) -> None:
+def test_a_folder_is_refused_with_a_hint(shelf: Shelf) -> None:
     for folder in (shelf.store, str(shelf.store)):
         with pytest.raises(SettingsError, match=r"twinscope\.connect.*asyncio\.to_thread"):
             aio.connect(folder)
 
 
 @pytest.mark.parametrize("target", ["grpc://", "grpc://host", "http://h:1", "grpc://h:1/path", "grpc://h:99999"])
-def test_a_target_that_is_no_server(target: str) -> None:
+def test_a_target_that_is_not_a_server(target: str) -> None:
     with pytest.raises(SettingsError, match="grpc://host:port"):
         aio.connect(target)
 
 
 @pytest.mark.parametrize("way", ["context", "call", "blocking"])
-def test_another_release_is_warned_of_once(served: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_a_different_release_is_warned_of_once(served: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     async def called() -> None:
         ts = aio.connect(served)
         await ts.search_hashes([])
@@ -605,7 +603,7 @@ def test_another_release_is_warned_of_once(served: str, monkeypatch: pytest.Monk
     assert [warning.filename for warning in caught] == [__file__]
 
 
-def test_a_stream_is_read_beside_the_event_loop(shelf: Shelf, served: str) -> None:
+def test_a_stream_is_read_in_a_thread(shelf: Shelf, served: str) -> None:
     gate = Gate()
 
     class Slow(io.BytesIO):
@@ -618,7 +616,7 @@ def test_a_stream_is_read_beside_the_event_loop(shelf: Shelf, served: str) -> No
     assert gate.passed >= 2
 
 
-def test_asyncio_is_imported_when_it_is_wanted() -> None:
+def test_the_asyncio_client_is_imported_on_first_use() -> None:
     code = (
         "import sys, twinscope_client; assert 'grpc' not in sys.modules; twinscope_client.aio.AsyncEngine; "
         "assert 'grpc.aio' in sys.modules"

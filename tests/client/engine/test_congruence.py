@@ -1,4 +1,4 @@
-"""Every feature of an engine gives the same embedded, behind ``grpc://``, and behind ``grpcs://`` with a token."""
+"""Embedded engines and servers at ``grpc://`` and ``grpcs://`` (with a token) give the same results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def remote(request: pytest.FixtureRequest, shelf: Shelf, tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def files(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Images of every kind, by what is special about them."""
+    """Image files of every kind, by name."""
     folder = tmp_path_factory.mktemp("queries")
     pixels = shelf.pixels["Tips", 0]
     rng = np.random.default_rng(1)
@@ -87,10 +87,10 @@ def files(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 def outcome(do: Callable[[], Any]) -> tuple[Any, ...]:
-    """What came of a call: the value, or all of the exception that a caller can see."""
+    """Return the result of a call, or everything of its exception that a caller can see."""
     try:
-        return "gives", do()
-    except Exception as error:  # noqa: BLE001  whatever it is, it must be the same
+        return "value", do()
+    except Exception as error:  # noqa: BLE001  any exception must be the same
         return "raises", type(error), str(error), {k: v for k, v in vars(error).items() if not k.startswith("__")}
 
 
@@ -109,7 +109,7 @@ def test_searches_of_files(embedded: Engine, remote: Engine, files: dict[str, Pa
 
 @pytest.mark.parametrize("name", ["same.tif", "shifted.tif", "worse.jpg", "unknown.tif", "blank.tif"])
 def test_answers_as_json(embedded: Engine, remote: Engine, files: dict[str, Path], name: str) -> None:
-    """What is equal may still be written in two ways, as 1 and 1.0."""
+    """Equal values can still be written differently, such as 1 and 1.0."""
     found, expected = (json.dumps(engine.search(files[name]).to_dict()) for engine in (remote, embedded))
     assert found == expected
 
@@ -124,10 +124,10 @@ def test_searches_of_content(embedded: Engine, remote: Engine, files: dict[str, 
         assert outcome(lambda: remote.search(one)) == outcome(lambda: embedded.search(two))
 
 
-def test_the_files_are_of_every_kind(embedded: Engine, files: dict[str, Path]) -> None:
-    """Without this the test above might compare one kind of answer only."""
+def test_the_files_cover_every_outcome(embedded: Engine, files: dict[str, Path]) -> None:
+    """Otherwise the tests above might compare only one kind of answer."""
     outcomes = [outcome(lambda name=name: embedded.search(files[name])) for name in NAMES]
-    assert {found[1].grade for found in outcomes if found[0] == "gives"} == {"excellent", "good", "none", "unhashable"}
+    assert {found[1].grade for found in outcomes if found[0] == "value"} == {"excellent", "good", "none", "unhashable"}
     faults = {found[3]["fault"] for found in outcomes if found[0] == "raises"}
     assert faults == {"truncated", "empty", "unsupported", "missing", "unreadable"}
 
@@ -145,7 +145,7 @@ def test_searches_of_pixels(embedded: Engine, remote: Engine, files: dict[str, P
 @pytest.mark.parametrize(
     "array", [np.zeros(5, np.uint8), np.zeros((4, 5, 2)), np.zeros((0, 5)), np.zeros((3, 3), "c8")]
 )
-def test_what_is_no_image(embedded: Engine, remote: Engine, array: np.ndarray) -> None:
+def test_arrays_that_are_not_images(embedded: Engine, remote: Engine, array: np.ndarray) -> None:
     expected = outcome(lambda: embedded.search(array))
     assert expected[:2] == ("raises", ImageError)
     assert outcome(lambda: remote.search(array)) == expected
@@ -231,18 +231,18 @@ def test_options(
     )
 
 
-def test_the_options_are_right_and_wrong(embedded: Engine, shelf: Shelf) -> None:
+def test_the_options_cover_answers_and_errors(embedded: Engine, shelf: Shelf) -> None:
     found = [outcome(lambda options=options: embedded.search(shelf.reference("Tips", 0), **options))
              for options in OPTIONS]  # fmt: skip
     assert {one[1] for one in found if one[0] == "raises"} == {TaxonomyError, OptionError}
-    assert {one[1].grade for one in found if one[0] == "gives"} >= {"excellent", "good", "unverified", "none"}
+    assert {one[1].grade for one in found if one[0] == "value"} >= {"excellent", "good", "unverified", "none"}
 
 
 @pytest.mark.parametrize("options", [{"good_scene": 1}, {"policy": Policy(name="whole", ssim_margin=0)}], ids=str)
-def test_thresholds_are_echoed_alike(
+def test_thresholds_are_echoed_the_same(
     embedded: Engine, remote: Engine, files: dict[str, Path], options: dict[str, Any]
 ) -> None:
-    """Also where they were given as whole numbers; as JSON 1 and 1.0 are two."""
+    """Also if they were given as whole numbers: in JSON, 1 and 1.0 differ."""
     given, expected = (repr(engine.search(files["same.tif"], **options).policy) for engine in (remote, embedded))
     assert given == expected
     assert "good_scene=1.0" in given or "ssim_margin=0.0" in given
@@ -259,7 +259,7 @@ def test_thresholds_are_echoed_alike(
     ],
     ids=str,
 )  # fmt: skip
-def test_options_that_are_refused(
+def test_wrong_options_are_refused(
     embedded: Engine, remote: Engine, files: dict[str, Path], options: dict[str, Any], error: type[Exception]
 ) -> None:
     for engine in (embedded, remote):
@@ -267,7 +267,7 @@ def test_options_that_are_refused(
             engine.search(files["same.tif"], **options)
 
 
-def test_a_generation_that_does_not_come(
+def test_a_generation_that_is_not_published(
     embedded: Engine, remote: Engine, shelf: Shelf, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twinscope_service.matching.searcher.MAX_WAIT", 0.05)
@@ -287,7 +287,7 @@ def test_a_generation_that_does_not_come(
 
 
 @pytest.mark.parametrize("kind", ["bits", "list of bits", "nothing", "list of nothing", "hash", "text", "unhashable"])
-def test_what_is_no_hash(embedded: Engine, remote: Engine, shelf: Shelf, kind: str) -> None:
+def test_arguments_that_are_not_hashes(embedded: Engine, remote: Engine, shelf: Shelf, kind: str) -> None:
     pixels = shelf.pixels["Tips", 0]
     hashes: Any = {
         "bits": phash(pixels),
@@ -305,13 +305,13 @@ def test_what_is_no_hash(embedded: Engine, remote: Engine, shelf: Shelf, kind: s
 
 
 @pytest.mark.parametrize("options", [{}, {"categories": ["Unicorns"]}, {"categories": [""]}, {"k": 0}], ids=str)
-def test_no_hashes(embedded: Engine, remote: Engine, options: dict[str, Any]) -> None:
+def test_an_empty_list_of_hashes(embedded: Engine, remote: Engine, options: dict[str, Any]) -> None:
     expected = outcome(lambda: embedded.search_hashes([], **options))
     assert outcome(lambda: remote.search_hashes([], **options)) == expected
-    assert expected[0] == ("raises" if options in ({"categories": [""]}, {"k": 0}) else "gives")
+    assert expected[0] == ("raises" if options in ({"categories": [""]}, {"k": 0}) else "value")
 
 
-def test_hashes_may_come_one_by_one(embedded: Engine, remote: Engine, shelf: Shelf) -> None:
+def test_hashes_can_come_from_an_iterator(embedded: Engine, remote: Engine, shelf: Shelf) -> None:
     hashes = [hash_pixels(pixels) for pixels in shelf.pixels.values()]
     assert remote.search_hashes(iter(hashes)) == embedded.search_hashes(iter(hashes)) == embedded.search_hashes(hashes)
 
@@ -339,18 +339,18 @@ def test_many_hashes(embedded: Engine, remote: Engine, shelf: Shelf, count: int)
 
 
 def test_hashes_of_another_recipe(embedded: Engine, remote: Engine, shelf: Shelf) -> None:
-    hashes = [hash_pixels(shelf.pixels["Tips", 0]), PHash(bytes(128), "of another age")]
+    hashes = [hash_pixels(shelf.pixels["Tips", 0]), PHash(bytes(128), "another recipe")]
     expected = outcome(lambda: embedded.search_hashes(hashes))
     assert expected[:2] == ("raises", RecipeError)
     assert outcome(lambda: remote.search_hashes(hashes)) == expected
     for engine in (embedded, remote):
         with pytest.raises(RecipeError) as caught:
             engine.search_hashes(hashes)
-        assert (caught.value.found, caught.value.expected) == ("of another age", RECIPE)
+        assert (caught.value.found, caught.value.expected) == ("another recipe", RECIPE)
 
 
 @pytest.mark.parametrize("image_id", ["0" * 16, "f" * 16, "A" * 16, "7", "", "../../etc/passwd", "0x1", "-1", "é" * 16])
-def test_ids_that_are_not_stored(embedded: Engine, remote: Engine, image_id: str) -> None:
+def test_unknown_image_ids(embedded: Engine, remote: Engine, image_id: str) -> None:
     expected = outcome(lambda: embedded.search_stored(image_id))
     assert expected[:2] == ("raises", UnknownImageError)
     assert outcome(lambda: remote.search_stored(image_id)) == expected
@@ -378,7 +378,7 @@ def test_a_stream_is_read_from_its_beginning(embedded: Engine, remote: Engine, f
     assert remote.search(stream) == embedded.search(files["same.tif"])
 
 
-def test_an_image_error_names_the_callers_image(remote: Engine, files: dict[str, Path]) -> None:
+def test_an_image_error_names_the_file_of_the_caller(remote: Engine, files: dict[str, Path]) -> None:
     with pytest.raises(ImageError) as caught:
         remote.search(files["truncated.tif"])
     assert caught.value.source == str(files["truncated.tif"])

@@ -1,4 +1,4 @@
-"""``connect``: what can be a target, what can be an image, and what an engine does."""
+"""``connect``: targets, images in every form, and the behaviour of an engine."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_a_store_is_opened_by_path_or_text(shelf: Shelf) -> None:
             assert ts.search(shelf.reference("Tips", 0)).category == "Tips"
 
 
-def test_what_is_no_store_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_target_without_a_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder").mkdir()
-    for place in ("missing", "file", "folder"):
+    for name in ("missing", "file", "folder"):
         with pytest.raises(StoreError, match="twinscope index"):
-            connect(tmp_path / place)
+            connect(tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
     assert list((tmp_path / "folder").iterdir()) == []
 
@@ -60,10 +60,10 @@ def test_opening_a_store_does_not_change_it(shelf: Shelf) -> None:
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
 
 
-# -- images of every kind -------------------------------------------------------------------------------------------
+# -- images in every form -------------------------------------------------------------------------------------------
 
 
-def test_one_image_is_answered_alike_in_every_form(shelf: Shelf) -> None:
+def test_an_image_has_the_same_answer_in_every_form(shelf: Shelf) -> None:
     path = shelf.reference("Fibres", 1)
     pixels = read_image(path).pixels
     forms = {
@@ -92,7 +92,7 @@ def test_one_image_is_answered_alike_in_every_form(shelf: Shelf) -> None:
     "dtype", [np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64, np.int8, ">u2", np.bool_, np.uint8]
 )
 @pytest.mark.parametrize("colour", [False, True])
-def test_an_array_goes_through_the_window_of_its_file(tmp_path: Path, dtype: str, colour: bool) -> None:
+def test_an_array_is_windowed_like_its_file(tmp_path: Path, dtype: str, colour: bool) -> None:
     rng = np.random.default_rng(2)
     shape = (40, 50, 3) if colour else (40, 50)
     if np.dtype(dtype) == np.bool_ and colour:
@@ -106,7 +106,7 @@ def test_an_array_goes_through_the_window_of_its_file(tmp_path: Path, dtype: str
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I", "I;16", "F"])
-def test_a_pil_image_is_what_its_pixels_are(mode: str) -> None:
+def test_a_pil_image_is_read_by_its_pixels(mode: str) -> None:
     pixels = synthesise("Tips", 1, width=80, height=64).astype(np.uint8)
     deep = {"I": np.int32, "I;16": np.uint16, "F": np.float32}
     if mode in deep:
@@ -119,7 +119,7 @@ def test_a_pil_image_is_what_its_pixels_are(mode: str) -> None:
     np.testing.assert_array_equal(grey_pixels(image), expected)
 
 
-def test_an_array_is_never_shared_with_the_caller() -> None:
+def test_the_array_of_the_caller_is_never_changed() -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     grey_pixels(pixels)[:] = 0
     assert pixels[5, 7] == 47
@@ -136,13 +136,13 @@ def test_an_array_is_never_shared_with_the_caller() -> None:
         np.array([["a", "b"]]),
     ],
 )
-def test_what_is_no_image_is_refused_with_its_shape(array: np.ndarray) -> None:
+def test_an_array_that_is_not_an_image_is_refused(array: np.ndarray) -> None:
     with pytest.raises(ImageError, match="real numbers") as caught:
         grey_pixels(array)
     assert (caught.value.source, caught.value.fault) == ("array", "unsupported")
 
 
-def test_an_unreadable_image_is_told(shelf: Shelf, tmp_path: Path) -> None:
+def test_an_unreadable_image_raises(shelf: Shelf, tmp_path: Path) -> None:
     with connect(shelf.store) as ts:
         for image in (tmp_path / "missing.tif", tmp_path, b"", b"no image"):
             with pytest.raises(ImageError):
@@ -174,13 +174,13 @@ def test_an_engine_describes_its_store(shelf: Shelf) -> None:
         stats = ts.stats()
         assert (stats["images"], stats["searchable"], stats["failures"]) == (6, 6, 0)
         assert stats["category"] == {"Fibres": 2, "Particles": 2, "Tips": 2}
-        # L9 is the code of Tips, so that four of six prefixes are wrong.
+        # L9 is the code of Tips, so four of the six prefixes are wrong.
         assert (stats["prefixes"], stats["contradicting_prefixes"]) == (6, 4)
         assert stats["roots"] == [str(shelf.references)]
         assert ts.identity == f"{stats['store_id']}/{stats['generation']}"
 
 
-def test_thumbnails_are_reduced_references(shelf: Shelf) -> None:
+def test_thumbnails_are_scaled_references(shelf: Shelf) -> None:
     with connect(shelf.store) as ts:
         best = ts.search(shelf.reference("Tips", 0)).best
         assert best is not None
@@ -191,7 +191,7 @@ def test_thumbnails_are_reduced_references(shelf: Shelf) -> None:
         assert ts.thumbnail("0" * 16) is None
 
 
-def test_an_engine_answers_from_one_state_until_it_is_refreshed(tmp_path: Path) -> None:
+def test_an_engine_keeps_its_generation_until_refreshed(tmp_path: Path) -> None:
     def add(name: str, number: int) -> np.ndarray:
         pixels = synthesise("Tips", number, width=160, height=120).astype(np.uint8)
         (tmp_path / "Tips").mkdir(exist_ok=True)
@@ -218,7 +218,7 @@ def test_threads_share_an_engine(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, 5, ["a.tif"]])
-def test_what_cannot_hold_an_image_is_named(nothing):
+def test_the_type_of_a_value_without_an_image_is_named(nothing):
     with pytest.raises(TypeError, match=type(nothing).__name__):
         grey_pixels(nothing)
 
@@ -245,8 +245,8 @@ WAYS = {"blocking": blocking, "asyncio": in_asyncio}
 
 
 @pytest.fixture(params=list(WAYS))
-def asked(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Asks a server: the target, what to do with the engine, settings of the connection."""
+def with_engine(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Return a function that calls a server: target, action on the engine, options of the connection."""
     return WAYS[request.param]
 
 
@@ -258,34 +258,32 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.mark.parametrize("half", ["certificate", "key"])
-def test_certificate_and_key_go_together(asked: Callable[..., Any], ca: Authority, half: str) -> None:
-    """gRPC ends the whole process where it gets one without the other."""
+def test_certificate_and_key_go_together(with_engine: Callable[..., Any], ca: Authority, half: str) -> None:
+    """gRPC ends the whole process if it gets one without the other."""
     files = dict(zip(("certificate", "key"), ca.issue("client"), strict=True))
     with pytest.raises(SettingsError, match="give both or none"):
-        asked(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
+        with_engine(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
 
 
 @pytest.mark.parametrize("half", ["--cert", "--key"])
 @pytest.mark.parametrize("command", [("search", "x.tif", "--at", NOBODY), ("health", NOBODY)], ids=["search", "health"])
-def test_the_command_takes_certificate_and_key_together(
+def test_the_command_requires_certificate_and_key_together(
     ca: Authority, half: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, half, str(ca.pem)]) == 1
     assert "--cert and --key" in capsys.readouterr().err
 
 
-def test_files_may_be_named_by_text(shelf: Shelf, ca: Authority, asked: Callable[..., Any]) -> None:
+def test_paths_of_files_can_be_text(shelf: Shelf, ca: Authority, with_engine: Callable[..., Any]) -> None:
     certificate, key = map(str, ca.issue("both"))
     settings = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": str(ca.pem)}
     with serving(str(shelf.store), **settings) as target:
-        stats = asked(target, lambda ts: ts.stats(), ca=str(ca.pem), certificate=certificate, key=key)
+        stats = with_engine(target, lambda ts: ts.stats(), ca=str(ca.pem), certificate=certificate, key=key)
     assert stats["images"] == 6
 
 
 @pytest.mark.parametrize("kind", ["ca", "certificate", "key", "foreign key", "encrypted key"])
-def test_a_file_that_holds_something_else_is_named(
-    ca: Authority, asked: Callable[..., Any], tmp_path: Path, kind: str
-) -> None:
+def test_a_wrong_tls_file_is_named(ca: Authority, with_engine: Callable[..., Any], tmp_path: Path, kind: str) -> None:
     certificate, key = ca.issue("mine")
     wrong = tmp_path / "wrong.pem"
     wrong.write_text(ca.issue("another")[1].read_text() if kind == "foreign key" else "no PEM")
@@ -294,53 +292,58 @@ def test_a_file_that_holds_something_else_is_named(
         subprocess.run(lock, check=True, capture_output=True)
     files = {"ca": ca.pem, "certificate": certificate, "key": key} | {kind.split()[-1]: wrong}
     with pytest.raises(SettingsError, match=re.escape(str(wrong))):
-        asked(NOBODY, lambda ts: ts.stats(), **files)
+        with_engine(NOBODY, lambda ts: ts.stats(), **files)
     with pytest.raises(SettingsError, match=re.escape(f"{tmp_path / 'none'} cannot be read")):
-        asked(NOBODY, lambda ts: ts.stats(), **(files | {kind.split()[-1]: tmp_path / "none"}))
+        with_engine(NOBODY, lambda ts: ts.stats(), **(files | {kind.split()[-1]: tmp_path / "none"}))
 
 
 @pytest.mark.parametrize("kind", ["foreign", "expired", "of another host"])
-def test_a_certificate_that_is_not_trusted_is_told_at_once(
-    shelf: Shelf, ca: Authority, asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_an_untrusted_certificate_raises_at_once(
+    shelf: Shelf,
+    ca: Authority,
+    with_engine: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
-    """gRPC repeats every call but the greeting, for eight seconds."""
-    monkeypatch.setattr(dialogue, "describe", lambda stubs: pytest.fail("went on"))
+    """gRPC repeats every call except the health check, for eight seconds."""
+    monkeypatch.setattr(dialogue, "describe", lambda stubs: pytest.fail("continued"))
     trusted = authority(tmp_path, "foreign").pem if kind == "foreign" else ca.pem
     certificate, key = ca.issue("late" if kind == "expired" else "server", days=-1 if kind == "expired" else 2)
     host = "127.0.0.2" if kind == "of another host" else "127.0.0.1"
     with (
         serving(shelf.store, tls_certificate=certificate, tls_key=key, host=host) as target,
-        pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca, or connect\(") as caught,
+        pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca or connect\(") as caught,
     ):
-        asked(target, lambda ts: ts.stats(), ca=trusted)
+        with_engine(target, lambda ts: ts.stats(), ca=trusted)
     assert {"expired": "expired", "foreign": "issuer", "of another host": "another name"}[kind] in str(caught.value)
     assert (caught.value.code, caught.value.retriable) == ("UNAVAILABLE", False)
 
 
-def test_a_server_that_does_not_greet_is_asked_all_the_same(
-    shelf: Shelf, ca: Authority, asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_server_without_a_health_check_is_used(
+    shelf: Shelf, ca: Authority, with_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as one behind a proxy that passes on the two services only."""
+    """For example a server behind a proxy that forwards only the two services."""
     monkeypatch.setattr(dialogue, "_HEALTH", "/twinscope.v1.Nothing/Check")
     certificate, key = ca.issue("shy")
     with serving(shelf.store, tls_certificate=certificate, tls_key=key) as target:
-        assert asked(target, lambda ts: ts.stats(), ca=ca.pem)["images"] == 6
+        assert with_engine(target, lambda ts: ts.stats(), ca=ca.pem)["images"] == 6
 
 
-def test_files_of_tls_are_no_use_without_it(ca: Authority, asked: Callable[..., Any]) -> None:
+def test_tls_files_are_refused_without_tls(ca: Authority, with_engine: Callable[..., Any]) -> None:
     certificate, key = ca.issue("idle")
     for files in ({"ca": ca.pem}, {"certificate": certificate, "key": key}, {"key": key}):
         with pytest.raises(SettingsError, match=r"write grpcs://127\.0\.0\.1:1"):
-            asked("grpc://127.0.0.1:1", lambda ts: ts.stats(), **files)
+            with_engine("grpc://127.0.0.1:1", lambda ts: ts.stats(), **files)
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
 @pytest.mark.parametrize(
     "rest", ["ann:secret@127.0.0.1:1/", "ann@127.0.0.1:1", "127.0.0.1:1/?y=1", "127.0.0.1:1#y", "ann:secret@host"]
 )
-def test_a_target_is_host_and_port_alone(asked: Callable[..., Any], scheme: str, rest: str) -> None:
+def test_a_target_is_only_host_and_port(with_engine: Callable[..., Any], scheme: str, rest: str) -> None:
     with pytest.raises(SettingsError, match="grpc://host:port") as caught:
-        asked(f"{scheme}://{rest}", lambda ts: ts.stats())
+        with_engine(f"{scheme}://{rest}", lambda ts: ts.stats())
     assert "secret" not in str(caught.value)
 
 
@@ -350,26 +353,26 @@ def test_a_target_is_host_and_port_alone(asked: Callable[..., Any], scheme: str,
               "", b"sesame", 5, None],
     ids=ascii,
 )  # fmt: skip
-def test_a_token_that_cannot_be_sent_is_told_and_not_shown(
-    shelf: Shelf, asked: Callable[..., Any], token: Any, given: str
+def test_a_token_that_cannot_be_sent_is_refused_unseen(
+    shelf: Shelf, with_engine: Callable[..., Any], token: Any, given: str
 ) -> None:
     if token is None and given == "text":
         pytest.skip("no token")
     with serving(shelf.store) as target, pytest.raises(SettingsError, match="the token") as caught:
-        asked(target, lambda ts: ts.stats(), token=token if given == "text" else lambda: token)
+        with_engine(target, lambda ts: ts.stats(), token=token if given == "text" else lambda: token)
     assert "same" not in str(caught.value)
     if given == "text":
-        with pytest.raises(SettingsError, match="the token"):  # before anything is asked
+        with pytest.raises(SettingsError, match="the token"):  # before any call
             aio.connect(NOBODY, token=token)
 
 
-def test_every_token_that_is_made_can_be_sent() -> None:
+def test_tokens_of_printable_ascii_can_be_sent() -> None:
     for token in ("".join(map(chr, range(33, 127))), "open sesame", "1"):
         assert bearer(token) == ("authorization", f"Bearer {token}")
 
 
 @pytest.mark.parametrize("way", ["file", "environment"])
-def test_the_command_strips_the_token_that_it_reads(
+def test_the_command_strips_its_token(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], way: str
 ) -> None:
     (tmp_path / "tokens").write_text(token_line("ann", "read", "sesame"))
@@ -382,9 +385,7 @@ def test_the_command_strips_the_token_that_it_reads(
 
 
 @pytest.mark.parametrize("way", ["blocking", "asyncio", "command"])
-def test_a_token_may_come_from_a_file_that_changes(
-    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
-) -> None:
+def test_a_token_file_can_change(shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str) -> None:
     (tmp_path / "tokens").write_text(token_line("ann", "read", "sesame"))
     file = tmp_path / "token"
     file.write_text("wrong")
@@ -411,42 +412,42 @@ def test_a_token_may_come_from_a_file_that_changes(
 
 
 @pytest.mark.parametrize("name", ["token", "ca", "certificate", "key", "timeout"])
-def test_a_folder_takes_no_options_of_a_server(shelf: Shelf, name: str) -> None:
+def test_a_folder_takes_no_server_options(shelf: Shelf, name: str) -> None:
     value: Any = 5.0 if name == "timeout" else "x"
-    with pytest.raises(OptionError, match=f"^{name}: only a server takes that, and .* is a folder"):
+    with pytest.raises(OptionError, match=f"^{name}: only for servers, but .* is a folder"):
         connect(shelf.store, **{name: value})
     with connect(shelf.store, **{name: None}) as ts:
         assert ts.stats()["images"] == 6
 
 
-def test_the_command_takes_no_options_of_a_server_for_a_folder(
+def test_the_command_takes_no_server_options_for_a_folder(
     shelf: Shelf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TWINSCOPE_TOKEN", "sesame")  # of another command, perhaps: it does no harm
+    monkeypatch.setenv("TWINSCOPE_TOKEN", "sesame")  # perhaps set for another command; ignored here
     command = ["search", str(shelf.reference("Tips", 0)), "--at", str(shelf.store)]
     assert main(command) == 0
     for more in (["--ca", "ca.pem"], ["--token-file", str(tmp_path / "none")]):
         assert main([*command, *more]) == 1
-        assert "only a server takes that" in capsys.readouterr().err
+        assert "only for servers" in capsys.readouterr().err
 
 
-def test_a_misspelt_option_of_a_connection_is_told(shelf: Shelf, asked: Callable[..., Any]) -> None:
+def test_a_misspelt_connection_option_is_refused(shelf: Shelf, with_engine: Callable[..., Any]) -> None:
     for target in (NOBODY, str(shelf.store)):
         with pytest.raises(OptionError, match=r"no option 'tokn'. Did you mean 'token'\? Known: ca, certificate, key"):
             connect(target, tokn="x")
     with pytest.raises(OptionError, match="Did you mean 'token'"):
-        asked(NOBODY, lambda ts: ts.stats(), tokn="x")
+        with_engine(NOBODY, lambda ts: ts.stats(), tokn="x")
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
-def test_a_time_limit_is_a_time(asked: Callable[..., Any], timeout: Any) -> None:
+def test_a_timeout_is_a_positive_number(with_engine: Callable[..., Any], timeout: Any) -> None:
     with pytest.raises(OptionError, match="timeout must be a number of seconds above 0"):
-        asked(NOBODY, lambda ts: ts.stats(), timeout=timeout)
+        with_engine(NOBODY, lambda ts: ts.stats(), timeout=timeout)
 
 
 # -- closing ---------------------------------------------------------------------------------------------------------
 
-QUESTIONS: dict[str, Callable[[Any], Any]] = {
+METHODS: dict[str, Callable[[Any], Any]] = {
     "search": lambda ts: ts.search(np.zeros((40, 40), np.uint8)),
     "search_hashes": lambda ts: ts.search_hashes([PHash(bytes(128))]),
     "no hashes": lambda ts: ts.search_hashes([]),
@@ -461,9 +462,9 @@ QUESTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
-    ask = QUESTIONS[name]
+@pytest.mark.parametrize("name", METHODS)
+def test_a_closed_engine_raises(shelf: Shelf, name: str) -> None:
+    ask = METHODS[name]
 
     async def in_asyncio(target: str) -> None:
         async with aio.connect(target) as engine:
@@ -485,8 +486,8 @@ def test_a_closed_engine_says_so(shelf: Shelf, name: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["embedded", *WAYS])
-def test_what_was_written_is_read(tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The write is the example of the manual: it finds by itself, and so does an engine that was there before."""
+def test_a_written_image_is_found(tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The write is the example of the manual. Its own search finds the image, and so does an engine opened before."""
     pixels = {name: synthesise("Tips", number, width=160, height=120).astype(np.uint8)
               for number, name in enumerate(("old", "new"))}  # fmt: skip
     (tmp_path / "Tips").mkdir()

@@ -1,4 +1,4 @@
-"""``search_many``: the answers of ``search``, in order, with the error of a bad image in the place of its answer."""
+"""``search_many``: the answers of ``search``, in order, with the error of a bad image instead of its answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def blocking(target: Any, images: Any, **options: Any) -> list[tuple[Any, Any]]:
 
 @pytest.fixture(params=["embedded", "remote", "asyncio"])
 def search_many(request: pytest.FixtureRequest, shelf: Shelf, served: str) -> Callable[..., list[tuple[Any, Any]]]:
-    """All that `search_many` yields, by each engine."""
+    """Return a function that lists everything that `search_many` of an engine yields."""
     ways = {"embedded": (blocking, shelf.store), "remote": (blocking, served), "asyncio": (in_asyncio, served)}
     way, target = ways[request.param]
     return lambda images, **options: way(target, images, **options)
@@ -47,7 +47,7 @@ def search_many(request: pytest.FixtureRequest, shelf: Shelf, served: str) -> Ca
 
 @pytest.fixture
 def mixed(shelf: Shelf, tmp_path: Path) -> list[Any]:
-    """Images of every kind, good and bad ones in turn."""
+    """Images of every kind, with good and bad ones alternating."""
     good = [
         *(shelf.reference(category, number) for category, number in shelf.pixels),
         str(shelf.reference("Tips", 0)),
@@ -70,7 +70,7 @@ def mixed(shelf: Shelf, tmp_path: Path) -> list[Any]:
 
 
 def alone(engine: Any, image: Any) -> Any:
-    """What came of one image: the slow, obvious way."""
+    """Return the answer or the error of one image, from a single search."""
     try:
         return engine.search(image)
     except (twinscope.ImageError, TypeError) as error:
@@ -92,7 +92,7 @@ def test_answers_are_those_of_search_in_order(shelf: Shelf, search_many: Callabl
             assert (one.source, one.fault, one.detail) == ("float", "unsupported", str(right))
 
 
-def test_it_takes_any_number(search_many: Callable[..., Any], shelf: Shelf) -> None:
+def test_it_accepts_any_number_of_images(search_many: Callable[..., Any], shelf: Shelf) -> None:
     assert search_many([]) == []
     path = shelf.reference("Tips", 0)
     found = search_many((path for _ in range(70)), workers=3, max_distance=200)
@@ -110,7 +110,7 @@ def test_an_endless_stream_is_read_a_little_ahead(shelf: Shelf) -> None:
     assert next(taken) < 20
 
 
-def test_leaving_the_loop_gives_up_what_is_under_way(shelf: Shelf, served: str) -> None:
+def test_leaving_the_loop_cancels_running_searches(shelf: Shelf, served: str) -> None:
     async def ask() -> int:
         async with twinscope.aio.connect(served) as engine:
             images = (shelf.reference("Tips", 0) for _ in itertools.count())
@@ -122,12 +122,12 @@ def test_leaving_the_loop_gives_up_what_is_under_way(shelf: Shelf, served: str) 
     assert asyncio.run(ask()) == 1
 
 
-def test_what_concerns_every_image_is_raised(search_many: Callable[..., Any], shelf: Shelf) -> None:
+def test_an_error_of_every_image_is_raised(search_many: Callable[..., Any], shelf: Shelf) -> None:
     with pytest.raises(twinscope.TaxonomyError, match="Unicorns"):
         search_many([shelf.reference("Tips", 0)], categories=["Unicorns"])
 
 
-def test_the_errors_of_the_source_of_images_are_the_callers(search_many: Callable[..., Any], shelf: Shelf) -> None:
+def test_an_error_of_the_iterator_reaches_the_caller(search_many: Callable[..., Any], shelf: Shelf) -> None:
     def images() -> Iterator[Path]:
         yield shelf.reference("Tips", 0)
         raise KeyError("queue")
@@ -145,11 +145,11 @@ def test_the_errors_of_the_source_of_images_are_the_callers(search_many: Callabl
         (5, {}, TypeError, "search takes one image"),
         ([], {"max_distence": 1}, twinscope.OptionError, "Did you mean 'max_distance'"),
         ([], {"instrument": None}, twinscope.OptionError, "no option 'instrument'"),
-        ([], {"workers": 0}, twinscope.OptionError, "workers must be a whole number from 1"),
+        ([], {"workers": 0}, twinscope.OptionError, "workers must be a whole number of at least 1"),
         ([], {"workers": True}, twinscope.OptionError, "workers must be"),
     ],
 )
-def test_wrong_arguments_are_told_before_anything_is_searched(
+def test_wrong_arguments_raise_before_any_search(
     shelf: Shelf, served: str, images: Any, options: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     for target in (shelf.store, served):
@@ -159,7 +159,7 @@ def test_wrong_arguments_are_told_before_anything_is_searched(
         twinscope.aio.connect(served).search_many(images, **options)
 
 
-def test_whatever_a_decoder_does_is_the_error_of_its_image() -> None:
+def test_any_error_of_a_decoder_is_the_error_of_its_image() -> None:
     def search(image: str) -> Any:
         raise {"memory": MemoryError(), "bug": IndexError("out of range"), "type": TypeError("in the decoder")}[image]
 
@@ -171,8 +171,8 @@ def test_whatever_a_decoder_does_is_the_error_of_its_image() -> None:
     }
 
 
-def test_errors_hold_no_frames() -> None:
-    """A frame holds the content of its file; a run may meet thousands of bad ones."""
+def test_errors_hold_no_traceback() -> None:
+    """A traceback frame holds the content of its file, and a run may have thousands of bad files."""
 
     def search(image: int) -> Any:
         raise twinscope.ImageError("a.tif", "damaged", "why")
@@ -181,7 +181,7 @@ def test_errors_hold_no_frames() -> None:
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
-def test_a_file_that_changes_during_its_upload_is_the_error_of_its_image() -> None:
+def test_a_file_that_changes_during_its_upload() -> None:
     damaged = twinscope.ServerError("ended early", code="DATA_LOSS", reason="UPLOAD_DAMAGED", retriable=True)
     fault = many.fault_of("a.tif", damaged)
     assert (fault.source, fault.fault) == ("a.tif", "unreadable")

@@ -1,4 +1,4 @@
-"""Engines are pickled by their target, also for processes that are spawned; a token is never in a pickle."""
+"""Pickles of engines hold the target, also for spawned processes, and never a token."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def token_file(tmp_path: Path) -> Path:
     return tmp_path / "token"
 
 
-def test_an_embedded_engine_opens_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_pickled_embedded_engine_opens_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = shelf.reference("Tips", 0)
     monkeypatch.chdir(shelf.store.parent)
     with twinscope.connect(shelf.store.name) as engine:
         data = pickle.dumps(engine)
         expected = engine.search(path)
-    monkeypatch.chdir(tmp_path)  # the other process need not run in the same folder
+    monkeypatch.chdir(tmp_path)  # the other process may run in another folder
     with pickle.loads(data) as again:
         assert again.search(path) == expected
         assert again.target == str(shelf.store)
@@ -55,7 +55,7 @@ def test_an_embedded_engine_opens_again(shelf: Shelf, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("way", ["file", "function"])
-def test_a_remote_engine_connects_again(
+def test_a_pickled_remote_engine_connects_again(
     shelf: Shelf, served: str, token_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
 ) -> None:
     path = shelf.reference("Tips", 0)
@@ -72,7 +72,7 @@ def test_a_remote_engine_connects_again(
         assert again.target == served
 
 
-def test_an_engine_of_asyncio_connects_again(shelf: Shelf, served: str) -> None:
+def test_a_pickled_asyncio_engine_connects_again(shelf: Shelf, served: str) -> None:
     path = shelf.reference("Tips", 0)
 
     async def ask(engine: Any) -> tuple[str, bytes]:
@@ -109,7 +109,9 @@ def grade_of(engine: Any, path: Path) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("way", ["embedded", "remote"])
-def test_a_spawned_process_asks_with_it(shelf: Shelf, served: str, token_file: Path, tmp_path: Path, way: str) -> None:
+def test_a_spawned_process_can_use_the_engine(
+    shelf: Shelf, served: str, token_file: Path, tmp_path: Path, way: str
+) -> None:
     options: Any = {} if way == "embedded" else {"token": token_file}
     paths = [shelf.reference("Tips", 0), tmp_path / "missing.tif", shelf.reference("Fibres", 1)]
     with (

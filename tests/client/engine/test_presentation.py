@@ -1,4 +1,4 @@
-"""How an answer shows itself: one line, a piece of HTML with two figures, JSON, and the rows of a table."""
+"""Representations of an answer: one line, HTML with two figures, JSON, and rows of a table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def answer(*matches: twinscope.Match, grade: Any = "excellent", **changes: Any) 
 # -- one line --------------------------------------------------------------------------------------------------------
 
 
-def test_the_line_of_an_answer() -> None:
+def test_repr_of_an_answer() -> None:
     chance = ChanceOfError(0.0056, 0.0001, 0.02, "shipped")
     assert repr(answer(match(), match(), p_wrong=chance)) == (
         "<Answer excellent: Tips (L9), 12 bits, scene score 0.930, SSIM 0.981, p_wrong 0.0056; 2 candidates>"
@@ -71,14 +71,14 @@ def test_the_line_of_an_answer() -> None:
     assert repr(answer(grade="unhashable")) == "<Answer unhashable: no candidates>"
 
 
-def test_the_line_of_a_match() -> None:
+def test_repr_of_a_match() -> None:
     assert repr(match()) == (
         "<Match 00000000000000ab: Tips (L9), 12 bits, scene score 0.930, SSIM 0.981; 'refs/a.jpg'>"
     )
 
 
-def test_lines_can_always_be_printed() -> None:
-    """Names of files and folders need not be UTF-8."""
+def test_repr_can_always_be_printed() -> None:
+    """Names of files and folders may not be valid UTF-8."""
     for shown in (repr(match(source=NASTY, category=NASTY)), repr(answer(match(category=NASTY)))):
         assert "\udce4" not in shown
         shown.encode("utf-8")
@@ -102,14 +102,16 @@ def test_an_answer_as_json(engine: twinscope.Engine, shelf: Shelf) -> None:
     assert values["policy"]["max_distance"] == 1024
 
 
-def test_whatever_an_answer_holds_json_takes_it() -> None:
-    wrote = InstrumentMetadata(vendor="Zeiss", stage=StagePosition(x_mm=1.5))
-    odd = answer(match(ssim=np.float32(0.5), scene_score=math.nan, source=NASTY, instrument=wrote), instrument=wrote)
+def test_every_value_of_an_answer_fits_json() -> None:
+    metadata = InstrumentMetadata(vendor="Zeiss", stage=StagePosition(x_mm=1.5))
+    odd = answer(
+        match(ssim=np.float32(0.5), scene_score=math.nan, source=NASTY, instrument=metadata), instrument=metadata
+    )
     values = odd.to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["matches"][0]["ssim"] == 0.5
     assert values["matches"][0]["scene_score"] is None
-    assert values["instrument"] == values["matches"][0]["instrument"] == wrote.to_dict()
+    assert values["instrument"] == values["matches"][0]["instrument"] == metadata.to_dict()
     assert plain({1: (b"\x01", Path("a"), np.int64(3), {2.5}, None, True)}) == {"1": ["01", "a", 3, [2.5], None, True]}
 
 
@@ -153,8 +155,8 @@ def test_answers_become_data_frames(engine: twinscope.Engine, shelf: Shelf, tmp_
     assert str(pl.DataFrame(made).schema["scene_score"]) == "Float64"
 
 
-def test_a_column_that_is_empty_for_long_has_its_type() -> None:
-    """A data frame of rows guesses the type of a column from the first of them."""
+def test_a_column_that_starts_empty_has_its_type() -> None:
+    """A data frame built from rows infers the type of a column from the first rows."""
     found = [answer(grade="none")] * 500 + [answer(match())]
     made = twinscope.columns(found)
     assert str(pl.DataFrame(made).schema["scene_score"]) == "Float64"
@@ -166,7 +168,7 @@ def test_a_column_that_is_empty_for_long_has_its_type() -> None:
 
 
 class Page(HTMLParser):
-    """The texts and figures of a piece of HTML; every tag must be closed."""
+    """The texts and figures of an HTML fragment, in which every tag must be closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -194,20 +196,20 @@ class Page(HTMLParser):
         self.texts.append(text)
 
 
-def alike(one: np.ndarray, other: np.ndarray) -> float:
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
     small = Image.fromarray(other).resize(one.shape[::-1], Image.Resampling.BOX)
     return float(np.corrcoef(one.ravel(), np.asarray(small).ravel())[0, 1])
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "array", "stream"])
-def test_the_page_has_both_pictures(engine: twinscope.Engine, shelf: Shelf, form: str) -> None:
+def test_the_page_has_both_thumbnails(engine: twinscope.Engine, shelf: Shelf, form: str) -> None:
     path = shelf.reference("Tips", 0)
     data = path.read_bytes()
     forms = {"path": path, "bytes": data, "array": shelf.pixels["Tips", 0], "stream": io.BytesIO(data)}
     found = engine.search(forms[form])
     page = Page(found._repr_html_())
     text = "".join(page.texts)
-    assert [alike(figure, shelf.pixels["Tips", 0]) > 0.97 for figure in page.figures] == [True, True]
+    assert [correlation(figure, shelf.pixels["Tips", 0]) > 0.97 for figure in page.figures] == [True, True]
     for wanted in ("excellent: Tips (L9)", found.reason, "query", "best candidate: Tips", str(path)):
         assert wanted in text
 
@@ -222,14 +224,16 @@ def test_the_page_of_a_stored_image(engine: twinscope.Engine, shelf: Shelf) -> N
     best = engine.search(shelf.reference("Tips", 0)).best
     assert best is not None
     page = Page(engine.search_stored(best.image_id, max_distance=1024)._repr_html_())
-    assert alike(page.figures[0], shelf.pixels["Tips", 0]) > 0.97
+    assert correlation(page.figures[0], shelf.pixels["Tips", 0]) > 0.97
     assert len(page.figures) == 2
 
 
-def test_the_page_of_an_answer_by_asyncio(shelf: Shelf, served: str) -> None:
+def test_the_page_of_an_answer_from_asyncio(shelf: Shelf, served: str) -> None:
     async def ask() -> str:
-        async with twinscope.aio.connect(served) as asked:
-            return (await asked.search(shelf.reference("Tips", 0)))._repr_html_()  # as a notebook does, in the loop
+        async with twinscope.aio.connect(served) as engine:
+            return (
+                await engine.search(shelf.reference("Tips", 0))
+            )._repr_html_()  # inside the event loop, as in a notebook
 
     assert len(Page(asyncio.run(ask())).figures) == 2
 
@@ -244,7 +248,7 @@ def test_every_text_is_escaped() -> None:
     assert "and 4 more candidates" in "".join(page.texts)
 
 
-def test_the_page_outlives_its_pictures(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_page_works_without_its_thumbnails(shelf: Shelf, tmp_path: Path) -> None:
     path = tmp_path / "query.jpg"
     path.write_bytes(shelf.reference("Tips", 0).read_bytes())
     engine = twinscope.connect(shelf.store)
@@ -270,7 +274,7 @@ def test_an_answer_keeps_no_engine_alive(shelf: Shelf) -> None:
     assert other.grade == "excellent"
 
 
-def test_pictures_are_no_part_of_the_value(engine: twinscope.Engine, shelf: Shelf) -> None:
+def test_thumbnails_do_not_affect_equality_or_pickles(engine: twinscope.Engine, shelf: Shelf) -> None:
     path = shelf.reference("Tips", 0)
     one, other = engine.search(path), engine.search(path.read_bytes())
     assert one.thumbnails is not None

@@ -596,7 +596,7 @@ def test_foreign_files_are_never_overwritten(twinscope: Any, run: Path, truth: P
     (tmp_path / "out" / name).write_text('{"of": "someone else"}')
     ran = twinscope("evaluate", run, "--truth", truth, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (1, "")
-    assert f"holds {name}, but no evaluation of Twinscope; give another folder" in ran.err
+    assert f"holds {name}, but no evaluation by Twinscope; choose another folder" in ran.err
     assert _snapshot(tmp_path / "out") == {name: b'{"of": "someone else"}'}
 
 
@@ -605,7 +605,7 @@ def test_unmatched_rows_and_images_are_listed(twinscope: Any, run: Path, truth: 
     ran = twinscope("evaluate", run, "--truth", truth, "--json", "--out", tmp_path / "out")
     assert ran.code == 3
     assert "that are not used: note" in ran.err
-    assert "1 rows were matched by file name, in spite of other folders" in ran.err
+    assert "1 rows were matched by file name although their folders differ" in ran.err
     assert "line 2, tip.tif: 2 images match: write more of the path" in ran.err
     assert "line 4, nowhere.tif: no image of that name in the run" in ran.err
     assert "7 images of the run have no row and are left out:" in ran.err

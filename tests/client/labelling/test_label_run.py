@@ -751,12 +751,12 @@ def test_second_run_changes_nothing(
     out = tmp_path / "out"
     command = ["label", str(lab), "--at", str(shelf.store), "--out", str(out), "--jpeg"]
     assert main(command) == 3
-    assert "4 labelled copies written, 0 were in place already" in capsys.readouterr().err
+    assert "4 labelled copies written, 0 were already there" in capsys.readouterr().err
     for name in ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html"):
         assert (out / name).stat().st_size > 0
     before = snapshot(out)
     assert main(command) == 3
-    assert "0 labelled copies written, 4 were in place already" in capsys.readouterr().err
+    assert "0 labelled copies written, 4 were already there" in capsys.readouterr().err
     assert snapshot(out) == before
     assert main(["report", str(out)]) == 0
     assert snapshot(out) == before
@@ -960,7 +960,7 @@ def test_stopped_run_continues(lab: Path, shelf: Shelf, tmp_path: Path, stopped:
     done = stopped(how, at)
     if how == "interrupt":
         assert done.returncode == 130
-        assert done.stderr.strip() == "Stopped. What was done is kept; the same command goes on from there."
+        assert done.stderr.strip() == "Stopped. Finished work is kept; run the same command again to continue."
     else:
         assert done.returncode == -signal.SIGKILL
     with closing(Journal(tmp_path / "out", create=False)) as journal:

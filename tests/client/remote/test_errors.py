@@ -1,4 +1,4 @@
-"""From the statuses of a server to exceptions: by what travels for programs, never by the sentence for people."""
+"""The exception for a server status depends on its machine-readable details, never on the message text."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ ERRORS: list[Exception] = [
 ]
 
 
-def seen(error: Exception) -> tuple[Any, ...]:
+def visible(error: Exception) -> tuple[Any, ...]:
     return type(error), str(error), vars(error)
 
 
-def sent(error: Exception) -> Status:
+def status_of(error: Exception) -> Status:
     return statuses.request_error(error, "request").status
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_an_error_is_raised_as_an_embedded_store_raises_it(error: Exception) -> None:
-    assert seen(exception_of(sent(error), "grpc://host:1")) == seen(error)
+def test_the_exception_equals_that_of_an_embedded_store(error: Exception) -> None:
+    assert visible(exception_of(status_of(error), "grpc://host:1")) == visible(error)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("sentence", ["", "another sentence", "x: y 12"])
-def test_the_sentence_may_change(error: Exception, sentence: str) -> None:
-    status = sent(error)
+def test_the_message_text_does_not_matter(error: Exception, sentence: str) -> None:
+    status = status_of(error)
     status.message = sentence
-    assert seen(exception_of(status, "grpc://host:1")) == seen(error)
+    assert visible(exception_of(status, "grpc://host:1")) == visible(error)
 
 
-def test_several_unknown_categories_are_all_told() -> None:
+def test_all_unknown_categories_are_reported() -> None:
     faults = [("options.categories[0]", "no 'a'"), ("options.categories[1]", "no 'b: c'")]
     error = exception_of(statuses.invalid(faults, "UNKNOWN_CATEGORY").status, "grpc://host:1")
-    assert seen(error) == seen(twinscope.TaxonomyError("no 'a'; no 'b: c'"))
+    assert visible(error) == visible(twinscope.TaxonomyError("no 'a'; no 'b: c'"))
 
 
 @pytest.mark.parametrize("reason", ["IMAGE_NOT_FOUND", "GENERATION_NOT_REACHED"])
-def test_what_lacks_its_details_is_an_error_of_the_server(reason: str) -> None:
+def test_a_status_without_details_is_a_server_error(reason: str) -> None:
     error = statuses.RequestError(statuses.grpc.StatusCode.NOT_FOUND, reason, "there is no image 0123456789abcdef")
     found = exception_of(error.status, "grpc://host:1")
     assert type(found) is twinscope.ServerError

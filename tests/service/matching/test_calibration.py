@@ -166,7 +166,7 @@ def test_the_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert main(["calibrate", str(store), "--workers", "2"]) == 0
         told = capsys.readouterr()
         assert "13 images of this collection" in told.out
-        assert "Are they labelled rightly?" in told.err
+        assert "Are they labelled correctly?" in told.err
         assert "mislabelled.png" in told.err
         engine.refresh()
         assert "no image is labelled by default" in told.err

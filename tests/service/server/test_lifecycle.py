@@ -236,7 +236,7 @@ def test_a_call_without_end_does_not_keep_a_process_alive(shelf: Shelf) -> None:
             with pytest.raises(grpc.RpcError):
                 call.result()
             assert running.wait(HANGS) == 1
-        assert "Some calls would not end" in running.stderr.read()
+        assert "Some calls did not finish" in running.stderr.read()
 
 
 def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:

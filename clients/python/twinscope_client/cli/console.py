@@ -1,4 +1,4 @@
-"""What the command says to people: on stderr, with progress bars on a terminal only."""
+"""Output of the command: data on stdout, messages on stderr, progress bars on terminals only."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done; failed; wrong usage; done, but some inputs could not be read; stopped by Ctrl-C."""
 
 _bars: list[tqdm[Any]] = []
-"""The bar that is being shown, if there is one."""
+"""The progress bar on the terminal, if there is one."""
 
 
 def say(text: str = "") -> None:
-    """Write a line for people, to stderr; what the terminal cannot show is escaped."""
+    """Write a message to stderr. Characters that the terminal cannot show are escaped."""
     _write_line(text, sys.stderr)
 
 
 def emit(text: str) -> None:
-    """Write a line of data, to stdout."""
+    """Write a line of data to stdout."""
     _write_line(text, sys.stdout)
 
 
@@ -45,7 +45,7 @@ def _write_line(text: str, stream: TextIO) -> None:
 
 
 def table() -> Table:
-    """Give a table on stdout; what the terminal cannot show is escaped."""
+    """Return a table that writes to stdout. Characters that the terminal cannot show are escaped."""
     from twinscope_client.labelling.tables import Table
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -54,7 +54,7 @@ def table() -> Table:
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
-    """List the first of many lines below a heading; `rest` says where all of them are."""
+    """Write a heading and the first ten lines. If there are more, add `rest`, which names the full list."""
     if not lines:
         return
     say(heading)
@@ -65,15 +65,15 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
 
 
 def say_runs(folders: Sequence[str]) -> None:
-    """Tell which folders were left out as outputs of labelling runs, and why."""
+    """Report the folders that were skipped because they are outputs of labelling runs."""
     from twinscope_indexer.sources.corpus import RUN_MARKER
 
     once = list(dict.fromkeys(folders))
     if once:
         more = f", and {len(once) - 1} more" if len(once) > 1 else ""
         say(
-            f"{len(once)} folders were left out as outputs of labelling runs (each holds a file {RUN_MARKER}; "
-            f"labelled copies must not become sources): {once[0]}{more}"
+            f"{len(once)} folders were skipped because they are outputs of labelling runs (each holds a file "
+            f"{RUN_MARKER}; labelled copies must not become sources): {once[0]}{more}"
         )
 
 
@@ -84,14 +84,14 @@ def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
     Parameters
     ----------
     what : str
-        What is going on.
+        The task, shown before the bar.
     count : callable
-        Counts the work; run in the background, since it may take long itself.
+        Counts the images. Runs in the background, because counting can take long.
 
     Yields
     ------
     callable
-        To be called once for each piece of work done.
+        Call it once for each finished image.
     """
     if not sys.stderr.isatty():
         yield lambda: None
@@ -100,15 +100,15 @@ def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
 
     with tqdm(desc=what, unit=" images", dynamic_ncols=True, smoothing=0.05, file=sys.stderr) as bar:
 
-        def tell_total() -> None:
-            with suppress(TwinscopeError):  # what the body meets as well, and tells
+        def set_total() -> None:
+            with suppress(TwinscopeError):  # the body raises the same error, and it is reported there
                 bar.total = count()
                 bar.refresh()
 
         def step() -> None:
             bar.update()
 
-        threading.Thread(target=tell_total, daemon=True).start()
+        threading.Thread(target=set_total, daemon=True).start()
         _bars.append(bar)
         try:
             yield step
@@ -117,7 +117,7 @@ def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
 
 
 def stop_cleanly_on_sigterm() -> None:
-    """Let SIGTERM (a batch system's warning) end a run as cleanly as Ctrl-C does."""
+    """Handle SIGTERM (the warning of a batch system) like Ctrl-C, so that a run ends cleanly."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt

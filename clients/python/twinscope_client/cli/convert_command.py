@@ -1,8 +1,10 @@
 """Convert images to JPEG.
 
-TIFFs of more than 8 bits go through the same grey window as for hashing, so nothing is clipped to white. Folders are
-kept below DIR; an existing file with other content is never overwritten, the new one gets a numbered name. DIR may lie
-below PATH, but not be it or above it: what is in DIR is taken for results.
+Writes one JPEG for each image into DIR, with the same subfolders. TIFFs of more than 8 bits go through the same grey
+window as for hashing, so nothing is clipped to white. Never overwrites a file with other content: the new file gets a
+numbered name. DIR can be inside PATH, but PATH cannot be DIR or inside DIR, because files in DIR count as results.
+
+Example: twinscope convert tiffs/ --out jpegs/
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
-    parser.add_argument("--quality", type=int, default=100, metavar="N", help="1 to 100 (default: %(default)s)")
+    parser.add_argument(
+        "--quality", type=int, default=100, metavar="N", help="JPEG quality, 1 to 100 (default: %(default)s)"
+    )
     parser.set_defaults(parser=parser)
 
 
@@ -34,10 +38,10 @@ def run(parsed: argparse.Namespace) -> int:
     with progress("converting", lambda: count_images(parsed.paths)) as step:
         report = convert(parsed.paths, parsed.out, quality=parsed.quality, progress=lambda _: step())
     counts = report.counts
-    say(f"{counts['written']} JPEGs written to {parsed.out}, {counts['kept']} were in place already.")
+    say(f"{counts['written']} JPEGs written to {parsed.out}, {counts['kept']} were already there.")
     say_some(
         f"{counts['failed']} images could not be converted:",
-        [f"{where}: {reason}" for where, reason in report.failures], counts["failed"], "not listed here",
+        [f"{path}: {reason}" for path, reason in report.failures], counts["failed"], "not listed here",
     )  # fmt: skip
     if counts["failed"]:
         return PARTLY if counts["written"] + counts["kept"] else FAILED

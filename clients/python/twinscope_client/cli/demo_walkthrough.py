@@ -1,4 +1,4 @@
-"""The demonstration: the real commands on synthetic micrographs, compared with what is known of them."""
+"""The demonstration: runs the real commands on synthetic micrographs and compares the labels with the truth."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one TIFF of the demonstration."""
+    """The decision about one TIFF of the demonstration, with the truth."""
 
     truth: Truth
     decision: Decision
 
     @property
     def right(self) -> bool:
-        """Whether the TIFF got its twin's label, or none where it has no twin."""
+        """True if the TIFF got the label of its twin, or no label if it has no twin."""
         if not self.truth.category:
             return not self.decision.labelled
         twin = self.decision.match_source.endswith(self.truth.reference)
@@ -35,35 +35,35 @@ class Outcome:
 
 
 def perform(root: Path, *, seed: int = 0, say: Callable[[str], None]) -> bool:
-    """Synthesise, index, label, and compare.
+    """Run the demonstration: synthesise, index, label and compare.
 
     Parameters
     ----------
     root : Path
         A new or empty folder.
     seed : int
-        Chooses the micrographs.
+        Seed of the micrographs.
     say : callable
-        Takes lines for people.
+        Prints a line for the user.
 
     Returns
     -------
     bool
-        Whether every label is right, and every TIFF without a twin was refused.
+        True if every label is right and every TIFF without a twin was refused.
 
     Raises
     ------
     OutputError
         If `root` cannot be used.
     """
-    say(f"Synthesising a labelled collection and a lab's TIFFs in {root} ...")
+    say(f"Creating a labelled collection and unlabelled TIFFs in {root} ...")
     made = write_collection(root, seed=seed)
     store, out = root / "lab.store", root / "labelled"
     indexed = _command("index", made.references, "--store", store, say=say)
     labelled = _command("label", made.queries, "--at", store, "--out", out, say=say)
     outcomes = _outcomes(made, out)
-    _tell(outcomes, out, say)
-    # One file is truncated on purpose, so "done, but some inputs could not be read" is what should come.
+    _report(outcomes, out, say)
+    # One file is truncated on purpose, so the expected exit code is PARTLY.
     return indexed == 0 and labelled == PARTLY and all(outcome.right for outcome in outcomes)
 
 
@@ -89,18 +89,18 @@ def _outcomes(made: DemoCollection, out: Path) -> list[Outcome]:
     return [Outcome(truth, decisions[str(root / truth.query)]) for truth in truths]
 
 
-def _tell(outcomes: list[Outcome], out: Path, say: Callable[[str], None]) -> None:
+def _report(outcomes: list[Outcome], out: Path, say: Callable[[str], None]) -> None:
     say("")
-    say("What was done to the TIFF      TIFFs  labelled  refused  wrong")
+    say("Change of the TIFF             TIFFs  labelled  refused  wrong")
     for change in dict.fromkeys(outcome.truth.change for outcome in outcomes):
         of_kind = [outcome for outcome in outcomes if outcome.truth.change == change]
         count = Counter(outcome.decision.labelled for outcome in of_kind)
         wrong = sum(not outcome.right for outcome in of_kind)
         say(f"{change:<30} {len(of_kind):5d} {count[True]:9d} {count[False]:8d} {wrong:6d}")
     say("")
-    say("Refused, and why:")
+    say("Refused, with the reason:")
     for outcome in outcomes:
         if not outcome.decision.labelled:
             say(f"  {Path(outcome.truth.query).name} ({outcome.truth.change}): {outcome.decision.reason}")
     say("")
-    say(f"Look at {out / 'report.html'}; the labelled copies are in {out}, one folder a category.")
+    say(f"Open {out / 'report.html'} for the results. The labelled copies are in {out}, one folder for each category.")

@@ -1,7 +1,7 @@
-"""Check this installation on this machine.
+"""Check that this installation works on this machine.
 
-Prints versions and processor features, and compares hash, SSIM and index with imagehash, scikit-image and NumPy. The
-first run also compiles the kernels, which are kept for later runs.
+Prints versions and processor features. Then compares hash, SSIM and index with imagehash, scikit-image and NumPy. The
+first run also compiles the kernels and caches them for later runs. Ends with exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 
 from twinscope_client.cli.console import DONE, FAILED, emit
 
-HELP = "check this installation on this machine"
+HELP = "check that this installation works on this machine"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -1,19 +1,22 @@
-"""Judge a labelling run by a table of truth: recall, precision, false labels.
+"""Compare a labelling run with a truth table: recall, precision, false labels.
 
-RUN is the output folder of 'twinscope label', which is only read. The table of truth (CSV, UTF-8; commas, semicolons or
-tabs) has a header and one row an image:
+RUN is the output folder of 'twinscope label'; it is only read. The truth table (CSV, UTF-8; commas, semicolons or tabs)
+has a header and one row for each image:
 
-  path       the image: its path, the end of it, or its file name where only one image has that name
-             (the column may also be called source, image, file, query or TIFF_path)
+  path       the image: its path, the end of its path, or its file name if only one image has that name
+             (the column can also be called source, image, file, query or TIFF_path)
   category   the right category (name, code or alias); empty: the collection has no twin, the image must be refused
-  transform  optional: what was done to the image; the numbers are given for each
-  twin       optional: the right reference, its path or the end of it; right labels by another one are counted
+  transform  optional: what was done to the image; results are also printed for each transform
+  twin       optional: the right reference, its path or the end of its path; right labels from another reference are
+             counted
 
-Printed are, for all images, each transform and each true category: images, labels, right, wrong and refused ones; the
-recall (right labels of the images that have a twin) with its 95 % interval (Wilson), and the precision (right labels of
-all labels); which recall a single score would reach without any false label, and by which threshold; what the old
-scripts would have said; and every false label. Images of the run that the table does not name are left out, and listed
-on stderr. Exit code 3 if the table names images that the run does not have.
+Prints, for all images, each transform and each true category: the numbers of images, labels, right labels, wrong labels
+and refusals; the recall (right labels among the images that have a twin) with its 95 % interval (Wilson); and the
+precision (right labels among all labels). Also prints the recall that each single score would reach without a false
+label, and its threshold; the result of the legacy rule; and every false label. Images of the run that the table does
+not name are left out and listed on stderr. Exit code 3: the table names images that the run does not have.
+
+Example: twinscope evaluate labelled/ --truth truth.csv --out evaluation/
 """
 
 from __future__ import annotations
@@ -32,31 +35,36 @@ if TYPE_CHECKING:
     from twinscope_client.evaluation.truth import Truth
     from twinscope_client.labelling.journal import Journal
 
-HELP = "judge a labelling run by a table of truth"
+HELP = "compare a labelling run with a truth table"
 
 _RESULTS = (
     "evaluation.json", "evaluation.csv", "evaluation.html",
     "evaluation_scene_score.png", "evaluation_ssim.png", "evaluation_distance.png",
 )  # fmt: skip
 _MARK = "twinscope evaluate"
-"""What evaluation.json says it was made by, so that nothing else is ever overwritten."""
+"""The value of ``made_by`` in evaluation.json. Only files of an earlier evaluation are overwritten."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("run_dir", type=Path, metavar="RUN", help="output folder of 'twinscope label'")
-    parser.add_argument("--truth", required=True, type=Path, metavar="CSV", help="what each image shows")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the tables")
+    parser.add_argument(
+        "--truth", required=True, type=Path, metavar="CSV", help="truth table: the right category of each image"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER",
-        help="also write evaluation.csv, evaluation.json, evaluation.html and histograms of the scores there",
+        help="also write evaluation.csv, evaluation.json, evaluation.html and histograms of the scores into FOLDER",
     )  # fmt: skip
     parser.add_argument(
-        "--taxonomy", type=Path, metavar="F.toml", help="categories of the truth other than the ten built-in ones"
+        "--taxonomy",
+        type=Path,
+        metavar="F.toml",
+        help="categories of the truth table, instead of the ten built-in ones",
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"), default="error",
-        help="'keep' takes category names as they are; by default an unknown one is an error",
+        help="'keep' accepts unknown category names as they are (default: error)",
     )  # fmt: skip
 
 
@@ -65,9 +73,9 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.evaluation.tables import to_text
 
     if parsed.out is not None:
-        _require_no_foreign_results(parsed.out)
+        _require_no_other_results(parsed.out)
     truth, found, evaluation, left_out = _evaluated(parsed)
-    _tell(parsed, truth, found, left_out)
+    _report(parsed, truth, found, left_out)
     described = _described(parsed, found, evaluation, left_out)
     if parsed.json:
         emit(json.dumps(described))
@@ -80,7 +88,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluation, list[str]]:
-    """Give the truth, which image each row means, the evaluation, and the images that no row means."""
+    """Return the truth, the image of each row, the evaluation, and the images without a row."""
     from functools import partial
 
     from twinscope_indexer.taxonomy import load_taxonomy
@@ -93,7 +101,7 @@ def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluatio
     taxonomy = load_taxonomy(parsed.taxonomy, keep_unknown=parsed.unknown_category == "keep")
     journal = Journal(parsed.run_dir, create=False)
     try:
-        truth = read_truth(parsed.truth, partial(category_name, met=_met(journal), taxonomy=taxonomy))
+        truth = read_truth(parsed.truth, partial(category_name, met=_categories(journal), taxonomy=taxonomy))
         found = assign(truth.rows, (decision.path for decision in journal.decisions()))
         _require_any(parsed, truth, found, journal)
         cases, left_out = [], []
@@ -108,8 +116,8 @@ def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluatio
     return truth, found, evaluate(cases), left_out
 
 
-def _met(journal: Journal) -> dict[str, str]:
-    """Give the names of the categories that a run met, by name and by code."""
+def _categories(journal: Journal) -> dict[str, str]:
+    """Return the names of the categories that a run assigned, by name and by code."""
     names = {decision.category: decision.code for decision in journal.decisions("category <> ''")}
     return {code: name for name, code in names.items()} | {name: name for name in names}
 
@@ -120,23 +128,23 @@ def _require_any(parsed: argparse.Namespace, truth: Truth, found: Assignment, jo
     if found.rows:
         return
     first = next((decision.path for decision in journal.decisions()), None)
-    looks = "the run has no images" if first is None else f"images of the run look like {first!r}"
+    example = "the run has no images" if first is None else f"the run has images such as {first!r}"
     msg = (
-        f"none of the {len(truth.rows)} rows of {parsed.truth} means an image of {parsed.run_dir}: "
-        f"{looks}, rows like {truth.rows[0].image!r} ({found.unmatched[0][1]})"
+        f"none of the {len(truth.rows)} rows of {parsed.truth} matches an image of {parsed.run_dir}: "
+        f"{example}, the table has rows such as {truth.rows[0].image!r} ({found.unmatched[0][1]})"
     )
     raise TaxonomyError(msg)
 
 
-def _tell(parsed: argparse.Namespace, truth: Truth, found: Assignment, left_out: list[str]) -> None:
-    """Say what was not evaluated, and what was taken on less than its full name."""
+def _report(parsed: argparse.Namespace, truth: Truth, found: Assignment, left_out: list[str]) -> None:
+    """Report what was not evaluated, and the rows that were matched by file name alone."""
     if truth.unused:
         say(f"Columns of {parsed.truth} that are not used: {', '.join(truth.unused)}")
     if found.by_name:
-        say(f"{found.by_name} rows were matched by file name, in spite of other folders.")
+        say(f"{found.by_name} rows were matched by file name although their folders differ.")
     rows = [f"line {row.line}, {row.image}: {why}" for row, why in found.unmatched]
     rest = "in --json and --out"
-    say_some(f"{len(rows)} rows of {parsed.truth} mean no image of the run:", rows, len(rows), rest)
+    say_some(f"{len(rows)} rows of {parsed.truth} match no image of the run:", rows, len(rows), rest)
     say_some(f"{len(left_out)} images of the run have no row and are left out:", left_out, len(left_out), rest)
 
 
@@ -158,13 +166,13 @@ def _described(
     }  # fmt: skip
 
 
-def _require_no_foreign_results(out: Path) -> None:
-    """Refuse a folder with files of the names that are to be written, unless they are of an earlier evaluation."""
+def _require_no_other_results(out: Path) -> None:
+    """Raise an error if the results would overwrite files that no earlier evaluation wrote."""
     from twinscope_client.errors import OutputError
 
     foreign = [name for name in _RESULTS if os.path.lexists(out / name)]
     if foreign and not _is_ours(out / "evaluation.json"):
-        msg = f"{out} holds {', '.join(foreign)}, but no evaluation of Twinscope; give another folder"
+        msg = f"{out} holds {', '.join(foreign)}, but no evaluation by Twinscope; choose another folder"
         raise OutputError(msg)
 
 
@@ -189,4 +197,4 @@ def _write(parsed: argparse.Namespace, evaluation: Evaluation, described: dict[s
     for name, png in plots.items():
         replace_if_changed(out / f"evaluation_{name}.png", png)
     replace_if_changed(out / "evaluation.html", render(evaluation, plots, described).encode())
-    say(f"Results: {out / 'evaluation.html'} (to look at), evaluation.csv, evaluation.json and histograms beside it.")
+    say(f"Results: open {out / 'evaluation.html'}; evaluation.csv, evaluation.json and histograms are beside it.")

@@ -1,6 +1,9 @@
 """Print the perceptual hash of images: 256 hexadecimal digits, as imagehash writes them.
 
-On stdout one line an image: the hash, two spaces, the path (like sha256sum). With --csv a table file,path,phash.
+Prints one line for each image: the hash, two spaces, the path (like sha256sum). With --csv, writes a table with the
+columns file,path,phash instead.
+
+Example: twinscope hash tiffs/ --csv hashes.csv
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ HELP = "print the perceptual hash of images"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or archive")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a new table file,path,phash instead of stdout")
-    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a new CSV file (file,path,phash) instead of stdout"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads (default: one per core)"
+    )
     parser.set_defaults(parser=parser)
 
 
@@ -38,9 +45,9 @@ def run(parsed: argparse.Namespace) -> int:
 
     from twinscope_client.errors import OutputError
 
-    met = Walk()
+    found = Walk()
     scopes = [scope_of(path) for path in parsed.paths]
-    items = (item for scope in scopes for item in walk(scope, met))
+    items = (item for scope in scopes for item in walk(scope, found))
     counts = {"hashed": 0, "failed": 0}
     with ExitStack() as stack:
         write = _to_stdout
@@ -50,7 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
                     parsed.csv.open("x", encoding="utf-8", errors="surrogateescape", newline="")
                 )
             except OSError as error:
-                msg = f"{parsed.csv} cannot be made: {error.strerror}; name a file that does not exist yet"
+                msg = f"{parsed.csv} cannot be created: {error.strerror}. Choose a file that does not exist yet"
                 raise OutputError(msg) from error
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(("file", "path", "phash"))
@@ -63,9 +70,9 @@ def run(parsed: argparse.Namespace) -> int:
                 write(item, text)
             counts["failed" if problem else "hashed"] += 1
             step()
-    for place, reason in met.unreadable:
-        say(f"{place}: {reason}")
-    if counts["failed"] or met.unreadable:
+    for path, reason in found.unreadable:
+        say(f"{path}: {reason}")
+    if counts["failed"] or found.unreadable:
         return PARTLY if counts["hashed"] else FAILED
     return DONE
 

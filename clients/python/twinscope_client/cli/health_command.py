@@ -1,7 +1,9 @@
-"""Ask a server whether it serves.
+"""Check that a server is ready to answer.
 
-For health checks of containers and load balancers: exits with 0 if the server says that it serves, else with 1. No
-token is needed. A server that is starting or shutting down does not serve.
+Prints the status of the server and ends with exit code 0 if it is SERVING, else with 1. For the health checks of
+containers and load balancers. Needs no token. A server that is starting or shutting down is not SERVING.
+
+Example: twinscope health grpc://127.0.0.1:50051
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ from typing import Any, cast
 
 from twinscope_client.cli.console import DONE, FAILED, emit
 
-HELP = "ask a server whether it serves"
+HELP = "check that a server is ready to answer"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("target", metavar="TARGET", help="grpc://host:port, or grpcs://host:port (TLS)")
-    parser.add_argument("--service", default="", metavar="NAME", help="one service instead of the whole server")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait (default 5)")
-    parser.add_argument("--ca", type=Path, metavar="PEM", help="authorities to trust instead of the system's")
+    parser.add_argument("--service", default="", metavar="NAME", help="check one service instead of the whole server")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="longest time to wait (default: 5)"
+    )
+    parser.add_argument(
+        "--ca", type=Path, metavar="PEM", help="certificate authorities to trust instead of the system's"
+    )
     parser.add_argument("--cert", type=Path, metavar="PEM", help="certificate of this client (mTLS)")
     parser.add_argument("--key", type=Path, metavar="PEM", help="private key of --cert")
 
@@ -30,7 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
     import grpc
 
     from twinscope_client.remote.engine import open_channel
-    from twinscope_client.remote.errors import raised
+    from twinscope_client.remote.errors import exception_of_call
 
     try:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -41,16 +47,16 @@ def run(parsed: argparse.Namespace) -> int:
         raise MissingExtraError(what, "server") from error
 
     with open_channel(parsed.target, {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # the published types lack its methods
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
         except grpc.RpcError as error:
             if cast("Any", error).code() is grpc.StatusCode.NOT_FOUND:
                 from twinscope_service.errors import SettingsError
 
-                known = "twinscope.v1.SimilarityService or twinscope.v1.CatalogService"
-                msg = f"{parsed.target} has no service {parsed.service!r}; ask for {known}"
+                known = "twinscope.v1.SimilarityService and twinscope.v1.CatalogService"
+                msg = f"{parsed.target} has no service {parsed.service!r}; the services are {known}"
                 raise SettingsError(msg) from error
-            raise raised(error, parsed.target) from error
+            raise exception_of_call(error, parsed.target) from error
     emit(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
     return DONE if response.status == health_pb2.HealthCheckResponse.SERVING else FAILED

@@ -1,9 +1,11 @@
 """Build or update a store from a labelled collection.
 
-SOURCE is a folder (taken recursively), an image file, or a .tar, .tar.gz, .tgz or .zip archive, which is read without
-unpacking. Run it again whenever the collection has changed: unchanged files are passed over, changed ones replaced,
-failed ones tried again. Ctrl-C keeps what is done; the same command goes on from there. Outputs of labelling runs
-(folders with a file .twinscope-run) are left out, and told.
+SOURCE is a folder (read recursively), an image file, or a .tar, .tar.gz, .tgz or .zip archive (read without unpacking).
+Writes the store into the folder DIR; sources are only read. Run the same command again when the collection has changed:
+it skips unchanged files, replaces changed ones and retries failed ones. Ctrl-C keeps finished work; the same command
+then continues. Outputs of labelling runs (folders with a file .twinscope-run) are skipped and listed.
+
+Example: twinscope index collection/ --store lab.store
 """
 
 from __future__ import annotations
@@ -23,36 +25,39 @@ HELP = "build or update a store from a labelled collection"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, image or archive")
-    parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="folder of the store")
+    parser.add_argument(
+        "--store", required=True, type=Path, metavar="DIR", help="folder of the store; created if missing"
+    )
     parser.add_argument(
         "--labels", metavar="folder|prefix|FILE.csv",
-        help="where categories come from: the name of the folder or archive (the default of a new store), the code "
-        "before the file name, or a CSV with the columns file,category (paths below SOURCE, or base names that only "
-        "one image has); a store remembers it",
+        help="source of the categories: 'folder', the name of the folder or archive (default of a new store); "
+        "'prefix', the code before the file name; or a CSV file with the columns file,category (paths below SOURCE, or "
+        "file names that only one image has). The store remembers this option",
     )  # fmt: skip
     parser.add_argument(
         "--taxonomy",
         type=Path,
         metavar="F.toml",
-        help="categories other than the ten built-in ones; a store remembers them",
+        help="categories to use instead of the ten built-in ones; the store remembers them",
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
-        help="'keep' makes a category of every unknown name; by default such images are left out and listed",
+        help="'keep' creates a category for every unknown name (default: such images are left out and listed)",
     )  # fmt: skip
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="what is hashed of every image: the image alone; also what is left without an info bar (the default of a "
-        "new store; finds twins that were cropped at the bottom, rotated, mirrored, inverted); also 409 parts of it "
-        "(finds twins that show a part of the field; 52 KB more an image); a store remembers it",
+        help="frames of each image to hash: 'frame', the whole image only; 'views', also the image without an info bar "
+        "(default of a new store; finds twins that were cropped at the bottom, rotated, mirrored or inverted); "
+        "'windows', also 409 smaller frames (finds twins that show only a part of the field; 52 KB more per image). "
+        "The store remembers this option",
     )  # fmt: skip
     parser.add_argument(
         "--prune", action="store_true",
-        help="remove images from the store whose files have vanished; not those below folders that were left out or "
+        help="remove images from the store if their files no longer exist, except below folders that were skipped or "
         "could not be opened",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="threads, and processes once it takes long (default: one a core)"
+        "--workers", type=int, metavar="N", help="threads, and processes if the run is long (default: one per core)"
     )
     parser.set_defaults(parser=parser)
 
@@ -78,44 +83,44 @@ def run(parsed: argparse.Namespace) -> int:
             prune=parsed.prune,
             progress=lambda _: step(),
         )
-    return _tell(report, parsed.store)
+    return _report(report, parsed.store)
 
 
-def _tell(report: IndexReport, store: Path) -> int:
+def _report(report: IndexReport, store: Path) -> int:
     counts = report.counts
     parts = [f"{counts[name]} {name}" for name in ("added", "changed", "unchanged", "relabelled") if counts[name]]
-    nothing = "no image was met but in folders that are left out" if report.runs else "nothing to do"
+    nothing = "the only images found are in skipped folders" if report.runs else "nothing to do"
     say(f"{store}: {', '.join(parts) or nothing}; {report.searchable} images searchable "
         f"(generation {report.generation}).")  # fmt: skip
     say_runs(report.runs)
     if counts["unhashable"]:
-        say(f"{counts['unhashable']} images have no structure that could identify them; they will never match.")
+        say(f"{counts['unhashable']} images have too little structure to be identified; they will never match.")
     if report.ignored:
-        say(f"{report.ignored.total()} files are no images ({_by_suffix(report)}).")
+        say(f"{report.ignored.total()} files are not images ({_by_suffix(report)}).")
     if report.contradicting_prefixes:
         say(f"{report.contradicting_prefixes} of {report.prefixes} published file-name prefixes contradict the "
-            "category; prefixes are recorded, not believed.")  # fmt: skip
+            "category; prefixes are only recorded.")  # fmt: skip
     if counts["withdrawn"]:
-        say(f"{counts['withdrawn']} images were taken out of the store: by the labels given now they have no category. "
-            "Run again with the right --labels or --taxonomy to take them in again.")  # fmt: skip
+        say(f"{counts['withdrawn']} images were removed from the store: the labels given now set no category for them. "
+            "To add them again, run the command with the right --labels or --taxonomy.")  # fmt: skip
     if counts["removed"]:
-        say(f"{counts['removed']} images were removed, as their files have vanished.")
+        say(f"{counts['removed']} images were removed because their files no longer exist.")
     elif counts["vanished"]:
         say_some(
-            f"{counts['vanished']} files have vanished; --prune removes them from the store:",
+            f"{counts['vanished']} files no longer exist; --prune removes them from the store:",
             report.vanished, counts["vanished"], "not listed here",
         )  # fmt: skip
     for message, number in report.unknown_categories.most_common(10):
         say(f"{number} images were left out: {message}")
     if report.unknown_categories:
-        say(f"All of them: twinscope store export {store} --failures")
-        say("To take them in: --unknown-category keep, a CSV with --labels, or a --taxonomy that knows the name.")
+        say(f"For the full list: twinscope store export {store} --failures")
+        say("To include them: --unknown-category keep, a CSV file with --labels, or a --taxonomy with the name.")
     listed = [f"{uri}: {message}" for uri, message in report.failures]
     failed = counts["failed"] - report.unknown_categories.total()
     say_some(f"{failed} images could not be read:", listed, failed, f"twinscope store export {store} --failures")
     say_some(
         f"{len(report.unreadable)} folders or archives could not be opened:",
-        [f"{place}: {reason}" for place, reason in report.unreadable], len(report.unreadable), "as above",
+        [f"{path}: {reason}" for path, reason in report.unreadable], len(report.unreadable), "as above",
     )  # fmt: skip
     if counts["failed"] or report.unreadable or (report.runs and not report.counts.total()):
         return PARTLY if report.searchable else FAILED

@@ -1,14 +1,23 @@
-"""Label images: write copies of them under the categories of their twins.
+"""Label images: copy them into folders named after the categories of their twins.
 
-PATH is an image, or a folder that is taken recursively. Sources are only read. Into DIR go <Category>/<name>,
-matches.csv (what was labelled), review.csv (what was not, and why), failures.csv (what could not be read),
-labels.jsonl (the provenance of every label), summary.json, report.html and plots. Nothing is ever overwritten: the
-same content is left in place, another content gets a numbered name, and a category called as one of these files is
-gets a folder whose name ends with _ (plots_). Ctrl-C keeps what is done; the same command goes on from there, and
-changes nothing when all is done: a decision stands as long as the image has the same path, size and time of last
-change, and store, policy and thresholds are the same. After an image was changed with its size and time kept, give it
-a new time (touch IMAGE), and it is decided anew. Outputs of other runs below PATH (folders with a file .twinscope-run)
-are left out, and told.
+PATH is an image or a folder (read recursively); sources are only read. Writes into DIR:
+
+  <Category>/<name>  labelled copies
+  matches.csv        images that were labelled
+  review.csv         images that were not labelled, with the reason
+  failures.csv       images that could not be read
+  labels.jsonl       provenance of every label
+  report.html        report with figures; also summary.json and plots
+
+Never overwrites a file: identical content stays in place, other content gets a numbered name. If a category has the
+name of one of these files, the name of its folder ends with _ (plots_).
+
+Ctrl-C keeps finished work; the same command then continues. After a finished run, the same command changes nothing: a
+decision stands as long as the path, size and modification time of the image, the store, the policy and the thresholds
+stay the same. If an image changed but kept its size and time, give it a new time (touch IMAGE) to have it decided
+again. Outputs of other runs below PATH (folders with a file .twinscope-run) are skipped and listed.
+
+Example: twinscope label tiffs/ --at lab.store --out labelled/
 """
 
 from __future__ import annotations
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Journal
     from twinscope_client.labelling.run import LabelReport
 
-HELP = "write labelled copies of images"
+HELP = "write labelled copies of images, and a report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,22 +52,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--min-grade", choices=("excellent", "good"), default="good",
-        help="'excellent' labels only where the acquisition itself was found (default: good)",
+        help="lowest grade that is labelled; 'excellent' requires the same acquisition (default: good)",
     )  # fmt: skip
     parser.add_argument(
         "--name", default="{code}_{stem}{suffix}", metavar="TEMPLATE",
-        help="name of the copies; fields: code, category, stem, suffix, hash, grade (default: %(default)s)",
+        help="names of the copies; fields: code, category, stem, suffix, hash, grade (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--jpeg", action="store_true", help="also write a quality-100 JPEG named {code}_{hash}.jpg")
     parser.add_argument(
         "--sidecar", action="store_true",
-        help="also write NAME.json beside each copy: where its label came from, and all that the instrument wrote",
+        help="also write NAME.json beside each copy, with the provenance of its label and all instrument metadata",
     )  # fmt: skip
-    parser.add_argument("--link", choices=("copy", "hard", "sym"), default="copy", help="copy (default), or link")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, as CSV; write nothing")
+    parser.add_argument(
+        "--link",
+        choices=("copy", "hard", "sym"),
+        default="copy",
+        help="copy files (default), or create hard or symbolic links",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the decisions as CSV; write no files")
     parser.add_argument(
         "--workers", type=int, metavar="N", default=os.cpu_count() or 1,
-        help="threads, and processes once it takes long (default: one a core)",
+        help="threads, and processes if the run is long (default: one per core)",
     )  # fmt: skip
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
@@ -87,7 +101,7 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.labelling.job import described, open_journal, require_outside_store, write_results
     from twinscope_client.labelling.run import count_queries, label, scopes_apart
 
-    scopes_apart(parsed.paths, parsed.out)  # before anything is made there
+    scopes_apart(parsed.paths, parsed.out)  # before anything is created there
     with ExitStack() as opened:
         engine = opened.enter_context(open_target(parsed))
         require_outside_store(parsed.out, engine)
@@ -99,33 +113,33 @@ def run(parsed: argparse.Namespace) -> int:
             journal.set_settings(described(parsed.paths, engine, settings))
         with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
             report = label(parsed.paths, engine, journal, parsed.out, settings, lambda _: step())
-        code = _tell(report, parsed)
-        _tell_what_to_look_at(journal, report)
+        code = _report(report, parsed)
+        _report_open_points(journal, report)
         if parsed.dry_run:
             _print_plan(journal)
         else:
             write_results(journal, engine)
-            say(f"Results: {parsed.out / 'report.html'} (to look at), matches.csv, review.csv, failures.csv beside it.")
+            say(f"Results: open {parsed.out / 'report.html'}; matches.csv, review.csv and failures.csv are beside it.")
     return code
 
 
-def _tell_what_to_look_at(journal: Journal, report: LabelReport) -> None:
+def _report_open_points(journal: Journal, report: LabelReport) -> None:
     from twinscope_service.matching.reasons import ReasonCode
 
     uncompared = journal.count_reason(ReasonCode.FULL_SIZE_MISSING, "grade = 'good'")
     if uncompared:
         say(
-            f"{uncompared} twins could not be compared at full size, so they are 'good' at best: is the collection "
-            "where it was indexed? (twinscope store relocate)"
+            f"{uncompared} twins could not be compared at full size, so their grade is at most 'good'. If the "
+            "collection has moved, run twinscope store relocate."
         )
     earlier = journal.scalar("count(*)", "earlier_output <> ''")
     if earlier:
         say(
-            f"{earlier} images have copies of earlier runs under labels that no longer stand; they were left in place "
-            "and are named in the column earlier_output of matches.csv and review.csv. Look at them."
+            f"{earlier} images have copies from earlier runs under labels that no longer apply. These copies were left "
+            "in place; check them (column earlier_output of matches.csv and review.csv)."
         )
     if not sum(report.counts.values()):
-        say("No image was found in what was named.")
+        say("The given paths contain no images.")
 
 
 def _print_plan(journal: Journal) -> None:
@@ -136,7 +150,7 @@ def _print_plan(journal: Journal) -> None:
         rows.writerow((decision.path, decision.grade, category, decision.output, decision.reason))
 
 
-def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
+def _report(report: LabelReport, parsed: argparse.Namespace) -> int:
     from twinscope_client.labelling.grades import DECISION_GRADES
 
     counts = report.counts
@@ -145,16 +159,16 @@ def _tell(report: LabelReport, parsed: argparse.Namespace) -> int:
     say(f"{total} images: {by_grade or 'none found'}")
     if report.ignored:
         suffixes = ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
-        say(f"{report.ignored.total()} files are no images ({suffixes}).")
+        say(f"{report.ignored.total()} files are not images ({suffixes}).")
     say_runs(report.runs)
     if not parsed.dry_run:
-        say(f"{counts['written']} labelled copies written, {counts['kept']} were in place already.")
+        say(f"{counts['written']} labelled copies written, {counts['kept']} were already there.")
     say_some(
         f"{len(report.problems)} copies could not be written:", report.problems, len(report.problems), "review.csv"
     )
     say_some(
         f"{len(report.unreadable)} folders or links could not be opened:",
-        [f"{place}: {reason}" for place, reason in report.unreadable], len(report.unreadable), "not listed here",
+        [f"{path}: {reason}" for path, reason in report.unreadable], len(report.unreadable), "not listed here",
     )  # fmt: skip
     if counts["failed"]:
         say(f"{counts['failed']} images could not be read: {parsed.out / 'failures.csv'}")

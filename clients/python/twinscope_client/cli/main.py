@@ -1,4 +1,4 @@
-"""The ``twinscope`` command: one module a subcommand, imported when it is called."""
+"""The ``twinscope`` command: one module for each subcommand. Heavy imports wait until a subcommand runs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ _COMMANDS = (
     "doctor",
     "demo",
 )
+_EPILOG = """\
+example:
+  twinscope index collection/ --store lab.store
+  twinscope label tiffs/ --at lab.store --out labelled/
+
+exit codes:
+  0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they are listed); 130 stopped by Ctrl-C
+
+Data goes to stdout; messages and progress go to stderr. For the help of a command: twinscope COMMAND --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Those of the process by default.
+        By default those of the process.
 
     Returns
     -------
@@ -45,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read; 130 interrupted.
     """
     parsed = _parser().parse_args(arguments)
-    # The commands run one image a thread; libraries that start threads of their own for small matrices slow that down.
+    # Each thread handles one image; libraries that start their own threads for small matrices would slow that down.
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
@@ -54,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         stop_cleanly_on_sigterm()
         code = int(parsed.run(parsed))
-        sys.stdout.flush()  # here, where a reader that has left is no error
+        sys.stdout.flush()  # inside the try, so that a closed pipe is handled below
         return code
     except TwinscopeError as error:
         say(f"twinscope {parsed.command}: {error}")
@@ -63,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(parsed, "dry_run", False):
             say("Stopped. Nothing was written.")
         else:
-            say("Stopped. What was done is kept; the same command goes on from there.")
+            say("Stopped. Finished work is kept; run the same command again to continue.")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout (head, less) has left
+    except BrokenPipeError:  # the reader of stdout (head, less) has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -73,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="twinscope",
-        description="Finds the labelled twin of a micrograph, and applies its label.",
-        epilog="Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they are "
-        "listed); 130 stopped by Ctrl-C. Data goes to stdout, everything for people to stderr.",
+        description="Find the labelled twin of a micrograph and apply its label.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

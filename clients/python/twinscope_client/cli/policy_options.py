@@ -17,7 +17,7 @@ _METAVARS = {"bits": "BITS", "probability": "P", "candidates": "N"}
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--policy``, ``-k`` and the thresholds."""
-    group = parser.add_argument_group("what counts as the same image (echoed in every answer)")
+    group = parser.add_argument_group("policy: what counts as the same image (every answer repeats it)")
     group.add_argument(
         "--policy", choices=("default", "legacy"), default="default",
         help="'legacy' applies the rule of the scripts that Twinscope replaces, for comparison",
@@ -32,19 +32,20 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     group.add_argument(
         "--ssim", choices=("never", "best", "all"),
-        help="which candidates are compared at full size: none (nothing is excellent then), those that can change the "
-        "answer (default), all of the same field",
+        help="candidates to compare at full size: 'never', none (then no grade is excellent); 'best', those that can "
+        "change the answer (default); 'all', every candidate that shows the same field",
     )  # fmt: skip
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="what is tried where an image as it is has no twin: 'frame' nothing more (rotations, mirroring, inversion "
-        "and cut or added info bars are then not found); 'views' these; 'windows' parts of the field as well (default: "
-        "all that the store was indexed for)",
+        help="frames to try if the whole image has no twin: 'frame', none (twins that are rotated, mirrored or "
+        "inverted, or whose info bar was cut or added, are then not found); 'views', the frames that find these; "
+        "'windows', also smaller frames, which find twins that show only a part of the field (default: the reach of "
+        "the store)",
     )  # fmt: skip
 
 
 def chosen_policy(parsed: argparse.Namespace) -> Policy:
-    """Give the policy that the options ask for; wrong usage ends the command with exit code 2."""
+    """Return the policy that the options describe. Wrong usage ends the command with exit code 2."""
     from twinscope_service.matching.policy import SETTINGS, named_policy
 
     changes = {setting.name: getattr(parsed, setting.name) for setting in SETTINGS}
@@ -56,34 +57,34 @@ def chosen_policy(parsed: argparse.Namespace) -> Policy:
 
 
 def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
-    """Say so where ``--reach`` asks for more than the store was indexed for; only where it was given."""
+    """Warn if ``--reach`` exceeds the reach that the store was indexed with. Without the option, check nothing."""
     if parsed.reach is None:
         return
     from twinscope_indexer.hashing.reach import REACHES
 
     held = engine.stats()["index"]["reach"]
     if REACHES.index(parsed.reach) > REACHES.index(held):
-        where = f"--store {parsed.at}" if "://" not in parsed.at else "--store DIR, where the server is"
+        where = f"--store {parsed.at}" if "://" not in parsed.at else "--store DIR, on the machine of the server"
         say(
-            f"warning: --reach {parsed.reach} has no more effect than --reach {held}, as the store was indexed for no "
-            f"more; to change that: twinscope index --reach {parsed.reach} SOURCE... {where}"
+            f"warning: --reach {parsed.reach} has the same effect as --reach {held}, because the store was indexed "
+            f"with that reach. To change it: twinscope index --reach {parsed.reach} SOURCE... {where}"
         )
 
 
 def warn_of_limit(policy: Policy, engine: Engine) -> None:
-    """Warn if the limit on `p_wrong` is below what the calibration can support, so that nothing is labelled."""
+    """Warn if the calibration cannot support a `p_wrong` as low as the limit, so that nothing is labelled."""
     calibration = engine.stats()["calibration"]
     least = calibration["least_p_wrong"]
     if policy.rule == "scene" and policy.max_p_wrong < least:
         say(
-            f"warning: nothing will be labelled: the calibration ({calibration['name']}) rests on "
-            f"{calibration['images']} images and cannot support a probability of error below {least:.2g}, but "
-            f"--max-p-wrong is {policy.max_p_wrong:g}. All matches go to review. Run twinscope calibrate on a larger "
-            f"store, or give --max-p-wrong {min(1.0, least * 1.01):.2g} and check the labels."
+            f"warning: nothing will be labelled, and all matches go to review: the calibration ({calibration['name']}) "
+            f"is based on {calibration['images']} images and cannot support a p_wrong below {least:.2g}, but "
+            f"--max-p-wrong is {policy.max_p_wrong:g}. Run twinscope calibrate on a larger store, or use --max-p-wrong "
+            f"{min(1.0, least * 1.01):.2g} and check the labels."
         )
 
 
 def warn_of_emptiness(engine: Engine) -> None:
-    """Say so where there is nothing to find, which a user would take for images without twins."""
+    """Warn if the store has no searchable image; the answers would look like images without twins."""
     if not engine.stats()["searchable"]:
-        say("warning: the store has no searchable image, so nothing can be found: is `twinscope index` still running?")
+        say("warning: the store has no searchable image, so no twin can be found. Is `twinscope index` still running?")

@@ -1,4 +1,10 @@
-"""Write the tables and the report of a labelling run again, from its journal."""
+"""Rebuild the tables and the report of a labelling run from its journal.
+
+Writes the tables (matches.csv, review.csv, failures.csv, labels.jsonl), summary.json, report.html and plots in RUN_DIR
+again. Images are neither searched nor copied again.
+
+Example: twinscope report labelled/
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from pathlib import Path
 
 from twinscope_client.cli.console import DONE, say
 
-HELP = "write the report of a labelling run again"
+HELP = "rebuild the tables and the report of a labelling run"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
         try:
             engine = connect(str(journal.settings().get("target", "")))
         except StoreError as error:
-            say(f"The report has no pictures of references: {error}")
+            say(f"The report has no thumbnails of references: {error}")
             write_report(journal, None)
         else:
             with engine:

@@ -1,6 +1,8 @@
-"""Search a store for the twin of images.
+"""Search a store for the twins of images.
 
-Prints one line an image and one for each candidate; with --json one JSON object an image.
+Prints one line for each image and one for each of its candidates; with --json, one JSON object for each image.
+
+Example: twinscope search sample_123.tif --at lab.store
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ from twinscope_client.cli.target_options import add_target_options, open_target
 if TYPE_CHECKING:
     from twinscope_service.matching.answer import Answer, ChanceOfError, Match
 
-HELP = "search a store for the twin of images"
+HELP = "search a store for the twins of images"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file")
     add_target_options(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
 

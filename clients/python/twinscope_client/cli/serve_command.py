@@ -1,8 +1,11 @@
-"""Answer other tools over gRPC.
+"""Serve a store to other tools over gRPC.
 
-Listens on this machine only, unless told otherwise; then TLS is demanded. Every setting can also come from the
-environment (TWINSCOPE_PORT=...) or a TOML file (port = ...); flags win over the environment, that over the file.
-Stops gracefully on SIGTERM and Ctrl-C. New generations of the store are taken up while it runs.
+By default, listens on this machine only; other addresses (--host) require TLS or --insecure. Each setting can also come
+from the environment (TWINSCOPE_PORT=...) or from a TOML file (port = ...); flags override the environment, the
+environment overrides the file. Picks up new generations of the store while running. SIGTERM and Ctrl-C stop it
+gracefully.
+
+Example: twinscope serve lab.store
 """
 
 from __future__ import annotations
@@ -23,19 +26,21 @@ from twinscope_client.cli.console import DONE, FAILED, emit, say
 if TYPE_CHECKING:
     from twinscope_service.server.tokens import Role
 
-HELP = "answer other tools over gRPC"
+HELP = "serve a store to other tools over gRPC"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("store", type=Path, nargs="?", metavar="STORE", help="folder of a store")
-    parser.add_argument("--config", type=Path, metavar="F.toml", help="settings file")
+    parser.add_argument("--config", type=Path, metavar="F.toml", help="TOML file with settings")
     parser.add_argument(
-        "--print-config", action="store_true", help="print the settings as JSON, secrets masked, and exit"
+        "--print-config", action="store_true", help="print the settings as JSON with masked secrets, and exit"
     )
-    parser.add_argument("--new-token", metavar="NAME", help="print a new token and its line for --tokens, and exit")
     parser.add_argument(
-        "--role", choices=("read", "write"), default="read", help="what the new token may do (default: read)"
+        "--new-token", metavar="NAME", help="print a new token and its line for the file of --tokens, and exit"
+    )
+    parser.add_argument(
+        "--role", choices=("read", "write"), default="read", help="role of the new token (default: read)"
     )
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
     _add_settings(parser)
@@ -66,17 +71,17 @@ def run(parsed: argparse.Namespace) -> int:
 
     log_to(sys.stderr, logging.WARNING if parsed.quiet else logging.INFO)
     server = TwinscopeServer(parsed.store, settings)
-    stopping: SimpleQueue[None] = SimpleQueue()  # a handler may put while this thread gets; an Event would lock up
+    stopping: SimpleQueue[None] = SimpleQueue()  # reentrant; setting an Event in a handler can deadlock
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.put(None))
     server.start()
-    say(f"Serving {parsed.store} at {server.target}; Ctrl-C stops.")
+    say(f"Serving {parsed.store} at {server.target}; stop with Ctrl-C.")
     stopping.get()
-    say("Stopping: what is under way is finished.")
+    say("Stopping: waiting for calls in progress.")
     server.stop()
     if server.stuck:
-        say("Some calls would not end; what they were asked is lost.")
-        os._exit(FAILED)  # a normal exit would wait for their threads, however long they take
+        say("Some calls did not finish; their results are lost.")
+        os._exit(FAILED)  # a normal exit would wait for their threads without limit
     return DONE
 
 
@@ -101,10 +106,10 @@ def _new_token(name: str, role: Role) -> int:
     if re.fullmatch(r"[^\s#]+", name) is None:
         from twinscope_service.errors import SettingsError
 
-        msg = f"{name!r} cannot be the name of a token: it must be one word, without '#'"
+        msg = f"{name!r} cannot be the name of a token: use one word without '#'"
         raise SettingsError(msg)
     token = secrets.token_urlsafe(32)
-    say(f"Give this token to {name}; it is not shown again. Put the other line into the file of --tokens.")
+    say(f"First line: the token for {name}; it is not shown again. Second line: add it to the file of --tokens.")
     emit(token)
     emit(token_line(name, role, token))
     return DONE

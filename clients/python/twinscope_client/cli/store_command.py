@@ -1,4 +1,9 @@
-"""Look at a store, export its catalogue, or tell it that the collection has moved."""
+"""Describe a store, export its catalog, or record that the collection has moved.
+
+Example: twinscope store stats lab.store
+Example: twinscope store export lab.store > records.csv
+Example: twinscope store relocate lab.store /old/collection /new/collection
+"""
 
 from __future__ import annotations
 
@@ -20,18 +25,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     stats = actions.add_parser(
-        "stats", help="count images by category, show generation, index, and which search answers"
+        "stats", help="print the images of each category, the generation, the index and its engine"
     )
     stats.add_argument("store", type=Path)
-    stats.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    export = actions.add_parser("export", help="write the catalogue as CSV to stdout")
+    stats.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    export = actions.add_parser("export", help="print the catalog as CSV")
     export.add_argument("store", type=Path)
-    export.add_argument("--failures", action="store_true", help="the images that could not be indexed instead")
-    relocate = actions.add_parser("relocate", help="the collection has moved: let OLD be NEW from now on")
+    export.add_argument("--failures", action="store_true", help="print the images that could not be indexed instead")
+    relocate = actions.add_parser("relocate", help="record that the collection has moved from OLD to NEW")
     relocate.add_argument("store", type=Path)
-    relocate.add_argument("old", type=Path, help="folder that the store knows")
-    relocate.add_argument("new", type=Path, help="folder where it is now")
-    relocate.add_argument("--force", action="store_true", help="also if the images are not found there")
+    relocate.add_argument("old", type=Path, help="folder that the store has recorded")
+    relocate.add_argument("new", type=Path, help="folder where the collection is now")
+    relocate.add_argument("--force", action="store_true", help="relocate even if the images are not found in NEW")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -88,9 +93,9 @@ def _relocate(parsed: argparse.Namespace) -> int:
     moved = relocate(parsed.store, parsed.old, parsed.new, force=parsed.force)
     if moved.looked_at and not moved.found and not parsed.force:
         say(
-            f"None of {moved.looked_at} images looked for was found below {parsed.new}; nothing was changed. "
-            "Check the folder, or give --force."
+            f"None of the {moved.looked_at} images checked was found below {parsed.new}; nothing was changed. "
+            "Check the folder, or use --force."
         )
         return FAILED
-    say(f"{parsed.old} is {parsed.new} from now on; {moved.found} of {moved.looked_at} images looked for are there.")
+    say(f"{parsed.old} was replaced by {parsed.new}; {moved.found} of the {moved.looked_at} images checked are there.")
     return DONE

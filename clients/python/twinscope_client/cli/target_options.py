@@ -1,4 +1,4 @@
-"""The options that say where a store is, and how to reach it."""
+"""The options that name a store, and the connection to its server."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ if TYPE_CHECKING:
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--at`` and what a server may need."""
+    """Add ``--at`` and the options for servers."""
     parser.add_argument(
-        "--at", required=True, metavar="TARGET", help="folder of a store, grpc://host:port, or grpcs://host:port (TLS)"
+        "--at",
+        required=True,
+        metavar="TARGET",
+        help="store to search: a folder, grpc://host:port, or grpcs://host:port (TLS)",
     )
     group = parser.add_argument_group("servers")
     group.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="file that holds the bearer token (else: TWINSCOPE_TOKEN)"
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the bearer token (default: environment variable TWINSCOPE_TOKEN)",
     )
-    group.add_argument("--ca", type=Path, metavar="PEM", help="authorities to trust instead of the system's")
+    group.add_argument(
+        "--ca", type=Path, metavar="PEM", help="certificate authorities to trust instead of the system's"
+    )
     group.add_argument("--cert", type=Path, metavar="PEM", help="certificate of this client (mTLS)")
     group.add_argument("--key", type=Path, metavar="PEM", help="private key of --cert")
 

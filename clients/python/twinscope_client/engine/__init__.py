@@ -1,1 +1,1 @@
-"""What answers queries: the protocol, and a store opened in this process."""
+"""Engines, which answer queries: their protocol, and the engine for a store opened in this process."""

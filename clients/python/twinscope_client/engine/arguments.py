@@ -1,4 +1,4 @@
-"""From the arguments of a caller to options and hashes; the same for every engine."""
+"""Conversion of a caller's arguments to options and hashes, the same for every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def search_options(given: Mapping[str, Any], kind: type[HashOptions]) -> Options:
-    """Build the options of a search from the keywords that its caller gave.
+    """Build the options of a search from its keyword arguments.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def search_options(given: Mapping[str, Any], kind: type[HashOptions]) -> Options
     Raises
     ------
     OptionError
-        If a keyword, a policy or a threshold is unknown, or a value breaks the rules of the contract.
+        If a keyword, a policy or a threshold is unknown, or a value violates the wire contract.
     """
     require_known(given, kind)
     policy = given.get("policy", "default")
@@ -53,7 +53,7 @@ def _names(categories: Any) -> tuple[Any, ...]:
 
 
 def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
-    """Return the hashes to search by, as a list.
+    """Check the hashes to search by, and return them as a list.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
     Raises
     ------
     TypeError
-        If one is no hash.
+        If an item is not a `PHash`.
     RecipeError
-        If one was made by another recipe.
+        If a hash was made by another recipe.
     """
-    how = "twinscope_indexer.hashing.hash_pixels(pixels) makes one of an image that can be hashed"
+    how = "twinscope_indexer.hashing.hash_pixels(pixels) makes one from the pixels of an image"
     if isinstance(hashes, PHash) or not hasattr(hashes, "__iter__"):
         msg = f"search_hashes takes a list of PHash, not {type(hashes).__name__}; {how}"
         raise TypeError(msg)

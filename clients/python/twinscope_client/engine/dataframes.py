@@ -1,4 +1,4 @@
-"""Answers as the columns of a table, for pandas and polars."""
+"""Answers as columns of a table, for pandas and polars."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ T = TypeVar("T")
 
 
 def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str, list[Scalar]]:
-    """Return a table of answers: one column for each name, one row for each answer.
+    """Return answers as a table: one column for each name, one row for each answer.
 
-    Columns, not rows, as a data frame then finds the type of each by looking at all of it.
+    The table is a dict of columns, not a list of rows, so that a data frame infers each type from the whole column.
 
     Parameters
     ----------
     found : iterable of Answer, or of (image, Answer or ImageError)
-        The latter as `Engine.search_many` yields them.
+        Pairs as `Engine.search_many` yields them.
 
     Returns
     -------
     dict of list
-        The columns of `Answer.to_row`. If images are given, ``image`` (the path; None of what has none) comes first,
-        and ``fault`` last: the grade of an image that could not be read is ``failed``, and its reason says why.
+        The columns of `Answer.to_row`. For pairs, ``image`` comes first (the path; None if the image has no path) and
+        ``fault`` last. An image that could not be read has the grade ``failed``, with the error as its reason.
 
     Examples
     --------

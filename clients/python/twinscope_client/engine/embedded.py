@@ -1,4 +1,4 @@
-"""The engine within this process: a store's folder, no server."""
+"""The engine in this process: a store in a folder, without a server."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ T = TypeVar("T")
 class EmbeddedEngine:
     """A store opened in this process; safe to use from several threads.
 
-    A pickle of it holds the folder's absolute path, and opens the newest published state of the store there.
+    A pickle holds the absolute path of the folder; loading it opens the newest generation of the store there.
 
     Parameters
     ----------
     folder : Path
         The store.
     pixels : int
-        Bytes of full-size pixels of references that are kept in memory.
+        Bytes of full-size pixels of references to keep in memory.
 
     Raises
     ------
     StoreError
-        If there is no store, or it cannot be used.
+        If there is no store, or a store that cannot be used.
     """
 
     def __init__(self, folder: Path, pixels: int = PIXELS) -> None:
@@ -66,35 +66,35 @@ class EmbeddedEngine:
 
     def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`."""
-        wanted = search_options(options, SearchOptions)
+        chosen = search_options(options, SearchOptions)
         self._require_open()
-        return self._search(image, wanted, options.get("instrument"))
+        return self._search(image, chosen, options.get("instrument"))
 
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> Iterator[tuple[T, Answer | ImageError]]:
         """Find the labelled twins of many images; see `Engine.search_many`."""
-        wanted = search_options(options, SearchManyOptions)
+        chosen = search_options(options, SearchManyOptions)
         self._require_open()
-        return search_all(lambda image: self._search(image, wanted, None), images, workers)
+        return search_all(lambda image: self._search(image, chosen, None), images, workers)
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        wanted = search_options(options, HashOptions)
+        chosen = search_options(options, HashOptions)
         self._require_open()
         queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
-        results = self._searcher.answer_all(queries, wanted) if queries else []
+        results = self._searcher.answer_all(queries, chosen) if queries else []
         return [result.answer for result in results if isinstance(result, Result)]
 
     def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        wanted = search_options(options, HashOptions)
+        chosen = search_options(options, HashOptions)
         self._require_open()
-        answer = self._searcher.answer(image_number(image_id), wanted).answer
+        answer = self._searcher.answer(image_number(image_id), chosen).answer
         return with_thumbnails(answer, self, of_reference(image_id))
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Return the reduced pixels of a reference; see `Engine.thumbnail`."""
+        """Return the thumbnail of a reference; see `Engine.thumbnail`."""
         self._require_open()
         try:
             data = self._store.view.thumbnail(image_number(image_id))
@@ -119,17 +119,17 @@ class EmbeddedEngine:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, and of their ids, that are in memory."""
+        """Bytes of codes and their ids in memory."""
         return self._store.view.nbytes
 
     @property
     def identity(self) -> str:
-        """Name the store and the state it answers from."""
+        """Identifier of the store and of the generation that it answers from."""
         self._require_open()
         return f"{self._store.store_id}/{self._store.view.generation}"
 
     def refresh(self) -> None:
-        """Answer from the newest published state from now on."""
+        """Switch to the newest generation of the store."""
         self._require_open()
         self._store.refresh()
 
@@ -139,17 +139,17 @@ class EmbeddedEngine:
         self._store.close()
 
     def __enter__(self) -> Self:
-        """Use as a context manager."""
+        """Return the engine, for use as a context manager."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the store."""
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target, not what is open."""
+        """Pickle the target instead of the open store."""
         self._require_open()
         return EmbeddedEngine, (Path(self.target), self._pixels)
 

@@ -1,4 +1,4 @@
-"""From whatever a pipeline holds an image in to grey pixels."""
+"""Conversion of files, arrays and PIL images to grey pixels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
 
 @dataclass(frozen=True, slots=True)
 class DecodedFile:
-    """An image file that was decoded elsewhere.
+    """An image file that is already decoded.
 
     Attributes
     ----------
     path : Path
-        What is uploaded if a server needs the file.
+        The file, uploaded if a server needs it.
     pixels : ndarray of uint8, shape (height, width)
-        As `grey_pixels` makes them of it.
+        The grey pixels of the file, as `grey_pixels` returns them.
     """
 
     path: Path
@@ -39,7 +39,7 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     ----------
     image : path, bytes, binary file, ndarray or PIL image
         An image file, or pixels: shape (height, width) or (height, width, 3 or 4). Pixels of more than 8 bits go
-        through the same window as those of a TIFF of the same samples; see `twinscope_indexer.imaging.window`.
+        through the same window as a TIFF with the same samples; see `twinscope_indexer.imaging.window`.
 
     Returns
     -------
@@ -48,9 +48,9 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the file cannot be read, or an array is no image.
+        If the file cannot be read, or the array is not an image.
     TypeError
-        If it is nothing that can hold an image.
+        If the value is of a type that cannot hold an image.
     """
     if isinstance(image, DecodedFile):
         return image.pixels
@@ -66,19 +66,19 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
 
 
 def can_hold_an_image(image: object) -> bool:
-    """Check whether a value is of a kind that can hold an image."""
+    """Check whether a value is of a type that can hold an image."""
     return isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) or hasattr(image, "seek")
 
 
 def acquisition(image: Any, given: InstrumentMetadata | None = None) -> InstrumentMetadata | None:
-    """Return what is known of the acquisition of an image, in one set of units; None if nothing is.
+    """Return the instrument metadata of an image, in uniform units; None if there are none.
 
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
-        As `grey_pixels` takes it; of pixels alone nothing is known.
+        As for `grey_pixels`. Pixels alone have no metadata.
     given : InstrumentMetadata, optional
-        Known already.
+        Metadata to use instead of those of the file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Many images in one call: answers in order, and the error of a bad image in the place of its answer."""
+"""Searches of many images in one call: answers in order, with the error of a bad image instead of its answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IMAGES_AT_ONCE: Final = min(os.cpu_count() or 1, 16)
-"""Images that are read, hashed and compared at the same time, if nothing else is asked for."""
+"""Images that are read, hashed and compared at the same time by default."""
 
 
 def search_all(
@@ -33,50 +33,50 @@ def search_all(
     Parameters
     ----------
     search : callable
-        Searches one image.
+        Returns the answer for one image.
     images : iterable
-        Consumed in the caller's thread, a few ahead of the answer that is waited for.
+        Consumed in the caller's thread, a few images ahead of the next answer.
     workers : int, optional
-        Threads.
+        Number of threads.
     """
     require_several(images, workers)
     return in_order(partial(_searched, search), images, workers or IMAGES_AT_ONCE)
 
 
 def require_several(images: object, workers: int | None) -> None:
-    """Check what `search_many` is given, before anything is searched.
+    """Check the arguments of `search_many` before any image is searched.
 
     Raises
     ------
     TypeError
-        If it is one image instead of several.
+        If `images` is one image instead of several.
     OptionError
-        If `workers` is no number of threads.
+        If `workers` is not a whole number of at least 1.
     """
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)) or not hasattr(images, "__iter__"):
         msg = f"search_many takes a list of images, or an iterator, not {type(images).__name__}; search takes one image"
         raise TypeError(msg)
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        msg = f"workers must be a whole number from 1, got {workers!r}"
+        msg = f"workers must be a whole number of at least 1, got {workers!r}"
         raise OptionError(msg)
 
 
 def _searched(search: Callable[[T], Answer], image: T) -> tuple[T, Answer | ImageError]:
     try:
         return image, search(image)
-    except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still searched
+    except Exception as error:  # noqa: BLE001  an error of one file must not stop the others
         return image, fault_of(image, error)
 
 
 def fault_of(image: object, error: Exception) -> ImageError:
-    """Return the error of one image as a value: without the frames that it passed, which hold the file's content.
+    """Return the error of one image as a value, without its traceback, whose frames hold the content of the file.
 
     Raises
     ------
     TwinscopeError
-        If it is no fault of the image, but of the store, the server or the options, and so of every image.
+        If the error comes from the store, the server or the options, and so concerns every image.
     """
-    if isinstance(error, TwinscopeError) and not _is_of_the_image(error):
+    if isinstance(error, TwinscopeError) and not _concerns_the_image(error):
         raise error
     name = os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else type(image).__name__
     match error:
@@ -93,10 +93,10 @@ def fault_of(image: object, error: Exception) -> ImageError:
     return fault
 
 
-def _is_of_the_image(error: TwinscopeError) -> bool:
+def _concerns_the_image(error: TwinscopeError) -> bool:
     return isinstance(error, ImageError) or (isinstance(error, ServerError) and error.reason == "UPLOAD_DAMAGED")
 
 
 def image_name(image: Any) -> str | None:
-    """Return the name of an image for a table; None of what has no name."""
+    """Return the path of an image for a table; None if the image has no path."""
     return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None

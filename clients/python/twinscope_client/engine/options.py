@@ -1,4 +1,4 @@
-"""The keywords of searches and connections: one definition for every engine, checked by mypy and again at run time."""
+"""The keywords of searches and connections: one definition for all engines, checked by mypy and at run time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 File = str | PathLike[str]
 """Path of a file."""
 Token = str | PathLike[str] | Callable[[], str]
-"""A bearer token; or, asked for every request, the file that holds it, or a function that returns it."""
+"""A bearer token, or the file that holds it or a function that returns it, read for every request."""
 AsyncToken = str | PathLike[str] | Callable[[], str | Awaitable[str]]
-"""The same for asyncio; the function must not block, or is a coroutine function."""
+"""The same for asyncio. The function must not block; it can be a coroutine function."""
 
 
 class Thresholds(TypedDict, total=False):
-    """What a search may change of its policy; `Policy` says what each is. None means unchanged."""
+    """Thresholds of the policy that a search can change, described in `Policy`. None means unchanged."""
 
     k: int | None
     max_distance: int | None
@@ -44,42 +44,42 @@ class HashOptions(Thresholds, total=False):
     """Options of `search_hashes` and `search_stored`."""
 
     policy: str | Policy
-    """``default`` (the default), ``reference``, or a policy of your own."""
+    """``default`` (the default), ``legacy``, or your own policy."""
     categories: Sequence[str]
     """Search only references of these categories (name, code or alias); by default all."""
     min_generation: int
-    """Answer from this generation of the store or a newer one, such as the one that the acknowledgement of a write
-    names; waits for it up to 30 seconds, and no longer than a call to a server may take."""
+    """Answer from this generation of the store or a newer one; the response to a write names its generation. Waits
+    for it up to 30 seconds, and not longer than a call to a server can take."""
 
 
 class SearchManyOptions(HashOptions, total=False):
     """Options of `search_many`."""
 
     verify: bool
-    """False: compare hashes only; the grade is ``unverified`` at best. True by default."""
+    """False: compare hashes only; the best grade is then ``unverified``. True by default."""
 
 
 class SearchOptions(SearchManyOptions, total=False):
     """Options of `search`."""
 
     instrument: InstrumentMetadata | None
-    """What the instrument wrote about the image. By default it is read from the file, and from the text file beside it
-    (`twinscope_indexer.metadata.reader`). A candidate that it contradicts makes the answer ``doubtful``."""
+    """Instrument metadata of the image. By default they are read from the file and from the text file beside it
+    (`twinscope_indexer.metadata.reader`). A candidate that contradicts them makes the answer ``doubtful``."""
 
 
 class _ServerOptions(TypedDict, total=False):
     ca: File | None
     """PEM file of the authorities to trust instead of the system's."""
     certificate: File | None
-    """PEM file of the client's own certificate (mTLS); goes with `key`."""
+    """PEM file of the certificate of this client (mTLS); requires `key`."""
     key: File | None
-    """PEM file of its private key."""
+    """PEM file of the private key of `certificate`."""
     timeout: float | None
-    """Seconds that one call to a server may take; 60 by default."""
+    """Longest time for one call to a server, in seconds; 60 by default."""
 
 
 class ConnectOptions(_ServerOptions, total=False):
-    """Options of `connect`; all of them are for servers."""
+    """Options of `connect`, all for servers."""
 
     token: Token | None
     """Bearer token. Without TLS it is sent to this machine only."""
@@ -98,7 +98,7 @@ def require_known(given: Mapping[str, object], kind: Any) -> None:
     Raises
     ------
     OptionError
-        If one is unknown; the message says which was probably meant, and lists all.
+        If a keyword is unknown. The message suggests the closest one and lists all.
     """
     for name in sorted(given.keys() - kind.__optional_keys__):
         raise OptionError.unknown("option", name, kind.__optional_keys__)

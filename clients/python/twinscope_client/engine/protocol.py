@@ -1,4 +1,4 @@
-"""What can be asked of a store, embedded or behind a server."""
+"""The methods of an engine, embedded or remote."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """A store that answers; made by `connect`.
+    """A store that answers queries, opened by `connect`.
 
-    It can be pickled, also for a process that is spawned: the pickle holds the target and the options, and opens it
-    again. A token is never in it; see `twinscope_client.connect`.
+    An engine can be pickled, also for a spawned process: the pickle holds the target and the options, and loading it
+    opens the store again. A pickle never holds a token; see `twinscope_client.connect`.
     """
 
     def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
@@ -33,9 +33,9 @@ class Engine(Protocol):
         Parameters
         ----------
         image : path, bytes, binary file, ndarray or PIL image
-            An image file, or grey or RGB(A) pixels; more than 8 bits are taken through the same window as a TIFF.
+            An image file, or grey or RGB(A) pixels; more than 8 bits go through the same window as a TIFF.
         **options : SearchOptions
-            Policy, thresholds, categories and so on; all of them are optional.
+            Policy, thresholds, categories and more; all are optional.
 
         Returns
         -------
@@ -58,25 +58,24 @@ class Engine(Protocol):
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> Iterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twins of many images, several at the same time, answered in the order of the images.
+        """Find the labelled twins of many images, several at the same time; yield answers in the order of the images.
 
-        An image that cannot be read has its `ImageError` in the place of its answer: it stops nothing, and is not
-        dropped. What concerns every image (an unknown category, a server that is gone) is raised.
+        An image that cannot be read yields its `ImageError` instead of an answer, and the search continues. An error
+        that concerns every image (an unknown category, an unreachable server) is raised.
 
         Parameters
         ----------
         images : iterable
-            Paths, arrays and whatever else `search` takes; read a few ahead of the answer that is waited for, so that
-            it may be endless.
+            Images as for `search`. They are read a few ahead of the next answer, so the iterable can be endless.
         workers : int, optional
-            Images that are searched at the same time.
+            Images to search at the same time.
         **options : SearchManyOptions
-            As of `search`, but for `instrument`.
+            Those of `search`, except `instrument`.
 
         Yields
         ------
         image, answer
-            The image as it was given, and its `Answer` or `ImageError`. `twinscope.columns` makes a table of them.
+            The image as it was given, and its `Answer` or `ImageError`. `twinscope.columns` turns them into a table.
 
         Examples
         --------
@@ -85,14 +84,14 @@ class Engine(Protocol):
         """
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
-        """Find the nearest references of hashes, all in one scan; the grade is ``unverified`` at best.
+        """Find the nearest references of hashes, all in one scan; the best grade is ``unverified``.
 
         Parameters
         ----------
         hashes : sequence of PHash
-            As `twinscope_indexer.hashing.hash_pixels` makes them.
+            Hashes from `twinscope.hash_pixels`.
         **options : HashOptions
-            As of `search`, but for `verify` and `instrument`.
+            Those of `search`, except `verify` and `instrument`.
 
         Returns
         -------
@@ -102,51 +101,51 @@ class Engine(Protocol):
         Raises
         ------
         RecipeError
-            If a hash was made by another recipe than the store's.
+            If a hash was made by another recipe than that of the store.
         TypeError
-            If one is no `PHash`.
+            If an item is not a `PHash`.
         """
 
     def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
-        """Find the nearest references of a stored image, itself left out; verified by stored thumbnails.
+        """Find the nearest references of a stored image, except itself; verify them by stored thumbnails.
 
         Parameters
         ----------
         image_id : str
             16 hexadecimal digits.
         **options : HashOptions
-            As of `search`, but for `verify` and `instrument`.
+            Those of `search`, except `verify` and `instrument`.
 
         Raises
         ------
         UnknownImageError
-            If there is no such image in the store.
+            If the store has no such image.
         """
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Return the reduced pixels of a reference, uint8 (height, width), or None if it is not in the store."""
+        """Return the thumbnail of a reference, uint8 (height, width), or None if it is not in the store."""
 
     def stats(self) -> dict[str, Any]:
-        """Describe the store: size, generation, recipe, categories."""
+        """Return a description of the store: size, generation, recipe, categories."""
 
     @property
     def target(self) -> str:
-        """Where the store is: the absolute path of its folder, or the server."""
+        """Location of the store: the absolute path of its folder, or the server."""
 
     @property
     def identity(self) -> str:
-        """Names the store and the state it answers from; equal identities give equal answers."""
+        """Identifier of the store and of its generation in use. Equal identities give equal answers."""
 
     def refresh(self) -> None:
-        """Answer from the newest published state from now on."""
+        """Switch to the newest generation of the store."""
 
     def close(self) -> None:
-        """Free what the engine holds."""
+        """Close the engine and free its resources."""
 
     def __enter__(self) -> Self:
-        """Use as a context manager."""
+        """Return the engine, for use as a context manager."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the engine."""

@@ -1,4 +1,4 @@
-"""The two thumbnails that a notebook shows with an answer, fetched only when they are shown."""
+"""The thumbnails that a notebook shows with an answer. They are fetched only when they are shown."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
     from twinscope_service.matching.answer import Answer
 
 
-class Shelf(Protocol):
-    """What holds the thumbnails of references: an engine."""
+class ThumbnailSource(Protocol):
+    """A source of the thumbnails of references: an engine."""
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Return the reduced pixels of a reference."""
+        """Return the thumbnail of a reference, uint8 (height, width), or None if it is not in the store."""
 
 
-ReadThumbnail = Callable[[Shelf], bytes | None]
-"""Makes a thumbnail, a JPEG, when it is wanted; None if there is none."""
+ReadThumbnail = Callable[[ThumbnailSource], bytes | None]
+"""A function that returns a thumbnail as a JPEG, or None if there is none."""
 
 
-def with_thumbnails(answer: Answer, shelf: Shelf, query: ReadThumbnail) -> Answer:
-    """Return an answer that can show its thumbnails as long as the engine lives; it does not keep the engine alive.
+def with_thumbnails(answer: Answer, source: ThumbnailSource, query: ReadThumbnail) -> Answer:
+    """Return an answer that can show its thumbnails while the engine exists; it does not keep the engine alive.
 
     Parameters
     ----------
     answer : Answer
-    shelf : Shelf
+    source : ThumbnailSource
         The engine that answered.
     query : callable
-        Makes the thumbnail of the query.
+        Returns the thumbnail of the query.
     """
-    return replace(answer, thumbnails=_Thumbnails(shelf, query))
+    return replace(answer, thumbnails=_Thumbnails(source, query))
 
 
 def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
-    """Return what makes the thumbnail of a query image; a file is read again for it, so that answers stay small.
+    """Return the function that reads the thumbnail of a query. A file is read again, so that answers stay small.
 
     Parameters
     ----------
@@ -62,32 +62,32 @@ def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
 
 
 def of_reference(image_id: str) -> ReadThumbnail:
-    """Return what makes the thumbnail of a reference."""
+    """Return the function that reads the thumbnail of a reference."""
 
-    def read(shelf: Shelf) -> bytes | None:
-        pixels = shelf.thumbnail(image_id)
+    def read(source: ThumbnailSource) -> bytes | None:
+        pixels = source.thumbnail(image_id)
         return None if pixels is None else _jpeg(pixels)
 
     return read
 
 
 class _Thumbnails:
-    """Of one answer; both methods return a JPEG, or None if it cannot be had any more."""
+    """The thumbnails of one answer. Both methods return a JPEG, or None if it is no longer available."""
 
-    def __init__(self, shelf: Shelf, query: ReadThumbnail) -> None:
-        self._shelf = weakref.ref(shelf)
+    def __init__(self, source: ThumbnailSource, query: ReadThumbnail) -> None:
+        self._source = weakref.ref(source)
         self._query = query
 
     def query(self) -> bytes | None:
-        return self._made(self._query)
+        return self._read(self._query)
 
     def reference(self, image_id: str) -> bytes | None:
-        return self._made(of_reference(image_id))
+        return self._read(of_reference(image_id))
 
-    def _made(self, read: ReadThumbnail) -> bytes | None:
-        shelf = self._shelf()
-        with suppress(TwinscopeError):  # closed, unreachable, moved away: the answer itself is shown all the same
-            return None if shelf is None else read(shelf)
+    def _read(self, read: ReadThumbnail) -> bytes | None:
+        source = self._source()
+        with suppress(TwinscopeError):  # closed, unreachable or moved: show the answer without thumbnails
+            return None if source is None else read(source)
         return None
 
 

@@ -1,1 +1,1 @@
-"""A server as an engine: channel, requests, uploads, errors."""
+"""The engine for a store on a server: channel, requests, uploads, errors."""

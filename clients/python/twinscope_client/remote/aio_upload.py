@@ -1,4 +1,4 @@
-"""An upload on its way, in asyncio."""
+"""Uploads in asyncio."""
 
 from __future__ import annotations
 
@@ -18,65 +18,65 @@ R = TypeVar("R")
 
 
 async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
-    """Stream an upload, and give the response.
+    """Stream an upload and return the response.
 
-    The file is read in a thread, a piece at a time, no faster than the server takes it. Whatever ends this early, a
-    cancelled task included, ends the call.
+    A thread reads the file piece by piece, no faster than the server accepts it. If anything ends the upload early,
+    for example the cancellation of the task, the call also ends.
 
     Raises
     ------
     grpc.aio.AioRpcError
         If the call fails.
     ImageError
-        If the file cannot be read any more.
+        If the file can no longer be read.
     """
-    ends = _Ends(call)
+    statuses = _Statuses(call)
     messages = iter(upload)
     try:
-        # The server may answer before all was sent. Writing then fails in one way or another; the call knows why.
+        # The server may answer before everything was sent. Writing then fails, and the call holds the reason.
         with suppress(grpc.RpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             while not call.done() and (message := await asyncio.to_thread(next, messages, None)) is not None:
                 await call.write(message)
             await call.done_writing()
         return await call
     except grpc.RpcError as error:
-        told = ends.told()
-        if told is None:
+        server_error = statuses.server_error()
+        if server_error is None:
             raise
-        raise told from error
+        raise server_error from error
     except BaseException:
         call.cancel()
         raise
 
 
-class _Ends:
-    """The statuses that a call has ended with, as they came.
+class _Statuses:
+    """The final statuses of a call, in order.
 
-    There may be two: where a server ends a call while a message is on its way, grpc.aio puts an INTERNAL of its own in
-    place of the server's status (https://github.com/grpc/grpc/issues/36066).
+    There can be two: if a server ends a call while a message is being sent, grpc.aio replaces the status of the server
+    by its own INTERNAL (https://github.com/grpc/grpc/issues/36066).
     """
 
     def __init__(self, call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
         self._errors: list[grpc.aio.AioRpcError] = []
-        call.add_done_callback(self._note)
+        call.add_done_callback(self._record)
 
-    def told(self) -> grpc.aio.AioRpcError | None:
-        """Give the first status that is not INTERNAL, if there is one."""
+    def server_error(self) -> grpc.aio.AioRpcError | None:
+        """Return the first error that is not INTERNAL, if there is one."""
         return next((error for error in self._errors if error.code() is not grpc.StatusCode.INTERNAL), None)
 
-    def _note(self, call: Any) -> None:
-        code, details, trailing = (_at_once(part()) for part in (call.code, call.details, call.trailing_metadata))
+    def _record(self, call: Any) -> None:
+        code, details, trailing = (_result_of(get()) for get in (call.code, call.details, call.trailing_metadata))
         if code is not grpc.StatusCode.OK:
             self._errors.append(grpc.aio.AioRpcError(code, None, trailing, details))
 
 
-def _at_once(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Give the result of a coroutine that has nothing to wait for."""
+def _result_of(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Return the result of a coroutine that does not wait."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         result: R = end.value
         return result
     coroutine.close()
-    msg = "a call has ended, and yet its status is not known"
+    msg = "a call has ended, but its status is unknown"
     raise RuntimeError(msg)

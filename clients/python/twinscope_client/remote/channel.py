@@ -1,4 +1,4 @@
-"""Where a server is and how it is reached: its address, TLS, and when gRPC asks again."""
+"""The connection to a server: address, TLS, tokens, and the calls that gRPC retries."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from twinscope_client.engine.options import AsyncConnectOptions, AsyncToken, ConnectOptions, File
 
 DEFAULT_TIMEOUT: Final = 60.0
-"""Seconds that one call may take, if nothing else is asked for."""
+"""Default of the longest time for one call, in seconds."""
 
 _RETRIED_UPLOAD: Final = 64 << 20
-"""Bytes of a larger upload are not kept, and it is not retried once so much was sent."""
+"""Bytes of an upload that gRPC buffers for a retry. Once more was sent, the upload is not retried."""
 _SERVICE_CONFIG: Final = json.dumps(
     {
         "methodConfig": [
@@ -32,10 +32,10 @@ _SERVICE_CONFIG: Final = json.dumps(
                 "name": [{"service": "twinscope.v1.SimilarityService"}, {"service": "twinscope.v1.CatalogService"}],
                 "retryPolicy": {
                     "maxAttempts": 5,
-                    "initialBackoff": "0.3s",  # 7.6 s together, longer than a restart takes
+                    "initialBackoff": "0.3s",  # 7.6 s in total, longer than a restart takes
                     "maxBackoff": "5s",
                     "backoffMultiplier": 2.5,
-                    # CANCELLED: a server that stops says so of calls that it has not taken up
+                    # CANCELLED: the status of calls that a stopping server has not started
                     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
             }
@@ -53,14 +53,14 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server is, and whether TLS is spoken with it.
+    """The address of a server, and the credentials for TLS.
 
     Attributes
     ----------
     address : str
-        ``host:port``, as gRPC wants it.
+        ``host:port``, the form that gRPC expects.
     credentials : grpc.ChannelCredentials or None
-        None: without TLS.
+        None without TLS.
     """
 
     address: str
@@ -68,7 +68,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, target: str, options: ConnectOptions | AsyncConnectOptions) -> Endpoint:
-        """Read a target, and check what it is reached with.
+        """Parse a target, and check the options of the connection.
 
         Parameters
         ----------
@@ -79,13 +79,13 @@ class Endpoint:
         Raises
         ------
         SettingsError
-            If the target, a file or a token cannot be used, a file would not be used, or a token would cross the
-            network in plain text.
+            If the target, a file or a token cannot be used, if files for TLS are given without TLS, or if a token
+            would cross the network in plain text.
         """
         token = options.get("token")
         ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
         shown = re.sub(r"//[^/]*@", "//", target)  # without a password
-        msg = f"{shown} is no server: write grpc://host:port, or grpcs://host:port with TLS"
+        msg = f"{shown} is not a server: write grpc://host:port, or grpcs://host:port with TLS"
         try:
             parts = urlsplit(target)
             port = parts.port
@@ -100,21 +100,21 @@ class Endpoint:
         if parts.scheme == "grpcs":
             return cls(address, _tls(ca, certificate, key))
         if any(file is not None for file in (ca, certificate, key)):
-            msg = f"{shown} is asked without TLS, and ca, certificate and key are for TLS: write grpcs://{address}"
+            msg = f"ca, certificate and key require TLS, but {shown} is without TLS: write grpcs://{address}"
             raise SettingsError(msg)
         if token is not None and not _is_loopback(parts.hostname):
-            msg = f"a token would cross the network to {parts.hostname} in plain text: use grpcs://"
+            msg = f"the token would cross the network to {parts.hostname} in plain text: use grpcs://"
             raise SettingsError(msg)
         return cls(address, None)
 
 
 def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
-    """Return the seconds that one call may take.
+    """Return the longest time for one call, in seconds.
 
     Raises
     ------
     OptionError
-        If that is no time.
+        If the timeout is not a positive number.
     """
     timeout = options.get("timeout")
     if timeout is None:
@@ -126,7 +126,7 @@ def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
 
 
 def current_token(token: AsyncToken) -> str | Awaitable[str]:
-    """Return the token that holds now: of a file its text, of a function what it returns.
+    """Return the present token: the text itself, the content of a file, or the result of a function.
 
     Raises
     ------
@@ -145,16 +145,16 @@ def current_token(token: AsyncToken) -> str | Awaitable[str]:
 
 
 def pickled_options(options: ConnectOptions | AsyncConnectOptions) -> dict[str, object]:
-    """Return options as a pickle may hold them: paths that hold in every folder, and no token.
+    """Return the options for a pickle: with absolute paths, and without a token.
 
     Raises
     ------
     SettingsError
-        If the token is given as text. Pickles lie in files and queues, where it does not belong.
+        If the token was given as text. Pickles are stored in files and queues, where a token does not belong.
     """
     if isinstance(options.get("token"), str):
         msg = (
-            "an engine whose token was given as text cannot be pickled, as the token would be in the pickle: give "
+            "an engine whose token was given as text cannot be pickled, because the pickle would hold the token: give "
             "connect(..., token=...) the Path of a file that holds it, or a function of a module that returns it"
         )
         raise SettingsError(msg)
@@ -172,14 +172,14 @@ def bearer(token: object) -> tuple[str, str]:
     Raises
     ------
     SettingsError
-        If it is no text that can be sent; the token itself is not told.
+        If the token is not text that can be sent. The message does not show the token.
     """
     if not isinstance(token, str):
         msg = f"the token must be text, the Path of a file, or a function that returns text; got {type(token).__name__}"
         raise SettingsError(msg)
     if re.fullmatch("[!-~]([ -~]*[!-~])?", token) is None:
-        what = "begins or ends with a space, or holds a line end or what is not ASCII" if token else "is empty"
-        msg = f"the token {what}: strip what was read from a file, and look whether it is the token"
+        what = "starts or ends with a space, or holds a line end or other than ASCII text" if token else "is empty"
+        msg = f"the token {what}: strip the text of a file, and check that it is the token"
         raise SettingsError(msg)
     return "authorization", f"Bearer {token}"
 
@@ -189,7 +189,8 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         msg = "certificate and key (--cert and --key) go together: give both or none"
         raise SettingsError(msg)
     texts = [None if file is None else _pem(file) for file in (ca, key, certificate)]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # looks at the files: of a wrong one gRPC would abort, or ask on
+    # OpenSSL checks the files first, because with a wrong one gRPC would abort or keep retrying.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if ca is not None:
             context.load_verify_locations(ca)
@@ -198,9 +199,9 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         raise SettingsError(msg) from error
     try:
         if certificate is not None:
-            context.load_cert_chain(certificate, key, password="")  # an encrypted key is refused, not asked for
+            context.load_cert_chain(certificate, key, password="")  # refuses an encrypted key, without a prompt
     except (OSError, ssl.SSLError) as error:
-        msg = f"{certificate} and {key} are no certificate and its key: {error}"
+        msg = f"{certificate} and {key} are not a certificate and its key: {error}"
         raise SettingsError(msg) from error
     return grpc.ssl_channel_credentials(*texts)
 

@@ -1,4 +1,4 @@
-"""The engine behind a server: the same answers as embedded, with little sent."""
+"""The engine for a store on a server: the same answers as an embedded engine, with little data sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twinscope_client.engine.thumbnails import of_image, of_reference, with_thum
 from twinscope_client.errors import ClosedError
 from twinscope_client.remote import protocol as dialogue
 from twinscope_client.remote.channel import OPTIONS, Endpoint, bearer, current_token, pickled_options, seconds
-from twinscope_client.remote.errors import raised, telling_distrust
+from twinscope_client.remote.errors import exception_of_call, raise_if_untrusted
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import warn_of_skew
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _CALLS_AT_ONCE: Final = max(IMAGES_AT_ONCE, 8)
-"""Images that `search_many` has under way: more than there are cores, as each waits for the server most of the time."""
+"""Images that `search_many` searches at the same time: more than cores, because each mostly waits for the server."""
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class RemoteEngine:
-    """A store behind a server; safe to use from several threads.
+    """A store on a server; safe to use from several threads.
 
-    A pickle of it holds the target and the options, and connects again. A token given as a file or a function is asked
-    for there; one given as text is not put into a pickle, so that such an engine has none.
+    A pickle holds the target and the options; loading it connects again. If the token was given as a file or a
+    function, it is read again after loading; an engine whose token was given as text cannot be pickled.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class RemoteEngine:
     SettingsError
         If the target or a file cannot be used.
     ServerError
-        If the server cannot be reached, or refuses.
+        If the server cannot be reached or refuses the connection.
     """
 
     def __init__(self, target: str, **options: Unpack[ConnectOptions]) -> None:
@@ -71,9 +71,9 @@ class RemoteEngine:
         self._stubs = dialogue.Stubs.of(self._channel)
         try:
             if target.startswith("grpcs:"):
-                with telling_distrust(target):
-                    self._stubs.health(b"", timeout=min(self._timeout, dialogue.GREETING_SECONDS))
-            self._index = self._hold(dialogue.describe(self._stubs))
+                with raise_if_untrusted(target):
+                    self._stubs.health(b"", timeout=min(self._timeout, dialogue.HEALTH_TIMEOUT))
+            self._index = self._complete(dialogue.describe(self._stubs))
         except BaseException:
             self.close()
             raise
@@ -82,7 +82,7 @@ class RemoteEngine:
     def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
-        Hash and thumbnail are sent first; the image itself only where it could change the answer.
+        Hash and thumbnail are sent first, the image itself only if it could change the answer.
         """
         return self._search(image, search_options(options, SearchOptions), options.get("instrument"))
 
@@ -90,26 +90,26 @@ class RemoteEngine:
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> Iterator[tuple[T, Answer | ImageError]]:
         """Find the labelled twins of many images; see `Engine.search_many`."""
-        wanted = search_options(options, SearchManyOptions)
+        chosen = search_options(options, SearchManyOptions)
         self._require_open()
         at_once = _CALLS_AT_ONCE if workers is None else workers
-        return search_all(lambda image: self._search(image, wanted, None), images, at_once)
+        return search_all(lambda image: self._search(image, chosen, None), images, at_once)
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of hashes; see `Engine.search_hashes`."""
-        wanted = search_options(options, HashOptions)
-        return self._hold(dialogue.search_hashes(self._stubs, hashes, wanted, self._index.recipe, self.target))
+        chosen = search_options(options, HashOptions)
+        return self._complete(dialogue.search_hashes(self._stubs, hashes, chosen, self._index.recipe, self.target))
 
     def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
-        wanted = search_options(options, HashOptions)
-        answer = self._hold(dialogue.search_stored(self._stubs, image_id, wanted))
+        chosen = search_options(options, HashOptions)
+        answer = self._complete(dialogue.search_stored(self._stubs, image_id, chosen))
         return with_thumbnails(answer, self, of_reference(image_id))
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Return the reduced pixels of a reference; see `Engine.thumbnail`."""
+        """Return the thumbnail of a reference; see `Engine.thumbnail`."""
         try:
-            return self._hold(dialogue.thumbnail(self._stubs, image_id))
+            return self._complete(dialogue.thumbnail(self._stubs, image_id))
         except UnknownImageError:
             return None
 
@@ -120,13 +120,13 @@ class RemoteEngine:
 
     @property
     def identity(self) -> str:
-        """Name the store and the state it answers from."""
+        """Identifier of the store and of the generation that it answers from."""
         self._require_open()
         return dialogue.identity_of(self._index)
 
     def refresh(self) -> None:
-        """Take note of the newest state; the server takes it up by itself."""
-        self._index = self._hold(dialogue.describe(self._stubs))
+        """Update `identity`; the server picks up new generations by itself."""
+        self._index = self._complete(dialogue.describe(self._stubs))
 
     def close(self) -> None:
         """Close the connection."""
@@ -134,17 +134,17 @@ class RemoteEngine:
         self._channel.close()
 
     def __enter__(self) -> Self:
-        """Use as a context manager."""
+        """Return the engine, for use as a context manager."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the connection."""
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target, not the connection."""
+        """Pickle the target instead of the connection."""
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
@@ -153,17 +153,17 @@ class RemoteEngine:
             raise ClosedError(self.target)
 
     def _search(self, image: Any, options: Options, instrument: InstrumentMetadata | None) -> Answer:
-        found = self._hold(dialogue.search(self._stubs, image, options, instrument))
+        found = self._complete(dialogue.search(self._stubs, image, options, instrument))
         return with_thumbnails(found.answer, self, of_image(image, found.thumbnail))
 
-    def _hold(self, held: dialogue.Dialogue[R]) -> R:
+    def _complete(self, steps: dialogue.Dialogue[R]) -> R:
         self._require_open()
-        step = dialogue.proceed(held, None)
+        step = dialogue.proceed(steps, None)
         while isinstance(step, dialogue.Call):
-            step = dialogue.proceed(held, self._respond(step))
+            step = dialogue.proceed(steps, self._make_call(step))
         return step.value
 
-    def _respond(self, call: dialogue.Call) -> Any:
+    def _make_call(self, call: dialogue.Call) -> Any:
         metadata = [] if self._token is None else [bearer(current_token(self._token))]
         upload = call.request if isinstance(call.request, Upload) else None
         try:
@@ -171,11 +171,11 @@ class RemoteEngine:
         except grpc.RpcError as error:
             if upload and upload.failure:
                 raise upload.failure from error
-            raise raised(error, self.target) from error
+            raise exception_of_call(error, self.target) from error
 
 
 def reconnected(kind: Any, target: str, options: dict[str, object]) -> Any:
-    """Return an engine of the target and the options that a pickle of another one holds."""
+    """Return a new engine with the target and the options of a pickle."""
     return kind(target, **options)
 
 

@@ -1,4 +1,4 @@
-"""From the statuses of a server to exceptions that name the caller's problem."""
+"""Conversion of server statuses to exceptions."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 _FAULTS = ("missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large")
 _RETRIABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS"}
 _DETAILS = "grpc-status-details-bin"
-_DISTRUST = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Verification Check failed")
-"""What gRPC says where it does not trust the certificate of a server."""
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Verification Check failed")
+"""The error text of gRPC if it does not trust the certificate of a server."""
 
 
-def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
-    """Return the exception to raise for a failed call to the server `where`."""
+def exception_of_call(error: grpc.RpcError, where: str) -> TwinscopeError:
+    """Return the exception for a failed call to the server `where`."""
     call: Any = error
     code = call.code().name
     trailing = dict(call.trailing_metadata() or ())
@@ -49,10 +49,10 @@ def raised(error: grpc.RpcError, where: str) -> TwinscopeError:
 
 
 @contextmanager
-def telling_distrust(where: str) -> Iterator[None]:
-    """Tell at once that the certificate of the server `where` is not trusted; pass over whatever else fails.
+def raise_if_untrusted(where: str) -> Iterator[None]:
+    """Raise an error at once if the certificate of the server `where` is not trusted; ignore other failed calls.
 
-    It will not be trusted later either, and yet gRPC asks again for seconds in calls that it repeats.
+    Retries cannot succeed, but gRPC would repeat the other calls for seconds.
 
     Raises
     ------
@@ -63,23 +63,23 @@ def telling_distrust(where: str) -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         call: Any = error
-        distrust = _distrust(call.details() or "", where)
-        if distrust is not None:
-            raise distrust from error
+        untrusted = _untrusted(call.details() or "", where)
+        if untrusted is not None:
+            raise untrusted from error
 
 
-def _distrust(text: str, where: str) -> ServerError | None:
-    found = _DISTRUST.search(text)
+def _untrusted(text: str, where: str) -> ServerError | None:
+    found = _UNTRUSTED.search(text)
     if found is None:
         return None
-    why = found[1] or "it is for another name than that of this address"
-    how = "name its authority: --ca, or connect(..., ca=...)"
+    why = found[1] or "it is for another name than this address"
+    how = "give its authority with --ca or connect(..., ca=...)"
     return ServerError(f"{where}: the server's certificate is not trusted: {why} ({how})", code="UNAVAILABLE")
 
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """What travels beside the sentence of a status, for programs."""
+    """The machine-readable details of a status."""
 
     info: details.ErrorInfo
     retry: details.RetryInfo
@@ -89,10 +89,10 @@ class _Details:
     @classmethod
     def of(cls, status: Status) -> _Details:
         found = cls(details.ErrorInfo(), details.RetryInfo(), details.ResourceInfo(), details.BadRequest())
-        for part in status.details:
+        for detail in status.details:
             for message in (found.info, found.retry, found.resource, found.request):
-                if part.Is(message.DESCRIPTOR):
-                    part.Unpack(message)
+                if detail.Is(message.DESCRIPTOR):
+                    detail.Unpack(message)
         return found
 
     def value(self, key: str) -> str:
@@ -106,7 +106,7 @@ class _Details:
 
 
 def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
-    """Return the exception for a status, of a call or of one item of it."""
+    """Return the exception for the status of a call, or of one item of a call."""
     name = code or next(one.name for one in grpc.StatusCode if one.value[0] == status.code)
     found = _Details.of(status)
     text = unescaped(status.message) if found.info.domain == DOMAIN else status.message
@@ -115,9 +115,9 @@ def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
         return known
     delay = found.retry.retry_delay
     seconds = delay.ToMilliseconds() / 1000 if found.retry.HasField("retry_delay") else None
-    distrust = None if found.info.reason else _distrust(text, where)
-    if distrust is not None:
-        return distrust
+    untrusted = None if found.info.reason else _untrusted(text, where)
+    if untrusted is not None:
+        return untrusted
     kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
     return kind(
         f"{where}: {text}{_hint(name, found.info.reason)}",
@@ -129,7 +129,7 @@ def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
 
 
 def _known(found: _Details, text: str, where: str) -> TwinscopeError | None:
-    """Return the exception that an embedded store would raise; None for what only a server can meet."""
+    """Return the exception that an embedded store would raise; None for errors that only a server has."""
     match found.info.reason:
         case "IMAGE_UNREADABLE":
             fault = found.value("fault")
@@ -152,7 +152,7 @@ def _known(found: _Details, text: str, where: str) -> TwinscopeError | None:
 
 def _hint(name: str, reason: str) -> str:
     if name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"} and not reason:
-        return " (is the server running, and its address right? grpcs:// for TLS, grpc:// without)"
+        return " (is the server running, and is the address right? grpcs:// for TLS, grpc:// without)"
     return (
         " (give a token: --token-file, TWINSCOPE_TOKEN, or connect(..., token=...))"
         if reason == "TOKEN_INVALID"

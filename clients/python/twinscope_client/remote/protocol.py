@@ -1,7 +1,7 @@
-"""What is asked of a server and what its answers mean, whichever way the calls are made.
+"""The requests to a server and the meaning of its responses, for blocking and asynchronous clients.
 
-A dialogue is a generator: it yields the calls to make, is sent their responses, and returns what the caller wants.
-`remote.engine` makes the calls and waits, `twinscope_client.aio` awaits them; nothing else is different.
+A dialogue is a generator: it yields the calls to make, receives their responses, and returns the result.
+`twinscope_client.remote.engine` makes the calls and blocks, `twinscope_client.aio` awaits them.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _BATCH: Final = 1024
-"""Most queries of one message."""
+"""Largest number of queries in one message."""
 _BATCH_CANDIDATES: Final = 65_536
-"""Most queries of one message, times ``k``."""
-GREETING_SECONDS: Final = 5.0
-"""What a server has to say whether it is well."""
+"""Largest number of queries in one message, times ``k``."""
+HEALTH_TIMEOUT: Final = 5.0
+"""Longest time for a health check, in seconds."""
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
 R = TypeVar("R")
 
 
 class Stubs(NamedTuple):
-    """The methods of a server, blocking or asynchronous, as its channel is."""
+    """The methods of a server, blocking or asynchronous like its channel."""
 
     similarity: similarity_pb2_grpc.SimilarityServiceStub
     catalog: catalog_pb2_grpc.CatalogServiceStub
     health: Callable[..., Any]
-    """Whether the server is well: no token is needed, and gRPC does not ask again where it fails."""
+    """The health check. It needs no token, and gRPC does not retry it."""
 
     @classmethod
     def of(cls, channel: grpc.Channel | grpc.aio.Channel) -> Stubs:
-        """Make the stubs of a channel."""
+        """Build the stubs of a channel."""
         health = channel.unary_unary(_HEALTH, request_serializer=bytes, response_deserializer=bytes)
         return cls(
             similarity_pb2_grpc.SimilarityServiceStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel), health
@@ -78,7 +78,7 @@ class Call:
 
 
 class Found(NamedTuple):
-    """The answer to an image, and the image's thumbnail, a JPEG."""
+    """The answer for an image, and the thumbnail of the image as a JPEG."""
 
     answer: Answer
     thumbnail: bytes
@@ -86,23 +86,23 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[R]):
-    """The end of a dialogue: what the caller wants."""
+    """The end of a dialogue, with its result."""
 
     value: R
 
 
 Dialogue = Generator[Call, Any, R]
-"""Yields calls, is sent their responses, and returns what the caller wants."""
+"""A generator that yields calls, receives their responses, and returns the result."""
 
 
 def proceed(dialogue: Dialogue[R], response: Any) -> Call | Outcome[R]:
-    """Lead a dialogue to its next call, or to its end.
+    """Advance a dialogue to its next call or to its end.
 
     Parameters
     ----------
     dialogue : Dialogue
     response : message or None
-        The response of the last call; None to begin.
+        The response of the last call; None at the start.
     """
     try:
         return dialogue.send(response)
@@ -111,18 +111,18 @@ def proceed(dialogue: Dialogue[R], response: Any) -> Call | Outcome[R]:
 
 
 def describe(stubs: Stubs) -> Dialogue[catalog_pb2.GetIndexResponse]:
-    """Ask what the server's index is."""
+    """Request the description of the server's index."""
     described: catalog_pb2.GetIndexResponse = yield Call(stubs.catalog.GetIndex, catalog_pb2.GetIndexRequest())
     return described
 
 
 def identity_of(index: catalog_pb2.GetIndexResponse) -> str:
-    """Name the store and the state it answers from."""
+    """Return the identifier of the store and of the generation that it answers from."""
     return f"{index.store_id}/{index.generation}"
 
 
 def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMetadata | None = None) -> Dialogue[Found]:
-    """Search by hash and thumbnail, and by the image itself only where it could change the answer.
+    """Search by hash and thumbnail, then by the image itself if it could change the answer.
 
     Raises
     ------
@@ -131,20 +131,20 @@ def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMet
     """
     query, content = _query_and_content(image)
     instrument = acquisition(image, instrument)
-    wrote = None if instrument is None else instrument_message(instrument)
-    if wrote is not None:
-        query.instrument.CopyFrom(wrote)
+    metadata = None if instrument is None else instrument_message(instrument)
+    if metadata is not None:
+        query.instrument.CopyFrom(metadata)
     request = similarity_pb2.SearchRequest(query=query, options=options_message(options))
     result = (yield Call(stubs.similarity.Search, request)).result
     if result.pixels_would_change_grade:
-        result = (yield Call(stubs.similarity.SearchByImage, Upload(content, options, wrote))).result
+        result = (yield Call(stubs.similarity.SearchByImage, Upload(content, options, metadata))).result
     return Found(answer_of(result.answer), query.fingerprint.thumbnail)
 
 
 def _query_and_content(image: Any) -> tuple[similarity_pb2.Query, Any]:
-    """Return the query of an image, and what to upload of it: its pixels only if it is no file.
+    """Return the query of an image, and the content to upload: the file, or the pixels if there is no file.
 
-    Many searches may be under way at once, so that the pixels of a file are not kept.
+    The pixels of a file are not kept, because many searches can be in progress at once.
     """
     pixels = grey_pixels(image)
     query = similarity_pb2.Query(fingerprint=fingerprint_message(Fingerprint.of_pixels(pixels)))
@@ -166,12 +166,12 @@ def search_hashes(
     recipe : str
         The recipe of the server's index.
     where : str
-        The server's name, for messages.
+        The target of the server, for messages.
 
     Raises
     ------
     TypeError
-        If one is no hash.
+        If an item is not a `PHash`.
     RecipeError
         If a hash was made by another recipe.
     """
@@ -196,7 +196,7 @@ def search_stored(stubs: Stubs, image_id: str, options: Options) -> Dialogue[Ans
     Raises
     ------
     UnknownImageError
-        If it is no id.
+        If the text is not an image id.
     """
     message = options_message(options)
     image_number(image_id)
@@ -205,12 +205,12 @@ def search_stored(stubs: Stubs, image_id: str, options: Options) -> Dialogue[Ans
 
 
 def thumbnail(stubs: Stubs, image_id: str) -> Dialogue[NDArray[np.uint8]]:
-    """Ask for the reduced pixels of a reference, uint8, shape (height, width).
+    """Request the thumbnail of a reference, uint8, shape (height, width).
 
     Raises
     ------
     UnknownImageError
-        If it is no id.
+        If the text is not an image id.
     """
     image_number(image_id)
     response = yield Call(stubs.catalog.GetThumbnail, catalog_pb2.GetThumbnailRequest(image_id=image_id))

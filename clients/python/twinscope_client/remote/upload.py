@@ -1,4 +1,4 @@
-"""An image as the messages that upload it."""
+"""The messages that upload an image."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 CHUNK: Final = 256 << 10
-"""Bytes of one piece of an uploaded file; measured best from 256 KiB to 1 MiB."""
+"""Bytes of one chunk of an upload. Sizes from 256 KiB to 1 MiB measured fastest."""
 
 
 class Upload:
-    """The messages of one upload; a file is read from disk as they are sent.
+    """The messages of one upload. A file is read from disk while they are sent.
 
     Parameters
     ----------
     content : path, bytes, binary file, or ndarray of uint8, shape (height, width)
-        An image file, or the grey pixels of what is no file; they are sent as a TIFF.
+        An image file, or grey pixels if there is no file; these are sent as a TIFF.
     options : Options
-        What is asked about it.
+        Options of the search.
     instrument : message, optional
-        What the instrument wrote about it; by default the server reads it from the file.
+        Instrument metadata; by default the server reads them from the file.
 
     Attributes
     ----------
     failure : ImageError or None
-        Why the messages ended early. gRPC does not tell the caller what an iterator of requests has raised.
+        The error that ended the messages early. gRPC hides the exception of an iterator of requests.
     """
 
     def __init__(self, content: Any, options: Options, instrument: types_pb2.InstrumentMetadata | None = None) -> None:
@@ -53,22 +53,22 @@ class Upload:
         self.failure: ImageError | None = None
 
     def __iter__(self) -> Iterator[similarity_pb2.SearchByImageRequest]:
-        """Give the header, then the chunks.
+        """Yield the header, then the chunks.
 
         Raises
         ------
         ImageError
-            If the file cannot be read any more.
+            If the file can no longer be read.
         """
         try:
             yield from self._messages()
         except OSError as error:
-            detail = f"cannot be read a second time, for the upload: {error.strerror or error}"
+            detail = f"cannot be read a second time for the upload: {error.strerror or error}"
             self.failure = ImageError(str(self._content), "unreadable", detail)
             raise self.failure from error
 
     def _messages(self) -> Iterator[similarity_pb2.SearchByImageRequest]:
-        with self._opened() as stream:
+        with self._open() as stream:
             digest, size = sha256(), 0
             while piece := stream.read(CHUNK):
                 digest.update(piece)
@@ -82,7 +82,7 @@ class Upload:
             while piece := stream.read(CHUNK):
                 yield similarity_pb2.SearchByImageRequest(chunk=piece)
 
-    def _opened(self) -> io.BufferedIOBase:
+    def _open(self) -> io.BufferedIOBase:
         return io.BytesIO(self._content) if isinstance(self._content, bytes) else Path(self._content).open("rb")
 
 

@@ -1,4 +1,4 @@
-"""The warning that client and server are of different releases."""
+"""The warning about different releases of client and server."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from importlib.metadata import version
 
 
 class VersionSkewWarning(UserWarning):
-    """Client and server are of different releases; answers may differ from those of an embedded store."""
+    """Client and server have different releases; answers may differ from those of an embedded store."""
 
 
 def warn_of_skew(target: str, theirs: str, stacklevel: int) -> None:
-    """Warn if a server's release, less its patch number, is not this one.
+    """Warn if the release of a server differs from this one. Patch numbers are ignored.
 
     Parameters
     ----------
     target : str
-        The server.
+        The target of the server.
     theirs : str
-        Its version.
+        The version of the server.
     stacklevel : int
-        Of the caller's caller to blame, as of `warnings.warn` called in place of this function.
+        Stack level of the user's call, counted as if the caller called `warnings.warn` directly.
     """
     ours = version("twinscope")
     if ours.split(".")[:2] != theirs.split(".")[:2]:
         warnings.warn(
-            f"{target} runs Twinscope {theirs}, this is {ours}: bring both to one release",
+            f"{target} runs Twinscope {theirs}, but this is {ours}: install the same release on both sides",
             VersionSkewWarning, stacklevel=stacklevel + 1,
         )  # fmt: skip
