@@ -2,7 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema
 LOWEST := .venv-lowest
+WHEEL := .venv-wheel
 LOWEST_PYTHON := 3.11# the lowest of requires-python
 DEMO := demo-out
 MICROGRAPHS := ../shared/data/micrographs
@@ -11,6 +13,7 @@ ARGUMENTS ?=
 
 .PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
 	answers evaluate thresholds clean
+.PHONY: version wheel test-wheel
 
 # Every target has its line here: what stands behind the two hashes.
 help: ## list the targets
@@ -22,6 +25,9 @@ $(STAMP): pyproject.toml hatch_build.py $(wildcard proto/twinscope/v1/*.proto)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(STAMP)
+
+version: ## print the version
+	@$(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])'
 
 demo: $(STAMP) ## the whole job on synthetic micrographs, into demo-out/; needs nothing but Python 3.11 or newer
 	rm -rf $(DEMO)
@@ -45,9 +51,25 @@ test-lowest: $(STAMP) ## the fast tests with the lowest versions that pyproject.
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(LOWEST)/bin/python -m pytest $(TESTS)
 
-lint: $(STAMP) ## ruff, and whether everything is formatted
+wheel: $(STAMP) ## build the source distribution and the wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+test-wheel: wheel ## install the wheel, with the server, in a new environment, and run the command there
+	$(PYTHON) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet "$$(echo dist/*.whl)[server]"
+	cd $(WHEEL) && bin/twinscope --help > help.txt && bin/twinscope doctor && bin/twinscope demo --out demo-out
+
+lint: $(STAMP) ## ruff, formatting, spelling, and the files in .github against their schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.citation-file-format --default-filetype yaml CITATION.cff
 
 format: $(STAMP) ## let ruff mend and format
 	$(BIN)/ruff check --fix .
@@ -83,7 +105,7 @@ evaluate: $(STAMP) ## recall and false labels after 45 transforms of real microg
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
 clean: ## remove everything that the above made
-	rm -rf $(VENV) $(LOWEST) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	rm -rf clients/node/dist clients/node/build clients/node/node_modules clients/node/src/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find proto -name '*_pb2*' -delete
