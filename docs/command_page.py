@@ -77,7 +77,7 @@ def _kind(actions: list[argparse.Action]) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    return f"| `{_names(action).replace('|', chr(92) + '|')}` | {_cell(_help(action))} |\n"
+    return f"| {_code(_names(action))} | {_cell(_help(action))} |\n"
 
 
 def _names(action: argparse.Action) -> str:
@@ -119,7 +119,7 @@ def _wrapped(usage: str) -> str:
     """Break a usage between its arguments."""
     lines = [""]
     for word in usage.replace("[", "\x00[").replace(" --", " \x00--").split("\x00"):
-        if len(lines[-1]) + len(word) > 100:
+        if len(lines[-1]) + len(word) > 78:
             lines.append("    ")
         lines[-1] += word
     return "\n".join(line.rstrip() for line in lines)
@@ -131,6 +131,11 @@ def _prose(text: str) -> str:
     return "\n\n".join(
         f"```text\n{block}\n```" if block.startswith(" ") else _escaped(block.strip()) for block in blocks
     )
+
+
+def _code(text: str) -> str:
+    """Return code for a cell, in which readers of Markdown disagree about an escaped bar."""
+    return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _cell(text: str) -> str:

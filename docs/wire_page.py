@@ -29,6 +29,9 @@ PACKAGE = ".twinscope.v1."
 _MESSAGES, _ENUMS, _SERVICES, _SYNTAX = 4, 5, 6, 12
 _FIELDS, _NESTED, _NESTED_ENUMS, _VALUES, _METHODS = 2, 3, 4, 2, 2
 
+_ORDER = ("similarity", "catalog", "types", "errors")
+"""Files of the contract, in the order of the page."""
+
 HEAD = """# The wire contract
 
 This page is generated from [proto/twinscope/v1](../proto/twinscope/v1) (`make reference`); a test compares them. What
@@ -52,7 +55,7 @@ class Source:
 
 def page() -> str:
     """Return the page as Markdown."""
-    sources = sorted(map(_source, contract().file), key=lambda source: (not source.file.service, source.file.name))
+    sources = sorted(map(_source, contract().file), key=lambda source: _ORDER.index(Path(source.file.name).stem))
     services = "".join(_services(source) for source in sources)
     messages = "".join(_types(source) for source in sources)
     return f"{HEAD}{_contents(sources)}\n{_rules(sources)}{services}{messages}".rstrip("\n") + "\n"
@@ -100,7 +103,7 @@ def _contents(sources: Sequence[Source]) -> str:
 def _rules(sources: Sequence[Source]) -> str:
     """Return the rules that hold for the whole contract: those above types.proto."""
     [text] = [source.comment(_SYNTAX) for source in sources if source.file.name.endswith("/types.proto")]
-    _, _, rules = text.partition("\n\n")
+    rules = text[text.index("* ") :]  # behind what the file is, and a line that introduces them
     return f"## Rules for the whole contract\n\n{_prose(rules)}\n"
 
 
