@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema
+DOCS_STAMP := $(VENV)/.docs-installed
 LOWEST := .venv-lowest
 WHEEL := .venv-wheel
 LOWEST_PYTHON := 3.11# the lowest of requires-python
@@ -12,7 +13,7 @@ TESTS ?=
 ARGUMENTS ?=
 
 .PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
-	answers evaluate thresholds clean
+	answers evaluate reference docs clean
 .PHONY: version wheel test-wheel
 
 # Every target has its line here: what stands behind the two hashes.
@@ -103,6 +104,19 @@ answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE
 
 evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
+
+reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire
+	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
+	$(BIN)/python docs/command_page.py > docs/command.md
+	$(BIN)/python docs/wire_page.py > docs/wire.md
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $(DOCS_STAMP)
+
+docs: $(DOCS_STAMP) ## the documentation site, into build/site; warnings are errors
+	$(BIN)/mypy --follow-imports silent docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove everything that the above made
 	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
