@@ -2,7 +2,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DOCS_STAMP := $(VENV)/.docs-installed
 LOWEST := .venv-lowest
 LOWEST_PYTHON := 3.11# the lowest of requires-python
 DEMO := demo-out
@@ -11,7 +10,7 @@ TESTS ?=
 ARGUMENTS ?=
 
 .PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
-	answers evaluate reference docs clean
+	answers evaluate thresholds clean
 
 # Every target has its line here: what stands behind the two hashes.
 help: ## list the targets
@@ -83,16 +82,18 @@ answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE
 evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
+.PHONY: reference docs
+
 reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire
 	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
 	$(BIN)/python docs/command_page.py > docs/command.md
 	$(BIN)/python docs/wire_page.py > docs/wire.md
 
-$(DOCS_STAMP): $(STAMP)
+$(VENV)/.docs-installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	touch $(DOCS_STAMP)
+	touch $(VENV)/.docs-installed
 
-docs: $(DOCS_STAMP) ## the documentation site, into build/site; warnings are errors
+docs: $(VENV)/.docs-installed ## the documentation site, into build/site; warnings are errors
 	$(BIN)/mypy --follow-imports silent docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
