@@ -1,4 +1,4 @@
-"""The floors and rooms of the house: an import only ever goes down, and no modules import each other in a circle."""
+"""The architecture: four floors, each of rooms (modules or packages). Imports only go down, and never in a cycle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLOORS = {
     "twinscope_client": _ROOT / "clients" / "python" / "twinscope_client",
     "twinscope": _ROOT / "clients" / "python" / "twinscope",
 }
-"""Floors, from the ground up: the wire contract at the bottom, the front door above everything."""
+"""Packages of the floors, from the bottom up: wire contract, indexer, service, client and its public package."""
 _WITHOUT_THE_CONTRACT = {"twinscope_indexer", "twinscope"}
 _ROOMS = {
     "twinscope_indexer": (
@@ -40,7 +40,7 @@ _ROOMS = {
         ("cli",),
     ),
 }
-"""Rooms of each floor, from the ground up: a room imports from lower ranks only, never from its own or a higher one."""
+"""Rooms of each floor, by rank from the bottom up. A room imports only from lower ranks, never from its own rank."""
 _HAND_WRITTEN = tuple(_FLOORS)[1:]
 _WITH_ROOMS = tuple(_ROOMS)
 _BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -56,7 +56,7 @@ def _modules(floor: str) -> dict[str, Path]:
 
 
 def _imports(module: str, path: Path, known: set[str]) -> set[str]:
-    """Modules that a module imports anywhere in its text, also within functions and for type checking."""
+    """Return the modules that a module imports anywhere, also in functions and for type checking."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -73,7 +73,7 @@ def _imports(module: str, path: Path, known: set[str]) -> set[str]:
     return found
 
 
-def test_this_test_sees_the_whole_house() -> None:
+def test_all_floors_are_seen() -> None:
     for floor in _WITH_ROOMS:
         assert len(_modules(floor)) > 10, floor
     assert set(_modules("twinscope")) == {"twinscope", "twinscope.__main__"}
@@ -88,11 +88,11 @@ def test_this_test_sees_the_whole_house() -> None:
 
 
 def _floor(name: str) -> str:
-    """Return the floor of a module; "" for one of another package."""
+    """Return the floor of a module; "" for a module of another package."""
     return max((floor for floor in _FLOORS if f"{name}.".startswith(f"{floor}.")), key=len, default="")
 
 
-def test_the_contract_is_no_part_of_the_front_door() -> None:
+def test_the_contract_is_a_floor_of_its_own() -> None:
     assert _floor("twinscope.v1.types_pb2") == "twinscope.v1"
     assert _floor("twinscope.connect") == _floor("twinscope") == "twinscope"
     assert _floor("twinscope_client.aio") == "twinscope_client"
@@ -110,10 +110,10 @@ def test_imports_only_go_down(floor: str) -> None:
 
 
 @pytest.mark.parametrize("floor", _HAND_WRITTEN)
-def test_no_modules_import_each_other_in_a_circle(floor: str) -> None:
+def test_there_are_no_import_cycles(floor: str) -> None:
     modules = _modules(floor)
     graph = {module: _imports(module, path, set(modules)) & set(modules) for module, path in modules.items()}
-    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
     assert set(order) >= set(modules)
 
 
@@ -145,14 +145,14 @@ def test_modules_are_short(floor: str) -> None:
 
 
 @pytest.mark.parametrize("floor", _HAND_WRITTEN)
-def test_modules_are_named_for_what_they_hold_and_say_so(floor: str) -> None:
+def test_modules_have_specific_names_and_docstrings(floor: str) -> None:
     for module, path in _modules(floor).items():
         assert module.rpartition(".")[2] not in _BANNED_NAMES
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{module} has no docstring"
 
 
-def test_no_floor_prints_but_the_command() -> None:
-    """Data and messages leave through `cli.console`, so that stdout carries data only."""
+def test_only_the_command_prints() -> None:
+    """Data and messages are written by `cli.console`, so that stdout carries data only."""
     for floor in _HAND_WRITTEN:
         for module, path in _modules(floor).items():
             if module.startswith("twinscope_client.cli"):
@@ -161,13 +161,13 @@ def test_no_floor_prints_but_the_command() -> None:
             assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), module
 
 
-def test_test_modules_have_names_of_their_own() -> None:
-    """Test folders are no packages, so that a name that stands twice hides one of the two modules."""
+def test_test_modules_have_unique_names() -> None:
+    """Test folders are not packages, so a name that occurs twice hides one of the two modules."""
     names = [path.name for path in (_ROOT / "tests").rglob("*.py")]
     assert not {name for name in names if names.count(name) > 1} - {"conftest.py"}
 
 
-def test_tests_and_the_programs_in_them_import_modules_that_there_are() -> None:
+def test_tests_import_existing_modules() -> None:
     known = {module for floor in _HAND_WRITTEN for module in _modules(floor)}
     for path in (_ROOT / "tests").rglob("*.py"):
         imported = re.findall(r"^ *(?:from|import) (twinscope_\w+(?:\.\w+)*)", path.read_text(), re.M)

@@ -1,4 +1,4 @@
-"""The exceptions that the indexer raises; `twinscope_client.errors` shows those of all floors."""
+"""The exceptions that the indexer raises; `twinscope_client.errors` lists those of all floors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "
 
 
 class TwinscopeError(Exception):
-    """Base of everything that Twinscope raises on purpose; with all its attributes it passes between processes."""
+    """Base of all exceptions that Twinscope raises on purpose; it passes between processes with all its attributes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the text and the attributes: the subclasses take other arguments than their text."""
+        """Pickle the text and the attributes: the constructors of subclasses do not take the text."""
         return _unpickled, (type(self), self.args, vars(self))
 
 
@@ -28,12 +28,12 @@ class ImageError(TwinscopeError):
     Attributes
     ----------
     source : str
-        Path or name of the image, as it was given.
+        Path or name of the image, as given by the caller.
     fault : str
         One of ``missing``, ``unreadable`` (permissions, I/O), ``empty``, ``truncated``, ``damaged``,
         ``unsupported`` and ``too_large`` (more pixels than the budget allows).
     detail : str
-        What exactly is wrong, for people.
+        What exactly is wrong, in words.
     """
 
     def __init__(self, source: str, fault: ImageFault, detail: str) -> None:
@@ -44,7 +44,7 @@ class ImageError(TwinscopeError):
 
 
 def fault_of(error: Exception) -> tuple[ImageFault, str]:
-    """Return the fault of an image, and its description, for whatever reading it has raised."""
+    """Return the fault of an image and its description, for any exception that was raised while reading it."""
     if isinstance(error, ImageError):
         return error.fault, error.detail
     if isinstance(error, MemoryError):
@@ -53,12 +53,12 @@ def fault_of(error: Exception) -> tuple[ImageFault, str]:
 
 
 class RecipeError(TwinscopeError):
-    """Hashes of different recipes were to be compared; their distances would mean nothing.
+    """An attempt to compare hashes of different recipes; their distances would mean nothing.
 
     Attributes
     ----------
     found, expected : str
-        The recipe of the hash, and the one that it was to be compared with.
+        The recipe of the hash, and the recipe that the comparison needs.
     """
 
     def __init__(self, found: str, expected: str) -> None:
@@ -71,11 +71,11 @@ class RecipeError(TwinscopeError):
 
 
 class TaxonomyError(TwinscopeError):
-    """A category is not in the taxonomy, or the taxonomy (or a table of labels) is not well formed."""
+    """A category is not in the taxonomy, or the taxonomy (or a table of labels) is malformed."""
 
 
 class StoreError(TwinscopeError):
-    """A store is missing, is no store, or cannot be used as it is."""
+    """A store is missing, is not a store, or cannot be used as it is."""
 
 
 class StoreLockedError(StoreError):
@@ -83,11 +83,11 @@ class StoreLockedError(StoreError):
 
 
 class IndexEngineError(TwinscopeError):
-    """The index engine that the environment asks for is unknown, or cannot be loaded."""
+    """The index engine that the environment names is unknown or cannot be loaded."""
 
 
 class SourceError(TwinscopeError):
-    """A folder, file or archive that was to be indexed or labelled cannot be used."""
+    """A folder, file or archive to be indexed or labelled cannot be used."""
 
 
 class UnknownImageError(TwinscopeError):

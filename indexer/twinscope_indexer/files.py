@@ -1,4 +1,4 @@
-"""Files that must be whole: written under another name first, synced to disk, checked by their SHA-256."""
+"""Files that must be complete: written under a temporary name, synced to disk, checked by their SHA-256."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _PART: Final = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write or replace a file: after a crash it has its old content or the new one, never a part of it."""
+    """Write or replace a file; after a crash it has the old content or the new content, never half of it."""
     with replacing(path) as part:
         part.write_bytes(data)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write or replace a file in the body, durably.
+    """Write or replace a file durably, with the content that the body writes.
 
     If the body raises, nothing is changed and nothing is left behind.
 
     Yields
     ------
     Path
-        Where the body writes the new content. It is synced to disk, then renamed to `path`.
+        Temporary file for the new content. It is synced to disk, then renamed to `path`.
     """
     with partial_file(path) as part:
         yield part
@@ -42,14 +42,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Reserve a name beside a file for what is not complete yet; the body may rename it, else it is removed.
+    """Reserve a temporary name beside a file; it is removed afterwards unless the body renames it.
 
     Yields
     ------
     Path
-        A hidden name that depends on the process, so that no two processes write to one.
+        A hidden name that contains the process id, so that two processes never write to the same file.
     """
-    name = sha256(os.fsencode(path.name)).hexdigest()[:24]  # the file's own name may be as long as names can be
+    name = sha256(os.fsencode(path.name)).hexdigest()[:24]  # the file's own name may have the maximum length already
     part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield part
@@ -59,7 +59,7 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left half written; only while no other process writes there."""
+    """Remove the incomplete files of killed processes; call it only while no other process writes there."""
     with suppress(OSError):
         for path in folder.iterdir():
             if _PART.fullmatch(path.name):
@@ -82,7 +82,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb", buffering=0) as stream:
         return _sha256(stream)
 
@@ -97,5 +97,5 @@ def _sha256(stream: BinaryIO) -> str:
 
 
 def utc_now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
+    """Return the current UTC time in ISO 8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

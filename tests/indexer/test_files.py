@@ -1,4 +1,4 @@
-"""Files that must be whole: the old content or the new one, whatever happens in between."""
+"""Files that must be complete: the old content or the new content, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("existing", [True, False])
-def test_a_body_that_fails_changes_nothing(tmp_path: Path, existing: bool) -> None:
+def test_a_failing_body_changes_nothing(tmp_path: Path, existing: bool) -> None:
     path = tmp_path / "table"
     if existing:
         path.write_bytes(b"old")
@@ -44,7 +44,7 @@ def test_a_body_that_fails_changes_nothing(tmp_path: Path, existing: bool) -> No
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == ({"table": b"old"} if existing else {})
 
 
-def test_content_and_name_are_synced_in_this_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_synced_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, done = tmp_path / "table", []
 
     def sync(descriptor: int) -> None:
@@ -56,7 +56,7 @@ def test_content_and_name_are_synced_in_this_order(tmp_path: Path, monkeypatch: 
     assert done == ["part", "folder"]
 
 
-def test_a_killed_process_leaves_the_old_file_and_a_part_that_can_be_removed(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / "table").write_bytes(b"old")
     for name in ("mine.part", ".x.part", f".{'g' * 24}.1.part"):
         (tmp_path / name).write_bytes(b"kept")
@@ -69,13 +69,13 @@ def test_a_killed_process_leaves_the_old_file_and_a_part_that_can_be_removed(tmp
     assert (tmp_path / "table").read_bytes() == b"old"
 
 
-def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+def test_a_name_of_maximum_length_is_written(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 126 + "xyz")
     write_durably(path, b"new")
     assert path.read_bytes() == b"new"
 
 
-def test_a_part_is_beside_its_file_and_of_one_process(tmp_path: Path) -> None:
+def test_partial_files_are_unique_to_file_and_process(tmp_path: Path) -> None:
     with partial_file(tmp_path / "a") as one, partial_file(tmp_path / "b") as other:
         assert one != other
         assert one.parent == tmp_path

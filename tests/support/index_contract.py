@@ -1,4 +1,4 @@
-"""What every index must do. A test class inherits from `IndexContract` and makes the empty index that is tested.
+"""The contract of every index. A test class inherits from `IndexContract` and creates the empty index to test.
 
 The oracle is a dict of codes, searched by counting all bits.
 """
@@ -22,7 +22,7 @@ _properties = settings(max_examples=60, deadline=None, suppress_health_check=[He
 
 
 def code_of(seed: int) -> bytes:
-    """Return a code near a quarter of all others, often with the same distance."""
+    """Return a code that is near a quarter of all others, often at the same distance."""
     code = np.random.default_rng(seed % 4).integers(0, 256, 128, dtype=np.uint8)
     code[seed % 128] ^= 1 << seed % 8
     return code.tobytes()
@@ -55,7 +55,7 @@ def near(code: bytes, distance: int, rng: np.random.Generator) -> bytes:
 
 
 def scan(codes: Codes, query: bytes, k: int, limit: int) -> list[tuple[int, int]]:
-    """Return (distance, id) of the k nearest, the obvious way."""
+    """Return (distance, id) of the k nearest codes, by counting all bits."""
     wanted = int.from_bytes(query, "big")
     found = sorted(((int.from_bytes(code, "big") ^ wanted).bit_count(), number) for number, code in codes.items())
     return [pair for pair in found if pair[0] <= limit][:k]
@@ -71,7 +71,7 @@ def answers(index: Index, queries: list[bytes], k: int, limit: int) -> list[list
 
 
 class IndexContract:
-    """Tests of one index; see the module."""
+    """Tests of one index; see the docstring of the module."""
 
     def empty(self) -> Index:
         raise NotImplementedError
@@ -90,7 +90,7 @@ class IndexContract:
         size=st.sampled_from([1, 7, 100]),
         seed=st.integers(0, 99),
     )
-    def test_an_answer_is_that_of_a_full_scan_whatever_the_ties(
+    def test_answers_equal_a_full_scan_with_ties(
         self, distances: list[int], k: int, limit: int, gone: set[int], size: int, seed: int
     ) -> None:
         rng = np.random.default_rng(seed)
@@ -100,16 +100,16 @@ class IndexContract:
         index = self.filled(codes, size)
         assert len(index) == len(codes)
         assert answers(index, [query], k, limit) == [scan(codes, query, k, limit)]
-        absent = [number for place, number in enumerate(ids) if place in gone]
+        absent = [number for position, number in enumerate(ids) if position in gone]
         left = {number: code for number, code in codes.items() if number not in absent}
-        fewer = index.without(np.array([*absent, 7], np.int64))  # 7 is none of them
+        fewer = index.without(np.array([*absent, 7], np.int64))  # 7 is not in the index
         assert len(fewer) == len(left)
         assert answers(fewer, [query], k, limit) == [scan(left, query, k, limit)]
-        assert answers(index, [query], k, limit) == [scan(codes, query, k, limit)]  # it is as it was
+        assert answers(index, [query], k, limit) == [scan(codes, query, k, limit)]  # it has not changed
 
     @pytest.mark.parametrize("count", [0, 1, 2, 300])
     @pytest.mark.parametrize("k", [1, 7, 299, 300, 10_000])
-    def test_each_of_several_queries_is_answered_for_itself(self, count: int, k: int) -> None:
+    def test_each_query_of_a_batch_is_answered_separately(self, count: int, k: int) -> None:
         codes = random_codes(count)
         index = self.filled(codes, 130)
         queries = [*list(codes.values())[:5], *random_codes(5, seed=1).values()]
@@ -121,7 +121,7 @@ class IndexContract:
         found = answers(self.filled(codes, 60), queries, 3, 1024)
         assert found == [scan(codes, query, 3, 1024) for query in queries]
 
-    def test_no_queries_have_no_answers(self) -> None:
+    def test_no_queries_give_no_answers(self) -> None:
         for index in (self.empty(), self.filled(random_codes(3))):
             assert index.search(np.empty((0, 128), np.uint8), 1, 1024) == []
 
@@ -133,7 +133,7 @@ class IndexContract:
         assert answers(index, [code], k, 0) == [[(0, number) for number in range(1000)][:k]]
         assert answers(index, [code, code], k, 1024) == [[(0, number) for number in range(1000)][:k]] * 2
 
-    def test_ids_may_be_any_integers_of_64_bits(self) -> None:
+    def test_any_64_bit_integer_can_be_an_id(self) -> None:
         ids = [_MOST_ID, -(2**63), 0, -1, 2**31, 2**32 + 1]
         codes = dict(zip(ids, random_codes(6).values(), strict=True))
         index = self.filled(codes, 2)
@@ -142,14 +142,14 @@ class IndexContract:
             assert answers(index, [code], 1, 0) == [[(0, number)]]
             assert answers(index.without(np.array([number])), [code], 1, 0) == [[]]
 
-    def test_codes_need_not_lie_one_after_the_other_in_memory(self) -> None:
+    def test_codes_need_not_be_contiguous_in_memory(self) -> None:
         ids, packed = arrays(random_codes(40))
         index = self.empty().extended([(ids[::2], np.asfortranarray(packed)[::2])])
         codes = dict(zip(ids[::2].tolist(), (row.tobytes() for row in packed[::2]), strict=True))
         [found] = index.search(np.asfortranarray(packed)[4:5], 9, 1024)
         assert pairs(found) == scan(codes, packed[4].tobytes(), 9, 1024)
 
-    def test_what_was_given_may_change_afterwards(self) -> None:
+    def test_input_arrays_may_change_afterwards(self) -> None:
         codes = random_codes(200)
         ids, packed = (array.copy() for array in arrays(codes))
         index = self.empty().extended([(ids, packed)])
@@ -157,7 +157,7 @@ class IndexContract:
         query = next(iter(codes.values()))
         assert answers(index, [query], 5, 1024) == [scan(codes, query, 5, 1024)]
 
-    def test_threads_may_search_at_the_same_time(self) -> None:
+    def test_threads_can_search_at_the_same_time(self) -> None:
         codes = random_codes(300)
         index = self.filled(codes, 100)
         fewer = index.without(np.array(list(codes)[:100], np.int64))
@@ -193,7 +193,7 @@ class IndexContract:
         ],
         ids=["one axis", "127 bytes", "bits", "none of 8", "signed", "bool", "three axes"],
     )
-    def test_codes_of_another_shape_or_type(self, codes: NDArray[np.uint8]) -> None:
+    def test_codes_of_wrong_shape_or_type_are_refused(self, codes: NDArray[np.uint8]) -> None:
         index = self.filled(random_codes(3))
         for one in (index, index.without(index.ids), self.empty()):
             with pytest.raises(ValueError, match="uint8 of shape"):
@@ -202,17 +202,17 @@ class IndexContract:
                 one.extended([(np.zeros(len(codes), np.int64), codes)])
 
     @pytest.mark.parametrize("ids", [np.zeros(3, np.int64), np.zeros(0, np.int64), np.zeros((2, 1), np.int64)])
-    def test_as_many_ids_as_codes(self, ids: NDArray[np.int64]) -> None:
-        with pytest.raises(ValueError, match="2 codes need as many ids"):
+    def test_a_wrong_number_of_ids_is_refused(self, ids: NDArray[np.int64]) -> None:
+        with pytest.raises(ValueError, match=r"int64 of shape \(2,\), one for each code"):
             self.empty().extended([(ids, np.zeros((2, 128), np.uint8))])
 
     @pytest.mark.parametrize("kind", [np.uint64, np.float64])
-    def test_ids_that_are_no_integers_of_64_bits(self, kind: type) -> None:
-        with pytest.raises(ValueError, match="of type int64"):
+    def test_ids_of_wrong_type_are_refused(self, kind: type) -> None:
+        with pytest.raises(ValueError, match="ids must be int64"):
             self.empty().extended([(np.zeros(2, kind), np.zeros((2, 128), np.uint8))])
 
     @pytest.mark.parametrize(("k", "limit"), [(0, 100), (-1, 100), (1, -1), (1, 1025)])
-    def test_limits_out_of_range(self, k: int, limit: int) -> None:
+    def test_limits_out_of_range_are_refused(self, k: int, limit: int) -> None:
         for index in (self.empty(), self.filled(random_codes(3))):
             with pytest.raises(ValueError, match=r"k must be|max_distance must be"):
                 index.search(np.zeros((1, 128), np.uint8), k, limit)
@@ -227,7 +227,7 @@ class IndexContract:
         k=st.integers(1, 60),
         limit=st.sampled_from([0, 2, 300, 430, 1024]),
     )
-    def test_an_answer_is_that_of_a_full_scan_whatever_came_and_went(
+    def test_answers_equal_a_full_scan_after_changes(
         self, seed: int, steps: int, size: int, k: int, limit: int
     ) -> None:
         rng = random.Random(seed)
@@ -244,7 +244,7 @@ class IndexContract:
                 while (compacted := index.compacted()) is not index:
                     index = compacted
                     states.append((index, held))
-        for state, codes in states:  # older ones too: none is changed by what came later
+        for state, codes in states:  # later changes do not affect earlier states
             assert len(state) == len(codes)
             assert sorted(state.ids.tolist()) == sorted(codes)
             queries = [code_of(rng.randrange(10**6)) for _ in range(rng.choice([1, 3]))]
@@ -252,7 +252,7 @@ class IndexContract:
 
     @_properties
     @given(seed=st.integers(0, 10**6), size=st.integers(1, 40), k=st.integers(1, 60), limit=st.sampled_from([0, 1024]))
-    def test_an_index_of_some_ids_answers_as_one_made_of_them(self, seed: int, size: int, k: int, limit: int) -> None:
+    def test_a_restricted_index_answers_like_one_of_those_ids(self, seed: int, size: int, k: int, limit: int) -> None:
         rng = random.Random(seed)
         codes = {number: code_of(rng.randrange(10**6)) for number in rng.sample(range(200), rng.randrange(80))}
         gone = [number for number in codes if rng.random() < 0.2]
@@ -269,14 +269,14 @@ class IndexContract:
         left[500] = queries[0]
         assert answers(later, queries, k, limit) == [scan(left, query, k, limit) for query in queries]
 
-    def test_without_nothing_and_without_strangers_it_is_the_same(self) -> None:
+    def test_leaving_out_unknown_ids_changes_nothing(self) -> None:
         codes = random_codes(30)
         index = self.filled(codes)
         for ids in ([], [1, 2, 3]):
             same = index.without(np.array(ids, np.int64))
             assert sorted(same.ids.tolist()) == sorted(codes)
 
-    def test_what_came_back_is_found_as_it_is_now(self) -> None:
+    def test_a_replaced_code_is_found_as_it_is_now(self) -> None:
         codes = random_codes(40)
         [first, *_] = codes
         index = self.filled(codes).without(np.array([first]))
@@ -285,7 +285,7 @@ class IndexContract:
         assert answers(index, [code_of(1)], 50, 1024) == [scan(codes, code_of(1), 50, 1024)]
         assert len(index.without(np.array([first]))) == 39
 
-    def test_compacted_it_needs_no_more_memory_than_one_made_of_what_is_left(self) -> None:
+    def test_a_compacted_index_needs_no_additional_memory(self) -> None:
         codes = random_codes(3000)
         index = self.filled(codes, 1200)
         left = dict(list(codes.items())[::3])
@@ -298,7 +298,7 @@ class IndexContract:
 
     # -- description ----------------------------------------------------------------------------------------------
 
-    def test_it_says_what_it_is(self) -> None:
+    def test_description(self) -> None:
         index = self.filled(random_codes(2000), 1000)
         described = index.describe()
         assert (described.codes, described.nbytes) == (2000, index.nbytes)

@@ -1,4 +1,4 @@
-"""Conversion of microscope files to JPEG: deep grey levels through the same window as the hash."""
+"""Conversion of microscope files to JPEG; deep grey levels use the same window as the hash."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ConversionReport:
-    """What a conversion did."""
+    """The result of a conversion."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Images ``written``, ``kept`` (in place already) and ``failed``."""
+    """Images ``written``, ``kept`` (they existed already) and ``failed``."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Source and reason of every image that could not be converted."""
 
@@ -39,18 +39,18 @@ def convert(
     quality: int = 100,
     progress: Callable[[Item], None] = lambda _: None,
 ) -> ConversionReport:
-    """Write a JPEG of every image; grey stays grey, colour stays colour, folders are kept.
+    """Write a JPEG of every image; grey, colour and folders are preserved.
 
     Parameters
     ----------
     sources : sequence of path
-        Images, or folders of them.
+        Images, or folders, which are searched recursively.
     out : Path
-        Receives ``<folders below the source>/<stem>.jpg``; another file of that name is never overwritten.
+        Output folder for ``<folders below the source>/<stem>.jpg``; another file of that name is never overwritten.
     quality : int
         JPEG quality, 1 to 100.
     progress : callable
-        Told of every image that is done.
+        Called for every finished image.
 
     Returns
     -------
@@ -61,13 +61,14 @@ def convert(
     SourceError
         If a source does not exist.
     OutputError
-        If a source is a folder within `out`: what is in there is taken for results.
+        If a source is a folder within `out`, whose content counts as results.
     """
     report = ConversionReport()
-    met = Walk()
+    walked = Walk()
     output = out.resolve()
     for scope in _scopes_apart(sources, out):
-        for item in walk(scope, met, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output)):
+        items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
+        for item in items:
             try:
                 written = _convert_one(item, out, quality)
                 report.counts["written" if written else "kept"] += 1
@@ -78,20 +79,20 @@ def convert(
                 report.counts["failed"] += 1
                 report.failures.append((item.uri, str(error)))
             progress(item)
-    for place, reason in met.unreadable:
+    for folder, reason in walked.unreadable:
         report.counts["failed"] += 1
-        report.failures.append((place, reason))
+        report.failures.append((folder, reason))
     return report
 
 
 def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
-    """Find the sources, and see that no folder among them lies within the output folder; nothing is made."""
+    """Find the sources, and check that no folder among them lies within the output folder; nothing is written."""
     scopes = [scope_of(source) for source in sources]
     for scope in scopes:
         if not scope.prefix and scope.root.resolve().is_relative_to(out.resolve()):
             msg = (
-                f"{scope.root} lies within the output folder {out}, and what is in there is taken for results; give "
-                "an output folder apart from the images, or one below them"
+                f"{scope.root} lies within the output folder {out}, whose content counts as results; give an output "
+                "folder apart from the images, or below them"
             )
             raise OutputError(msg)
     return scopes
@@ -103,12 +104,12 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     Raises
     ------
     ImageError
-        If the image cannot be read, or is larger than a JPEG can be (65,535 pixels a side).
+        If the image cannot be read, or is too large for a JPEG (65,535 pixels a side).
     """
-    picture = read_pil_image(source, name=name)
+    image = read_pil_image(source, name=name)
     data = BytesIO()
     try:
-        picture.save(data, "JPEG", quality=quality, subsampling=0)
+        image.save(data, "JPEG", quality=quality, subsampling=0)
     except (OSError, ValueError) as error:
         where = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
         raise ImageError(str(where), "unsupported", f"cannot be written as JPEG: {error}") from error

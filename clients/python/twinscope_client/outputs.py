@@ -1,4 +1,4 @@
-"""Putting files in place: whole or not at all, and never over another file."""
+"""Output files: written completely or not at all, and never over another file."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 LinkMode = Literal["copy", "hard", "sym"]
 
 RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
-"""What a labelling run writes into its folder beside copies and journal, and writes anew when it goes on."""
+"""Files that a labelling run writes to its folder in addition to copies and journal; a later run replaces them."""
 
 JOURNAL_NAME = "run.sqlite"
 _TAKEN = {*RESULTS, JOURNAL_NAME, *(f"{JOURNAL_NAME}-{kind}" for kind in ("journal", "wal", "shm"))}
 _FICLONE = 0x40049409  # linux/fs.h
-_BLOCK = 1 << 18  # bytes copied at once: they stay in the processor's cache between reading, hashing and writing
+_BLOCK = 1 << 18  # bytes copied at once: they stay in the processor cache between reading, hashing and writing
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 _MAX_NAME = 255
 """Bytes in a file name (Linux NAME_MAX)."""
 
 _NUMBER = 12
-"""Bytes kept free in a name for a number."""
+"""Bytes of a name that are kept free for a number."""
 
 _MAX_SUFFIX = 16
-"""Bytes; what is longer is no file type but a part of the name that happens to follow a dot."""
+"""Bytes; a longer suffix is not a file type but text of the name after a dot."""
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Give a path, then the same with ``_2``, ``_3``, ... before its suffix."""
+    """Yield a path, then the same path with ``_2``, ``_3``, ... before its suffix."""
     yield path
     number = 2
     while True:
@@ -48,9 +48,9 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def fitting_name(name: str) -> str:
-    """Give a file name that a folder can hold: no separators, no leading dots, room for a number, at most 255 bytes."""
+    """Return a valid file name: no separators, no leading dots, room for a number, at most 255 bytes."""
     cleaned = "".join("_" if char in "/\\\0" or ord(char) < 32 else char for char in name).lstrip(".") or "_"
-    stem, suffix = os.path.splitext(cleaned)  # noqa: PTH122  a Path would take "_." and such for something else
+    stem, suffix = os.path.splitext(cleaned)  # noqa: PTH122  Path treats names such as "_." differently
     if len(os.fsencode(suffix)) > _MAX_SUFFIX:
         stem, suffix = cleaned, ""
     spare = _MAX_NAME - len(os.fsencode(suffix)) - _NUMBER
@@ -60,42 +60,42 @@ def fitting_name(name: str) -> str:
 
 
 def category_folder(category: str) -> str:
-    """Give the name of the folder that holds the copies of a category.
+    """Return the name of the folder for the copies of a category.
 
-    It is the category's as `fitting_name` makes it; one that the run itself uses in its output folder, such as
-    ``plots`` or ``report.html`` (in capitals too, as some file systems know no difference), ends with one more ``_``.
+    It is `fitting_name` of the category. A name that the run itself uses in its output folder, such as ``plots`` or
+    ``report.html`` (also in capitals, because some file systems ignore case), gets one more ``_`` at its end.
     """
     name = fitting_name(category)
     return f"{name}_" if name.rstrip("_").casefold() in _TAKEN else name
 
 
 def is_free(target: Path, digest: str) -> bool:
-    """Tell whether a name can be used for content of a SHA-256: nothing has it, or just that content."""
+    """Check whether a path can hold content with a SHA-256: it does not exist, or has that content already."""
     return not os.path.lexists(target) or _holds(target, digest)
 
 
 def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
-    """Put a copy of (or a link to) a source file at a path where there is none.
+    """Write a copy of a source file, or a link to it, to a path that does not exist.
 
     Parameters
     ----------
     source : Path
         Only read.
     digest : str
-        SHA-256 that the source had when it was decided about, hexadecimal.
+        SHA-256 of the source at the time of the decision, hexadecimal.
     target : Path
-        Its folder is made where there is none.
+        Its folder is created if it does not exist.
     mode : {"copy", "hard", "sym"}
 
     Returns
     -------
     bool
-        False if the same content was there already; then nothing is done.
+        False if the file has this content already; then nothing is done.
 
     Raises
     ------
     FileExistsError
-        If another file is at `target`; it is left as it is.
+        If another file is at `target`; it is left unchanged.
     OutputError
         If the source has changed, or the target cannot be written.
     """
@@ -104,11 +104,11 @@ def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
             return False
         _make_folder(target.parent)
         if mode == "copy":
-            _appear(target, lambda part: _copy(source, digest, part))
+            _appear(target, lambda partial: _copy(source, digest, partial))
             return True
         _require_content(source, digest, source)
         if mode == "hard":
-            target.hardlink_to(source.resolve())  # a link to the file, where the source itself is a symbolic link
+            target.hardlink_to(source.resolve())  # a link to the file, also if the source is a symbolic link
         else:
             target.symlink_to(source)
     except FileExistsError:
@@ -128,12 +128,12 @@ def put_bytes(data: bytes, target: Path) -> bool:
     Returns
     -------
     bool
-        False if the same content was there already; then nothing is done.
+        False if the file has this content already; then nothing is done.
 
     Raises
     ------
     FileExistsError
-        If another file is at `target`; it is left as it is.
+        If another file is at `target`; it is left unchanged.
     OutputError
         If it cannot be written.
     """
@@ -142,7 +142,7 @@ def put_bytes(data: bytes, target: Path) -> bool:
         if _holds(target, digest):
             return False
         _make_folder(target.parent)
-        _appear(target, lambda part: part.write_bytes(data))
+        _appear(target, lambda partial: partial.write_bytes(data))
     except FileExistsError:
         if _holds(target, digest):
             return False
@@ -154,7 +154,7 @@ def put_bytes(data: bytes, target: Path) -> bool:
 
 
 def replace_if_changed(path: Path, data: bytes) -> bool:
-    """Write a file of our own making (a table, a report) in one step, unless it says the same already.
+    """Write a file that Twinscope owns (a table, a report) in one step, unless it has this content already.
 
     Raises
     ------
@@ -179,52 +179,52 @@ def _holds(target: Path, digest: str) -> bool:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # a file of that name, too, which is not "a file at the target"
-        msg = f"the folder {folder} cannot be made: {error.strerror or error}"
+    except OSError as error:  # also if a file has the name of the folder, which is not "a file at the target"
+        msg = f"the folder {folder} cannot be created: {error.strerror or error}"
         raise OutputError(msg) from error
 
 
 def _appear(target: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the target, then give it its name, which fails where a file has that name."""
-    with partial_file(target) as part:
-        write(part)
-        sync_file(part)
+    """Write a partial file next to the target, then give it the target's name; fail if a file has that name."""
+    with partial_file(target) as partial:
+        write(partial)
+        sync_file(partial)
         try:
-            os.link(part, target)
+            os.link(partial, target)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            # A file system without hard links: claim the name first, then put the file in its place.
+            # A file system without hard links: claim the name first, then replace the empty file.
             with target.open("xb"):
                 pass
-            part.replace(target)
+            partial.replace(target)
 
 
-def _copy(source: Path, digest: str, part: Path) -> None:
-    if _shared(source, part):
-        _require_content(part, digest, source)
-    elif _streamed(source, part) != digest:
+def _copy(source: Path, digest: str, partial: Path) -> None:
+    if _shared(source, partial):
+        _require_content(partial, digest, source)
+    elif _streamed(source, partial) != digest:
         raise _changed(source)
-    shutil.copystat(source, part)
+    shutil.copystat(source, partial)
 
 
-def _shared(source: Path, part: Path) -> bool:
-    """Copy by sharing blocks (ioctl FICLONE, Btrfs and XFS), which take no room until one of the files is changed."""
-    with suppress(OSError), source.open("rb") as given, part.open("wb") as made:
-        fcntl.ioctl(made, _FICLONE, given.fileno())
+def _shared(source: Path, partial: Path) -> bool:
+    """Copy by sharing blocks (ioctl FICLONE, Btrfs and XFS); they need no space until one of the files is changed."""
+    with suppress(OSError), source.open("rb") as reader, partial.open("wb") as writer:
+        fcntl.ioctl(writer, _FICLONE, reader.fileno())
         return True
     return False
 
 
-def _streamed(source: Path, part: Path) -> str:
-    """Copy, and give the SHA-256 of what was written: each block is hashed on its way and not read again."""
+def _streamed(source: Path, partial: Path) -> str:
+    """Copy, and return the SHA-256 of the copy; each block is hashed while it is copied and not read again."""
     digest, block = sha256(), memoryview(bytearray(_BLOCK))
-    with source.open("rb", buffering=0) as given, part.open("wb", buffering=0) as made:
-        while count := given.readinto(block):
+    with source.open("rb", buffering=0) as reader, partial.open("wb", buffering=0) as writer:
+        while count := reader.readinto(block):
             digest.update(block[:count])
             written = 0
             while written < count:
-                written += made.write(block[written:count])
+                written += writer.write(block[written:count])
     return digest.hexdigest()
 
 
@@ -234,4 +234,4 @@ def _require_content(file: Path, digest: str, source: Path) -> None:
 
 
 def _changed(source: Path) -> OutputError:
-    return OutputError(f"{source} has changed since it was compared; nothing was written for it, run the command again")
+    return OutputError(f"{source} has changed since it was compared: nothing was written for it. Run the command again")

@@ -1,1 +1,1 @@
-"""Exact Hamming search over 1024-bit codes, and FAISS's file."""
+"""Exact Hamming search over 1024-bit codes, and the FAISS index file."""

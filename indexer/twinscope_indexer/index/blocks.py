@@ -1,4 +1,4 @@
-"""The engine "scan": an exact scan that leaves a code as soon as it is too far, by all cores; see `kernels`."""
+"""The engine "scan": an exact multi-core scan with early termination; see `kernels`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _CORES: Final = os.cpu_count() or 1
 _COMPARISONS_PER_THREAD: Final = 250_000
-"""Codes times queries, about a millisecond of work; to wake a thread for less costs more than it saves."""
+"""Codes times queries, about a millisecond of work; waking a thread for less costs more than it saves."""
 
 
 class BlockSegment(Segment):
-    """Codes in blocks, whose search is compiled; see `Segment`."""
+    """Codes in blocks, searched by compiled code; see `Segment`."""
 
     title: ClassVar = "blocked scan"
     one_thread_up_to: ClassVar = _COMPARISONS_PER_THREAD
@@ -31,18 +31,18 @@ class BlockSegment(Segment):
     _heads: NDArray[np.uint64]
     """The first words of all codes, shape (blocks, 11, 128)."""
     _tails: NDArray[np.uint64]
-    """The other words, shape (blocks, 5, 128). Codes that the last block lacks are zero."""
+    """The other words, shape (blocks, 5, 128). Unused codes of the last block are zero."""
 
     def _build(self, codes: NDArray[np.uint8]) -> None:
-        """Store the codes in blocks, word by word, their bits by class."""
+        """Store the codes in blocks, word by word, with their bits ordered by class."""
         count = -(-len(codes) // BLOCK)
         self._heads = np.zeros((count, HEAD, BLOCK), np.uint64)
         self._tails = np.zeros((count, WORDS - HEAD, BLOCK), np.uint64)
         words = _read_only(codes.view(np.uint64))
         for block in range(count):
-            part = by_class(words[block * BLOCK : (block + 1) * BLOCK]).T
-            self._heads[block, :, : part.shape[1]] = part[:HEAD]
-            self._tails[block, :, : part.shape[1]] = part[HEAD:]
+            lines = by_class(words[block * BLOCK : (block + 1) * BLOCK]).T
+            self._heads[block, :, : lines.shape[1]] = lines[:HEAD]
+            self._tails[block, :, : lines.shape[1]] = lines[HEAD:]
 
     @property
     def _code_bytes(self) -> int:
@@ -54,16 +54,16 @@ class BlockSegment(Segment):
         return by_row(_read_only(words)).view(np.uint8)
 
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Scan all codes once, divided among threads where there is enough work for them."""
+        """Scan all codes once, divided among threads if there is enough work for them."""
         words = _read_only(queries.view(np.uint64))
         threads = min(_CORES, 1 + len(queries) * len(self._ids) // _COMPARISONS_PER_THREAD, len(self._heads))
         bounds = [len(self._heads) * i // threads for i in range(threads + 1)]
         mine, *others = pairwise(bounds)
-        scans = [_pool().submit(self._scan, words, k, max_distance, *part) for part in others]
-        parts = [self._scan(words, k, max_distance, *mine), *(scan.result() for scan in scans)]
-        if len(parts) == 1:
-            return parts[0]
-        return [merge(answers, k) for answers in zip(*parts, strict=True)]
+        scans = [_pool().submit(self._scan, words, k, max_distance, *span) for span in others]
+        found = [self._scan(words, k, max_distance, *mine), *(scan.result() for scan in scans)]
+        if len(found) == 1:
+            return found[0]
+        return [merge(answers, k) for answers in zip(*found, strict=True)]
 
     def _scan(self, words: NDArray[np.uint64], k: int, limit: int, first: int, end: int) -> list[Neighbours]:
         """Scan the blocks in [`first`, `end`)."""
@@ -83,7 +83,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _read_only(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return a read-only view: one compiled variant serves writable and read-only arrays."""
+    """Return a read-only view, so that one compiled variant serves writable and read-only arrays."""
     view = words.view()
     view.flags.writeable = False
     return view

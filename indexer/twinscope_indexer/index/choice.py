@@ -1,7 +1,7 @@
-"""Which engine answers: the one that is fastest on this machine, for one query, for batches and for frames.
+"""The choice of the index engine: the fastest on this machine for one query, for batches and for frames.
 
-All engines give the same answers, so the choice never changes a result. Small stores are not worth measuring. What is
-measured is in `measurement`.
+All engines give the same answers, so the choice never changes a result. Small stores are not worth measuring.
+`measurement` measures the engines.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ ENGINE_VARIABLE: Final = "TWINSCOPE_INDEX_ENGINE"
 """Environment variable that forces an engine, by its name."""
 DEFAULT: Final = "scan"
 MEASURED_FROM: Final = 250_000
-"""Codes. Below, every engine answers within some two milliseconds, and measuring takes as many seconds."""
+"""Codes. Below this, every engine answers within about two milliseconds, and measuring takes about two seconds."""
 _CLEARLY: Final = 1.1
-"""Another engine than the default must be this many times as fast."""
+"""An engine other than the default must be this many times as fast."""
 _WORTH_TWICE: Final = 1.5
-"""A second engine holds all codes once more; it must be this many times as fast at what it is there for."""
+"""A second engine holds all codes again; it must be this many times as fast at its kind of search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Names of engines.
+    """The engines that were chosen.
 
     Attributes
     ----------
     single, batch : str
-        For one query and for several, of images.
+        Engines for one query of images, and for several.
     frames : str
-        For frames of images.
+        Engine for frames of images.
     reason : str
-        Why these, for people.
+        Why these were chosen, in words.
     """
 
     single: str
@@ -53,12 +53,12 @@ class Choice:
 
 
 def image_index(count: int) -> Index:
-    """Make an empty index for a store of some images.
+    """Return an empty index for `count` images.
 
     Raises
     ------
     IndexEngineError
-        If the environment names an engine that there is not.
+        If the environment names an unknown engine.
     """
     choice = choose(count)
     batch = engine_index(choice.batch, choice.reason)
@@ -68,17 +68,17 @@ def image_index(count: int) -> Index:
 
 
 def frame_index(count: int) -> Index:
-    """Make an empty index for some frames of images; see `image_index`."""
+    """Return an empty index for `count` frames of images; see `image_index`."""
     choice = choose(count)
     return engine_index(choice.frames, choice.reason)
 
 
 def choose(count: int) -> Choice:
-    """Choose the engines for some codes; see `image_index`."""
+    """Choose the engines for `count` codes; see `image_index`."""
     forced = os.environ.get(ENGINE_VARIABLE, "").strip()
     if forced:
         if forced not in ENGINES:
-            msg = f"{ENGINE_VARIABLE} is {forced!r}; set it to one of {', '.join(ENGINES)}, or leave it out"
+            msg = f"{ENGINE_VARIABLE} is {forced!r}; set it to one of {', '.join(ENGINES)}, or unset it"
             raise IndexEngineError(msg)
         return Choice(forced, forced, forced, f"set by {ENGINE_VARIABLE}")
     if count < MEASURED_FROM:
@@ -92,7 +92,7 @@ _measuring = threading.Lock()
 
 @cache
 def _measured() -> Choice:
-    """Choose by measuring, once in a process."""
+    """Choose by measuring, once per process."""
     try:
         return fastest(measurement.times())
     except MeasurementError as error:
@@ -100,7 +100,7 @@ def _measured() -> Choice:
 
 
 def fastest(times: Times) -> Choice:
-    """Choose by what was measured."""
+    """Choose the engines from measured times."""
     single, batch, frames = (_fastest(times[workload]) for workload in measurement.WORKLOADS)
     if single != batch:
         losses = {

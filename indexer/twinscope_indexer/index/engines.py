@@ -1,4 +1,4 @@
-"""The engines that there are, by name. A further one is a module with a `Segment`, and a line here."""
+"""The available engines by name. To add one, write a module with a `Segment` and add a line here."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ ENGINES: Final[dict[str, str]] = {
     "scan": "twinscope_indexer.index.blocks:BlockSegment",
     "faiss": "twinscope_indexer.index.flat:FlatSegment",
 }
-"""Where the segments of an engine are; imported when they are first needed."""
+"""Module and class of each engine's segments; imported when they are first needed."""
 
 
 def engine_index(name: str, reason: str = "") -> SegmentedIndex:
-    """Make an empty index of one engine.
+    """Return an empty index of one engine.
 
     Parameters
     ----------
     name : str
     reason : str
-        Why this engine was chosen, for people.
+        Why this engine was chosen, in words.
 
     Raises
     ------
     IndexEngineError
-        If there is no such engine, or it cannot be loaded.
+        If the engine is unknown or cannot be loaded.
     """
     if name not in ENGINES:
-        msg = f"there is no index engine {name!r}; this Twinscope has {', '.join(ENGINES)}"
+        msg = f"there is no index engine {name!r}; the available engines are {', '.join(ENGINES)}"
         raise IndexEngineError(msg)
     try:
         segment = cast("type[Segment]", resolve_name(ENGINES[name]))

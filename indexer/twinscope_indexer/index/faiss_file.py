@@ -1,8 +1,8 @@
 """The published index file: FAISS's ``IndexBinaryIDMap`` over an ``IndexBinaryFlat``, written and read by FAISS.
 
-FAISS neither makes a file durable nor notices a damaged one. So a file gets its name only once it is on the disk, and
-its SHA-256 is kept beside it. Files of the kind ``IndexBinaryIDMap2`` are read, too; that one has a table from ids to
-rows besides, which nothing here needs, and which takes a third of the memory of the codes.
+FAISS neither makes a file durable nor detects a damaged one. Therefore a file gets its name only after it is on the
+disk, and the catalog keeps its SHA-256. ``IndexBinaryIDMap2`` files can also be read. That kind has an additional table
+from ids to rows, which is not needed here and takes a third of the memory of the codes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHUNK: Final = 1 << 20
 
 
 def write_index(path: Path, count: int, parts: CodeBatches) -> str:
-    """Write an index file, in one step: a reader finds the old file or the whole new one.
+    """Write an index file atomically: a reader finds the old file or the complete new one.
 
     All codes are in memory once, until the file is written.
 
@@ -43,21 +43,21 @@ def write_index(path: Path, count: int, parts: CodeBatches) -> str:
     ----------
     path : Path
     count : int
-        Codes of all parts.
+        Number of codes in all batches.
     parts : iterable of (ids, codes)
-        Distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128).
+        Batches: distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128).
 
     Returns
     -------
     str
-        SHA-256 of the file, hexadecimal.
+        SHA-256 of the file in hexadecimal.
 
     Raises
     ------
     StoreError
-        If it cannot be written.
+        If the file cannot be written.
     ValueError
-        If a shape, a type or the number of the codes is wrong.
+        If a shape, a type or the number of codes is wrong.
     """
     index = _built(count, parts)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -83,18 +83,18 @@ def _built(count: int, parts: CodeBatches) -> Any:
     flat = faiss.IndexBinaryFlat(BITS)
     index = faiss.IndexBinaryIDMap(flat)
     for vector, size in ((flat.xb, count * BYTES), (index.id_map, count)):
-        vector.resize(size)  # its memory stays when it is emptied; else it would double as it grows
+        vector.resize(size)  # reserve the memory now; otherwise it would double whenever the vector grows
         vector.resize(0)
     for ids, codes in parts:
         index.add_with_ids(require_codes(codes), require_ids(ids, codes))
     if index.ntotal != count:
-        msg = f"{index.ntotal} codes were given for an index file of {count}"
+        msg = f"expected {count} codes for the index file, got {index.ntotal}"
         raise ValueError(msg)
     return index
 
 
 def _written(index: Any, stream: BinaryIO) -> str:
-    """Write an index into a stream; return the SHA-256."""
+    """Write an index to a stream; return the SHA-256."""
     import faiss
 
     digest = sha256()
@@ -108,18 +108,18 @@ def _written(index: Any, stream: BinaryIO) -> str:
 
 
 def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Read a published index file in parts.
+    """Read a published index file in batches.
 
-    FAISS reads all of it, and gives the memory of a part back once that is copied: so the codes are in memory once, and
-    again what the caller makes of the parts that it had.
+    FAISS reads all of it. The memory of each batch is released after it was copied, so that the codes are in memory
+    once, plus what the caller builds from the batches so far.
 
     Parameters
     ----------
     path : Path
     expected_sha256 : str
-        Of the file that was published, hexadecimal.
+        SHA-256 of the published file in hexadecimal.
     size : int
-        Codes of a part.
+        Codes in a batch.
 
     Yields
     ------
@@ -129,8 +129,8 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     Raises
     ------
     StoreError
-        Before the first part, if the file is missing, is not the one that was published, cannot be read, or holds
-        another kind of index.
+        Before the first batch, if the file is missing, differs from the published one, cannot be read, or holds another
+        kind of index.
     """
     try:
         with path.open("rb", buffering=0) as stream:
@@ -140,7 +140,7 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     except OSError as error:
         msg = f"index file {path} cannot be read: {error.strerror or error}"
         raise StoreError(msg) from error
-    yield from _parts(index, size)
+    yield from _batches(index, size)
 
 
 def _require_sha256(stream: BinaryIO, path: Path, expected: str) -> None:
@@ -156,7 +156,7 @@ def _read(stream: BinaryIO, path: Path) -> Any:
     Raises
     ------
     StoreError
-        If it is of another kind.
+        If FAISS cannot read it, or it is another kind of index.
     """
     import faiss
 
@@ -164,30 +164,30 @@ def _read(stream: BinaryIO, path: Path) -> Any:
         index = faiss.read_index_binary(faiss.PyCallbackIOReader(stream.read, _CHUNK))
         flat = faiss.downcast_IndexBinary(index.index) if isinstance(index, faiss.IndexBinaryIDMap) else None
     except RuntimeError as error:
-        msg = f"index file {path} holds something else than FAISS can read: {error}"
+        msg = f"index file {path} holds data that FAISS cannot read: {error}"
         raise StoreError(msg) from error
     if not isinstance(flat, faiss.IndexBinaryFlat) or index.d != BITS or index.id_map.size() != flat.ntotal:
-        msg = f"index file {path} holds something else than a flat index of {BITS} bits with ids (IndexBinaryIDMap)"
+        msg = f"index file {path} holds an unsupported index; expected a flat index of {BITS} bits with ids"
         raise StoreError(msg)
     return index
 
 
-def _parts(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Take an index apart; its memory is given back meanwhile, so that it is of no use afterwards."""
+def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Divide an index into batches; this releases its memory, so the index cannot be used afterwards."""
     import faiss
 
     flat = faiss.downcast_IndexBinary(index.index)
     ids: NDArray[np.int64] = faiss.vector_to_array(index.id_map)
     for first in range(0, flat.ntotal, size):
         rows = min(size, flat.ntotal - first)
-        part = ids[first : first + rows], flat.reconstruct_n(first, rows)
-        _give_back(int(flat.xb.data()) + first * BYTES, rows * BYTES)
-        yield part
-        del part
+        batch = ids[first : first + rows], flat.reconstruct_n(first, rows)
+        _release(int(flat.xb.data()) + first * BYTES, rows * BYTES)
+        yield batch
+        del batch
 
 
-def _give_back(address: int, size: int) -> None:
-    """Let the system have the whole pages of some memory, which nobody reads any more."""
+def _release(address: int, size: int) -> None:
+    """Return the complete pages of a memory range to the system; nothing may read them afterwards."""
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < end:

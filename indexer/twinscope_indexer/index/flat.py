@@ -1,4 +1,4 @@
-"""The engine "faiss": FAISS's flat index, with its answers in order and its ties cut as everywhere here."""
+"""The engine "faiss": FAISS's flat index, with answers ordered and ties cut as `Index` requires."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPARISONS_PER_THREAD: Final = 100_000
-"""Codes times queries, about a millisecond of work; on a busy machine threads wait longer than this for each other."""
+"""Codes times queries, about a millisecond of work; on a busy machine threads wait longer for each other than that."""
 
 
 class FlatSegment(Segment):
-    """Codes in an ``IndexBinaryFlat``; its labels are rows, since it has no ids. See `Segment`."""
+    """Codes in an ``IndexBinaryFlat``. Its labels are rows, because it has no ids; see `Segment`."""
 
     title: ClassVar = "FAISS's flat index"
 
@@ -43,7 +43,7 @@ class FlatSegment(Segment):
         return codes[rows]
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment over the same codes, not copied, that does not answer with some ids either."""
+        """Return a segment that also leaves out some ids, over the same codes, which are not copied."""
         made = super().without(ids)
         if made is not self:
             allowed = np.packbits(~np.isin(made._ids, made._left_out), bitorder="little")
@@ -51,7 +51,7 @@ class FlatSegment(Segment):
         return made
 
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        # One more than wanted shows whether the last place is tied; FAISS cuts ties in no promised order.
+        # One more than wanted shows whether rank k is tied; FAISS cuts ties in an undefined order.
         with _threads(len(queries), self.held):
             distances, rows = self._flat.search(queries, min(k + 1, len(self)), params=self._allowed)
         found = []
@@ -64,8 +64,8 @@ class FlatSegment(Segment):
         return found
 
     def _within(self, query: NDArray[np.uint8], k: int, distance: int) -> Neighbours:
-        """Find the k nearest codes of one query among all that are not farther than a distance."""
-        with _threads(1, self.held):  # FAISS finds what is nearer than its radius
+        """Find the k nearest codes of one query among all codes within a distance."""
+        with _threads(1, self.held):  # FAISS finds codes strictly nearer than its radius
             _, near, rows = self._flat.range_search(query[None], distance + 1, params=self._allowed)
         return self._ordered(rows, near.astype(np.int32), k)
 
@@ -77,7 +77,7 @@ class FlatSegment(Segment):
 
 @contextmanager
 def _threads(queries: int, codes: int) -> Iterator[None]:
-    """Let FAISS use as many threads as it has work for: it divides queries, and its threads wait for each other."""
+    """Limit FAISS to as many threads as there is work for: it divides queries, and its threads wait for each other."""
     most = faiss.omp_get_max_threads()
     threads = min(most, queries, 1 + queries * codes // _COMPARISONS_PER_THREAD)
     if threads == most:

@@ -1,4 +1,4 @@
-"""The index of frames: the images that have a frame near a hash."""
+"""The index of frames; it finds the images that have a frame near a hash."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class NearFrame:
     Attributes
     ----------
     image : int
-        The catalogue's number of the reference.
+        Id of the reference in the catalog.
     frame : int
-        Which of its frames of the kind that was asked for; see `frames.frame_kinds`.
+        Position of the frame among the reference's frames of the searched kind; see `frames.frame_kinds`.
     query : int
-        Which code of the query.
+        Position of the code among those of the query.
     distance : int
         Bits.
     """
@@ -50,11 +50,11 @@ class FrameIndex:
     Attributes
     ----------
     frames : int
-        Frames of an image.
+        Number of frames of an image.
     index : Index
-        Their codes. An id is the position of a frame: the row of its image times `frames`, plus the frame.
+        The codes. An id is the position of a frame: the row of its image times `frames`, plus the frame.
     images : ndarray of int64, shape (n,)
-        The image of each row, those left out included.
+        The image of each row, including images that are left out.
     """
 
     frames: int
@@ -62,14 +62,14 @@ class FrameIndex:
     images: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def extended(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> FrameIndex:
-        """Return an index with further images, over the same codes, not copied.
+        """Return an index with further images; present codes are not copied.
 
         Parameters
         ----------
         images : ndarray of int64, shape (n,)
             Distinct, in ascending order, above those of the index.
         codes : ndarray of uint8, shape (n, frames, 128)
-            A frame too small to be hashed is zero; it is left out.
+            A frame that is too small to be hashed is zero; it is left out.
         """
         flat = codes.reshape(-1, BYTES)
         positions = np.arange(len(flat), dtype=np.int64) + len(self.images) * self.frames
@@ -77,7 +77,7 @@ class FrameIndex:
         return replace(self, index=index, images=np.concatenate([self.images, images]))
 
     def without(self, images: NDArray[np.int64]) -> FrameIndex:
-        """Return an index over the same codes, not copied, that does not answer with some images either."""
+        """Return an index that also leaves out some images, over the same codes, which are not copied."""
         rows = np.flatnonzero(np.isin(self.images, images))
         positions = (rows[:, None] * self.frames + np.arange(self.frames)).ravel()
         return replace(self, index=self.index.without(positions))
@@ -88,7 +88,7 @@ class FrameIndex:
         return self.index.nbytes + self.images.nbytes
 
     def __len__(self) -> int:
-        """Count the codes that it may answer with."""
+        """Return the number of codes that a search can return."""
         return len(self.index)
 
     def search(self, codes: NDArray[np.uint8], k: int, max_distance: int) -> list[NearFrame]:
@@ -97,9 +97,9 @@ class FrameIndex:
         Parameters
         ----------
         codes : ndarray of uint8, shape (n, 128)
-            Of one query; those that are zero, of frames with nothing to hash, are near nothing.
+            Codes of one query. A zero code (a frame with nothing to hash) matches nothing.
         k : int
-            Most images.
+            Maximum number of images.
         max_distance : int
             Bits.
 
@@ -109,7 +109,7 @@ class FrameIndex:
             The nearest frame of each image, by distance, then image, frame and code.
         """
         hashed = np.flatnonzero(codes.any(axis=1))
-        # k images have k * frames frames at most.
+        # k images have at most k * frames frames.
         found = self.index.search(codes[hashed], k * max(1, self.frames), max_distance)
         best: dict[int, NearFrame] = {}
         for query, near in zip(hashed.tolist(), found, strict=True):
@@ -123,18 +123,18 @@ class FrameIndex:
 
 @dataclass(frozen=True, slots=True)
 class FrameView:
-    """The frames of one published state of a store; immutable.
+    """The frames of one generation of a store; immutable.
 
     Attributes
     ----------
     reach : str
-        Which frames it has.
+        Which frames are stored.
     since : int
-        The generation in which all of them were made again.
+        The generation in which all frames were last recomputed.
     loaded : int
-        The generation that `base` is of.
+        The generation of `base`.
     base, delta : dict
-        The frames of that generation, and of newer images: an index for each kind of frame.
+        The frames of that generation, and of newer images; one index for each kind of frame.
     """
 
     reach: Reach = "frame"

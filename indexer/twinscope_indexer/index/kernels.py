@@ -1,17 +1,17 @@
-"""The scan of blocks of codes for the nearest of some queries, which leaves a block as soon as it is too far.
+"""The scan of blocks of codes for the nearest codes of queries; it leaves a block as soon as it is too far.
 
-Blocks are stored word by word: the first words of 128 codes lie one after the other, then their second words, so that
-vector instructions count the distances of a whole block. When a block's first eleven words (704 of 1024 bits) already
-exceed the limit for all its codes, its other five are not read. At the usual limit of 300 bits this is so for nearly
-all blocks of unrelated images.
+Blocks are stored word by word: first the first words of 128 codes, then their second words, and so on. So vector
+instructions count the distances of a whole block. If a block's first eleven words (704 of 1024 bits) already exceed the
+limit for all its codes, its other five are not read. At the usual limit of 300 bits this happens for nearly all blocks
+of unrelated images.
 
-The words of a block are read in the order in which they lie in memory. To read several words side by side would need
-fewer additions, and is 15 % faster in the cache; of 1,000,000 codes, which no cache holds, it takes 1.4 times as long.
+The words of a block are read in memory order. Reading several words side by side needs fewer additions and is 15 %
+faster in the cache. For 1,000,000 codes, which do not fit in a cache, it takes 1.4 times as long.
 
 The symmetries of an image are compared together. Each symmetry inverts or keeps all bits of a class (even or odd row,
-even or odd column), except a few bits near the median. So bits are stored by class, and the distances of a code in the
-four classes give its distance from every symmetry to within the number of these few bits. Only codes that may be near
-enough are counted in full.
+even or odd column), except a few bits near the median. Therefore bits are stored by class. The distances of a code in
+the four classes give its distance from every symmetry, with an error of at most the number of these few bits. Only
+codes that may be near enough are counted in full.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Codes of a block. Of 1,000,000 codes, blocks of 32 take 1.6 times as long, of 64 the same (batches 1.2 times)."""
+"""Codes in a block. With 1,000,000 codes, blocks of 32 take 1.6 times as long; blocks of 64 take equally long
+(batches 1.2 times as long)."""
 WORDS: Final = BYTES // 8
 HEAD: Final = 11
-"""Words read first. Bits of unrelated images differ like tossed coins: of 704 bits 352, with a deviation of 13."""
+"""Words read first. Bits of unrelated images differ at random: 352 of 704 on average, standard deviation 13."""
 _CLASSES: Final = 4
-"""Of bits: even or odd row, even or odd column. A word has the bits of one class, the next word those of the next."""
+"""Classes of bits: even or odd row, even or odd column. Successive words hold the bits of successive classes."""
 _CLASS_BITS: Final = 8 * BYTES // _CLASSES
-_MOST_APART: Final = 40
-"""Bits by which a query may differ from a symmetry of another, to be searched together. Of the symmetries of frames of
-micrographs half differ by 14 bits, one in a hundred by more than 40."""
+_MAX_DIFFERING: Final = 40
+"""Bits by which a query may differ from a symmetry of another query if both are searched together. Half of the
+symmetries of frames of micrographs differ by 14 bits, one in a hundred by more than 40."""
 
 
 @compiled()
@@ -51,10 +52,10 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     Returns
     -------
     ndarray of uint64, shape (n, 16)
-        For each four words: the bits of even rows and even columns, of even rows and odd columns, of odd and even, of
-        odd and odd.
+        For every four words: the bits of even rows and even columns, even rows and odd columns, odd rows and even
+        columns, odd rows and odd columns.
     """
-    lines = np.ascontiguousarray(words.T)  # so that vector instructions take several codes
+    lines = np.ascontiguousarray(words.T)  # so that vector instructions process several codes
     ordered = np.zeros_like(lines)
     for word in range(WORDS):
         position, first = np.uint64(16 * (word % 4)), word // 4 * 4
@@ -74,7 +75,7 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @compiled()
 def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Restore the order of rows, from that of `by_class`."""
+    """Restore the order by row from that of `by_class`."""
     words = np.zeros_like(ordered)
     for code in range(ordered.shape[0]):
         for word in range(WORDS):
@@ -91,7 +92,7 @@ def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _count_bits(_typing: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
-    """Count the set bits of a word by LLVM's ``ctpop``, for which Numba has no name."""
+    """Count the set bits of a word with LLVM's ``ctpop``, which Numba does not expose."""
 
     def generated(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -104,16 +105,16 @@ _bits = cast("Callable[[Any], Any]", intrinsic(_count_bits))
 
 @compiled()
 def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Find runs of queries that are symmetries of the first query of the run, except for a few bits.
+    """Find runs of queries that are symmetries of the run's first query, except for a few bits.
 
     Returns
     -------
     starts : ndarray of int64, shape (runs + 1,)
-        Where each run begins, and the number of queries.
+        First query of each run, then the number of queries.
     signs : ndarray of int32, shape (n, 4)
-        1 for a class of bits that is as in the first query, -1 for one that is inverted; an even number of these.
+        1 for a class of bits that equals the first query's, -1 for an inverted class; the number of -1 is even.
     differing : ndarray of int64, shape (n,)
-        Bits that differ all the same.
+        Bits that still differ.
     """
     count = queries.shape[0]
     starts, runs = np.zeros(count + 1, np.int64), 0
@@ -128,7 +129,7 @@ def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArr
                 signs[query, kind], different = -1, _CLASS_BITS - different
                 parity = -parity
             differing[query] += different
-        if runs == 0 or parity < 0 or differing[query] > _MOST_APART:
+        if runs == 0 or parity < 0 or differing[query] > _MAX_DIFFERING:
             signs[query], differing[query] = 1, 0
             starts[runs] = query
             runs += 1
@@ -150,7 +151,7 @@ def scan(
 ) -> None:
     """Find the nearest codes of each query, in order; `left_out` is sorted, `words` are the queries by row, read-only.
 
-    All of it is one compiled call: between two calls other threads would take Python's lock, and keep it for a while.
+    This is one compiled call, because between two calls other threads would take the GIL and keep it for some time.
     """
     k = near_ids.shape[1]
     queries = by_class(words)
@@ -163,7 +164,7 @@ def scan(
         for run in range(len(starts) - 1):
             first, end = starts[run], starts[run + 1]
             if end - first == 1:
-                # At a distance equal to the k-th, a smaller id is still taken.
+                # At the k-th distance, a smaller id is still accepted.
                 bound = min(limit, distances[first, k - 1]) if counts[first] == k else limit
                 if _count(head, tail, queries[first], bound, sums):
                     for code in range(len(numbers)):
@@ -196,7 +197,7 @@ def scan(
 def _count(
     head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], bound: int, sums: NDArray[np.int64]
 ) -> bool:
-    """Count the distances of a block's codes from a query; False, and not counted, if all are above the bound."""
+    """Compute the distances of a block's codes from a query; stop and return False if all exceed the bound."""
     sums[:] = 0
     for word in range(HEAD):
         wanted = query[word]
@@ -219,12 +220,13 @@ def _count_classes(
     classes: NDArray[np.int32],
     furthest: NDArray[np.int32],
 ) -> None:
-    """Count, class by class, the distances of a block's codes from a query, each minus half the bits of a class.
+    """Compute, for each class, the distances of a block's codes from a query, minus half the bits of a class.
 
-    `furthest` is how far below, or above, half of all bits the nearest, or farthest, symmetry of the query is.
+    `furthest` is the largest deviation from half of all bits, over all symmetries: the nearest symmetry is that far
+    below it, or the farthest that far above.
     """
     for kind in range(_CLASSES):
-        # Words 11 and later are in the tail: the third of the last class, and the fourth of all.
+        # Words 11 and later are in the tail: the third word of the last class, and the fourth words of all classes.
         first, second, fourth = head[kind], head[_CLASSES + kind], tail[3 * _CLASSES + kind - HEAD]
         third = head[2 * _CLASSES + kind] if 2 * _CLASSES + kind < HEAD else tail[0]
         p, q, r, s = query[kind], query[_CLASSES + kind], query[2 * _CLASSES + kind], query[3 * _CLASSES + kind]
@@ -236,7 +238,7 @@ def _count_classes(
             line[code] = np.int64(different) - _CLASS_BITS // 2
     for code in range(BLOCK):
         a, b, c, d = classes[0, code], classes[1, code], classes[2, code], classes[3, code]
-        # The largest sum with an even number of inverted signs; in 32 bits, so that a vector has eight.
+        # The largest sum with an even number of inverted signs; in 32 bits, so that a vector holds eight.
         both = np.int32(abs(np.int32(a + b)) + abs(np.int32(c + d)))
         either = np.int32(abs(np.int32(a - b)) + abs(np.int32(c - d)))
         furthest[code] = max(both, either)
@@ -244,7 +246,7 @@ def _count_classes(
 
 @compiled()
 def _distance(head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], code: int) -> int:
-    """Count the distance of one code of a block from a query."""
+    """Compute the distance of one code of a block from a query."""
     distance = 0
     for word in range(HEAD):
         distance += int(_bits(head[word, code] ^ query[word]))
@@ -255,14 +257,14 @@ def _distance(head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray
 
 @compiled()
 def _holds(left_out: NDArray[np.int64], number: int) -> bool:
-    """Check whether an id is among sorted ones."""
+    """Check whether a sorted array contains an id."""
     position = np.searchsorted(left_out, number)
     return bool(position < len(left_out) and left_out[position] == number)
 
 
 @compiled()
 def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, number: int, distance: int) -> int:
-    """Insert a neighbour in order among `count`; the last one is dropped if all places are taken. Return the count."""
+    """Insert a neighbour in order among `count`; if the arrays are full, the last is dropped. Return the new count."""
     if count == len(ids):
         if (distance, number) >= (distances[count - 1], ids[count - 1]):
             return count

@@ -1,6 +1,7 @@
-"""How fast each engine is on this machine: measured once, by a process of its own, and kept in the user's cache folder.
+"""The speed of each engine on this machine: measured once, in a separate process, and kept in the user's cache folder.
 
-The results are kept for one processor and one set of versions. Nothing is kept in a store: another machine may read it.
+Results are valid for one processor and one set of versions. They are not kept in a store, because another machine may
+read it.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from typing import Any, Final
 from twinscope_indexer.index.engines import ENGINES, engine_index
 
 Times = dict[str, dict[str, float]]
-"""Milliseconds that one core works for a query, by what is searched for (one of `WORKLOADS`) and engine."""
+"""Milliseconds of work of one core per query, by workload (one of `WORKLOADS`) and engine."""
 
 WORKLOADS: Final = ("single", "batch", "frames")
 """One query; queries of several images; the symmetries of one frame."""
 SIZE: Final = 250_000
-"""Codes, 32 MB: most caches hold less."""
+"""Codes, 32 MB, which is more than most caches hold."""
 LIMITS: Final = {"single": (300, 430), "batch": (300, 430), "frames": (430,)}
-"""Bits; those of the default policy."""
+"""Distance limits of the default policy, in bits."""
 _BATCH: Final = 8
 _NEAREST: Final = 5
 _ROUNDS: Final = 6
 _ENOUGH: Final = 2.0
-"""Seconds after which no further round begins, on a busy machine."""
-_PATIENCE: Final = 120.0
-"""Seconds for all of it; two or three on a quiet machine, ten more if the kernels must be compiled first."""
+"""Seconds after which no further round begins; reached on a busy machine."""
+_TIMEOUT: Final = 120.0
+"""Seconds for the whole measurement; it takes 2 to 3 s on a quiet machine, 10 s more if kernels must be compiled."""
 _PACKAGES: Final = ("twinscope", "numpy", "numba", "faiss-cpu")
 _PROCESSOR: Final = ("model name", "flags", "CPU implementer", "CPU part", "Features")
-"""Lines of /proc/cpuinfo on x86 and on ARM."""
+"""Lines of /proc/cpuinfo that identify an x86 or ARM processor."""
 _PROGRAM: Final = """
 import os, sys
 sys.path[:], os.cpu_count = sys.argv[1:], lambda: 1
@@ -50,14 +51,14 @@ class MeasurementError(Exception):
 
 
 def times() -> Times:
-    """Return how fast each engine is, from the cache folder if it is known there.
+    """Return the times of all engines, from the cache folder if they are there.
 
-    What is measured is kept there; if the folder cannot be written, the next process measures again.
+    New measurements are kept there; if the folder cannot be written, the next process measures again.
 
     Raises
     ------
     MeasurementError
-        If it is not known, and cannot be measured.
+        If the times are not in the cache folder and cannot be measured.
     """
     key, path = _key(), cache_file()
     known = None if path is None else _read(path, key)
@@ -106,7 +107,7 @@ def _version(package: str) -> str:
 
 
 def _read(path: Path, key: dict[str, Any]) -> Times | None:
-    """Read what is kept; None if there is nothing, or nothing of use."""
+    """Read the kept times; return None if there are none, or none that are valid."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return _checked(kept["times"]) if kept["key"] == json.loads(json.dumps(key)) else None
@@ -120,7 +121,7 @@ def _checked(found: Any) -> Times:
     Raises
     ------
     ValueError, KeyError, TypeError
-        If there is not.
+        If a time is missing or is not a positive number.
     """
     checked = {workload: {name: float(found[workload][name]) for name in ENGINES} for workload in WORKLOADS}
     if not all(0 < value < math.inf for each in checked.values() for value in each.values()):
@@ -130,7 +131,7 @@ def _checked(found: Any) -> Times:
 
 
 def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
-    """Keep what was measured, in one step, so that another process reads all of it or nothing."""
+    """Write the times atomically, so that another process reads all of them or none."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +145,7 @@ def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
 
 
 def _measure_apart() -> Times:
-    """Measure in another process, which is kept to one thread, and whose memory is gone afterwards."""
+    """Measure in another process, which is limited to one thread and whose memory is freed when it ends."""
     if not Path(sys.executable or "").name.startswith(("python", "pypy")):
         msg = "there is no Python interpreter to measure with"
         raise MeasurementError(msg)
@@ -154,24 +155,24 @@ def _measure_apart() -> Times:
             command,
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         return _checked(json.loads(done.stdout))
     except subprocess.TimeoutExpired as error:
-        msg = f"they were not measured within {_PATIENCE:.0f} s"
+        msg = f"the engines were not measured within {_TIMEOUT:.0f} s"
         raise MeasurementError(msg) from error
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
-        msg = f"measuring them failed: {error}"
+        msg = f"measuring the engines failed: {error}"
         raise MeasurementError(msg) from error
 
 
 def measure() -> Times:
-    """Measure all engines in this process; takes two seconds, and three times the memory of the codes.
+    """Measure all engines in this process; this takes two seconds and three times the memory of the codes.
 
-    On a busy machine, too, the result is that of a quiet one: what is measured is the time that a core works, the
-    engines take turns, and the shortest time of each counts.
+    A busy machine gives the same result as a quiet one: CPU time is measured, the engines alternate, and the shortest
+    time of each counts.
     """
     from itertools import product
     from statistics import fmean
@@ -205,7 +206,7 @@ def measure() -> Times:
 
 
 def _queries(codes: Any) -> dict[str, Any]:
-    """Make the queries of each workload, of which the first two are near stored codes."""
+    """Return the queries of each workload; those of the first two workloads are near stored codes."""
     import numpy as np
 
     from twinscope_indexer.hashing.frames import WHOLE, frame_codes
@@ -219,5 +220,5 @@ def _queries(codes: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print what `measure` finds, as JSON; the program of the other process."""
+    """Print the result of `measure` as JSON; this is the program of the other process."""
     sys.stdout.write(json.dumps(measure()))

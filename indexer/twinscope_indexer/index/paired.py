@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PairedIndex:
-    """An `Index` that holds its codes twice, where that makes searches faster by more than it costs.
+    """An `Index` that holds its codes twice, for the case that the faster searches are worth the memory.
 
     Attributes
     ----------
     single : Index
-        Answers one query.
+        Answers a single query.
     batch : Index
-        Answers several queries; of the same codes.
+        Answers several queries; it holds the same codes.
     """
 
     single: Index
     batch: Index
 
     def __len__(self) -> int:
-        """Count the codes that it may answer with."""
+        """Return the number of codes that a search can return."""
         return len(self.batch)
 
     @property
@@ -49,7 +49,7 @@ class PairedIndex:
         return index.search(queries, k, max_distance)
 
     def without(self, ids: NDArray[np.int64]) -> PairedIndex:
-        """Return an index that does not answer with some ids either; see `Index.without`."""
+        """Return an index that also leaves out some ids; see `Index.without`."""
         return PairedIndex(self.single.without(ids), self.batch.without(ids))
 
     def restricted_to(self, ids: NDArray[np.int64]) -> PairedIndex:
@@ -64,7 +64,7 @@ class PairedIndex:
         return PairedIndex(single, batch)
 
     def compacted(self) -> PairedIndex:
-        """Return an index of which one part is a step nearer to its best form; see `Index.compacted`."""
+        """Return an index with one of its two indexes compacted by one step; see `Index.compacted`."""
         single = self.single.compacted()
         if single is not self.single:
             return PairedIndex(single, self.batch)

@@ -1,4 +1,4 @@
-"""What callers need of an index of hashes, and how the answers of several indexes become one.
+"""The interface of an index of hashes, and the merging of answers of several indexes.
 
 Every index answers like a scan over all codes: all neighbours within the limit, in the order (distance, id), cut to k.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CodeBatches = Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]
-"""Distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128), of one part after the other."""
+"""Batches of codes: distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,18 @@ NO_NEIGHBOURS: Final = Neighbours(np.empty(0, np.int64), np.empty(0, np.int32))
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an index is.
+    """The description of an index.
 
     Attributes
     ----------
     engine : str
         Name of the engine, for programs; see `engines.ENGINES`.
     kind : str
-        Which search answers, and why this one, for people.
+        Which search answers, and why it was chosen, in words.
     codes : int
-        Codes that it may answer with.
+        Number of codes that a search can return.
     segments : int
-        CodeBatches that it is divided into.
+        Number of segments.
     nbytes : int
         Bytes of memory.
     """
@@ -67,11 +67,11 @@ class Description:
 class Index(Protocol):
     """An immutable set of codes that several threads can search at the same time.
 
-    A changed index is a new one. It shares the codes that both have, so that these lie in memory once.
+    A change makes a new index. Both share their common codes, which are in memory once.
     """
 
     def __len__(self) -> int:
-        """Count the codes that it may answer with."""
+        """Return the number of codes that a search can return."""
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -79,7 +79,7 @@ class Index(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, those that it shares with other indexes included."""
+        """Bytes of memory, including those shared with other indexes."""
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query.
@@ -95,16 +95,16 @@ class Index(Protocol):
         Returns
         -------
         list of Neighbours
-            One for each query, ordered by (distance, id); ties at the k-th place are cut in this order, too.
+            One for each query, ordered by (distance, id); ties at rank k are cut in the same order.
 
         Raises
         ------
         ValueError
-            If the shape, the type or a limit is out of range.
+            If the shape or the type is wrong, or a limit is out of range.
         """
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return an index that does not answer with some ids either; unknown ids are ignored."""
+        """Return an index that also leaves out some ids; unknown ids are ignored."""
 
     def restricted_to(self, ids: NDArray[np.int64]) -> Self:
         """Return an index that answers with some ids only; unknown ids are ignored.
@@ -116,9 +116,9 @@ class Index(Protocol):
         """
 
     def extended(self, parts: CodeBatches) -> Self:
-        """Return an index with further codes; one part of these is in memory at a time.
+        """Return an index with further codes, of which one batch is in memory at a time.
 
-        An id may not be in the index yet, unless the index is without it.
+        An id must not be in the index yet, unless the index leaves it out.
 
         Raises
         ------
@@ -127,10 +127,10 @@ class Index(Protocol):
         """
 
     def compacted(self) -> Self:
-        """Return an index with the same answers that is one step nearer to its best form; itself if it has that.
+        """Return an index with the same answers, compacted by one step; the index itself if nothing is left to do.
 
-        Call it until it returns itself. If each result replaces the one before it, at most one part of the codes lies
-        in memory twice at a time.
+        Call it until it returns the same index. If each result replaces the previous index, at most one segment is in
+        memory twice at a time.
         """
 
     def describe(self) -> Description:
@@ -138,7 +138,7 @@ class Index(Protocol):
 
 
 def require_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Check that FAISS and compiled code may be given these codes; they would read out of bounds.
+    """Check the shape and type of codes; FAISS and compiled code would read out of bounds.
 
     Raises
     ------
@@ -157,10 +157,10 @@ def require_ids(ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> NDArray[np.
     Raises
     ------
     ValueError
-        If it has not, or if an id is no integer of 64 bits.
+        If the numbers differ, or if the ids do not fit in 64-bit integers.
     """
     if ids.shape != (len(codes),) or not np.can_cast(ids.dtype, np.int64):
-        msg = f"{len(codes)} codes need as many ids, of type int64; got {ids.dtype} of shape {ids.shape}"
+        msg = f"ids must be int64 of shape ({len(codes)},), one for each code; got {ids.dtype} of shape {ids.shape}"
         raise ValueError(msg)
     return np.ascontiguousarray(ids, np.int64)
 
@@ -182,9 +182,9 @@ def require_limits(k: int, max_distance: int) -> None:
 
 
 def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
-    """Merge the answers of indexes without common ids to one query."""
+    """Merge the answers to one query of indexes that have no common ids."""
     parts = [part for part in parts if len(part.ids)]
-    if len(parts) <= 1:  # nearly always, and ten times as fast
+    if len(parts) <= 1:  # the usual case, and ten times as fast
         return Neighbours(parts[0].ids[:k], parts[0].distances[:k]) if parts else NO_NEIGHBOURS
     ids = np.concatenate([part.ids for part in parts])
     distances = np.concatenate([part.distances for part in parts])
@@ -193,7 +193,7 @@ def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
 
 
 def ids_not_in(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of some ids that are not among others.
+    """Return the ids that are not known.
 
     Parameters
     ----------
@@ -204,5 +204,5 @@ def ids_not_in(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.i
     if not len(known):
         return ids
     nearest: NDArray[np.int64] = known.take(np.searchsorted(known, ids), mode="clip")
-    strange: NDArray[np.bool_] = ids != nearest
-    return ids[strange]
+    unknown: NDArray[np.bool_] = ids != nearest
+    return ids[unknown]

@@ -1,4 +1,4 @@
-"""A segment: the codes that one engine holds together. An engine implements it, and `segments` makes an index of it."""
+"""A segment: codes that one engine holds together. An engine implements it, and `segments` builds an index from it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER: Final = 256
-"""Queries of one pass over the codes; bounds the memory for their results."""
+"""Queries searched in one pass over the codes; bounds the memory for their results."""
 _GATHERED: Final = 4096
-"""Codes that are read back at a time; bounds the memory for it."""
+"""Codes that are read back at a time; bounds the memory for them."""
 
 
 class Segment(ABC):
     """Immutable codes that several threads can search at the same time.
 
-    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`; everything that is passed to these was
-    checked before.
+    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`; their arguments have been checked.
 
     Parameters
     ----------
@@ -46,9 +45,9 @@ class Segment(ABC):
     """
 
     title: ClassVar[str]
-    """Name of the search, for people."""
+    """Name of the search, in words."""
     one_thread_up_to: ClassVar[float] = float("inf")
-    """Codes up to which one query takes one thread here, so that segments are worth searching side by side."""
+    """Codes up to which one query uses one thread, so that searching segments in parallel is worthwhile."""
 
     def __init__(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         codes = require_codes(codes)
@@ -58,15 +57,15 @@ class Segment(ABC):
 
     @abstractmethod
     def _build(self, codes: NDArray[np.uint8]) -> None:
-        """Take up codes, uint8 of shape (n, 128); the array may change afterwards."""
+        """Store codes, uint8 of shape (n, 128); the array may change afterwards."""
 
     @abstractmethod
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Find the k nearest codes of each of some queries, without `_left_out`; see `Index.search`."""
+        """Find the k nearest codes of each query, without `_left_out`; see `Index.search`."""
 
     @abstractmethod
     def _codes_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return some codes as they were given, uint8 of shape (rows, 128)."""
+        """Return the original codes of some rows, uint8 of shape (rows, 128)."""
 
     @property
     @abstractmethod
@@ -74,17 +73,17 @@ class Segment(ABC):
         """Bytes of memory of the codes."""
 
     def __len__(self) -> int:
-        """Count the codes that it may answer with."""
+        """Return the number of codes that a search can return."""
         return len(self._ids) - len(self._left_out)
 
     @property
     def held(self) -> int:
-        """Codes in memory, those left out included."""
+        """Number of codes in memory, including those left out."""
         return len(self._ids)
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the codes that it may answer with, int64, shape (n,)."""
+        """Ids of the codes that a search can return, int64, shape (n,)."""
         return self._ids[self._rows()] if len(self._left_out) else self._ids
 
     @property
@@ -93,7 +92,7 @@ class Segment(ABC):
         return self._code_bytes + self._ids.nbytes + self._left_out.nbytes
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment over the same codes, not copied, that does not answer with some ids either."""
+        """Return a segment that also leaves out some ids, over the same codes, which are not copied."""
         left_out = np.union1d(self._left_out, np.intersect1d(self._ids, ids))
         if len(left_out) == len(self._left_out):
             return self
@@ -113,7 +112,7 @@ class Segment(ABC):
         return found
 
     def dump(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return ids, int64 (n,), and codes, uint8 (n, 128), without those left out."""
+        """Return ids, int64 of shape (n,), and codes, uint8 of shape (n, 128), without those left out."""
         rows = self._rows()
         codes = np.empty((len(rows), BYTES), np.uint8)
         for start in range(0, len(rows), _GATHERED):
@@ -121,5 +120,5 @@ class Segment(ABC):
         return self._ids[rows], codes
 
     def _rows(self) -> NDArray[np.int64]:
-        """Return where the codes are that it may answer with."""
+        """Return the rows of the codes that a search can return."""
         return np.flatnonzero(~np.isin(self._ids, self._left_out))

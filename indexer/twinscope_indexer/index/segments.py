@@ -1,11 +1,11 @@
-"""An index of segments, so that no change of it needs all codes twice.
+"""An index of segments, so that no change needs all codes in memory twice.
 
-An index over a million codes is made, updated and cleared of what is gone one segment after the other, and two states
-of a store share the segments that they have in common. In memory are the codes, those that are gone and not cleared yet
-(a tenth), and, while a segment is made (an eighth of the codes), that segment twice.
+An index over a million codes is built, updated and compacted segment by segment, and two generations of a store share
+their common segments. The memory holds the codes, the removed codes that are not cleared yet (at most a tenth) and,
+while a segment is built (an eighth of the codes), that segment twice.
 
-Multi-index hashing would find nothing sooner at the limits that are used here. For all codes within 300 of 1024 bits it
-must look, in each of 64 tables of 16 bits, at what is within 4 bits: 2,517 of 65,536 places. That is 2.5 times as many
+Multi-index hashing would not be faster at the limits used here. To find all codes within 300 of 1024 bits, it must
+check all entries within 4 bits in each of 64 tables of 16 bits: 2,517 of 65,536 entries. That gives 2.5 times as many
 candidates as there are codes, and the tables alone are twice as large as the codes.
 """
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
     from twinscope_indexer.index.protocol import CodeBatches, Neighbours
     from twinscope_indexer.index.segment import Segment
 
-_LEAST: Final = 1 << 16
-"""Codes of a segment, 9 MB: smaller ones cost more in calls than they save in memory."""
+_MIN_SIZE: Final = 1 << 16
+"""Codes in a segment, 9 MB; smaller segments cost more in calls than they save in memory."""
 _USUAL: Final = 8
 """Segments of a larger index."""
-_MOST: Final = 16
-"""Segments; each costs a search some microseconds."""
-_MAX_GONE_SHARE: Final = 0.1
-"""A segment is made again when more than this share of it is left out."""
+_MAX_SEGMENTS: Final = 16
+"""Segments of an index; each adds some microseconds to a search."""
+_MAX_LEFT_OUT_SHARE: Final = 0.1
+"""A segment is rebuilt when more than this share of it is left out."""
 _WORTH_A_THREAD: Final = 100_000
-"""Codes; to wake a thread for fewer costs more than it saves."""
+"""Codes; waking a thread for fewer costs more than it saves."""
 _CORES: Final = os.cpu_count() or 1
 
 
 def segment_size(count: int) -> int:
-    """Return how many codes a segment of an index over `count` codes has."""
-    return max(_LEAST, -(-count // _USUAL))
+    """Return the number of codes in each segment of an index over `count` codes."""
+    return max(_MIN_SIZE, -(-count // _USUAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,11 @@ class SegmentedIndex:
     engine : str
         Name of the engine.
     make : type of Segment
-        Of that engine.
+        Segment class of that engine.
     reason : str
-        Why this engine was chosen, for people.
+        Why this engine was chosen, in words.
     segments : tuple of Segment
-        No id is in two of them, unless all but one leave it out.
+        An id may be in several segments only if all but one leave it out.
     """
 
     engine: str
@@ -77,7 +77,7 @@ class SegmentedIndex:
     segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
-        """Count the codes that it may answer with."""
+        """Return the number of codes that a search can return."""
         return sum(map(len, self.segments))
 
     @property
@@ -91,12 +91,12 @@ class SegmentedIndex:
         return sum(segment.nbytes for segment in self.segments)
 
     def extended(self, parts: CodeBatches) -> SegmentedIndex:
-        """Return an index with a further segment for each part; see `Index.extended`."""
-        made = starmap(self.make, parts)  # which keeps no part longer than a segment is made of it
+        """Return an index with a further segment for each batch; see `Index.extended`."""
+        made = starmap(self.make, parts)  # starmap keeps a batch only while its segment is built
         return replace(self, segments=(*self.segments, *(segment for segment in made if segment.held)))
 
     def without(self, ids: NDArray[np.int64]) -> SegmentedIndex:
-        """Return an index that does not answer with some ids either; see `Index.without`."""
+        """Return an index that also leaves out some ids; see `Index.without`."""
         if not len(ids):
             return self
         return replace(self, segments=tuple(segment.without(ids) for segment in self.segments))
@@ -107,17 +107,17 @@ class SegmentedIndex:
         return replace(self, segments=tuple(kept))
 
     def compacted(self) -> SegmentedIndex:
-        """Return an index of which one segment was made again, or two were made one; see `Index.compacted`."""
-        gone = [1 - len(segment) / segment.held for segment in self.segments]
-        worst = max(range(len(gone)), key=gone.__getitem__, default=0)
-        if gone and gone[worst] > _MAX_GONE_SHARE:
-            return self._renewed(self.segments[worst])
-        if len(self.segments) > _MOST:
-            return self._renewed(*sorted(self.segments, key=len)[:2])
+        """Return an index with one segment rebuilt, or two segments merged; see `Index.compacted`."""
+        left_out = [1 - len(segment) / segment.held for segment in self.segments]
+        worst = max(range(len(left_out)), key=left_out.__getitem__, default=0)
+        if left_out and left_out[worst] > _MAX_LEFT_OUT_SHARE:
+            return self._rebuilt(self.segments[worst])
+        if len(self.segments) > _MAX_SEGMENTS:
+            return self._rebuilt(*sorted(self.segments, key=len)[:2])
         return self
 
-    def _renewed(self, *old: Segment) -> SegmentedIndex:
-        """Make one segment of what some of them may answer with."""
+    def _rebuilt(self, *old: Segment) -> SegmentedIndex:
+        """Replace some segments by one segment of their remaining codes."""
         others = tuple(segment for segment in self.segments if segment not in old)
         ids, codes = zip(*(segment.dump() for segment in old), strict=True)
         whole = np.concatenate(ids), np.concatenate(codes) if len(codes) > 1 else codes[0]
@@ -132,8 +132,8 @@ class SegmentedIndex:
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query; see `Index.search`.
 
-        A batch is divided among threads within a segment. A single query is divided by segments, if one of them is too
-        little work for two threads.
+        A batch is divided among threads within each segment. A single query is divided by segments if one segment is
+        too little work for two threads.
         """
         segments = [segment for segment in self.segments if len(segment)]
         if not segments:

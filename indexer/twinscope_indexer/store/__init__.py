@@ -1,6 +1,6 @@
-"""A store: its catalogue, its published states, its readers and its one writer."""
+"""A store: its catalog, its generations, its readers and its only writer."""
 
 import lazy_loader
 
-# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+# Names are imported when they are first used, because importing numba and the decoders is slow. The stub lists them.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Frame indexes of a store, loaded from its catalogue."""
+"""The frame indexes of a store, loaded from its catalog."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from twinscope_indexer.index.segments import segment_size
 from twinscope_indexer.store.catalog.catalog import Catalog
 
 _MAX_DELTA_SHARE: Final = 0.1
-"""All frames are loaded again when more than this share of the images is newer than those in memory."""
+"""All frames are loaded again if more than this share of the images is newer than the frames in memory."""
 
 
 def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
-    """Load the frames of a generation; those that are in memory already are not read again.
+    """Load the frames of a generation; frames that are already in memory are not read again.
 
     Parameters
     ----------
     catalog : Catalog
         Within a snapshot.
     held : FrameView
-        In memory: of an earlier generation, or empty.
+        The frames in memory, of an earlier generation; may be empty.
     upto : int
         The generation.
 
     Raises
     ------
     StoreError
-        If this release does not know the frames that the store has.
+        If this release does not know the store's kind of frames.
     """
     reach, since = stored_reach(catalog), int(catalog.meta("reframed") or 0)
     if not reference_frames(reach) or catalog.meta("frames_recipe") != FRAMES_RECIPE:
         return FrameView("frame", since, upto)
     file = catalog.newest_file()
-    # With a new index file the catalogue forgets what was deleted before.
+    # When a new index file is published, the catalog forgets earlier deletions.
     known = file is None or file.number <= held.loaded
     if held.base and known and (held.reach, held.since) == (reach, since):
-        gone = catalog.changed_since(held.loaded, upto=upto)
-        if len(gone) <= _MAX_DELTA_SHARE * len(held.base["views"].images):
-            base = {kind: index.without(gone) for kind, index in held.base.items()}
+        changed = catalog.changed_since(held.loaded, upto=upto)
+        if len(changed) <= _MAX_DELTA_SHARE * len(held.base["views"].images):
+            base = {kind: index.without(changed) for kind, index in held.base.items()}
             return replace(held, base=base, delta=_indexes(catalog, reach, held.loaded, upto))
     return FrameView(reach, since, upto, _indexes(catalog, reach, 0, upto))
 
 
 def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str, FrameIndex]:
-    """Load the frames of the generations in (`above`, `upto`], an index for each kind."""
+    """Load the frames of the generations in (`above`, `upto`], as one index for each kind of frame."""
     count, kinds = len(reference_frames(reach)), frame_kinds(reach)
     images = catalog.count_framed(count, above=above, upto=upto)
     size = segment_size(count * images) // count
@@ -65,19 +65,19 @@ def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str,
 
 
 def stored_reach(catalog: Catalog) -> Reach:
-    """Return which frames a store has: those of its last run of the indexer.
+    """Return the reach of a store, which its last indexing run set.
 
     Raises
     ------
     StoreError
-        If this release does not know such frames.
+        If this release does not know the reach.
     """
     found = catalog.meta("reach") or "frame"
     known = next((reach for reach in REACHES if reach == found), None)
     if known is None:
         msg = (
-            f"{catalog.path} has frames of reach {found!r}, this Twinscope knows {', '.join(REACHES)}: use the release "
-            "that wrote it, or index again elsewhere"
+            f"{catalog.path} has frames of reach {found!r}, but this Twinscope knows only {', '.join(REACHES)}; use "
+            "the release that wrote it, or index the collection again into a new store"
         )
         raise StoreError(msg)
     return known

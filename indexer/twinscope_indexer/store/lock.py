@@ -1,4 +1,4 @@
-"""The lock of a store: one writer at a time, over all processes."""
+"""The lock of a store: one writer at a time among all processes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LOCK_NAME: Final = "writer.lock"
 
 @contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
-    """Hold a store for writing while the body runs.
+    """Lock a store for writing while the body runs.
 
     Raises
     ------
     StoreLockedError
         If another process is writing; the message names it.
     StoreError
-        If the file cannot be made, or its drive has no locks.
+        If the lock file cannot be created, or its drive does not support locks.
     """
     try:
         stream = path.open("a+", encoding="utf-8")
@@ -40,9 +40,9 @@ def writer_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            msg = f"the store {path.parent} is being written by {_holder(path)}; wait for it, or stop it"
+            msg = f"the store {path.parent} is being written by {_holder(path)}; wait until it ends, or stop it"
             raise StoreLockedError(msg) from error
-        except OSError as error:  # a network drive without locks, for one
+        except OSError as error:  # for example, a network drive without locks
             msg = f"the store {path.parent} cannot be locked: {error.strerror or error}; keep it on a local disk"
             raise StoreError(msg) from error
         stream.truncate(0)

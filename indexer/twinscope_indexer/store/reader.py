@@ -1,4 +1,4 @@
-"""A store as its readers see it: the view that they answer from, which is brought up to date when they ask for it."""
+"""A store for readers: its current view, which `Store.refresh` replaces by a newer one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CALIBRATION", "CATALOG_NAME", "Store", "StoreWarning", "StoreWriter", "View", "open_writer"]
 
 _LONG_LOG: Final = 16 << 20
-"""Bytes of SQLite's log from which a refresh makes room in it."""
+"""Bytes of SQLite's log from which a refresh makes it reusable."""
 
 
 class Store:
@@ -45,11 +45,11 @@ class Store:
         self._refreshing = threading.Lock()
         self._view = load_view(folder)
         self._renewed = 0
-        _give_back()
+        _release_memory()
 
     @property
     def catalog(self) -> Catalog:
-        """The catalogue as it is now, by this thread's own connection; answers come from the `view` alone."""
+        """The current catalog, over this thread's own connection; answers are made from `view` only."""
         found: Catalog | None = getattr(self._local, "catalog", None)
         if found is None or found.outdated or found.replaced:
             made = Catalog(self.folder / CATALOG_NAME, read_only=True)
@@ -62,24 +62,24 @@ class Store:
 
     @property
     def view(self) -> View:
-        """The state that was last loaded."""
+        """The generation that was last loaded."""
         return self._view
 
     @property
     def store_id(self) -> str:
-        """The id of the store that the view is of."""
+        """The id of the store that the view belongs to."""
         return self._view.store_id
 
     def refresh(self) -> View:
-        """Load the newest published state, if there is a newer one.
+        """Load the newest generation, if there is a newer one.
 
-        Where another store has been put into the folder's place, it is loaded wholly, whatever its generation, as soon
-        as it has published one; until then the old one goes on answering.
+        If the folder now holds another store, that store is loaded completely, whatever its generation number, when it
+        has published a generation. Until then the old view stays in use.
 
         Raises
         ------
         StoreError
-            If the store is gone, or cannot be used; the old view goes on answering.
+            If the store no longer exists or cannot be used; the old view stays in use.
         """
         with self._refreshing:
             held = self._view
@@ -98,21 +98,21 @@ class Store:
         return self._view
 
     def _compact(self) -> None:
-        """Compact the codes of the view, step by step; the memory of each step is given back before the next."""
-        _give_back()
+        """Compact the codes of the view step by step; release the memory of each step before the next."""
+        _release_memory()
         while (compacted := self._view.compacted()) is not self._view:
             self._view = compacted
-            _give_back()
+            _release_memory()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of some images of the view by id; ids that are not stored are left out."""
+        """Return the records of images of the view by id; unknown ids are left out."""
         return self._view.records(numbers)
 
     def close(self) -> None:
-        """Close all connections; those of other threads that still run are closed when these let go of them.
+        """Close the store; later queries of its view raise `StoreError`.
 
-        What is asked of the view afterwards is refused. Python crashes where a connection of SQLite is closed under a
-        query.
+        Connections of other threads that still run are closed when those threads release them: CPython crashes if a
+        SQLite connection is closed while it is executing a query.
         """
         self._view.snapshot.close()
         with self._lock:
@@ -121,7 +121,7 @@ class Store:
         self._local = threading.local()
 
     def _close(self, ended: Callable[[threading.Thread, Catalog], bool]) -> None:
-        """Close some connections of threads; to be called under the lock."""
+        """Close the connections for which `ended` is true; call it with the lock held."""
         left = []
         for thread, catalog in self._open:
             if ended(thread, catalog):
@@ -131,10 +131,10 @@ class Store:
         self._open = left
 
     def _behind(self, held: View) -> bool:
-        """Check whether there is a newer state, or the view must be loaded again to let go of SQLite's log.
+        """Check whether there is a newer generation, or the view must be loaded again to release SQLite's log.
 
-        A view holds the end of the log of its time. As long as there always is one, none of the log can be used again,
-        unless one is loaded when all of it is in the file.
+        A view holds the position in the log at which it was loaded. While there is always a view, SQLite can reuse the
+        log only if a view was loaded when all of the log had been copied into the database file.
         """
         catalog = self.catalog
         newest = catalog.published()
@@ -149,7 +149,7 @@ class Store:
         return False
 
 
-def _give_back() -> None:
-    """Return freed memory back to the system: glibc keeps arrays of the size of a segment, in all a quarter."""
+def _release_memory() -> None:
+    """Return freed memory to the system; glibc would keep arrays as large as a segment, in total a quarter."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

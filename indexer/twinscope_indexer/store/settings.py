@@ -1,4 +1,4 @@
-"""Settings a catalogue remembers: the taxonomy and the rule of labels."""
+"""The settings of a store that readers need: its taxonomy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from twinscope_indexer.taxonomy import Taxonomy, builtin_taxonomy, taxonomy_from
 
 
 def taxonomy_of(catalog: Catalog) -> Taxonomy:
-    """Return the taxonomy of a store: the one that it was labelled by the last time, at first the built-in one."""
+    """Return the taxonomy by which a store was last labelled; the built-in one if none is stored."""
     text = catalog.meta("taxonomy")
     return builtin_taxonomy() if text is None else _read(text)
 
 
-_read = lru_cache(maxsize=8)(taxonomy_from_json)  # asked for by every write, and changed by hardly any
+_read = lru_cache(maxsize=8)(taxonomy_from_json)  # read for every write, but rarely changed

@@ -1,4 +1,4 @@
-"""A snapshot: the catalogue as it was at one moment, for all threads that answer from it."""
+"""A snapshot: the catalog as it was at one moment, shared by all threads that answer queries."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
 
 
 class Snapshot:
-    """The published rows of a catalogue at one moment; safe to use from several threads.
+    """The published rows of a catalog at one moment; safe to use from several threads.
 
-    A connection of its own holds a read transaction, so that SQLite goes on showing what was there when it began, until
-    `close` or until nobody uses the snapshot any more. Meanwhile SQLite's log cannot be taken back into the file beyond
-    that moment, and grows with what is written; a store that is refreshed lets go of it (see `Store.refresh`).
+    A separate connection holds a read transaction. So SQLite keeps showing the rows of its beginning until `close`, or
+    until the snapshot is no longer used. Meanwhile SQLite cannot copy its log into the database file beyond that
+    moment, and the log grows with every write. Refreshing the store releases it (see `Store.refresh`).
 
-    Where the folder may not be written SQLite cannot hold a moment: there, what a writer changes is seen at once.
+    If the folder cannot be written, SQLite cannot hold a moment; then changes by a writer are seen at once.
 
     Parameters
     ----------
     path : Path
-        The catalogue's file.
+        The catalog file.
 
     Raises
     ------
     StoreError
-        If there is no catalogue, or it cannot be used.
+        If there is no catalog, or it cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()  # one query at a time; Python crashes where a connection is closed under one
+        self._lock = threading.Lock()  # one query at a time; CPython crashes if a connection is closed during a query
         self._closed = False
         self._open()
 
     def _open(self) -> None:
         self._catalog = Catalog(self._path, read_only=True)
-        self._letting_go = weakref.finalize(self, self._catalog.close)
-        self._letting_go.atexit = False  # a thread left behind may still be reading
+        self._finalizer = weakref.finalize(self, self._catalog.close)
+        self._finalizer.atexit = False  # a remaining thread may still be reading
         self._catalog.hold()
 
     @contextmanager
     def reading(self) -> Iterator[Catalog]:
-        """Hold the catalogue for the body alone.
+        """Reserve the catalog for this thread while the body runs.
 
         Raises
         ------
@@ -64,28 +64,28 @@ class Snapshot:
                 msg = f"the store {self._path.parent} was closed"
                 raise StoreError(msg)
             if self._catalog.outdated:
-                self._letting_go()
+                self._finalizer()
                 self._open()
             yield self._catalog
 
     @property
     def replaced(self) -> bool:
-        """Whether the file is another one by now; see `Database.replaced`."""
+        """True if the path now belongs to another file; see `Database.replaced`."""
         return self._catalog.replaced
 
     def close(self) -> None:
-        """Close the connection, after the query that it is at, if it is."""
+        """Close the connection, after its current query if there is one."""
         with self._lock:
             self._closed = True
-            self._letting_go()
+            self._finalizer()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of some images by id; ids that are not stored are left out."""
+        """Return the records of images by id; unknown ids are left out."""
         with self.reading() as catalog:
             return catalog.records(numbers)
 
     def page(self, after: int, size: int) -> list[Record]:
-        """Return the next records behind an id, in the order of their ids."""
+        """Return the next `size` records after an id, ordered by id."""
         with self.reading() as catalog:
             return catalog.page(after, size)
 
@@ -95,17 +95,17 @@ class Snapshot:
             return catalog.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return what the instruments of some images wrote; see `Catalog.instruments`."""
+        """Return the instrument metadata of images; see `Catalog.instruments`."""
         with self.reading() as catalog:
             return catalog.instruments(numbers)
 
     def categories(self) -> frozenset[str]:
-        """Return the names of all categories that images have."""
+        """Return the names of all categories of images."""
         with self.reading() as catalog:
             return catalog.categories()
 
     def description(self) -> dict[str, Any]:
-        """Return when the store was made, its roots, and the counts of `Catalog.counts`."""
+        """Return the store's creation time, its roots, and the counts of `Catalog.counts`."""
         with self.reading() as catalog:
             made = {"created": catalog.meta("created"), "roots": [str(path) for path in catalog.roots().values()]}
             return made | catalog.counts()

@@ -1,4 +1,4 @@
-"""A view: one published state of a store, its codes in memory and its rows in a snapshot."""
+"""A view: one generation of a store, with its codes in memory and its rows in a snapshot."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _KEPT: Final = 4
 """Sets of categories whose indexes are kept."""
 _FILE_READ_FROM: Final = 20_000
-"""Images. The catalogue gives the hashes of fewer sooner than FAISS, which reads the index file, can be imported."""
+"""Images. For fewer, reading hashes from the catalog is faster than importing FAISS to read the index file."""
 
 
 class StoreWarning(UserWarning):
@@ -68,16 +68,16 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One published state of a store; immutable, so that readers share it.
+    """One generation of a store; immutable, so that readers can share it.
 
     Codes and rows are of the same moment, whatever is written meanwhile.
 
     Attributes
     ----------
     generation : int
-        Its number.
+        Number of the generation.
     base : Index
-        The images of the newest index file, without those that were changed or deleted since.
+        The images of the newest index file, without those that were changed or deleted later.
     loaded : int
         The generation of that file.
     delta : Index
@@ -85,15 +85,15 @@ class View:
     count : int
         Searchable images.
     file : str or None
-        Name of the index file that was read; None if `base` came from the catalogue.
+        Name of the index file that was read; None if `base` came from the catalog.
     frames : FrameView
         The frames of the images.
     calibration : str or None
-        What a calibration on this store has found, as it was stored.
+        The stored result of a calibration on this store.
     store_id : str
-        Of the store that it is a state of.
+        Id of the store.
     taxonomy : Taxonomy
-        By which the store's images are labelled.
+        Taxonomy of the store's labels.
     snapshot : Snapshot
         The rows.
     """
@@ -115,11 +115,11 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of the codes of images and frames, and of their ids."""
+        """Bytes of memory of the codes and ids of images and frames."""
         return self.base.nbytes + self.delta.nbytes + self.frames.nbytes
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of some images by id; ids that are not stored are left out."""
+        """Return the records of images by id; unknown ids are left out."""
         return self.snapshot.records(numbers)
 
     def thumbnail(self, number: int) -> bytes | None:
@@ -127,11 +127,11 @@ class View:
         return self.snapshot.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return what the instruments of some images wrote; see `Catalog.instruments`."""
+        """Return the instrument metadata of images; see `Catalog.instruments`."""
         return self.snapshot.instruments(numbers)
 
     def compacted(self) -> View:
-        """Return the same state with its codes a step nearer to their best form; see `Index.compacted`."""
+        """Return the same generation with its codes compacted by one step; see `Index.compacted`."""
         base = self.base.compacted()
         return self if base is self.base else replace(self, base=base)
 
@@ -145,26 +145,26 @@ class View:
         max_distance : int
             Bits.
         recipe : str
-            Of the queries.
+            Recipe of the queries' hashes.
 
         Raises
         ------
         RecipeError
             If the queries were hashed by another recipe than the store.
         ValueError
-            If the shape, the type or a limit is out of range.
+            If the shape or the type is wrong, or a limit is out of range.
         """
         require_recipe(recipe)
         return Images(self.base, self.delta).search(queries, k, max_distance)
 
     def restricted_to_categories(self, categories: frozenset[str]) -> Images:
-        """Return the images of some categories alone, over the same codes, not copied.
+        """Return the images of some categories only, over the same codes, which are not copied.
 
-        Those of the last few sets of categories are kept, 8 bytes for each image that is left out: to make one, the
-        categories of all rows are read.
+        The results for the last few sets of categories are kept (8 bytes for each image that is left out), because
+        making one reads the categories of all rows.
         """
         with self.snapshot.reading() as catalog:  # one thread at a time
-            key = catalog, categories  # another catalogue if a snapshot cannot hold its moment
+            key = catalog, categories  # a snapshot that cannot hold its moment opens another catalog
             found = self._of_categories.pop(key, None)
             if found is None:
                 ids = catalog.of_categories(categories)
@@ -176,13 +176,13 @@ class View:
 
 
 def load_view(folder: Path, held: View | None = None) -> View:
-    """Load the newest published state of a store; an empty one of generation 0 if nothing was published.
+    """Load the newest generation of a store; an empty view of generation 0 if nothing was published.
 
     Parameters
     ----------
     folder : Path
     held : View, optional
-        An earlier state: what has not changed since is not read again. Nothing of it is used for another store.
+        An earlier view. What has not changed since is not read again. A view of another store is ignored.
 
     Raises
     ------
@@ -196,16 +196,16 @@ def load_view(folder: Path, held: View | None = None) -> View:
                 if held is not None and held.store_id != catalog.meta("store_id"):
                     held = None
                 filed = catalog.newest_file()
-                base, harmed = _base(folder, catalog, filed, held)
-                if harmed is None or _newest_file(folder) == filed:
+                base, damage = _base(folder, catalog, filed, held)
+                if damage is None or _newest_file(folder) == filed:
                     view = _view(catalog, base, held, snapshot)
                     break
         except BaseException:
             snapshot.close()
             raise
         snapshot.close()  # a writer has replaced the file meanwhile
-    if harmed is not None:
-        warnings.warn(f"{harmed}; rebuilt from the catalogue", StoreWarning, stacklevel=4)
+    if damage is not None:
+        warnings.warn(f"{damage}; rebuilt from the catalog", StoreWarning, stacklevel=4)
         repair(folder)
     return view
 
@@ -245,7 +245,7 @@ def _newest_file(folder: Path) -> Generation | None:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Codes of a generation, without those that have gone since, and the file that they came from."""
+    """Codes of a generation without those that were changed or deleted later, and the file that they came from."""
 
     codes: Index
     loaded: int
@@ -255,18 +255,18 @@ class _Base:
 def _base(
     folder: Path, catalog: Catalog, filed: Generation | None, held: View | None
 ) -> tuple[_Base, StoreError | None]:
-    """Return the codes in memory, or those of the index file, and what is wrong with the file, if anything is.
+    """Return the codes in memory, or those of the index file; also the error if the file is damaged.
 
-    The codes in memory stay in use if the writer has replaced the file: the catalogue has what is new in it. Of a small
-    store the catalogue has all of it.
+    If the writer has replaced the file, the codes in memory stay in use, because the catalog has the new codes. For a
+    small store, all codes are read from the catalog.
     """
     published = catalog.published()
     number = 0 if published is None else published.number
     if held is not None:
-        forgotten = filed is not None and filed.number > held.loaded  # with a new file, what was deleted before
+        forgotten = filed is not None and filed.number > held.loaded  # a new file makes the catalog forget deletions
         known = catalog.hashed(upto=held.loaded) if forgotten else None
-        gone = catalog.changed_since(held.loaded, upto=number) if known is None else ids_not_in(held.base.ids, known)
-        return _Base(held.base.without(gone), held.loaded, held.file), None
+        changed = catalog.changed_since(held.loaded, upto=number) if known is None else ids_not_in(held.base.ids, known)
+        return _Base(held.base.without(changed), held.loaded, held.file), None
     empty = image_index(0 if filed is None else filed.images)
     if filed is None or filed.file is None or filed.sha256 is None or filed.images < _FILE_READ_FROM:
         return _Base(empty, 0, None), None

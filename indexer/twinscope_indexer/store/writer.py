@@ -1,4 +1,4 @@
-"""The one writer of a store: rows first, then a generation that readers see."""
+"""The only writer of a store: it writes rows first, then publishes them as a generation."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 CATALOG_NAME: Final = "catalog.sqlite"
 CALIBRATION: Final = "calibration"
-"""Under which key the catalogue keeps it."""
+"""Key of the calibration in the catalog."""
 _MAX_DELTA_SHARE: Final = 0.1
-"""A new index file is written when more than this share of the images is not in the last one."""
-_PART: Final = 1 << 12
-"""Codes that are in memory while the index file is written."""
+"""A new index file is written if more than this share of the images is not in the last file."""
+_BATCH: Final = 1 << 12
+"""Codes that are read at a time while the index file is written."""
 
 
 class StoreWriter:
-    """The one writer of a store; use `open_writer`.
+    """The only writer of a store; use `open_writer`.
 
     Attributes
     ----------
     catalog : Catalog
     generation : int
-        The number under which new rows are written; readers see them after `publish`.
+        Number of the generation that new rows belong to; readers see them after `publish`.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
@@ -43,7 +43,7 @@ class StoreWriter:
         self.generation = 1 if published is None else published.number + 1
 
     def publish(self) -> int:
-        """Let readers see all that was written; write a new index file where the last one is far behind.
+        """Publish everything that was written; also write a new index file if the last one is far behind.
 
         Returns
         -------
@@ -68,14 +68,14 @@ class StoreWriter:
         return self.generation - 1
 
     def set_calibration(self, text: str) -> None:
-        """Set what readers are to judge matches by; empty for none of the store's own."""
+        """Set the store's own calibration, by which readers judge matches; an empty text removes it."""
         self.catalog.set_meta(CALIBRATION, text)
 
     def _write_index(self, number: int) -> None:
         count = self.catalog.count_hashed(upto=number)
-        parts = self.catalog.code_batches(_PART, above=0, upto=number)
+        parts = self.catalog.code_batches(_BATCH, above=0, upto=number)
         name = f"index-{number}.faiss"
-        if (self.folder / name).exists():  # a damaged one: never overwritten in place, a reader may have it mapped
+        if (self.folder / name).exists():  # a damaged file; never overwrite it in place, a reader may have it mapped
             (self.folder / name).unlink()
         digest = write_index(self.folder / name, count, parts)
         with self.catalog.transaction():
@@ -87,14 +87,14 @@ class StoreWriter:
 
 @contextmanager
 def open_writer(folder: Path, *, create: bool = False) -> Iterator[StoreWriter]:
-    """Open a store for writing; only one writer at a time, over all processes.
+    """Open a store for writing; there can be one writer at a time among all processes.
 
     Parameters
     ----------
     folder : Path
         The store.
     create : bool
-        Make a new store where there is none.
+        Create a new store if there is none.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def open_writer(folder: Path, *, create: bool = False) -> Iterator[StoreWriter]:
                 require_recipe(recipe.recipe)
             yield StoreWriter(folder, catalog)
         except sqlite3.Error as error:
-            msg = f"the catalogue of {folder} cannot be used: {error}. Is the disk full, or the file damaged?"
+            msg = f"the catalog of {folder} cannot be used: {error}. Check for a full disk or a damaged file."
             raise StoreError(msg) from error
         finally:
             catalog.close()
@@ -127,18 +127,18 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = not (folder / CATALOG_NAME).exists() and any(p.name != LOCK_NAME for p in folder.iterdir())
     except OSError as error:
-        msg = f"the store {folder} cannot be made: {error.strerror or error}"
+        msg = f"the store {folder} cannot be created: {error.strerror or error}"
         raise StoreError(msg) from error
     if foreign:
-        msg = f"{folder} is not empty and holds no Twinscope store; name a new or an empty folder"
+        msg = f"{folder} is not empty and holds no Twinscope store; choose a new or an empty folder"
         raise StoreError(msg)
 
 
 def repair(folder: Path) -> None:
-    """Write the index file anew, where this process may write and nobody else does.
+    """Write the index file again, if this process can write and no other process does.
 
-    Not where a writer was killed before it published: what its rows have replaced is not among the codes, and the next
-    one that publishes writes a file.
+    Nothing is done if a writer was killed before it published: the codes that its rows have replaced are no longer
+    available, and the next writer that publishes writes a file.
     """
     try:
         with open_writer(folder) as writer:
@@ -149,4 +149,4 @@ def repair(folder: Path) -> None:
             (folder / filed.file).unlink(missing_ok=True)
             writer._write_index(published.number)
     except StoreError:
-        return  # read-only, or a writer is at work: the view in memory is whole all the same
+        return  # the folder is read-only, or another process writes; the view in memory is still complete

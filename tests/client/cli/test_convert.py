@@ -1,4 +1,4 @@
-"""Conversion to JPEG: what the pixels become, where the files go, and that nothing is overwritten."""
+"""Conversion to JPEG: pixels, file names, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_grey_stays_grey_and_keeps_its_pixels(lab: Path, tmp_path: Path) -> None
     assert np.abs(np.asarray(image).astype(int) - pixels).max() <= 3
 
 
-def test_sixteen_bits_are_windowed_and_not_clipped_to_white(lab: Path, tmp_path: Path) -> None:
+def test_sixteen_bits_are_windowed_and_not_clipped(lab: Path, tmp_path: Path) -> None:
     ramp = np.linspace(800, 61_000, 160 * 120).reshape(120, 160).astype(np.uint16)
     tifffile.imwrite(lab / "deep.tif", ramp)
     convert([lab], tmp_path / "out")
@@ -67,7 +67,7 @@ def test_colour_stays_colour_without_subsampling(lab: Path, tmp_path: Path) -> N
     assert np.abs(np.asarray(image).astype(int) - stripes).max() <= 8
 
 
-def test_lower_quality_makes_smaller_files(lab: Path, tmp_path: Path) -> None:
+def test_lower_quality_gives_smaller_files(lab: Path, tmp_path: Path) -> None:
     tifffile.imwrite(lab / "x.tif", synthesise("Powder", 1, width=160, height=120).astype(np.uint8))
     sizes = []
     for quality in (20, 100):
@@ -76,18 +76,18 @@ def test_lower_quality_makes_smaller_files(lab: Path, tmp_path: Path) -> None:
     assert sizes[0] < sizes[1] / 3
 
 
-def test_nothing_is_overwritten_and_twice_changes_nothing(lab: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_a_second_run_changes_nothing(lab: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("x.tif", "x.png", "day 1/x.tif"):
         Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).save(lab / name)
     out = tmp_path / "out"
     out.mkdir()
-    (out / "x.jpg").write_bytes(b"somebody's")
+    (out / "x.jpg").write_bytes(b"foreign")
     sources = snapshot(lab)
     first = convert([lab], out)
     assert first.counts == {"written": 3}
     assert sorted(snapshot(out)) == ["day 1/x.jpg", "x.jpg", "x_2.jpg", "x_3.jpg"]
-    assert (out / "x.jpg").read_bytes() == b"somebody's"
+    assert (out / "x.jpg").read_bytes() == b"foreign"
     before = snapshot(out)
     assert convert([lab], out).counts == {"kept": 3}
     assert snapshot(out) == before
@@ -104,7 +104,7 @@ def test_two_sources_with_the_same_names_are_both_kept(lab: Path, tmp_path: Path
     assert values == [100, 101]
 
 
-def test_an_output_folder_within_the_source_is_not_taken_for_one(lab: Path) -> None:
+def test_output_folder_within_the_source_is_skipped(lab: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "x.png")
     (lab / "way in").symlink_to(lab / "jpeg" / "deeper")
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_an_output_folder_within_the_source_is_not_taken_for_one(lab: Path) -> N
     assert sorted(snapshot(lab / "jpeg")) == ["deeper/y.jpg", "x.jpg"]
 
 
-def test_what_cannot_be_converted_is_listed_and_the_rest_goes_on(lab: Path, tmp_path: Path) -> None:
+def test_failures_are_listed_and_the_rest_is_converted(lab: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "z.tif")
     (lab / "broken.tif").write_bytes((lab / "z.tif").read_bytes()[:100])
     (lab / "empty.tif").write_bytes(b"")
@@ -123,38 +123,38 @@ def test_what_cannot_be_converted_is_listed_and_the_rest_goes_on(lab: Path, tmp_
     seen = []
     report = convert([lab], tmp_path / "out", progress=seen.append)
     assert report.counts == {"written": 1, "failed": 3}
-    assert sorted(Path(place).name for place, _ in report.failures) == ["broken.tif", "dangling.tif", "empty.tif"]
+    assert sorted(Path(file).name for file, _ in report.failures) == ["broken.tif", "dangling.tif", "empty.tif"]
     assert all(reason for _, reason in report.failures)
     assert [item.name for item in seen] == ["broken.tif", "empty.tif", "z.tif"]
     assert list(snapshot(tmp_path / "out")) == ["z.jpg"]
 
 
 @pytest.mark.parametrize("blocked", ["out", "out/day 1"])
-def test_a_file_in_the_way_of_a_folder_is_told(lab: Path, tmp_path: Path, blocked: str) -> None:
+def test_file_with_the_name_of_a_folder_is_an_error(lab: Path, tmp_path: Path, blocked: str) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "day 1" / "x.png")
     (tmp_path / blocked).parent.mkdir(exist_ok=True)
     (tmp_path / blocked).write_bytes(b"precious")
     report = convert([lab], tmp_path / "out")
     assert report.counts == {"failed": 1}
-    assert "cannot be made" in report.failures[0][1]
+    assert "cannot be created" in report.failures[0][1]
     assert (tmp_path / blocked).read_bytes() == b"precious"
 
 
-def test_a_missing_source_is_told_before_anything_is_written(lab: Path, tmp_path: Path) -> None:
+def test_missing_source_is_an_error_before_anything_is_written(lab: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "x.png")
     with pytest.raises(SourceError, match="no such"):
         convert([lab, tmp_path / "missing"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_too_long_for_a_jpeg_is_refused() -> None:
+def test_image_too_large_for_a_jpeg_is_refused() -> None:
     data = io.BytesIO()
     Image.new("L", (65_536, 2)).save(data, "PNG")
     with pytest.raises(ImageError, match=r"wide\.png: cannot be written as JPEG"):
         encode_jpeg(data.getvalue(), name="wide.png")
 
 
-def test_encoding_is_that_of_the_picture_for_people(lab: Path) -> None:
+def test_encoding_uses_the_display_image(lab: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 4096, (40, 50)).astype(np.uint16)
     tifffile.imwrite(lab / "x.tif", pixels)
     with Image.open(io.BytesIO(encode_jpeg(lab / "x.tif"))) as image:

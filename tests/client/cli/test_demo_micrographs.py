@@ -1,4 +1,4 @@
-"""The synthetic micrographs and the collection made of them."""
+"""The synthetic micrographs, and the collection built from them."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def truth(root: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def reference_pixels(root: Path, place: str) -> NDArray[np.uint8]:
+def reference_pixels(root: Path, source: str) -> NDArray[np.uint8]:
     """Read a labelled JPEG from its folder or archive."""
-    container, _, member = place.partition("!")
+    container, _, member = source.partition("!")
     if container.endswith(".tar"):
         with tarfile.open(root / container) as tar:
             found = tar.extractfile(member)
@@ -69,7 +69,7 @@ def reference_pixels(root: Path, place: str) -> NDArray[np.uint8]:
 
 
 def query_pixels(path: Path) -> NDArray[np.uint8]:
-    """Read a TIFF; 16-bit counts are spread from black to white."""
+    """Read a TIFF; scale 16-bit counts from black to white."""
     pixels = tifffile.imread(path)
     if pixels.dtype == np.uint8:
         return pixels
@@ -80,7 +80,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_there_are_the_ten_published_categories() -> None:
+def test_categories_are_the_ten_published_ones() -> None:
     assert sorted(CATEGORIES) == [
         "Biological",
         "Fibres",
@@ -97,7 +97,7 @@ def test_there_are_the_ten_published_categories() -> None:
 
 @pytest.mark.parametrize("category", CATEGORIES)
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (321, 243), (64, 64), (200, 900)])
-def test_a_micrograph_has_the_size_asked_for_and_uses_the_whole_range(category: str, width: int, height: int) -> None:
+def test_micrograph_has_the_requested_size_and_full_range(category: str, width: int, height: int) -> None:
     pixels = synthesise(category, 5, width=width, height=height)
     assert pixels.shape == (height, width)
     assert pixels.dtype == np.uint8
@@ -106,7 +106,7 @@ def test_a_micrograph_has_the_size_asked_for_and_uses_the_whole_range(category: 
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_same_arguments_give_the_same_pixels(category: str) -> None:
+def test_same_arguments_give_the_same_pixels(category: str) -> None:
     first = synthesise(category, 7, width=320, height=240)
     synthesise(category, 8, width=320, height=240)
     assert np.array_equal(first, synthesise(category, 7, width=320, height=240))
@@ -125,7 +125,7 @@ def test_no_two_fields_resemble_each_other(info_bar: bool) -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_8_bit_scan_is_a_window_of_the_16_bit_scan(category: str) -> None:
+def test_8_bit_scan_is_a_window_of_the_16_bit_scan(category: str) -> None:
     counts = synthesise(category, 2, width=320, height=240, depth=16)
     assert counts.dtype == np.uint16
     assert (counts.min(), counts.max()) == WINDOW
@@ -135,7 +135,7 @@ def test_the_8_bit_scan_is_a_window_of_the_16_bit_scan(category: str) -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_info_bar_covers_the_foot_and_nothing_else(category: str) -> None:
+def test_info_bar_covers_only_the_bottom(category: str) -> None:
     with_bar = synthesise(category, 4)
     without = synthesise(category, 4, info_bar=False)
     rows = bar_height(480)
@@ -143,13 +143,13 @@ def test_the_info_bar_covers_the_foot_and_nothing_else(category: str) -> None:
     assert np.array_equal(with_bar[:-rows], without[:-rows])
     strip = with_bar[-rows + 1 :]
     ground = np.bincount(strip.ravel()).argmax()
-    assert (strip == ground).mean() > 0.6  # a plain strip with some writing
+    assert (strip == ground).mean() > 0.6  # a plain strip with some text
     written_columns = np.flatnonzero((strip != ground).any(axis=0))
     assert written_columns[0] < 30  # the conditions at the left
     assert written_columns[-1] > 600  # the scale bar at the right
 
 
-def test_the_scale_bar_is_as_long_as_it_says() -> None:
+def test_scale_bar_has_the_length_of_its_label() -> None:
     for seed in range(12):
         taken = conditions("Fibres", seed)
         strip = synthesise("Fibres", seed)[-bar_height(480) :]
@@ -162,7 +162,7 @@ def test_the_scale_bar_is_as_long_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("category", ["", "fibres", "Other"])
-def test_an_unknown_category_is_refused_and_the_known_ones_are_listed(category: str) -> None:
+def test_unknown_category_is_refused_with_a_list(category: str) -> None:
     with pytest.raises(ValueError, match="no micrographs of category") as caught:
         synthesise(category, 0)
     assert all(name in str(caught.value) for name in CATEGORIES)
@@ -172,12 +172,12 @@ def test_an_unknown_category_is_refused_and_the_known_ones_are_listed(category: 
     ("arguments", "problem"),
     [({"depth": 12}, "8 or 16"), ({"width": 63}, "63 x 480"), ({"height": 10}, "640 x 10"), ({"seed": -1}, "-1")],
 )
-def test_what_cannot_be_made_is_refused(arguments: dict[str, int], problem: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, int], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         synthesise("Tips", **{"seed": 0, **arguments})
 
 
-def test_the_truth_lists_every_tiff_once_and_only_what_exists(root: Path, truth: list[dict[str, str]]) -> None:
+def test_truth_lists_every_tiff_once(root: Path, truth: list[dict[str, str]]) -> None:
     assert list(truth[0]) == ["query", "change", "category", "reference"]
     on_disk = sorted(path.relative_to(root).as_posix() for path in (root / "lab").rglob("*") if path.is_file())
     assert sorted(row["query"] for row in truth) == on_disk
@@ -189,7 +189,7 @@ def test_the_truth_lists_every_tiff_once_and_only_what_exists(root: Path, truth:
             assert row["reference"].split("/")[1].split(".")[0] == row["category"]
 
 
-def test_every_change_occurs_and_every_category_has_exact_twins(truth: list[dict[str, str]]) -> None:
+def test_every_change_and_exact_twins_of_every_category_occur(truth: list[dict[str, str]]) -> None:
     assert {row["change"] for row in truth} == {*EXACT, *CHANGED, "no twin", "truncated", "blank"}
     for change in EXACT:
         assert {row["category"] for row in truth if row["change"] == change} == set(CATEGORIES)
@@ -219,12 +219,12 @@ def test_changed_twins_differ_from_their_reference(root: Path, truth: list[dict[
                 assert np.abs(pixels.astype(int) - reference).mean() > 1.5, row
 
 
-def test_what_has_no_twin_is_far_from_every_reference(root: Path, truth: list[dict[str, str]]) -> None:
+def test_image_without_a_twin_is_far_from_every_reference(root: Path, truth: list[dict[str, str]]) -> None:
     references = {row["reference"] for row in truth} - {""}
-    hashes = np.stack([fingerprint(reference_pixels(root, place)) for place in sorted(references)])
-    alone = [row["query"] for row in truth if row["change"] == "no twin"]
-    assert alone
-    for query in alone:
+    hashes = np.stack([fingerprint(reference_pixels(root, source)) for source in sorted(references)])
+    unrelated = [row["query"] for row in truth if row["change"] == "no twin"]
+    assert unrelated
+    for query in unrelated:
         assert (hashes != fingerprint(query_pixels(root / query))).sum(axis=1).min() > 300
 
 
@@ -237,24 +237,24 @@ def test_depths_of_the_tiffs(root: Path, truth: list[dict[str, str]]) -> None:
             assert row["category"] not in page.description or not row["category"]  # the lab's TIFFs have no labels
 
 
-def test_the_truncated_tiff_opens_and_then_ends(root: Path, truth: list[dict[str, str]]) -> None:
+def test_truncated_tiff_opens_but_cannot_be_read(root: Path, truth: list[dict[str, str]]) -> None:
     (broken,) = (root / row["query"] for row in truth if row["change"] == "truncated")
     with Image.open(broken) as image, pytest.raises(OSError, match="truncated"):
         image.load()
 
 
-def test_the_blank_tiff_is_featureless(root: Path, truth: list[dict[str, str]]) -> None:
+def test_blank_tiff_is_featureless(root: Path, truth: list[dict[str, str]]) -> None:
     (blank,) = (root / row["query"] for row in truth if row["change"] == "blank")
     assert np.ptp(tifffile.imread(blank)) == 0
 
 
 def test_names_are_as_awkward_as_in_a_lab(truth: list[dict[str, str]]) -> None:
     names = [row["query"].rsplit("/", 1)[1] for row in truth]
-    assert len(set(names)) == len(names) - 1  # two of the same name in different folders
+    assert len(set(names)) == len(names) - 1  # two with the same name in different folders
     assert any({" ", "'", '"'} <= set(name) and not name.isascii() for name in names)
 
 
-def test_the_collection_looks_like_the_published_one(root: Path) -> None:
+def test_collection_is_laid_out_like_the_published_one(root: Path) -> None:
     collection = root / "collection"
     folders = {path.name for path in collection.iterdir() if path.is_dir()}
     archives = {path.stem: path.suffix for path in collection.iterdir() if path.is_file()}
@@ -272,7 +272,7 @@ def test_the_collection_looks_like_the_published_one(root: Path) -> None:
             assert prefix != f"L{documented[folder]}"  # published prefixes contradict the folders
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_other_ones(root: Path, tmp_path: Path) -> None:
+def test_only_the_same_seed_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
     written(tmp_path / "again")
     assert contents(tmp_path / "again") == contents(root)
     write_collection(tmp_path / "other", per_category=1, queries_per_category=1, seed=4, size=(96, 72))
@@ -281,19 +281,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_ones(root: Path, t
     assert not {name for name in other if name.endswith(".jpg")} & set(third)
 
 
-def test_the_paths_returned_are_those_written(tmp_path: Path) -> None:
-    made = write_collection(tmp_path, per_category=1, queries_per_category=1, size=(96, 72))
-    assert (made.references, made.queries, made.truth) == (
+def test_returned_paths_exist(tmp_path: Path) -> None:
+    collection = write_collection(tmp_path, per_category=1, queries_per_category=1, size=(96, 72))
+    assert (collection.references, collection.queries, collection.truth) == (
         tmp_path / "collection",
         tmp_path / "lab",
         tmp_path / "truth.csv",
     )
-    assert made.references.is_dir()
-    assert made.queries.is_dir()
-    assert made.truth.is_file()
+    assert collection.references.is_dir()
+    assert collection.queries.is_dir()
+    assert collection.truth.is_file()
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+def test_folder_that_is_not_empty_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "precious.tif").write_bytes(b"data")
     with pytest.raises(OutputError, match="not empty"):
         written(tmp_path)
@@ -304,9 +304,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"per_category": 0}, {"queries_per_category": 0}, {"seed": -1}])
-def test_a_collection_of_nothing_is_refused_before_anything_is_written(
-    arguments: dict[str, int], tmp_path: Path
-) -> None:
+def test_empty_collection_is_refused_before_anything_is_written(arguments: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not"):
         write_collection(tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()

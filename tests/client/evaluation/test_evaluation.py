@@ -1,4 +1,4 @@
-"""Evaluation: what a run labelled rightly and falsely, against slow obvious counts, on real runs and bad tables."""
+"""Evaluation: right and wrong labels, checked against simple slow counts, on real runs and bad tables."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.errors import OutputError
 from twinscope_client.evaluation.assignment import assign, is_twin
-from twinscope_client.evaluation.legacy_rule import OldAnswer, old_answer
+from twinscope_client.evaluation.legacy_rule import LegacyAnswer, legacy_answer
 from twinscope_client.evaluation.metrics import NO_TWIN, Case, Share, evaluate, separate
 from twinscope_client.evaluation.plots import draw
-from twinscope_client.evaluation.tables import old_cells, shown_threshold, to_csv, to_dict, to_text
+from twinscope_client.evaluation.tables import legacy_cells, shown_threshold, to_csv, to_dict, to_text
 from twinscope_client.evaluation.truth import TruthRow, category_name, read_truth
 from twinscope_client.labelling.journal import Decision, Journal
 from twinscope_indexer.errors import TaxonomyError
@@ -48,7 +48,7 @@ _FILES = [
 
 
 @given(st.integers(1, 400).flatmap(lambda whole: st.tuples(st.integers(0, whole), st.just(whole))))
-def test_the_interval_is_that_of_wilson(counts: tuple[int, int]) -> None:
+def test_interval_equals_the_wilson_interval(counts: tuple[int, int]) -> None:
     interval = Share(*counts).interval
     assert interval is not None
     wilson = binomtest(*counts).proportion_ci(0.95, method="wilson")
@@ -56,7 +56,7 @@ def test_the_interval_is_that_of_wilson(counts: tuple[int, int]) -> None:
     assert 0 <= interval[0] <= counts[0] / counts[1] <= interval[1] <= 1
 
 
-def test_a_share_of_nothing_has_no_value() -> None:
+def test_share_of_zero_has_no_value() -> None:
     assert (Share(0, 0).value, Share(0, 0).interval) == (None, None)
 
 
@@ -65,25 +65,25 @@ _FEW = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]) | st
 
 @given(_FEW, _FEW, st.sampled_from([1, -1]))
 def test_the_threshold_is_the_best_of_all_thresholds(genuine: list[float], false: list[float], sense: int) -> None:
-    def let_through(scores: list[float], threshold: float) -> int:
+    def accepted(scores: list[float], threshold: float) -> int:
         return sum(score >= threshold if sense > 0 else score <= threshold for score in scores)
 
-    clean = [t for t in [*genuine, *false] if not let_through(false, t)]
-    most = max((let_through(genuine, t) for t in clean), default=0)
+    clean = [t for t in [*genuine, *false] if not accepted(false, t)]
+    most = max((accepted(genuine, t) for t in clean), default=0)
     found = separate(genuine, false, len(genuine) + 3, sense)
     assert found.found == Share(most, len(genuine) + 3)
     if most == 0:
         assert found.threshold is None
     else:
         assert found.threshold in genuine
-        assert let_through(false, found.threshold) == 0
-        assert let_through(genuine, found.threshold) == most
+        assert accepted(false, found.threshold) == 0
+        assert accepted(genuine, found.threshold) == most
         shown = float(shown_threshold(found, sense))
-        assert let_through(false, shown) == 0
-        assert let_through(genuine, shown) >= most  # a shorter number is a wider one
+        assert accepted(false, shown) == 0
+        assert accepted(genuine, shown) >= most  # a rounded threshold is less strict
 
 
-def test_thresholds_are_shown_with_as_few_decimals_as_separate() -> None:
+def test_thresholds_are_shown_with_few_decimals() -> None:
     assert shown_threshold(separate([0.61239], [0.3], 1), 1) == "0.612"
     assert shown_threshold(separate([0.6129], [0.3], 1), 1) == "0.612"
     assert shown_threshold(separate([0.61239], [0.6123], 1), 1) == "0.61239"
@@ -100,24 +100,24 @@ def _random_cases(seed: int, count: int = 200) -> list[Case]:
     cases = []
     for number in range(count):
         truth, nearest = chance.choice(categories), chance.choice(categories)
-        said = chance.choice([nearest, ""])
+        label = chance.choice([nearest, ""])
         computed = nearest and chance.random() < 0.8
         cases.append(
             Case(
-                f"/lab/{chance.random()}-{number}.tif", truth, said, nearest,
+                f"/lab/{chance.random()}-{number}.tif", truth, label, nearest,
                 scene_score=round(chance.random(), 2) if computed else None,
                 ssim=round(chance.random(), 1) if computed and chance.random() < 0.5 else None,
                 distance=chance.randrange(300) if nearest else None,
                 transform=chance.choice(["", "half", "blur"]), twin=chance.choice(["", "refs/1.jpg"]),
                 reference=chance.choice(["/x/refs/1.jpg", "/x/refs/2.jpg"]),
-                old=chance.choice([OldAnswer(), OldAnswer("Tips"), OldAnswer(unknown="why not")]),
+                legacy=chance.choice([LegacyAnswer(), LegacyAnswer("Tips"), LegacyAnswer(unknown="why not")]),
             )
         )  # fmt: skip
     return cases
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_groups_are_counted_as_one_would_by_hand(seed: int) -> None:
+def test_groups_equal_simple_counts(seed: int) -> None:
     cases = _random_cases(seed)
     found = {(group.kind, group.name): group for group in evaluate(cases).groups}
     members: dict[Any, list[Case]] = {("all", "all"): cases}
@@ -128,28 +128,28 @@ def test_groups_are_counted_as_one_would_by_hand(seed: int) -> None:
     assert set(found) == set(members)
     for key, group in found.items():
         right = wrong = refused = twins = another = 0
-        old = {"right": 0, "wrong": 0, "refused": 0, "unknown": 0, "unknown_twins": 0}
+        legacy = {"right": 0, "wrong": 0, "refused": 0, "unknown": 0, "unknown_twins": 0}
         for case in members[key]:
             twins += case.truth != ""
-            if case.said == "":
+            if case.label == "":
                 refused += 1
-            elif case.said == case.truth:
+            elif case.label == case.truth:
                 right += 1
                 another += case.twin != "" and case.reference == "/x/refs/2.jpg"
             else:
                 wrong += 1
-            if case.old.unknown:
-                old["unknown"] += 1
-                old["unknown_twins"] += case.truth != ""
-            elif not case.old.category:
-                old["refused"] += 1
+            if case.legacy.unknown:
+                legacy["unknown"] += 1
+                legacy["unknown_twins"] += case.truth != ""
+            elif not case.legacy.category:
+                legacy["refused"] += 1
             else:
-                old["right" if case.old.category == case.truth else "wrong"] += 1
+                legacy["right" if case.legacy.category == case.truth else "wrong"] += 1
         assert (group.images, group.twins, group.labelled) == (len(members[key]), twins, right + wrong)
         assert (group.right, group.wrong, group.refused, group.by_another) == (right, wrong, refused, another)
         assert group.recall.value == (right / twins if twins else None)
         assert group.precision.value == (right / (right + wrong) if right + wrong else None)
-        assert {name: getattr(group.old, name) for name in old} == old
+        assert {name: getattr(group.legacy, name) for name in legacy} == legacy
         least = -math.inf
         for case in members[key]:
             if case.ssim is not None and (case.truth != case.nearest or case.truth == ""):
@@ -158,33 +158,33 @@ def test_groups_are_counted_as_one_would_by_hand(seed: int) -> None:
         assert group.separations["ssim"].found == Share(len(above), twins)
 
 
-def test_false_labels_are_all_named_and_nothing_else() -> None:
+def test_exactly_the_false_labels_are_listed() -> None:
     cases = _random_cases(7)
     named = {case["image"] for case in to_dict(evaluate(cases))["false_labels"]}
-    assert named == {case.image for case in cases if case.said and case.said != case.truth}
+    assert named == {case.image for case in cases if case.label and case.label != case.truth}
     text = "\n".join(to_text(evaluate(cases)))
     assert all(f"\n  {image}" in text for image in named)
 
 
-def test_no_twin_and_no_candidate_agree_on_nothing() -> None:
-    assert not Case("/a", truth="", said="", nearest="").genuine
+def test_no_twin_and_no_candidate_is_not_genuine() -> None:
+    assert not Case("/a", truth="", label="", nearest="").genuine
 
 
-def test_transforms_are_only_shown_where_some_are_named() -> None:
+def test_transforms_are_shown_only_if_some_are_named() -> None:
     cases = [replace(case, transform="") for case in _random_cases(1)]
     assert {group.kind for group in evaluate(cases).groups} == {"all", "category"}
 
 
-def test_nothing_known_of_the_old_rule_is_a_dash_and_a_little_is_a_bound() -> None:
-    unknown, known = OldAnswer(unknown="why not"), OldAnswer("Tips")
+def test_unknown_legacy_answers_give_a_dash_or_a_bound() -> None:
+    unknown, known = LegacyAnswer(unknown="why not"), LegacyAnswer("Tips")
     cells = [
-        old_cells(evaluate([Case(str(n), "Tips", "Tips", old=old) for n, old in enumerate(olds)]).groups[0].old)
-        for olds in ([unknown], [unknown, known], [known, known])
+        legacy_cells(evaluate([Case(str(n), "Tips", "Tips", legacy=a) for n, a in enumerate(answers)]).groups[0].legacy)
+        for answers in ([unknown], [unknown, known], [known, known])
     ]
     assert [cell[-2:] for cell in cells] == [("-", "-"), (">= 50.0 %", "-"), ("100.0 %", "100.0 %")]
 
 
-def test_the_csv_holds_the_numbers_of_the_json() -> None:
+def test_csv_holds_the_numbers_of_the_json() -> None:
     evaluation = evaluate(_random_cases(3))
     rows = list(csv.DictReader(io.StringIO(to_csv(evaluation))))
     for row, group in zip(rows, to_dict(evaluation)["groups"], strict=True):
@@ -193,25 +193,25 @@ def test_the_csv_holds_the_numbers_of_the_json() -> None:
         assert row["at_zero_false.scene_score.threshold"] == ("" if threshold is None else str(threshold))
 
 
-def test_plots_differ_with_the_data_and_are_there_without() -> None:
+def test_plots_depend_on_the_data_and_exist_without_data() -> None:
     one = Case("/a", "Tips", "Tips", "Tips", 0.9, 0.9, 20)
     plots = [draw(evaluate(cases)) for cases in ([one], [replace(one, truth="Powder")], [Case("/a", "", "")])]
     for name in plots[0]:
-        assert len({made[name] for made in plots}) == 3
-        for made in plots:
-            with Image.open(io.BytesIO(made[name])) as picture:
-                assert min(picture.size) > 300
+        assert len({drawn[name] for drawn in plots}) == 3
+        for drawn in plots:
+            with Image.open(io.BytesIO(drawn[name])) as image:
+                assert min(image.size) > 300
     assert draw(evaluate([one])) == plots[0]
 
 
-def test_the_threshold_is_drawn() -> None:
+def test_threshold_is_drawn() -> None:
     """Both scores are in one bin, so that only the line can differ."""
     plots = [draw(evaluate([Case("/a", "Tips", "Tips", "Tips", scene_score=score)])) for score in (0.903, 0.915)]
     assert plots[0]["scene_score"] != plots[1]["scene_score"]
     assert plots[0]["distance"] == plots[1]["distance"]
 
 
-# -- the old rule ----------------------------------------------------------------------------------------------------
+# -- the legacy rule -------------------------------------------------------------------------------------------------
 
 
 def _decision(grade: str = "good", **changes: Any) -> Decision:
@@ -227,7 +227,7 @@ _NOTHING_NEAR: dict[str, Any] = {"category": "", "match_id": "", "distance": Non
 
 
 @pytest.mark.parametrize(
-    ("decision", "said"),
+    ("decision", "expected"),
     [
         (_decision(), "Tips"),
         (_decision(distance=119), "Tips"),
@@ -258,9 +258,9 @@ _NOTHING_NEAR: dict[str, Any] = {"category": "", "match_id": "", "distance": Non
         (_decision("unverified", distance=10, ssim=0.96, policy=POLICIES["legacy"]), ""),
     ],
 )
-def test_the_old_rule_on_recorded_candidates(decision: Decision, said: str | None) -> None:
-    answer = old_answer(decision)
-    assert (None if answer.unknown else answer.category) == said
+def test_legacy_rule_on_recorded_candidates(decision: Decision, expected: str | None) -> None:
+    answer = legacy_answer(decision)
+    assert (None if answer.unknown else answer.category) == expected
     assert not (answer.unknown and answer.category)
 
 
@@ -288,19 +288,19 @@ def _read(path: Path, data: str | bytes) -> Any:
         "query,category\na/b.tif,Tips\nc.tif,\na/b.tif,L9\n./c.tif,\n",
     ],
 )
-def test_forgiving_forms_of_the_table_all_say_the_same(tmp_path: Path, data: str) -> None:
+def test_equivalent_forms_of_a_table(tmp_path: Path, data: str) -> None:
     truth = _read(tmp_path / "t.csv", data)
     assert [(row.image, row.category) for row in truth.rows] == [("a/b.tif", "Tips"), ("c.tif", "")]
 
 
-def test_optional_columns_unused_ones_and_categories_of_the_run(tmp_path: Path) -> None:
+def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> None:
     truth = _read(tmp_path / "t.csv", 'path;category;Transform;twin;size\n"a;b.tif";W;half;r/1.jpg;7\n')
     assert truth.rows == [TruthRow(2, "a;b.tif", "Wires", "half", "r/1.jpg")]
     assert truth.unused == ["size"]
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "is empty: it must hold a header with a column that names the images"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
@@ -309,13 +309,13 @@ def test_optional_columns_unused_ones_and_categories_of_the_run(tmp_path: Path) 
         (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must name .*'a.tif', 'Tips'"),
         (b"path,label\na,b\n", "the header must name .* and the column category; found 'path', 'label'"),
         (b"category,transform\na,b\n", "the header must name a column that names the images"),
-        (b"path,source,category\na,b,Tips\n", r"more than one column could be meant \(path and source\)"),
-        (b"path,category,Category\na,Tips,Tips\n", r"more than one column could be meant \(category\)"),
+        (b"path,source,category\na,b,Tips\n", r"more than one column matches \(path and source\)"),
+        (b"path,category,Category\na,Tips,Tips\n", r"more than one column matches \(category\)"),
         (b"path,category\na.tif,Tipps\n", "line 2: 'Tipps' is not a category .*Leave the category empty"),
         (b"path,category\na.tif,Tips\nb.tif\n", "line 3: the row ends before the column category"),
         (b"path,category\na,b.tif,Tips\n", "line 2: the row has more columns than the header"),
-        (b"path,category\n,Tips\n", "line 2: no image is named"),
-        (b"path,category\n./,Tips\n", "line 2: no image is named"),
+        (b"path,category\n,Tips\n", "line 2: the image is not named"),
+        (b"path,category\n./,Tips\n", "line 2: the image is not named"),
         (b"path,category\na.tif,Tips\nb.tif,\na.tif,Powder\n", "lines 2 and 4 contradict .*category Tips and Powder"),
         (b"path,category\na.tif,Tips\n./a.tif,\n", r"lines 2 and 3 contradict .*category Tips and \(empty\)"),
         (b"path,category\na/b.tif,Tips\na\\b.tif,\n", "lines 2 and 3 contradict"),
@@ -328,18 +328,18 @@ def test_optional_columns_unused_ones_and_categories_of_the_run(tmp_path: Path) 
         (b"path,category\n" + b"x" * 200_000 + b",Tips\n", "is not a well-formed CSV"),
     ],
 )
-def test_bad_tables_say_what_where_and_what_to_do(tmp_path: Path, data: bytes, said: str) -> None:
-    with pytest.raises(TaxonomyError, match=re.escape(str(tmp_path / "t.csv")) + ".*" + said):
+def test_errors_about_bad_tables(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(TaxonomyError, match=re.escape(str(tmp_path / "t.csv")) + ".*" + message):
         _read(tmp_path / "t.csv", data)
 
 
 @pytest.mark.parametrize("name", ["nothing.csv", "."])
-def test_a_table_that_is_not_there(tmp_path: Path, name: str) -> None:
+def test_missing_table_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(TaxonomyError, match="cannot be read"):
         read_truth(tmp_path / name, str)
 
 
-# -- which image a row means -----------------------------------------------------------------------------------------
+# -- rows and images -------------------------------------------------------------------------------------------------
 
 
 def _rows(*images: str) -> list[TruthRow]:
@@ -347,7 +347,7 @@ def _rows(*images: str) -> list[TruthRow]:
 
 
 @pytest.mark.parametrize(
-    ("image", "meant"),
+    ("image", "matched"),
     [
         ("/lab/a/1.tif", "/lab/a/1.tif"),
         ("a/1.tif", "/lab/a/1.tif"),
@@ -367,21 +367,21 @@ def _rows(*images: str) -> list[TruthRow]:
         ("caf\\xe9.tif", os.fsdecode(b"/lab/caf\xe9.tif")),
     ],
 )
-def test_rows_mean_images_by_the_end_of_their_paths(image: str, meant: str | None) -> None:
+def test_rows_match_images_by_the_end_of_their_paths(image: str, matched: str | None) -> None:
     images = ["/lab/a/1.tif", "/lab/b/1.tif", "/lab/b/2.tif", "/lab/é.tif", "/lab/x\\y.tif"]
     found = assign(_rows(image), [*images, os.fsdecode(b"/lab/caf\xe9.tif")])
-    assert list(found.rows) == ([] if meant is None else [meant])
-    assert len(found.unmatched) == (meant is None)
+    assert list(found.rows) == ([] if matched is None else [matched])
+    assert len(found.unmatched) == (matched is None)
 
 
-def test_an_image_belongs_to_the_row_that_names_it_most_closely() -> None:
+def test_image_belongs_to_the_best_matching_row() -> None:
     found = assign(_rows("y/1.tif", "x/1.tif", "/old/x/1.tif"), ["/lab/x/1.tif"])
     assert {image: row.line for image, row in found.rows.items()} == {"/lab/x/1.tif": 3}
-    assert [(row.line, "more closely" in why) for row, why in found.unmatched] == [(2, True), (4, True)]
+    assert [(row.line, "matches it better" in why) for row, why in found.unmatched] == [(2, True), (4, True)]
     assert found.by_name == 0
 
 
-def test_an_image_that_two_rows_may_mean_belongs_to_neither() -> None:
+def test_image_that_two_rows_match_equally_belongs_to_neither() -> None:
     found = assign(_rows("y/1.tif", "z/1.tif"), ["/lab/x/1.tif"])
     assert found.rows == {}
     assert [row.line for row, _ in found.unmatched] == [2, 3]
@@ -393,32 +393,32 @@ _TREES = st.lists(
 
 
 @given(_TREES, _TREES)
-def test_every_row_is_assigned_or_listed_and_ends_are_found(images: list[str], named: list[str]) -> None:
+def test_every_row_is_assigned_or_listed(images: list[str], named: list[str]) -> None:
     paths = [f"/lab/{image}" for image in images]
     found = assign(_rows(*named), paths)
     rows = [*found.rows.values(), *(row for row, _ in found.unmatched)]
     assert sorted(row.line for row in rows) == list(range(2, 2 + len(named)))
     for path, row in found.rows.items():
         assert path.endswith("/" + row.image[-1])
-    for name in named:  # the only image that ends so, if no other row is a longer end of it, must be found
+    for name in named:  # an image with a unique end must be found, unless another row is a longer end
         ends = [path for path in paths if path.endswith("/" + name)]
         longer = [other for other in named if other != name and f"/{other}".endswith("/" + name)]
         if len(ends) == 1 and not longer:
             assert found.rows[ends[0]].image == name
 
 
-def test_twins_are_named_by_the_end_of_their_paths() -> None:
+def test_twin_is_named_by_the_end_of_its_path() -> None:
     assert is_twin("/refs/Tips/1.jpg", "1.jpg")
     assert is_twin("/refs/Tips.tar!Tips/1.jpg", "Tips.tar/Tips/1.jpg")
     assert not is_twin("/refs/Tips/11.jpg", "1.jpg")
     assert not is_twin("", "1.jpg")
 
 
-# -- whole runs ------------------------------------------------------------------------------------------------------
+# -- complete runs ---------------------------------------------------------------------------------------------------
 
 
 class Ran:
-    """What a call of the command left behind."""
+    """The result of one call of the command."""
 
     def __init__(self, code: int, captured: Any) -> None:
         self.code, self.out, self.err = code, captured.out, captured.err
@@ -445,7 +445,7 @@ noisy.tif,Particles,noise,
 turned.tif,Fibres,turned,
 filed.tif,Tips,none,
 foreign.tif,,none,
-stranger.tif,,none,
+unrelated.tif,,none,
 blank.tif,,,
 broken.tif,Tips,,
 """
@@ -453,7 +453,7 @@ broken.tif,Tips,,
 
 @pytest.fixture(scope="module")
 def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five twins, one that is filed falsely, one that must be refused but has a twin, one without, one broken."""
+    """Five twins (one under a wrong category), an image to be refused that has a twin, one without, one broken."""
     folder = tmp_path_factory.mktemp("evaluated") / "lab"
     for session in ("a", "b"):
         (folder / session).mkdir(parents=True)
@@ -463,7 +463,7 @@ def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tifffile.imwrite(folder / "turned.tif", np.ascontiguousarray(np.rot90(shelf.pixels["Fibres", 0])))
     tifffile.imwrite(folder / "filed.tif", shelf.pixels["Fibres", 1])
     tifffile.imwrite(folder / "foreign.tif", synthesise("Powder", 50, width=320, height=240).astype(np.uint8))
-    tifffile.imwrite(folder / "stranger.tif", shelf.pixels["Particles", 0])
+    tifffile.imwrite(folder / "unrelated.tif", shelf.pixels["Particles", 0])
     tifffile.imwrite(folder / "blank.tif", np.full((240, 320), 9, np.uint8))
     (folder / "broken.tif").write_bytes((folder / "a" / "tip.tif").read_bytes()[:20_000])
     return folder
@@ -486,7 +486,7 @@ def _snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_run_is_judged(twinscope: Any, run: Path, truth: Path) -> None:
+def test_run_is_evaluated(twinscope: Any, run: Path, truth: Path) -> None:
     before = _snapshot(run)
     ran = twinscope("evaluate", run, "--truth", truth, "--json")
     assert (ran.code, ran.err) == (0, "")
@@ -505,7 +505,7 @@ def test_a_run_is_judged(twinscope: Any, run: Path, truth: Path) -> None:
         ("category", "(no twin)"): (3, 0, 1, 0, 1, 2),
     }
     false = {Path(case["image"]).name: (case["said"], case["truth"]) for case in found["false_labels"]}
-    assert false == {"filed.tif": ("Fibres", "Tips"), "stranger.tif": ("Particles", None)}
+    assert false == {"filed.tif": ("Fibres", "Tips"), "unrelated.tif": ("Particles", None)}
     assert [case["image"] for case in found["right_by_another_reference"]] == [str(run.parent / "lab/b/tip.tif")]
     assert groups["all", "all"]["recall"] == pytest.approx(4 / 6)
     assert groups["all", "all"]["precision"] == pytest.approx(4 / 6)
@@ -519,7 +519,7 @@ def test_thresholds_come_from_the_scores_of_the_run(twinscope: Any, run: Path, t
     journal = Journal(run, create=False)
     scored = {Path(d.path).relative_to(run.parent / "lab").as_posix(): d.scene_score for d in journal.decisions()}
     journal.close()
-    nearest = max(scored["filed.tif"], scored["stranger.tif"])
+    nearest = max(scored["filed.tif"], scored["unrelated.tif"])
     right = [scored[name] for name in ("a/tip.tif", "b/tip.tif", "noisy.tif", "turned.tif")]
     found = json.loads(twinscope("evaluate", run, "--truth", truth, "--json").out)["groups"][0]
     at_zero = found["at_zero_false"]["scene_score"]
@@ -528,42 +528,42 @@ def test_thresholds_come_from_the_scores_of_the_run(twinscope: Any, run: Path, t
     assert at_zero["threshold"] == min((score for score in right if score > nearest), default=None)
 
 
-def test_the_tables_for_people(twinscope: Any, run: Path, truth: Path) -> None:
+def test_text_tables(twinscope: Any, run: Path, truth: Path) -> None:
     ran = twinscope("evaluate", run, "--truth", truth)
     lines = ran.out.splitlines()
     assert lines[0] == (
-        "9 images, 6 with a twin: 4 labelled rightly (1 by another reference than the twin named), "
-        "2 falsely, 3 refused."
+        "9 images, 6 with a twin: 4 labelled correctly (1 by a reference other than the named twin), "
+        "2 wrongly, 3 refused."
     )
     first = next(line for line in lines if line.startswith("all"))
     assert first.split() == ["all", "9", "6", "6", "4", "2", "3", "66.6", "%", "(29.9", "to", "90.4)", "66.6", "%"]
     assert "False labels: 2" in lines
-    assert any(line.startswith(f"  {run.parent}/lab/filed.tif, none: said Fibres") for line in lines)
-    assert any(line.startswith(f"  {run.parent}/lab/stranger.tif") and "has no twin" in line for line in lines)
+    assert any(line.startswith(f"  {run.parent}/lab/filed.tif, none: labelled Fibres") for line in lines)
+    assert any(line.startswith(f"  {run.parent}/lab/unrelated.tif") and "has no twin" in line for line in lines)
     assert any("1 unknown: found in another frame" in line for line in lines)
 
 
-def test_the_old_rule_agrees_with_a_run_of_it_wherever_it_is_known(
+def test_known_legacy_answers_agree_with_a_legacy_run(
     twinscope: Any, run: Path, lab: Path, shelf: Shelf, tmp_path: Path
 ) -> None:
-    twinscope("label", lab, "--at", shelf.store, "--out", tmp_path / "old", "--policy", "legacy")
-    said: list[dict[str, OldAnswer]] = []
+    twinscope("label", lab, "--at", shelf.store, "--out", tmp_path / "legacy", "--policy", "legacy")
+    answers: list[dict[str, LegacyAnswer]] = []
     labels: dict[str, str] = {}
-    for folder in (run, tmp_path / "old"):
+    for folder in (run, tmp_path / "legacy"):
         journal = Journal(folder, create=False)
-        said.append({d.path: old_answer(d) for d in journal.decisions()})
+        answers.append({d.path: legacy_answer(d) for d in journal.decisions()})
         labels = {d.path: d.category if d.labelled else "" for d in journal.decisions()}
         journal.close()
-    recomputed, itself = said
-    assert {path: answer.category for path, answer in itself.items()} == labels
-    assert not any(answer.unknown for answer in itself.values())
+    recomputed, direct = answers
+    assert {path: answer.category for path, answer in direct.items()} == labels
+    assert not any(answer.unknown for answer in direct.values())
     known = {path for path, answer in recomputed.items() if not answer.unknown}
     assert {Path(path).name for path in set(recomputed) - known} == {"turned.tif"}
     assert {path: recomputed[path].category for path in known} == {path: labels[path] for path in known}
     assert len(set(labels.values())) > 2
 
 
-def test_results_are_written_and_written_again(twinscope: Any, run: Path, truth: Path, tmp_path: Path) -> None:
+def test_results_are_written_and_replaced(twinscope: Any, run: Path, truth: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = twinscope("evaluate", run, "--truth", truth, "--out", out)
     assert ran.code == 0
@@ -582,7 +582,7 @@ def test_results_are_written_and_written_again(twinscope: Any, run: Path, truth:
     assert json.loads((out / "evaluation.json").read_text())["groups"][0]["right"] == 5
 
 
-def test_everything_in_the_page_is_escaped(twinscope: Any, run: Path, tmp_path: Path) -> None:
+def test_all_text_in_the_page_is_escaped(twinscope: Any, run: Path, tmp_path: Path) -> None:
     (tmp_path / "<b>.csv").write_text("path,category,transform\nfiled.tif,Tips,<script>alert(1)</script>\n<i>.tif,,\n")
     assert twinscope("evaluate", run, "--truth", tmp_path / "<b>.csv", "--out", tmp_path / "out").code == 3
     page = (tmp_path / "out" / "evaluation.html").read_text()
@@ -591,9 +591,7 @@ def test_everything_in_the_page_is_escaped(twinscope: Any, run: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", _FILES)
-def test_files_of_others_are_never_overwritten(
-    twinscope: Any, run: Path, truth: Path, tmp_path: Path, name: str
-) -> None:
+def test_foreign_files_are_never_overwritten(twinscope: Any, run: Path, truth: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text('{"of": "someone else"}')
     ran = twinscope("evaluate", run, "--truth", truth, "--out", tmp_path / "out")
@@ -602,13 +600,13 @@ def test_files_of_others_are_never_overwritten(
     assert _snapshot(tmp_path / "out") == {name: b'{"of": "someone else"}'}
 
 
-def test_what_is_not_on_both_sides_is_listed(twinscope: Any, run: Path, truth: Path, tmp_path: Path) -> None:
+def test_unmatched_rows_and_images_are_listed(twinscope: Any, run: Path, truth: Path, tmp_path: Path) -> None:
     truth.write_text("path,category,note\ntip.tif,Tips,x\nblank.tif,,x\nnowhere.tif,Tips,x\n/old/noisy.tif,L5,x\n")
     ran = twinscope("evaluate", run, "--truth", truth, "--json", "--out", tmp_path / "out")
     assert ran.code == 3
     assert "that are not used: note" in ran.err
     assert "1 rows were matched by file name, in spite of other folders" in ran.err
-    assert "line 2, tip.tif: 2 images may be meant: write more of the path" in ran.err
+    assert "line 2, tip.tif: 2 images match: write more of the path" in ran.err
     assert "line 4, nowhere.tif: no image of that name in the run" in ran.err
     assert "7 images of the run have no row and are left out:" in ran.err
     found = json.loads(ran.out)
@@ -618,7 +616,7 @@ def test_what_is_not_on_both_sides_is_listed(twinscope: Any, run: Path, truth: P
     assert "no image of that name in the run" in (tmp_path / "out" / "evaluation.html").read_text()
 
 
-def test_images_without_a_row_alone_are_no_error(twinscope: Any, run: Path, truth: Path) -> None:
+def test_images_without_a_row_are_not_an_error(twinscope: Any, run: Path, truth: Path) -> None:
     truth.write_text("path,category\nnoisy.tif,Particles\n")
     ran = twinscope("evaluate", run, "--truth", truth)
     assert ran.code == 0
@@ -634,7 +632,7 @@ def test_a_table_about_other_images_is_refused(twinscope: Any, run: Path, truth:
     assert str(run.parent / "lab") in ran.err
 
 
-def test_the_matches_of_a_run_judge_it_as_all_right(twinscope: Any, run: Path) -> None:
+def test_matches_csv_as_truth_gives_only_right_labels(twinscope: Any, run: Path) -> None:
     found = json.loads(twinscope("evaluate", run, "--truth", run / "matches.csv", "--json").out)["groups"][0]
     assert (found["images"], found["right"], found["recall"]) == (6, 6, 1.0)
 
@@ -648,7 +646,7 @@ def test_withheld_labels_are_refusals(twinscope: Any, lab: Path, shelf: Shelf, t
     assert found["at_zero_false"]["scene_score"]["recall"] == 1.0
 
 
-def test_categories_outside_the_built_in_ones(twinscope: Any, shelf: Shelf, truth: Path, tmp_path: Path) -> None:
+def test_categories_of_a_custom_taxonomy(twinscope: Any, shelf: Shelf, truth: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     tables = (f'[[category]]\ncode = "{name[0]}"\nname = "{name}"\n' for name in ("Wires", "Rods"))
     mine.write_text('version = "mine/1"\n' + "".join(tables))
@@ -663,7 +661,7 @@ def test_categories_outside_the_built_in_ones(twinscope: Any, shelf: Shelf, trut
         truth.write_text(f"path,category\nq.tif,{spelling}\nr.tif,\n")
         found = json.loads(twinscope("evaluate", out, "--truth", truth, "--json").out)["groups"][0]
         assert (found["twins"], found["right"], found["wrong"]) == (1, 1, 0)
-    truth.write_text("path,category\nq.tif,Wires\nr.tif,Rods\n")  # the run never met it
+    truth.write_text("path,category\nq.tif,Wires\nr.tif,Rods\n")  # a category that is not in the run
     refused = twinscope("evaluate", out, "--truth", truth)
     assert refused.code == 1
     assert "line 3: 'Rods' is not a category" in refused.err
@@ -671,7 +669,7 @@ def test_categories_outside_the_built_in_ones(twinscope: Any, shelf: Shelf, trut
     assert twinscope("evaluate", out, "--truth", truth, "--taxonomy", mine).code == 0
 
 
-def test_a_folder_without_a_run_stays_as_it_is(twinscope: Any, truth: Path, tmp_path: Path) -> None:
+def test_folder_without_a_run_is_unchanged(twinscope: Any, truth: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):
         ran = twinscope("evaluate", tmp_path / name, "--truth", truth)

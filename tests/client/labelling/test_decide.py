@@ -1,4 +1,4 @@
-"""Deciding: queries are read in worker processes, decided as without them, and a crash costs one image."""
+"""Decisions: worker processes read the queries, change no decision, and a crash costs one image."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from twinscope_indexer.metadata.reader import acquisition_of
 
 @pytest.fixture
 def lab(tmp_path: Path, shelf: Shelf) -> Path:
-    """TIFFs of some references, one of none, and one that is no image."""
+    """TIFFs of some references, an unrelated one, and a file that is not an image."""
     folder = tmp_path / "lab"
     folder.mkdir()
     for (category, number), pixels in list(shelf.pixels.items())[:5]:
         Image.fromarray(pixels).save(folder / f"{category}_{number}.tif")
-    Image.fromarray(synthesise("Tips", 77, width=320, height=240)).save(folder / "stranger.tif")
+    Image.fromarray(synthesise("Tips", 77, width=320, height=240)).save(folder / "unrelated.tif")
     (folder / "rubbish.tif").write_bytes(b"II*\0 rubbish")
     return folder
 
@@ -46,26 +46,26 @@ def copies(out: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["embedded", "server"])
-def test_decisions_are_the_same_by_processes(lab: Path, shelf: Shelf, tmp_path: Path, remote: bool) -> None:
-    alone = decided(lab, shelf.store, tmp_path / "alone", 0)
+def test_worker_processes_change_no_decision(lab: Path, shelf: Shelf, tmp_path: Path, remote: bool) -> None:
+    single = decided(lab, shelf.store, tmp_path / "single", 0)
     if remote:
         with serving(shelf.store) as target:
-            together = decided(lab, target, tmp_path / "together", 2)
+            parallel = decided(lab, target, tmp_path / "parallel", 2)
     else:
-        together = decided(lab, shelf.store, tmp_path / "together", 2)
-    assert together[1] == alone[1]
-    assert together[0].counts == alone[0].counts
-    assert alone[0].counts["excellent"] == 5
-    assert alone[0].counts["failed"] == 1
-    assert copies(tmp_path / "together") == copies(tmp_path / "alone")
-    assert len(copies(tmp_path / "alone")) == 5
+        parallel = decided(lab, shelf.store, tmp_path / "parallel", 2)
+    assert parallel[1] == single[1]
+    assert parallel[0].counts == single[0].counts
+    assert single[0].counts["excellent"] == 5
+    assert single[0].counts["failed"] == 1
+    assert copies(tmp_path / "parallel") == copies(tmp_path / "single")
+    assert len(copies(tmp_path / "single")) == 5
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["embedded", "server"])
-def test_a_decoder_that_crashes_costs_one_image_which_is_tried_again(
+def test_decoder_crash_costs_one_image_that_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, lab: Path, shelf: Shelf, tmp_path: Path, remote: bool
 ) -> None:
-    (lab / "stranger.tif").rename(lab / "crash.tif")
+    (lab / "unrelated.tif").rename(lab / "crash.tif")
     monkeypatch.setattr(deciding, "read_query", crashing.read_query)
     if remote:
         with serving(shelf.store) as target:
@@ -81,8 +81,8 @@ def test_a_decoder_that_crashes_costs_one_image_which_is_tried_again(
     assert {Path(one.path).name: one.grade for one in found}["crash.tif"] == "none"
 
 
-def test_a_decoded_file_is_what_the_file_is(lab: Path) -> None:
-    path = lab / "stranger.tif"
+def test_decoded_file_equals_the_file(lab: Path) -> None:
+    path = lab / "unrelated.tif"
     decoded = DecodedFile(path, grey_pixels(path))
     assert grey_pixels(decoded) is decoded.pixels
     assert acquisition(decoded) == acquisition_of(path)

@@ -1,4 +1,4 @@
-"""`twinscope.label` does what the command does."""
+"""`twinscope.label` does the same as the command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_it_writes_what_the_command_writes(shelf: Shelf, queries: Path, tmp_path: Path) -> None:
+def test_call_writes_the_same_as_the_command(shelf: Shelf, queries: Path, tmp_path: Path) -> None:
     report = twinscope.label(str(queries), shelf.store, tmp_path / "by call")
     assert (report.counts["excellent"], report.counts["failed"], report.counts["written"]) == (2, 1, 2)
     assert main(["label", str(queries), "--at", str(shelf.store), "--out", str(tmp_path / "by command")]) == 3
@@ -45,12 +45,12 @@ def test_it_writes_what_the_command_writes(shelf: Shelf, queries: Path, tmp_path
     assert [row["reason"] for row in rows(tmp_path / "by call" / "failures.csv")] != []
 
 
-def test_twice_is_once(shelf: Shelf, queries: Path, tmp_path: Path) -> None:
+def test_second_call_changes_nothing(shelf: Shelf, queries: Path, tmp_path: Path) -> None:
     with twinscope.connect(shelf.store) as engine:
         twinscope.label([queries], engine, tmp_path / "out")
         before = files(tmp_path / "out")
         report = twinscope.label([queries], engine, tmp_path / "out")
-        assert engine.stats()["images"] == 6  # an engine that was open stays open
+        assert engine.stats()["images"] == 6  # an engine that was open before stays open
     assert report.counts["kept"] == 2
     assert files(tmp_path / "out") == before
 
@@ -61,14 +61,14 @@ def test_a_dry_run_writes_nothing(shelf: Shelf, queries: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_outputs_never_go_where_they_do_harm(shelf: Shelf, queries: Path, tmp_path: Path) -> None:
+def test_unsafe_output_folders_are_refused(shelf: Shelf, queries: Path, tmp_path: Path) -> None:
     with pytest.raises(twinscope.OutputError, match="lies within the store"):
         twinscope.label([queries], shelf.store, shelf.store / "out")
     with pytest.raises(twinscope.OutputError, match="lies within the output folder"):
         twinscope.label([queries], shelf.store, tmp_path)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "matches.csv").write_text("mine")
-    with pytest.raises(twinscope.OutputError, match=r"holds matches\.csv, but no run of Twinscope"):
+    with pytest.raises(twinscope.OutputError, match=r"holds matches\.csv, but no labelling run"):
         twinscope.label([queries], shelf.store, tmp_path / "taken")
     assert files(tmp_path / "taken") == {"matches.csv": b"mine"}
     with pytest.raises(twinscope.SourceError):
@@ -76,13 +76,13 @@ def test_outputs_never_go_where_they_do_harm(shelf: Shelf, queries: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_name_template_that_is_not_well_formed() -> None:
+def test_invalid_name_template_is_refused() -> None:
     for template in ("{stem", "{nothing}", "{code}"):
         with pytest.raises(twinscope.OptionError, match="name template"):
             twinscope.LabelSettings(template=template)
 
 
-def test_a_store_is_made_of_one_folder(shelf: Shelf, tmp_path: Path) -> None:
+def test_store_is_built_from_one_folder(shelf: Shelf, tmp_path: Path) -> None:
     report = twinscope.index(str(shelf.references), str(tmp_path / "store"), workers=1)
     assert report.searchable == 6
     with twinscope.connect(str(tmp_path / "store")) as engine:

@@ -1,4 +1,4 @@
-"""Labelling: the right copies under the right names, nothing lost or overwritten, whatever is stopped or changed."""
+"""Labelling: correct copies and names, and nothing lost or overwritten when runs are stopped or files change."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def decisions(out: Path) -> dict[str, Decision]:
 
 
 def copies(out: Path) -> dict[str, bytes]:
-    """Every file in the category folders, hidden ones included."""
+    """Return every file in the category folders, including hidden ones."""
     folders = [folder for folder in out.iterdir() if folder.is_dir() and folder.name != "plots"]
     return {
         str(path.relative_to(out)): path.read_bytes()
@@ -85,7 +85,7 @@ def copies(out: Path) -> dict[str, bytes]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of every file and folder."""
+    """Return the content and time of every file and folder."""
     return {
         str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else b"", path.lstat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
@@ -107,7 +107,7 @@ def truncate(path: Path) -> None:
 
 @pytest.fixture
 def lab(shelf: Shelf, tmp_path: Path) -> Path:
-    """Two sessions: twins of all kinds, two of one name, one without twin, one blank, one broken."""
+    """Two sessions: twins of all kinds, two with one name, one without a twin, one blank, one broken."""
     folder = tmp_path / "lab"
     for session in ("a", "b"):
         (folder / session).mkdir(parents=True)
@@ -136,7 +136,7 @@ def expected(lab: Path) -> dict[str, bytes]:
     return {copy: (lab / source).read_bytes() for copy, source in _COPIES.items()}
 
 
-# -- what is written -------------------------------------------------------------------------------------------------
+# -- outputs ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_image_is_labelled_or_listed(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_matches_begin_with_the_seven_historical_columns(lab: Path, shelf: Shelf
     )  # fmt: skip
     assert float(found["ssim_score"]) > 0.95
     assert int(found["hamming_distance"]) < 50
-    assert found["published_prefix"] == "L9"  # recorded, not believed
+    assert found["published_prefix"] == "L9"  # recorded, but not used
     assert found["query_sha256"] == sha256((lab / "a" / "deep.tif").read_bytes()).hexdigest()
 
 
@@ -195,10 +195,10 @@ def test_every_label_has_its_provenance(lab: Path, shelf: Shelf, tmp_path: Path)
         assert record["taxonomy"] == builtin_taxonomy().version
 
 
-def test_how_a_twin_was_found_stands_in_every_result(shelf: Shelf, tmp_path: Path) -> None:
+def test_every_result_records_how_a_twin_was_found(shelf: Shelf, tmp_path: Path) -> None:
     lab, out = tmp_path / "lab", tmp_path / "out"
     lab.mkdir()
-    tifffile.imwrite(lab / "as it is.tif", shelf.pixels["Tips", 0])
+    tifffile.imwrite(lab / "unchanged.tif", shelf.pixels["Tips", 0])
     tifffile.imwrite(lab / "cut.tif", shelf.pixels["Fibres", 0][:214])
     tifffile.imwrite(lab / "turned.tif", np.rot90(shelf.pixels["Particles", 0]).copy())
     tifffile.imwrite(lab / "shifted.tif", shelf.pixels["Particles", 1][:, 20:])
@@ -208,7 +208,7 @@ def test_how_a_twin_was_found_stands_in_every_result(shelf: Shelf, tmp_path: Pat
     assert len(found) == 4
     with connect(shelf.store) as engine:
         answers = {path: engine.search(path) for path in found}
-    assert answers[str(lab / "as it is.tif")].best.transform is None
+    assert answers[str(lab / "unchanged.tif")].best.transform is None
     across, down = answers[str(lab / "shifted.tif")].best.shift
     assert abs(across) > 0.01 > abs(down)
     assert "rotated" in answers[str(lab / "turned.tif")].best.transform.symmetry
@@ -217,9 +217,9 @@ def test_how_a_twin_was_found_stands_in_every_result(shelf: Shelf, tmp_path: Pat
         row, record, best, chance = found[path], records[path], answer.best, answer.p_wrong
         sidecar = json.loads(sidecar_path(out / row["output_path"]).read_text("utf-8"))
         assert {key: record[key] for key in sidecar["label"]} == sidecar["label"]
-        changed = best.transform
-        names = ("", "whole", "whole") if changed is None else (
-            changed.symmetry, changed.query_frame, changed.reference_frame,
+        transform = best.transform
+        names = ("", "whole", "whole") if transform is None else (
+            transform.symmetry, transform.query_frame, transform.reference_frame,
         )  # fmt: skip
         assert (row["symmetry"], row["query_frame"], row["reference_frame"]) == names
         assert tuple(record["transform"].values()) == names
@@ -229,12 +229,12 @@ def test_how_a_twin_was_found_stands_in_every_result(shelf: Shelf, tmp_path: Pat
         assert (record["p_wrong"], record["p_wrong_high"]) == (chance.estimate, chance.high)
 
 
-def test_texts_that_a_spreadsheet_would_take_for_formulas_get_an_apostrophe(tmp_path: Path) -> None:
+def test_texts_like_spreadsheet_formulas_get_an_apostrophe(tmp_path: Path) -> None:
     link = '=HYPERLINK("http://x")'
-    wrote = {"detector": link, "vendor": "\t+1", "stage": {"x_mm": -3.5}, "instrument": "a=b"}
+    instrument = {"detector": link, "vendor": "\t+1", "stage": {"x_mm": -3.5}, "instrument": "a=b"}
     common = Decision(
         "/lab/-x.tif", 1, 1, "ab" * 32, "s", "t", "good", "+reason", category="@Tips", code="-L1", ssim=-0.25,
-        output="@Tips/-L1_x.tif", written=True, match_source="=r.jpg", instrument=json.dumps(wrote), shift_x=-0.01,
+        output="@Tips/-L1_x.tif", written=True, match_source="=r.jpg", instrument=json.dumps(instrument), shift_x=-0.01,
     )  # fmt: skip
     journal = Journal(tmp_path)
     journal.put(common)
@@ -255,7 +255,7 @@ def test_texts_that_a_spreadsheet_would_take_for_formulas_get_an_apostrophe(tmp_
     assert (record["category"], record["output"]) == ("@Tips", "@Tips/-L1_x.tif")
 
 
-def test_the_review_list_shows_the_rival_of_an_ambiguous_image(shelf: Shelf, tmp_path: Path) -> None:
+def test_review_list_shows_the_rival_of_an_ambiguous_image(shelf: Shelf, tmp_path: Path) -> None:
     pixels = shelf.pixels["Tips", 0]
     for category in ("Tips", "Powder"):
         (tmp_path / "refs" / category).mkdir(parents=True)
@@ -274,7 +274,7 @@ def test_the_review_list_shows_the_rival_of_an_ambiguous_image(shelf: Shelf, tmp
     assert row["rival_ssim"] == "1.0"
 
 
-def test_only_excellent_on_request(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_minimum_grade_excellent(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, out, min_grade="excellent")
     assert "Particles/L5_noisy.tif" not in copies(out)
@@ -302,7 +302,7 @@ def test_names_follow_the_template(lab: Path, shelf: Shelf, tmp_path: Path, temp
     ["{code}", "x.tif", "{stem}{nothing}", "{stem", "{}{stem}", "{0}{stem}", "{stem[0]}", "{stem.x}", "{stem:d}",
      "{stem!z}", "{stem:{code}}"],
 )  # fmt: skip
-def test_templates_that_cannot_work_are_refused_at_once(template: str) -> None:
+def test_invalid_templates_are_refused(template: str) -> None:
     with pytest.raises(ValueError, match="name template"):
         LabelSettings(template=template)
 
@@ -324,7 +324,7 @@ def test_the_jpeg_is_named_by_the_short_hash(lab: Path, shelf: Shelf, tmp_path: 
     assert {row["jpeg_output_path"] for row in rows(out)} <= set(copies(out))
 
 
-def test_images_of_one_hash_get_jpegs_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
+def test_images_with_one_hash_get_separate_jpegs(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     pixels = shelf.pixels["Tips", 0]
     tifffile.imwrite(tmp_path / "lab" / "a.tif", pixels)
@@ -348,13 +348,13 @@ def test_links_instead_of_copies(lab: Path, shelf: Shelf, tmp_path: Path, link: 
     assert snapshot(out) == before
 
 
-def test_single_files_and_overlapping_sources_are_taken_once(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_overlapping_sources_are_labelled_once(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     report = run([lab / "a" / "deep.tif", lab / "a", lab, lab / "b" / "noisy.tif"], shelf.store, tmp_path / "out")
     assert copies(tmp_path / "out") == expected(lab)
     assert report.counts["excellent"] + report.counts["good"] == 4
 
 
-# -- names from the wild ---------------------------------------------------------------------------------------------
+# -- unusual names ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_single_files_and_overlapping_sources_are_taken_once(lab: Path, shelf: S
         b"=cmd().tif",
     ],
 )
-def test_names_of_all_kinds(shelf: Shelf, tmp_path: Path, name: bytes) -> None:
+def test_unusual_file_names(shelf: Shelf, tmp_path: Path, name: bytes) -> None:
     lab, out = tmp_path / "lab", tmp_path / "out"
     lab.mkdir()
     source = lab / os.fsdecode(name)
@@ -400,7 +400,7 @@ def test_long_names_that_become_equal_are_both_kept(shelf: Shelf, tmp_path: Path
     assert sorted(copies(tmp_path / "out").values()) == sorted(path.read_bytes() for path in lab.iterdir())
 
 
-def test_a_named_file_with_an_endless_suffix(shelf: Shelf, tmp_path: Path) -> None:
+def test_single_file_with_a_very_long_suffix(shelf: Shelf, tmp_path: Path) -> None:
     source = tmp_path / ("x." + "y" * 250)
     tifffile.imwrite(source, shelf.pixels["Tips", 0])
     run(source, shelf.store, tmp_path / "out")
@@ -410,12 +410,12 @@ def test_a_named_file_with_an_endless_suffix(shelf: Shelf, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "category", ["../x", "/etc", "..", ".", "", "a/b", "~", "-rf", "x" * 300, "run.sqlite", "a\nb", "C:\\x", "..."]
 )
-def test_no_category_leads_out_of_the_output_folder(shelf: Shelf, tmp_path: Path, category: str) -> None:
+def test_no_category_leaves_the_output_folder(shelf: Shelf, tmp_path: Path, category: str) -> None:
     home = tmp_path / "home"
     (home / "Tips").mkdir(parents=True)
     Image.fromarray(shelf.pixels["Tips", 0]).save(home / "Tips" / "x.png")
     index([home / "Tips"], home / "store", workers=1)
-    with open_writer(home / "store") as writer:  # whatever a taxonomy would let through
+    with open_writer(home / "store") as writer:  # categories that a taxonomy would not accept
         [record] = writer.catalog.all_records()
         writer.catalog.relabel(record.id, category, category, "test", writer.generation)
         writer.publish()
@@ -426,7 +426,7 @@ def test_no_category_leads_out_of_the_output_folder(shelf: Shelf, tmp_path: Path
     assert {path for path in tmp_path.rglob("*") if "out" not in path.relative_to(tmp_path).parts} == before
     assert report.problems == []
     [row] = rows(home / "out")
-    sign = "'" if category.startswith("-") else ""  # what spreadsheets would take for a formula
+    sign = "'" if category.startswith("-") else ""  # spreadsheets interpret it as a formula
     assert row["category"] == f"{sign}{category}"
     for column in ("output_path", "jpeg_output_path"):
         path = home / "out" / row[column].removeprefix(sign)
@@ -434,7 +434,7 @@ def test_no_category_leads_out_of_the_output_folder(shelf: Shelf, tmp_path: Path
         assert path.is_file()
 
 
-def test_a_reference_whose_path_is_not_utf_8(shelf: Shelf, tmp_path: Path) -> None:
+def test_reference_path_that_is_not_utf_8(shelf: Shelf, tmp_path: Path) -> None:
     for category in (b"Tips", b"Powder"):
         folder = tmp_path / os.fsdecode(b"r\xe9f") / os.fsdecode(category)
         folder.mkdir(parents=True)
@@ -454,9 +454,7 @@ def test_a_reference_whose_path_is_not_utf_8(shelf: Shelf, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("category", ["plots", "Plots", "report.html", "matches.csv", "run.sqlite", "summary.json"])
-def test_a_category_called_as_a_result_overwrites_none_and_is_overwritten_by_none(
-    shelf: Shelf, tmp_path: Path, category: str
-) -> None:
+def test_category_with_the_name_of_a_result(shelf: Shelf, tmp_path: Path, category: str) -> None:
     (tmp_path / "refs" / category).mkdir(parents=True)
     Image.fromarray(shelf.pixels["Tips", 0]).save(tmp_path / "refs" / category / "x.jpg", quality=100)
     index([tmp_path / "refs"], tmp_path / "store", keep_unknown=True, workers=1)
@@ -476,7 +474,7 @@ def test_a_category_called_as_a_result_overwrites_none_and_is_overwritten_by_non
     assert snapshot(out) == before
 
 
-# -- nothing is lost -------------------------------------------------------------------------------------------------
+# -- nothing is lost or overwritten ------------------------------------------------------------------------------------
 
 
 def test_sources_are_only_read(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
@@ -486,11 +484,11 @@ def test_sources_are_only_read(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     assert snapshot(lab) == before
 
 
-def test_a_foreign_file_at_the_target_is_never_overwritten(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_foreign_file_at_the_target_is_never_overwritten(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, tmp_path / "plain", jpeg=True)
     [jpeg] = [row["jpeg_output_path"] for row in rows(tmp_path / "plain") if row["TIFF_file"] == "deep.tif"]
-    foreign = {"Tips/L9_overview.tif": b"precious", "Fibres/L1_deep.tif": b"", jpeg: b"of old"}
+    foreign = {"Tips/L9_overview.tif": b"precious", "Fibres/L1_deep.tif": b"", jpeg: b"older"}
     for name, content in foreign.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
@@ -508,7 +506,7 @@ def test_a_foreign_file_at_the_target_is_never_overwritten(lab: Path, shelf: She
     assert snapshot(out) == before
 
 
-def test_the_same_content_at_the_target_is_adopted(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_same_content_at_the_target_is_kept(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, out, jpeg=True)
     before = {name: entry for name, entry in snapshot(out).items() if "/" in name}
@@ -520,7 +518,7 @@ def test_the_same_content_at_the_target_is_adopted(lab: Path, shelf: Shelf, tmp_
     assert len(rows(out)) == 4
 
 
-def test_a_file_that_appears_at_the_last_moment_wins(
+def test_file_that_appears_during_the_write_is_kept(
     lab: Path, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, link = tmp_path / "out", os.link
@@ -542,7 +540,7 @@ def test_a_file_that_appears_at_the_last_moment_wins(
     assert copies(out)["Fibres/L1_deep_2.tif"] == (lab / "a/deep.tif").read_bytes()
 
 
-def test_an_output_folder_within_the_source_is_no_source(lab: Path, shelf: Shelf) -> None:
+def test_output_folder_within_the_source_is_skipped(lab: Path, shelf: Shelf) -> None:
     out = lab / "labelled"
     (lab / "way in").symlink_to(out / "Tips")
     first = run(lab, shelf.store, out)
@@ -551,7 +549,7 @@ def test_an_output_folder_within_the_source_is_no_source(lab: Path, shelf: Shelf
 
 
 @pytest.mark.parametrize("within", ["lab", "lab/a", "lab/a/deep.tif"])
-def test_sources_within_the_output_folder_are_refused_before_anything_is_made(
+def test_sources_within_the_output_folder_are_refused(
     lab: Path, shelf: Shelf, capsys: pytest.CaptureFixture[str], within: str
 ) -> None:
     before = snapshot(lab)
@@ -565,7 +563,7 @@ def test_sources_within_the_output_folder_are_refused_before_anything_is_made(
     journal.close()
 
 
-def test_a_missing_source_makes_nothing(shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_source_creates_nothing(shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["label", str(tmp_path / "x"), "--at", str(shelf.store), "--out", str(tmp_path / "out")]) == 1
     assert "no such file or folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -574,57 +572,57 @@ def test_a_missing_source_makes_nothing(shelf: Shelf, tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize("name", ["matches.csv", "report.html", "plots"])
-def test_results_of_something_else_are_not_replaced(
+def test_foreign_results_are_not_replaced(
     lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / name).write_bytes(b"of the old scripts")
+    (out / name).write_bytes(b"from the legacy scripts")
     assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(out)]) == 1
     assert name in capsys.readouterr().err
     assert snapshot(out).keys() == {name}
-    assert (out / name).read_bytes() == b"of the old scripts"
-    (out / JOURNAL_NAME).touch()  # not what a run has left
+    assert (out / name).read_bytes() == b"from the legacy scripts"
+    (out / JOURNAL_NAME).touch()  # not the journal of a run
     assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(out)]) == 1
-    assert (out / name).read_bytes() == b"of the old scripts"
+    assert (out / name).read_bytes() == b"from the legacy scripts"
 
 
 @pytest.mark.parametrize("blocked", ["out", "out/sub"])
-def test_an_output_folder_that_cannot_be_is_told(
+def test_output_folder_that_cannot_be_created_is_an_error(
     lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], blocked: str
 ) -> None:
     (tmp_path / "out").write_bytes(b"a file")
     assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(tmp_path / blocked)]) == 1
-    told = capsys.readouterr()
-    assert f"the output folder {tmp_path / blocked} cannot be used" in told.err
-    assert told.out == ""
+    captured = capsys.readouterr()
+    assert f"the output folder {tmp_path / blocked} cannot be used" in captured.err
+    assert captured.out == ""
     assert (tmp_path / "out").read_bytes() == b"a file"
 
 
-def test_a_read_only_output_folder_is_told(
+def test_read_only_output_folder_is_an_error(
     lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir(0o555)
     if os.access(tmp_path / "out", os.W_OK):
-        pytest.skip("this user may write everywhere")
+        pytest.skip("this user can write everywhere")
     assert main(["label", str(lab), "--at", str(shelf.store), "--out", str(tmp_path / "out")]) == 1
     assert "cannot be used" in capsys.readouterr().err
 
 
-def test_one_folder_that_cannot_be_made_does_not_stop_the_others(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_one_blocked_category_folder_does_not_stop_the_run(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "Tips").write_bytes(b"a file")
     for _ in range(2):
         report = run(lab, shelf.store, out)
         assert len(report.problems) == 2
-        assert all("Tips cannot be made" in problem for problem in report.problems)
+        assert all("Tips cannot be created" in problem for problem in report.problems)
     assert (out / "Tips").read_bytes() == b"a file"
     assert sorted(copies(out)) == ["Fibres/L1_deep.tif", "Particles/L5_noisy.tif"]
     assert [row["TIFF_file"] for row in rows(out, "review.csv")].count("overview.tif") == 2
 
 
-def test_two_runs_into_one_folder_at_a_time_are_refused(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_second_run_into_an_open_folder_is_refused(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "out")
     try:
         with pytest.raises(OutputError, match="another run"):
@@ -633,7 +631,7 @@ def test_two_runs_into_one_folder_at_a_time_are_refused(lab: Path, shelf: Shelf,
         journal.close()
 
 
-def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal._db.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
     journal.close()
@@ -644,9 +642,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
-def test_a_folder_is_marked_as_a_run_before_anything_else_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_marker_is_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[list[str]] = []
     real = sqlite3.connect
 
@@ -661,7 +657,7 @@ def test_a_folder_is_marked_as_a_run_before_anything_else_is_written(
     assert b"twinscope label" in (tmp_path / "out" / RUN_MARKER).read_bytes()
 
 
-def test_results_that_were_copied_without_the_marker_get_it_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_missing_run_marker_is_restored(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, out)
     (out / RUN_MARKER).unlink()
@@ -673,7 +669,7 @@ def test_results_that_were_copied_without_the_marker_get_it_again(lab: Path, she
 
 
 @pytest.mark.parametrize("kind", ["folder", "database", "text"])
-def test_what_is_no_journal_is_not_written_into(lab: Path, shelf: Shelf, tmp_path: Path, kind: str) -> None:
+def test_foreign_file_with_the_journal_name_is_not_changed(lab: Path, shelf: Shelf, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "out" / JOURNAL_NAME
     path.parent.mkdir()
     if kind == "database":
@@ -685,12 +681,12 @@ def test_what_is_no_journal_is_not_written_into(lab: Path, shelf: Shelf, tmp_pat
     else:
         path.write_text("mine")
     before = snapshot(tmp_path / "out")
-    with pytest.raises(OutputError, match=r"run\.sqlite is no journal"):
+    with pytest.raises(OutputError, match=r"run\.sqlite is not the journal"):
         run(lab, shelf.store, tmp_path / "out")
     assert snapshot(tmp_path / "out") == before
 
 
-def test_a_file_changed_with_size_and_time_kept_is_decided_anew_once_it_is_touched(
+def test_changed_file_with_kept_size_and_time_needs_a_touch(
     shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, out = tmp_path / "q.tif", tmp_path / "out"
@@ -712,7 +708,7 @@ def test_a_file_changed_with_size_and_time_kept_is_decided_anew_once_it_is_touch
 # -- dry runs --------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_that_is_stopped_says_that_nothing_was_written(
+def test_stopped_dry_run_reports_that_nothing_was_written(
     lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -724,19 +720,19 @@ def test_a_dry_run_that_is_stopped_says_that_nothing_was_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("made_before", [False, True])
-def test_a_dry_run_writes_nothing_and_says_what_would_be(
-    lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], made_before: bool
+@pytest.mark.parametrize("existing", [False, True])
+def test_dry_run_writes_nothing_and_prints_the_plan(
+    lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], existing: bool
 ) -> None:
     out = tmp_path / "out"
     tifffile.imwrite(lab / os.fsdecode(b"caf\xe9.tif"), shelf.pixels["Tips", 0])
-    if made_before:
+    if existing:
         run(lab, shelf.store, out)
     before = snapshot(tmp_path)
     command = ["label", str(lab), "--at", str(shelf.store), "--out", str(out)]
     assert main([*command, "--dry-run", "--jpeg"]) == 3
     assert snapshot(tmp_path) == before
-    assert out.exists() == made_before
+    assert out.exists() == existing
     plan = {row["TIFF_path"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert len(plan) == 8
     assert plan[str(lab / "b" / "foreign.tif")]["output_path"] == ""
@@ -746,10 +742,12 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(
     assert outputs == {name.encode(errors="backslashreplace").decode() for name in copies(out)}
 
 
-# -- runs that go on -------------------------------------------------------------------------------------------------
+# -- runs that continue ----------------------------------------------------------------------------------------------
 
 
-def test_run_twice_nothing_changes(lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_run_changes_nothing(
+    lab: Path, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     command = ["label", str(lab), "--at", str(shelf.store), "--out", str(out), "--jpeg"]
     assert main(command) == 3
@@ -773,7 +771,7 @@ def test_new_images_are_added_to_a_run(lab: Path, shelf: Shelf, tmp_path: Path) 
     assert run(lab, shelf.store, tmp_path / "out").counts["reused"] == 6  # all but the broken one
 
 
-def test_what_was_broken_is_tried_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_failed_images_are_tried_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     run(lab, shelf.store, tmp_path / "out")
     tifffile.imwrite(lab / "a" / "broken.tif", shelf.pixels["Tips", 0])
     run(lab, shelf.store, tmp_path / "out")
@@ -781,14 +779,14 @@ def test_what_was_broken_is_tried_again(lab: Path, shelf: Shelf, tmp_path: Path)
     assert copies(tmp_path / "out")["Tips/L9_broken.tif"] == (lab / "a" / "broken.tif").read_bytes()
 
 
-def test_a_copy_that_was_removed_is_written_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_removed_copy_is_written_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     run(lab, shelf.store, tmp_path / "out")
     (tmp_path / "out/Tips/L9_overview.tif").unlink()
     assert run(lab, shelf.store, tmp_path / "out").counts["written"] == 1
     assert copies(tmp_path / "out") == expected(lab)
 
 
-def test_a_copy_that_was_edited_is_not_taken_for_the_labelled_one(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_edited_copy_is_not_listed_as_labelled(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, out)
     with (out / "Fibres/L1_deep.tif").open("ab") as stream:
@@ -802,7 +800,7 @@ def test_a_copy_that_was_edited_is_not_taken_for_the_labelled_one(lab: Path, she
     assert copies(out)["Fibres/L1_deep_2.tif"] == (lab / "a/deep.tif").read_bytes()
 
 
-def test_a_changed_source_gets_a_copy_beside_the_earlier_one(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_changed_source_gets_a_copy_next_to_the_earlier_one(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, out, jpeg=True)
     before, earlier = copies(out), decisions(out)["deep.tif"]
@@ -819,7 +817,7 @@ def test_a_changed_source_gets_a_copy_beside_the_earlier_one(lab: Path, shelf: S
     assert snapshot(out) == stable
 
 
-def test_a_source_whose_twin_is_gone_keeps_its_copy_and_is_listed(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_source_that_lost_its_twin_keeps_its_copy(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(lab, shelf.store, out)
     tifffile.imwrite(lab / "a" / "deep.tif", synthesise("Powder", 51, width=320, height=240).astype(np.uint8))
@@ -836,7 +834,7 @@ def relabelled(store: Path, refs: Path, category: str) -> None:
     index([refs], store, labels=str(table), workers=1)
 
 
-def test_when_labels_change_earlier_copies_are_left_and_named(shelf: Shelf, tmp_path: Path) -> None:
+def test_changed_labels_keep_and_list_earlier_copies(shelf: Shelf, tmp_path: Path) -> None:
     refs, store, lab, out = (tmp_path / name for name in ("refs", "store", "lab", "out"))
     refs.mkdir()
     lab.mkdir()
@@ -852,7 +850,7 @@ def test_when_labels_change_earlier_copies_are_left_and_named(shelf: Shelf, tmp_
         assert set(copies(out)) == {*names, now.output, now.jpeg_output}
         names += [now.output, now.jpeg_output]
     for name in names[:2]:
-        (out / name).unlink()  # as a person would, who was told
+        (out / name).unlink()  # as the report suggests
     relabelled(store, refs, "Tips")
     run(lab, store, out, jpeg=True)
     now = decisions(out)["q.tif"]
@@ -860,7 +858,7 @@ def test_when_labels_change_earlier_copies_are_left_and_named(shelf: Shelf, tmp_
     assert set(now.earlier_output.split("\n")) == set(names[2:])
 
 
-def test_what_could_not_be_compared_is_compared_when_the_collection_is_back(shelf: Shelf, tmp_path: Path) -> None:
+def test_uncompared_image_is_compared_when_references_return(shelf: Shelf, tmp_path: Path) -> None:
     shutil.copytree(shelf.references, tmp_path / "refs")
     index([tmp_path / "refs"], tmp_path / "store", workers=1)
     (tmp_path / "refs").rename(tmp_path / "moved")
@@ -876,7 +874,7 @@ def test_what_could_not_be_compared_is_compared_when_the_collection_is_back(shel
     assert list(copies(tmp_path / "out")) == ["Tips/L9_q.tif"]
 
 
-def test_another_policy_decides_anew(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_another_policy_decides_again(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     run(lab, shelf.store, tmp_path / "out")
     report = run(lab, shelf.store, tmp_path / "out", policy=named_policy("legacy"))
     assert report.counts["reused"] == 0
@@ -886,7 +884,7 @@ def test_another_policy_decides_anew(lab: Path, shelf: Shelf, tmp_path: Path) ->
     assert found["deep.tif"].policy == "legacy"
 
 
-def test_fewer_grades_list_what_was_labelled_before(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_higher_minimum_grade_lists_earlier_labels(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     run(lab, shelf.store, tmp_path / "out")
     run(lab, shelf.store, tmp_path / "out", min_grade="excellent")
     assert decisions(tmp_path / "out")["noisy.tif"].earlier_output == "Particles/L5_noisy.tif"
@@ -900,13 +898,13 @@ def test_fewer_grades_list_what_was_labelled_before(lab: Path, shelf: Shelf, tmp
 Stop = Callable[[str, int], subprocess.CompletedProcess[str]]
 
 _HANGS = 240.0
-"""Seconds that only something that hangs takes."""
+"""Timeout in seconds that is exceeded only by a hang."""
 _STOPPED = """
 import itertools, os, pathlib, resource, signal, sys
 from twinscope_client.cli.main import main
 
 how, at, *command = sys.argv[1:]
-calls = itertools.count(1)  # each thread gets a number of its own
+calls = itertools.count(1)  # each thread gets its own number
 
 def stopping(function, name):
     def call(*arguments, **named):
@@ -929,7 +927,7 @@ sys.exit(main(command))
 
 @pytest.fixture
 def stopped(lab: Path, shelf: Shelf, tmp_path: Path) -> Stop:
-    """Run the command in a process that is stopped at a moment."""
+    """Run the command in a process that is stopped at a chosen call."""
 
     def stop(how: str, at: int) -> subprocess.CompletedProcess[str]:
         command = ["label", str(lab), "--at", str(shelf.store), "--out", str(tmp_path / "out"), "--jpeg"]
@@ -939,13 +937,13 @@ def stopped(lab: Path, shelf: Shelf, tmp_path: Path) -> Stop:
 
 
 def assert_resumes_like_uninterrupted(lab: Path, store: Path, tmp_path: Path) -> None:
-    out, whole = tmp_path / "out", tmp_path / "whole"
+    out, complete = tmp_path / "out", tmp_path / "complete"
     run(lab, store, out, jpeg=True)
-    run(lab, store, whole, jpeg=True)
-    assert copies(out) == copies(whole)
+    run(lab, store, complete, jpeg=True)
+    assert copies(out) == copies(complete)
     for table in ("matches.csv", "review.csv", "failures.csv"):
-        # Scores may differ by rounding: how sums are ordered depends on the number of threads of the libraries.
-        assert [rounded(row) for row in rows(out, table)] == [rounded(row) for row in rows(whole, table)], table
+        # Scores can differ by rounding: the order of sums depends on the number of threads of the libraries.
+        assert [rounded(row) for row in rows(out, table)] == [rounded(row) for row in rows(complete, table)], table
     assert list(out.rglob(".*")) == [out / RUN_MARKER]
     before = snapshot(out)
     run(lab, store, out, jpeg=True)
@@ -957,7 +955,7 @@ def assert_resumes_like_uninterrupted(lab: Path, store: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("how", "at"), [("before", 1), ("before", 4), ("after", 3), ("after", 7), ("tables", 3), ("interrupt", 3)]
 )
-def test_a_stopped_run_goes_on(lab: Path, shelf: Shelf, tmp_path: Path, stopped: Stop, how: str, at: int) -> None:
+def test_stopped_run_continues(lab: Path, shelf: Shelf, tmp_path: Path, stopped: Stop, how: str, at: int) -> None:
     sources = snapshot(lab)
     done = stopped(how, at)
     if how == "interrupt":
@@ -967,16 +965,16 @@ def test_a_stopped_run_goes_on(lab: Path, shelf: Shelf, tmp_path: Path, stopped:
         assert done.returncode == -signal.SIGKILL
     with closing(Journal(tmp_path / "out", create=False)) as journal:
         assert journal.finished == (how == "tables")
-    whole = expected(lab)
+    complete = expected(lab)
     for name, content in copies(tmp_path / "out").items():
-        if name in whole:  # what is there under its final name is there whole
-            assert content == whole[name]
+        if name in complete:  # a file with its final name is complete
+            assert content == complete[name]
     assert_resumes_like_uninterrupted(lab, shelf.store, tmp_path)
     assert snapshot(lab) == sources
 
 
-def test_a_full_disk_is_told_and_overcome(lab: Path, shelf: Shelf, tmp_path: Path, stopped: Stop) -> None:
-    done = stopped("full", 50_000)  # bytes a file: room for tables and databases, not for copies
+def test_full_disk_is_reported_and_the_run_continues(lab: Path, shelf: Shelf, tmp_path: Path, stopped: Stop) -> None:
+    done = stopped("full", 50_000)  # bytes per file: enough for tables and databases, not for copies
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "4 copies could not be written" in done.stderr
@@ -985,9 +983,9 @@ def test_a_full_disk_is_told_and_overcome(lab: Path, shelf: Shelf, tmp_path: Pat
     assert_resumes_like_uninterrupted(lab, shelf.store, tmp_path)
 
 
-def test_a_full_disk_under_the_journal_is_told_and_overcome(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_full_disk_at_the_journal_is_reported(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "out")
-    journal._db.execute("PRAGMA max_page_count = 1")  # SQLite makes it as many pages as there are
+    journal._db.execute("PRAGMA max_page_count = 1")  # SQLite raises it to the present number of pages
     with connect(shelf.store) as engine:
         settings = LabelSettings(jpeg=True)
         with pytest.raises(OutputError, match=r"run\.sqlite cannot be written: database or disk is full"):
@@ -996,7 +994,7 @@ def test_a_full_disk_under_the_journal_is_told_and_overcome(lab: Path, shelf: Sh
     assert_resumes_like_uninterrupted(lab, shelf.store, tmp_path)
 
 
-def test_ctrl_c_in_the_process_keeps_what_is_done(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_finished_work(lab: Path, shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out"
     seen = []
 

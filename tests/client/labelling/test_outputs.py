@@ -1,4 +1,4 @@
-"""Putting files in place: whole or not at all, never over another file; names that any folder can hold."""
+"""Output files: complete or absent, never over another file, and with valid names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twinscope_client import outputs as placement
+from twinscope_client import outputs
 from twinscope_client.errors import OutputError
 from twinscope_client.outputs import (
     category_folder,
@@ -32,7 +32,7 @@ def digest(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def left_over(folder: Path) -> list[str]:
+def partial_files(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.part")]
 
 
@@ -64,7 +64,7 @@ def source(tmp_path: Path) -> Path:
         ("ends.", "ends."),
     ],
 )
-def test_names_are_made_to_fit(name: str, expected: str) -> None:
+def test_names_are_made_valid(name: str, expected: str) -> None:
     assert fitting_name(name) == expected
 
 
@@ -74,13 +74,13 @@ def test_names_are_made_to_fit(name: str, expected: str) -> None:
         "s" * 300 + ".tif",
         "é" * 200 + ".tif",
         os.fsdecode(b"\xff" * 300) + ".tif",
-        "x." + "y" * 250,  # a long part after a dot is no suffix
+        "x." + "y" * 250,  # a long text after a dot is not a suffix
         "L5." + "sample " * 40,
         "." * 300,
         "a." * 200,
     ],
 )
-def test_long_names_are_cut_to_what_a_folder_holds_even_with_a_number(name: str, tmp_path: Path) -> None:
+def test_long_names_are_cut_and_leave_room_for_a_number(name: str, tmp_path: Path) -> None:
     fitted = fitting_name(name)
     for path in islice(numbered(tmp_path / fitted), 3):
         path.write_bytes(b"")
@@ -104,7 +104,7 @@ def test_numbers_go_before_the_suffix() -> None:
 # -- sources -------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_has_the_content_the_times_and_the_mode(source: Path, tmp_path: Path) -> None:
+def test_copy_keeps_content_times_and_mode(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "Tips" / "L9_x.tif"
     assert put_source(source, digest(b"pixels"), target, "copy")
     found, before = target.stat(), source.stat()
@@ -122,7 +122,7 @@ def test_links(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", _MODES)
-def test_a_source_that_is_itself_a_relative_link(source: Path, tmp_path: Path, mode: Any) -> None:
+def test_source_that_is_a_relative_link(source: Path, tmp_path: Path, mode: Any) -> None:
     link = source.with_name("link.tif")
     link.symlink_to("x.tif")
     target = tmp_path / "out" / "deep" / "x.tif"
@@ -131,7 +131,7 @@ def test_a_source_that_is_itself_a_relative_link(source: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("mode", _MODES)
-def test_the_same_content_is_left_as_it_is(source: Path, tmp_path: Path, mode: Any) -> None:
+def test_same_content_is_not_written_again(source: Path, tmp_path: Path, mode: Any) -> None:
     target = tmp_path / "x.tif"
     target.write_bytes(b"pixels")
     before = target.stat()
@@ -156,18 +156,18 @@ def test_nothing_is_overwritten(source: Path, tmp_path: Path, mode: Any, kind: s
     assert target.is_dir() == (kind == "folder")
     assert target.is_symlink() == (kind == "dangling link")
     assert not (tmp_path / "nowhere").exists()
-    assert left_over(tmp_path) == []
+    assert partial_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("mode", _MODES)
-def test_a_source_that_has_changed_since_is_not_placed(source: Path, tmp_path: Path, mode: Any) -> None:
+def test_changed_source_is_not_copied(source: Path, tmp_path: Path, mode: Any) -> None:
     with pytest.raises(OutputError, match="has changed since"):
         put_source(source, digest(b"other pixels"), tmp_path / "out" / "x.tif", mode)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", _MODES)
-def test_a_source_that_is_gone_is_told(source: Path, tmp_path: Path, mode: Any) -> None:
+def test_missing_source_is_an_error(source: Path, tmp_path: Path, mode: Any) -> None:
     source.unlink()
     with pytest.raises(OutputError, match="No such file"):
         put_source(source, digest(b"pixels"), tmp_path / "out.tif", mode)
@@ -175,25 +175,25 @@ def test_a_source_that_is_gone_is_told(source: Path, tmp_path: Path, mode: Any) 
 
 
 @pytest.mark.parametrize("mode", _MODES)
-def test_a_file_in_the_place_of_the_folder_is_told(source: Path, tmp_path: Path, mode: Any) -> None:
+def test_file_with_the_name_of_the_folder_is_an_error(source: Path, tmp_path: Path, mode: Any) -> None:
     (tmp_path / "Tips").write_bytes(b"a file")
-    with pytest.raises(OutputError, match="Tips cannot be made"):
+    with pytest.raises(OutputError, match="Tips cannot be created"):
         put_source(source, digest(b"pixels"), tmp_path / "Tips" / "x.tif", mode)
     assert (tmp_path / "Tips").read_bytes() == b"a file"
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 2**18, 2**19 + 1])
 @pytest.mark.parametrize("sharing", [True, False])
-def test_a_copy_is_whole_whatever_the_file_system_can(
+def test_copy_is_complete_with_and_without_shared_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sharing: bool
 ) -> None:
-    """Blocks shared, where this file system can do that, or copied by this process."""
+    """Blocks are shared if this file system can do that, or copied by this process."""
 
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
     if not sharing:
-        monkeypatch.setattr(placement.fcntl, "ioctl", refuse)
+        monkeypatch.setattr(outputs.fcntl, "ioctl", refuse)
     data = bytes(i % 251 for i in range(size))
     source = tmp_path / "source.tif"
     source.write_bytes(data)
@@ -203,14 +203,12 @@ def test_a_copy_is_whole_whatever_the_file_system_can(
     assert source.read_bytes() == data
 
 
-def test_a_copy_by_shared_blocks_is_checked_as_well(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def share(made: Any, _request: int, _given: int) -> None:
-        made.write(b"others")
-        made.flush()
+def test_copy_with_shared_blocks_is_also_checked(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def share(writer: Any, _request: int, _reader: int) -> None:
+        writer.write(b"others")
+        writer.flush()
 
-    monkeypatch.setattr(placement.fcntl, "ioctl", share)
+    monkeypatch.setattr(outputs.fcntl, "ioctl", share)
     with pytest.raises(OutputError, match="has changed since it was compared"):
         put_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []
@@ -218,28 +216,28 @@ def test_a_copy_by_shared_blocks_is_checked_as_well(
     assert (tmp_path / "out" / "x.tif").read_bytes() == b"others"
 
 
-def test_a_folder_without_permission_is_told(source: Path, tmp_path: Path) -> None:
+def test_folder_without_permission_is_an_error(source: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(0o555)
     if os.access(closed, os.W_OK):
-        pytest.skip("this user may write everywhere")
+        pytest.skip("this user can write everywhere")
     with pytest.raises(OutputError, match="Permission denied"):
         put_source(source, digest(b"pixels"), closed / "x.tif", "copy")
 
 
-def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_source: Path, part: Path) -> None:
-        Path(part).write_bytes(b"pix")
+def test_failed_copy_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_source: Path, partial: Path) -> None:
+        Path(partial).write_bytes(b"pix")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(placement, "_shared", lambda *_: False)
-    monkeypatch.setattr(placement, "_streamed", full)
+    monkeypatch.setattr(outputs, "_shared", lambda *_: False)
+    monkeypatch.setattr(outputs, "_streamed", full)
     with pytest.raises(OutputError, match="No space left"):
         put_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_file_system_without_hard_links_still_overwrites_nothing(
+def test_nothing_is_overwritten_without_hard_links(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -254,10 +252,10 @@ def test_a_file_system_without_hard_links_still_overwrites_nothing(
     assert (tmp_path / "y.tif").read_bytes() == b"precious"
     with pytest.raises(OutputError, match="--link copy"):
         put_source(source, digest(b"pixels"), tmp_path / "z.tif", "hard")
-    assert left_over(tmp_path) == []
+    assert partial_files(tmp_path) == []
 
 
-def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None:
+def test_one_of_several_processes_gets_a_name(tmp_path: Path) -> None:
     script = """if True:
         import sys, pathlib
         from twinscope_client.outputs import put_bytes
@@ -279,10 +277,10 @@ def test_a_race_of_processes_for_one_name_has_one_winner(tmp_path: Path) -> None
     assert [sum(text[0] == name for text in contents) for name in "abc"] == won
 
 
-# -- bytes, and tables of our own ----------------------------------------------------------------------------------
+# -- bytes and tables ----------------------------------------------------------------------------------------------
 
 
-def test_bytes_are_placed_once(tmp_path: Path) -> None:
+def test_bytes_are_written_once(tmp_path: Path) -> None:
     target = tmp_path / "Tips" / "L9_0.jpg"
     assert put_bytes(b"jpeg", target)
     before = target.stat()
@@ -302,7 +300,7 @@ def test_is_free(tmp_path: Path) -> None:
     assert not is_free(tmp_path / "link", digest(b"a"))
 
 
-def test_a_table_is_replaced_only_if_it_says_something_else(tmp_path: Path) -> None:
+def test_table_is_replaced_only_if_it_changes(tmp_path: Path) -> None:
     table = tmp_path / "new" / "matches.csv"
     assert replace_if_changed(table, b"one")
     before = table.stat()
@@ -314,7 +312,7 @@ def test_a_table_is_replaced_only_if_it_says_something_else(tmp_path: Path) -> N
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="folder cannot be written"):
         replace_if_changed(tmp_path / "folder", b"one")
-    assert left_over(tmp_path) == []
+    assert partial_files(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -327,5 +325,5 @@ def test_a_table_is_replaced_only_if_it_says_something_else(tmp_path: Path) -> N
         ("a/b", "a_b"), ("report", "report"),
     ],
 )  # fmt: skip
-def test_a_category_never_gets_a_folder_that_the_run_uses_itself(category: str, folder: str) -> None:
+def test_category_never_gets_a_folder_that_the_run_uses(category: str, folder: str) -> None:
     assert category_folder(category) == folder

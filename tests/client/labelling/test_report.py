@@ -34,22 +34,22 @@ _VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
 class _Thumbnails:
-    """An engine as far as a report needs one."""
+    """An engine with only the methods that a report needs."""
 
     def __init__(self, missing: bool = False, error: Exception | None = None) -> None:
         self.missing = missing
         self.error = error
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def thumbnail(self, image_id: str) -> np.ndarray | None:
-        self.asked.append(image_id)
+        self.requested.append(image_id)
         if self.error is not None:
             raise self.error
         return None if self.missing else np.full((48, 64), 90, np.uint8)
 
 
 class _Page(HTMLParser):
-    """Fails on tags that do not balance; collects text, attributes and tags."""
+    """A parser that fails on unbalanced tags, and collects text, attributes and tags."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -103,23 +103,23 @@ def _journal(folder: Path, decisions: list[Decision], settings: dict[str, Any] |
 
 @pytest.fixture
 def make(tmp_path, request):
-    """Make journals that are closed at the end."""
+    """Create journals that are closed at the end."""
 
-    def made(decisions: list[Decision], settings: dict[str, Any] | None = None, name: str = "out") -> Journal:
+    def create(decisions: list[Decision], settings: dict[str, Any] | None = None, name: str = "out") -> Journal:
         journal = _journal(tmp_path / name, decisions, settings)
         request.addfinalizer(journal.close)
         return journal
 
-    return made
+    return create
 
 
-def _picture(path: Path, seed: int = 0) -> Path:
+def _image_file(path: Path, seed: int = 0) -> Path:
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 80), np.uint8)).save(path)
     return path
 
 
 def _rendered(journal: Journal, engine: Any = None) -> str:
-    """Give the page without the time that plots take."""
+    """Return the page with empty plots, because drawing takes time."""
     plots = dict.fromkeys(("distance", "ssim", "ssim_by_row"), b"")
     return render(journal, summarise(journal), plots, curate(journal, engine))
 
@@ -161,12 +161,12 @@ def _mean(values: list[float | None]) -> Any:
     return pytest.approx(statistics.fmean(known), abs=1e-9) if known else None
 
 
-def _ratio(part: int, whole: int) -> Any:
-    return pytest.approx(part / whole, abs=1e-9) if whole else None
+def _ratio(count: int, total: int) -> Any:
+    return pytest.approx(count / total, abs=1e-9) if total else None
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_numbers_equal_those_counted_one_by_one(make, seed):
+def test_numbers_equal_simple_counts(make, seed):
     decisions = _mixed(random.Random(seed), 200)
     summary = summarise(make(decisions, _settings()))
     labelled = [d for d in decisions if d.output and d.written]
@@ -225,7 +225,7 @@ def test_histograms_hold_every_candidate_once(make, seed):
     decisions = _mixed(random.Random(seed), 300)
     histograms = summarise(make(decisions))["histograms"]
     bins = {
-        # The edges between which a value lies, found by trying all of them.
+        # The bin of a value, found by trying all bins.
         "distance": lambda v: next(n for n in range(103) if v <= 10 * (n + 1)),
         "ssim": lambda v: max(n for n in range(-100, 100) if n <= round(v * 100, 6)),
     }
@@ -240,7 +240,7 @@ def test_histograms_hold_every_candidate_once(make, seed):
         assert got == expected
 
 
-def test_outcomes_add_up_and_are_told_in_one_sentence(make):
+def test_outcomes_add_up_and_are_stated_in_one_sentence(make):
     decisions = [
         *(_decision(f"/lab/a{n}.tif", "excellent") for n in range(41)),
         *(_decision(f"/lab/b{n}.tif", "none") for n in range(6)),
@@ -251,25 +251,25 @@ def test_outcomes_add_up_and_are_told_in_one_sentence(make):
     ]
     summary = summarise(make(decisions))
     assert sum(summary["outcomes"].values()) == summary["images"] == 51
-    assert sentence(summary) == ("41 of 51 images were labelled; 6 had no twin; 3 need your eye; 1 could not be read.")
+    assert sentence(summary) == ("41 of 51 images were labelled; 6 had no twin; 3 need review; 1 could not be read.")
 
 
 @pytest.mark.parametrize(
     ("decisions", "expected"),
     [
-        ([], "No images were looked at."),
+        ([], "No images were processed."),
         ([_decision("/a", "good")], "The one image was labelled."),
         ([_decision("/a", "good"), _decision("/b", "good")], "All 2 images were labelled."),
-        ([_decision("/a", "ambiguous")], "No image was labelled; 1 needs your eye."),
+        ([_decision("/a", "ambiguous")], "No image was labelled; 1 needs review."),
         (
             [_decision("/a", "good"), _decision("/b", "good", output="", written=False)],
-            "1 of 2 images was labelled; 1 matched, but less surely than asked for.",
+            "1 of 2 images was labelled; 1 matched below the requested grade.",
         ),
         (
             [_decision("/a", "good", written=False), _decision("/b", "good", output="", written=False, problem="full")],
             "No image was labelled; 2 have a label, but no copy yet.",
         ),
-        ([_decision("/a", "unhashable")], "No image was labelled; 1 has too little structure to recognise."),
+        ([_decision("/a", "unhashable")], "No image was labelled; 1 has too little structure to be recognised."),
     ],
 )
 def test_sentence(make, decisions, expected):
@@ -280,43 +280,43 @@ def test_sentence(make, decisions, expected):
     ("chances", "expected"),
     [
         ([], ""),
-        ([None], "How likely the labels are to be wrong is not known."),
+        ([None], "It is not known how likely the labels are to be wrong."),
         ([0.0001, 0.01], "more than 1 % likely to be wrong: 0 of 2; the largest probability is 1 %."),
-        ([0.0234567, 0.5, None], ": 2 of 2 (not known of 1 more); the largest probability is 50 %."),
+        ([0.0234567, 0.5, None], ": 2 of 2 (unknown for 1 more); the largest probability is 50 %."),
         ([0.00000001], ": 0 of 1; the largest probability is less than 0.01 %."),
         ([0.0], ": 0 of 1; the largest probability is less than 0.01 %."),
         ([1.0], ": 1 of 1; the largest probability is 100 %."),
     ],
 )
-def test_risk_is_told_in_one_sentence(make, chances, expected):
+def test_risk_is_stated_in_one_sentence(make, chances, expected):
     decisions = [_decision(f"/lab/{n}.tif", "good", p_wrong=chance) for n, chance in enumerate(chances)]
-    decisions.append(_decision("/lab/refused.tif", "doubtful", p_wrong=0.9))  # no label, so it cannot be a wrong one
+    decisions.append(_decision("/lab/refused.tif", "doubtful", p_wrong=0.9))  # no label, so it cannot be wrong
     journal = make(decisions)
-    told = risk(summarise(journal))
-    assert told.endswith(expected)
-    assert bool(told) == bool(chances)
-    assert told in _Page(_rendered(journal)).text
+    text = risk(summarise(journal))
+    assert text.endswith(expected)
+    assert bool(text) == bool(chances)
+    assert text in _Page(_rendered(journal)).text
 
 
-def test_a_stopped_run_says_so_until_it_is_finished(make):
+def test_stopped_run_is_reported_until_it_is_finished(make):
     journal = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings())
-    said = "The run was stopped before all images were looked at."
+    warning = "The run was stopped before all images were processed."
     assert not summarise(journal)["finished"]
-    assert said in _Page(_rendered(journal)).text
+    assert warning in _Page(_rendered(journal)).text
     journal.finish()
     journal.put(_decision("/lab/a.tif", "excellent", ssim=0.97))  # nothing new
     assert summarise(journal)["finished"]
-    assert said not in _Page(_rendered(journal)).text
+    assert warning not in _Page(_rendered(journal)).text
     journal.put(_decision("/lab/b.tif", "excellent", ssim=0.97))
-    assert said in _Page(_rendered(journal)).text
+    assert warning in _Page(_rendered(journal)).text
     journal.finish()
     journal.set_settings(_settings())
-    assert said not in _Page(_rendered(journal)).text
+    assert warning not in _Page(_rendered(journal)).text
     journal.set_settings(_settings(sources=["/data/other"]))
-    assert said in _Page(_rendered(journal)).text
+    assert warning in _Page(_rendered(journal)).text
 
 
-def test_a_run_that_is_killed_before_it_saved_anything_says_so(make, tmp_path):
+def test_run_that_is_killed_before_its_first_save_is_unfinished(make, tmp_path):
     journal = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings())
     journal.finish()
     with journal.batch():
@@ -328,15 +328,15 @@ def test_a_run_that_is_killed_before_it_saved_anything_says_so(make, tmp_path):
     killed.close()
 
 
-def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
-    query = _picture(tmp_path / "q.tif")
+def test_unchanged_report_is_not_written_again(make, tmp_path):
+    query = _image_file(tmp_path / "q.tif")
     decisions = [*_mixed(random.Random(5), 60), _decision(query, "excellent", ssim=0.96)]
     journal = make(decisions, _settings())
     write_report(journal, _Thumbnails())
     before = {
         name: ((journal.folder / name).stat().st_mtime_ns, (journal.folder / name).stat().st_ino) for name in _FILES
     }
-    # A failure is tried again in every run, and is decided later each time.
+    # A failure is tried again in every run, and gets a later time each time.
     failed = next(d for d in decisions if d.failed)
     journal.put(replace(failed, decided_at="2026-01-01T00:00:00Z"))
     write_report(journal, _Thumbnails())
@@ -344,8 +344,8 @@ def test_writes_the_files_and_nothing_the_second_time(make, tmp_path):
         name: ((journal.folder / name).stat().st_mtime_ns, (journal.folder / name).stat().st_ino) for name in _FILES
     }
     assert after == before
-    left = {str(path.relative_to(journal.folder)) for path in journal.folder.rglob("*") if path.is_file()}
-    assert left - {".twinscope-run", "run.sqlite", "run.sqlite-journal"} == set(_FILES)
+    files = {str(path.relative_to(journal.folder)) for path in journal.folder.rglob("*") if path.is_file()}
+    assert files - {".twinscope-run", "run.sqlite", "run.sqlite-journal"} == set(_FILES)
     assert json.loads((journal.folder / "summary.json").read_text()) == summarise(journal)
 
 
@@ -358,7 +358,7 @@ def test_equal_journals_give_equal_bytes(make):
         assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
 
 
-def test_only_what_changed_is_written_again(make):
+def test_only_changed_files_are_written_again(make):
     journal = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings())
     write_report(journal, None)
     plot = (journal.folder / "plots" / "ssim.png").stat().st_mtime_ns
@@ -385,7 +385,7 @@ def test_short_runs_and_missing_settings(make, count, settings):
     page = _Page((journal.folder / "report.html").read_text("utf-8"))
     assert "Labelling report" in page.text
     if count == 0:
-        assert "No images were looked at." in page.text
+        assert "No images were processed." in page.text
         assert "Nothing was labelled." in page.text
         assert summarise(journal)["shares"]["excellent_of_readable"] is None
     for name in _FILES[2:]:
@@ -393,17 +393,17 @@ def test_short_runs_and_missing_settings(make, count, settings):
 
 
 def _valid_png(path: Path) -> None:
-    with Image.open(path) as picture:
-        picture.verify()
-        assert picture.format == "PNG"
-    with Image.open(BytesIO(path.read_bytes())) as picture:
-        assert min(picture.size) > 300
-        assert not {"Software", "Creation Time"} & set(picture.info)
-        assert picture.convert("L").getextrema() != (255, 255)
+    with Image.open(path) as image:
+        image.verify()
+        assert image.format == "PNG"
+    with Image.open(BytesIO(path.read_bytes())) as image:
+        assert min(image.size) > 300
+        assert not {"Software", "Creation Time"} & set(image.info)
+        assert image.convert("L").getextrema() != (255, 255)
 
 
 def test_plots_differ_with_the_data(make):
-    """A plot that shows nothing would be the same for every run."""
+    """An empty plot would be the same for every run."""
     few = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings(), "few")
     other = make([_decision("/lab/a.tif", "excellent", ssim=0.99, distance=80)], _settings(), "other")
     for journal in (few, other):
@@ -413,7 +413,9 @@ def test_plots_differ_with_the_data(make):
 
 
 def test_thresholds_are_drawn(make):
-    decisions = [_decision("/lab/a.tif", "excellent", ssim=0.97, distance=500)]  # the axis does not end at a threshold
+    decisions = [
+        _decision("/lab/a.tif", "excellent", ssim=0.97, distance=500)
+    ]  # so that the axis does not end at a threshold
     changed = {
         "max_distance": ({"plots/distance.png"}, 200),
         "far_distance": ({"plots/distance.png"}, 400),
@@ -438,32 +440,35 @@ def test_a_far_distance_that_has_no_effect_is_not_drawn(make):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
-        ({}, "Candidates were looked at up to 300 bits; where none of them was a twin, the few nearest up to 430 bits"),
-        ({"far_distance": 300}, "Candidates were looked at up to 300 bits. The plots"),
-        ({"max_distance": 149, "far_distance": 149}, "Candidates were looked at up to 149 bits. The plots"),
+        (
+            {},
+            "Candidates were searched up to 300 bits; if none of them was a twin, the few nearest ones up to 430 bits",
+        ),
+        ({"far_distance": 300}, "Candidates were searched up to 300 bits. The plots"),
+        ({"max_distance": 149, "far_distance": 149}, "Candidates were searched up to 149 bits. The plots"),
     ],
 )
-def test_the_page_says_how_far_away_candidates_were_looked_at(make, changes, told):
+def test_page_states_how_far_candidates_were_searched(make, changes, expected):
     settings = _settings(policy=asdict(Policy()) | changes)
-    far = _decision("/lab/a.tif", "good", scene_score=0.8, distance=490)  # by its brightest parts
+    far = _decision("/lab/a.tif", "good", scene_score=0.8, distance=490)  # by its brightest regions
     text = " ".join(_Page(_rendered(make([far], settings))).text.split())
-    assert told in text
-    assert ("may agree at any distance of the whole" in text) == (not changes)
+    assert expected in text
+    assert ("can agree at any distance between the whole images" in text) == (not changes)
     assert "farthest candidate" not in text
     if not changes:
         assert "where none of these is a twin, the few nearest up to (bits)430" in text
 
 
-def test_the_page_of_a_run_without_a_policy_says_nothing_of_limits():
+def test_page_of_a_run_without_a_policy_states_no_limits():
     assert limits({"settings": {}}) == limits({"settings": {"policy": {"name": "odd"}}}) == ""
 
 
 def test_doubtful_is_explained_by_all_its_reasons():
-    told = DECISION_GRADES["doubtful"].meaning
+    meaning = DECISION_GRADES["doubtful"].meaning
     for reason in ("instruments", "some regions only", "another reference", "outlines only", "wrong"):
-        assert reason in told
+        assert reason in meaning
 
 
 def test_points_of_a_long_run_are_thinned_evenly(make):
@@ -475,11 +480,11 @@ def test_points_of_a_long_run_are_thinned_evenly(make):
     assert all(point.ssim == (point.row - 1) / total for point in run.points)
 
 
-def test_everything_is_escaped(make, tmp_path):
+def test_all_text_is_escaped(make, tmp_path):
     lab = tmp_path / 'lab & "quotes"'
     lab.mkdir()
     nasty = "<script>alert(1)<img src=x onerror=alert(2)>.tif"
-    query = _picture(lab / nasty)
+    query = _image_file(lab / nasty)
     hostile = "<u>'\"&{{ 7*7 }}"
     decisions = [
         _decision(query, "excellent", ssim=0.96, category=hostile, code="<i>", output=f"{hostile}/{nasty}",
@@ -498,8 +503,8 @@ def test_everything_is_escaped(make, tmp_path):
     assert f"{query}" in page.text
 
 
-def test_page_needs_nothing_else(make, tmp_path):
-    decisions = [_decision(_picture(tmp_path / f"{n}.tif", n), "good", ssim=0.5) for n in range(3)]
+def test_page_is_self_contained(make, tmp_path):
+    decisions = [_decision(_image_file(tmp_path / f"{n}.tif", n), "good", ssim=0.5) for n in range(3)]
     journal = make(decisions, _settings())
     write_report(journal, _Thumbnails())
     source = (journal.folder / "report.html").read_text("utf-8")
@@ -514,7 +519,7 @@ def test_page_needs_nothing_else(make, tmp_path):
 
 def test_links_lead_to_the_labelled_copies(make, tmp_path):
     name = os.fsdecode(b"caf\xe9 #1 100%?.tif")
-    decision = _decision(_picture(tmp_path / "q.tif"), "excellent", ssim=0.99, output=f"Tips/{name}")
+    decision = _decision(_image_file(tmp_path / "q.tif"), "excellent", ssim=0.99, output=f"Tips/{name}")
     journal = make([decision], _settings())
     copy = journal.folder / "Tips" / name
     copy.parent.mkdir()
@@ -525,7 +530,7 @@ def test_links_lead_to_the_labelled_copies(make, tmp_path):
     assert copy.parent in targets
 
 
-def test_names_that_cannot_be_shown_are_written_as_escapes(make):
+def test_unprintable_names_are_shown_as_escapes(make):
     path = os.fsdecode(b"/lab/\xff\xfe.tif")
     turned = "/lab/gpj\u202egnp.tif"
     decisions = [_decision(path, "excellent", ssim=0.99), _decision(turned, "failed"), _decision("/lab/a\nb", "failed")]
@@ -539,12 +544,12 @@ def test_names_that_cannot_be_shown_are_written_as_escapes(make):
     assert json.loads((journal.folder / "summary.json").read_bytes())["settings"]["sources"] == [path]
 
 
-def test_printable_leaves_names_of_any_language_alone():
+def test_printable_keeps_names_of_any_language():
     for name in ("Kohlenstoff-Röhrchen µm.tif", "走査型\u3000電子顕微鏡.tif", "электрон.tif", "a b\u00a0c"):
         assert printable(name) == name
 
 
-def test_huge_names_stay_whole(make):
+def test_very_long_names_are_not_cut(make):
     path = "/lab/" + "/".join(["n" * 255] * 15) + "/image.tif"
     journal = make([_decision(path, "failed", reason="r" * 5000)])
     source = _rendered(journal)
@@ -558,21 +563,21 @@ def test_long_lists_end_with_a_pointer(make):
     text = _Page(_rendered(journal)).text
     assert f"/lab/{LISTED - 1:05d}.tif" in text
     assert f"/lab/{LISTED:05d}.tif" not in text
-    assert f"The first {LISTED} of {LISTED + 1} are listed; all are in failures.csv." in " ".join(text.split())
+    assert f"The first {LISTED} of {LISTED + 1} are listed; the full list is in failures.csv." in " ".join(text.split())
 
 
-def test_many_sources_are_cut_short(make):
+def test_long_list_of_sources_is_cut(make):
     journal = make([], _settings(sources=[f"/lab/{n}" for n in range(10_000)]))
     text = _Page(_rendered(journal)).text
     assert "and 9,980 more" in text
     assert "/lab/21" not in text
 
 
-def test_decisions_of_several_states_are_said(make):
+def test_decisions_of_several_states_are_reported(make):
     one, other = _decision("/a", "good"), _decision("/b", "good", decided_by="store/2")
-    for name, decisions, said in (("one", [one], False), ("two", [one, other], True)):
+    for name, decisions, reported in (("one", [one], False), ("two", [one, other], True)):
         journal = make(decisions, _settings(), name)
-        assert ("2 different states" in _rendered(journal)) is said
+        assert ("2 different states" in _rendered(journal)) is reported
 
 
 def test_gallery_shows_the_weakest_labels_first(make):
@@ -602,22 +607,22 @@ def test_gallery_shows_the_nearest_refusals_of_every_grade(make):
     assert shown == ["d01", "d00", "a29", "a28", "a27", "a26", "u00", "u01", "u02", "n29", "n28", "n27"]
 
 
-def test_a_doubtful_image_is_shown_with_what_speaks_against_it(make, tmp_path):
+def test_doubtful_image_is_shown_with_its_contradictions(make, tmp_path):
     energy, place = "another beam energy: 5 keV and 15 keV", "another place: the stage stood 9 µm apart"
-    told = {"contradictions": f"{energy}; {place}", "p_wrong": 0.0042}
+    shared = {"contradictions": f"{energy}; {place}", "p_wrong": 0.0042}
     decisions = [
         _decision(
-            _picture(tmp_path / "d.tif"), "doubtful", ssim=0.97, scene_score=0.99,
+            _image_file(tmp_path / "d.tif"), "doubtful", ssim=0.97, scene_score=0.99,
             reason=f"SSIM 0.970 > 0.95; but the instruments wrote otherwise: {energy}; {place}",
-            reasons='[{"code": "same_acquisition"}, {"code": "instruments_contradict"}]', **told,
+            reasons='[{"code": "same_acquisition"}, {"code": "instruments_contradict"}]', **shared,
         ),
-        _decision(_picture(tmp_path / "a.tif"), "ambiguous", **told),
-        _decision(_picture(tmp_path / "g.tif"), "good"),
+        _decision(_image_file(tmp_path / "a.tif"), "ambiguous", **shared),
+        _decision(_image_file(tmp_path / "g.tif"), "good"),
     ]  # fmt: skip
     journal = make(decisions, _settings())
     gallery = curate(journal, _Thumbnails())
     assert [(item.decision.grade, item.contradictions) for item in gallery.refused] == [
-        ("doubtful", ""),  # its reason says it
+        ("doubtful", ""),  # its reason contains it
         ("ambiguous", f"{energy}; {place}"),
     ]
     text = " ".join(_Page(_rendered(journal, _Thumbnails())).text.split())
@@ -642,7 +647,7 @@ def test_every_grade_has_its_colour_in_every_palette(make):
 
 
 def test_gallery_shows_query_reference_and_rival(make, tmp_path):
-    query = _picture(tmp_path / "q.tif")
+    query = _image_file(tmp_path / "q.tif")
     now = query.stat()
     decision = _decision(
         query, "ambiguous", match_id="aa", rival_id="bb", rival_source="/refs/r.jpg", rival_category="Fibres",
@@ -651,23 +656,23 @@ def test_gallery_shows_query_reference_and_rival(make, tmp_path):
     engine = _Thumbnails()
     [exhibit] = curate(make([decision]), engine).refused
     assert [figure.role for figure in exhibit.figures] == ["query", "reference", "rival"]
-    assert engine.asked == ["aa", "bb"]
+    assert engine.requested == ["aa", "bb"]
     assert all(figure.uri.startswith("data:image/jpeg;base64,") and not figure.note for figure in exhibit.figures)
 
 
-def test_large_pictures_are_reduced(make, tmp_path):
+def test_large_images_are_reduced(make, tmp_path):
     import base64
 
     wide = tmp_path / "wide.tif"
     Image.fromarray(np.zeros((500, 2000), np.uint8)).save(wide)
     [exhibit] = curate(make([_decision(wide, "excellent", ssim=0.99)]), None).accepted
     data = base64.b64decode(exhibit.figures[0].uri.partition(",")[2])
-    with Image.open(BytesIO(data)) as picture:
-        assert (picture.format, picture.mode, picture.size) == ("JPEG", "L", (240, 60))
+    with Image.open(BytesIO(data)) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "L", (240, 60))
 
 
-def test_a_modified_query_is_said_to_be(make, tmp_path):
-    query = _picture(tmp_path / "q.tif")
+def test_modified_query_is_reported(make, tmp_path):
+    query = _image_file(tmp_path / "q.tif")
     [exhibit] = curate(make([_decision(query, "excellent", ssim=0.99)]), None).accepted
     assert exhibit.figures[0].uri
     assert "modified" in exhibit.figures[0].note
@@ -676,24 +681,24 @@ def test_a_modified_query_is_said_to_be(make, tmp_path):
 @pytest.mark.parametrize(
     ("engine", "why"),
     [
-        (None, "the store was not at hand"),
-        (_Thumbnails(missing=True), "the store holds no picture of it"),
+        (None, "the store was not available"),
+        (_Thumbnails(missing=True), "the store holds no thumbnail of it"),
         (_Thumbnails(error=StoreError("the catalogue is damaged")), "the catalogue is damaged"),
     ],
 )
-def test_missing_pictures_say_why(make, tmp_path, engine, why):
+def test_missing_images_state_why(make, tmp_path, engine, why):
     damaged = tmp_path / "damaged.tif"
     damaged.write_bytes(b"no image at all")
     decisions = [_decision(tmp_path / "gone.tif", "excellent", ssim=0.99), _decision(damaged, "good", ssim=0.7)]
     journal = make(decisions, _settings())
     page = _Page(_rendered(journal, engine))
-    assert page.text.count("No picture: ") == 4
+    assert page.text.count("No image: ") == 4
     assert page.text.count(why) == 2
-    assert re.search(r"No picture: .*no such file", page.text)
+    assert re.search(r"No image: .*no such file", page.text)
 
 
 def test_importing_the_report_is_cheap():
-    """The command must start fast: neither Matplotlib nor Jinja before a report is written."""
+    """The command must start fast: neither Matplotlib nor Jinja is imported before a report is written."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""Which engine answers: the fastest here, found out once, whatever becomes of the place where that is kept."""
+"""The choice of the fastest engine, which is measured once, even if the cache file is damaged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCAN, FAISS = timed((1, 2), (1, 4)), timed((4, 2), (2, 1), (3, 1))
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache folder, a process that has measured nothing, and two engines, of which tests give times."""
+    """Provide an empty cache folder, a process that has measured nothing, and two engines, whose times tests set."""
     for name in set(ENGINES) - {"scan", "faiss"}:
         monkeypatch.delitem(ENGINES, name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Times]:
-    """What is measured, the first one by the first that does; the list gets shorter."""
+    """Provide the results of the next measurements, in order; each measurement removes the first."""
     left = [SCAN, FAISS]
     monkeypatch.setattr(measurement, "_measure_apart", lambda: left.pop(0))
     return left
@@ -57,20 +57,18 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Times]:
         (SCAN, "scan", "scan", "scan"),
         (FAISS, "faiss", "faiss", "faiss"),
         (timed((1.05, 1.0), (1.05, 1.0), (1.05, 1.0)), "scan", "scan", "scan"),  # not clearly faster
-        (timed((3, 1), (1, 3)), "faiss", "scan", "scan"),  # both, as each is much faster at its own
+        (timed((3, 1), (1, 3)), "faiss", "scan", "scan"),  # both, because each is much faster at its workload
         (timed((1, 3), (3, 1)), "scan", "faiss", "scan"),
         (timed((1.4, 1), (1, 3)), "scan", "scan", "scan"),  # a second copy is not worth it
         (timed((3, 1), (1, 1.4)), "faiss", "faiss", "scan"),
     ],
 )
-def test_the_fastest_engine_is_chosen_for_each_kind_of_search(
-    found: Times, single: str, batch: str, frames: str
-) -> None:
+def test_the_fastest_engine_is_chosen_for_each_workload(found: Times, single: str, batch: str, frames: str) -> None:
     chosen = fastest(found)
     assert (chosen.single, chosen.batch, chosen.frames) == (single, batch, frames)
 
 
-def test_the_reason_has_all_that_was_measured() -> None:
+def test_the_reason_lists_all_measured_times() -> None:
     assert fastest(timed((1, 2), (0.25, 4))).reason == (
         "measured on this machine, in ms a query of 250,000 hashes: single scan 1.00, faiss 2.00; "
         "batch scan 0.25, faiss 4.00; frames scan 1.00, faiss 2.00"
@@ -97,7 +95,7 @@ def test_the_environment_forces_an_engine(count: int, measured: list[Times], mon
     assert len(measured) == 2
 
 
-def test_two_engines_hold_the_codes_if_each_is_much_faster_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_engines_are_paired_if_each_is_much_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "_measure_apart", lambda: timed((3, 1), (1, 3)))
     codes = random_codes(200)
     index = image_index(MEASURED_FROM).extended(in_parts(codes, 50))
@@ -111,7 +109,7 @@ def test_two_engines_hold_the_codes_if_each_is_much_faster_at_its_own(monkeypatc
     ]
 
 
-def test_what_cannot_be_measured_is_the_scan_and_says_why(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_the_scan_is_chosen_if_measuring_is_impossible(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/opt/app/viewer")  # a program with Python built in
     chosen = choose(MEASURED_FROM)
     assert (chosen.single, chosen.batch, chosen.frames) == ("scan",) * 3
@@ -123,7 +121,7 @@ def test_what_cannot_be_measured_is_the_scan_and_says_why(monkeypatch: pytest.Mo
 
 
 def test_another_process_measures_all_engines(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    """Really, though of few codes; the two agree on what is measured, since it has the same modules."""
+    """A real measurement, with few codes; both processes have the same modules, so they agree on the workloads."""
     program = "import twinscope_indexer.index.measurement as m; m.SIZE = 3000"
     engines = f"[m.ENGINES.pop(name) for name in set(m.ENGINES) - {set(ENGINES)}]; m.main()"
     monkeypatch.setattr(measurement, "_PROGRAM", f"import sys; sys.path[:] = sys.argv[1:]; {program}; {engines}")
@@ -143,18 +141,18 @@ def test_another_process_measures_all_engines(monkeypatch: pytest.MonkeyPatch, c
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("raise SystemExit(3)", "measuring them failed: .*exit status 3"),
-        ("import os; os.kill(os.getpid(), 9)", "measuring them failed: .*died"),
-        ("print('hello')", "measuring them failed"),
-        ("print('{}')", "measuring them failed"),
+        ("raise SystemExit(3)", "measuring the engines failed: .*exit status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "measuring the engines failed: .*died"),
+        ("print('hello')", "measuring the engines failed"),
+        ("print('{}')", "measuring the engines failed"),
         ("import time; time.sleep(600)", "not measured within 1 s"),
     ],
 )
-def test_a_process_that_does_not_measure_does_no_harm(
+def test_a_failed_measuring_process_is_reported(
     program: str, message: str, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     monkeypatch.setattr(measurement, "_PROGRAM", program)
-    monkeypatch.setattr(measurement, "_PATIENCE", 1.0 if "sleep" in program else 60.0)
+    monkeypatch.setattr(measurement, "_TIMEOUT", 1.0 if "sleep" in program else 60.0)
     with pytest.raises(MeasurementError, match=message):
         times()
     assert not cache.exists()
@@ -164,7 +162,7 @@ DAMAGE = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"key": 1}', b'{"key": {}, "
 
 
 @pytest.mark.parametrize("content", DAMAGE)
-def test_a_damaged_file_is_measured_again_and_replaced(content: bytes, measured: list[Times]) -> None:
+def test_a_damaged_cache_file_is_replaced(content: bytes, measured: list[Times]) -> None:
     path = cache_file()
     assert path is not None
     path.parent.mkdir(parents=True)
@@ -175,7 +173,7 @@ def test_a_damaged_file_is_measured_again_and_replaced(content: bytes, measured:
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "fast", None, [1]])
-def test_a_time_that_is_none_is_measured_again(wrong: object, measured: list[Times]) -> None:
+def test_an_invalid_time_is_measured_again(wrong: object, measured: list[Times]) -> None:
     assert times() == SCAN
     path = cache_file()
     assert path is not None
@@ -187,7 +185,7 @@ def test_a_time_that_is_none_is_measured_again(wrong: object, measured: list[Tim
 
 
 @pytest.mark.parametrize("changed", ["version", "processor", "engines"])
-def test_what_was_measured_is_for_one_processor_and_one_set_of_versions(
+def test_times_are_kept_per_processor_and_versions(
     changed: str, measured: list[Times], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert times() == SCAN
@@ -211,13 +209,13 @@ def test_the_processor_is_named() -> None:
         assert "sse2" in found.split()
 
 
-@pytest.mark.parametrize("where", ["a file", "a file instead of the folder", "no home"])
-def test_where_nothing_can_be_kept_each_process_measures(
-    where: str, cache: Path, measured: list[Times], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("obstacle", ["a file", "a file instead of the folder", "no home"])
+def test_each_process_measures_if_nothing_can_be_kept(
+    obstacle: str, cache: Path, measured: list[Times], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if where == "a file":
+    if obstacle == "a file":
         cache.write_text("no folder")
-    elif where == "a file instead of the folder":
+    elif obstacle == "a file instead of the folder":
         cache.mkdir()
         (cache / "twinscope").write_text("no folder")
     else:
@@ -233,16 +231,16 @@ def test_where_nothing_can_be_kept_each_process_measures(
     assert times() == FAISS
 
 
-def test_a_folder_that_may_not_be_written_keeps_nothing(cache: Path, measured: list[Times]) -> None:
+def test_a_read_only_cache_folder_is_left_unchanged(cache: Path, measured: list[Times]) -> None:
     if os.geteuid() == 0:
-        pytest.skip("no permission stops this user")
+        pytest.skip("permissions do not restrict this user")
     cache.mkdir(mode=0o500)
     assert times() == SCAN
     assert times() == FAISS
     assert list(cache.iterdir()) == []
 
 
-def test_processes_that_measure_at_the_same_time_leave_one_whole_file(cache: Path) -> None:
+def test_concurrent_processes_leave_one_complete_file(cache: Path) -> None:
     program = (
         "from twinscope_indexer.index import measurement as m\n"
         "found = {w: {'scan': 1.0, 'faiss': 2.0} for w in m.WORKLOADS}\n"
@@ -257,7 +255,7 @@ def test_processes_that_measure_at_the_same_time_leave_one_whole_file(cache: Pat
     assert len(list((cache / "twinscope").iterdir())) <= 1
 
 
-def test_threads_of_one_process_measure_once(measured: list[Times]) -> None:
+def test_threads_of_a_process_measure_once(measured: list[Times]) -> None:
     found = []
     threads = [threading.Thread(target=lambda: found.append(choose(MEASURED_FROM))) for _ in range(5)]
     for thread in threads:

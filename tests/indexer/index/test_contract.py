@@ -1,4 +1,4 @@
-"""Every engine answers like a full scan, and so do two of them together."""
+"""Every engine, and a pair of engines, answers like a full scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines by name: a further one is a module and a line, and answers a store's searches like the others."""
+"""Engines by name: a new engine needs a module and one line, and answers a store's searches like the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def put(writer: StoreWriter, number: int, code: bytes, frames: bytes) -> None:
 
 @pytest.fixture(params=[*ENGINES, "toy"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Force an engine; the toy is registered as a further one would be."""
+    """Force an engine; the toy engine is registered as a new engine would be."""
     monkeypatch.setitem(ENGINES, "toy", "toy_engine:ToySegment")
     monkeypatch.setenv(ENGINE_VARIABLE, request.param)
     return request.param
@@ -45,7 +45,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def test_every_engine_answers_the_searches_of_a_store(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("twinscope_indexer.index.segments._LEAST", 16)
+    monkeypatch.setattr("twinscope_indexer.index.segments._MIN_SIZE", 16)
     codes = {number: code_of(number * 7) for number in range(1, 61)}
     frames = {number: np.random.default_rng(number).bytes(FRAMES * 128) for number in range(1, 61)}
     with open_writer(tmp_path, create=True) as writer:
@@ -89,7 +89,7 @@ def test_every_engine_answers_the_searches_of_a_store(
     assert f"search: {kind}\n" in capsys.readouterr().out
 
 
-def test_a_small_store_says_that_nothing_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_store_reports_that_nothing_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENGINE_VARIABLE, raising=False)
     with open_writer(tmp_path, create=True) as writer:
         put(writer, 1, code_of(1), b"")
@@ -99,7 +99,7 @@ def test_a_small_store_says_that_nothing_was_measured(tmp_path: Path, monkeypatc
     assert kind == f"blocked scan (exact), one segment; not measured below {MEASURED_FROM:,} hashes"
 
 
-def test_an_unknown_engine_is_refused_with_those_that_there_are(
+def test_an_unknown_engine_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_writer(tmp_path, create=True) as writer:
@@ -107,19 +107,19 @@ def test_an_unknown_engine_is_refused_with_those_that_there_are(
     monkeypatch.setenv(ENGINE_VARIABLE, "fiass")
     assert main(["store", "stats", str(tmp_path)]) == 1
     known = ", ".join(ENGINES)
-    assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of {known}, or leave it out" in capsys.readouterr().err
-    with pytest.raises(IndexEngineError, match=f"no index engine 'fiass'; this Twinscope has {known}"):
+    assert f"{ENGINE_VARIABLE} is 'fiass'; set it to one of {known}, or unset it" in capsys.readouterr().err
+    with pytest.raises(IndexEngineError, match=f"no index engine 'fiass'; the available engines are {known}"):
         engine_index("fiass")
 
 
-def test_an_engine_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_be_imported_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "milvus", "no_such_package_anywhere:Segment")
     with pytest.raises(IndexEngineError, match="'milvus' cannot be loaded: No module named 'no_such_package_anywhere'"):
         engine_index("milvus")
 
 
 def test_a_small_store_is_searched_without_faiss(tmp_path: Path) -> None:
-    """To import it takes longer than such a search."""
+    """Importing FAISS takes longer than such a search."""
     with open_writer(tmp_path, create=True) as writer:
         put(writer, 1, code_of(1), b"")
         writer.publish()

@@ -1,4 +1,4 @@
-"""The index file: written and read by FAISS, whole or not at all, and noticed when it is damaged."""
+"""The index file: written and read by FAISS, completely or not at all; damage is detected."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def random_codes(n: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.u
 
 
 def written(path: Path, ids: NDArray[np.int64], codes: NDArray[np.uint8], size: int = 7) -> str:
-    """Write an index file in parts."""
-    return write_index(path, len(ids), parts_of(ids, codes, size))
+    """Write an index file in batches."""
+    return write_index(path, len(ids), batches_of(ids, codes, size))
 
 
-def parts_of(
+def batches_of(
     ids: NDArray[np.int64], codes: NDArray[np.uint8], size: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     return ((ids[at : at + size], codes[at : at + size]) for at in range(0, len(ids), size))
 
 
 def read(path: Path, digest: str, size: int = 7) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Read an index file in parts, and put them together."""
+    """Read an index file in batches and join them."""
     parts = list(read_index(path, digest, size))
     assert all(len(ids) == len(codes) == size for ids, codes in parts[:-1])
     found = zip(*parts, strict=True) if parts else ([NO_IDS], [np.empty((0, 128), np.uint8)])
@@ -49,7 +49,7 @@ def read(path: Path, digest: str, size: int = 7) -> tuple[NDArray[np.int64], NDA
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("n", [0, 1, 300])
-def test_a_written_index_is_read_back_alike_and_written_again_identical(tmp_path, n, size):
+def test_an_index_file_survives_reading_and_rewriting(tmp_path, n, size):
     ids, codes = random_codes(n)
     path, again = tmp_path / "a.faiss", tmp_path / "b.faiss"
     digest = written(path, ids, codes, size)
@@ -76,7 +76,7 @@ def test_faiss_reads_and_searches_the_file(tmp_path, n):
 
 @pytest.mark.parametrize("kind", [faiss.IndexBinaryIDMap, faiss.IndexBinaryIDMap2])
 @pytest.mark.parametrize("n", [0, 1, 300])
-def test_files_that_faiss_wrote_by_itself_are_read(tmp_path, n, kind):
+def test_files_written_by_faiss_itself_are_read(tmp_path, n, kind):
     ids, codes = random_codes(n)
     flat = faiss.IndexBinaryFlat(1024)
     index = kind(flat)
@@ -89,8 +89,8 @@ def test_files_that_faiss_wrote_by_itself_are_read(tmp_path, n, kind):
     np.testing.assert_array_equal(read_codes, codes)
 
 
-def test_a_file_written_by_hand_before_faiss_wrote_it_is_read(tmp_path):
-    """Byte for byte as releases wrote it that did not import FAISS."""
+def test_a_file_written_without_faiss_is_read(tmp_path):
+    """The bytes are those of releases that did not import FAISS."""
     ids, codes = random_codes(300)
     heading = b"".join(
         kind + np.array([1024, 128], "<i4").tobytes() + np.array([300], "<i8").tobytes() + b"\x01\x01\0\0\0"
@@ -104,8 +104,8 @@ def test_a_file_written_by_hand_before_faiss_wrote_it_is_read(tmp_path):
     np.testing.assert_array_equal(read_codes, codes)
 
 
-def test_a_large_file_is_read_in_parts_whose_memory_is_given_back(tmp_path):
-    """What was read stays as it was while later parts are."""
+def test_a_large_file_is_read_in_batches(tmp_path):
+    """Reading later batches releases memory but does not change earlier batches."""
     ids, codes = random_codes(40_000)
     path = tmp_path / "a.faiss"
     digest = written(path, ids, codes, 4096)
@@ -115,21 +115,21 @@ def test_a_large_file_is_read_in_parts_whose_memory_is_given_back(tmp_path):
     np.testing.assert_array_equal(np.concatenate([some for _, some in parts]), codes)
 
 
-def test_an_index_file_of_another_number_of_codes_than_was_said_is_not_written(tmp_path):
+def test_a_wrong_number_of_codes_is_refused(tmp_path):
     ids, codes = random_codes(5)
     for count in (4, 6):
-        with pytest.raises(ValueError, match=f"5 codes were given for an index file of {count}"):
-            write_index(tmp_path / "a.faiss", count, parts_of(ids, codes, 2))
+        with pytest.raises(ValueError, match=f"expected {count} codes for the index file, got 5"):
+            write_index(tmp_path / "a.faiss", count, batches_of(ids, codes, 2))
     assert not list(tmp_path.iterdir())
 
 
-def test_one_set_of_codes_gives_one_file(tmp_path):
+def test_equal_codes_give_identical_files(tmp_path):
     digests = {written(tmp_path / name, *random_codes(50)) for name in ("a", "b")}
     assert len(digests) == 1
 
 
 @pytest.mark.parametrize("byte", [0, 4, 60, -1])
-def test_one_wrong_byte_in_a_file_is_noticed(tmp_path, byte):
+def test_one_wrong_byte_in_a_file_is_detected(tmp_path, byte):
     path = tmp_path / "a.faiss"
     digest = written(path, *random_codes(20))
     content = bytearray(path.read_bytes())
@@ -139,7 +139,7 @@ def test_one_wrong_byte_in_a_file_is_noticed(tmp_path, byte):
         read(path, digest)
 
 
-def test_a_truncated_file_is_noticed(tmp_path):
+def test_a_truncated_file_is_detected(tmp_path):
     path = tmp_path / "a.faiss"
     digest = written(path, *random_codes(20))
     path.write_bytes(path.read_bytes()[:-200])
@@ -147,7 +147,7 @@ def test_a_truncated_file_is_noticed(tmp_path):
         read(path, digest)
 
 
-def test_a_missing_file_is_told_by_name(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(StoreError, match=r"none\.faiss"):
         read(tmp_path / "none.faiss", "0" * 64)
 
@@ -168,21 +168,21 @@ def other_index(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["flat without ids", "other width", "floats", "text"])
-def test_a_whole_file_with_another_kind_of_index_is_refused(tmp_path, kind):
+def test_another_kind_of_index_is_refused(tmp_path, kind):
     path = tmp_path / "a.faiss"
     other_index(kind, path)
     with pytest.raises(StoreError, match=r"a\.faiss holds"):
         read(path, file_sha256(path))
 
 
-def test_an_index_over_another_kind_of_inner_index_is_refused(tmp_path):
+def test_another_kind_of_inner_index_is_refused(tmp_path):
     path = tmp_path / "a.faiss"
     faiss.write_index_binary(faiss.IndexBinaryIDMap2(faiss.IndexBinaryHNSW(1024)), str(path))
     with pytest.raises(StoreError, match="holds"):
         read(path, file_sha256(path))
 
 
-def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(tmp_path):
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
     (tmp_path / "taken.faiss").mkdir()
     with pytest.raises(StoreError, match=r"taken\.faiss cannot be written"):
         written(tmp_path / "taken.faiss", *random_codes(2))
@@ -201,7 +201,7 @@ def test_a_file_is_replaced_not_written_into(tmp_path):
         assert held.read() == before != path.read_bytes()
 
 
-def test_a_full_disk_is_told_with_its_reason_and_leaves_nothing_behind(tmp_path):
+def test_a_full_disk_is_reported_with_its_reason(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # Python ignores the signal that comes with it
     try:
@@ -212,7 +212,7 @@ def test_a_full_disk_is_told_with_its_reason_and_leaves_nothing_behind(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_has_its_name_only_once_it_is_on_the_disk(tmp_path, monkeypatch):
+def test_a_file_gets_its_name_after_it_is_on_the_disk(tmp_path, monkeypatch):
     steps = []
     fsync, replace = os.fsync, Path.replace
 
@@ -225,9 +225,9 @@ def test_a_file_has_its_name_only_once_it_is_on_the_disk(tmp_path, monkeypatch):
     assert steps == ["fsync", "replace", "fsync"]
 
 
-def test_a_file_that_is_cut_short_while_it_is_read_is_refused(tmp_path, monkeypatch):
+def test_a_file_truncated_during_reading_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.faiss"
     digest = written(path, *random_codes(200))
     monkeypatch.setattr(faiss_file, "_require_sha256", lambda *_: os.truncate(path, 10_000))
-    with pytest.raises(StoreError, match=r"a\.faiss holds something else than FAISS can read"):
+    with pytest.raises(StoreError, match=r"a\.faiss holds data that FAISS cannot read"):
         read(path, digest)

@@ -1,4 +1,4 @@
-"""The scan of blocks: bits by class, queries that are symmetries of each other, the answers of a full scan."""
+"""The scan of blocks: bits by class, queries that are symmetries of each other, answers like a full scan."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return view
 
 
-def turned(code: NDArray[np.uint8], classes: tuple[int, ...], flips: list[int]) -> NDArray[np.uint8]:
-    """Turn all bits of some classes, then some bits again, of a code of shape (128,)."""
+def inverted(code: NDArray[np.uint8], classes: tuple[int, ...], flips: list[int]) -> NDArray[np.uint8]:
+    """Invert all bits of some classes, then the bits at `flips`, of a code of shape (128,)."""
     bits = np.unpackbits(code).reshape(32, 32)
     for kind in classes:
         row, column = CLASSES[kind]
@@ -36,7 +36,7 @@ def turned(code: NDArray[np.uint8], classes: tuple[int, ...], flips: list[int]) 
 def scanned(
     ids: NDArray[np.int64], codes: NDArray[np.uint8], query: NDArray[np.uint8], k: int, limit: int
 ) -> list[tuple[int, int]]:
-    """Return (distance, id) of the k nearest, the obvious way."""
+    """Return (distance, id) of the k nearest codes, by counting all bits."""
     distances = (np.unpackbits(codes, axis=1) != np.unpackbits(query)).sum(axis=1).tolist()
     return [pair for pair in sorted(zip(distances, ids.tolist(), strict=True)) if pair[0] <= limit][:k]
 
@@ -55,7 +55,7 @@ def require_full_scan(
     return sum(map(len, answers))
 
 
-def test_each_word_has_bits_of_one_class_and_the_order_can_be_undone() -> None:
+def test_words_hold_one_class_and_the_order_is_reversible() -> None:
     codes = np.random.default_rng(0).integers(0, 256, (50, 128), dtype=np.uint8)
     ordered = by_class(words(codes))
     bits = np.unpackbits(codes, axis=1).reshape(-1, 32, 32)
@@ -70,7 +70,7 @@ def test_each_word_has_bits_of_one_class_and_the_order_can_be_undone() -> None:
     assert differences.tolist() == np.bitwise_count(codes[:1] ^ codes).sum(axis=1).tolist()
 
 
-def test_the_symmetries_of_a_frame_are_looked_for_together() -> None:
+def test_symmetries_of_a_frame_are_searched_together() -> None:
     y, x = np.mgrid[:144, :192]
     thumbnail = np.clip(128 + 60 * np.sin(x / 9 + y / 31) + 40 * np.cos(x * y / 900), 0, 255).astype(np.uint8)
     codes = frame_codes(thumbnail, VIEWS, SYMMETRIES)
@@ -86,7 +86,7 @@ def test_the_symmetries_of_a_frame_are_looked_for_together() -> None:
             assert signs[query].prod() == 1
 
 
-def test_strangers_are_looked_for_alone() -> None:
+def test_unrelated_queries_are_searched_separately() -> None:
     codes = np.random.default_rng(1).integers(0, 256, (20, 128), dtype=np.uint8)
     starts, signs, differing = symmetry_runs(by_class(words(codes)))
     assert starts.tolist() == list(range(21))
@@ -98,10 +98,10 @@ def test_strangers_are_looked_for_alone() -> None:
     ((), 0, True), ((), 40, True), ((), 41, False), ((0, 1), 40, True), ((0, 1), 41, False), ((0, 1, 2, 3), 3, True),
     ((2,), 0, False), ((0, 1, 3), 0, False),
 ])  # fmt: skip
-def test_what_is_looked_for_together(classes: tuple[int, ...], flips: int, together: bool) -> None:
+def test_which_queries_are_searched_together(classes: tuple[int, ...], flips: int, together: bool) -> None:
     rng = np.random.default_rng(2)
     code = rng.integers(0, 256, 128, dtype=np.uint8)
-    other = turned(code, classes, rng.choice(1024, flips, replace=False).tolist())
+    other = inverted(code, classes, rng.choice(1024, flips, replace=False).tolist())
     starts, _, _ = symmetry_runs(by_class(words(np.stack([code, other]))))
     assert len(starts) == (2 if together else 3)
 
@@ -116,17 +116,19 @@ def test_what_is_looked_for_together(classes: tuple[int, ...], flips: int, toget
     gone=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_symmetries_are_answered_as_by_a_full_scan(
+def test_symmetries_get_the_answers_of_a_full_scan(
     kinds: list[tuple[int, ...]], flips: int, distances: list[int], k: int, limit: int, gone: bool, seed: int
 ) -> None:
-    """Codes at chosen distances from the queries, with ties, so that a bound that is off by one is met."""
+    """Codes lie at chosen distances from the queries, with ties, so that an off-by-one error of a bound is detected."""
     rng = np.random.default_rng(seed)
     first = rng.integers(0, 256, 128, dtype=np.uint8)
-    queries = np.stack([first, *(turned(first, one, rng.choice(1024, flips, replace=False).tolist()) for one in kinds)])
+    queries = np.stack(
+        [first, *(inverted(first, one, rng.choice(1024, flips, replace=False).tolist()) for one in kinds)]
+    )
     codes = np.empty((len(distances), 128), np.uint8)
     for row, distance in enumerate(distances):
         bits = rng.choice(1024, distance, replace=False).tolist()
-        codes[row] = turned(queries[rng.integers(len(queries))], (), bits)
+        codes[row] = inverted(queries[rng.integers(len(queries))], (), bits)
     ids = rng.permutation(10_000)[: len(codes)].astype(np.int64)
     index, kept = BlockSegment(ids, codes), np.ones(len(ids), bool)
     if gone and len(ids):
@@ -137,20 +139,22 @@ def test_symmetries_are_answered_as_by_a_full_scan(
 
 @pytest.mark.parametrize("limit", [300, 430, 480])
 @pytest.mark.parametrize("k", [2, 36])
-def test_frames_in_all_symmetries_are_answered_as_by_a_full_scan(k: int, limit: int) -> None:
+def test_frame_symmetries_get_the_answers_of_a_full_scan(k: int, limit: int) -> None:
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:144, :192]
-    pictures = [
+    thumbnails = [
         np.clip(128 + 70 * np.sin(x / a + y / b) + 9 * rng.normal(size=x.shape), 0, 255).astype(np.uint8)
         for a, b in rng.uniform(4, 30, (40, 2))
     ]
-    codes = np.concatenate([frame_codes(picture, VIEWS) for picture in pictures])
+    codes = np.concatenate([frame_codes(thumbnail, VIEWS) for thumbnail in thumbnails])
     ids = rng.permutation(len(codes)).astype(np.int64)
-    queries = np.concatenate([frame_codes(pictures[0][::-1, ::-1], VIEWS, SYMMETRIES), frame_codes(pictures[1], VIEWS)])
+    queries = np.concatenate(
+        [frame_codes(thumbnails[0][::-1, ::-1], VIEWS, SYMMETRIES), frame_codes(thumbnails[1], VIEWS)]
+    )
     assert require_full_scan(BlockSegment(ids, codes), (ids, codes), queries, k, limit) > 5
 
 
-def test_what_an_index_holds_comes_back_as_it_was_given() -> None:
+def test_dump_returns_the_original_codes() -> None:
     rng = np.random.default_rng(6)
     ids, codes = np.arange(300, dtype=np.int64), rng.integers(0, 256, (300, 128), dtype=np.uint8)
     held_ids, held = BlockSegment(ids, codes).without(ids[::3]).dump()

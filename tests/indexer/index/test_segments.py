@@ -1,4 +1,4 @@
-"""Segments: what stays is shared, what is gone is cleared, and a store's reader takes up what comes."""
+"""Segments: unchanged ones are shared, left out codes are cleared, and a store's reader follows new generations."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from twinscope_indexer.store.reader import Store, StoreWriter, open_writer
     most=st.integers(1, 5),
     engine=st.sampled_from(list(ENGINES)),
 )
-def test_few_segments_stay_with_little_that_is_gone(seed: int, steps: int, size: int, most: int, engine: str) -> None:
-    """However many threads search them."""
+def test_compaction_bounds_segments_and_left_out_codes(
+    seed: int, steps: int, size: int, most: int, engine: str
+) -> None:
+    """Several threads search the segments."""
     rng = random.Random(seed)
     held: Codes = {}
     index = engine_index(engine)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(segments, "_MOST", most)
+        patched.setattr(segments, "_MAX_SEGMENTS", most)
         patched.setattr(segments, "_WORTH_A_THREAD", 1)
         for step in range(steps):
             share = rng.choice([0.0, 0.05, 0.5, 1.0])
@@ -52,19 +54,19 @@ def test_few_segments_stay_with_little_that_is_gone(seed: int, steps: int, size:
             assert answers(index, [query], 20, 300) == [scan(held, query, 20, 300)]
 
 
-def test_a_segment_is_an_eighth_of_a_large_index_and_all_of_a_small_one() -> None:
+def test_segment_size() -> None:
     assert segment_size(21_000) >= 21_000
     assert segment_size(1_048_577) == 131_073
     assert segment_size(10_000_000) == 1_250_000
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_stays_is_not_copied(engine: str) -> None:
+def test_unchanged_segments_are_not_copied(engine: str) -> None:
     index = engine_index(engine).extended(in_parts({number: code_of(number) for number in range(40)}, 10))
     fewer = index.without(np.arange(10, 15)).extended(in_parts({50: code_of(50)}, 1))
 
     def parts(segment: object) -> set[int]:
-        """Identify what a segment holds, but for its lists of ids."""
+        """Return the identities of a segment's attributes, except its lists of ids."""
         return {id(value) for name, value in vars(segment).items() if name not in {"_ids", "_left_out", "_allowed"}}
 
     shared = [
@@ -88,11 +90,11 @@ def put(writer: StoreWriter, number: int, code: bytes) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("seed", range(4))
-def test_a_standing_reader_takes_up_all_that_comes_without_reading_the_index_file_again(
+def test_an_open_reader_follows_without_reading_the_index_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, engine: str
 ) -> None:
-    monkeypatch.setattr(segments, "_LEAST", 8)
-    monkeypatch.setattr(segments, "_MOST", 5)
+    monkeypatch.setattr(segments, "_MIN_SIZE", 8)
+    monkeypatch.setattr(segments, "_MAX_SEGMENTS", 5)
     monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 0)
     monkeypatch.setenv(ENGINE_VARIABLE, engine)
     rng, codes = random.Random(seed), {number: code_of(number) for number in range(1, 60)}
@@ -101,8 +103,8 @@ def test_a_standing_reader_takes_up_all_that_comes_without_reading_the_index_fil
             put(writer, number, code)
         writer.publish()
     files = set()
-    with closing(Store(tmp_path)) as standing:
-        assert standing.view.base.describe().segments == 8
+    with closing(Store(tmp_path)) as store:
+        assert store.view.base.describe().segments == 8
         monkeypatch.setattr("twinscope_indexer.store.view.read_index", lambda *_: pytest.fail("read again"))
         for _ in range(15):
             with open_writer(tmp_path) as writer:
@@ -118,8 +120,8 @@ def test_a_standing_reader_takes_up_all_that_comes_without_reading_the_index_fil
                 writer.publish()
             files |= {path.name for path in tmp_path.glob("index-*.faiss")}
             if rng.random() < 0.4:
-                continue  # several generations are taken up at once
-            view = standing.refresh()
+                continue  # several generations are loaded at once
+            view = store.refresh()
             assert view.count == len(codes)
             for query in (code_of(rng.randrange(10**6)), next(iter(codes.values()))):
                 [near] = view.search(np.frombuffer(query, np.uint8)[None], 12, 600)
@@ -129,7 +131,7 @@ def test_a_standing_reader_takes_up_all_that_comes_without_reading_the_index_fil
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_an_index_of_frames_made_in_parts_answers_as_one_made_at_once(size: int, engine: str) -> None:
+def test_a_frame_index_built_in_batches_gives_equal_answers(size: int, engine: str) -> None:
     rng = np.random.default_rng(size)
     images = np.sort(rng.choice(1000, 12, replace=False))
     codes = rng.integers(0, 256, (12, 4, 128), np.uint8)

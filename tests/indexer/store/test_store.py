@@ -1,4 +1,4 @@
-"""The store: a catalogue that is the truth, an index file that may be lost, and views that never change."""
+"""The store: an authoritative catalog, an index file that can be rebuilt, and views that never change."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from twinscope_indexer.store.reader import CATALOG_NAME, Store, StoreWarning, St
 from twinscope_indexer.taxonomy import Category, Taxonomy
 
 Codes = dict[int, bytes]
-"""What should be found: codes by id."""
+"""The expected content: codes by id."""
 
 
 @pytest.fixture(autouse=True)
 def files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small stores are read from their index files, too, as large ones are."""
+    """Read small stores from their index files, like large stores."""
     monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 0)
 
 
@@ -45,7 +45,7 @@ def code_of(seed: int) -> bytes:
 
 
 def put(writer: StoreWriter, number: int, code: bytes | None, name: str | None = None) -> None:
-    """Put an image, found or changed, into the store."""
+    """Put a new or changed image into the store."""
     root_id, root, _ = writer.catalog.root_for(Path("/collection"))
     record = Record(
         id=number, root=root, path=name or f"Tips/{number}.jpg", member=None, size=1, mtime_ns=1, sha256=bytes(32),
@@ -57,7 +57,7 @@ def put(writer: StoreWriter, number: int, code: bytes | None, name: str | None =
 
 
 def filled(folder: Path, n: int) -> Codes:
-    """Make a store of n images, ids 1 to n, in one generation."""
+    """Make a store of n images with ids 1 to n, in one generation."""
     codes = {number: code_of(number) for number in range(1, n + 1)}
     with open_writer(folder, create=True) as writer:
         writer.catalog.root_for(Path("/collection"))
@@ -95,12 +95,12 @@ def index_files(folder: Path) -> list[str]:
 # -- views and generations ---------------------------------------------------------------------------------------
 
 
-def test_base_delta_and_deletions_together_answer_as_a_full_scan(tmp_path):
-    """Many small runs that add, change, delete and bring back; readers old and new agree with a scan after each."""
+def test_base_delta_and_deletions_answer_like_a_full_scan(tmp_path):
+    """Many small runs add, change, delete and restore images; after each, old and new readers agree with a scan."""
     chance = random.Random(7)
     codes = filled(tmp_path, 60)
     seen_with_delta = False
-    with opened(tmp_path) as standing:
+    with opened(tmp_path) as reader:
         for run in range(12):
             with open_writer(tmp_path) as writer, writer.catalog.transaction():
                 for _ in range(chance.randint(1, 4)):
@@ -112,16 +112,16 @@ def test_base_delta_and_deletions_together_answer_as_a_full_scan(tmp_path):
                         put(writer, number, None)  # became featureless
                         codes.pop(number, None)
                     else:
-                        # Every third new code is that of another image: ties across base and delta.
+                        # Some new codes equal those of other images: ties across base and delta.
                         codes[number] = code_of(chance.choice([number % 5, 1000 + run]))
                         put(writer, number, codes[number])
                 generation = writer.generation
             with open_writer(tmp_path) as writer:
                 assert writer.publish() == generation
-            standing.refresh()
-            seen_with_delta |= len(standing.view.delta) > 0 and len(standing.view.base) > 0
+            reader.refresh()
+            seen_with_delta |= len(reader.view.delta) > 0 and len(reader.view.base) > 0
             with opened(tmp_path) as fresh:
-                for store in (standing, fresh):
+                for store in (reader, fresh):
                     assert store.view.generation == generation
                     assert store.view.count == len(codes)
                     for query in [code_of(1), code_of(1000 + run), chance.choice(list(codes.values()))]:
@@ -130,7 +130,7 @@ def test_base_delta_and_deletions_together_answer_as_a_full_scan(tmp_path):
     assert seen_with_delta
 
 
-def test_generations_are_numbered_one_by_one_and_only_when_something_changed(tmp_path):
+def test_only_changes_make_a_new_generation(tmp_path):
     filled(tmp_path, 20)
     with open_writer(tmp_path) as writer:
         assert (writer.generation, writer.publish()) == (2, 1)
@@ -144,7 +144,7 @@ def test_generations_are_numbered_one_by_one_and_only_when_something_changed(tmp
         assert writer.publish() == 4
 
 
-def test_the_first_generation_of_an_empty_store_is_published_and_answers_with_nothing(tmp_path):
+def test_an_empty_store_publishes_a_generation(tmp_path):
     filled(tmp_path, 0)
     with opened(tmp_path) as store:
         assert (store.view.generation, store.view.count) == (1, 0)
@@ -157,7 +157,7 @@ def test_a_store_of_one_image_finds_it(tmp_path):
         assert answers(store, codes[1]) == [(0, 1)]
 
 
-def test_a_few_new_images_do_not_write_a_new_index_file_and_many_do(tmp_path):
+def test_only_many_new_images_write_a_new_index_file(tmp_path):
     filled(tmp_path, 40)
     assert index_files(tmp_path) == ["index-1.faiss"]
     with open_writer(tmp_path) as writer:
@@ -182,11 +182,11 @@ def test_a_reader_sees_a_new_generation_only_after_refresh(tmp_path):
         assert store.view is held
         assert store.refresh().generation == 2
         assert answers(store, new) == [(0, 31), *answers(store, new)[1:]]
-        assert held.search(np.frombuffer(new, np.uint8)[None], 1, 0)[0].ids.size == 0  # and the old view is the old one
+        assert held.search(np.frombuffer(new, np.uint8)[None], 1, 0)[0].ids.size == 0  # the old view has not changed
 
 
-def test_an_unfinished_generation_is_not_seen_at_all(tmp_path):
-    """Rows of a run that was not published (a writer at work, or killed) neither add to the view nor take from it."""
+def test_an_unpublished_generation_is_not_seen(tmp_path):
+    """Rows of an unpublished run (the writer is still working, or was killed) do not change the view."""
     codes = filled(tmp_path, 30)
     with open_writer(tmp_path) as writer:
         put(writer, 31, code_of(31))
@@ -204,7 +204,7 @@ def test_an_unfinished_generation_is_not_seen_at_all(tmp_path):
             assert answers(fresh, code_of(31), limit=0) == [(0, 31)]
 
 
-def test_an_image_of_the_delta_stays_found_while_it_is_being_relabelled(tmp_path):
+def test_an_image_of_the_delta_is_found_while_relabelled(tmp_path):
     filled(tmp_path, 40)
     with open_writer(tmp_path) as writer:
         put(writer, 41, code_of(41))
@@ -215,10 +215,10 @@ def test_an_image_of_the_delta_stays_found_while_it_is_being_relabelled(tmp_path
             assert answers(fresh, code_of(41), limit=0) == [(0, 41)]
 
 
-def test_readers_beside_a_busy_writer_get_only_whole_generations(tmp_path):
-    """Generation g holds the images 1 to 20 and, all with one code, g others: any other number would be a half."""
+def test_readers_see_only_complete_generations(tmp_path):
+    """Generation g has images 1 to 20 and 3 (g - 1) others with one code; other numbers show a partial generation."""
     filled(tmp_path, 20)
-    twin = code_of(5000)
+    shared_code = code_of(5000)
     wrong: list[object] = []
     done = threading.Event()
 
@@ -226,7 +226,7 @@ def test_readers_beside_a_busy_writer_get_only_whole_generations(tmp_path):
         store = Store(tmp_path)
         while not done.is_set():
             view = store.refresh()
-            number = len(view.search(np.frombuffer(twin, np.uint8)[None], 1000, 0)[0].ids)
+            number = len(view.search(np.frombuffer(shared_code, np.uint8)[None], 1000, 0)[0].ids)
             if number != 3 * (view.generation - 1) or view.count != 20 + number:
                 wrong.append((view.generation, number, view.count))
         store.close()
@@ -238,7 +238,7 @@ def test_readers_beside_a_busy_writer_get_only_whole_generations(tmp_path):
         with open_writer(tmp_path) as writer:
             for run in range(12):
                 for i in range(3):
-                    put(writer, 1000 + 3 * run + i, twin)  # each row a commit of its own
+                    put(writer, 1000 + 3 * run + i, shared_code)  # each row is committed separately
                     time.sleep(0.001)
                 writer.publish()
     finally:
@@ -252,7 +252,7 @@ def test_readers_beside_a_busy_writer_get_only_whole_generations(tmp_path):
 
 
 def whole(view: View) -> dict[str, object]:
-    """Everything that can be answered from a view."""
+    """Return everything that can be read from a view."""
     numbers = [record.id for record in view.snapshot.page(-1, 1000)]
     queries = np.array([np.frombuffer(code_of(seed), np.uint8) for seed in (*range(8), 1001, 1002)])
     near = view.search(queries, 100, 1024)
@@ -305,40 +305,40 @@ def write_anything(writer: StoreWriter, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_generation_gives_equal_answers_whenever_it_is_loaded_and_whatever_is_written(tmp_path, seed):
-    """Readers standing, opened beside a busy writer, and opened after one was killed, see the published rows alone."""
+def test_a_generation_never_changes_its_answers(tmp_path, seed):
+    """Readers see only published rows: long open, opened while a writer works, or opened after a writer was killed."""
     chance = random.Random(seed)
     filled(tmp_path, 30)
-    with opened(tmp_path) as standing:
+    with opened(tmp_path) as reader:
         for _ in range(8):
-            expected = whole(standing.view)
-            held = standing.view
-            for _ in range(chance.randint(1, 3)):  # all but the last one are killed before they publish
+            expected = whole(reader.view)
+            held = reader.view
+            for _ in range(chance.randint(1, 3)):  # the writers end without publishing
                 with open_writer(tmp_path) as writer:
                     for _ in range(3):
                         write_anything(writer, chance)
                         with opened(tmp_path) as fresh:
                             assert whole(fresh.view) == expected
-                        assert standing.refresh() is held
+                        assert reader.refresh() is held
                 with opened(tmp_path) as fresh:
                     assert whole(fresh.view) == expected
-                assert whole(standing.view) == expected
+                assert whole(reader.view) == expected
             with open_writer(tmp_path) as writer:
                 changed = writer.publish() > held.generation
             assert whole(held) == expected
-            standing.refresh()
+            reader.refresh()
             with opened(tmp_path) as fresh:
-                assert whole(fresh.view) == whole(standing.view)
-            assert (standing.view is held) != changed
-            with sqlite3.connect(tmp_path / CATALOG_NAME) as db:  # as it is stored, without any view over it
+                assert whole(fresh.view) == whole(reader.view)
+            assert (reader.view is held) != changed
+            with sqlite3.connect(tmp_path / CATALOG_NAME) as db:  # the stored tables, without views over them
                 rows = dict(db.execute("SELECT id, category FROM images").fetchall())
                 kept = db.execute("SELECT (SELECT count(*) FROM images_before), (SELECT count(*) FROM meta_before)")
                 assert kept.fetchone() == (0, 0)
             db.close()
-            assert {n: one.category for n, one in standing.records(range(1, 100)).items()} == rows
+            assert {n: one.category for n, one in reader.records(range(1, 100)).items()} == rows
 
 
-def test_a_harmed_index_file_heals_also_where_a_writer_was_killed(tmp_path):
+def test_a_damaged_index_file_after_a_killed_writer(tmp_path):
     codes = filled(tmp_path, 30)
     with open_writer(tmp_path) as writer:
         writer.catalog.delete([1], writer.generation)
@@ -346,8 +346,8 @@ def test_a_harmed_index_file_heals_also_where_a_writer_was_killed(tmp_path):
     flipped(tmp_path / "index-1.faiss")
     for _ in range(2):
         with pytest.warns(StoreWarning):
-            healing = Store(tmp_path)
-        with closing(healing) as store:
+            repaired = Store(tmp_path)
+        with closing(repaired) as store:
             assert answers(store, codes[1], limit=0) == [(0, 1)]
             assert answers(store, codes[2], limit=0) == [(0, 2)]
     with open_writer(tmp_path) as writer:
@@ -358,7 +358,7 @@ def test_a_harmed_index_file_heals_also_where_a_writer_was_killed(tmp_path):
         assert answers(store, code_of(1002), limit=0) == [(0, 2)]
 
 
-def test_settings_alone_make_a_generation_and_equal_ones_none(tmp_path):
+def test_changed_settings_make_a_generation(tmp_path):
     filled(tmp_path, 3)
     own = Taxonomy("own/1", (Category("W", "Wires"),))
     for _ in range(2):
@@ -369,7 +369,7 @@ def test_settings_alone_make_a_generation_and_equal_ones_none(tmp_path):
         assert store.view.taxonomy == own
 
 
-def test_a_relocated_collection_is_a_new_generation(tmp_path):
+def test_a_relocated_collection_makes_a_generation(tmp_path):
     filled(tmp_path, 3)
     with opened(tmp_path) as store:
         relocate(tmp_path, Path("/collection"), Path("/elsewhere"), force=True)
@@ -378,8 +378,8 @@ def test_a_relocated_collection_is_a_new_generation(tmp_path):
         assert store.records([1])[1].uri == "/elsewhere/Tips/1.jpg"
 
 
-def test_a_reader_that_refreshes_does_not_let_the_log_grow(tmp_path, monkeypatch):
-    """There always is a view; SQLite can use its log again only if one was loaded when all of it was in the file."""
+def test_refreshing_keeps_the_log_small(tmp_path, monkeypatch):
+    """SQLite can reuse its log only if a view was loaded when all of the log had been copied into the database file."""
     monkeypatch.setattr("twinscope_indexer.store.reader._LONG_LOG", 1 << 20)
     filled(tmp_path, 10)
     log = tmp_path / f"{CATALOG_NAME}-wal"
@@ -393,57 +393,57 @@ def test_a_reader_that_refreshes_does_not_let_the_log_grow(tmp_path, monkeypatch
                 writer.catalog.put(changed, root_id, random.Random(number).randbytes(200_000))
                 writer.publish()
             assert store.refresh().records([1])[1].size == number + 2
-            store.refresh()  # as the server does all the time
+            store.refresh()  # as the server does periodically
             assert store.view.records([1])[1].size == number + 2
             largest = max(largest, log.stat().st_size)
-    assert largest < 4 << 20  # of 12 MB that were written
+    assert largest < 4 << 20  # 12 MB were written
 
 
 # -- stores that are replaced in place ---------------------------------------------------------------------------
 
 
-def test_another_store_in_the_place_is_taken_up_wholly(tmp_path):
-    """Whatever its generation; codes, rows, id: everything is the new one's."""
-    place, other = tmp_path / "store", tmp_path / "other"
-    codes = filled(place, 30)
-    with open_writer(place) as writer:
+def test_another_store_in_the_folder_is_loaded_completely(tmp_path):
+    """Codes, rows and id are those of the new store, whatever its generation."""
+    folder, other = tmp_path / "store", tmp_path / "other"
+    codes = filled(folder, 30)
+    with open_writer(folder) as writer:
         put(writer, 99, code_of(99))
         writer.publish()
     with open_writer(other, create=True) as writer:
         put(writer, 1, code_of(501), "Tips/other.jpg")
         writer.publish()
-    with opened(place) as store:
+    with opened(folder) as store:
         first, held = store.store_id, store.view
         assert store.catalog.meta("store_id") == first
-        place.rename(tmp_path / "away")
-        with pytest.raises(StoreError, match="is gone"):
+        folder.rename(tmp_path / "away")
+        with pytest.raises(StoreError, match="is missing"):
             store.refresh()
         assert answers(store, codes[3], limit=0) == [(0, 3)]
         assert store.records([3])[3].path == "Tips/3.jpg"
-        other.rename(place)
+        other.rename(folder)
         assert store.refresh().generation == 1
         assert store.store_id != first
         assert store.view.store_id == store.catalog.meta("store_id") == store.store_id
         assert answers(store, codes[3], limit=0) == []
         assert answers(store, code_of(501), limit=0) == [(0, 1)]
         assert {n: one.path for n, one in store.records(range(100)).items()} == {1: "Tips/other.jpg"}
-        assert len(held.records(range(100))) == 31  # a query under way goes on with what it began with
-        with open_writer(place) as writer:
+        assert len(held.records(range(100))) == 31  # a running query keeps the view that it began with
+        with open_writer(folder) as writer:
             put(writer, 2, code_of(502))
             writer.publish()
         assert store.refresh().count == 2
-        place.rename(tmp_path / "away again")
-        (tmp_path / "away").rename(place)
+        folder.rename(tmp_path / "away again")
+        (tmp_path / "away").rename(folder)
         assert store.refresh().count == 31
         assert store.store_id == first
 
 
-def test_a_store_indexed_again_in_its_place_answers_as_the_old_one_until_it_has_published(tmp_path):
-    place = tmp_path / "store"
-    codes = filled(place, 30)
-    with opened(place) as store:
-        shutil.rmtree(place)
-        with open_writer(place, create=True) as writer:
+def test_a_recreated_store_is_used_after_it_has_published(tmp_path):
+    folder = tmp_path / "store"
+    codes = filled(folder, 30)
+    with opened(folder) as store:
+        shutil.rmtree(folder)
+        with open_writer(folder, create=True) as writer:
             put(writer, 7, code_of(77))
             assert store.refresh().count == 30
             assert answers(store, codes[7], limit=0) == [(0, 7)]
@@ -456,7 +456,7 @@ def test_a_store_indexed_again_in_its_place_answers_as_the_old_one_until_it_has_
         assert store.refresh().count == 2
 
 
-def test_records_of_images_that_have_gone_are_left_out(tmp_path):
+def test_records_of_unknown_images_are_left_out(tmp_path):
     filled(tmp_path, 600)
     with opened(tmp_path) as store:
         found = store.records([*range(1, 601), 9999])
@@ -467,7 +467,7 @@ def test_records_of_images_that_have_gone_are_left_out(tmp_path):
         assert store.view.thumbnail(9999) is None
 
 
-def test_an_image_put_without_a_thumbnail_has_none_not_an_older_one(tmp_path):
+def test_an_image_put_without_a_thumbnail_has_none(tmp_path):
     filled(tmp_path, 2)
     with open_writer(tmp_path) as writer:
         root_id, _, _ = writer.catalog.root_for(Path("/collection"))
@@ -478,7 +478,7 @@ def test_an_image_put_without_a_thumbnail_has_none_not_an_older_one(tmp_path):
         assert store.catalog.thumbnail(2) == b"thumbnail"
 
 
-def test_a_store_answers_in_any_thread(tmp_path):
+def test_a_store_answers_in_every_thread(tmp_path):
     codes = filled(tmp_path, 20)
     wrong = []
     with opened(tmp_path) as store:
@@ -496,7 +496,7 @@ def test_a_store_answers_in_any_thread(tmp_path):
     assert wrong == []
 
 
-def test_connections_of_threads_that_have_ended_are_closed_when_another_comes(tmp_path):
+def test_connections_of_ended_threads_are_closed(tmp_path):
     filled(tmp_path, 3)
     made: list[Catalog] = []
 
@@ -572,12 +572,12 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-HARM = [Path.unlink, truncated, flipped, replaced, emptied]
+DAMAGE = [Path.unlink, truncated, flipped, replaced, emptied]
 
 
-@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("with_delta", [False, True])
-def test_a_harmed_index_file_heals_with_one_warning_and_right_answers(tmp_path, harm, with_delta):
+def test_a_damaged_index_file_is_repaired_with_a_warning(tmp_path, damage, with_delta):
     codes = filled(tmp_path, 30)
     if with_delta:
         with open_writer(tmp_path) as writer:
@@ -586,21 +586,21 @@ def test_a_harmed_index_file_heals_with_one_warning_and_right_answers(tmp_path, 
             writer.catalog.delete([2], writer.generation)
             del codes[2]
             writer.publish()
-    harm(tmp_path / "index-1.faiss")
-    with pytest.warns(StoreWarning, match="rebuilt from the catalogue") as told:
-        healing = Store(tmp_path)
-    with closing(healing) as store:
+    damage(tmp_path / "index-1.faiss")
+    with pytest.warns(StoreWarning, match="rebuilt from the catalog") as warned:
+        repaired = Store(tmp_path)
+    with closing(repaired) as store:
         for query in [codes[1], code_of(2), code_of(31)]:
             assert answers(store, query) == scan(codes, query)
-    assert len(told) == 1
-    with opened(tmp_path) as again:  # warnings are errors here: this one gives none
+    assert len(warned) == 1
+    with opened(tmp_path) as again:  # warnings are errors in tests, so there is none
         assert answers(again, codes[1]) == scan(codes, codes[1])
         assert again.view.file == index_files(tmp_path)[0]
     assert len(index_files(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("harm", HARM)
-def test_a_small_store_is_read_from_its_catalogue_whatever_became_of_its_file(tmp_path, harm, monkeypatch):
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_small_store_is_read_from_its_catalog(tmp_path, damage, monkeypatch):
     monkeypatch.setattr("twinscope_indexer.store.view._FILE_READ_FROM", 31)
     codes = filled(tmp_path, 30)
     with open_writer(tmp_path) as writer:
@@ -611,7 +611,7 @@ def test_a_small_store_is_read_from_its_catalogue_whatever_became_of_its_file(tm
     del codes[2]
     codes |= {31: code_of(31), 3: code_of(300)}
     assert index_files(tmp_path) == ["index-1.faiss"]
-    harm(tmp_path / "index-1.faiss")
+    damage(tmp_path / "index-1.faiss")
     with opened(tmp_path) as store:  # without a warning
         assert store.view.file is None
         assert (len(store.view.base), len(store.view.delta)) == (28, 2)
@@ -619,25 +619,25 @@ def test_a_small_store_is_read_from_its_catalogue_whatever_became_of_its_file(tm
             assert answers(store, query) == scan(codes, query)
 
 
-def test_a_harmed_index_file_does_not_keep_the_writer_from_its_work(tmp_path):
+def test_a_writer_replaces_a_missing_index_file(tmp_path):
     codes = filled(tmp_path, 30)
     (tmp_path / "index-1.faiss").unlink()
     with open_writer(tmp_path) as writer:
-        assert writer.publish() == 1  # nothing new, but the file is written again
+        assert writer.publish() == 1  # there is nothing new, but the file is written again
     with opened(tmp_path) as store:
         assert answers(store, codes[7]) == scan(codes, codes[7])
 
 
-def test_while_another_process_writes_a_harmed_store_still_answers(tmp_path):
+def test_a_damaged_store_answers_while_it_is_written(tmp_path):
     codes = filled(tmp_path, 30)
     replaced(tmp_path / "index-1.faiss")
     with open_writer(tmp_path):
         with pytest.warns(StoreWarning), opened(tmp_path) as store:
             assert answers(store, codes[3]) == scan(codes, codes[3])
-        assert (tmp_path / "index-1.faiss").read_bytes() == b"something else"  # left to the writer
+        assert (tmp_path / "index-1.faiss").read_bytes() == b"something else"  # the writer must replace it
 
 
-def test_a_file_lost_under_a_standing_reader_does_no_harm(tmp_path):
+def test_an_open_reader_does_not_need_the_index_file(tmp_path):
     codes = filled(tmp_path, 40)
     with opened(tmp_path) as store:
         (tmp_path / "index-1.faiss").unlink()
@@ -649,7 +649,7 @@ def test_a_file_lost_under_a_standing_reader_does_no_harm(tmp_path):
         assert answers(store, code_of(41), 1) == [(0, 41)]
 
 
-def test_a_writer_killed_between_file_and_catalogue_leaves_a_whole_store(tmp_path, monkeypatch):
+def test_a_writer_killed_while_publishing_leaves_a_valid_store(tmp_path, monkeypatch):
     codes = filled(tmp_path, 10)
     with open_writer(tmp_path) as writer:
         for number in range(11, 20):
@@ -676,7 +676,7 @@ def test_an_interrupted_deletion_deletes_nothing(tmp_path, monkeypatch):
             yield 1
 
         class Interrupted:
-            """A connection of which the second statement of a deletion is interrupted."""
+            """A connection whose second statement of a deletion is interrupted."""
 
             def __init__(self, db: sqlite3.Connection) -> None:
                 self._db = db
@@ -699,17 +699,17 @@ def test_an_interrupted_deletion_deletes_nothing(tmp_path, monkeypatch):
         assert answers(store, codes[1], limit=0) == [(0, 1)]
 
 
-def test_an_interruption_between_two_transactions_of_a_run_is_not_hidden_by_another_error(tmp_path):
+def test_a_second_commit_raises_no_error(tmp_path):
     with open_writer(tmp_path, create=True) as writer:
         writer.catalog.begin()
         writer.catalog.commit()
-        writer.catalog.commit()  # what the end of an interrupted run does
+        writer.catalog.commit()  # as at the end of an interrupted run
 
 
-# -- catalogues ---------------------------------------------------------------------------------------------------
+# -- catalogs -----------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_without_a_store_is_refused_and_told_how_to_make_one(tmp_path):
+def test_a_folder_without_a_store_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(StoreError, match="twinscope index"):
             Store(folder)
@@ -718,29 +718,29 @@ def test_a_folder_without_a_store_is_refused_and_told_how_to_make_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_other_things_in_it_is_not_made_a_store(tmp_path):
+def test_a_folder_with_other_files_does_not_become_a_store(tmp_path):
     (tmp_path / "thesis.doc").write_text("years of work")
     with pytest.raises(StoreError, match="not empty"), open_writer(tmp_path, create=True):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
 
 
-def test_a_file_is_no_place_for_a_store(tmp_path):
+def test_a_store_cannot_replace_a_file(tmp_path):
     (tmp_path / "file").write_text("x")
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(StoreError, match="cannot be made"), open_writer(place, create=True):
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match="cannot be created"), open_writer(folder, create=True):
             pass
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100, b"SQLite format 3\0" + bytes(4080)])
-def test_a_file_that_is_no_catalogue_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_catalog_is_refused(tmp_path, content):
     (tmp_path / CATALOG_NAME).write_bytes(content)
-    with pytest.raises(StoreError, match="damaged or no catalogue"):
+    with pytest.raises(StoreError, match="damaged or not a catalog"):
         Store(tmp_path)
 
 
-def test_a_half_made_catalogue_is_made_whole_by_the_next_run(tmp_path):
-    """A process killed while it made the store leaves an empty file, or one in WAL mode without tables."""
+def test_an_incomplete_catalog_is_completed_by_the_next_run(tmp_path):
+    """A process killed while it creates the store leaves an empty file, or a database in WAL mode without tables."""
     (tmp_path / CATALOG_NAME).write_bytes(b"")
     with open_writer(tmp_path, create=True) as writer:
         put(writer, 1, code_of(1))
@@ -757,24 +757,24 @@ def test_a_half_made_catalogue_is_made_whole_by_the_next_run(tmp_path):
             assert answers(store, codes[1], 1) == [(0, 1)]
 
 
-def test_a_store_that_was_never_published_is_an_empty_one(tmp_path):
+def test_an_unpublished_store_is_empty(tmp_path):
     with open_writer(tmp_path, create=True):
         pass
     with opened(tmp_path) as store:
         assert (store.view.generation, store.view.count, answers(store, code_of(1))) == (0, 0, [])
 
 
-def test_a_catalogue_of_another_schema_is_refused(tmp_path):
+def test_a_catalog_of_another_schema_is_refused(tmp_path):
     filled(tmp_path, 1)
     with sqlite3.connect(tmp_path / CATALOG_NAME) as db:
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     db.close()
     for refused in (lambda: Store(tmp_path), lambda: open_writer(tmp_path).__enter__()):
-        with pytest.raises(StoreError, match="schema version 99, this Twinscope reads 4: index the collection again"):
+        with pytest.raises(StoreError, match="schema version 99, but this Twinscope reads 4; index the collection"):
             refused()
 
 
-def test_a_reader_cannot_write_the_catalogue(tmp_path):
+def test_a_reader_cannot_write_the_catalog(tmp_path):
     filled(tmp_path, 3)
     with opened(tmp_path) as store, pytest.raises(sqlite3.OperationalError, match="readonly"):
         store.catalog.set_meta("store_id", "x")
@@ -790,13 +790,13 @@ def test_a_full_disk_is_a_store_error(tmp_path):
             for number in range(10, 400):
                 put(writer, number, code_of(number))
 
-    with pytest.raises(StoreError, match="disk full"):
+    with pytest.raises(StoreError, match="disk is full"):
         fill_up()
     with opened(tmp_path) as store:
         assert store.view.count == 3
 
 
-def test_the_id_of_an_image_comes_from_its_name_and_is_free(tmp_path):
+def test_the_id_of_an_image_comes_from_its_name_and_is_unused(tmp_path):
     filled(tmp_path, 3)
     with open_writer(tmp_path) as writer:
         catalog = writer.catalog
@@ -848,7 +848,7 @@ def held_by_another_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
-def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
+def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path):
     codes = filled(tmp_path, 5)
     with held_by_another_process(tmp_path) as holder:
         with pytest.raises(StoreLockedError) as refused, open_writer(tmp_path):
@@ -856,7 +856,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
         assert str(tmp_path) in str(refused.value)
         assert f"process {holder.pid} on " in str(refused.value)
         assert "nightly run" in str(refused.value)
-        with opened(tmp_path) as store:  # readers are not kept out
+        with opened(tmp_path) as store:  # readers are not locked out
             assert answers(store, codes[1], 1) == [(0, 1)]
         holder.kill()
         holder.wait()
@@ -864,7 +864,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
             pass
 
 
-def test_a_second_writer_within_one_process_is_refused_too(tmp_path):
+def test_a_second_writer_in_the_same_process_is_refused(tmp_path):
     filled(tmp_path, 1)
     with open_writer(tmp_path), pytest.raises(StoreLockedError, match=str(os.getpid())), open_writer(tmp_path):
         pass
@@ -883,7 +883,7 @@ def test_a_lock_without_a_readable_name_still_locks(tmp_path, content):
             pass
 
 
-def test_a_drive_that_cannot_lock_is_told_as_that(tmp_path, monkeypatch):
+def test_a_drive_without_locks_is_reported(tmp_path, monkeypatch):
     filled(tmp_path, 1)
 
     def no_locks(*_: object) -> None:
@@ -895,12 +895,12 @@ def test_a_drive_that_cannot_lock_is_told_as_that(tmp_path, monkeypatch):
     assert not isinstance(refused.value, StoreLockedError)
 
 
-# -- folders that may not be written ----------------------------------------------------------------------------
+# -- read-only folders ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may enter; pytest's own are closed to others."""
+    """Provide a folder that every user can enter; those of pytest are closed to other users."""
     folder = Path(tempfile.mkdtemp(prefix="twinscope-"))
     folder.chmod(0o755)
     yield folder
@@ -909,7 +909,7 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def close_to_writing(folder: Path) -> None:
+def make_read_only(folder: Path) -> None:
     for path in [folder, *folder.iterdir()]:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o555)
 
@@ -924,13 +924,13 @@ from twinscope_indexer.index.engines import engine_index
 from twinscope_indexer.store import Store, open_writer, view
 view._FILE_READ_FROM = 0
 code = np.zeros((1, 128), np.uint8)
-engine_index("scan").extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)  # imports all while it may be read
-if os.geteuid() == 0:  # whom no permission stops
+engine_index("scan").extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)  # import all modules while possible
+if os.geteuid() == 0:  # permissions do not restrict root
     os.setgid(65534)
     os.setuid(65534)
 folder = Path(sys.argv[1])
-told = []
-warnings.showwarning = lambda message, kind, *_: told.append(kind.__name__)
+warned = []
+warnings.showwarning = lambda message, kind, *_: warned.append(kind.__name__)
 try:
     store = Store(folder)
 except StoreError as error:
@@ -940,14 +940,14 @@ for line in sys.stdin:
     [near] = view.search(np.frombuffer(bytes.fromhex(line.strip()), np.uint8)[None], 10, 1024)
     found = [[d, i] for d, i in zip(near.distances.tolist(), near.ids.tolist())]
     known = sorted(store.records([i for _, i in found])) == sorted(i for _, i in found)
-    print(json.dumps([view.count, found, known, told]), flush=True)
+    print(json.dumps([view.count, found, known, warned]), flush=True)
 try:
     with open_writer(folder):
-        sys.exit("a store that may not be written was opened for writing")
+        sys.exit("a read-only store was opened for writing")
 except StoreError:
     store.close()
 """
-"""Answers queries (hexadecimal lines) as a user who may not write; ends with the reason where it cannot."""
+"""Program that answers queries (hexadecimal lines) as a user without write permission; it exits with the error."""
 
 
 @contextmanager
@@ -965,8 +965,8 @@ def unprivileged_reader(folder: Path) -> Iterator[Callable[[bytes], object]]:
 
         try:
             yield ask
-            _, told = reader.communicate(timeout=240)
-            assert reader.returncode == 0, told
+            _, errors = reader.communicate(timeout=240)
+            assert reader.returncode == 0, errors
         finally:
             reader.kill()
 
@@ -978,22 +978,22 @@ def found_by_scan(codes: Codes, query: bytes) -> list[list[int]]:
 def test_a_store_in_a_read_only_folder_is_read(shared):
     folder = shared / "store #1?"
     codes = filled(folder, 30)
-    close_to_writing(folder)
+    make_read_only(folder)
     with unprivileged_reader(folder) as ask:
         assert ask(codes[1]) == [30, found_by_scan(codes, codes[1]), True, []]
 
 
-def test_a_harmed_store_in_a_read_only_folder_answers_with_a_warning(shared):
+def test_a_damaged_read_only_store_answers_with_a_warning(shared):
     folder = shared / "store"
     codes = filled(folder, 30)
     flipped(folder / "index-1.faiss")
-    close_to_writing(folder)
+    make_read_only(folder)
     with unprivileged_reader(folder) as ask:
         for _ in range(2):
             assert ask(codes[1]) == [30, found_by_scan(codes, codes[1]), True, ["StoreWarning"]]
 
 
-def test_a_reader_without_write_permission_follows_a_writer_who_has_it(shared):
+def test_a_reader_without_write_permission_follows_a_writer(shared):
     if os.geteuid() != 0:
         pytest.skip("needs two users")
     folder = shared / "store"
@@ -1005,13 +1005,13 @@ def test_a_reader_without_write_permission_follows_a_writer_who_has_it(shared):
             with open_writer(folder) as writer:
                 put(writer, number, codes[number])
                 writer.publish()
-                if number != 32:  # also where the writer is never met at work
+                if number != 32:  # once, the reader never asks while the writer works
                     assert ask(codes[number]) == [number, found_by_scan(codes, codes[number]), True, []]
             assert ask(codes[number]) == [number, found_by_scan(codes, codes[number]), True, []]
 
 
-def test_a_catalogue_copied_from_under_its_writer_to_a_read_only_folder_is_refused(shared):
-    """What its log holds would be left out in silence."""
+def test_a_read_only_copy_of_an_open_catalog_is_refused(shared):
+    """Otherwise the content of the write-ahead log would be silently missing."""
     folder, copied = shared / "store", shared / "copy"
     filled(folder, 3)
     copied.mkdir()
@@ -1019,7 +1019,7 @@ def test_a_catalogue_copied_from_under_its_writer_to_a_read_only_folder_is_refus
         put(writer, 4, code_of(4))
         for name in (CATALOG_NAME, f"{CATALOG_NAME}-wal"):
             shutil.copyfile(folder / name, copied / name)
-    close_to_writing(copied)
+    make_read_only(copied)
     with pytest.raises(AssertionError, match="last writer"), unprivileged_reader(copied):
         pass
 
@@ -1050,7 +1050,7 @@ for _ in range(100):
     closing.close()
     try:
         closing.records(numbers)
-        print("answers though it is closed")
+        print("a closed store answers")
     except StoreError:
         pass
 stop.set()
@@ -1060,7 +1060,7 @@ print("alive")
 """
 
 
-def test_a_store_can_be_closed_under_queries_of_other_threads(tmp_path: Path) -> None:
+def test_a_store_can_be_closed_during_queries(tmp_path: Path) -> None:
     filled(tmp_path / "store", 60)
     command = [sys.executable, "-c", CLOSE, str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)

@@ -79,7 +79,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[View
     """Views of a store whose images come, go, become featureless and change their category, and its records."""
     folder, chance = tmp_path_factory.mktemp("store"), random.Random(5)
     with pytest.MonkeyPatch.context() as patched, open_writer(folder, create=True) as writer:
-        patched.setattr(segments, "_LEAST", 64)
+        patched.setattr(segments, "_MIN_SIZE", 64)
         with writer.catalog.transaction():
             for number in range(1, 400):
                 put(writer, number, code_of(chance.randrange(999)), chance.choice(CATEGORIES))

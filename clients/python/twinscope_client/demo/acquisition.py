@@ -27,13 +27,13 @@ _SCENES: dict[str, tuple[_Scene, tuple[float, float]]] = {
     "MEMS_devices_and_electrodes": (devices.mems, (50, 2_000)),
     "Biological": (living.biological, (1_500, 6_000)),
 }
-"""How a category's specimens look, and the magnifications at which they are taken."""
+"""The scene of each category, and its range of magnifications."""
 
 CATEGORIES: tuple[str, ...] = tuple(_SCENES)
-"""The ten categories, named as the folders of the published collection."""
+"""The ten categories, with the names of the folders in the published collection."""
 
 WINDOW: tuple[int, int] = (2_048, 47_103)
-"""Counts of the 16-bit scan that the 8-bit one shows as black and as white: detectors do not use the whole range."""
+"""Counts of the 16-bit scan that are black and white in the 8-bit scan: detectors do not use the full range."""
 
 _SMALLEST = 64
 
@@ -53,7 +53,7 @@ def synthesise(
 def synthesise(
     category: str, seed: int, *, width: int = 640, height: int = 480, info_bar: bool = True, depth: int = 8
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Return a micrograph of a specimen that was never made.
+    """Return a synthetic micrograph.
 
     The same arguments give the same pixels; another seed gives another field of another specimen.
 
@@ -66,9 +66,9 @@ def synthesise(
     width, height : int
         Size in pixels, at least 64.
     info_bar : bool
-        Lay the instrument's strip over the foot of the picture; the pixels above it do not depend on it.
+        Draw the info bar over the bottom of the image; the pixels above it do not depend on it.
     depth : int
-        Bits of a pixel. The 8-bit scan is `window` of the 16-bit one.
+        Bits per pixel. The 8-bit scan is `window` of the 16-bit one.
 
     Returns
     -------
@@ -85,22 +85,22 @@ def synthesise(
     if width < _SMALLEST or height < _SMALLEST:
         raise ValueError(f"a micrograph has at least {_SMALLEST} x {_SMALLEST} pixels, not {width} x {height}")
     scene, _ = _SCENES[_known(category)]
-    chance = _chance(category, seed)
-    picture = exposed(scene(width, height, chance[0]), chance[1], min(width / 640, height / 480))
+    generators = _generators(category, seed)
+    image = exposed(scene(width, height, generators[0]), generators[1], min(width / 640, height / 480))
     if info_bar:
-        picture[height - bar_height(height) :] = draw_bar(conditions(category, seed), width, height)
-    counts = np.rint(WINDOW[0] + picture * (WINDOW[1] - WINDOW[0])).astype(np.uint16)
+        image[height - bar_height(height) :] = draw_bar(conditions(category, seed), width, height)
+    counts = np.rint(WINDOW[0] + image * (WINDOW[1] - WINDOW[0])).astype(np.uint16)
     return counts if depth == 16 else window(counts)
 
 
 def conditions(category: str, seed: int) -> Conditions:
-    """Return how the micrograph of this category and seed was taken; `ValueError` as `synthesise`."""
+    """Return the conditions of the micrograph with this category and seed; errors as for `synthesise`."""
     _, magnifications = _SCENES[_known(category)]
-    return Conditions.drawn(_chance(category, seed)[2], magnifications)
+    return Conditions.drawn(_generators(category, seed)[2], magnifications)
 
 
 def window(counts: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return the 8-bit scan of a 16-bit one, of its shape: `WINDOW` spread over 0 to 255 and rounded."""
+    """Return the 8-bit scan of a 16-bit scan, same shape: `WINDOW` scaled to 0 to 255 and rounded."""
     low, high = WINDOW
     grey: Field = np.rint((counts.astype(np.float32) - low) * np.float32(255 / (high - low)))
     return grey.astype(np.uint8)
@@ -108,12 +108,12 @@ def window(counts: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 def _known(category: str) -> str:
     if category not in _SCENES:
-        raise ValueError(f"no micrographs of category {category!r}; take one of {', '.join(CATEGORIES)}")
+        raise ValueError(f"no micrographs of category {category!r}; choose one of {', '.join(CATEGORIES)}")
     return category
 
 
-def _chance(category: str, seed: int) -> list[np.random.Generator]:
-    """Return independent sources of chance for the specimen, the detector and the conditions."""
+def _generators(category: str, seed: int) -> list[np.random.Generator]:
+    """Return independent random generators for the specimen, the detector and the conditions."""
     if seed < 0:
-        raise ValueError(f"a seed is not negative: {seed}")
+        raise ValueError(f"a seed cannot be negative: {seed}")
     return np.random.default_rng([CATEGORIES.index(category), seed]).spawn(3)

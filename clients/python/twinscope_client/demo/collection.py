@@ -1,4 +1,4 @@
-"""A published collection of labelled JPEGs and a lab's TIFFs without labels, with the truth about them."""
+"""A demonstration collection: labelled JPEGs as published, unlabelled TIFFs of a lab, and the truth about them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PUBLISHED_PREFIX = {
 """Prefixes of the published NFFA-EUROPE JPEGs; they contradict the codes documented for the categories."""
 
 _SHIPPED_AS = {"Powder": "tar", "Tips": "zip"}
-"""Categories that are an archive and not a folder."""
+"""Categories that are an archive instead of a folder."""
 
 _SESSIONS = ("2024-03-11 session", "2024-03-12 session", "2024-06 Møller & Ðurić")
 _ODD_NAME = 'Müller\'s "as received" grid – 5 µm.tif'
@@ -51,16 +51,16 @@ _ARCHIVE_MTIME = 1_622_548_800  # the same in seconds since 1970, UTC
 
 @dataclass(frozen=True)
 class DemoCollection:
-    """Where a collection was written.
+    """The paths of a written collection.
 
     Attributes
     ----------
     references : Path
         Folder of the labelled JPEGs: a folder or an archive for each category.
     queries : Path
-        Folder of the lab's TIFFs.
+        Folder of the TIFFs of the lab.
     truth : Path
-        CSV file with one row a TIFF and the columns of `Truth`.
+        CSV file with one row per TIFF and the columns of `Truth`.
     """
 
     references: Path
@@ -69,18 +69,18 @@ class DemoCollection:
 
 
 class Truth(NamedTuple):
-    """What is known about a TIFF of the lab.
+    """The truth about a TIFF of the lab.
 
     Attributes
     ----------
     query : str
-        Its path below the root, with forward slashes.
+        Path relative to the root, with forward slashes.
     change : str
-        What was done to the scan, ``no twin``, ``truncated`` or ``blank``.
+        The change that was applied to the scan, or ``no twin``, ``truncated`` or ``blank``.
     category : str
-        Category of its twin; empty where there is none.
+        Category of its twin; empty if there is none.
     reference : str
-        Path of its twin below the root, ``archive!member`` in an archive; empty where there is none.
+        Path of its twin relative to the root, ``archive!member`` in an archive; empty if there is none.
     """
 
     query: str
@@ -93,7 +93,7 @@ class Truth(NamedTuple):
 class _Reference:
     category: str
     seed: int
-    place: str
+    source: str
 
 
 def _at_quality_70(scan: NDArray[np.uint16]) -> _Pixels:
@@ -127,7 +127,7 @@ _EXACT: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "same scan, 8 bit": window,
     "same scan, 16 bit": lambda scan: scan,
 }
-"""What the first TIFFs of every category are of a 16-bit scan: the pixels of the labelled JPEG."""
+"""Changes for the first TIFFs of every category: they keep the pixels of the labelled JPEG."""
 
 _FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "re-encoded at quality 70": _at_quality_70,
@@ -137,7 +137,7 @@ _FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "noise of 6 grey levels": _noisy,
     _NO_TWIN: window,
 }
-"""What the other TIFFs are, in turn."""
+"""Changes for the other TIFFs, in rotation."""
 
 
 def write_collection(
@@ -150,17 +150,17 @@ def write_collection(
 ) -> DemoCollection:
     """Write labelled JPEGs, a lab's TIFFs and the truth about them; the same arguments give the same bytes.
 
-    ``collection/`` holds a folder a category, one of them as a ``.tar`` and one as a ``.zip``; ``lab/`` holds a folder
-    a session. The first two TIFFs of a category are exact twins of 8 and 16 bit, further ones are changed or have no
-    twin. Among the TIFFs are two of the same name, a name with blanks, quotes and letters beyond ASCII, a truncated
-    file and a blank picture.
+    ``collection/`` holds a folder for each category, except for one ``.tar`` and one ``.zip``. ``lab/`` holds a folder
+    for each session. The first two TIFFs of a category are exact twins with 8 and 16 bits; further ones are changed or
+    have no twin. The TIFFs include two with the same name, a name with spaces, quotes and non-ASCII letters, a
+    truncated file and a blank image.
 
     Parameters
     ----------
     root : Path
-        Folder to write to; made if missing.
+        Output folder; created if it does not exist.
     per_category, queries_per_category : int
-        Number of JPEGs, and of TIFFs beside the truncated and the blank one, of each category; at least 1.
+        Number of JPEGs and of TIFFs for each category, without the truncated and the blank TIFF; at least 1.
     seed : int
         Chooses the micrographs; not negative.
     size : tuple of int
@@ -178,24 +178,24 @@ def write_collection(
         If a number is too small.
     """
     if per_category < 1 or queries_per_category < 1:
-        raise ValueError(f"a category has 1 JPEG and 1 TIFF at least, not {per_category} and {queries_per_category}")
+        raise ValueError(f"a category needs at least 1 JPEG and 1 TIFF, not {per_category} and {queries_per_category}")
     if seed < 0:
-        raise ValueError(f"a seed is not negative: {seed}")
+        raise ValueError(f"a seed cannot be negative: {seed}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         if any(root.iterdir()):
-            raise OutputError(f"{root}: the folder is not empty; name a new or an empty one for the demo's collection")
+            raise OutputError(f"{root}: the folder is not empty; choose a new or an empty one for the demonstration")
         references = {name: list(_write_category(root, name, per_category, seed, size)) for name in CATEGORIES}
         truth = list(_write_lab(root, references, queries_per_category, seed, size))
         with (root / "truth.csv").open("x", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([Truth._fields, *truth])
     except OSError as error:
-        raise OutputError(f"{root}: the demo's collection cannot be written here: {error.strerror or error}") from error
+        raise OutputError(f"{root}: the demonstration cannot be written here: {error.strerror or error}") from error
     return DemoCollection(root / "collection", root / "lab", root / "truth.csv")
 
 
 def _write_category(root: Path, category: str, count: int, seed: int, size: tuple[int, int]) -> Iterator[_Reference]:
-    """Write the JPEGs of a category as it is shipped and yield them."""
+    """Write the JPEGs of a category as a folder or an archive, and yield them."""
     files: dict[str, bytes] = {}
     for number in range(count):
         chosen = seed * _SEED_STRIDE + number
@@ -209,7 +209,7 @@ def _write_category(root: Path, category: str, count: int, seed: int, size: tupl
 
 
 def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
-    """Write the files of a category (by name below `folder`) as a folder or an archive."""
+    """Write the files of a category (by name relative to `folder`) as a folder or an archive."""
     (folder if category in _SHIPPED_AS else folder / category).mkdir(parents=True, exist_ok=True)
     match _SHIPPED_AS.get(category):
         case "tar":
@@ -231,26 +231,26 @@ def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
 def _write_lab(
     root: Path, references: dict[str, list[_Reference]], per_category: int, seed: int, size: tuple[int, int]
 ) -> Iterator[Truth]:
-    """Write the lab's TIFFs and yield the truth about each."""
+    """Write the TIFFs of the lab, and yield the truth about each."""
     for session in _SESSIONS:
         (root / "lab" / session).mkdir(parents=True)
     width, height = size
     plan = itertools.chain((change for change in _EXACT for _ in CATEGORIES), itertools.cycle(_FURTHER))
     for number, change in enumerate(itertools.islice(plan, len(CATEGORIES) * per_category)):
-        turn, kind = divmod(number, len(CATEGORIES))
+        cycle, kind = divmod(number, len(CATEGORIES))
         category = CATEGORIES[kind]
-        scanned = references[category][turn % len(references[category])]
+        scanned = references[category][cycle % len(references[category])]
         if change == _NO_TWIN:
-            scanned = _Reference(category, seed * _SEED_STRIDE + _UNRELATED + turn, "")
+            scanned = _Reference(category, seed * _SEED_STRIDE + _UNRELATED + cycle, "")
         path = root / "lab" / _SESSIONS[number % len(_SESSIONS)] / _lab_name(number)
         counts = synthesise(category, scanned.seed, width=width, height=height, depth=16)
         _write_tiff(path, (_EXACT | _FURTHER)[change](counts), conditions(category, scanned.seed), width)
-        yield Truth(path.relative_to(root).as_posix(), change, category if scanned.place else "", scanned.place)
+        yield Truth(path.relative_to(root).as_posix(), change, category if scanned.source else "", scanned.source)
     yield from _write_unusable(root, seed, size)
 
 
 def _write_unusable(root: Path, seed: int, size: tuple[int, int]) -> Iterator[Truth]:
-    """Write a truncated and a blank TIFF."""
+    """Write a truncated and a blank TIFF, and yield the truth about them."""
     width, height = size
     folder = root / "lab" / _SESSIONS[-1]
     chosen = seed * _SEED_STRIDE + _UNRELATED - 1
@@ -266,12 +266,12 @@ def _write_unusable(root: Path, seed: int, size: tuple[int, int]) -> Iterator[Tr
 
 
 def _lab_name(number: int) -> str:
-    """Return the name of a TIFF: the first two, in different sessions, share theirs, and the third has an odd one."""
+    """Return the name of a TIFF: the first two, in different sessions, share a name; the third name is unusual."""
     return {0: "overview.tif", 1: "overview.tif", 2: _ODD_NAME}.get(number, f"sample_{number + 1:03d}.tif")
 
 
 def _write_tiff(path: Path, pixels: _Pixels, taken: Conditions, width: int) -> None:
-    """Write a TIFF with its conditions; `width` is the scan's, in pixels, before it was resized."""
+    """Write a TIFF with its conditions; `width` is the width of the scan before resizing, in pixels."""
     nanometres = taken.pixel_size(width) * width / pixels.shape[1]
     with path.open("xb") as file:
         tifffile.imwrite(
@@ -282,13 +282,13 @@ def _write_tiff(path: Path, pixels: _Pixels, taken: Conditions, width: int) -> N
             description=f"{taken.line()}; pixel size {nanometres:.4g} nm",
             software="Twinscope demo microscope",
             datetime=taken.taken,
-            resolution=(1e7 / nanometres, 1e7 / nanometres),  # pixels a centimetre
+            resolution=(1e7 / nanometres, 1e7 / nanometres),  # pixels per centimetre
             resolutionunit="CENTIMETER",
         )
 
 
 def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """Return the pixels as an RGB JPEG, as the collection is published."""
+    """Return the pixels as an RGB JPEG, like those of the published collection."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert("RGB").save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

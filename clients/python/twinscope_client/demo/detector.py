@@ -1,4 +1,4 @@
-"""How a scanning electron microscope sees a specimen."""
+"""The signal of a scanning electron microscope, and its exposure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from scipy import ndimage
 
 from twinscope_client.demo.relief import Field, Relief, fractal
 
-_STEEPEST = 4.0  # slopes (pixels a pixel) above this one look alike: the yield of an edge is finite
-_SHADOW = 18.0  # reach of the shadow that neighbours cast, in pixels of a frame 480 high
-_SATURATED = (0.001, 0.997)  # quantiles of the signal that the operator sets as black and white
-_GAMMA = 0.75  # of the instrument's display, which lifts the dark parts
+_STEEPEST = 4.0  # largest slope (pixels per pixel) that matters: the yield of an edge is finite
+_SHADOW = 18.0  # reach of shadows from neighbours, in pixels of an image 480 pixels high
+_SATURATED = (0.001, 0.997)  # quantiles of the signal that are set to black and white
+_GAMMA = 0.75  # of the display of the instrument, which brightens dark regions
 
 
 def secondary_electrons(
     relief: Relief, rng: np.random.Generator, *, edge: float = 0.5, side: float = 0.25, shadow: float = 0.6
 ) -> Field:
-    """Return the signal that the secondary-electron detector would give, without noise.
+    """Return the signal of the secondary-electron detector, without noise.
 
     The yield grows as the secant of the angle between beam and surface normal (L. Reimer, Scanning Electron
     Microscopy, 2nd ed. 1998, section 4.2), faces towards the detector are brighter, and hollows are darker because
@@ -30,7 +30,7 @@ def secondary_electrons(
     relief : Relief
         The specimen.
     rng : numpy.random.Generator
-        Source of chance: where the detector is.
+        Random generator for the azimuth of the detector.
     edge, side, shadow : float
         Strength of the three effects, 0 for none.
 
@@ -43,7 +43,7 @@ def secondary_electrons(
     slope_y, slope_x = np.empty_like(smooth), np.empty_like(smooth)
     slope_y[1:-1], slope_x[:, 1:-1] = (smooth[2:] - smooth[:-2]) / 2, (smooth[:, 2:] - smooth[:, :-2]) / 2
     slope_y[[0, -1]], slope_x[:, [0, -1]] = slope_y[[1, -2]], slope_x[:, [1, -2]]
-    azimuth = -math.pi / 2 + rng.normal(0, 0.6)  # detectors sit behind the stage: at the top of the picture
+    azimuth = -math.pi / 2 + rng.normal(0, 0.6)  # detectors are behind the stage: at the top of the image
     facing = slope_x * math.cos(azimuth)
     facing += slope_y * math.sin(azimuth)
     slope_x *= slope_x
@@ -68,16 +68,16 @@ def secondary_electrons(
 
 
 def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
-    """Return the picture of a signal: uneven illumination, a beam of finite size, shot noise and drift.
+    """Return the image of a signal: uneven illumination, a beam of finite size, shot noise and drift.
 
     Parameters
     ----------
     signal : NDArray
-        As `secondary_electrons` gives it, shape (height, width), float32.
+        Result of `secondary_electrons`, shape (height, width), float32.
     rng : numpy.random.Generator
-        Source of chance.
+        Random generator.
     scale : float
-        Pixels of this frame for one pixel of a frame of 640 x 480.
+        Pixels of this image per pixel of an image of 640 x 480.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
     illumination *= 0.06
     illumination += 1
     signal = ndimage.gaussian_filter(signal * illumination, rng.uniform(0.55, 0.9), truncate=3)
-    electrons = rng.uniform(250, 900)  # a pixel of yield 1; the Gaussian limit of Poisson statistics holds
+    electrons = rng.uniform(250, 900)  # per pixel of yield 1; the Gaussian limit of Poisson statistics holds
     noise = rng.standard_normal(signal.shape, np.float32)
     noise *= np.sqrt(np.maximum(signal, 0.002) / electrons)
     signal += noise
@@ -96,5 +96,5 @@ def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
     black, white = np.quantile(signal[::3, ::3], _SATURATED)
     signal -= np.float32(black)
     signal /= np.float32(white - black)
-    picture: Field = np.clip(signal, 0, 1, out=signal) ** np.float32(_GAMMA)
-    return picture
+    image: Field = np.clip(signal, 0, 1, out=signal) ** np.float32(_GAMMA)
+    return image

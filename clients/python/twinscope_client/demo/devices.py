@@ -11,20 +11,20 @@ from scipy import ndimage
 from twinscope_client.demo.detector import secondary_electrons
 from twinscope_client.demo.relief import Field, Relief, fractal, polygons
 
-Parts = list[tuple[NDArray[np.float64], float]]
-"""Outlines (x, y) in pixels about the device's centre, with their height in layers; negative: etched away."""
+Outlines = list[tuple[NDArray[np.float64], float]]
+"""Outlines (x, y) in pixels relative to the centre of the device, with a height in layers; negative: etched."""
 
 
 def mems(width: int, height: int, rng: np.random.Generator) -> Field:
     """Return the signal of a comb, cantilevers, a coil or electrodes, shape (height, width), float32."""
     chip = Relief(width, height)
     scale = chip.scale
-    parts = (_comb, _cantilevers, _coil, _electrodes)[int(rng.integers(4))](rng)
+    device = (_comb, _cantilevers, _coil, _electrodes)[int(rng.integers(4))](rng)
     angle = rng.choice([0, math.pi / 2]) + rng.normal(0, 0.10)
     zoom = rng.uniform(0.95, 1.45) * scale
     centre = rng.uniform(0.38, 0.62, 2) * (width, height)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]) * zoom
-    outlines = [(points @ turn + centre, level) for points, level in parts]
+    outlines = [(points @ turn + centre, level) for points, level in device]
     steps = polygons((height, width), outlines)
     grain = fractal(rng, steps.shape, 5 * scale, 2)
     chip.z = ndimage.gaussian_filter(steps, 0.7 * scale, truncate=2.5) * 9 * scale + grain * 0.22 * scale
@@ -40,13 +40,13 @@ def _box(left: float, top: float, right: float, bottom: float) -> NDArray[np.flo
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def _comb(rng: np.random.Generator) -> Parts:
+def _comb(rng: np.random.Generator) -> Outlines:
     """Return interdigitated fingers between two bus bars, with their pads."""
     pitch, fingers = rng.uniform(13, 26), int(rng.integers(9, 22))
     long, bus = rng.uniform(110, 220), rng.uniform(18, 42)
     half, wide = pitch * fingers / 2, pitch * rng.uniform(0.42, 0.62)
     near = long / 2 + 12
-    parts: Parts = [(_box(-half - bus, side * near, half + bus, side * (near + bus)), 1.0) for side in (-1, 1)]
+    parts: Outlines = [(_box(-half - bus, side * near, half + bus, side * (near + bus)), 1.0) for side in (-1, 1)]
     for number in range(fingers):
         x, side = -half + (number + 0.5) * pitch, 1 if number % 2 else -1
         parts.append((_box(x - wide / 2, side * (long / 2 + 14), x + wide / 2, -side * (long / 2 - 12)), 1.0))
@@ -58,12 +58,12 @@ def _comb(rng: np.random.Generator) -> Parts:
     return parts
 
 
-def _cantilevers(rng: np.random.Generator) -> Parts:
+def _cantilevers(rng: np.random.Generator) -> Outlines:
     """Return beams over an etched trench, perforated for the release etch."""
     beams, pitch = int(rng.integers(3, 7)), rng.uniform(62, 110)
     wide, trench = pitch * rng.uniform(0.4, 0.62), rng.uniform(190, 330)
     half = beams * pitch / 2
-    parts: Parts = [
+    parts: Outlines = [
         (_box(-half - 400, -600, half + 400, 600), 1.0),
         (_box(-half - 20, -trench / 2, half + 20, trench / 2), -1.0),
     ]
@@ -81,13 +81,13 @@ def _cantilevers(rng: np.random.Generator) -> Parts:
     return parts
 
 
-def _coil(rng: np.random.Generator) -> Parts:
+def _coil(rng: np.random.Generator) -> Outlines:
     """Return a square spiral with an underpass and two pads."""
     turns, pitch = int(rng.integers(4, 8)), rng.uniform(22, 38)
     wide = pitch * rng.uniform(0.45, 0.65)
-    parts: Parts = []
+    parts: Outlines = []
     x = y = 0.0
-    for side in range(4 * turns + 1):  # right, down, left, up; a pitch longer after every second side
+    for side in range(4 * turns + 1):  # right, down, left, up; longer by a pitch after every second side
         long = (side // 2 + 1) * pitch
         to_x, to_y = x + (long, 0, -long, 0)[side % 4], y + (0, long, 0, -long)[side % 4]
         ends = min(x, to_x) - wide / 2, min(y, to_y) - wide / 2, max(x, to_x) + wide / 2, max(y, to_y) + wide / 2
@@ -97,16 +97,16 @@ def _coil(rng: np.random.Generator) -> Parts:
     parts.append((_box(x - wide / 2, y - wide / 2, x + way, y + wide / 2), 1.0))
     parts.append((_box(x + way, y - pad, x + way + 2 * pad, y + pad), 1.0))
     top = -(turns + 1) * pitch - way
-    parts.append((_box(-wide / 2, top, wide / 2, wide / 2), 2.0))  # over the turns, back from the middle
+    parts.append((_box(-wide / 2, top, wide / 2, wide / 2), 2.0))  # over the turns, from the middle to the outside
     parts.append((_box(-pad, top - 2 * pad, pad, top), 2.0))
     return parts
 
 
-def _electrodes(rng: np.random.Generator) -> Parts:
+def _electrodes(rng: np.random.Generator) -> Outlines:
     """Return tapered leads that meet at a small gap, some with a bar across it."""
     leads, gap = int(rng.choice([2, 4, 6])), rng.uniform(10, 40)
     narrow, broad = rng.uniform(5, 12), rng.uniform(55, 120)
-    parts: Parts = []
+    parts: Outlines = []
     for number in range(leads):
         turn = 2 * math.pi * number / leads + rng.normal(0, 0.08)
         along, across = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])

@@ -1,4 +1,4 @@
-"""The instrument's conditions and the strip at the foot of a micrograph that states them."""
+"""Instrument conditions, and the info bar that shows them at the bottom of a micrograph."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 BAR_SHARE = 0.075
-"""Height of the strip as a share of the micrograph's height."""
+"""Height of the info bar as a share of the height of the micrograph."""
 
 _FIELD_WIDTH_UM = 114_300.0
-"""Width of the field at magnification 1 in micrometres: magnifications refer to a Polaroid print 4.5 inches wide."""
+"""Width of the field at magnification 1, in micrometres: magnifications refer to a Polaroid print 4.5 inches wide."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Conditions:
     working_distance : float
         In mm.
     magnification : float
-        Referred to a print 114.3 mm wide.
+        Relative to a print 114.3 mm wide.
     detector : str
-        Its abbreviation.
+        Abbreviation of the detector.
     taken : datetime.datetime
         Local time, without a zone.
     style : int
@@ -65,7 +65,7 @@ class Conditions:
         return _FIELD_WIDTH_UM * 1000 / self.magnification / width
 
     def line(self) -> str:
-        """Return the conditions as the strip states them."""
+        """Return the conditions as text of the info bar."""
         times = self.magnification
         shown = f"{times / 1000:.3g} kX" if times >= 1000 else f"{times:.0f} X"
         beam = f"{self.voltage:.1f} kV  WD {self.working_distance:.1f} mm  Mag {shown}"
@@ -73,12 +73,12 @@ class Conditions:
 
 
 def bar_height(height: int) -> int:
-    """Return the height of the strip in pixels on a micrograph of the given height."""
+    """Return the height of the info bar in pixels for a micrograph of the given height."""
     return max(8, round(BAR_SHARE * height))
 
 
 def draw_bar(conditions: Conditions, width: int, height: int) -> NDArray[np.float32]:
-    """Return the strip, shape (bar_height(height), width), float32 from 0 (black) to 1 (white)."""
+    """Return the info bar, shape (bar_height(height), width), float32 from 0 (black) to 1 (white)."""
     rows = bar_height(height)
     ground, ink = ((0, 255), (178, 0), (64, 255))[conditions.style]
     strip = Image.new("L", (width, rows), ground)
@@ -95,7 +95,7 @@ def draw_bar(conditions: Conditions, width: int, height: int) -> NDArray[np.floa
 
 
 def _scale_bar(pixel_nm: float, width: int) -> tuple[int, str]:
-    """Return the length in pixels and the label of the longest round scale bar below a sixth of the width."""
+    """Return the length in pixels and the label of the longest round scale bar up to a sixth of the width."""
     longest = pixel_nm * width / 6
     decade = 10.0 ** math.floor(math.log10(longest))
     size = decade * max(step for step in (1, 2, 5) if step * decade <= longest)

@@ -58,7 +58,7 @@ def _blood(width: int, height: int, rng: np.random.Generator) -> Field:
         across = across / np.float32(radius * math.cos(tilt))
         square = (along / radius) ** 2 + across**2
         # Thickness of the cell in units of its radius (E. Evans and Y.-C. Fung, Microvasc. Res. 4 (1972) 335:
-        # 0.81, 7.83 and -4.39 um for a radius of 3.91 um); the radius is taken twice for the relief to show.
+        # 0.81, 7.83 and -4.39 um for a radius of 3.91 um); the thickness is exaggerated so that the relief is visible.
         profile = np.sqrt(np.maximum(1 - square, 0)) * (0.207 + 2.003 * square - 1.123 * square**2)
         leaning = across * np.float32(0.7 * radius * math.sin(tilt))
         cell = level + 1.3 * radius * profile + leaning

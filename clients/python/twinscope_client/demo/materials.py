@@ -1,4 +1,4 @@
-"""Specimens that grew or were poured: fibres, particles, nanowires, sponges and powders."""
+"""Grown, spun or poured specimens: fibres, particles, nanowires, sponges and powders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fibres(width: int, height: int, rng: np.random.Generator) -> Field:
     """Return the signal of a mat of spun fibres, shape (height, width), float32."""
     mat = Relief(width, height, tone=0.10)
     thick = rng.uniform(2.5, 7.5) * mat.scale
-    spread = rng.choice([0.35, 3.0])  # half of the mats were drawn in one direction
+    spread = rng.choice([0.35, 3.0])  # half of the mats are aligned in one direction
     main, layers = rng.uniform(0, math.pi), int(rng.integers(4, 6))
     reach = math.hypot(width, height)
     count = int(0.42 * reach / thick)
@@ -45,14 +45,14 @@ def particles(width: int, height: int, rng: np.random.Generator) -> Field:
     support.tone += fractal(rng, support.z.shape, 170 * support.scale, 2) * 0.022
     size = rng.uniform(9, 24) * support.scale
     spread = rng.choice([0.05, 0.4])
-    budget = rng.uniform(0.16, 0.34) * width * height  # area that the particles are to cover
+    budget = rng.uniform(0.16, 0.34) * width * height  # area that the particles cover
     while budget > 0:
         middle = rng.uniform(-0.03, 1.03, 2) * (height, width)
         members = int(1 + rng.geometric(0.16) * (rng.random() < 0.6))
         for y, x in middle + rng.normal(0, 0.75 * size * math.sqrt(members), (members, 2)) * (members > 1):
             radius = float(size * rng.lognormal(0, spread))
             flat = rng.uniform(0.86, 1.0)
-            base = radius * (1 + (rng.random() < 0.3))  # some sit on others
+            base = radius * (1 + (rng.random() < 0.3))  # some lie on others
             support.ellipsoid(
                 y, x, (radius, radius * flat, radius), rng.uniform(0, math.pi), base, rng.uniform(0.42, 0.52)
             )
@@ -61,7 +61,7 @@ def particles(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def nanowires(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of straight wires with a catalyst bead: a forest seen at a tilt, or lying; as `fibres`."""
+    """Return the signal of straight wires with a catalyst bead: a tilted forest, or lying wires; as `fibres`."""
     return _forest(width, height, rng) if rng.random() < 0.65 else _lying_wires(width, height, rng)
 
 
@@ -71,7 +71,7 @@ def _forest(width: int, height: int, rng: np.random.Generator) -> Field:
     length, thick = rng.uniform(90, 190) * ground.scale, rng.uniform(2.0, 4.2) * ground.scale
     lean, disorder = rng.normal(0, 0.10), rng.uniform(0.03, 0.10)
     count = int(rng.uniform(0.45, 0.9) * width * height / (length * thick * 2.2))
-    feet = np.sort(rng.uniform(-0.05, 1.45, count)) * height  # the far wires first: they stand behind
+    feet = np.sort(rng.uniform(-0.05, 1.45, count)) * height  # the far wires first: they are behind the others
     density = fractal(rng, (64, 64), 20)
     for foot in feet:
         x = rng.uniform(-0.05, 1.05) * width
@@ -114,7 +114,7 @@ def porous_sponge(width: int, height: int, rng: np.random.Generator) -> Field:
     foam.z += fractal(rng, foam.z.shape, 0.8 * size, 2) * (0.10 * size)
     ragged = fractal(rng, foam.z.shape, 0.5 * size, 2) * np.float32(0.07)
     count = int(1.2 * (width + 2 * size) * (height + 2 * size) / size**2)
-    for depth in np.sort(rng.uniform(-0.3, 1.5, count)):  # from the top: a pore shows where one above opens into it
+    for depth in np.sort(rng.uniform(-0.3, 1.5, count)):  # from the top: pores above open into pores below
         y, x = rng.uniform(-size, height + size), rng.uniform(-size, width + size)
         radius = size * min(rng.lognormal(-0.20, 0.30), 1.7)
         at = foam.window(y, x, radius)
@@ -148,10 +148,10 @@ def powder(width: int, height: int, rng: np.random.Generator) -> Field:
             continue
         turn = slice(None, None, 1 - 2 * int(rng.integers(2)))  # mirrored or not
         top, left = at.rows.start - round(y) + half, at.columns.start - round(x) + half
-        part = np.asarray(grain)[turn, turn][top : top + at.dy.size, left : left + at.dx.size]
+        visible = np.asarray(grain)[turn, turn][top : top + at.dy.size, left : left + at.dx.size]
         level = float(bed[min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)])
         base = level + rng.uniform(-0.2, 1.6) * size - 0.35 * (radius - size)
-        z = np.where(part > 0, part * np.float32(radius) + np.float32(base), np.float32(np.nan))
+        z = np.where(visible > 0, visible * np.float32(radius) + np.float32(base), np.float32(np.nan))
         heap.cover(at, z, rng.uniform(0.36, 0.50))
     heap.z += fractal(rng, (height, width), 9 * heap.scale, 2) * (0.4 * heap.scale)
     return secondary_electrons(heap, rng, edge=0.40, side=0.40, shadow=0.75)

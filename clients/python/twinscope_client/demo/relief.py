@@ -1,4 +1,4 @@
-"""The relief of a specimen, and the shapes and textures that it is built of."""
+"""The relief of a specimen, and the shapes and textures that it is built from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Field = NDArray[np.float32]
-"""A map of the frame, shape (height, width), float32."""
+"""A map of the image, shape (height, width), float32."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a frame around a point.
+    """The pixels of an image around a point.
 
     Attributes
     ----------
     rows, columns : slice
-        The part, clipped to the frame.
+        The pixels, clipped to the image.
     dy, dx : NDArray
         Distance of its rows and columns from the point in pixels, shapes (rows, 1) and (1, columns), float32.
     """
@@ -32,14 +32,14 @@ class Window:
 
 
 class Relief:
-    """A specimen seen along the beam: what lies higher hides what lies lower.
+    """A specimen seen along the beam: higher bodies hide lower ones.
 
     Parameters
     ----------
     width, height : int
-        Size of the frame in pixels.
+        Size of the image in pixels.
     tone : float
-        Electron yield of the bare ground, in units in which 1 is a bright metal.
+        Electron yield of the bare ground, in units of a bright metal.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Relief:
     tone : NDArray
         Electron yield, same shape and dtype.
     scale : float
-        Pixels of this frame for one pixel of a frame of 640 x 480; shapes are sized by it.
+        Pixels of this image per pixel of an image of 640 x 480; shapes are scaled by it.
     """
 
     def __init__(self, width: int, height: int, tone: float = 0.4) -> None:
@@ -58,7 +58,7 @@ class Relief:
         self.tone: Field = np.full((height, width), tone, np.float32)
 
     def window(self, y: float, x: float, reach: float) -> Window | None:
-        """Return the pixels within `reach` of a point, or None where all of them are off the frame."""
+        """Return the pixels within `reach` of a point, or None if all of them are outside the image."""
         top, bottom = max(0, math.floor(y - reach)), min(self.height, math.ceil(y + reach) + 1)
         left, right = max(0, math.floor(x - reach)), min(self.width, math.ceil(x + reach) + 1)
         if top >= bottom or left >= right:
@@ -68,7 +68,7 @@ class Relief:
         return Window(slice(top, bottom), slice(left, right), dy, dx)
 
     def cover(self, at: Window, z: Field, tone: float | Field) -> None:
-        """Lay a body on the specimen; it shows where its height `z` exceeds what is there (NaN: no body)."""
+        """Add a body to the specimen; it is visible where its height `z` exceeds the present height (NaN: no body)."""
         shown = z > self.z[at.rows, at.columns]
         np.copyto(self.z[at.rows, at.columns], z, where=shown)
         np.copyto(self.tone[at.rows, at.columns], np.float32(tone) if isinstance(tone, float) else tone, where=shown)
@@ -76,7 +76,7 @@ class Relief:
     def ellipsoid(
         self, y: float, x: float, radii: tuple[float, float, float], angle: float, base: float, tone: float
     ) -> None:
-        """Lay an ellipsoid, centred at height `base`.
+        """Add an ellipsoid, centred at height `base`.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Relief:
         radii : tuple of float
             Half axes in pixels: along `angle`, across it, and upwards.
         angle : float
-            Of the first half axis to the rows, in radians.
+            Angle between the first half axis and the rows, in radians.
         tone : float
             Electron yield.
         """
@@ -106,7 +106,7 @@ class Relief:
         waves: float = 1.0,
         phase: float = 0.0,
     ) -> None:
-        """Lay a fibre, wire or rod.
+        """Add a fibre, wire or rod.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class Relief:
         tones[rows, columns] = tone
 
     def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
-        """Strew up to `most` bright grains with radii in the range `sizes` (pixels of a frame 480 high)."""
+        """Add fewer than `most` bright grains with radii in the range `sizes` (pixels of an image 480 pixels high)."""
         for _ in range(int(rng.integers(3, most))):
             y, x = rng.uniform(0, self.height), rng.uniform(0, self.width)
             radius = rng.uniform(*sizes) * self.scale
@@ -155,7 +155,7 @@ class Relief:
 
 
 def turned(at: Window, angle: float) -> tuple[Field, Field]:
-    """Return the coordinates along and across `angle` (radians) in a window, each of its shape."""
+    """Return the coordinates along and across `angle` (radians) in a window, each with its shape."""
     cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     return at.dx * cosine + at.dy * sine, at.dy * cosine - at.dx * sine
 
@@ -166,13 +166,13 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of chance.
+        Random generator.
     shape : tuple of int
         Rows and columns.
     cell : float
         Size of the largest features in pixels.
     octaves : int
-        Number of layers; each has half the size and half the strength of the one before.
+        Number of layers; each has half the size and half the strength of the previous one.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
     cells = [max(cell / 2**octave, 1.0) for octave in range(octaves)]
     layers: Image.Image | None = None
     for octave, size in enumerate(cells):
-        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two cells to spare on every side
+        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two more cells on every side
         grid = rng.standard_normal((rows, columns), dtype=np.float32) / np.float32(2**octave)
         if layers is not None:
             ratio = size / cells[octave - 1]
@@ -191,7 +191,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
             grid += np.asarray(layers.resize((columns, rows), Image.Resampling.BICUBIC, box=box))
         layers = Image.fromarray(grid)
     if layers is None:
-        raise ValueError(f"noise has at least one octave, not {octaves}")
+        raise ValueError(f"noise needs at least one octave, not {octaves}")
     box = (2.0, 2.0, 2.0 + shape[1] / size, 2.0 + shape[0] / size)
     noise: Field = np.array(layers.resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
     # Bicubic interpolation leaves about 0.67 of the variance of white noise; the octaves add up.
@@ -200,7 +200,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
 
 
 def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], float]]) -> Field:
-    """Return a map in which each outline, an array of (x, y) of shape (points, 2), is filled with its value in turn."""
+    """Return a map in which outlines, arrays (x, y) of shape (points, 2), are filled with their values in order."""
     image = Image.new("F", shape[::-1], 0.0)
     draw = ImageDraw.Draw(image)
     for points, value in outlines:
@@ -220,7 +220,7 @@ def voronoi(
     shape : tuple of int
         Rows and columns.
     points : NDArray
-        The cells' seeds (y, x) in pixels, shape (cells, 2).
+        Seeds of the cells (y, x) in pixels, shape (cells, 2).
     warp : tuple of NDArray, optional
         Displacement of the pixels in y and x, each of shape `shape`, which makes the borders irregular.
 

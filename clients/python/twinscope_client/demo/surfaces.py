@@ -1,4 +1,4 @@
-"""Specimens that were made: patterned surfaces, tips and films."""
+"""Manufactured specimens: patterned surfaces, tips and films."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def _motif(name: str, across: Field, along: Field) -> Field:
 
 
 def tips(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of one sharp probe that reaches into the frame from any side; as `patterned_surface`."""
+    """Return the signal of one sharp probe that enters the image from any side; as `patterned_surface`."""
     scale = min(width / 640, height / 480)
-    angle = rng.uniform(0, 2 * math.pi)  # where the probe points
+    angle = rng.uniform(0, 2 * math.pi)  # direction in which the probe points
     apex_y, apex_x = rng.uniform(0.25, 0.75) * height, rng.uniform(0.25, 0.75) * width
     opening, apex = rng.uniform(0.06, 0.26), rng.uniform(2, 9) * scale
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -89,12 +89,12 @@ def tips(width: int, height: int, rng: np.random.Generator) -> Field:
     glow = np.exp(-np.hypot(back, aside) / (120 * scale)) * 0.03
     slope = ((x / width - 0.5) * rng.normal(0, 0.05) + (y / height - 0.5) * rng.normal(0, 0.05)).astype(np.float32)
     probe.tone = np.where(body, 0.40, np.maximum(0.10 + 0.030 * far + glow + slope, 0.01)).astype(np.float32)
-    for _ in range(int(rng.integers(0, 9))):  # debris caught on the flank
+    for _ in range(int(rng.integers(0, 9))):  # debris on the flank
         along, size = rng.uniform(20, 400) * scale, rng.uniform(3, 10) * scale
         off = rng.uniform(-1, 1) * opening * along
-        place_y = apex_y - along * math.sin(angle) + off * math.cos(angle)
-        place_x = apex_x - along * math.cos(angle) - off * math.sin(angle)
-        probe.ellipsoid(place_y, place_x, (size, 0.7 * size, size), rng.uniform(0, 3), 50 * scale + off, 0.55)
+        grain_y = apex_y - along * math.sin(angle) + off * math.cos(angle)
+        grain_x = apex_x - along * math.cos(angle) - off * math.sin(angle)
+        probe.ellipsoid(grain_y, grain_x, (size, 0.7 * size, size), rng.uniform(0, 3), 50 * scale + off, 0.55)
     return secondary_electrons(probe, rng, edge=0.45, side=0.3, shadow=0.25)
 
 

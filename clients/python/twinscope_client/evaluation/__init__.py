@@ -1,1 +1,1 @@
-"""A labelling run compared with a table of truth."""
+"""Evaluation of a labelling run by a table of truth."""

@@ -1,4 +1,4 @@
-"""Which image of a labelling run each row of a table of truth means."""
+"""Assignment of the rows of a table of truth to the images of a labelling run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Assignment:
-    """Which row tells about which image of a run."""
+    """The rows of a table of truth, assigned to the images of a run."""
 
     rows: dict[str, TruthRow] = field(default_factory=dict)
-    """By the path of the image."""
+    """Rows by the path of their image."""
     by_name: int = 0
-    """Rows whose folders are not those of the image: only the file name agrees, wholly or with some folders."""
+    """Number of rows with other folders than the image: only the file name, and perhaps some folders, agree."""
     unmatched: list[tuple[TruthRow, str]] = field(default_factory=list)
-    """Rows that tell about no image, and why."""
+    """Rows without an image, and why."""
 
 
 def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
-    """Find the image that each row means.
+    """Find the image of each row.
 
-    A row means the image of its file name; of several the one whose folders, seen from the file, agree farthest with
-    those of the row. Where two images agree equally far, the row means neither; where several rows mean one image,
-    the one that names it most closely has it, or none.
+    A row belongs to the image with its file name. If several images have that name, it belongs to the image whose
+    folders, counted from the file, agree with most folders of the row. If two images agree equally well, it belongs to
+    neither. If several rows belong to one image, the row that agrees best gets it; if two agree equally well, none.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
         elif not best:
             found.unmatched.append((row, "no image of that name in the run"))
         else:
-            found.unmatched.append((row, f"{len(best)} images may be meant: write more of the path"))
+            found.unmatched.append((row, f"{len(best)} images match: write more of the path"))
     for image, claimed in claims.items():
         _settle(found, image, claimed)
     found.unmatched.sort(key=lambda pair: pair[0].line)
@@ -67,31 +67,31 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
 
 
 def is_twin(source: str, twin: str) -> bool:
-    """Tell whether a reference (a path, or ``archive!member``) is the one that a row names by its path or its end."""
+    """Check whether a reference (a path, or ``archive!member``) is the twin that a row names by its path or its end."""
     named = _parts(twin.replace("!", "/"))
     return _common_end(named, _parts(source.replace("!", "/"))) == len(named)
 
 
 def readable(path: str) -> str:
-    r"""Give a path as a table can hold it: bytes that are no UTF-8 become escape sequences such as ``\xff``."""
+    r"""Return a path in a form that a table can hold: bytes that are not UTF-8 become escapes such as ``\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _named(image: str, files: Mapping[str, object]) -> tuple[str, ...]:
-    """Take the name of an image apart; backslashes separate folders unless an image has that very name."""
+    """Split the name of an image; backslashes separate folders unless an image has exactly that name."""
     parts = _parts(image)
     return parts if parts[-1] in files else _parts(image.replace("\\", "/"))
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    # One form of accented letters: names from a Mac's folders come in another one.
+    # One form of accented letters: macOS folders return names in another form.
     normal = unicodedata.normalize("NFC", readable(path))
     parts = tuple(part for part in normal.split("/") if part not in {"", "."})
     return ("/", *parts) if normal.startswith("/") else parts
 
 
 def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Count the parts in which two paths agree, from the file upwards."""
+    """Count the components in which two paths agree, from the file upwards."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if a != b:
@@ -101,7 +101,7 @@ def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 
 def _settle(found: Assignment, image: str, claimed: list[tuple[int, bool, TruthRow]]) -> None:
-    """Give an image to the row that names it most closely."""
+    """Assign an image to the row that agrees best with its path."""
     closest = max((length, whole) for length, whole, _ in claimed)
     nearest = [row for length, whole, row in claimed if (length, whole) == closest]
     if len(nearest) == 1:
@@ -109,5 +109,5 @@ def _settle(found: Assignment, image: str, claimed: list[tuple[int, bool, TruthR
         found.by_name += not closest[1]
     for _, _, row in claimed:
         if row is not found.rows.get(image):
-            why = "another row names it more closely" if len(nearest) == 1 else "several rows may mean it"
+            why = "another row matches it better" if len(nearest) == 1 else "several rows match it equally well"
             found.unmatched.append((row, f"the only image of that name is {readable(image)}, and {why}"))

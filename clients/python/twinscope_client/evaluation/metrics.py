@@ -1,4 +1,4 @@
-"""The evaluation of a labelling run against the truth: recall, precision, false labels, what each score separates."""
+"""The evaluation of a labelling run: recall, precision, false labels, and how well each score separates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twinscope_client.evaluation.assignment import is_twin, readable
-from twinscope_client.evaluation.legacy_rule import REFUSED, OldAnswer, old_answer
+from twinscope_client.evaluation.legacy_rule import REFUSED, LegacyAnswer, legacy_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,85 +20,85 @@ if TYPE_CHECKING:
 Kind = Literal["all", "transform", "category"]
 ScoreName = Literal["scene_score", "ssim", "distance"]
 SCORES: Final[dict[ScoreName, int]] = {"scene_score": 1, "ssim": 1, "distance": -1}
-"""The scores of a candidate; 1 where more is better, -1 where less is."""
+"""The scores of a candidate; 1 if more is better, -1 if less is better."""
 
 NO_TWIN: Final = "(no twin)"
 NO_TRANSFORM: Final = "(none named)"
 _QUANTILE: Final = NormalDist().inv_cdf(0.975)
-"""Of the normal distribution, for intervals of 95 %."""
+"""Quantile of the normal distribution for 95 % intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One image of a run, and what is true about it."""
+    """One image of a run, with the truth about it."""
 
     image: str
-    """Its path."""
+    """Path of the image."""
     truth: str
-    """The right category; empty: it has no twin, and must be refused."""
-    said: str
-    """The category of the label; empty: refused."""
+    """The right category; empty: the image has no twin and must be refused."""
+    label: str
+    """Category of the label; empty: refused."""
     nearest: str = ""
-    """The category of the best candidate, labelled or not; empty without one."""
+    """Category of the best candidate, labelled or not; empty if there is none."""
     scene_score: float | None = None
     ssim: float | None = None
     distance: int | None = None
-    """Bits; like the scores those of the best candidate, None where not computed."""
+    """Distance of the best candidate in bits. Like its scores, None if not computed."""
     transform: str = ""
     grade: str = ""
     reference: str = ""
-    """The best candidate."""
+    """Source of the best candidate."""
     twin: str = ""
-    """The right reference; empty where it is not told."""
-    old: OldAnswer = REFUSED
-    """What the old rule says."""
+    """The right reference; empty if the truth does not name it."""
+    legacy: LegacyAnswer = REFUSED
+    """Answer of the legacy rule."""
 
     @classmethod
     def of(cls, decision: Decision, row: TruthRow) -> Case:
-        """Put together what a run decided and what is true."""
+        """Combine the decision of a run with the truth."""
         return cls(
             readable(decision.path), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
-            row.transform, decision.grade, readable(decision.match_source), row.twin, old_answer(decision),
+            row.transform, decision.grade, readable(decision.match_source), row.twin, legacy_answer(decision),
         )  # fmt: skip
 
     @property
     def right(self) -> bool:
-        """Whether it has the right label."""
-        return bool(self.said) and self.said == self.truth
+        """Whether the image has the right label."""
+        return bool(self.label) and self.label == self.truth
 
     @property
     def wrong(self) -> bool:
-        """Whether it has a false label."""
-        return bool(self.said) and self.said != self.truth
+        """Whether the image has a false label."""
+        return bool(self.label) and self.label != self.truth
 
     @property
     def genuine(self) -> bool:
-        """Whether its best candidate is of the right category."""
+        """Whether the best candidate is of the right category."""
         return bool(self.truth) and self.nearest == self.truth
 
     @property
     def by_another(self) -> bool:
-        """Whether its label is right, but comes from another reference than the twin that the truth names."""
+        """Whether the label is right, but from a reference other than the twin that the truth names."""
         return self.right and bool(self.twin) and not is_twin(self.reference, self.twin)
 
 
 class Share(NamedTuple):
-    """A part of a whole."""
+    """A number of items out of a total."""
 
     part: int
     whole: int
 
     @property
     def value(self) -> float | None:
-        """The share, 0 to 1; None of nothing."""
+        """The share, 0 to 1; None if the total is 0."""
         return self.part / self.whole if self.whole else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the share; None of nothing.
+        """The 95 % score interval of the share; None if the total is 0.
 
-        The score interval: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
+        See E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
         """
         if not self.whole:
             return None
@@ -106,43 +106,43 @@ class Share(NamedTuple):
         centre = share + weight / 2
         spread = _QUANTILE * math.sqrt(share * (1 - share) / self.whole + weight / (4 * self.whole))
         low, high = (centre - spread) / (1 + weight), (centre + spread) / (1 + weight)
-        # At the ends the formula gives exactly 0 and 1, but for rounding.
+        # At the ends the formula gives exactly 0 and 1, except for rounding.
         return (0.0 if self.part == 0 else low, 1.0 if self.part == self.whole else high)
 
 
 class Separation(NamedTuple):
-    """How many twins a single score would find without one false label."""
+    """How many twins a single score would find without any false label."""
 
     found: Share
-    """Twins at or beyond the threshold, of all images that have one."""
+    """Twins at or beyond the threshold, out of all images that have a twin."""
     threshold: float | None
-    """The score of the weakest of them; None without any."""
+    """Score of the weakest of these twins; None if there are none."""
     nearest_false: float | None
-    """The best score of a candidate of a wrong category; None without any."""
+    """Best score of a candidate of a wrong category; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class OldTally:
-    """What the old rule would have done with the images of a group."""
+class LegacyTally:
+    """The outcomes of the legacy rule for the images of a group."""
 
     right: int
     wrong: int
     refused: int
     unknown: int
     unknown_twins: int
-    """Unknown ones that have a twin."""
+    """Images with an unknown outcome that have a twin."""
     recall: Share
-    """With those that are known: a lower bound if `unknown_twins` is not 0."""
+    """Computed from the known outcomes: a lower bound if `unknown_twins` is not 0."""
 
     @property
     def precision(self) -> Share:
-        """Right labels of all labels; meaningless unless `unknown` is 0."""
+        """Right labels out of all labels; meaningless unless `unknown` is 0."""
         return Share(self.right, self.right + self.wrong)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The numbers of all images, of those with one transform, or of those of one true category."""
+    """The numbers for all images, for the images with one transform, or for those of one true category."""
 
     kind: Kind
     name: str
@@ -152,34 +152,34 @@ class Group:
     right: int
     wrong: int
     by_another: int
-    """Right labels that come from another reference than the twin that the truth names."""
+    """Right labels from a reference other than the twin that the truth names."""
     separations: dict[ScoreName, Separation]
-    old: OldTally
+    legacy: LegacyTally
 
     @property
     def labelled(self) -> int:
-        """Images that were labelled."""
+        """Number of labelled images."""
         return self.right + self.wrong
 
     @property
     def refused(self) -> int:
-        """Images that were not labelled, those included that could not be read."""
+        """Number of images without a label, including images that could not be read."""
         return self.images - self.labelled
 
     @property
     def recall(self) -> Share:
-        """Right labels of all images that have a twin."""
+        """Right labels out of all images that have a twin."""
         return Share(self.right, self.twins)
 
     @property
     def precision(self) -> Share:
-        """Right labels of all labels."""
+        """Right labels out of all labels."""
         return Share(self.right, self.labelled)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A labelling run, judged."""
+    """The evaluation of a labelling run."""
 
     cases: list[Case]
     """In the order of their paths."""
@@ -192,13 +192,13 @@ class Evaluation:
         return [case for case in self.cases if case.wrong]
 
     @property
-    def old_unknown(self) -> dict[str, int]:
-        """Why the run does not tell what the old rule would have said, and of how many images; the most first."""
-        return dict(Counter(case.old.unknown for case in self.cases if case.old.unknown).most_common())
+    def legacy_unknown(self) -> dict[str, int]:
+        """Why the answer of the legacy rule is unknown, with the number of images; the most frequent first."""
+        return dict(Counter(case.legacy.unknown for case in self.cases if case.legacy.unknown).most_common())
 
 
 def evaluate(cases: Iterable[Case]) -> Evaluation:
-    """Judge the images of a run.
+    """Evaluate the images of a run.
 
     Parameters
     ----------
@@ -217,14 +217,14 @@ def evaluate(cases: Iterable[Case]) -> Evaluation:
 
 
 def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense: int = 1) -> Separation:
-    """Find the threshold of a score that lets as many twins through as can be without one false label.
+    """Find the threshold of a score that accepts as many twins as possible without any false label.
 
     Parameters
     ----------
     genuine, false : sequence of float
         Scores of candidates of the right and of a wrong category.
     twins : int
-        Images that have a twin, also those without such a score.
+        Number of images that have a twin, including those without such a score.
     sense : {1, -1}
         1: a label needs at least the threshold; -1: at most.
 
@@ -233,13 +233,13 @@ def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense
     Separation
     """
     nearest = max((sense * score for score in false), default=-math.inf)
-    through = [score for score in genuine if sense * score > nearest]
-    threshold = min(through, key=lambda score: sense * score, default=None)
-    return Separation(Share(len(through), twins), threshold, sense * nearest if false else None)
+    accepted = [score for score in genuine if sense * score > nearest]
+    threshold = min(accepted, key=lambda score: sense * score, default=None)
+    return Separation(Share(len(accepted), twins), threshold, sense * nearest if false else None)
 
 
 def scores(cases: Iterable[Case], name: ScoreName) -> tuple[list[float], list[float]]:
-    """Give the scores of best candidates of the right category, and of wrong ones, as far as they were computed."""
+    """Return the computed scores of best candidates of the right category, and of those of wrong categories."""
     split: tuple[list[float], list[float]] = [], []
     for case in cases:
         score = getattr(case, name)
@@ -262,15 +262,15 @@ def _group(kind: Kind, name: str, cases: Sequence[Case]) -> Group:
         kind, name, len(cases), twins, sum(case.right for case in cases), sum(case.wrong for case in cases),
         sum(case.by_another for case in cases),
         {score: separate(*scores(cases, score), twins, sense) for score, sense in SCORES.items()},
-        _old_tally(cases, twins),
+        _legacy_tally(cases, twins),
     )  # fmt: skip
 
 
-def _old_tally(cases: Sequence[Case], twins: int) -> OldTally:
-    unknown = [case for case in cases if case.old.unknown]
-    labelled = [case for case in cases if case.old.category]
-    right = sum(case.old.category == case.truth for case in labelled)
-    return OldTally(
+def _legacy_tally(cases: Sequence[Case], twins: int) -> LegacyTally:
+    unknown = [case for case in cases if case.legacy.unknown]
+    labelled = [case for case in cases if case.legacy.category]
+    right = sum(case.legacy.category == case.truth for case in labelled)
+    return LegacyTally(
         right, len(labelled) - right, len(cases) - len(labelled) - len(unknown), len(unknown),
         sum(bool(case.truth) for case in unknown), Share(right, twins),
     )  # fmt: skip

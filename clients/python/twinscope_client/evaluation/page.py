@@ -1,4 +1,4 @@
-"""The page of an evaluation: one HTML file that needs nothing else."""
+"""The page of an evaluation: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from markupsafe import Markup
 from twinscope_client.evaluation.tables import (
     BY_SCORE_TITLE,
     LABEL_COLUMNS,
-    OLD_COLUMNS,
-    OLD_TITLE,
+    LEGACY_COLUMNS,
+    LEGACY_TITLE,
     SCORE_TITLES,
     label_cells,
-    old_cells,
+    legacy_cells,
     score_cells,
     sentence,
     unknown_lines,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 LISTED = 200
-"""Rows of a list in the page; evaluation.json has all of them."""
+"""Maximum number of rows of a list in the page; evaluation.json has all rows."""
 
 
 def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: Mapping[str, Any]) -> str:
@@ -42,13 +42,13 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
     plots : mapping of bytes
         PNG files by score.
     described : mapping
-        What evaluation.json holds; for ``run``, ``truth``, ``right_by_another_reference``, ``rows_without_image`` and
-        ``images_without_row``.
+        The content of evaluation.json; read are ``run``, ``truth``, ``right_by_another_reference``,
+        ``rows_without_image`` and ``images_without_row``.
 
     Returns
     -------
     str
-        HTML; all text is escaped, and what cannot be printed is shown as an escape sequence.
+        HTML; all text is escaped, and unprintable characters are shown as escape sequences.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_finalised, trim_blocks=True, lstrip_blocks=True
@@ -62,7 +62,7 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
         tables=[
             ("Labels", LABEL_COLUMNS, [label_cells(group) for group in groups]),
             (BY_SCORE_TITLE.rstrip(":"), tuple(SCORE_TITLES.values()), [score_cells(group) for group in groups]),
-            (OLD_TITLE.rstrip(":"), OLD_COLUMNS, [old_cells(group.old) for group in groups]),
+            (LEGACY_TITLE.rstrip(":"), LEGACY_COLUMNS, [legacy_cells(group.legacy) for group in groups]),
         ],
         unknown=unknown_lines(evaluation),
         false_labels=evaluation.false_labels,
@@ -75,16 +75,16 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
 
 
 def _lists(described: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Give what is listed at the foot of the page, by heading."""
+    """Return the lists at the bottom of the page, by heading."""
     return {
-        "Right labels by another reference than the twin named": [
+        "Right labels from a reference other than the named twin": [
             f"{case['image']}: {case['reference']}, not {case['twin']}"
             for case in described["right_by_another_reference"]
         ],
-        "Rows of the truth that mean no image of the run": [
+        "Rows of the truth without an image in the run": [
             f"line {row['line']}, {row['image']}: {row['reason']}" for row in described["rows_without_image"]
         ],
-        "Images of the run without a row, left out": list(described["images_without_row"]),
+        "Images of the run without a row (not evaluated)": list(described["images_without_row"]),
     }
 
 

@@ -1,4 +1,4 @@
-"""The plots of an evaluation: how the scores of right and of wrong candidates are spread."""
+"""The plots of an evaluation: distributions of the scores of right and of wrong candidates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from twinscope_client.evaluation.metrics import Evaluation, ScoreName, Separation
 
-# Told apart by people of any colour vision: M. Okabe, K. Ito, "Color Universal Design" (2008).
+# Distinguishable with any colour vision: M. Okabe, K. Ito, "Color Universal Design" (2008).
 _RIGHT: Final = "#0072B2"
 _WRONG: Final = "#D55E00"
 _INK: Final = "#222222"
-_FOOT: Final = 0.6
-"""Where the logarithmic axis of counts begins."""
+_LOWEST: Final = 0.6
+"""Lower end of the logarithmic axis of counts."""
 
 _LEAST_BINS: Final = 10
 _BEST: Final[dict[ScoreName, float]] = {"scene_score": 1, "ssim": 1, "distance": 0}
@@ -37,7 +37,7 @@ _AXES: Final[dict[ScoreName, str]] = {
 
 
 def draw(evaluation: Evaluation) -> dict[ScoreName, bytes]:
-    """Draw a histogram of each score: of candidates of the right category, and of wrong ones.
+    """Draw a histogram of each score, for candidates of the right category and for wrong ones.
 
     Parameters
     ----------
@@ -67,10 +67,10 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
     edges = _edges([*right, *wrong], width, _BEST[name])
     most = max(
         _stairs(axes, right, edges, _RIGHT, f"candidate of the right category ({len(right):,})"),
-        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or there is no twin ({len(wrong):,})"),
+        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or no twin ({len(wrong):,})"),
     )
     axes.set_yscale("log")
-    axes.set_ylim(_FOOT, max(12.0, most * 3.0))
+    axes.set_ylim(_LOWEST, max(12.0, most * 3.0))
     axes.set_xlim(edges[0], edges[-1])
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if most > 300 else (1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -81,7 +81,7 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
 
 
 def _edges(values: list[float], width: float, best: float) -> NDArray[np.floating[Any]]:
-    """Give the edges of at least ten bins, multiples of the width, around all values and the best one that can be."""
+    """Return the edges of at least ten bins, multiples of the width, that cover all values and the best one."""
     first = math.floor(min([*values, best]) / width + 1e-9)
     last = math.ceil(max([*values, best]) / width - 1e-9)
     if best <= min(values):
@@ -90,17 +90,17 @@ def _edges(values: list[float], width: float, best: float) -> NDArray[np.floatin
 
 
 def _stairs(axes: Axes, values: list[float], edges: NDArray[np.floating[Any]], colour: str, label: str) -> int:
-    """Draw one histogram, outlined and thinly filled so that another behind it can be seen; give its highest bin."""
-    # A score on an edge belongs to the bin above it, in spite of rounding; the last bin has both its edges.
+    """Draw one histogram, outlined and lightly filled so that one behind it is visible; return its highest count."""
+    # A score on an edge belongs to the bin above it, in spite of rounding; the last bin includes both edges.
     counts, _ = np.histogram(np.clip(np.asarray(values) + 1e-9, edges[0], edges[-1]), edges)
-    heights = np.maximum(counts, _FOOT)  # the logarithm of 0 would leave the outline open
-    axes.stairs(heights, edges, baseline=_FOOT, fill=True, color=colour, alpha=0.25)
-    axes.stairs(heights, edges, baseline=_FOOT, color=colour, linewidth=1.4, label=label)
+    heights = np.maximum(counts, _LOWEST)  # the logarithm of 0 would leave the outline open
+    axes.stairs(heights, edges, baseline=_LOWEST, fill=True, color=colour, alpha=0.25)
+    axes.stairs(heights, edges, baseline=_LOWEST, color=colour, linewidth=1.4, label=label)
     return int(counts.max())
 
 
 def _threshold(axes: Axes, separation: Separation, sense: int) -> None:
-    """Draw the threshold that lets no false label through, where there is one."""
+    """Draw the threshold that gives no false label, if there is one."""
     if separation.threshold is None:
         return
     axes.axvline(separation.threshold, color=_INK, linestyle="--", linewidth=1)
@@ -116,6 +116,6 @@ def _threshold(axes: Axes, separation: Separation, sense: int) -> None:
 
 def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    # Without the name and version of the software in it the file says nothing but the plot.
+    # The software name and version are left out, so that the file depends only on the plot.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

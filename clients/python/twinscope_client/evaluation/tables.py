@@ -1,4 +1,4 @@
-"""An evaluation as tables: of plain text, of CSV, and as plain values for JSON."""
+"""An evaluation as tables of plain text, as CSV, and as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from twinscope_client.evaluation.metrics import SCORES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from twinscope_client.evaluation.metrics import Case, Evaluation, Group, OldTally, ScoreName, Separation, Share
+    from twinscope_client.evaluation.metrics import Case, Evaluation, Group, LegacyTally, ScoreName, Separation, Share
 
 SCORE_TITLES: Final[dict[ScoreName, str]] = {
     "scene_score": "scene score", "ssim": "full-size SSIM", "distance": "Hamming distance",
 }  # fmt: skip
 LABEL_COLUMNS: Final = ("images", "twins", "labelled", "right", "wrong", "refused", "recall (95 %)", "precision")
-OLD_COLUMNS: Final = ("right", "wrong", "refused", "unknown", "recall", "precision")
-BY_SCORE_TITLE: Final = "Recall by one score alone, at the threshold that lets no false label through:"
-OLD_TITLE: Final = 'The old rule (policy "reference") on the recorded candidates:'
+LEGACY_COLUMNS: Final = ("right", "wrong", "refused", "unknown", "recall", "precision")
+BY_SCORE_TITLE: Final = "Recall with a single score, at the threshold that gives no false label:"
+LEGACY_TITLE: Final = 'The legacy rule (policy "legacy") on the recorded candidates:'
 _NOTHING: Final = "-"
 
 
 def to_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Give an evaluation as plain values.
+    """Return an evaluation as plain values.
 
     Returns
     -------
     dict
-        - ``groups``: one for all images, each transform and each category (``kind``, ``name``); shares are 0 to 1,
-          None of nothing. ``old_rule.recall`` counts unknown images as not found.
+        - ``groups``: one for all images, one for each transform and one for each category (``kind``, ``name``); shares
+          are 0 to 1, or None if the total is 0. ``old_rule`` is the legacy rule; its recall counts unknown images as
+          not found.
         - ``false_labels``: the images with a false label.
         - ``right_by_another_reference``: images with the right label, but not from the twin that the truth names.
-        - ``old_rule_unknown``: why the run does not tell what the old rule would have said, and of how many images.
+        - ``old_rule_unknown``: why the answer of the legacy rule is unknown, with the number of images.
     """
     return {
         "groups": [_group(group) for group in evaluation.groups],
         "false_labels": [_case(case) for case in evaluation.false_labels],
         "right_by_another_reference": [_case(case) for case in evaluation.cases if case.by_another],
-        "old_rule_unknown": evaluation.old_unknown,
+        "old_rule_unknown": evaluation.legacy_unknown,
     }
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Give the groups of an evaluation as CSV, one a row; the columns are the paths of `to_dict`'s values."""
+    """Return the groups of an evaluation as CSV, one a row; the columns are the key paths of `to_dict`."""
     rows = [dict(_flat(_group(group))) for group in evaluation.groups]
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -55,62 +56,62 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_text(evaluation: Evaluation) -> list[str]:
-    """Give an evaluation as lines for people: the tables, and every false label."""
+    """Return an evaluation as lines of text: the tables, and every false label."""
     groups = evaluation.groups
     lines = [sentence(evaluation), "", *_table(groups, LABEL_COLUMNS, [label_cells(group) for group in groups])]
     lines += ["", BY_SCORE_TITLE, *_table(groups, tuple(SCORE_TITLES.values()), [score_cells(g) for g in groups])]
-    lines += ["", OLD_TITLE, *_table(groups, OLD_COLUMNS, [old_cells(group.old) for group in groups])]
+    lines += ["", LEGACY_TITLE, *_table(groups, LEGACY_COLUMNS, [legacy_cells(group.legacy) for group in groups])]
     lines += [f"  {line}" for line in unknown_lines(evaluation)]
     false = [false_label(case) for case in evaluation.false_labels]
     return [*lines, "", f"False labels: {len(false) or 'none'}", *(f"  {line}" for line in false)]
 
 
 def unknown_lines(evaluation: Evaluation) -> list[str]:
-    """Say why the run does not tell what the old rule would have said, and how to know."""
-    reasons = [f"{count:,} unknown: {why}" for why, count in evaluation.old_unknown.items()]
-    return [*reasons, "A run of 'twinscope label --policy reference', evaluated, would tell."] if reasons else []
+    """Return why the answers of the legacy rule are unknown, and how to find them."""
+    reasons = [f"{count:,} unknown: {why}" for why, count in evaluation.legacy_unknown.items()]
+    return [*reasons, "To find out, evaluate a run of 'twinscope label --policy legacy'."] if reasons else []
 
 
 def sentence(evaluation: Evaluation) -> str:
-    """Say in one sentence how the run did."""
+    """Return one sentence about the outcome of the run."""
     total = evaluation.groups[0]
-    another = f" ({total.by_another:,} by another reference than the twin named)" if total.by_another else ""
+    another = f" ({total.by_another:,} by a reference other than the named twin)" if total.by_another else ""
     return (
-        f"{total.images:,} images, {total.twins:,} with a twin: {total.right:,} labelled rightly{another}, "
-        f"{total.wrong:,} falsely, {total.refused:,} refused."
+        f"{total.images:,} images, {total.twins:,} with a twin: {total.right:,} labelled correctly{another}, "
+        f"{total.wrong:,} wrongly, {total.refused:,} refused."
     )
 
 
 def label_cells(group: Group) -> tuple[str, ...]:
-    """Give what stands below `LABEL_COLUMNS` for a group."""
+    """Return the cells of `LABEL_COLUMNS` for a group."""
     counts = (group.images, group.twins, group.labelled, group.right, group.wrong, group.refused)
     return (*map(str, counts), _with_interval(group.recall), percent(group.precision.value))
 
 
 def score_cells(group: Group) -> tuple[str, ...]:
-    """Give the recall by each score alone, and the threshold."""
+    """Return the recall with each single score, and its threshold."""
     return tuple(_separated(group.separations[name], sense) for name, sense in SCORES.items())
 
 
-def old_cells(old: OldTally) -> tuple[str, ...]:
-    """Give what stands below `OLD_COLUMNS` for a group; a recall is a lower bound where some twins are unknown."""
-    recall = percent(old.recall.value)
-    if old.unknown_twins:
-        recall = f">= {recall}" if old.unknown_twins < old.recall.whole else _NOTHING
-    precision = _NOTHING if old.unknown else percent(old.precision.value)
-    unknown = str(old.unknown)
-    return (str(old.right), str(old.wrong), str(old.refused), unknown, recall, precision)
+def legacy_cells(legacy: LegacyTally) -> tuple[str, ...]:
+    """Return the cells of `LEGACY_COLUMNS` for a group; a recall is a lower bound if some twins are unknown."""
+    recall = percent(legacy.recall.value)
+    if legacy.unknown_twins:
+        recall = f">= {recall}" if legacy.unknown_twins < legacy.recall.whole else _NOTHING
+    precision = _NOTHING if legacy.unknown else percent(legacy.precision.value)
+    unknown = str(legacy.unknown)
+    return (str(legacy.right), str(legacy.wrong), str(legacy.refused), unknown, recall, precision)
 
 
 def false_label(case: Case) -> str:
-    """Say what is wrong with a label."""
-    told = f", {case.transform}" if case.transform else ""
+    """Return one line about a false label."""
+    transform = f", {case.transform}" if case.transform else ""
     truth = f"is {case.truth}" if case.truth else "has no twin"
-    return f"{case.image}{told}: said {case.said} ({case.grade}, as {case.reference}), {truth}"
+    return f"{case.image}{transform}: labelled {case.label} ({case.grade}, from {case.reference}), but {truth}"
 
 
 def shown_threshold(separation: Separation, sense: int) -> str:
-    """Give a threshold with as few decimals, at least three, as still keep the nearest false score out."""
+    """Return a threshold with as few decimals, at least three, as still exclude the nearest false score."""
     threshold, false = separation.threshold, separation.nearest_false
     if threshold is None:
         return _NOTHING
@@ -125,7 +126,7 @@ def shown_threshold(separation: Separation, sense: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Give a share in percent, rounded down, so that 100 % means all."""
+    """Return a share in percent, rounded down so that 100 % means all."""
     return _NOTHING if share is None else f"{_tenths(share):.1f} %"
 
 
@@ -151,7 +152,7 @@ def _separated(separation: Separation, sense: int) -> str:
 
 
 def _table(groups: Sequence[Group], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out a row for each group below the columns; groups of a kind stand together under its name."""
+    """Return a header and a row for each group; groups of one kind are listed under the name of the kind."""
     names = [group.name if group.kind == "all" else f"  {_one_line(group.name)}" for group in groups]
     first = max(map(len, [*names, "transform"]))
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
@@ -182,16 +183,17 @@ def _group(group: Group) -> dict[str, Any]:
             for name, s in group.separations.items()
         },
         "old_rule": {
-            "right": group.old.right, "wrong": group.old.wrong, "refused": group.old.refused,
-            "unknown": group.old.unknown, "unknown_twins": group.old.unknown_twins, "recall": group.old.recall.value,
-            "precision": None if group.old.unknown else group.old.precision.value,
+            "right": group.legacy.right, "wrong": group.legacy.wrong, "refused": group.legacy.refused,
+            "unknown": group.legacy.unknown, "unknown_twins": group.legacy.unknown_twins,
+            "recall": group.legacy.recall.value,
+            "precision": None if group.legacy.unknown else group.legacy.precision.value,
         },
     }  # fmt: skip
 
 
 def _case(case: Case) -> dict[str, Any]:
     return {
-        "image": case.image, "transform": case.transform, "said": case.said, "truth": case.truth or None,
+        "image": case.image, "transform": case.transform, "said": case.label, "truth": case.truth or None,
         "grade": case.grade, "scene_score": case.scene_score, "ssim": case.ssim, "distance": case.distance,
         "reference": case.reference, "twin": case.twin,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The truth about the images of a labelling run: a CSV that says what each of them shows."""
+"""The truth about the images of a labelling run: a CSV with the right category of each image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Taxonomy
 
 IMAGE_COLUMNS = ("path", "source", "image", "file", "query", "tiff_path")
-"""Names that the column of the images may have; upper and lower case do not matter."""
+"""Possible names of the column of images; case does not matter."""
 
 _NEEDED = f"a column that names the images ({', '.join(IMAGE_COLUMNS)}) and the column category"
 _OPTIONAL = ("transform", "twin")
@@ -26,18 +26,18 @@ _DELIMITERS = ",;\t"
 
 @dataclass(frozen=True, slots=True)
 class TruthRow:
-    """What is true about one image."""
+    """The truth about one image."""
 
     line: int
-    """Where it stands in the file, from 1."""
+    """Line number in the file, from 1."""
     image: str
     """Path or name, as written."""
     category: str
     """Name of the right category; empty: the collection has no twin, so the image must be refused."""
     transform: str = ""
-    """What was done to the image; empty where it is not told."""
+    """The operation that was applied to the image; empty if the table does not name it."""
     twin: str = ""
-    """The right reference: its path, or the end of it; empty where it is not told."""
+    """The right reference: its path, or the end of it; empty if the table does not name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Truth:
     """A table of truth."""
 
     rows: list[TruthRow]
-    """One for each image that is named, in the order of the file."""
+    """One row for each named image, in the order of the file."""
     unused: list[str]
-    """Columns that say nothing to us."""
+    """Columns that are not used."""
 
 
 def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
@@ -59,7 +59,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
         UTF-8, with or without a byte order mark; separated by commas, semicolons or tabs. The header names a column
         of images (see `IMAGE_COLUMNS`), ``category``, and optionally ``transform`` and ``twin``.
     resolve : callable
-        Gives the name of a category as written (name, code or alias); raises TaxonomyError if there is none.
+        Returns the name of a category from its name, code or alias; raises TaxonomyError if there is none.
 
     Returns
     -------
@@ -93,16 +93,16 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
 
 
 def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str:
-    """Give the name of a category as the truth writes it.
+    """Return the name of a category that the truth names by name, code or alias.
 
     Parameters
     ----------
     label : str
         Name, code or alias.
     met : mapping of str
-        Names by the names and codes that the run met; these may be of another taxonomy, and go first.
+        Names of the categories in the run, by name and code. They can be from another taxonomy and take precedence.
     taxonomy : Taxonomy
-        Knows those that the run did not meet.
+        The taxonomy for all other categories.
 
     Raises
     ------
@@ -113,9 +113,9 @@ def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Give the number and the cells of every line that is not blank."""
+    """Yield the number and the cells of every line that is not blank."""
     header = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=lambda char: (_knows(header.split(char)), header.count(char)))
+    delimiter = max(_DELIMITERS, key=lambda char: (_known_columns(header.split(char)), header.count(char)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     return ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
 
@@ -134,16 +134,16 @@ def _text(path: Path) -> str:
         raise TaxonomyError(msg) from error
 
 
-def _knows(cells: Iterable[str]) -> int:
-    """Count the columns of a header that say something to us."""
+def _known_columns(cells: Iterable[str]) -> int:
+    """Count the known columns of a header."""
     return sum(_folded(cell) in {*IMAGE_COLUMNS, "category", *_OPTIONAL} for cell in cells)
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Give the positions of the columns (``image``, ``category``, ``transform``, ``twin``), and names not used."""
+    """Return the positions of the columns (``image``, ``category``, ``transform``, ``twin``), and unused names."""
     names = [_folded(cell) for cell in header]
     shown = ", ".join(map(repr, header))
-    if not _knows(header):
+    if not _known_columns(header):
         msg = f"{path} has no header: the first line must name {_NEEDED}; found {shown}"
         raise TaxonomyError(msg)
     named = [name for name in names if name in IMAGE_COLUMNS]
@@ -153,7 +153,7 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[st
     repeated = sorted({name for name in names if name in {"category", *_OPTIONAL} and names.count(name) > 1})
     if len(named) > 1 or repeated:
         what = " and ".join(named) if len(named) > 1 else ", ".join(repeated)
-        msg = f"{path}: more than one column could be meant ({what}); leave one, and rename the others"
+        msg = f"{path}: more than one column matches ({what}); keep one, and rename the others"
         raise TaxonomyError(msg)
     positions = {name: names.index(name) for name in ("category", *_OPTIONAL) if name in names}
     unused = [
@@ -170,17 +170,17 @@ def _row(
     width: int,
     resolve: Callable[[str], str],
 ) -> TruthRow:
-    # A row that ends early must not pass for one that says "no twin".
+    # A row that ends early must not count as "no twin".
     missing = [name for name, position in columns.items() if position >= len(cells)]
     if missing:
-        msg = f"{where}: the row ends before the column {missing[0]}; give all columns, empty ones too"
+        msg = f"{where}: the row ends before the column {missing[0]}; give all columns, also empty ones"
         raise TaxonomyError(msg)
     if any(cell.strip() for cell in cells[width:]):
-        msg = f"{where}: the row has more columns than the header; put names that hold a separator in quotation marks"
+        msg = f"{where}: the row has more columns than the header; put names with a separator in quotation marks"
         raise TaxonomyError(msg)
     values = {name: cells[position].strip() for name, position in columns.items()}
     if not values["image"].strip("/\\."):
-        msg = f"{where}: no image is named; give its path or file name, or remove the row"
+        msg = f"{where}: the image is not named; give its path or file name, or remove the row"
         raise TaxonomyError(msg)
     label = values["category"]
     if values.get("twin") and not label:

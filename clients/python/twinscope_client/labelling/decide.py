@@ -1,4 +1,4 @@
-"""Deciding: from one image file to what is decided about it."""
+"""The decision about one image file: read it, search for its twin, record the answer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from twinscope_client.engine.protocol import Engine
 
-_AS_IT_IS: Final = Transform("", "whole", "whole")
+_UNCHANGED: Final = Transform("", "whole", "whole")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """An image, and what it is decided by.
+class Task:
+    """An image to decide about, and the policy to use.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Case:
     decided_by: str
 
     def decision(self, digest: str, grade: str, reason: str) -> Decision:
-        """Give a decision without a candidate."""
+        """Return a decision without a candidate."""
         item = self.item
         return Decision(
             str(item.file), item.size, item.mtime_ns, digest, self.decided_by, utc_now(), grade, reason,
@@ -56,18 +56,18 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class QueryFile:
-    """What was read from an image file.
+    """The content of an image file, or why it could not be read.
 
     Attributes
     ----------
     sha256 : str
-        Of the file, hexadecimal; empty if it could not be read.
+        SHA-256 of the file, hexadecimal; empty if the file could not be read.
     pixels : ndarray of uint8, shape (height, width), or None
         None if something is wrong with the image.
     instrument : InstrumentMetadata
-        What its instrument wrote.
+        The metadata that the instrument wrote.
     fault : str
-        What is wrong.
+        What is wrong with the image; empty if nothing is.
     """
 
     sha256: str
@@ -76,15 +76,15 @@ class QueryFile:
     fault: str = ""
 
 
-def decide(engine: Engine, case: Case, workers: Workers) -> Decision:
-    """Read and search one image.
+def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
+    """Read one image and search for its twin.
 
     Parameters
     ----------
     engine : Engine
-    case : Case
+    task : Task
     workers : Workers
-        Read the file, so that a decoder that crashes costs one image.
+        Processes that read the file, so that a crash of a decoder costs only one image.
 
     Returns
     -------
@@ -94,22 +94,22 @@ def decide(engine: Engine, case: Case, workers: Workers) -> Decision:
     Raises
     ------
     TwinscopeError
-        For what is wrong with the store or the server.
+        If something is wrong with the store or the server.
     """
-    query = _query_read_by(workers, case.item)
+    query = _read_in_worker(workers, task.item)
     if query.pixels is None:
-        return case.decision(query.sha256, "failed", query.fault)
-    image = DecodedFile(case.item.file, query.pixels)
+        return task.decision(query.sha256, "failed", query.fault)
+    image = DecodedFile(task.item.file, query.pixels)
     try:
-        answer = engine.search(image, policy=case.policy, instrument=query.instrument)
+        answer = engine.search(image, policy=task.policy, instrument=query.instrument)
     except Exception as error:
         if isinstance(error, TwinscopeError) and not isinstance(error, ImageError):
-            raise  # about the store or the server, not the image
-        return case.decision(query.sha256, "failed", fault_of(error)[1])
-    return _with_answer(case.decision(query.sha256, answer.grade, answer.reason), answer)
+            raise  # it is about the store or the server, not about the image
+        return task.decision(query.sha256, "failed", fault_of(error)[1])
+    return _with_answer(task.decision(query.sha256, answer.grade, answer.reason), answer)
 
 
-def _query_read_by(workers: Workers, item: Item) -> QueryFile:
+def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
     try:
         return workers.call(read_query, item)
     except WorkerLostError as error:
@@ -117,14 +117,14 @@ def _query_read_by(workers: Workers, item: Item) -> QueryFile:
 
 
 def read_query(item: Item) -> QueryFile:
-    """Read an image file; whatever is wrong with it is returned, not raised."""
+    """Read an image file; return any fault instead of raising it."""
     digest = ""
     try:
         data = item.read()
         digest = sha256(data).hexdigest()
         instrument = read_metadata(data, name=item.uri, sidecar=read_sidecar(item.file))
         return QueryFile(digest, read_image(data, name=item.uri).pixels, instrument)
-    except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still labelled
+    except Exception as error:  # noqa: BLE001  a file that breaks a decoder must not stop the run
         return QueryFile(digest, fault=fault_of(error)[1])
 
 
@@ -145,7 +145,7 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
     if best is None:
         return common
     rival = next((match for match in answer.matches if match.category != best.category), None)
-    changed = best.transform or _AS_IT_IS
+    transform = best.transform or _UNCHANGED
     found = replace(
         common,
         category=best.category,
@@ -153,9 +153,9 @@ def _with_answer(decision: Decision, answer: Answer) -> Decision:
         distance=best.distance,
         ssim=best.ssim,
         scene_score=best.scene_score,
-        symmetry=changed.symmetry,
-        query_frame=changed.query_frame,
-        reference_frame=changed.reference_frame,
+        symmetry=transform.symmetry,
+        query_frame=transform.query_frame,
+        reference_frame=transform.reference_frame,
         shift_x=None if best.shift is None else best.shift[0],
         shift_y=None if best.shift is None else best.shift[1],
         match_id=best.image_id,

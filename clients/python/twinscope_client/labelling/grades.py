@@ -1,4 +1,4 @@
-"""Grades of decisions: those of answers, and ``failed`` for an image that could not be read."""
+"""Grades of decisions: the grades of answers, and ``failed`` for an image that could not be read."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ FAILED: Final = GradeInfo(
     "failed", False, "failed", "#B3362B", "#b3362b", "#f08478", ".", "The file could not be read as an image."
 )  # fmt: skip
 DECISION_GRADES: Final = {grade.name: grade for grade in (*GRADES, FAILED)}
-"""By name, the surest first."""
+"""Grades by name, the most certain first."""

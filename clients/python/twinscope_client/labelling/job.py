@@ -1,4 +1,4 @@
-"""A whole labelling run: where its journal lies, what it records of itself, and its results."""
+"""A complete labelling run: its journal, the settings that it records, and its results."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def label(
     settings: run.LabelSettings | None = None,
     progress: run.Progress = lambda _: None,
 ) -> run.LabelReport:
-    """Label images as ``twinscope label`` does: copies under the categories of their twins, tables and a report.
+    """Label images as ``twinscope label`` does: write copies under the categories of their twins, tables and a report.
 
-    Sources are only read, and nothing is ever overwritten. Stopped at any moment, the same call goes on from there.
+    Sources are only read, and nothing is ever overwritten. If a run is stopped, the same call continues it.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Images, or folders of them, which are walked recursively.
+        Images, or folders, which are searched recursively.
     at : path, str or Engine
-        A store's folder, a server, or an engine that is open already.
+        The folder of a store, a server, or an open engine.
     out : path
         The output folder.
     settings : LabelSettings, optional
-        Policy, names of the copies and so on.
+        Policy, names of the copies, and other options.
     progress : callable, optional
-        Called with the decision about every image.
+        Called with the decision about each image.
 
     Returns
     -------
@@ -57,13 +57,13 @@ def label(
     SourceError
         If a source does not exist.
     OutputError
-        If the output folder holds results of something else, or lies within the store or about a source.
+        If the output folder holds other results, lies within the store, or contains a source.
     StoreError, SettingsError, ServerError
         If the store cannot be opened; see `connect`.
     """
     folder, settings = Path(out), settings or run.LabelSettings()
     paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    run.scopes_apart(paths, folder)  # before anything is made there
+    run.scopes_apart(paths, folder)  # before anything is written there
     with connect(at) if isinstance(at, (str, os.PathLike)) else nullcontext(at) as engine:
         require_outside_store(folder, engine)
         with open_journal(folder, dry_run=settings.dry_run) as journal:
@@ -76,30 +76,30 @@ def label(
 
 
 def require_outside_store(out: Path, engine: Engine) -> None:
-    """Refuse an output folder within the store.
+    """Raise an error if the output folder lies within the store.
 
     Raises
     ------
     OutputError
-        If it is one.
+        If it does.
     """
     if "://" not in engine.target and out.resolve().is_relative_to(Path(engine.target).resolve()):
-        msg = f"the output folder {out} lies within the store {engine.target}; give one apart from it"
+        msg = f"the output folder {out} lies within the store {engine.target}; choose a folder outside it"
         raise OutputError(msg)
 
 
 @contextmanager
 def open_journal(out: Path, *, dry_run: bool) -> Iterator[Journal]:
-    """Open the journal of a run in its output folder, or in a folder for the moment where nothing is to be written.
+    """Open the journal of a run in its output folder, or the journal of a dry run in a temporary folder.
 
     Raises
     ------
     OutputError
-        If the folder holds tables or a report of something else: those of a run are written again each time.
+        If the folder holds tables or a report but no journal: a run replaces its own tables and report.
     """
     foreign = [name for name in RESULTS if os.path.lexists(out / name)]
     if not dry_run and foreign and not is_journal(out / JOURNAL_NAME):
-        msg = f"{out} holds {', '.join(foreign)}, but no run of Twinscope; give a new or an empty output folder"
+        msg = f"{out} holds {', '.join(foreign)}, but no labelling run; give a new or an empty output folder"
         raise OutputError(msg)
     with TemporaryDirectory() as scratch:
         journal = Journal(Path(scratch) if dry_run else out)
@@ -112,7 +112,7 @@ def open_journal(out: Path, *, dry_run: bool) -> Iterator[Journal]:
 def described(
     sources: Sequence[str | os.PathLike[str]], engine: Engine, settings: run.LabelSettings
 ) -> dict[str, object]:
-    """Return what a run records of itself."""
+    """Return the settings that a run records in its journal."""
     store_id, _, generation = engine.identity.rpartition("/")
     return {
         "version": version("twinscope"),

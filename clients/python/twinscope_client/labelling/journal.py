@@ -1,4 +1,4 @@
-"""The journal of a labelling run: every decision and every written file, so that a run can stop and go on."""
+"""The journal of a labelling run: every decision and every written file, so that a stopped run can continue."""
 
 from __future__ import annotations
 
@@ -25,91 +25,91 @@ _KIND: Final = 0x7477_7363
 """SQLite's application id (https://www.sqlite.org/fileformat.html) of a journal: ``twsc``."""
 _MARK: Final = b"""\
 This folder holds the results of 'twinscope label'. While this file is here, 'twinscope index' and 'twinscope label'
-leave the folder out: labelled copies must not become references, and are not labelled again.
+skip the folder: labelled copies must not become references, and are not labelled again.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one query image, and what was done about it."""
+    """The decision about one query image, and the state of its outputs."""
 
     path: str
     """Absolute path of the query."""
     size: int
     mtime_ns: int
     sha256: str
-    """Of the query file, hexadecimal; empty where it could not be read."""
+    """SHA-256 of the query file, hexadecimal; empty if the file could not be read."""
     decided_by: str
-    """Everything that the decision depends on besides the image: store, generation, policy."""
+    """Everything that the decision depends on in addition to the image: store, generation, policy."""
     decided_at: str
     """UTC, ISO 8601."""
     grade: str
-    """A `Grade`; ``failed`` where the image could not be read."""
+    """A `Grade`, or ``failed`` if the image could not be read."""
     reason: str
-    """Why, for people."""
+    """The reason, as a sentence."""
     reasons: str = ""
-    """Why, as codes with values: JSON, a list of `Reason.to_dict`; empty where the image could not be read."""
+    """The reasons as codes with values: JSON, a list of `Reason.to_dict`; empty if the image could not be read."""
     category: str = ""
-    """Of the best candidate; empty without one."""
+    """Category of the best candidate; empty if there is none."""
     code: str = ""
     query_hash: str = ""
     distance: int | None = None
     ssim: float | None = None
     scene_score: float | None = None
     symmetry: str = ""
-    """What was done to the query to compare it with the best candidate, such as ``rotated by 90, inverted``; empty:
-    nothing."""
+    """Operation on the query before the comparison with the best candidate, such as ``rotated by 90, inverted``;
+    empty: none."""
     query_frame: str = ""
-    """Which part of the query was compared, such as ``bottom 7 % cut``; ``whole`` for all of it, empty without a
+    """Frame of the query that was compared, such as ``bottom 7 % cut``; ``whole`` for the whole image, empty without a
     candidate."""
     reference_frame: str = ""
-    """The same of the candidate."""
+    """Frame of the candidate that was compared."""
     shift_x: float | None = None
-    """By which part of its width the query, so changed, is shifted against the candidate."""
+    """Shift of the query, after that operation, against the candidate, as a fraction of its width."""
     shift_y: float | None = None
-    """The same of its height."""
+    """The same, as a fraction of its height."""
     match_id: str = ""
     match_source: str = ""
     published_prefix: str = ""
     rival_id: str = ""
-    """Of the best candidate of another category; empty without one."""
+    """Id of the best candidate of another category; empty if there is none."""
     rival_source: str = ""
     rival_category: str = ""
     rival_distance: int | None = None
     rival_ssim: float | None = None
     rival_scene_score: float | None = None
     rival_transform: str = ""
-    """In which frame and orientation it was compared, for people; empty: as it is."""
+    """Frame and orientation in which the rival was compared, as text; empty: unchanged."""
     instrument: str = ""
-    """What the query's instrument wrote, in one set of units: JSON, as `InstrumentMetadata.to_dict` gives it."""
+    """Instrument metadata of the query, in one set of units: JSON from `InstrumentMetadata.to_dict`."""
     contradictions: str = ""
-    """Why the instruments of the query and of the best candidate cannot have made one acquisition."""
+    """Why the instruments of the query and of the best candidate cannot have recorded one acquisition."""
     p_wrong: float | None = None
-    """How likely it is that the best candidate is wrong."""
+    """Estimated probability that the best candidate is wrong."""
     p_wrong_low: float | None = None
-    """The lower end of its 95 % interval."""
+    """Lower end of its 95 % interval."""
     p_wrong_high: float | None = None
-    """The upper end."""
+    """Upper end of its 95 % interval."""
     generation: int = 0
     recipe: str = ""
     taxonomy: str = ""
     policy: str = ""
     output: str = ""
-    """Path of the labelled copy below the output folder, as reserved; empty for none."""
+    """Reserved path of the labelled copy, relative to the output folder; empty: no copy."""
     jpeg_output: str = ""
     sidecar: bool = False
-    """Whether a JSON file with provenance and metadata is written beside the copy."""
+    """Whether a JSON file with provenance and metadata is written next to the copy."""
     written: bool = False
     """Whether the outputs are complete."""
     problem: str = ""
-    """Why the labelled copy could not be written; empty if it could, or none was wanted."""
+    """Why the labelled copy could not be written; empty if it could, or if no copy is wanted."""
     earlier_output: str = ""
-    """Copies of earlier runs that are left where they are, though their label or content no longer stands; one a line
-    (no name of a copy has a line break)."""
+    """Copies from earlier runs whose label or content no longer holds, but that are not deleted; one a line (the name
+    of a copy has no line break)."""
 
     @property
     def reason_codes(self) -> frozenset[str]:
-        """The codes of `reasons`; see `twinscope_service.matching.reasons.ReasonCode`."""
+        """Codes of `reasons`; see `twinscope_service.matching.reasons.ReasonCode`."""
         return frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
 
     @property
@@ -135,12 +135,12 @@ class Journal:
     Parameters
     ----------
     folder : Path
-        The output folder; made where there is none.
+        The output folder; created if it does not exist.
 
     Raises
     ------
     OutputError
-        If it cannot be written, another run is writing there, or something else has the journal's name.
+        If it cannot be written, another run is writing there, or another file has the name of the journal.
     """
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
@@ -150,9 +150,9 @@ class Journal:
             if create:
                 folder.mkdir(parents=True, exist_ok=True)
             elif not path.exists():
-                msg = f"{folder} holds no labelling run (no {JOURNAL_NAME}); 'twinscope label' makes one"
+                msg = f"{folder} holds no labelling run (no {JOURNAL_NAME}); 'twinscope label' creates one"
                 raise OutputError(msg)
-            _require_ours(path)
+            _require_journal(path)
             if not (folder / RUN_MARKER).exists():
                 write_durably(folder / RUN_MARKER, _MARK)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
@@ -160,7 +160,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN IMMEDIATE")
             if self._db.execute("PRAGMA application_id").fetchone()[0] != _KIND:
-                self._make()
+                self._create()
             stored: dict[str, str] = dict(self._db.execute("SELECT key, value FROM meta"))
             version, self._mark = stored.get("version"), stored.get("finished")
             self._db.execute("COMMIT")
@@ -174,8 +174,8 @@ class Journal:
             msg = f"{path} has version {version}, this Twinscope reads {_VERSION}: give another output folder"
             raise OutputError(msg)
 
-    def _make(self) -> None:
-        """Make the tables of a new journal."""
+    def _create(self) -> None:
+        """Create the tables of a new journal."""
         self._db.execute(f"PRAGMA application_id = {_KIND}")
         self._db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
         self._db.execute(f"CREATE TABLE decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID")
@@ -189,7 +189,7 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Collect what the body writes until `save`; at its end, by an error too, all is saved: each row is whole.
+        """Collect the writes of the body until `save`; save all at its end, also after an error: each row is complete.
 
         Raises
         ------
@@ -200,20 +200,20 @@ class Journal:
         try:
             yield
         finally:
-            if self._db.in_transaction:  # a full disk may have ended it
+            if self._db.in_transaction:  # a full disk can end the transaction
                 self._write("COMMIT")
 
     def save(self) -> None:
-        """Make what the current batch has written durable, and go on with the batch."""
+        """Make the writes of the current batch durable, and continue the batch."""
         self._write("COMMIT")
         self._write("BEGIN")
 
     def find(self, path: str) -> Decision | None:
-        """Give the decision about a query, if there is one."""
+        """Return the decision about a query, if there is one."""
         return next(self._select("path = ?", (_stored(path),)), None)
 
     def put(self, decision: Decision) -> None:
-        """Insert or replace a decision; one that is there already is not written again."""
+        """Insert or replace a decision; an unchanged one is not written again."""
         row = tuple(_stored(value) if isinstance(value, str) else value for value in _values(decision))
         if self._db.execute(_FIND, (_stored(decision.path),)).fetchone() != row:
             self._set_mark("no")
@@ -221,11 +221,11 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Whether the last run that had anything new came to its end."""
+        """Whether the last run with new decisions or settings was completed."""
         return self._mark == "yes"
 
     def finish(self) -> None:
-        """Note that all images were looked at; until there is a new decision, or are other settings."""
+        """Record that all images were processed; a new decision or changed settings clear this mark."""
         self._set_mark("yes")
 
     def _set_mark(self, mark: str) -> None:
@@ -234,10 +234,10 @@ class Journal:
         self._write("REPLACE INTO meta VALUES ('finished', ?)", (mark,))
         self._mark = mark
         if mark == "no" and self._db.in_transaction:
-            self.save()  # else it would be lost with the first rows of a run that is killed
+            self.save()  # otherwise a killed run would lose it with its first rows
 
     def owner(self, output: str) -> str | None:
-        """Give the path of the query that an output is reserved for, if there is one."""
+        """Return the path of the query that an output is reserved for, if there is one."""
         row = self._db.execute(
             "SELECT path FROM decisions WHERE output = ?1 UNION SELECT path FROM decisions WHERE jpeg_output = ?1",
             (_stored(output),),
@@ -245,11 +245,11 @@ class Journal:
         return None if row is None else os.fsdecode(row[0])
 
     def decisions(self, where: str = "1", order: str = "path") -> Iterator[Decision]:
-        """Give decisions, streamed; `where` and `order` are SQL over the attributes of `Decision`."""
+        """Yield decisions; `where` and `order` are SQL over the attributes of `Decision`."""
         return self._select(f"{where} ORDER BY {order}", ())
 
     def scalar(self, expression: str, where: str = "1") -> Any:
-        """Give one aggregate, such as ``count(*)``, over decisions."""
+        """Return one aggregate, such as ``count(*)``, over decisions."""
         return self._db.execute(f"SELECT {expression} FROM decisions WHERE {where}").fetchone()[0]
 
     def counts(self, column: str, where: str = "1") -> dict[str, int]:
@@ -257,17 +257,17 @@ class Journal:
         return dict(self._db.execute(f"SELECT {column}, count(*) FROM decisions WHERE {where} GROUP BY 1 ORDER BY 1"))
 
     def count_reason(self, code: str, where: str = "1") -> int:
-        """Count decisions that have a reason of a code; see `ReasonCode`."""
+        """Count decisions that have a reason with this code; see `ReasonCode`."""
         has = f"EXISTS (SELECT 1 FROM json_each(reasons) WHERE json_extract(value, '$.code') = '{code}')"
         return int(self.scalar("count(*)", f"reasons <> '' AND {has} AND {where}"))
 
     def settings(self) -> dict[str, Any]:
-        """Give the settings that the run was last started with."""
+        """Return the settings of the last start of the run."""
         row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
         return {} if row is None else dict(json.loads(row[0]))
 
     def set_settings(self, settings: dict[str, Any]) -> None:
-        """Remember the settings of a run."""
+        """Record the settings of a run."""
         if self.settings() != settings:
             self._set_mark("no")
             self._write("REPLACE INTO meta VALUES ('settings', ?)", (json.dumps(settings),))
@@ -276,7 +276,7 @@ class Journal:
         try:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
-            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. The same command goes on from there."
+            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. The same command continues from there."
             raise OutputError(msg) from error
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Decision]:
@@ -288,7 +288,7 @@ class Journal:
 
 
 def is_journal(path: Path) -> bool:
-    """Check whether a file is the journal of a run, by its header; it may be open elsewhere.
+    """Check by its header whether a file is the journal of a run; it may be open elsewhere.
 
     Raises
     ------
@@ -302,18 +302,18 @@ def is_journal(path: Path) -> bool:
     return header.startswith(b"SQLite format 3\0") and header[68:] == _KIND.to_bytes(4, "big")
 
 
-def _require_ours(path: Path) -> None:
-    """Refuse another file, folder or database of the journal's name; an empty file is what a killed start leaves."""
+def _require_journal(path: Path) -> None:
+    """Raise an error if something else has the name of the journal; a killed start can leave an empty file."""
     if os.path.lexists(path) and not is_journal(path) and not (path.is_file() and path.stat().st_size == 0):
         msg = (
-            f"the output folder {path.parent} cannot be used: its {path.name} is no journal of a labelling run; give "
-            "another output folder"
+            f"the output folder {path.parent} cannot be used: its {path.name} is not the journal of a labelling run; "
+            "give another output folder"
         )
         raise OutputError(msg)
 
 
 def _stored(text: str) -> str | bytes:
-    """Give a text as SQLite can hold it: bytes where a name in it, from the file system, is not valid UTF-8."""
+    """Return a text in a form that SQLite can hold: as bytes if it has a file name that is not valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

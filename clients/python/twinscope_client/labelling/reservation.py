@@ -1,4 +1,4 @@
-"""Reservations: the names of the outputs of each decision, which no other image and no other file has."""
+"""Reservations: names for the outputs of each decision that no other image and no other file has."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Reservations:
-    """Names for outputs; a name that an earlier run has given stays as long as it fits.
+    """Names for outputs; a name from an earlier run is kept as long as it fits.
 
     Parameters
     ----------
     journal : Journal
-        Knows the names that are reserved.
+        The journal, which holds the reserved names.
     out : Path
         The output folder.
     settings : LabelSettings
@@ -40,30 +40,36 @@ class Reservations:
         self._settings = settings
 
     def reserved(self, decision: Decision, known: Decision | None) -> Decision:
-        """Return a decision with the names of its outputs, and whether they are in place already.
+        """Return a decision with the names of its outputs, and whether they already exist.
 
         Parameters
         ----------
         decision : Decision
         known : Decision or None
-            The one of an earlier run about the same image; returned if nothing is new.
+            The decision of an earlier run about the same image; returned if nothing is new.
         """
         wanted = self._wanted(decision)
         output = self._named(wanted, decision, known) if wanted else ""
         jpeg = self._jpeg_named(wanted, decision, known) if wanted and self._settings.jpeg else ""
-        left = "\n".join(self._left(known, output, jpeg)) if known is not None else ""
+        outdated = "\n".join(self._outdated(known, output, jpeg)) if known is not None else ""
         sidecar = bool(output) and self._settings.sidecar
         settled = replace(
-            decision, output=output, jpeg_output=jpeg, sidecar=sidecar, earlier_output=left, written=False, problem=""
+            decision,
+            output=output,
+            jpeg_output=jpeg,
+            sidecar=sidecar,
+            earlier_output=outdated,
+            written=False,
+            problem="",
         )
         if known is None:
             return settled
-        if known.written and output and self._in_place(known, settled):
+        if known.written and output and self._outputs_exist(known, settled):
             settled = replace(settled, written=True)
         return known if replace(settled, decided_at=known.decided_at) == known else settled
 
-    def _in_place(self, known: Decision, settled: Decision) -> bool:
-        """Check whether the outputs of an earlier run are still there; their content was checked when it made them."""
+    def _outputs_exist(self, known: Decision, settled: Decision) -> bool:
+        """Check whether the outputs of an earlier run still exist; that run has checked their content."""
         if (known.sha256, known.output, known.jpeg_output) != (settled.sha256, settled.output, settled.jpeg_output):
             return False
         same_sidecar = known.sidecar and known.decided_by == settled.decided_by
@@ -75,15 +81,15 @@ class Reservations:
         except OSError:
             return False
 
-    def _left(self, known: Decision, output: str, jpeg: str) -> list[str]:
-        """Return the copies that earlier runs made of an image, and that are still there but no longer hold."""
-        before = known.earlier_output.split("\n")
+    def _outdated(self, known: Decision, output: str, jpeg: str) -> list[str]:
+        """Return the copies of an image from earlier runs that still exist but no longer hold."""
+        earlier = known.earlier_output.split("\n")
         if output != known.output or jpeg:
-            before += [known.output, known.jpeg_output]
-        return [path for path in before if path not in {"", output, jpeg} and os.path.lexists(self._out / path)]
+            earlier += [known.output, known.jpeg_output]
+        return [path for path in earlier if path not in {"", output, jpeg} and os.path.lexists(self._out / path)]
 
     def _wanted(self, decision: Decision) -> Path | None:
-        """Return the labelled name of an image below the output folder; None if it gets no label."""
+        """Return the labelled name of an image, relative to the output folder; None if it gets no label."""
         if decision.grade not in LABELLED:
             return None
         if GRADE_NAMES.index(decision.grade) > GRADE_NAMES.index(self._settings.min_grade):
@@ -100,7 +106,7 @@ class Reservations:
         return Path(category_folder(decision.category)) / fitting_name(name)
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
-        """Return the name of the copy: that of an earlier run if it still fits, else the first that is free."""
+        """Return the name of the copy: the name from an earlier run if it still fits, else the first free one."""
         if known is not None and known.output and _is_numbered(Path(known.output), wanted):
             same_content = known.sha256 == decision.sha256
             if same_content or is_free(self._out / known.output, decision.sha256):
@@ -115,7 +121,7 @@ class Reservations:
         return self._free_name(name, decision, lambda: _jpeg_digest(decision))
 
     def _free_name(self, wanted: Path, decision: Decision, digest: Callable[[], str]) -> str:
-        """Return the first name that is reserved for no other image, and that no file of other content has."""
+        """Return the first name that is reserved for no other image and used by no file with other content."""
         for candidate in numbered(wanted):
             if self._journal.owner(str(candidate)) not in {None, decision.path}:
                 continue
@@ -131,11 +137,11 @@ def _short_hash(decision: Decision) -> str:
 
 
 def _jpeg_digest(decision: Decision) -> str:
-    """Return the SHA-256 of the JPEG of an image, to compare it with a file that is there already."""
+    """Return the SHA-256 of the JPEG of an image, to compare it with an existing file."""
     try:
         return sha256(encode_jpeg(decision.path)).hexdigest()
     except ImageError:
-        return ""  # equal to no file's; writing the JPEG will say what is wrong
+        return ""  # equal to no digest; writing the JPEG reports the error
 
 
 def _is_numbered(path: Path, wanted: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a labelling run is asked to do."""
+"""The settings of a labelling run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIELDS: Final = frozenset({"code", "category", "stem", "suffix", "hash", "grade
 
 @dataclass(frozen=True, slots=True)
 class LabelSettings:
-    """What a labelling run is asked to do.
+    """The settings of a labelling run.
 
     Raises
     ------
@@ -28,21 +28,21 @@ class LabelSettings:
     """
 
     min_grade: MinGrade = "good"
-    """``excellent`` writes labels only where the acquisition itself was found."""
+    """The lowest grade that is labelled; ``excellent``: only if the acquisition itself was found."""
     template: str = DEFAULT_TEMPLATE
-    """File name of a labelled copy; fields: code, category, stem, suffix, hash, grade."""
+    """File name of a labelled copy, with the fields code, category, stem, suffix, hash, grade."""
     jpeg: bool = False
     """Also write a quality-100 JPEG named ``{code}_{hash}.jpg``."""
     sidecar: bool = False
-    """Also write a JSON file beside each labelled copy: where the label came from, and what the instrument wrote."""
+    """Also write a JSON file next to each labelled copy, with the origin of the label and the instrument metadata."""
     link: LinkMode = "copy"
-    """Copy the TIFF, or link to it."""
+    """Whether the TIFF is copied or linked."""
     dry_run: bool = False
-    """Decide and reserve names, but put nothing in place."""
+    """Decide and reserve names, but write no files."""
     policy: Policy = field(default_factory=lambda: named_policy("default"))
     workers: int = os.cpu_count() or 1
-    """How many images are read at a time, by up to 16 processes, and searched. 0: one at a time, all by this process,
-    which a file that crashes its decoder then ends."""
+    """How many images are read (by up to 16 processes) and searched at a time. 0: one at a time, in this process; a
+    file that crashes its decoder then ends the process."""
 
     def __post_init__(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Sidecars: a JSON file beside a labelled copy, with where its label came from and what the instrument wrote."""
+"""Sidecars: a JSON file next to each labelled copy, with the origin of its label and the instrument metadata."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _KIND: Final = "twinscope label/1"
 
 
 def sidecar_path(copy: Path) -> Path:
-    """Give the sidecar of a labelled copy: ``NAME.tif.json``."""
+    """Return the path of the sidecar of a labelled copy: ``NAME.tif.json``."""
     return copy.with_name(f"{copy.name}.json")
 
 
 def write_sidecar(copy: Path, provenance: dict[str, Any], metadata: InstrumentMetadata) -> bool:
-    """Write the sidecar of a labelled copy; one that was written for the same image before is brought up to date.
+    """Write the sidecar of a labelled copy, or update it if it was written for the same image.
 
     Parameters
     ----------
     copy : Path
         The labelled copy.
     provenance : dict
-        Where the label came from; plain JSON, with ``query_sha256``.
+        The origin of the label: plain JSON, with ``query_sha256``.
     metadata : InstrumentMetadata
-        What the instrument wrote, `verbatim` included.
+        The instrument metadata, `verbatim` included.
 
     Returns
     -------
     bool
-        False if the same was there already.
+        False if the file has this content already.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or something else has its name: that is left as it is.
+        If it cannot be written, or another file has its name; that file is left unchanged.
     """
     path = sidecar_path(copy)
     content = {"kind": _KIND, "label": provenance, "instrument": metadata.to_dict()}
@@ -49,17 +49,17 @@ def write_sidecar(copy: Path, provenance: dict[str, Any], metadata: InstrumentMe
     try:
         return put_bytes(data, path)
     except FileExistsError as error:
-        if not _is_of(path, provenance["query_sha256"]):
-            msg = f"{path} is another file; it was left as it is: move it away, and run again"
+        if not _is_sidecar_of(path, provenance["query_sha256"]):
+            msg = f"{path} is another file: it was left unchanged. Move it away, and run again"
             raise OutputError(msg) from error
     replace_if_changed(path, data)
     return True
 
 
-def _is_of(path: Path, query_sha256: str) -> bool:
-    """Whether a file is the sidecar of an image."""
+def _is_sidecar_of(path: Path, query_sha256: str) -> bool:
+    """Check whether a file is the sidecar of an image."""
     try:
-        known = json.loads(path.read_bytes())
-        return bool(known["kind"] == _KIND and known["label"]["query_sha256"] == query_sha256)
+        content = json.loads(path.read_bytes())
+        return bool(content["kind"] == _KIND and content["label"]["query_sha256"] == query_sha256)
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -1,17 +1,17 @@
 """The tables of a labelling run: matches.csv, review.csv, failures.csv, labels.jsonl.
 
-CSV files are opened in spreadsheets, which take a text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line
-break for a formula, and detectors, folders and file names can begin so. Such a text gets an apostrophe before it, as
-OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); numbers, negative ones too, and all other texts
-stand as they are, but for those that begin with apostrophes and then such a character, which get one more. To have
-the text itself, take the first of these apostrophes away; labels.jsonl has none.
+Spreadsheets interpret a text as a formula if it begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break, and
+the names of detectors, folders and files can begin like that. In CSV files, such a text is preceded by an apostrophe,
+as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection). A text that begins with apostrophes and then
+such a character gets one more apostrophe. Numbers, also negative ones, and all other texts are unchanged. To recover
+the original text, remove the first of these apostrophes; labels.jsonl has none.
 
-How the best candidate was found is told by five columns. ``symmetry`` says what was done to the query, such as
-``rotated by 90, inverted`` (clockwise; empty: nothing); ``query_frame`` and ``reference_frame`` which part of each was
-compared, such as ``bottom 7 % cut`` (``whole``: all of it; empty: there is no candidate); ``shift_x`` and ``shift_y``
-by which part of its width and height the query, so changed, is shifted against the candidate. ``p_wrong`` is how likely
-the candidate is to be wrong, ``p_wrong_low`` and ``p_wrong_high`` its 95 % interval. labels.jsonl and sidecars have the
-same as ``transform`` and ``shift``, which are null where nothing is known.
+Five columns record how the best candidate was found. ``symmetry`` is the operation on the query, such as ``rotated by
+90, inverted`` (clockwise; empty: none). ``query_frame`` and ``reference_frame`` are the frames that were compared, such
+as ``bottom 7 % cut`` (``whole``: the whole image; empty: no candidate). ``shift_x`` and ``shift_y`` are the shift of
+the query, after that operation, against the candidate, as fractions of its width and height. ``p_wrong`` is the
+estimated probability that the candidate is wrong, ``p_wrong_low`` and ``p_wrong_high`` its 95 % interval. labels.jsonl
+and sidecars hold the same as ``transform`` and ``shift``, which are null if unknown.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ REVIEW_COLUMNS = (
 )  # fmt: skip
 FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What the texts begin with that a spreadsheet takes for formulas."""
+"""First characters of texts that a spreadsheet interprets as formulas."""
 
 
 def write_tables(journal: Journal) -> None:
-    """Write the tables of a run; a table that would say the same is left alone.
+    """Write the tables of a run; a table whose content is unchanged is not written again.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def write_tables(journal: Journal) -> None:
 
 
 class Table:
-    """A CSV table in which no text is a formula, and no row ends within a value.
+    """A CSV table in which no text is a formula and no row ends inside a value.
 
     Parameters
     ----------
@@ -88,12 +88,12 @@ class Table:
     def writerow(self, values: Iterable[object]) -> None:
         """Write one row."""
         texts = [_as_text(value) for value in values]
-        # A carriage return ends a row for many readers, but csv quotes it only where it ends the rows that it writes.
+        # Many readers end a row at a carriage return, but csv quotes it only if it is the line terminator.
         returns = any(isinstance(text, str) and "\r" in text for text in texts)
         (self._quoted if returns else self._plain).writerow(texts)
 
     def writerows(self, rows: Iterable[Iterable[object]]) -> None:
-        """Write many."""
+        """Write several rows."""
         for row in rows:
             self.writerow(row)
 
@@ -142,10 +142,10 @@ def _found(d: Decision) -> tuple[object, ...]:
 
 
 def _instrument(d: Decision) -> tuple[object, ...]:
-    """Give what the instrument wrote, one value for each of its columns."""
-    known = json.loads(d.instrument) if d.instrument else {}
-    known |= {f"stage_{axis}": value for axis, value in known.get("stage", {}).items()}
-    return tuple(known.get(column, "") for column in INSTRUMENT_COLUMNS)
+    """Return the instrument metadata, one value for each of its columns."""
+    written = json.loads(d.instrument) if d.instrument else {}
+    written |= {f"stage_{axis}": value for axis, value in written.get("stage", {}).items()}
+    return tuple(written.get(column, "") for column in INSTRUMENT_COLUMNS)
 
 
 def _failure_row(d: Decision) -> tuple[object, ...]:
@@ -153,7 +153,7 @@ def _failure_row(d: Decision) -> tuple[object, ...]:
 
 
 def provenance(d: Decision) -> dict[str, object]:
-    """Give where one applied label comes from; plain JSON."""
+    """Return the origin of one applied label, as plain JSON."""
     transform = {"symmetry": d.symmetry, "query_frame": d.query_frame, "reference_frame": d.reference_frame}
     return {
         "query": _readable(d.path), "query_sha256": d.sha256, "output": _readable(d.output),
@@ -169,7 +169,7 @@ def provenance(d: Decision) -> dict[str, object]:
 
 
 def _readable(path: str) -> str:
-    r"""Give a path as JSON can hold it: bytes that are no UTF-8 become escape sequences such as ``\xff``."""
+    r"""Return a path in a form that JSON can hold: bytes that are not UTF-8 become escapes such as ``\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -1,1 +1,1 @@
-"""The catalogue (SQLite): images, settings, failures, generations."""
+"""The catalog (SQLite): images, settings, failures, generations."""

@@ -1,4 +1,4 @@
-"""The catalogue of a store: one SQLite file that is the truth about every image."""
+"""The catalog of a store: one SQLite file, the authoritative source for every image."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record"]
 
 
 class Catalog(RootTable, RecordTables, GenerationTables):
-    """An open catalogue; see `Database` for how it is opened."""
+    """An open catalog; `Database` opens it."""
 
     def categories(self) -> frozenset[str]:
-        """Give the names of all categories that images have."""
+        """Return the names of all categories of images."""
         return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT category FROM images"))
 
     def of_categories(self, names: Collection[str]) -> NDArray[np.int64]:
-        """Give the ids of all images of some categories, int64 (n,), in ascending order."""
+        """Return the ids of all images of some categories, int64 of shape (n,), in ascending order."""
         query = "SELECT id FROM images WHERE category IN (SELECT value FROM json_each(?)) ORDER BY id"
         rows = self._db.execute(query, (json.dumps(sorted(names)),)).fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def searchable(self) -> NDArray[np.int64]:
-        """Give the ids of all images that have a hash, int64 (n,), in ascending order."""
+        """Return the ids of all images that have a hash, int64 of shape (n,), in ascending order."""
         rows = self._db.execute("SELECT id FROM images WHERE hash IS NOT NULL ORDER BY id").fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def counts(self) -> dict[str, Any]:
-        """Count images by category and by format, unhashable ones, failures, and contradicting prefixes."""
+        """Count the images: by category, format and bits, searchable, unhashable; failures; contradicting prefixes."""
         grouped = {
             name: dict(self._db.execute(f"SELECT {name}, count(*) FROM images GROUP BY 1 ORDER BY 1").fetchall())
             for name in ("category", "format", "bits")

@@ -1,4 +1,4 @@
-"""The file of a catalogue: how SQLite opens it, its transactions, and the store's own settings."""
+"""The database file of a catalog: opening it with SQLite, transactions, and the store's own settings."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "4"
 _MAX_LOG = 4 << 20
-"""Bytes that SQLite's log may keep on the disk when all of it is in the file."""
+"""Bytes that SQLite's log may keep on the disk after all of it was copied into the database file."""
 
 
 class Database:
-    """An open catalogue: a connection of one thread.
+    """An open catalog: the connection of one thread.
 
     Parameters
     ----------
     path : Path
         The SQLite file.
     create : bool
-        Make a new catalogue where there is none.
+        Create a new catalog if there is none.
     read_only : bool
         Never write.
 
     Raises
     ------
     StoreError
-        If there is no catalogue, or it is damaged, or of another version.
+        If there is no catalog, or if it is damaged or of another version.
     """
 
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
@@ -48,10 +48,10 @@ class Database:
         try:
             self._db = _connect(str(path))
             if read_only and not _readable(self._db):
-                # A folder that may not be written: SQLite cannot make the files that it coordinates writers with.
+                # The folder cannot be written, so SQLite cannot create the files that coordinate it with writers.
                 self._frozen = _state(path)
                 if self._frozen[2]:
-                    msg = f"{path} was not closed by its last writer: open it once where its folder may be written"
+                    msg = f"{path} was not closed by its last writer; open it once with write access to its folder"
                     raise StoreError(msg)
                 self._db = _connect(f"{path.absolute().as_uri()}?immutable=1")
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -66,12 +66,12 @@ class Database:
                 self._db.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
             self._identity = _identity(path)
         except sqlite3.Error as error:
-            msg = f"{path} is damaged or no catalogue: {error}. Restore it from a backup, or index again elsewhere."
+            msg = f"{path} is damaged or not a catalog: {error}. Restore a backup, or index into a new store."
             raise StoreError(msg) from error
         if version != SCHEMA_VERSION:
             msg = (
-                f"{path} has schema version {version}, this Twinscope reads {SCHEMA_VERSION}: index the collection "
-                "again, into a new store, or use the release that made it"
+                f"{path} has schema version {version}, but this Twinscope reads {SCHEMA_VERSION}; index the collection "
+                "again into a new store, or use the release that made it"
             )
             raise StoreError(msg)
 
@@ -88,27 +88,27 @@ class Database:
 
     @property
     def frozen(self) -> bool:
-        """Whether the file was opened as one that nobody changes, as its folder may not be written."""
+        """True if the file was opened as immutable because its folder cannot be written."""
         return self._frozen is not None
 
     @property
     def outdated(self) -> bool:
-        """Whether it must be opened again: a frozen file has been changed, though not replaced."""
+        """True if the file must be opened again: it is frozen and was changed, but not replaced."""
         if self._frozen is None:
             return False
         try:
             return not self.replaced and self._frozen != _state(self._path)
-        except (StoreError, FileNotFoundError):  # what is open can still be read
+        except (StoreError, FileNotFoundError):  # the open file can still be read
             return False
 
     @property
     def replaced(self) -> bool:
-        """Whether another file has this one's name by now.
+        """True if the path now belongs to another file.
 
         Raises
         ------
         StoreError
-            If none has.
+            If there is no file at the path.
         """
         return _identity(self._path) != self._identity
 
@@ -117,17 +117,17 @@ class Database:
         self._db.close()
 
     def begin(self) -> None:
-        """Begin a transaction that `commit` ends, for writes that go on over a whole run."""
+        """Begin a transaction that `commit` ends, for writes that last a whole run."""
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         """Make everything since `begin` durable."""
-        if self._db.in_transaction:  # not where an interruption fell between `commit` and `begin`
+        if self._db.in_transaction:  # it is false after an interruption between `commit` and `begin`
             self._db.execute("COMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write all of the body or nothing of it; within another transaction too, whose end makes it durable."""
+        """Write all of the body or nothing of it. Within another transaction, the end of that one makes it durable."""
         begin, undo, end = "BEGIN IMMEDIATE", ["ROLLBACK"], "COMMIT"
         if self._db.in_transaction:
             begin, undo, end = "SAVEPOINT part", ["ROLLBACK TO part", "RELEASE part"], "RELEASE part"
@@ -136,13 +136,13 @@ class Database:
             yield
         except BaseException:
             for statement in undo:
-                if self._db.in_transaction:  # not where SQLite has undone all of it already
+                if self._db.in_transaction:  # it is false if SQLite has already rolled everything back
                     self._db.execute(statement)
             raise
         self._db.execute(end)
 
     def checkpoint(self) -> bool:
-        """Bring what SQLite's log holds into the file, as far as no reader needs it there; tell whether all of it."""
+        """Copy SQLite's log into the database file as far as readers allow; return True if all of it was copied."""
         _, held, moved = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(held == moved)
 
@@ -155,12 +155,12 @@ class Database:
             return 0
 
     def meta(self, key: str) -> str | None:
-        """Give a value of the store's own settings, if it is set."""
+        """Return a value of the store's own settings, or None if it is not set."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def set_meta(self, key: str, value: str) -> None:
-        """Set a value of the store's own settings; readers see it with the next generation."""
+        """Set a value of the store's own settings; readers see it from the next generation on."""
         if self.meta(key) == value:
             return
         with self.transaction():
@@ -170,9 +170,9 @@ class Database:
             )
 
 
-def _connect(place: str) -> sqlite3.Connection:
+def _connect(target: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        place, isolation_level=None, timeout=60, check_same_thread=False, uri=place.startswith("file:")
+        target, isolation_level=None, timeout=60, check_same_thread=False, uri=target.startswith("file:")
     )
 
 
@@ -180,7 +180,7 @@ def _readable(db: sqlite3.Connection) -> bool:
     try:
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        primary = error.sqlite_errorcode & 0xFF  # the rest says which kind of it
+        primary = error.sqlite_errorcode & 0xFF  # the other bits hold the extended code
         if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             db.close()
             return False
@@ -189,23 +189,23 @@ def _readable(db: sqlite3.Connection) -> bool:
 
 
 def _state(path: Path) -> tuple[int, int, bool]:
-    """Give time and size of a catalogue's file, and whether there is a writer's log beside it."""
+    """Return time and size of a catalog file, and whether there is a write-ahead log beside it."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, path.with_name(f"{path.name}-wal").exists()
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Tell a file from another one of its name; the number of one that is open is not given to a new one."""
+    """Return device and inode, which identify the file at a path; the inode of an open file is not reused."""
     try:
         found = path.stat()
     except OSError as error:
-        msg = f"the store {path.parent} is gone ({path.name}: {error.strerror or error}); put it back, or index again"
+        msg = f"the store {path.parent} is missing ({path.name}: {error.strerror or error}); restore it or index again"
         raise StoreError(msg) from error
     return found.st_dev, found.st_ino
 
 
 def stored(text: str | None) -> str | bytes | None:
-    """Give a path as SQLite can hold it: text, or bytes where the file system's name is not valid UTF-8."""
+    """Return a path in a form for SQLite: text, or bytes if the file name is not valid UTF-8."""
     if text is None:
         return None
     try:
@@ -216,5 +216,5 @@ def stored(text: str | None) -> str | bytes | None:
 
 
 def restored(value: str | bytes) -> str:
-    """Give a path that `stored` has made fit for SQLite."""
+    """Return the path from which `stored` made a value."""
     return os.fsdecode(value)

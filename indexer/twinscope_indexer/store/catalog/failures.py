@@ -1,4 +1,4 @@
-"""What a walk over a collection met, against what is stored, and what could not be indexed."""
+"""The images that a walk over a collection has seen, and the sources that could not be indexed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Failure:
 
 
 class WalkTables(Database):
-    """The part of a catalogue that knows failures and, during a walk, what it met."""
+    """The catalog's tables of failures and, during a walk, of the images that were seen."""
 
     def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str) -> None:
-        """Remember that a source could not be indexed; only between `begin_walk` and the end of the walk."""
+        """Record that a source could not be indexed; call it only between `begin_walk` and the end of the walk."""
         readable = message.encode("utf-8", "backslashreplace").decode()  # it may quote a name that is not valid UTF-8
         values = (root_id, stored(path), stored(member), fault, readable, utc_now())
         self.forget_failure(root_id, path, member)
@@ -36,14 +36,14 @@ class WalkTables(Database):
         self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
 
     def forget_failure(self, root_id: int, path: str, member: str | None) -> None:
-        """Forget the failure of a source, if there was one."""
+        """Delete the failure of a source, if there is one."""
         self._db.execute(
             "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ?",
             (root_id, stored(path), stored(member or "")),
         )
 
     def failures(self) -> Iterator[Failure]:
-        """Give all failures that still stand."""
+        """Yield all present failures."""
         query = (
             "SELECT roots.path, failures.path, member, fault, message, at FROM failures"
             " JOIN roots ON roots.id = root_id ORDER BY root_id, failures.path, member"
@@ -53,7 +53,7 @@ class WalkTables(Database):
             yield Failure(source_uri(Path(restored(root)), restored(path), inner), *rest)
 
     def begin_walk(self) -> None:
-        """Start to note which images a walk meets; kept on disk, so that the memory stays bounded."""
+        """Start to record which images a walk sees; they are kept on disk, so that memory stays bounded."""
         self._db.execute("PRAGMA temp_store = FILE")
         self._db.executescript(
             "CREATE TEMP TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY);"
@@ -62,21 +62,21 @@ class WalkTables(Database):
         )
 
     def note_seen(self, number: int) -> None:
-        """Note that the walk met an image."""
+        """Record that the walk has seen an image."""
         self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
     def unseen(self, root_id: int, prefix: str) -> Iterator[tuple[int, str]]:
-        """Give id and path of the images below a prefix that the walk did not meet."""
+        """Yield id and path of the images below a prefix that the walk has not seen."""
         query = "SELECT id, path FROM images WHERE root_id = ? AND id NOT IN (SELECT id FROM seen)"
         for number, path in self._db.execute(query, (root_id,)):
             if _below(restored(path), prefix):
                 yield number, restored(path)
 
     def forget_unseen_failures(self, root_id: int, prefix: str) -> None:
-        """Forget failures below a prefix that the walk did not meet again."""
+        """Delete failures below a prefix that did not recur in the walk."""
         query = "SELECT rowid, path FROM failures WHERE root_id = ? AND rowid NOT IN (SELECT rowid FROM seen_failures)"
-        gone = [(rowid,) for rowid, path in self._db.execute(query, (root_id,)) if _below(restored(path), prefix)]
-        self._db.executemany("DELETE FROM failures WHERE rowid = ?", gone)
+        unseen = [(rowid,) for rowid, path in self._db.execute(query, (root_id,)) if _below(restored(path), prefix)]
+        self._db.executemany("DELETE FROM failures WHERE rowid = ?", unseen)
 
 
 def _below(path: str, prefix: str) -> bool:

@@ -1,4 +1,4 @@
-"""Generations: the published states of a store, and the codes that its indexes are made of."""
+"""Generations: the published states of a store, and the codes for its indexes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS: Final = 1024
-"""Of the catalogue that are in memory before they are put into an array."""
+"""Rows of the catalog that are in memory before they are copied into an array."""
 _FRAMED: Final = (
     "FROM frames JOIN images USING (id)"
     " WHERE generation > ?2 AND generation <= ?3 AND hash IS NOT NULL AND length(codes) >= ?1"
@@ -34,17 +34,17 @@ class Generation:
     """Searchable images (those with a hash)."""
     recipe: str
     file: str | None
-    """Name of the index file, where one was written."""
+    """Name of the index file, if one was written."""
     sha256: str | None
-    """Of that file, hexadecimal."""
+    """SHA-256 of that file in hexadecimal."""
     at: str
 
 
 class GenerationTables(Database):
-    """The part of a catalogue that knows generations, and gives what is indexed of each."""
+    """The catalog's tables of generations and of the codes in each."""
 
     def codes(self, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Give ids, int64 (n,), and codes, uint8 (n, 128), of the generations in (`above`, `upto`], by id."""
+        """Return ids, int64 (n,), and codes, uint8 (n, 128), of the generations in (`above`, `upto`], ordered by id."""
         count = self.count_hashed(above=above, upto=upto)
         nothing = np.empty(0, np.int64), np.empty((0, BYTES), np.uint8)
         return next(self.code_batches(max(1, count), above=above, upto=upto), nothing)
@@ -52,12 +52,12 @@ class GenerationTables(Database):
     def code_batches(
         self, size: int, *, above: int, upto: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-        """Give what `codes` does, in parts of at most `size` codes, which are in memory one at a time."""
+        """Yield the result of `codes` in batches of at most `size` codes; one batch is in memory at a time."""
         query = "SELECT id, hash FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL ORDER BY id"
         yield from _arrays(self._db.execute(query, (above, upto)), size, BYTES)
 
     def frames(self, count: int, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Give ids, int64 (n,), and the first codes of their frames, uint8 (n, count, 128), by id; see `codes`."""
+        """Return ids, int64 (n,), and codes of the first frames, uint8 (n, count, 128), ordered by id; see `codes`."""
         size = max(1, self.count_framed(count, above=above, upto=upto))
         nothing = np.empty(0, np.int64), np.empty((0, count, BYTES), np.uint8)
         return next(self.frame_parts(count, size, above=above, upto=upto), nothing)
@@ -65,19 +65,19 @@ class GenerationTables(Database):
     def frame_parts(
         self, count: int, size: int, *, above: int, upto: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-        """Give what `frames` does, in parts of at most `size` images, which are in memory one at a time."""
+        """Yield the result of `frames` in batches of at most `size` images; one batch is in memory at a time."""
         query = f"SELECT id, substr(codes, 1, ?1) {_FRAMED} ORDER BY id"
         for ids, codes in _arrays(self._db.execute(query, (count * BYTES, above, upto)), size, count * BYTES):
             yield ids, codes.reshape(-1, count, BYTES)
 
     def count_framed(self, count: int, *, above: int, upto: int) -> int:
-        """Count the images that `frames` gives."""
+        """Count the images that `frames` returns."""
         return int(self._db.execute(f"SELECT count(*) {_FRAMED}", (count * BYTES, above, upto)).fetchone()[0])
 
     def without_frames(self, count: int) -> Iterator[tuple[int, bytes]]:
-        """Give ids and thumbnails of the images that have fewer than `count` frames."""
+        """Yield ids and thumbnails of the images that have fewer than `count` frames."""
         rows: list[tuple[int, bytes]] = [(-1, b"")]
-        while rows:  # in parts, as it is written meanwhile
+        while rows:  # in batches, because the caller writes to the table meanwhile
             rows = self._db.execute(
                 "SELECT id, data FROM thumbnails JOIN images USING (id) LEFT JOIN frames USING (id)"
                 " WHERE hash IS NOT NULL AND ifnull(length(codes), 0) < ? AND id > ? ORDER BY id LIMIT 1000",
@@ -90,11 +90,11 @@ class GenerationTables(Database):
         self._db.execute("REPLACE INTO frames VALUES (?, ?)", (number, codes))
 
     def forget_frames(self) -> None:
-        """Remove the codes of all frames; within a transaction."""
+        """Remove the codes of all frames; call it within a transaction."""
         self._db.execute("DELETE FROM frames")
 
     def changed_since(self, generation: int, *, upto: int) -> NDArray[np.int64]:
-        """Give the ids changed or deleted after `generation`, up to another: older files are wrong there."""
+        """Return the ids changed or deleted after `generation`, up to `upto`; older files are wrong about them."""
         query = (
             "SELECT id FROM images WHERE generation > ?1 AND generation <= ?2"
             " UNION SELECT id FROM deletions WHERE generation > ?1 AND generation <= ?2"
@@ -102,7 +102,7 @@ class GenerationTables(Database):
         return np.fromiter((row[0] for row in self._db.execute(query, (generation, upto))), np.int64)
 
     def hashed(self, *, upto: int) -> NDArray[np.int64]:
-        """Give the ids of the searchable images that are as they were in a generation, int64 (n,), by id."""
+        """Return the ids of searchable images that are unchanged since a generation, int64 (n,), in ascending order."""
         query = "SELECT id FROM images WHERE generation <= ? AND hash IS NOT NULL ORDER BY id"
         rows = self._db.execute(query, (upto,))
         return np.fromiter((row[0] for row in rows), np.int64, self.count_hashed(upto=upto))
@@ -113,21 +113,21 @@ class GenerationTables(Database):
         return int(self._db.execute(query, (above, upto)).fetchone()[0])
 
     def published(self) -> Generation | None:
-        """Give the newest generation that readers may see, if there is one."""
+        """Return the newest published generation, if there is one."""
         row = self._db.execute("SELECT * FROM generations ORDER BY number DESC LIMIT 1").fetchone()
         return None if row is None else Generation(*row)
 
     def newest_file(self) -> Generation | None:
-        """Give the newest generation that has an index file, if there is one."""
+        """Return the newest generation that has an index file, if there is one."""
         row = self._db.execute(
             "SELECT * FROM generations WHERE file IS NOT NULL ORDER BY number DESC LIMIT 1"
         ).fetchone()
         return None if row is None else Generation(*row)
 
     def publish(self, generation: Generation) -> None:
-        """Let readers see everything up to a generation; forget what it has replaced.
+        """Publish everything up to a generation; delete the rows that it has replaced.
 
-        Deletions are forgotten when an index file has applied them.
+        Recorded deletions are removed after an index file has applied them.
         """
         values = (
             generation.number, generation.images, generation.recipe, generation.file, generation.sha256, generation.at,
@@ -141,7 +141,7 @@ class GenerationTables(Database):
                 self._db.execute("DELETE FROM deletions WHERE generation <= ?", (generation.number,))
 
     def unpublished(self, generation: int) -> bool:
-        """Tell whether anything was written after a generation."""
+        """Check whether anything was written after a generation."""
         written = (
             "SELECT EXISTS (SELECT 1 FROM images WHERE generation > ?1)"
             " OR EXISTS (SELECT 1 FROM deletions WHERE generation > ?1)"
@@ -149,18 +149,18 @@ class GenerationTables(Database):
         return bool(self._db.execute(written, (generation,)).fetchone()[0]) or shadow.anything(self._db)
 
     def hold(self) -> None:
-        """Stay at this moment, and at what is published of it, until the connection is closed; for reading only."""
+        """Hold the published rows of this moment until the connection is closed; for readers only."""
         self._db.execute("BEGIN")
         published = self.published()
         number = 0 if published is None else published.number
         if self.unpublished(number):
-            self._db.execute("PRAGMA query_only = OFF")  # which holds for temporary views as well
+            self._db.execute("PRAGMA query_only = OFF")  # it would also forbid temporary views
             shadow.cover(self._db, number)
             self._db.execute("PRAGMA query_only = ON")
 
 
 def _arrays(rows: sqlite3.Cursor, size: int, width: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Give numbers and as many rows of `width` bytes, at most `size` at a time."""
+    """Yield ids and as many rows of `width` bytes, at most `size` at a time."""
     filled = size
     while filled == size:
         numbers, data = np.empty(size, np.int64), np.empty((size, width), np.uint8)

@@ -1,4 +1,4 @@
-"""Records: what a catalogue knows of its images."""
+"""Records: what a catalog holds about its images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _MAX_VARIABLES: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the catalogue knows of one image."""
+    """What the catalog holds about one reference."""
 
     id: int
-    """63-bit number, stable as long as the image stays in the store."""
+    """63-bit number that does not change while the image is in the store."""
     root: Path
     path: str
     member: str | None
@@ -58,25 +58,25 @@ class Record:
 
     @property
     def uri(self) -> str:
-        """Where the image is: a path, or ``archive!member``."""
+        """Location of the image: a path, or ``archive!member``."""
         return source_uri(self.root, self.path, self.member)
 
     @property
     def image_id(self) -> str:
-        """The id as 16 hexadecimal digits, the form that leaves the house."""
+        """The id as 16 hexadecimal digits, the form that users and clients see."""
         return image_id(self.id)
 
 
 class RecordTables(WalkTables):
-    """The part of a catalogue that knows images, and what belongs to each: thumbnail, frames, instrument."""
+    """The catalog's tables of images and of their thumbnails, frames and instrument metadata."""
 
     def find(self, root_id: int, path: str, member: str | None) -> Record | None:
-        """Give the record of a source, if there is one."""
+        """Return the record of a source, if there is one."""
         where = "images.root_id = ? AND images.path = ? AND ifnull(member, '') = ?"
         return next(self._records(where, (root_id, stored(path), stored(member or ""))), None)
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
-        """Give the records of some images by id; ids that are not stored are left out."""
+        """Return the records of images by id; unknown ids are left out."""
         found: dict[int, Record] = {}
         for start in range(0, len(ids), _MAX_VARIABLES):
             part = [int(number) for number in ids[start : start + _MAX_VARIABLES]]
@@ -85,15 +85,15 @@ class RecordTables(WalkTables):
         return found
 
     def all_records(self) -> Iterator[Record]:
-        """Give every record, in the order of root and path."""
+        """Yield all records, ordered by root and path."""
         return self._records("1 ORDER BY images.root_id, images.path, member", ())
 
     def page(self, after: int, size: int) -> list[Record]:
-        """Give the next records behind an id, in the order of their ids."""
+        """Return the next `size` records after an id, ordered by id."""
         return list(self._records("images.id > ? ORDER BY images.id LIMIT ?", (after, size)))
 
     def digests(self, root_id: int) -> set[bytes]:
-        """Give the SHA-256 of all images of a root, those included that only readers of what is published still see."""
+        """Return the SHA-256 of all images of a root, including replaced images that readers still see."""
         query = "SELECT sha256 FROM {} WHERE root_id = ?"
         tables = ("images", "images_before")
         return {bytes(row[0]) for table in tables for row in self._db.execute(query.format(table), (root_id,))}
@@ -105,14 +105,14 @@ class RecordTables(WalkTables):
             yield Record(number, _folder(root), restored(path), None if member is None else restored(member), *rest)
 
     def new_id(self, root: Path, path: str, member: str | None) -> int:
-        """Make the id of a new image from its name below its root, so that it does not depend on any order."""
+        """Return an id for a new image, made from its name below its root so that it does not depend on any order."""
         name = os.fsencode(f"{root.name}\0{path}\0{member or ''}")
         for salt in range(1 << 16):
             digest = blake2b(name, digest_size=8, salt=salt.to_bytes(2, "big")).digest()
             number = int.from_bytes(digest, "big") >> 1
             if self._db.execute("SELECT 1 FROM images WHERE id = ?", (number,)).fetchone() is None:
                 return number
-        msg = f"no free id for {root / path}; that many sources with one name cannot be in one store"
+        msg = f"no free id for {root / path}: the store has too many sources with this name"
         raise StoreError(msg)
 
     def put(
@@ -123,18 +123,18 @@ class RecordTables(WalkTables):
         frames: bytes = b"",
         instrument: InstrumentMetadata = NO_METADATA,
     ) -> None:
-        """Insert or replace an image, and forget an earlier failure of its source.
+        """Insert or replace an image, and delete an earlier failure of its source.
 
         Parameters
         ----------
         record : Record
         root_id : int
         thumbnail : bytes
-            Encoded; empty where there is none.
+            Encoded; empty if there is none.
         frames : bytes
-            Codes of its frames, one after the other; empty where there are none.
+            Codes of its frames, concatenated; empty if there are none.
         instrument : InstrumentMetadata
-            What its instrument wrote; false where there is nothing.
+            Its instrument metadata; false if there are none.
         """
         values = (
             record.id, root_id, stored(record.path), stored(record.member), record.size, record.mtime_ns,
@@ -158,49 +158,49 @@ class RecordTables(WalkTables):
             self.forget_failure(root_id, record.path, record.member)
 
     def touch(self, number: int, size: int, mtime_ns: int) -> None:
-        """Note that the file of an image has a new time but the same content."""
+        """Record that the file of an image has a new time but the same content."""
         self._db.execute("UPDATE images SET size = ?, mtime_ns = ? WHERE id = ?", (size, mtime_ns, number))
 
     def relabel(self, number: int, category: str, code: str, taxonomy: str, generation: int) -> None:
-        """Give an image another category, as from `generation`, though the index does not change."""
+        """Set the category of an image from `generation` on; the index does not change."""
         with self.transaction():
             shadow.keep_record(self._db, number, generation)
             values = (category, code, taxonomy, number)
             self._db.execute("UPDATE images SET category = ?, code = ?, taxonomy = ? WHERE id = ?", values)
 
     def delete(self, numbers: Iterable[int], generation: int) -> None:
-        """Remove images, as from `generation`."""
+        """Remove images from `generation` on."""
         rows = [(number, generation) for number in numbers]
-        with self.transaction():  # an interruption must not leave an image that no index answers with
+        with self.transaction():  # an interruption must not leave an image that no index contains
             shadow.keep_images(self._db, [number for number, _ in rows], generation)
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
             for table in ("images", "thumbnails", "frames", "instruments"):
                 self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Give the encoded thumbnail of an image, if it is stored."""
+        """Return the encoded thumbnail of an image, if it is stored."""
         row = self._db.execute("SELECT data FROM thumbnails WHERE id = ?", (number,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Give what the instruments of some images wrote, in one set of units; images without are left out.
+        """Return the instrument metadata of images, in one set of units; images without metadata are left out.
 
         Raises
         ------
         StoreError
-            If what is stored is damaged.
+            If the stored metadata are damaged.
         """
         marks = ",".join("?" * len(numbers))
         rows = self._db.execute(f"SELECT id, metadata FROM instruments WHERE id IN ({marks})", list(numbers))
         return {number: InstrumentMetadata.from_dict(json.loads(text)) for number, text in rows}
 
     def verbatim(self, number: int) -> dict[str, Any]:
-        """Give what the instrument of an image wrote, as it was written; empty where there is nothing."""
+        """Return the instrument metadata of an image as they were written; empty if there are none."""
         row = self._db.execute("SELECT verbatim FROM instruments WHERE id = ?", (number,)).fetchone()
         return {} if row is None else unpack_verbatim(row[0])
 
 
 @lru_cache(maxsize=1024)
 def _folder(root: str | bytes) -> Path:
-    """Give a root as a path; a store has few, and every record has one."""
+    """Return a root as a path; cached, because a store has few roots but every record has one."""
     return Path(restored(root))

@@ -1,4 +1,4 @@
-"""Roots: the folders that the paths of a catalogue are relative to."""
+"""Roots: the folders that the paths in a catalog are relative to."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from twinscope_indexer.store.catalog.database import Database, restored, stored
 
 
 class RootTable(Database):
-    """The part of a catalogue that knows its roots."""
+    """The catalog's table of roots."""
 
     def roots(self) -> dict[int, Path]:
-        """Give all roots by id."""
+        """Return all roots by id."""
         return {
             number: Path(restored(path)) for number, path in self._db.execute("SELECT id, path FROM roots ORDER BY id")
         }
 
     def root_for(self, folder: Path) -> tuple[int, Path, str]:
-        """Give the root that holds `folder`, made where there is none.
+        """Return the root that contains `folder`; add one if there is none.
 
-        One file must not enter twice because it was named through two folders: a root above `folder` is used, and
-        roots below it are taken into it.
+        A file must not enter twice because it was reached through two folders. Therefore a root above `folder` is used,
+        and roots below `folder` are merged into the new root.
 
         Returns
         -------
         tuple
-            Its id, its folder, and the path of `folder` below it ("" for itself).
+            Id of the root, its folder, and the path of `folder` below it ("" for the root itself).
         """
         roots = self.roots()
         for number, path in roots.items():
@@ -38,10 +38,10 @@ class RootTable(Database):
             number = int(self._db.execute("INSERT INTO roots (path) VALUES (?)", (stored(str(folder)),)).lastrowid or 0)
             for other, path in roots.items():
                 if folder in path.parents:
-                    self._take_in(other, number, path.relative_to(folder).as_posix())
+                    self._merge(other, number, path.relative_to(folder).as_posix())
         return number, folder, ""
 
-    def _take_in(self, other: int, number: int, below: str) -> None:
+    def _merge(self, other: int, number: int, below: str) -> None:
         for table in ("images", "images_before", "failures"):
             rows = self._db.execute(f"SELECT rowid, path FROM {table} WHERE root_id = ?", (other,))
             moved = [(number, stored(f"{below}/{restored(path)}"), rowid) for rowid, path in rows]
@@ -49,9 +49,9 @@ class RootTable(Database):
         self._db.execute("DELETE FROM roots WHERE id = ?", (other,))
 
     def move_root(self, number: int, folder: Path) -> None:
-        """Let a root be another folder."""
+        """Change the folder of a root."""
         try:
             self._db.execute("UPDATE roots SET path = ? WHERE id = ?", (stored(str(folder)), number))
         except sqlite3.IntegrityError as error:
-            msg = f"{folder} is a root of this store already"
+            msg = f"{folder} is already a root of this store"
             raise StoreError(msg) from error

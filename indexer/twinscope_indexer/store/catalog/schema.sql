@@ -1,4 +1,4 @@
--- The catalogue of a store: the truth from which every index can be rebuilt. Schema version 4.
+-- The catalog of a store: every index can be rebuilt from it. Schema version 4.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -8,7 +8,7 @@ CREATE TABLE meta (
 -- Folders that source paths are relative to; `twinscope store relocate` changes their path.
 CREATE TABLE roots (
     id   INTEGER PRIMARY KEY,
-    path BLOB NOT NULL UNIQUE           -- TEXT, or BLOB where a file name is not valid UTF-8
+    path BLOB NOT NULL UNIQUE           -- TEXT, or BLOB if a file name is not valid UTF-8
 );
 
 CREATE TABLE images (
@@ -24,42 +24,43 @@ CREATE TABLE images (
     bits             INTEGER NOT NULL,
     width            INTEGER NOT NULL,
     height           INTEGER NOT NULL,
-    hash             BLOB,                 -- 128 bytes; NULL where the image is unhashable
-    unhashable       TEXT,                 -- why, where the image is unhashable
+    hash             BLOB,                 -- 128 bytes; NULL if the image is unhashable
+    unhashable       TEXT,                 -- why the image is unhashable, else NULL
     recipe           TEXT NOT NULL,
     category         TEXT NOT NULL,
     code             TEXT NOT NULL,
     taxonomy         TEXT NOT NULL,
     published_prefix TEXT,
     indexed_at       TEXT NOT NULL,        -- UTC, ISO 8601
-    generation       INTEGER NOT NULL,     -- the first generation that shows the image with this content
+    generation       INTEGER NOT NULL,     -- the first generation that has the image with this content
     CHECK ((hash IS NULL) <> (unhashable IS NULL)),
     CHECK (hash IS NULL OR length(hash) = 128)
 );
 CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
 CREATE INDEX images_by_generation ON images (generation);
 
--- Apart from the rows, so that scanning those stays fast; written before its row: no indexed file is without one.
+-- Separate from the images, so that scanning those stays fast. Written before the image's row, so that no indexed file
+-- lacks its thumbnail.
 CREATE TABLE thumbnails (
     id   INTEGER PRIMARY KEY,
     data BLOB NOT NULL
 );
 
--- Hashes of parts of an image, 128 bytes each, in the order of frames.reference_frames; those of unhashable images
--- are missing, those of very small frames are zero.
+-- Hashes of the frames of an image, 128 bytes each, in the order of frames.reference_frames. Unhashable images have no
+-- row; the hashes of very small frames are zero.
 CREATE TABLE frames (
     id    INTEGER PRIMARY KEY,
     codes BLOB NOT NULL
 );
 
--- What the instrument wrote into the file, or beside it; no row where there was nothing.
+-- What the instrument wrote into the file or into a side file; no row if it wrote nothing.
 CREATE TABLE instruments (
     id       INTEGER PRIMARY KEY,
     metadata TEXT NOT NULL,             -- JSON, in one set of units
-    verbatim BLOB NOT NULL              -- as it was written: JSON, compressed by zlib
+    verbatim BLOB NOT NULL              -- as written by the instrument: JSON, compressed with zlib
 );
 
--- Images gone since the newest index file, which still holds them.
+-- Images that were deleted after the newest index file was written, which still holds them.
 CREATE TABLE deletions (
     id         INTEGER NOT NULL,
     generation INTEGER NOT NULL,
@@ -76,7 +77,7 @@ CREATE TABLE failures (
 );
 CREATE UNIQUE INDEX failures_by_source ON failures (root_id, path, ifnull(member, ''));
 
--- What readers may see. A row with a file names a published index file, derived from all rows up to its number.
+-- What readers see. A row with a file names a published index file, made from all rows up to its number.
 CREATE TABLE generations (
     number INTEGER PRIMARY KEY,
     images INTEGER NOT NULL,
@@ -86,8 +87,8 @@ CREATE TABLE generations (
     at     TEXT NOT NULL
 );
 
--- Rows as they are published, where a write that is not published yet has changed or removed them (shadow.py): tables
--- of the same columns, without the constraints.
+-- The published rows that an unpublished write has changed or removed (shadow.py): tables with the same columns, without
+-- the constraints.
 CREATE TABLE images_before AS SELECT * FROM images LIMIT 0;
 CREATE UNIQUE INDEX images_before_by_id ON images_before (id);
 CREATE TABLE thumbnails_before AS SELECT * FROM thumbnails LIMIT 0;

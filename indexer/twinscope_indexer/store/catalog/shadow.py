@@ -1,8 +1,8 @@
-"""Shadow tables: the rows that readers still see, which an unpublished write has changed or removed.
+"""Shadow tables: rows that an unpublished write has changed or removed but readers still see.
 
-A run of the indexer commits now and then, but its generation is published at the end, or not at all if it is killed.
-What it replaces is kept until then in tables beside the others (``images_before`` and so on), so that a store opened
-meanwhile answers for the published generation as one that was opened before.
+An indexing run commits periodically, but publishes its generation at the end, or never if it is killed. Until then,
+shadow tables (``images_before`` and so on) keep the rows that it replaces. So a store that is opened meanwhile answers
+for the published generation, like a store that was opened earlier.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ _TABLES: Final = (*_OF_IMAGES, "meta")
 
 
 def keep_images(db: sqlite3.Connection, numbers: Iterable[int], generation: int) -> None:
-    """Keep images that a write of a generation replaces or removes; those that only this generation has are not."""
+    """Keep images that a write of a generation replaces or removes, unless the same generation wrote them."""
     rows = [(number, generation) for number in numbers]
     for table in reversed(_OF_IMAGES):
         _keep(db, table, rows)
 
 
 def keep_record(db: sqlite3.Connection, number: int, generation: int) -> None:
-    """Keep the row of an image that a write of a generation changes, and nothing else of it."""
+    """Keep only the row of an image that a write of a generation changes, not its thumbnail, frames or metadata."""
     _keep(db, "images", [(number, generation)])
 
 
 def keep_setting(db: sqlite3.Connection, key: str) -> None:
-    """Keep the value of a setting, or that it has none."""
+    """Keep the value of a setting, or the fact that it has none."""
     db.execute("INSERT OR IGNORE INTO meta_before SELECT ?1, (SELECT value FROM meta WHERE key = ?1)", (key,))
 
 
 def forget(db: sqlite3.Connection) -> None:
-    """Forget everything: it is published what has replaced it."""
+    """Delete all shadow rows, after the rows that replaced them were published."""
     for table in _TABLES:
         db.execute(f"DELETE FROM {table}_before")
 
 
 def anything(db: sqlite3.Connection) -> bool:
-    """Check whether there are rows that readers see only here."""
+    """Check whether there are shadow rows."""
     found = " OR ".join(f"EXISTS (SELECT 1 FROM {table}_before)" for table in _TABLES)
     return bool(db.execute(f"SELECT {found}").fetchone()[0])
 
 
 def cover(db: sqlite3.Connection, published: int) -> None:
-    """Let a reader's connection see the published rows under the names of the tables, by temporary views.
+    """Hide unpublished rows from a reader's connection, with temporary views that have the names of the tables.
 
-    Rows of a generation that is not published are hidden. What belongs to an image is where its row is: the row of a
-    relabelled image alone is kept here.
+    Thumbnail, frames and metadata of an image come from the shadow tables only if the write has replaced or removed the
+    image; if the image was only relabelled, its row is the only one in a shadow table.
     """
     db.execute(
         f"CREATE TEMP VIEW images AS SELECT * FROM main.images AS now WHERE generation <= {published}"

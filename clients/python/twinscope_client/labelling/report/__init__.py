@@ -1,4 +1,4 @@
-"""The report of a labelling run: the numbers, the plots, and one page to look at."""
+"""The report of a labelling run: numbers, plots, and one page."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["summarise", "write_report"]
 def write_report(journal: Journal, engine: Engine | None) -> None:
     """Write ``summary.json``, ``report.html`` and ``plots/*.png`` into the folder of a run.
 
-    They depend on the journal and the figures alone, so that the report of an unchanged run stays untouched.
+    They depend only on the journal and the images, so the report of an unchanged run is not written again.
 
     Parameters
     ----------
     journal : Journal
-        Of the run.
+        The journal of the run.
     engine : Engine or None
-        Where the figures of references come from; without it the page says that they are missing.
+        The source of the reference thumbnails; without it the page says that they are missing.
 
     Raises
     ------
     OutputError
         If a file cannot be written.
     """
-    # Matplotlib and Jinja take half a second to import, which a command that only asks for help need not wait for.
+    # Matplotlib and Jinja take half a second to import; a command that only prints help need not wait for them.
     from twinscope_client.labelling.report.gallery import curate
     from twinscope_client.labelling.report.page import render
     from twinscope_client.labelling.report.plots import draw

@@ -1,4 +1,4 @@
-"""The gallery of a run: its weakest labels and its nearest refusals, query beside reference."""
+"""The gallery of a run: its weakest labels and its nearest refusals, each query next to its reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision, Journal
 
 EXHIBITS = 12
-"""Images in each half of the gallery."""
+"""Number of images in each half of the gallery."""
 
 _LONG_SIDE = 240  # pixels
 _QUALITY = 80
@@ -35,17 +35,17 @@ _REFUSED = [name for name, grade in DECISION_GRADES.items() if not grade.labelle
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A reduced picture, or why there is none."""
+    """A reduced image, or why there is none."""
 
     role: str
     """``query``, ``reference`` or ``rival``."""
     source: str
-    """Where the full picture is."""
+    """Path of the full image."""
     category: str = ""
     uri: str = ""
-    """``data:`` URI of a JPEG; empty without a picture."""
+    """``data:`` URI of a JPEG; empty without an image."""
     note: str = ""
-    """What is wrong with it, for people."""
+    """What is wrong with the image, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Exhibit:
 
     @property
     def contradictions(self) -> str:
-        """How the instruments contradict each other; empty if they do not, or if the reason says it already."""
-        told = ReasonCode.INSTRUMENTS_CONTRADICT in self.decision.reason_codes
-        return "" if told else self.decision.contradictions
+        """How the instruments contradict each other; empty if they do not, or if the reason contains it."""
+        in_reason = ReasonCode.INSTRUMENTS_CONTRADICT in self.decision.reason_codes
+        return "" if in_reason else self.decision.contradictions
 
     @property
     def link(self) -> str:
@@ -69,22 +69,22 @@ class Exhibit:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What a person should look at first."""
+    """The decisions that a person should check first."""
 
     accepted: tuple[Exhibit, ...]
-    """Labelled images, the weakest first: by SSIM, or by scene score where no SSIM was computed."""
+    """Labelled images, the weakest first: by SSIM, or by scene score if no SSIM was computed."""
     refused: tuple[Exhibit, ...]
-    """Images with a candidate that got no label, the nearest first; no grade crowds out another."""
+    """Images with a candidate that got no label, the nearest first; every grade is represented."""
 
 
 def curate(journal: Journal, engine: Engine | None) -> Gallery:
-    """Choose the images of the gallery, and read their figures.
+    """Choose the decisions of the gallery, and read their images.
 
     Parameters
     ----------
     journal : Journal
     engine : Engine or None
-        Where the figures of references come from.
+        The source of the reference thumbnails.
 
     Returns
     -------
@@ -99,16 +99,16 @@ def curate(journal: Journal, engine: Engine | None) -> Gallery:
 
 
 def link_to(path: str) -> str:
-    """Give the URL of a path below the output folder, relative to it."""
+    """Return the URL of a path, both relative to the output folder."""
     return quote(os.fsencode(path))
 
 
 def _nearest_refused(journal: Journal) -> list[Decision]:
-    """Deal the places of the gallery to the refusing grades in turn, the nearest candidates of each first."""
+    """Choose refused decisions from every refusing grade in rotation, the nearest candidates of each first."""
     nearest = f"ssim IS NULL, ssim DESC, scene_score IS NULL, scene_score DESC, distance, path LIMIT {EXHIBITS}"
     by_grade = [journal.decisions(f"grade = '{grade}' AND match_id <> ''", nearest) for grade in _REFUSED]
-    dealt = (decision for decision in chain.from_iterable(zip_longest(*by_grade)) if decision is not None)
-    return sorted(islice(dealt, EXHIBITS), key=lambda decision: _REFUSED.index(decision.grade))
+    rotated = (decision for decision in chain.from_iterable(zip_longest(*by_grade)) if decision is not None)
+    return sorted(islice(rotated, EXHIBITS), key=lambda decision: _REFUSED.index(decision.grade))
 
 
 def _exhibit(decision: Decision, engine: Engine | None) -> Exhibit:
@@ -124,33 +124,33 @@ def _exhibit(decision: Decision, engine: Engine | None) -> Exhibit:
 def _query(decision: Decision) -> Figure:
     try:
         pixels = read_image(decision.path).pixels
-        found = Path(decision.path).stat()
+        status = Path(decision.path).stat()
     except ImageError as error:
         return Figure("query", decision.path, note=error.detail)
     except OSError as error:
         return Figure("query", decision.path, note=error.strerror or str(error))
     except MemoryError:
         return Figure("query", decision.path, note="not enough memory to decode it")
-    changed = (found.st_size, found.st_mtime_ns) != (decision.size, decision.mtime_ns)
+    changed = (status.st_size, status.st_mtime_ns) != (decision.size, decision.mtime_ns)
     note = "the file was modified after it was compared" if changed else ""
     return Figure("query", decision.path, uri=_data_uri(pixels), note=note)
 
 
 def _reference(role: str, image_id: str, source: str, category: str, engine: Engine | None) -> Figure:
     if engine is None:
-        return Figure(role, source, category, note="the store was not at hand")
+        return Figure(role, source, category, note="the store was not available")
     try:
         pixels = engine.thumbnail(image_id)
     except TwinscopeError as error:
         return Figure(role, source, category, note=str(error))
     if pixels is None:
-        return Figure(role, source, category, note="the store holds no picture of it")
+        return Figure(role, source, category, note="the store holds no thumbnail of it")
     return Figure(role, source, category, uri=_data_uri(pixels))
 
 
 def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    reduced = Image.fromarray(pixels)
+    reduced.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
+    reduced.save(buffer, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

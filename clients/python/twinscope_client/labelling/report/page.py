@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that needs nothing else."""
+"""The page of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.report.gallery import Gallery
 
 LISTED = 200
-"""Rows of a list in the page; the tables beside it have all of them."""
+"""Maximum number of rows of a list in the page; the CSV tables have all rows."""
 
 _SOURCES_LISTED = 20
 
@@ -33,11 +33,11 @@ _SETTINGS = {
     "store_id": "Identity of the collection",
     "generation": "State of the collection (generation)",
     "sources": "Images taken from",
-    "min_grade": "Least sure grade that is labelled",
+    "min_grade": "Lowest grade that is labelled",
     "template": "Names of the copies",
-    "jpeg": "JPEG beside each copy",
-    "sidecar": "JSON file beside each copy",
-    "link": "Copies made by",
+    "jpeg": "JPEG for each copy",
+    "sidecar": "JSON file for each copy",
+    "link": "Kind of copies",
     "policy": "Policy",
 }
 _THRESHOLDS = {"name": "name", "rule": "rule"} | {setting.name: setting.label for setting in SETTINGS}
@@ -49,7 +49,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     Parameters
     ----------
     journal : Journal
-        For its lists.
+        The source of the lists.
     summary : mapping
         See `summarise`.
     plots : mapping of bytes
@@ -59,7 +59,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     Returns
     -------
     str
-        HTML; all text is escaped, and what cannot be printed is shown as an escape sequence.
+        HTML; all text is escaped, and unprintable characters are shown as escape sequences.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_finalised, trim_blocks=True, lstrip_blocks=True
@@ -82,65 +82,65 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
 
 
 def sentence(summary: Mapping[str, Any]) -> str:
-    """Say in one sentence what happened."""
-    total, became = summary["images"], summary["outcomes"]
+    """Return one sentence about the outcome of the run."""
+    total, outcomes = summary["images"], summary["outcomes"]
     if not total:
-        return "No images were looked at."
+        return "No images were processed."
     clauses = {
-        "withheld": ("matched, but less surely than asked for", "matched, but less surely than asked for"),
+        "withheld": ("matched below the requested grade", "matched below the requested grade"),
         "unwritten": ("has a label, but no copy yet", "have a label, but no copy yet"),
         "no_twin": ("had no twin", "had no twin"),
-        "for_review": ("needs your eye", "need your eye"),
-        "unhashable": ("has too little structure to recognise", "have too little structure to recognise"),
+        "for_review": ("needs review", "need review"),
+        "unhashable": ("has too little structure to be recognised", "have too little structure to be recognised"),
         "failed": ("could not be read", "could not be read"),
     }
-    labelled = became["labelled"]
+    labelled = outcomes["labelled"]
     if labelled == total:
         return "The one image was labelled." if total == 1 else f"All {total:,} images were labelled."
     first = f"{labelled:,} of {total:,} images {'was' if labelled == 1 else 'were'} labelled"
     first = first if labelled else "No image was labelled"
-    others = [f"{became[key]:,} {words[became[key] != 1]}" for key, words in clauses.items() if became[key]]
+    others = [f"{outcomes[key]:,} {words[outcomes[key] != 1]}" for key, words in clauses.items() if outcomes[key]]
     return "; ".join([first, *others]) + "."
 
 
 def risk(summary: Mapping[str, Any]) -> str:
-    """Say in one sentence how likely the labels are to be wrong; empty where nothing was labelled."""
+    """Return one sentence about how likely the labels are to be wrong; empty if nothing was labelled."""
     labelled, chances = summary["labelled"]["images"], summary["p_wrong"]
     if not labelled:
         return ""
     if not chances["known"]:
-        return "How likely the labels are to be wrong is not known."
+        return "It is not known how likely the labels are to be wrong."
     unknown = labelled - chances["known"]
     return (
         f"Labels that are more than {_chance(chances['limit'])} likely to be wrong: {chances['above_limit']:,} of "
-        f"{chances['known']:,}{f' (not known of {unknown:,} more)' if unknown else ''}; the largest probability is "
+        f"{chances['known']:,}{f' (unknown for {unknown:,} more)' if unknown else ''}; the largest probability is "
         f"{_chance(chances['largest'])}."
     )
 
 
 def limits(summary: Mapping[str, Any]) -> str:
-    """Say how far away candidates were looked at, and what those beyond are; empty where the policy is not known."""
+    """Return how far candidates were searched, and what lies beyond; empty if the policy is not known."""
     policy = summary["settings"].get("policy") or {}
     usual, far = policy.get("max_distance"), policy.get("far_distance")
     if usual is None:
         return ""
-    told = f"Candidates were looked at up to {usual:,} bits"
+    text = f"Candidates were searched up to {usual:,} bits"
     if far is None or far <= usual:
-        return f"{told}."
-    told += f"; where none of them was a twin, the few nearest up to {far:,} bits were compared as well."
+        return f"{text}."
+    text += f"; if none of them was a twin, the few nearest ones up to {far:,} bits were also compared."
     if policy.get("reach") == "frame":
-        return told
+        return text
     return (
-        f"{told} Candidates farther away were met in other ways, as by the brightest or the darkest parts of their "
-        "figures, which may agree at any distance of the whole."
+        f"{text} Candidates farther away were found in other ways, for example by the brightest or the darkest regions "
+        "of the images, which can agree at any distance between the whole images."
     )
 
 
 def printable(text: str) -> str:
-    r"""Give a text that can be shown and encoded; escaping HTML is not done here.
+    r"""Return a text that can be shown and encoded; HTML is not escaped here.
 
-    Bytes that are no UTF-8, controls, and marks that turn the direction of writing become escape sequences such as
-    ``\xff``.
+    Bytes that are not UTF-8, control characters, and marks that change the writing direction become escape sequences
+    such as ``\xff``.
     """
     if text.isprintable():
         return text
@@ -158,12 +158,12 @@ def _finalised(value: object) -> object:
 
 
 def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decision]]:
-    """Give the first rows of each list, for which the journal is searched only if there are any."""
-    became = summary["outcomes"]
+    """Return the first rows of each list; the journal is read only for lists that have rows."""
+    outcomes = summary["outcomes"]
     chosen = {
-        "failed": (became["failed"], "grade = 'failed'"),
+        "failed": (outcomes["failed"], "grade = 'failed'"),
         "unwritten": (
-            became["unwritten"],
+            outcomes["unwritten"],
             "grade IN ('excellent', 'good') AND NOT written AND (output <> '' OR problem <> '')",
         ),
         "outdated": (summary["outdated_copies"], "earlier_output <> ''"),
@@ -174,20 +174,21 @@ def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decis
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Give every setting by its name for people; a setting that is not known here is shown by its own."""
+    """Yield every setting with its title; an unknown setting is shown by its key."""
     for key in [*(key for key in _SETTINGS if key in settings), *sorted(set(settings) - set(_SETTINGS))]:
         value, name = settings[key], _SETTINGS.get(key, key)
         if isinstance(value, dict):
-            for part, threshold in value.items():
-                yield f"{name}: {_THRESHOLDS.get(part, part)}", [_said(threshold)]
+            for field, threshold in value.items():
+                yield f"{name}: {_THRESHOLDS.get(field, field)}", [_shown(threshold)]
         elif isinstance(value, list):
             more = len(value) - _SOURCES_LISTED
-            yield name, [_said(item) for item in value[:_SOURCES_LISTED]] + ([f"and {more:,} more"] if more > 0 else [])
+            shown = [_shown(item) for item in value[:_SOURCES_LISTED]]
+            yield name, shown + ([f"and {more:,} more"] if more > 0 else [])
         else:
-            yield name, [_said(value)]
+            yield name, [_shown(value)]
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)
@@ -198,7 +199,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Give a share in percent, rounded down, so that 100 % means all."""
+    """Return a share in percent, rounded down so that 100 % means all."""
     return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
 
 
@@ -207,7 +208,7 @@ def _fixed(value: float | None, digits: int) -> str:
 
 
 def _chance(probability: float | None) -> str:
-    """Give a probability in percent, with two digits that tell."""
+    """Return a probability in percent with two significant digits (three from 10 %)."""
     if probability is None:
         return "–"
     if probability < 0.0001:

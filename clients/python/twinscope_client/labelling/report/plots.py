@@ -1,4 +1,4 @@
-"""The plots of a run: how far the candidates are, how well they agree, and where in the run."""
+"""The plots of a run: distances of the candidates, their SSIM, and their SSIM by row of the run."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _distance(images: dict[str, dict[str, int]], policy: Mapping[str, Any]) -> b
     end = min(BITS, max([100, *(edge + DISTANCE_BIN for edge in seen), max(usual or 0, far or 0) + 2 * DISTANCE_BIN]))
     _bars(axes, images, 0, math.ceil(end / DISTANCE_BIN), DISTANCE_BIN)
     if usual is not None:
-        _threshold(axes, usual, f"candidates looked at: up to {usual} bits")
+        _threshold(axes, usual, f"candidates searched: up to {usual} bits")
         if far is not None and far > usual:
-            _threshold(axes, far, f"where none is a twin, the few nearest: up to {far} bits", row=1)
+            _threshold(axes, far, f"if none is a twin, the few nearest: up to {far} bits", row=1)
     return _png(figure, axes, "No image had a candidate" if not images else "")
 
 
@@ -87,7 +87,7 @@ def _by_row(run: Survey, excellent: float | None) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     if excellent is not None:
         axes.axhline(excellent, color=_INK, linestyle="--", linewidth=1)
-        # Beside the plot, where it hides no point.
+        # Next to the plot, so that the text hides no point.
         axes.annotate(
             f"excellent\nabove {excellent:g}", (1.005, excellent), xycoords=("axes fraction", "data"),
             va="center", fontsize=9, color=_INK, annotation_clip=False,
@@ -115,32 +115,32 @@ def _canvas(x: str, y: str, width: float = 6.4) -> tuple[Figure, Axes]:
 
 
 def _bars(axes: Axes, images: dict[str, dict[str, int]], first: int, last: int, width: float) -> None:
-    """Draw a histogram of each grade over the others, on a logarithmic axis on which one image can be seen."""
+    """Draw a histogram for each grade, on a logarithmic axis so that a single image is visible."""
     edges = [value * width for value in range(first, last + 1)]
     for grade, bins in images.items():
         counts = [0] * (last - first)
         for edge, count in bins.items():
             counts[round(float(edge) / width) - first] += count
         colour = _COLOURS.get(grade, _OTHER)
-        # An empty bin is drawn at the foot of the axis: the logarithm of 0 would leave the outline open.
-        heights = [count or _FOOT for count in counts]
-        axes.stairs(heights, edges, baseline=_FOOT, fill=True, color=colour, alpha=0.25)
-        axes.stairs(heights, edges, baseline=_FOOT, color=colour, linewidth=1.4, label=f"{grade} ({sum(counts):,})")
+        # An empty bin is drawn at the bottom of the axis: the logarithm of 0 would leave the outline open.
+        heights = [count or _LOWEST for count in counts]
+        axes.stairs(heights, edges, baseline=_LOWEST, fill=True, color=colour, alpha=0.25)
+        axes.stairs(heights, edges, baseline=_LOWEST, color=colour, linewidth=1.4, label=f"{grade} ({sum(counts):,})")
     most = max((count for bins in images.values() for count in bins.values()), default=1)
     axes.set_yscale("log")
-    axes.set_ylim(_FOOT, max(12.0, most * 3.0))
+    axes.set_ylim(_LOWEST, max(12.0, most * 3.0))
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if most > 300 else (1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(edges[0], edges[-1])
 
 
-_FOOT = 0.6
-"""Where the logarithmic axis of counts begins."""
+_LOWEST = 0.6
+"""Lower end of the logarithmic axis of counts."""
 
 
 def _threshold(axes: Axes, value: float, label: str, row: int = 0) -> None:
-    """Draw a line with its label beside it, in a row of its own where labels of two lines would meet."""
+    """Draw a line and its label; `row` separates the labels of two lines."""
     axes.axvline(value, color=_INK, linestyle="--", linewidth=1)
     left, right = axes.get_xlim()
     leftwards = value > (left + right) / 2
@@ -161,6 +161,6 @@ def _png(figure: Figure, axes: Axes, instead: str) -> bytes:
     else:
         figure.legend(loc="outside upper left", ncols=3 if figure.get_figwidth() < 10 else 6, frameon=False, fontsize=9)
     buffer = BytesIO()
-    # Without the name and version of the software in it the file says nothing but the plot.
+    # The software name and version are left out, so that the file depends only on the plot.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

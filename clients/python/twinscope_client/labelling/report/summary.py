@@ -1,4 +1,4 @@
-"""The numbers of a labelling run, taken from its journal in one pass."""
+"""The numbers of a labelling run, computed from its journal in one pass."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision, Journal
 
 DISTANCE_BIN = 10
-"""Bits; width of a bar in the histogram of distances."""
+"""Width of a bar in the histogram of distances, in bits."""
 
 SSIM_BINS = 100
 """Bars per unit in the histogram of SSIM."""
 
 LIKELY_WRONG = 0.01
-"""Labels that are more likely than this to be wrong are counted."""
+"""Labels with a higher probability of being wrong are counted."""
 
 MOST_POINTS = 4000
-"""Points in the plot of SSIM by row; of longer runs every n-th row is drawn."""
+"""Maximum number of points in the plot of SSIM by row; for longer runs, every n-th row is drawn."""
 
 
 class Point(NamedTuple):
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 @dataclass(slots=True)
 class Survey:
-    """A run as the report needs it."""
+    """The data of a run that the report needs."""
 
     summary: dict[str, Any]
     """See `summarise`."""
@@ -46,7 +46,7 @@ class Survey:
 
 
 def summarise(journal: Journal) -> dict[str, Any]:
-    """Give the numbers of a run, as they are written to ``summary.json``.
+    """Return the numbers of a run, as they are written to ``summary.json``.
 
     Parameters
     ----------
@@ -57,27 +57,27 @@ def summarise(journal: Journal) -> dict[str, Any]:
     dict
         Plain values, the same for the same journal:
 
-        - ``images``, ``readable`` (without failures); ``outcomes``: what became of the images, which sums to
+        - ``images``, ``readable`` (without failures); ``outcomes``: number of images by outcome, which sums to
           ``images``.
         - ``shares``: ``labelled_of_readable``; ``excellent_of_readable``, excellent images per readable image;
-          ``excellent_of_labelled``, excellent labelled images per labelled image. None where there are none.
-        - ``labelled``, ``by_grade``, ``by_category``: how many, and the means of SSIM, scene score and distance
-          (bits). A mean is over those images where the quantity was computed, None without any; ``with_ssim`` says
-          on how many the mean SSIM rests. Of a category, the means are of its labelled images; ``not_labelled``
-          counts images whose nearest candidate had that category.
-        - ``p_wrong``: of the labelled images, on how many it is known how likely the label is to be wrong (``known``),
-          how many are more likely wrong than ``limit`` (``above_limit``), and the ``largest`` (None without any).
-        - ``histograms``: images by grade and lower edge of the bin. A bin of distances has its upper edge and not its
-          lower one (the first has both), a bin of SSIM its lower edge and not its upper one (the last has both).
-        - ``decided``: the earliest and the latest decision (UTC) and by how many stores, states or policies; failures
-          are tried again in every run, and left out.
-        - ``settings``: of the last run; ``finished``: false if it was stopped before all images were looked at.
+          ``excellent_of_labelled``, excellent labelled images per labelled image. None if there are none.
+        - ``labelled``, ``by_grade``, ``by_category``: the number of images, and the means of SSIM, scene score and
+          distance (bits). A mean covers the images for which the quantity was computed, None without any;
+          ``with_ssim`` is the number of images in the mean SSIM. For a category, the means cover its labelled images;
+          ``not_labelled`` counts unlabelled images whose nearest candidate has that category.
+        - ``p_wrong``: the number of labelled images whose probability of a wrong label is ``known``, the number of
+          them with a probability ``above_limit`` (more than ``limit``), and the ``largest`` (None without any).
+        - ``histograms``: images by grade and lower edge of the bin. A bin of distances includes its upper edge and not
+          its lower one (the first includes both), a bin of SSIM its lower edge and not its upper one (the last both).
+        - ``decided``: the times of the earliest and the latest decision (UTC), and the number of different stores,
+          generations or policies that decided; without failures, which are tried again in every run.
+        - ``settings``: of the last run; ``finished``: false if it was stopped before all images were processed.
     """
     return survey(journal).summary
 
 
 def survey(journal: Journal) -> Survey:
-    """Go through the decisions of a run once, in the order of their paths."""
+    """Read the decisions of a run once, in the order of their paths, and return the data of the report."""
     stride = max(1, math.ceil(journal.scalar("count(ssim)") / MOST_POINTS))
     tally, points, compared = _Tally(), [], 0
     for row, decision in enumerate(journal.decisions(), 1):
@@ -86,18 +86,18 @@ def survey(journal: Journal) -> Survey:
             if compared % stride == 0:
                 points.append(Point(row, decision.ssim, decision.grade))
             compared += 1
-    told = {"settings": journal.settings(), "finished": journal.finished}
-    return Survey(tally.to_dict() | told, points, stride)
+    state = {"settings": journal.settings(), "finished": journal.finished}
+    return Survey(tally.to_dict() | state, points, stride)
 
 
 def outcome(decision: Decision) -> str:
-    """Name what became of an image.
+    """Return the outcome of an image.
 
     Returns
     -------
     str
-        ``labelled``; ``withheld`` (its grade is below the one asked for); ``unwritten`` (the copy could not be
-        written, or the run was stopped before); ``for_review``; ``no_twin``; ``unhashable``; ``failed``.
+        ``labelled``; ``withheld`` (its grade is below the requested one); ``unwritten`` (the copy could not be
+        written, or the run was stopped before that); ``for_review``; ``no_twin``; ``unhashable``; ``failed``.
     """
     if decision.labelled:
         return "labelled"
@@ -124,7 +124,7 @@ class _Mean:
 
 @dataclass(slots=True)
 class _Measures:
-    """How many images, and the means of what was measured on them."""
+    """A number of images, and the means of their measurements."""
 
     images: int = 0
     ssim: _Mean = field(default_factory=_Mean)
@@ -148,7 +148,7 @@ class _Measures:
 
 @dataclass(slots=True)
 class _Chances:
-    """How likely labels are to be wrong, as far as that is known."""
+    """Probabilities of wrong labels, if known."""
 
     known: int = 0
     above_limit: int = 0
@@ -192,7 +192,7 @@ _OUTCOMES = ("labelled", "withheld", "unwritten", "for_review", "no_twin", "unha
 
 
 class _Tally:
-    """Everything that is counted; its size does not depend on the number of images."""
+    """All counts of a run; their size does not depend on the number of images."""
 
     def __init__(self) -> None:
         self._outcomes = Counter(dict.fromkeys(_OUTCOMES, 0))
@@ -262,20 +262,20 @@ class _Tally:
     def _binned(self, counts: Counter[tuple[str, int]], digits: int) -> dict[str, dict[str, int]]:
         width = DISTANCE_BIN if digits == 0 else 1 / SSIM_BINS
         binned: dict[str, dict[str, int]] = {grade: {} for grade in self._grades}
-        for (grade, place), count in sorted(counts.items(), key=lambda item: item[0][1]):
-            binned[grade][f"{place * width:.{digits}f}"] = count
+        for (grade, number), count in sorted(counts.items(), key=lambda item: item[0][1]):
+            binned[grade][f"{number * width:.{digits}f}"] = count
         return {grade: images for grade, images in binned.items() if images}
 
 
 def _distance_bin(distance: int) -> int:
-    """Give the number of a distance's bin: 0 to 10 bits, 11 to 20, ..., so that a threshold of 300 parts two bins."""
+    """Return the number of the bin of a distance: 0 to 10 bits, 11 to 20, ...; a threshold of 300 lies between bins."""
     return max(0, (distance - 1) // DISTANCE_BIN)
 
 
 def _ssim_bin(ssim: float) -> int:
-    """Give the number of a value's bin; 1 is in the last one, and 0.29 in that of 0.29 in spite of rounding."""
+    """Return the number of the bin of a value; 1 is in the last bin, and 0.29 in its own bin in spite of rounding."""
     return min(math.floor(ssim * SSIM_BINS + 1e-9), SSIM_BINS - 1)
 
 
-def _share(part: float, whole: int) -> float | None:
-    return round(part / whole, 9) if whole else None  # the rest is rounding error of the sum
+def _share(part: float, total: int) -> float | None:
+    return round(part / total, 9) if total else None  # the rest is rounding error of the sum
