@@ -13,8 +13,7 @@ TESTS ?=
 ARGUMENTS ?=
 
 .PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
-	answers evaluate reference docs clean
-.PHONY: version wheel test-wheel
+	answers evaluate reference docs clean version wheel test-wheel
 
 # Every target has its line here: what stands behind the two hashes.
 help: ## list the targets
@@ -116,7 +115,7 @@ $(DOCS_STAMP): $(STAMP)
 
 docs: $(DOCS_STAMP) ## the documentation site, into build/site; warnings are errors
 	$(BIN)/mypy --follow-imports silent docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove everything that the above made
 	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -6,8 +6,8 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import get_args
+from types import ModuleType, SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import twinscope
@@ -106,6 +106,16 @@ def test_every_module_of_a_vendor_is_listed() -> None:
     modules = {path.stem for path in Path(vendors.__path__[0]).glob("*.py")} - {"__init__"}
     assert len(modules) == len(READERS)
     assert {*re.findall(r"\| `(\w+)` \|$", text("instruments.md"), re.MULTILINE)} == modules
+
+
+def test_the_example_of_a_vendor_reads_its_tag() -> None:
+    [example] = re.findall(r"```python\n(.*?)```", text("instruments.md"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    [tag] = names["READER"].tags
+    read = tag.read(SimpleNamespace(data=b"[Microscope]\r\nModel=X 100\r\nHV=20000\r\n"))
+    assert (read.vendor, read.instrument, read.beam_energy_kev) == ("Example", "X 100", 20)
+    assert not tag.read(SimpleNamespace(data=b"another maker's value"))
 
 
 def test_every_setting_of_a_request_is_in_the_guide_to_thresholds() -> None:
