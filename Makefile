@@ -2,7 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema
+DOCS_STAMP := $(VENV)/.docs-installed
 LOWEST := .venv-lowest
+WHEEL := .venv-wheel
 LOWEST_PYTHON := 3.11# the lowest of requires-python
 DEMO := demo-out
 MICROGRAPHS := ../shared/data/micrographs
@@ -10,7 +13,8 @@ TESTS ?=
 ARGUMENTS ?=
 
 .PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
-	answers evaluate thresholds clean
+	answers evaluate reference docs clean
+.PHONY: version wheel test-wheel
 
 # Every target has its line here: what stands behind the two hashes.
 help: ## list the targets
@@ -22,6 +26,9 @@ $(STAMP): pyproject.toml hatch_build.py $(wildcard proto/twinscope/v1/*.proto)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(STAMP)
+
+version: ## print the version
+	@$(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])'
 
 demo: $(STAMP) ## the whole job on synthetic micrographs, into demo-out/; needs nothing but Python 3.11 or newer
 	rm -rf $(DEMO)
@@ -45,9 +52,25 @@ test-lowest: $(STAMP) ## the fast tests with the lowest versions that pyproject.
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(LOWEST)/bin/python -m pytest $(TESTS)
 
-lint: $(STAMP) ## ruff, and whether everything is formatted
+wheel: $(STAMP) ## build the source distribution and the wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+test-wheel: wheel ## install the wheel, with the server, in a new environment, and run the command there
+	$(PYTHON) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet "$$(echo dist/*.whl)[server]"
+	cd $(WHEEL) && bin/twinscope --help > help.txt && bin/twinscope doctor && bin/twinscope demo --out demo-out
+
+lint: $(STAMP) ## ruff, formatting, spelling, and the files in .github against their schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.citation-file-format --default-filetype yaml CITATION.cff
 
 format: $(STAMP) ## let ruff mend and format
 	$(BIN)/ruff check --fix .
@@ -82,23 +105,21 @@ answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE
 evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
-.PHONY: reference docs
-
 reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire
 	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
 	$(BIN)/python docs/command_page.py > docs/command.md
 	$(BIN)/python docs/wire_page.py > docs/wire.md
 
-$(VENV)/.docs-installed: $(STAMP)
+$(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	touch $(VENV)/.docs-installed
+	touch $(DOCS_STAMP)
 
-docs: $(VENV)/.docs-installed ## the documentation site, into build/site; warnings are errors
+docs: $(DOCS_STAMP) ## the documentation site, into build/site; warnings are errors
 	$(BIN)/mypy --follow-imports silent docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove everything that the above made
-	rm -rf $(VENV) $(LOWEST) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	rm -rf clients/node/dist clients/node/build clients/node/node_modules clients/node/src/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find proto -name '*_pb2*' -delete
