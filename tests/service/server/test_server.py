@@ -376,7 +376,7 @@ def raw_method(client: RawClient, path: str) -> Any:
 def test_bytes_that_are_no_message(client: RawClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
     failure = client.failure(raw_method(client, path), iter([b"\xff\xff\xff"]))
     assert (failure.code, failure.reason, failure.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", ("",))
-    assert "no message" in failure.message
+    assert "not a message" in failure.message
     assert "Traceback" not in caplog.text
 
 
