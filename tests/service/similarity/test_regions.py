@@ -92,14 +92,14 @@ def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> N
     grey = (128 + 30 * picture / picture.std()).clip(0, 255).astype(np.uint8)
     noisy = (grey + np.random.default_rng(1).normal(0, 40, SHAPE)).clip(0, 255).astype(np.uint8)
     [found] = scene_scores(reduced(noisy), [reduced(grey)])
-    assert compare_regions(reduced(noisy), reduced(grey)).usual == pytest.approx(found.score, abs=0.05)
+    assert compare_regions(reduced(noisy), reduced(grey)).median == pytest.approx(found.score, abs=0.05)
 
 
 @pytest.mark.parametrize("shape", [(20, 400), (400, 20), (8, 8), (1, 1)])
 def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
     other = np.zeros(shape, np.uint8)
-    assert compare_regions(picture, other).usual == pytest.approx(0, abs=0.05)
+    assert compare_regions(picture, other).median == pytest.approx(0, abs=0.05)
     assert not compare_regions(picture, other).agree
     assert all(compare_regions(picture, other).flat)
     assert not compare_regions(other, other).agree
@@ -193,7 +193,7 @@ def test_flat_parts_have_no_vote() -> None:
     assert parts(of_0=OUTER[:15], flat=OUTER[:15]).agree  # though none of them agrees
     assert parts(of_0=INNER[:8], flat=INNER[:8]).agree
     assert parts(of_0=INNER, flat=INNER).agree
-    assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).usual == 0.8
+    assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).median == 0.8
 
 
 def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
@@ -219,7 +219,7 @@ def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
     nothing = Regions((correlation,) * 25, (True,) * 25, (True,) * 25)
-    assert nothing.usual == 0
+    assert nothing.median == 0
     assert not nothing.agree
 
 

@@ -16,7 +16,7 @@ from twinscope_client import connect
 from twinscope_client.engine.protocol import Engine
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail, encode_thumbnail
 from twinscope_indexer.indexing.run import index
-from twinscope_service.similarity.alignment import lay_over
+from twinscope_service.similarity.alignment import align
 from twinscope_service.similarity.scene_score import scene_scores
 from twinscope_service.similarity.texture import agree_in_texture, texture_distance
 from twinscope_service.thresholds import TEXTURE_BITS as MOST
@@ -89,7 +89,7 @@ def test_what_is_shifted_is_laid_over_first(down: int, right: int, seed: int, gr
     rows, columns = (slice(max(0, by), size + min(0, by)) for by, size in ((down, SHAPE[0]), (right, SHAPE[1])))
     padded = np.pad(whole[rows, columns], ((max(0, -down), max(0, down)), (max(0, -right), max(0, right))), mode="edge")
     one, other = reduced(whole), reduced(padded)
-    overlap = lay_over(one, other)
+    overlap = align(one, other)
     assert overlap is not None
     assert overlap.normal[0].shape == overlap.pixels[0].shape == overlap.pixels[1].shape
     if not grid:  # which is the same again a bar further on
