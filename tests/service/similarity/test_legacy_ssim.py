@@ -112,7 +112,7 @@ def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     return root / "store", jpegs, [*tiffs, root / "colour.tif"]
 
 
-def test_the_reference_policy_decides_as_the_old_scripts(lab: tuple[Path, list[Path], list[Path]]) -> None:
+def test_legacy_policy_decides_like_the_legacy_scripts(lab: tuple[Path, list[Path], list[Path]]) -> None:
     store, jpegs, tiffs = lab
     hashed = {path: old_hash(path) for path in jpegs}
     grades, distances = [], []
@@ -135,7 +135,7 @@ def test_the_reference_policy_decides_as_the_old_scripts(lab: tuple[Path, list[P
     assert len(set(distances)) > 10
 
 
-def test_the_best_ssim_wins_over_the_nearest_hash(tmp_path: Path, shelf: Shelf) -> None:
+def test_best_ssim_wins_over_the_nearest_hash(tmp_path: Path, shelf: Shelf) -> None:
     query = shelf.pixels["Particles", 1]
     patched = query.copy()
     patched[:50, :50] = 255  # moves many bits, and leaves most windows of SSIM as they are
@@ -158,7 +158,9 @@ def _distance(a: np.ndarray, b: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("shapes", [((60, 80), (60, 80)), ((60, 80), (31, 41)), ((20, 30), (61, 45)), ((7, 7), (7, 9))])
-def test_ssim_of_the_old_scripts(tmp_path: Path, shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+def test_ssim_equals_that_of_the_legacy_scripts(
+    tmp_path: Path, shapes: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
     rng = np.random.default_rng(3)
     query, reference = (rng.integers(20, 200, shape, np.uint8) for shape in shapes)
     Image.fromarray(query).save(tmp_path / "query.tif")

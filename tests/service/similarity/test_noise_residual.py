@@ -76,7 +76,7 @@ def reduced(pixels: Grey, share: float) -> Grey:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_recordings_of_one_exposure_are_proven(seed: int) -> None:
+def test_copies_of_one_acquisition_are_proven(seed: int) -> None:
     whole = grating(seed)
     recordings = {
         "noise": grey(whole + 10 * noise(7, 0)),
@@ -93,7 +93,7 @@ def test_recordings_of_one_exposure_are_proven(seed: int) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(one=st.integers(0, 500), other=st.integers(501, 1000))
-def test_other_exposures_of_the_same_outlines_are_not(one: int, other: int) -> None:
+def test_other_acquisitions_of_the_same_outlines_are_not(one: int, other: int) -> None:
     assert grain_score(grating(one), grating(other)) <= PROVEN / 2
 
 
@@ -106,14 +106,14 @@ def test_other_exposures_of_the_same_outlines_are_not(one: int, other: int) -> N
         ((47, 47), (47, 47)),
     ],
 )
-def test_what_is_too_small_or_of_another_form_has_none(one: tuple[int, int], other: tuple[int, int]) -> None:
+def test_small_or_differently_shaped_images_have_no_grain(one: tuple[int, int], other: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in (one, other)]
     assert grain_score(*pictures) == 0
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_blank_pictures_have_none(level: int) -> None:
+def test_blank_images_have_no_grain(level: int) -> None:
     for shape in (SHAPE, (768, 1024), (943, 1277)):
         blank = np.full(shape, level, np.uint8)
         assert grain_score(blank, blank) == 0
@@ -121,7 +121,7 @@ def test_blank_pictures_have_none(level: int) -> None:
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_what_lies_on_a_clipped_ground_has_none(level: int) -> None:
+def test_specks_on_a_clipped_background_have_no_grain(level: int) -> None:
     """A few specks correlate by more than any number of standard deviations."""
     rows, columns = np.mgrid[:943, :1277]
 
@@ -134,7 +134,7 @@ def test_what_lies_on_a_clipped_ground_has_none(level: int) -> None:
     assert grain_score(slots(1), slots(2)) < PROVEN / 2
 
 
-def test_pictures_of_any_size_are_compared() -> None:
+def test_images_of_any_size_are_compared() -> None:
     large = np.kron(grating(3), np.ones((5, 5), np.uint8))
     assert grain_score(large, grating(3)) >= PROVEN
     assert grain_score(np.asfortranarray(large), grating(3)[::-1][::-1]) >= PROVEN
@@ -173,14 +173,14 @@ def proof(query: Grey, pictures: dict[int, Grey]) -> float:
     return against(query, pictures).proof(matches[0], matches[1:])
 
 
-def test_a_twin_is_proven_beside_other_exposures() -> None:
+def test_twin_is_proven_among_other_acquisitions() -> None:
     query = grey(grating(0) + 5 * noise(5, 0))
     assert proof(query, {1: grating(0)}) >= PROVEN
     assert proof(query, {1: grating(0), 2: grating(1), 3: grating(2)}) >= PROVEN
     assert proof(query, {1: grating(1), 2: grating(2)}) == 0
 
 
-def test_what_a_camera_puts_into_all_pictures_proves_nothing() -> None:
+def test_pattern_of_the_camera_proves_nothing() -> None:
     pattern = 6 * noise(99, 0.8)
     query, *others = (grey(grating(seed) + pattern) for seed in range(4))
     assert proof(query, {1: others[0]}) >= PROVEN  # nothing else is known
@@ -188,7 +188,7 @@ def test_what_a_camera_puts_into_all_pictures_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("noisy", [5, 14])
-def test_where_others_have_some_of_it_nothing_is_proven(noisy: int) -> None:
+def test_grain_shared_with_others_proves_nothing(noisy: int) -> None:
     whole = grating(0)
     query = grey(whole + noisy * noise(5, 0))
     own = grain_score(query, whole)
@@ -200,7 +200,7 @@ def test_where_others_have_some_of_it_nothing_is_proven(noisy: int) -> None:
         assert bool(proof(query, {1: whole, 2: picture})) == (scores[share] <= most)
 
 
-def test_where_anything_cannot_be_read_nothing_is_proven() -> None:
+def test_unreadable_reference_proves_nothing() -> None:
     query = grey(grating(0) + 5 * noise(5, 0))
     twin, lost = (Match(f"{number:016x}", "", "Tips", "L9", 320) for number in (1, 2))
     assert proof(query, {2: grating(1)}) == 0
@@ -209,7 +209,7 @@ def test_where_anything_cannot_be_read_nothing_is_proven() -> None:
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_it_is_compared_in_the_frame_in_which_it_was_found(turns: int) -> None:
+def test_grain_is_compared_in_the_matched_frame(turns: int) -> None:
     query = np.ascontiguousarray(np.rot90(grating(0), turns))
     for reference_frame, shown in (("whole", 1.0), ("bottom 14 % cut", 0.86)):
         reference = np.concatenate([grating(0)[: round(SHAPE[0] * shown)], grating(9)[round(SHAPE[0] * shown) :]])
@@ -235,7 +235,7 @@ def gratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seed", MOTTLED)
-def test_where_outlines_leave_a_doubt_the_grain_decides(gratings: Path, seed: int) -> None:
+def test_grain_decides_if_outlines_are_inconclusive(gratings: Path, seed: int) -> None:
     with connect(gratings / "store") as engine:
         answer = engine.search(mottled(grating(seed), seed))
         assert (answer.grade, answer.best and Path(answer.best.source).stem) == ("good", str(seed))
@@ -245,14 +245,14 @@ def test_where_outlines_leave_a_doubt_the_grain_decides(gratings: Path, seed: in
         assert (without.grade, without.p_wrong) == ("doubtful", None)  # which no calibration knows of
 
 
-def test_other_exposures_of_these_bars_get_no_label(gratings: Path) -> None:
+def test_other_acquisitions_of_the_bars_get_no_label(gratings: Path) -> None:
     with connect(gratings / "store") as engine:
         grades = [engine.search(grating(seed)).grade for seed in range(100, 140)]
     assert set(grades) <= {"none", "doubtful"}
     assert "doubtful" in grades
 
 
-def test_without_pixels_there_is_a_doubt_and_they_are_asked_for(gratings: Path) -> None:
+def test_query_without_pixels_is_doubtful_and_requests_them(gratings: Path) -> None:
     store = Store(gratings / "store")
     try:
         query = Query.of_pixels(mottled(grating(3), 3))
@@ -266,7 +266,7 @@ def test_without_pixels_there_is_a_doubt_and_they_are_asked_for(gratings: Path) 
         store.close()
 
 
-def test_where_the_reference_is_gone_the_doubt_stays(gratings: Path) -> None:
+def test_missing_reference_file_leaves_the_answer_doubtful(gratings: Path) -> None:
     hidden = gratings / "elsewhere"
     (gratings / "collection").rename(hidden)
     try:
@@ -277,7 +277,7 @@ def test_where_the_reference_is_gone_the_doubt_stays(gratings: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_pattern_of_the_camera_labels_nothing(tmp_path: Path, gone: bool) -> None:
+def test_pattern_of_the_camera_gives_no_label(tmp_path: Path, gone: bool) -> None:
     """One grating among pictures of other things, all with one pattern; queries are other gratings with it."""
     pattern = 3 * noise(99, 0.8)
     (tmp_path / "collection" / "Tips").mkdir(parents=True)

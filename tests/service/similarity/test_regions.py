@@ -49,13 +49,13 @@ def logo(pixels: Grey) -> Grey:
 
 @pytest.mark.parametrize("shared", [panel, aperture, logo])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_what_two_fields_share_in_some_place_is_not_everywhere(category: str, shared: Callable[[Grey], Grey]) -> None:
+def test_fields_that_share_only_an_overlay_do_not_agree(category: str, shared: Callable[[Grey], Grey]) -> None:
     assert not compare_regions(*(reduced(shared(field(category, number))) for number in (1, 2))).agree
 
 
 @pytest.mark.parametrize("shared", [panel, aperture, logo])
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_same_field_with_it_is(category: str, shared: Callable[[Grey], Grey]) -> None:
+def test_same_field_with_the_overlay_agrees(category: str, shared: Callable[[Grey], Grey]) -> None:
     picture = shared(field(category, 1)).astype(float)
     noisy = np.clip(picture + np.random.default_rng(1).normal(0, 5, SHAPE), 0, 255).astype(np.uint8)
     assert compare_regions(reduced(noisy), reduced(picture.astype(np.uint8))).agree
@@ -66,7 +66,7 @@ def test_the_same_field_with_it_is(category: str, shared: Callable[[Grey], Grey]
     category=st.sampled_from(TEXTURED), gamma=st.floats(0.6, 1.6), sigma=st.floats(0, 10), right=st.integers(0, 40),
     label=st.tuples(st.integers(0, 320), st.integers(0, 400)),
 )  # fmt: skip
-def test_a_changed_shifted_and_labelled_picture_agrees_everywhere(
+def test_changed_shifted_and_labelled_image_agrees(
     category: str, gamma: float, sigma: float, right: int, label: tuple[int, int]
 ) -> None:
     picture = field(category, 2)
@@ -80,14 +80,14 @@ def test_a_changed_shifted_and_labelled_picture_agrees_everywhere(
     assert all(-1 - 1e-5 <= correlation <= 1 + 1e-5 for correlation in parts.correlations)
 
 
-def test_a_lost_bar_does_not_hide_agreement() -> None:
+def test_missing_info_bar_does_not_hide_agreement() -> None:
     for category in CATEGORIES:
         barred = field(category, 3)
         barred[-48:] = 20
         assert compare_regions(reduced(barred[:-48]), reduced(barred)).agree
 
 
-def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> None:
+def test_median_is_near_the_scene_score_of_uniform_images() -> None:
     picture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
     grey = (128 + 30 * picture / picture.std()).clip(0, 255).astype(np.uint8)
     noisy = (grey + np.random.default_rng(1).normal(0, 40, SHAPE)).clip(0, 255).astype(np.uint8)
@@ -96,7 +96,7 @@ def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> N
 
 
 @pytest.mark.parametrize("shape", [(20, 400), (400, 20), (8, 8), (1, 1)])
-def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple[int, int]) -> None:
+def test_images_that_cannot_be_aligned_agree_nowhere(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
     other = np.zeros(shape, np.uint8)
     assert compare_regions(picture, other).median == pytest.approx(0, abs=0.05)
@@ -115,7 +115,7 @@ def dim(pixels: Grey) -> Grey:
 
 @pytest.mark.parametrize("changed", [lambda grey: grey, lambda grey: 255 - grey], ids=["black", "white"])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Callable[[Grey], Grey]) -> None:
+def test_black_or_white_regions_are_clipped(category: str, changed: Callable[[Grey], Grey]) -> None:
     twin = dim(field(category, 1))
     darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
     for one, two in ((darker, twin), (twin, darker)):
@@ -126,7 +126,7 @@ def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Call
 
 
 @pytest.mark.parametrize("category", TEXTURED)
-def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str) -> None:
+def test_black_region_of_a_different_field_is_not_clipped(category: str) -> None:
     twin = dim(field(category, 1))
     darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
     assert not any(compare_regions(reduced(darker), reduced(field(category, 1))).clipped)
@@ -134,7 +134,7 @@ def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str)
 
 @pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_a_blank_picture_beside_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
+def test_blank_image_with_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
     blank = np.full(SHAPE, grey, np.uint8)
     assert not compare_regions(reduced(panel(blank)), reduced(panel(field(category, 1)))).agree
 
@@ -161,7 +161,7 @@ def parts(
     return Regions(tuple(correlations), are_flat, are_clipped)
 
 
-def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
+def test_a_few_regions_may_disagree() -> None:
     assert parts().agree
     assert parts(of_0=OUTER[:5]).agree
     assert not parts(of_0=OUTER[:6]).agree
@@ -169,26 +169,26 @@ def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
     assert parts(of_60=OUTER).agree  # less than the others, but no less than parts are now and then
 
 
-def test_where_there_is_little_noise_half_of_it_is_no_agreement() -> None:
+def test_half_the_correlation_fails_in_clear_images() -> None:
     assert parts(0.8, of_40=OUTER[:6]).agree
     assert not parts(0.9, of_45=OUTER[:6]).agree
     assert parts(0.9, of_45=OUTER[:5]).agree
     assert parts(0.9, of_60=OUTER[:6]).agree
 
 
-def test_fewer_of_those_in_the_middle_may_be_apart() -> None:
+def test_fewer_inner_regions_may_disagree() -> None:
     assert parts(of_0=INNER[:3]).agree
     assert not parts(of_0=INNER[:4]).agree
     assert parts(of_0=INNER[:3] + OUTER[:2]).agree
 
 
-def test_the_middle_agrees_no_less_than_the_rim() -> None:
+def test_inner_regions_must_agree_like_the_outer_ones() -> None:
     assert parts(of_60=INNER).agree
     assert not parts(of_50=INNER).agree
     assert parts(of_50=INNER[:4]).agree
 
 
-def test_flat_parts_have_no_vote() -> None:
+def test_flat_regions_do_not_count() -> None:
     assert parts(of_0=OUTER[:5], flat=OUTER[:5]).agree
     assert parts(of_0=OUTER[:15], flat=OUTER[:15]).agree  # though none of them agrees
     assert parts(of_0=INNER[:8], flat=INNER[:8]).agree
@@ -196,7 +196,7 @@ def test_flat_parts_have_no_vote() -> None:
     assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).median == 0.8
 
 
-def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
+def test_allowed_disagreement_shrinks_with_flat_regions() -> None:
     """Though the flat ones, by the trace of a mask, agree wholly."""
     assert parts(of_0=OUTER[:3], flat=OUTER[6:]).agree  # 15 are not flat
     assert not parts(of_0=OUTER[:4], flat=OUTER[6:]).agree
@@ -206,7 +206,7 @@ def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
     assert parts(of_60=INNER[:3], flat=INNER[3:]).agree
 
 
-def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
+def test_a_limited_number_of_clipped_regions_may_disagree() -> None:
     assert parts(of_0=OUTER[:8], clipped=OUTER[:8]).agree
     assert not parts(of_0=OUTER[:9], clipped=OUTER[:9]).agree
     assert parts(of_0=OUTER[:8], clipped=OUTER).agree  # those that agree need no excuse
@@ -217,13 +217,13 @@ def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
-def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
+def test_nothing_agrees_if_all_regions_are_flat(correlation: float) -> None:
     nothing = Regions((correlation,) * 25, (True,) * 25, (True,) * 25)
     assert nothing.median == 0
     assert not nothing.agree
 
 
-def test_nothing_agrees_where_the_usual_part_does_not() -> None:
+def test_nothing_agrees_if_the_median_does_not() -> None:
     assert not parts(0.0).agree
     assert not parts(-0.5).agree
 
@@ -239,7 +239,7 @@ def masked(pixels: Grey, share: float) -> Grey:
 
 @pytest.mark.parametrize("share", [0.2, 0.3])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_parts_are_those_of_what_a_mask_leaves(category: str, share: float) -> None:
+def test_regions_divide_the_unmasked_area(category: str, share: float) -> None:
     noisy = field(category, 1) + np.random.default_rng(1).normal(0, 5, SHAPE)
     twin, stranger = np.clip(noisy, 0, 255).astype(np.uint8), field(category, 2)
     seen = reduced(masked(field(category, 1), share))
@@ -249,7 +249,7 @@ def test_parts_are_those_of_what_a_mask_leaves(category: str, share: float) -> N
     assert not other.agree
 
 
-def test_parts_that_are_flat_in_both_pictures_are_known() -> None:
+def test_regions_flat_in_both_images_are_flat() -> None:
     """What one of them shows is no agreement, but counts."""
     texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
     grey = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)

@@ -160,13 +160,13 @@ def travelled(message: M) -> M:
 
 
 @given(ANY_TEXT)
-def test_any_text_travels(name: str) -> None:
+def test_any_text_round_trips(name: str) -> None:
     sent = text.escaped(name)
     sent.encode()  # it is valid UTF-8
     assert text.unescaped(sent) == name
 
 
-def test_escapes_are_those_of_the_contract() -> None:
+def test_escapes_follow_the_contract() -> None:
     assert text.escaped("plain é 日本") == "plain é 日本"
     assert text.escaped(os.fsdecode(b"a\xe9b\\")) == r"a\udce9b" + "\\\\"
 
@@ -178,7 +178,7 @@ def test_stray_backslashes_are_refused(sent: str) -> None:
 
 
 @given(ANSWERS)
-def test_answers_travel(answer: Answer) -> None:
+def test_answers_round_trip(answer: Answer) -> None:
     message = travelled(answers.answer_message(answer))
     arrived = answers.answer_of(message)
     assert arrived == answer
@@ -188,38 +188,38 @@ def test_answers_travel(answer: Answer) -> None:
         assert told == getattr(answer, name)
 
 
-def test_every_attribute_of_a_policy_has_its_field() -> None:
+def test_every_policy_attribute_has_a_field() -> None:
     others = {"name", "rule", "reach"}
     assert {field.name for field in fields(Policy)} == set(answers.THRESHOLDS) | others | {"ssim"}
     assert set(types_pb2.Policy.DESCRIPTOR.fields_by_name) == set(answers.THRESHOLDS.values()) | others | {"full_size"}
 
 
 @given(RECORDS)
-def test_records_travel(record: Record) -> None:
+def test_records_round_trip(record: Record) -> None:
     assert records.record_of(travelled(records.image_message(record))) == record
 
 
 @given(FINGERPRINTS)
-def test_fingerprints_travel(fingerprint: queries.Fingerprint) -> None:
+def test_fingerprints_round_trip(fingerprint: queries.Fingerprint) -> None:
     assert queries.fingerprint_of(travelled(queries.fingerprint_message(fingerprint)), "") == fingerprint
 
 
 @given(st.builds(Options, POLICY, st.booleans(), st.lists(SHORT).map(tuple), COUNTS))
-def test_options_travel(options: Options) -> None:
+def test_options_round_trip(options: Options) -> None:
     assert queries.options_of(travelled(queries.options_message(options))) == options
 
 
 @given(st.builds(upserts.NewImage, DESCRIPTIONS, FINGERPRINTS, FACTS))
-def test_images_to_store_travel(image: upserts.NewImage) -> None:
+def test_new_images_round_trip(image: upserts.NewImage) -> None:
     assert upserts.new_image_of(travelled(upserts.new_image_message(image))) == image
 
 
 @given(st.builds(upserts.Upload, st.integers(1, 2**63 - 1), DESCRIPTIONS, st.integers(1, 2**63 - 1), DIGESTS, TIMES))
-def test_announced_uploads_travel(upload: upserts.Upload) -> None:
+def test_upload_headers_round_trip(upload: upserts.Upload) -> None:
     assert upserts.upload_of(travelled(upserts.upload_message(upload))) == upload
 
 
-def test_a_fingerprint_asks_what_its_pixels_ask(shelf: Shelf) -> None:
+def test_fingerprint_gives_the_query_of_its_pixels(shelf: Shelf) -> None:
     pixels = shelf.pixels["Tips", 0]
     made = queries.fingerprint_message(queries.Fingerprint.of_pixels(pixels))
     arrived = queries.query_of(travelled(similarity_pb2.Query(fingerprint=made)))
@@ -230,7 +230,7 @@ def test_a_fingerprint_asks_what_its_pixels_ask(shelf: Shelf) -> None:
     np.testing.assert_array_equal(arrived.thumbnail, embedded.thumbnail)
 
 
-def test_what_a_store_gives_travels(shelf: Shelf) -> None:
+def test_data_of_a_real_store_round_trip(shelf: Shelf) -> None:
     with connect(str(shelf.store)) as engine:
         answer, stats = engine.search(shelf.reference("Tips", 0)), engine.stats()
     assert answer.grade == "excellent"
@@ -248,12 +248,12 @@ def test_what_a_store_gives_travels(shelf: Shelf) -> None:
 # -- policies ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_policy_that_is_left_out_is_the_default() -> None:
+def test_omitted_policy_is_the_default() -> None:
     assert answers.policy_of(types_pb2.Policy()) == POLICIES["default"]
     assert queries.options_of(similarity_pb2.SearchOptions()) == Options()
 
 
-def test_a_named_policy_is_changed_as_without_a_server() -> None:
+def test_named_policy_is_changed_as_without_a_server() -> None:
     message = types_pb2.Policy(name="reference", k=3, max_distance_bits=0, excellent_ssim=0.0)
     expected = POLICIES["legacy"].adjusted({"k": 3, "max_distance": 0, "excellent_ssim": 0.0})
     assert expected.name == "reference+changes"
@@ -261,7 +261,7 @@ def test_a_named_policy_is_changed_as_without_a_server() -> None:
     assert answers.policy_of(types_pb2.Policy(name="reference", k=2)) == POLICIES["legacy"]
 
 
-def test_a_grade_of_a_newer_release_is_no_grade() -> None:
+def test_unknown_grade_is_refused() -> None:
     message = types_pb2.Answer(policy=answers.policy_message(POLICIES["default"]))
     for unknown in (0, 99):
         message.grade = unknown
@@ -383,7 +383,7 @@ ID = "7" + "f" * 15
         (sequence, 1),
     ],
 )
-def test_messages_at_the_limits_are_taken(read: Callable[[object], object], message: object) -> None:
+def test_messages_at_the_limits_are_accepted(read: Callable[[object], object], message: object) -> None:
     read(message)
 
 
@@ -512,13 +512,13 @@ def test_hashes_of_another_recipe_are_refused(read: Callable[[object], object], 
         read(message)
 
 
-def test_pages() -> None:
+def test_pages_are_read_from_requests() -> None:
     assert records.page_of(page()) == (100, -1)
     assert records.page_of(page(page_size=7, page_token=records.page_token(0))) == (7, 0)
     assert records.page_of(page(page_size=1001)) == (1000, -1)
 
 
-def test_the_largest_thumbnail_is_within_the_limit() -> None:
+def test_largest_thumbnail_is_within_the_limit() -> None:
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 256, (LONG_SIDE, LONG_SIDE), np.uint8)
     # Noise whose blocks of 4 x 4 pixels all have one mean: the finest quantisation that there is.

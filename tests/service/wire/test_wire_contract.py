@@ -48,7 +48,7 @@ def spoil(copy: Path, name: str, before: str, after: str) -> None:
     file.write_text(text.replace(before, after, 1))
 
 
-def test_style_is_clean_and_everything_is_explained(tmp_path: Path) -> None:
+def test_contract_passes_the_linter(tmp_path: Path) -> None:
     for command in (["lint"], ["format", "--diff", "--exit-code"]):
         done = buf(*command, folder=ROOT, cache=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), command
@@ -64,7 +64,7 @@ def test_style_is_clean_and_everything_is_explained(tmp_path: Path) -> None:
         ("types", "  GRADE_NONE = 5;", "  NO_TWIN = 5;", b"NO_TWIN"),
     ],
 )
-def test_style_check_notices(copy: Path, tmp_path: Path, name: str, before: str, after: str, found: bytes) -> None:
+def test_linter_finds_a_violation(copy: Path, tmp_path: Path, name: str, before: str, after: str, found: bytes) -> None:
     spoil(copy, name, before, after)
     done = buf("lint", folder=copy, cache=tmp_path)
     assert done.returncode != 0
@@ -72,12 +72,12 @@ def test_style_check_notices(copy: Path, tmp_path: Path, name: str, before: str,
 
 
 @pytest.mark.parametrize("frozen", FROZEN)
-def test_what_clients_rely_on_is_still_there(tmp_path: Path, frozen: str) -> None:
+def test_contract_is_backward_compatible(tmp_path: Path, frozen: str) -> None:
     done = buf("breaking", "--against", frozen, folder=ROOT, cache=tmp_path)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
 
 
-def test_the_contract_of_the_first_release_is_never_frozen_again() -> None:
+def test_baseline_contract_never_changes() -> None:
     frozen = (ROOT / FROZEN[0]).read_bytes()
     assert sha256(frozen).hexdigest() == "d0a00f6b392e588b29ca8417f582aa0ebb6f977e44c73f10fdaf143ed4aad576"
     names = {file.name for file in FileDescriptorSet.FromString(frozen).file}
@@ -95,7 +95,7 @@ def test_the_contract_of_the_first_release_is_never_frozen_again() -> None:
     ],
 )
 @pytest.mark.parametrize("frozen", FROZEN)
-def test_compatibility_check_notices(
+def test_compatibility_check_finds_a_breaking_change(
     copy: Path, tmp_path: Path, frozen: str, name: str, before: str, after: str
 ) -> None:
     spoil(copy, name, before, after)
@@ -115,7 +115,7 @@ def test_additions_are_compatible(copy: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
+def test_generated_code_matches_the_contract(tmp_path: Path) -> None:
     image = tmp_path / "now.binpb"
     done = buf(
         "build", "-o", str(image), "--as-file-descriptor-set", "--exclude-source-info", folder=ROOT, cache=tmp_path
@@ -163,7 +163,7 @@ class RecordingChannel:
     ],
     ids=["similarity", "catalog"],
 )
-def test_generated_stubs_are_those_of_the_contract(service: object, stub: type) -> None:
+def test_generated_stubs_match_the_contract(service: object, stub: type) -> None:
     channel = RecordingChannel()
     stub(channel)
     side = {True: "stream", False: "unary"}
@@ -173,7 +173,7 @@ def test_generated_stubs_are_those_of_the_contract(service: object, stub: type) 
     }
 
 
-def test_defaults_in_comments_are_those_of_the_policy() -> None:
+def test_defaults_in_comments_match_the_policy() -> None:
     text = (CONTRACT / "types.proto").read_text()
     told = {
         field: float(value)
@@ -184,7 +184,7 @@ def test_defaults_in_comments_are_those_of_the_policy() -> None:
     assert told == {field: getattr(POLICIES["default"], threshold) for threshold, field in THRESHOLDS.items()}
 
 
-def test_errors_that_methods_name_are_explained() -> None:
+def test_errors_named_in_comments_exist() -> None:
     known = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118  no mapping
     for name in ("similarity", "catalog"):
         comments = " ".join(re.findall(r"//.*", (CONTRACT / f"{name}.proto").read_text()))
