@@ -205,7 +205,7 @@ def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterato
 
 
 def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) -> float:
-    """Return the smaller ZNCC, with or without the bottom rows, of two images; the candidate is moved by whole pixels."""
+    """Return the smaller ZNCC, with or without the bottom rows, of two images; the candidate is moved first."""
     height, width = query.normal.shape
     margins = int(height * _MARGIN), int(width * _MARGIN)
     agreement: float = _least_zncc(query.normal, candidate.normal, field_rows(height), down, right, *margins)

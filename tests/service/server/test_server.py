@@ -1,4 +1,4 @@
-"""What a server refuses, and how it says so: the contract's reasons, over a real socket."""
+"""Errors of a server: the reasons of the contract, over a real socket."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def client(shelf: Shelf) -> Iterator[RawClient]:
 
 @pytest.fixture(autouse=True)
 def still_alive(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test did to the shared server: it answers afterwards."""
+    """Check after each test that the shared server still answers."""
     yield
     if "client" in request.fixturenames:
         client: RawClient = request.getfixturevalue("client")
@@ -223,7 +223,7 @@ def test_other_errors_of_a_search(client: RawClient) -> None:
 
 def test_missing_generation_is_reported_within_the_deadline(client: RawClient) -> None:
     request = search(query=Query(hash=HASH), options={"min_generation": 99})
-    for seconds in (1, 2, 4, 8, 16):  # on a busy machine the answer may come after the client has given up
+    for seconds in (1, 2, 4, 8, 16):  # on a busy machine the answer may arrive after the client's deadline
         start = time.monotonic()
         never = client.failure(client.similarity.Search, request, seconds)
         assert never.code == "DEADLINE_EXCEEDED"
@@ -245,8 +245,8 @@ def test_waiting_for_a_generation_occupies_no_worker(shelf: Shelf) -> None:
 
 
 def test_error_with_many_violations_fits_the_status(client: RawClient) -> None:
-    """Clients take 8 KiB of trailing metadata; more would be a failure of the transport."""
-    categories = ["\\x" * 100] * 64  # no escape
+    """Check the size because clients accept 8 KiB of trailing metadata; more would be a transport error."""
+    categories = ["\\x" * 100] * 64  # invalid escapes
     failure = client.failure(
         client.similarity.Search, search(query=Query(hash=HASH), options={"categories": categories})
     )
@@ -267,7 +267,7 @@ def png(pixels: np.ndarray | None = None) -> bytes:
 
 
 def bomb(side: int = 30_000) -> bytes:
-    """A PNG of side x side pixels in a few hundred kilobytes."""
+    """Return a PNG of side x side pixels in a few hundred kilobytes."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -363,7 +363,7 @@ def test_message_above_the_limit_is_refused(client: RawClient) -> None:
 
 
 def raw_method(client: RawClient, path: str) -> Any:
-    """A method that sends bytes as they are, as a stream of requests, and gives the bytes of its first answer."""
+    """Return a method that sends a stream of raw bytes and returns the bytes of the first answer."""
     return client.channel.stream_unary(path, request_serializer=bytes, response_deserializer=bytes)
 
 
@@ -409,29 +409,29 @@ def test_uploads_share_a_memory_limit(shelf: Shelf) -> None:
         after.callback(server.stop)
         client = after.enter_context(RawClient(server.target))
 
-        def taken() -> float | None:
+        def reserved() -> float | None:
             return server.metrics.registry.get_sample_value("twinscope_upload_bytes")
 
-        def half(method: Any, messages: Iterator[Any]) -> Failure:
+        def incomplete(method: Any, messages: Iterator[Any]) -> Failure:
             return client.failure(method, messages)
 
         with held() as stream:
             first = client.similarity.SearchByImage.future(stream, timeout=HANGS)
             stream.put(next(upload(b"", size=size)))
-            assert eventually(lambda: taken() == size)
+            assert eventually(lambda: reserved() == size)
             refused = [
-                half(client.similarity.SearchByImage, upload(b"", size=size)),
-                half(client.catalog.UploadImages, new_image(size)),
+                incomplete(client.similarity.SearchByImage, upload(b"", size=size)),
+                incomplete(client.catalog.UploadImages, new_image(size)),
             ]
             for failure in refused:
                 assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
                 assert failure.retry_seconds is not None
             assert client.call(client.similarity.SearchByImage, upload(png())).result.answer.grade
         assert first.code() is grpc.StatusCode.DATA_LOSS
-        assert eventually(lambda: taken() == 0)
-        assert half(client.similarity.SearchByImage, upload(b"", size=size)).reason == "UPLOAD_DAMAGED"
-        assert eventually(lambda: taken() == 0)
-        assert half(client.catalog.UploadImages, new_image(size)).reason == "UPLOAD_DAMAGED"
+        assert eventually(lambda: reserved() == 0)
+        assert incomplete(client.similarity.SearchByImage, upload(b"", size=size)).reason == "UPLOAD_DAMAGED"
+        assert eventually(lambda: reserved() == 0)
+        assert incomplete(client.catalog.UploadImages, new_image(size)).reason == "UPLOAD_DAMAGED"
 
 
 def test_writes_are_refused_by_a_read_only_server(client: RawClient) -> None:
@@ -516,7 +516,7 @@ def test_server_answers_despite_200_idle_streams(shelf: Shelf) -> None:
             call.cancel()
         for stream in streams:
             stream.__exit__(None, None, None)
-        assert eventually(lambda: _is_answered(client)), "the slots of those that left are never freed"
+        assert eventually(lambda: _is_answered(client)), "the slots of ended calls are never freed"
     assert eventually(lambda: threading.active_count() <= before + 2), threading.enumerate()
 
 
@@ -530,7 +530,7 @@ def _is_answered(client: RawClient) -> bool:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Searches that take until the event is set."""
+    """Block all searches until the returned event is set."""
     release = threading.Event()
 
     def waiting(answer: Any) -> Any:
@@ -562,7 +562,7 @@ SILENT = ("/twinscope.v1.SimilarityService/Search", "/grpc.health.v1.Health/Chec
 
 @pytest.mark.parametrize("path", SILENT)
 def test_missing_requests_take_no_slot_from_others(shelf: Shelf, path: str) -> None:
-    """More of them than the server has threads; they give way, oldest first."""
+    """Use more such calls than the server has threads; they lose their slots, oldest first."""
     with (
         serving(shelf.store, workers=2, max_waiting=14, max_streams=4) as target,
         RawClient(target) as client,
@@ -572,7 +572,7 @@ def test_missing_requests_take_no_slot_from_others(shelf: Shelf, path: str) -> N
         calls = [method.future(after.enter_context(held())) for method in hostile for _ in range(30)]
 
         def served() -> bool:
-            """Whether everything is answered; those that have come a moment ago need not give way yet."""
+            """Check whether all calls are answered; very recent calls need not lose their slots yet."""
             try:
                 client.call(client.similarity.Search, search(query=Query(hash=HASH)))
                 watched = client.health.Watch(health_pb2.HealthCheckRequest(), timeout=HANGS)
@@ -627,7 +627,7 @@ def test_stream_is_cancelled_if_answers_are_not_read(shelf: Shelf) -> None:
 
 
 def test_health_watchers_have_their_own_slots(shelf: Shelf) -> None:
-    """And leave them when they go."""
+    """Check also that watchers release their slots when they disconnect."""
     with serving(shelf.store) as target, RawClient(target) as client:
         request = health_pb2.HealthCheckRequest()
         watchers = [client.health.Watch(request, timeout=HANGS) for _ in range(64)]
@@ -674,28 +674,28 @@ def test_client_retries_after_overload(shelf: Shelf, slow: threading.Event) -> N
 def test_request_past_its_deadline_is_not_processed(
     shelf: Shelf, slow: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worked = []
+    processed = []
     waiting = Searcher.answer
-    monkeypatch.setattr(Searcher, "answer", lambda *a, **o: (worked.append(a), waiting(*a, **o))[1])
+    monkeypatch.setattr(Searcher, "answer", lambda *a, **o: (processed.append(a), waiting(*a, **o))[1])
     with running(shelf.store, workers=1) as server, RawClient(server.target) as client:
         [image] = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=1)).images
         request = search(query=Query(image_id=image.image_id))
         first = client.similarity.Search.future(request, timeout=HANGS)
-        assert eventually(lambda: len(worked) == 1)
+        assert eventually(lambda: len(processed) == 1)
         late = [client.failure(client.similarity.Search, request, 0.2) for _ in range(3)]
         assert {failure.code for failure in late} == {"DEADLINE_EXCEEDED"}
         assert eventually(lambda: in_flight(server) == 1)  # the server has noticed
         slow.set()
         first.result()
         client.call(client.similarity.Search, request)
-    assert len(worked) == 2
+    assert len(processed) == 2
 
 
 def test_rate_of_a_caller_is_limited(shelf: Shelf) -> None:
     with serving(shelf.store, requests_per_second=0.5) as target, RawClient(target) as client:
         request = catalog_pb2.GetIndexRequest()
         failure = None
-        while failure is None:  # one every two seconds: the machine would have to be slower than that
+        while failure is None:  # at one request per 2 s, only an even slower machine would never exceed it
             try:
                 client.call(client.catalog.GetIndex, request)
             except grpc.RpcError as error:
@@ -731,7 +731,7 @@ def test_a_thousand_clients(shelf: Shelf) -> None:
                 one.channel.close()
 
 
-# -- faults of the server ----------------------------------------------------------------------------------------------
+# -- internal errors ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret /srv/path"), KeyError("secret"), OSError(5, "secret")])
@@ -831,7 +831,7 @@ def test_images_are_uploaded_only_if_needed(shelf: Shelf, tmp_path: Path) -> Non
 
 
 def test_large_file_is_uploaded_completely(shelf: Shelf, tmp_path: Path) -> None:
-    """A TIFF of several chunks; the pixels of a reference in its first page."""
+    """Upload a TIFF of several chunks with the pixels of a reference in its first page."""
     with tifffile.TiffWriter(tmp_path / "large.tif") as out:
         out.write(read_image(shelf.reference("Tips", 0)).pixels)
         out.write(np.random.default_rng(1).integers(0, 256, (1500, 1000), np.uint8))
@@ -862,7 +862,7 @@ def test_serving_refuses_invalid_arguments(shelf: Shelf, tmp_path: Path) -> None
 
 
 def test_health_is_watched_until_the_server_stops(shelf: Shelf) -> None:
-    """A watcher does not hold the server up: it is told, and then the connection ends."""
+    """Check that a watcher does not delay the shutdown: it receives the status, then the connection ends."""
     seen = []
     with ExitStack() as after:
         with serving(shelf.store, grace_seconds=600) as target:

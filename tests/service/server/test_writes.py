@@ -1,4 +1,4 @@
-"""Writing through a server: durable when acknowledged, found when acknowledged, refused where it is wrong."""
+"""Writing through a server: acknowledged writes are durable and found, invalid writes are refused."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_fatal_errors_end_an_upload_stream(client: RawClient, messages: list[Upl
 
 
 def test_pixels_come_only_from_the_images_own_file(client: RawClient, shelf: Shelf) -> None:
-    """An image stored by its hash that declares the content of another's file does not get that file's pixels."""
+    """Check that an image stored by its hash does not get the pixels of another file whose content it declares."""
     path = shelf.reference("Tips", 0)
     declared = {"sha256": sha256(path.read_bytes()).digest(), "size_bytes": path.stat().st_size}
     image = read_image(path.read_bytes()).pixels
@@ -269,7 +269,7 @@ def test_pixels_come_only_from_the_images_own_file(client: RawClient, shelf: She
         assert (cold.grade, cold.matches[0].source, cold.matches[0].ssim) == ("good", "mine", None)
         assert remote.search(path, categories=["Tips"]).grade == "excellent"
         assert remote.search(path, categories=["Powder"]) == cold
-    messages = uploaded(1, path.read_bytes(), source="mine")  # now it has a file of its own
+    messages = uploaded(1, path.read_bytes(), source="mine")  # now the image has its own file
     [answer] = client.call(client.catalog.UploadImages, iter(messages))
     assert answer.result.image.change in (REPLACED, UNCHANGED)
     with connect(f"grpc://{client.address}") as remote:
@@ -313,9 +313,9 @@ def test_unused_files_are_removed_by_the_next_write(client: RawClient, store: Pa
     assert kept(store) == {names[1], names[2], names[3]}
     request = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[0], ids[2]])
     client.call(client.catalog.BatchDeleteImages, request)
-    list(client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(4), source="file:4"))))  # another content
+    list(client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(4), source="file:4"))))  # different content
     upsert(client, new_image(7))
-    assert kept(store) == {names[1], names[4]}  # one image of two is left of the first
+    assert kept(store) == {names[1], names[4]}  # one of the two images with the first file remains
     with connect(f"grpc://{client.address}") as remote:
         assert remote.search(micrograph(1)).grade == remote.search(micrograph(4)).grade == "excellent"
 
@@ -333,7 +333,7 @@ def test_files_left_by_a_killed_server_are_removed(store: Path) -> None:
     assert kept(store) == {"notes.txt", sha256(tiff(1)).hexdigest()}
 
 
-# -- categories of the store's own -------------------------------------------------------------------------------------
+# -- a store with its own taxonomy -------------------------------------------------------------------------------------
 
 _OWN = Taxonomy("own/1", (Category("W", "Wires", aliases=("Cables",)), Category("Q", "Quux"), Category("T", "Tips")))
 
@@ -372,7 +372,7 @@ def test_unknown_categories_are_refused(shelf: Shelf, tmp_path: Path) -> None:
             assert remote.search(micrograph(1), categories=["Powder"]).category == "Powder"
 
 
-# -- deleting, listing, looking ----------------------------------------------------------------------------------------
+# -- deleting and listing ----------------------------------------------------------------------------------------------
 
 
 def test_deleted_images_are_not_found(client: RawClient, shelf: Shelf) -> None:
@@ -464,7 +464,7 @@ def test_acknowledged_images_survive_a_kill(store: Path, shelf: Shelf) -> None:
 
 
 def test_answers_of_one_generation_are_equal_during_writes(client: RawClient) -> None:
-    """Whatever deletes, replaces or relabels meanwhile: a batch is of one generation, and that answers one way."""
+    """Check that a batch uses one generation with constant answers while images are deleted and relabelled."""
     upsert(client, *(new_image(number) for number in range(24)))
     prints = [fingerprint_message(Fingerprint.of_pixels(micrograph(number))) for number in range(24)]
     request = similarity_pb2.BatchSearchRequest(queries=[similarity_pb2.Query(fingerprint=one) for one in prints])
@@ -472,22 +472,22 @@ def test_answers_of_one_generation_are_equal_during_writes(client: RawClient) ->
     seen: dict[int, set[tuple[tuple[str, str], ...]]] = {}
     done = threading.Event()
 
-    def ask() -> None:
-        with RawClient(f"grpc://{client.address}") as asking:
+    def search() -> None:
+        with RawClient(f"grpc://{client.address}") as other:
             while not done.is_set():
-                results = asking.call(asking.similarity.BatchSearch, request).results
+                results = other.call(other.similarity.BatchSearch, request).results
                 [generation] = {one.answer.generation for one in results}
                 found = tuple((one.answer.category, one.answer.matches[0].source) if one.answer.matches else ("", "")
                               for one in results)  # fmt: skip
                 seen.setdefault(generation, set()).add(found)
 
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    threads = [threading.Thread(target=search, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for number in range(0, 24, 2):
         upsert(client, new_image(number + 1, category="Tips"))
-        gone = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[f"lims:{number}"]])
-        client.call(client.catalog.BatchDeleteImages, gone)
+        deletion = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[f"lims:{number}"]])
+        client.call(client.catalog.BatchDeleteImages, deletion)
     done.set()
     for thread in threads:
         thread.join()
@@ -504,7 +504,7 @@ def test_server_loads_a_replaced_store(store: Path, tmp_path: Path) -> None:
         upsert(client, new_image(1), new_image(2))
         store.rename(tmp_path / "away")
         time.sleep(0.3)
-        assert remote.search(micrograph(1)).category == "Powder"  # nothing better is there
+        assert remote.search(micrograph(1)).category == "Powder"  # the server still uses the previous store
         other.rename(store)
         assert eventually(lambda: not remote.stats()["images"])
         assert remote.search(micrograph(1)).grade == "none"

@@ -1,4 +1,4 @@
-"""Grain: recordings of one exposure have it in common, other exposures of like outlines do not."""
+"""Grain: copies of one acquisition share it, other acquisitions of similar outlines do not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from twinscope_service.thresholds import NOISE_PROOF as PROVEN
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 MOTTLED = (0, 3, 6, 10)
-"""Numbers of the gratings below whose mottled recordings only outlines and grain can find."""
+"""Numbers of the gratings below whose mottled copies can be found only by outlines and grain."""
 WITHOUT_PIXELS = POLICIES["default"].adjusted({"ssim": "never"})
 
 
@@ -42,20 +42,20 @@ def grey(pixels: NDArray[np.floating]) -> Grey:
 
 
 def noise(seed: int, sigma: float, shape: tuple[int, ...] = SHAPE) -> NDArray[np.float64]:
-    made: NDArray[np.float64] = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
-    made /= made.std()
-    return made
+    values: NDArray[np.float64] = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
+    values /= values.std()
+    return values
 
 
 def grating(seed: int) -> Grey:
-    """Bars of one pitch, at nearly one place, and the grain of an exposure."""
+    """Return bars of one pitch at nearly the same position, with the grain of one acquisition."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     bars = (x * np.cos(0.03) + y * np.sin(0.03) + np.random.default_rng(seed).uniform(0, 6)) % 64 < 32
     return grey(60 + 90 * gaussian_filter(bars.astype(float), 2) + 4 * noise(seed + 1000, 0.8))
 
 
 def mottled(pixels: Grey, seed: int) -> Grey:
-    """Give the negative of the upper part under stains, which are as large as what a hash sees."""
+    """Return the negative of the upper rows under stains as large as the structures that a hash represents."""
     upper = pixels[:356]
     stains = 6 * noise(seed + 2000, 4, upper.shape) + 3 * noise(seed + 3000, 0, upper.shape)
     return 255 - grey(upper * 0.8 + 20 + stains)
@@ -78,7 +78,7 @@ def reduced(pixels: Grey, share: float) -> Grey:
 @pytest.mark.parametrize("seed", range(3))
 def test_copies_of_one_acquisition_are_proven(seed: int) -> None:
     whole = grating(seed)
-    recordings = {
+    copies = {
         "noise": grey(whole + 10 * noise(7, 0)),
         "JPEG": encoded(whole, 75),
         "gamma": grey(255 * (whole / 255.0) ** 1.8),
@@ -86,9 +86,9 @@ def test_copies_of_one_acquisition_are_proven(seed: int) -> None:
         "cut": whole[:350],
         "shifted": np.roll(whole, (20, -30), (0, 1)),
     }
-    for name, recording in recordings.items():
-        assert grain_score(recording, whole) >= PROVEN, name
-        assert grain_score(whole, recording) >= PROVEN, name
+    for name, copy in copies.items():
+        assert grain_score(copy, whole) >= PROVEN, name
+        assert grain_score(whole, copy) >= PROVEN, name
 
 
 @settings(max_examples=15, deadline=None)
@@ -108,8 +108,8 @@ def test_other_acquisitions_of_the_same_outlines_are_not(one: int, other: int) -
 )
 def test_small_or_differently_shaped_images_have_no_grain(one: tuple[int, int], other: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in (one, other)]
-    assert grain_score(*pictures) == 0
+    images = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in (one, other)]
+    assert grain_score(*images) == 0
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -122,16 +122,16 @@ def test_blank_images_have_no_grain(level: int) -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_specks_on_a_clipped_background_have_no_grain(level: int) -> None:
-    """A few specks correlate by more than any number of standard deviations."""
+    """Check it because the correlation of a few specks exceeds any number of standard deviations."""
     rows, columns = np.mgrid[:943, :1277]
 
-    def slots(seed: int) -> Grey:
-        picture = np.full((943, 1277), level, np.uint8)
+    def specks(seed: int) -> Grey:
+        image = np.full((943, 1277), level, np.uint8)
         inside = (columns % 160 < 60) & (rows % 300 < 120)
-        picture[inside] = grey(128 + 20 * noise(seed, 1, (943, 1277)))[inside]
-        return picture
+        image[inside] = grey(128 + 20 * noise(seed, 1, (943, 1277)))[inside]
+        return image
 
-    assert grain_score(slots(1), slots(2)) < PROVEN / 2
+    assert grain_score(specks(1), specks(2)) < PROVEN / 2
 
 
 def test_images_of_any_size_are_compared() -> None:
@@ -144,16 +144,16 @@ def test_images_of_any_size_are_compared() -> None:
 
 
 class _Pixels(ReferencePixels):
-    """Full-size pixels of references, by their numbers."""
+    """Full-size pixels of references by their numbers."""
 
-    def __init__(self, pictures: dict[int, Grey]) -> None:
+    def __init__(self, images: dict[int, Grey]) -> None:
         super().__init__()
-        self._pictures = pictures
+        self._images = images
 
     def __call__(self, record: Record) -> Grey:
-        if record.id not in self._pictures:
+        if record.id not in self._images:
             raise ImageError(record.uri, "missing", "gone")
-        return self._pictures[record.id]
+        return self._images[record.id]
 
 
 def record_of(number: int) -> Record:
@@ -163,14 +163,14 @@ def record_of(number: int) -> Record:
     )  # fmt: skip
 
 
-def against(query: Grey, pictures: dict[int, Grey]) -> PixelComparison:
-    return PixelComparison(query, _Pixels(pictures), {number: record_of(number) for number in (1, 2, *pictures)})
+def against(query: Grey, images: dict[int, Grey]) -> PixelComparison:
+    return PixelComparison(query, _Pixels(images), {number: record_of(number) for number in (1, 2, *images)})
 
 
-def proof(query: Grey, pictures: dict[int, Grey]) -> float:
-    """Prove that reference 1 is the twin; the others are most like the query besides."""
-    matches = [Match(f"{number:016x}", "", "Tips", "L9", 320) for number in sorted({1, *pictures})]
-    return against(query, pictures).proof(matches[0], matches[1:])
+def proof(query: Grey, images: dict[int, Grey]) -> float:
+    """Return the proof that reference 1 is the twin; the others are the next most similar references."""
+    matches = [Match(f"{number:016x}", "", "Tips", "L9", 320) for number in sorted({1, *images})]
+    return against(query, images).proof(matches[0], matches[1:])
 
 
 def test_twin_is_proven_among_other_acquisitions() -> None:
@@ -183,7 +183,7 @@ def test_twin_is_proven_among_other_acquisitions() -> None:
 def test_pattern_of_the_camera_proves_nothing() -> None:
     pattern = 6 * noise(99, 0.8)
     query, *others = (grey(grating(seed) + pattern) for seed in range(4))
-    assert proof(query, {1: others[0]}) >= PROVEN  # nothing else is known
+    assert proof(query, {1: others[0]}) >= PROVEN  # no other reference to compare with
     assert proof(query, {1: others[0], 2: others[1], 3: others[2]}) == 0
 
 
@@ -194,10 +194,10 @@ def test_grain_shared_with_others_proves_nothing(noisy: int) -> None:
     own = grain_score(query, whole)
     most = min(CHANCE, own / 2)
     mixed = {share: grey(whole * share + grating(1) * (1 - share)) for share in np.linspace(0, 0.6, 13)}
-    scores = {share: grain_score(query, picture) for share, picture in mixed.items()}
+    scores = {share: grain_score(query, image) for share, image in mixed.items()}
     assert min(scores.values()) < most < max(scores.values())
-    for share, picture in mixed.items():
-        assert bool(proof(query, {1: whole, 2: picture})) == (scores[share] <= most)
+    for share, image in mixed.items():
+        assert bool(proof(query, {1: whole, 2: image})) == (scores[share] <= most)
 
 
 def test_unreadable_reference_proves_nothing() -> None:
@@ -225,7 +225,7 @@ def test_grain_is_compared_in_the_matched_frame(turns: int) -> None:
 
 @pytest.fixture(scope="module")
 def gratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of twelve bare gratings of one category, and their collection beside it."""
+    """Create a store of twelve bare gratings of one category, with their collection in the same folder."""
     folder = tmp_path_factory.mktemp("gratings")
     (folder / "collection" / "Patterned_surface").mkdir(parents=True)
     for seed in range(12):
@@ -242,7 +242,7 @@ def test_grain_decides_if_outlines_are_inconclusive(gratings: Path, seed: int) -
         assert "grain" in answer.reason
         assert answer.p_wrong is not None
         without = engine.search(mottled(grating(seed), seed), policy=WITHOUT_PIXELS)
-        assert (without.grade, without.p_wrong) == ("doubtful", None)  # which no calibration knows of
+        assert (without.grade, without.p_wrong) == ("doubtful", None)  # no calibration covers this case
 
 
 def test_other_acquisitions_of_the_bars_get_no_label(gratings: Path) -> None:
@@ -256,12 +256,12 @@ def test_query_without_pixels_is_doubtful_and_requests_them(gratings: Path) -> N
     store = Store(gratings / "store")
     try:
         query = Query.of_pixels(mottled(grating(3), 3))
-        asked = []
+        requested = []
         for policy in (POLICIES["default"], WITHOUT_PIXELS):
             [result] = Matcher(store).results([replace(query, pixels=None)], policy, Limits(), store.view)
             assert result.answer.grade == "doubtful"
-            asked.append(result.pixels_would_change)
-        assert asked == [True, False]
+            requested.append(result.pixels_would_change)
+        assert requested == [True, False]
     finally:
         store.close()
 
@@ -278,12 +278,12 @@ def test_missing_reference_file_leaves_the_answer_doubtful(gratings: Path) -> No
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_pattern_of_the_camera_gives_no_label(tmp_path: Path, gone: bool) -> None:
-    """One grating among pictures of other things, all with one pattern; queries are other gratings with it."""
+    """Use one grating among other images, all with one pattern; the queries are other gratings with this pattern."""
     pattern = 3 * noise(99, 0.8)
     (tmp_path / "collection" / "Tips").mkdir(parents=True)
-    pictures = [grating(0), *(grey(128 + 40 * noise(seed, 6) + 4 * noise(seed + 50, 0.8)) for seed in range(1, 9))]
-    for number, picture in enumerate(pictures):
-        Image.fromarray(grey(picture + pattern)).save(tmp_path / "collection" / "Tips" / f"{number}.png")
+    images = [grating(0), *(grey(128 + 40 * noise(seed, 6) + 4 * noise(seed + 50, 0.8)) for seed in range(1, 9))]
+    for number, image in enumerate(images):
+        Image.fromarray(grey(image + pattern)).save(tmp_path / "collection" / "Tips" / f"{number}.png")
     index([tmp_path / "collection"], tmp_path / "store", workers=1)
     for number in range(1, 9) if gone else ():
         (tmp_path / "collection" / "Tips" / f"{number}.png").unlink()

@@ -1,4 +1,4 @@
-"""Scene score against a slow oracle in double precision, and against what may happen to a micrograph."""
+"""Scene score against a slow oracle in double precision, and for typical changes of a micrograph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCENE = 0.5
 
 
 def field(shape: tuple[int, int] = (400, 520), seed: int = 0) -> np.ndarray:
-    """A micrograph of nothing in particular: grains of several sizes."""
+    """Return a generic micrograph: grains of several sizes."""
     rng = np.random.default_rng(seed)
     layers = [gaussian_filter(rng.normal(size=shape), scale) * scale for scale in (2, 5, 14)]
     total = np.sum(layers, axis=0)
@@ -58,7 +58,7 @@ def normal_by_scipy(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def shift_by_numpy(query: np.ndarray, candidate: np.ndarray) -> tuple[int, int]:
-    """Phase correlation by shifting one image, whose spectrum is the whitened one, over the other."""
+    """Return the translation with the highest phase correlation, computed with NumPy."""
     height, width = query.shape
     window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in query.shape))
     cross = np.conj(np.fft.fft2(query * window)) * np.fft.fft2(candidate * window)
@@ -68,7 +68,7 @@ def shift_by_numpy(query: np.ndarray, candidate: np.ndarray) -> tuple[int, int]:
 
 
 def agreement_by_corrcoef(query: np.ndarray, candidate: np.ndarray, down: int, right: int) -> float:
-    """Pairs of pixels that lie in the inner frame of both images, correlated; with and without the bottom."""
+    """Return the smaller correlation, with or without the bottom, of the pixels inside the margins of both images."""
     height, width = query.shape
     y_margin, x_margin = height // 24, width // 24
     scores = []
@@ -115,10 +115,10 @@ def test_shared_info_bar_does_not_match_empty_fields(shading: str) -> None:
     light = {"even": 0 * x, "ramp": 70 * x, "vignette": -80 * (x * x + y * y) / 2}[shading]
     both = []
     for seed in (1, 2):
-        frame = noisy(np.clip(128 + light, 0, 255).astype(np.uint8), 6, seed)
-        frame[708:] = 0
-        frame[720:745, 20:600] = np.random.default_rng(0).integers(0, 2, (25, 580)) * 255
-        both.append(thumb(frame))
+        image = noisy(np.clip(128 + light, 0, 255).astype(np.uint8), 6, seed)
+        image[708:] = 0
+        image[720:745, 20:600] = np.random.default_rng(0).integers(0, 2, (25, 580)) * 255
+        both.append(thumb(image))
     assert scene_scores(both[0], [both[1]])[0].score < 0.3
 
 
@@ -153,9 +153,9 @@ def test_field_score_is_exact_to_a_thousandth(moved: tuple[int, int], sigma: int
 def test_unmoved_field_needs_no_second_translation() -> None:
     big = field((174, 222))
     query, candidate = big[:144, :192], noisy(big[:144, :192], 4)
-    with mock.patch.object(scene, "translation", wraps=scene.translation) as looked:
+    with mock.patch.object(scene, "translation", wraps=scene.translation) as translations:
         assert scene_scores(query, [candidate])[0].score > 0.9
-    assert looked.call_count == 1
+    assert translations.call_count == 1
 
 
 def test_sufficient_score_needs_no_translation() -> None:
@@ -167,7 +167,7 @@ def test_sufficient_score_needs_no_translation() -> None:
     assert score(query, candidate, enough=unmoved.score + 1e-6) == best
 
 
-# ---- what happens to micrographs ----
+# ---- changes of a micrograph ----
 
 CHANGES = {
     "JPEG 75": lambda pixels: jpeg(pixels, 75),
@@ -247,8 +247,8 @@ def test_different_proportions_score_zero() -> None:
 
 def test_different_scenes_score_near_zero() -> None:
     thumbnails = [thumb(field(seed=seed)) for seed in range(12)]
-    for place, query in enumerate(thumbnails):
-        others = thumbnails[place + 1 :]
+    for position, query in enumerate(thumbnails):
+        others = thumbnails[position + 1 :]
         assert all(abs(found.score) < 0.2 for found in scene_scores(query, others))
 
 
@@ -298,11 +298,11 @@ def test_scores_have_the_order_of_the_candidates() -> None:
 
 
 def test_cache_changes_no_score() -> None:
-    """Against preparing everything anew: other shapes, turned and cut candidates, and one that changes in its place."""
+    """Compare with uncached scores: other shapes, rotated and cut candidates, and one that is changed in memory."""
     query = thumb(field(seed=1))
     own = thumb(noisy(field(seed=1), 30)).copy()
     candidates = [own, own[:, :150], own[:120], np.ascontiguousarray(own[::-1]), own[3:, 4:], thumb(field(seed=2))]
-    scene_scores(own, candidates)  # so that something is kept
+    scene_scores(own, candidates)  # fills the cache
     first = scene_scores(query, candidates)
     for candidate, found in zip(candidates, first, strict=True):
         prepared.cache_clear()
@@ -360,5 +360,5 @@ def test_real_micrographs_are_distinguished_and_recognised(micrographs_dir: Path
         thumbnails.append(thumb(pixels))
         changed = thumb(jpeg(noisy(pixels, 5), 50))
         assert scene_scores(changed, thumbnails[-1:])[0].score > 0.8, path
-    for place, query in enumerate(thumbnails):
-        assert all(found.score < 0.4 for found in scene_scores(query, thumbnails[place + 1 :]))
+    for position, query in enumerate(thumbnails):
+        assert all(found.score < 0.4 for found in scene_scores(query, thumbnails[position + 1 :]))

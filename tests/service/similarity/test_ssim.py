@@ -1,4 +1,4 @@
-"""SSIM against scikit-image, and against exact window sums where scikit-image's own rounding shows."""
+"""SSIM against scikit-image, and against exact window sums if the rounding of scikit-image matters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twinscope_service.similarity.ssim import match_shape, ssim, standardised_ss
 
 
 def exact_ssim(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
-    """Mean SSIM from whole-number sums over every window, one by one; only the quotients are rounded."""
+    """Compute the mean SSIM from whole-number sums over every window; only the quotients are rounded."""
     x, y = (np.lib.stride_tricks.sliding_window_view(image.astype(np.int64), (7, 7)) for image in (a, b))
     sum_x, sum_y = x.sum(axis=(2, 3)), y.sum(axis=(2, 3))
     variance_x = (49 * (x * x).sum(axis=(2, 3)) - sum_x**2) / (49 * 48)
@@ -29,7 +29,7 @@ def pattern(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> np.n
     rows, columns = np.indices(shape)
     if kind == "noise":
         return rng.integers(0, 256, shape, np.uint8)
-    if kind == "faint":  # the least contrast that 8 bits hold, near white: where single precision would cancel
+    if kind == "faint":  # the least contrast of 8 bits, near white, where single precision would cancel
         return (254 + rng.integers(0, 2, shape)).astype(np.uint8)
     if kind == "speck":
         return np.where((rows == shape[0] // 2) & (columns == shape[1] // 2), 254, 255).astype(np.uint8)

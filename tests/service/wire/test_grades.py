@@ -1,4 +1,4 @@
-"""Grades are those of one table: in the contract, and in the client for Node."""
+"""The contract and the Node client have the grades of the one table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_node_client_has_the_grades_in_the_order_of_the_table() -> None:
 
 
 def test_node_client_names_grades_only_in_its_table() -> None:
-    """It asks the table; a grade in a condition would be forgotten when the table changes."""
+    """Check it because a grade in a condition would be forgotten when the table changes."""
     code = {path.name: path.read_text() for path in (_NODE / "src").glob("*.ts") if path.name != "answer.ts"}
     code["answer.ts"] = (_NODE / "src" / "answer.ts").read_text().replace("export const GRADES", "", 1)
     for name, text in code.items():
@@ -42,7 +42,7 @@ def test_node_client_names_grades_only_in_its_table() -> None:
 
 
 def test_node_client_lists_no_error_reasons() -> None:
-    """It passes them through, so a new one needs no change there."""
+    """Check that the client passes reasons through, so that a new reason needs no change there."""
     text = (_NODE / "src" / "errors.ts").read_text()
     reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118  no mapping
     assert not {name for name in reasons if f"'{name}'" in text}

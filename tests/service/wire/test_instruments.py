@@ -1,4 +1,4 @@
-"""What instruments wrote, from file to answer: catalogue, contradictions, tables, sidecars, and over a server."""
+"""Instrument metadata from file to answer: catalog, contradictions, tables, sidecars, and through a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_DETECTOR = "another detector: SE2 and InLens"
 
 
 def zeiss_tiff(path: Path, pixels: Pixels, **changes: str | None) -> Path:
-    """A TIFF as a Zeiss instrument writes it; its scale is left out, as it belongs to another size of picture."""
+    """Write a TIFF like a Zeiss instrument, without its scale, which belongs to another image size."""
     unscaled = {"AP_IMAGE_PIXEL_SIZE": None, "AP_WIDTH": None, "DP_IMAGE_STORE": None}
     tag = text_tag(34118, zeiss_text(**(unscaled | changes)))
     tifffile.imwrite(path, pixels, metadata=None, extratags=[tag])
@@ -43,7 +43,7 @@ def micrograph(number: int) -> Pixels:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of two references of one instrument and one without metadata, and queries of their fields."""
+    """Create a store with two references with metadata and one without, and queries of their fields."""
     root = tmp_path_factory.mktemp("instruments")
     references, queries = root / "collection" / "Tips", root / "queries"
     references.mkdir(parents=True)
@@ -107,9 +107,9 @@ def test_agreement_is_neutral_and_shown(ask: Ask, lab: Path) -> None:
     assert (answer.grade, answer.best.contradictions) == ("excellent", ())
     assert answer.instrument == answer.best.instrument
     assert answer.instrument.stage == StagePosition(69.3945, -59.698, 47.323, 350.0, 0.0)
-    told = json.loads(json.dumps(answer.to_dict()))
-    assert told["instrument"]["working_distance_mm"] == 8.2
-    assert told["matches"][0]["instrument"]["detector"] == "InLens"
+    document = json.loads(json.dumps(answer.to_dict()))
+    assert document["instrument"]["working_distance_mm"] == 8.2
+    assert document["matches"][0]["instrument"]["detector"] == "InLens"
 
 
 @pytest.mark.parametrize("name", ["silent.tif", "plain.tif"])
@@ -125,14 +125,18 @@ def test_contradiction_removes_the_label(ask: Ask, lab: Path) -> None:
     assert (answer.grade, answer.category, answer.best.contradictions) == ("doubtful", None, (OTHER_DETECTOR,))
     assert answer.best.ssim > 0.99
     assert OTHER_DETECTOR in answer.reason
-    assert ask(lab / "queries" / "other.tif", policy="legacy").grade == "excellent"  # the old scripts read none
+    assert (
+        ask(lab / "queries" / "other.tif", policy="legacy").grade == "excellent"
+    )  # the legacy scripts read no metadata
 
 
 def test_text_file_next_to_the_query_is_used(ask: Ask, lab: Path) -> None:
     answer = ask(lab / "queries" / "beside.tif")
     assert (answer.grade, answer.instrument.beam_energy_kev) == ("doubtful", 5.0)
     assert answer.best.contradictions == ("another beam energy: 5 keV and 15 keV",)
-    assert ask((lab / "queries" / "beside.tif").read_bytes()).grade == "excellent"  # no file, so nothing beside it
+    assert (
+        ask((lab / "queries" / "beside.tif").read_bytes()).grade == "excellent"
+    )  # bytes have no text file next to them
 
 
 def test_given_metadata_override_the_file(ask: Ask, lab: Path) -> None:
@@ -176,10 +180,10 @@ def test_tables_and_sidecars(lab: Path, tmp_path: Path) -> None:
     assert matches["silent.tif"]["vendor"] == ""
     assert review["other.tif"]["contradictions"] == OTHER_DETECTOR
     copy = tmp_path / "out" / row["output_path"]
-    told = json.loads(sidecar_path(copy).read_text(encoding="utf-8"))
-    assert told["instrument"] == read_metadata(lab / "queries" / "same.tif").to_dict()
-    assert told["instrument"]["verbatim"]
-    assert (told["label"]["category"], told["label"]["query_sha256"]) == ("Tips", row["query_sha256"])
+    sidecar = json.loads(sidecar_path(copy).read_text(encoding="utf-8"))
+    assert sidecar["instrument"] == read_metadata(lab / "queries" / "same.tif").to_dict()
+    assert sidecar["instrument"]["verbatim"]
+    assert (sidecar["label"]["category"], sidecar["label"]["query_sha256"]) == ("Tips", row["query_sha256"])
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.parent.iterdir()}
     assert len(before) == 2 * len(matches)
     assert main([*command, "--out", str(tmp_path / "out")]) == 0

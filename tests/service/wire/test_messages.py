@@ -1,4 +1,4 @@
-"""What goes over the wire comes back the same, and no message gets in that breaks a rule of the contract."""
+"""Wire messages: lossless round trips, and errors for every broken rule of the contract."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ FACTS = st.builds(
 )
 
 
-def travelled(message: M) -> M:
-    """Give the message that arrives."""
+def received(message: M) -> M:
+    """Return a message as it arrives after serialisation."""
     return type(message).FromString(message.SerializeToString())
 
 
@@ -179,13 +179,13 @@ def test_stray_backslashes_are_refused(sent: str) -> None:
 
 @given(ANSWERS)
 def test_answers_round_trip(answer: Answer) -> None:
-    message = travelled(answers.answer_message(answer))
+    message = received(answers.answer_message(answer))
     arrived = answers.answer_of(message)
     assert arrived == answer
-    assert repr(arrived) == repr(answer)  # tells 0.0 from -0.0, and a tuple from a list
+    assert repr(arrived) == repr(answer)  # distinguishes 0.0 from -0.0, and a tuple from a list
     for name in ("category", "code"):
-        told = text.unescaped(getattr(message, name)) if message.HasField(name) else None
-        assert told == getattr(answer, name)
+        sent = text.unescaped(getattr(message, name)) if message.HasField(name) else None
+        assert sent == getattr(answer, name)
 
 
 def test_every_policy_attribute_has_a_field() -> None:
@@ -196,33 +196,33 @@ def test_every_policy_attribute_has_a_field() -> None:
 
 @given(RECORDS)
 def test_records_round_trip(record: Record) -> None:
-    assert records.record_of(travelled(records.image_message(record))) == record
+    assert records.record_of(received(records.image_message(record))) == record
 
 
 @given(FINGERPRINTS)
 def test_fingerprints_round_trip(fingerprint: queries.Fingerprint) -> None:
-    assert queries.fingerprint_of(travelled(queries.fingerprint_message(fingerprint)), "") == fingerprint
+    assert queries.fingerprint_of(received(queries.fingerprint_message(fingerprint)), "") == fingerprint
 
 
 @given(st.builds(Options, POLICY, st.booleans(), st.lists(SHORT).map(tuple), COUNTS))
 def test_options_round_trip(options: Options) -> None:
-    assert queries.options_of(travelled(queries.options_message(options))) == options
+    assert queries.options_of(received(queries.options_message(options))) == options
 
 
 @given(st.builds(upserts.NewImage, DESCRIPTIONS, FINGERPRINTS, FACTS))
 def test_new_images_round_trip(image: upserts.NewImage) -> None:
-    assert upserts.new_image_of(travelled(upserts.new_image_message(image))) == image
+    assert upserts.new_image_of(received(upserts.new_image_message(image))) == image
 
 
 @given(st.builds(upserts.Upload, st.integers(1, 2**63 - 1), DESCRIPTIONS, st.integers(1, 2**63 - 1), DIGESTS, TIMES))
 def test_upload_headers_round_trip(upload: upserts.Upload) -> None:
-    assert upserts.upload_of(travelled(upserts.upload_message(upload))) == upload
+    assert upserts.upload_of(received(upserts.upload_message(upload))) == upload
 
 
 def test_fingerprint_gives_the_query_of_its_pixels(shelf: Shelf) -> None:
     pixels = shelf.pixels["Tips", 0]
     made = queries.fingerprint_message(queries.Fingerprint.of_pixels(pixels))
-    arrived = queries.query_of(travelled(similarity_pb2.Query(fingerprint=made)))
+    arrived = queries.query_of(received(similarity_pb2.Query(fingerprint=made)))
     embedded = Query.of_pixels(pixels)
     assert isinstance(arrived, Query)
     assert arrived.hashed == embedded.hashed
@@ -234,15 +234,15 @@ def test_data_of_a_real_store_round_trip(shelf: Shelf) -> None:
     with connect(str(shelf.store)) as engine:
         answer, stats = engine.search(shelf.reference("Tips", 0)), engine.stats()
     assert answer.grade == "excellent"
-    assert answers.answer_of(travelled(answers.answer_message(answer))) == answer
-    told = index.stats_of(travelled(index.index_message(stats)))
-    assert told == stats
-    assert repr(told) == repr(stats)  # in the same order
+    assert answers.answer_of(received(answers.answer_message(answer))) == answer
+    arrived = index.stats_of(received(index.index_message(stats)))
+    assert arrived == stats
+    assert repr(arrived) == repr(stats)  # in the same order
     store = Store(shelf.store)
     kept = list(store.catalog.all_records())
     store.close()
     assert len(kept) == 6
-    assert [records.record_of(travelled(records.image_message(record))) for record in kept] == kept
+    assert [records.record_of(received(records.image_message(record))) for record in kept] == kept
 
 
 # -- policies ----------------------------------------------------------------------------------------------------------
@@ -271,11 +271,11 @@ def test_unknown_grade_is_refused() -> None:
 
 # -- rules -------------------------------------------------------------------------------------------------------------
 
-PICTURE = encode_thumbnail(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8))
+THUMBNAIL = encode_thumbnail(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8))
 
 
 def a_fingerprint(**changes: object) -> types_pb2.Fingerprint:
-    return types_pb2.Fingerprint(**({"hash": bytes(128), "recipe": RECIPE, "thumbnail": PICTURE} | changes))
+    return types_pb2.Fingerprint(**({"hash": bytes(128), "recipe": RECIPE, "thumbnail": THUMBNAIL} | changes))
 
 
 def a_query(**changes: object) -> similarity_pb2.Query:
@@ -283,7 +283,7 @@ def a_query(**changes: object) -> similarity_pb2.Query:
 
 
 def whole(**changes: object) -> types_pb2.Policy:
-    """A policy of the caller's own."""
+    """Return a complete policy."""
     message = answers.policy_message(Policy(name="n" * 64))
     for name, value in changes.items():
         if value is None:
@@ -298,8 +298,8 @@ def options(**changes: object) -> similarity_pb2.SearchOptions:
 
 
 def a_batch(count: int, **policy: int) -> similarity_pb2.BatchSearchRequest:
-    asked = [similarity_pb2.Query()] * count
-    return similarity_pb2.BatchSearchRequest(queries=asked, options=options(policy=types_pb2.Policy(**policy)))
+    queries_ = [similarity_pb2.Query()] * count
+    return similarity_pb2.BatchSearchRequest(queries=queries_, options=options(policy=types_pb2.Policy(**policy)))
 
 
 def a_header(**changes: object) -> similarity_pb2.ImageHeader:
@@ -411,7 +411,7 @@ def test_messages_at_the_limits_are_accepted(read: Callable[[object], object], m
         (queries.query_of, a_query(fingerprint=a_fingerprint(thumbnail=b"GIF89a")), ["query.fingerprint.thumbnail"]),
         (
             queries.query_of,
-            a_query(fingerprint=a_fingerprint(thumbnail=PICTURE + bytes(1 << 16))),
+            a_query(fingerprint=a_fingerprint(thumbnail=THUMBNAIL + bytes(1 << 16))),
             ["query.fingerprint.thumbnail"],
         ),
         (
@@ -492,7 +492,7 @@ def test_broken_rules_name_their_fields(read: Callable[[object], object], messag
         read(message)
     assert [violation.field for violation in caught.value.violations] == found
     assert all(violation.description for violation in caught.value.violations)
-    assert len(str(caught.value)) < 1500  # what a client sent is not given back at length
+    assert len(str(caught.value)) < 1500  # long texts of the client are not repeated
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_pages_are_read_from_requests() -> None:
 def test_largest_thumbnail_is_within_the_limit() -> None:
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 256, (LONG_SIDE, LONG_SIDE), np.uint8)
-    # Noise whose blocks of 4 x 4 pixels all have one mean: the finest quantisation that there is.
+    # Noise whose blocks of 4 x 4 pixels all have the same mean, which gives the finest quantisation.
     blocks = np.tile(np.repeat([0, 255], 8), (48 * 48, 1)).astype(np.uint8)
     fine = rng.permuted(blocks, axis=1).reshape(48, 48, 4, 4).swapaxes(1, 2).reshape(192, 192)
-    assert max(len(encode_thumbnail(picture)) for picture in (noise, fine)) <= queries.MAX_THUMBNAIL
+    assert max(len(encode_thumbnail(pixels)) for pixels in (noise, fine)) <= queries.MAX_THUMBNAIL

