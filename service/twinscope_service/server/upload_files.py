@@ -49,7 +49,7 @@ class Uploads:
         self._released |= {name for name in names if (self._folder / name).exists()}
 
     def sweep(self, used: Callable[[], Container[bytes]]) -> None:
-        """Remove the released files; the first call removes all files that no image refers to.
+        """Remove the released files that no image uses; the first call removes every file that no image uses.
 
         Must be called by the write after the one that released the files, so that queries that were running at the
         release can still read them.
