@@ -254,11 +254,12 @@ def test_omitted_policy_is_the_default() -> None:
 
 
 def test_named_policy_is_changed_as_without_a_server() -> None:
-    message = types_pb2.Policy(name="reference", k=3, max_distance_bits=0, excellent_ssim=0.0)
     expected = POLICIES["legacy"].adjusted({"k": 3, "max_distance": 0, "excellent_ssim": 0.0})
-    assert expected.name == "reference+changes"
-    assert answers.policy_of(message) == expected
-    assert answers.policy_of(types_pb2.Policy(name="reference", k=2)) == POLICIES["legacy"]
+    assert expected.name == "legacy+changes"
+    for name in ("legacy", "reference"):  # the current and the former name
+        message = types_pb2.Policy(name=name, k=3, max_distance_bits=0, excellent_ssim=0.0)
+        assert answers.policy_of(message) == expected
+        assert answers.policy_of(types_pb2.Policy(name=name, k=2)) == POLICIES["legacy"]
 
 
 def test_unknown_grade_is_refused() -> None:
