@@ -1,4 +1,4 @@
-"""The exceptions that the service raises, besides those of the indexer; `twinscope_client.errors` shows all of them."""
+"""Exceptions of the service, in addition to those of the indexer; `twinscope_client.errors` lists all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CalibrationError(TwinscopeError):
-    """A calibration cannot be made of the images that there are, or a stored one cannot be used."""
+    """A calibration cannot be computed from the available images, or a stored calibration cannot be used."""
 
 
 class GenerationError(TwinscopeError):
@@ -20,9 +20,9 @@ class GenerationError(TwinscopeError):
     Attributes
     ----------
     wanted : int
-        The generation that was asked for.
+        The requested generation.
     newest : int
-        The newest one that is published.
+        The newest published generation.
     """
 
     def __init__(self, wanted: int, newest: int) -> None:
@@ -36,12 +36,12 @@ class OptionError(TwinscopeError, ValueError):
 
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str]) -> Self:
-        """Return the error of a name that is not known; it says which name was probably meant, and lists all.
+        """Return the error for an unknown name; its message suggests the closest known name and lists all of them.
 
         Parameters
         ----------
         kind : str
-            What the name is of, such as ``option``.
+            What is named, such as ``option``.
         name : str
         known : iterable of str
         """
@@ -49,9 +49,9 @@ class OptionError(TwinscopeError, ValueError):
 
         names = sorted(known)
         near = get_close_matches(name, names, 1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        return cls(f"there is no {kind} {name!r}.{meant} Known: {', '.join(names)}")
+        suggestion = f" Did you mean {near[0]!r}?" if near else ""
+        return cls(f"there is no {kind} {name!r}.{suggestion} Known: {', '.join(names)}")
 
 
 class SettingsError(TwinscopeError):
-    """The settings of a server, or of a connection to one, contradict one another or cannot be used."""
+    """The settings of a server, or of a connection to one, contradict each other or cannot be used."""

@@ -1,4 +1,4 @@
-"""What crashes its process: stands in for a decoder that meets a file it cannot bear."""
+"""Functions that crash their process, like a decoder that fails on a damaged file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def crash(how: str) -> None:
 
 
 def crash_once(note: Path) -> str:
-    """Be killed at the first call, and return at the second."""
+    """Kill the process at the first call; return at the second."""
     if note.exists():
         return "done"
     note.touch()
@@ -34,21 +34,21 @@ def crash_once(note: Path) -> str:
     return "never"
 
 
-def halt(said: str) -> None:
-    """Say that the call is under way, and never return."""
-    os.write(1, said.encode())
+def halt(message: str) -> None:
+    """Write a message to show that the call has begun, and never return."""
+    os.write(1, message.encode())
     time.sleep(3600)
 
 
 def read(task: Any) -> Any:
-    """Read an image of a collection, and crash over one with a certain name."""
+    """Read an image of a collection, or crash if its name begins with ``crash``."""
     if task.item.name.startswith("crash"):
         segfault()
     return _read(task)
 
 
 def read_query(item: Any) -> Any:
-    """Do the same for an image to be labelled."""
+    """Read an image to be labelled, or crash if its name begins with ``crash``."""
     if item.name.startswith("crash"):
         segfault()
     return _read_query(item)
@@ -62,6 +62,6 @@ def alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Wait for a process to end; a test that waits in vain is ended by its time limit."""
+    """Wait for a process to end; the time limit of the test bounds the wait."""
     while alive(pid):
         time.sleep(0.02)

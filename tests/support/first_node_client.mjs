@@ -1,5 +1,5 @@
-// Asks a server through a build of the client for Node, the first that was frozen: `node THIS FOLDER`, FOLDER being its
-// clients/node. Requests come as JSON on standard input, what the client makes of the answers goes out as JSON.
+// Queries a server with a build of the Node client of the first frozen contract: `node THIS FOLDER`, where FOLDER is its
+// clients/node. Reads requests as JSON from standard input and writes the client's results as JSON.
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
@@ -10,7 +10,7 @@ const { printed } = await import(new URL('build/test/printed.js', folder));
 const { target, images, hashes, options } = JSON.parse(readFileSync(0, 'utf8'));
 const client = await connect(target);
 
-async function told(call) {
+async function outcome(call) {
   try {
     return await call();
   } catch (error) {
@@ -23,16 +23,16 @@ async function told(call) {
 }
 
 const out = {
-  stats: await told(() => client.stats()),
+  stats: await outcome(() => client.stats()),
   images: [],
-  hashes: await told(async () => (await client.searchHashes(hashes)).map(printed)),
+  hashes: await outcome(async () => (await client.searchHashes(hashes)).map(printed)),
   options: [],
 };
 for (const image of images) {
-  out.images.push(await told(async () => printed(await client.searchByImage(image))));
+  out.images.push(await outcome(async () => printed(await client.searchByImage(image))));
 }
 for (const some of options) {
-  out.options.push(await told(async () => printed(await client.searchByImage(images[0], some))));
+  out.options.push(await outcome(async () => printed(await client.searchByImage(images[0], some))));
 }
 client.close();
 process.stdout.write(JSON.stringify(out));

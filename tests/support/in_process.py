@@ -1,4 +1,4 @@
-"""A server in this process whose counts are at hand: tests wait for what it has counted, not for a time."""
+"""A server in this process with accessible metrics, so that tests can wait for a count instead of a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twinscope_service.server.settings import load_settings
 
 @contextmanager
 def running(store: Path, **settings: Any) -> Iterator[TwinscopeServer]:
-    """As `twinscope_client.testing.serving`, but it yields the server itself."""
+    """Run a server like `twinscope_client.testing.serving`, but yield the server itself."""
     given = {"port": 0, "lame_duck_seconds": 0.0, "grace_seconds": 0.0} | settings
     server = TwinscopeServer(store, load_settings(given, environment={}))
     server.start()
@@ -24,7 +24,7 @@ def running(store: Path, **settings: Any) -> Iterator[TwinscopeServer]:
 
 
 def counted(server: TwinscopeServer, name: str, **labels: str) -> float:
-    """A metric of the server; 0 before it was counted for the first time."""
+    """Return a metric of the server; 0 before its first count."""
     return server.metrics.registry.get_sample_value(f"twinscope_{name}", labels) or 0.0
 
 

@@ -1,4 +1,4 @@
-"""Processes that Ctrl-C reaches, also where the tests themselves ignore SIGINT, as under ``nohup``."""
+"""Processes that Ctrl-C reaches, even if the tests themselves ignore SIGINT, as under ``nohup``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WITH_DEFAULT_SIGINT = (
 def popen(command: Sequence[str | Path], **kw: Any) -> subprocess.Popen[Any]:
     """Start a process as `subprocess.Popen` does, with the default disposition of SIGINT.
 
-    An ignored signal stays ignored in a child, and Python then installs no handler for it. The disposition is restored
-    by a short program that replaces itself by the command, so the process id is that of the command; unlike
-    ``preexec_fn`` that is safe where the tests have threads.
+    An ignored signal stays ignored in a child process, and Python then installs no handler for it. A short program
+    restores the disposition and then replaces itself with the command, so the process id is that of the command.
+    Unlike ``preexec_fn``, this is safe if the tests have threads.
     """
     start = [sys.executable, "-I", "-S", "-c", _WITH_DEFAULT_SIGINT]
     return subprocess.Popen([*start, *map(str, command)], **kw)
 
 
 def run_to_end(command: Sequence[str | Path], *, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, as `popen` starts it, with its output as text."""
+    """Run a command with `popen` until it ends; return its output as text."""
     with popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             out, err = process.communicate(timeout=timeout)

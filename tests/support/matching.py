@@ -1,4 +1,4 @@
-"""Queries against an open store without an engine, for tests of what a search is decided by."""
+"""Queries against an open store without an engine, for tests of decisions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, Referenc
 
 
 class Matcher:
-    """Answers from one store, and keeps the pixels of its references."""
+    """Matcher for one store; caches the pixels of its references."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -37,5 +37,5 @@ class Matcher:
     def results(
         self, queries: Sequence[Query], policy: Policy, limits: Limits, view: View | None = None
     ) -> list[Result]:
-        """Answer several queries, with what else is known of them."""
+        """Answer several queries; return the complete results."""
         return answer_all(queries, view or self._store.view, policy, limits, self._pixels)

@@ -1,4 +1,4 @@
-"""A client of the bare contract: no retries, no checks, so that tests can send what no honest client would."""
+"""A client without retries and checks, so that tests can send invalid messages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from twinscope.v1 import catalog_pb2_grpc, similarity_pb2, similarity_pb2_grpc
 
 HANGS = 60.0
-"""Seconds that only something that hangs takes, however busy the machine is."""
+"""Time limit in seconds that only a hanging call exceeds, even on a busy machine."""
 SERVICES = ("twinscope.v1.SimilarityService", "twinscope.v1.CatalogService")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """How a call failed, or one item of it."""
+    """Failure of a call or of one of its items."""
 
     code: str
     reason: str = ""
@@ -44,10 +44,10 @@ class Failure:
             details.RetryInfo(),
             details.ResourceInfo(),
         )
-        for part in status.details:
+        for detail in status.details:
             for known in (info, bad, retry, resource):
-                if part.Is(known.DESCRIPTOR):
-                    part.Unpack(known)
+                if detail.Is(known.DESCRIPTOR):
+                    detail.Unpack(known)
         assert not info.reason or info.domain == "twinscope"
         return cls(
             code or next(one.name for one in grpc.StatusCode if one.value[0] == status.code),
@@ -92,14 +92,14 @@ class RawClient:
         return method(request, timeout=timeout, metadata=metadata, **options)
 
     def failure(self, method: Callable[..., Any], request: Any, timeout: float = HANGS, **options: Any) -> Failure:
-        """Make a call that must fail."""
+        """Make a call that must fail; return its failure."""
         try:
             answer = self.call(method, request, timeout, **options)
             if not hasattr(answer, "DESCRIPTOR"):  # a stream
                 list(answer)
         except grpc.RpcError as error:
             return failure_of(error)
-        raise AssertionError(f"it did not fail: {answer}")
+        raise AssertionError(f"the call did not fail: {answer}")
 
     def serving(self, service: str = "") -> str:
         answer = self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=HANGS)
@@ -138,7 +138,7 @@ def eventually(condition: Callable[[], bool], seconds: float = HANGS) -> bool:
 
 
 class Held:
-    """A stream of requests that stays open: what is put in is sent, until it is closed."""
+    """A stream of requests that sends the messages put into it and stays open until it is closed."""
 
     def __init__(self, first: Iterable[Any] = ()) -> None:
         self._queue: queue.Queue[Any] = queue.Queue()
@@ -182,7 +182,7 @@ class Authority:
         return self.folder / f"{self.name}.pem"
 
     def issue(self, name: str, *, days: int = 2) -> tuple[Path, Path]:
-        """Give paths of a certificate for this machine and of its key."""
+        """Return the paths of a certificate for this machine and of its key."""
         certificate, key, request, extension = (self.folder / f"{name}.{kind}" for kind in ("pem", "key", "csr", "ext"))
         extension.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
         _openssl("req", "-new", *_NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")

@@ -1,4 +1,4 @@
-"""Runs ``twinscope serve`` as a process of its own, for tests of what talks to it from outside."""
+"""Runs ``twinscope serve`` as a separate process, for tests of external clients."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from interruptible import popen
 
 _HANGS = 60.0
-"""Seconds that only something that hangs takes."""
+"""Time limit in seconds that only a hanging process exceeds."""
 TWINSCOPE = (sys.executable, "-m", "twinscope_client.cli.main")
 
 
 @contextmanager
 def serving(store: Path, *flags: str | Path) -> Iterator[str]:
-    """Serve a store on a free port while the body runs, then demand a clean exit.
+    """Serve a store on a free port while the body runs, then require a clean exit.
 
     Yields
     ------
@@ -30,14 +30,14 @@ def serving(store: Path, *flags: str | Path) -> Iterator[str]:
     with popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            said = []
+            output = []
             for line in process.stderr:
-                said.append(line)
+                output.append(line)
                 if found := re.search(r" at (grpcs?://[^;]+);", line):
                     yield found[1]
                     break
             else:
-                raise AssertionError("".join(said))
+                raise AssertionError("".join(output))
         finally:
             process.send_signal(signal.SIGTERM)
             rest = process.stderr.read()

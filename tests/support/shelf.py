@@ -1,4 +1,4 @@
-"""A small labelled collection, indexed, that many tests share."""
+"""A small labelled collection and its store, shared by many tests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Shelf:
-    """A small labelled collection, indexed."""
+    """A small labelled collection and its store."""
 
     references: Path
-    """Folder of the labelled JPEGs, one folder a category."""
+    """Folder of the labelled JPEGs, with one folder per category."""
     store: Path
     pixels: dict[tuple[str, int], np.ndarray]
-    """The grey pixels of each synthesised micrograph, before they became a JPEG, by category and number."""
+    """Grey pixels of each synthesised micrograph before JPEG encoding, by category and number."""
 
     def reference(self, category: str, number: int) -> Path:
         return self.references / category / f"L9_{number}.jpg"

@@ -1,4 +1,4 @@
-"""An engine that is nothing but a NumPy scan: what a further engine has to have."""
+"""A minimal index engine, a NumPy scan, as an example of what an additional engine must provide."""
 
 from __future__ import annotations
 

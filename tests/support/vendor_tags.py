@@ -1,4 +1,4 @@
-"""TIFF tags as vendors write them, for tests of metadata."""
+"""TIFF tags in the format of the vendors, for tests of metadata."""
 
 from __future__ import annotations
 

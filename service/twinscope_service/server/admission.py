@@ -1,4 +1,4 @@
-"""Slots: how many calls of a kind may be under way at the same time, and how long they may wait for their clients."""
+"""Slots: limits on concurrent calls of one kind, and on how long they may wait for their clients."""
 
 from __future__ import annotations
 
@@ -17,45 +17,46 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """The slots of one kind of calls.
+    """The slots for one kind of call.
 
-    A call takes its slot when it begins, before its request has come. So a client that never sends one holds a slot
-    too, but it has to give way where others need it.
+    A call acquires its slot when it begins, before its request has arrived. A client that never sends a request
+    therefore also holds a slot, but it loses the slot if another call needs it.
 
     Parameters
     ----------
     most : int
     full : str
-        What those are told for whom there is no slot.
-    patience : float
-        Seconds that a call may wait for its client, to send the request or to take a response.
-    gives_way : float
-        Seconds from which on a call that waits for its client is ended when a new one finds all slots taken.
+        Error message for calls that find no free slot.
+    wait_limit : float
+        Seconds that a call may wait for its client to send the request or to accept a response.
+    evict_after : float
+        If all slots are in use, a new call replaces a call that has waited for its client for at least this many
+        seconds.
     """
 
-    def __init__(self, most: int, full: str, *, patience: float, gives_way: float = math.inf) -> None:
+    def __init__(self, most: int, full: str, *, wait_limit: float, evict_after: float = math.inf) -> None:
         self._most = most
         self._full = full
-        self._patience = patience
-        self._gives_way = gives_way
+        self._wait_limit = wait_limit
+        self._evict_after = evict_after
         self._lock = threading.Lock()
-        self._taken = 0
+        self._used = 0
         self._waiting: dict[grpc.ServicerContext, float] = {}
-        """Since when, in the order in which they began to wait."""
+        """Start of each wait, oldest first."""
 
     @property
-    def taken(self) -> int:
-        """Calls that hold a slot."""
-        return self._taken
+    def used(self) -> int:
+        """Number of calls that hold a slot."""
+        return self._used
 
     @property
     def served(self) -> int:
-        """Those of them that do not wait for their clients."""
+        """Number of calls that hold a slot and do not wait for their clients."""
         with self._lock:
-            return self._taken - len(self._waiting)
+            return self._used - len(self._waiting)
 
-    def take(self) -> None:
-        """Take a slot, to be left again by `leave`.
+    def acquire(self) -> None:
+        """Acquire a slot; `release` frees it.
 
         Raises
         ------
@@ -64,22 +65,22 @@ class Slots:
         """
         ended = None
         with self._lock:
-            if self._taken >= self._most:
-                ended = self._longest_waiting(self._gives_way)
+            if self._used >= self._most:
+                ended = self._longest_waiting(self._evict_after)
                 if ended is None:
                     raise overloaded(self._full)
-            self._taken += 1  # one too many until the other thread has noticed
+            self._used += 1  # exceeds the limit by one until the thread of the cancelled call notices
         if ended is not None:
             ended.cancel()
 
-    def leave(self) -> None:
-        """Leave a slot."""
+    def release(self) -> None:
+        """Release a slot."""
         with self._lock:
-            self._taken -= 1
+            self._used -= 1
 
     @contextmanager
     def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Let it be known that a call waits for its client."""
+        """Mark a call as waiting for its client."""
         with self._lock:
             self._waiting[context] = time.monotonic()
         try:
@@ -89,16 +90,16 @@ class Slots:
                 self._waiting.pop(context, None)
 
     def end_overdue(self) -> None:
-        """Cancel the calls that have waited for their clients for too long; to be called now and then."""
+        """Cancel the calls that have waited too long for their clients; must be called periodically."""
         while True:
             with self._lock:
-                overdue = self._longest_waiting(self._patience)
+                overdue = self._longest_waiting(self._wait_limit)
             if overdue is None:
                 return
             overdue.cancel()
 
     def _longest_waiting(self, seconds: float) -> grpc.ServicerContext | None:
-        """Take out the call that has waited longest, if it has for so many seconds; the lock is held."""
+        """Remove and return the longest waiting call if it has waited this many seconds; the caller holds the lock."""
         context, since = next(iter(self._waiting.items()), (None, math.inf))
         if context is None or time.monotonic() - since < seconds:
             return None

@@ -1,4 +1,4 @@
-"""Gathering: requests that wait at the same time are worked on together, by one of their threads."""
+"""Batching: items that wait at the same time are processed together by one of their threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Waiting(Generic[_Kind, _Item, _Outcome]):
         self.outcome: list[_Outcome] = []
         self.failure: Exception | None = None
         self.turn = threading.Lock()
-        """Released when it is answered, or when it is its turn to lead."""
+        """Released when the item has an outcome, or when its thread becomes the leader."""
         self.turn.acquire()
 
     @property
@@ -30,18 +30,18 @@ class _Waiting(Generic[_Kind, _Item, _Outcome]):
         return bool(self.outcome) or self.failure is not None
 
 
-class Gathering(Generic[_Kind, _Item, _Outcome]):
-    """Work on single items, put together while others are under way.
+class Batcher(Generic[_Kind, _Item, _Outcome]):
+    """Process single items in batches, without extra threads and without waiting for more items.
 
-    An item that comes alone is worked on at once, in its own thread; those that come meanwhile are worked on together
-    after it, by the first of them. There is no thread in between, and no waiting for company.
+    An item that arrives alone is processed at once, in its own thread. The items that arrive meanwhile are processed
+    together afterwards, in the thread of the first of them.
 
     Parameters
     ----------
     work : callable
-        Gives the outcomes of some items of one kind, in their order; it must not depend on the company.
+        Returns the outcomes of items of one kind, in their order. An outcome must not depend on the other items.
     most : int
-        Items of one go: bounds how long one waits for the others.
+        Maximum items of a batch; it bounds how long an item waits for the others.
     """
 
     def __init__(self, work: Callable[[_Kind, Sequence[_Item]], Sequence[_Outcome]], most: int = 64) -> None:
@@ -52,14 +52,14 @@ class Gathering(Generic[_Kind, _Item, _Outcome]):
         self._leader: _Waiting[_Kind, _Item, _Outcome] | None = None
 
     def __call__(self, kind: _Kind, item: _Item) -> _Outcome:
-        """Give the outcome of an item; what the work raises, every one of its items raises.
+        """Return the outcome of an item; if the work raises an exception, every item of the batch raises it.
 
         Parameters
         ----------
         kind : hashable
-            Only items of equal kinds are worked on together.
+            Only items of equal kinds are processed together.
         item
-            What the work is given.
+            Passed to the work.
         """
         mine = _Waiting[_Kind, _Item, _Outcome](kind, item)
         with self._lock:
@@ -71,33 +71,33 @@ class Gathering(Generic[_Kind, _Item, _Outcome]):
                 mine.turn.acquire()
             if not mine.done:
                 self._lead(mine)
-        finally:  # also where this thread was interrupted
+        finally:  # also if this thread is interrupted
             self._leave(mine)
         if mine.failure is not None:
             raise mine.failure
         return mine.outcome[0]
 
     def _lead(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
-        """Work for the first in the queue, which leads, and for others of its kind; wake those."""
-        time.sleep(0)  # gives up Python's lock once: threads that are ready to queue do so now, and come along
+        """Process the leader's item and the queued items of its kind; wake their threads."""
+        time.sleep(0)  # yields the GIL once: threads that are ready to queue join this batch
         with self._lock:
-            together = [one for one in self._queue if one.kind == mine.kind][: self._most]
+            batch = [one for one in self._queue if one.kind == mine.kind][: self._most]
         try:
-            for one, outcome in zip(together, self._work(mine.kind, [one.item for one in together]), strict=True):
+            for one, outcome in zip(batch, self._work(mine.kind, [one.item for one in batch]), strict=True):
                 one.outcome.append(outcome)
         except Exception as error:  # noqa: BLE001  each of the waiting threads raises it
-            for one in together:
+            for one in batch:
                 one.failure = error
         with self._lock:
-            for one in together:
-                if one in self._queue:  # not there: interrupted meanwhile
+            for one in batch:
+                if one in self._queue:  # an interrupted thread has already removed its item
                     self._queue.remove(one)
-        for one in together:
+        for one in batch:
             if one is not mine:
                 one.turn.release()
 
     def _leave(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
-        """Leave the queue, and let the next one lead where this one did."""
+        """Leave the queue; if this thread was the leader, pass the lead to the next."""
         with self._lock:
             if mine in self._queue:
                 self._queue.remove(mine)

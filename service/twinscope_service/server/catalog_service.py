@@ -1,4 +1,4 @@
-"""The service of the stored images: writing them, and looking at what is there."""
+"""The catalog service: writing and reading stored images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CHANGES: Final = {
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
-    """Implements ``twinscope.v1.CatalogService``; the rules are in the contract."""
+    """Implementation of ``twinscope.v1.CatalogService``; the wire contract states the rules."""
 
     _store: Store
     _searcher: Searcher
@@ -54,7 +54,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._draining = draining
 
     def use(self, store: Store, searcher: Searcher) -> None:
-        """Take the store, before the first call is let in."""
+        """Set the store; must be called before the first call is admitted."""
         self._store = store
         self._searcher = searcher
         self._writes = Writes(store)
@@ -62,14 +62,14 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def BatchUpsertImages(  # noqa: N802  the contract's name
         self, request: catalog_pb2.BatchUpsertImagesRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.BatchUpsertImagesResponse:
-        """Store images by their fingerprints."""
+        """Store images from their fingerprints."""
         self._require_writable()
         return self._upsert(request, context)
 
     def StreamUpsertImages(  # noqa: N802
         self, request_iterator: Iterator[catalog_pb2.StreamUpsertImagesRequest], context: grpc.ServicerContext
     ) -> Iterator[catalog_pb2.StreamUpsertImagesResponse]:
-        """Store batches as they come."""
+        """Store batches as they arrive."""
         self._require_writable()
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
@@ -90,14 +90,14 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def UploadImages(  # noqa: N802
         self, request_iterator: Iterator[catalog_pb2.UploadImagesRequest], context: grpc.ServicerContext
     ) -> Iterator[catalog_pb2.UploadImagesResponse]:
-        """Store images by their files."""
+        """Store images from their files."""
         self._require_writable()
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
         try:
             for message in received.until(self._draining):
                 if message.WhichOneof("payload") != "header":
-                    raise out_of_order("an image begins with its header")
+                    raise out_of_order("an upload must begin with its header")
                 upload = upload_of(message.header)
                 last = _following(upload.sequence, last)
                 require_upload_size(upload.size, self._settings.max_upload_mib << 20)
@@ -124,17 +124,17 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def GetImage(  # noqa: N802
         self, request: catalog_pb2.GetImageRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetImageResponse:
-        """Give one image."""
+        """Return one image."""
         with self._calls.working(context):
             record = self._record(request.image_id)
-            wrote = self._store.view.instruments([record.id]).get(record.id)
-            instrument = None if wrote is None else instrument_message(wrote)
+            metadata = self._store.view.instruments([record.id]).get(record.id)
+            instrument = None if metadata is None else instrument_message(metadata)
             return catalog_pb2.GetImageResponse(image=image_message(record), instrument=instrument)
 
     def ListImages(  # noqa: N802
         self, request: catalog_pb2.ListImagesRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.ListImagesResponse:
-        """Give a page of images."""
+        """Return a page of images."""
         size, after = page_of(request)
         with self._calls.working(context):
             records = self._store.view.snapshot.page(after, size + 1)
@@ -145,7 +145,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def GetThumbnail(  # noqa: N802
         self, request: catalog_pb2.GetThumbnailRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetThumbnailResponse:
-        """Give the reduced picture of an image."""
+        """Return the thumbnail of an image."""
         number = image_number_of(request.image_id)
         with self._calls.working(context):
             data = self._store.view.thumbnail(number)
@@ -158,7 +158,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         request: catalog_pb2.GetIndexRequest,  # noqa: ARG002
         context: grpc.ServicerContext,
     ) -> catalog_pb2.GetIndexResponse:
-        """Describe store, index and server."""
+        """Return a description of the store, the index and the server."""
         settings = self._settings
         with self._calls.working(context):
             message = index_message(self._searcher.describe())
@@ -219,7 +219,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
 
     def _require_writable(self) -> None:
         if not self._settings.write:
-            raise RequestError(grpc.StatusCode.FAILED_PRECONDITION, "READ_ONLY", "this server takes no writes")
+            raise RequestError(grpc.StatusCode.FAILED_PRECONDITION, "READ_ONLY", "this server does not accept writes")
 
 
 def _outcome(result: Stored | TwinscopeError) -> catalog_pb2.UpsertResult:
@@ -232,21 +232,21 @@ def _outcome(result: Stored | TwinscopeError) -> catalog_pb2.UpsertResult:
 def _following(sequence: int, last: int) -> int:
     require(check_sequence(sequence, "sequence"))
     if sequence <= last:
-        raise out_of_order(f"sequence {sequence} does not follow {last}")
+        raise out_of_order(f"sequence {sequence} must be greater than the previous one, {last}")
     return sequence
 
 
 def _file(received: Received[catalog_pb2.UploadImagesRequest], upload: Upload) -> bytes | RequestError:
-    """Give the bytes of one image; a SHA-256 that does not fit is this image's own failure, not the stream's."""
+    """Return the bytes of one image, or the error of this image (not of the stream) if its SHA-256 does not match."""
     data = assembled(_chunks(received), upload.size, b"")
     if upload.sha256 and sha256(data).digest() != upload.sha256:
-        return damaged("the bytes that came do not have the declared SHA-256")
+        return damaged("the received bytes do not have the declared SHA-256")
     return data
 
 
 def _chunks(received: Received[catalog_pb2.UploadImagesRequest]) -> Iterator[bytes]:
     for message in received:
         if message.WhichOneof("payload") != "chunk":
-            raise out_of_order("a header came before the image was complete")
+            raise out_of_order("a header arrived before the previous image was complete")
         require(check_chunk(message.chunk))
         yield message.chunk

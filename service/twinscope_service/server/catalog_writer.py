@@ -1,4 +1,4 @@
-"""Writing through the server: images to catalogue rows, durable before they are acknowledged."""
+"""Writing through the server: images become catalog rows that are durable before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Stored:
 
 
 class Writes:
-    """Writes images into a store; one write at a time, over all processes.
+    """Writer of images into a store; one write at a time across all processes.
 
     Parameters
     ----------
     store : Store
-        Refreshed after every write, so that searches see it.
+        Refreshed after every write, so that searches see the change.
     """
 
     def __init__(self, store: Store) -> None:
@@ -58,16 +58,16 @@ class Writes:
         Parameters
         ----------
         images : sequence of NewImage or TwinscopeError
-            An error stands for an image that was refused already.
+            An error represents an image that was already refused.
         partly : bool
-            Store those that can be stored; otherwise the first refusal is raised, and nothing is stored.
+            If true, store the images that can be stored; otherwise raise the first refusal and store nothing.
 
         Returns
         -------
         results : list of Stored or TwinscopeError
             One for each image.
         generation : int
-            The first that shows the change.
+            The first generation that shows the change.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Writes:
             return results, write.publish()
 
     def upload(self, upload: Upload, data: bytes, pixel_budget: int) -> tuple[Stored, int]:
-        """Insert or replace an image by its file, which is kept in the store.
+        """Insert or replace an image from its file, which is kept in the store.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Writes:
         StoreLockedError
             If another process is writing.
         """
-        self._store.view.taxonomy.resolve(upload.description.category)  # before the work
+        self._store.view.taxonomy.resolve(upload.description.category)  # fails before the expensive work
         image = describe(data, upload.description.source, mtime_ns=upload.mtime_ns, pixel_budget=pixel_budget)
         with self._writing() as write:
             category = write.taxonomy.resolve(upload.description.category)
@@ -111,7 +111,7 @@ class Writes:
             return stored, write.publish()
 
     def delete(self, numbers: Sequence[int]) -> tuple[list[int], int]:
-        """Remove images; gives those that were not stored, and the first generation without the others."""
+        """Remove images; return the numbers that were not stored, and the first generation without the others."""
         with self._writing() as write:
             known = write.catalog.records(list(dict.fromkeys(numbers)))
             write.delete(known)
@@ -119,7 +119,7 @@ class Writes:
 
     @contextmanager
     def _writing(self) -> Iterator[_Write]:
-        """Hold the store for one write, and show the write to searches; threads of this process wait for each other."""
+        """Lock the store for one write, then refresh the searches; threads of this process wait for each other."""
         with self._one:
             with open_writer(self._store.folder) as writer:
                 root_id, _, _ = writer.catalog.root_for(UPLOADS)
@@ -129,7 +129,7 @@ class Writes:
 
 
 class _Write:
-    """One write, under way."""
+    """One write in progress."""
 
     def __init__(self, writer: StoreWriter, root_id: int, uploads: Uploads) -> None:
         self.catalog = writer.catalog
@@ -169,7 +169,7 @@ class _Write:
 def _checked(
     image: NewImage | TwinscopeError, taxonomy: Taxonomy
 ) -> tuple[Description, DescribedImage, Category] | TwinscopeError:
-    """Return what is to be stored of a new image, or why it is refused."""
+    """Return the values to store for a new image, or the error that refuses it."""
     if isinstance(image, TwinscopeError):
         return image
     try:

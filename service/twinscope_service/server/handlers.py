@@ -1,4 +1,4 @@
-"""Handlers of gRPC: something around each call, and no thread that waits for a request unseen."""
+"""gRPC handlers: wrap each call in a context manager, and keep track of threads that wait for a request."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ def wrapped(
     slots: Slots,
     threads: ThreadPoolExecutor | None = None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """Put a context manager around a handler, of whichever of the four kinds it is.
+    """Wrap a handler of any of the four kinds in a context manager.
 
-    To gRPC it looks as if it took a stream of requests. For a single request, gRPC would wait in one of the threads
-    before it calls anything here, for ever if none comes; a stream is handed over at once, and read within the context.
+    To gRPC, the result looks like a handler of a request stream. For a single request, gRPC would wait in one of its
+    threads before it calls the handler, for ever if no request arrives. A stream is passed on at once, and read within
+    the context.
 
     Parameters
     ----------
     handler : grpc.RpcMethodHandler
     around : callable
-        Gives the context manager of a call.
+        Returns the context manager of a call.
     slots : Slots
-        Told when a call waits for its client.
+        Notified when a call waits for its client.
     threads : ThreadPoolExecutor, optional
-        Where it runs, if not in the server's threads.
+        Threads that run the handler; by default those of the server.
     """
     known = cast("Any", handler)
     kind = ("stream" if known.request_streaming else "unary", "stream" if known.response_streaming else "unary")
@@ -50,7 +51,7 @@ def wrapped(
         with slots.waiting(context):
             data = next(messages, None)
         if data is None:
-            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "STREAM_ORDER", "the request itself never came")
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "STREAM_ORDER", "the call ended without a request")
         request = decode(data)
         if isinstance(request, RequestError):
             raise request
@@ -76,12 +77,12 @@ def wrapped(
 
 
 def _decoding(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Let bytes that are no message become an error that is returned; what is raised, gRPC tells in its own way."""
+    """Return a decoder that returns an error for invalid bytes; gRPC would report a raised error in its own way."""
 
     def decoded(data: bytes) -> Any:
         try:
             return decode(data)
         except DecodeError:
-            return invalid([("", "the bytes are no message of this method's type")])
+            return invalid([("", "the bytes are not a message of this method's type")])
 
     return decoded

@@ -1,4 +1,4 @@
-"""Health: whether the server serves, for those who ask and for those who watch."""
+"""Health service: whether the server is serving, for single checks and for watchers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _Response = health_pb2.HealthCheckResponse
 
 
 class HealthService(health_pb2_grpc.HealthServicer):
-    """Implements ``grpc.health.v1.Health``.
+    """Implementation of ``grpc.health.v1.Health``.
 
-    That of the library keeps its lock while it waits for a watcher to take a message: one that takes none would hold
-    up every check.
+    The library's implementation holds its lock while it waits for a watcher to accept a message, so one stuck watcher
+    would block every check.
 
     Parameters
     ----------
     services : sequence of str
-        Their full names; "" is the server as a whole. At first they do not serve.
+        Full names; "" is the server as a whole. The initial status is NOT_SERVING.
     """
 
     def __init__(self, services: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
         self._status: int = _Response.NOT_SERVING
         self._changed = threading.Condition()
 
-    def tell(self, status: int) -> None:
+    def set_status(self, status: int) -> None:
         """Set the status of all services."""
         with self._changed:
             self._status = status
@@ -41,26 +41,26 @@ class HealthService(health_pb2_grpc.HealthServicer):
     def Check(  # noqa: N802  the contract's name
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
-        """Give the status of a service."""
+        """Return the status of a service."""
         if request.service not in self._services:
-            context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+            context.abort(grpc.StatusCode.NOT_FOUND, "this server has no such service")
         return _Response(status=self._status)
 
     def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
     ) -> Iterator[health_pb2.HealthCheckResponse]:
-        """Give the status of a service, and again whenever it changes, until the client leaves."""
+        """Send the status of a service now and whenever it changes, until the client disconnects."""
         if not context.add_callback(self._wake):
             return
-        told = None
+        sent = None
         while True:
             with self._changed:
-                while context.is_active() and self._status_of(request.service) == told:
+                while context.is_active() and self._status_of(request.service) == sent:
                     self._changed.wait()
                 if not context.is_active():
                     return
-                told = self._status_of(request.service)
-            yield _Response(status=told)
+                sent = self._status_of(request.service)
+            yield _Response(status=sent)
 
     def _status_of(self, service: str) -> int:
         return self._status if service in self._services else _Response.SERVICE_UNKNOWN

@@ -1,4 +1,4 @@
-"""What happens around every call: who may, how many at a time, how long it took, and what its failure is called."""
+"""The interceptor around every call: access, limits, timing, and the mapping of failures to statuses."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("twinscope.server")
 
 _SERVED = "/twinscope.v1."
-"""Health and channelz are neither counted nor asked for a token; they have threads and slots of their own."""
+"""Other services (health, channelz) are not counted, need no token, and have their own threads and slots."""
 _REFLECTION = "/grpc.reflection."
-"""Needs no token either; its streams have few slots, of their own."""
+"""Needs no token; its streams have a few slots of their own."""
 _WRITES = frozenset({"BatchUpsertImages", "StreamUpsertImages", "UploadImages", "BatchDeleteImages"})
 _MOST_REFLECTIONS = 8
 _MOST_CHECKS = 64
 _MOST_WATCHES = 64
 _SPARE_THREADS = 8
-"""For calls that are refused, or that end because they are."""
-_GIVES_WAY = 0.25
-"""Seconds after which a call whose request has not come gives its slot to another; requests come with their headers,
-so that honest ones wait for milliseconds."""
-_LOOK_AGAIN = 0.25
+"""For calls that are refused, or that are ending because they were cancelled."""
+_EVICT_AFTER = 0.25
+"""Seconds after which a call whose request has not arrived can lose its slot to another. A request normally arrives
+with its headers, within milliseconds."""
+_POLL_SECONDS = 0.25
 _RUN = uuid.uuid4().hex[:8]
 _NUMBERS = itertools.count(1)
-"""Of requests in this run: drawing random numbers for each would let other threads in, which costs more than it."""
+"""Numbers of the requests of this run. A random number for each would cause a thread switch, which costs more."""
 
 
 class Calls(grpc.ServerInterceptor):
@@ -59,14 +59,14 @@ class Calls(grpc.ServerInterceptor):
     settings : ServerSettings
     metrics : Metrics
     tokens : Tokens or None
-        None: everybody who can connect may do everything.
+        If None, every client that can connect may do everything.
     draining : threading.Event
-        Set when the server is about to stop: what comes then is refused.
+        Set when the server is about to stop; new calls are then refused.
 
     Attributes
     ----------
     ready : threading.Event
-        To be set when the index is loaded: what comes before is refused.
+        Must be set when the index is loaded; calls before that are refused.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class Calls(grpc.ServerInterceptor):
         self._working = threading.BoundedSemaphore(settings.workers)
         idle = settings.stream_idle_seconds
         most = settings.workers + settings.max_waiting
-        self._single = Slots(most, "too much work at the same time", patience=idle, gives_way=_GIVES_WAY)
-        self._streams = Slots(settings.max_streams, "too many open streams", patience=idle)
-        self._reflections = Slots(_MOST_REFLECTIONS, "too many open streams of reflection", patience=idle)
-        self._checks = Slots(_MOST_CHECKS, "too many checks", patience=idle, gives_way=_GIVES_WAY)
-        self._watches = Slots(_MOST_WATCHES, "too many watchers", patience=idle, gives_way=_GIVES_WAY)
+        self._single = Slots(most, "too many concurrent requests", wait_limit=idle, evict_after=_EVICT_AFTER)
+        self._streams = Slots(settings.max_streams, "too many open streams", wait_limit=idle)
+        self._reflections = Slots(_MOST_REFLECTIONS, "too many open reflection streams", wait_limit=idle)
+        self._checks = Slots(_MOST_CHECKS, "too many health checks", wait_limit=idle, evict_after=_EVICT_AFTER)
+        self._watches = Slots(_MOST_WATCHES, "too many health watchers", wait_limit=idle, evict_after=_EVICT_AFTER)
         self.threads = ThreadPoolExecutor(
             most + settings.max_streams + _MOST_REFLECTIONS + _SPARE_THREADS, thread_name_prefix="call"
         )
         self._aside = ThreadPoolExecutor(_MOST_CHECKS + _MOST_WATCHES + _SPARE_THREADS, thread_name_prefix="health")
         self._uploads = uploads = UploadMemory(settings.max_uploads_mib << 20)
-        metrics.observe("upload_bytes", "Declared sizes of the uploads under way.", lambda: uploads.taken)
+        metrics.observe("upload_bytes", "Total declared size of the uploads in progress.", lambda: uploads.reserved)
         self._rates = Rates(settings.requests_per_second)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -98,7 +98,7 @@ class Calls(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler of a call."""
+        """Return the wrapped handler of a call."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
@@ -109,17 +109,17 @@ class Calls(grpc.ServerInterceptor):
 
     @property
     def idle(self) -> bool:
-        """Whether no call is under way; those do not count whose request has not come."""
-        return self._single.served == 0 and self._streams.taken == 0
+        """Whether no call is in progress; calls whose request has not arrived do not count."""
+        return self._single.served == 0 and self._streams.used == 0
 
     def end_overdue(self, stopped: threading.Event) -> None:
-        """Cancel calls that wait for their clients for too long, until the server has stopped."""
-        while not stopped.wait(_LOOK_AGAIN):
+        """Cancel calls that wait too long for their clients, until the server has stopped."""
+        while not stopped.wait(_POLL_SECONDS):
             for slots in (self._single, self._streams, self._reflections, self._checks, self._watches):
                 slots.end_overdue()
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Shut down the thread pools without waiting for them."""
         self.threads.shutdown(wait=False)
         self._aside.shutdown(wait=False)
 
@@ -131,22 +131,22 @@ class Calls(grpc.ServerInterceptor):
             return wrapped(handler, lambda context: self._around(name, context, slots, self._admitted), slots)
         if method.startswith(_REFLECTION):
             slots = self._reflections
-            return wrapped(handler, lambda context: self._around(name, context, slots, _anybody), slots)
+            return wrapped(handler, lambda context: self._around(name, context, slots, _admit_all), slots)
         slots = self._watches if streams else self._checks
         return wrapped(handler, lambda context: self._around_aside(context, slots), slots, self._aside)
 
     @contextmanager
     def _around_aside(self, context: grpc.ServicerContext, slots: Slots) -> Iterator[None]:
         try:
-            slots.take()
+            slots.acquire()
             try:
                 yield
             finally:
-                slots.leave()
+                slots.release()
         except RequestError as failure:
             _abort(context, failure)
         except NotImplementedError:
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have that method")
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
 
     @contextmanager
     def _around(
@@ -158,26 +158,26 @@ class Calls(grpc.ServerInterceptor):
     ) -> Iterator[None]:
         start = time.perf_counter()
         request_id = _request_id(context)
-        who = ""
+        caller = ""
         code = grpc.StatusCode.OK
         metrics = self._metrics.method(method)
         metrics.in_flight.inc()
         try:
             try:
-                who = admitted(method, context)
-                slots.take()
+                caller = admitted(method, context)
+                slots.acquire()
             except RequestError as refusal:
                 self._metrics.refused.labels(refusal.reason).inc()
                 raise
             try:
                 yield
             finally:
-                slots.leave()
-        except (GeneratorExit, grpc.RpcError):  # the client has gone, or was waited for too long
+                slots.release()
+        except (GeneratorExit, grpc.RpcError):  # the client disconnected, or exceeded the time limit
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
-            aborted = cast("Any", context).code()  # set by an abort further in; not in the published types
+            aborted = cast("Any", context).code()  # set by an abort in an inner handler; missing in the type stubs
             if aborted is not None:
                 code = aborted
                 raise
@@ -187,50 +187,50 @@ class Calls(grpc.ServerInterceptor):
                 LOGGER.exception("request %s: %s failed", request_id, method)
             _abort(context, failure)
         finally:
-            took = time.perf_counter() - start
+            seconds = time.perf_counter() - start
             metrics.in_flight.dec()
             metrics.ended(code.name).inc()
-            metrics.seconds.observe(took)
+            metrics.seconds.observe(seconds)
             if LOGGER.isEnabledFor(logging.INFO):
-                line = {"request": request_id, "method": method, "code": code.name, "ms": round(1000 * took, 2)}
-                LOGGER.info("%s", Fields(line, who=who or context.peer()))
+                line = {"request": request_id, "method": method, "code": code.name, "ms": round(1000 * seconds, 2)}
+                LOGGER.info("%s", Fields(line, who=caller or context.peer()))
 
     def _admitted(self, method: str, context: grpc.ServicerContext) -> str:
-        """Check token and rate, and give the name of the token's holder; none where no tokens are asked for.
+        """Check token and rate; return the name of the token's holder, or "" if the server needs no tokens.
 
         Raises
         ------
         RequestError
             TOKEN_INVALID, ROLE_MISSING, RATE_LIMITED, DRAINING or INDEX_NOT_READY.
         """
-        who = ""
+        name = ""
         if self._tokens is not None:
             given = dict(context.invocation_metadata()).get("authorization", "")
             scheme, _, token = str(given).partition(" ")
             holder = self._tokens.holder(token) if scheme.lower() == "bearer" and token else None
             if holder is None:
-                raise RequestError(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "a valid bearer token is needed")
+                raise RequestError(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "a valid bearer token is required")
             if method in _WRITES and holder.role != "write":
                 raise RequestError(
-                    grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING", "this token may read, but not write",
+                    grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING", "this token permits reading but not writing",
                     metadata={"role": "write"},
                 )  # fmt: skip
-            who = holder.name
+            name = holder.name
         if self._draining.is_set():
             raise RequestError(
                 grpc.StatusCode.UNAVAILABLE, "DRAINING", "the server is shutting down", retry_seconds=1.0
             )
         if not self.ready.is_set():
             raise RequestError(
-                grpc.StatusCode.UNAVAILABLE, "INDEX_NOT_READY", "the index is still being loaded", retry_seconds=1.0
+                grpc.StatusCode.UNAVAILABLE, "INDEX_NOT_READY", "the index is still loading", retry_seconds=1.0
             )
         if self._rates.limited:
-            self._rates.take(who or context.peer().rpartition(":")[0])
-        return who
+            self._rates.take(name or context.peer().rpartition(":")[0])
+        return name
 
     @contextmanager
     def upload(self, size: int) -> Iterator[None]:
-        """Hold the memory of an upload of so many bytes.
+        """Reserve the memory for an upload of `size` bytes.
 
         Raises
         ------
@@ -238,27 +238,27 @@ class Calls(grpc.ServerInterceptor):
             OVERLOADED.
         """
         try:
-            self._uploads.take(size)
+            self._uploads.reserve(size)
         except RequestError as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
             raise
         try:
             yield
         finally:
-            self._uploads.leave(size)
+            self._uploads.release(size)
 
     def timed(self, stage: str) -> AbstractContextManager[object]:
-        """Measure a stage of a request."""
+        """Return a context manager that measures a stage of a request."""
         return self._metrics.stage(stage).time()
 
     @contextmanager
     def working(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Wait for a worker, no longer than the caller does; what is waited for meanwhile must need no worker.
+        """Hold a worker; the wait for one ends at the caller's deadline. The body must not wait for another worker.
 
         Raises
         ------
         RequestError
-            If the caller's deadline passes, or the caller leaves, before it is its turn.
+            If the caller's deadline passes or the caller disconnects before a worker is free.
         """
         left = context.time_remaining()
         start = time.perf_counter()
@@ -266,7 +266,7 @@ class Calls(grpc.ServerInterceptor):
             raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "OVERLOADED", "the deadline passed in the queue")
         try:
             if not context.is_active():
-                raise RequestError(grpc.StatusCode.CANCELLED, "OVERLOADED", "the caller has left")
+                raise RequestError(grpc.StatusCode.CANCELLED, "OVERLOADED", "the caller has disconnected")
             self._metrics.stage("wait").observe(time.perf_counter() - start)
             with self.timed("work"):
                 yield
@@ -274,12 +274,12 @@ class Calls(grpc.ServerInterceptor):
             self._working.release()
 
 
-def _anybody(method: str, context: grpc.ServicerContext) -> str:  # noqa: ARG001  as Calls._admitted
+def _admit_all(method: str, context: grpc.ServicerContext) -> str:  # noqa: ARG001  signature of Calls._admitted
     return ""
 
 
 def _request_id(context: grpc.ServicerContext) -> str:
-    """Give the caller's id of the request, if it sent a plain one, else a new one."""
+    """Return the caller's id of the request if it is valid, otherwise a new id."""
     given = next((str(value) for key, value in context.invocation_metadata() if key == "x-request-id"), "")
     if given and re.fullmatch(r"[\w.-]{1,64}", given):
         return given

@@ -1,4 +1,4 @@
-"""The log of the server: one JSON object a line."""
+"""The log of the server: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class Fields(dict[str, Any]):
-    """What a line says as fields; as the only argument of a message ``"%s"`` they become fields of the line."""
+    """Fields of a log line; pass them as the only argument of the message ``"%s"``."""
 
     def __str__(self) -> str:
-        """Give the text for logs of another format."""
+        """Return the text for logs in another format."""
         return json.dumps(self, default=str)
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line: ``time`` (UTC), ``level``, and the fields of the record or its ``message``."""
+    """Formatter of a record as one line: ``time`` (UTC), ``level``, and the fields of the record or its ``message``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Make the line."""
+        """Return the line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"time": time, "level": record.levelname}
         line |= record.args if isinstance(record.args, Fields) else {"message": record.getMessage()}
@@ -33,14 +33,14 @@ class JsonLines(logging.Formatter):
 
 
 def log_to(stream: TextIO, level: int) -> None:
-    """Let everything that this process logs go to a stream, one JSON object a line.
+    """Write all logs of this process to a stream, one JSON object per line.
 
     Parameters
     ----------
     stream : TextIO
     level : int
-        The lowest that is written, such as `logging.INFO`. Of FAISS, which tells at INFO which of its builds it loads,
-        warnings only.
+        The lowest level that is written, such as `logging.INFO`. FAISS logs the build that it loads at INFO, so at
+        least warnings are required from it.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())

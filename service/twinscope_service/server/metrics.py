@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus; served over plain HTTP on a loopback port."""
+"""Prometheus metrics of the server, served over plain HTTP on a loopback port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 @dataclass(frozen=True, slots=True)
 class MethodMetrics:
-    """The counters of one method: calls under way, their times, and those that ended, by status code."""
+    """The metrics of one method: calls in progress, their durations, and ended calls by status code."""
 
     in_flight: Gauge
     seconds: Histogram
@@ -28,7 +28,7 @@ class MethodMetrics:
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own."""
+    """The metrics of one server, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -41,20 +41,20 @@ class Metrics:
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.in_flight = Gauge(
-            "twinscope_requests_in_flight", "Calls under way, by method.", ("method",), registry=self.registry
+            "twinscope_requests_in_flight", "Calls in progress, by method.", ("method",), registry=self.registry
         )
         self.refused = Counter(
             "twinscope_requests_refused", "Calls refused before any work, by reason.", ("reason",),
             registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
-            "twinscope_stage_seconds", "Time of the stages of a request: wait for a worker, work.", ("stage",),
+            "twinscope_stage_seconds", "Duration of the stages of a request: wait for a worker, work.", ("stage",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 
-    @cache  # noqa: B019  one object a server, few methods
+    @cache  # noqa: B019  one object per server, few methods
     def method(self, name: str) -> MethodMetrics:
-        """Give the counters of one method, which prometheus_client would otherwise look up for every call."""
+        """Return the metrics of one method; the cache saves a lookup in prometheus_client for every call."""
         return MethodMetrics(
             self.in_flight.labels(name),
             self.seconds.labels(name),
@@ -63,19 +63,19 @@ class Metrics:
 
     @cache  # noqa: B019
     def stage(self, name: str) -> Histogram:
-        """Give the times of one stage."""
+        """Return the histogram of the durations of one stage."""
         return self.stages.labels(name)
 
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Let a gauge be read when it is asked for."""
+        """Register a gauge whose value is read when the metrics are collected."""
         Gauge(f"twinscope_{name}", text, registry=self.registry).set_function(value)
 
     def count(self, name: str, text: str, label: str, values: Mapping[str, Callable[[], float]]) -> None:
-        """Let counters that others keep be read when they are asked for, one for each value of a label."""
+        """Register counters, one for each value of a label, whose values are read when the metrics are collected."""
         self.registry.register(_Counts(f"twinscope_{name}", text, label, values))
 
     def serve(self, port: int) -> Callable[[], None]:
-        """Serve on a loopback port; returns what stops it.
+        """Serve the metrics on a loopback port; return a function that stops the service.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Rates: how often a caller may ask."""
+"""Rate limit of requests for each caller."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _MAX_CALLERS = 10_000
 
 
 class Rates:
-    """A bucket for each caller, which fills at the allowed rate and holds one second's worth.
+    """Token buckets, one for each caller; a bucket fills at the allowed rate and holds the requests of one second.
 
     Parameters
     ----------
     rate : float
-        Requests a second; 0 for no limit.
+        Requests per second; 0 for no limit.
     """
 
     def __init__(self, rate: float) -> None:
@@ -27,11 +27,11 @@ class Rates:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit at all."""
+        """Whether there is a limit."""
         return self._rate > 0
 
-    def take(self, who: str) -> None:
-        """Take one from a caller's bucket.
+    def take(self, caller: str) -> None:
+        """Take one request from a caller's bucket.
 
         Raises
         ------
@@ -42,8 +42,8 @@ class Rates:
             if len(self._left) > _MAX_CALLERS:
                 self._left.clear()
             now = time.monotonic()
-            left, last = self._left.get(who, (self._most, now))
+            left, last = self._left.get(caller, (self._most, now))
             left = min(self._most, left + self._rate * (now - last))
-            self._left[who] = (left if left < 1 else left - 1, now)
+            self._left[caller] = (left if left < 1 else left - 1, now)
         if left < 1:
-            raise overloaded("too many requests a second", "RATE_LIMITED", (1 - left) / self._rate)
+            raise overloaded("too many requests per second", "RATE_LIMITED", (1 - left) / self._rate)

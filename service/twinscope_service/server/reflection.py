@@ -1,4 +1,4 @@
-"""Reflection under both of its names: newer tools ask for v1, the library knows v1alpha; the messages agree."""
+"""Reflection under two names: newer tools use v1, the library implements v1alpha; the messages are the same."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _V1: Final = "grpc.reflection.v1"
 
 
 def add_reflection(server: grpc.Server, services: Sequence[str], idle_seconds: float) -> None:
-    """Serve the descriptors of some services, and of reflection itself.
+    """Serve the descriptors of the given services and of reflection itself.
 
     Parameters
     ----------
     server : grpc.Server
     services : sequence of str
-        Their full names.
+        Full names.
     idle_seconds : float
-        A stream of questions that is silent for this long is ended.
+        A request stream that is silent for this long is ended.
     """
     both = (f"{_ALPHA}.ServerReflection", f"{_V1}.ServerReflection")
     _describe_v1()
@@ -51,7 +51,7 @@ def add_reflection(server: grpc.Server, services: Sequence[str], idle_seconds: f
 
 
 class _Symbols:
-    """A pool that finds methods as well, which protobuf's own does not take for symbols."""
+    """A descriptor pool that also finds methods, which protobuf's own pool does not find as symbols."""
 
     def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
         self._pool = pool
@@ -67,7 +67,7 @@ class _Symbols:
 
 
 def _describe_v1() -> None:
-    """Make the descriptor of v1 of that of v1alpha, from which it differs by its package only.
+    """Register the v1 descriptor, made from that of v1alpha; the two differ only in their package.
 
     Source: grpc/proto, grpc/reflection/v1/reflection.proto.
     """

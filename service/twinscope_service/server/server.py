@@ -1,4 +1,4 @@
-"""The server: ports, health, reflection, hot pick-up of new generations, and a graceful end."""
+"""The server: ports, health, reflection, loading of new generations, and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from twinscope_service.server.settings import ServerSettings
 
-_LOOK_AGAIN = 0.05
-_GIVEN_UP = 3.0
-"""Seconds after which a call that does not even end when it is cancelled is left behind."""
-_LAST_WORDS = 0.3
-"""Seconds for the last answers to leave when nothing is worked on any more. Watchers of health stay on until then."""
+_POLL_SECONDS = 0.05
+_CANCEL_SECONDS = 3.0
+"""Seconds after which the server no longer waits for the end of a cancelled call."""
+_FLUSH_SECONDS = 0.3
+"""Seconds for sending the last answers after all work has finished. Health watchers stay connected until then."""
 _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in (
@@ -46,12 +46,12 @@ _MIB = 1 << 20
 
 
 class TwinscopeServer:
-    """A store behind a port.
+    """A server for one store.
 
     Parameters
     ----------
     store : Path
-        The store's folder.
+        Folder of the store.
     settings : ServerSettings
 
     Raises
@@ -62,7 +62,7 @@ class TwinscopeServer:
     Attributes
     ----------
     port : int
-        The port that it listens on.
+        The port that the server listens on.
     """
 
     def __init__(self, store: Path, settings: ServerSettings) -> None:
@@ -90,47 +90,47 @@ class TwinscopeServer:
         self.port = self._bind()
 
     def start(self) -> None:
-        """Begin to serve; returns when the index is loaded.
+        """Start to serve; return when the index is loaded.
 
-        Until then health says NOT_SERVING, and calls are told INDEX_NOT_READY.
+        Until then the health status is NOT_SERVING, and calls fail with INDEX_NOT_READY.
 
         Raises
         ------
         StoreError
-            If there is no store, or it cannot be used.
+            If the store does not exist or cannot be used.
         SettingsError
             If the port of the metrics is taken.
         """
         self._server.start()
-        patience = threading.Thread(target=self._calls.end_overdue, args=(self._stopped,), name="patience", daemon=True)
-        patience.start()
-        self._closing.callback(patience.join)
+        overdue = threading.Thread(target=self._calls.end_overdue, args=(self._stopped,), name="overdue", daemon=True)
+        overdue.start()
+        self._closing.callback(overdue.join)
         try:
             self._load()
         except BaseException:
             self._end(0.0)
             raise
         self._calls.ready.set()
-        self._health.tell(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set_status(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self) -> None:
-        """Drain: tell 'not serving', refuse what is new, finish what is under way, and free everything.
+        """Drain: report NOT_SERVING, refuse new calls, finish the calls in progress, and free all resources.
 
-        Takes no longer than ``lame_duck_seconds`` and ``grace_seconds`` and a few seconds: calls that are still under
-        way then are cancelled, and `stuck` says whether threads had to be left behind.
+        This takes at most the sum of ``lame_duck_seconds``, ``grace_seconds`` and a few seconds. Calls that are still
+        in progress then are cancelled; `stuck` is true if some threads did not end.
         """
-        self._health.tell(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers look away
+        self._health.set_status(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers stop sending calls
         self._end(self._settings.grace_seconds)
 
     @property
     def stuck(self) -> bool:
-        """Whether a call is still being worked on after the server has stopped: a process would wait for its end."""
+        """Whether a call is still running after the server has stopped; a process would wait for its end."""
         return self._stopped.is_set() and not (self._ended and self._calls.idle)
 
     @property
     def target(self) -> str:
-        """What clients on this machine connect to."""
+        """Target for clients on this machine."""
         scheme = "grpc" if self._settings.tls_certificate is None else "grpcs"
         return f"{scheme}://{_bracketed(self._settings.host)}:{self.port}"
 
@@ -139,14 +139,14 @@ class TwinscopeServer:
         store = Store(self._folder)
         self._closing.callback(store.close)
         self.metrics.observe("index_images", "Searchable images.", lambda: store.view.count)
-        self.metrics.observe("index_generation", "Generation answered from.", lambda: store.view.generation)
+        self.metrics.observe("index_generation", "Generation in use.", lambda: store.view.generation)
         if settings.metrics_port:
             self._closing.callback(self.metrics.serve(settings.metrics_port))
         warm()
         pixels = ReferencePixels(settings.cache_mib * _MIB, self._folder / UPLOADS_FOLDER)
         found = {"yes": lambda: pixels.hits, "no": lambda: pixels.misses}
-        self.metrics.count("reference_cache_lookups", "Looked for pixels of references in memory.", "found", found)
-        self.metrics.observe("reference_cache_bytes", "Pixels of references in memory.", lambda: pixels.nbytes)
+        self.metrics.count("reference_cache_lookups", "Lookups in the cache of reference pixels.", "found", found)
+        self.metrics.observe("reference_cache_bytes", "Size of the cache of reference pixels.", lambda: pixels.nbytes)
         searcher = Searcher(store, pixels)
         self._similarity.searcher = searcher
         self._catalog.use(store, searcher)
@@ -159,14 +159,15 @@ class TwinscopeServer:
     def _end(self, grace: float) -> None:
         until = time.monotonic() + grace
         self._draining.set()
-        # gRPC cancels what has come but is not taken up yet when it stops: first let those be told that may try again.
+        # When gRPC stops, it cancels calls that have arrived but not started: first send them an error that permits
+        # a retry.
         while not self._calls.idle and time.monotonic() < until:
-            self._stopped.wait(_LOOK_AGAIN)
-        self._stopped.wait(min(_LAST_WORDS, grace))
-        last = min(_LAST_WORDS, max(0.0, until - time.monotonic()))
-        self._ended = self._server.stop(last).wait(last + _GIVEN_UP)
+            self._stopped.wait(_POLL_SECONDS)
+        self._stopped.wait(min(_FLUSH_SECONDS, grace))
+        last = min(_FLUSH_SECONDS, max(0.0, until - time.monotonic()))
+        self._ended = self._server.stop(last).wait(last + _CANCEL_SECONDS)
         if not self._ended:
-            LOGGER.warning("some calls did not end when they were cancelled; they are left behind")
+            LOGGER.warning("some cancelled calls did not end; the server no longer waits for them")
         self._stopped.set()
         self._closing.close()
         self._calls.close()
@@ -188,13 +189,13 @@ class TwinscopeServer:
             raise SettingsError(msg) from error
 
     def _watch(self, store: Store) -> None:
-        """Take up new generations as they are published; a failure is told, and tried again."""
+        """Load new generations when they are published; log a failure once and try again."""
         failing = False
         while not self._stopped.wait(self._settings.refresh_seconds):
             try:
                 store.refresh()
                 failing = False
-            except Exception:  # noqa: BLE001  the server goes on with what it has
+            except Exception:  # noqa: BLE001  the server continues with the generation that it has
                 if not failing:
                     LOGGER.exception("the store cannot be refreshed; still serving generation %d",
                                      store.view.generation)  # fmt: skip
@@ -208,10 +209,10 @@ def _bracketed(host: str) -> str:
 def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:
     slots = settings.workers + settings.max_waiting + settings.max_streams
     return [
-        ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the calls, silently
+        ("grpc.so_reuseport", 0),  # otherwise a second server on the port silently receives half of the calls
         ("grpc.max_receive_message_length", settings.max_message_mib * _MIB),
         ("grpc.max_send_message_length", -1),
-        # More than there are slots: behind a proxy, those who share its connection are refused, not left waiting.
+        # More than the slots: clients that share a proxy's connection are refused instead of kept waiting.
         ("grpc.max_concurrent_streams", 2 * slots),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.keepalive_time_ms", 60_000),

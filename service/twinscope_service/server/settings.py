@@ -1,6 +1,6 @@
-"""Settings of the server: defaults, a TOML file, environment variables, flags; each layer over the one before."""
+"""Settings of the server: defaults, a TOML file, environment variables, flags; each layer overrides the previous."""
 
-# ruff: noqa: RUF009  _setting() makes dataclass fields; it is no default value
+# ruff: noqa: RUF009  _setting() returns a dataclass field, not a default value
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ def _setting(default: Any, text: str, *, least: float | None = None, most: float
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All settings of ``twinscope serve``; the fields' metadata hold their help and range.
+    """All settings of ``twinscope serve``; the metadata of the fields hold their help and range.
 
     Raises
     ------
     SettingsError
-        If a value is out of range, or the combination would serve unprotected beyond this machine.
+        If a value is out of range, or the combination would serve other machines without protection.
     """
 
-    host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs TLS or --insecure")
-    port: int = _setting(50051, "port to listen on; 0 takes a free one", least=0, most=_MAX_PORT)
+    host: str = _setting("127.0.0.1", "address to listen on; other addresses than loopback need TLS or --insecure")
+    port: int = _setting(50051, "port to listen on; 0 for any free port", least=0, most=_MAX_PORT)
     insecure: bool = _setting(False, "allow plain text beyond this machine (a private network, a proxy with TLS)")
-    tls_certificate: Path | None = _setting(None, "certificate chain (PEM); changed files are taken up without restart")
+    tls_certificate: Path | None = _setting(None, "certificate chain (PEM); reloaded when it changes")
     tls_key: Path | None = _setting(None, "private key of the certificate (PEM)", secret=True)
-    tls_client_ca: Path | None = _setting(None, "authorities (PEM) that client certificates must come from (mTLS)")
-    tokens: Path | None = _setting(None, "file of bearer tokens: 'name role sha256' a line; reloaded when it changes",
-                                   secret=True)  # fmt: skip
-    workers: int = _setting(os.cpu_count() or 1, "requests that are worked on at the same time", least=1)
-    max_waiting: int = _setting(256, "requests that may wait for a worker; more are refused with a time to retry",
+    tls_client_ca: Path | None = _setting(None, "authorities (PEM) that must have issued client certificates (mTLS)")
+    tokens: Path | None = _setting(None, "file of bearer tokens: one 'name role sha256' per line; reloaded when it "
+                                   "changes", secret=True)  # fmt: skip
+    workers: int = _setting(os.cpu_count() or 1, "requests that are processed at the same time", least=1)
+    max_waiting: int = _setting(256, "requests that may wait for a worker; more are refused with a retry delay",
                                 least=0)  # fmt: skip
     max_streams: int = _setting(64, "streams that may be open at the same time", least=1)
-    stream_idle_seconds: float = _setting(60.0, "a client that sends nothing, or takes no answer, for this long is "
-                                          "given up", least=0.1)  # fmt: skip
+    stream_idle_seconds: float = _setting(60.0, "a client that sends nothing, or accepts no answer, for this long is "
+                                          "disconnected", least=0.1)  # fmt: skip
     max_message_mib: int = _setting(16, "largest message", least=1)
     max_upload_mib: int = _setting(256, "largest image file", least=1)
-    max_uploads_mib: int = _setting(1024, "memory for all uploads under way; more are refused with a time to retry",
+    max_uploads_mib: int = _setting(1024, "memory for all uploads in progress; more are refused with a retry delay",
                                     least=1)  # fmt: skip
     max_megapixels: int = _setting(300, "largest image, millions of pixels", least=1)
-    requests_per_second: float = _setting(0.0, "rate allowed to each token or client address; 0 for no limit", least=0)
+    requests_per_second: float = _setting(0.0, "limit for each token or client address; 0 for no limit", least=0)
     cache_mib: int = _setting(256, "memory for pixels of references", least=0)
-    refresh_seconds: float = _setting(1.0, "how often to look for a new generation of the store", least=0.05)
-    grace_seconds: float = _setting(30.0, "how long requests under way may take when the server stops", least=0)
-    lame_duck_seconds: float = _setting(1.0, "between telling 'not serving' and refusing connections", least=0)
+    refresh_seconds: float = _setting(1.0, "interval of the checks for a new generation of the store", least=0.05)
+    grace_seconds: float = _setting(30.0, "time for requests in progress to finish when the server stops", least=0)
+    lame_duck_seconds: float = _setting(1.0, "time between reporting NOT_SERVING and refusing calls", least=0)
     metrics_port: int = _setting(0, "loopback port of Prometheus metrics; 0 for none", least=0, most=_MAX_PORT)
-    channelz: bool = _setting(False, "serve gRPC's own diagnosis (loopback only)")
-    write: bool = _setting(True, "accept changes of the store")
+    channelz: bool = _setting(False, "serve gRPC's channelz diagnostics (loopback only)")
+    write: bool = _setting(True, "accept changes to the store")
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -72,24 +72,24 @@ class ServerSettings:
                 raise SettingsError(msg)
         if self.max_uploads_mib < self.max_upload_mib:
             msg = (
-                f"max_uploads_mib, for all uploads together, must not be below max_upload_mib, for one; "
+                f"max_uploads_mib (all uploads together) must be at least max_upload_mib (one upload); "
                 f"got {self.max_uploads_mib} and {self.max_upload_mib}"
             )
             raise SettingsError(msg)
         if (self.tls_certificate is None) != (self.tls_key is None):
-            msg = "tls_certificate and tls_key go together: give both or none"
+            msg = "tls_certificate and tls_key go together: give both or neither"
             raise SettingsError(msg)
         if self.tls_client_ca is not None and self.tls_certificate is None:
-            msg = "tls_client_ca needs tls_certificate and tls_key: clients are asked for certificates over TLS only"
+            msg = "tls_client_ca needs tls_certificate and tls_key: client certificates require TLS"
             raise SettingsError(msg)
         if not (self.loopback or self.insecure or self.tls_certificate):
             msg = (
-                f"{self.host} can be reached from other machines: give --tls-certificate and --tls-key, or say "
+                f"{self.host} can be reached from other machines: give --tls-certificate and --tls-key, or "
                 "--insecure if the network itself is protected"
             )
             raise SettingsError(msg)
         if self.channelz and not self.loopback:
-            msg = "channelz tells about every connection: it is served on a loopback address only"
+            msg = "channelz reveals every connection: serve it only on a loopback address"
             raise SettingsError(msg)
         if self.tokens is not None and not self.loopback and self.tls_certificate is None:
             msg = "tokens would cross the network in plain text: give --tls-certificate and --tls-key"
@@ -104,7 +104,7 @@ class ServerSettings:
             return self.host == "localhost"
 
     def masked(self) -> dict[str, object]:
-        """Give all settings as plain values, secrets as ``(set)``."""
+        """Return all settings as plain values, secrets as ``(set)``."""
         plain: dict[str, object] = {}
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -115,19 +115,19 @@ class ServerSettings:
 
 
 def explained() -> dict[str, tuple[str, Any]]:
-    """Give the help and the default of every setting."""
+    """Return the help and the default of every setting."""
     return {setting.name: (setting.metadata["help"], setting.default) for setting in fields(ServerSettings)}
 
 
 def load_settings(
     flags: Mapping[str, Any], *, file: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> ServerSettings:
-    """Put the layers together: defaults, then the file, then the environment, then flags that are not None.
+    """Merge the layers: defaults, then the file, then the environment, then flags that are not None.
 
     Raises
     ------
     SettingsError
-        If a layer names an unknown setting, a value does not fit, or the file cannot be read.
+        If a layer names an unknown setting, a value is invalid, or the file cannot be read.
     """
     values: dict[str, Any] = {}
     if file is not None:
@@ -159,16 +159,16 @@ def _from_file(file: Path) -> dict[str, Any]:
     return {key: _parsed(key, value, f"settings file {file}") for key, value in document.items()}
 
 
-_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text", "Path": "a path"}
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "Path": "a path"}
 _TYPES = {setting.name: str(setting.type) for setting in fields(ServerSettings)}
 
 
-def _parsed(key: str, value: Any, where: str) -> Any:
+def _parsed(key: str, value: Any, layer: str) -> Any:
     kind = _TYPES[key].partition(" ")[0]
     try:
         return _PARSERS[kind](value)
     except (TypeError, ValueError) as error:
-        msg = f"{where}: {key} must be {_KINDS[kind]}, got {value!r}"
+        msg = f"{layer}: {key} must be {_KINDS[kind]}, got {value!r}"
         raise SettingsError(msg) from error
 
 

@@ -1,4 +1,4 @@
-"""The reading service: queries from the wire to the searcher and back."""
+"""The similarity service: passes queries from the wire to the searcher, and answers back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twinscope_indexer.metadata.reader import acquisition_of
 from twinscope_service.matching.answer import Result
 from twinscope_service.matching.query import Query
 from twinscope_service.matching.searcher import MAX_WAIT, Searcher
-from twinscope_service.server.batching import Gathering
+from twinscope_service.server.batching import Batcher
 from twinscope_service.server.status import request_error, unknown_category
 from twinscope_service.server.streams import Received, assembled, out_of_order, require_upload_size
 from twinscope_service.wire.answers import answer_message
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
-    """Implements ``twinscope.v1.SimilarityService``; the rules are in the contract.
+    """Implementation of ``twinscope.v1.SimilarityService``; the wire contract states the rules.
 
     Attributes
     ----------
     searcher : Searcher
-        To be set before the first call is let in.
+        Must be set before the first call is admitted.
     """
 
     searcher: Searcher
@@ -47,18 +47,18 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self._settings = settings
         self._calls = calls
         self._draining = draining
-        self._gathered: Gathering[Options, Query, similarity_pb2.QueryResult] = Gathering(self._hash_results)
+        self._batched: Batcher[Options, Query, similarity_pb2.QueryResult] = Batcher(self._hash_results)
 
     def Search(  # noqa: N802  the contract's name
         self, request: similarity_pb2.SearchRequest, context: grpc.ServicerContext
     ) -> similarity_pb2.SearchResponse:
-        """Answer one query; bare hashes, which take little work each, together with others that wait."""
+        """Answer one query; a bare hash, which needs little work, is processed together with others that wait."""
         options = options_of(request.options)
         query = query_of(request.query)
         if isinstance(query, Query) and query.thumbnail is None:
             self._await_generation(options, context)
             with _known_categories("options"):
-                result = self._gathered(options, query)
+                result = self._batched(options, query)
         else:
             with self._answering(options, "options", context):
                 result = _result(self.searcher.answer(query, options))
@@ -74,14 +74,14 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     def StreamSearch(  # noqa: N802
         self, request_iterator: Iterator[similarity_pb2.StreamSearchRequest], context: grpc.ServicerContext
     ) -> Iterator[similarity_pb2.StreamSearchResponse]:
-        """Answer batches as they come."""
+        """Answer batches as they arrive."""
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
         try:
             for request in received.until(self._draining):
                 require(check_sequence(request.sequence, "sequence"))
                 if request.sequence <= last:
-                    raise out_of_order(f"sequence {request.sequence} does not follow {last}")
+                    raise out_of_order(f"sequence {request.sequence} must be greater than the previous one, {last}")
                 last = request.sequence
                 yield self._stream_batch(request, context)
         finally:
@@ -103,7 +103,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             with self._calls.upload(header.size_bytes):
                 data = assembled(_chunks(received), header.size_bytes, header.sha256)
                 if next(received, None) is not None:
-                    raise out_of_order(f"more came than the {header.size_bytes} bytes that the header declared")
+                    raise out_of_order(f"more data arrived than the {header.size_bytes} bytes declared in the header")
                 result = self._answer_file(data, header, options, context)
         finally:
             received.close()
@@ -119,7 +119,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             return self.searcher.answer(Query.of_pixels(image.pixels, instrument), options)
 
     def _require_categories(self, options: Options, path: str, context: grpc.ServicerContext) -> None:
-        """Refuse categories that the generation asked for does not hold, before a file is read for them."""
+        """Refuse categories that the requested generation does not contain, before the upload is read."""
         if options.categories:
             self._await_generation(options, context)
             with _known_categories(path):
@@ -127,19 +127,19 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
     @contextmanager
     def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """Wait for the generation that the options at `path` ask for, then hold a worker."""
+        """Wait for the generation that the options require, then hold a worker; `path` is the field of the options."""
         self._await_generation(options, context)
         with _known_categories(path), self._calls.working(context):
             yield
 
     def _await_generation(self, options: Options, context: grpc.ServicerContext) -> None:
         if options.min_generation:
-            self.searcher.await_generation(options.min_generation, _patience(context))
+            self.searcher.await_generation(options.min_generation, _time_left(context))
 
     def _hash_results(self, options: Options, queries: Sequence[Query]) -> list[similarity_pb2.QueryResult]:
         with self._calls.timed("hashes"):
             results = self.searcher.answer_all(queries, options)
-            return [_result(result) for result in results if isinstance(result, Result)]  # no query is an id
+            return [_result(result) for result in results if isinstance(result, Result)]  # all: no query is an id
 
     def _stream_batch(
         self, request: similarity_pb2.StreamSearchRequest, context: grpc.ServicerContext
@@ -178,7 +178,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
 @contextmanager
 def _known_categories(path: str) -> Iterator[None]:
-    """Tell in which field of the options at `path` an unknown category was."""
+    """Convert the error for an unknown category into one that names its field in the options at `path`."""
     try:
         yield
     except TaxonomyError as error:
@@ -194,12 +194,15 @@ def _result(result: Result, tag: str = "") -> similarity_pb2.QueryResult:
 def _chunks(received: Received[similarity_pb2.SearchByImageRequest]) -> Iterator[bytes]:
     for message in received:
         if message.WhichOneof("payload") != "chunk":
-            raise out_of_order("after the header only chunks may come")
+            raise out_of_order("only chunks may follow the header")
         require(check_chunk(message.chunk))
         yield message.chunk
 
 
-def _patience(context: grpc.ServicerContext) -> float:
-    """Seconds that the caller still waits; gRPC gives centuries where there is no deadline."""
+def _time_left(context: grpc.ServicerContext) -> float:
+    """Return the seconds until shortly before the caller's deadline, at most `MAX_WAIT`.
+
+    If there is no deadline, gRPC returns None or centuries.
+    """
     left = context.time_remaining()
     return MAX_WAIT if left is None else max(0.0, min(left - 0.05, MAX_WAIT))

@@ -1,4 +1,4 @@
-"""From exceptions to statuses: the right code, a reason that programs can act on, and no leaked text."""
+"""Conversion of exceptions to statuses: a code, a machine-readable reason, and no leaked internals."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 DOMAIN = "twinscope"
 _MOST_VIOLATIONS = 16
 _MOST_TEXT = 1000
-"""Characters. Statuses travel in trailing metadata, of which clients take 8 KiB: a longer one would arrive as another
-error, of the transport."""
+"""Characters. Statuses are sent in trailing metadata, of which clients accept 8 KiB; a longer status would arrive as a
+transport error."""
 
 
 class RequestError(TwinscopeError):
-    """A request cannot be served, for a reason that the contract names.
+    """A request cannot be served, for a reason that the wire contract defines.
 
     Attributes
     ----------
@@ -43,9 +43,9 @@ class RequestError(TwinscopeError):
     reason : str
         A value of ``ErrorReason`` without its prefix.
     metadata : dict of str
-        Of the ErrorInfo.
+        Metadata of the ErrorInfo.
     retry_seconds : float or None
-        When to try again; None if that would not help.
+        Delay before a retry; None if a retry would not help.
     """
 
     def __init__(
@@ -67,25 +67,25 @@ class RequestError(TwinscopeError):
 
     @property
     def status(self) -> Status:
-        """The status that travels."""
-        found = Status(code=self.code.value[0], message=_short(str(self)))
-        parts: list[Message] = [
+        """The status that is sent."""
+        status = Status(code=self.code.value[0], message=_short(str(self)))
+        messages: list[Message] = [
             details.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata),
             *self.also,
         ]
         if self.retry_seconds is not None:
             delay = Duration()
             delay.FromMilliseconds(int(1000 * self.retry_seconds))
-            parts.append(details.RetryInfo(retry_delay=delay))
-        for part in parts:
+            messages.append(details.RetryInfo(retry_delay=delay))
+        for message in messages:
             packed = Any()
-            packed.Pack(part)
-            found.details.append(packed)
-        return found
+            packed.Pack(message)
+            status.details.append(packed)
+        return status
 
 
 def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD") -> RequestError:
-    """Make the error of a request whose fields break the rules; (path of the field, what is wrong) each."""
+    """Return the error for a request whose fields break the rules; each violation is (path of the field, fault)."""
     listed = violations[:_MOST_VIOLATIONS]
     request = details.BadRequest(
         field_violations=[
@@ -93,28 +93,28 @@ def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD"
             for field, text in listed
         ]
     )
-    text = "; ".join(f"{field}: {what}" if field else what for field, what in violations[:3])
+    text = "; ".join(f"{field}: {fault}" if field else fault for field, fault in violations[:3])
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, reason, text, also=(request,))
 
 
 def image_not_found(image_id: str) -> RequestError:
-    """Make the error of an id that is not stored."""
+    """Return the error for an id that is not stored."""
     resource = details.ResourceInfo(resource_type="image", resource_name=image_id)
     return RequestError(grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND", f"there is no image {image_id}", also=(resource,))
 
 
 def unknown_category(error: TaxonomyError, field: str) -> RequestError:
-    """Make the error of a category that is not known, by the path of its field."""
+    """Return the error for an unknown category in the field at a path."""
     return invalid([(field, str(error))], "UNKNOWN_CATEGORY")
 
 
 def overloaded(message: str, reason: str = "OVERLOADED", retry_seconds: float = 0.5) -> RequestError:
-    """Make the error of a request that is refused before any work."""
+    """Return the error for a request that is refused before any work."""
     return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_seconds=retry_seconds)
 
 
 def request_error(error: Exception, request_id: str) -> RequestError:
-    """Give the error to answer with; of what nobody foresaw only the request's id is told."""
+    """Return the error to send; for an unexpected exception it contains only the id of the request."""
     match error:
         case RequestError():
             return error
@@ -147,11 +147,11 @@ def request_error(error: Exception, request_id: str) -> RequestError:
         case MemoryError():
             return overloaded("not enough memory for this request")
     return RequestError(
-        grpc.StatusCode.INTERNAL, "INTERNAL", f"a fault of the server; its log tells more under request {request_id}",
+        grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error; see request {request_id} in the log of the server",
         metadata={"request_id": request_id},
     )  # fmt: skip
 
 
 def _short(text: str, most: int = _MOST_TEXT) -> str:
-    """Make a text fit for a status."""
+    """Return a text shortened and escaped for a status."""
     return escaped(text if len(text) <= most else f"{text[: most - 3]}...")

@@ -1,4 +1,4 @@
-"""Receiving streams: nobody may hold one open without sending, and an upload is what it said it would be."""
+"""Receiving streams: idle streams are ended, and an upload must match its declaration."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 2
-"""Messages received before they are asked for; more would only take memory, HTTP/2 flow control holds the rest."""
-_LOOK_AGAIN = 0.1
+"""Messages received in advance; more would only use memory, because HTTP/2 flow control holds the rest."""
+_POLL_SECONDS = 0.1
 """Seconds until a stream that waits for its client notices that the server is about to stop."""
 
 
 class Received(Generic[T]):
-    """The messages of a client's stream; gives up when the client is silent for too long.
+    """Iterator over the messages of a client's stream; fails if the client is silent for too long.
 
     Parameters
     ----------
     messages : iterator
-        As gRPC gives it; an error in the place of a message is raised in its turn.
+        The iterator from gRPC. An error instead of a message is raised when it is reached.
     idle_seconds : float
         Longest silence.
 
     Raises
     ------
     RequestError
-        While iterating: STREAM_IDLE, and those that came in the place of a message.
+        During iteration: STREAM_IDLE, and errors instead of messages.
     """
 
     def __init__(self, messages: Iterator[T | RequestError], idle_seconds: float) -> None:
@@ -49,20 +49,20 @@ class Received(Generic[T]):
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
 
     def __iter__(self) -> Iterator[T]:
-        """Iterate."""
+        """Return self."""
         return self
 
     def __next__(self) -> T:
-        """Give the next message."""
+        """Return the next message."""
         return self._next(None)
 
     def until(self, draining: threading.Event) -> Iterator[T]:
-        """Give the messages until the client closes its side; end the stream when the server is about to stop.
+        """Yield the messages until the client closes its side; end the stream when the server is about to stop.
 
         Raises
         ------
         RequestError
-            DRAINING, and what iterating raises.
+            DRAINING, and the errors of the iteration.
         """
         with suppress(StopIteration):
             while True:
@@ -77,13 +77,13 @@ class Received(Generic[T]):
                 )
             left = until - time.monotonic()
             try:
-                message, ended = self._queue.get(timeout=max(0.0, min(left, _LOOK_AGAIN) if draining else left))
+                message, ended = self._queue.get(timeout=max(0.0, min(left, _POLL_SECONDS) if draining else left))
             except queue.Empty:
                 if time.monotonic() < until:
                     continue
                 raise RequestError(
                     grpc.StatusCode.ABORTED, "STREAM_IDLE",
-                    f"nothing came for {self._idle_seconds:g} seconds; open a new stream when there is work",
+                    f"nothing arrived for {self._idle_seconds:g} seconds; open a new stream when there is work",
                     retry_seconds=0.0,
                 ) from None  # fmt: skip
             if isinstance(message, RequestError):
@@ -93,13 +93,13 @@ class Received(Generic[T]):
             return message
 
     def close(self) -> None:
-        """Let the receiving thread end; what still comes is dropped."""
+        """End the receiving thread; drop the messages that still arrive."""
         self._closed = True
         while not self._queue.empty():
             self._queue.get_nowait()
 
     def _receive(self) -> None:
-        with suppress(Exception):  # however the call ends (grpc raises a bare Exception), no more comes
+        with suppress(Exception):  # grpc raises a bare Exception when the call ends; no message follows
             for message in self._messages:
                 self._queue.put((message, False))
                 if self._closed:
@@ -108,7 +108,7 @@ class Received(Generic[T]):
 
 
 class UploadMemory:
-    """Memory for all uploads under way.
+    """Memory budget for all uploads in progress.
 
     Parameters
     ----------
@@ -119,15 +119,15 @@ class UploadMemory:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._taken = 0
+        self._reserved = 0
 
     @property
-    def taken(self) -> int:
-        """Bytes that are reserved."""
-        return self._taken
+    def reserved(self) -> int:
+        """Reserved bytes."""
+        return self._reserved
 
-    def take(self, size: int) -> None:
-        """Reserve the declared size of an upload, in bytes; to be given back by `leave`.
+    def reserve(self, size: int) -> None:
+        """Reserve the declared size of an upload, in bytes; `release` frees it.
 
         Raises
         ------
@@ -135,18 +135,18 @@ class UploadMemory:
             OVERLOADED.
         """
         with self._lock:
-            if self._taken + size > self._most:
-                raise overloaded("the uploads under way leave no memory for this one", retry_seconds=1.0)
-            self._taken += size
+            if self._reserved + size > self._most:
+                raise overloaded("the uploads in progress leave no memory for this one", retry_seconds=1.0)
+            self._reserved += size
 
-    def leave(self, size: int) -> None:
-        """Give back what was reserved."""
+    def release(self, size: int) -> None:
+        """Release reserved bytes."""
         with self._lock:
-            self._taken -= size
+            self._reserved -= size
 
 
 def out_of_order(message: str) -> RequestError:
-    """Make the error of a message that must not come here."""
+    """Return the error for a message that is not allowed at this point of the stream."""
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, "STREAM_ORDER", message)
 
 
@@ -161,41 +161,41 @@ def require_upload_size(size: int, most: int) -> None:
     if size > most:
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_TOO_LARGE",
-            f"the image has {size} bytes; this server takes up to {most}",
+            f"the image has {size} bytes; this server accepts up to {most}",
             metadata={"size_bytes": str(size), "max_image_bytes": str(most)},
         )  # fmt: skip
 
 
 def assembled(chunks: Iterator[bytes], size: int, digest: bytes) -> bytes:
-    """Put an uploaded file together, in one buffer.
+    """Return an uploaded file, assembled in one buffer.
 
     Parameters
     ----------
     chunks : iterator of bytes
     size : int
-        Declared size in bytes; taken as given only after `require_upload_size`.
+        Declared size in bytes; check it with `require_upload_size` first.
     digest : bytes
         Declared SHA-256; empty if there is none.
 
     Raises
     ------
     RequestError
-        UPLOAD_DAMAGED if fewer or other bytes come than were declared, STREAM_ORDER if more.
+        UPLOAD_DAMAGED if fewer or other bytes arrive than were declared, STREAM_ORDER if more arrive.
     """
-    buffer = BytesIO()  # gives its bytes without a copy
-    while (come := buffer.tell()) < size:
+    buffer = BytesIO()  # returns its bytes without a copy
+    while (received := buffer.tell()) < size:
         chunk = next(chunks, None)
         if chunk is None:
-            raise damaged(f"the upload ended after {come} of {size} bytes")
-        if come + len(chunk) > size:
-            raise out_of_order(f"more bytes came than the {size} that the header declared")
+            raise damaged(f"the upload ended after {received} of {size} bytes")
+        if received + len(chunk) > size:
+            raise out_of_order(f"more data arrived than the {size} bytes declared in the header")
         buffer.write(chunk)
     data = buffer.getvalue()
     if digest and sha256(data).digest() != digest:
-        raise damaged("the bytes that came do not have the declared SHA-256")
+        raise damaged("the received bytes do not have the declared SHA-256")
     return data
 
 
 def damaged(message: str) -> RequestError:
-    """Make the error of an upload whose bytes are not what was declared."""
+    """Return the error for an upload whose bytes do not match its declaration."""
     return RequestError(grpc.StatusCode.DATA_LOSS, "UPLOAD_DAMAGED", message, retry_seconds=0.0)

@@ -1,4 +1,4 @@
-"""TLS of the server: certificates from files, taken up anew when the files change."""
+"""TLS of the server: certificates from files, reloaded when the files change."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Certificates:
     Parameters
     ----------
     certificate, key : Path
-        PEM; the chain and the private key.
+        PEM files of the chain and the private key.
     client_ca : Path, optional
-        PEM; with it clients must show a certificate of one of these authorities.
+        PEM file of authorities; if given, clients must present a certificate issued by one of them.
 
     Raises
     ------
@@ -40,11 +40,11 @@ class Certificates:
         self._lock = threading.Lock()
         self._stamp = self._stamped()
         self._first = self._read()
-        self._told = ""
+        self._warned = ""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Make credentials for one port; asked at every handshake, they follow the files."""
-        # The fetcher may give None for "unchanged", which the published types do not say.
+        """Return credentials for one port; every handshake checks whether the files have changed."""
+        # The fetcher may return None for "unchanged", which the type stubs do not allow.
         return grpc.dynamic_ssl_server_credentials(
             self._first, cast("Any", self._changed), require_client_authentication=self._client_ca is not None
         )
@@ -55,11 +55,11 @@ class Certificates:
                 stamp = self._stamped()
                 configuration = None if stamp == self._stamp else self._read()
             except SettingsError as error:  # perhaps they are being replaced
-                if str(error) != self._told:
-                    LOGGER.warning("%s; the certificate read last stays in use until the files are whole", error)
-                self._told = str(error)
+                if str(error) != self._warned:
+                    LOGGER.warning("%s; the previous certificate stays in use until the files can be loaded", error)
+                self._warned = str(error)
                 return None
-            self._stamp, self._told = stamp, ""
+            self._stamp, self._warned = stamp, ""
             return configuration
 
     def _stamped(self) -> list[tuple[int, int, int]]:
@@ -89,13 +89,13 @@ class Certificates:
         certificate, key = self._files[:2]
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, key, password="")  # an encrypted key is refused, not asked for
+            context.load_cert_chain(certificate, key, password="")  # refuses an encrypted key, without a prompt
         except (OSError, ssl.SSLError) as error:
-            msg = f"{certificate} and {key} are no certificate and its key: {error}"
+            msg = f"{certificate} and {key} are not a certificate and its key: {error}"
             raise SettingsError(msg) from error
         try:
             if self._client_ca is not None:
                 context.load_verify_locations(self._client_ca)
         except (OSError, ssl.SSLError) as error:
-            msg = f"{self._client_ca} holds no certificates of authorities: {error}"
+            msg = f"{self._client_ca} contains no certificate of an authority: {error}"
             raise SettingsError(msg) from error

@@ -1,4 +1,4 @@
-"""Bearer tokens: kept as SHA-256 in a file, compared in constant time, reloaded when the file changes."""
+"""Bearer tokens: stored as SHA-256 in a file, compared in constant time, reloaded when the file changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINE = re.compile(r"(?P<name>\S+)\s+(?P<role>read|write)\s+(?P<digest>[0-9a-fA-
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who a token belongs to."""
+    """Owner of a token."""
 
     name: str
     role: Role
@@ -31,9 +31,9 @@ class Holder:
 
 
 def token_line(name: str, role: Role, token: str) -> str:
-    """Give the line of a token file for a token.
+    """Return the line of a token file for a token.
 
-    Tokens are random and long (`secrets.token_urlsafe`), so a plain SHA-256 keeps them: there is nothing to guess.
+    Tokens are long and random (`secrets.token_urlsafe`), so they cannot be guessed from a plain SHA-256.
     """
     return f"{name} {role} {sha256(token.encode()).hexdigest()}"
 
@@ -44,13 +44,13 @@ class Tokens:
     Parameters
     ----------
     path : Path
-        One token a line: name, role (``read`` or ``write``), SHA-256 of the token in hexadecimal; ``#`` begins a
+        One token per line: name, role (``read`` or ``write``), SHA-256 of the token in hexadecimal; ``#`` begins a
         comment.
 
     Raises
     ------
     SettingsError
-        If the file cannot be read or a line is not well formed.
+        If the file cannot be read or a line is malformed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,14 +58,14 @@ class Tokens:
         self._lock = threading.Lock()
         self._stamp = self._stamped()
         self._holders = self._read()
-        self._told = ""
+        self._warned = ""
 
     def holder(self, token: str) -> Holder | None:
-        """Give the holder of a token, or None if nobody has it."""
+        """Return the holder of a token, or None if the token is unknown."""
         digest = sha256(token.encode()).digest()
         found = None
         for known, holder in self._current():
-            if hmac.compare_digest(known, digest):  # all are compared: the time taken tells nothing
+            if hmac.compare_digest(known, digest):  # all are compared, so the duration reveals nothing
                 found = holder
         return found
 
@@ -75,11 +75,11 @@ class Tokens:
                 stamp = self._stamped()
                 if stamp != self._stamp:
                     self._holders, self._stamp = self._read(), stamp
-                self._told = ""
+                self._warned = ""
             except SettingsError as error:  # perhaps it is being rewritten
-                if str(error) != self._told:
-                    LOGGER.warning("%s; the tokens read last stay valid until it can be read", error)
-                self._told = str(error)
+                if str(error) != self._warned:
+                    LOGGER.warning("%s; the previous tokens stay valid until the file can be read", error)
+                self._warned = str(error)
             return self._holders
 
     def _stamped(self) -> tuple[int, int, int]:

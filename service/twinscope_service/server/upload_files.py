@@ -1,4 +1,4 @@
-"""The files of images that came through a server: kept in the store, each under the SHA-256 of its content."""
+"""Uploaded image files: kept in the store, each named by the SHA-256 of its content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Uploads:
-    """The folder of those files; only to be used by who holds the store for writing.
+    """The folder of uploaded files; requires that the caller holds the write lock of the store.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Uploads:
 
     @contextmanager
     def keeping(self, digest: bytes, data: bytes) -> Iterator[None]:
-        """Keep a file, durable when the body begins; where the body fails, a file that was not there goes again."""
+        """Keep a file, durable when the body begins; if the body fails, remove the file unless it existed before."""
         path = self._folder / digest.hex()
         if path.exists():
             yield
@@ -44,19 +44,20 @@ class Uploads:
             raise
 
     def release(self, digests: Iterable[bytes]) -> None:
-        """Note that images no longer have these contents: `sweep` will remove what no other image has."""
+        """Note that some images no longer have these contents; `sweep` removes those that no other image has."""
         names = {digest.hex() for digest in digests}
         self._released |= {name for name in names if (self._folder / name).exists()}
 
     def sweep(self, used: Callable[[], Container[bytes]]) -> None:
-        """Remove the files that were released before the last generation, and at first all that nothing refers to.
+        """Remove the released files that no image uses; the first call removes every file that no image uses.
 
-        Called by the write after the one that has released them, so that queries under way then have found them.
+        Must be called by the write after the one that released the files, so that queries that were running at the
+        release can still read them.
 
         Parameters
         ----------
         used : callable
-            Gives the SHA-256 that images have; called only where there is something to remove.
+            Returns the SHA-256 digests of all images; called only if there may be something to remove.
         """
         names = self._released
         if not self._swept and self._folder.is_dir():

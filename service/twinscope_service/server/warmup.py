@@ -1,4 +1,4 @@
-"""Warm-up: what a query needs is compiled, or loaded from the cache on disk, before the first query comes."""
+"""Warm-up: the functions that a query needs are compiled, or loaded from the disk cache, before the first query."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SIDE = 64
 
 
 def warm() -> None:
-    """Run every compiled function once; takes a second, or about ten if nothing is cached yet."""
+    """Run every compiled function once; this takes about 1 s, or about 10 s if nothing is cached yet."""
     pixels = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8)
     query = Query.of_pixels(pixels)
     code = query.hashed.packed[None] if isinstance(query.hashed, PHash) else np.zeros((1, BYTES), np.uint8)
     image_index(len(code)).extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)
     if query.thumbnail is not None:
-        scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])  # of another shape: one is reduced, too
+        scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])  # another shape, so that one is reduced
         frame_codes(query.thumbnail, (WHOLE,), SYMMETRIES)
-    find_lack(np.tile(pixels, (2, 2)))  # large enough to be looked at for noise
+    find_lack(np.tile(pixels, (2, 2)))  # large enough for the noise check
     luma(np.dstack((pixels, pixels, pixels)))
     standardised_ssim(pixels, pixels)

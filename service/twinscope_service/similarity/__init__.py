@@ -1,1 +1,1 @@
-"""What is measured on a pair of images."""
+"""Measurements on a pair of images."""

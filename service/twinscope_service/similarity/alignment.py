@@ -1,4 +1,4 @@
-"""Overlap: what two pictures both show, laid over each other as for the scene score."""
+"""Alignment: the overlap of two images, registered as for the scene score."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING
 from twinscope_indexer.hashing.resampling import area_reduce
 from twinscope_indexer.imaging.infobar import field_rows
 
-from twinscope_service.similarity.scene_score import SceneScore, common_frames, prepared, score
+from twinscope_service.similarity.scene_score import SceneScore, common_shapes, prepared, score
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
-"""A query and a candidate, of one shape."""
+"""A query and a candidate of equal shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """The fields of two pictures, without what an info bar may cover, where both show something.
+    """The common area of the fields of two images, without the rows that an info bar may cover.
 
     Attributes
     ----------
     normal : pair of ndarray of float32, shape (height, width)
-        Locally centred and scaled; see `local_contrast`.
+        Locally centred and scaled pixels; see `local_contrast`.
     pixels : pair of ndarray of float32, shape (height, width)
-        The same in grey levels.
+        The same pixels in grey levels.
     """
 
     normal: Pair
     pixels: Pair
 
 
-def lay_over(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | None:
-    """Lay a candidate over a query, at the translation and the size at which they agree best.
+def align(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | None:
+    """Return the overlap of a query and a candidate at the translation and the size with the best agreement.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def lay_over(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap 
         None if the proportions differ too much.
     """
     best, overlap = -2.0, None
-    for query_rows, candidate_rows, (height, width) in common_frames(query.shape, candidate.shape):
+    for query_rows, candidate_rows, (height, width) in common_shapes(query.shape, candidate.shape):
         fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
         one, other = (prepared(field.tobytes(), field.shape, (field_rows(height), width)) for field in fields)
         found = score(one, other)
@@ -60,7 +60,7 @@ def lay_over(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap 
 
 
 def _moved(pair: Pair, found: SceneScore) -> Pair:
-    """Cut out what both of a pair show, given the translation of the second."""
+    """Return the common area of both images of a pair, given the translation of the second."""
     height, width = pair[0].shape
     down, right = round(found.shift_y * height), round(found.shift_x * width)
     rows, columns = (slice(max(0, -by), size - max(0, by)) for by, size in ((down, height), (right, width)))

@@ -1,4 +1,4 @@
-"""Full-size SSIM exactly as the replaced scripts computed it, for comparison with them."""
+"""Full-size SSIM exactly as the legacy scripts computed it, for comparison with them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Compute the SSIM of the old scripts.
+    """Compute the SSIM of the legacy scripts.
 
-    Both images are equalised and autocontrasted at their own size; if the shapes differ, the query is resized to
-    the reference's (scikit-image ``resize``, anti-aliased, range preserved); the data range is that of the
+    Both images are equalised and autocontrasted at their own size. If the shapes differ, the query is resized to
+    the shape of the reference (scikit-image ``resize``, anti-aliased, range preserved). The data range is that of the
     standardised reference.
 
     Parameters
@@ -25,7 +25,7 @@ def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
     Returns
     -------
     float
-        -1 to 1; NaN where the reference has a single grey value.
+        -1 to 1; NaN if the reference has a single grey value.
     """
     from skimage.metrics import structural_similarity
     from skimage.transform import resize

@@ -1,8 +1,8 @@
-"""Normalised thumbnails: smoothed, freed of uneven illumination, locally centred and scaled.
+"""Normalised thumbnails: smoothed, corrected for uneven illumination, locally centred and scaled.
 
-Every sum has one order, and none is left to BLAS, whose last digits depend on its number of threads: what is made of
-a thumbnail must not depend on who asks. The last digits count, because `phase_correlation` brings even the faintest
-frequencies, which hold little but rounding, to the height of all others.
+Every sum has a fixed order, and BLAS is not used because its last digits depend on its number of threads: the result
+for a thumbnail must not depend on the caller. The last digits matter because `phase_correlation` scales all frequencies
+to the same magnitude, even the faintest, which contain little but rounding errors.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.resampling import area_reduce
 
-# Lengths are pixels of a thumbnail, levels its grey levels. All were chosen on real micrographs.
-_SMOOTHING = 1.0  # standard deviation of the Gaussian against noise
+# Lengths are in pixels of a thumbnail, levels are its grey levels. All were chosen on real micrographs.
+_SMOOTHING = 1.0  # standard deviation of the Gaussian filter against noise
 _SURROUNDINGS = 10.0  # standard deviation of the Gaussian of the local mean and variance
-_VARIANCE_FLOOR = 2.0  # added to the local variance: less than 1.4 levels of contrast is not amplified to full
-_SHADING_DEGREE = 2  # in x and in y: the polynomial surface taken for uneven illumination
+_VARIANCE_FLOOR = 2.0  # added to the local variance: a contrast below 1.4 levels is not amplified fully
+_SHADING_DEGREE = 2  # in x and in y, of the polynomial surface that models uneven illumination
 _NEGLIGIBLE_GAIN = 1e-6
-_ROWS_TOGETHER = 8  # of a matrix product: they stay in the first cache, with those they are made of
+_BLOCK_ROWS = 8  # rows of a matrix product that are computed together: they fit the L1 cache with their factors
 
 
 def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Reduce a thumbnail by area averaging and make its brightness and contrast alike everywhere.
+    """Reduce a thumbnail by area averaging and equalise its local brightness and contrast.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Smoothed pixels less a quadratic surface and the mean of their surroundings, in standard deviations of their
+        Smoothed pixels minus a quadratic surface and the mean of their surroundings, in standard deviations of their
         surroundings.
 
     Raises
@@ -58,7 +58,7 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
 
 @lru_cache(maxsize=1)
 def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Weights of a Gaussian filter, cut at four standard deviations as in SciPy."""
+    """Return the weights of a Gaussian filter, cut at four standard deviations as in SciPy."""
     radius = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     normal: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
@@ -66,10 +66,10 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
 
 
 def _low_pass(side: int) -> NDArray[np.float64]:
-    """Basis of the Gaussian filter of the surroundings, with mirrored borders, in one dimension.
+    """Return the one-dimensional basis of the Gaussian filter of the surroundings, with mirrored borders.
 
-    That filter is diagonal in the DCT-II, with the Gaussian's transfer function exp(-(sigma omega)^2 / 2) at
-    omega = pi k / side; a wide Gaussian leaves so few coefficients that two thin matrix products are the fastest
+    The filter is diagonal in the DCT-II, with the Gaussian's transfer function exp(-(sigma omega)^2 / 2) at
+    omega = pi k / side. A wide Gaussian leaves so few coefficients that two thin matrix products are the fastest
     exact filter.
     """
     gains = np.exp(-0.5 * (_SURROUNDINGS * np.pi * np.arange(side) / side) ** 2)
@@ -79,7 +79,7 @@ def _low_pass(side: int) -> NDArray[np.float64]:
 
 
 def _polynomials(side: int) -> NDArray[np.float64]:
-    """Orthonormal basis of the polynomials of the shading's degree on `side` points."""
+    """Return an orthonormal basis of the polynomials of the shading's degree on `side` points."""
     powers = np.vander(np.linspace(-1, 1, side), _SHADING_DEGREE + 1)
     return np.linalg.qr(powers).Q
 
@@ -98,9 +98,9 @@ def _both_ways(basis: Callable[[int], NDArray[np.float64]], side: int) -> _BothW
 
 @lru_cache(maxsize=2048)
 def _folded(basis: Callable[[int], NDArray[np.float64]], side: int) -> _Folded:
-    """Return the upper halves of a basis' symmetric and of its antisymmetric vectors, each with its transpose.
+    """Return the upper halves of the symmetric and the antisymmetric vectors of a basis, each with its transpose.
 
-    In both bases these take turns; the middle of an odd side is in the upper half.
+    In both bases symmetric and antisymmetric vectors alternate; the middle of an odd side is in the upper half.
     """
     upper = basis(side)[: side - side // 2]
     return _with_transpose(upper[:, ::2]), _with_transpose(upper[:, 1::2])
@@ -114,13 +114,13 @@ def _with_transpose(basis: NDArray[np.float64]) -> _BothWays:
 def _levelled(
     smooth: NDArray[np.float32], shading: _Bases, surroundings: _Bases, floor: np.float32
 ) -> NDArray[np.float32]:
-    """Take away the shading, then the mean of the surroundings, and divide by their standard deviation."""
+    """Subtract the shading, then the mean of the surroundings, and divide by their standard deviation."""
     level = smooth - _projected(smooth, shading)
     centred = level - _projected(level, surroundings)
     variance = _projected(centred * centred, surroundings)
     for y in range(centred.shape[0]):
         for x in range(centred.shape[1]):
-            # sums of float32 can make a variance that is barely negative
+            # rounding of the float32 sums can make the variance slightly negative
             centred[y, x] /= np.sqrt(max(variance[y, x], np.float32(0)) + floor)
     return centred
 
@@ -129,8 +129,8 @@ def _levelled(
 def _projected(pixels: NDArray[np.float32], bases: _Bases) -> NDArray[np.float32]:
     """Apply B B^T along both axes.
 
-    Along the columns B is folded: a symmetric vector meets the sum of a line and its mirror image, an antisymmetric one
-    their difference, which halves the work.
+    Along the columns B is folded: symmetric vectors are multiplied by the sum of a line and its mirror image, and
+    antisymmetric vectors by their difference, which halves the work.
     """
     (symmetric, antisymmetric), across = bases
     height = pixels.shape[0]
@@ -160,16 +160,16 @@ def _half_projected(lines: NDArray[np.float32], along: _BothWays, across: _BothW
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Matrix product, every element summed from the first column of `left` to its last.
+    """Return the matrix product, every element summed from the first column of `left` to its last.
 
-    By blocks of rows, so that those of `right` are fetched less often, and four columns at once, which saves three of
-    four loads and stores of the sums.
+    Blocks of rows reduce how often the rows of `right` are loaded. Four columns at once save three of four loads and
+    stores of the sums.
     """
     height, depth = left.shape
     width, by_four = right.shape[1], depth - depth % 4
     product = np.zeros((height, width), np.float32)
-    for top in range(0, height, _ROWS_TOGETHER):
-        block = range(top, min(top + _ROWS_TOGETHER, height))
+    for top in range(0, height, _BLOCK_ROWS):
+        block = range(top, min(top + _BLOCK_ROWS, height))
         for k in range(0, by_four, 4):
             first, second, third, fourth = right[k], right[k + 1], right[k + 2], right[k + 3]
             for i in block:
@@ -188,7 +188,7 @@ def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
 
 @compiled(fastmath=True, error_model="numpy")
 def _smoothed(pixels: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Separable filter; outside the image it continues mirrored, the border pixel twice (d c b a | a b c d)."""
+    """Apply a separable filter; outside the image, pixels are mirrored with the border repeated (d c b a | a b c d)."""
     height, width = pixels.shape
     radius = weights.size // 2
     smooth = np.empty((height, width), np.float32)

@@ -1,6 +1,6 @@
-"""Translation between two normalised images: the peak of their phase correlation within a share of the frame.
+"""Translation between two normalised images: the peak of their phase correlation within a limited range.
 
-Phase correlation is that of Kuglin and Hines (1975, Proc. Int. Conf. Cybernetics and Society, 163-165).
+Source: Kuglin and Hines (1975, Proc. Int. Conf. Cybernetics and Society, 163-165).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import scipy.fft
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 
-_REACH = 1 / 6  # largest translation looked for, as a share of the frame
+_REACH = 1 / 6  # largest translation that is searched, as a share of the height or width
 
 
 def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Half spectrum of an image under a Hann window, padded to sides that an FFT is fast on.
+    """Return the half spectrum of an image under a Hann window, padded to sides for which an FFT is fast.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
     Returns
     -------
     numpy.ndarray of complex64
-        What `translation` takes.
+        Input of `translation`.
     """
     transformed: NDArray[np.complex64] = scipy.fft.rfft2(normal * _hann(normal.shape), s=_padded(normal.shape))
     return transformed
@@ -35,7 +35,7 @@ def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
 def translation(
     query: NDArray[np.complex64], candidate: NDArray[np.complex64], shape: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Find where the phase correlation is highest, at translations of at most a sixth of the frame.
+    """Return the translation with the highest phase correlation, up to a sixth of the height and width.
 
     Parameters
     ----------
@@ -47,12 +47,13 @@ def translation(
     Returns
     -------
     tuple of int
-        Down and right, in pixels: where the candidate shows what the query shows. Zero if nothing stands out.
+        Down and right, in pixels: the displacement of the candidate's content relative to the query's. Zero if there is
+        no peak.
     """
     height, width = _padded(shape)
     reach_y, reach_x = int(shape[0] * _REACH), int(shape[1] * _REACH)
     columns = scipy.fft.ifft(_whitened(query, candidate), axis=0, overwrite_x=True)
-    near = np.concatenate((columns[height - reach_y :], columns[: reach_y + 1]))  # no other rows are transformed
+    near = np.concatenate((columns[height - reach_y :], columns[: reach_y + 1]))  # only rows within the range
     down, right = _peak(scipy.fft.irfft(near, n=width), reach_y, reach_x)
     return down, right
 
@@ -65,13 +66,13 @@ def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1024)
 def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Shape of the transform: the next sides that an FFT is fast on."""
+    """Return the shape of the transform: the next sides for which an FFT is fast."""
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
 
 
 @compiled(fastmath=True, error_model="numpy")
 def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Cross-power spectrum conj(query) * candidate, every coefficient scaled to modulus 1."""
+    """Return the cross-power spectrum conj(query) * candidate, every coefficient scaled to modulus 1."""
     white = np.empty_like(query)
     for y in range(query.shape[0]):
         for x in range(query.shape[1]):
@@ -85,7 +86,7 @@ def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) ->
 
 @compiled(error_model="numpy")
 def _peak(near: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, int]:
-    """Find the translation (down, right) with the largest value; rows begin at -reach_y, columns at 0."""
+    """Return the translation (down, right) with the largest value; rows begin at -reach_y, columns at 0."""
     width = near.shape[1]
     best, best_y, best_x = near[reach_y, 0], 0, 0
     for y in range(-reach_y, reach_y + 1):

@@ -1,10 +1,10 @@
-"""Regions: how well two pictures agree in each region of their field.
+"""Regions: how well two images agree in each region of their field.
 
-One field agrees everywhere, but for what was laid over it. Two fields that share something in one place (a panel, a
-mask, the rim of an aperture, a logo) agree there and nowhere else, however well they do on the whole. Where both are
-flat they show nothing, though the mask beside it has left a trace in the normalised pixels: that is no agreement.
-Where one has gone black or white, as pictures made darker or brighter do, and the other is dark or bright as well, they
-do not contradict each other either.
+Two images of one field agree everywhere, except where something was drawn over it. Two fields that share only a panel,
+a mask, the rim of an aperture or a logo agree in those regions only, even if their overall score is high. A region that
+is flat in both images shows nothing and does not count, although a mask next to it leaves a trace in its normalised
+pixels. A region that is clipped to black or white in one image (made darker or brighter) and is dark or bright in the
+other is no contradiction either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from twinscope_service.similarity.alignment import lay_over
+from twinscope_service.similarity.alignment import align
 from twinscope_service.thresholds import (
     CLEAR_REGION,
     CLEAR_REGION_SHARE,
@@ -35,51 +35,51 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value", np.float32, np.bool_)
 
 _SIDE: Final = 5
-"""Parts in a row, and in a column."""
+"""Regions in a row and in a column."""
 _LEAST_ENERGY: Final = 1e-3
-"""Of the normalised pixels of a part; below it there is nothing to compare."""
+"""Energy of the normalised pixels of a region; below it there is nothing to compare."""
 _FLAT: Final = 1.5
-"""Standard deviation in grey levels of a thumbnail, below which lines and parts are flat."""
+"""Standard deviation in grey levels of a thumbnail, below which lines and regions are flat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Correlations of the parts of two fields, row by row from the top left."""
+    """Correlations of the regions of two fields, row by row from the top left."""
 
     correlations: tuple[float, ...]
     flat: tuple[bool, ...]
-    """Whether a part shows nothing in either of them; then it does not count."""
+    """Whether a region is flat in both images; a flat region does not count."""
     clipped: tuple[bool, ...]
-    """Whether a part has gone black or white in one of them, and is as dark or bright in the other as this implies."""
+    """Whether a region is clipped to black or white in one image, and accordingly dark or bright in the other."""
 
     @property
-    def usual(self) -> float:
-        """That of the median part: what is laid over a few of them does not count. 0 where all are flat."""
+    def median(self) -> float:
+        """Median correlation, which ignores overlays in a few regions; 0 if all regions are flat."""
         return _median(np.array(self.correlations)[~np.array(self.flat)])
 
     @property
     def agree(self) -> bool:
-        """Whether nearly all regions agree, and those in the middle no less than the others."""
-        parts, flat, clipped = (
-            np.reshape(values, (_SIDE, _SIDE)) for values in (self.correlations, self.flat, self.clipped)
+        """Whether nearly all regions agree, and the inner regions no less than the others."""
+        values, flat, clipped = (
+            np.reshape(each, (_SIDE, _SIDE)) for each in (self.correlations, self.flat, self.clipped)
         )
         middle = np.zeros_like(flat)
         middle[1:-1, 1:-1] = True
-        share = CLEAR_REGION_SHARE if self.usual >= CLEAR_REGION else REGION_SHARE
-        apart = (parts < share * self.usual) & ~flat
+        share = CLEAR_REGION_SHARE if self.median >= CLEAR_REGION else REGION_SHARE
+        apart = (values < share * self.median) & ~flat
         if (apart & clipped).sum() <= REGIONS_CLIPPED:
             flat = flat | (apart & clipped)
             apart = apart & ~clipped
         return bool(
-            self.usual > 0
+            self.median > 0
             and apart.sum() <= REGIONS_APART * (~flat).mean()
             and apart[middle].sum() <= INNER_REGIONS_APART * (~flat[middle]).mean()
-            and _median(parts[middle & ~flat], self.usual) >= INNER_REGION_SHARE * self.usual
+            and _median(values[middle & ~flat], self.median) >= INNER_REGION_SHARE * self.median
         )
 
 
 def compare_regions(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Regions:
-    """Compare two thumbnails part by part, laid over each other as for the scene score.
+    """Compare two thumbnails region by region, registered as for the scene score.
 
     Parameters
     ----------
@@ -89,50 +89,51 @@ def compare_regions(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> R
     Returns
     -------
     Regions
-        Flat everywhere if the proportions differ too much to lay one over the other.
+        Flat everywhere if the proportions differ too much for a registration.
     """
-    overlap = lay_over(query, candidate)
+    overlap = align(query, candidate)
     if overlap is None:
         return Regions((0.0,) * _SIDE**2, (True,) * _SIDE**2, (False,) * _SIDE**2)
-    shown = _shown(*overlap.pixels)
-    normal, pixels = ([_divided(picture[shown]) for picture in pair] for pair in (overlap.normal, overlap.pixels))
-    first, second = (picture[shown] for picture in overlap.pixels)
-    clipped = [_divided(at) for at in (*_extremes(first, second), *_extremes(second, first))]
+    used = _structured(*overlap.pixels)
+    normal, pixels = ([_divided(image[used]) for image in pair] for pair in (overlap.normal, overlap.pixels))
+    first, second = (image[used] for image in overlap.pixels)
+    clipped = [_divided(extreme) for extreme in (*_extremes(first, second), *_extremes(second, first))]
     return Regions(
-        tuple(_correlation(*parts) for parts in zip(*normal, strict=True)),
-        tuple(all(part.size == 0 or part.std() < _FLAT for part in parts) for parts in zip(*pixels, strict=True)),
+        tuple(_correlation(*pair) for pair in zip(*normal, strict=True)),
+        tuple(all(region.size == 0 or region.std() < _FLAT for region in pair) for pair in zip(*pixels, strict=True)),
         tuple(
-            any(part.size and part.mean() >= CLIPPED_REGION for part in parts) for parts in zip(*clipped, strict=True)
+            any(region.size and region.mean() >= CLIPPED_REGION for region in regions)
+            for regions in zip(*clipped, strict=True)
         ),
     )
 
 
-def _shown(*pictures: NDArray[np.float32]) -> tuple[slice, slice]:
-    """Find the rectangle outside of which all pictures are flat: what lies behind a mask, or beside an aperture."""
+def _structured(*images: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Return the rectangle outside which all images are flat, such as behind a mask or outside an aperture."""
     spans = []
     for across in (1, 0):
-        lines = np.flatnonzero(np.max([picture.std(axis=across) for picture in pictures], axis=0) >= _FLAT)
+        lines = np.flatnonzero(np.max([image.std(axis=across) for image in images], axis=0) >= _FLAT)
         spans.append(slice(lines[0], lines[-1] + 1) if len(lines) else slice(0, 0))
     return spans[0], spans[1]
 
 
 def _extremes(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
-    """Find which pixels of a picture are at its darkest level, then at its brightest, and among the other's as well.
+    """Yield which pixels are at the darkest level of one image and among the darkest of the other; then the brightest.
 
-    Clipping keeps the order of grey levels: where a share of the one is clipped, it is that share of the other, too.
+    Clipping keeps the order of grey levels: the clipped share of one image is the same share of the other image.
     """
     for sign in (1, -1):
         level, others = sign * one, sign * other
-        at = level <= level.min(initial=np.inf) + _FLAT
-        yield at & (others <= np.quantile(others, at.mean()) + _FLAT) if at.size else at
+        extreme = level <= level.min(initial=np.inf) + _FLAT
+        yield extreme & (others <= np.quantile(others, extreme.mean()) + _FLAT) if extreme.size else extreme
 
 
-def _divided(picture: NDArray[_Value]) -> list[NDArray[_Value]]:
-    return [part for band in np.array_split(picture, _SIDE) for part in np.array_split(band, _SIDE, axis=1)]
+def _divided(image: NDArray[_Value]) -> list[NDArray[_Value]]:
+    return [region for band in np.array_split(image, _SIDE) for region in np.array_split(band, _SIDE, axis=1)]
 
 
-def _median(values: NDArray[np.float64], of_none: float = 0.0) -> float:
-    return float(np.median(values)) if len(values) else of_none
+def _median(values: NDArray[np.float64], default: float = 0.0) -> float:
+    return float(np.median(values)) if len(values) else default
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

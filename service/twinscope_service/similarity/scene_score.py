@@ -1,6 +1,6 @@
-"""Scene score of two thumbnails: how surely they show one field, whatever was done to size, contrast or encoding.
+"""Scene score of two thumbnails: whether they show one field, independent of size, contrast and encoding.
 
-Both thumbnails are brought to one size, smoothed, freed of uneven illumination, and locally centred and scaled, so
+Both thumbnails are reduced to one size, smoothed, corrected for uneven illumination, and locally centred and scaled, so
 that contrast and brightness no longer matter (`local_contrast`). Phase correlation proposes a translation
 (`phase_correlation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
 """
@@ -22,32 +22,32 @@ from twinscope_service.similarity.local_contrast import normalised
 from twinscope_service.similarity.phase_correlation import spectrum, translation
 
 # All were chosen on real micrographs.
-_MARGIN = 1 / 24  # of the frame on each side left out of the score: local means are one-sided there
-_WORTH_CHECKING = 0.3  # scores below it mean different scenes whatever the field alone would say
-_NEGLIGIBLE = 1e-3  # of a score: a field that agrees so nearly as well as the whole is looked for nowhere else
+_MARGIN = 1 / 24  # share of each side that is excluded from the score, because local means are one-sided there
+_WORTH_CHECKING = 0.3  # lower scores mean different scenes, so the field alone is not compared
+_NEGLIGIBLE = 1e-3  # if the unmoved field scores at most this much less than the whole, no translation is searched
 _LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
-_SAME_ASPECT = 0.99  # height to width, the flatter image's over the other's: above it they count as equal,
-_LEAST_ASPECT = 0.8  # and below this one as those of different frames
+_SAME_ASPECT = 0.99  # ratio of the two aspects (height to width), smaller to larger, from which they count as equal
+_LEAST_ASPECT = 0.8  # below this ratio the two images cannot show one field
 
 _PREPARED = 64
-"""Prepared images that are kept, a quarter of a megabyte each."""
+"""Prepared images in the cache, 0.25 MB each."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
-    """How well two thumbnails agree, and where."""
+    """Agreement of two thumbnails, and the translation between them."""
 
     score: float
     """ZNCC of the overlap, -1 to 1: near 0 for different scenes, above 0.5 for one scene."""
     shift_x: float
-    """Translation as a share of the frame's width: positive if the candidate shows things further to the right."""
+    """Translation as a share of the image's width; positive if the candidate's content is further to the right."""
     shift_y: float
-    """Translation as a share of the query frame's height: positive if the candidate shows things further down."""
+    """Translation as a share of the query's height; positive if the candidate's content is further down."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneImage:
-    """A thumbnail made ready for `score`; worth keeping while it is compared with many."""
+    """A thumbnail prepared for `score`; reuse it if it is compared with many others."""
 
     normal: NDArray[np.float32]
     """Shape (height, width): locally centred and scaled pixels."""
@@ -56,21 +56,21 @@ class SceneImage:
 
     @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """That of `phase_correlation.spectrum`; made when it is first asked for, by two threads if both ask at once."""
+        """Spectrum for `phase_correlation`; computed at first use, possibly by two threads at the same time."""
         if not self._spectra:
             self._spectra.append(spectrum(self.normal))
         return self._spectra[0]
 
 
 def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) -> SceneImage:
-    """Make a thumbnail ready for comparison.
+    """Prepare a thumbnail for comparison.
 
     Parameters
     ----------
     thumbnail : numpy.ndarray of uint8, shape (height, width)
         Grey thumbnail.
     shape : tuple of int, optional
-        Height and width to reduce it to first, by area averaging; its own shape if not given.
+        Height and width to which it is first reduced, by area averaging; by default its own shape.
 
     Returns
     -------
@@ -88,20 +88,21 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
 def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) -> SceneScore:
     """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
 
-    At each of the two positions the score is the smaller of that of the whole overlap and that without the rows that an
-    info bar may cover (`field_rows`): a shared info bar is no shared scene. The better position counts.
+    At each of the two positions the score is the smaller of two: that of the whole overlap, and that without the rows
+    that an info bar may cover (`field_rows`), because a shared info bar is not a shared scene. The better position
+    counts.
 
     Parameters
     ----------
     query, candidate : SceneImage
         Results of `prepare`, of equal shape.
     enough : float
-        The unmoved score from which on no translation is looked for; by default one is always.
+        The unmoved score from which no translation is searched; by default one is always searched.
 
     Returns
     -------
     SceneScore
-        Score and translation; score 0 if one of the two has no features.
+        Score and translation; score 0 if one thumbnail has no features.
 
     Raises
     ------
@@ -110,7 +111,9 @@ def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) ->
     """
     shape = query.normal.shape
     if shape != candidate.normal.shape:
-        raise ValueError(f"prepared images of shapes {shape} and {candidate.normal.shape}: prepare both to one shape")
+        raise ValueError(
+            f"prepared images differ in shape: {shape} and {candidate.normal.shape}; prepare both to one shape"
+        )
     height, width = shape
     best = SceneScore(_agreement(query, candidate, 0, 0), 0.0, 0.0)
     if best.score >= enough:
@@ -128,12 +131,12 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     """Compare one thumbnail with many.
 
     Thumbnails of different shapes are compared at the smaller height and the smaller width of the two. If their
-    proportions differ by a little, because one has lost its info bar (or more of its bottom), they are also
-    compared at equal widths from the top down, and the better score counts. What scores well is compared again by its
-    field alone, cut off above the info bar before anything else, and the smaller score counts: a shared bar reaches
-    into the local means and the shading of an empty field beside it. (Where the field agrees unmoved to a thousandth of
-    the whole's score, that is taken for its score.) If their proportions differ by more than
-    a fifth, they are not one frame and score 0.
+    proportions differ slightly, because one has lost its info bar (or more of its bottom), they are also compared at
+    equal widths from the top down, and the better score counts. If the score is high, the fields alone are compared
+    again, cut off above the info bar before any processing, and the smaller score counts: a shared bar affects the
+    local means and the shading of an empty field next to it. (If the unmoved fields score at most 0.001 less than the
+    whole, no translation is searched for them.) If the proportions differ by more than a fifth, the images cannot show
+    one field and score 0.
 
     Parameters
     ----------
@@ -156,8 +159,8 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
         require_grey(thumbnail)
     scores = []
     for candidate in candidates:
-        best: SceneScore | None = None  # of the ways to compare these two; none if their proportions forbid it
-        for query_rows, candidate_rows, shape in common_frames(query.shape, candidate.shape):
+        best: SceneScore | None = None  # stays None if the proportions differ too much
+        for query_rows, candidate_rows, shape in common_shapes(query.shape, candidate.shape):
             found = _compared(query[:query_rows], candidate[:candidate_rows], shape)
             if found.score >= _WORTH_CHECKING:
                 fields = query[: field_rows(query_rows)], candidate[: field_rows(candidate_rows)]
@@ -179,15 +182,15 @@ def _compared(
 
 @lru_cache(maxsize=_PREPARED)
 def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> SceneImage:
-    """Return what `prepare` makes of a thumbnail, of shape `size`, reduced to `shape`; the last ones are kept.
+    """Return the result of `prepare` for a thumbnail of shape `size`, reduced to `shape`; the last results are cached.
 
-    A query meets many candidates, in several stages of a search, and a candidate is looked at again as a rival.
+    A query is compared with many candidates in several stages of a search, and a candidate again as a rival.
     """
     return prepare(np.frombuffer(pixels, np.uint8).reshape(size), shape)
 
 
-def common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Ways to lay two shapes over each other: rows used of the one, rows used of the other, common shape."""
+def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Yield the ways to register two images: rows used of the query, rows used of the candidate, common shape."""
     aspects = query[0] / query[1], candidate[0] / candidate[1]
     flatter = min(aspects)
     if flatter < _LEAST_ASPECT * max(aspects):
@@ -202,7 +205,7 @@ def common_frames(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterato
 
 
 def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) -> float:
-    """ZNCC of two images, the candidate moved by whole pixels; the smaller of with and without the bottom."""
+    """Return the smaller ZNCC, with or without the bottom rows, of two images; the candidate is moved first."""
     height, width = query.normal.shape
     margins = int(height * _MARGIN), int(width * _MARGIN)
     agreement: float = _least_zncc(query.normal, candidate.normal, field_rows(height), down, right, *margins)
@@ -219,15 +222,15 @@ def _least_zncc(
     margin_y: int,
     margin_x: int,
 ) -> float:
-    """ZNCC of query[y, x] and candidate[y + down, x + right], margins left out; the smaller of two.
+    """Return the smaller of two ZNCCs of query[y, x] and candidate[y + down, x + right] without the margins.
 
-    One is that of all rows, the other that of the first `field` rows of both, whose sums are met on the way.
+    One ZNCC is that of all rows, the other that of the first `field` rows, whose sums are intermediate results.
     """
     rows = query.shape[0]
     top, bottom = max(margin_y, margin_y - down), min(rows - margin_y, rows - margin_y - down)
     field_bottom = bottom - (rows - field)
     left, end = max(margin_x, margin_x - right), min(query.shape[1] - margin_x, query.shape[1] - margin_x - right)
-    least = 1.0 if field_bottom > top else 0.0  # that of no rows is 0
+    least = 1.0 if field_bottom > top else 0.0  # the ZNCC of no rows is 0
     sum_q, sum_c, square_q, square_c, product = 0.0, 0.0, 0.0, 0.0, 0.0
     for y in range(top, bottom):
         query_row, candidate_row = query[y, left:end], candidate[y + down, left + right : end + right]
@@ -253,7 +256,7 @@ def _least_zncc(
 
 @compiled(fastmath=True, error_model="numpy")
 def _correlation(sum_q: float, sum_c: float, square_q: float, square_c: float, product: float, count: int) -> float:
-    """Pearson correlation of `count` pairs from their sums; 0 where one side has no features."""
+    """Return the Pearson correlation of `count` pairs from their sums; 0 if one side has no features."""
     count = max(count, 1)
     mean_q, mean_c = sum_q / count, sum_c / count
     energy_q, energy_c = square_q / count - mean_q * mean_q, square_c / count - mean_c * mean_c

@@ -1,4 +1,4 @@
-"""Mean structural similarity (SSIM) of two grey images: full size, exact, one pass."""
+"""Mean structural similarity (SSIM) of two grey images at full size, computed exactly in one pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_RANGE, _GREATEST_RANGE = 1e-3, 1e8
 
 
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], data_range: float = 255) -> float:
-    """Mean SSIM of two images.
+    """Compute the mean SSIM of two images.
 
     Equal to ``skimage.metrics.structural_similarity(a, b, data_range=data_range)`` within 1e-6: a uniform window
     of 7 x 7 pixels, sample (co)variances, K1 = 0.01, K2 = 0.03, the mean over all windows inside the image.
@@ -47,17 +47,17 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], data_range: float = 255) ->
     """
     _check_pair(a, b)
     if not (math.isfinite(data_range) and data_range > 0):
-        raise ValueError(f"data_range must be positive and finite, not {data_range}; for 8-bit images give 255")
+        raise ValueError(f"data_range must be positive and finite, not {data_range}; use 255 for 8-bit images")
     data_range = min(max(float(data_range), _LEAST_RANGE), _GREATEST_RANGE)
-    # Means and variances stay multiplied by powers of the window's area, so that they are whole numbers:
-    # the constants are scaled alike. See `_mean_ssim`.
+    # Means and variances stay multiplied by powers of the window's area, so that they are whole numbers;
+    # the constants are scaled accordingly. See `_mean_ssim`.
     luminance = (_K1 * data_range) ** 2 * _AREA**2
     contrast = (_K2 * data_range) ** 2 * _AREA * (_AREA - 1)
     return float(_mean_ssim(read_only(a), read_only(b), np.float32(luminance), np.float32(contrast)))
 
 
 def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Mean SSIM of two images after `standardise`, over the full range of 255 grey levels.
+    """Compute the mean SSIM of two images after `standardise`, over the full range of 255 grey levels.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     Returns
     -------
     float
-        -1 to 1. Equalising amplifies noise, so a value near 1 says: the same acquisition, noise included.
+        -1 to 1. Equalising amplifies noise, so a value near 1 means the same acquisition, including its noise.
 
     Raises
     ------
@@ -79,11 +79,11 @@ def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Bring two images to one shape for `standardised_ssim`.
+    """Resample one of two images to the shape of the other, for `standardised_ssim`.
 
     The image with more pixels is resampled to the shape of the other, with Pillow's ``LANCZOS`` filter, which is
-    wide enough not to alias when it reduces. It works on raw pixels: standardise afterwards, as the equalised
-    histogram is that of the pixels compared. With equally many pixels in different shapes, `b` is resampled.
+    wide enough to avoid aliasing when it reduces. Pass raw pixels and standardise afterwards, because the histogram of
+    the compared pixels must be equalised. If both shapes have the same number of pixels, `b` is resampled.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.
     Returns
     -------
     tuple of numpy.ndarray of uint8
-        The two images in the order given, of equal shape; one that needed no change is returned itself.
+        The two images in the given order, of equal shape; an unchanged image is returned itself.
     """
     if a.shape == b.shape:
         return a, b
@@ -119,15 +119,15 @@ def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
 # Only the float64 sums may be reassociated: the quotients keep IEEE rounding, so identical images give exactly 1.
 @compiled(fastmath={"reassoc"}, error_model="numpy")
 def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32, contrast: np.float32) -> float:
-    """Mean SSIM from running column sums of the last seven rows.
+    """Compute the mean SSIM from running column sums of the last seven rows.
 
     With n = 49 pixels in a window and whole-number sums A, B, S (of squares, both images) and P (of products), an
     SSIM is (2AB + c1)(2(nP - AB) + c2) / ((A^2 + B^2 + c1)(nS - A^2 - B^2 + c2)): all but the last few operations
     are exact in 32-bit integers (the largest value, nS, is 49 * 49 * 2 * 255^2 = 3.1e8), so images of low variance
-    lose nothing to cancellation. Both factors of the numerator are halved here, and the mean multiplied by 4.
+    lose no accuracy to cancellation. Both factors of the numerator are halved here, and the mean is multiplied by 4.
 
-    The two sums of levels, at most 49 * 255 each, are halves of one 32-bit number (a below, b above): one addition does
-    for both.
+    The two sums of levels, at most 49 * 255 each, share one 32-bit number (a in the lower half, b in the upper half),
+    so one addition updates both.
     """
     height, width = a.shape
     inner = width - 6
@@ -169,7 +169,7 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
             variance = np.float32(np.int32(49 * square - either))
             numerator = (np.float32(both) + half_luminance) * (covariance + half_contrast)
             quarter_ssim[x] = numerator / ((np.float32(either) + luminance) * (variance + contrast))
-        for x in range(inner):  # apart, so that the quotients are computed eight and not four at a time
+        for x in range(inner):  # a separate loop, so that eight quotients are computed at a time, not four
             total += np.float64(quarter_ssim[x])
     mean: float = 4 * total / ((height - 6) * inner)
     return mean

@@ -1,6 +1,6 @@
-"""Between the messages of the wire contract and what the matcher and the catalogue speak; nothing is lost on the way.
+"""Lossless conversion between the messages of the wire contract and the types of the matcher and the catalog.
 
-``answers`` holds policies and answers, ``queries`` what is asked, ``records`` the stored images, ``upserts`` images to
-store, ``index`` the statistics, ``rules`` what a message may hold, ``text`` how names travel that are not UTF-8. All of
-it is pure: no network, no store. Server and clients both use it.
+``answers``: policies and answers; ``queries``: queries and options; ``records``: stored images; ``upserts``: images to
+store; ``index``: statistics; ``rules``: rules that messages must follow; ``text``: encoding of names that are not
+UTF-8. The package uses neither network nor store. Server and clients both use it.
 """

@@ -54,16 +54,16 @@ _FULL_SIZES: Final[dict[FullSize, types_pb2.FullSize.ValueType]] = {
 _FULL_SIZE_OF: Final = {number: use for use, number in _FULL_SIZES.items()}
 REACH_OF: Final = {number: reach for reach, number in REACHES.items()}
 _MAX_REMEMBERED: Final = 256
-"""Bytes; a policy has fewer, but for fields that are not known here."""
+"""Bytes; a policy is smaller unless it contains unknown fields."""
 
 THRESHOLDS: Final = {setting.name: setting.wire for setting in SETTINGS}
-"""Field of the message by attribute of `Policy`."""
+"""Maps attributes of `Policy` to fields of the message."""
 _LEFT_OUT: Final = {setting.name: setting.left_out for setting in SETTINGS if setting.optional}
-"""What thresholds mean that a policy with a rule of its own leaves out: they were added later, and have no effect."""
+"""Values of thresholds that a policy with its own rule may omit; they were added later and then have no effect."""
 
 
 def policy_message(policy: Policy) -> types_pb2.Policy:
-    """Make the message of a policy, complete as in an answer; in a request it means this very policy."""
+    """Return the complete message of a policy, as in an answer; in a request it means exactly this policy."""
     return types_pb2.Policy(
         name=escaped(policy.name),
         rule=_RULES[policy.rule],
@@ -73,23 +73,23 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
     )
 
 
-_policy_message = lru_cache(maxsize=256)(policy_message)  # to be copied into answers, never changed
+_policy_message = lru_cache(maxsize=256)(policy_message)  # copied into answers; must never be changed
 
 
 def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
-    """Read a policy: one by its name, perhaps with changes, or a complete one.
+    """Read a policy that is named, perhaps with changes, or complete.
 
     Raises
     ------
     MessageError
-        If it is unknown or incomplete, or a threshold is out of range.
+        If the policy is unknown or incomplete, or a threshold is out of range.
     """
     sent = message.SerializeToString()
     return (_remembered if len(sent) <= _MAX_REMEMBERED else _read_policy)(sent, path)
 
 
 def check_policy(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Check a policy."""
+    """Yield the violations in a policy."""
     try:
         policy_of(message, path)
     except MessageError as error:
@@ -113,11 +113,11 @@ def _read_policy(sent: bytes, path: str) -> Policy:
     )
 
 
-_remembered = lru_cache(maxsize=256)(_read_policy)  # the same few come with every query, and with every answer
+_remembered = lru_cache(maxsize=256)(_read_policy)  # every query and every answer contains one of a few policies
 
 
 def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Find what is wrong with a policy; the ranges of the thresholds are those of `Policy`."""
+    """Yield the violations in a policy; `Policy` defines the ranges of the thresholds."""
     base, given = POLICIES["default"], _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
         name_faults = tuple(check_text(message.name, below(path, "name"), 0, MAX_POLICY_NAME))
@@ -129,14 +129,14 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
     else:
         yield from check_text(message.name, below(path, "name"), 1, MAX_POLICY_NAME)
         if message.rule not in _RULE_OF:
-            yield Violation(below(path, "rule"), f"{message.rule} is not known here; a newer release may know it")
+            yield Violation(below(path, "rule"), f"{message.rule} is unknown here; a newer release may know it")
         for threshold, field in THRESHOLDS.items():
             if threshold not in _LEFT_OUT and threshold not in given:
-                yield Violation(below(path, field), "must be set where the policy has a rule of its own")
+                yield Violation(below(path, field), "must be set if the policy has its own rule")
     if message.reach != types_pb2.REACH_UNSPECIFIED and message.reach not in REACH_OF:
-        yield Violation(below(path, "reach"), f"{message.reach} is not known here; a newer release may know it")
+        yield Violation(below(path, "reach"), f"{message.reach} is unknown here; a newer release may know it")
     if message.full_size != types_pb2.FULL_SIZE_UNSPECIFIED and message.full_size not in _FULL_SIZE_OF:
-        yield Violation(below(path, "full_size"), f"{message.full_size} is not known here; a newer release may know it")
+        yield Violation(below(path, "full_size"), f"{message.full_size} is unknown here; a newer release may know it")
     for threshold, value in given.items():
         try:
             base.adjusted({threshold: value})
@@ -150,7 +150,7 @@ def _given(message: types_pb2.Policy) -> dict[str, float | int]:
 
 
 def match_message(match: Match) -> types_pb2.Match:
-    """Make the message of a candidate."""
+    """Return the message of a match."""
     prefix = match.published_prefix
     return types_pb2.Match(
         image_id=match.image_id,
@@ -170,7 +170,7 @@ def match_message(match: Match) -> types_pb2.Match:
 
 
 def match_of(message: types_pb2.Match) -> Match:
-    """Read a candidate."""
+    """Read a match."""
     return Match(
         image_id=message.image_id,
         source=unescaped(message.source),
@@ -214,7 +214,7 @@ def _reason_of(message: types_pb2.Reason) -> Reason:
 
 
 def answer_message(answer: Answer) -> types_pb2.Answer:
-    """Make the message of an answer."""
+    """Return the message of an answer."""
     return types_pb2.Answer(
         grade=_GRADES[answer.grade],
         matches=[match_message(match) for match in answer.matches],
@@ -233,15 +233,15 @@ def answer_message(answer: Answer) -> types_pb2.Answer:
 
 
 def answer_of(message: types_pb2.Answer, path: str = "answer") -> Answer:
-    """Read an answer: equal to the one that `answer_message` was given.
+    """Read an answer; the inverse of `answer_message`.
 
     Raises
     ------
     MessageError
-        If the grade or the policy is not known here; a newer release may know it.
+        If this release does not know the grade or the policy; a newer release may know it.
     """
     if message.grade not in _GRADE_OF:
-        description = f"{message.grade} is not a grade that is known here; a newer release may know it"
+        description = f"grade {message.grade} is unknown here; a newer release may know it"
         raise MessageError([Violation(below(path, "grade"), description)])
     return Answer(
         grade=_GRADE_OF[message.grade],

@@ -17,7 +17,7 @@ _COUNTS = ("images", "searchable", "unhashable", "failures", "prefixes", "contra
 
 
 def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
-    """Make the message of a store's statistics; what concerns the server is left for it to fill in.
+    """Return the message of a store's statistics; the server adds the fields about itself.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
 
 
 def stats_of(message: catalog_pb2.GetIndexResponse) -> dict[str, Any]:
-    """Read a store's statistics: equal to those that `index_message` was given, in the same order."""
+    """Read a store's statistics; the inverse of `index_message`, in the same order."""
     index, counts = message.index, message.counts
     return {
         "store": unescaped(message.store),

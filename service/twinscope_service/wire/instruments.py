@@ -1,4 +1,4 @@
-"""What instruments wrote, as messages."""
+"""Instrument metadata as messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TEXTS: Final = ("vendor", "instrument", "detector", "acquired")
 _MAX_TEXT: Final = 1024
-"""Bytes; what is read from files is far shorter."""
+"""Bytes; texts read from files are far shorter."""
 _NUMBERS: Final = (
     "beam_energy_kev", "working_distance_mm", "magnification", "pixel_width_nm", "pixel_height_nm", "field_width_um",
     "data_bar_px",
@@ -25,7 +25,7 @@ _NUMBERS: Final = (
 
 
 def instrument_message(metadata: InstrumentMetadata) -> types_pb2.InstrumentMetadata:
-    """Make the message of metadata, without what was kept verbatim."""
+    """Return the message of metadata, without the fields that are kept verbatim."""
     values: dict[str, Any] = {name: getattr(metadata, name) for name in _NUMBERS}
     for name in _TEXTS:
         text = getattr(metadata, name)
@@ -37,7 +37,7 @@ def instrument_message(metadata: InstrumentMetadata) -> types_pb2.InstrumentMeta
 
 
 def instrument_of(message: types_pb2.InstrumentMetadata) -> InstrumentMetadata:
-    """Read metadata: what `instrument_message` was given, but for what was kept verbatim."""
+    """Read metadata; the inverse of `instrument_message`, except for the fields that are kept verbatim."""
     given = {field.name: value for field, value in message.ListFields() if field.name != "stage"}
     for name in given.keys() & set(_TEXTS):
         given[name] = unescaped(given[name])
@@ -46,11 +46,11 @@ def instrument_of(message: types_pb2.InstrumentMetadata) -> InstrumentMetadata:
 
 
 def check_instrument(message: types_pb2.InstrumentMetadata, path: str) -> Iterator[Violation]:
-    """Check metadata that a client sends."""
+    """Yield the violations in metadata that a client sends."""
     for name in _TEXTS:
         yield from check_text(getattr(message, name), below(path, name), 0, _MAX_TEXT)
     numbers = [(name, value) for name, value in ((f.name, v) for f, v in message.ListFields()) if name in _NUMBERS]
     numbers += [(f"stage.{field.name}", value) for field, value in message.stage.ListFields()]
     for name, value in numbers:
         if not math.isfinite(value):
-            yield Violation(below(path, name), f"must be a number, is {value}")
+            yield Violation(below(path, name), f"must be a finite number, is {value}")

@@ -1,4 +1,4 @@
-"""What is asked: fingerprints, queries and options as messages."""
+"""Fingerprints, queries and options as messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_THUMBNAIL: Final = 64 << 10
 """Bytes of an encoded thumbnail."""
 
 _MAX_REMEMBERED: Final = 512
-"""Bytes; options are longer only where they name many categories."""
+"""Bytes; options are longer only if they name many categories."""
 _MAX_RECIPE: Final = 256
 _MAX_DETAIL: Final = 256
 _REASONS: Final[dict[Reason, types_pb2.Unhashable.Reason.ValueType]] = {
@@ -54,7 +54,7 @@ _REASON_OF: Final = {number: reason for reason, number in _REASONS.items()}
 
 
 def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:
-    """Make the message of a fingerprint."""
+    """Return the message of a fingerprint."""
     hashed = fingerprint.hashed
     if isinstance(hashed, PHash):
         return types_pb2.Fingerprint(hash=hashed.code, recipe=hashed.recipe, thumbnail=fingerprint.thumbnail)
@@ -63,21 +63,21 @@ def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:
 
 
 def fingerprint_of(message: types_pb2.Fingerprint, path: str) -> Fingerprint:
-    """Read a fingerprint; its thumbnail is not decoded yet.
+    """Read a fingerprint without decoding its thumbnail.
 
     Raises
     ------
     MessageError
         If a rule is broken.
     RecipeError
-        If it was made by another recipe than this release's.
+        If the recipe differs from that of this release.
     """
     require(check_fingerprint(message, path))
     return _fingerprint(message)
 
 
 def _fingerprint(message: types_pb2.Fingerprint) -> Fingerprint:
-    """Read a fingerprint that was checked."""
+    """Read a fingerprint that has been checked."""
     require_recipe(message.recipe)
     if message.WhichOneof("identity") == "hash":
         return Fingerprint(PHash(message.hash, message.recipe), message.thumbnail)
@@ -86,7 +86,7 @@ def _fingerprint(message: types_pb2.Fingerprint) -> Fingerprint:
 
 
 def check_fingerprint(message: types_pb2.Fingerprint, path: str) -> Iterator[Violation]:
-    """Check a fingerprint, but for the content of its thumbnail."""
+    """Yield the violations in a fingerprint; the content of its thumbnail is not checked."""
     identity = message.WhichOneof("identity")
     if identity is None:
         yield Violation(path, "one of hash and unhashable must be set")
@@ -94,7 +94,7 @@ def check_fingerprint(message: types_pb2.Fingerprint, path: str) -> Iterator[Vio
         yield from _check_hash(message.hash, below(path, "hash"))
     else:
         if message.unhashable.reason not in _REASON_OF:
-            yield Violation(below(path, "unhashable.reason"), "must be one of the reasons that are known here")
+            yield Violation(below(path, "unhashable.reason"), "must be a reason that is known here")
         yield from check_text(message.unhashable.detail, below(path, "unhashable.detail"), 0, _MAX_DETAIL)
     yield from check_text(message.recipe, below(path, "recipe"), 1, _MAX_RECIPE, is_escaped=False)
     if len(message.thumbnail) > MAX_THUMBNAIL:
@@ -120,7 +120,7 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
     MessageError
         If a rule is broken.
     RecipeError
-        If it was made by another recipe than this release's.
+        If the recipe differs from that of this release.
     """
     tag_faults = check_text(message.client_tag, below(path, "client_tag"), 0, MAX_TAG, is_escaped=False)
     target = message.WhichOneof("target")
@@ -131,9 +131,9 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
         require((*tag_faults, *check_image_id(message.image_id, below(path, "image_id"))))
         return image_number(message.image_id)
     if target == "fingerprint":
-        where = below(path, "fingerprint")
-        require((*tag_faults, *check_fingerprint(message.fingerprint, where)))
-        query = decoded(_fingerprint(message.fingerprint), where)
+        field = below(path, "fingerprint")
+        require((*tag_faults, *check_fingerprint(message.fingerprint, field)))
+        query = decoded(_fingerprint(message.fingerprint), field)
         if not message.HasField("instrument"):
             return query
         require(check_instrument(message.instrument, below(path, "instrument")))
@@ -142,12 +142,12 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
 
 
 def decoded(fingerprint: Fingerprint, path: str) -> Query:
-    """Make the query of a fingerprint that came in a message at `path`.
+    """Return the query of a fingerprint from the message at `path`.
 
     Raises
     ------
     MessageError
-        If its thumbnail is none.
+        If its thumbnail cannot be decoded.
     """
     try:
         return fingerprint.query()
@@ -156,7 +156,7 @@ def decoded(fingerprint: Fingerprint, path: str) -> Query:
 
 
 def options_message(options: Options) -> similarity_pb2.SearchOptions:
-    """Make the message of options."""
+    """Return the message of options."""
     return similarity_pb2.SearchOptions(
         policy=policy_message(options.policy),
         verification=similarity_pb2.VERIFICATION_FULL if options.verify else similarity_pb2.VERIFICATION_NONE,
@@ -174,7 +174,7 @@ def options_of(message: similarity_pb2.SearchOptions, path: str = "options") -> 
     MessageError
         If a rule is broken.
     RecipeError
-        If bare hashes are by another recipe than this release's.
+        If the recipe of bare hashes differs from that of this release.
     """
     sent = message.SerializeToString()
     return (_remembered if len(sent) <= _MAX_REMEMBERED else _read_options)(sent, path)
@@ -193,13 +193,13 @@ def _read_options(sent: bytes, path: str) -> Options:
     )
 
 
-_remembered = lru_cache(maxsize=256)(_read_options)  # the same few come with every query
+_remembered = lru_cache(maxsize=256)(_read_options)  # every query contains one of a few options
 
 
 def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator[Violation]:
     yield from check_policy(message.policy, below(path, "policy"))
     if message.verification not in similarity_pb2.Verification.values():
-        yield Violation(below(path, "verification"), f"{message.verification} is not known here")
+        yield Violation(below(path, "verification"), f"{message.verification} is unknown here")
     if len(message.categories) > MAX_CATEGORIES:
         description = f"must have at most {MAX_CATEGORIES} elements, has {len(message.categories)}"
         yield Violation(below(path, "categories"), description)
@@ -212,24 +212,24 @@ def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator
 
 
 def batch_options(message: similarity_pb2.BatchSearchRequest, path: str = "") -> Options:
-    """Read what concerns a batch as a whole; its queries are read one by one, by `query_of`.
+    """Check the size of a batch and read its options; its queries are read one by one, by `query_of`.
 
     Raises
     ------
     MessageError
         If a rule is broken.
     RecipeError
-        If bare hashes are by another recipe than this release's.
+        If the recipe of bare hashes differs from that of this release.
     """
-    where = below(path, "queries")
-    require(check_count(len(message.queries), where))
+    field = below(path, "queries")
+    require(check_count(len(message.queries), field))
     options = options_of(message.options, below(path, "options"))
-    require(check_candidates(len(message.queries), options.policy.k, where))
+    require(check_candidates(len(message.queries), options.policy.k, field))
     return options
 
 
 def header_options(message: similarity_pb2.ImageHeader, path: str = "header") -> Options:
-    """Read the options of a search by image, and check what its header declares.
+    """Read the options of a search by image, and check the declarations in its header.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Stored images as messages, and the questions for them."""
+"""Stored images as messages, and requests for them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MAX_PAGE: Final = 1000
 _MAX_WORD: Final = 16
 _MAX_SIDE: Final = 1_000_000
 _SECOND: Final = 1_000_000_000  # nanoseconds
-_EARLIEST, _LATEST = -9_214_560_000, 9_214_646_399  # the years 1678 to 2261: as nanoseconds they fit 64 bits
+_EARLIEST, _LATEST = -9_214_560_000, 9_214_646_399  # the years 1678 to 2261, which fit 64 bits as nanoseconds
 
 
 def image_message(record: Record) -> catalog_pb2.Image:
-    """Make the message of a record."""
+    """Return the message of a record."""
     prefix = record.published_prefix
     indexed = Timestamp()
     indexed.FromJsonString(record.indexed_at)
@@ -63,7 +63,7 @@ def image_message(record: Record) -> catalog_pb2.Image:
 
 
 def record_of(message: catalog_pb2.Image) -> Record:
-    """Read a record: equal to the one that `image_message` was given."""
+    """Read a record; the inverse of `image_message`."""
     source, facts = message.source, facts_of(message.file)
     return Record(
         id=image_number(message.image_id),
@@ -91,7 +91,7 @@ def record_of(message: catalog_pb2.Image) -> Record:
 
 
 def facts_message(facts: FileFacts | Record) -> catalog_pb2.FileFacts:
-    """Make the message of what is known of a file."""
+    """Return the message of the facts about a file."""
     return catalog_pb2.FileFacts(
         size_bytes=facts.size,
         modify_time=timestamp(facts.mtime_ns),
@@ -105,7 +105,7 @@ def facts_message(facts: FileFacts | Record) -> catalog_pb2.FileFacts:
 
 
 def facts_of(message: catalog_pb2.FileFacts) -> FileFacts:
-    """Read what is known of a file."""
+    """Read the facts about a file."""
     return FileFacts(
         message.size_bytes, nanoseconds(message.modify_time), message.sha256, message.format, message.mode,
         message.bits, message.width, message.height,
@@ -113,18 +113,18 @@ def facts_of(message: catalog_pb2.FileFacts) -> FileFacts:
 
 
 def timestamp(mtime_ns: int) -> Timestamp:
-    """Make the message of a time in nanoseconds since 1970."""
+    """Return the message of a time in nanoseconds since 1970."""
     seconds, rest = divmod(mtime_ns, _SECOND)
     return Timestamp(seconds=seconds, nanos=rest)
 
 
 def nanoseconds(time: Timestamp) -> int:
-    """Give a time in nanoseconds since 1970."""
+    """Return a time in nanoseconds since 1970."""
     return time.seconds * _SECOND + time.nanos
 
 
 def check_facts(message: catalog_pb2.FileFacts, path: str) -> Iterator[Violation]:
-    """Check what a writer says of a file."""
+    """Yield the violations in the facts that a client sends about a file."""
     numbers = {"size_bytes": (message.size_bytes, (1 << 63) - 1), "bits": (message.bits, 64)}
     numbers |= {"width": (message.width, _MAX_SIDE), "height": (message.height, _MAX_SIDE)}
     for field, (value, most) in numbers.items():
@@ -137,13 +137,13 @@ def check_facts(message: catalog_pb2.FileFacts, path: str) -> Iterator[Violation
 
 
 def check_time(time: Timestamp, path: str) -> Iterator[Violation]:
-    """Check a time; one that is left out is the beginning of 1970."""
+    """Yield the violation in a time, if any; an omitted time is the beginning of 1970."""
     if not (_EARLIEST <= time.seconds <= _LATEST and 0 <= time.nanos < _SECOND):
         yield Violation(path, "must be a time in the years 1678 to 2261")
 
 
 def image_numbers(message: catalog_pb2.BatchDeleteImagesRequest) -> list[int]:
-    """Read the ids of a batch, as the catalogue's numbers.
+    """Read the ids of a batch as numbers of the catalog.
 
     Raises
     ------
@@ -156,25 +156,25 @@ def image_numbers(message: catalog_pb2.BatchDeleteImagesRequest) -> list[int]:
 
 
 def page_of(message: catalog_pb2.ListImagesRequest) -> tuple[int, int]:
-    """Read which page is asked for.
+    """Read the request for a page.
 
     Returns
     -------
     size : int
-        Most images of the page.
+        Maximum number of images on the page.
     after : int
-        The page begins behind the image of this number; -1 for the first page.
+        The page begins after the image with this number; -1 for the first page.
 
     Raises
     ------
     MessageError
-        If a rule is broken, or the token is not one that `page_token` made.
+        If a rule is broken, or the token is not from `page_token`.
     """
     faults = []
     if message.page_size < 0:
         faults.append(Violation("page_size", f"must not be negative, is {message.page_size}"))
     if message.page_token and any(check_image_id(message.page_token, "page_token")):
-        faults.append(Violation("page_token", "must be the token that came with the page before"))
+        faults.append(Violation("page_token", "must be the token from the previous page"))
     if faults:
         raise MessageError(faults)
     after = image_number(message.page_token) if message.page_token else -1
@@ -182,5 +182,5 @@ def page_of(message: catalog_pb2.ListImagesRequest) -> tuple[int, int]:
 
 
 def page_token(last: int) -> str:
-    """Make the token of the page that begins behind the image of a number."""
+    """Return the token of the page that begins after the image with this number."""
     return image_id(last)

@@ -1,4 +1,4 @@
-"""The rules that a message must keep, as the comments of the contract state them."""
+"""The rules that messages must follow, as stated in the comments of the wire contract."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 1024
 """Queries, images or ids in one message."""
 MAX_CANDIDATES: Final = 65_536
-"""Queries of a message times k: bounds the size of the answer."""
+"""Queries of a message times k; bounds the size of the answer."""
 MAX_TAG: Final = 128
 """Bytes of a client's tag."""
 MAX_CHUNK: Final = 1 << 20
-"""Bytes of a piece of an uploaded file."""
+"""Bytes of a chunk of an uploaded file."""
 
 
 class Violation(NamedTuple):
@@ -28,16 +28,16 @@ class Violation(NamedTuple):
     field: str
     """Path from the request to the field, such as ``queries[3].hash``."""
     description: str
-    """The rule, and what was found."""
+    """The rule and the actual value."""
 
 
 class MessageError(TwinscopeError):
-    """A message breaks the rules of the contract.
+    """A message breaks the rules of the wire contract.
 
     Attributes
     ----------
     violations : tuple of Violation
-        All that were found.
+        All violations that were found.
     """
 
     def __init__(self, violations: Iterable[Violation]) -> None:
@@ -46,7 +46,7 @@ class MessageError(TwinscopeError):
 
 
 def require(violations: Iterable[Violation]) -> None:
-    """Refuse a message in which rules are broken.
+    """Raise an error if there are violations.
 
     Raises
     ------
@@ -59,12 +59,12 @@ def require(violations: Iterable[Violation]) -> None:
 
 
 def below(path: str, field: str) -> str:
-    """Give the path of a field of the message at `path`; the request itself has the path ""."""
+    """Return the path of a field of the message at `path`; the request itself has the path ""."""
     return f"{path}.{field}" if path else field
 
 
 def check_text(text: str, path: str, least: int, most: int, *, is_escaped: bool = True) -> Iterator[Violation]:
-    """Check a string: its length in bytes, as sent, and its escapes."""
+    """Yield the violation in a string, if any: its length in bytes, as sent, or its escapes."""
     size = len(text.encode())
     if not least <= size <= most:
         yield Violation(path, "must be set" if size == 0 else f"must have {least} to {most} bytes, has {size}")
@@ -76,56 +76,56 @@ def check_text(text: str, path: str, least: int, most: int, *, is_escaped: bool 
 
 
 def check_count(count: int, path: str) -> Iterator[Violation]:
-    """Check the number of queries, images or ids in a batch."""
+    """Yield a violation if the number of queries, images or ids in a batch is out of range."""
     if not 1 <= count <= MAX_BATCH:
         yield Violation(path, f"must have 1 to {MAX_BATCH} elements, has {count}")
 
 
 def check_candidates(queries: int, k: int, path: str) -> Iterator[Violation]:
-    """Check that the answer to a batch stays of bounded size."""
+    """Yield a violation if the answer to a batch would be too large."""
     if queries * k > MAX_CANDIDATES:
         yield Violation(path, f"{queries} queries with k = {k} are more than {MAX_CANDIDATES} candidates; send fewer")
 
 
 def check_sequence(sequence: int, path: str) -> Iterator[Violation]:
-    """Check a sequence number by itself; that it grows is for the stream to check."""
+    """Yield a violation if a sequence number is not positive; the stream checks that the numbers increase."""
     if sequence < 1:
-        yield Violation(path, f"must be 1 or more, is {sequence}")
+        yield Violation(path, f"must be at least 1, is {sequence}")
 
 
 def check_upload(size_bytes: int, sha256: bytes, path: str) -> Iterator[Violation]:
-    """Check what a header declares of the file that follows; the size limit is for the server to check."""
+    """Yield the violations in what a header declares about its file; the server checks the size limit."""
     if size_bytes < 1:
-        yield Violation(below(path, "size_bytes"), f"must be the size of the file, 1 or more; is {size_bytes}")
+        yield Violation(below(path, "size_bytes"), f"must be the size of the file, at least 1; is {size_bytes}")
     yield from check_digest(sha256, below(path, "sha256"))
 
 
 def check_digest(sha256: bytes, path: str) -> Iterator[Violation]:
-    """Check a SHA-256 that may be left out."""
+    """Yield a violation if an optional SHA-256 has a wrong length."""
     if len(sha256) not in (0, 32):
-        yield Violation(path, f"must have 32 bytes, or none; has {len(sha256)}")
+        yield Violation(path, f"must have 32 bytes or be empty, has {len(sha256)}")
 
 
 def check_chunk(chunk: bytes, path: str = "chunk") -> Iterator[Violation]:
-    """Check a piece of an uploaded file."""
+    """Yield a violation if a chunk of an uploaded file has a wrong size."""
     if not 1 <= len(chunk) <= MAX_CHUNK:
         yield Violation(path, f"must have 1 to {MAX_CHUNK} bytes, has {len(chunk)}")
 
 
 def check_image_id(image_id: str, path: str) -> Iterator[Violation]:
-    """Check the form of an image id."""
+    """Yield a violation if an image id is malformed."""
     if not is_image_id(image_id):
         shown = f"; got {image_id[:40]!r}" if image_id else ""
         yield Violation(path, f"must be an image id: 16 lower-case hexadecimal digits, the first of them 0 to 7{shown}")
 
 
 def image_number_of(image_id: str, path: str = "image_id") -> int:
-    """Read an image id: return the number of the image in the catalogue.
+    """Return the number in the catalog of the image with this id.
 
     Raises
     ------
     MessageError
-        If it is no image id.
+        If the id is malformed.
     """
     require(check_image_id(image_id, path))
     return image_number(image_id)

@@ -1,7 +1,7 @@
-r"""Escaped text: file names need not be valid UTF-8, the strings of protocol buffers must be.
+r"""Escaped text: strings of protocol buffers must be valid UTF-8, but file names need not be.
 
-Python holds the byte HH of such a name as the lone surrogate U+DCHH (PEP 383); it travels as ``\udcHH``, and a
-backslash as two.
+Python represents an invalid byte HH of a name as the lone surrogate U+DCHH (PEP 383). It is sent as ``\udcHH``, and a
+backslash as two backslashes.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ _ESCAPE = re.compile(r"\\(?:(\\)|u(d[89a-f][0-9a-f]{2}))?")
 
 
 def escaped(text: str) -> str:
-    """Make any text fit for the wire."""
-    if text.isascii() and "\\" not in text:  # nearly always, and ten times as fast
+    """Return any text in a form that the wire accepts."""
+    if text.isascii() and "\\" not in text:  # the usual case, ten times as fast
         return text
     return _SPECIAL.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\u{ord(found[0]):04x}", text)
 
 
 def unescaped(text: str) -> str:
-    r"""Give the text that `escaped` was given.
+    r"""Return the original text; the inverse of `escaped`.
 
     Raises
     ------
     ValueError
-        If a backslash begins no escape.
+        If a backslash does not begin an escape.
     """
     if "\\" not in text:
         return text

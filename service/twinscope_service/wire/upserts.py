@@ -29,7 +29,7 @@ _MAX_NAME: Final = 255
 
 
 def description_message(description: Description) -> catalog_pb2.ImageDescription:
-    """Make the message of a description."""
+    """Return the message of a description."""
     return catalog_pb2.ImageDescription(
         source=escaped(description.source),
         category=escaped(description.category),
@@ -42,7 +42,7 @@ def _description(message: catalog_pb2.ImageDescription) -> Description:
 
 
 def new_image_message(image: NewImage) -> catalog_pb2.NewImage:
-    """Make the message of an image to store."""
+    """Return the message of an image to store."""
     return catalog_pb2.NewImage(
         description=description_message(image.description),
         fingerprint=fingerprint_message(image.fingerprint),
@@ -56,44 +56,44 @@ def new_image_of(message: catalog_pb2.NewImage, path: str = "image") -> NewImage
     Raises
     ------
     MessageError
-        If a rule is broken, or the thumbnail is none.
+        If a rule is broken, or the thumbnail cannot be decoded.
     RecipeError
-        If it was made by another recipe than this release's.
+        If the recipe differs from that of this release.
     """
-    where = below(path, "fingerprint")
+    field = below(path, "fingerprint")
     require(
         (
             *_check_description(message.description, below(path, "description")),
-            *check_fingerprint(message.fingerprint, where),
+            *check_fingerprint(message.fingerprint, field),
             *check_facts(message.file, below(path, "file")),
         )
     )
-    fingerprint = fingerprint_of(message.fingerprint, where)
-    decoded(fingerprint, where)
+    fingerprint = fingerprint_of(message.fingerprint, field)
+    decoded(fingerprint, field)
     return NewImage(_description(message.description), fingerprint, facts_of(message.file))
 
 
 def check_upserts(message: catalog_pb2.BatchUpsertImagesRequest, path: str = "") -> None:
-    """Check what concerns a batch as a whole; its images are read one by one, by `new_image_of`.
+    """Check the size of a batch and that its sources are unique; `new_image_of` reads its images one by one.
 
     Raises
     ------
     MessageError
         If a rule is broken.
     """
-    where = below(path, "images")
-    require(check_count(len(message.images), where))
+    field = below(path, "images")
+    require(check_count(len(message.images), field))
     first: dict[str, int] = {}
-    twice = []
+    duplicates = []
     for i, image in enumerate(message.images):
         j = first.setdefault(image.description.source, i)
         if j != i:
-            twice.append(Violation(f"{where}[{i}].description.source", f"is that of {where}[{j}] as well"))
-    require(twice)
+            duplicates.append(Violation(f"{field}[{i}].description.source", f"must be unique, is that of {field}[{j}]"))
+    require(duplicates)
 
 
 def upload_message(upload: Upload) -> catalog_pb2.UploadHeader:
-    """Make the message that announces an upload."""
+    """Return the header message of an upload."""
     return catalog_pb2.UploadHeader(
         sequence=upload.sequence,
         description=description_message(upload.description),
@@ -104,7 +104,7 @@ def upload_message(upload: Upload) -> catalog_pb2.UploadHeader:
 
 
 def upload_of(message: catalog_pb2.UploadHeader, path: str = "header") -> Upload:
-    """Read what announces an upload.
+    """Read the header of an upload.
 
     Raises
     ------
@@ -128,6 +128,6 @@ def upload_of(message: catalog_pb2.UploadHeader, path: str = "header") -> Upload
 def _check_description(message: catalog_pb2.ImageDescription, path: str) -> Iterator[Violation]:
     yield from check_text(message.source, below(path, "source"), 1, _MAX_SOURCE)
     if "\0" in message.source:
-        yield Violation(below(path, "source"), "must not hold a NUL character")
+        yield Violation(below(path, "source"), "must not contain a NUL character")
     yield from check_text(message.category, below(path, "category"), 1, _MAX_CATEGORY)
     yield from check_text(message.published_name, below(path, "published_name"), 0, _MAX_NAME)

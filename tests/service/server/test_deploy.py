@@ -1,4 +1,4 @@
-"""What is in deploy/ does what its README says, as far as that shows without Docker and systemd running."""
+"""The files in deploy/ work as its README describes, as far as this can be tested without Docker and systemd."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def certificates(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(shelf, certificates) -> Iterator[str]:
-    """A server that wants a client certificate and a token; its address by a name of its certificate."""
+    """Run a server that requires a client certificate and a token; yield its address with a name of its certificate."""
     tokens = certificates / "tokens"
     tokens.write_text(token_line("test", "read", _TOKEN) + "\n")
     flags = ("--tls-certificate", certificates / "server.pem", "--tls-key", certificates / "server.key",
@@ -65,7 +65,7 @@ def plain(shelf) -> Iterator[str]:
         yield target
 
 
-def test_the_certificates_serve_both_sides(server, certificates, shelf):
+def test_certificates_work_for_server_and_client(server, certificates, shelf):
     mine = {"certificate": certificates / "client.pem", "key": certificates / "client.key"}
     image = shelf.reference("Tips", 0)
     with connect(server, token=_TOKEN, ca=certificates / "ca.pem", **mine) as engine, connect(shelf.store) as embedded:
@@ -73,12 +73,12 @@ def test_the_certificates_serve_both_sides(server, certificates, shelf):
     with pytest.raises(AccessError):
         connect(server, token="another", ca=certificates / "ca.pem", **mine)
     with pytest.raises(ServerError):
-        connect(server, token=_TOKEN, **mine, timeout=3)  # the system trusts no authority of ours
+        connect(server, token=_TOKEN, **mine, timeout=3)  # the system does not trust the test authority
     with pytest.raises(ServerError):
         connect(server, token=_TOKEN, ca=certificates / "ca.pem", timeout=3)
 
 
-def test_the_server_s_certificate_names_what_it_was_told(certificates):
+def test_server_certificate_has_the_requested_names(certificates):
     text = subprocess.run(
         [tool("openssl"), "x509", "-in", certificates / "server.pem", "-noout", "-ext", "subjectAltName"],
         check=True, capture_output=True, text=True,
@@ -90,7 +90,7 @@ def test_the_server_s_certificate_names_what_it_was_told(certificates):
     }  # fmt: skip
 
 
-def test_certificates_are_for_one_side_only_and_keys_for_nobody_else(certificates):
+def test_certificates_serve_one_purpose_and_keys_are_private(certificates):
     openssl = tool("openssl")
     for name, purpose, fine in (
         ("server", "sslserver", True), ("server", "sslclient", False),
@@ -103,7 +103,7 @@ def test_certificates_are_for_one_side_only_and_keys_for_nobody_else(certificate
         assert (certificates / f"{name}.key").stat().st_mode & 0o077 == 0
 
 
-def test_running_it_again_renews_under_the_same_authority(tmp_path):
+def test_second_run_renews_under_the_same_authority(tmp_path):
     folder = tmp_path / "with a space"
     assert make_certificates(folder).returncode == 0
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -113,29 +113,29 @@ def test_running_it_again_renews_under_the_same_authority(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a b", "a,DNS:evil.lab", "x\n[y]", ""])
-def test_names_that_are_none_are_refused(tmp_path, name):
+def test_invalid_names_are_refused(tmp_path, name):
     done = make_certificates(tmp_path, name)
     assert done.returncode == 2
     assert not list(tmp_path.glob("server*"))
 
 
-def test_the_script_is_clean():
+def test_script_passes_shellcheck():
     subprocess.run([tool("shellcheck"), _SCRIPT], check=True)
     assert os.access(_SCRIPT, os.X_OK)
 
 
-def test_the_dockerfile_is_clean():
+def test_dockerfile_passes_hadolint():
     subprocess.run([tool("hadolint"), _DEPLOY / "Dockerfile"], check=True)
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Keyword and rest of every instruction of the Dockerfile."""
+    """Return the keyword and the rest of every instruction of the Dockerfile."""
     lines = [line for line in (_DEPLOY / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ").splitlines()
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined if line.strip())]
 
 
-def test_the_image_runs_unprivileged_and_tells_its_health():
+def test_image_runs_unprivileged_and_has_a_health_check():
     last_stage = instructions()[max(i for i, (word, _) in enumerate(instructions()) if word == "FROM") :]
     users = [rest for word, rest in last_stage if word == "USER"]
     assert len(users) == 1
@@ -146,7 +146,7 @@ def test_the_image_runs_unprivileged_and_tells_its_health():
     assert '"twinscope", "health", "grpcs://localhost:50051"' in health
 
 
-def test_the_image_gets_every_file_that_the_wheel_is_made_of():
+def test_image_gets_every_file_that_the_wheel_needs():
     copied = {source for word, rest in instructions() if word == "COPY" and "--from" not in rest
               for source in rest.split()[:-1]}  # fmt: skip
     assert all((_ROOT / source).exists() for source in copied)
@@ -156,7 +156,7 @@ def test_the_image_gets_every_file_that_the_wheel_is_made_of():
     assert kept == copied
 
 
-def test_the_image_s_environment_is_understood_by_the_server():
+def test_server_reads_the_environment_of_the_image():
     text = next(rest for word, rest in instructions() if word == "ENV")
     pairs = dict(pair.split("=", 1) for pair in text.split())
     ours = {name: value for name, value in pairs.items() if name.startswith(ENVIRONMENT_PREFIX)}
@@ -182,11 +182,11 @@ def unit() -> configparser.SectionProxy:
     ("RestrictSUIDSGID", "yes"), ("LockPersonality", "yes"), ("SystemCallArchitectures", "native"),
     ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
 ])  # fmt: skip
-def test_the_unit_is_hardened(key, value):
+def test_unit_is_hardened(key, value):
     assert unit()[key] == value
 
 
-def test_the_unit_gives_requests_time_to_finish():
+def test_unit_gives_requests_time_to_finish():
     settings = load_settings({}, environment={})
     assert float(unit()["TimeoutStopSec"]) > settings.grace_seconds + settings.lame_duck_seconds
 
@@ -207,7 +207,7 @@ def test_systemd_accepts_the_unit(tmp_path):
     assert float(exposure[1]) <= 2.0
 
 
-def test_health_of_a_server_that_serves(plain, server, certificates, capsys):
+def test_health_of_a_running_server(plain, server, certificates, capsys):
     assert main(["health", plain]) == 0
     assert main(["health", plain, "--service", "twinscope.v1.CatalogService"]) == 0
     files = ("ca.pem", "client.pem", "client.key")
@@ -217,7 +217,7 @@ def test_health_of_a_server_that_serves(plain, server, certificates, capsys):
     assert capsys.readouterr().out == "SERVING\n" * 3
 
 
-def test_health_of_a_server_that_does_not(plain, shelf, unused_port):
+def test_health_of_an_unavailable_server(plain, shelf, unused_port):
     assert main(["health", plain, "--service", "twinscope.v1.Nothing"]) == 1
     assert main(["health", f"grpc://127.0.0.1:{unused_port}", "--timeout", "2"]) == 1
     assert main(["health", str(shelf.store)]) == 1
@@ -246,13 +246,13 @@ def unused_port() -> int:
 
 
 def table(heading: str) -> list[list[str]]:
-    """Rows of the first table below a heading of docs/server.md."""
+    """Return the rows of the first table below a heading of docs/server.md."""
     below = (_ROOT / "docs" / "server.md").read_text().split(f"\n## {heading}\n")[1]
     lines = below[below.index("\n| ") + 1 :].split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_the_document_tells_every_setting():
+def test_document_lists_every_setting():
     def shown(name: str, default: object) -> str:
         if isinstance(default, bool) or default is None:
             return "" if default is None else str(default).lower()
@@ -263,7 +263,7 @@ def test_the_document_tells_every_setting():
     assert table("Settings") == expected
 
 
-def test_the_document_tells_every_reason_with_the_code_of_the_contract():
+def test_document_lists_every_error_reason_with_its_code():
     contract = (_ROOT / "proto" / "twinscope" / "v1" / "errors.proto").read_text()
     comments = re.findall(r"  // ([A-Z_]+)\b.*\n(?:  //.*\n)*  ERROR_REASON_(\w+) = [1-9]", contract)
     assert {name for _, name in comments} == {
@@ -272,7 +272,7 @@ def test_the_document_tells_every_reason_with_the_code_of_the_contract():
     assert [(code, reason.strip("`")) for reason, code, *_ in table("Errors")] == comments
 
 
-def test_the_document_tells_every_metric(shelf, unused_port):
+def test_document_lists_every_metric(shelf, unused_port):
     with serving(shelf.store, "--metrics-port", str(unused_port)) as target:
         with connect(target):
             pass

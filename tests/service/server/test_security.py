@@ -1,4 +1,4 @@
-"""Who may do what: addresses, certificates, tokens, and the settings that decide about them."""
+"""Access control: addresses, certificates, tokens, and their settings."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def refused(target: str, credentials: grpc.ChannelCredentials | None) -> Failure
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
     path = tmp_path / "tokens"
-    lines = ["# who may", token_line("ann", "read", "read-token"), "", token_line("bob", "write", "write-token")]
+    lines = ["# holders", token_line("ann", "read", "read-token"), "", token_line("bob", "write", "write-token")]
     path.write_text("\n".join(lines))
     return path
 
 
-def test_a_token_is_needed(shelf: Shelf, tokens: Path) -> None:
+def test_token_is_required(shelf: Shelf, tokens: Path) -> None:
     digest = sha256(b"read-token").hexdigest()
     wrong = ["Bearer wrong", "Bearer ", "read-token", "Basic read-token", "Bearer read-token ", f"Bearer {digest}"]
     with serving(shelf.store, tokens=tokens) as target:
@@ -82,7 +82,7 @@ def test_a_token_is_needed(shelf: Shelf, tokens: Path) -> None:
             assert (caught.value.code, caught.value.retriable) == ("UNAUTHENTICATED", False)
 
 
-def test_a_reader_may_not_write(shelf: Shelf, tokens: Path) -> None:
+def test_read_token_cannot_write(shelf: Shelf, tokens: Path) -> None:
     with serving(shelf.store, tokens=tokens) as target, RawClient(target, "read-token") as client:
         for method, request in (
             (client.catalog.BatchUpsertImages, catalog_pb2.BatchUpsertImagesRequest()),
@@ -99,8 +99,8 @@ def test_a_reader_may_not_write(shelf: Shelf, tokens: Path) -> None:
             )
 
 
-def test_every_method_is_known_to_read_or_to_write() -> None:
-    """A method that is added without a thought would be open to readers."""
+def test_every_method_is_listed_as_reading_or_writing() -> None:
+    """Check it because a forgotten method would be open to read tokens."""
     from twinscope_service.server.interceptor import _WRITES
 
     methods = {
@@ -113,7 +113,7 @@ def test_every_method_is_known_to_read_or_to_write() -> None:
     assert not READ_ONLY_METHODS & _WRITES
 
 
-def test_tokens_are_taken_up_and_withdrawn_without_a_restart(shelf: Shelf, tokens: Path) -> None:
+def test_tokens_are_added_and_revoked_without_a_restart(shelf: Shelf, tokens: Path) -> None:
     with (
         serving(shelf.store, tokens=tokens) as target,
         RawClient(target, "read-token") as old,
@@ -130,40 +130,40 @@ def test_tokens_are_taken_up_and_withdrawn_without_a_restart(shelf: Shelf, token
         new.call(new.catalog.GetIndex, INDEX)
 
 
-def test_without_a_token_no_request_is_waited_for(shelf: Shelf, tokens: Path) -> None:
+def test_call_without_a_token_fails_before_its_request(shelf: Shelf, tokens: Path) -> None:
     with serving(shelf.store, tokens=tokens) as target, RawClient(target) as client, held() as stream:
         search = client.channel.stream_unary("/twinscope.v1.SimilarityService/Search", request_serializer=bytes)
         assert client.failure(search, stream).reason == "TOKEN_INVALID"
 
 
-def test_a_token_file_that_cannot_be_read_any_more_is_told_once_a_change(
+def test_unreadable_token_file_is_logged_once_per_change(
     shelf: Shelf, tokens: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = tokens.read_bytes()
     with serving(shelf.store, tokens=tokens) as target, RawClient(target, "read-token") as client:
 
-        def told_of() -> list[str]:
+        def warnings() -> list[str]:
             caplog.clear()
             for _ in range(3):
                 client.call(client.catalog.GetIndex, INDEX)
             return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
 
-        assert told_of() == []
+        assert warnings() == []
         for damage in ("half a li", "# nobody\nann admin"):
             tokens.write_text(damage)
-            [text] = told_of()
+            [text] = warnings()
             assert str(tokens) in text
             assert "stay valid" in text
         tokens.unlink()
-        [text] = told_of()
+        [text] = warnings()
         assert "cannot be read" in text
         tokens.write_bytes(whole)
-        assert told_of() == []
+        assert warnings() == []
         tokens.unlink()
-        assert len(told_of()) == 1
+        assert len(warnings()) == 1
 
 
-def test_a_client_asks_for_the_token_each_time(shelf: Shelf, tokens: Path) -> None:
+def test_client_gets_the_token_for_every_call(shelf: Shelf, tokens: Path) -> None:
     given = iter(["read-token", "wrong", "write-token"])
     with serving(shelf.store, tokens=tokens) as target, connect(target, token=lambda: next(given)) as engine:
         with pytest.raises(AccessError):
@@ -172,7 +172,7 @@ def test_a_client_asks_for_the_token_each_time(shelf: Shelf, tokens: Path) -> No
 
 
 @pytest.mark.parametrize("line", ["ann read", "ann admin " + "0" * 64, "ann read " + "0" * 63, "ann " + "0" * 64])
-def test_a_token_file_that_is_wrong_is_told_by_line(tmp_path: Path, line: str) -> None:
+def test_malformed_token_file_is_reported_by_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "tokens").write_text(f"# comment\n{line}\n")
     with pytest.raises(SettingsError, match="line 2"):
         Tokens(tmp_path / "tokens")
@@ -188,7 +188,7 @@ def test_tokens_are_not_stored(tmp_path: Path) -> None:
     assert Tokens(tmp_path / "tokens").holder("sesam") is None
 
 
-def test_a_token_never_crosses_the_network_in_plain_text(tokens: Path) -> None:
+def test_token_never_crosses_the_network_in_plain_text(tokens: Path) -> None:
     with pytest.raises(SettingsError, match="plain text"):
         connect("grpc://192.0.2.1:50051", token="secret")
     with pytest.raises(SettingsError, match="plain text"):
@@ -198,7 +198,7 @@ def test_a_token_never_crosses_the_network_in_plain_text(tokens: Path) -> None:
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 
-def test_tls_of_an_own_authority(shelf: Shelf, ca: Authority, tmp_path: Path) -> None:
+def test_tls_with_a_private_authority(shelf: Shelf, ca: Authority, tmp_path: Path) -> None:
     with serving(shelf.store, **tls(ca.issue("server"))) as target:
         assert target.startswith("grpcs://127.0.0.1:")
         with connect(target, ca=ca.pem) as engine:
@@ -212,14 +212,14 @@ def test_tls_of_an_own_authority(shelf: Shelf, ca: Authority, tmp_path: Path) ->
             engine.stats()
 
 
-def test_an_expired_certificate_is_not_accepted(shelf: Shelf, ca: Authority) -> None:
+def test_expired_certificate_is_not_accepted(shelf: Shelf, ca: Authority) -> None:
     with serving(shelf.store, **tls(ca.issue("expired", days=-1))) as target:
         failure = refused(target, trusting(ca))
     assert failure.code == "UNAVAILABLE"
     assert "expired" in failure.message
 
 
-def test_clients_show_a_certificate_where_they_must(shelf: Shelf, ca: Authority, tmp_path: Path) -> None:
+def test_client_certificates_can_be_required(shelf: Shelf, ca: Authority, tmp_path: Path) -> None:
     foreign = authority(tmp_path, "foreign").issue("guest")
     expired = ca.issue("late", days=-1)
     settings = tls(ca.issue("server"), tls_client_ca=ca.pem)
@@ -248,7 +248,7 @@ def test_certificates_are_rotated_without_a_restart(
     with serving(shelf.store, **tls((Path(certificate), Path(key)))) as target:
         assert (reachable(ca), reachable(second)) == (True, False)
         new = second.issue("server")
-        shutil.copy(new[0], certificate)  # the pair does not fit for a moment: the old one stays
+        shutil.copy(new[0], certificate)  # the pair does not match for a moment, so the old one stays in use
         assert (reachable(ca), reachable(second)) == (True, False)
         shutil.copy(new[1], key)
         assert (reachable(ca), reachable(second)) == (False, True)
@@ -259,7 +259,7 @@ def test_certificates_are_rotated_without_a_restart(
         assert f"{key} cannot be read" in text
 
 
-def test_certificate_files_that_are_wrong_are_told_at_the_start(ca: Authority, tmp_path: Path) -> None:
+def test_invalid_certificate_files_are_reported_at_start(ca: Authority, tmp_path: Path) -> None:
     certificate, key = ca.issue("server")
     (tmp_path / "text").write_text("no PEM")
     for files in ((tmp_path / "none", key, None), (certificate, ca.issue("x")[1], None),
@@ -272,7 +272,7 @@ def test_certificate_files_that_are_wrong_are_told_at_the_start(ca: Authority, t
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "lab.example", ""])
-def test_beyond_this_machine_tls_is_demanded(shelf: Shelf, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tls_is_required_beyond_this_machine(shelf: Shelf, host: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SettingsError, match="--insecure"):
         ServerSettings(host=host)
     assert ServerSettings(host=host, insecure=True).host == host
@@ -288,7 +288,7 @@ def test_this_machine_needs_no_tls(host: str) -> None:
     assert ServerSettings(host=host, channelz=True).loopback
 
 
-def test_a_port_that_is_taken_is_told(shelf: Shelf) -> None:
+def test_taken_port_is_reported(shelf: Shelf) -> None:
     with serving(shelf.store) as target:
         port = int(target.rpartition(":")[2])
         with pytest.raises(SettingsError, match=f"127.0.0.1:{port}.*another server"), serving(shelf.store, port=port):
@@ -297,7 +297,7 @@ def test_a_port_that_is_taken_is_told(shelf: Shelf) -> None:
             client.call(client.catalog.GetIndex, INDEX)
 
 
-def test_a_metrics_port_that_is_taken_is_told(shelf: Shelf) -> None:
+def test_taken_metrics_port_is_reported(shelf: Shelf) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"port {port}"), serving(shelf.store, metrics_port=port):
@@ -326,7 +326,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_flags_win_over_the_environment_that_over_the_file(config: Path) -> None:
+def test_flags_override_environment_overrides_file(config: Path) -> None:
     environment = {"TWINSCOPE_WORKERS": "20", "TWINSCOPE_PORT": "10", "TWINSCOPE_TOKEN": "a client's", "PORT": "9"}
     found = load_settings({"port": "100", "host": None}, file=config, environment=environment)
     assert (found.port, found.workers, found.write, found.refresh_seconds) == (100, 20, False, 3.0)
@@ -335,7 +335,7 @@ def test_flags_win_over_the_environment_that_over_the_file(config: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("prot = 1", "unknown setting prot"),
         ("port = 'x'", "whole number"),
@@ -353,31 +353,31 @@ def test_flags_win_over_the_environment_that_over_the_file(config: Path) -> None
         ("tokens = 5", "tokens must be a path"),
         ("tokens = ''", "tokens must be a path"),
         ("tls_key = []", "tls_key must be a path"),
-        ("host = 5", "host must be a text"),
-        ("host = []", "host must be a text"),
+        ("host = 5", "host must be text"),
+        ("host = []", "host must be text"),
         ("refresh_seconds = true", "refresh_seconds must be a number"),
         ("refresh_seconds = {}", "refresh_seconds must be a number"),
         ("write = []", "write must be true or false"),
         ("max_uploads_mib = 10", "max_upload_mib"),
     ],
 )
-def test_a_settings_file_that_is_wrong_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_settings_file_is_reported(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "f.toml").write_text(text)
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         load_settings({}, file=tmp_path / "f.toml", environment={})
 
 
-def test_a_wrong_environment_variable_is_told_by_name() -> None:
+def test_invalid_environment_variable_is_reported_by_name() -> None:
     with pytest.raises(SettingsError, match="TWINSCOPE_PORT"):
         load_settings({}, environment={"TWINSCOPE_PORT": "high"})
 
 
-def test_an_empty_environment_variable_sets_nothing() -> None:
+def test_empty_environment_variable_sets_nothing() -> None:
     empty = {"TWINSCOPE_TOKENS": "", "TWINSCOPE_PORT": "", "TWINSCOPE_HOST": "", "TWINSCOPE_WRITE": ""}
     assert load_settings({}, environment=empty) == ServerSettings()
 
 
-def test_the_settings_are_printed_without_secrets(
+def test_settings_are_printed_without_secrets(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWINSCOPE_CACHE_MIB", "7")
@@ -389,12 +389,12 @@ def test_the_settings_are_printed_without_secrets(
     assert set(printed) == set(ServerSettings.__dataclass_fields__)
 
 
-def test_a_switch_does_not_take_the_store_for_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+def test_switch_does_not_take_the_store_as_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--insecure", "lab.store", "--print-config"]) == 0
     assert json.loads(capsys.readouterr().out)["insecure"] is True
 
 
-def test_a_new_token_fits_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_token_is_valid_in_a_token_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--new-token", "ann"]) == 0
     token, line = capsys.readouterr().out.splitlines()
     (tmp_path / "tokens").write_text(line)
@@ -409,11 +409,13 @@ def test_a_new_token_fits_the_file(tmp_path: Path, capsys: pytest.CaptureFixture
         main(["serve"])
 
 
-# -- no request names a path -------------------------------------------------------------------------------------------
+# -- paths in requests -------------------------------------------------------------------------------------------------
 
 
-def test_no_text_of_a_request_is_opened(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer's names look like paths of a real image; the server must not look."""
+def test_texts_of_a_request_are_never_opened_as_paths(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check that the server does not open a name from a write, even if it is the path of a real image."""
     bait = shelf.reference("Tips", 0)
     seen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What a server refuses, and how it says so: the contract's reasons, over a real socket."""
+"""Errors of a server: the reasons of the contract, over a real socket."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def client(shelf: Shelf) -> Iterator[RawClient]:
 
 @pytest.fixture(autouse=True)
 def still_alive(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test did to the shared server: it answers afterwards."""
+    """Check after each test that the shared server still answers."""
     yield
     if "client" in request.fixturenames:
         client: RawClient = request.getfixturevalue("client")
@@ -161,7 +161,7 @@ WRONG: dict[str, tuple[Callable[[RawClient], Any], Any, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_field_is_named_by_its_path(client: RawClient, name: str) -> None:
+def test_invalid_field_is_named_by_its_path(client: RawClient, name: str) -> None:
     method, request, fields = WRONG[name]
     failure = client.failure(method(client), request)
     assert (failure.code, failure.reason, failure.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", fields)
@@ -169,7 +169,7 @@ def test_a_wrong_field_is_named_by_its_path(client: RawClient, name: str) -> Non
     assert f"ERROR_REASON_{failure.reason}" in errors_pb2.ErrorReason.keys()  # noqa: SIM118  no mapping
 
 
-def test_a_query_that_is_wrong_fails_alone_in_its_batch(client: RawClient, shelf: Shelf) -> None:
+def test_invalid_query_does_not_fail_its_batch(client: RawClient, shelf: Shelf) -> None:
     queries = [
         Query(hash=hash_of(shelf), client_tag="good"),
         Query(hash=HASH[:5], client_tag="short"),
@@ -191,7 +191,7 @@ def test_a_query_that_is_wrong_fails_alone_in_its_batch(client: RawClient, shelf
     assert failures[1].resource == ("image", "0" * 16)
 
 
-def test_stored_and_new_queries_of_a_batch_are_answered_as_alone(client: RawClient, shelf: Shelf) -> None:
+def test_batch_gives_the_answers_of_single_queries(client: RawClient, shelf: Shelf) -> None:
     images = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest()).images
     queries = [Query(image_id=image.image_id) for image in images] + [Query(hash=image.hash) for image in images]
     options = similarity_pb2.SearchOptions(policy=types_pb2.Policy(max_distance_bits=1024, k=3))
@@ -204,7 +204,7 @@ def test_stored_and_new_queries_of_a_batch_are_answered_as_alone(client: RawClie
         assert image.image_id not in [match.image_id for match in result.answer.matches]
 
 
-def test_other_refusals_of_a_search(client: RawClient) -> None:
+def test_other_errors_of_a_search(client: RawClient) -> None:
     absent = client.failure(client.similarity.Search, search(query=Query(image_id="7" + "f" * 15)))
     assert (absent.code, absent.reason, absent.resource) == ("NOT_FOUND", "IMAGE_NOT_FOUND", ("image", "7" + "f" * 15))
     for method, request, field in (
@@ -221,9 +221,9 @@ def test_other_refusals_of_a_search(client: RawClient) -> None:
     assert (mismatch.code, mismatch.reason) == ("FAILED_PRECONDITION", "RECIPE_MISMATCH")
 
 
-def test_a_generation_that_never_comes_is_told_within_the_deadline(client: RawClient) -> None:
+def test_missing_generation_is_reported_within_the_deadline(client: RawClient) -> None:
     request = search(query=Query(hash=HASH), options={"min_generation": 99})
-    for seconds in (1, 2, 4, 8, 16):  # on a busy machine the answer may come after the client has given up
+    for seconds in (1, 2, 4, 8, 16):  # on a busy machine the answer may arrive after the client's deadline
         start = time.monotonic()
         never = client.failure(client.similarity.Search, request, seconds)
         assert never.code == "DEADLINE_EXCEEDED"
@@ -233,7 +233,7 @@ def test_a_generation_that_never_comes_is_told_within_the_deadline(client: RawCl
     assert time.monotonic() - start > seconds / 2
 
 
-def test_waiting_for_a_generation_keeps_no_worker_from_others(shelf: Shelf) -> None:
+def test_waiting_for_a_generation_occupies_no_worker(shelf: Shelf) -> None:
     waiting = search(query=Query(hash=HASH), options={"min_generation": 99})
     with running(shelf.store, workers=2) as server, RawClient(server.target) as client:
         slow = [client.similarity.Search.future(waiting, timeout=HANGS) for _ in range(16)]
@@ -244,9 +244,9 @@ def test_waiting_for_a_generation_keeps_no_worker_from_others(shelf: Shelf) -> N
             one.cancel()
 
 
-def test_a_refusal_of_many_faults_still_fits_the_status(client: RawClient) -> None:
-    """Clients take 8 KiB of trailing metadata; more would be a failure of the transport."""
-    categories = ["\\x" * 100] * 64  # no escape
+def test_error_with_many_violations_fits_the_status(client: RawClient) -> None:
+    """Check the size because clients accept 8 KiB of trailing metadata; more would be a transport error."""
+    categories = ["\\x" * 100] * 64  # invalid escapes
     failure = client.failure(
         client.similarity.Search, search(query=Query(hash=HASH), options={"categories": categories})
     )
@@ -267,7 +267,7 @@ def png(pixels: np.ndarray | None = None) -> bytes:
 
 
 def bomb(side: int = 30_000) -> bytes:
-    """A PNG of side x side pixels in a few hundred kilobytes."""
+    """Return a PNG of side x side pixels in a few hundred kilobytes."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -278,7 +278,7 @@ def bomb(side: int = 30_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
-def test_an_upload_is_answered_like_the_file(client: RawClient, shelf: Shelf) -> None:
+def test_upload_is_answered_like_the_file(client: RawClient, shelf: Shelf) -> None:
     path = shelf.reference("Tips", 0)
     data = path.read_bytes()
     with connect(shelf.store) as engine:
@@ -291,7 +291,7 @@ def test_an_upload_is_answered_like_the_file(client: RawClient, shelf: Shelf) ->
         assert result.answer.category == "Tips"
 
 
-def test_a_file_that_is_declared_too_large_is_refused_before_it_is_read(client: RawClient) -> None:
+def test_too_large_file_is_refused_before_it_is_read(client: RawClient) -> None:
     sent = 0
 
     def endless() -> Iterator[similarity_pb2.SearchByImageRequest]:
@@ -335,7 +335,7 @@ UPLOADS: dict[str, tuple[Callable[[], Iterator[Any]], str, str]] = {
 
 
 @pytest.mark.parametrize("name", UPLOADS)
-def test_an_upload_that_is_wrong(client: RawClient, name: str) -> None:
+def test_invalid_upload_is_refused(client: RawClient, name: str) -> None:
     messages, code, reason = UPLOADS[name]
     failure = client.failure(client.similarity.SearchByImage, messages())
     assert (failure.code, failure.reason) == (code, reason)
@@ -343,27 +343,27 @@ def test_an_upload_that_is_wrong(client: RawClient, name: str) -> None:
         assert failure.metadata["fault"] == "too_large"
 
 
-def test_the_bytes_behind_an_upload_are_refused(client: RawClient) -> None:
+def test_bytes_after_an_upload_are_refused(client: RawClient) -> None:
     data = png()
     failure = client.failure(client.similarity.SearchByImage, upload(data + b"x", size=len(data), chunk=len(data)))
     assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "STREAM_ORDER")
 
 
-def test_an_upload_that_stops_is_given_up(shelf: Shelf) -> None:
+def test_stalled_upload_is_ended(shelf: Shelf) -> None:
     with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client, held() as stream:
         stream.put(next(upload(b"", size=100)))
         failure = client.failure(client.similarity.SearchByImage, stream)
     assert (failure.code, failure.reason) == ("ABORTED", "STREAM_IDLE")
 
 
-def test_a_message_above_the_limit(client: RawClient) -> None:
+def test_message_above_the_limit_is_refused(client: RawClient) -> None:
     failure = client.failure(client.similarity.Search, search(query=Query(hash=bytes(3 << 20))))
     assert failure.code == "RESOURCE_EXHAUSTED"
     assert client.call(client.catalog.GetIndex, catalog_pb2.GetIndexRequest()).limits.max_message_bytes == 1 << 20
 
 
 def raw_method(client: RawClient, path: str) -> Any:
-    """A method that sends bytes as they are, as a stream of requests, and gives the bytes of its first answer."""
+    """Return a method that sends a stream of raw bytes and returns the bytes of the first answer."""
     return client.channel.stream_unary(path, request_serializer=bytes, response_deserializer=bytes)
 
 
@@ -373,26 +373,28 @@ def raw_method(client: RawClient, path: str) -> Any:
     "/twinscope.v1.CatalogService/GetImage", "/grpc.health.v1.Health/Check",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 ])  # fmt: skip
-def test_bytes_that_are_no_message(client: RawClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_bytes_that_are_not_a_message_are_refused(
+    client: RawClient, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     failure = client.failure(raw_method(client, path), iter([b"\xff\xff\xff"]))
     assert (failure.code, failure.reason, failure.fields) == ("INVALID_ARGUMENT", "INVALID_FIELD", ("",))
-    assert "no message" in failure.message
+    assert "not a message" in failure.message
     assert "Traceback" not in caplog.text
 
 
-def test_a_call_that_ends_without_its_request(client: RawClient) -> None:
+def test_call_without_a_request_is_refused(client: RawClient) -> None:
     failure = client.failure(raw_method(client, "/twinscope.v1.SimilarityService/Search"), iter(()))
     assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "STREAM_ORDER")
 
 
-def test_an_unknown_category_is_told_before_the_file_is_read(client: RawClient) -> None:
+def test_unknown_category_is_reported_before_the_upload(client: RawClient) -> None:
     with held() as stream:
         stream.put(next(upload(b"", size=1000, options={"categories": ["Unicorns"]})))
         failure = client.failure(client.similarity.SearchByImage, stream)
     assert (failure.reason, failure.fields) == ("UNKNOWN_CATEGORY", ("header.options.categories",))
 
 
-def test_uploads_have_a_common_limit_of_memory(shelf: Shelf) -> None:
+def test_uploads_share_a_memory_limit(shelf: Shelf) -> None:
     size = 700 << 10
 
     def new_image(size: int) -> Iterator[catalog_pb2.UploadImagesRequest]:
@@ -407,32 +409,32 @@ def test_uploads_have_a_common_limit_of_memory(shelf: Shelf) -> None:
         after.callback(server.stop)
         client = after.enter_context(RawClient(server.target))
 
-        def taken() -> float | None:
+        def reserved() -> float | None:
             return server.metrics.registry.get_sample_value("twinscope_upload_bytes")
 
-        def half(method: Any, messages: Iterator[Any]) -> Failure:
+        def incomplete(method: Any, messages: Iterator[Any]) -> Failure:
             return client.failure(method, messages)
 
         with held() as stream:
             first = client.similarity.SearchByImage.future(stream, timeout=HANGS)
             stream.put(next(upload(b"", size=size)))
-            assert eventually(lambda: taken() == size)
+            assert eventually(lambda: reserved() == size)
             refused = [
-                half(client.similarity.SearchByImage, upload(b"", size=size)),
-                half(client.catalog.UploadImages, new_image(size)),
+                incomplete(client.similarity.SearchByImage, upload(b"", size=size)),
+                incomplete(client.catalog.UploadImages, new_image(size)),
             ]
             for failure in refused:
                 assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
                 assert failure.retry_seconds is not None
             assert client.call(client.similarity.SearchByImage, upload(png())).result.answer.grade
         assert first.code() is grpc.StatusCode.DATA_LOSS
-        assert eventually(lambda: taken() == 0)
-        assert half(client.similarity.SearchByImage, upload(b"", size=size)).reason == "UPLOAD_DAMAGED"
-        assert eventually(lambda: taken() == 0)
-        assert half(client.catalog.UploadImages, new_image(size)).reason == "UPLOAD_DAMAGED"
+        assert eventually(lambda: reserved() == 0)
+        assert incomplete(client.similarity.SearchByImage, upload(b"", size=size)).reason == "UPLOAD_DAMAGED"
+        assert eventually(lambda: reserved() == 0)
+        assert incomplete(client.catalog.UploadImages, new_image(size)).reason == "UPLOAD_DAMAGED"
 
 
-def test_writes_are_refused_where_they_are_switched_off(client: RawClient) -> None:
+def test_writes_are_refused_by_a_read_only_server(client: RawClient) -> None:
     for method, request in (
         (client.catalog.BatchUpsertImages, catalog_pb2.BatchUpsertImagesRequest()),
         (client.catalog.StreamUpsertImages, iter(())),
@@ -454,7 +456,7 @@ def batch(sequence: int, *hashes: bytes, **options: Any) -> similarity_pb2.Strea
     )
 
 
-def test_a_stream_answers_each_batch_and_survives_a_wrong_one(client: RawClient, shelf: Shelf) -> None:
+def test_stream_survives_an_invalid_batch(client: RawClient, shelf: Shelf) -> None:
     right = hash_of(shelf)
     requests = [
         batch(3, right), batch(4), batch(9, right[:3], right), batch(10, right, categories=["Unicorns"]),
@@ -471,7 +473,7 @@ def test_a_stream_answers_each_batch_and_survives_a_wrong_one(client: RawClient,
 
 
 @pytest.mark.parametrize("sequence", [5, 4, 0, -1])
-def test_a_stream_out_of_order_ends(client: RawClient, sequence: int) -> None:
+def test_stream_with_wrong_sequence_ends(client: RawClient, sequence: int) -> None:
     answers = client.call(client.similarity.StreamSearch, iter([batch(5, HASH), batch(sequence, HASH)]))
     assert next(answers).sequence == 5
     with pytest.raises(grpc.RpcError) as caught:
@@ -479,7 +481,7 @@ def test_a_stream_out_of_order_ends(client: RawClient, sequence: int) -> None:
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_an_idle_stream_is_ended(shelf: Shelf) -> None:
+def test_idle_stream_is_ended(shelf: Shelf) -> None:
     with serving(shelf.store, stream_idle_seconds=3) as target, RawClient(target) as client, held() as stream:
         stream.put(batch(1, HASH))
         answers = client.call(client.similarity.StreamSearch, stream)
@@ -491,7 +493,7 @@ def test_an_idle_stream_is_ended(shelf: Shelf) -> None:
 # -- overload ----------------------------------------------------------------------------------------------------------
 
 
-def test_200_idle_streams_leave_the_server_answering(shelf: Shelf) -> None:
+def test_server_answers_despite_200_idle_streams(shelf: Shelf) -> None:
     before = threading.active_count()
     with serving(shelf.store, max_streams=20) as target, RawClient(target) as client:
         streams, calls = [], []
@@ -514,7 +516,7 @@ def test_200_idle_streams_leave_the_server_answering(shelf: Shelf) -> None:
             call.cancel()
         for stream in streams:
             stream.__exit__(None, None, None)
-        assert eventually(lambda: _is_answered(client)), "the slots of those that left are never freed"
+        assert eventually(lambda: _is_answered(client)), "the slots of ended calls are never freed"
     assert eventually(lambda: threading.active_count() <= before + 2), threading.enumerate()
 
 
@@ -528,7 +530,7 @@ def _is_answered(client: RawClient) -> bool:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Searches that take until the event is set."""
+    """Block all searches until the returned event is set."""
     release = threading.Event()
 
     def waiting(answer: Any) -> Any:
@@ -540,7 +542,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     release.set()
 
 
-def test_overload_is_told_with_a_time_to_retry_while_health_passes(shelf: Shelf, slow: threading.Event) -> None:
+def test_overload_gives_a_retry_delay_and_health_passes(shelf: Shelf, slow: threading.Event) -> None:
     with running(shelf.store, workers=2, max_waiting=3) as server, RawClient(server.target) as client:
         request = search(query=Query(hash=HASH))
         futures = [client.similarity.Search.future(request, timeout=HANGS) for _ in range(5)]
@@ -559,8 +561,8 @@ SILENT = ("/twinscope.v1.SimilarityService/Search", "/grpc.health.v1.Health/Chec
 
 
 @pytest.mark.parametrize("path", SILENT)
-def test_requests_that_never_come_take_no_place_from_others(shelf: Shelf, path: str) -> None:
-    """More of them than the server has threads; they give way, oldest first."""
+def test_missing_requests_take_no_slot_from_others(shelf: Shelf, path: str) -> None:
+    """Use more such calls than the server has threads; they lose their slots, oldest first."""
     with (
         serving(shelf.store, workers=2, max_waiting=14, max_streams=4) as target,
         RawClient(target) as client,
@@ -570,7 +572,7 @@ def test_requests_that_never_come_take_no_place_from_others(shelf: Shelf, path: 
         calls = [method.future(after.enter_context(held())) for method in hostile for _ in range(30)]
 
         def served() -> bool:
-            """Whether everything is answered; those that have come a moment ago need not give way yet."""
+            """Check whether all calls are answered; very recent calls need not lose their slots yet."""
             try:
                 client.call(client.similarity.Search, search(query=Query(hash=HASH)))
                 watched = client.health.Watch(health_pb2.HealthCheckRequest(), timeout=HANGS)
@@ -588,14 +590,14 @@ def test_requests_that_never_come_take_no_place_from_others(shelf: Shelf, path: 
         assert not all(call.done() for call in calls)
 
 
-def test_a_request_that_never_comes_is_given_up(shelf: Shelf) -> None:
+def test_call_with_a_missing_request_is_cancelled(shelf: Shelf) -> None:
     with serving(shelf.store, stream_idle_seconds=0.3) as target, RawClient(target) as client:
         for path in SILENT:
             with held() as stream:
                 assert client.failure(raw_method(client, path), stream).code == "CANCELLED"
 
 
-def test_a_request_that_never_comes_does_not_hold_up_the_end(shelf: Shelf) -> None:
+def test_missing_request_does_not_delay_the_shutdown(shelf: Shelf) -> None:
     with ExitStack() as after:
         with running(shelf.store, grace_seconds=600) as server:
             client = after.enter_context(RawClient(server.target))
@@ -605,7 +607,7 @@ def test_a_request_that_never_comes_does_not_hold_up_the_end(shelf: Shelf) -> No
         assert call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_a_stream_whose_answers_are_not_taken_is_given_up(shelf: Shelf) -> None:
+def test_stream_is_cancelled_if_answers_are_not_read(shelf: Shelf) -> None:
     with (
         serving(shelf.store, max_streams=1, stream_idle_seconds=3) as target,
         RawClient(target) as client,
@@ -624,8 +626,8 @@ def test_a_stream_whose_answers_are_not_taken_is_given_up(shelf: Shelf) -> None:
         assert caught.value.code() is grpc.StatusCode.CANCELLED
 
 
-def test_watchers_of_health_have_places_of_their_own(shelf: Shelf) -> None:
-    """And leave them when they go."""
+def test_health_watchers_have_their_own_slots(shelf: Shelf) -> None:
+    """Check also that watchers release their slots when they disconnect."""
     with serving(shelf.store) as target, RawClient(target) as client:
         request = health_pb2.HealthCheckRequest()
         watchers = [client.health.Watch(request, timeout=HANGS) for _ in range(64)]
@@ -648,7 +650,7 @@ def test_watchers_of_health_have_places_of_their_own(shelf: Shelf) -> None:
         assert eventually(again)
 
 
-def test_a_client_retries_what_was_refused_for_overload(shelf: Shelf, slow: threading.Event) -> None:
+def test_client_retries_after_overload(shelf: Shelf, slow: threading.Event) -> None:
     with (
         running(shelf.store, workers=1, max_waiting=0) as server,
         RawClient(server.target) as raw,
@@ -669,31 +671,31 @@ def test_a_client_retries_what_was_refused_for_overload(shelf: Shelf, slow: thre
         assert counted(server, "requests_refused_total", reason="OVERLOADED") > 0
 
 
-def test_a_request_past_its_deadline_is_not_worked_on(
+def test_request_past_its_deadline_is_not_processed(
     shelf: Shelf, slow: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worked = []
+    processed = []
     waiting = Searcher.answer
-    monkeypatch.setattr(Searcher, "answer", lambda *a, **o: (worked.append(a), waiting(*a, **o))[1])
+    monkeypatch.setattr(Searcher, "answer", lambda *a, **o: (processed.append(a), waiting(*a, **o))[1])
     with running(shelf.store, workers=1) as server, RawClient(server.target) as client:
         [image] = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=1)).images
         request = search(query=Query(image_id=image.image_id))
         first = client.similarity.Search.future(request, timeout=HANGS)
-        assert eventually(lambda: len(worked) == 1)
+        assert eventually(lambda: len(processed) == 1)
         late = [client.failure(client.similarity.Search, request, 0.2) for _ in range(3)]
         assert {failure.code for failure in late} == {"DEADLINE_EXCEEDED"}
         assert eventually(lambda: in_flight(server) == 1)  # the server has noticed
         slow.set()
         first.result()
         client.call(client.similarity.Search, request)
-    assert len(worked) == 2
+    assert len(processed) == 2
 
 
-def test_the_rate_of_a_caller_is_limited(shelf: Shelf) -> None:
+def test_rate_of_a_caller_is_limited(shelf: Shelf) -> None:
     with serving(shelf.store, requests_per_second=0.5) as target, RawClient(target) as client:
         request = catalog_pb2.GetIndexRequest()
         failure = None
-        while failure is None:  # one every two seconds: the machine would have to be slower than that
+        while failure is None:  # at one request per 2 s, only an even slower machine would never exceed it
             try:
                 client.call(client.catalog.GetIndex, request)
             except grpc.RpcError as error:
@@ -729,11 +731,11 @@ def test_a_thousand_clients(shelf: Shelf) -> None:
                 one.channel.close()
 
 
-# -- faults of the server ----------------------------------------------------------------------------------------------
+# -- internal errors ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret /srv/path"), KeyError("secret"), OSError(5, "secret")])
-def test_a_fault_of_the_server_leaks_no_text(
+def test_internal_error_leaks_no_text(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
@@ -760,7 +762,7 @@ def test_a_fault_of_the_server_leaks_no_text(
         assert len(hostile.metadata["request_id"]) == 16
 
 
-def test_the_log_holds_who_and_what_but_nothing_of_the_query(
+def test_log_has_caller_and_method_but_not_the_query(
     shelf: Shelf, caplog: pytest.LogCaptureFixture, client: RawClient
 ) -> None:
     with caplog.at_level(logging.INFO, logger="twinscope.server"):
@@ -794,7 +796,7 @@ except ValueError:
 """
 
 
-def test_every_line_of_the_log_is_one_json_object(shelf: Shelf) -> None:
+def test_every_log_line_is_a_json_object(shelf: Shelf) -> None:
     command = [sys.executable, "-c", _LOGGED, str(shelf.store), str(shelf.reference("Tips", 0))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=4 * HANGS, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
@@ -809,7 +811,7 @@ def test_every_line_of_the_log_is_one_json_object(shelf: Shelf) -> None:
 # -- the client --------------------------------------------------------------------------------------------------------
 
 
-def test_only_images_that_need_it_are_uploaded(shelf: Shelf, tmp_path: Path) -> None:
+def test_images_are_uploaded_only_if_needed(shelf: Shelf, tmp_path: Path) -> None:
     def uploads() -> float:
         return server.metrics.registry.get_sample_value(
             "twinscope_requests_total", {"method": "SearchByImage", "code": "OK"}
@@ -828,8 +830,8 @@ def test_only_images_that_need_it_are_uploaded(shelf: Shelf, tmp_path: Path) -> 
         server.stop()
 
 
-def test_a_large_file_is_uploaded_whole(shelf: Shelf, tmp_path: Path) -> None:
-    """A TIFF of several chunks; the pixels of a reference in its first page."""
+def test_large_file_is_uploaded_completely(shelf: Shelf, tmp_path: Path) -> None:
+    """Upload a TIFF of several chunks with the pixels of a reference in its first page."""
     with tifffile.TiffWriter(tmp_path / "large.tif") as out:
         out.write(read_image(shelf.reference("Tips", 0)).pixels)
         out.write(np.random.default_rng(1).integers(0, 256, (1500, 1000), np.uint8))
@@ -841,18 +843,18 @@ def test_a_large_file_is_uploaded_whole(shelf: Shelf, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "target", ["grpc://", "grpc://host", "http://h:1", "grpc://h:1/path", "grpc://h:99999", "x://"]
 )
-def test_a_target_that_is_no_server(target: str) -> None:
+def test_invalid_target_is_refused(target: str) -> None:
     with pytest.raises(SettingsError, match="grpc://host:port"):
         connect(target)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_missing_server_is_reported() -> None:
     with pytest.raises(ServerError, match="is the server running") as caught:
         connect("grpc://127.0.0.1:1", timeout=1)
     assert caught.value.retriable
 
 
-def test_the_kit_refuses_what_it_cannot_serve(shelf: Shelf, tmp_path: Path) -> None:
+def test_serving_refuses_invalid_arguments(shelf: Shelf, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="twinscope index"), serving(tmp_path / "none"):
         pass
     with pytest.raises(SettingsError, match="no_such"), serving(shelf.store, no_such=1):
@@ -860,7 +862,7 @@ def test_the_kit_refuses_what_it_cannot_serve(shelf: Shelf, tmp_path: Path) -> N
 
 
 def test_health_is_watched_until_the_server_stops(shelf: Shelf) -> None:
-    """A watcher does not hold the server up: it is told, and then the connection ends."""
+    """Check that a watcher does not delay the shutdown: it receives the status, then the connection ends."""
     seen = []
     with ExitStack() as after:
         with serving(shelf.store, grace_seconds=600) as target:
@@ -881,7 +883,7 @@ def _rest(watched: Any) -> Iterator[Any]:
         return
 
 
-def test_fingerprints_are_enough_for_all_but_excellent(client: RawClient, shelf: Shelf) -> None:
+def test_fingerprint_suffices_for_all_grades_but_excellent(client: RawClient, shelf: Shelf) -> None:
     fingerprint = Fingerprint.of_pixels(read_image(shelf.reference("Tips", 0)).pixels)
     request = search(query=Query(fingerprint=fingerprint_message(fingerprint)))
     result = client.call(client.similarity.Search, request).result

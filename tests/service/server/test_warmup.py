@@ -1,4 +1,4 @@
-"""No query pays for compilation: what it needs is loaded when a server is warm."""
+"""Warm-up: no query waits for compilation after it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ with connect(sys.argv[1]) as engine:
 """
 
 
-def test_queries_compile_nothing_that_warming_has_not(tmp_path: Path) -> None:
+def test_queries_compile_nothing_after_the_warm_up(tmp_path: Path) -> None:
     for category in CATEGORIES[:4]:
         for number in range(2):
             path = tmp_path / "labelled" / category / f"{number}.jpg"

@@ -1,4 +1,4 @@
-"""Writing through a server: durable when acknowledged, found when acknowledged, refused where it is wrong."""
+"""Writing through a server: acknowledged writes are durable and found, invalid writes are refused."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def images(client: RawClient, page_size: int = 0) -> list[catalog_pb2.Image]:
 # -- by fingerprint ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_acknowledged_is_found(client: RawClient) -> None:
+def test_acknowledged_image_is_found(client: RawClient) -> None:
     assert not found(client, 1).answer.matches
     answer = upsert(client, new_image(1), new_image(2))
     assert [result.image.change for result in answer.results] == [CREATED, CREATED]
@@ -123,7 +123,7 @@ def test_writing_is_idempotent(client: RawClient) -> None:
     assert len(images(client)) == 8
 
 
-def test_a_batch_is_all_or_nothing(client: RawClient) -> None:
+def test_batch_is_all_or_nothing(client: RawClient) -> None:
     before = images(client)
     for wrong, reason, field in (
         (new_image(2, category="Unicorns"), "UNKNOWN_CATEGORY", "images[1].description.category"),
@@ -139,7 +139,7 @@ def test_a_batch_is_all_or_nothing(client: RawClient) -> None:
     assert images(client) == before
 
 
-def test_a_thousand_wrong_sources_fit_one_status(client: RawClient) -> None:
+def test_a_thousand_invalid_sources_fit_one_status(client: RawClient) -> None:
     same = new_image(1, source="x" * 4000)
     request = catalog_pb2.BatchUpsertImagesRequest(images=[same] * 1024)
     failure = client.failure(client.catalog.BatchUpsertImages, request)
@@ -149,7 +149,7 @@ def test_a_thousand_wrong_sources_fit_one_status(client: RawClient) -> None:
     assert client.failure(client.catalog.BatchDeleteImages, ids).fields[0] == "image_ids[0]"
 
 
-def test_partial_success_is_told_image_by_image(client: RawClient) -> None:
+def test_partial_success_is_reported_for_each_image(client: RawClient) -> None:
     old = new_image(3)
     old.fingerprint.recipe = "old"
     answer = upsert(client, new_image(1), new_image(2, category="Unicorns"), old, new_image(4), partly=True)
@@ -162,7 +162,7 @@ def test_partial_success_is_told_image_by_image(client: RawClient) -> None:
     ]  # fmt: skip
 
 
-def test_a_stream_acknowledges_batch_by_batch(client: RawClient) -> None:
+def test_stream_acknowledges_each_batch(client: RawClient) -> None:
     def batch(sequence: int, *images: catalog_pb2.NewImage) -> catalog_pb2.StreamUpsertImagesRequest:
         return catalog_pb2.StreamUpsertImagesRequest(
             sequence=sequence, batch=catalog_pb2.BatchUpsertImagesRequest(images=images)
@@ -199,7 +199,7 @@ def uploaded(sequence: int, data: bytes, category: str = "Powder", source: str =
     return [Upload(header=catalog_pb2.UploadHeader(**announced)), *chunks]
 
 
-def test_uploaded_files_are_kept_and_verified_by_their_pixels(client: RawClient, store: Path) -> None:
+def test_uploaded_files_are_kept_for_full_size_comparison(client: RawClient, store: Path) -> None:
     data = tiff(1)
     messages = [*uploaded(1, data, sha256=sha256(data).digest()), *uploaded(5, tiff(2)), *uploaded(6, data)]
     answers = list(client.call(client.catalog.UploadImages, iter(messages)))
@@ -221,7 +221,7 @@ def test_uploaded_files_are_kept_and_verified_by_their_pixels(client: RawClient,
     )
 
 
-def test_one_wrong_upload_leaves_the_stream_open(client: RawClient) -> None:
+def test_invalid_upload_leaves_the_stream_open(client: RawClient) -> None:
     data = tiff(1)
     messages = [
         *uploaded(1, data, sha256=bytes(32)), *uploaded(2, data, category="Unicorns"), *uploaded(3, b"garbage" * 50),
@@ -246,15 +246,15 @@ def test_one_wrong_upload_leaves_the_stream_open(client: RawClient) -> None:
         ([*uploaded(1, b"abc", description=catalog_pb2.ImageDescription(category="Tips"))], "INVALID_FIELD"),
     ],
 )
-def test_what_ends_a_stream_of_uploads(client: RawClient, messages: list[Upload], reason: str) -> None:
+def test_fatal_errors_end_an_upload_stream(client: RawClient, messages: list[Upload], reason: str) -> None:
     before = images(client)
     failure = client.failure(client.catalog.UploadImages, iter(messages))
     assert failure.reason == reason
     assert images(client) == before
 
 
-def test_pixels_are_those_of_an_images_own_file(client: RawClient, shelf: Shelf) -> None:
-    """An image stored by its hash that declares the content of another's file does not get that file's pixels."""
+def test_pixels_come_only_from_the_images_own_file(client: RawClient, shelf: Shelf) -> None:
+    """Check that an image stored by its hash does not get the pixels of another file whose content it declares."""
     path = shelf.reference("Tips", 0)
     declared = {"sha256": sha256(path.read_bytes()).digest(), "size_bytes": path.stat().st_size}
     image = read_image(path.read_bytes()).pixels
@@ -269,7 +269,7 @@ def test_pixels_are_those_of_an_images_own_file(client: RawClient, shelf: Shelf)
         assert (cold.grade, cold.matches[0].source, cold.matches[0].ssim) == ("good", "mine", None)
         assert remote.search(path, categories=["Tips"]).grade == "excellent"
         assert remote.search(path, categories=["Powder"]) == cold
-    messages = uploaded(1, path.read_bytes(), source="mine")  # now it has a file of its own
+    messages = uploaded(1, path.read_bytes(), source="mine")  # now the image has its own file
     [answer] = client.call(client.catalog.UploadImages, iter(messages))
     assert answer.result.image.change in (REPLACED, UNCHANGED)
     with connect(f"grpc://{client.address}") as remote:
@@ -281,14 +281,14 @@ def kept(store: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def test_an_upload_that_is_refused_leaves_no_file(client: RawClient, store: Path) -> None:
+def test_refused_upload_leaves_no_file(client: RawClient, store: Path) -> None:
     with open_writer(store):
         failure = client.failure(client.catalog.UploadImages, iter(uploaded(1, tiff(1))))
         assert failure.reason == "STORE_LOCKED"
     assert kept(store) == set()
 
 
-def test_a_file_whose_row_cannot_be_written_goes_again_and_one_of_before_stays(tmp_path: Path) -> None:
+def test_failed_write_removes_only_its_new_file(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path / "uploads")
 
     def write_row() -> None:
@@ -304,7 +304,7 @@ def test_a_file_whose_row_cannot_be_written_goes_again_and_one_of_before_stays(t
             pass
 
 
-def test_files_that_no_image_has_any_more_are_removed_by_the_next_write(client: RawClient, store: Path) -> None:
+def test_unused_files_are_removed_by_the_next_write(client: RawClient, store: Path) -> None:
     names = {number: sha256(tiff(number)).hexdigest() for number in range(1, 5)}
     messages = [*uploaded(1, tiff(1)), *uploaded(2, tiff(1)), *uploaded(3, tiff(2)), *uploaded(4, tiff(3))]
     ids = [
@@ -313,14 +313,14 @@ def test_files_that_no_image_has_any_more_are_removed_by_the_next_write(client: 
     assert kept(store) == {names[1], names[2], names[3]}
     request = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[0], ids[2]])
     client.call(client.catalog.BatchDeleteImages, request)
-    list(client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(4), source="file:4"))))  # another content
+    list(client.call(client.catalog.UploadImages, iter(uploaded(1, tiff(4), source="file:4"))))  # different content
     upsert(client, new_image(7))
-    assert kept(store) == {names[1], names[4]}  # one image of two is left of the first
+    assert kept(store) == {names[1], names[4]}  # one of the two images with the first file remains
     with connect(f"grpc://{client.address}") as remote:
         assert remote.search(micrograph(1)).grade == remote.search(micrograph(4)).grade == "excellent"
 
 
-def test_files_that_a_killed_server_has_left_are_removed(store: Path) -> None:
+def test_files_left_by_a_killed_server_are_removed(store: Path) -> None:
     (store / "uploads").mkdir()
     left = ["a" * 64, f".{'b' * 24}.77.part", "notes.txt"]
     for name in left:
@@ -333,13 +333,13 @@ def test_files_that_a_killed_server_has_left_are_removed(store: Path) -> None:
     assert kept(store) == {"notes.txt", sha256(tiff(1)).hexdigest()}
 
 
-# -- categories of the store's own -------------------------------------------------------------------------------------
+# -- a store with its own taxonomy -------------------------------------------------------------------------------------
 
 _OWN = Taxonomy("own/1", (Category("W", "Wires", aliases=("Cables",)), Category("Q", "Quux"), Category("T", "Tips")))
 
 
 @pytest.mark.parametrize("name", ["Wires", "wires", "W", "Cables"])
-def test_a_stores_own_taxonomy_holds_for_writing_and_for_filters(shelf: Shelf, tmp_path: Path, name: str) -> None:
+def test_taxonomy_of_the_store_applies_to_writes_and_filters(shelf: Shelf, tmp_path: Path, name: str) -> None:
     index([shelf.references / "Tips"], tmp_path, taxonomy=_OWN, workers=1)
     with serving(tmp_path) as target, RawClient(target) as client:
         answer = upsert(client, new_image(1, category=name))
@@ -355,7 +355,7 @@ def test_a_stores_own_taxonomy_holds_for_writing_and_for_filters(shelf: Shelf, t
                     engine.search(micrograph(1), categories=["Powder"])
 
 
-def test_categories_that_a_store_does_not_know_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+def test_unknown_categories_are_refused(shelf: Shelf, tmp_path: Path) -> None:
     index([shelf.references / "Tips"], tmp_path, taxonomy=_OWN, workers=1)
     with serving(tmp_path, refresh_seconds=0.05) as target, RawClient(target) as client:
         request = catalog_pb2.BatchUpsertImagesRequest(images=[new_image(1, category="Powder")])
@@ -372,10 +372,10 @@ def test_categories_that_a_store_does_not_know_are_refused(shelf: Shelf, tmp_pat
             assert remote.search(micrograph(1), categories=["Powder"]).category == "Powder"
 
 
-# -- deleting, listing, looking ----------------------------------------------------------------------------------------
+# -- deleting and listing ----------------------------------------------------------------------------------------------
 
 
-def test_deleted_images_are_not_found_again(client: RawClient, shelf: Shelf) -> None:
+def test_deleted_images_are_not_found(client: RawClient, shelf: Shelf) -> None:
     with connect(shelf.store) as engine:
         reference = engine.search(shelf.reference("Tips", 0)).matches[0].image_id
     ids = [upsert(client, new_image(1)).results[0].image.image_id, "0" * 16, reference]
@@ -389,14 +389,14 @@ def test_deleted_images_are_not_found_again(client: RawClient, shelf: Shelf) -> 
 
 
 @pytest.mark.parametrize("page_size", [0, 1, 2, 3, 7, 8, 9, 5000])
-def test_pages_hold_every_image_once(client: RawClient, page_size: int) -> None:
+def test_pages_list_every_image_once(client: RawClient, page_size: int) -> None:
     upsert(client, new_image(1), new_image(2))
     ids = [image.image_id for image in images(client, page_size)]
     assert len(ids) == 8
     assert ids == sorted(set(ids))
 
 
-def test_pages_stay_whole_while_images_are_deleted(client: RawClient) -> None:
+def test_pages_stay_complete_while_images_are_deleted(client: RawClient) -> None:
     ids = [image.image_id for image in images(client)]
     first = client.call(client.catalog.ListImages, catalog_pb2.ListImagesRequest(page_size=3))
     client.call(client.catalog.BatchDeleteImages, catalog_pb2.BatchDeleteImagesRequest(image_ids=ids[1:4]))
@@ -407,7 +407,7 @@ def test_pages_stay_whole_while_images_are_deleted(client: RawClient) -> None:
     assert not rest.next_page_token
 
 
-def test_thumbnails_are_given_by_id(client: RawClient) -> None:
+def test_thumbnails_are_returned_by_id(client: RawClient) -> None:
     image = new_image(1)
     without = new_image(2)
     without.fingerprint.thumbnail = b""
@@ -425,7 +425,7 @@ def test_thumbnails_are_given_by_id(client: RawClient) -> None:
 # -- one writer, and durability ----------------------------------------------------------------------------------------
 
 
-def test_a_write_waits_for_no_other_process(client: RawClient, store: Path) -> None:
+def test_write_does_not_wait_for_another_process(client: RawClient, store: Path) -> None:
     before = images(client)
     with open_writer(store):
         failure = client.failure(
@@ -440,7 +440,7 @@ def test_a_write_waits_for_no_other_process(client: RawClient, store: Path) -> N
     assert upsert(client, new_image(1)).results[0].image.change == CREATED
 
 
-def test_what_is_acknowledged_survives_a_kill(store: Path, shelf: Shelf) -> None:
+def test_acknowledged_images_survive_a_kill(store: Path, shelf: Shelf) -> None:
     command = [sys.executable, "-m", "twinscope_client.cli.main", "serve", str(store), "--port", "0", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
@@ -463,8 +463,8 @@ def test_what_is_acknowledged_survives_a_kill(store: Path, shelf: Shelf) -> None
         assert engine.search(read_image(shelf.reference("Tips", 0)).pixels).grade == "excellent"
 
 
-def test_answers_of_one_generation_are_equal_while_images_are_deleted(client: RawClient) -> None:
-    """Whatever deletes, replaces or relabels meanwhile: a batch is of one generation, and that answers one way."""
+def test_answers_of_one_generation_are_equal_during_writes(client: RawClient) -> None:
+    """Check that a batch uses one generation with constant answers while images are deleted and relabelled."""
     upsert(client, *(new_image(number) for number in range(24)))
     prints = [fingerprint_message(Fingerprint.of_pixels(micrograph(number))) for number in range(24)]
     request = similarity_pb2.BatchSearchRequest(queries=[similarity_pb2.Query(fingerprint=one) for one in prints])
@@ -472,22 +472,22 @@ def test_answers_of_one_generation_are_equal_while_images_are_deleted(client: Ra
     seen: dict[int, set[tuple[tuple[str, str], ...]]] = {}
     done = threading.Event()
 
-    def ask() -> None:
-        with RawClient(f"grpc://{client.address}") as asking:
+    def search() -> None:
+        with RawClient(f"grpc://{client.address}") as other:
             while not done.is_set():
-                results = asking.call(asking.similarity.BatchSearch, request).results
+                results = other.call(other.similarity.BatchSearch, request).results
                 [generation] = {one.answer.generation for one in results}
                 found = tuple((one.answer.category, one.answer.matches[0].source) if one.answer.matches else ("", "")
                               for one in results)  # fmt: skip
                 seen.setdefault(generation, set()).add(found)
 
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    threads = [threading.Thread(target=search, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for number in range(0, 24, 2):
         upsert(client, new_image(number + 1, category="Tips"))
-        gone = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[f"lims:{number}"]])
-        client.call(client.catalog.BatchDeleteImages, gone)
+        deletion = catalog_pb2.BatchDeleteImagesRequest(image_ids=[ids[f"lims:{number}"]])
+        client.call(client.catalog.BatchDeleteImages, deletion)
     done.set()
     for thread in threads:
         thread.join()
@@ -495,7 +495,7 @@ def test_answers_of_one_generation_are_equal_while_images_are_deleted(client: Ra
     assert {generation: len(answers) for generation, answers in seen.items() if len(answers) > 1} == {}
 
 
-def test_a_server_takes_up_another_store_in_its_place(store: Path, tmp_path: Path) -> None:
+def test_server_loads_a_replaced_store(store: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     with open_writer(other, create=True) as writer:
         writer.publish()
@@ -504,7 +504,7 @@ def test_a_server_takes_up_another_store_in_its_place(store: Path, tmp_path: Pat
         upsert(client, new_image(1), new_image(2))
         store.rename(tmp_path / "away")
         time.sleep(0.3)
-        assert remote.search(micrograph(1)).category == "Powder"  # nothing better is there
+        assert remote.search(micrograph(1)).category == "Powder"  # the server still uses the previous store
         other.rename(store)
         assert eventually(lambda: not remote.stats()["images"])
         assert remote.search(micrograph(1)).grade == "none"

@@ -1,4 +1,4 @@
-"""The ``reference`` policy against the replaced scripts, written out again here as their description has them."""
+"""The ``legacy`` policy against the legacy scripts, which are reimplemented here from their description."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def standardised(image: Image.Image) -> Image.Image:
     return ImageOps.autocontrast(ImageOps.equalize(grey))
 
 
-def old_hash(path: Path) -> imagehash.ImageHash:
+def script_hash(path: Path) -> imagehash.ImageHash:
     with Image.open(path) as image:
         return imagehash.phash(standardised(image), hash_size=32)
 
 
-def old_ssim(tiff: Path, jpeg: Path) -> float:
+def script_ssim(tiff: Path, jpeg: Path) -> float:
     with Image.open(tiff) as image:
         query = np.array(standardised(image))
     with Image.open(jpeg) as image:
@@ -40,7 +40,7 @@ def old_ssim(tiff: Path, jpeg: Path) -> float:
 
 
 @dataclass
-class OldMatch:
+class ScriptMatch:
     jpeg: str
     distance: int
     ssim: float | None
@@ -50,12 +50,12 @@ class OldMatch:
         return "excellent" if self.ssim is not None and self.ssim > 0.95 else "unverified"
 
 
-def old_match(tiff: Path, jpegs: dict[Path, imagehash.ImageHash]) -> OldMatch | None:
-    """The two nearest of a loop over all; below 120 bits by SSIM, the best of which wins; below 150 preliminary."""
-    query = old_hash(tiff)
+def script_match(tiff: Path, jpegs: dict[Path, imagehash.ImageHash]) -> ScriptMatch | None:
+    """Return the best of the two nearest: by SSIM below 120 bits, otherwise the nearest below 150 bits."""
+    query = script_hash(tiff)
     two = sorted((int(query - hashed), str(path)) for path, hashed in jpegs.items())[:2]
     candidates = [
-        OldMatch(path, distance, old_ssim(tiff, Path(path)) if distance < 120 else None)
+        ScriptMatch(path, distance, script_ssim(tiff, Path(path)) if distance < 120 else None)
         for distance, path in two
         if distance < 150
     ]
@@ -82,8 +82,8 @@ def rgb_jpeg(pixels: np.ndarray, quality: int = 100) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path], list[Path]]:
-    """A store with near-duplicates of one category, its JPEGs, and TIFFs at all kinds of distance."""
-    root = tmp_path_factory.mktemp("old")
+    """Return a store with near-duplicates in one category, its JPEGs, and TIFFs at various distances."""
+    root = tmp_path_factory.mktemp("legacy")
     jpegs = [path for (category, number) in shelf.pixels for path in [shelf.reference(category, number)]]
     near = root / "more" / "Tips"
     near.mkdir(parents=True)
@@ -106,39 +106,43 @@ def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
             tiffs.append(root / f"{category}_{number}_{name}.tif")
             Image.fromarray(changed).save(tiffs[-1])
     for number in range(3):
-        tiffs.append(root / f"foreign_{number}.tif")
+        tiffs.append(root / f"unrelated_{number}.tif")
         Image.fromarray(synthesise("Powder", 90 + number, width=320, height=240).astype(np.uint8)).save(tiffs[-1])
     rgb_jpeg(shelf.pixels["Fibres", 0], 50).save(root / "colour.tif")
     return root / "store", jpegs, [*tiffs, root / "colour.tif"]
 
 
-def test_the_reference_policy_decides_as_the_old_scripts(lab: tuple[Path, list[Path], list[Path]]) -> None:
+def test_legacy_policy_decides_like_the_legacy_scripts(lab: tuple[Path, list[Path], list[Path]]) -> None:
     store, jpegs, tiffs = lab
-    hashed = {path: old_hash(path) for path in jpegs}
+    hashed = {path: script_hash(path) for path in jpegs}
     grades, distances = [], []
     with connect(store) as ts:
         for tiff in tiffs:
-            old, new = old_match(tiff, hashed), ts.search(tiff, policy="legacy")
-            if old is None:
+            expected, new = script_match(tiff, hashed), ts.search(tiff, policy="legacy")
+            if expected is None:
                 assert (new.grade, new.best) == ("none", None), tiff.name
                 grades.append("none")
                 continue
             assert new.best is not None
-            assert (new.best.source, new.best.distance, new.grade) == (old.jpeg, old.distance, old.grade), tiff.name
-            assert (new.best.ssim is None) == (old.ssim is None), tiff.name
-            assert new.best.ssim == pytest.approx(old.ssim, abs=1e-9), tiff.name
-            grades.append(old.grade if old.ssim is not None else "preliminary")
-            distances.append(old.distance)
-    # The comparison is worth something only if it went through every branch.
+            assert (new.best.source, new.best.distance, new.grade) == (
+                expected.jpeg,
+                expected.distance,
+                expected.grade,
+            ), tiff.name
+            assert (new.best.ssim is None) == (expected.ssim is None), tiff.name
+            assert new.best.ssim == pytest.approx(expected.ssim, abs=1e-9), tiff.name
+            grades.append(expected.grade if expected.ssim is not None else "preliminary")
+            distances.append(expected.distance)
+    # The comparison must cover every branch.
     assert set(grades) == {"none", "preliminary", "unverified", "excellent"}
     assert min(distances) < 20
     assert len(set(distances)) > 10
 
 
-def test_the_best_ssim_wins_over_the_nearest_hash(tmp_path: Path, shelf: Shelf) -> None:
+def test_best_ssim_wins_over_the_nearest_hash(tmp_path: Path, shelf: Shelf) -> None:
     query = shelf.pixels["Particles", 1]
     patched = query.copy()
-    patched[:50, :50] = 255  # moves many bits, and leaves most windows of SSIM as they are
+    patched[:50, :50] = 255  # changes many bits but few SSIM windows
     pair = {"patched": patched, "noisy": noisy(query, 12)}
     assert _distance(query, pair["noisy"]) < _distance(query, pair["patched"]) < 120
     folder = tmp_path / "Particles"
@@ -158,10 +162,12 @@ def _distance(a: np.ndarray, b: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("shapes", [((60, 80), (60, 80)), ((60, 80), (31, 41)), ((20, 30), (61, 45)), ((7, 7), (7, 9))])
-def test_ssim_of_the_old_scripts(tmp_path: Path, shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+def test_ssim_equals_that_of_the_legacy_scripts(
+    tmp_path: Path, shapes: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
     rng = np.random.default_rng(3)
     query, reference = (rng.integers(20, 200, shape, np.uint8) for shape in shapes)
     Image.fromarray(query).save(tmp_path / "query.tif")
     Image.fromarray(reference).save(tmp_path / "reference.png")
-    expected = old_ssim(tmp_path / "query.tif", tmp_path / "reference.png")
+    expected = script_ssim(tmp_path / "query.tif", tmp_path / "reference.png")
     assert legacy_ssim(query, reference) == pytest.approx(expected, abs=1e-12)

@@ -1,4 +1,4 @@
-"""Grain: recordings of one exposure have it in common, other exposures of like outlines do not."""
+"""Grain: copies of one acquisition share it, other acquisitions of similar outlines do not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from twinscope_service.thresholds import NOISE_PROOF as PROVEN
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 MOTTLED = (0, 3, 6, 10)
-"""Numbers of the gratings below whose mottled recordings only outlines and grain can find."""
+"""Numbers of the gratings below whose mottled copies can be found only by outlines and grain."""
 WITHOUT_PIXELS = POLICIES["default"].adjusted({"ssim": "never"})
 
 
@@ -42,20 +42,20 @@ def grey(pixels: NDArray[np.floating]) -> Grey:
 
 
 def noise(seed: int, sigma: float, shape: tuple[int, ...] = SHAPE) -> NDArray[np.float64]:
-    made: NDArray[np.float64] = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
-    made /= made.std()
-    return made
+    values: NDArray[np.float64] = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
+    values /= values.std()
+    return values
 
 
 def grating(seed: int) -> Grey:
-    """Bars of one pitch, at nearly one place, and the grain of an exposure."""
+    """Return bars of one pitch at nearly the same position, with the grain of one acquisition."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     bars = (x * np.cos(0.03) + y * np.sin(0.03) + np.random.default_rng(seed).uniform(0, 6)) % 64 < 32
     return grey(60 + 90 * gaussian_filter(bars.astype(float), 2) + 4 * noise(seed + 1000, 0.8))
 
 
 def mottled(pixels: Grey, seed: int) -> Grey:
-    """Give the negative of the upper part under stains, which are as large as what a hash sees."""
+    """Return the negative of the upper rows under stains as large as the structures that a hash represents."""
     upper = pixels[:356]
     stains = 6 * noise(seed + 2000, 4, upper.shape) + 3 * noise(seed + 3000, 0, upper.shape)
     return 255 - grey(upper * 0.8 + 20 + stains)
@@ -76,9 +76,9 @@ def reduced(pixels: Grey, share: float) -> Grey:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_recordings_of_one_exposure_are_proven(seed: int) -> None:
+def test_copies_of_one_acquisition_are_proven(seed: int) -> None:
     whole = grating(seed)
-    recordings = {
+    copies = {
         "noise": grey(whole + 10 * noise(7, 0)),
         "JPEG": encoded(whole, 75),
         "gamma": grey(255 * (whole / 255.0) ** 1.8),
@@ -86,14 +86,14 @@ def test_recordings_of_one_exposure_are_proven(seed: int) -> None:
         "cut": whole[:350],
         "shifted": np.roll(whole, (20, -30), (0, 1)),
     }
-    for name, recording in recordings.items():
-        assert grain_score(recording, whole) >= PROVEN, name
-        assert grain_score(whole, recording) >= PROVEN, name
+    for name, copy in copies.items():
+        assert grain_score(copy, whole) >= PROVEN, name
+        assert grain_score(whole, copy) >= PROVEN, name
 
 
 @settings(max_examples=15, deadline=None)
 @given(one=st.integers(0, 500), other=st.integers(501, 1000))
-def test_other_exposures_of_the_same_outlines_are_not(one: int, other: int) -> None:
+def test_other_acquisitions_of_the_same_outlines_are_not(one: int, other: int) -> None:
     assert grain_score(grating(one), grating(other)) <= PROVEN / 2
 
 
@@ -106,14 +106,14 @@ def test_other_exposures_of_the_same_outlines_are_not(one: int, other: int) -> N
         ((47, 47), (47, 47)),
     ],
 )
-def test_what_is_too_small_or_of_another_form_has_none(one: tuple[int, int], other: tuple[int, int]) -> None:
+def test_small_or_differently_shaped_images_have_no_grain(one: tuple[int, int], other: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in (one, other)]
-    assert grain_score(*pictures) == 0
+    images = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in (one, other)]
+    assert grain_score(*images) == 0
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_blank_pictures_have_none(level: int) -> None:
+def test_blank_images_have_no_grain(level: int) -> None:
     for shape in (SHAPE, (768, 1024), (943, 1277)):
         blank = np.full(shape, level, np.uint8)
         assert grain_score(blank, blank) == 0
@@ -121,20 +121,20 @@ def test_blank_pictures_have_none(level: int) -> None:
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_what_lies_on_a_clipped_ground_has_none(level: int) -> None:
-    """A few specks correlate by more than any number of standard deviations."""
+def test_specks_on_a_clipped_background_have_no_grain(level: int) -> None:
+    """Check it because the correlation of a few specks exceeds any number of standard deviations."""
     rows, columns = np.mgrid[:943, :1277]
 
-    def slots(seed: int) -> Grey:
-        picture = np.full((943, 1277), level, np.uint8)
+    def specks(seed: int) -> Grey:
+        image = np.full((943, 1277), level, np.uint8)
         inside = (columns % 160 < 60) & (rows % 300 < 120)
-        picture[inside] = grey(128 + 20 * noise(seed, 1, (943, 1277)))[inside]
-        return picture
+        image[inside] = grey(128 + 20 * noise(seed, 1, (943, 1277)))[inside]
+        return image
 
-    assert grain_score(slots(1), slots(2)) < PROVEN / 2
+    assert grain_score(specks(1), specks(2)) < PROVEN / 2
 
 
-def test_pictures_of_any_size_are_compared() -> None:
+def test_images_of_any_size_are_compared() -> None:
     large = np.kron(grating(3), np.ones((5, 5), np.uint8))
     assert grain_score(large, grating(3)) >= PROVEN
     assert grain_score(np.asfortranarray(large), grating(3)[::-1][::-1]) >= PROVEN
@@ -144,16 +144,16 @@ def test_pictures_of_any_size_are_compared() -> None:
 
 
 class _Pixels(ReferencePixels):
-    """Full-size pixels of references, by their numbers."""
+    """Full-size pixels of references by their numbers."""
 
-    def __init__(self, pictures: dict[int, Grey]) -> None:
+    def __init__(self, images: dict[int, Grey]) -> None:
         super().__init__()
-        self._pictures = pictures
+        self._images = images
 
     def __call__(self, record: Record) -> Grey:
-        if record.id not in self._pictures:
+        if record.id not in self._images:
             raise ImageError(record.uri, "missing", "gone")
-        return self._pictures[record.id]
+        return self._images[record.id]
 
 
 def record_of(number: int) -> Record:
@@ -163,44 +163,44 @@ def record_of(number: int) -> Record:
     )  # fmt: skip
 
 
-def against(query: Grey, pictures: dict[int, Grey]) -> PixelComparison:
-    return PixelComparison(query, _Pixels(pictures), {number: record_of(number) for number in (1, 2, *pictures)})
+def against(query: Grey, images: dict[int, Grey]) -> PixelComparison:
+    return PixelComparison(query, _Pixels(images), {number: record_of(number) for number in (1, 2, *images)})
 
 
-def proof(query: Grey, pictures: dict[int, Grey]) -> float:
-    """Prove that reference 1 is the twin; the others are most like the query besides."""
-    matches = [Match(f"{number:016x}", "", "Tips", "L9", 320) for number in sorted({1, *pictures})]
-    return against(query, pictures).proof(matches[0], matches[1:])
+def proof(query: Grey, images: dict[int, Grey]) -> float:
+    """Return the proof that reference 1 is the twin; the others are the next most similar references."""
+    matches = [Match(f"{number:016x}", "", "Tips", "L9", 320) for number in sorted({1, *images})]
+    return against(query, images).proof(matches[0], matches[1:])
 
 
-def test_a_twin_is_proven_beside_other_exposures() -> None:
+def test_twin_is_proven_among_other_acquisitions() -> None:
     query = grey(grating(0) + 5 * noise(5, 0))
     assert proof(query, {1: grating(0)}) >= PROVEN
     assert proof(query, {1: grating(0), 2: grating(1), 3: grating(2)}) >= PROVEN
     assert proof(query, {1: grating(1), 2: grating(2)}) == 0
 
 
-def test_what_a_camera_puts_into_all_pictures_proves_nothing() -> None:
+def test_pattern_of_the_camera_proves_nothing() -> None:
     pattern = 6 * noise(99, 0.8)
     query, *others = (grey(grating(seed) + pattern) for seed in range(4))
-    assert proof(query, {1: others[0]}) >= PROVEN  # nothing else is known
+    assert proof(query, {1: others[0]}) >= PROVEN  # no other reference to compare with
     assert proof(query, {1: others[0], 2: others[1], 3: others[2]}) == 0
 
 
 @pytest.mark.parametrize("noisy", [5, 14])
-def test_where_others_have_some_of_it_nothing_is_proven(noisy: int) -> None:
+def test_grain_shared_with_others_proves_nothing(noisy: int) -> None:
     whole = grating(0)
     query = grey(whole + noisy * noise(5, 0))
     own = grain_score(query, whole)
     most = min(CHANCE, own / 2)
     mixed = {share: grey(whole * share + grating(1) * (1 - share)) for share in np.linspace(0, 0.6, 13)}
-    scores = {share: grain_score(query, picture) for share, picture in mixed.items()}
+    scores = {share: grain_score(query, image) for share, image in mixed.items()}
     assert min(scores.values()) < most < max(scores.values())
-    for share, picture in mixed.items():
-        assert bool(proof(query, {1: whole, 2: picture})) == (scores[share] <= most)
+    for share, image in mixed.items():
+        assert bool(proof(query, {1: whole, 2: image})) == (scores[share] <= most)
 
 
-def test_where_anything_cannot_be_read_nothing_is_proven() -> None:
+def test_unreadable_reference_proves_nothing() -> None:
     query = grey(grating(0) + 5 * noise(5, 0))
     twin, lost = (Match(f"{number:016x}", "", "Tips", "L9", 320) for number in (1, 2))
     assert proof(query, {2: grating(1)}) == 0
@@ -209,7 +209,7 @@ def test_where_anything_cannot_be_read_nothing_is_proven() -> None:
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_it_is_compared_in_the_frame_in_which_it_was_found(turns: int) -> None:
+def test_grain_is_compared_in_the_matched_frame(turns: int) -> None:
     query = np.ascontiguousarray(np.rot90(grating(0), turns))
     for reference_frame, shown in (("whole", 1.0), ("bottom 14 % cut", 0.86)):
         reference = np.concatenate([grating(0)[: round(SHAPE[0] * shown)], grating(9)[round(SHAPE[0] * shown) :]])
@@ -225,7 +225,7 @@ def test_it_is_compared_in_the_frame_in_which_it_was_found(turns: int) -> None:
 
 @pytest.fixture(scope="module")
 def gratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of twelve bare gratings of one category, and their collection beside it."""
+    """Create a store of twelve bare gratings of one category, with their collection in the same folder."""
     folder = tmp_path_factory.mktemp("gratings")
     (folder / "collection" / "Patterned_surface").mkdir(parents=True)
     for seed in range(12):
@@ -235,38 +235,38 @@ def gratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seed", MOTTLED)
-def test_where_outlines_leave_a_doubt_the_grain_decides(gratings: Path, seed: int) -> None:
+def test_grain_decides_if_outlines_are_inconclusive(gratings: Path, seed: int) -> None:
     with connect(gratings / "store") as engine:
         answer = engine.search(mottled(grating(seed), seed))
         assert (answer.grade, answer.best and Path(answer.best.source).stem) == ("good", str(seed))
         assert "grain" in answer.reason
         assert answer.p_wrong is not None
         without = engine.search(mottled(grating(seed), seed), policy=WITHOUT_PIXELS)
-        assert (without.grade, without.p_wrong) == ("doubtful", None)  # which no calibration knows of
+        assert (without.grade, without.p_wrong) == ("doubtful", None)  # no calibration covers this case
 
 
-def test_other_exposures_of_these_bars_get_no_label(gratings: Path) -> None:
+def test_other_acquisitions_of_the_bars_get_no_label(gratings: Path) -> None:
     with connect(gratings / "store") as engine:
         grades = [engine.search(grating(seed)).grade for seed in range(100, 140)]
     assert set(grades) <= {"none", "doubtful"}
     assert "doubtful" in grades
 
 
-def test_without_pixels_there_is_a_doubt_and_they_are_asked_for(gratings: Path) -> None:
+def test_query_without_pixels_is_doubtful_and_requests_them(gratings: Path) -> None:
     store = Store(gratings / "store")
     try:
         query = Query.of_pixels(mottled(grating(3), 3))
-        asked = []
+        requested = []
         for policy in (POLICIES["default"], WITHOUT_PIXELS):
             [result] = Matcher(store).results([replace(query, pixels=None)], policy, Limits(), store.view)
             assert result.answer.grade == "doubtful"
-            asked.append(result.pixels_would_change)
-        assert asked == [True, False]
+            requested.append(result.pixels_would_change)
+        assert requested == [True, False]
     finally:
         store.close()
 
 
-def test_where_the_reference_is_gone_the_doubt_stays(gratings: Path) -> None:
+def test_missing_reference_file_leaves_the_answer_doubtful(gratings: Path) -> None:
     hidden = gratings / "elsewhere"
     (gratings / "collection").rename(hidden)
     try:
@@ -277,13 +277,13 @@ def test_where_the_reference_is_gone_the_doubt_stays(gratings: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_pattern_of_the_camera_labels_nothing(tmp_path: Path, gone: bool) -> None:
-    """One grating among pictures of other things, all with one pattern; queries are other gratings with it."""
+def test_pattern_of_the_camera_gives_no_label(tmp_path: Path, gone: bool) -> None:
+    """Use one grating among other images, all with one pattern; the queries are other gratings with this pattern."""
     pattern = 3 * noise(99, 0.8)
     (tmp_path / "collection" / "Tips").mkdir(parents=True)
-    pictures = [grating(0), *(grey(128 + 40 * noise(seed, 6) + 4 * noise(seed + 50, 0.8)) for seed in range(1, 9))]
-    for number, picture in enumerate(pictures):
-        Image.fromarray(grey(picture + pattern)).save(tmp_path / "collection" / "Tips" / f"{number}.png")
+    images = [grating(0), *(grey(128 + 40 * noise(seed, 6) + 4 * noise(seed + 50, 0.8)) for seed in range(1, 9))]
+    for number, image in enumerate(images):
+        Image.fromarray(grey(image + pattern)).save(tmp_path / "collection" / "Tips" / f"{number}.png")
     index([tmp_path / "collection"], tmp_path / "store", workers=1)
     for number in range(1, 9) if gone else ():
         (tmp_path / "collection" / "Tips" / f"{number}.png").unlink()

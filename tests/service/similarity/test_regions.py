@@ -1,4 +1,4 @@
-"""One field agrees in all its parts; what is shared in some place agrees there only."""
+"""Two images of one field agree in all regions; a shared overlay agrees only in its own regions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twinscope_service.similarity.scene_score import scene_scores
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 TEXTURED = ("Powder", "Porous_Sponge", "Fibres", "Biological")
-"""Others are empty in most slots, which is alike in all of them."""
+"""Categories with structure in most regions; images of the others are mostly empty and therefore alike."""
 
 
 def field(category: str, number: int) -> Grey:
@@ -49,16 +49,16 @@ def logo(pixels: Grey) -> Grey:
 
 @pytest.mark.parametrize("shared", [panel, aperture, logo])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_what_two_fields_share_in_some_place_is_not_everywhere(category: str, shared: Callable[[Grey], Grey]) -> None:
+def test_fields_that_share_only_an_overlay_do_not_agree(category: str, shared: Callable[[Grey], Grey]) -> None:
     assert not compare_regions(*(reduced(shared(field(category, number))) for number in (1, 2))).agree
 
 
 @pytest.mark.parametrize("shared", [panel, aperture, logo])
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_same_field_with_it_is(category: str, shared: Callable[[Grey], Grey]) -> None:
-    picture = shared(field(category, 1)).astype(float)
-    noisy = np.clip(picture + np.random.default_rng(1).normal(0, 5, SHAPE), 0, 255).astype(np.uint8)
-    assert compare_regions(reduced(noisy), reduced(picture.astype(np.uint8))).agree
+def test_same_field_with_the_overlay_agrees(category: str, shared: Callable[[Grey], Grey]) -> None:
+    image = shared(field(category, 1)).astype(float)
+    noisy = np.clip(image + np.random.default_rng(1).normal(0, 5, SHAPE), 0, 255).astype(np.uint8)
+    assert compare_regions(reduced(noisy), reduced(image.astype(np.uint8))).agree
 
 
 @settings(max_examples=30, deadline=None)
@@ -66,47 +66,47 @@ def test_the_same_field_with_it_is(category: str, shared: Callable[[Grey], Grey]
     category=st.sampled_from(TEXTURED), gamma=st.floats(0.6, 1.6), sigma=st.floats(0, 10), right=st.integers(0, 40),
     label=st.tuples(st.integers(0, 320), st.integers(0, 400)),
 )  # fmt: skip
-def test_a_changed_shifted_and_labelled_picture_agrees_everywhere(
+def test_changed_shifted_and_labelled_image_agrees(
     category: str, gamma: float, sigma: float, right: int, label: tuple[int, int]
 ) -> None:
-    picture = field(category, 2)
-    changed = 255 * (picture / 255.0) ** gamma + np.random.default_rng(2).normal(0, sigma, SHAPE)
+    image = field(category, 2)
+    changed = 255 * (image / 255.0) ** gamma + np.random.default_rng(2).normal(0, sigma, SHAPE)
     changed[label[0] : label[0] + 50, label[1] : label[1] + 90] = 255
     moved = np.clip(changed, 0, 255).astype(np.uint8)[:, right:]
-    parts = compare_regions(reduced(moved), reduced(picture[:, : SHAPE[1] - right]))
-    aligned = compare_regions(reduced(moved), reduced(picture[:, right:]))
+    shifted = compare_regions(reduced(moved), reduced(image[:, : SHAPE[1] - right]))
+    aligned = compare_regions(reduced(moved), reduced(image[:, right:]))
     assert aligned.agree
-    assert len(parts.correlations) == len(aligned.correlations) == 25
-    assert all(-1 - 1e-5 <= correlation <= 1 + 1e-5 for correlation in parts.correlations)
+    assert len(shifted.correlations) == len(aligned.correlations) == 25
+    assert all(-1 - 1e-5 <= correlation <= 1 + 1e-5 for correlation in shifted.correlations)
 
 
-def test_a_lost_bar_does_not_hide_agreement() -> None:
+def test_missing_info_bar_does_not_hide_agreement() -> None:
     for category in CATEGORIES:
         barred = field(category, 3)
         barred[-48:] = 20
         assert compare_regions(reduced(barred[:-48]), reduced(barred)).agree
 
 
-def test_the_usual_part_is_near_the_scene_score_where_all_parts_are_alike() -> None:
-    picture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
-    grey = (128 + 30 * picture / picture.std()).clip(0, 255).astype(np.uint8)
+def test_median_is_near_the_scene_score_of_uniform_images() -> None:
+    texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
+    grey = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)
     noisy = (grey + np.random.default_rng(1).normal(0, 40, SHAPE)).clip(0, 255).astype(np.uint8)
     [found] = scene_scores(reduced(noisy), [reduced(grey)])
-    assert compare_regions(reduced(noisy), reduced(grey)).usual == pytest.approx(found.score, abs=0.05)
+    assert compare_regions(reduced(noisy), reduced(grey)).median == pytest.approx(found.score, abs=0.05)
 
 
 @pytest.mark.parametrize("shape", [(20, 400), (400, 20), (8, 8), (1, 1)])
-def test_pictures_that_cannot_be_laid_over_each_other_agree_nowhere(shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
+def test_images_that_cannot_be_aligned_agree_nowhere(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (96, 128), dtype=np.uint8)
     other = np.zeros(shape, np.uint8)
-    assert compare_regions(picture, other).usual == pytest.approx(0, abs=0.05)
-    assert not compare_regions(picture, other).agree
-    assert all(compare_regions(picture, other).flat)
+    assert compare_regions(image, other).median == pytest.approx(0, abs=0.05)
+    assert not compare_regions(image, other).agree
+    assert all(compare_regions(image, other).flat)
     assert not compare_regions(other, other).agree
 
 
 def dim(pixels: Grey) -> Grey:
-    """Show a field, but only faint shades in seven of its 25 parts."""
+    """Return a field with only faint shades in seven of its 25 regions."""
     lit = np.array([0] * 5 + [0] * 2 + [1] * 18, float).reshape(5, 5)
     weights = gaussian_filter(lit.repeat(77, 0).repeat(103, 1)[: SHAPE[0], : SHAPE[1]], 6)
     shades = gaussian_filter(np.random.default_rng(7).standard_normal(SHAPE), 8)
@@ -115,7 +115,7 @@ def dim(pixels: Grey) -> Grey:
 
 @pytest.mark.parametrize("changed", [lambda grey: grey, lambda grey: 255 - grey], ids=["black", "white"])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Callable[[Grey], Grey]) -> None:
+def test_black_or_white_regions_are_clipped(category: str, changed: Callable[[Grey], Grey]) -> None:
     twin = dim(field(category, 1))
     darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
     for one, two in ((darker, twin), (twin, darker)):
@@ -126,7 +126,7 @@ def test_parts_that_went_black_or_white_are_clipped(category: str, changed: Call
 
 
 @pytest.mark.parametrize("category", TEXTURED)
-def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str) -> None:
+def test_black_region_of_a_different_field_is_not_clipped(category: str) -> None:
     twin = dim(field(category, 1))
     darker = np.clip(twin.astype(int) - 40, 0, 255).astype(np.uint8)
     assert not any(compare_regions(reduced(darker), reduced(field(category, 1))).clipped)
@@ -134,102 +134,102 @@ def test_what_is_black_where_the_other_is_not_dark_is_not_clipped(category: str)
 
 @pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_a_blank_picture_beside_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
+def test_blank_image_with_a_shared_panel_is_no_twin(category: str, grey: int) -> None:
     blank = np.full(SHAPE, grey, np.uint8)
     assert not compare_regions(reduced(panel(blank)), reduced(panel(field(category, 1)))).agree
 
 
-# -- what the parts amount to ------------------------------------------------------------------------------------------
+# -- the decision ------------------------------------------------------------------------------------------------------
 
 
 INNER = (6, 7, 8, 11, 12, 13, 16, 17, 18)
-"""Numbers of the nine parts in the middle."""
+"""Numbers of the nine inner regions."""
 OUTER = tuple(number for number in range(25) if number not in INNER)
 
 
-def parts(
+def regions(
     usual: float = 0.8, *, flat: tuple[int, ...] = (), clipped: tuple[int, ...] = (), **others: tuple[int, ...]
 ) -> Regions:
-    """Make parts that have the usual correlation, but for flat ones, which have 1, and others by their correlation."""
+    """Return regions with the usual correlation, except flat ones, which have 1; `others` are named by correlation."""
     correlations = [usual] * 25
     for number in flat:
         correlations[number] = 1.0
-    for name, slots in others.items():
-        for number in slots:
+    for name, numbers in others.items():
+        for number in numbers:
             correlations[number] = int(name.removeprefix("of_")) / 100
-    are_flat, are_clipped = (tuple(number in slots for number in range(25)) for slots in (flat, clipped))
+    are_flat, are_clipped = (tuple(number in numbers for number in range(25)) for numbers in (flat, clipped))
     return Regions(tuple(correlations), are_flat, are_clipped)
 
 
-def test_as_many_parts_may_be_apart_as_a_label_covers() -> None:
-    assert parts().agree
-    assert parts(of_0=OUTER[:5]).agree
-    assert not parts(of_0=OUTER[:6]).agree
-    assert not parts(of_20=OUTER[:6]).agree
-    assert parts(of_60=OUTER).agree  # less than the others, but no less than parts are now and then
+def test_a_few_regions_may_disagree() -> None:
+    assert regions().agree
+    assert regions(of_0=OUTER[:5]).agree
+    assert not regions(of_0=OUTER[:6]).agree
+    assert not regions(of_20=OUTER[:6]).agree
+    assert regions(of_60=OUTER).agree  # less than the others, but within the normal range
 
 
-def test_where_there_is_little_noise_half_of_it_is_no_agreement() -> None:
-    assert parts(0.8, of_40=OUTER[:6]).agree
-    assert not parts(0.9, of_45=OUTER[:6]).agree
-    assert parts(0.9, of_45=OUTER[:5]).agree
-    assert parts(0.9, of_60=OUTER[:6]).agree
+def test_half_the_correlation_fails_in_clear_images() -> None:
+    assert regions(0.8, of_40=OUTER[:6]).agree
+    assert not regions(0.9, of_45=OUTER[:6]).agree
+    assert regions(0.9, of_45=OUTER[:5]).agree
+    assert regions(0.9, of_60=OUTER[:6]).agree
 
 
-def test_fewer_of_those_in_the_middle_may_be_apart() -> None:
-    assert parts(of_0=INNER[:3]).agree
-    assert not parts(of_0=INNER[:4]).agree
-    assert parts(of_0=INNER[:3] + OUTER[:2]).agree
+def test_fewer_inner_regions_may_disagree() -> None:
+    assert regions(of_0=INNER[:3]).agree
+    assert not regions(of_0=INNER[:4]).agree
+    assert regions(of_0=INNER[:3] + OUTER[:2]).agree
 
 
-def test_the_middle_agrees_no_less_than_the_rim() -> None:
-    assert parts(of_60=INNER).agree
-    assert not parts(of_50=INNER).agree
-    assert parts(of_50=INNER[:4]).agree
+def test_inner_regions_must_agree_like_the_outer_ones() -> None:
+    assert regions(of_60=INNER).agree
+    assert not regions(of_50=INNER).agree
+    assert regions(of_50=INNER[:4]).agree
 
 
-def test_flat_parts_have_no_vote() -> None:
-    assert parts(of_0=OUTER[:5], flat=OUTER[:5]).agree
-    assert parts(of_0=OUTER[:15], flat=OUTER[:15]).agree  # though none of them agrees
-    assert parts(of_0=INNER[:8], flat=INNER[:8]).agree
-    assert parts(of_0=INNER, flat=INNER).agree
-    assert parts(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).usual == 0.8
+def test_flat_regions_do_not_count() -> None:
+    assert regions(of_0=OUTER[:5], flat=OUTER[:5]).agree
+    assert regions(of_0=OUTER[:15], flat=OUTER[:15]).agree  # although none of the others agrees
+    assert regions(of_0=INNER[:8], flat=INNER[:8]).agree
+    assert regions(of_0=INNER, flat=INNER).agree
+    assert regions(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).median == 0.8
 
 
-def test_the_fewer_parts_show_something_the_fewer_may_be_apart() -> None:
-    """Though the flat ones, by the trace of a mask, agree wholly."""
-    assert parts(of_0=OUTER[:3], flat=OUTER[6:]).agree  # 15 are not flat
-    assert not parts(of_0=OUTER[:4], flat=OUTER[6:]).agree
-    assert not parts(of_0=INNER[:2], flat=INNER[5:]).agree  # of five in the middle
-    assert parts(of_0=INNER[:1], flat=INNER[5:]).agree
-    assert not parts(of_50=INNER[:3], flat=INNER[3:]).agree
-    assert parts(of_60=INNER[:3], flat=INNER[3:]).agree
+def test_allowed_disagreement_shrinks_with_flat_regions() -> None:
+    """Check it although flat regions agree fully because of the trace of a mask."""
+    assert regions(of_0=OUTER[:3], flat=OUTER[6:]).agree  # 15 are not flat
+    assert not regions(of_0=OUTER[:4], flat=OUTER[6:]).agree
+    assert not regions(of_0=INNER[:2], flat=INNER[5:]).agree  # of five in the middle
+    assert regions(of_0=INNER[:1], flat=INNER[5:]).agree
+    assert not regions(of_50=INNER[:3], flat=INNER[3:]).agree
+    assert regions(of_60=INNER[:3], flat=INNER[3:]).agree
 
 
-def test_parts_that_are_clipped_need_not_agree_unless_there_are_many() -> None:
-    assert parts(of_0=OUTER[:8], clipped=OUTER[:8]).agree
-    assert not parts(of_0=OUTER[:9], clipped=OUTER[:9]).agree
-    assert parts(of_0=OUTER[:8], clipped=OUTER).agree  # those that agree need no excuse
-    assert parts(of_0=INNER[:6], clipped=INNER[:6]).agree
-    assert not parts(of_0=INNER[:6], clipped=INNER[:2]).agree
-    assert parts(of_0=OUTER[:11], clipped=OUTER[:8]).agree
-    assert not parts(of_0=OUTER[:12], clipped=OUTER[:8]).agree
+def test_a_limited_number_of_clipped_regions_may_disagree() -> None:
+    assert regions(of_0=OUTER[:8], clipped=OUTER[:8]).agree
+    assert not regions(of_0=OUTER[:9], clipped=OUTER[:9]).agree
+    assert regions(of_0=OUTER[:8], clipped=OUTER).agree  # agreeing regions do not count towards the limit
+    assert regions(of_0=INNER[:6], clipped=INNER[:6]).agree
+    assert not regions(of_0=INNER[:6], clipped=INNER[:2]).agree
+    assert regions(of_0=OUTER[:11], clipped=OUTER[:8]).agree
+    assert not regions(of_0=OUTER[:12], clipped=OUTER[:8]).agree
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
-def test_where_all_is_flat_nothing_agrees(correlation: float) -> None:
+def test_nothing_agrees_if_all_regions_are_flat(correlation: float) -> None:
     nothing = Regions((correlation,) * 25, (True,) * 25, (True,) * 25)
-    assert nothing.usual == 0
+    assert nothing.median == 0
     assert not nothing.agree
 
 
-def test_nothing_agrees_where_the_usual_part_does_not() -> None:
-    assert not parts(0.0).agree
-    assert not parts(-0.5).agree
+def test_nothing_agrees_if_the_median_does_not() -> None:
+    assert not regions(0.0).agree
+    assert not regions(-0.5).agree
 
 
 def masked(pixels: Grey, share: float) -> Grey:
-    """Cover all but the middle, with something that is no grey level of the field."""
+    """Cover all but the middle with a grey level that the field does not contain."""
     height, width = SHAPE
     rows, columns = round(share * height), round(share * width)
     covered = np.full(SHAPE, 255, np.uint8)
@@ -239,24 +239,24 @@ def masked(pixels: Grey, share: float) -> Grey:
 
 @pytest.mark.parametrize("share", [0.2, 0.3])
 @pytest.mark.parametrize("category", TEXTURED)
-def test_parts_are_those_of_what_a_mask_leaves(category: str, share: float) -> None:
+def test_regions_divide_the_unmasked_area(category: str, share: float) -> None:
     noisy = field(category, 1) + np.random.default_rng(1).normal(0, 5, SHAPE)
-    twin, stranger = np.clip(noisy, 0, 255).astype(np.uint8), field(category, 2)
-    seen = reduced(masked(field(category, 1), share))
-    same, other = (compare_regions(reduced(masked(pixels, share)), seen) for pixels in (twin, stranger))
+    twin, unrelated = np.clip(noisy, 0, 255).astype(np.uint8), field(category, 2)
+    reference = reduced(masked(field(category, 1), share))
+    same, other = (compare_regions(reduced(masked(pixels, share)), reference) for pixels in (twin, unrelated))
     assert same.agree
     assert not any(same.flat)
     assert not other.agree
 
 
-def test_parts_that_are_flat_in_both_pictures_are_known() -> None:
-    """What one of them shows is no agreement, but counts."""
+def test_regions_flat_in_both_images_are_flat() -> None:
+    """Check that a region with structure in one image only counts as disagreement."""
     texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
     grey = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)
     one, other = grey.copy(), grey.copy()
     height, width = SHAPE
-    for picture in (one, other):  # covers the parts 6 and 11, but for what the thumbnail smooths
-        picture[round(0.15 * height) : round(0.53 * height), round(0.15 * width) : round(0.45 * width)] = 90
+    for image in (one, other):  # covers regions 6 and 11, except for the smoothing of the thumbnail
+        image[round(0.15 * height) : round(0.53 * height), round(0.15 * width) : round(0.45 * width)] = 90
     one[:, width // 2 :] = 90
     found = compare_regions(reduced(one), reduced(other))
     assert [number for number, flat in enumerate(found.flat) if flat] == [6, 11]

@@ -1,4 +1,4 @@
-"""Scene score against a slow oracle in double precision, and against what may happen to a micrograph."""
+"""Scene score against a slow oracle in double precision, and for typical changes of a micrograph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCENE = 0.5
 
 
 def field(shape: tuple[int, int] = (400, 520), seed: int = 0) -> np.ndarray:
-    """A micrograph of nothing in particular: grains of several sizes."""
+    """Return a generic micrograph: grains of several sizes."""
     rng = np.random.default_rng(seed)
     layers = [gaussian_filter(rng.normal(size=shape), scale) * scale for scale in (2, 5, 14)]
     total = np.sum(layers, axis=0)
@@ -58,7 +58,7 @@ def normal_by_scipy(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def shift_by_numpy(query: np.ndarray, candidate: np.ndarray) -> tuple[int, int]:
-    """Phase correlation by shifting one image, whose spectrum is the whitened one, over the other."""
+    """Return the translation with the highest phase correlation, computed with NumPy."""
     height, width = query.shape
     window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in query.shape))
     cross = np.conj(np.fft.fft2(query * window)) * np.fft.fft2(candidate * window)
@@ -68,7 +68,7 @@ def shift_by_numpy(query: np.ndarray, candidate: np.ndarray) -> tuple[int, int]:
 
 
 def agreement_by_corrcoef(query: np.ndarray, candidate: np.ndarray, down: int, right: int) -> float:
-    """Pairs of pixels that lie in the inner frame of both images, correlated; with and without the bottom."""
+    """Return the smaller correlation, with or without the bottom, of the pixels inside the margins of both images."""
     height, width = query.shape
     y_margin, x_margin = height // 24, width // 24
     scores = []
@@ -99,7 +99,7 @@ def test_equals_the_oracle(shape: tuple[int, int], moved: tuple[int, int]) -> No
     assert found.score == pytest.approx(expected, abs=2e-3)
 
 
-def test_what_the_bottom_alone_shares_does_not_count() -> None:
+def test_agreement_of_the_bottom_alone_does_not_count() -> None:
     query, candidate = field((144, 192), seed=1), field((144, 192), seed=2)
     query[124:] = candidate[124:] = np.random.default_rng(3).integers(0, 256, (20, 192))
     x, y = normal_by_scipy(query), normal_by_scipy(candidate)
@@ -110,26 +110,26 @@ def test_what_the_bottom_alone_shares_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("shading", ["even", "ramp", "vignette"])
-def test_a_shared_info_bar_does_not_make_empty_fields_one_scene(shading: str) -> None:
+def test_shared_info_bar_does_not_match_empty_fields(shading: str) -> None:
     y, x = np.mgrid[-1:1:768j, -1:1:1024j]
     light = {"even": 0 * x, "ramp": 70 * x, "vignette": -80 * (x * x + y * y) / 2}[shading]
     both = []
     for seed in (1, 2):
-        frame = noisy(np.clip(128 + light, 0, 255).astype(np.uint8), 6, seed)
-        frame[708:] = 0
-        frame[720:745, 20:600] = np.random.default_rng(0).integers(0, 2, (25, 580)) * 255
-        both.append(thumb(frame))
+        image = noisy(np.clip(128 + light, 0, 255).astype(np.uint8), 6, seed)
+        image[708:] = 0
+        image[720:745, 20:600] = np.random.default_rng(0).integers(0, 2, (25, 580)) * 255
+        both.append(thumb(image))
     assert scene_scores(both[0], [both[1]])[0].score < 0.3
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
 @settings(max_examples=80, deadline=None)
-def test_small_images_are_normalised_as_by_the_oracle(height: int, width: int, seed: int) -> None:
+def test_small_images_are_normalised_like_the_oracle(height: int, width: int, seed: int) -> None:
     thumbnail = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
     np.testing.assert_allclose(prepare(thumbnail).normal, normal_by_scipy(thumbnail), atol=5e-3)
 
 
-def test_a_candidate_is_first_brought_to_the_smaller_shape() -> None:
+def test_candidate_is_first_reduced_to_the_smaller_shape() -> None:
     query, candidate = field((96, 128)), field((144, 192))
     expected = score(prepare(query), prepare(candidate, (96, 128)))
     assert scene_scores(query, [candidate]) == [expected]
@@ -139,7 +139,7 @@ def test_a_candidate_is_first_brought_to_the_smaller_shape() -> None:
 
 @pytest.mark.parametrize("sigma", [0, 4, 25])
 @pytest.mark.parametrize("moved", [(0, 0), (0, 1), (5, -7)])
-def test_a_field_is_looked_for_elsewhere_unless_it_agrees_to_a_thousandth(moved: tuple[int, int], sigma: int) -> None:
+def test_field_score_is_exact_to_a_thousandth(moved: tuple[int, int], sigma: int) -> None:
     down, right = moved
     big = field((174, 222), seed=sigma)
     query, candidate = big[15:159, 15:207], noisy(big[15 - down : 159 - down, 15 - right : 207 - right], sigma)
@@ -150,15 +150,15 @@ def test_a_field_is_looked_for_elsewhere_unless_it_agrees_to_a_thousandth(moved:
     assert (found == min(whole, alone)) or moved == (0, 0)
 
 
-def test_a_field_that_agrees_as_it_lies_costs_no_second_translation() -> None:
+def test_unmoved_field_needs_no_second_translation() -> None:
     big = field((174, 222))
     query, candidate = big[:144, :192], noisy(big[:144, :192], 4)
-    with mock.patch.object(scene, "translation", wraps=scene.translation) as looked:
+    with mock.patch.object(scene, "translation", wraps=scene.translation) as translations:
         assert scene_scores(query, [candidate])[0].score > 0.9
-    assert looked.call_count == 1
+    assert translations.call_count == 1
 
 
-def test_a_score_that_is_enough_is_not_looked_for_elsewhere() -> None:
+def test_sufficient_score_needs_no_translation() -> None:
     big = field((174, 222))
     query, candidate = prepare(big[:144, :192]), prepare(big[:144, 1:193])
     unmoved, best = score(query, candidate, enough=0.5), score(query, candidate)
@@ -167,7 +167,7 @@ def test_a_score_that_is_enough_is_not_looked_for_elsewhere() -> None:
     assert score(query, candidate, enough=unmoved.score + 1e-6) == best
 
 
-# ---- what happens to micrographs ----
+# ---- changes of a micrograph ----
 
 CHANGES = {
     "JPEG 75": lambda pixels: jpeg(pixels, 75),
@@ -187,7 +187,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_image_shows_the_same_scene(change: str) -> None:
+def test_changed_image_shows_the_same_scene(change: str) -> None:
     pixels = field()
     query, reference = thumb(CHANGES[change](pixels)), thumb(pixels)
     there, back = scene_scores(query, [reference])[0], scene_scores(reference, [query])[0]
@@ -196,20 +196,20 @@ def test_a_changed_image_shows_the_same_scene(change: str) -> None:
     assert back.score == pytest.approx(there.score, abs=0.02)
 
 
-def test_an_unchanged_image_scores_one() -> None:
+def test_unchanged_image_scores_one() -> None:
     thumbnail = thumb(field())
     found = scene_scores(thumbnail, [thumbnail])[0]
     assert found.score == pytest.approx(1, abs=1e-5)
     assert (found.shift_x, found.shift_y) == (0, 0)
 
 
-def test_an_inverted_image_is_another_scene() -> None:
+def test_inverted_image_is_another_scene() -> None:
     thumbnail = thumb(field())
     assert scene_scores(thumbnail, [255 - thumbnail])[0].score < -0.8
 
 
 @pytest.mark.parametrize(("down", "right"), [(8, 0), (0, -10), (-16, 26), (40, -52)])
-def test_a_moved_frame_is_found_and_the_movement_told(down: int, right: int) -> None:
+def test_shifted_image_is_found_with_its_shift(down: int, right: int) -> None:
     big = field((600, 720))
     query, candidate = thumb(big[100:500, 100:620]), thumb(big[100 - down : 500 - down, 100 - right : 620 - right])
     there, back = scene_scores(query, [candidate])[0], scene_scores(candidate, [query])[0]
@@ -221,7 +221,7 @@ def test_a_moved_frame_is_found_and_the_movement_told(down: int, right: int) -> 
 
 
 @pytest.mark.parametrize("kept", [0.97, 0.93, 0.87])
-def test_a_frame_without_its_bottom_shows_the_same_scene(kept: float) -> None:
+def test_image_without_its_bottom_shows_the_same_scene(kept: float) -> None:
     pixels = field()
     whole, cut = thumb(pixels), thumb(pixels[: round(kept * len(pixels))])
     assert whole.shape != cut.shape
@@ -231,7 +231,7 @@ def test_a_frame_without_its_bottom_shows_the_same_scene(kept: float) -> None:
     assert scene_scores(thumb(tall), [thumb(tall[: round(kept * len(tall))])])[0].score > 0.9
 
 
-def test_the_shift_of_a_frame_without_its_bottom_is_a_share_of_the_query() -> None:
+def test_shift_without_the_bottom_is_a_share_of_the_query() -> None:
     big = field((460, 520))
     cut, query = big[24:384], big[:400]
     found = scene_scores(thumb(query), [thumb(cut)])[0]
@@ -239,7 +239,7 @@ def test_the_shift_of_a_frame_without_its_bottom_is_a_share_of_the_query() -> No
     assert found.shift_y * 400 == pytest.approx(-24, abs=2)
 
 
-def test_proportions_of_another_frame_score_zero() -> None:
+def test_different_proportions_score_zero() -> None:
     pixels = field()
     found = scene_scores(thumb(pixels), [thumb(pixels[:300])])[0]
     assert (found.score, found.shift_x, found.shift_y) == (0, 0, 0)
@@ -247,12 +247,12 @@ def test_proportions_of_another_frame_score_zero() -> None:
 
 def test_different_scenes_score_near_zero() -> None:
     thumbnails = [thumb(field(seed=seed)) for seed in range(12)]
-    for place, query in enumerate(thumbnails):
-        others = thumbnails[place + 1 :]
+    for position, query in enumerate(thumbnails):
+        others = thumbnails[position + 1 :]
         assert all(abs(found.score) < 0.2 for found in scene_scores(query, others))
 
 
-def test_a_shared_info_bar_is_no_shared_scene() -> None:
+def test_shared_info_bar_is_not_a_shared_scene() -> None:
     bar = np.zeros((50, 520), np.uint8)
     bar[10:40] = np.where(zoom(np.random.default_rng(1).random((3, 52)), 10, order=0) > 0.5, 255, 0)
     first, second = (np.vstack([(field((350, 520), seed) * 0.05 + 100).astype(np.uint8), bar]) for seed in (1, 2))
@@ -260,7 +260,7 @@ def test_a_shared_info_bar_is_no_shared_scene() -> None:
 
 
 @pytest.mark.parametrize("shading", ["none", "ramp", "vignette"])
-def test_empty_fields_are_not_one_scene_for_their_shading(shading: str) -> None:
+def test_shared_shading_does_not_match_empty_fields(shading: str) -> None:
     y, x = np.mgrid[-1:1:400j, -1:1:520j]
     light = {"none": 0 * x, "ramp": 20 * x + 10 * y, "vignette": -20 * (x**2 + y**2)}[shading]
     first, second = (noisy(150 + light, 3, seed) for seed in (1, 2))
@@ -269,7 +269,7 @@ def test_empty_fields_are_not_one_scene_for_their_shading(shading: str) -> None:
 
 @pytest.mark.parametrize("level", [0, 77, 255])
 @pytest.mark.parametrize("shape", [(144, 192), (1, 1), (2, 50), (30, 3)])
-def test_a_featureless_thumbnail_scores_zero(shape: tuple[int, int], level: int) -> None:
+def test_featureless_thumbnail_scores_zero(shape: tuple[int, int], level: int) -> None:
     flat = np.full(shape, level, np.uint8)
     textured = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
     for found in [*scene_scores(flat, [flat, textured]), *scene_scores(textured, [flat])]:
@@ -288,7 +288,7 @@ def test_every_pair_of_shapes_gets_a_score(sides: tuple[int, int, int, int], see
     assert back.score == pytest.approx(there.score, abs=0.02)
 
 
-def test_scores_come_in_the_order_of_the_candidates() -> None:
+def test_scores_have_the_order_of_the_candidates() -> None:
     query = thumb(field(seed=1))
     candidates = [thumb(field(seed=2)), query, thumb(field((300, 520), seed=3)), query[:, ::-1]]
     together = scene_scores(query, candidates)
@@ -297,12 +297,12 @@ def test_scores_come_in_the_order_of_the_candidates() -> None:
     assert scene_scores(query, []) == []
 
 
-def test_what_is_kept_changes_no_score() -> None:
-    """Against preparing everything anew: other shapes, turned and cut candidates, and one that changes in its place."""
+def test_cache_changes_no_score() -> None:
+    """Compare with uncached scores: other shapes, rotated and cut candidates, and one that is changed in memory."""
     query = thumb(field(seed=1))
     own = thumb(noisy(field(seed=1), 30)).copy()
     candidates = [own, own[:, :150], own[:120], np.ascontiguousarray(own[::-1]), own[3:, 4:], thumb(field(seed=2))]
-    scene_scores(own, candidates)  # so that something is kept
+    scene_scores(own, candidates)  # fills the cache
     first = scene_scores(query, candidates)
     for candidate, found in zip(candidates, first, strict=True):
         prepared.cache_clear()
@@ -315,7 +315,7 @@ def test_what_is_kept_changes_no_score() -> None:
     assert scene_scores(query, [own])[0].score < SCENE < first[0].score
 
 
-def test_few_prepared_images_are_kept() -> None:
+def test_cache_of_prepared_images_is_bounded() -> None:
     rng = np.random.default_rng(0)
     scene_scores(rng.integers(0, 256, (9, 9), np.uint8), list(rng.integers(0, 256, (500, 9, 9), np.uint8)))
     assert prepared.cache_info().currsize <= 64
@@ -331,7 +331,7 @@ def test_scores_are_the_same_in_every_thread() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.zeros((9, 9)), np.zeros((9, 9, 3), np.uint8), np.zeros((0, 9), np.uint8)])
-def test_other_than_a_thumbnail_is_refused(bad: np.ndarray) -> None:
+def test_invalid_thumbnail_is_refused(bad: np.ndarray) -> None:
     good = field((90, 120))
     for query, candidates in ((bad, [good]), (good, [good, bad])):
         with pytest.raises(ValueError, match="grey image"):
@@ -343,7 +343,7 @@ def test_prepared_images_of_different_shapes_are_refused() -> None:
         score(prepare(field((40, 50))), prepare(field((40, 51))))
 
 
-def test_real_micrographs_are_told_apart_and_recognised(micrographs_dir: Path) -> None:
+def test_real_micrographs_are_distinguished_and_recognised(micrographs_dir: Path) -> None:
     scenes = {}
     with (micrographs_dir / "MANIFEST.tsv").open(encoding="utf-8") as manifest:
         header = next(manifest).rstrip("\n").split("\t")
@@ -360,5 +360,5 @@ def test_real_micrographs_are_told_apart_and_recognised(micrographs_dir: Path) -
         thumbnails.append(thumb(pixels))
         changed = thumb(jpeg(noisy(pixels, 5), 50))
         assert scene_scores(changed, thumbnails[-1:])[0].score > 0.8, path
-    for place, query in enumerate(thumbnails):
-        assert all(found.score < 0.4 for found in scene_scores(query, thumbnails[place + 1 :]))
+    for position, query in enumerate(thumbnails):
+        assert all(found.score < 0.4 for found in scene_scores(query, thumbnails[position + 1 :]))

@@ -1,4 +1,4 @@
-"""SSIM against scikit-image, and against exact window sums where scikit-image's own rounding shows."""
+"""SSIM against scikit-image, and against exact window sums if the rounding of scikit-image matters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twinscope_service.similarity.ssim import match_shape, ssim, standardised_ss
 
 
 def exact_ssim(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
-    """Mean SSIM from whole-number sums over every window, one by one; only the quotients are rounded."""
+    """Compute the mean SSIM from whole-number sums over every window; only the quotients are rounded."""
     x, y = (np.lib.stride_tricks.sliding_window_view(image.astype(np.int64), (7, 7)) for image in (a, b))
     sum_x, sum_y = x.sum(axis=(2, 3)), y.sum(axis=(2, 3))
     variance_x = (49 * (x * x).sum(axis=(2, 3)) - sum_x**2) / (49 * 48)
@@ -29,7 +29,7 @@ def pattern(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> np.n
     rows, columns = np.indices(shape)
     if kind == "noise":
         return rng.integers(0, 256, shape, np.uint8)
-    if kind == "faint":  # the least contrast that 8 bits hold, near white: where single precision would cancel
+    if kind == "faint":  # the least contrast of 8 bits, near white, where single precision would cancel
         return (254 + rng.integers(0, 2, shape)).astype(np.uint8)
     if kind == "speck":
         return np.where((rows == shape[0] // 2) & (columns == shape[1] // 2), 254, 255).astype(np.uint8)
@@ -112,13 +112,13 @@ def test_identical_images_score_exactly_one(kind: str, shape: tuple[int, int], d
     assert ssim(a, a.copy(), data_range) == 1.0
 
 
-def test_the_order_of_the_images_does_not_matter() -> None:
+def test_order_of_the_images_does_not_matter() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 256, (2, 50, 60), np.uint8)
     assert ssim(a, b) == ssim(b, a)
 
 
-def test_views_and_read_only_images_are_as_good_as_any() -> None:
+def test_array_views_and_read_only_images_are_accepted() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.integers(0, 256, (2, 80, 90), np.uint8)
     a_view, b_view = a[::2, ::-3], b.T[:30:1, :40].T
@@ -147,7 +147,7 @@ def test_images_that_cannot_be_compared_are_refused(a: np.ndarray, b: np.ndarray
 
 
 @pytest.mark.parametrize("data_range", [0, -255, float("nan"), float("inf")])
-def test_a_data_range_that_is_none_is_refused(data_range: float) -> None:
+def test_invalid_data_range_is_refused(data_range: float) -> None:
     a = np.zeros((8, 8), np.uint8)
     with pytest.raises(ValueError, match="data_range"):
         ssim(a, a, data_range)
@@ -165,7 +165,7 @@ def test_standardised_equals_pillow_and_scikit_image(shape: tuple[int, int], con
     assert standardised_ssim(a, b) == pytest.approx(expected, abs=1e-6)
 
 
-def test_matching_shapes_are_left_alone() -> None:
+def test_equal_shapes_are_unchanged() -> None:
     a, b = np.zeros((2, 20, 30), np.uint8)
     matched = match_shape(a, b)
     assert matched[0] is a
@@ -173,7 +173,7 @@ def test_matching_shapes_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("larger_first", [True, False])
-def test_the_image_with_more_pixels_takes_the_shape_of_the_other(larger_first: bool) -> None:
+def test_larger_image_is_resampled_to_the_smaller_shape(larger_first: bool) -> None:
     rng = np.random.default_rng(4)
     large, small = rng.integers(0, 256, (90, 120), np.uint8), rng.integers(0, 256, (40, 50), np.uint8)
     reduced = np.asarray(Image.fromarray(large).resize((50, 40), Image.Resampling.LANCZOS))
@@ -182,7 +182,7 @@ def test_the_image_with_more_pixels_takes_the_shape_of_the_other(larger_first: b
     assert pair[1] is small
 
 
-def test_as_many_pixels_in_another_shape_keep_the_first() -> None:
+def test_equal_pixel_counts_keep_the_first_shape() -> None:
     a, b = np.zeros((20, 30), np.uint8), np.zeros((30, 20), np.uint8)
     first, second_ = match_shape(a, b)
     assert first is a

@@ -1,4 +1,4 @@
-"""Grades are those of one table: in the contract, and in the client for Node."""
+"""The contract and the Node client have the grades of the one table."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _NODE = _ROOT / "clients" / "node"
 _PREFIX = "GRADE_"
 
 
-def test_the_contract_has_the_grades_of_the_table() -> None:
+def test_contract_has_the_grades_of_the_table() -> None:
     names = {name.removeprefix(_PREFIX).lower() for name in types_pb2.Grade.keys()}  # noqa: SIM118  no mapping
     assert names == {grade.name for grade in GRADES} | {"unspecified"}
 
 
-def test_the_contract_names_the_grades_that_carry_a_label() -> None:
+def test_contract_names_the_labelled_grades() -> None:
     text = (_ROOT / "proto" / "twinscope" / "v1" / "types.proto").read_text()
     found = re.search(r"Only ([A-Z_, ]+(?: and [A-Z_]+)?) carry a label;", text)
     assert found
     assert set(re.findall(r"[A-Z_]+", found[1])) == {grade.name.upper() for grade in GRADES if grade.labelled}
 
 
-def test_the_client_for_node_has_the_grades_of_the_table_in_its_order() -> None:
+def test_node_client_has_the_grades_in_the_order_of_the_table() -> None:
     table = re.search(r"export const GRADES = \{\n(.*?)\n\} as const", (_NODE / "src" / "answer.ts").read_text(), re.S)
     assert table
     rows = re.findall(r"^  (\w+): \{ labelled: (true|false) \}", table[1], re.M)
@@ -33,16 +33,16 @@ def test_the_client_for_node_has_the_grades_of_the_table_in_its_order() -> None:
     assert [(name, labelled == "true") for name, labelled in rows] == [(one.name, one.labelled) for one in GRADES]
 
 
-def test_the_client_for_node_names_labelled_grades_nowhere_else() -> None:
-    """It asks the table; a grade in a condition would be forgotten when the table changes."""
+def test_node_client_names_grades_only_in_its_table() -> None:
+    """Check it because a grade in a condition would be forgotten when the table changes."""
     code = {path.name: path.read_text() for path in (_NODE / "src").glob("*.ts") if path.name != "answer.ts"}
     code["answer.ts"] = (_NODE / "src" / "answer.ts").read_text().replace("export const GRADES", "", 1)
     for name, text in code.items():
         assert not re.findall(rf"===? '(?:{'|'.join(one.name for one in GRADES)})'", text), name
 
 
-def test_the_client_for_node_lists_no_reasons_of_errors() -> None:
-    """It passes them through, so a new one needs no change there."""
+def test_node_client_lists_no_error_reasons() -> None:
+    """Check that the client passes reasons through, so that a new reason needs no change there."""
     text = (_NODE / "src" / "errors.ts").read_text()
     reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118  no mapping
     assert not {name for name in reasons if f"'{name}'" in text}

@@ -1,4 +1,4 @@
-"""What instruments wrote, from file to answer: catalogue, contradictions, tables, sidecars, and over a server."""
+"""Instrument metadata from file to answer: catalog, contradictions, tables, sidecars, and through a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_DETECTOR = "another detector: SE2 and InLens"
 
 
 def zeiss_tiff(path: Path, pixels: Pixels, **changes: str | None) -> Path:
-    """A TIFF as a Zeiss instrument writes it; its scale is left out, as it belongs to another size of picture."""
+    """Write a TIFF like a Zeiss instrument, without its scale, which belongs to another image size."""
     unscaled = {"AP_IMAGE_PIXEL_SIZE": None, "AP_WIDTH": None, "DP_IMAGE_STORE": None}
     tag = text_tag(34118, zeiss_text(**(unscaled | changes)))
     tifffile.imwrite(path, pixels, metadata=None, extratags=[tag])
@@ -43,7 +43,7 @@ def micrograph(number: int) -> Pixels:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of two references of one instrument and one without metadata, and queries of their fields."""
+    """Create a store with two references with metadata and one without, and queries of their fields."""
     root = tmp_path_factory.mktemp("instruments")
     references, queries = root / "collection" / "Tips", root / "queries"
     references.mkdir(parents=True)
@@ -84,7 +84,7 @@ def ask(request: pytest.FixtureRequest, lab: Path) -> Iterator[Ask]:
         yield lambda image, **options: asyncio.run(search(image, **options))
 
 
-def test_the_catalogue_keeps_it_normalised_and_verbatim(lab: Path) -> None:
+def test_catalog_keeps_normalised_and_verbatim_metadata(lab: Path) -> None:
     store = Store(lab / "store")
     try:
         records = {Path(record.path).name: record for record in store.catalog.all_records()}
@@ -107,35 +107,39 @@ def test_agreement_is_neutral_and_shown(ask: Ask, lab: Path) -> None:
     assert (answer.grade, answer.best.contradictions) == ("excellent", ())
     assert answer.instrument == answer.best.instrument
     assert answer.instrument.stage == StagePosition(69.3945, -59.698, 47.323, 350.0, 0.0)
-    told = json.loads(json.dumps(answer.to_dict()))
-    assert told["instrument"]["working_distance_mm"] == 8.2
-    assert told["matches"][0]["instrument"]["detector"] == "InLens"
+    document = json.loads(json.dumps(answer.to_dict()))
+    assert document["instrument"]["working_distance_mm"] == 8.2
+    assert document["matches"][0]["instrument"]["detector"] == "InLens"
 
 
 @pytest.mark.parametrize("name", ["silent.tif", "plain.tif"])
-def test_what_only_one_of_them_tells_is_neutral(ask: Ask, lab: Path, name: str) -> None:
+def test_metadata_of_one_image_only_is_neutral(ask: Ask, lab: Path, name: str) -> None:
     answer = ask(lab / "queries" / name)
     assert answer.grade == "excellent"
     assert (answer.instrument is None) == (name == "silent.tif")
     assert (answer.best.instrument is None) == (name == "plain.tif")
 
 
-def test_a_contradiction_takes_the_label_back(ask: Ask, lab: Path) -> None:
+def test_contradiction_removes_the_label(ask: Ask, lab: Path) -> None:
     answer = ask(lab / "queries" / "other.tif")
     assert (answer.grade, answer.category, answer.best.contradictions) == ("doubtful", None, (OTHER_DETECTOR,))
     assert answer.best.ssim > 0.99
     assert OTHER_DETECTOR in answer.reason
-    assert ask(lab / "queries" / "other.tif", policy="legacy").grade == "excellent"  # the old scripts read none
+    assert (
+        ask(lab / "queries" / "other.tif", policy="legacy").grade == "excellent"
+    )  # the legacy scripts read no metadata
 
 
-def test_text_beside_the_query_counts(ask: Ask, lab: Path) -> None:
+def test_text_file_next_to_the_query_is_used(ask: Ask, lab: Path) -> None:
     answer = ask(lab / "queries" / "beside.tif")
     assert (answer.grade, answer.instrument.beam_energy_kev) == ("doubtful", 5.0)
     assert answer.best.contradictions == ("another beam energy: 5 keV and 15 keV",)
-    assert ask((lab / "queries" / "beside.tif").read_bytes()).grade == "excellent"  # no file, so nothing beside it
+    assert (
+        ask((lab / "queries" / "beside.tif").read_bytes()).grade == "excellent"
+    )  # bytes have no text file next to them
 
 
-def test_what_a_pipeline_knows_goes_before_the_file(ask: Ask, lab: Path) -> None:
+def test_given_metadata_override_the_file(ask: Ask, lab: Path) -> None:
     known = InstrumentMetadata(vendor="Zeiss", detector="SE2", verbatim={"of": "no interest"})
     answer = ask(lab / "queries" / "same.tif", instrument=known)
     assert (answer.grade, answer.instrument) == ("doubtful", known.normalised)
@@ -144,7 +148,7 @@ def test_what_a_pipeline_knows_goes_before_the_file(ask: Ask, lab: Path) -> None
     assert ask(micrograph(0)).instrument is None
 
 
-def test_stored_images_are_compared_too(lab: Path) -> None:
+def test_metadata_of_stored_queries_are_compared(lab: Path) -> None:
     with connect(lab / "store") as engine, serving(lab / "store") as target, connect(target) as remote:
         number = ask_id(engine, lab / "queries" / "same.tif")
         answer = engine.search_stored(number, max_distance=1024)
@@ -176,10 +180,10 @@ def test_tables_and_sidecars(lab: Path, tmp_path: Path) -> None:
     assert matches["silent.tif"]["vendor"] == ""
     assert review["other.tif"]["contradictions"] == OTHER_DETECTOR
     copy = tmp_path / "out" / row["output_path"]
-    told = json.loads(sidecar_path(copy).read_text(encoding="utf-8"))
-    assert told["instrument"] == read_metadata(lab / "queries" / "same.tif").to_dict()
-    assert told["instrument"]["verbatim"]
-    assert (told["label"]["category"], told["label"]["query_sha256"]) == ("Tips", row["query_sha256"])
+    sidecar = json.loads(sidecar_path(copy).read_text(encoding="utf-8"))
+    assert sidecar["instrument"] == read_metadata(lab / "queries" / "same.tif").to_dict()
+    assert sidecar["instrument"]["verbatim"]
+    assert (sidecar["label"]["category"], sidecar["label"]["query_sha256"]) == ("Tips", row["query_sha256"])
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.parent.iterdir()}
     assert len(before) == 2 * len(matches)
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
@@ -189,7 +193,7 @@ def test_tables_and_sidecars(lab: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in copy.parent.iterdir()} == {p: data for p, (data, _) in before.items()}
 
 
-def test_sidecars_can_come_later(lab: Path, tmp_path: Path) -> None:
+def test_sidecars_can_be_added_later(lab: Path, tmp_path: Path) -> None:
     command = ["label", str(lab / "queries"), "--at", str(lab / "store"), "--out", str(tmp_path / "out")]
     assert main(command) == 0
     copy = tmp_path / "out" / table(tmp_path / "out", "matches.csv")["same.tif"]["output_path"]
@@ -199,7 +203,7 @@ def test_sidecars_can_come_later(lab: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"notes", b"{}", b'{"kind": "twinscope label/1", "label": {"query_sha256": "0"}}'])
-def test_a_foreign_file_is_no_sidecar(
+def test_foreign_file_is_not_overwritten_by_a_sidecar(
     lab: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     foreign = tmp_path / "out" / "Tips" / "L9_same.tif.json"
@@ -211,7 +215,7 @@ def test_a_foreign_file_is_no_sidecar(
     assert "another file" in capsys.readouterr().err
 
 
-def test_a_sidecar_of_the_same_image_is_brought_up_to_date(lab: Path, tmp_path: Path) -> None:
+def test_sidecar_of_the_same_image_is_updated(lab: Path, tmp_path: Path) -> None:
     command = ["label", str(lab / "queries" / "same.tif"), "--at", str(lab / "store"), "--sidecar"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     [path] = (tmp_path / "out" / "Tips").glob("*.json")
@@ -221,7 +225,7 @@ def test_a_sidecar_of_the_same_image_is_brought_up_to_date(lab: Path, tmp_path: 
     assert (first["label"]["policy"], second["label"]["policy"]) == ("default", "default+changes")
 
 
-def test_a_name_that_is_too_long_is_not_believed(tmp_path: Path) -> None:
+def test_too_long_name_is_ignored(tmp_path: Path) -> None:
     path = zeiss_tiff(tmp_path / "long.tif", micrograph(0), DP_DETECTOR_TYPE=f"Detector = {'x' * 3000}",
                       DP_DETECTOR_CHANNEL=None)  # fmt: skip
     found = read_metadata(path)

