@@ -302,7 +302,7 @@ def test_search_shows_both_of_an_ambiguous_pair_and_the_old_rule(shelf: Shelf, t
         shutil.copy(shelf.reference("Tips", 0), tmp_path / "refs" / category)
     index([tmp_path / "refs"], tmp_path / "store", workers=1)
     ran = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store")
-    assert ": ambiguous: two categories are equally near" in ran.out
+    assert ": ambiguous: two categories fit equally well" in ran.out
     assert len(ran.out.splitlines()) == 3
     old = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "legacy", "--json")
     assert json.loads(old.out)["grade"] == "excellent"

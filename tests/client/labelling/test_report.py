@@ -453,7 +453,7 @@ def test_the_page_says_how_far_away_candidates_were_looked_at(make, changes, tol
     assert ("may agree at any distance of the whole" in text) == (not changes)
     assert "farthest candidate" not in text
     if not changes:
-        assert "where none of these is a twin, the few nearest up to (bits)430" in text
+        assert "if none of these is a twin, the few nearest up to (bits)430" in text
 
 
 def test_the_page_of_a_run_without_a_policy_says_nothing_of_limits():
@@ -608,7 +608,7 @@ def test_a_doubtful_image_is_shown_with_what_speaks_against_it(make, tmp_path):
     decisions = [
         _decision(
             _picture(tmp_path / "d.tif"), "doubtful", ssim=0.97, scene_score=0.99,
-            reason=f"SSIM 0.970 > 0.95; but the instruments wrote otherwise: {energy}; {place}",
+            reason=f"SSIM 0.970 > 0.95; but the instrument metadata disagree: {energy}; {place}",
             reasons='[{"code": "same_acquisition"}, {"code": "instruments_contradict"}]', **told,
         ),
         _decision(_picture(tmp_path / "a.tif"), "ambiguous", **told),

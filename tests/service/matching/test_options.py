@@ -59,7 +59,7 @@ def test_what_is_taken_can_be_sent_and_what_is_refused_is_refused_by_a_server(
         ({"min_generation": 1 << 63}, "min_generation"),
         ({"min_generation": 1.0}, "min_generation"),
         ({"verify": "no"}, "verify must be True or False, got 'no'"),
-        ({"policy": "default"}, "policy must be the name of a policy, or a Policy"),
+        ({"policy": "default"}, "policy must be the name of a policy or a Policy"),
         ({"categories": ("",), "min_generation": -1}, r"categories\[0\] must be set; min_generation"),
     ],
 )
