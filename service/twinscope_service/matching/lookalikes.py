@@ -145,7 +145,7 @@ class Neighbourhood:
         return strongest[0].score if weak or _little_is_left(score, strongest) else 0.0
 
     def _explains(self, other: Neighbour) -> bool:
-        """Return whether a neighbour is a noisier recording of the twin, without anything else in common with the query.
+        """Return whether a neighbour is a noisier recording of the twin that shares nothing else with the query.
 
         An image of another field with a shared artefact shares more of it with the query than the twin has.
         """
