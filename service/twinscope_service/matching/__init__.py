@@ -1,1 +1,1 @@
-"""From a query to an answer: candidates, comparison, verdict."""
+"""Matching: from a query to an answer through candidates, comparison and verdict."""

@@ -1,4 +1,4 @@
-"""What a query is answered with: candidates, what was measured on each, and the grade."""
+"""The answer to a query: its grade and its candidates with their measurements."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from twinscope_service.matching.reasons import Reason
 
 UPLOADS: Final = Path("uploads:")
-"""The root of images that came through a server; no folder, so no path of the server is ever meant."""
+"""The root of images that were uploaded to a server. It is not a folder, so it never names a path of the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How the query had to be changed to look like the candidate; in this frame the two were compared.
+    """The change of the query and the frames in which query and candidate were compared.
 
     Attributes
     ----------
     symmetry : str
-        What was done to the query, such as ``rotated by 90, inverted``; rotations are clockwise. Empty: nothing.
+        The change of the query, such as ``rotated by 90, inverted``; rotations are clockwise. Empty if there is none.
     query_frame, reference_frame : str
-        Which part of each was compared, such as ``bottom 7 % cut``; ``whole`` for all of it.
+        The frame of each that was compared, such as ``bottom 7 % cut``; ``whole`` for the whole image.
     """
 
     symmetry: str
@@ -49,25 +49,25 @@ class Transform:
         return self.query_frame == self.reference_frame == "whole"
 
     def __str__(self) -> str:
-        """Say it in words."""
-        parts = [f"query {self.symmetry}"] if self.symmetry else []
-        parts += [f"query: {self.query_frame}"] if self.query_frame != "whole" else []
-        parts += [f"reference: {self.reference_frame}"] if self.reference_frame != "whole" else []
-        return "; ".join(parts)
+        """Return the transform in words."""
+        changes = [f"query {self.symmetry}"] if self.symmetry else []
+        changes += [f"query: {self.query_frame}"] if self.query_frame != "whole" else []
+        changes += [f"reference: {self.reference_frame}"] if self.reference_frame != "whole" else []
+        return "; ".join(changes)
 
 
 @dataclass(frozen=True, slots=True)
 class ChanceOfError:
-    """How likely it is that a match is wrong.
+    """The probability that a match is wrong.
 
     Attributes
     ----------
     estimate : float
         0 to 1.
     low, high : float
-        Interval that holds 95 % of the estimates from resampled collections.
+        Interval that contains 95 % of the estimates from resampled collections.
     calibration : str
-        What it was fitted on; ``shipped`` where the store has no calibration of its own.
+        Name of the data that it was fitted on; ``shipped`` if the store has no calibration of its own.
     """
 
     estimate: float
@@ -85,27 +85,27 @@ class Match:
     image_id : str
         16 hexadecimal digits, stable as long as the image stays in the store.
     source : str
-        Where it is: a path, or ``archive!member``.
+        The file: a path, or ``archive!member``.
     category, code : str
-        Its label.
+        The label.
     distance : int
         Hamming distance of the hashes in bits, 0 to 1024.
     scene_score : float or None
-        Correlation of the registered, locally normalised thumbnails, -1 to 1; None where it was not computed.
+        Correlation of the registered, locally normalised thumbnails, -1 to 1; None if it was not computed.
     shift : (float, float) or None
-        By which part of its width and height the query is shifted against the candidate.
+        Shift of the query against the candidate, as shares of its width and height.
     ssim : float or None
-        Mean SSIM of the full-size standardised images, -1 to 1; None where it was not computed.
+        Mean SSIM of the full-size standardised images, -1 to 1; None if it was not computed.
     note : str
         Why something was not computed; empty otherwise.
     published_prefix : str or None
-        The code in its published file name: recorded, not believed.
+        The code in the published file name. It is recorded but not used as a label.
     transform : Transform or None
-        How the query was changed to be compared; None where it was compared as it is.
+        The change of the query before the comparison; None if it was compared unchanged.
     instrument : InstrumentMetadata or None
-        What its instrument wrote, in one set of units; None where there is nothing, or the query was a bare hash.
+        Instrument metadata in one set of units; None if there are none or the query was a bare hash.
     contradictions : tuple of str
-        Why the metadata of its instrument and of the query's cannot belong to one acquisition; for people.
+        Why the instrument metadata of candidate and query cannot belong to one acquisition; for people.
     """
 
     image_id: str
@@ -127,22 +127,22 @@ class Match:
 
     @property
     def number(self) -> int:
-        """The id as the number that the store uses."""
+        """The image id as the number that the store uses."""
         return image_number(self.image_id)
 
     @property
     def comparable(self) -> bool:
-        """Whether the full-size pixels of query and candidate lie over each other."""
+        """Whether the full-size pixels of query and candidate are aligned."""
         return (self.transform is None or self.transform.is_whole) and not self.moved
 
     @property
     def moved(self) -> bool:
-        """Whether query and candidate show one field, but not quite the same part of it."""
+        """Whether query and candidate show one field with a shift between them."""
         return self.shift is not None and max(map(abs, self.shift)) > UNMOVED_SHARE
 
     @property
     def order(self) -> tuple[float, float, int, str]:
-        """Sort key: by SSIM where it was computed, then scene score, then distance, then id."""
+        """Sort key: SSIM if it was computed, then scene score, then distance, then id."""
         return (
             -self.ssim if self.ssim is not None else 2.0,
             -self.scene_score if self.scene_score is not None else 2.0,
@@ -152,7 +152,7 @@ class Match:
 
     @classmethod
     def of(cls, record: Record, distance: int, note: str = "") -> Match:
-        """Make an unverified candidate of a catalogue record; the note says why it is not verified."""
+        """Build an unverified candidate from a catalog record; the note states why it is not verified."""
         source = record.path if record.root == UPLOADS else record.uri
         return cls(
             record.image_id, source, record.category, record.code, distance,
@@ -171,26 +171,26 @@ class Answer:
     matches : tuple of Match
         Candidates, best first.
     reason : str
-        Why this grade, for people: the sentence of `reasons`.
+        Why the answer has this grade: the sentence made from `reasons`, for people.
     query_hash : str or None
-        The query's hash, hexadecimal; None if it is unhashable.
+        The hash of the query, hexadecimal; None if the query is unhashable.
     policy : Policy
         The thresholds that decided.
     generation : int
-        The state of the store that answered.
+        The generation of the store that answered.
     recipe : str
-        Of the hashes.
+        The recipe of the hashes.
     taxonomy : str
-        Version of the taxonomy that the best match was labelled by; empty without matches.
+        Version of the taxonomy that labelled the best match; empty without matches.
     instrument : InstrumentMetadata or None
-        What the query's instrument wrote, in one set of units; None where there is nothing.
+        Instrument metadata of the query in one set of units; None if there are none.
     p_wrong : ChanceOfError or None
-        How likely it is that the best match is wrong; None without one, without its scene score, and where two
-        categories are equally near.
+        The probability that the best match is wrong; None if there is no match, if its scene score is unknown, if two
+        categories fit equally well, or if something is shared apart from the field.
     reasons : tuple of Reason
-        Why this grade, as codes with values; empty from a server that sends none.
+        Why the answer has this grade, as codes with values; empty if the server sends none.
     thumbnails : Thumbnails or None
-        The pictures that a notebook shows; no part of the answer's value.
+        The thumbnails that a notebook shows; not part of the answer's value.
     """
 
     grade: Grade
@@ -222,11 +222,11 @@ class Answer:
         return self.matches[0].code if self.grade in LABELLED else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain values, for JSON."""
+        """Return the answer as plain values for JSON."""
         return {"grade": self.grade, "category": self.category, "code": self.code} | plain_fields(self)
 
     def to_row(self) -> dict[str, Scalar]:
-        """Return the answer and its best candidate as one flat row, for a table; see `twinscope.columns`."""
+        """Return the answer and its best candidate as one flat table row; see `twinscope.columns`."""
         return row_of(self.to_dict())
 
     def __repr__(self) -> str:
@@ -236,14 +236,14 @@ class Answer:
         return page_of(self.to_dict(), self.thumbnails)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle all but the thumbnails, which belong to the engine that answered."""
+        """Pickle everything except the thumbnails, which belong to the engine that answered."""
         return type(self), tuple(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one query."""
+    """The result of one query."""
 
     answer: Answer
     pixels_would_change: bool
-    """The query came without its pixels, and with them could be answered differently."""
+    """Whether the query came without its pixels, and the answer could differ with them."""

@@ -1,4 +1,4 @@
-"""An answer as a piece of HTML, for notebooks: the two thumbnails, the grade, and what was measured."""
+"""An answer as HTML for notebooks: the two thumbnails, the grade and the measurements."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _LISTED: Final = 5
-"""Candidates in the table."""
-_PICTURE: Final = "height:180px;max-width:100%;object-fit:contain;display:block"
-_CELL: Final = "text-align:left;padding:2px 12px 2px 0"
+"""Maximum number of candidates in the table."""
+_IMAGE: Final = "height:180px;max-width:100%;object-fit:contain;display:block"
+_CELL_STYLE: Final = "text-align:left;padding:2px 12px 2px 0"
 
 
 class Thumbnails(Protocol):
-    """The pictures of an answer; None stands for one that cannot be had."""
+    """The thumbnails of an answer; None means not available."""
 
     def query(self) -> bytes | None:
-        """Return the thumbnail of the query, a JPEG."""
+        """Return the thumbnail of the query as JPEG."""
 
     def reference(self, image_id: str) -> bytes | None:
-        """Return the thumbnail of a reference, a JPEG."""
+        """Return the thumbnail of a reference as JPEG."""
 
 
 def page_of(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> str:
@@ -33,14 +33,14 @@ def page_of(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> str:
     Parameters
     ----------
     answer : mapping
-        As `Answer.to_dict` makes it.
+        In the form of `Answer.to_dict`.
     thumbnails : Thumbnails, optional
-        Where the pictures come from; without it, such as after a pickle, there are none.
+        Source of the thumbnails; without it, for example after unpickling, none are shown.
     """
-    return f'<div style="max-width:60em">{"".join(_parts(answer, thumbnails))}</div>'
+    return f'<div style="max-width:60em">{"".join(_sections(answer, thumbnails))}</div>'
 
 
-def _parts(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> Iterator[str]:
+def _sections(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> Iterator[str]:
     label = "no label" if answer["category"] is None else f"{answer['category']} ({answer['code']})"
     yield f"<p><strong>{_text(answer['grade'])}: {_text(label)}</strong>"
     yield f"<br>{_text(answer['reason'])}{_chance(answer)}</p>"
@@ -60,16 +60,14 @@ def _chance(answer: Mapping[str, Any]) -> str:
     chance = answer["p_wrong"]
     if not chance or answer["category"] is None:
         return ""
-    return f"<br>Estimated chance of error: {chance['estimate']:.2g} (at most {chance['high']:.2g})"
+    return f"<br>Estimated probability of error: {chance['estimate']:.2g} (at most {chance['high']:.2g})"
 
 
 def _figure(caption: str, jpeg: bytes | None) -> str:
     if jpeg is None:
-        shown = f'<div style="{_PICTURE}">(no picture)</div>'
+        shown = f'<div style="{_IMAGE}">(no thumbnail)</div>'
     else:
-        shown = (
-            f'<img alt="{_text(caption)}" style="{_PICTURE}" src="data:image/jpeg;base64,{b64encode(jpeg).decode()}">'
-        )
+        shown = f'<img alt="{_text(caption)}" style="{_IMAGE}" src="data:image/jpeg;base64,{b64encode(jpeg).decode()}">'
     return f'<figure style="margin:0">{shown}<figcaption>{_text(caption)}</figcaption></figure>'
 
 
@@ -99,7 +97,7 @@ def _compared(match: Mapping[str, Any]) -> str:
 
 
 def _cell(tag: str, text: str) -> str:
-    return f'<{tag} style="{_CELL}">{_text(text)}</{tag}>'
+    return f'<{tag} style="{_CELL_STYLE}">{_text(text)}</{tag}>'
 
 
 def _number(value: float | None) -> str:

@@ -1,8 +1,9 @@
-"""Calibrating: what right and wrong matches look like in a collection, found out by asking it about itself.
+"""Collecting calibration data: correct and wrong matches of a collection, found by searching it for its own images.
 
-Every sampled image is asked for twice over: re-encoded in several ways with its twin in the store (right matches), and
-with itself and its copies left out, so that whatever is nearest is wrong (leave-one-out impostors). These are sought
-among all categories, and once more without its own: the fields most alike are often those of one sample.
+Each sampled image is searched for in two ways: changed in several ways, with its twin in the store (correct matches),
+and with the image and its copies excluded, so that the nearest reference is wrong (leave-one-out impostors). Impostors
+are searched for among all categories and again without the image's own category, because the most similar fields often
+come from one sample.
 """
 
 from __future__ import annotations
@@ -44,23 +45,23 @@ if TYPE_CHECKING:
     Grey = NDArray[np.uint8]
 
 _DEEP: Final = replace(POLICIES["default"], max_distance=BITS, good_scene=-1.0, reach="frame")
-"""Compares the nearest in any case."""
+"""Compares the nearest references at any distance."""
 _ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
-"""Takes whatever lies within the distance."""
+"""Accepts every reference within the usual distance."""
 
 
 @dataclass(slots=True)
 class Samples:
-    """What the images of a collection, asked for one by one, have shown.
+    """The calibration data of a collection.
 
     Attributes
     ----------
     impostors, genuine : list of list of ndarray
-        Of wrong and of right matches, for each image; see `calibration.features`.
+        Features of wrong and of correct matches for each image; see `calibration.features`.
     copies : list of (str, str)
-        Sources of images that are in the collection under two categories. They count as neither.
+        Sources of images that the collection has under two categories. They count neither as wrong nor as correct.
     unreadable : int
-        Images asked for by their thumbnails only, as their files were not readable.
+        Number of images that were searched for by their thumbnails only because their files were not readable.
     """
 
     impostors: list[list[NDArray[np.float64]]] = field(default_factory=list)
@@ -70,13 +71,13 @@ class Samples:
 
     @property
     def images(self) -> int:
-        """Images that were asked for."""
+        """Number of images that were searched for."""
         return len(self.genuine)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """What one image has shown."""
+class _Sample:
+    """The calibration data of one image."""
 
     impostors: list[NDArray[np.float64]]
     genuine: list[NDArray[np.float64]]
@@ -85,7 +86,7 @@ class _Shown:
 
 
 def sampled(store: Store, most: int, seed: int) -> list[Record]:
-    """Draw searchable images of a store, at most `most`, in the order of their ids."""
+    """Return up to `most` random searchable images of a store, in the order of their ids."""
     numbers, _ = store.catalog.codes(above=0, upto=store.view.generation)
     drawn = np.random.default_rng(seed).permutation(numbers)[:most]
     records = store.records(sorted(drawn.tolist()))
@@ -93,12 +94,12 @@ def sampled(store: Store, most: int, seed: int) -> list[Record]:
 
 
 def anywhere(record: Record, categories: frozenset[str]) -> list[Limits]:
-    """Look for impostors of an image among all others, and once more among those of other categories."""
+    """Return the limits for impostors of an image among all other images and among those of other categories."""
     return [Limits(without=record.id), *in_other_categories(record, categories)]
 
 
 def in_other_categories(record: Record, categories: frozenset[str]) -> list[Limits]:
-    """Look for impostors of an image among those of other categories only, as where a category is one scene."""
+    """Return the limits for impostors among other categories only, for collections in which a category is one scene."""
     others = categories - {record.category}
     return [Limits(categories=others, without=record.id)] if others else []
 
@@ -110,7 +111,7 @@ def gather(
     progress: Callable[[], None] = lambda: None,
     among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
 ) -> Samples:
-    """Ask a store for its own images.
+    """Collect the calibration data of a store by searching it for its own images.
 
     Parameters
     ----------
@@ -118,11 +119,11 @@ def gather(
     images : sequence of Record
         See `sampled`.
     workers : int
-        Threads.
+        Number of threads.
     progress : callable, optional
         Called after each image.
     among : callable, optional
-        Where impostors of an image are looked for, given the categories of the store.
+        Returns the limits of the searches for impostors of an image, given the categories of the store.
 
     Returns
     -------
@@ -131,33 +132,33 @@ def gather(
     pixels = ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
     found = Samples()
     categories = store.catalog.categories()
-    for shown in in_order(lambda record: _shown(store, pixels, among(record, categories), record), images, workers):
-        found.impostors.append(shown.impostors)
-        found.genuine.append(shown.genuine)
-        found.copies += shown.copies
-        found.unreadable += not shown.readable
+    for sample in in_order(lambda record: _sample(store, pixels, among(record, categories), record), images, workers):
+        found.impostors.append(sample.impostors)
+        found.genuine.append(sample.genuine)
+        found.copies += sample.copies
+        found.unreadable += not sample.readable
         progress()
     return found
 
 
 def calibrated(name: str, found: Samples, seed: int = 0) -> Calibration:
-    """Fit a calibration to what a collection has shown.
+    """Fit a calibration to the data of a collection.
 
     Raises
     ------
     CalibrationError
-        If there is too little of it.
+        If there is too little data.
     """
     return fit(name, found.impostors, found.genuine, seed=seed)
 
 
-def _shown(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Shown:
+def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Sample:
     try:
         whole, readable = pixels(record), True
     except ImageError:
         data = store.catalog.thumbnail(record.id)
         if data is None:
-            return _Shown([], [], [], readable=False)
+            return _Sample([], [], [], readable=False)
         whole, readable = decode_thumbnail(data), False
 
     def found_by(query: Query, policy: Policy, limits: Limits) -> Sequence[Match]:
@@ -165,7 +166,7 @@ def _shown(store: Store, pixels: ReferencePixels, others: Sequence[Limits], reco
         return result.answer.matches
 
     genuine, impostors, copies = [], [], []
-    for n, changed in enumerate(_editions(whole, record.id)):
+    for n, changed in enumerate(_changed_images(whole, record.id)):
         query = Query.of_pixels(changed) if readable else replace(Query.of_pixels(changed), pixels=None)
         found = found_by(query, POLICIES["default"], UNLIMITED)
         if found and found[0].category == record.category:
@@ -177,11 +178,11 @@ def _shown(store: Store, pixels: ReferencePixels, others: Sequence[Limits], reco
             same = [match for match in nearest if _shows_the_field(match, query, record, store)]
             copies += [(record.uri, match.source) for match in same if match.category != record.category]
             impostors += _features([match for match in nearest if match not in same])
-    return _Shown(impostors, genuine, list(dict.fromkeys(copies)), readable)
+    return _Sample(impostors, genuine, list(dict.fromkeys(copies)), readable)
 
 
 def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:
-    """Tell whether a candidate shows the very field of an image: under its own label any recording of it may."""
+    """Return whether a candidate shows the field of an image; with the same label, any recording of it counts."""
     least = POLICIES["default"].good_scene if match.category == record.category else SECOND_LABEL_SCENE
     if query.thumbnail is None or match.scene_score is None or match.scene_score < least:
         return False
@@ -197,11 +198,11 @@ def _features(matches: Sequence[Match]) -> list[NDArray[np.float64]]:
 
 
 _IMPOSTORS: Final = (0, 4, 6)
-"""Which editions of an image are asked for without it."""
+"""Positions of the changed images that are used for the searches without the image."""
 
 
-def _editions(pixels: Grey, seed: int) -> Iterator[Grey]:
-    """Give an image as it is, and as collections have it: re-encoded, resized, noisy, cut, turned."""
+def _changed_images(pixels: Grey, seed: int) -> Iterator[Grey]:
+    """Yield an image unchanged, then changed as in real collections: re-encoded, resized, noisy, cropped, rotated."""
     rng = np.random.default_rng(seed)
     height, width = pixels.shape
     yield pixels

@@ -1,9 +1,9 @@
-"""Calibration: from what was measured on a match to the probability that it is wrong.
+"""Calibration: the probability that a match is wrong, estimated from its measurements.
 
-A logistic model (Platt, "Probabilistic outputs for support vector machines", 1999) over scene score, closeness of the
-hashes, SSIM and the lead over candidates of other categories; no weight is negative, so that better evidence never
-raises the probability. Its interval comes from models that were fitted on resampled images (Efron's bootstrap), and
-neither is ever lower than what the number of images can tell.
+The logistic model (Platt, "Probabilistic outputs for support vector machines", 1999) uses scene score, closeness of the
+hashes, SSIM and the lead over candidates of other categories. No weight is negative, so better evidence never raises
+the probability. The interval comes from models fitted on resampled images (Efron's bootstrap). Estimate and interval
+are never lower than the number of images can support.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _FEATURES: Final = ("one", "scene_score", "closeness", "ssim", "lead")
 _FAR: Final = 512.0
 """Bits between hashes of unrelated images, on average."""
 _RIDGE: Final = 3e-4
-"""Keeps the weights finite where a collection separates perfectly; relative to the mean log-likelihood."""
+"""Keeps the weights finite if a collection separates perfectly; relative to the mean log-likelihood."""
 _VERSION: Final = 1
 PRIOR: Final = 0.5
-"""Share of queries that are taken to have no twin."""
+"""Assumed share of queries without a twin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Calibration:
     Attributes
     ----------
     name : str
-        What it was fitted on, for people.
+        Name of the data that it was fitted on, for people.
     weights : tuple of tuple of float
-        The model, then those of the resampled collections; one weight for each feature.
+        The model, then the models of the resampled collections; one weight for each feature.
     impostors, genuine : int
-        Images that it was fitted on, as queries without and with their twin.
+        Number of images that it was fitted on, as queries without and with their twin.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Calibration:
     genuine: int
 
     def chance(self, matches: Sequence[Match]) -> ChanceOfError | None:
-        """Give the probability that the best match is wrong.
+        """Return the probability that the best match is wrong.
 
         Parameters
         ----------
@@ -66,13 +66,13 @@ class Calibration:
         Returns
         -------
         ChanceOfError or None
-            None without a match, or where its scene score is not known.
+            None if there is no match or its scene score is unknown.
         """
         found = features(matches)
         return None if found is None else self.judged(found)
 
     def judged(self, found: NDArray[np.float64]) -> ChanceOfError:
-        """Give the probability that a match of which there is this `features` is wrong."""
+        """Return the probability that a match with these `features` is wrong."""
         values = _probability(np.array(self.weights) @ found)
         least, least_high = self.floors
         low, high = np.quantile(values[1:], (0.025, 0.975)) if len(values) > 1 else (values[0], values[0])
@@ -81,27 +81,27 @@ class Calibration:
 
     @property
     def floors(self) -> tuple[float, float]:
-        """The least estimate, and the least upper end of its interval, that so many images can support.
+        """The lowest estimate and the lowest upper end of its interval that the number of images supports.
 
-        Where none of n impostors came as near, Laplace's rule of succession gives 1 / (n + 2), and the one-sided 95 %
-        limit of a share of which none was seen is 1 - 0.05 ** (1 / n) (Clopper and Pearson, 1934).
+        If none of n impostors came as near, Laplace's rule of succession gives 1 / (n + 2), and the one-sided 95 %
+        limit of a share with no observed case is 1 - 0.05 ** (1 / n) (Clopper and Pearson, 1934).
         """
         n = self.impostors
         return 1 / (n + 2), 1 - 0.05 ** (1 / max(n, 1))
 
     def to_json(self) -> str:
-        """Write the model as text, for the catalogue."""
+        """Return the model as text for the catalog."""
         values = {"version": _VERSION, "name": self.name, "features": _FEATURES, "weights": self.weights}
         return json.dumps(values | {"impostors": self.impostors, "genuine": self.genuine})
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
-        """Read what `to_json` wrote.
+        """Read a model that `to_json` wrote.
 
         Raises
         ------
         CalibrationError
-            If it is damaged, or of another version.
+            If it is damaged or of another version.
         """
         try:
             values = json.loads(text)
@@ -116,13 +116,13 @@ class Calibration:
 
 
 def features(matches: Sequence[Match]) -> NDArray[np.float64] | None:
-    """Give what was measured on the best match, as features; None where its scene score is not known.
+    """Return the measurements of the best match as features; None if its scene score is unknown.
 
     Returns
     -------
     ndarray of float64, shape (5,)
-        1, scene score, closeness of the hashes (1: equal, 0: as far as unrelated ones), SSIM (0 where it was not
-        computed), and by how much its scene score leads that of the best candidate of another category.
+        1, scene score, closeness of the hashes (1: equal, 0: as far as unrelated ones), SSIM (0 if it was not
+        computed), and the lead of its scene score over that of the best candidate of another category.
     """
     if not matches or matches[0].scene_score is None:
         return None
@@ -145,12 +145,12 @@ def fit(
     Parameters
     ----------
     name : str
-        What it is fitted on, for people.
+        Name of the data, for people.
     impostors, genuine : sequence of sequence of ndarray
-        `features` of wrong and of right matches, one sequence for each image that was the query; an image without any
-        counts as well: nothing came near it.
+        `features` of wrong and of correct matches, one sequence for each image that was the query. An empty sequence
+        also counts: no reference was near that image.
     resamples : int
-        Models for the interval.
+        Number of models for the interval.
     seed : int
 
     Returns
@@ -164,8 +164,8 @@ def fit(
     """
     if not any(len(rows) for rows in genuine) or not any(len(rows) for rows in impostors):
         msg = (
-            "there are too few images to calibrate: at least one must be found again after it was changed, and at "
-            "least one must be compared with an image of another field"
+            "there are too few images to calibrate: at least one must be found again after a change, and at least "
+            "one must be compared with an image of another field"
         )
         raise CalibrationError(msg)
     rng = np.random.default_rng(seed)
@@ -180,15 +180,15 @@ def fit(
 def _fitted(
     impostors: Sequence[Sequence[NDArray[np.float64]]], genuine: Sequence[Sequence[NDArray[np.float64]]]
 ) -> NDArray[np.float64]:
-    """Give the weights, of log odds of being right, that make the evidence most likely; each image counts the same."""
+    """Return the weights for the log odds of a correct match with the highest likelihood; all images count equally."""
     from scipy.optimize import minimize
 
-    parts = [(rows, sign, share) for kind, sign, share in ((impostors, -1, PRIOR), (genuine, 1, 1 - PRIOR))
-             for rows in kind if len(rows)]  # fmt: skip
-    images = {sign: sum(1 for _, s, _ in parts if s == sign) for sign in (-1, 1)}
-    signs = np.concatenate([np.full(len(rows), sign, float) for rows, sign, _ in parts])
-    mass = np.concatenate([np.full(len(rows), share / (images[sign] * len(rows))) for rows, sign, share in parts])
-    signed = np.concatenate([np.stack(rows) for rows, _, _ in parts]) * signs[:, None]
+    groups = [(rows, sign, share) for kind, sign, share in ((impostors, -1, PRIOR), (genuine, 1, 1 - PRIOR))
+              for rows in kind if len(rows)]  # fmt: skip
+    images = {sign: sum(1 for _, s, _ in groups if s == sign) for sign in (-1, 1)}
+    signs = np.concatenate([np.full(len(rows), sign, float) for rows, sign, _ in groups])
+    mass = np.concatenate([np.full(len(rows), share / (images[sign] * len(rows))) for rows, sign, share in groups])
+    signed = np.concatenate([np.stack(rows) for rows, _, _ in groups]) * signs[:, None]
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         odds = signed @ weights
@@ -202,19 +202,19 @@ def _fitted(
 
 
 def _probability(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give 1 / (1 + exp(odds)): of being wrong, from the log odds of being right."""
+    """Return 1 / (1 + exp(odds)): the probability of a wrong match from the log odds of a correct one."""
     found: NDArray[np.float64] = np.exp(-np.logaddexp(0, odds))
     return found
 
 
 @lru_cache(maxsize=4)
 def calibration_of(text: str | None) -> Calibration:
-    """Give the calibration of a store; the shipped one where it has none.
+    """Return the calibration of a store, or the shipped one if the store has none.
 
     Raises
     ------
     CalibrationError
-        If the stored one is damaged.
+        If the stored calibration is damaged.
     """
     if text is not None:
         return Calibration.from_json(text)

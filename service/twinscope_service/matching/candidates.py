@@ -1,4 +1,4 @@
-"""The nearest references of hashes, without those that may not be answered with."""
+"""The nearest references of hashes, without excluded references."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from twinscope_indexer.index.protocol import Neighbours
 
 from twinscope_service.matching.answer import Match
 from twinscope_service.matching.deepening import deepening
-from twinscope_service.thresholds import (
-    SURE_BITS,
-)
+from twinscope_service.thresholds import SURE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,34 +24,35 @@ if TYPE_CHECKING:
     from twinscope_service.matching.query import Limits
 
 _DEEPEST: Final = 1024
-"""References looked through for one of another label."""
+"""Maximum number of references in the search for one of another label."""
 
 
 def nearest(
     view: View, hashes: Sequence[PHash], policy: Policy, limits: Limits
 ) -> tuple[list[Neighbours], dict[int, Record]]:
-    """Search for several hashes in one scan, and look up the records of what is found.
+    """Search for several hashes in one scan and read the records of the results.
 
     Parameters
     ----------
     view : View
     hashes : sequence of PHash
     policy : Policy
-        For the number of candidates and their distance.
+        Sets the number of candidates and their maximum distance.
     limits : Limits
-        What to leave out; where it has taken the places of others, these are looked for alone.
+        Restrictions of the search. If excluded references take too many positions, the allowed categories are searched
+        alone.
 
     Returns
     -------
     neighbours : list of Neighbours
         One for each hash.
     records : dict
-        Of all of them, by number.
+        The records of all results, by number.
 
     Raises
     ------
     RecipeError
-        If a hash was made by another recipe than the store's.
+        If a hash was made with another recipe than that of the store.
     """
     for recipe in {hashed.recipe for hashed in hashes}:
         require_recipe(recipe)
@@ -66,18 +65,18 @@ def nearest(
 def contested(
     view: View, code: bytes, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
 ) -> Neighbours:
-    """Put the nearest reference of another category in the last place, where copies of one label have taken them all.
+    """Replace the last neighbour by the nearest one of another category, if copies of one label take all positions.
 
-    Otherwise a few copies of an image would hide that it is stored under another label as well.
+    Otherwise a few copies of an image would hide that the image is also stored under another label.
 
     Parameters
     ----------
     view : View
     code : bytes
-        The hash that `near` are neighbours of.
+        The hash to which `near` are the neighbours.
     near : Neighbours
     records : dict
-        Of all of them; those of what is looked at besides are added.
+        The records of the neighbours; the records of further references are added.
     policy : Policy
     limits : Limits
     """
@@ -100,7 +99,7 @@ def contested(
 
 
 def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
-    """Make candidates of neighbours; one without a record is left out, as where a store has no snapshots."""
+    """Return neighbours as candidates; skip those without a record, which a store without snapshots can have."""
     return [
         Match.of(records[number], distance, note)
         for number, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True)
@@ -116,14 +115,14 @@ def _allowed(
     policy: Policy,
     limits: Limits,
 ) -> list[Neighbours]:
-    """Give those that may be answered with, in one more scan for the hashes that others have left too few places."""
+    """Return the allowed neighbours, with one more scan for hashes that have too few of them."""
     depth = limits.depth(policy)
     kept = [_kept(near, records, limits) for near in found]
     short = [
         i for i, (near, some) in enumerate(zip(found, kept, strict=True))
         if len(near.ids) == depth and len(some.ids) < policy.k
     ]  # fmt: skip
-    if short and limits.categories is not None:  # the query itself takes one place only, and depth has one for it
+    if short and limits.categories is not None:  # depth already has one position for the query itself
         alone = view.restricted_to_categories(limits.categories).search(codes[short], depth, policy.max_distance)
         records.update(view.records([number for near in alone for number in near.ids.tolist()]))
         for i, near in zip(short, alone, strict=True):

@@ -1,4 +1,4 @@
-"""Comparing candidates with a query: by thumbnails, then by full-size pixels where that can change the answer."""
+"""Comparison of candidates with a query: by thumbnails, then by full-size pixels if that can change the answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def with_scene_scores(search: Search, thumbnail: NDArray[np.uint8], matches: Iterable[Match]) -> list[Match]:
-    """Note the scene score of each candidate with the thumbnail of the query, or why there is none."""
+    """Compute the scene score of each candidate with the query's thumbnail, or note why there is none."""
 
     def scored(match: Match) -> Match:
         try:
@@ -38,7 +38,7 @@ def with_scene_scores(search: Search, thumbnail: NDArray[np.uint8], matches: Ite
 
 
 def compared(search: Search, matches: list[Match]) -> Evidence:
-    """Compare full-size pixels where that can change the answer, and put the best first."""
+    """Compare full-size pixels if that can change the answer, and sort the best candidate first."""
     missing, full = False, search.full_size
     if full is not None:
         matches = _with_ssims(full, matches, search.policy)
@@ -48,7 +48,7 @@ def compared(search: Search, matches: list[Match]) -> Evidence:
 
 
 def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
-    """Compare full-size pixels as the replaced scripts did, up to the distance of their rule."""
+    """Compare full-size pixels by the legacy rule, up to its distance."""
     full, limit = search.full_size, search.policy.ssim_distance
     verified = [match if full is None or match.distance > limit else full.with_legacy_ssim(match) for match in matches]
     missing = full is None and any(match.distance <= limit for match in verified)
@@ -56,10 +56,10 @@ def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
 
 
 def _with_ssims(full: PixelComparison, matches: list[Match], policy: Policy) -> list[Match]:
-    """Compare those that it is worth it for, the most alike first.
+    """Compare the candidates whose SSIM can change the answer, the most similar first.
 
-    Once one is the same acquisition, others of its category are left: the label is certain, and reading references
-    is what takes the time. `Policy.ssim` can ask for all.
+    After one proves to be the same acquisition, others of its category are skipped: the label is certain, and reading
+    references takes most of the time. `Policy.ssim` can request all.
     """
     found = list(matches)
     wanted = [i for i, wanted in enumerate(ssim_wanted(matches, policy)) if wanted]

@@ -1,4 +1,4 @@
-"""Searching deeper, while what may not be answered with takes the first places."""
+"""Repeated searches with more results, while excluded results take the first positions."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
 _Found = TypeVar("_Found")
 
 _FACTOR: Final = 4
-"""Each search goes so many times as deep as the one before."""
+"""Each search asks for this many times as many results as the previous one."""
 
 
 def deepening(search: Callable[[int], list[_Found]], first: int, most: int) -> Iterator[list[_Found]]:
-    """Search deeper and deeper, until everything is found or the caller has enough.
+    """Search for more and more results until everything is found or the caller stops.
 
     Parameters
     ----------
     search : callable
-        Returns at most as many results as it is given, nearest first.
+        Takes a number and returns at most that many results, nearest first.
     first : int
-        Results of the first search.
+        Number of results of the first search.
     most : int
-        After a search for this many or more no deeper one follows.
+        After a search for at least this many results, no other search follows.
 
     Yields
     ------
     list
-        The results of each search; each begins with those of the one before.
+        The results of each search; each list begins with the results of the previous search.
     """
     depth = first
     while True:

@@ -1,4 +1,4 @@
-"""Evidence: what was measured about one query. It holds no grade and no sentence; see `verdict.decide`."""
+"""Evidence: the measurements for one query. It holds no grade and no sentence; see `verdict.decide`."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the stages of a search have measured.
+    """The measurements of all stages of a search.
 
     Attributes
     ----------
     matches : tuple of Match
         Candidates, best first.
     lone : bool
-        Whether the best is much more like the query than any other reference is, though less than twins usually are.
+        Whether the best candidate resembles the query much more than any other reference, but less than twins usually
+        do.
     compared_to : int
-        Bits; where no reference was near, the distance up to which others were compared as well. 0: none were.
+        Bits; if no reference was near, the distance up to which others were also compared. 0 if none were.
     regions_agree : bool
-        Whether the best agrees with the query in all regions of the field; see `similarity.regions`.
+        Whether the best candidate agrees with the query in all regions of the field; see `similarity.regions`.
     texture_agrees : bool
-        Whether it agrees with the query in fine structure as well; see `similarity.texture`.
+        Whether the best candidate also agrees with the query in fine structure; see `similarity.texture`.
     noise_residual : float
-        Standard deviations by which the noise of their full-size pixels agrees beyond chance; 0 where that was not
-        measured, or proves nothing.
+        Agreement of the noise of their full-size pixels, in standard deviations above chance; 0 if it was not measured
+        or proves nothing.
     lookalike : float
         Scene score of the strongest look-alike; 0 without one. See `lookalikes`.
     near : tuple of Match
-        Other references near the best, or near the query.
+        Other references near the best candidate or near the query.
     p_wrong : ChanceOfError or None
-        How likely the best is to be wrong; None where that is not known.
+        The probability that the best candidate is wrong; None if unknown.
     pixels_missing : bool
-        Whether the query came without full-size pixels that could change the answer.
+        Whether the query came without full-size pixels, which could change the answer.
     unhashable : Unhashable or None
-        Why the query has no hash; nothing else is known then.
+        Why the query has no hash; then nothing else is known.
     """
 
     matches: tuple[Match, ...] = ()
@@ -56,6 +57,6 @@ class Evidence:
 
     @property
     def shared(self) -> bool:
-        """Whether query and best may have something else in common than the field."""
+        """Whether query and best candidate may have something other than the field in common."""
         outlines_only = not self.texture_agrees and not self.noise_residual
         return not self.regions_agree or bool(self.lookalike) or outlines_only

@@ -1,4 +1,4 @@
-"""What is known of a query image besides its pixels: hash, thumbnail, metadata."""
+"""The fingerprint of an image: its hash and thumbnail without its pixels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from twinscope_service.matching.query import Query
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """An image reduced to what a search needs.
+    """An image reduced to the data that a search needs.
 
     Attributes
     ----------
     hashed : PHash or Unhashable
     thumbnail : bytes
-        As `encode_thumbnail` makes it; empty where there is none.
+        Encoded by `encode_thumbnail`; empty if there is none.
     """
 
     hashed: PHash | Unhashable
@@ -29,11 +29,11 @@ class Fingerprint:
 
     @classmethod
     def of_pixels(cls, pixels: NDArray[np.uint8]) -> Fingerprint:
-        """Make the fingerprint of a grey image, uint8, shape (height, width)."""
+        """Compute the fingerprint of a grey image, uint8, shape (height, width)."""
         return cls(hash_pixels(pixels), encode_thumbnail(pixels))
 
     def query(self) -> Query:
-        """Make the query that `Query.of_pixels` makes, less the pixels.
+        """Build the same query as `Query.of_pixels`, without the pixels.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""Reaching further: what has no twin as it is may have one without its info bar, turned, inverted, or in part.
+"""Search by frames: finds twins of queries that have another info bar, are rotated, inverted or cropped.
 
-In stages, each tried only where the one before found nothing sure: all views of the query in all symmetries against
-the views of the references; its brightest and its darkest parts against theirs; then the query against the windows of
-the references. A candidate is verified in the frame that it was found by, with all its grey levels.
+The search has stages; each is used only if the previous one found no twin. First, all views of the query in all
+symmetries are compared with the views of the references; then its brightest and darkest areas with theirs; then the
+query with the windows of the references. A candidate is verified in the frame that found it, with all grey levels.
 """
 
 from __future__ import annotations
@@ -33,11 +33,7 @@ from twinscope_service.matching.deepening import deepening
 from twinscope_service.matching.geometry import frames_of, whole_bits
 from twinscope_service.matching.reference_thumbnails import reference_thumbnail
 from twinscope_service.similarity.scene_score import scene_scores
-from twinscope_service.thresholds import (
-    FAR_CANDIDATES,
-    FAR_WINDOW_SCENE,
-    WHOLE_PREFERENCE,
-)
+from twinscope_service.thresholds import FAR_CANDIDATES, FAR_WINDOW_SCENE, WHOLE_PREFERENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,21 +44,21 @@ if TYPE_CHECKING:
     from twinscope_service.matching.policy import Policy
 
 Allowed = Callable[[int, dict[int, "Record"]], bool]
-"""Whether an image may be answered with."""
+"""Returns whether an image may be a match."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: which frames of a query are looked for among which of the references.
+    """One stage of the search: which frames of a query are compared with which frames of the references.
 
     Attributes
     ----------
     name : str
         The kind of the references' frames.
     reference : tuple of Frame
-        Of the references.
+        Frames of the references.
     query : tuple of (tuple of Frame, tuple of Symmetry)
-        Frames of the query, and the symmetries that each of these is looked for in.
+        Groups of frames of the query with the symmetries that apply to each frame of the group.
     """
 
     name: str
@@ -70,26 +66,26 @@ class Stage:
     query: tuple[tuple[tuple[Frame, ...], tuple[Symmetry, ...]], ...]
 
     def codes(self, thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Hash a query's frames in their symmetries; see `frame_codes`."""
+        """Compute the codes of the query's frames in their symmetries; see `frame_codes`."""
         return np.concatenate([frame_codes(thumbnail, *group) for group in self.query])
 
     def changes(self) -> list[tuple[Frame, Symmetry]]:
-        """Give the frame and the symmetry of each of the codes."""
+        """Return the frame and the symmetry of each code."""
         return [change for group in self.query for change in product(*group)]
 
     @property
-    def of_parts(self) -> bool:
-        """Whether it looks for parts of the field."""
+    def is_partial(self) -> bool:
+        """Whether the stage finds smaller frames of a field."""
         return self.name in {"windows", "panels"}
 
 
 _UPRIGHT: Final = SYMMETRIES[:1]
 _MOST: Final = 16
-"""Candidates of a stage; every one may be found by all of its frames, so each costs a place for every frame."""
+"""Maximum candidates of a stage: each can be found by all its frames, so it needs a position for every frame."""
 _DEEPEST: Final = 256
-"""Images looked at where others that may not be answered with have taken the first places."""
+"""Maximum number of images in a search if excluded images take the first positions."""
 _SAME_ASPECT: Final = 0.01
-"""By how much the proportions of thumbnails of one frame may differ, as their sides are whole pixels."""
+"""Maximum difference of the proportions of two thumbnails of one frame, whose sides are whole pixels."""
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
     Stage("shades", SHADES, ((SHADES, SYMMETRIES),)),
@@ -99,20 +95,20 @@ STAGES: Final = (
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
-    """Give the stages that a policy asks for and a store has.
+    """Return the stages that a policy requests and a store has.
 
-    Pictures with the same brightest or darkest parts can be any distance apart, so these are not looked for where
-    nothing beyond the usual distance is.
+    Images with the same brightest or darkest areas can be any distance apart, so these are not searched if the policy
+    excludes everything beyond the usual distance.
     """
-    asked = dict(frame_kinds(policy.reach))
+    requested = dict(frame_kinds(policy.reach))
     if policy.far_distance <= policy.max_distance:
-        asked.pop("shades", None)
-    return tuple(stage for stage in STAGES if stage.name in asked and stage.name in frames.base)
+        requested.pop("shades", None)
+    return tuple(stage for stage in STAGES if stage.name in requested and stage.name in frames.base)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one stage has found.
+    """The results of one stage.
 
     Attributes
     ----------
@@ -120,9 +116,9 @@ class Found:
     near : list of NearFrame
         Within the policy's distance, nearest first.
     far : list of NearFrame
-        Beyond it; few, and to be compared only where nothing else was found.
+        Beyond that distance; few, and compared only if nothing else was found.
     records : dict
-        Of all of these, by number.
+        The records of all these images, by number.
     """
 
     stage: Stage
@@ -132,18 +128,18 @@ class Found:
 
 
 def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy, allowed: Allowed) -> Found:
-    """Find the nearest images by frames; deeper where others, that may not be answered with, have taken their places.
+    """Find the nearest images by frames; search deeper if excluded images take the first positions.
 
     Parameters
     ----------
     stage : Stage
     thumbnail : ndarray of uint8, shape (height, width)
-        Of the query.
+        The thumbnail of the query.
     view : View
-        For frames and records.
+        Source of frames and records.
     policy : Policy
     allowed : callable
-        Whether an image may be answered with.
+        Returns whether an image may be a match.
     """
     codes, wanted = stage.codes(thumbnail), min(policy.k, _MOST)
     limit = max(policy.max_distance, policy.far_distance)
@@ -163,14 +159,14 @@ def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy,
 
 
 def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
-    """Make candidates of some that a stage has found: each is scored in the frame that it was found by; not ordered."""
+    """Return some results of a stage as unordered candidates, each scored in the frame that found it."""
     return [_scored(found.stage, thumbnail, one, found.records[one.image], view) for one in some]
 
 
 def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
-    """Make candidates of what a stage has found beyond the usual distance; see `scored`. Weak parts are left out."""
+    """Return the results beyond the usual distance as candidates, without weak windows; see `scored`."""
     matches = scored(found, found.far, thumbnail, view)
-    if not found.stage.of_parts:
+    if not found.stage.is_partial:
         return matches
     return [one for one in matches if frames_of(one)[2].is_whole or (one.scene_score or 0.0) >= FAR_WINDOW_SCENE]
 
@@ -183,14 +179,14 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
         known = reference_thumbnail(view, record.id)
     except ImageError as error:
         return _changed(replace(match, note=error.detail), symmetry, frame, reference)
-    seen = symmetry.applied(thumbnail)
+    oriented = symmetry.applied(thumbnail)
     compared, shown = symmetry.applied(frame.cut(thumbnail)), reference.cut(known)
-    if hashed != frame:  # what a part of the grey levels has in common says less than all of them
+    if hashed != frame:  # found by some grey levels only: compare all of them
         match = replace(match, distance=whole_bits(compared, shown))
     [found] = scene_scores(compared, [shown])
-    same_frame = abs(seen.shape[0] * known.shape[1] / (seen.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
+    same_frame = abs(oriented.shape[0] * known.shape[1] / (oriented.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
     if same_frame and not (frame.is_whole and reference.is_whole):
-        [whole] = scene_scores(seen, [known])
+        [whole] = scene_scores(oriented, [known])
         if whole.score >= found.score - WHOLE_PREFERENCE:
             found, frame, reference = whole, WHOLE, WHOLE
     match = replace(match, scene_score=found.score, shift=(found.shift_x, found.shift_y))
@@ -198,6 +194,6 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
 
 
 def _changed(match: Match, symmetry: Symmetry, frame: Frame, reference: Frame) -> Match:
-    """Note how the query was changed, if it was."""
+    """Add the transform of the query, if there is one."""
     transform = Transform(str(symmetry), str(frame), str(reference))
     return replace(match, transform=transform) if transform.symmetry or not transform.is_whole else match

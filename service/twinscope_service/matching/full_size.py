@@ -1,4 +1,4 @@
-"""Full size: a query and its candidates compared pixel by pixel, as far as both are at hand."""
+"""Full-size comparison of a query and its candidates, as far as the pixels of both are available."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _TOO_SMALL: Final = f"no full-size SSIM: smaller than {WINDOW} pixels"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelComparison:
-    """The full-size pixels of a query, and where those of references come from.
+    """Comparison of the full-size pixels of a query with those of references.
 
     Attributes
     ----------
     query : ndarray of uint8, shape (height, width)
     pixels : ReferencePixels
     records : mapping
-        Of the references, by number.
+        The records of the references, by number.
     """
 
     query: NDArray[np.uint8]
@@ -42,7 +42,7 @@ class PixelComparison:
     records: Mapping[int, Record]
 
     def with_ssim(self, match: Match) -> Match:
-        """Note the standardised SSIM of a candidate, or why there is none."""
+        """Compute the standardised SSIM of a candidate, or note why there is none."""
         try:
             reference = self._reference(match)
         except ImageError as error:
@@ -53,7 +53,7 @@ class PixelComparison:
         return replace(match, ssim=standardised_ssim(a, b))
 
     def with_legacy_ssim(self, match: Match) -> Match:
-        """Note the SSIM that the replaced scripts computed of a candidate, or why there is none."""
+        """Compute the legacy SSIM of a candidate, or note why there is none."""
         try:
             reference = self._reference(match)
         except ImageError as error:
@@ -63,19 +63,19 @@ class PixelComparison:
         return replace(match, ssim=legacy_ssim(self.query, reference))
 
     def proof(self, twin: Match, others: Sequence[Match]) -> float:
-        """Give the grain score of a twin if it proves that it is one, else 0.
+        """Return the noise residual of a twin if it proves the twin, otherwise 0.
 
         Parameters
         ----------
         twin : Match
         others : sequence of Match
-            References near the query or the twin. What a camera or a panel puts into many pictures is likely to be in
-            one of these, too; then nothing is proven.
+            References near the query or the twin. A pattern that a camera or a panel adds to many images is probably
+            also in one of these; then nothing is proven.
 
         Returns
         -------
         float
-            0 also where pixels of any of these cannot be read.
+            Also 0 if the pixels of any of these cannot be read.
         """
         try:
             score = self._grain(twin)

@@ -1,4 +1,4 @@
-"""Frames of stored images, turned as a query is."""
+"""Frames and symmetries in which query and candidate are compared."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 from twinscope_service.matching.answer import Match
 
 _FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *CROPS, *PANELS)}
-"""By name."""
+"""All frames by name."""
 
 
 def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give the pixels of a query as they were compared with a candidate whose whole frame was."""
+    """Return the pixels of a query in the orientation in which they were compared with a candidate as a whole."""
     symmetry, _, _ = frames_of(match)
     return pixels if match.transform is None else symmetry.applied(pixels)
 
 
 def whole_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    """Give the Hamming distance of two pictures, as frames by themselves; 1024 where one is too small to be hashed."""
-    first, second = (frame_codes(picture, (WHOLE,))[0] for picture in (one, other))
+    """Return the Hamming distance of two images hashed as whole frames; 1024 if one is too small to be hashed."""
+    first, second = (frame_codes(image, (WHOLE,))[0] for image in (one, other))
     return int(hamming(first, second)) if first.any() and second.any() else BITS
 
 
 def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:
-    """Give the symmetry of the query, and the frames of query and reference, in which a candidate was compared."""
+    """Return the symmetry of the query and the frames of query and reference in which a candidate was compared."""
     changed = match.transform
     if changed is None:
         return SYMMETRIES[0], WHOLE, WHOLE

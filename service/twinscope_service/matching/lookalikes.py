@@ -1,12 +1,12 @@
-"""Look-alikes: other references that look as much like a query as its twin does, though they show something else.
+"""Look-alikes: other references that resemble a query as much as its twin does, although they show something else.
 
-What many pictures of a collection share (an aperture, a panel beside the field, dust, the pattern of a camera) can look
-like a field to every measure that compares two pictures. It shows as soon as others are looked at: then what query and
-twin have in common is what they have in common with the others, and nothing is left of it without that.
+Artefacts that many images of a collection share (an aperture, a panel beside the field, dust, the pattern of a camera)
+can look like a field to every measure that compares two images. A comparison with other references reveals them: query
+and twin then have in common only what they also have in common with the others, and nothing is left without it.
 
-With scene scores taken for correlations this is the question of partial correlation, and with several look-alikes that
-of one common factor (Spearman 1904, Am. J. Psychol. 15, 201-292): pictures that share one thing only correlate by the
-products of what each has of it.
+If scene scores are treated as correlations, this is partial correlation; with several look-alikes it is a model with
+one common factor (Spearman 1904, Am. J. Psychol. 15, 201-292): the correlation of two images that share one thing only
+is the product of their shares of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
 _STRONGEST: Final = 5
-"""Look-alikes that are compared with each other."""
+"""Number of look-alikes that are compared with each other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +59,14 @@ class Neighbour:
     Attributes
     ----------
     match : Match
-        It as a candidate, compared in the frames in which the twin was.
+        The reference as a candidate, compared in the frames of the twin.
     record : Record
     thumbnail : ndarray of uint8, shape (height, width)
-        What was compared of it.
+        The compared frame of its thumbnail.
     likeness : float
-        Its scene score with the twin; 0 where it is too little like the query to matter.
+        Its scene score with the twin; 0 if it resembles the query too little to matter.
     everywhere : bool
-        Whether it agrees with the twin in all parts of the field.
+        Whether it agrees with the twin in all regions of the field.
     """
 
     match: Match
@@ -83,24 +83,24 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbourhood:
-    """A twin among the other references that are near it, or near the query.
+    """A twin and the other references near it or near the query.
 
     Attributes
     ----------
     twin : Match
     others : list of Neighbour
-        No copies of the twin, but those of another category; most alike the query first.
+        Without copies of the twin, except those of another category; the most similar to the query first.
     copies : list of Match
-        References of the twin's category that are left out of these, being so much like the twin; no recordings of one
-        field by their hashes.
+        References of the twin's category that are excluded from `others` because they are so similar to the twin.
+        Recordings of one field according to their hashes are not included.
     records : dict
-        Of all of these, by number.
+        The records of all these references, by number.
     regions : Regions
-        Of query and twin.
+        The agreement of query and twin by region.
     coarse : float
         Scene score of query and twin at half the size.
     textured : bool
-        Whether they agree in fine structure as well, where they are so far apart that it is asked for.
+        Whether query and twin agree in fine structure; True if they are so near that this is not required.
     """
 
     twin: Match
@@ -113,18 +113,19 @@ class Neighbourhood:
 
     @property
     def better(self) -> Neighbour | None:
-        """The neighbour that is more like the query than the twin is, if there is one."""
+        """The neighbour that resembles the query more than the twin does; None if there is none."""
         first = self.others[0] if self.others else None
         return first if first is not None and first.score > (self.twin.scene_score or 0.0) else None
 
     def lookalike(self, preferred_to: Collection[str]) -> float:
-        """Return the scene score of the strongest look-alike if what it shares can be all that query and twin share.
+        """Return the scene score of the strongest look-alike if its share can explain all that query and twin share.
 
         Parameters
         ----------
         preferred_to : collection of str
-            Ids of what the twin was preferred to, as by its full-size pixels. What of these is more like the query,
-            and agrees with the twin in all regions, is no look-alike, since it was compared already.
+            Ids of the references to which the twin was preferred, for example by its full-size pixels. Any of these
+            that resembles the query more and agrees with the twin in all regions is no look-alike, because it was
+            already compared.
 
         Returns
         -------
@@ -144,21 +145,21 @@ class Neighbourhood:
         return strongest[0].score if weak or _little_is_left(score, strongest) else 0.0
 
     def _explains(self, other: Neighbour) -> bool:
-        """Tell whether a neighbour is a noisier recording of the twin: all that it shares with the query, the twin has.
+        """Return whether a neighbour is a noisier recording of the twin that shares nothing else with the query.
 
-        A picture of another field with a shared artefact shares that with the query beyond what of it the twin has.
+        An image of another field with a shared artefact shares more of it with the query than the twin has.
         """
         left = _without(other.score, self.twin.scene_score or 0.0, other.likeness)
         return left < EXPLAINED_CORRELATION and other.everywhere and other.match.category == self.twin.category
 
     @property
     def near(self) -> list[Match]:
-        """All references besides the twin that were looked at; what passes for copies of the twin, too."""
+        """All references that were compared except the twin, including presumed copies of the twin."""
         return [*self.copies, *(other.match for other in self.others)]
 
     @property
     def lone(self) -> bool:
-        """Whether nothing else comes near, and more of the twin is seen as noise is averaged away."""
+        """Whether no other reference is close, and averaging noise away does not lower the score of the twin."""
         score = self.twin.scene_score or 0.0
         return len(self.others) >= LONE_COMPANY and score >= LONE_FACTOR * self.others[0].score and self.coarse >= score
 
@@ -166,19 +167,19 @@ class Neighbourhood:
 def neighbourhood(
     twin: Match, thumbnail: NDArray[np.uint8], code: bytes, view: View, without: int | None
 ) -> Neighbourhood:
-    """Compare what is near a query and near its twin with both, whatever its category.
+    """Compare the references near a query and near its twin with both, in all categories.
 
     Parameters
     ----------
     twin : Match
     thumbnail : ndarray of uint8, shape (height, width)
-        Of the query.
+        The thumbnail of the query.
     code : bytes
         Hash of the query.
     view : View
-        It holds the twin.
+        The view that contains the twin.
     without : int or None
-        An image that is left out: the query itself, where it is a stored one.
+        An image that is excluded: the query itself, if it is a stored image.
 
     Returns
     -------
@@ -194,7 +195,7 @@ def neighbourhood(
     others, copies = [], []
     for number, whole in thumbnails.items():
         other = frame.cut(whole)
-        if other.size == 0:  # of a picture of a few pixels
+        if other.size == 0:  # the image has only a few pixels
             continue
         neighbour = pair.compared(records[number], other)
         if isinstance(neighbour, Match):
@@ -209,20 +210,20 @@ def neighbourhood(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """A query and its twin, as they were compared."""
+    """A query and its twin in the frames in which they were compared."""
 
     twin: Match
     code: bytes
     """Hash of the query."""
     record: Record
-    """Of the twin."""
+    """Record of the twin."""
     seen: NDArray[np.uint8]
-    """Thumbnail of the query, turned and cut."""
+    """Thumbnail of the query, oriented and cut."""
     shown: NDArray[np.uint8]
     """Thumbnail of the twin, cut."""
 
     def compared(self, record: Record, other: NDArray[np.uint8]) -> Neighbour | Match:
-        """Compare another reference with both: a neighbour, or a candidate alone where it is a copy of the twin."""
+        """Compare another reference with both; return only a candidate if it is a copy of the twin."""
         [found] = scene_scores(self.seen, [other])
         whole = self.twin.transform is None
         distance = distance_of(self.code, record.hash) if whole else whole_bits(self.seen, other)
@@ -239,7 +240,7 @@ class _Pair:
 
 
 def regions_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Regions:
-    """Compare a query, by its thumbnail, region by region with its twin."""
+    """Compare the thumbnails of a query and its twin region by region."""
     symmetry, query_frame, frame = frames_of(twin)
     return compare_regions(
         symmetry.applied(query_frame.cut(thumbnail)), frame.cut(reference_thumbnail(view, twin.number))
@@ -247,19 +248,19 @@ def regions_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Regions
 
 
 def _is_copy(between: SceneScore) -> bool:
-    """Tell by scene score whether two references show one field, as they are or moved."""
+    """Return whether the scene score shows two references of one field, aligned or shifted."""
     moved = max(abs(between.shift_x), abs(between.shift_y)) > UNMOVED_SHARE
     return between.score >= (MOVED_COPY_SCENE if moved else COPY_SCENE)
 
 
 def _without(score: float, query: float, twin: float) -> float:
-    """Partial correlation of query and twin, from the correlations of the two and of each with a third picture."""
+    """Return the partial correlation of query and twin from their correlations with each other and a third image."""
     left: float = (score - query * twin) / max(((1 - query * query) * (1 - twin * twin)) ** 0.5, 1e-6)
     return left
 
 
 def _little_is_left(score: float, others: list[Neighbour]) -> bool:
-    """Check whether too little of the correlation of query and twin is left without what they share with others."""
+    """Check whether too little correlation of query and twin is left without what they share with others."""
     beside = min(_without(score, other.score, other.likeness) for other in others)
     common = _factor_left(score, others) if len(others) > 1 else None
     if common is None:
@@ -268,7 +269,7 @@ def _little_is_left(score: float, others: list[Neighbour]) -> bool:
 
 
 def _factor_left(score: float, others: list[Neighbour]) -> float | None:
-    """Partial correlation of query and twin given the factor that all others share; None where they share none."""
+    """Return the partial correlation of query and twin given the factor that all others share; None without one."""
     of_query, of_twin = [], []
     for one, other in combinations(others, 2):
         [among] = scene_scores(one.thumbnail, [other.thumbnail])
@@ -277,7 +278,7 @@ def _factor_left(score: float, others: list[Neighbour]) -> float | None:
         of_query.append(one.score * other.score / among.score)
         of_twin.append(one.likeness * other.likeness / among.score)
     query, twin = median(of_query), median(of_twin)
-    if max(query, twin) >= 1 or min(query, twin) < 0:  # more than all of it, or of two signs: there is no such factor
+    if max(query, twin) >= 1 or min(query, twin) < 0:  # a share above 1 or of opposite sign: no such factor
         return None
     return _without(score, query**0.5, twin**0.5)
 

@@ -1,4 +1,4 @@
-"""The references near a query and near its twin, for the question what else looks like them."""
+"""The references near a query and near its twin, which are checked for look-alikes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
 _COMPARED: Final = 8
-"""The nearest others of the query, and of the twin; where a collection shares something, they do."""
+"""Number of nearest references of the query and of the twin; these contain whatever a collection shares."""
 _DEEPEST: Final = 1024
-"""References searched through for them where most are copies of the twin."""
+"""Maximum number of references in the search if most are copies of the twin."""
 
 
 def thumbnails_near(
     record: Record, seen: NDArray[np.uint8], view: View, without: int | None
 ) -> tuple[dict[int, NDArray[np.uint8]], dict[int, Record]]:
-    """Give the pictures of the nearest references of a query and of its twin, and the records of all looked at."""
+    """Return the thumbnails of the nearest references of a query and of its twin, and the records of all searched."""
     known: dict[int, Record] = {record.id: record}
     codes = np.concatenate(
         (frame_codes(seen, (WHOLE,)), np.frombuffer(record.hash or b"", np.uint8).reshape(-1, BYTES))
@@ -46,9 +46,9 @@ def thumbnails_near(
 def _others(
     code: NDArray[np.uint8], record: Record, view: View, known: dict[int, Record], without: int | None
 ) -> dict[int, NDArray[np.uint8]]:
-    """Give the nearest pictures of a hash that are no copies of a record by hash; deeper where copies are in front.
+    """Return the thumbnails nearest to a hash that are not copies of a record by hash; search deeper past copies.
 
-    Otherwise a few copies of one picture would hide all that could speak against it.
+    Otherwise a few copies of one image would hide everything that could speak against it.
     """
     found: dict[int, NDArray[np.uint8]] = {}
 
@@ -70,19 +70,19 @@ def _others(
 
 
 def _is_recording(one: Record, other: Record) -> bool:
-    """Tell by hash whether two references are recordings of one field under one label."""
+    """Return whether the hashes of two references show recordings of one field with one label."""
     return one.category == other.category and distance_of(one.hash, other.hash) <= RECORDING_BITS
 
 
 def _thumbnails(view: View, numbers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Give those of some references that have a thumbnail which is not damaged, with it."""
+    """Yield the references that have an undamaged thumbnail, with the thumbnail."""
     for number in numbers:
         with suppress(ImageError):
             yield number, reference_thumbnail(view, number)
 
 
 def distance_of(one: bytes | None, other: bytes | None) -> int:
-    """Return the Hamming distance of two hashes in bits; 1024 where one is missing."""
+    """Return the Hamming distance of two hashes in bits; 1024 if one is missing."""
     if one is None or other is None:
         return BITS
     return int(hamming(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)))

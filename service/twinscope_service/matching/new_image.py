@@ -1,4 +1,4 @@
-"""Images to be added to a store: descriptions, new images, uploads."""
+"""Images to add to a store: descriptions, new images, uploads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from twinscope_service.matching.fingerprint import Fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a writer says about an image."""
+    """The description of an image by its writer."""
 
     source: str
-    """The writer's name of it; identifies it."""
+    """The writer's name of the image, which identifies it."""
     category: str
-    """Name, code or alias, not yet resolved."""
+    """Unresolved name, code or alias."""
     published_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image to store, by what the writer computed."""
+    """An image to store, with the fingerprint that the writer computed."""
 
     description: Description
     fingerprint: Fingerprint
@@ -31,12 +31,12 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Announces the file of an image to store."""
+    """The announcement of an image file to store."""
 
     sequence: int
     description: Description
     size: int
     """Bytes."""
     sha256: bytes = b""
-    """Empty where it is not to be checked."""
+    """If empty, the content is not checked."""
     mtime_ns: int = 0

@@ -1,4 +1,4 @@
-"""Options that all queries of one call share."""
+"""The options that all queries of one call share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _MAX_GENERATION: Final = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of all queries of one call; the rules are those of the wire contract, with a server and without.
+    """Options of all queries of one call; the rules of the wire contract apply with and without a server.
 
     Raises
     ------
     OptionError
-        If one breaks a rule.
+        If an option breaks a rule.
     """
 
     policy: Policy = POLICIES["default"]
     verify: bool = True
-    """Whether candidates are verified, as far as a query permits."""
+    """Whether candidates are verified, as far as the query allows."""
     categories: tuple[str, ...] = ()
-    """Names, codes or aliases, not yet resolved; none means all. At most 64, of 1 to 256 bytes each."""
+    """Unresolved names, codes or aliases; an empty tuple means all. At most 64, each of 1 to 256 bytes."""
     min_generation: int = 0
     """The oldest generation to answer from."""
 
@@ -41,7 +41,7 @@ class Options:
     def _faults(self) -> Iterator[str]:
         policy, verify, generation = _as_given(self.policy), _as_given(self.verify), _as_given(self.min_generation)
         if not isinstance(policy, Policy):
-            yield f"policy must be the name of a policy, or a Policy; got {policy!r}"
+            yield f"policy must be the name of a policy or a Policy, got {policy!r}"
         if not isinstance(verify, bool):
             yield f"verify must be True or False, got {verify!r}"
         if len(self.categories) > MAX_CATEGORIES:
@@ -55,7 +55,7 @@ class Options:
 
 
 def _as_given(value: Any) -> Any:
-    """Return a value as a caller may have given it, whatever the annotation says."""
+    """Return a value as `Any`: a caller may ignore the annotation."""
     return value
 
 

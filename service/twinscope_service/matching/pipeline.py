@@ -1,6 +1,6 @@
-"""The pipeline: the stages that one query passes, each adding to what was measured; then the verdict.
+"""The pipeline: the stages that a query passes, each adding to the evidence, and then the verdict.
 
-Stages look farther only as long as nothing is found, and look at what speaks against a twin once one is.
+Stages extend the search only while no twin is found. After that they check what speaks against the twin.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def answer_all(
     queries: Sequence[Query], view: View, policy: Policy, limits: Limits, pixels: ReferencePixels
 ) -> list[Result]:
-    """Answer several queries from one state of a store, their hashes in one scan.
+    """Answer several queries from one state of a store, with one scan for all hashes.
 
     Parameters
     ----------
@@ -51,19 +51,19 @@ def answer_all(
     policy : Policy
         The thresholds.
     limits : Limits
-        What to leave out.
+        Restrictions of the search.
     pixels : ReferencePixels
-        Where full-size pixels of references come from.
+        Source of the full-size pixels of references.
 
     Returns
     -------
     list of Result
-        One for each query, the same as it would get alone.
+        One for each query, the same as for the query alone.
 
     Raises
     ------
     RecipeError
-        If a query was hashed by another recipe than the store.
+        If a query was hashed with another recipe than the store.
     """
     hashes = [query.hashed for query in queries if isinstance(query.hashed, PHash)]
     found, records = nearest(view, hashes, policy, limits)
@@ -79,7 +79,7 @@ def answer_all(
 
 
 def gather(search: Search, near: Neighbours) -> Evidence:
-    """Run the stages of a search, beginning with the nearest references of the hash.
+    """Run the stages of a search, starting with the nearest references of the hash.
 
     Returns
     -------
@@ -96,10 +96,10 @@ def gather(search: Search, near: Neighbours) -> Evidence:
 
 
 def by_hash(search: Search, near: Neighbours) -> Evidence:
-    """Compare the references whose hashes are nearest, as far as the query permits."""
+    """Compare the references whose hashes are nearest, as far as the query allows."""
     policy, records = search.policy, search.records
     if not search.limits.verify:
-        return Evidence(tuple(candidates(near, records, "verification was not asked for")))
+        return Evidence(tuple(candidates(near, records, "verification was not requested")))
     if policy.rule == "legacy":
         return compared_by_legacy_rule(search, candidates(near, records))
     if search.thumbnail is None:
@@ -110,12 +110,12 @@ def by_hash(search: Search, near: Neighbours) -> Evidence:
 
 
 def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Search by frames, stage by stage, then beyond the usual distance; the evidence stands where nothing is found."""
+    """Search by frames, stage by stage, then beyond the usual distance; keep the evidence if nothing is found."""
     policy = search.policy
     tried = []
     for stage in stages(policy, search.view.frames):
         found = find(stage, thumbnail, search.view, policy, search.limits.allow)
-        if stage.name != "shades":  # so many bits away they say nothing
+        if stage.name != "shades":  # beyond the usual distance, shades mean nothing
             tried.append(found)
         search.learn(found.records)
         by_stage = compared(search, scored(found, found.near, thumbnail, search.view))
@@ -130,7 +130,7 @@ def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) 
 
 
 def _beyond_distance(search: Search, thumbnail: NDArray[np.uint8], tried: Sequence[Found]) -> Evidence | None:
-    """Compare the few nearest beyond the usual distance, of the image as it is and of the stages tried."""
+    """Compare the few nearest beyond the usual distance: of the whole image and of the stages tried."""
     policy = search.policy
     deeper = replace(policy, k=FAR_CANDIDATES, max_distance=policy.far_distance)
     [near], records = nearest(search.view, [search.hashed], deeper, search.limits)
@@ -146,7 +146,7 @@ def _beyond_distance(search: Search, thumbnail: NDArray[np.uint8], tried: Sequen
 
 
 def _alone(search: Search, thumbnail: NDArray[np.uint8], matches: tuple[Match, ...]) -> Evidence | None:
-    """Take a candidate that is less like the query than twins usually are, if nothing else is like it at all."""
+    """Accept a candidate that resembles the query less than twins usually do, if no other reference is close."""
     score = matches[0].scene_score if matches else None
     if score is None or score < search.policy.lone_scene:
         return None
@@ -155,7 +155,7 @@ def _alone(search: Search, thumbnail: NDArray[np.uint8], matches: tuple[Match, .
 
 
 def against_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Check whether a twin holds against other references, and against windows of others."""
+    """Check a twin against other references and against their windows."""
     if evidence.matches[0].moved:
         evidence = _also_windows(search, thumbnail, evidence)
     settled = _among_others(search, thumbnail, evidence)
@@ -166,8 +166,8 @@ def against_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evide
 
 
 def _also_windows(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Search windows as well: one that fits better may hold all of what was found moved, or enlarged."""
-    of_windows = [stage for stage in stages(search.policy, search.view.frames) if stage.of_parts]
+    """Also search windows: one that fits better can contain all of a field that was found shifted or enlarged."""
+    of_windows = [stage for stage in stages(search.policy, search.view.frames) if stage.is_partial]
     if not of_windows:
         return evidence
     best = {match.image_id: replace(match, ssim=None) for match in evidence.matches}
@@ -181,7 +181,7 @@ def _also_windows(search: Search, thumbnail: NDArray[np.uint8], evidence: Eviden
 
 
 def _among_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Prefer references that are more like the query than its twin is, and measure the strongest look-alike."""
+    """Prefer references that resemble the query more than its twin does, and measure the strongest look-alike."""
     known = {match.image_id for match in evidence.matches}
     while finding(evidence, search.policy) is Finding.SAME_FIELD and evidence.matches[0].distance > SURE_BITS:
         twin = evidence.matches[0]
@@ -198,16 +198,17 @@ def _among_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Eviden
         if not _may_answer(search, better):
             return replace(evidence, lookalike=better.score)
         known.add(better.match.image_id)
-        before = [replace(match, ssim=None) for match in evidence.matches]  # compared again where still worth it
+        before = [replace(match, ssim=None) for match in evidence.matches]  # compared again if it can still matter
         again = compared(search, [better.match, *before][: search.policy.k])
         evidence = replace(again, pixels_missing=again.pixels_missing or evidence.pixels_missing)
     return evidence
 
 
 def _may_answer(search: Search, better: Neighbour) -> bool:
-    """Check whether a neighbour of a twin may take its place; nothing beyond a limit that was set for all.
+    """Check whether a neighbour of a twin may replace it.
 
-    Otherwise at any distance: it was found by scene score, and its hash may be that of another bar.
+    A limit set for all candidates applies. Otherwise any distance is allowed: the neighbour was found by its scene
+    score, and its hash may differ because of another info bar.
     """
     policy = search.policy
     limit = BITS if policy.far_distance > policy.max_distance else policy.max_distance
@@ -216,7 +217,7 @@ def _may_answer(search: Search, better: Neighbour) -> bool:
 
 
 def by_noise_residual(search: Search, evidence: Evidence) -> Evidence:
-    """Compare the noise of the full-size pixels where nothing but fine structure is in doubt."""
+    """Compare the noise of the full-size pixels if only the fine structure is in doubt."""
     policy = search.policy
     if finding(evidence, policy) is not Finding.SAME_FIELD:
         return evidence
@@ -231,7 +232,7 @@ def by_noise_residual(search: Search, evidence: Evidence) -> Evidence:
 
 
 def by_instruments(search: Search, evidence: Evidence) -> Evidence:
-    """Note what the instruments of candidates wrote, and where it contradicts that of the query."""
+    """Add the instrument metadata of the candidates and their contradictions to those of the query."""
     if search.thumbnail is None or not evidence.matches:
         return evidence
     known = search.view.instruments([match.number for match in evidence.matches])
@@ -248,10 +249,10 @@ def by_instruments(search: Search, evidence: Evidence) -> Evidence:
 
 
 def with_chance(search: Search, evidence: Evidence) -> Evidence:
-    """Estimate how likely the best candidate is to be wrong.
+    """Estimate the probability that the best candidate is wrong.
 
-    Not between two categories, one of which is wrong in any case; nor where something is shared besides the field,
-    which no calibration has measured.
+    There is no estimate between two categories, because one of them is certainly wrong, and none if something is shared
+    apart from the field, because no calibration has measured that.
     """
     found = finding(evidence, search.policy)
     if search.policy.rule != "scene" or found is Finding.CONTESTED or (found.settled and evidence.shared):

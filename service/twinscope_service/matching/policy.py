@@ -1,7 +1,7 @@
-"""Policies: the named sets of thresholds that decide what counts as the same image.
+"""Policies: the named sets of thresholds that decide what counts as a twin.
 
-The metadata of each field is the only place that says its unit, range, wire field, and the texts of the command and of
-the report.
+The metadata of each field is the only source of its unit, range, wire field, and of its texts in the command and in the
+report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is to be known of a threshold that a caller can set.
+    """The properties of a threshold that a caller can set.
 
     Attributes
     ----------
@@ -39,21 +39,21 @@ class Setting:
     unit : str
         ``bits``, ``SSIM``, ``scene score``, ``probability`` or ``candidates``.
     low, high : float
-        Its range.
+        The range of the threshold.
     whole : bool
-        Whether it is a whole number.
+        Whether the threshold is a whole number.
     wire : str
         The field of the message ``twinscope.v1.Policy``.
     help : str
-        For the command; the default is added to it.
+        Help text of the command, which appends the default.
     label : str
-        For the report.
+        Label in the report.
     chosen_on : str
         See `Threshold`.
     optional : bool
-        Whether a client may leave it out of a policy with a rule of its own, since it was added later.
+        Whether a client may omit it from a policy with its own rule, because it was added later.
     left_out : float
-        What that means then: no effect.
+        The value that is used if it is omitted; it has no effect.
     """
 
     name: str
@@ -91,90 +91,89 @@ def _setting(
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The thresholds of one request; every answer carries those it was decided by.
+    """The thresholds of one request; every answer carries the policy that decided it.
 
     Raises
     ------
     OptionError
-        If a threshold is out of range, or the name empty or longer than 64 bytes.
+        If a threshold is out of range, or if the name is empty or longer than 64 bytes.
     """
 
     name: str = "default"
-    """``default``; ``legacy`` for the rule of the scripts that Twinscope replaces; ``...+changes`` if adjusted."""
+    """``default``; ``legacy`` for the rule of the replaced scripts; ``...+changes`` if adjusted."""
     rule: Literal["scene", "legacy"] = "scene"
-    """How candidates are verified: by scene score and then SSIM, or as the old scripts did."""
+    """How candidates are verified: by scene score and then SSIM, or by the legacy rule."""
     k: int = _setting(
-        5, "candidates", (1, MAX_K), help="candidates to look at", label="candidates looked at",
+        5, "candidates", (1, MAX_K), help="number of candidates", label="number of candidates",
     )  # fmt: skip
     """Candidates taken from the index, 1 to 1000."""
     max_distance: int = _setting(
         300, "bits", (0, BITS), wire="max_distance_bits",
-        help="look at references up to this Hamming distance",
-        label="candidates looked at up to (bits)",
+        help="search for references up to this Hamming distance",
+        label="maximum distance of candidates (bits)",
         chosen_on="Unrelated micrographs are about 510 bits apart, rarely below 400.",
     )  # fmt: skip
-    """Bits. Farther candidates are looked at only where these show no twin; see `far_distance`."""
+    """Bits. Farther candidates are compared only if these show no twin; see `far_distance`."""
     far_distance: int = _setting(
         430, "bits", (0, BITS), wire="far_distance_bits", left_out=0,
-        help="if none of those is a twin, compare the few nearest up to here",
-        label="where none of these is a twin, the few nearest up to (bits)",
-        chosen_on="Noise and fine stripes move a hash that far.",
+        help="if none of those is a twin, compare the few nearest up to this distance",
+        label="if none of these is a twin, the few nearest up to (bits)",
+        chosen_on="Noise and fine stripes can change this many bits of a hash.",
     )  # fmt: skip
-    """Bits. Where nothing nearer shows the same field, the few nearest up to here are compared as well: noise and fine
-    stripes move a hash that far, and pixels decide. So are references whose brightest or darkest quarter is alike, at
-    any distance, since the rest may have gone black or white. If it is not above `max_distance`, nothing beyond that
-    is looked at."""
+    """Bits. If no nearer reference shows the same field, the few nearest up to this distance are also compared: noise
+    and fine stripes can change this many bits of a hash, and pixels decide. References with a similar brightest or
+    darkest quarter are also compared, at any distance, because the rest may have become black or white. If this is not
+    above `max_distance`, no farther reference is compared."""
     ssim_distance: int = _setting(
         BITS, "bits", (0, BITS), wire="ssim_distance_bits",
         help="compare full-size pixels up to this Hamming distance",
         label="SSIM computed up to (bits)",
     )  # fmt: skip
-    """Bits. Farther candidates are not verified by full-size SSIM; no limit but in the ``legacy`` policy."""
+    """Bits. Farther candidates are not verified by full-size SSIM; only the ``legacy`` policy sets a limit."""
     excellent_ssim: float = _setting(
         0.95, "SSIM", (-1.0, 1.0),
-        help="full-size SSIM above which it is the same acquisition",
+        help="full-size SSIM above which a candidate is the same acquisition",
         label="excellent above this SSIM",
-        chosen_on="The replaced scripts had it; real twins of one acquisition score 0.97 or more.",
+        chosen_on="The value of the legacy scripts; real twins of one acquisition score 0.97 or more.",
     )  # fmt: skip
     """Full-size SSIM above which a candidate is the same acquisition."""
     good_scene: float = _setting(
         0.5, "scene score", (-1.0, 1.0),
-        help="scene score from which it is the same field",
+        help="scene score from which a candidate shows the same field",
         label="good from this scene score",
-        chosen_on="Of 15,399 pairs of real micrographs of different scenes none scored above 0.32; the same field "
+        chosen_on="None of 15,399 pairs of real micrographs of different scenes scored above 0.32; the same field "
         "re-encoded, resized, with noise or equalised scored 0.62 or more.",
     )  # fmt: skip
     """Scene score from which a candidate shows the same field."""
     lone_scene: float = _setting(
         0.35, "scene score", (-1.0, 1.0), left_out=1.0,
-        help="the same if no other reference has a third of it, as under noise",
-        label="good from this one if nothing else comes near",
+        help="the same if no other reference scores more than a third of the candidate, as under heavy noise",
+        label="good from this scene score if no other reference is close",
         chosen_on="As good_scene: above the 0.32 of different scenes.",
     )  # fmt: skip
-    """Scene score from which that is so if no other reference has a third of it, as under much noise. No effect if it
-    is not below `good_scene`."""
+    """Scene score from which a candidate shows the same field if no other reference scores more than a third of it, as
+    under heavy noise. No effect if it is not below `good_scene`."""
     ssim_margin: float = _setting(
         0.02, "SSIM", (0.0, 2.0),
-        help="candidates of two categories with closer SSIMs are ambiguous",
-        label="categories are ambiguous within (SSIM)",
+        help="candidates of two categories are ambiguous if their SSIMs are this close",
+        label="two categories are ambiguous within (SSIM)",
     )  # fmt: skip
-    """A candidate of another category with an SSIM this close to that of the same acquisition makes it ambiguous."""
+    """An SSIM of another category this close to that of the same acquisition makes the answer ambiguous."""
     scene_margin: float = _setting(
         0.1, "scene score", (0.0, 2.0),
         help="the same for scene scores",
-        label="categories are ambiguous within (scene score)",
+        label="two categories are ambiguous within (scene score)",
     )  # fmt: skip
-    """A candidate of another category with a scene score this close to that of the same field makes it ambiguous."""
+    """A scene score of another category this close to that of the same field makes the answer ambiguous."""
     reach: Reach = "windows"
-    """Which frames are tried where the image as it is has no twin, as far as the store has them: ``frame`` none,
-    ``views`` without info bars and in all symmetries, ``windows`` parts of the field as well."""
-
+    """Which frames are searched if the whole image has no twin, as far as the store has them: ``frame``: none,
+    ``views``: without info bars and in all symmetries, ``windows``: also smaller frames of the field."""
     ssim: FullSize = "best"
-    """Which candidates are compared at full size: ``never`` any (nothing is ``excellent`` then), the ``best`` that can
-    change the answer, or ``all`` of the same field. The rule of the old scripts does not look at it."""
+    """Which candidates are compared at full size: ``never`` any (then no answer is ``excellent``), the ``best`` that
+    can change the answer, or ``all`` of the same field. The legacy rule ignores this."""
     max_p_wrong: float = _setting(
         0.05, "probability", (0.0, 1.0), left_out=1.0,
-        help="matches more likely than this to be wrong are not labelled but sent to review; 1: no limit",
+        help="a match that is more likely than this to be wrong is sent to review, not labelled; 1: no limit",
         label="doubtful above this probability of being wrong",
         chosen_on="The shipped calibration: see docs/accuracy.md, \"The limit on p_wrong\".",
     )  # fmt: skip
@@ -191,8 +190,8 @@ class Policy:
     def adjusted(self, changes: Mapping[str, object]) -> Policy:
         """Return a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
 
-        Where `max_distance` is changed and `far_distance` is not, nothing is looked at beyond it; where `good_scene`
-        is changed and `lone_scene` is not, nothing below it is a twin.
+        If `max_distance` is changed and `far_distance` is not, no farther reference is compared. If `good_scene` is
+        changed and `lone_scene` is not, no candidate below it is a twin.
 
         Raises
         ------
@@ -202,7 +201,7 @@ class Policy:
         for name in changes.keys() - THRESHOLDS:
             raise OptionError.unknown("threshold", name, THRESHOLDS)
         given = {name: _checked(name, value) for name, value in changes.items() if value is not None}
-        if "max_distance" in given:  # a caller who sets a limit means it
+        if "max_distance" in given:  # an explicit limit also applies to far candidates
             given = {"far_distance": given["max_distance"]} | given
         if given.get("good_scene", self.good_scene) != self.good_scene:
             given = {"lone_scene": given["good_scene"]} | given
@@ -230,11 +229,11 @@ SETTINGS: Final = _settings()
 _SETTING: Final = {setting.name: setting for setting in SETTINGS}
 _WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "legacy"), "reach": REACHES, "ssim": FULL_SIZES}
 THRESHOLDS: Final = frozenset((*_SETTING, "reach", "ssim"))
-"""What a request may change of a policy."""
+"""The names that a request may change in a policy."""
 
 
 def _checked(name: str, value: Any) -> str | int | float:
-    """Return the value of a threshold, numbers as `int` or `float`, if it is in its range."""
+    """Check the range of a threshold and return its value, numbers as `int` or `float`."""
     if name in _WORDS:
         if isinstance(value, str) and value in _WORDS[name]:
             return value
@@ -250,11 +249,11 @@ def _checked(name: str, value: Any) -> str | int | float:
 
 
 _FORMER_NAMES: Final = {"reference": "legacy"}
-"""Names by which earlier clients know a policy."""
+"""Policy names that earlier clients use."""
 
 POLICIES: Final = {
     "default": Policy(),
-    # Two nearest, below 150 bits a preliminary match, below 120 verified by SSIM, above 0.95 excellent.
+    # The two nearest: a preliminary match below 150 bits, verified by SSIM below 120, excellent above 0.95.
     "legacy": Policy(
         name="legacy", rule="legacy", k=2, max_distance=149, far_distance=149, ssim_distance=119, reach="frame",
         max_p_wrong=1.0,
@@ -263,12 +262,12 @@ POLICIES: Final = {
 
 
 def named_policy(name: str) -> Policy:
-    """Return a policy by its name, or by its former name.
+    """Return the policy with a name or former name.
 
     Raises
     ------
     OptionError
-        If there is none; the message lists them.
+        If there is none; the message lists the names.
     """
     current = _FORMER_NAMES.get(name, name)
     if current not in POLICIES:
@@ -277,6 +276,6 @@ def named_policy(name: str) -> Policy:
 
 
 def threshold_table() -> tuple[Threshold, ...]:
-    """Return every decision threshold: those that a caller can set, then the fixed ones."""
+    """Return every decision threshold: first those that a caller can set, then the fixed ones."""
     settable = tuple(Threshold(one.name, one.default, one.unit, one.label, one.chosen_on) for one in SETTINGS)
     return settable + FIXED_THRESHOLDS

@@ -1,4 +1,4 @@
-"""A query: what is looked for, and what is left out."""
+"""The query of a search, and the limits of the search."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: a hash, and as much of the image as is at hand.
+    """The image that a twin is searched for: its hash and as much of the image as is available.
 
     Attributes
     ----------
     hashed : PHash or Unhashable
     thumbnail : ndarray of uint8, shape (height, width), or None
-        Reduced pixels, as the store keeps them of references; without them nothing can be ``good``.
+        Reduced pixels, as the store keeps them for references; without them no answer can be ``good``.
     pixels : ndarray of uint8, shape (height, width), or None
-        Full-size pixels; without them nothing can be ``excellent``.
+        Full-size pixels; without them no answer can be ``excellent``.
     instrument : InstrumentMetadata or None
-        What its instrument wrote; None where nothing is known.
+        Metadata of its instrument; None if unknown.
     """
 
     hashed: PHash | Unhashable
@@ -40,22 +40,22 @@ class Query:
 
     @classmethod
     def of_pixels(cls, pixels: NDArray[np.uint8], instrument: InstrumentMetadata | None = None) -> Query:
-        """Make the query of a grey image, uint8, shape (height, width), and of what its instrument wrote."""
+        """Build a query from a grey image, uint8, shape (height, width), and the metadata of its instrument."""
         return cls(hash_pixels(pixels), decode_thumbnail(encode_thumbnail(pixels)), pixels, instrument)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a search leaves out.
+    """Restrictions of a search.
 
     Attributes
     ----------
     verify : bool
         False: hash distances only; the grade is ``unverified`` at best.
     categories : frozenset of str or None
-        Only references of these categories (names) are looked at; None means all.
+        Names of the categories that the search is restricted to; None means all.
     without : int or None
-        A reference that must not be answered with: the query itself.
+        A reference that is excluded: the query itself.
     """
 
     verify: bool = True
@@ -63,17 +63,17 @@ class Limits:
     without: int | None = None
 
     def __bool__(self) -> bool:
-        """Tell whether any reference is left out."""
+        """Return whether any reference is excluded."""
         return self.categories is not None or self.without is not None
 
     def allow(self, number: int, records: dict[int, Record]) -> bool:
-        """Tell whether an image, whose record is among these, may be answered with."""
+        """Return whether an image may be a match; `records` holds its record."""
         return number != self.without and (
             self.categories is None or (number in records and records[number].category in self.categories)
         )
 
     def depth(self, policy: Policy) -> int:
-        """Give how many neighbours to ask for: one more where one of them is the query itself."""
+        """Return how many neighbours to search for: one more if one of them can be the query itself."""
         return policy.k + int(self.without is not None)
 
 

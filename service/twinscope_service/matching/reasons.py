@@ -1,6 +1,6 @@
-"""Reasons: why an answer has its grade, as codes with values; rendered to a sentence here and nowhere else.
+"""Reasons: why an answer has its grade, as codes with values. Only this module renders them as a sentence.
 
-A program reads codes and values. The sentence is for people, and may change with any release.
+Programs read codes and values. The sentence is for people and may change with any release.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 @unique
 class ReasonCode(StrEnum):
-    """Why a grade was given. The wire has the same names in capitals, after ``REASON_CODE_``.
+    """Why a grade was given. The wire uses the same names in capitals, with the prefix ``REASON_CODE_``.
 
-    The first reason of an answer says what was found; each of the others adds to it. Their values are named in
-    brackets: numbers, or texts.
+    The first reason of an answer states what was found; the others add to it. The names of the values, which are
+    numbers or texts, are in brackets.
     """
 
     NO_REFERENCE_NEAR = "no_reference_near"
-    """No reference within the distance (max_distance, bits)."""
+    """No reference is within the distance (max_distance, bits)."""
     NOTHING_FARTHER = "nothing_farther"
-    """Farther references (up to far_distance, bits) were compared as well: none shows the field."""
+    """Farther references (up to far_distance, bits) were also searched: none was found to show the field."""
     OTHER_FIELD = "other_field"
     """The most similar reference shows another field (distance, scene_score, good_scene)."""
     NOT_VERIFIED = "not_verified"
-    """A reference is near by hash, but pixels were not compared (distance, detail)."""
+    """The hash of a reference is near, but pixels were not compared (distance, detail)."""
     SAME_ACQUISITION = "same_acquisition"
     """The full-size pixels agree (ssim, excellent_ssim)."""
     SAME_FIELD = "same_field"
-    """The thumbnails show one field (scene_score, good_scene)."""
+    """The thumbnails show the same field (scene_score, good_scene)."""
     LONE_FIELD = "lone_field"
-    """The thumbnails show one field under noise, and no other reference is close (scene_score)."""
+    """The thumbnails show the same field despite noise, and no other reference is close (scene_score)."""
     TRANSFORMED = "transformed"
     """Query and reference were compared in this frame and orientation (transform)."""
     FULL_SIZE_MISSING = "full_size_missing"
@@ -42,17 +42,17 @@ class ReasonCode(StrEnum):
     NOISE_AGREES = "noise_agrees"
     """The noise of the full-size pixels agrees (deviations, standard deviations)."""
     TWO_CATEGORIES = "two_categories"
-    """Two categories are equally near (category, measured, other_category, other_measured, other_source)."""
+    """Two categories fit equally well (category, measured, other_category, other_measured, other_source)."""
     INSTRUMENTS_CONTRADICT = "instruments_contradict"
-    """The metadata of the two instruments contradict each other (contradictions)."""
+    """The metadata of the two instruments disagree (contradictions)."""
     SOME_REGIONS_ONLY = "some_regions_only"
-    """The pictures agree in some regions only."""
+    """The images agree in some regions only."""
     LOOKALIKE = "lookalike"
-    """Another reference looks much like the query as well (scene_score)."""
+    """Another reference also resembles the query (scene_score)."""
     OUTLINES_ONLY = "outlines_only"
-    """The pictures agree in outlines only, not in fine structure."""
+    """The images agree in outlines only, not in fine structure."""
     P_WRONG_UNKNOWN = "p_wrong_unknown"
-    """A limit is set, but how likely the match is to be wrong is not known."""
+    """A limit is set, but the probability that the match is wrong is unknown."""
     P_WRONG_ABOVE_LIMIT = "p_wrong_above_limit"
     """The match is too likely to be wrong (p_wrong, max_p_wrong)."""
     UNHASHABLE = "unhashable"
@@ -62,9 +62,9 @@ class ReasonCode(StrEnum):
     LEGACY_BELOW = "legacy_below"
     """Policy ``legacy``: SSIM not above its threshold (ssim, excellent_ssim)."""
     LEGACY_PRELIMINARY = "legacy_preliminary"
-    """Policy ``legacy``: near by hash, no SSIM (distance)."""
+    """Policy ``legacy``: the hash is near, no SSIM (distance)."""
     UNKNOWN = "unknown"
-    """A code of a newer server; its sentence says what it means."""
+    """A code of a newer server; the sentence of the answer explains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,53 +90,58 @@ class Reason:
 
 
 def _plain(value: float | str) -> float | str:
-    """Return a whole number without a fraction: the wire carries all numbers as floats, and JSON tells 1 from 1.0."""
+    """Return whole numbers as integers: the wire carries all numbers as floats, and JSON distinguishes 1 from 1.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def reason(code: ReasonCode, **values: float | str) -> Reason:
-    """Build a reason from its values; numbers become floats, as which they travel."""
+    """Build a reason from its values; numbers become floats, as on the wire."""
     return Reason(code, {name: value if isinstance(value, str) else float(value) for name, value in values.items()})
 
 
 _SHARED: Final = (
-    ": do these images share something besides the field, such as an aperture, a panel, dust or a camera's pattern?"
+    "; check whether the images share something other than the field, such as an aperture, a panel, dust or a camera "
+    "pattern"
 )
 _CLAUSES: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.NO_REFERENCE_NEAR: "no reference within {max_distance:g} bits",
-    ReasonCode.NOTHING_FARTHER: ", and none up to {far_distance:g} bits away was found to show the same field",
+    ReasonCode.NOTHING_FARTHER: "; a search up to {far_distance:g} bits found none that shows the same field",
     ReasonCode.OTHER_FIELD: (
         "the most similar reference ({distance:g} bits away) shows another field: "
         "scene score {scene_score:.3f} < {good_scene:g}"
     ),
-    ReasonCode.NOT_VERIFIED: "{distance:g} bits away, but not verified: {detail}",
+    ReasonCode.NOT_VERIFIED: "the nearest reference ({distance:g} bits away) was not verified: {detail}",
     ReasonCode.SAME_ACQUISITION: "same acquisition: SSIM {ssim:.3f} > {excellent_ssim:g}",
     ReasonCode.SAME_FIELD: "same field: scene score {scene_score:.3f} >= {good_scene:g}",
     ReasonCode.LONE_FIELD: (
-        "same field, under noise or the like: scene score {scene_score:.3f}, and no other reference comes near"
+        "same field despite heavy noise: scene score {scene_score:.3f}, and no other reference is close"
     ),
     ReasonCode.TRANSFORMED: " ({transform})",
     ReasonCode.FULL_SIZE_MISSING: " ({detail})",
-    ReasonCode.NOISE_AGREES: "; down to the grain, which agrees by {deviations:.0f} standard deviations",
+    ReasonCode.NOISE_AGREES: "; the noise also agrees, {deviations:.0f} standard deviations above chance",
     ReasonCode.TWO_CATEGORIES: (
-        "two categories are equally near: {category} ({measured}) and {other_category} "
+        "two categories fit equally well: {category} ({measured}) and {other_category} "
         "({other_measured}, {other_source})"
     ),
-    ReasonCode.INSTRUMENTS_CONTRADICT: "; but the instruments wrote otherwise: {contradictions}",
-    ReasonCode.SOME_REGIONS_ONLY: f"; but they agree in some parts of the picture only{_SHARED}",
+    ReasonCode.INSTRUMENTS_CONTRADICT: "; but the instrument metadata disagree: {contradictions}",
+    ReasonCode.SOME_REGIONS_ONLY: f"; but the images agree in some regions only{_SHARED}",
     ReasonCode.LOOKALIKE: (
-        f"; but another picture looks much like it as well (scene score {{scene_score:.3f}}){_SHARED}"
+        f"; but another reference also resembles the query (scene score {{scene_score:.3f}}){_SHARED}"
     ),
-    ReasonCode.OUTLINES_ONLY: ("; but in outlines only, and not in fine structure: is it a grid, or a single shape?"),
-    ReasonCode.P_WRONG_UNKNOWN: "; but it cannot be told how likely that is to be wrong",
-    ReasonCode.P_WRONG_ABOVE_LIMIT: "; but wrong with probability {p_wrong:.2g} > {max_p_wrong:g}",
+    ReasonCode.OUTLINES_ONLY: (
+        "; but only outlines agree, not fine structure; check whether the images show similar grids or single shapes"
+    ),
+    ReasonCode.P_WRONG_UNKNOWN: "; but the probability that the match is wrong is unknown",
+    ReasonCode.P_WRONG_ABOVE_LIMIT: (
+        "; but the match is too likely to be wrong: probability {p_wrong:.2g} > {max_p_wrong:g}"
+    ),
     ReasonCode.UNHASHABLE: "{lack}: {detail}",
     ReasonCode.LEGACY_ABOVE: "SSIM {ssim:.3f} > {excellent_ssim:g}",
-    ReasonCode.LEGACY_BELOW: "SSIM {ssim:.3f} <= {excellent_ssim:g}; the old scripts labelled it all the same",
+    ReasonCode.LEGACY_BELOW: "SSIM {ssim:.3f} <= {excellent_ssim:g}; the legacy scripts would still label the image",
     ReasonCode.LEGACY_PRELIMINARY: "preliminary match at {distance:g} bits, not verified by SSIM",
     ReasonCode.UNKNOWN: "",
 }
-"""The clause of each code, with what joins it to those before."""
+"""The clause of each code, including the punctuation that joins it to the previous one."""
 
 
 def sentence(reasons: Iterable[Reason]) -> str:

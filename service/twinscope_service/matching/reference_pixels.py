@@ -1,4 +1,4 @@
-"""Full-size pixels of references, read where they were indexed, with a bounded cache."""
+"""Full-size pixels of references, read from the indexed files, with a bounded cache."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 
 _Key = tuple[Path, str, str | None, bytes]
-"""Which file, and its content."""
+"""A file and its content."""
 
 PIXELS: Final = 256 << 20
-"""Bytes of pixels that are kept in memory, if nothing else is asked for."""
+"""Default bytes of pixels that are kept in memory."""
 
 
 UPLOADS_FOLDER: Final = "uploads"
-"""Where a store keeps the files of such images."""
+"""Folder of a store that contains the uploaded files."""
 
 
 class ReferencePixels:
-    """Reads the pixels of references; safe to use from several threads.
+    """Reader of the pixels of references; safe to use from several threads.
 
     Parameters
     ----------
     budget : int
-        Bytes of pixels kept in memory; the longest unused go first.
+        Bytes of pixels kept in memory; the least recently used are removed first.
     uploads : Path, optional
-        Folder of the files that came through a server, by their SHA-256.
+        Folder of the uploaded files, which are named by their SHA-256.
 
     Attributes
     ----------
     hits, misses : int
-        How often pixels were asked for and were in memory, or had to be read.
+        How often requested pixels were in memory, and how often they had to be read.
     """
 
     def __init__(self, budget: int = PIXELS, uploads: Path | None = None) -> None:
@@ -62,14 +62,14 @@ class ReferencePixels:
         return self._held
 
     def __call__(self, record: Record) -> NDArray[np.uint8]:
-        """Give the grey pixels of a reference, uint8, shape (height, width).
+        """Return the grey pixels of a reference, uint8, shape (height, width).
 
         Raises
         ------
         ImageError
-            If the file is gone, unreadable, or no longer the one that was indexed.
+            If the file is missing, unreadable, or has changed since it was indexed.
         """
-        # Not the content alone: what a caller declares of an image must not give it the pixels of another one's file.
+        # The content alone is not enough: a caller could declare the hash of another image and get its pixels.
         key = record.root, record.path, record.member, record.sha256
         if record.root == UPLOADS:
             self._require_upload(record)
@@ -82,7 +82,7 @@ class ReferencePixels:
             self.misses += 1
         data = self._file(record)
         if sha256(data).digest() != record.sha256:
-            raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index again")
+            raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index it again")
         pixels = read_image(data, name=record.uri).pixels
         self._keep(key, pixels)
         return pixels
@@ -93,9 +93,9 @@ class ReferencePixels:
         return read_source(self._require_upload(record), record.sha256.hex(), None)
 
     def _require_upload(self, record: Record) -> Path:
-        """Give the folder that holds the file of an image that came through a server."""
+        """Return the folder that contains the file of an uploaded image."""
         if self._uploads is None or not any(record.sha256) or not (self._uploads / record.sha256.hex()).exists():
-            raise ImageError(record.uri, "missing", "it was stored without its file, or has been replaced since")
+            raise ImageError(record.uri, "missing", "the image was stored without its file, or has since been replaced")
         return self._uploads
 
     def _keep(self, key: _Key, pixels: NDArray[np.uint8]) -> None:

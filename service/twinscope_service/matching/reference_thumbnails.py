@@ -1,4 +1,4 @@
-"""The thumbnail of a reference, decoded, and cut to a frame."""
+"""Decoded thumbnails of references."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from twinscope_indexer.store.view import View
 
 
 def reference_thumbnail(view: View, number: int) -> NDArray[np.uint8]:
-    """Give the thumbnail of a reference, uint8, shape (height, width).
+    """Return the thumbnail of a reference, uint8, shape (height, width).
 
     Raises
     ------
     ImageError
-        If the store has none, or a damaged one.
+        If the store has no thumbnail of it, or the thumbnail is damaged.
     """
     data = view.thumbnail(number)
     if data is None:

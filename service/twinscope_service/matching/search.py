@@ -1,4 +1,4 @@
-"""A search: one query, and where and by what it is searched for."""
+"""A search: one query, the store to search, and the rules of the search."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Search:
-    """One image, and where it is searched for.
+    """One image and the store in which a twin is searched for.
 
     Attributes
     ----------
     query : Query
     hashed : PHash
-        Its hash.
+        The hash of the query.
     view : View
-        The state of the store that is answered from.
+        The state of the store that answers.
     policy : Policy
     limits : Limits
     pixels : ReferencePixels
-        Where full-size pixels of references come from.
+        Source of the full-size pixels of references.
     records : dict
-        Of references, by number: those known so far. The searches of a batch share it.
+        The records of references that are known so far, by number. All searches of a batch share it.
     """
 
     query: Query
@@ -50,14 +50,14 @@ class Search:
 
     @property
     def thumbnail(self) -> NDArray[np.uint8] | None:
-        """The thumbnail of the query; None if it is a bare hash."""
+        """The thumbnail of the query; None if the query is a bare hash."""
         return self.query.thumbnail
 
     @property
     def full_size(self) -> PixelComparison | None:
-        """The full-size pixels; None if the query came without its own."""
+        """The full-size comparison; None if the query came without its pixels."""
         return None if self.query.pixels is None else PixelComparison(self.query.pixels, self.pixels, self.records)
 
     def learn(self, records: Mapping[int, Record]) -> None:
-        """Keep records that a stage has looked up."""
+        """Add records that a stage has read."""
         self.records.update(records)

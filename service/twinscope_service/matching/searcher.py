@@ -1,4 +1,4 @@
-"""The searcher: everything that can be asked of a store, the same embedded and behind a server."""
+"""The searcher: all queries to a store, the same for an embedded store and for a server."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from twinscope_service.matching.policy import Policy
 
 MAX_WAIT = 30.0
-"""Seconds that a query waits for a generation at most."""
-_LOOK_AGAIN = 0.02
+"""Maximum seconds that a query waits for a generation."""
+_POLL_SECONDS = 0.02
 
 
 class Searcher:
-    """Answers queries of every kind; safe to use from several threads.
+    """The search of a store for all kinds of queries; safe to use from several threads.
 
     Parameters
     ----------
     store : Store
     pixels : ReferencePixels, optional
-        Where full-size pixels of references come from.
+        Source of the full-size pixels of references.
     """
 
     def __init__(self, store: Store, pixels: ReferencePixels | None = None) -> None:
@@ -53,7 +53,7 @@ class Searcher:
         Parameters
         ----------
         query : Query or int
-            An image, or the number of a stored one, which is then left out of its own matches.
+            An image, or the number of a stored image, which is then excluded from its own matches.
         options : Options
         timeout : float
             Seconds to wait for `Options.min_generation`.
@@ -65,13 +65,13 @@ class Searcher:
         Raises
         ------
         UnknownImageError
-            If there is no stored image of that number.
+            If there is no stored image with that number.
         TaxonomyError
-            If a category to search in is unknown.
+            If a requested category is unknown.
         GenerationError
             If the generation was not published in time.
         RecipeError
-            If the query was hashed by another recipe than the store.
+            If the query was hashed with another recipe than the store.
         """
         self.await_generation(options.min_generation, timeout)
         view = self._store.view
@@ -84,7 +84,7 @@ class Searcher:
     def answer_all(
         self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
     ) -> list[Result | UnknownImageError]:
-        """Answer several queries, all from one generation, images in one scan; see `answer`.
+        """Answer several queries from one generation, with one scan for all images; see `answer`.
 
         Returns
         -------
@@ -108,7 +108,7 @@ class Searcher:
         return results
 
     def describe(self) -> dict[str, Any]:
-        """Describe the store: size, generation, recipe, categories, calibration, and which index answers."""
+        """Return a description of the store: size, generation, recipe, categories, calibration and index."""
         view = self._store.view
         calibration = calibration_of(view.calibration)
         return {
@@ -140,7 +140,7 @@ class Searcher:
         Raises
         ------
         GenerationError
-            If it was not in time.
+            If it was not published in time.
         """
         if self._store.view.generation >= generation:
             return
@@ -148,17 +148,17 @@ class Searcher:
         while self._store.refresh().generation < generation:
             if time.monotonic() >= until:
                 raise GenerationError(generation, self._store.view.generation)
-            time.sleep(_LOOK_AGAIN)
+            time.sleep(_POLL_SECONDS)
 
     def _category(self, name: str, view: View) -> str:
-        """Resolve a name by the store's taxonomy, or by what it holds besides."""
+        """Resolve a category name by the store's taxonomy or by the other categories that it contains."""
         found = view.taxonomy.find(name)
         held = self._categories(view)
         if found is not None and (found.name in held or name not in held):
             return found.name
         if name in held:
             return name
-        msg = f"{name!r} is no category of this store; it holds {', '.join(sorted(held)) or 'nothing'}"
+        msg = f"{name!r} is not a category of this store; its categories: {', '.join(sorted(held)) or 'none'}"
         raise TaxonomyError(msg)
 
     def _categories(self, view: View) -> frozenset[str]:
@@ -168,7 +168,7 @@ class Searcher:
         return held[1]
 
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
-        """Answer for a stored image, itself left out."""
+        """Answer a stored image, which is excluded from its own matches."""
         query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
         [result] = answer_all([query], view, policy, limits, self._pixels)
         return result

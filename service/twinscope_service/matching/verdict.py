@@ -1,4 +1,4 @@
-"""The verdict: from what was measured to a grade and its reasons. No other module makes grades or reasons."""
+"""The verdict: grade and reasons from the evidence. No other module makes grades or reasons."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 class Finding(Enum):
-    """What the candidates show, by hashes and pixels alone."""
+    """What the candidates show according to hashes and pixels alone."""
 
     NOTHING = auto()
     """There is no candidate."""
     OTHER_FIELD = auto()
     """The best candidate shows another field."""
     UNVERIFIED = auto()
-    """The best candidate was not compared by pixels."""
+    """The pixels of the best candidate were not compared."""
     SAME_FIELD = auto()
-    """It shows the same field."""
+    """The best candidate shows the same field."""
     SAME_ACQUISITION = auto()
-    """It is the same acquisition."""
+    """The best candidate is the same acquisition."""
     CONTESTED = auto()
-    """It shows the same field, and so does one of another category."""
+    """The best candidate and one of another category show the same field."""
 
     @property
     def settled(self) -> bool:
-        """Whether pixels confirm a twin, so that no other is searched for."""
+        """Whether pixels confirm a twin, so that the search can end."""
         return self in {Finding.SAME_FIELD, Finding.SAME_ACQUISITION, Finding.CONTESTED}
 
     @property
@@ -47,22 +47,21 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A grade, and why."""
+    """A grade with its reasons."""
 
     grade: Grade
     reasons: tuple[Reason, ...]
 
     @property
     def sentence(self) -> str:
-        """The reasons, for people."""
+        """The reasons as one sentence for people."""
         return sentence(self.reasons)
 
 
 def finding(evidence: Evidence, policy: Policy) -> Finding:
-    """Return what the candidates show by hashes and pixels, before anything that speaks against it.
+    """Return what hashes and pixels show, before anything that speaks against it is considered.
 
-    Under policy ``legacy``, the rule of the old scripts, only full-size SSIM counts, and categories are not
-    compared.
+    Under the ``legacy`` rule only full-size SSIM counts, and categories are not compared.
     """
     if not evidence.matches:
         return Finding.NOTHING
@@ -79,7 +78,7 @@ def finding(evidence: Evidence, policy: Policy) -> Finding:
 
 
 def decide(evidence: Evidence, policy: Policy) -> Verdict:
-    """Decide a query: the only place that makes grades and reasons.
+    """Decide on the grade and the reasons of a query.
 
     Parameters
     ----------
@@ -90,9 +89,9 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     Returns
     -------
     Verdict
-        ``doubtful`` where pixels show a twin and something speaks against it: instrument metadata that contradict
-        (not under policy ``legacy``, whose scripts read none), something shared besides the field, or a match that
-        is more likely to be wrong than `Policy.max_p_wrong`. The first of these is the reason that is added.
+        ``doubtful`` if pixels show a twin and something speaks against it: contradicting instrument metadata (not
+        under policy ``legacy``, whose scripts read none), something shared apart from the field, or a probability
+        of being wrong above `Policy.max_p_wrong`. Only the first of these is added as a reason.
     """
     if evidence.unhashable is not None:
         lack, detail = evidence.unhashable.reason, evidence.unhashable.detail
@@ -103,10 +102,10 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
 
 
 def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
-    """Sort candidates by how far they are believed.
+    """Sort candidates, the most certain first.
 
-    Those that are the same acquisition come first, by SSIM; then all others by scene score, distance and id. A lower
-    SSIM orders nothing: it was computed of some candidates only, and how many depends on what a query came with.
+    Candidates that are the same acquisition come first, by SSIM; then all others by scene score, distance and id. Lower
+    SSIMs do not count, because they were computed for some candidates only, depending on what the query contained.
 
     Returns
     -------
@@ -122,10 +121,10 @@ def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
 
 
 def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
-    """Return of each candidate whether its full-size SSIM could change the answer.
+    """Return for each candidate whether its full-size SSIM could change the answer.
 
-    It can where a candidate shows the same field, unless its scene score lies more than the margin below the best:
-    neither label nor grade depends on the others. `Policy.ssim` asks for more, or for none.
+    It could if the candidate shows the same field and its scene score is at most the margin below the best one; neither
+    label nor grade depends on the others. `Policy.ssim` can request more SSIMs, or none.
 
     Returns
     -------
@@ -164,7 +163,7 @@ def _other_field(evidence: Evidence, policy: Policy) -> Verdict:
     return Verdict("none", (found,))
 
 
-def _unverified(evidence: Evidence, policy: Policy) -> Verdict:  # noqa: ARG001  one signature for all
+def _unverified(evidence: Evidence, policy: Policy) -> Verdict:  # noqa: ARG001  all verdicts share one signature
     best = evidence.matches[0]
     detail = best.note or "no pixels to compare"
     return Verdict("unverified", (reason(ReasonCode.NOT_VERIFIED, distance=best.distance, detail=detail),))
@@ -177,7 +176,7 @@ def _same_field_verdict(evidence: Evidence, policy: Policy) -> Verdict:
         reasons = [reason(ReasonCode.LONE_FIELD, scene_score=score)]
     else:
         reasons = [reason(ReasonCode.SAME_FIELD, scene_score=score, good_scene=policy.good_scene), *_frame(best)]
-        if best.note:  # scored, so the note is of its full-size pixels
+        if best.note:  # it has a scene score, so the note is about full-size pixels
             reasons.append(reason(ReasonCode.FULL_SIZE_MISSING, detail=best.note))
     if evidence.noise_residual:
         reasons.append(reason(ReasonCode.NOISE_AGREES, deviations=evidence.noise_residual))
@@ -211,7 +210,7 @@ _VERDICTS: Final[Mapping[Finding, Callable[[Evidence, Policy], Verdict]]] = {
 
 
 def _by_legacy_rule(evidence: Evidence, policy: Policy) -> Verdict:
-    """Decide as the replaced scripts do: verified by SSIM, and above the threshold excellent; nothing else is sure."""
+    """Decide by the legacy rule: only an SSIM above the threshold gives a label."""
     if not evidence.matches:
         return _nothing(evidence, policy)
     best = evidence.matches[0]
@@ -224,7 +223,7 @@ def _by_legacy_rule(evidence: Evidence, policy: Policy) -> Verdict:
 
 
 def _doubt(grade: Grade, evidence: Evidence, policy: Policy) -> Reason | None:
-    """Return what speaks against a label, None if nothing does."""
+    """Return the first reason against a label, or None."""
     best, chance = evidence.matches[0], evidence.p_wrong
     if best.contradictions and policy.rule == "scene":
         return reason(ReasonCode.INSTRUMENTS_CONTRADICT, contradictions="; ".join(best.contradictions))
@@ -252,16 +251,16 @@ def _same_field(match: Match, policy: Policy) -> bool:
 
 
 def _contender(matches: Sequence[Match], policy: Policy) -> Match | None:
-    """Return the first candidate of another category that is as near as the best, None without one."""
+    """Return the first candidate of another category that fits as well as the best, or None."""
     best = matches[0]
-    as_near = _is_acquisition_as_well if _same_acquisition(best, policy) else _is_field_as_well
-    return next((one for one in matches if one.category != best.category and as_near(one, best, policy)), None)
+    fits_as_well = _is_acquisition_as_well if _same_acquisition(best, policy) else _is_field_as_well
+    return next((one for one in matches if one.category != best.category and fits_as_well(one, best, policy)), None)
 
 
 def _is_acquisition_as_well(match: Match, best: Match, policy: Policy) -> bool:
-    """Check whether a candidate may be the same acquisition as well, also where its pixels could not be compared.
+    """Check whether a candidate may also be the same acquisition, even if its pixels could not be compared.
 
-    Only the margin decides, not the threshold: 0.951 and 0.949 are no different.
+    Only the margin decides, not the threshold: the difference between 0.951 and 0.949 is not significant.
     """
     if match.ssim is None or best.ssim is None:
         return _is_field_as_well(match, best, policy)
@@ -269,7 +268,7 @@ def _is_acquisition_as_well(match: Match, best: Match, policy: Policy) -> bool:
 
 
 def _is_field_as_well(match: Match, best: Match, policy: Policy) -> bool:
-    if match.scene_score is None:  # as near by hash, and nothing speaks against it
+    if match.scene_score is None:  # its hash is as near, and nothing speaks against it
         return match.distance <= best.distance
     if best.scene_score is None:
         return _same_field(match, policy)

@@ -304,7 +304,7 @@ def test_search_of_an_ambiguous_pair_and_the_legacy_rule(shelf: Shelf, tmp_path:
         shutil.copy(shelf.reference("Tips", 0), tmp_path / "refs" / category)
     index([tmp_path / "refs"], tmp_path / "store", workers=1)
     ran = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store")
-    assert ": ambiguous: two categories are equally near" in ran.out
+    assert ": ambiguous: two categories fit equally well" in ran.out
     assert len(ran.out.splitlines()) == 3
     legacy = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "legacy", "--json")
     assert json.loads(legacy.out)["grade"] == "excellent"

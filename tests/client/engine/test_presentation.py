@@ -257,7 +257,7 @@ def test_the_page_works_without_its_thumbnails(shelf: Shelf, tmp_path: Path) -> 
     path.unlink()
     assert len(Page(found._repr_html_()).figures) == 1
     engine.close()
-    assert "(no picture)" in found._repr_html_()
+    assert "(no thumbnail)" in found._repr_html_()
     for again in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
         assert Page(again._repr_html_()).figures == []
 
@@ -270,7 +270,7 @@ def test_an_answer_keeps_no_engine_alive(shelf: Shelf) -> None:
     assert sys.getrefcount(engine) == before
     del engine
     gc.collect()
-    assert "(no picture)" in found._repr_html_()
+    assert "(no thumbnail)" in found._repr_html_()
     assert other.grade == "excellent"
 
 

@@ -458,7 +458,7 @@ def test_page_states_how_far_candidates_were_searched(make, changes, expected):
     assert ("can agree at any distance between the whole images" in text) == (not changes)
     assert "farthest candidate" not in text
     if not changes:
-        assert "where none of these is a twin, the few nearest up to (bits)430" in text
+        assert "if none of these is a twin, the few nearest up to (bits)430" in text
 
 
 def test_page_of_a_run_without_a_policy_states_no_limits():
@@ -613,7 +613,7 @@ def test_doubtful_image_is_shown_with_its_contradictions(make, tmp_path):
     decisions = [
         _decision(
             _image_file(tmp_path / "d.tif"), "doubtful", ssim=0.97, scene_score=0.99,
-            reason=f"SSIM 0.970 > 0.95; but the instruments wrote otherwise: {energy}; {place}",
+            reason=f"SSIM 0.970 > 0.95; but the instrument metadata disagree: {energy}; {place}",
             reasons='[{"code": "same_acquisition"}, {"code": "instruments_contradict"}]', **shared,
         ),
         _decision(_image_file(tmp_path / "a.tif"), "ambiguous", **shared),

@@ -13,7 +13,7 @@ from twinscope_service.server import status as statuses
 ERRORS: list[Exception] = [
     twinscope.ImageError("upload", "truncated", "it ends: early\\"),
     twinscope.RecipeError("old\\\udce4: ", "new"),
-    twinscope.TaxonomyError("'a: b' is no category of this store; it holds Tips: 1, Fi\udce4bres"),
+    twinscope.TaxonomyError("'a: b' is not a category of this store; its categories: Tips: 1, Fi\udce4bres"),
     twinscope.UnknownImageError("0123456789abcdef"),
     twinscope.GenerationError(7, 3),
 ]

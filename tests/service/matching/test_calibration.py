@@ -1,4 +1,4 @@
-"""How likely a match is to be wrong: the model against what it was made from, and the command on a collection."""
+"""Calibration: the model on synthetic evidence, and the command on a collection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def match(scene: float | None, distance: int = 20, ssim: float | None = None, ca
 
 
 def drawn(seed: int, count: int, centre: float) -> Rows:
-    """Evidence of matches whose scene scores lie around a centre, one for each image."""
+    """Return features of matches with scene scores around a centre, one match for each image."""
     rng = np.random.default_rng(seed)
     scenes = np.clip(rng.normal(centre, 0.15, count), -1, 1)
     return [[found] for scene in scenes if (found := features([match(float(scene), 300)])) is not None]
@@ -41,21 +41,21 @@ def drawn(seed: int, count: int, centre: float) -> Rows:
 # -- the model ---------------------------------------------------------------------------------------------------------
 
 
-def test_it_says_how_often_such_matches_are_wrong() -> None:
-    """Where wrong and right ones overlap, a share p of those that are said to be wrong with p is wrong."""
+def test_estimates_match_the_share_of_wrong_matches() -> None:
+    """If wrong and correct matches overlap, a share p of those with the estimate p is wrong."""
     impostors, genuine = drawn(0, 4000, 0.4), drawn(1, 4000, 0.7)
     model = fit("test", impostors, genuine, resamples=0)
     fresh = [(row, wrong) for rows, wrong in ((drawn(2, 20000, 0.4), True), (drawn(3, 20000, 0.7), False))
              for [row] in rows]  # fmt: skip
-    said = np.array([model.judged(row).estimate for row, _ in fresh])
+    estimates = np.array([model.judged(row).estimate for row, _ in fresh])
     wrong = np.array([one for _, one in fresh])
     for low in np.arange(0.05, 0.95, 0.1):
-        among = (said >= low) & (said < low + 0.1)
+        among = (estimates >= low) & (estimates < low + 0.1)
         assert among.sum() > 300
-        assert abs(wrong[among].mean() - said[among].mean()) < 0.06
+        assert abs(wrong[among].mean() - estimates[among].mean()) < 0.06
 
 
-def test_the_interval_holds_what_other_samples_say() -> None:
+def test_interval_contains_the_true_probability() -> None:
     models = [fit("test", drawn(2 * seed, 80, 0.4), drawn(2 * seed + 1, 80, 0.7), 60, seed) for seed in range(25)]
     truth = fit("test", drawn(1000, 20000, 0.4), drawn(1001, 20000, 0.7), 0)
     found = features([match(0.58, 300)])
@@ -68,7 +68,7 @@ def test_the_interval_holds_what_other_samples_say() -> None:
     st.floats(0, 1), st.floats(0, 1), st.integers(0, 512), st.integers(0, 512), st.floats(0, 1), st.floats(0, 1),
 )  # fmt: skip
 @settings(max_examples=200, deadline=None)
-def test_better_evidence_never_raises_it(a: float, b: float, near: int, far: int, c: float, d: float) -> None:
+def test_better_evidence_never_raises_p_wrong(a: float, b: float, near: int, far: int, c: float, d: float) -> None:
     model = calibration_of(None)
     worse, better = match(min(a, b), max(near, far), min(c, d)), match(max(a, b), min(near, far), max(c, d))
     one, other = model.chance([worse]), model.chance([better])
@@ -78,14 +78,14 @@ def test_better_evidence_never_raises_it(a: float, b: float, near: int, far: int
     assert other.estimate <= one.estimate + 1e-12
 
 
-def test_a_rival_raises_it() -> None:
+def test_rival_raises_p_wrong() -> None:
     model = calibration_of(None)
     alone, rivalled = [match(0.7)], [match(0.7), match(0.65, category="Fibres")]
     assert model.chance(rivalled).estimate > model.chance(alone).estimate  # type: ignore[union-attr]
-    assert model.chance([match(0.7), match(0.65)]) == model.chance(alone)  # one of its own category is no rival
+    assert model.chance([match(0.7), match(0.65)]) == model.chance(alone)  # same category: no rival
 
 
-def test_few_images_cannot_support_a_small_one() -> None:
+def test_few_images_cannot_support_a_small_p_wrong() -> None:
     few, many = (fit("test", drawn(0, n, 0.0), drawn(1, n, 0.95), 20) for n in (10, 1000))
     best = [match(1.0, 0, 1.0)]
     assert few.chance(best).estimate >= 1 / 12  # type: ignore[union-attr]
@@ -93,12 +93,12 @@ def test_few_images_cannot_support_a_small_one() -> None:
     assert many.chance(best).estimate < 0.003  # type: ignore[union-attr]
 
 
-def test_without_a_scene_score_nothing_is_said() -> None:
+def test_without_a_scene_score_there_is_no_p_wrong() -> None:
     assert calibration_of(None).chance([]) is None
     assert calibration_of(None).chance([match(None)]) is None
 
 
-def test_it_travels_as_text() -> None:
+def test_calibration_survives_serialisation() -> None:
     model = fit("of ten images", drawn(0, 20, 0.2), drawn(1, 20, 0.9), 10)
     assert Calibration.from_json(model.to_json()) == model
     shipped = calibration_of(None)
@@ -110,7 +110,7 @@ def test_it_travels_as_text() -> None:
     [{"version": 2}, {"weights": []}, {"weights": [[1, 2]]}, {"weights": [[float("nan")] * 5]}, {"weights": None},
      {"features": ["one"]}, {"impostors": "many"}],
 )  # fmt: skip
-def test_a_damaged_one_is_refused(change: dict[str, object]) -> None:
+def test_damaged_calibration_is_refused(change: dict[str, object]) -> None:
     text = json.dumps(json.loads(calibration_of(None).to_json()) | change)
     with pytest.raises(CalibrationError):
         Calibration.from_json(text)
@@ -119,7 +119,7 @@ def test_a_damaged_one_is_refused(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("empty", [([], []), ([[]], [[]]), ([[]], drawn(1, 5, 0.9)), (drawn(1, 5, 0.2), [[]])])
-def test_nothing_can_be_fitted_to_nothing(empty: tuple[Rows, Rows]) -> None:
+def test_fit_needs_both_kinds_of_evidence(empty: tuple[Rows, Rows]) -> None:
     with pytest.raises(CalibrationError, match="too few"):
         fit("test", *empty)
 
@@ -128,7 +128,7 @@ def test_nothing_can_be_fitted_to_nothing(empty: tuple[Rows, Rows]) -> None:
 
 
 @pytest.mark.parametrize(("limit", "grade"), [(1.0, "good"), (0.02, "good"), (0.01, "doubtful"), (0.0, "doubtful")])
-def test_what_is_too_likely_to_be_wrong_gets_no_label(limit: float, grade: str) -> None:
+def test_match_above_max_p_wrong_gets_no_label(limit: float, grade: str) -> None:
     policy = replace(POLICIES["default"], max_p_wrong=limit)
     chance = ChanceOfError(0.015, 0.01, 0.03, "test")
     assert decide(Evidence((match(0.8),), p_wrong=chance), policy).grade == grade
@@ -142,7 +142,7 @@ def test_what_is_too_likely_to_be_wrong_gets_no_label(limit: float, grade: str) 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four micrographs of each of three categories, and one of them again under another category."""
+    """Index four micrographs of each of three categories, one of them also under another category."""
     root = tmp_path_factory.mktemp("calibrated")
     for category in ("Particles", "Tips", "Fibres"):
         (root / "labelled" / category).mkdir(parents=True)
@@ -155,7 +155,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrate_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, image = collection / "store", collection / "labelled" / "Particles" / "1.png"
     with connect(store) as engine, serving(store, refresh_seconds=0.1) as target, connect(target) as remote:
         before = engine.search(image)
@@ -164,28 +164,28 @@ def test_the_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> No
         engine.refresh()
         assert engine.search(image) == before
         assert main(["calibrate", str(store), "--workers", "2"]) == 0
-        told = capsys.readouterr()
-        assert "13 images of this collection" in told.out
-        assert "Are they labelled correctly?" in told.err
-        assert "mislabelled.png" in told.err
+        output = capsys.readouterr()
+        assert "13 images of this collection" in output.out
+        assert "Are they labelled correctly?" in output.err
+        assert "mislabelled.png" in output.err
         engine.refresh()
-        assert "no image is labelled by default" in told.err
+        assert "no image is labelled by default" in output.err
         assert engine.search(image).grade == "doubtful"
         after = engine.search(image, max_p_wrong=1)
         assert (after.grade, after.generation) == ("excellent", before.generation + 1)
         assert after.p_wrong.calibration.startswith("13 images of this collection")
-        assert after.p_wrong.estimate >= 1 / 15  # so few images cannot say that it is less
+        assert after.p_wrong.estimate >= 1 / 15  # so few images cannot support a lower estimate
         assert remote.search(image, max_p_wrong=1, min_generation=after.generation) == after
         held = engine.search(image, max_p_wrong=0.01)
         assert (held.grade, held.category) == ("doubtful", None)
-        assert "wrong with probability" in held.reason
+        assert "too likely to be wrong" in held.reason
         assert remote.search(image, max_p_wrong=0.01) == held
         assert main(["calibrate", str(store), "--forget"]) == 0
         engine.refresh()
         assert replace(engine.search(image), generation=0) == replace(before, generation=0)
 
 
-def test_the_same_images_give_the_same_calibration(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_same_images_give_the_same_calibration(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["calibrate", str(collection / "store"), "--dry-run", "--json", "--sample", "5"]
     weights = []
     for seed, workers in ((0, 1), (0, 2), (1, 2)):
@@ -194,7 +194,7 @@ def test_the_same_images_give_the_same_calibration(collection: Path, capsys: pyt
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_files_that_are_gone_are_told(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_are_reported(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labelled = tmp_path / "labelled"
     (collection / "labelled").rename(labelled)
     try:
@@ -204,7 +204,7 @@ def test_files_that_are_gone_are_told(collection: Path, tmp_path: Path, capsys: 
         labelled.rename(collection / "labelled")
 
 
-def test_one_category_is_enough_and_one_image_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_category_is_enough_but_one_image_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder, count in (("some", 4), ("one", 1)):
         (tmp_path / folder / "Tips").mkdir(parents=True)
         for number in range(count):

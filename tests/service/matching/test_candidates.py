@@ -1,4 +1,4 @@
-"""The nearest references: those of a scan over all records that may be answered with, without ever asking for more."""
+"""The nearest references: the same as in a scan over all allowed records, with no deeper index search."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from twinscope_service.matching.query import Limits, Query
 
 CATEGORIES = [*["Tips"] * 30, *["Powder"] * 10, *["Fibres"] * 3, "Rare"]
 NAMES = ["Tips", "Powder", "Fibres", "Rare", "Films"]
-"""Categories of the images, and one that has none."""
+"""The categories of the images, and one without images."""
 
 
 def code_of(seed: int) -> bytes:
-    """Give a code near all others of its kind, of which there are four; some are the same."""
+    """Return a code near all others of its kind; there are four kinds, and some codes are equal."""
     code = np.random.default_rng(seed % 4).integers(0, 256, 128, dtype=np.uint8)
     code[seed % 16] ^= 1 << seed % 8
     return code.tobytes()
@@ -53,7 +53,7 @@ def policy(k: int, max_distance: int) -> Policy:
 
 
 def expected(records: dict[int, Record], code: bytes, wanted: Policy, limits: Limits) -> list[tuple[int, int]]:
-    """Give (distance, id) of the nearest that may be answered with, the obvious way."""
+    """Return (distance, id) of the nearest allowed records by a plain scan."""
     whole = int.from_bytes(code, "big")
     found = sorted(
         ((int.from_bytes(record.hash, "big") ^ whole).bit_count(), number)
@@ -68,7 +68,7 @@ def pairs(near: Neighbours) -> list[tuple[int, int]]:
     return list(zip(near.distances.tolist(), near.ids.tolist(), strict=True))
 
 
-def asked(view: View, codes: list[bytes], wanted: Policy, limits: Limits) -> list[list[tuple[int, int]]]:
+def search_pairs(view: View, codes: list[bytes], wanted: Policy, limits: Limits) -> list[list[tuple[int, int]]]:
     found, records = nearest(view, [PHash(code) for code in codes], wanted, limits)
     assert {number for near in found for number in near.ids.tolist()} <= set(records)
     return [pairs(near) for near in found]
@@ -76,7 +76,7 @@ def asked(view: View, codes: list[bytes], wanted: Policy, limits: Limits) -> lis
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[View, dict[int, Record]]]]:
-    """Views of a store whose images come, go, become featureless and change their category, and its records."""
+    """Return views and records of a store whose images are added, deleted, made featureless and relabelled."""
     folder, chance = tmp_path_factory.mktemp("store"), random.Random(5)
     with pytest.MonkeyPatch.context() as patched, open_writer(folder, create=True) as writer:
         patched.setattr(segments, "_MIN_SIZE", 64)
@@ -112,7 +112,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[View
     categories=st.none() | st.frozensets(st.sampled_from(NAMES)),
     without=st.none() | st.integers(1, 450),
 )
-def test_the_nearest_are_those_of_a_scan_over_all_that_may_be_answered_with(
+def test_nearest_equals_a_scan_over_allowed_records(
     states: list[tuple[View, dict[int, Record]]],
     state: int,
     seeds: list[int],
@@ -127,33 +127,33 @@ def test_the_nearest_are_those_of_a_scan_over_all_that_may_be_answered_with(
         codes.append(records[without].hash or codes[0])
     limits, wanted = Limits(categories=categories, without=without), policy(k, limit)
     answers = [expected(records, code, wanted, limits) for code in codes]
-    assert asked(view, codes, wanted, limits) == answers
-    assert [asked(view, [code], wanted, limits) for code in codes] == [[answer] for answer in answers]
+    assert search_pairs(view, codes, wanted, limits) == answers
+    assert [search_pairs(view, [code], wanted, limits) for code in codes] == [[answer] for answer in answers]
 
 
-def test_however_rare_a_category_no_more_is_asked_for_than_is_answered(
+def test_rare_category_needs_no_deeper_index_search(
     states: list[tuple[View, dict[int, Record]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depths, calls = set(), []
     search, ids = BlockSegment.search, Catalog.of_categories
 
-    def seen(index: BlockSegment, queries: np.ndarray, k: int, max_distance: int) -> list[Neighbours]:
+    def recorded(index: BlockSegment, queries: np.ndarray, k: int, max_distance: int) -> list[Neighbours]:
         depths.add(k)
         return search(index, queries, k, max_distance)
 
-    monkeypatch.setattr(BlockSegment, "search", seen)
+    monkeypatch.setattr(BlockSegment, "search", recorded)
     monkeypatch.setattr(Catalog, "of_categories", lambda *given: (calls.append(given), ids(*given))[1])
     view, records = states[-1]
     codes = [code_of(seed) for seed in range(8)]
     only = Limits(categories=frozenset({"Rare", 'a name, "quoted"'}), without=7)
     for _ in range(3):
         answers = [expected(records, code, policy(3, 1024), only) for code in codes]
-        assert asked(view, codes, policy(3, 1024), only) == answers
+        assert search_pairs(view, codes, policy(3, 1024), only) == answers
     assert depths == {4}
-    assert len(calls) == 1  # the rows are gone through once
+    assert len(calls) == 1  # the rows are read once
 
 
-def test_indexes_of_the_last_few_sets_of_categories_are_kept(
+def test_indexes_of_recent_category_sets_are_cached(
     states: list[tuple[View, dict[int, Record]]],
 ) -> None:
     view, records = states[1]
@@ -162,45 +162,43 @@ def test_indexes_of_the_last_few_sets_of_categories_are_kept(
     for names, those in made.items():
         assert len(those) == sum(bool(one.hash) and one.category in names for one in records.values())
     assert [view.restricted_to_categories(names) is made[names] for names in reversed(sets)] == [True] * 4 + [False] * 2
-    assert view.restricted_to_categories(sets[2]) is made[sets[2]]  # asked for later than what went instead
+    assert view.restricted_to_categories(sets[2]) is made[sets[2]]  # used more recently than the one that was removed
     shared = zip(view.base.segments, made[sets[1]].base.segments, strict=True)
     assert all(np.shares_memory(ours._heads, theirs._heads) for ours, theirs in shared)
 
 
-def test_a_relabelled_image_is_found_by_its_new_category_from_the_next_view_on(tmp_path: Path) -> None:
+def test_relabelled_image_is_found_from_the_next_view_on(tmp_path: Path) -> None:
     rare, wanted = Limits(categories=frozenset({"Rare"})), policy(2, 1024)
     with open_writer(tmp_path, create=True) as writer:
         for number in range(1, 30):
             put(writer, number, code_of(number), "Tips")
         writer.publish()
         with closing(Store(tmp_path)) as store:
-            assert asked(store.view, [code_of(1)], wanted, rare) == [[]]
+            assert search_pairs(store.view, [code_of(1)], wanted, rare) == [[]]
             writer.catalog.relabel(9, "Rare", "L2", "1", writer.generation)
             writer.publish()
-            assert asked(store.view, [code_of(1)], wanted, rare) == [[]]
-            answers = asked(store.refresh(), [code_of(1)], wanted, rare)
+            assert search_pairs(store.view, [code_of(1)], wanted, rare) == [[]]
+            answers = search_pairs(store.refresh(), [code_of(1)], wanted, rare)
             assert [[number for _, number in answer] for answer in answers] == [[9]]
 
 
-def test_where_a_snapshot_cannot_hold_its_moment_categories_are_those_of_its_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outdated_snapshot_uses_the_categories_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rare, wanted = Limits(categories=frozenset({"Rare"})), policy(2, 1024)
     with open_writer(tmp_path, create=True) as writer:
         for number in range(1, 30):
             put(writer, number, code_of(number), "Tips")
         writer.publish()
         with closing(Store(tmp_path)) as store:
-            assert asked(store.view, [code_of(1)], wanted, rare) == [[]]
+            assert search_pairs(store.view, [code_of(1)], wanted, rare) == [[]]
             writer.catalog.relabel(9, "Rare", "L2", "1", writer.generation)
             writer.publish()
-            monkeypatch.setattr(Catalog, "outdated", property(lambda _: True))  # as where the folder is read-only
-            answers = asked(store.view, [code_of(1)], wanted, rare)
+            monkeypatch.setattr(Catalog, "outdated", property(lambda _: True))  # as in a read-only folder
+            answers = search_pairs(store.view, [code_of(1)], wanted, rare)
             assert [[number for _, number in answer] for answer in answers] == [[9]]
 
 
 @pytest.mark.parametrize("copies", [4, 8, 40])
-def test_copies_under_one_label_do_not_hide_that_the_image_has_another_as_well(tmp_path: Path, copies: int) -> None:
+def test_copies_with_one_label_do_not_hide_another_label(tmp_path: Path, copies: int) -> None:
     field = synthesise("Powder", 3, width=160, height=120)
     for number in range(copies):
         save(tmp_path / "labelled" / "Powder" / f"{number}.jpg", field)

@@ -1,4 +1,4 @@
-"""What pictures share besides their fields is no twin: apertures, panels, masks, dust, the pattern of a camera."""
+"""Shared artefacts are no twin: apertures, panels, masks, dust, the pattern of a camera."""
 
 from __future__ import annotations
 
@@ -67,25 +67,25 @@ ARTEFACTS: dict[str, Callable[[Grey], Grey]] = {
 
 
 @cache
-def picture(category: str, number: int) -> Grey:
+def micrograph(category: str, number: int) -> Grey:
     made: Grey = synthesise(category, number, width=SHAPE[1], height=SHAPE[0], info_bar=False).astype(np.uint8)
     made.setflags(write=False)
     return made
 
 
 @pytest.mark.parametrize("name", ARTEFACTS)
-def test_what_all_pictures_share_labels_no_stranger_and_hides_no_twin(tmp_path: Path, name: str) -> None:
+def test_artefact_of_all_images_gives_no_label_and_hides_no_twin(tmp_path: Path, name: str) -> None:
     shared = ARTEFACTS[name]
     for category in CATEGORIES:
         (tmp_path / "labelled" / category).mkdir(parents=True)
         for number in range(3):
-            image = Image.fromarray(shared(picture(category, number)))
+            image = Image.fromarray(shared(micrograph(category, number)))
             image.save(tmp_path / "labelled" / category / f"{number}.jpg", quality=95)
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
     with connect(tmp_path / "store") as engine:
-        strangers = [engine.search(shared(picture(category, 50))) for category in CATEGORIES]
-        assert [answer.category for answer in strangers] == [None] * len(CATEGORIES)
-        twins = [engine.search(shared(picture(category, 1))) for category in CATEGORIES]
+        unrelated = [engine.search(shared(micrograph(category, 50))) for category in CATEGORIES]
+        assert [answer.category for answer in unrelated] == [None] * len(CATEGORIES)
+        twins = [engine.search(shared(micrograph(category, 1))) for category in CATEGORIES]
         assert [answer.category for answer in twins] == list(CATEGORIES)
 
 
@@ -103,21 +103,21 @@ def narrow_aperture(pixels: Grey) -> Grey:
 
 @pytest.mark.parametrize("artefact", [half_panel, narrow_aperture])
 @pytest.mark.parametrize("sharers", [1, 2, 6])
-def test_what_only_pictures_of_one_category_share_labels_no_stranger(
+def test_artefact_of_one_category_labels_no_unrelated_image(
     tmp_path: Path, artefact: Callable[[Grey], Grey], sharers: int
 ) -> None:
-    """Where one instrument took all of a category, no other category makes the answer ambiguous."""
+    """If one instrument recorded a whole category, no other category makes the answer ambiguous."""
     for number in range(6):
-        save(tmp_path / "labelled" / "Fibres" / f"{number}.jpg", picture("Fibres", number))
-        shared = picture("Particles", number)
+        save(tmp_path / "labelled" / "Fibres" / f"{number}.jpg", micrograph("Fibres", number))
+        shared = micrograph("Particles", number)
         save(tmp_path / "labelled" / "Particles" / f"{number}.jpg", artefact(shared) if number < sharers else shared)
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
     with connect(tmp_path / "store") as engine:
         for category in CATEGORIES:
             for number in (50, 51):
-                assert engine.search(artefact(picture(category, number))).category is None
+                assert engine.search(artefact(micrograph(category, number))).category is None
         for number in range(sharers):
-            query = with_noise(artefact(picture("Particles", number)), 8, number)
+            query = with_noise(artefact(micrograph("Particles", number)), 8, number)
             assert engine.search(query).category == "Particles"
 
 
@@ -131,31 +131,29 @@ def save(path: Path, pixels: Grey) -> None:
     Image.fromarray(pixels).save(path, quality=95)
 
 
-def make_store(folder: Path, pictures: dict[str, Grey], reach: Any = "frame") -> Path:
-    """Index pictures given by ``Category/name``."""
-    for name, pixels in pictures.items():
+def make_store(folder: Path, images: dict[str, Grey], reach: Any = "frame") -> Path:
+    """Index images with names of the form ``Category/name``."""
+    for name, pixels in images.items():
         save(folder / "labelled" / f"{name}.jpg", pixels)
     index([folder / "labelled"], folder / "store", workers=1, reach=reach)
     return folder / "store"
 
 
 def plain(category: str, numbers: Iterable[int]) -> dict[str, Grey]:
-    return {f"{category}/{number}": picture(category, number) for number in numbers}
+    return {f"{category}/{number}": micrograph(category, number) for number in numbers}
 
 
 def flat_field(category: str) -> tuple[Grey, Grey]:
-    """Give two pictures of one field of little contrast, moved by 9 pixels: far enough for another hash."""
-    field = picture(category, 1).astype(float)
+    """Return two images of one field of low contrast, shifted by 9 pixels: enough for another hash."""
+    field = micrograph(category, 1).astype(float)
     pale = np.clip((field - field.mean()) / 4 + 128, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(pale[:, :-9]), np.ascontiguousarray(pale[:, 9:])
 
 
 @pytest.mark.parametrize("category", CATEGORIES[1:])
 @pytest.mark.parametrize("label", ["Tips", "its own"])
-def test_the_reference_that_is_most_alike_is_the_twin_though_another_hash_is_nearer(
-    tmp_path: Path, category: str, label: str
-) -> None:
-    """A recording under much noise lies as the query does; the better one is moved, so that no hash finds it."""
+def test_most_similar_reference_wins_over_a_nearer_hash(tmp_path: Path, category: str, label: str) -> None:
+    """A very noisy recording is aligned with the query; the better one is shifted, so that no hash finds it."""
     clear, moved = flat_field(category)
     other = category if label == "its own" else label
     noisy = {f"{category}/clear": clear, f"{other}/noisy": with_noise(moved, 80, 1)}
@@ -173,32 +171,30 @@ def test_the_reference_that_is_most_alike_is_the_twin_though_another_hash_is_nea
 
 
 @pytest.mark.parametrize("category", CATEGORIES[1:])
-def test_a_better_reference_of_a_category_that_was_not_asked_for_is_not_answered_but_makes_doubtful(
-    tmp_path: Path, category: str
-) -> None:
+def test_better_reference_of_an_excluded_category_makes_doubtful(tmp_path: Path, category: str) -> None:
     clear, moved = flat_field(category)
     noisy = {f"{category}/clear": clear, "Tips/noisy": with_noise(moved, 80, 1)}
     with connect(make_store(tmp_path, noisy | plain("Particles", range(3)))) as engine:
         answer = engine.search(with_noise(moved, 30, 2), categories=["Tips"])
         assert (answer.grade, answer.category) == ("doubtful", None)
         assert {match.category for match in answer.matches} == {"Tips"}
-        assert "another picture looks much like it" in answer.reason
+        assert "another reference also resembles the query" in answer.reason
         both = engine.search(with_noise(moved, 30, 2), categories=["Tips", category], max_p_wrong=1)
         assert (both.grade, both.category) == ("good", category)
 
 
-def test_of_two_recordings_of_one_field_the_noise_tells_which_is_meant(tmp_path: Path) -> None:
-    """Two recordings of one field: the query has the noise of one of them, whatever its bar is."""
+def test_noise_selects_between_two_recordings_of_one_field(tmp_path: Path) -> None:
+    """The query has the noise of one of two recordings of one field; the info bar does not matter."""
     for category in CATEGORIES:
         for seed in (1, 2):
-            noisy = with_noise(picture(category, 1), 60, seed)
-            noisy[-50:] = 20  # the bar, which the query has not
+            noisy = with_noise(micrograph(category, 1), 60, seed)
+            noisy[-50:] = 20  # an info bar, which the query does not have
             save(tmp_path / "labelled" / category / f"{seed}.jpg", noisy)
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
     with connect(tmp_path / "store") as engine:
         for category in CATEGORIES:
             for seed in (1, 2):
-                answer = engine.search(with_noise(picture(category, 1), 60, seed)[:-50])
+                answer = engine.search(with_noise(micrograph(category, 1), 60, seed)[:-50])
                 assert answer.category == category
                 assert answer.best is not None
                 assert Path(answer.best.source).name == f"{seed}.jpg"
@@ -206,10 +202,10 @@ def test_of_two_recordings_of_one_field_the_noise_tells_which_is_meant(tmp_path:
 
 @pytest.fixture(scope="module")
 def faint() -> dict[str, Grey]:
-    """Fields that noise of 60 grey levels nearly hides."""
+    """Return fields that noise of 60 grey levels nearly hides."""
     return {
-        f"{category}/{number}": _faint_field(100 * place + number)
-        for place, category in enumerate(CATEGORIES)
+        f"{category}/{number}": _faint_field(100 * position + number)
+        for position, category in enumerate(CATEGORIES)
         for number in range(4)
     }
 
@@ -220,7 +216,7 @@ def _faint_field(seed: int) -> Grey:
     return grey
 
 
-def test_a_faint_twin_is_known_as_nothing_else_comes_near(tmp_path: Path, faint: dict[str, Grey]) -> None:
+def test_faint_twin_is_found_if_no_other_reference_is_close(tmp_path: Path, faint: dict[str, Grey]) -> None:
     for name, pixels in faint.items():
         save(tmp_path / "labelled" / f"{name}.jpg", pixels)
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
@@ -236,11 +232,11 @@ def test_a_faint_twin_is_known_as_nothing_else_comes_near(tmp_path: Path, faint:
             best = lenient[name].best
             assert best is not None
             assert 0.35 <= (best.scene_score or 0) < 0.5
-            assert "no other reference comes near" in lenient[name].reason
+            assert "no other reference is close" in lenient[name].reason
 
 
-def test_a_faint_twin_among_few_references_is_not_taken(tmp_path: Path, faint: dict[str, Grey]) -> None:
-    """Whether nothing else comes near can only be told where there is something else."""
+def test_faint_twin_among_few_references_gets_no_label(tmp_path: Path, faint: dict[str, Grey]) -> None:
+    """A candidate can only be lone if other references were compared."""
     few = {name: pixels for name, pixels in faint.items() if name.endswith("/0")}
     for name, pixels in few.items():
         save(tmp_path / "labelled" / f"{name}.jpg", pixels)
@@ -251,7 +247,7 @@ def test_a_faint_twin_among_few_references_is_not_taken(tmp_path: Path, faint: d
             assert answer.category is None or (answer.best is not None and (answer.best.scene_score or 0) >= 0.5)
 
 
-def test_who_raises_the_least_score_means_it() -> None:
+def test_changing_good_scene_also_changes_lone_scene() -> None:
     default = POLICIES["default"]
     assert default.lone_scene < default.good_scene
     assert default.adjusted({"good_scene": 0.7}).lone_scene == 0.7
@@ -262,33 +258,33 @@ def test_copies_of_the_twin_are_no_rivals(tmp_path: Path) -> None:
     for category in CATEGORIES:
         (tmp_path / "labelled" / category).mkdir(parents=True)
         for quality in (95, 60, 30):
-            image = Image.fromarray(picture(category, 1))
+            image = Image.fromarray(micrograph(category, 1))
             image.save(tmp_path / "labelled" / category / f"{quality}.jpg", quality=quality)
     index([tmp_path / "labelled"], tmp_path / "store", workers=2)
     with connect(tmp_path / "store") as engine:
         for category in CATEGORIES:
-            stretched = np.clip(picture(category, 1) * 0.5 + 60, 0, 255).astype(np.uint8)
+            stretched = np.clip(micrograph(category, 1) * 0.5 + 60, 0, 255).astype(np.uint8)
             blurred = np.rint(gaussian_filter(stretched.astype(float), 2)).astype(np.uint8)
             answer = engine.search(blurred)
             assert (answer.grade, answer.category) == ("good", category)
 
 
-# -- what would hide a rival -------------------------------------------------------------------------------------------
+# -- hidden rivals -----------------------------------------------------------------------------------------------------
 
 
 def strong_pattern(pixels: Grey) -> Grey:
-    """Give a picture the pattern of one camera, about as strong as the field."""
+    """Add the pattern of one camera to an image, about as strong as the field."""
     fixed = gaussian_filter(np.random.default_rng(5).standard_normal(SHAPE), 2)
     grey: Grey = np.clip(pixels * 0.4 + 70 + 24 * fixed / fixed.std(), 0, 255).astype(np.uint8)
     return grey
 
 
-STRANGERS = [(category, 50) for category in CATEGORIES[1:]]
+UNRELATED = [(category, 50) for category in CATEGORIES[1:]]
 
 
-def test_any_number_of_copies_of_the_twin_changes_nothing(tmp_path: Path) -> None:
-    shared = {f"Particles/{number}": strong_pattern(picture("Particles", number)) for number in range(2)}
-    queries = [strong_pattern(picture(*stranger)) for stranger in STRANGERS]
+def test_number_of_copies_of_the_twin_does_not_matter(tmp_path: Path) -> None:
+    shared = {f"Particles/{number}": strong_pattern(micrograph("Particles", number)) for number in range(2)}
+    queries = [strong_pattern(micrograph(*other)) for other in UNRELATED]
     queries += [with_noise(shared[f"Particles/{number}"], sigma, 3) for number, sigma in ((0, 60), (1, 30))]
     answers = {}
     for copies in (0, 8, 12, 20):
@@ -300,18 +296,18 @@ def test_any_number_of_copies_of_the_twin_changes_nothing(tmp_path: Path) -> Non
         with connect(make_store(tmp_path / f"{copies}", shared)) as engine:
             found = [engine.search(query) for query in queries]
         answers[copies] = [(answer.grade, answer.category) for answer in found]
-    assert answers[0] == [("doubtful", None)] * len(STRANGERS) + [("good", "Particles")] * 2
+    assert answers[0] == [("doubtful", None)] * len(UNRELATED) + [("good", "Particles")] * 2
     assert all(found == answers[0] for found in answers.values()), answers
 
 
-def test_a_search_in_some_categories_is_held_against_all(tmp_path: Path) -> None:
-    """What only pictures of other categories share with the twin, and the query, labels nothing either."""
-    twin = strong_pattern(picture("Particles", 0))
+def test_restricted_search_checks_all_categories(tmp_path: Path) -> None:
+    """An artefact that twin and query share only with images of other categories also gives no label."""
+    twin = strong_pattern(micrograph("Particles", 0))
     shared = {"Particles/0": twin, **plain("Particles", range(5, 8))}
-    shared |= {f"Biological/{number}": strong_pattern(picture("Biological", number)) for number in range(3)}
+    shared |= {f"Biological/{number}": strong_pattern(micrograph("Biological", number)) for number in range(3)}
     with connect(make_store(tmp_path, shared)) as engine:
-        for stranger in STRANGERS:
-            query = strong_pattern(picture(*stranger))
+        for other in UNRELATED:
+            query = strong_pattern(micrograph(*other))
             answer = engine.search(query, categories=["Particles"])
             assert (answer.grade, answer.category) == ("doubtful", None)
             assert {match.category for match in answer.matches} == {"Particles"}
@@ -320,10 +316,8 @@ def test_a_search_in_some_categories_is_held_against_all(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("seed", "sigma", "grade"), [(302, 40, "ambiguous"), (304, 48, "doubtful")])
-def test_a_field_under_two_labels_has_none_though_one_of_them_is_beyond_the_usual_distance(
-    tmp_path: Path, seed: int, sigma: float, grade: str
-) -> None:
-    """The two are copies of one picture, so the one is no rival by what it shares, but it speaks against the label."""
+def test_field_with_a_second_far_label_gets_no_label(tmp_path: Path, seed: int, sigma: float, grade: str) -> None:
+    """Both show one image, so the farther one is no look-alike, but it speaks against the label."""
     sharp = _faint_field(seed)
     clear = np.clip(128 + (sharp.astype(float) - 128) * 3, 0, 255)
     both = {"Tips/sharp": sharp, "Powder/blurred": np.rint(gaussian_filter(clear, 2.5)).astype(np.uint8)}
@@ -339,11 +333,11 @@ def test_a_field_under_two_labels_has_none_though_one_of_them_is_beyond_the_usua
         assert engine.search(query, max_distance=1024).grade == "ambiguous"
 
 
-# -- parts -------------------------------------------------------------------------------------------------------------
+# -- regions -----------------------------------------------------------------------------------------------------------
 
 
 def wide_panel(pixels: Grey) -> Grey:
-    """Put a coarse panel, which decides most of the hash, over more than half of a pale field."""
+    """Put a coarse panel, which determines most of the hash, over more than half of a pale field."""
     panel = gaussian_filter(np.random.default_rng(3).standard_normal(SHAPE), 4)
     shared = pixels / 6 + 107
     shared[:, :307] = (128 + 50 * panel / panel.std())[:, :307]
@@ -351,15 +345,15 @@ def wide_panel(pixels: Grey) -> Grey:
 
 
 @pytest.mark.parametrize("category", ["Fibres", "Powder"])
-def test_twins_that_are_near_by_hash_are_asked_for_their_parts(tmp_path: Path, category: str) -> None:
-    with connect(make_store(tmp_path, {f"{category}/0": wide_panel(picture(category, 0))})) as engine:
-        for stranger in STRANGERS:
-            answer = engine.search(wide_panel(picture(*stranger)))
+def test_regions_of_twins_with_near_hashes_are_compared(tmp_path: Path, category: str) -> None:
+    with connect(make_store(tmp_path, {f"{category}/0": wide_panel(micrograph(category, 0))})) as engine:
+        for other in UNRELATED:
+            answer = engine.search(wide_panel(micrograph(*other)))
             assert (answer.grade, answer.category) == ("doubtful", None)
-            assert "in some parts of the picture only" in answer.reason
+            assert "agree in some regions only" in answer.reason
             assert answer.best is not None
             assert 40 < answer.best.distance <= 200
-        twin = engine.search(with_noise(wide_panel(picture(category, 0)), 20, 1))
+        twin = engine.search(with_noise(wide_panel(micrograph(category, 0)), 20, 1))
         assert (twin.grade, twin.category) == ("good", category)
         assert twin.best is not None
         assert 40 < twin.best.distance <= 200
@@ -372,9 +366,7 @@ def encoded(pixels: Grey, quality: int) -> bytes:
 
 
 @pytest.mark.parametrize(("radius", "open_share"), [(0.8, 0.38), (0.6, 0.21), (0.4, 0.09)])
-def test_a_narrow_aperture_of_one_reference_labels_no_stranger_and_hides_no_twin(
-    tmp_path: Path, radius: float, open_share: float
-) -> None:
+def test_narrow_aperture_gives_no_label_and_hides_no_twin(tmp_path: Path, radius: float, open_share: float) -> None:
     y, x = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1.33 : 1.33 : SHAPE[1] * 1j]
     within = x * x + y * y < radius**2
     assert within.mean() == pytest.approx(open_share, abs=0.01)
@@ -382,21 +374,21 @@ def test_a_narrow_aperture_of_one_reference_labels_no_stranger_and_hides_no_twin
     def behind(pixels: Grey) -> Grey:
         return np.where(within, pixels, 0).astype(np.uint8)
 
-    twin = behind(picture("Particles", 0))
+    twin = behind(micrograph("Particles", 0))
     others = plain("Particles", range(4)) | plain("Porous_Sponge", range(4))
     with connect(make_store(tmp_path, {"Particles/behind": twin, **others}, "views")) as engine:
         alike = []
         for category in CATEGORIES[1:]:
             for number in (50, 51):
-                answer = engine.search(behind(picture(category, number)))
+                answer = engine.search(behind(micrograph(category, number)))
                 assert answer.category is None, (category, number)
                 alike += [match.scene_score for match in answer.matches[:1] if (match.scene_score or 0) >= 0.5]
-        assert alike  # so that more than the scene score was asked
+        assert alike  # so more than the scene score was needed to refuse them
         for sigma, quality in ((8, 80), (20, 30)):
             found = engine.search(encoded(with_noise(twin, sigma, 1), quality))
             assert found.best is not None
             assert Path(found.best.source).name == "behind.jpg"
-            # Of a tenth of the picture, noise on the black of the others leaves too little in common.
+            # If a tenth of the image is open, noise on the black rest leaves too little in common.
             assert found.category == "Particles" or (open_share < 0.1 and found.grade == "doubtful")
 
 
@@ -414,10 +406,10 @@ def barred(pixels: Grey, level: int = 20) -> Grey:
 
 
 def recordings() -> dict[str, Grey]:
-    """Make several recordings of each of some fields: noisy, moved, barred, and some of these under another label."""
+    """Make several recordings of some fields: noisy, shifted, with an info bar, and some with another label."""
     made: dict[str, Grey] = {}
     for category in ("Powder", "Fibres"):
-        field = picture(category, 1)
+        field = micrograph(category, 1)
         made |= {
             f"{category}/clear": field, f"{category}/noisy": with_noise(field, 25, 1),
             f"{category}/moved": shifted(with_noise(field, 15, 9), 8, 12),
@@ -428,8 +420,8 @@ def recordings() -> dict[str, Grey]:
 
 
 def changed(category: str, seed: int) -> Grey:
-    """Do some of what may be done to a picture to one that the store has."""
-    rng, pixels = np.random.default_rng(seed), picture(category, 1)
+    """Apply up to three typical changes to an image that the store has."""
+    rng, pixels = np.random.default_rng(seed), micrograph(category, 1)
     for change in rng.permutation(["noise", "shift", "bar", "blur", "crop", "label", "panel"])[: rng.integers(0, 4)]:
         pixels = pixels.copy()
         if change == "noise":
@@ -450,9 +442,9 @@ def changed(category: str, seed: int) -> Grey:
     return np.ascontiguousarray(pixels)
 
 
-def test_pixels_that_would_not_change_an_answer_do_not_and_a_server_asks_for_the_others(tmp_path: Path) -> None:
+def test_server_requests_the_pixels_that_can_change_an_answer(tmp_path: Path) -> None:
     folder = make_store(tmp_path, recordings(), "windows")
-    told, grades = set(), set()
+    flags, grades = set(), set()
     with (
         closing(Store(folder)) as store, connect(folder) as embedded, serving(folder) as target,
         connect(target) as remote,
@@ -464,29 +456,29 @@ def test_pixels_that_would_not_change_an_answer_do_not_and_a_server_asks_for_the
             for policy in (POLICIES["default"], POLICIES["default"].adjusted({"max_p_wrong": 0.02})):
                 whole = searcher.answer(query, Options(policy)).answer
                 without = searcher.answer(replace(query, pixels=None), Options(policy))
-                told.add(without.pixels_would_change)
+                flags.add(without.pixels_would_change)
                 if not without.pixels_would_change:
                     assert (without.answer.grade, without.answer.category) == (whole.grade, whole.category), seed
             here, there = embedded.search(pixels), remote.search(pixels)
             grades.add(here.grade)
             assert (there.grade, there.category) == (here.grade, here.category), seed
             assert there.matches[:1] == here.matches[:1], seed
-    assert told == {True, False}
+    assert flags == {True, False}
     assert {"excellent", "good"} <= grades
 
 
 @pytest.mark.parametrize("category", ["Fibres", "Powder"])
-def test_pixels_that_were_missed_on_the_way_to_an_answer_would_change_it(tmp_path: Path, category: str) -> None:
-    """Though the best that is found has none that could be compared: it shows another part of the field."""
+def test_pixels_missing_at_an_earlier_stage_would_change_it(tmp_path: Path, category: str) -> None:
+    """This holds even if the best match is shifted, so that its own pixels cannot be compared."""
     clear, moved = flat_field(category)
     nearer = {f"{category}/clear": clear, f"{category}/noisy": with_noise(moved, 80, 1)}
-    covered = with_noise(picture(category, 1), 20, 1)
+    covered = with_noise(micrograph(category, 1), 20, 1)
     covered[:, :160] = np.random.default_rng(1).integers(0, 255, (12, 20)).repeat(32, 0).repeat(8, 1)
-    for name, pictures, pixels, k in (
+    for name, images, pixels, k in (
         ("better", nearer, with_noise(moved, 30, 2), 1), ("in part", plain(category, [1]), covered, 5),
     ):  # fmt: skip
         query = replace(Query.of_pixels(pixels), pixels=None)
-        with closing(Store(make_store(tmp_path / name, pictures, "windows"))) as store:
+        with closing(Store(make_store(tmp_path / name, images, "windows"))) as store:
             found = Searcher(store).answer(query, Options(POLICIES["default"].adjusted({"k": k})))
         assert found.answer.grade == "good"
         assert not any(match.comparable for match in found.answer.matches)

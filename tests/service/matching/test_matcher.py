@@ -1,4 +1,4 @@
-"""The matcher: from an image to a graded answer, on stores whose collection is whole, changed or gone."""
+"""The matcher: from an image to a graded answer, for complete, changed and missing collections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from twinscope_service.matching.query import Query
 from twinscope_service.matching.reference_pixels import ReferencePixels
 
 _DEFAULT = named_policy("default")
-_REFERENCE = named_policy("legacy")
+_LEGACY = named_policy("legacy")
 
 
 @contextmanager
@@ -48,9 +48,9 @@ def encoded(pixels: np.ndarray, quality: int) -> np.ndarray:
     return read_image(data.getvalue()).pixels
 
 
-def make_store(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
-    """Index pictures given by ``Category/name.png``."""
-    for name, pixels in pictures.items():
+def make_store(folder: Path, images: dict[str, np.ndarray]) -> Path:
+    """Index images with names of the form ``Category/name.png``."""
+    for name, pixels in images.items():
         path = folder / "collection" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
@@ -65,7 +65,7 @@ def micrograph(category: str, number: int, width: int = 320, height: int = 240) 
 # -- grades ------------------------------------------------------------------------------------------------------
 
 
-def test_an_exact_twin_is_excellent(shelf: Shelf) -> None:
+def test_exact_twin_is_excellent(shelf: Shelf) -> None:
     with matching(shelf.store) as (matcher, _):
         for (category, number), pixels in shelf.pixels.items():
             answer = matcher.match(Query.of_pixels(pixels))
@@ -76,21 +76,21 @@ def test_an_exact_twin_is_excellent(shelf: Shelf) -> None:
             assert answer.best.published_prefix == "L9"
 
 
-def test_full_size_ssim_is_that_of_scikit_image_on_standardised_images(shelf: Shelf) -> None:
+def test_full_size_ssim_matches_scikit_image(shelf: Shelf) -> None:
     pixels = shelf.pixels["Tips", 1]
     with matching(shelf.store) as (matcher, _):
         answer = matcher.match(Query.of_pixels(encoded(pixels, 60)))
     with Image.open(shelf.reference("Tips", 1)) as image:
         reference = image.convert("L")
     standard = [
-        np.asarray(ImageOps.autocontrast(ImageOps.equalize(picture)))
-        for picture in (Image.fromarray(encoded(pixels, 60)), reference)
+        np.asarray(ImageOps.autocontrast(ImageOps.equalize(image)))
+        for image in (Image.fromarray(encoded(pixels, 60)), reference)
     ]
     assert answer.best is not None
     assert answer.best.ssim == pytest.approx(structural_similarity(*standard), abs=1e-5)
 
 
-def test_a_re_encoded_noisy_twin_is_good(shelf: Shelf) -> None:
+def test_re_encoded_noisy_twin_is_good(shelf: Shelf) -> None:
     noise = np.random.default_rng(1).normal(0, 9, (240, 320))
     changed = encoded(np.clip(shelf.pixels["Particles", 0] + noise, 0, 255).astype(np.uint8), 30)
     with matching(shelf.store) as (matcher, _):
@@ -105,7 +105,7 @@ def test_a_re_encoded_noisy_twin_is_good(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("shape", [(160, 120), (640, 480), (300, 240)])
-def test_a_twin_of_another_size_is_found_and_compared(shelf: Shelf, shape: tuple[int, int]) -> None:
+def test_twin_of_another_size_is_found_and_compared(shelf: Shelf, shape: tuple[int, int]) -> None:
     resized = Image.fromarray(shelf.pixels["Fibres", 1]).resize(shape, Image.Resampling.LANCZOS)
     with matching(shelf.store) as (matcher, _):
         answer = matcher.match(Query.of_pixels(np.asarray(resized)))
@@ -114,15 +114,15 @@ def test_a_twin_of_another_size_is_found_and_compared(shelf: Shelf, shape: tuple
     assert answer.best.ssim is not None
 
 
-def test_a_foreign_micrograph_gets_no_label_whatever_the_reach(shelf: Shelf) -> None:
-    foreign = micrograph("Particles", 77)
+def test_unrelated_image_gets_no_label_at_any_distance(shelf: Shelf) -> None:
+    unrelated = micrograph("Particles", 77)
     with matching(shelf.store) as (matcher, _):
-        nothing = matcher.match(Query.of_pixels(foreign))
+        nothing = matcher.match(Query.of_pixels(unrelated))
         assert nothing.matches == ()
-        assert nothing.reason.startswith("no reference within 300 bits, and none up to 430 bits away was found to show")
-        near = matcher.match(Query.of_pixels(foreign), _DEFAULT.adjusted({"far_distance": 300}))
+        assert nothing.reason.startswith("no reference within 300 bits; a search up to 430 bits found none that shows")
+        near = matcher.match(Query.of_pixels(unrelated), _DEFAULT.adjusted({"far_distance": 300}))
         assert near.reason == "no reference within 300 bits"
-        answer = matcher.match(Query.of_pixels(foreign), _DEFAULT.adjusted({"max_distance": BITS, "k": 6}))
+        answer = matcher.match(Query.of_pixels(unrelated), _DEFAULT.adjusted({"max_distance": BITS, "k": 6}))
     assert answer.grade == "none"
     assert len(answer.matches) == 6
     assert answer.category is None
@@ -130,7 +130,7 @@ def test_a_foreign_micrograph_gets_no_label_whatever_the_reach(shelf: Shelf) -> 
 
 
 @pytest.mark.parametrize("pixels", [np.full((240, 320), 23, np.uint8), np.tile(np.uint8([0, 255]), (240, 160))])
-def test_what_has_no_structure_is_unhashable(shelf: Shelf, pixels: np.ndarray) -> None:
+def test_image_without_structure_is_unhashable(shelf: Shelf, pixels: np.ndarray) -> None:
     with matching(shelf.store) as (matcher, _):
         answer = matcher.match(Query.of_pixels(pixels))
     assert answer.grade == "unhashable"
@@ -138,7 +138,7 @@ def test_what_has_no_structure_is_unhashable(shelf: Shelf, pixels: np.ndarray) -
     assert answer.query_hash is None
 
 
-def test_one_image_under_two_categories_is_ambiguous_and_shows_both(tmp_path: Path) -> None:
+def test_image_with_two_categories_is_ambiguous_and_shows_both(tmp_path: Path) -> None:
     pixels = micrograph("Tips", 3)
     store = make_store(
         tmp_path, {"Tips/a.png": pixels, "Powder/b.png": pixels, "Fibres/c.png": micrograph("Fibres", 4)}
@@ -152,7 +152,7 @@ def test_one_image_under_two_categories_is_ambiguous_and_shows_both(tmp_path: Pa
     assert "Powder" in answer.reason
 
 
-def test_a_hash_alone_is_unverified_and_a_thumbnail_good_at_best(shelf: Shelf) -> None:
+def test_hash_is_unverified_and_thumbnail_good_at_best(shelf: Shelf) -> None:
     whole = Query.of_pixels(shelf.pixels["Tips", 0])
     with matching(shelf.store) as (matcher, _):
         by_hash = matcher.match(Query(whole.hashed))
@@ -165,14 +165,14 @@ def test_a_hash_alone_is_unverified_and_a_thumbnail_good_at_best(shelf: Shelf) -
     assert by_thumbnail.best.ssim is None
 
 
-def test_a_hash_of_another_recipe_is_refused(shelf: Shelf) -> None:
+def test_hash_of_another_recipe_is_refused(shelf: Shelf) -> None:
     hashed = hash_pixels(shelf.pixels["Tips", 0])
     assert isinstance(hashed, PHash)
     with matching(shelf.store) as (matcher, _), pytest.raises(RecipeError, match="older/0"):
         matcher.match(Query(PHash(hashed.code, "older/0")))
 
 
-def test_candidates_are_as_many_as_asked_for_and_no_farther(shelf: Shelf) -> None:
+def test_number_and_distance_of_candidates_are_limited(shelf: Shelf) -> None:
     query = Query.of_pixels(shelf.pixels["Tips", 0])
     with matching(shelf.store) as (matcher, _):
         near = matcher.match(query, _DEFAULT.adjusted({"k": 3, "max_distance": BITS}))
@@ -184,7 +184,7 @@ def test_candidates_are_as_many_as_asked_for_and_no_farther(shelf: Shelf) -> Non
             assert not matcher.match(query, _DEFAULT.adjusted({"max_distance": own.distance - 1})).matches
 
 
-def test_an_answer_names_what_decided_it(shelf: Shelf) -> None:
+def test_answer_contains_what_decided_it(shelf: Shelf) -> None:
     query = Query.of_pixels(shelf.pixels["Tips", 0])
     with matching(shelf.store) as (matcher, store):
         answer = matcher.match(query, _DEFAULT.adjusted({"k": 2}))
@@ -196,7 +196,7 @@ def test_an_answer_names_what_decided_it(shelf: Shelf) -> None:
     assert answer.taxonomy
 
 
-def test_an_empty_store_answers_none(tmp_path: Path) -> None:
+def test_empty_store_answers_none(tmp_path: Path) -> None:
     (tmp_path / "Tips").mkdir()
     index([tmp_path / "Tips"], tmp_path / "store", workers=1)
     with matching(tmp_path / "store") as (matcher, _):
@@ -204,18 +204,18 @@ def test_an_empty_store_answers_none(tmp_path: Path) -> None:
     assert (answer.grade, answer.taxonomy) == ("none", "")
 
 
-# -- references that are gone or changed ------------------------------------------------------------------------------
+# -- missing or changed references ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def lone(tmp_path: Path) -> tuple[Path, Path, np.ndarray]:
-    """A store of one image, the image's file, and its pixels."""
+    """Return a store of one image, the file of the image, and its pixels."""
     pixels = micrograph("Tips", 5)
     return make_store(tmp_path, {"Tips/a.png": pixels}), tmp_path / "collection/Tips/a.png", pixels
 
 
-@pytest.mark.parametrize("policy", [_DEFAULT, _REFERENCE])
-def test_without_the_references_pixels_nothing_is_excellent(lone: Any, policy: Any) -> None:
+@pytest.mark.parametrize("policy", [_DEFAULT, _LEGACY])
+def test_nothing_is_excellent_without_the_references_pixels(lone: Any, policy: Any) -> None:
     store, file, pixels = lone
     file.unlink()
     with matching(store) as (matcher, _):
@@ -226,7 +226,7 @@ def test_without_the_references_pixels_nothing_is_excellent(lone: Any, policy: A
     assert "no such file" in answer.best.note
 
 
-def test_another_image_under_the_references_name_is_not_compared(lone: Any) -> None:
+def test_another_image_with_the_references_name_is_not_compared(lone: Any) -> None:
     store, file, pixels = lone
     Image.fromarray(micrograph("Tips", 6)).save(file)
     with matching(store) as (matcher, _):
@@ -236,7 +236,7 @@ def test_another_image_under_the_references_name_is_not_compared(lone: Any) -> N
     assert "changed since it was indexed" in answer.best.note
 
 
-def test_the_same_content_under_a_new_time_is_the_same_reference(lone: Any) -> None:
+def test_same_content_with_a_new_time_is_the_same_reference(lone: Any) -> None:
     store, file, pixels = lone
     shutil.copy(file, file.with_name("copy"))
     file.with_name("copy").replace(file)
@@ -244,8 +244,8 @@ def test_the_same_content_under_a_new_time_is_the_same_reference(lone: Any) -> N
         assert matcher.match(Query.of_pixels(pixels)).grade == "excellent"
 
 
-def test_an_answer_is_of_one_generation_wholly(tmp_path: Path) -> None:
-    """What is deleted, relabelled or replaced later does not show in it, before it is published nor after."""
+def test_answer_comes_from_one_generation(tmp_path: Path) -> None:
+    """An answer shows no image that is deleted or relabelled later, neither before nor after it is published."""
     pixels = micrograph("Tips", 5)
     store = make_store(tmp_path, {"Tips/a.png": pixels, "Tips/b.png": encoded(pixels, 95)})
     with matching(store) as (matcher, opened):
@@ -266,7 +266,7 @@ def test_an_answer_is_of_one_generation_wholly(tmp_path: Path) -> None:
     assert answer.generation == expected.generation + 1
 
 
-def test_a_reference_without_a_thumbnail_is_unverified(lone: Any) -> None:
+def test_reference_without_a_thumbnail_is_unverified(lone: Any) -> None:
     store, _, pixels = lone
     with open_writer(store) as writer:
         writer.catalog._db.execute("DELETE FROM thumbnails")
@@ -277,8 +277,8 @@ def test_a_reference_without_a_thumbnail_is_unverified(lone: Any) -> None:
 
 
 @pytest.mark.parametrize("damage", ["substr(data, 1, length(data) / 2)", "x'ffd8ff'", "zeroblob(length(data))"])
-def test_a_damaged_thumbnail_costs_its_own_reference_only(tmp_path: Path, damage: str) -> None:
-    """And the answer says what is wrong, and what to do."""
+def test_damaged_thumbnail_affects_only_its_reference(tmp_path: Path, damage: str) -> None:
+    """The answer states what is wrong and what to do."""
     pixels = {f"{category}/a.png": micrograph(category, 5) for category in ("Tips", "Powder", "Fibres", "Particles")}
     store = make_store(tmp_path, pixels)
     with open_writer(store) as writer:
@@ -294,26 +294,26 @@ def test_a_damaged_thumbnail_costs_its_own_reference_only(tmp_path: Path, damage
         assert together == [*answers.values(), matcher.match(noisy), matcher.match(turned)]
         everything = _DEFAULT.adjusted({"max_distance": BITS})
         assert matcher.match(queries["Tips/a.png"], everything).grade == "excellent"
-    hurt = answers.pop("Powder/a.png")
+    affected = answers.pop("Powder/a.png")
     assert {name: answer.grade for name, answer in answers.items()} == dict.fromkeys(answers, "excellent")
-    assert hurt.best is not None
-    assert (hurt.grade, hurt.best.category) == ("unverified", "Powder")
-    assert hurt.best.note == "its thumbnail in the store is damaged; index it again"
-    assert hurt.best.note in hurt.reason
+    assert affected.best is not None
+    assert (affected.grade, affected.best.category) == ("unverified", "Powder")
+    assert affected.best.note == "its thumbnail in the store is damaged; index it again"
+    assert affected.best.note in affected.reason
     assert all(answer.category is None for answer in together[-2:])
 
 
-# -- odd images --------------------------------------------------------------------------------------------------------
+# -- unusual sizes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", [_DEFAULT, _REFERENCE])
+@pytest.mark.parametrize("policy", [_DEFAULT, _LEGACY])
 def test_images_of_any_size_are_answered(tmp_path: Path, policy: Any) -> None:
     rng = np.random.default_rng(0)
     shapes = [(1, 1), (2, 2), (1, 300), (300, 1), (3, 3), (6, 6), (6, 200), (7, 7), (8, 900), (900, 8), (24, 24)]
-    pictures = {f"Tips/{h}x{w}.png": rng.integers(0, 256, (h, w), np.uint8) for h, w in shapes}
-    store = make_store(tmp_path, pictures)
+    images = {f"Tips/{h}x{w}.png": rng.integers(0, 256, (h, w), np.uint8) for h, w in shapes}
+    store = make_store(tmp_path, images)
     with matching(store) as (matcher, _):
-        for name, pixels in pictures.items():
+        for name, pixels in images.items():
             answer = matcher.match(Query.of_pixels(pixels), policy.adjusted({"max_distance": BITS, "k": 20}))
             if min(pixels.shape) < 7:
                 assert answer.grade != "excellent", name
@@ -327,7 +327,7 @@ def test_images_of_any_size_are_answered(tmp_path: Path, policy: Any) -> None:
 # -- pixels of references ----------------------------------------------------------------------------------------------
 
 
-def test_pixels_are_read_once_and_the_longest_unused_go_first(shelf: Shelf) -> None:
+def test_least_recently_used_pixels_are_removed_first(shelf: Shelf) -> None:
     size = shelf.pixels["Tips", 0].nbytes
     pixels = ReferencePixels(budget=2 * size)
     with matching(shelf.store) as (_, store):
@@ -335,15 +335,15 @@ def test_pixels_are_read_once_and_the_longest_unused_go_first(shelf: Shelf) -> N
         first = pixels(records[0])
         assert pixels(records[0]) is first
         second = pixels(records[1])
-        pixels(records[0])  # used again, so that the second is the longest unused
+        pixels(records[0])  # used again, so the second is the least recently used
         pixels(records[2])
         assert pixels(records[0]) is first
         assert pixels(records[1]) is not second
         assert np.array_equal(pixels(records[1]), second)
 
 
-def test_pixels_in_memory_are_those_that_the_references_own_file_would_give(tmp_path: Path) -> None:
-    """Not those of another file that has, or had, the same content."""
+def test_cached_pixels_are_those_of_the_references_own_file(tmp_path: Path) -> None:
+    """They are not those of another file that has or had the same content."""
     pixels = micrograph("Tips", 5)
     store = make_store(tmp_path, {"Tips/a.png": pixels, "Tips/b.png": pixels})
     with matching(store) as (_, opened):
@@ -367,14 +367,14 @@ def test_pixels_in_memory_are_those_that_the_references_own_file_would_give(tmp_
         reader(stored)
 
 
-def test_pixels_larger_than_the_budget_are_read_but_not_kept(shelf: Shelf) -> None:
+def test_pixels_larger_than_the_budget_are_not_kept(shelf: Shelf) -> None:
     pixels = ReferencePixels(budget=10)
     with matching(shelf.store) as (_, store):
         record = next(store.catalog.all_records())
         assert pixels(record) is not pixels(record)
 
 
-def test_a_reference_in_an_archive_is_compared_at_full_size(tmp_path: Path) -> None:
+def test_reference_in_an_archive_is_compared_at_full_size(tmp_path: Path) -> None:
     pixels = micrograph("Tips", 5)
     (tmp_path / "Tips").mkdir()
     Image.fromarray(pixels).save(tmp_path / "Tips/a.png")
@@ -393,7 +393,7 @@ def test_a_reference_in_an_archive_is_compared_at_full_size(tmp_path: Path) -> N
 # -- threads -----------------------------------------------------------------------------------------------------------
 
 
-def test_many_threads_get_the_answers_of_one(shelf: Shelf) -> None:
+def test_answers_do_not_depend_on_the_number_of_threads(shelf: Shelf) -> None:
     queries = [Query.of_pixels(pixels) for pixels in shelf.pixels.values()]
     queries += [Query.of_pixels(encoded(pixels, 40)) for pixels in shelf.pixels.values()]
     queries.append(Query.of_pixels(micrograph("Particles", 77)))

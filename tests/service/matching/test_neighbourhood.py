@@ -1,4 +1,4 @@
-"""A twin among its neighbours: which are copies of it, which are rivals, which is better, and whether it is alone."""
+"""The neighbourhood of a twin: copies, look-alikes, better references, and whether the twin is lone."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def texture(seed: int, sigma: float = 1) -> NDArray[np.float64]:
 
 
 def grey(field: NDArray[np.float64]) -> Grey:
-    """Make it a picture as a store gives it."""
+    """Return a field as an image that was encoded and decoded by a store."""
     return decode_thumbnail(encode_thumbnail(np.clip(128 + 35 * field, 0, 255).astype(np.uint8)))
 
 
 def sharing(share: float, seed: int, sigma: float = 1) -> Grey:
-    """Make a picture that correlates by the share with all others of this share; of one seed, it is one picture."""
+    """Return an image that correlates by `share` with all others of this share; each seed gives one image."""
     return grey(share**0.5 * texture(0, sigma) + (1 - share) ** 0.5 * texture(seed, sigma))
 
 
@@ -57,9 +57,9 @@ def record_of(number: int, code: bytes, category: str = "Tips") -> Record:
 
 
 def neighbour(
-    score: float, likeness: float = 0.0, picture: Grey | None = None, number: int = 2, everywhere: bool = False
+    score: float, likeness: float = 0.0, image: Grey | None = None, number: int = 2, everywhere: bool = False
 ) -> Neighbour:
-    shown = np.zeros(SHAPE, np.uint8) if picture is None else picture
+    shown = np.zeros(SHAPE, np.uint8) if image is None else image
     return Neighbour(match_of(score, number), record_of(number, bytes(128)), shown, likeness, everywhere)
 
 
@@ -67,12 +67,12 @@ def around(score: float, *others: Neighbour, coarse: float = 1.0) -> Neighbourho
     return Neighbourhood(match_of(score), list(others), [], {}, AGREEING, coarse, textured=True)
 
 
-# -- rivals ------------------------------------------------------------------------------------------------------------
+# -- look-alikes -------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.1, 2), st.floats(0.1, 2))
-def test_what_is_left_is_the_correlation_of_the_residuals(seed: int, by_query: float, by_twin: float) -> None:
+def test_partial_correlation_is_that_of_the_residuals(seed: int, by_query: float, by_twin: float) -> None:
     own, shared, one, other = np.random.default_rng(seed).standard_normal((4, 30))
     query, twin = own + one + by_query * shared, own + other + by_twin * shared
     residuals = [values - np.polyval(np.polyfit(shared, values, 1), shared) for values in (query, twin)]
@@ -82,21 +82,21 @@ def test_what_is_left_is_the_correlation_of_the_residuals(seed: int, by_query: f
 
 
 def of_one_factor(has: float, left: float, others_have: float, count: int) -> Neighbourhood:
-    """Make query and twin that have so much of a factor, and correlate by `left` without it, and others that have it.
+    """Return a neighbourhood with one common factor; without it, query and twin correlate by `left`.
 
-    Likenesses are the products of what each has of the factor (Spearman 1904), those of the others are in pixels.
+    Scene scores are the products of the shares of the factor (Spearman 1904); the thumbnails of the others have it.
     """
-    rivals = [
+    alike = [
         neighbour(has * others_have, has * others_have, sharing(others_have**2, seed), seed)
         for seed in range(2, 2 + count)
     ]
-    return around(has**2 + left * (1 - has**2), *rivals)
+    return around(has**2 + left * (1 - has**2), *alike)
 
 
 @pytest.mark.parametrize("left", [0.0, 0.3])
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_what_several_others_have_a_little_of_is_known_as_one_factor(left: float, count: int) -> None:
-    """Beside none of them alone would much of the likeness be gone."""
+def test_several_weak_lookalikes_reveal_a_common_factor(left: float, count: int) -> None:
+    """None of them alone would explain much of the scene score."""
     neighbours = of_one_factor(0.9, left, 0.5, count)
     [one, *_] = neighbours.others
     assert _without(neighbours.twin.scene_score or 0, one.score, one.likeness) > 0.75
@@ -106,20 +106,20 @@ def test_what_several_others_have_a_little_of_is_known_as_one_factor(left: float
 
 @pytest.mark.parametrize("left", [0.75, 0.9])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_what_is_much_alike_without_the_factor_has_no_rivals(left: float, count: int) -> None:
+def test_high_correlation_without_the_factor_has_no_lookalike(left: float, count: int) -> None:
     neighbours = of_one_factor(0.7, left, 0.6, count)
     assert len([other for other in neighbours.others if other.score > 0.4]) == count
     assert neighbours.lookalike(()) == 0
 
 
-def test_one_that_has_nearly_all_of_it_is_a_rival_though_others_have_something_else() -> None:
+def test_other_that_explains_nearly_all_is_a_lookalike() -> None:
     strong, other = neighbour(0.7, 0.7, sharing(0.5, 2), 2), neighbour(0.4, 0.0, sharing(0.5, 3), 3)
     assert around(0.7, strong, other).lookalike(()) == 0.7
     assert around(0.7, other).lookalike(()) == 0
     assert around(0.95, strong, other).lookalike(()) == 0
 
 
-def test_a_lone_other_explains_less_so_more_must_be_left_beside_it() -> None:
+def test_single_other_requires_more_remaining_correlation() -> None:
     one, unlike = neighbour(0.5, 0.3, sharing(0.5, 2), 2), neighbour(0.36, 0.0, sharing(0.5, 3), 3)
     assert 0.55 < _without(0.7, 0.5, 0.3) < 0.75
     assert around(0.7, one).lookalike(()) == 0.5
@@ -130,29 +130,29 @@ def test_a_lone_other_explains_less_so_more_must_be_left_beside_it() -> None:
 @pytest.mark.parametrize(
     "likenesses", [(0.051, -0.045), (-0.045, 0.051), (0.4, -0.4), (0.3, -0.001)], ids=lambda pair: f"{pair}"
 )
-def test_others_that_are_like_and_unlike_the_twin_share_no_factor(likenesses: tuple[float, float]) -> None:
-    pictures = sharing(0.3, 2), sharing(0.3, 3)
-    pair = [neighbour(0.5, likeness, picture) for likeness, picture in zip(likenesses, pictures, strict=True)]
-    assert scene_scores(pictures[0], [pictures[1]])[0].score > 0.2
+def test_others_of_opposite_likeness_share_no_factor(likenesses: tuple[float, float]) -> None:
+    images = sharing(0.3, 2), sharing(0.3, 3)
+    pair = [neighbour(0.5, likeness, image) for likeness, image in zip(likenesses, images, strict=True)]
+    assert scene_scores(images[0], [images[1]])[0].score > 0.2
     assert around(0.85, *pair).lookalike(()) == 0
     assert around(0.64, *pair).lookalike(()) == 0.5
 
 
-def test_others_of_more_than_all_of_a_factor_and_of_none_are_held_against_it_one_by_one() -> None:
+def test_others_without_a_common_factor_count_one_by_one() -> None:
     pairs = (
-        (sharing(0.3, 2), sharing(0.3, 3)),  # less alike than the query is to both: no factor makes that
+        (sharing(0.3, 2), sharing(0.3, 3)),  # less similar to each other than to the query: no factor explains that
         (sharing(0.9, 4), 255 - sharing(0.9, 4)),  # opposites
-        (sharing(0.9, 5), sharing(0.9, 6)[:70]),  # of proportions that cannot be compared
+        (sharing(0.9, 5), sharing(0.9, 6)[:70]),  # proportions that cannot be compared
     )
-    for pictures in pairs:
-        pair = [neighbour(0.8, likeness, picture) for likeness, picture in zip((0.6, 0.5), pictures, strict=True)]
+    for images in pairs:
+        pair = [neighbour(0.8, likeness, image) for likeness, image in zip((0.6, 0.5), images, strict=True)]
         assert around(0.8, *pair).lookalike(()) == 0.8
-        assert around(0.97, *(neighbour(0.6, 0.3, picture) for picture in pictures)).lookalike(()) == 0
+        assert around(0.97, *(neighbour(0.6, 0.3, image) for image in images)).lookalike(()) == 0
 
 
 @pytest.mark.parametrize("score", [0.5, 0.55, 0.599])
-def test_a_weak_twin_may_have_no_other_of_a_quarter(score: float) -> None:
-    """Whatever these have in common with the twin: they need not share what query and twin do."""
+def test_weak_twin_allows_no_other_above_a_quarter(score: float) -> None:
+    """The likeness of the others does not matter: they need not share what query and twin share."""
     unlike = [neighbour(0.26, 0.0, sharing(0.5, seed), seed) for seed in (2, 3)]
     assert around(score, *unlike).lookalike(()) == 0.26
     assert around(score, neighbour(0.24, 0.24)).lookalike(()) == 0
@@ -161,19 +161,19 @@ def test_a_weak_twin_may_have_no_other_of_a_quarter(score: float) -> None:
     assert around(0.6, neighbour(0.36, 0.9)).lookalike(()) == 0.36
 
 
-def test_a_noisier_recording_of_the_twin_is_no_rival() -> None:
-    """All that it shares with the query it has from the twin; one more with something else in common has not."""
+def test_noisier_recording_of_the_twin_is_no_lookalike() -> None:
+    """It shares nothing with the query that the twin lacks; a look-alike does."""
     noisier = neighbour(0.42, 0.6, everywhere=True)
     assert _without(0.7, 0.42, 0.6) < 0.75
     assert around(0.7, noisier).lookalike(()) == 0
     assert around(0.7, neighbour(0.42, 0.6, everywhere=False)).lookalike(()) == 0.42
     assert around(0.7, neighbour(0.55, 0.6, everywhere=True)).lookalike(()) == 0.55
-    foreign = replace(noisier, match=replace(noisier.match, category="Powder"))
-    assert around(0.7, foreign).lookalike(()) == 0.42
-    assert around(0.59, noisier).lookalike(()) == 0.42  # a weak twin is not sure enough to explain anything
+    relabelled = replace(noisier, match=replace(noisier.match, category="Powder"))
+    assert around(0.7, relabelled).lookalike(()) == 0.42
+    assert around(0.59, noisier).lookalike(()) == 0.42  # a weak twin cannot explain a look-alike
 
 
-def test_what_was_judged_already_is_a_rival_only_where_it_does_not_show_the_whole_field() -> None:
+def test_known_reference_with_agreeing_regions_is_no_lookalike() -> None:
     for everywhere in (True, False):
         other = neighbour(0.9, 0.9, number=7, everywhere=everywhere)
         assert around(0.8, other).lookalike(["0000000000000007"]) == (0 if everywhere else 0.9)
@@ -181,12 +181,12 @@ def test_what_was_judged_already_is_a_rival_only_where_it_does_not_show_the_whol
         assert around(0.9, other).lookalike(["0000000000000007"]) == 0.9
 
 
-def test_without_others_there_is_neither_a_rival_nor_a_better_one() -> None:
+def test_no_lookalike_and_none_better_without_others() -> None:
     assert around(0.7).lookalike(()) == 0
     assert around(0.7).better is None
 
 
-def test_only_what_is_more_like_the_query_is_better() -> None:
+def test_only_a_higher_scene_score_is_better() -> None:
     others = [neighbour(0.8, number=2), neighbour(0.75, number=3)]
     better = around(0.7, *others).better
     assert better is others[0]
@@ -194,38 +194,38 @@ def test_only_what_is_more_like_the_query_is_better() -> None:
     assert around(0.9, *others).better is None
 
 
-def test_a_twin_is_alone_among_enough_others_that_are_unlike_the_query_and_as_noise_goes() -> None:
+def test_lone_twin_needs_others_distance_and_noise() -> None:
     others = [neighbour(score) for score in (0.1, 0.05, 0.0, 0.0, 0.0, 0.0, -0.1, -0.2)]
     assert around(0.4, *others, coarse=0.5).lone
     assert around(0.301, *others, coarse=0.301).lone
     assert not around(0.29, *others, coarse=0.5).lone  # not three times as much
-    assert not around(0.4, *others, coarse=0.39).lone  # no noise: less is seen without the finest
-    assert not around(0.4, *others[:-1], coarse=0.5).lone  # too few to tell
+    assert not around(0.4, *others, coarse=0.39).lone  # not noise: the coarse score is lower
+    assert not around(0.4, *others[:-1], coarse=0.5).lone  # too few others
 
 
 # -- a neighbourhood in a store ----------------------------------------------------------------------------------------
 
 
-def code_of(picture: Grey) -> NDArray[np.uint8]:
-    return np.asarray(frame_codes(picture, (WHOLE,))[0])
+def code_of(image: Grey) -> NDArray[np.uint8]:
+    return np.asarray(frame_codes(image, (WHOLE,))[0])
 
 
 def apart(code: NDArray[np.uint8], bits: int, seed: int) -> bytes:
-    """Give a hash that is so many bits from another one."""
+    """Return a hash that differs from another one by this many bits."""
     flipped = np.unpackbits(code)
     flipped[np.random.default_rng(seed).choice(1024, bits, replace=False)] ^= 1
     return np.packbits(flipped).tobytes()
 
 
-Shelf = dict[int, tuple[bytes, bytes, str]]
+References = dict[int, tuple[bytes, bytes, str]]
 """Hash, encoded thumbnail and category of each reference."""
 
 
 @contextmanager
-def stored(folder: Path, shelf: Shelf) -> Iterator[Store]:
+def stored(folder: Path, references: References) -> Iterator[Store]:
     with open_writer(folder, create=True) as writer:
         root_id, _, _ = writer.catalog.root_for(Path("/collection"))
-        for number, (code, thumbnail, category) in shelf.items():
+        for number, (code, thumbnail, category) in references.items():
             writer.catalog.put(record_of(number, code, category), root_id, thumbnail)
         writer.publish()
     with closing(Store(folder)) as store:
@@ -234,14 +234,18 @@ def stored(folder: Path, shelf: Shelf) -> Iterator[Store]:
 
 QUERY = sharing(0.5, 100)
 SHOWN = decode_thumbnail(encode_thumbnail(sharing(0.5, 101)))
-"""The twin, as far as this matters: it has half of the query."""
+"""The thumbnail of the twin, which shares half of the query."""
 
 
-def seen(
-    folder: Path, shelf: Shelf, twin_code: bytes, without: int | None = None, transform: Transform | None = None
+def neighbours_of(
+    folder: Path,
+    references: References,
+    twin_code: bytes,
+    without: int | None = None,
+    transform: Transform | None = None,
 ) -> Neighbourhood:
-    """Look around the twin in a store of it and some others."""
-    with stored(folder, {TWIN: (twin_code, encode_thumbnail(sharing(0.5, 101)), "Tips"), **shelf}) as store:
+    """Return the neighbourhood of the twin in a store of the twin and some others."""
+    with stored(folder, {TWIN: (twin_code, encode_thumbnail(sharing(0.5, 101)), "Tips"), **references}) as store:
         twin = match_of(0.5, transform=transform)
         return neighbourhood(twin, QUERY, code_of(QUERY).tobytes(), store.view, without)
 
@@ -251,37 +255,37 @@ def numbers(neighbours: Neighbourhood) -> list[int]:
 
 
 FAR = apart(code_of(QUERY), 480, 1)
-"""Hash of a twin that is as far from its query as any: what is near the one is not near the other."""
+"""Hash of a twin that is as far from its query as unrelated images: no reference is near both."""
 
 
-def crowd(code: NDArray[np.uint8], first: int, count: int, bits: int, category: str = "Fibres") -> Shelf:
-    """Make references so far from a hash that show something else."""
+def crowd(code: NDArray[np.uint8], first: int, count: int, bits: int, category: str = "Fibres") -> References:
+    """Return references at this distance from a hash that show something else."""
     return {
         number: (apart(code, bits, number), encode_thumbnail(grey(texture(5000 + number))), category)
         for number in range(first, first + count)
     }
 
 
-def test_what_is_near_the_query_and_what_is_near_the_twin_is_looked_at(tmp_path: Path) -> None:
+def test_references_near_query_and_near_twin_are_compared(tmp_path: Path) -> None:
     at_query, at_twin = code_of(QUERY), np.frombuffer(FAR, np.uint8)
-    shelf = crowd(at_query, 100, 12, 230) | crowd(at_twin, 200, 12, 230)
-    rival = encode_thumbnail(sharing(0.5, 102))
-    shelf |= {2: (apart(at_query, 220, 2), rival, "Powder"), 3: (apart(at_twin, 220, 3), rival, "Powder")}
-    near = seen(tmp_path, shelf, FAR)
+    references = crowd(at_query, 100, 12, 230) | crowd(at_twin, 200, 12, 230)
+    shared = encode_thumbnail(sharing(0.5, 102))
+    references |= {2: (apart(at_query, 220, 2), shared, "Powder"), 3: (apart(at_twin, 220, 3), shared, "Powder")}
+    near = neighbours_of(tmp_path, references, FAR)
     assert set(numbers(near)[:2]) == {2, 3}
     assert len([number for number in numbers(near) if 100 <= number < 200]) == 7
     assert len([number for number in numbers(near) if 200 <= number < 300]) == 7
 
 
-def test_neighbours_are_measured_as_candidates_are_the_most_alike_first(tmp_path: Path) -> None:
-    shelf: Shelf = {
+def test_neighbours_are_measured_and_sorted_like_candidates(tmp_path: Path) -> None:
+    references: References = {
         number: (apart(code_of(QUERY), 210 + number, number), encode_thumbnail(sharing(share, number, 1)), "Powder")
         for number, share in ((2, 0.0), (3, 0.3), (4, 0.7), (5, 0.5))
     }
-    near = seen(tmp_path, shelf, apart(code_of(QUERY), 250, 9))
+    near = neighbours_of(tmp_path, references, apart(code_of(QUERY), 250, 9))
     assert numbers(near) == [4, 5, 3, 2]
     for other in near.others:
-        shown = decode_thumbnail(shelf[other.record.id][1])
+        shown = decode_thumbnail(references[other.record.id][1])
         [found] = scene_scores(QUERY, [shown])
         [between] = scene_scores(SHOWN, [shown])
         assert (other.score, other.match.shift) == (found.score, (found.shift_x, found.shift_y))
@@ -291,20 +295,20 @@ def test_neighbours_are_measured_as_candidates_are_the_most_alike_first(tmp_path
         assert np.array_equal(other.thumbnail, shown)
     assert {other.everywhere for other in near.others} == {True, False}
     assert near.regions == compare_regions(QUERY, SHOWN)
-    halves = [np.rint(area_reduce(picture, (48, 64))).astype(np.uint8) for picture in (QUERY, SHOWN)]
+    halves = [np.rint(area_reduce(image, (48, 64))).astype(np.uint8) for image in (QUERY, SHOWN)]
     assert near.coarse == pytest.approx(scene_scores(halves[0], [halves[1]])[0].score, abs=0.01)
 
 
-def test_neighbours_are_compared_in_the_frames_of_the_twin_and_none_that_has_no_such_frame(tmp_path: Path) -> None:
+def test_neighbours_are_compared_in_the_frames_of_the_twin(tmp_path: Path) -> None:
     tiny = encode_thumbnail(np.random.default_rng(0).integers(0, 255, (2, 3), dtype=np.uint8))
     frame = next(frame for frame in PANELS if frame.cut(decode_thumbnail(tiny)).size == 0)
     transform = Transform("mirrored", "whole", str(frame))
     whole = encode_thumbnail(sharing(0.5, 102))
-    shelf: Shelf = {
+    references: References = {
         2: (apart(code_of(QUERY), 220, 2), whole, "Powder"),
         3: (apart(code_of(QUERY), 220, 3), tiny, "Tips"),
     }
-    near = seen(tmp_path, shelf, apart(code_of(QUERY), 250, 9), transform=transform)
+    near = neighbours_of(tmp_path, references, apart(code_of(QUERY), 250, 9), transform=transform)
     [other] = near.others
     assert (other.record.id, other.match.transform) == (2, transform)
     cut, turned = frame.cut(decode_thumbnail(whole)), QUERY[:, ::-1]
@@ -315,17 +319,17 @@ def test_neighbours_are_compared_in_the_frames_of_the_twin_and_none_that_has_no_
 
 @pytest.mark.parametrize("copies", [0, 15, 70, 300])
 def test_copies_of_the_twin_hide_nothing(tmp_path: Path, copies: int) -> None:
-    """However many lie nearer, to the query and to the twin, than what could speak against it."""
+    """Their number does not matter, even if they are nearer to query and twin than a look-alike."""
     twin = apart(code_of(QUERY), 60, 1)
-    shelf = crowd(np.frombuffer(twin, np.uint8), 1000, copies, 5, "Tips")
-    shelf |= {2: (apart(code_of(QUERY), 300, 2), encode_thumbnail(sharing(0.5, 102)), "Tips")}
-    assert numbers(seen(tmp_path, shelf, twin)) == [2]
+    references = crowd(np.frombuffer(twin, np.uint8), 1000, copies, 5, "Tips")
+    references |= {2: (apart(code_of(QUERY), 300, 2), encode_thumbnail(sharing(0.5, 102)), "Tips")}
+    assert numbers(neighbours_of(tmp_path, references, twin)) == [2]
 
 
-def test_where_all_are_copies_the_twin_has_no_neighbours(tmp_path: Path) -> None:
+def test_twin_with_only_copies_has_no_neighbours(tmp_path: Path) -> None:
     twin = apart(code_of(QUERY), 60, 1)
-    shelf = crowd(np.frombuffer(twin, np.uint8), 1000, 40, 5, "Tips")
-    assert numbers(seen(tmp_path, shelf, twin)) == []
+    references = crowd(np.frombuffer(twin, np.uint8), 1000, 40, 5, "Tips")
+    assert numbers(neighbours_of(tmp_path, references, twin)) == []
 
 
 def moved(field: NDArray[np.float64], right: int, noise: float) -> Grey:
@@ -339,38 +343,38 @@ COPIES: dict[str, tuple[Callable[[], Grey], int]] = {
     "re-encoded": (lambda: moved(SHOWN_FIELD, 0, 0.1), 300),
     "moved, noisy": (lambda: moved(SHOWN_FIELD, 5, 0.4), 300),
 }
-"""Pictures that show the field of the twin, and their distance from its hash."""
+"""Images of the twin's field, with their distance from its hash."""
 
 
 @pytest.mark.parametrize("name", COPIES)
-def test_a_copy_speaks_for_its_label_so_only_one_of_another_label_is_a_neighbour(tmp_path: Path, name: str) -> None:
+def test_only_copies_of_another_label_are_neighbours(tmp_path: Path, name: str) -> None:
     make, bits = COPIES[name]
     twin = apart(code_of(QUERY), 250, 9)
     copy = encode_thumbnail(make())
-    shelf: Shelf = {
+    references: References = {
         number: (apart(np.frombuffer(twin, np.uint8), bits, number), copy, category)
         for number, category in ((2, "Tips"), (3, "Powder"))
     }
-    near = seen(tmp_path, shelf, twin)
+    near = neighbours_of(tmp_path, references, twin)
     assert numbers(near) == [3]
     assert near.others[0].score > 0.3
 
 
-def test_what_shares_much_with_the_twin_unmoved_is_no_copy(tmp_path: Path) -> None:
-    """So do pictures of one camera, and of one aperture: what they share does not move."""
+def test_unmoved_reference_that_shares_much_is_no_copy(tmp_path: Path) -> None:
+    """Images of one camera or one aperture also share much, and what they share does not move."""
     shown = moved(SHOWN_FIELD, 0, 0.4)
     assert 0.82 < scene_scores(SHOWN, [shown])[0].score < 0.93
-    shelf: Shelf = {2: (apart(code_of(QUERY), 300, 2), encode_thumbnail(shown), "Tips")}
-    assert numbers(seen(tmp_path, shelf, apart(code_of(QUERY), 250, 9))) == [2]
+    references: References = {2: (apart(code_of(QUERY), 300, 2), encode_thumbnail(shown), "Tips")}
+    assert numbers(neighbours_of(tmp_path, references, apart(code_of(QUERY), 250, 9))) == [2]
 
 
-def test_what_has_no_thumbnail_or_a_damaged_one_and_the_query_itself_are_no_neighbours(tmp_path: Path) -> None:
+def test_neighbours_need_a_thumbnail_and_exclude_the_query(tmp_path: Path) -> None:
     good = encode_thumbnail(sharing(0.5, 102))
-    thumbnails: Sequence[bytes] = (good, b"", good[: len(good) // 2], b"no picture", good)
-    shelf: Shelf = {
+    thumbnails: Sequence[bytes] = (good, b"", good[: len(good) // 2], b"no JPEG", good)
+    references: References = {
         number: (apart(code_of(QUERY), 220, number), thumbnail, "Powder")
         for number, thumbnail in enumerate(thumbnails, 2)
     }
     twin = apart(code_of(QUERY), 250, 9)
-    assert sorted(numbers(seen(tmp_path / "all", shelf, twin))) == [2, 6]
-    assert numbers(seen(tmp_path / "itself", shelf, twin, without=2)) == [6]
+    assert sorted(numbers(neighbours_of(tmp_path / "all", references, twin))) == [2, 6]
+    assert numbers(neighbours_of(tmp_path / "itself", references, twin, without=2)) == [6]

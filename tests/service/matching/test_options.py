@@ -1,4 +1,4 @@
-"""Options and policies check themselves, by the rules of the wire contract."""
+"""Options and policies are checked by the rules of the wire contract."""
 
 from __future__ import annotations
 
@@ -23,19 +23,17 @@ NAMES = st.text(st.characters() | st.sampled_from("\\\udce4\udcff\N{LATIN SMALL 
 
 
 @given(NAMES)
-def test_the_size_of_a_name_is_that_of_what_is_sent(name: str) -> None:
+def test_size_of_a_name_is_its_size_on_the_wire(name: str) -> None:
     assert sent_size(name) == len(escaped(name).encode())
 
 
 @given(NAMES, st.integers(1, 300))
-def test_a_name_is_refused_by_its_size(name: str, most: int) -> None:
+def test_name_is_refused_by_its_size(name: str, most: int) -> None:
     assert bool(tuple(name_faults(name, most))) is not (1 <= len(escaped(name).encode()) <= most)
 
 
 @given(st.lists(NAMES, max_size=70), st.integers(-3, 3), st.booleans())
-def test_what_is_taken_can_be_sent_and_what_is_refused_is_refused_by_a_server(
-    categories: list[str], generation: int, verify: bool
-) -> None:
+def test_client_and_server_refuse_the_same_options(categories: list[str], generation: int, verify: bool) -> None:
     message = options_message(Options())
     message.categories.extend(escaped(name) for name in categories)
     message.min_generation = generation
@@ -59,17 +57,17 @@ def test_what_is_taken_can_be_sent_and_what_is_refused_is_refused_by_a_server(
         ({"min_generation": 1 << 63}, "min_generation"),
         ({"min_generation": 1.0}, "min_generation"),
         ({"verify": "no"}, "verify must be True or False, got 'no'"),
-        ({"policy": "default"}, "policy must be the name of a policy, or a Policy"),
+        ({"policy": "default"}, "policy must be the name of a policy or a Policy"),
         ({"categories": ("",), "min_generation": -1}, r"categories\[0\] must be set; min_generation"),
     ],
 )
-def test_options_that_are_refused(given: dict[str, Any], text: str) -> None:
+def test_invalid_options_are_refused(given: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError, match=text):
         Options(**given)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "\\" * 33])
-def test_names_of_policies_that_are_refused(name: str) -> None:
+def test_invalid_policy_names_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match="the name of a policy must"):
         Policy(name=name)
 
@@ -82,7 +80,7 @@ def test_names_of_policies_that_are_refused(name: str) -> None:
         ("max_p_wrong", -0.1), ("ssim_margin", 2.1), ("reach", "all"), ("reach", None), ("ssim", 1), ("rule", "old"),
     ],
 )  # fmt: skip
-def test_thresholds_that_are_refused(threshold: str, value: Any) -> None:
+def test_invalid_thresholds_are_refused(threshold: str, value: Any) -> None:
     with pytest.raises(OptionError, match=f"^{threshold} must be"):
         Policy(**{threshold: value})
     if value is not None and threshold != "rule":
@@ -90,7 +88,7 @@ def test_thresholds_that_are_refused(threshold: str, value: Any) -> None:
             POLICIES["default"].adjusted({threshold: value})
 
 
-def test_numbers_are_kept_as_python_has_them() -> None:
+def test_numbers_become_python_numbers() -> None:
     policy = Policy(k=np.int64(3), max_distance=np.uint16(200), excellent_ssim=1, good_scene=np.float32(0.25))
     assert [type(getattr(policy, name)) for name in ("k", "max_distance", "excellent_ssim", "good_scene")] == [
         int, int, float, float,
@@ -98,7 +96,7 @@ def test_numbers_are_kept_as_python_has_them() -> None:
     assert POLICIES["default"].adjusted({"k": np.int64(5), "good_scene": np.float64(0.5)}) is POLICIES["default"]
 
 
-def test_a_threshold_that_is_not_known() -> None:
+def test_unknown_threshold_is_refused() -> None:
     with pytest.raises(OptionError, match=r"no threshold 'max_distence'. Did you mean 'max_distance'\? Known: "):
         POLICIES["default"].adjusted({"max_distence": 3})
     for name in ("name", "rule"):
@@ -109,8 +107,8 @@ def test_a_threshold_that_is_not_known() -> None:
 
 
 def test_every_threshold_is_a_typed_option() -> None:
-    """Where a policy gets a threshold, searches must take it: `Thresholds` lists them for mypy."""
+    """If a policy gets a new threshold, searches must accept it: `Thresholds` lists them for mypy."""
     policy = {field.name for field in fields(Policy)} - {"name", "rule"}
     assert policy == set(THRESHOLDS) == set(Thresholds.__optional_keys__)
-    taken, own = get_type_hints(Thresholds, localns={"Reach": Reach, "FullSize": FullSize}), get_type_hints(Policy)
-    assert taken == {name: own[name] | None for name in policy}
+    accepted, own = get_type_hints(Thresholds, localns={"Reach": Reach, "FullSize": FullSize}), get_type_hints(Policy)
+    assert accepted == {name: own[name] | None for name in policy}

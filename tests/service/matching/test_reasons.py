@@ -1,4 +1,4 @@
-"""Reasons: every code has a sentence, travels over the wire, and every grade has its own."""
+"""Reasons: every code has a clause and survives the wire, and every grade has the expected reasons."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ _SURE = ChanceOfError(0.01, 0.0, 0.02, "test")
         ),
     ],
 )  # fmt: skip
-def test_what_is_decided_and_why(evidence: Evidence, grade: str, expected: list[str]) -> None:
+def test_grade_and_reasons_of_evidence(evidence: Evidence, grade: str, expected: list[str]) -> None:
     assert decide(evidence, _POLICY).grade == grade
     assert codes(evidence) == expected
 
 
-def test_at_the_limit_a_label_is_written() -> None:
+def test_match_at_the_limit_is_labelled() -> None:
     limit = _POLICY.max_p_wrong
     assert decide(Evidence((match(),), p_wrong=ChanceOfError(limit, 0.0, 1.0, "test")), _POLICY).grade == "good"
 
@@ -80,7 +80,7 @@ def _any_reason(code: ReasonCode) -> Reason:
 
 
 @pytest.mark.parametrize("code", [code for code in ReasonCode if code is not ReasonCode.UNKNOWN])
-def test_every_code_has_a_clause_and_travels(code: ReasonCode) -> None:
+def test_every_code_has_a_clause_and_survives_the_wire(code: ReasonCode) -> None:
     reason = _any_reason(code)
     assert sentence([reason])
     answer = Answer("none", (), sentence([reason]), "00", _POLICY, 1, "r", reasons=(reason,))
@@ -90,7 +90,7 @@ def test_every_code_has_a_clause_and_travels(code: ReasonCode) -> None:
     json.dumps(answer.to_dict()["reasons"])
 
 
-def test_a_code_of_a_newer_server_is_kept_as_unknown() -> None:
+def test_code_of_a_newer_server_is_kept_as_unknown() -> None:
     message = answer_message(Answer("none", (), "why", "00", _POLICY, 1, "r"))
     message.reasons.add(code=999, numbers={"x": 1.0})  # type: ignore[arg-type]
     received = answer_of(types_pb2.Answer.FromString(message.SerializeToString()))
@@ -98,7 +98,7 @@ def test_a_code_of_a_newer_server_is_kept_as_unknown() -> None:
     assert received.reasons == (Reason(ReasonCode.UNKNOWN, {"x": 1.0}),)
 
 
-def test_codes_and_grades_are_those_of_the_wire() -> None:
+def test_codes_and_grades_match_the_wire() -> None:
     assert {f"REASON_CODE_{code.name}" for code in ReasonCode if code is not ReasonCode.UNKNOWN} == set(
         types_pb2.ReasonCode.DESCRIPTOR.values_by_name
     ) - {"REASON_CODE_UNSPECIFIED"}

@@ -1,4 +1,4 @@
-"""The table of thresholds: complete, and the same in the documents, on the wire and in the command."""
+"""The table of thresholds is complete and the same in the documents, on the wire and in the command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 @pytest.mark.skipif(not _DOCS.exists(), reason="the documents are not part of this distribution")
-def test_the_document_is_the_table() -> None:
+def test_document_matches_the_table() -> None:
     specification = importlib.util.spec_from_file_location("thresholds_table", _DOCS / "thresholds_table.py")
     assert specification is not None
     assert specification.loader is not None
@@ -31,12 +31,12 @@ def test_names_are_unique_and_explained() -> None:
     assert all(row.unit and row.meaning for row in rows)
 
 
-def test_every_number_of_a_policy_has_its_facts() -> None:
+def test_every_number_of_a_policy_is_a_setting() -> None:
     numbers = {field.name for field in fields(Policy) if isinstance(getattr(Policy(), field.name), (int, float))}
     assert {setting.name for setting in SETTINGS} == numbers
 
 
-def test_the_wire_and_the_command_have_every_setting() -> None:
+def test_wire_and_command_have_every_setting() -> None:
     parser = argparse.ArgumentParser()
     add_policy_options(parser)
     parsed = parser.parse_args([])

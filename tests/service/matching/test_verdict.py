@@ -15,11 +15,11 @@ from twinscope_service.matching.evidence import Evidence
 from twinscope_service.matching.policy import MAX_K, POLICIES, Policy, named_policy
 from twinscope_service.matching.verdict import Verdict, decide, ssim_wanted
 
-# Of its own, so that these tests stand when the defaults are chosen anew.
+# Independent of the defaults, so that these tests stay valid if the defaults change.
 _DEFAULT = Policy(
     excellent_ssim=0.95, good_scene=0.6, ssim_margin=0.02, scene_margin=0.1, max_distance=300, max_p_wrong=1.0
 )
-_REFERENCE = POLICIES["legacy"]
+_LEGACY = POLICIES["legacy"]
 
 
 def match(
@@ -44,17 +44,17 @@ def judged(matches: Sequence[Match], policy: Policy = _DEFAULT) -> Verdict:
 # -- grades ------------------------------------------------------------------------------------------------------
 
 
-def test_every_grade_says_why() -> None:
-    told = {
+def test_every_grade_has_its_reason() -> None:
+    cases = {
         "excellent": ([match(scene=0.99, ssim=0.98)], "SSIM 0.980 > 0.95"),
         "good": ([match(scene=0.81, ssim=0.5)], "scene score 0.810 >= 0.6"),
         "ambiguous": ([match("Tips", scene=0.9), match("Fibres", scene=0.9)], "Tips (scene score 0.900) and Fibres"),
         "unverified": (
-            [match(distance=12, note="the disk is away")],
-            "12 bits away, but not verified: the disk is away",
+            [match(distance=12, note="the file is missing")],
+            "the nearest reference (12 bits away) was not verified: the file is missing",
         ),
     }
-    for expected, (matches, why) in told.items():
+    for expected, (matches, why) in cases.items():
         found = judged(matches)
         assert found.grade == expected
         assert why in found.sentence
@@ -65,7 +65,7 @@ def test_every_grade_says_why() -> None:
     assert "0.200 < 0.6" in found.sentence
 
 
-def test_the_reason_of_an_ambiguity_names_the_rival_and_where_it_is() -> None:
+def test_reason_of_an_ambiguity_names_the_rivals_file() -> None:
     found = judged([match("Tips", scene=0.9), match("Fibres", 9, scene=0.88)])
     assert "/refs/Fibres/9.jpg" in found.sentence
 
@@ -75,18 +75,18 @@ def test_the_reason_of_an_ambiguity_names_the_rival_and_where_it_is() -> None:
     [
         (match(scene=0.99, ssim=0.95), "good"),  # not above the SSIM threshold
         (match(scene=0.99, ssim=0.9501), "excellent"),
-        (match(scene=0.6), "good"),  # from the scene threshold on
+        (match(scene=0.6), "good"),  # at the scene threshold
         (match(scene=0.5999), "none"),
         (match(scene=-1.0), "none"),
         (match(), "unverified"),
-        (match(scene=0.99, ssim=-1.0), "good"),  # the same field, other noise
+        (match(scene=0.99, ssim=-1.0), "good"),  # the same field with other noise
     ],
 )
 def test_thresholds_at_equality(found: Match, expected: str) -> None:
     assert grade(found) == expected
 
 
-def test_a_good_answer_needs_no_pixels_but_is_never_excellent_without_them() -> None:
+def test_good_needs_no_pixels_but_excellent_does() -> None:
     assert grade(match(distance=0, scene=1.0)) == "good"
 
 
@@ -99,11 +99,11 @@ def test_a_good_answer_needs_no_pixels_but_is_never_excellent_without_them() -> 
         (0.99, 0.985, "ambiguous"),
         (0.9921875, 0.9921875 - 0.015625, "ambiguous"),  # exactly at the margin set below
         (0.99, 0.96, "excellent"),
-        (0.951, 0.949, "ambiguous"),  # on both sides of the threshold, and no different all the same
+        (0.951, 0.949, "ambiguous"),  # on both sides of the threshold, but not significantly different
         (0.96, 0.5, "excellent"),
     ],
 )
-def test_another_category_within_the_margin_of_ssim(best: float, rival: float, expected: str) -> None:
+def test_rival_within_the_ssim_margin(best: float, rival: float, expected: str) -> None:
     policy = _DEFAULT.adjusted({"ssim_margin": 0.015625})  # a fraction of two, so that equality is exact
     found = [match("Tips", scene=0.99, ssim=best), match("Fibres", 40, scene=0.99, ssim=rival)]
     assert grade(*found, policy=policy) == expected
@@ -119,7 +119,7 @@ def test_another_category_within_the_margin_of_ssim(best: float, rival: float, e
         (0.65, 0.1, "good"),
     ],
 )
-def test_another_category_within_the_margin_of_the_scene_score(best: float, rival: float, expected: str) -> None:
+def test_rival_within_the_scene_margin(best: float, rival: float, expected: str) -> None:
     policy = _DEFAULT.adjusted({"scene_margin": 0.125})
     assert grade(match("Tips", scene=best), match("Fibres", 2, scene=rival), policy=policy) == expected
 
@@ -129,24 +129,24 @@ def test_candidates_of_one_category_are_no_rivals() -> None:
     assert grade(match("Tips", 6, scene=0.8), match("Tips", 7, scene=0.8), match("Tips", 3)) == "good"
 
 
-def test_a_rival_is_found_behind_candidates_of_the_same_category() -> None:
+def test_rival_is_found_after_candidates_of_the_same_category() -> None:
     same = [match("Tips", n, scene=0.99, ssim=0.99) for n in range(4)]
     assert grade(*same, match("Fibres", 9, scene=0.99, ssim=0.985)) == "ambiguous"
 
 
-def test_a_rival_whose_pixels_are_gone_is_judged_by_its_thumbnail() -> None:
+def test_rival_without_pixels_is_judged_by_its_thumbnail() -> None:
     twin = match("Tips", scene=0.99, ssim=0.99)
     assert grade(twin, match("Fibres", 8, scene=0.95)) == "ambiguous"
     assert grade(twin, match("Fibres", 8, scene=0.7)) == "excellent"
 
 
-def test_a_rival_without_any_pixels_counts_if_its_hash_is_as_near() -> None:
+def test_rival_without_a_thumbnail_is_judged_by_its_hash() -> None:
     twin = match("Tips", 6, scene=0.99, ssim=0.99)
     assert grade(twin, match("Fibres", 6)) == "ambiguous"
     assert grade(twin, match("Fibres", 8)) == "excellent"
 
 
-def test_a_similar_candidate_without_ssim_beside_a_worse_one_with_it_is_no_label() -> None:
+def test_ssim_of_a_weaker_candidate_gives_no_label() -> None:
     compared = match("Fibres", 60, scene=0.92, ssim=0.4)
     pixels_gone = match("Tips", 2, scene=0.99)
     assert grade(compared, pixels_gone) == "ambiguous"
@@ -168,7 +168,7 @@ _MATCHES = st.lists(
 
 
 @given(_MATCHES)
-def test_a_label_is_only_given_to_what_measured_best_and_has_no_equal(matches: list[Match]) -> None:
+def test_only_a_best_match_without_an_equal_gets_a_label(matches: list[Match]) -> None:
     ordered = sorted(matches, key=lambda each: each.order)
     found = judged(ordered).grade
     best = ordered[0]
@@ -186,7 +186,7 @@ def test_a_label_is_only_given_to_what_measured_best_and_has_no_equal(matches: l
         assert all(best.scene_score - score > 0.1 for score in others)
 
 
-# -- the rule of the replaced scripts ----------------------------------------------------------------------------------
+# -- the legacy rule -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -199,21 +199,21 @@ def test_a_label_is_only_given_to_what_measured_best_and_has_no_equal(matches: l
         (float("nan"), "unverified"),
     ],
 )
-def test_the_reference_rule_is_sure_of_nothing_but_a_high_ssim(ssim: float | None, expected: str) -> None:
-    assert judged([match(distance=88, ssim=ssim)], _REFERENCE).grade == expected
+def test_legacy_rule_labels_only_a_high_ssim(ssim: float | None, expected: str) -> None:
+    assert judged([match(distance=88, ssim=ssim)], _LEGACY).grade == expected
 
 
-def test_the_reference_rule_knows_no_rivals() -> None:
+def test_legacy_rule_has_no_rivals() -> None:
     found = [match("Tips", 6, ssim=0.98), match("Fibres", 6, ssim=0.98)]
-    assert judged(found, _REFERENCE).grade == "excellent"
-    nothing = judged([], _REFERENCE)
+    assert judged(found, _LEGACY).grade == "excellent"
+    nothing = judged([], _LEGACY)
     assert (nothing.grade, nothing.sentence) == ("none", "no reference within 149 bits")
 
 
 # -- order ---------------------------------------------------------------------------------------------------------
 
 
-def test_hits_are_ordered_by_ssim_then_scene_score_then_distance_then_id() -> None:
+def test_order_is_ssim_then_scene_score_then_distance_then_id() -> None:
     ordered = [
         match("a", 200, scene=0.61, ssim=0.99),
         match("b", 3, scene=0.99, ssim=0.5),
@@ -241,7 +241,7 @@ def test_only_labelled_grades_carry_a_category() -> None:
     assert Answer("none", (), "", "00", _DEFAULT, 1, "r").best is None
 
 
-def test_an_answer_as_plain_values_has_every_threshold() -> None:
+def test_answer_as_plain_values_has_every_threshold() -> None:
     answer = Answer("good", (match(scene=0.9, shift=(0.1, 0.0)),), "why", "00ff", _DEFAULT, 3, "recipe", "v1")
     plain = answer.to_dict()
     assert set(plain["policy"]) == {field.name for field in fields(Policy)}
@@ -269,37 +269,37 @@ def test_thresholds_out_of_range_are_refused_by_name(changes: dict[str, float]) 
 @pytest.mark.parametrize(
     "changes", [{"k": 1}, {"k": MAX_K}, {"max_distance": 0}, {"max_distance": 1024}, {"excellent_ssim": -1}]
 )
-def test_thresholds_may_lie_at_their_limits(changes: dict[str, float]) -> None:
+def test_thresholds_can_be_at_their_limits(changes: dict[str, float]) -> None:
     [(name, value)] = changes.items()
     assert getattr(_DEFAULT.adjusted(changes), name) == value
 
 
-def test_an_adjusted_policy_says_so_in_its_name_once() -> None:
+def test_adjusted_policy_has_one_suffix() -> None:
     once = _DEFAULT.adjusted({"k": 9})
     assert once.name == "default+changes"
     assert once.adjusted({"max_distance": 7}).name == "default+changes"
     assert replace(once, name="default", k=5) == _DEFAULT
-    assert _REFERENCE.adjusted({"k": 3}).name == "reference+changes"
-    assert _REFERENCE.adjusted({"k": 3}).rule == "legacy"
+    assert _LEGACY.adjusted({"k": 3}).name == "legacy+changes"
+    assert _LEGACY.adjusted({"k": 3}).rule == "legacy"
 
 
-def test_changes_that_change_nothing_keep_the_policy() -> None:
+def test_changes_without_effect_keep_the_policy() -> None:
     assert _DEFAULT.adjusted({}) is _DEFAULT
     assert _DEFAULT.adjusted({"k": None, "good_scene": 0.6}) is _DEFAULT
 
 
 @pytest.mark.parametrize("name", ["name", "rule", "pixels", "K"])
-def test_what_is_no_threshold_cannot_be_adjusted(name: str) -> None:
+def test_only_thresholds_can_be_adjusted(name: str) -> None:
     with pytest.raises(ValueError, match=f"there is no threshold '{name}'"):
         _DEFAULT.adjusted({name: 1})
 
 
 def test_the_named_policies() -> None:
     assert named_policy("default") == Policy()
-    old = named_policy("legacy")
-    # Two nearest, distance below 150 a preliminary match, below 120 verified, SSIM above 0.95 excellent.
-    assert (old.k, old.max_distance, old.ssim_distance, old.excellent_ssim) == (2, 149, 119, 0.95)
-    with pytest.raises(ValueError, match="Known: default, reference"):
+    legacy = named_policy("legacy")
+    # The two nearest: a preliminary match below 150 bits, verified below 120, excellent above SSIM 0.95.
+    assert (legacy.k, legacy.max_distance, legacy.ssim_distance, legacy.excellent_ssim) == (2, 149, 119, 0.95)
+    with pytest.raises(ValueError, match="Known: default, legacy"):
         named_policy("Default")
 
 
@@ -310,13 +310,13 @@ def test_the_named_policies() -> None:
     ("use", "wanted"),
     [("never", [False] * 4), ("best", [True, True, False, False]), ("all", [True, True, True, False])],
 )
-def test_what_is_compared_at_full_size(use: Any, wanted: list[bool]) -> None:
-    """Never what the scene score has refused; without more ado only what can change the answer."""
+def test_candidates_compared_at_full_size(use: Any, wanted: list[bool]) -> None:
+    """Candidates that the scene score refuses are never compared; by default, only those that can change the answer."""
     matches = [match(distance=i, scene=scene) for i, scene in enumerate((0.95, 0.9, 0.7, 0.4))]
     policy = replace(_DEFAULT, ssim=use)
     assert ssim_wanted(matches, policy) == wanted
 
 
-def test_an_unknown_use_of_ssim_is_refused() -> None:
+def test_unknown_value_of_ssim_is_refused() -> None:
     with pytest.raises(ValueError, match="ssim must be one of never, best, all"):
         POLICIES["default"].adjusted({"ssim": "sometimes"})
