@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, get_args
 
 from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.reach import REACHES, Reach
@@ -87,6 +87,23 @@ def _setting(
         "left_out": left_out or 0,
     }  # fmt: skip
     return field(default=default, metadata=facts)
+
+
+class Thresholds(TypedDict, total=False):
+    """Thresholds of the policy that a search can change, described in `Policy`. None means unchanged."""
+
+    k: int | None
+    max_distance: int | None
+    far_distance: int | None
+    ssim_distance: int | None
+    excellent_ssim: float | None
+    good_scene: float | None
+    lone_scene: float | None
+    ssim_margin: float | None
+    scene_margin: float | None
+    max_p_wrong: float | None
+    reach: Reach | None
+    ssim: FullSize | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +245,7 @@ SETTINGS: Final = _settings()
 """Every threshold that a caller can set, in the order of `Policy`."""
 _SETTING: Final = {setting.name: setting for setting in SETTINGS}
 _WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "legacy"), "reach": REACHES, "ssim": FULL_SIZES}
-THRESHOLDS: Final = frozenset((*_SETTING, "reach", "ssim"))
+THRESHOLDS: Final = Thresholds.__optional_keys__
 """The names that a request may change in a policy."""
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twinscope_client.engine.options import Thresholds
 from twinscope_indexer.hashing.reach import Reach
 from twinscope_service.errors import OptionError
 from twinscope_service.matching.name_rules import name_faults, sent_size
 from twinscope_service.matching.options import Options
-from twinscope_service.matching.policy import POLICIES, THRESHOLDS, FullSize, Policy, named_policy
+from twinscope_service.matching.policy import POLICIES, THRESHOLDS, FullSize, Policy, Thresholds, named_policy
 from twinscope_service.wire.queries import options_message, options_of
 from twinscope_service.wire.rules import MessageError
 from twinscope_service.wire.text import escaped

@@ -7,13 +7,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from twinscope_service.errors import OptionError
+from twinscope_service.matching.policy import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from twinscope_indexer.hashing.reach import Reach
     from twinscope_indexer.metadata.model import InstrumentMetadata
-    from twinscope_service.matching.policy import FullSize, Policy
+    from twinscope_service.matching.policy import Policy
 
 File = str | PathLike[str]
 """Path of a file."""
@@ -21,23 +21,6 @@ Token = str | PathLike[str] | Callable[[], str]
 """A bearer token, or the file that holds it or a function that returns it, read for every request."""
 AsyncToken = str | PathLike[str] | Callable[[], str | Awaitable[str]]
 """The same for asyncio. The function must not block; it can be a coroutine function."""
-
-
-class Thresholds(TypedDict, total=False):
-    """Thresholds of the policy that a search can change, described in `Policy`. None means unchanged."""
-
-    k: int | None
-    max_distance: int | None
-    far_distance: int | None
-    ssim_distance: int | None
-    excellent_ssim: float | None
-    good_scene: float | None
-    lone_scene: float | None
-    ssim_margin: float | None
-    scene_margin: float | None
-    max_p_wrong: float | None
-    reach: Reach | None
-    ssim: FullSize | None
 
 
 class HashOptions(Thresholds, total=False):
