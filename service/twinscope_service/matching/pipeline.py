@@ -115,7 +115,7 @@ def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) 
     tried = []
     for stage in stages(policy, search.view.frames):
         found = find(stage, thumbnail, search.view, policy, search.limits.allow)
-        if stage.name != "shades":  # the distance of shades means nothing when it is large
+        if stage.name != "shades":  # beyond the usual distance, shades mean nothing
             tried.append(found)
         search.learn(found.records)
         by_stage = compared(search, scored(found, found.near, thumbnail, search.view))

@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.02
 
 
 class Searcher:
-    """Engine for all kinds of queries; safe to use from several threads.
+    """The search of a store for all kinds of queries; safe to use from several threads.
 
     Parameters
     ----------
