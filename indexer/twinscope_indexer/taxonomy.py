@@ -143,7 +143,7 @@ def taxonomy_from_json(text: str) -> Taxonomy:
 def published_prefix(file_name: str) -> str | None:
     """Return the code at the beginning of a published file name (``L5`` for ``L5_...``), if it has one.
 
-    The code is recorded but never used as a label, because no prefix in the published collection agrees with its folder.
+    The code is recorded but never used as a label: in the published collection, no prefix agrees with its folder.
     """
     found = _PREFIX.match(file_name)
     return found.group(1).upper() if found else None

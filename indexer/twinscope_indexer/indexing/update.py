@@ -55,7 +55,7 @@ class UpdateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Pending:
     """An image that must be read because it is new or its file may have changed."""
 
     item: Item
@@ -109,24 +109,24 @@ class SourceUpdate:
         self._catalog.begin_walk()
         self._catalog.begin()
         try:
-            candidates = self._candidates(images_of(self._scope, skipped, self._writer.folder))
-            outcomes = in_order(self._read, candidates, self._workers.threads, self._workers.end_calls)
-            for candidate, outcome in outcomes:
-                self._write_outcome(candidate, outcome)
+            unread = self._unread_images(images_of(self._scope, skipped, self._writer.folder))
+            outcomes = in_order(self._read, unread, self._workers.threads, self._workers.end_calls)
+            for pending, outcome in outcomes:
+                self._write_outcome(pending, outcome)
                 self._save_periodically()
             self._note_unreadable(skipped)
             self._compare(skipped)
         finally:
             self._catalog.commit()
 
-    def _read(self, candidate: _Candidate) -> tuple[_Candidate, ReadOutcome]:
+    def _read(self, pending: _Pending) -> tuple[_Pending, ReadOutcome]:
         """Read one image; runs in threads."""
-        known = candidate.known
+        known = pending.known
         known_sha256 = known.sha256 if known is not None and known.recipe == RECIPE else b""
-        task = ReadTask(candidate.item, known_sha256, self._settings.reach)
-        return candidate, read_by(self._workers, task)
+        task = ReadTask(pending.item, known_sha256, self._settings.reach)
+        return pending, read_by(self._workers, task)
 
-    def _candidates(self, items: Iterable[Item]) -> Iterator[_Candidate]:
+    def _unread_images(self, items: Iterable[Item]) -> Iterator[_Pending]:
         """Yield the images that must be read, with paths below the root; finish those that need no reading."""
         for found in items:
             item = replace(found, root=self._root, path=f"{self._below}/{found.path}" if self._below else found.path)
@@ -143,7 +143,7 @@ class SourceUpdate:
             if known is not None and _same_file(known, item):
                 self._keep(known, category)
             else:
-                yield _Candidate(item, known, category)
+                yield _Pending(item, known, category)
 
     def _exclude(self, item: Item, known: Record | None, message: str) -> None:
         """Exclude an image without a category; its twins must not get a label that no longer holds."""
@@ -161,27 +161,27 @@ class SourceUpdate:
         self._catalog.relabel(known.id, category.name, category.code, taxonomy, self._writer.generation)
         self._count("relabelled")
 
-    def _write_outcome(self, candidate: _Candidate, outcome: ReadOutcome) -> None:
+    def _write_outcome(self, pending: _Pending, outcome: ReadOutcome) -> None:
         """Write the result of reading an image."""
-        item, known = candidate.item, candidate.known
+        item, known = pending.item, pending.known
         if outcome.fault:
-            if known is not None:  # the file that it describes no longer exists
+            if known is not None:  # the content that it describes is gone
                 self._catalog.delete([known.id], self._writer.generation)
             self._note_failure(item, outcome.fault, outcome.message)
             self._report.list_failure(item.uri, outcome.message)
         elif outcome.image is not None:
-            self._put(candidate, outcome.image, outcome.frames)
+            self._put(pending, outcome.image, outcome.frames)
         elif known is not None:
             self._catalog.touch(known.id, item.size, item.mtime_ns)
-            self._keep(known, candidate.category)
+            self._keep(known, pending.category)
 
-    def _put(self, candidate: _Candidate, image: DescribedImage, frames: bytes) -> None:
-        item, known = candidate.item, candidate.known
+    def _put(self, pending: _Pending, image: DescribedImage, frames: bytes) -> None:
+        item, known = pending.item, pending.known
         number = known.id if known is not None else self._catalog.new_id(item.root, item.path, item.member)
         record = record_of(
             image,
             Origin(self._root_id, item.root, item.path, item.member, item.name),
-            candidate.category,
+            pending.category,
             self._settings.taxonomy,
             number=number,
             generation=self._writer.generation,

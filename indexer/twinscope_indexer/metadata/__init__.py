@@ -1,4 +1,4 @@
-"""Instrument metadata: read from vendor tags and side files, normalised, compared."""
+"""Instrument metadata: read from vendor tags and sidecar files, normalised, compared."""
 
 import lazy_loader
 

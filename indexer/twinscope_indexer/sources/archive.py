@@ -31,7 +31,7 @@ _DAMAGE = (
 """Errors that the archive modules raise for unexpected bytes (RuntimeError: encrypted, or too new)."""
 
 _GZIP_SPACING = 4 << 20
-"""Bytes between the seek points in a .tar.gz: reading one member decompresses at most this much in addition."""
+"""Bytes between the seek points in a .tar.gz: seeking to one member decompresses at most this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +214,8 @@ class _Zip:
 
     def members(self) -> Iterator[Member]:
         sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.filename.endswith("/")}
-        return (
-            Member(name, size) for name, size in sizes.items()
-        )  # if two have the same name, `read` returns the later one
+        # If two have the same name, `read` returns the later one.
+        return (Member(name, size) for name, size in sizes.items())
 
     def read(self, name: str) -> bytes:
         try:
