@@ -46,7 +46,7 @@ class Taxonomy:
     categories : tuple of Category
         All of them.
     keep_unknown : bool
-        Whether a name outside the taxonomy becomes a category of its own instead of an error.
+        Make a category of a name outside the taxonomy instead of raising an error.
     """
 
     version: str

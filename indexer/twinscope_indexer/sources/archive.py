@@ -85,7 +85,7 @@ def open_archive(path: Path) -> Archive:
     Raises
     ------
     SourceError
-        If the archive is missing, damaged, or of another format than its suffix says.
+        If the archive is missing or damaged, or its format does not match its suffix.
     """
     try:
         found = path.stat()

@@ -143,7 +143,7 @@ def walk(
     into : Walk
         Receives what was skipped.
     archives : bool
-        Whether to walk through archives.
+        Yield the images in archives.
     leave_out : callable
         Called with the absolute path of every folder; a folder is skipped if it returns True.
 
