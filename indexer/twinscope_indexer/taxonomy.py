@@ -1,4 +1,4 @@
-"""Categories and their codes: what a folder, an archive or a table may call a micrograph."""
+"""Categories of micrographs and their codes, and how folders, archives and tables name them."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class Category:
     """One category of micrographs."""
 
     code: str
-    """Short code that goes before file names, for example ``L5``."""
+    """Short code that is put before file names, for example ``L5``."""
     name: str
-    """Name, also that of its folder, for example ``Particles``."""
+    """Name of the category and of its folder, for example ``Particles``."""
     description: str = ""
-    """For people."""
+    """Description for users."""
     aliases: tuple[str, ...] = ()
-    """Other spellings that mean the same category."""
+    """Other spellings of the same category."""
 
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """The categories that labels may take.
+    """The categories that can be used as labels.
 
     Attributes
     ----------
     version : str
-        Recorded with every label, so that a label can be read back years later.
+        Recorded with every label, so that a label can still be interpreted years later.
     categories : tuple of Category
         All of them.
     keep_unknown : bool
-        Whether a name outside the taxonomy becomes a category of its own instead of an error.
+        Make a category of a name outside the taxonomy instead of raising an error.
     """
 
     version: str
@@ -68,28 +68,30 @@ class Taxonomy:
         object.__setattr__(self, "_by_name", by_name)
 
     def find(self, label: str) -> Category | None:
-        """Give the category that `label` names (by name, code or alias; case and separators do not matter), if any."""
+        """Return the category with this name, code or alias, if any; case and separators do not matter."""
         return self._by_name.get(_folded(label))
 
     def resolve(self, label: str) -> Category:
-        """Give the category that `label` names.
+        """Return the category with this name, code or alias.
 
         Raises
         ------
         TaxonomyError
-            If there is none and unknown names are not kept; the message lists the known ones.
+            If there is none and unknown names are not kept; the message lists the known categories.
         """
         found = self.find(label)
         if found is not None:
             return found
-        if self.keep_unknown and _folded(label) and label.isprintable():  # not: control characters, broken Unicode
+        if (
+            self.keep_unknown and _folded(label) and label.isprintable()
+        ):  # excludes control characters and broken Unicode
             return Category(code=label.strip(), name=label.strip())
         known = ", ".join(f"{c.name} ({c.code})" for c in self.categories)
         msg = f"{label!r} is not a category of taxonomy {self.version}. Known: {known}."
         raise TaxonomyError(msg)
 
     def of_folders(self, folders: list[str]) -> Category:
-        """Give the category that the folders above an image name; the nearest one that is known wins.
+        """Return the category named by the folders above an image; the nearest known one wins.
 
         Parameters
         ----------
@@ -108,7 +110,7 @@ class Taxonomy:
         return self.resolve(folders[0] if folders else "")
 
     def of_prefix(self, file_name: str) -> Category:
-        """Give the category whose code and an underscore a file name begins with.
+        """Return the category whose code, followed by an underscore, begins a file name.
 
         Raises
         ------
@@ -126,22 +128,22 @@ class Taxonomy:
 
 
 def taxonomy_to_json(taxonomy: Taxonomy) -> str:
-    """Write a taxonomy as JSON, for a store to remember."""
+    """Return a taxonomy as JSON, for a store."""
     categories = [(c.code, c.name, c.description, c.aliases) for c in taxonomy.categories]
     return json.dumps({"version": taxonomy.version, "keep_unknown": taxonomy.keep_unknown, "categories": categories})
 
 
 def taxonomy_from_json(text: str) -> Taxonomy:
-    """Read what `taxonomy_to_json` wrote."""
+    """Read a taxonomy from the JSON of `taxonomy_to_json`."""
     found = json.loads(text)
     categories = tuple(Category(code, name, about, tuple(also)) for code, name, about, also in found["categories"])
     return Taxonomy(found["version"], categories, keep_unknown=found["keep_unknown"])
 
 
 def published_prefix(file_name: str) -> str | None:
-    """Give the code that a published file name begins with (``L5_...`` gives ``L5``), if it has one.
+    """Return the code at the beginning of a published file name (``L5`` for ``L5_...``), if it has one.
 
-    It is recorded, never believed: in the published collection no prefix agrees with its folder.
+    The code is recorded but never used as a label: in the published collection, no prefix agrees with its folder.
     """
     found = _PREFIX.match(file_name)
     return found.group(1).upper() if found else None
@@ -149,18 +151,18 @@ def published_prefix(file_name: str) -> str | None:
 
 @cache
 def builtin_taxonomy() -> Taxonomy:
-    """Give the ten built-in categories, L0 Biological to L9 Tips."""
+    """Return the ten built-in categories, L0 Biological to L9 Tips."""
     text = resources.files("twinscope_indexer").joinpath("categories.toml").read_text(encoding="utf-8")
     return _from_toml(text, "the built-in taxonomy")
 
 
 def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Taxonomy:
-    """Read a taxonomy from a TOML file, or give the built-in one.
+    """Read a taxonomy from a TOML file, or return the built-in one.
 
     Parameters
     ----------
     path : Path, optional
-        File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) a category.
+        File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) per category.
     keep_unknown : bool
         Make a category of every unknown name instead of refusing it.
 
@@ -187,13 +189,13 @@ def load_labels(path: Path) -> dict[str, str]:
     Parameters
     ----------
     path : Path
-        The file; ``file`` holds paths relative to the indexed source (``folder/name.jpg``; of archive members
-        ``folder/archive.tar/name.jpg``) or base names.
+        The file. Its column ``file`` holds base names or paths relative to the indexed source (``folder/name.jpg``, or
+        ``folder/archive.tar/name.jpg`` for archive members).
 
     Returns
     -------
     dict
-        From the file column, with forward slashes and without ``./``, to the category as written.
+        The category as written, by the value of ``file`` with forward slashes and without ``./``.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def load_labels(path: Path) -> dict[str, str]:
 
 
 def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -> str:
-    """Look an image up in a table of labels: by its path, else by its base name.
+    """Return the label of an image in a table of labels: by its path, else by its base name.
 
     Parameters
     ----------
@@ -229,26 +231,26 @@ def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -
     path : str
         Path of the image below the source, with forward slashes.
     repeated : container of str
-        Base names that several images of the source have: in the table they say nothing.
+        Base names shared by several images of the source; in the table they label none of them.
 
     Raises
     ------
     TaxonomyError
-        If the table does not name it, or by a base name that other images have as well.
+        If the table does not list it, or lists it only by a base name that other images share.
     """
     name = PurePosixPath(path).name
     if path not in labels and name in labels and name in repeated:
-        msg = f"several images are named {name!r}: name them in the table of labels by their paths below the source"
+        msg = f"several images are named {name!r}: list them in the table of labels by their paths below the source"
         raise TaxonomyError(msg)
     label = labels.get(path, labels.get(name, ""))
     if not label:
-        msg = f"{path!r} has no label in the table of labels (paths there are relative to the source that was named)"
+        msg = f"{path!r} has no label in the table of labels (its paths must be relative to the given source)"
         raise TaxonomyError(msg)
     return label
 
 
 def _folded(label: str) -> str:
-    # One form of accented letters: names from a Mac's folders come in another one.
+    # Normalise accented letters: macOS decomposes them in folder names.
     return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", label)).strip().casefold()
 
 

@@ -2,5 +2,5 @@
 
 import lazy_loader
 
-# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+# Names are imported on first use, because numba and the decoders load slowly. The stub beside this file lists them.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Ingest: from an image file to the row of a store, the same for collections and for uploads to a server."""
+"""Ingest: turn an image file into a record of a store, for collections and for uploads to a server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of an image file; see the columns of `Record`."""
+    """Facts about an image file; see the columns of `Record`."""
 
     size: int = 0
     mtime_ns: int = 0
@@ -40,16 +40,16 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class DescribedImage:
-    """All that a store keeps of the content of an image.
+    """Everything that a store keeps about the content of an image.
 
     Attributes
     ----------
     file : FileFacts
     hashed : PHash or Unhashable
     thumbnail : bytes
-        As `encode_thumbnail` makes it; empty if there is none.
+        From `encode_thumbnail`; empty if there is none.
     instrument : InstrumentMetadata
-        What its instrument wrote.
+        Metadata written by the instrument.
     """
 
     file: FileFacts
@@ -58,9 +58,9 @@ class DescribedImage:
     instrument: InstrumentMetadata = NO_METADATA
 
     def frames(self, reach: Reach) -> bytes:
-        """Return the codes of its frames, one after the other; empty for an unhashable image.
+        """Return the concatenated codes of its frames; empty for an unhashable image.
 
-        They are made from the thumbnail, not from the pixels, so that a store can make them again without its files.
+        They are computed from the thumbnail, not from the pixels, so that a store can recompute them without the files.
         """
         hashed = isinstance(self.hashed, PHash) and self.thumbnail
         return encoded_frames(self.thumbnail, reach) if hashed else b""
@@ -68,15 +68,15 @@ class DescribedImage:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an image comes from: what identifies it in a store.
+    """The origin of an image, which identifies it in a store.
 
     Attributes
     ----------
     root_id : int
     root : Path
-        The folder of that number.
+        The folder with that id.
     path : str
-        Below the root; of the image, or of the archive that holds it.
+        Path of the image, or of the archive that holds it, below the root.
     member : str or None
         Its path within the archive.
     published_name : str
@@ -93,20 +93,20 @@ class Origin:
 def describe(
     data: bytes, name: str, *, mtime_ns: int = 0, sidecar: bytes | None = None, pixel_budget: int = PIXEL_BUDGET
 ) -> DescribedImage:
-    """Read an image file, and describe its content.
+    """Read an image file and describe its content.
 
     Parameters
     ----------
     data : bytes
-        The file.
+        Content of the file.
     name : str
-        What errors call it.
+        Name of the image in errors.
     mtime_ns : int
-        When the file was changed last, nanoseconds since 1970.
+        Last modification of the file, in nanoseconds since 1970.
     sidecar : bytes, optional
-        What lies beside it; see `read_sidecar`.
+        Content of the text file beside it; see `read_sidecar`.
     pixel_budget : int
-        Most pixels to decode.
+        Maximum number of pixels to decode.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def describe(
 def record_of(
     image: DescribedImage, origin: Origin, category: Category, taxonomy: str, *, number: int, generation: int
 ) -> Record:
-    """Make the row of an image.
+    """Build the record of an image.
 
     Parameters
     ----------
@@ -139,11 +139,11 @@ def record_of(
     origin : Origin
     category : Category
     taxonomy : str
-        Version of the taxonomy that the category is of.
+        Version of the taxonomy that the category belongs to.
     number : int
         The id of the image.
     generation : int
-        The first that shows it.
+        The first generation that contains it.
     """
     hashed, facts = image.hashed, image.file
     return Record(
@@ -172,17 +172,17 @@ def record_of(
 
 
 def put_image(catalog: Catalog, record: Record, root_id: int, image: DescribedImage, frames: bytes) -> None:
-    """Insert or replace an image in a catalogue, with everything that belongs to its row.
+    """Insert or replace an image in a catalog, with everything that belongs to its record.
 
     Parameters
     ----------
     catalog : Catalog
     record : Record
-        As `record_of` makes it of the image.
+        From `record_of`.
     root_id : int
-        Of its origin.
+        Id of the root in its origin.
     image : DescribedImage
     frames : bytes
-        As `DescribedImage.frames` makes them for the reach of the store.
+        From `DescribedImage.frames`, for the reach of the store.
     """
     catalog.put(record, root_id, image.thumbnail, frames, image.instrument)

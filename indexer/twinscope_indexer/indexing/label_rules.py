@@ -1,4 +1,4 @@
-"""The rules by which an image of the labelled collection gets its category."""
+"""The rules that give an image of the labelled collection its category."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class LabelRule(Protocol):
-    """Gives the category of an image."""
+    """A function that returns the category of an image."""
 
     def __call__(self, item: Item, named: str, /) -> Category:
-        """Give the category of an image.
+        """Return the category of an image.
 
         Parameters
         ----------
         item : Item
         named : str
-            Its path below the source that the user named, which may lie below the item's root.
+            Its path below the source that the user gave. That source may lie below the item's root.
 
         Raises
         ------
@@ -42,16 +42,16 @@ class LabelRule(Protocol):
 
 
 def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -> LabelRule:
-    """Make the rule that a user asked for.
+    """Return the rule that a user chose.
 
     Parameters
     ----------
     labels : str
         ``folder`` (the name of the folder or archive), ``prefix`` (the code before the file name), or the path of a
-        CSV with the columns ``file`` and ``category``.
+        CSV file with the columns ``file`` and ``category``.
     taxonomy : Taxonomy
     repeated : container of str
-        Base names that several images have; see `repeated_names`.
+        Base names shared by several images; see `repeated_names`.
 
     Raises
     ------
@@ -67,14 +67,14 @@ def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -
 
 
 def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
-    """Give the base names in a CSV of labels that more than one image has: they must not label either of them.
+    """Return the base names in a CSV of labels that several images share and that must therefore label none of them.
 
     Parameters
     ----------
     labels : str
-        As for `label_rule`; without a CSV there is nothing to look for.
+        As for `label_rule`; without a CSV the result is empty.
     items : iterable of Item
-        All images; consumed only where the CSV has base names.
+        All images; consumed only if the CSV has base names.
 
     Raises
     ------
@@ -84,16 +84,17 @@ def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
     if labels in {"folder", "prefix"}:
         return frozenset()
     names = {name for name in load_labels(Path(labels)) if "/" not in name}
-    met = Counter(item.name for item in items if item.name in names) if names else Counter()
-    return frozenset(name for name, times in met.items() if times > 1)
+    counts = Counter(item.name for item in items if item.name in names) if names else Counter()
+    return frozenset(name for name, times in counts.items() if times > 1)
 
 
 def remembered(
     catalog: Catalog, labels: str | None, taxonomy: Taxonomy | None, keep_unknown: bool | None
 ) -> tuple[str, Taxonomy]:
-    """Give how a store is labelled: as asked for, else as it was the last time, else by folders and built-in names.
+    """Return how a store is labelled, and remember it in the store.
 
-    Running the same store again without its options must not relabel it. What is asked for is remembered.
+    An option that is not given keeps its last value, at first folders and the built-in taxonomy: indexing a store
+    again without its options must not relabel it.
     """
     if labels is None:
         labels = catalog.meta("labels") or "folder"
@@ -102,7 +103,7 @@ def remembered(
     taxonomy = taxonomy or taxonomy_of(catalog)
     if keep_unknown is not None:
         taxonomy = Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
-    label_rule(labels, taxonomy)  # an unusable table is refused before it is remembered
+    label_rule(labels, taxonomy)  # refuse an unusable table before it is remembered
     catalog.set_meta("labels", labels)
     catalog.set_meta("taxonomy", taxonomy_to_json(taxonomy))
     return labels, taxonomy

@@ -1,4 +1,4 @@
-"""Reading: an image of a collection is read and described, in a worker process if there are any."""
+"""Reading: read and describe the images of a collection, in worker processes if there are any."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class ReadTask:
     ----------
     item : Item
     known_sha256 : bytes
-        Of the content that the store has described already; empty if there is none.
+        Hash of the content that the store already describes; empty if there is none.
     reach : {"frame", "views", "windows"}
         Which frames are hashed.
     content : bytes or None
-        Of the file, if it has been read.
+        Content of the file, if it has been read.
     """
 
     item: Item
@@ -39,13 +39,13 @@ class ReadTask:
 
 @dataclass(frozen=True, slots=True)
 class ReadOutcome:
-    """What was found out about an image: a description, a fault, or neither if the content is known.
+    """The result of reading an image: a description, a fault, or neither if the content is known.
 
     Attributes
     ----------
     image : DescribedImage or None
     frames : bytes
-        As `DescribedImage.frames` makes them.
+        From `DescribedImage.frames`.
     fault : str
         See `ImageError`; empty if there is none.
     message : str
@@ -58,9 +58,9 @@ class ReadOutcome:
 
 
 def read_by(workers: Workers, task: ReadTask) -> ReadOutcome:
-    """Do as `read`, in a worker process if there are any, so that a decoder that crashes costs one image.
+    """Call `read`, in a worker process if there are any, so that a decoder crash costs one image.
 
-    Archives are opened by this process only: each other one would have to look through the whole archive first.
+    Only this process opens archives, because every other process would first have to scan the whole archive.
     """
     try:
         if task.item.member is not None:
@@ -73,10 +73,10 @@ def read_by(workers: Workers, task: ReadTask) -> ReadOutcome:
 
 
 def read(task: ReadTask) -> ReadOutcome:
-    """Read and describe an image; whatever is wrong with it is returned, not raised."""
+    """Read and describe an image; return any fault of the image instead of raising it."""
     try:
         return _described(task)
-    except Exception as error:  # noqa: BLE001  whatever one file does to a decoder, the others are still indexed
+    except Exception as error:  # noqa: BLE001  one bad file must not stop the others
         return ReadOutcome(None, b"", *fault_of(error))
 
 

@@ -1,4 +1,4 @@
-"""Reframing: a store gets other frames, from its thumbnails, without its images being read again."""
+"""Reframing: compute other frames of a store from its thumbnails, without reading its images again."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 if TYPE_CHECKING:
     from twinscope_indexer.store.reader import StoreWriter
 
-_TOGETHER = 256
+_BATCH = 256
 _UNFINISHED = f"{FRAMES_RECIPE} (unfinished)"
 
 
 def encoded_frames(thumbnail: bytes, reach: Reach) -> bytes:
-    """Give the codes of an image's frames, one after the other, from its encoded thumbnail.
+    """Return the concatenated codes of an image's frames, computed from its encoded thumbnail.
 
-    Empty where the reach is the frame alone.
+    The result is empty if the reach is the whole image alone.
     """
     frames = reference_frames(reach)
     return frame_codes(decode_thumbnail(thumbnail), frames).tobytes() if frames else b""
 
 
 def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
-    """Give every stored image the frames of a reach; those that have them keep them.
+    """Compute the frames of a reach for every stored image that lacks them.
 
-    Interrupted, the store keeps its old reach; the same call goes on from there.
+    If interrupted, the store keeps its old reach, and the same call resumes the work.
 
     Parameters
     ----------
     writer : StoreWriter
     reach : {"frame", "views", "windows"}
     workers : int
-        Threads.
+        Number of threads.
     """
     catalog = writer.catalog
     recipe = catalog.meta("frames_recipe")
@@ -47,20 +47,20 @@ def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
             catalog.forget_frames()
             catalog.set_meta("frames_recipe", _UNFINISHED)
 
-    def made(row: tuple[int, bytes]) -> tuple[int, bytes]:
+    def with_frames(row: tuple[int, bytes]) -> tuple[int, bytes]:
         try:
             return row[0], encoded_frames(row[1], reach)
-        except ImageError:  # a damaged thumbnail: the image is found by its own hash only
+        except ImageError:  # damaged thumbnail: only the hash of the whole image finds it
             return row[0], b""
 
-    frames = len(reference_frames(reach))  # fewer than before: the first ones are read
+    frames = len(reference_frames(reach))  # if these are fewer than before, the first ones are used
     if frames:
         catalog.begin()
         try:
-            for done, (number, codes) in enumerate(in_order(made, catalog.without_frames(frames), workers), 1):
+            for done, (number, codes) in enumerate(in_order(with_frames, catalog.without_frames(frames), workers), 1):
                 if codes:
                     catalog.put_frames(number, codes)
-                if done % _TOGETHER == 0:
+                if done % _BATCH == 0:
                     catalog.commit()
                     catalog.begin()
         finally:

@@ -1,4 +1,4 @@
-"""Bulk indexing: from folders and archives to catalogue rows, in parallel, one bad file at a time."""
+"""Bulk indexing: turn folders and archives into catalog records, in parallel; a bad file does not stop the others."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ def index(
 ) -> IndexReport:
     """Bring a store up to date with its sources.
 
-    Unchanged files are passed over, changed ones replaced, failed ones tried again. Interrupted at any moment
-    (`KeyboardInterrupt` included), it keeps what is done; the same call goes on from there.
+    Unchanged files are skipped, changed ones are replaced, failed ones are tried again. If the run is interrupted at
+    any moment (`KeyboardInterrupt` included), finished work is kept, and the same call resumes it.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Folders (walked recursively; the store and the outputs of labelling runs are left out), image files, and .tar,
+        Folders (walked recursively; the store and the outputs of labelling runs are skipped), image files, and .tar,
         .tar.gz, .tgz or .zip archives.
     store : path
-        The store's folder; made where there is none.
+        The store's folder; created if it does not exist.
     labels : str, optional
-        Where categories come from; see `label_rules.label_rule`. By default as the last time, at first ``folder``.
+        Where categories come from; see `label_rules.label_rule`. Default: as in the last run, at first ``folder``.
     taxonomy : Taxonomy, optional
-        By default that of the last time, at first the ten built-in categories.
+        Default: that of the last run, at first the ten built-in categories.
     keep_unknown : bool, optional
-        Make a category of every name that the taxonomy does not know; by default as the last time, at first not.
+        Make a category of every name that the taxonomy does not know. Default: as in the last run, at first False.
     reach : {"frame", "views", "windows"}, optional
-        Which parts of every image are hashed besides the image itself, so that twins are found that were cropped,
-        turned or given another info bar; by default as the last time, at first ``views``. See `frames`.
+        Which frames of every image are hashed in addition to the whole image, to find twins that were cropped, turned
+        or given another info bar. Default: as in the last run, at first ``views``. See `frames`.
     workers : int, optional
-        How many images are read at a time; as many as there are cores by default. That is done by up to 16 processes,
-        which end after a minute without work. 0: one at a time by this process, which a file that crashes its decoder
-        then ends.
+        How many images are read at a time; default: the number of cores. Up to 16 processes read them, and exit after
+        a minute without work. 0: this process reads one image at a time, so a file that crashes a decoder also ends
+        this process.
     prune : bool
-        Remove images from the store whose files have vanished; not those below a folder that could not be opened, or
-        that is left out as the output of a labelling run.
+        Remove images from the store whose files have vanished, except below a folder that could not be opened or was
+        skipped as the output of a labelling run.
     progress : Progress, optional
 
     Returns
@@ -73,7 +73,7 @@ def index(
     Raises
     ------
     SourceError
-        If a source does not exist, or lies within the store.
+        If a source does not exist or lies within the store.
     StoreError
         If the store cannot be written; `StoreLockedError` if another process is writing it.
     TaxonomyError
@@ -83,7 +83,7 @@ def index(
     scopes = [scope_of(one) for one in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _require_apart(scopes, store)
     if labels is not None:
-        label_rule(labels, taxonomy or builtin_taxonomy())  # refused before a store is made
+        label_rule(labels, taxonomy or builtin_taxonomy())  # refuse a bad table before a store is created
     workers = (os.cpu_count() or 1) if workers is None else workers
     report = IndexReport()
     with open_writer(store, create=True) as writer:
@@ -97,7 +97,7 @@ def index(
             for scope in scopes:
                 SourceUpdate(writer, scope, settings, report, progress).run()
         finally:
-            # Also after Ctrl-C: what has been committed becomes visible.
+            # Also after Ctrl-C, so that committed work becomes visible.
             report.generation = writer.publish()
         counts = writer.catalog.counts()
     report.searchable = counts["searchable"]
@@ -106,7 +106,7 @@ def index(
 
 
 def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
-    """Count the images that `index` would look at.
+    """Count the images that `index` would process.
 
     Raises
     ------
@@ -117,10 +117,10 @@ def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:
-    """Refuse a source within the store."""
+    """Raise `SourceError` for a source within the store."""
     real = Path(os.path.realpath(store))
     for scope in scopes:
-        place = Path(os.path.realpath(scope.root / scope.prefix))
-        if place.is_relative_to(real):
-            msg = f"{place} lies within the store {store}; a store is not a source"
+        source = Path(os.path.realpath(scope.root / scope.prefix))
+        if source.is_relative_to(real):
+            msg = f"{source} lies within the store {store}; a store cannot be a source"
             raise SourceError(msg)

@@ -1,4 +1,4 @@
-"""Updates: a store is brought up to date with one of its sources."""
+"""Updates: bring a store up to date with one of its sources."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Category
 
 _COMMIT_SECONDS: Final = 2.0
-"""At most this much work is lost to a crash."""
+"""Seconds between commits: the most work that a crash can lose."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateSettings:
-    """How images are labelled and hashed: as asked for, or as the store remembers it.
+    """How images are labelled and hashed: as requested, or as remembered by the store.
 
     Attributes
     ----------
     rule : LabelRule
     taxonomy : str
-        The version of the taxonomy that the rule is of.
+        Version of the taxonomy that the rule uses.
     reach : {"frame", "views", "windows"}
     workers : int
-        Processes that read images; 0: this process does it.
+        Number of processes that read images; 0: this process reads them.
     prune : bool
         Remove images whose files have vanished.
     """
@@ -55,22 +55,22 @@ class UpdateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """An image that must be read: a new one, or one whose file may have changed."""
+class _Pending:
+    """An image that must be read because it is new or its file may have changed."""
 
     item: Item
     known: Record | None
     category: Category
 
 
-def images_of(scope: Scope, met: Walk, store: Path) -> Iterator[Item]:
-    """Walk a source, but not the store itself and not the outputs of labelling runs."""
+def images_of(scope: Scope, skipped: Walk, store: Path) -> Iterator[Item]:
+    """Yield the images of a source, without the store itself and the outputs of labelling runs."""
     own = os.path.realpath(store)
-    return walk(scope, met, leave_out=lambda folder: os.path.realpath(folder) == own or met.leave_out_run(folder))
+    return walk(scope, skipped, leave_out=lambda path: os.path.realpath(path) == own or skipped.leave_out_run(path))
 
 
 class SourceUpdate:
-    """One source, brought into a store: its images are walked, read in parallel, and written in their order.
+    """The update of a store from one source: walk the images, read them in parallel, write them in order.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class SourceUpdate:
         The source.
     settings : UpdateSettings
     report : IndexReport
-        Receives what is done.
+        Receives the results.
     progress : Progress
     """
 
@@ -98,55 +98,55 @@ class SourceUpdate:
         self._walked = 0
 
     def run(self) -> None:
-        """Index the source, then compare what was met with what is stored.
+        """Index the source, then compare the images found with the stored ones.
 
         Raises
         ------
         SourceError
-            If images are to be removed, and the source has none at all any more.
+            If images would be removed, but the source no longer has any image.
         """
-        met = Walk()
+        skipped = Walk()
         self._catalog.begin_walk()
         self._catalog.begin()
         try:
-            candidates = self._candidates(images_of(self._scope, met, self._writer.folder))
-            outcomes = in_order(self._look, candidates, self._workers.threads, self._workers.end_calls)
-            for candidate, outcome in outcomes:
-                self._settle(candidate, outcome)
-                self._save_now_and_then()
-            self._note_unreadable(met)
-            self._compare(met)
+            unread = self._unread_images(images_of(self._scope, skipped, self._writer.folder))
+            outcomes = in_order(self._read, unread, self._workers.threads, self._workers.end_calls)
+            for pending, outcome in outcomes:
+                self._write_outcome(pending, outcome)
+                self._save_periodically()
+            self._note_unreadable(skipped)
+            self._compare(skipped)
         finally:
             self._catalog.commit()
 
-    def _look(self, candidate: _Candidate) -> tuple[_Candidate, ReadOutcome]:
+    def _read(self, pending: _Pending) -> tuple[_Pending, ReadOutcome]:
         """Read one image; runs in threads."""
-        known = candidate.known
+        known = pending.known
         known_sha256 = known.sha256 if known is not None and known.recipe == RECIPE else b""
-        task = ReadTask(candidate.item, known_sha256, self._settings.reach)
-        return candidate, read_by(self._workers, task)
+        task = ReadTask(pending.item, known_sha256, self._settings.reach)
+        return pending, read_by(self._workers, task)
 
-    def _candidates(self, items: Iterable[Item]) -> Iterator[_Candidate]:
-        """Yield the images that must be read, named from the root on; settle those that need not."""
-        for named in items:
-            item = replace(named, root=self._root, path=f"{self._below}/{named.path}" if self._below else named.path)
+    def _unread_images(self, items: Iterable[Item]) -> Iterator[_Pending]:
+        """Yield the images that must be read, with paths below the root; finish those that need no reading."""
+        for found in items:
+            item = replace(found, root=self._root, path=f"{self._below}/{found.path}" if self._below else found.path)
             self._walked += 1
-            self._save_now_and_then()
+            self._save_periodically()
             known = self._catalog.find(self._root_id, item.path, item.member)
             if known is not None:
                 self._catalog.note_seen(known.id)
             try:
-                category = self._settings.rule(item, named.inner_path)
+                category = self._settings.rule(item, found.inner_path)
             except TaxonomyError as error:
-                self._hold_back(item, known, str(error))
+                self._exclude(item, known, str(error))
                 continue
             if known is not None and _same_file(known, item):
                 self._keep(known, category)
             else:
-                yield _Candidate(item, known, category)
+                yield _Pending(item, known, category)
 
-    def _hold_back(self, item: Item, known: Record | None, message: str) -> None:
-        """Leave out an image without a category; a label that no longer holds must not be given to its twins."""
+    def _exclude(self, item: Item, known: Record | None, message: str) -> None:
+        """Exclude an image without a category; its twins must not get a label that no longer holds."""
         self._report.count_unknown_category(message)
         if known is not None:
             self._catalog.delete([known.id], self._writer.generation)
@@ -161,27 +161,27 @@ class SourceUpdate:
         self._catalog.relabel(known.id, category.name, category.code, taxonomy, self._writer.generation)
         self._count("relabelled")
 
-    def _settle(self, candidate: _Candidate, outcome: ReadOutcome) -> None:
-        """Write what was found out about an image."""
-        item, known = candidate.item, candidate.known
+    def _write_outcome(self, pending: _Pending, outcome: ReadOutcome) -> None:
+        """Write the result of reading an image."""
+        item, known = pending.item, pending.known
         if outcome.fault:
-            if known is not None:  # the file that it describes is no more
+            if known is not None:  # the content that it describes is gone
                 self._catalog.delete([known.id], self._writer.generation)
             self._note_failure(item, outcome.fault, outcome.message)
             self._report.list_failure(item.uri, outcome.message)
         elif outcome.image is not None:
-            self._put(candidate, outcome.image, outcome.frames)
+            self._put(pending, outcome.image, outcome.frames)
         elif known is not None:
             self._catalog.touch(known.id, item.size, item.mtime_ns)
-            self._keep(known, candidate.category)
+            self._keep(known, pending.category)
 
-    def _put(self, candidate: _Candidate, image: DescribedImage, frames: bytes) -> None:
-        item, known = candidate.item, candidate.known
+    def _put(self, pending: _Pending, image: DescribedImage, frames: bytes) -> None:
+        item, known = pending.item, pending.known
         number = known.id if known is not None else self._catalog.new_id(item.root, item.path, item.member)
         record = record_of(
             image,
             Origin(self._root_id, item.root, item.path, item.member, item.name),
-            candidate.category,
+            pending.category,
             self._settings.taxonomy,
             number=number,
             generation=self._writer.generation,
@@ -199,28 +199,29 @@ class SourceUpdate:
         self._report.counts[outcome] += 1
         self._progress(outcome)
 
-    def _save_now_and_then(self) -> None:
+    def _save_periodically(self) -> None:
         if time.monotonic() - self._saved > _COMMIT_SECONDS:
             self._catalog.commit()
             self._catalog.begin()
             self._saved = time.monotonic()
 
-    def _note_unreadable(self, met: Walk) -> None:
-        self._report.ignored.update(met.ignored)
-        self._report.unreadable.extend(met.unreadable)
-        self._report.runs.extend(met.runs)
-        for place, reason in met.unreadable:
-            below = os.path.relpath(place, self._root)
+    def _note_unreadable(self, skipped: Walk) -> None:
+        self._report.ignored.update(skipped.ignored)
+        self._report.unreadable.extend(skipped.unreadable)
+        self._report.runs.extend(skipped.runs)
+        for path, reason in skipped.unreadable:
+            below = os.path.relpath(path, self._root)
             self._catalog.put_failure(self._root_id, below, None, "unreadable", reason)
 
-    def _compare(self, met: Walk) -> None:
-        """Report (or remove) what is stored but was not met; what lies below a place not looked at is unknown."""
-        prefix = "/".join(part for part in (self._below, self._scope.prefix) if part)
+    def _compare(self, skipped: Walk) -> None:
+        """Report (or remove) stored images that were not found, except below folders that were not walked."""
+        prefix = "/".join(path for path in (self._below, self._scope.prefix) if path)
         self._catalog.forget_unseen_failures(self._root_id, prefix)
-        hidden = [os.path.relpath(place, self._root) for place in [*met.runs, *(place for place, _ in met.unreadable)]]
+        unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
+        hidden = [os.path.relpath(path, self._root) for path in unknown]
         gone: list[int] = []
         for number, path in self._catalog.unseen(self._root_id, prefix):
-            if any(path == place or path.startswith(f"{place}/") or place == "." for place in hidden):
+            if any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in hidden):
                 continue
             gone.append(number)
             self._report.list_vanished(str(self._root / path))
@@ -229,8 +230,8 @@ class SourceUpdate:
             return
         if self._walked == 0:
             msg = (
-                f"{self._root / prefix} holds no image at all any more, but {len(gone)} are in the store; "
-                "nothing was removed. Is the disk mounted? Remove the store if it is no longer wanted."
+                f"{self._root / prefix} no longer holds any image, but the store has {len(gone)} of them; nothing was "
+                "removed. Check that the disk is mounted. If the store is no longer needed, delete its folder."
             )
             raise SourceError(msg)
         self._catalog.delete(gone, self._writer.generation)

@@ -1,6 +1,6 @@
-"""Instrument metadata: read from vendor tags and side files, normalised, compared."""
+"""Instrument metadata: read from vendor tags and sidecar files, normalised, compared."""
 
 import lazy_loader
 
-# Names are imported when they are first used: numba and the decoders take long. The stub beside this file lists them.
+# Names are imported on first use, because numba and the decoders load slowly. The stub beside this file lists them.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

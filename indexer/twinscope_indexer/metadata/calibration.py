@@ -1,4 +1,4 @@
-"""How large a picture is in reality."""
+"""The physical size of pixels and of the field of an image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _AGREEMENT = 0.02  # relative; calibrations are written with three or four digit
 
 
 class Calibration(NamedTuple):
-    """The calibration of a picture, by the names that `InstrumentMetadata` has for it.
+    """The calibration of an image, with the field names of `InstrumentMetadata`.
 
-    None is what is not written, or written in two ways that disagree.
+    A value is None if it is not written, or if two written values disagree.
     """
 
     pixel_width_nm: float | None = None
@@ -21,7 +21,7 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """The sides of the picture in a file, in pixels; None if they are not known."""
+    """Width and height of the image in a file, in pixels; None if unknown."""
 
     width: int | None = None
     height: int | None = None
@@ -34,23 +34,23 @@ class ImageSize:
         pixel_height_nm: float | None = None,
         saved_width: int | None = None,
     ) -> Calibration:
-        """Complete a pixel size by a field width, or the other way round, and check that they belong together.
+        """Compute the pixel size from the field width, or the reverse, and check that the two agree.
 
         Parameters
         ----------
         pixel_nm, field_um : float or None
-            Width of a pixel, and of the whole picture; positive. Nothing is completed or compared if the width of the
-            picture in pixels is not known.
+            Width of a pixel, and of the whole image; positive. Nothing is computed or compared if the width of the
+            image in pixels is unknown.
         pixel_height_nm : float or None
-            Height of a pixel; by default it is square.
+            Height of a pixel; default: that of a square pixel.
         saved_width : int or None
-            Width in pixels that the instrument says it saved.
+            Width in pixels that the instrument recorded for the saved image.
 
         Returns
         -------
         Calibration
-            Empty if the picture was cut or scaled after it was saved: it has another width than `saved_width`, or its
-            two sizes differ by more than 2 %.
+            Empty if the image was cropped or scaled after it was saved: its width is not `saved_width`, or its two
+            sizes differ by more than 2 %.
         """
         width = self.width
         if width is not None:
@@ -65,9 +65,9 @@ class ImageSize:
         return Calibration(pixel_nm, pixel_height_nm or pixel_nm, field_um)
 
     def rows_below(self, field: tuple[int, int] | None) -> int | None:
-        """Count the rows below the scanned field, of which width and height in pixels are given.
+        """Return the number of rows below the scanned field, whose width and height are given in pixels.
 
-        None if something is not known, or the picture is smaller than the field or has another width.
+        None if a size is unknown, the image is lower than the field, or their widths differ.
         """
         if field is None or self.height is None or field[0] != self.width or self.height < field[1]:
             return None
@@ -75,5 +75,5 @@ class ImageSize:
 
 
 def agree(one: float, other: float) -> bool:
-    """Check whether two sizes, both positive, differ by 2 % at most."""
+    """Check whether two positive sizes differ by at most 2 %."""
     return abs(one - other) <= _AGREEMENT * max(one, other)

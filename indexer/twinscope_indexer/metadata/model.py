@@ -1,4 +1,4 @@
-"""What the instrument says of an acquisition: the maker's own words, and the same in one set of units."""
+"""Instrument metadata of an acquisition: the text as written, and normalised values in one set of units."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from twinscope_indexer.errors import StoreError
 
 LEFT_OUT = "left_out"
-"""Key of `InstrumentMetadata.verbatim` under which stands what was not kept, and how many bytes that was."""
+"""Key of `InstrumentMetadata.verbatim` that lists the values that were not kept, with their sizes in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StagePosition:
-    """Where the stage stood, in the instrument's own system of coordinates; None where it is not told."""
+    """Position of the stage in the coordinate system of the instrument; None if it is not recorded."""
 
     x_mm: float | None = None
     y_mm: float | None = None
@@ -30,44 +30,44 @@ class StagePosition:
 class InstrumentMetadata:
     """Metadata of one acquisition; false if the file has none.
 
-    None stands for whatever the instrument does not tell, tells in a way that cannot be understood, or tells twice
-    with different values. What it wrote is in `verbatim` in any case.
+    A value is None if the instrument did not write it, if it cannot be interpreted, or if it was written twice with
+    different values. `verbatim` always holds the text as written.
     """
 
     vendor: str | None = None
     """Short name of the maker, for example ``Zeiss``: see the modules of `twinscope_indexer.metadata.vendors`."""
     instrument: str | None = None
-    """The model, as the instrument calls itself."""
+    """Name of the model, as the instrument writes it."""
     beam_energy_kev: float | None = None
-    """Energy that the accelerating voltage gives; a bias of the stage is not taken off."""
+    """Energy from the accelerating voltage; a stage bias is not subtracted."""
     working_distance_mm: float | None = None
     magnification: float | None = None
-    """Times, on whatever medium the maker refers to; compare field widths, not magnifications."""
+    """Magnification on the medium that the maker refers to; to compare images, use field widths instead."""
     pixel_width_nm: float | None = None
-    """Of the pixels in this file."""
+    """Width of a pixel in this file."""
     pixel_height_nm: float | None = None
     field_width_um: float | None = None
-    """Of the whole width of the picture in this file."""
+    """Width of the whole image in this file."""
     detector: str | None = None
     stage: StagePosition = StagePosition()
     acquired: str | None = None
-    """ISO 8601 date, or date and time by the instrument's clock; a time zone, which few write, is left out."""
+    """ISO 8601 date, or date and time of the instrument's clock; a time zone is omitted, because few write it."""
     data_bar_px: int | None = None
-    """Rows at the bottom that the instrument added below the scanned field; 0 if it is known that there are none."""
+    """Height of the info bar below the scanned field, in rows; 0 if the file is known to have none."""
     verbatim: dict[str, Any] = field(default_factory=dict)
-    """What was read, decoded to text but otherwise as it was written; plain JSON. Binary values and what is beyond
-    the limits is not kept: `LEFT_OUT` tells how many bytes."""
+    """The values that were read, decoded to text but otherwise as written; plain JSON. Binary values and text beyond
+    the size limits are not kept; `LEFT_OUT` gives their sizes in bytes."""
 
     def __bool__(self) -> bool:
         return self.vendor is not None or bool(self.verbatim)
 
     @property
     def normalised(self) -> InstrumentMetadata:
-        """The same without `verbatim`."""
+        """The same metadata without `verbatim`."""
         return replace(self, verbatim={})
 
     def to_dict(self) -> dict[str, Any]:
-        """Make a dictionary of plain JSON values, without what is not known."""
+        """Return a dictionary of plain JSON values, without unknown ones."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["stage"] = {item.name: getattr(self.stage, item.name) for item in fields(self.stage)}
         values["stage"] = {key: value for key, value in values["stage"].items() if value is not None}
@@ -75,12 +75,12 @@ class InstrumentMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InstrumentMetadata:
-        """Read what `to_dict` made; keys of later versions are passed over.
+        """Build metadata from the result of `to_dict`; keys of later versions are ignored.
 
         Raises
         ------
         StoreError
-            A value has not the type that it should have.
+            If a value has the wrong type.
         """
         stage = values.get("stage", {})
         if not isinstance(stage, Mapping):
@@ -91,16 +91,16 @@ class InstrumentMetadata:
 
 
 NO_METADATA = InstrumentMetadata()
-"""Of a file without any."""
+"""The metadata of a file without any."""
 
 
 def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
-    """Return what the instrument wrote as compressed JSON, for the catalogue."""
+    """Return `verbatim` as compressed JSON, for the catalog."""
     return zlib.compress(json.dumps(metadata.verbatim).encode())
 
 
 def unpack_verbatim(data: bytes) -> dict[str, Any]:
-    """Read what `pack_verbatim` made.
+    """Read the result of `pack_verbatim`.
 
     Raises
     ------
@@ -130,10 +130,10 @@ _TYPES: dict[str, type] = {
 
 
 def _checked(key: str, value: Any) -> Any:
-    wanted = _TYPES[key]
-    if wanted is float:
+    expected = _TYPES[key]
+    if expected is float:
         return _number(key, value)
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, expected) or isinstance(value, bool):
         raise StoreError(f"stored instrument metadata is damaged: {key} is {value!r:.60}; index the image again")
     return value
 

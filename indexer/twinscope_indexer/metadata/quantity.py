@@ -1,4 +1,4 @@
-"""Numbers, quantities with units and dates out of text that an instrument wrote. What is not understood is None."""
+"""Parsers of numbers, quantities with units, and dates written by instruments. They return None for other text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Literal
 
 _LONGEST = 64  # characters; no instrument writes longer numbers or dates
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,4})?)\s*(\D.*)?", re.ASCII)
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # 1,000: one, or a thousand?
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # 1,000 is ambiguous: 1 or 1000
 
 Units = Mapping[str, int]
-"""Names of units, and the powers of ten that they stand for."""
+"""Powers of ten by name of the unit."""
 
 LENGTH: Units = {
     "fm": -15,
@@ -24,7 +24,7 @@ LENGTH: Units = {
     "µm": -6,  # micro sign
     "μm": -6,  # Greek mu
     "um": -6,
-    "Âµm": -6,  # UTF-8 taken for Latin-1
+    "Âµm": -6,  # UTF-8 decoded as Latin-1
     "mm": -3,
     "cm": -2,
     "m": 0,
@@ -35,24 +35,24 @@ VOLTAGE: Units = {"V": 0, "Volt": 0, "eV": 0, "kV": 3, "KV": 3, "keV": 3}
 ANGLE: Units = {"": 0, "°": 0, "Â°": 0, "deg": 0, "degrees": 0}
 """Degrees."""
 MAGNIFICATION: Units = {"": 0, "x": 0, "X": 0, "K X": 3, "k X": 3, "kx": 3, "KX": 3, "M X": 6}
-"""Times."""
+"""Times (magnification)."""
 
 
 def quantity(text: str | None, units: Units, shift: int = 0, *, unit: str | None = None) -> float | None:
     """Read a number with a unit.
 
-    The point is shifted in decimal, so that ``8.2 mm`` is 8.2 again and not 8.200000000000001.
+    The value is scaled in decimal, so that ``8.2 mm`` gives 8.2 and not 8.200000000000001.
 
     Parameters
     ----------
     text : str or None
-        For example ``8.2 mm``; decimal commas are understood, unless they could separate thousands.
+        For example ``8.2 mm``; decimal commas are accepted unless they could separate thousands.
     units : mapping of str to int
-        Units that are allowed, and their powers of ten.
+        Accepted units and their powers of ten.
     shift : int
-        Power of ten to multiply with: of metres, 3 gives millimetres and 9 nanometres.
+        Power of ten to multiply by: from metres, 3 gives millimetres and 9 nanometres.
     unit : str, optional
-        The unit of a number that stands alone; without it, such a number is not understood.
+        Unit of a number without a unit; by default such a number is not accepted.
 
     Returns
     -------
@@ -77,23 +77,23 @@ def quantity(text: str | None, units: Units, shift: int = 0, *, unit: str | None
 
 
 def number(text: str | None, shift: int = 0) -> float | None:
-    """Read a number without a unit, times a power of ten; finite, or None."""
+    """Read a number without a unit and multiply it by a power of ten; the result is finite or None."""
     return quantity(text, {"": 0}, shift)
 
 
 def positive(value: float | None) -> float | None:
-    """Pass on what is above zero; instruments write 0 for what is switched off or was not measured."""
+    """Return a value above zero, else None: instruments write 0 for a value that is off or not measured."""
     return value if value is not None and 0 < value < math.inf else None
 
 
 def degrees(text: str | None) -> float | None:
-    """Read an angle in radians as degrees."""
+    """Read an angle in radians and return degrees."""
     radians = number(text)
     return None if radians is None or abs(radians) > 1e6 else math.degrees(radians)
 
 
 def count(text: str | None) -> int | None:
-    """Read a whole number that is not negative."""
+    """Read a non-negative integer."""
     value = number(text)
     return int(value) if value is not None and 0 <= value < 1 << 31 and value == int(value) else None
 
@@ -109,7 +109,7 @@ def size(text: str | None) -> tuple[int, int] | None:
 
 
 def words(text: str | None) -> str | None:
-    """Pass on text that says something."""
+    """Return stripped text, or None if it is empty."""
     return (text or "").strip() or None
 
 
@@ -123,7 +123,7 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([AaPp])?(?:\.?
 
 
 def moment(day: str | None, clock: str | None = None, *, slashes: Literal["month", "day"] | None = None) -> str | None:
-    """Read a date, and a time of day if there is one.
+    """Read a date, with a time of day if there is one.
 
     Parameters
     ----------
@@ -132,12 +132,12 @@ def moment(day: str | None, clock: str | None = None, *, slashes: Literal["month
     clock : str or None
         ``17:58:45`` or ``05:58:45 PM``.
     slashes : str, optional
-        ``month`` or ``day``: which comes first in ``03/12/2019`` where both could. By default nobody knows.
+        ``month`` or ``day``: which comes first in an ambiguous ``03/12/2019``. By default such a date gives None.
 
     Returns
     -------
     str or None
-        ISO 8601: ``2019-03-12T17:58:45``, or ``2019-03-12`` if the time is missing or not understood.
+        ISO 8601: ``2019-03-12T17:58:45``, or ``2019-03-12`` if the time is missing or cannot be read.
     """
     found = _day(words(day), slashes)
     if found is None:

@@ -1,7 +1,7 @@
-"""What a microscope's file says of its acquisition, without its pixels.
+"""Reading of instrument metadata from image files, without their pixels.
 
-Read are the TIFF tags of the vendors (see `vendors`), the ImageDescription if a vendor wrote it, and if the picture has
-none of these, the text file that some instruments write beside it.
+The metadata come from the TIFF tags of the vendors (see `vendors`) and from the ImageDescription if a vendor wrote it.
+If an image has neither, they come from the text file that some instruments write beside it.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ __all__ = [
     "read_sidecar",
 ]
 
-_HEAD = 1 << 16  # bytes of a JPEG, PNG or BMP file in which its width and height are looked for
+_HEAD = 1 << 16  # bytes of a JPEG, PNG or BMP file that are searched for its width and height
 _NAME = 120  # characters
 
 
 def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata:
-    """Read the instrument's metadata; no pixel is read.
+    """Read the instrument metadata of an image, without reading its pixels.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file, which is read from its beginning wherever it stands, and is
-        left open at an arbitrary position.
+        A path, the content of a file, or an open file. An open file is read from its beginning and is left open at an
+        arbitrary position.
     name : str, optional
-        What errors call the image, for instance an archive member; by default its path.
+        Name of the image in errors, for example an archive member; default: its path.
     sidecar : bytes, optional
-        Content of the text file that belongs to the image. By default it is looked for beside `source` if that is a
-        path (see `read_sidecar`). It is used if the image itself has no metadata.
+        Content of the text file that belongs to the image. By default it is read from beside `source` if that is a
+        path (see `read_sidecar`). It is used only if the image itself has no metadata.
 
     Returns
     -------
     InstrumentMetadata
-        False if there is none. What is damaged or contradicts itself is left None.
+        False if there is none. Damaged or contradictory values are None.
 
     Raises
     ------
     ImageError
-        The file cannot be read, or is no image, as `twinscope_indexer.imaging.read_image` has it. Nothing else is
-        raised for a file's content.
+        If the file cannot be read or is not an image, as for `twinscope_indexer.imaging.read_image`. No other error is
+        raised because of a file's content.
     """
     with opened(source, name) as file:
         if sidecar is None:
             sidecar = read_sidecar(Path(source)) if isinstance(source, (str, os.PathLike)) else b""
-        return _believed(_read(file, sidecar))
+        return _without_long_names(_read(file, sidecar))
 
 
 def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata | None:
-    """Read what is to be compared of the instrument's metadata: without `verbatim`, and None where there is nothing.
+    """Read the comparable instrument metadata: without `verbatim`, and None if there is none.
 
     The parameters and errors are those of `read_metadata`.
     """
@@ -76,7 +76,7 @@ def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = No
 def read_sidecar(image: Path) -> bytes:
     """Read the text file that an instrument wrote beside an image.
 
-    Which names are looked for is known to the readers of the vendors (`VendorText.beside`).
+    The readers of the vendors define the possible names (`VendorText.beside`).
 
     Parameters
     ----------
@@ -86,15 +86,15 @@ def read_sidecar(image: Path) -> bytes:
     Returns
     -------
     bytes
-        Its content, 256 KiB at most; empty if there is no such file, or it cannot be read.
+        Its content, at most 256 KiB; empty if there is no such file or it cannot be read.
     """
     for beside in SIDE_FILES:
         try:
             path = image.with_name(beside.format(stem=image.stem, suffix=image.suffix.lstrip(".")))
-            if stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            if stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block until its writer opens it
                 with path.open("rb") as file:
                     return file.read(MOST_TEXT)
-        except (OSError, ValueError):  # it only adds to an image that can be read
+        except (OSError, ValueError):  # the image is readable without it
             continue
     return b""
 
@@ -111,8 +111,8 @@ def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
     return read_text(decode(sidecar), image_size)
 
 
-def _believed(metadata: InstrumentMetadata) -> InstrumentMetadata:
-    """Leave out names that are too long to be any; what was written stays in `verbatim`."""
+def _without_long_names(metadata: InstrumentMetadata) -> InstrumentMetadata:
+    """Remove names that are too long to be real; `verbatim` keeps them."""
     return replace(
         metadata,
         instrument=_name(metadata.instrument),
@@ -126,20 +126,20 @@ def _name(text: str | None) -> str | None:
 
 
 def _image_size(file: ImageFile) -> ImageSize:
-    """Read the sides of a JPEG, PNG or BMP picture off its header."""
+    """Read the width and height of a JPEG, PNG or BMP image from its header."""
     file.stream.seek(0)
     head = file.stream.read(_HEAD)
     if file.format == "JPEG":
         try:
-            frame = jpeg.frame(head + b"\xff\xd9", "")  # with an end, which is elsewhere
+            header = jpeg.frame(head + b"\xff\xd9", "")  # append an end marker: the real one lies further on
         except ImageError:
             return ImageSize()
-        return ImageSize(frame.width or None, frame.height or None)
+        return ImageSize(header.width or None, header.height or None)
     if file.format == "PNG":
         width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    elif int.from_bytes(head[14:18], "little") < 40:  # the old header of OS/2
+    elif int.from_bytes(head[14:18], "little") < 40:  # the header of OS/2
         width, height = int.from_bytes(head[18:20], "little"), int.from_bytes(head[20:22], "little")
     else:
         width = int.from_bytes(head[18:22], "little")
-        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the rows go downwards
+        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative: top row first
     return ImageSize(width or None, height or None)

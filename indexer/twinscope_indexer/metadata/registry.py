@@ -1,4 +1,4 @@
-"""All vendors that are known, and whose tags and texts these are."""
+"""All known vendors, with their tags and texts."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _DESCRIPTION = 270  # ImageDescription (TIFF 6.0, page 34)
 
 
 def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
-    """Read what vendors have written into one directory of a TIFF file.
+    """Read the vendor metadata in one directory of a TIFF file.
 
     Parameters
     ----------
     stream : binary file
         Seekable.
     directory : Directory
-        Where the values of its tags lie.
+        Its tags, with the positions of their values.
 
     Returns
     -------
     InstrumentMetadata
-        Of several vendors the values of the first, in the order of the numbers of their tags; then those of a text in
-        the ImageDescription, and of cameras. The texts of all. Empty if there is none.
+        Empty if there is none. If several vendors wrote into the directory, the normalised values are those of the
+        first one in this order: vendor tags by number, the ImageDescription, cameras. `verbatim` holds all texts.
     """
     found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
     if not found:
@@ -46,7 +46,7 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
 
 
 def read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read a text that an instrument wrote beside a picture, or as its description; empty if it is no such text."""
+    """Read a text that an instrument wrote beside an image or as its description; empty for other text."""
     for reader in READERS:
         if reader.text is not None and reader.text.recognise(text):
             return reader.text.read(text, image_size)
@@ -72,7 +72,7 @@ def _readers() -> Iterator[VendorReader]:
 
 
 def _tags() -> Iterator[VendorTag]:
-    """Tags in the order in which they are read."""
+    """Yield the tags in the order in which they are read."""
     for cameras in (False, True):
         tags = (tag for reader in READERS if reader.makes_cameras is cameras for tag in reader.tags)
         yield from sorted(tags, key=lambda tag: tag.code)
@@ -81,12 +81,12 @@ def _tags() -> Iterator[VendorTag]:
 
 
 READERS = tuple(_readers())
-"""One of each module of `vendors`, in alphabetical order."""
+"""The reader of each module of `vendors`, in alphabetical order of the modules."""
 
 CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
-"""Vendors of cameras on the microscopes of others."""
+"""Vendors of cameras that are mounted on microscopes of other makers."""
 
 SIDE_FILES = tuple(dict.fromkeys(name for reader in READERS if reader.text for name in reader.text.beside))
-"""Names of all files that vendors write beside pictures, see `VendorText.beside`."""
+"""Names of all files that vendors write beside images; see `VendorText.beside`."""
 
 _TAGS = tuple(_tags())

@@ -1,4 +1,4 @@
-"""Text out of bytes of unknown encoding, and the forms in which instruments write it: lines, INI and XML."""
+"""Decoding of text of unknown encoding, and parsing of the formats that instruments use: lines, INI and XML."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import Any
 from xml.parsers import expat
 
-_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters that are content
-_DEEPEST = 32  # elements within elements; the deepest that was seen is 9
+_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters of the content
+_DEEPEST = 32  # levels of nested elements; the deepest known file has 9
 
 
 def decode(data: bytes) -> str:
-    """Decode text up to the first null character: UTF-16 if it looks like it, else UTF-8, else Windows-1252.
+    """Decode text up to the first null character: as UTF-16 if it looks like it, else UTF-8, else Windows-1252.
 
-    Never fails; bytes that Windows-1252 does not have are taken for Latin-1.
+    Decoding never fails: text with bytes that are undefined in Windows-1252 is decoded as Latin-1.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace").partition("\0")[0]
@@ -31,23 +31,23 @@ def decode(data: bytes) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """Split at line ends of Windows, Unix and old Macintoshes."""
+    """Split text at the line ends of Windows, Unix and classic Mac OS."""
     return _LINE_END.split(text)
 
 
 def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
-    """Read ``[section]`` and ``key=value`` lines; others are passed over.
+    """Read ``[section]`` and ``key=value`` lines; other lines are ignored.
 
     Parameters
     ----------
     text : str
     section : str
-        What lines before the first section header belong to.
+        Section of the lines before the first section header.
 
     Returns
     -------
     dict of str to dict of str to str
-        Sections that have values; of a key that is written twice the last.
+        Sections that have values. If a key occurs twice, the last value counts.
     """
     found: dict[str, dict[str, str]] = {}
     for line in lines(text):
@@ -64,8 +64,8 @@ def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
 def parse_xml(text: str) -> dict[str, Any]:
     """Read the elements of an XML text.
 
-    A text with a document type is refused, as only that can declare entities, which grow or name other files. Of one
-    that is damaged or cut off, or has more than 32 elements within each other, is kept what came before.
+    A text with a document type is refused, because it can declare entities that expand or refer to other files. If a
+    text is damaged, truncated or nested more than 32 levels deep, the elements before that point are kept.
 
     Parameters
     ----------
@@ -74,27 +74,27 @@ def parse_xml(text: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain JSON: an element that has others, or attributes, is a dictionary (attributes by ``@name``, its own text
-        by the empty name), any other is its text; of elements of one name, a list. Empty if nothing can be read.
+        Plain JSON, empty if nothing can be read. An element with children or attributes is a dictionary (attributes as
+        ``@name``, its own text under the empty name); any other element is its text. Elements of one name are a list.
     """
     elements = _Elements()
-    parser = expat.ParserCreate("utf-8")  # whatever the text says of its encoding: it has been decoded
+    parser = expat.ParserCreate("utf-8")  # the text is already decoded, whatever encoding it declares
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = elements.refuse
     parser.StartElementHandler = elements.start
     parser.EndElementHandler = elements.end
-    parser.CharacterDataHandler = elements.say
+    parser.CharacterDataHandler = elements.add_text
     with suppress(expat.ExpatError, _RefusedError):
         parser.Parse(text.encode("utf-8", "replace"), True)
     return elements.close()
 
 
 class _RefusedError(Exception):
-    """The rest of a text is not to be read."""
+    """Stops the parsing of a text."""
 
 
 class _Elements:
-    """Collects elements; those that are open are on a stack."""
+    """Collector of elements, with a stack of the open ones."""
 
     def __init__(self) -> None:
         self._names = [""]
@@ -111,7 +111,7 @@ class _Elements:
         self._contents.append({f"@{key}": value for key, value in attributes.items()})
         self._texts.append([])
 
-    def say(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         self._texts[-1].append(text)
 
     def end(self, name: str) -> None:
@@ -128,7 +128,7 @@ class _Elements:
             outer[name] = [outer[name], value]
 
     def close(self) -> dict[str, Any]:
-        """End what is still open, without its own text, which may be cut off."""
+        """Close all open elements, without their own text, which may be truncated."""
         while len(self._names) > 1:
             self._texts[-1].clear()
             self.end(self._names[-1])

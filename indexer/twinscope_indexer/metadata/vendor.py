@@ -1,6 +1,6 @@
-"""What a module of the folder `vendors` declares: the TIFF tags and texts of a vendor, and how they are read.
+"""Types for the modules of the folder `vendors`: the TIFF tags and texts of a vendor, and how to read them.
 
-To add a vendor, add a module to that folder which defines ``READER``, a `VendorReader`. Nothing else need be changed.
+To add a vendor, add a module to that folder that defines ``READER``, a `VendorReader`. Nothing else must be changed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata
 
 MOST_TEXT = 1 << 18
-"""Bytes of a text that are read; the longest that was seen is 66 kB."""
+"""Maximum number of bytes of a text that are read; the longest known text has 66 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagValue:
-    """The value of a tag, and what else lies in the same directory of a TIFF file."""
+    """The value of a tag, with access to the rest of its directory and TIFF file."""
 
     key: str
-    """That of the `VendorTag`."""
+    """Key of the `VendorTag`."""
     data: bytes
     """The value, or its beginning."""
     entry: Tag
@@ -31,49 +31,49 @@ class TagValue:
 
     @property
     def image_size(self) -> ImageSize:
-        """The sides of the directory's picture."""
+        """Width and height of the image of the directory."""
         return ImageSize(self.directory.width, self.directory.height)
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Read bytes anywhere in the file; less, or none, if it ends before."""
+        """Read bytes anywhere in the file; fewer, or none, if the file ends first."""
         return read_at(self.stream, offset, size)
 
     def read_other(self, code: int, most: int) -> bytes:
-        """Read the value of another tag, `most` bytes of it at the most; none if there is no such tag."""
+        """Read at most `most` bytes of the value of another tag; none if there is no such tag."""
         other = self.directory.tags.get(code)
         return b"" if other is None else read_value(self.stream, other, most)
 
 
 @dataclass(frozen=True, slots=True)
 class VendorTag:
-    """A TIFF tag that is a vendor's own."""
+    """A private TIFF tag of a vendor."""
 
     code: int
     key: str
-    """Key of `InstrumentMetadata.verbatim` under which its value is kept."""
+    """Key of `InstrumentMetadata.verbatim` for its value."""
     read: Callable[[TagValue], InstrumentMetadata]
-    """Returns empty metadata if the value is not the vendor's: numbers of tags are used twice."""
+    """Returns empty metadata if the value is not from this vendor, because some tag numbers are used by several."""
     limit: int = MOST_TEXT
-    """Bytes of the value that are read; 0 if it points to a structure that `read` reads itself."""
+    """Maximum number of bytes of the value to read; 0 if it points to a structure that `read` reads itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorText:
-    """A text that a vendor's instruments write as the ImageDescription of a picture, or into a file beside it."""
+    """A text that instruments of a vendor write as the ImageDescription of an image or into a file beside it."""
 
     recognise: Callable[[str], bool]
     read: Callable[[str, ImageSize], InstrumentMetadata]
     beside: tuple[str, ...] = ()
-    """Names of such files, where ``{stem}`` and ``{suffix}`` stand for those of the picture's name."""
+    """Names of such files; ``{stem}`` and ``{suffix}`` are those of the image's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorReader:
-    """What is known of one kind of files of a vendor."""
+    """The tags and the text of one kind of file of a vendor."""
 
     vendor: str
     """Name for `InstrumentMetadata.vendor`."""
     tags: tuple[VendorTag, ...] = ()
     text: VendorText | None = None
     makes_cameras: bool = False
-    """Whether these are cameras on the microscopes of others: what a microscope wrote goes before."""
+    """True for cameras on microscopes of other makers; metadata written by the microscope take precedence."""

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_FILE = 2 << 30
-"""Bytes; larger images are refused unread: no micrograph has them, and a run must not exhaust the memory."""
+"""Bytes; larger files are refused unread, because no micrograph is that large and a run must not exhaust memory."""
 
 _DAMAGE = (
     OSError, EOFError, RuntimeError, ValueError, IndexError, struct.error, zlib.error, lzma.LZMAError,
     tarfile.TarError, zipfile.BadZipFile,
 )  # fmt: skip
-"""What the archive modules raise for bytes that are not what they expect (RuntimeError: encrypted, or too new)."""
+"""Errors that the archive modules raise for unexpected bytes (RuntimeError: encrypted, or too new)."""
 
 _GZIP_SPACING = 4 << 20
-"""Distance of the seek points in a .tar.gz: reading one member costs at most this much decompression."""
+"""Bytes between the seek points in a .tar.gz: seeking to one member decompresses at most this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Member:
     """One file in an archive."""
 
     name: str
-    """Path within the archive, forward slashes."""
+    """Path within the archive, with forward slashes."""
     size: int
     """Bytes, uncompressed."""
 
 
 class Archive(Protocol):
-    """An open archive; safe to read from several threads."""
+    """An open archive; several threads may read it at a time."""
 
     def members(self) -> Iterator[Member]:
         """Yield the regular files, in the order of the archive.
@@ -53,7 +53,7 @@ class Archive(Protocol):
         Raises
         ------
         SourceError
-            After the last of them, if the archive is damaged there or ends early: there may have been more.
+            After the last file, if the archive is damaged there or ends early, because more files may be lost.
         """
 
     def read(self, name: str) -> bytes:
@@ -67,7 +67,7 @@ class Archive(Protocol):
 
 
 def is_archive(path: str) -> bool:
-    """Check whether a file name is that of an archive that can be read."""
+    """Check whether a file name has the suffix of a supported archive."""
     return path.lower().endswith(_SUFFIXES)
 
 
@@ -80,26 +80,26 @@ def archive_stem(path: str) -> str:
 
 
 def open_archive(path: Path) -> Archive:
-    """Open an archive, or return the one that is open; it is opened again when the file has changed.
+    """Return an open archive, from a cache if the file has not changed.
 
     Raises
     ------
     SourceError
-        If the archive is missing, damaged, or not what its name says.
+        If the archive is missing or damaged, or its format does not match its suffix.
     """
     try:
         found = path.stat()
     except OSError as error:
         msg = f"archive {path} cannot be opened: {error.strerror or error}"
         raise SourceError(msg) from error
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its writer
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block until its writer opens it
         msg = f"archive {path} cannot be opened: it is not a regular file"
         raise SourceError(msg)
     return _opened(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=32)
-def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  size and time make the cache notice changes
+def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  size and time are part of the cache key
     try:
         if path.name.lower().endswith(".zip"):
             return _Zip(path)
@@ -107,12 +107,14 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  s
             return _Tar(path)
         return _TarGz(path)
     except _DAMAGE as error:
-        msg = f"archive {path} cannot be read: {error}. Is it complete, and of the kind that its name says?"
+        msg = (
+            f"archive {path} cannot be read: {error}. Check that it is complete and that its suffix matches its format"
+        )
         raise SourceError(msg) from error
 
 
 def require_size(source: str, size: int) -> None:
-    """Refuse an image file of more than `MAX_FILE` bytes.
+    """Raise an error for an image file of more than `MAX_FILE` bytes.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def require_size(source: str, size: int) -> None:
         If it is larger.
     """
     if size > MAX_FILE:
-        raise ImageError(source, "too_large", f"the file has {size} bytes; images of up to {MAX_FILE} are read")
+        raise ImageError(source, "too_large", f"the file has {size} bytes; the limit is {MAX_FILE} bytes")
 
 
 def _missing(path: Path, name: str) -> ImageError:
@@ -128,13 +130,13 @@ def _missing(path: Path, name: str) -> ImageError:
 
 
 class _Spanned:
-    """A tar whose members are read by their offsets.
+    """A tar archive whose members are read by their offsets.
 
     Parameters
     ----------
     path : Path
     stream : binary file
-        The tar, uncompressed; read to its end.
+        The uncompressed tar; it is read to its end.
     """
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
@@ -146,7 +148,7 @@ class _Spanned:
         if self._damage:
             msg = (
                 f"archive {self._path} is damaged after its {len(self._spans)} readable files: {self._damage}. "
-                "What followed is lost"
+                "Files after that are lost"
             )
             raise SourceError(msg)
 
@@ -158,16 +160,18 @@ class _Spanned:
         require_size(source, size)
         data = self._bytes(source, offset, size)
         if len(data) != size:
-            raise ImageError(source, "truncated", f"the archive ends after {len(data)} of its {size} bytes")
+            raise ImageError(
+                source, "truncated", f"the archive ends after {len(data)} of the {size} bytes of this file"
+            )
         return data
 
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
-        """Read some bytes of the tar, fewer at its end; an `ImageError` names the source."""
+        """Return bytes of the tar, fewer at its end; `source` is the name used in an `ImageError`."""
         raise NotImplementedError
 
 
 class _Tar(_Spanned):
-    """An uncompressed tar: several threads read at a time."""
+    """An uncompressed tar; several threads read at a time."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as stream:
@@ -182,7 +186,7 @@ class _Tar(_Spanned):
 
 
 class _TarGz(_Spanned):
-    """A gzipped tar, read through an index of seek points; one reader at a time."""
+    """A gzipped tar, read through an index of seek points; one thread reads at a time."""
 
     def __init__(self, path: Path) -> None:
         from indexed_gzip import IndexedGzipFile
@@ -202,7 +206,7 @@ class _TarGz(_Spanned):
 
 
 class _Zip:
-    """A zip; `zipfile` itself serialises the readers."""
+    """A zip; `zipfile` itself lets one thread read at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -210,7 +214,8 @@ class _Zip:
 
     def members(self) -> Iterator[Member]:
         sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.filename.endswith("/")}
-        return (Member(name, size) for name, size in sizes.items())  # of two with one name `read` gives the later one
+        # If two have the same name, `read` returns the later one.
+        return (Member(name, size) for name, size in sizes.items())
 
     def read(self, name: str) -> bytes:
         try:
@@ -227,9 +232,10 @@ _Spans = dict[str, tuple[int, int]]
 
 
 def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
-    """Return the regular members (of two with one name the later one, as tar does), and what is wrong after them.
+    """Return the regular members and a description of the damage after them, empty if there is none.
 
-    `tarfile` ends silently at a header that is damaged or missing; a whole tar ends with a block of zeros.
+    If two members have the same name, the later one counts, as in tar. `tarfile` stops silently at a damaged or missing
+    header; a complete tar ends with a block of zeros.
     """
     spans: _Spans = {}
     try:

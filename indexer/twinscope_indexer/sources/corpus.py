@@ -1,4 +1,4 @@
-"""Where images come from: folders, single files and archives, walked in one fixed order."""
+"""Sources of images: folders, single files and archives, walked in one fixed order."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
-"""File names that are taken for images when a folder or an archive is walked."""
+"""Suffixes of the files that a walk over a folder or an archive treats as images."""
 
 
 RUN_MARKER = ".twinscope-run"
-"""The file that marks the output folder of a labelling run, written before anything else is."""
+"""The file that marks the output folder of a labelling run; it is written first."""
 
 
 def is_run(folder: Path) -> bool:
-    """Check whether a folder holds the results of a labelling run: copies that must never become references."""
+    """Check whether a folder holds the results of a labelling run, which must never become references."""
     return os.path.lexists(folder / RUN_MARKER)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a corpus, not yet read."""
+    """One image of a source, not yet read."""
 
     root: Path
     """The folder that `path` is relative to."""
     path: str
     """Path of the file (or of the archive) below `root`, with forward slashes."""
     member: str | None
-    """Path within the archive, for an archive's member."""
+    """Path within the archive; None for an image that is a file."""
     size: int
     """Bytes."""
     mtime_ns: int
-    """Time of the last change of the file (of the archive), nanoseconds since 1970."""
+    """Last modification of the file (or of the archive), in nanoseconds since 1970."""
 
     @property
     def file(self) -> Path:
@@ -51,7 +51,7 @@ class Item:
 
     @property
     def uri(self) -> str:
-        """Where the image is, for people: a path, or ``archive!member``."""
+        """Location of the image in readable form: a path, or ``archive!member``."""
         return source_uri(self.root, self.path, self.member)
 
     @property
@@ -61,12 +61,12 @@ class Item:
 
     @property
     def inner_path(self) -> str:
-        """Path below the root, members as if their archive were a folder."""
+        """Path below the root, with an archive treated as a folder."""
         return str(PurePosixPath(self.path, self.member or ""))
 
     @property
     def folders(self) -> list[str]:
-        """Names that may tell the category, nearest first: folders, the archive's stem, the root itself."""
+        """Names that may give the category, nearest first: folders, the archive's stem, the root itself."""
         names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
         if self.member is not None:
             names.append(archive_stem(self.path))
@@ -87,17 +87,17 @@ class Item:
 
 @dataclass(slots=True)
 class Walk:
-    """What a walk met besides images; filled while the items are consumed."""
+    """Everything that a walk skipped; filled while the items are consumed."""
 
     ignored: Counter[str] = field(default_factory=Counter)
-    """Files that are no images, by suffix."""
+    """Number of files that are not images, by suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Folders and archives that could not be opened, with the reason. What lies below them is unknown."""
+    """Folders and archives that could not be opened, with the reason. Their content is unknown."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were left out as outputs of labelling runs. What lies below them is unknown as well."""
+    """Folders that were skipped as outputs of labelling runs. Their content is also unknown."""
 
     def leave_out_run(self, folder: Path) -> bool:
-        """Check whether a folder is the output of a labelling run, and note it if it is; for `leave_out` of `walk`."""
+        """Check whether a folder is the output of a labelling run, and list it if so; for `leave_out` of `walk`."""
         found = is_run(folder)
         if found:
             self.runs.append(str(folder))
@@ -106,28 +106,28 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One source as it was named: everything below it was seen by a complete walk."""
+    """One source, as given by the user; a complete walk sees everything below it."""
 
     root: Path
     """Absolute folder."""
     prefix: str
-    """The file that was named, relative to `root`; empty for the whole folder."""
+    """The file that was given, relative to `root`; empty for the whole folder."""
 
 
 def scope_of(source: str | os.PathLike[str]) -> Scope:
-    """Split a source, as named by a user, into a root folder and what of it is meant.
+    """Return the scope of a source that a user gave.
 
     Raises
     ------
     SourceError
         If there is no such folder or file.
     """
-    path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): links keep the name that the user gave
-    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises where a folder above may not be entered
+    path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): keep the names of links
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
         return Scope(path, "")
     if os.path.exists(path):  # noqa: PTH110  likewise
         return Scope(path.parent, path.name)
-    msg = f"{source}: there is no such file or folder (or it may not be entered)"
+    msg = f"{source}: no such file or folder, or no permission to open it"
     raise SourceError(msg)
 
 
@@ -141,11 +141,11 @@ def walk(
     scope : Scope
         From `scope_of`.
     into : Walk
-        Receives what was met besides images.
+        Receives what was skipped.
     archives : bool
-        Whether to look into archives.
+        Yield the images in archives.
     leave_out : callable
-        Called with the absolute path of every folder; those for which it returns True are passed over.
+        Called with the absolute path of every folder; a folder is skipped if it returns True.
 
     Yields
     ------
@@ -177,7 +177,7 @@ def _folder_items(
         into.unreadable.append((str(here), error.strerror or str(error)))
         return
     identity = (found.st_dev, found.st_ino)
-    if identity in above:  # a link that leads back up
+    if identity in above:  # a link to a folder above
         return
     for name, is_folder in ordered:
         if name.startswith("."):
@@ -213,14 +213,14 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to a place that may not be entered: met again when it is opened
+    except OSError:  # a link to itself or to a folder without access: reported when it is opened
         return False
 
 
 def _is_image(path: str) -> bool:
-    """Check the name; within archives, what lies in hidden folders is passed over as it is outside of them."""
-    parts = PurePosixPath(path).parts
-    hidden = any(part.startswith(".") and part != ".." for part in parts)
+    """Check whether a path is that of an image; within archives, files in hidden folders do not count."""
+    names = PurePosixPath(path).parts
+    hidden = any(name.startswith(".") and name != ".." for name in names)
     return not hidden and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
 
 

@@ -1,4 +1,4 @@
-"""Where a source image lies, as a URI, and its content."""
+"""The URI of a source image, and its content."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from twinscope_indexer.sources.archive import open_archive, require_size
 
 
 def source_uri(root: Path, path: str, member: str | None) -> str:
-    """Return where an image is, for people: a path, or ``archive!member``."""
-    where = os.path.join(root, path) if path else str(root)  # noqa: PTH118  a query makes many
-    return where if member is None else f"{where}!{member}"
+    """Return the location of an image in readable form: a path, or ``archive!member``."""
+    location = os.path.join(root, path) if path else str(root)  # noqa: PTH118  faster than Path; a query needs many
+    return location if member is None else f"{location}!{member}"
 
 
 def read_source(root: Path, path: str, member: str | None) -> bytes:
-    """Return the bytes of an image, from its file or out of its archive.
+    """Return the bytes of an image, from its file or from its archive.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def read_source(root: Path, path: str, member: str | None) -> bytes:
             raise ImageError(f"{file}!{member}", "unreadable", str(error)) from error
     try:
         found = file.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its writer
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would block until its writer opens it
             raise ImageError(str(file), "unreadable", "is not a regular file")
         require_size(str(file), found.st_size)
         return file.read_bytes()

@@ -1,4 +1,4 @@
-"""Bulk indexing: whatever happens to files, runs and machines, the store says what is there, once."""
+"""Bulk indexing: the store holds every image once, whatever happens to files, runs and machines."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from twinscope_indexer.store.reader import CATALOG_NAME, Store
 from twinscope_indexer.taxonomy import Category, Taxonomy, load_taxonomy
 
 
-def picture(seed: int) -> bytes:
-    """Give a small textured PNG, another one for every seed."""
+def png(seed: int) -> bytes:
+    """Return a small textured PNG, a different one for every seed."""
     field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((48, 64)), 2)
     pixels = ((field - field.min()) / np.ptp(field) * 255).astype(np.uint8)
     data = io.BytesIO()
@@ -64,9 +64,9 @@ def put(path: Path, data: bytes) -> Path:
 
 
 def collection(folder: Path, *names: str, first: int = 0) -> Path:
-    """Make images of these names; the seed of each is its place in the list."""
+    """Write images with these names; the seed of each is its position in the list."""
     for seed, name in enumerate(names, start=first):
-        put(folder / name, picture(seed))
+        put(folder / name, png(seed))
     return folder
 
 
@@ -85,7 +85,7 @@ def records(folder: Path) -> list[Record]:
 
 
 def labels(folder: Path, below: Path) -> dict[str, str]:
-    """Give the code of every image by its path below a folder."""
+    """Return the code of every image by its path below a folder."""
     return {record.uri.removeprefix(f"{below}/"): record.code for record in records(folder)}
 
 
@@ -95,7 +95,7 @@ def failures(folder: Path) -> dict[str, str]:
 
 
 def found(folder: Path, data: bytes) -> list[str]:
-    """Give the names of the images whose hash is that of some data."""
+    """Return the names of the images with the same hash as some data."""
     with opened(folder) as store:
         [near] = store.view.search(np.frombuffer(code_of(data), np.uint8)[None], 100, 0)
         rows = store.records(near.ids.tolist())
@@ -117,17 +117,17 @@ def tar_bytes(*members: tuple[str, bytes]) -> bytes:
     return data.getvalue()
 
 
-def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let reading any image be a failure of the test."""
+def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the test if any image is read."""
 
     def refuse(*_: object) -> None:
-        raise AssertionError("an image was read that needed not be")
+        raise AssertionError("an image was read unnecessarily")
 
-    monkeypatch.setattr(update.SourceUpdate, "_look", refuse)
+    monkeypatch.setattr(update.SourceUpdate, "_read", refuse)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def base(tmp_path: Path) -> Path:
     """A collection, `data`, of four images, indexed in `store`."""
     collection(tmp_path / "data", "Tips/a.png", "Tips/b.png", "Powder/c.png", "Powder/d.png")
     report = index([tmp_path / "data"], tmp_path / "store", workers=2)
@@ -138,8 +138,8 @@ def place(tmp_path: Path) -> Path:
 # -- one run ------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_says_what_the_file_is(tmp_path):
-    data = picture(5)
+def test_record_describes_the_file(tmp_path):
+    data = png(5)
     path = put(tmp_path / "data" / "Tips" / "L5_x.png", data)
     report = index([tmp_path / "data"], tmp_path / "store")
     [record] = records(tmp_path / "store")
@@ -156,17 +156,17 @@ def test_a_row_says_what_the_file_is(tmp_path):
         assert decode_thumbnail(thumbnail).shape == thumbnail_shape((48, 64))
 
 
-def test_every_image_is_found_by_its_own_hash(place):
+def test_every_image_is_found_by_its_own_hash(base):
     for seed, name in enumerate(["a.png", "b.png", "c.png", "d.png"]):
-        assert found(place / "store", picture(seed)) == [name]
+        assert found(base / "store", png(seed)) == [name]
 
 
-def test_images_of_archives_and_folders_and_single_files_are_all_indexed(tmp_path):
+def test_archives_folders_and_single_files_are_indexed(tmp_path):
     collection(tmp_path / "data", "Tips/a.png")
-    put(tmp_path / "data" / "Powder.tar", tar_bytes(("b.png", picture(1)), ("Fibres/c.png", picture(2))))
+    put(tmp_path / "data" / "Powder.tar", tar_bytes(("b.png", png(1)), ("Fibres/c.png", png(2))))
     with zipfile.ZipFile(tmp_path / "MEMS.zip", "w") as box:
-        box.writestr("x/d.png", picture(3))
-    single = put(tmp_path / "Particles" / "e.png", picture(4))
+        box.writestr("x/d.png", png(3))
+    single = put(tmp_path / "Particles" / "e.png", png(4))
     index([tmp_path / "data", tmp_path / "MEMS.zip", single], tmp_path / "store")
     assert labels(tmp_path / "store", tmp_path) == {
         "data/Powder.tar!Fibres/c.png": "L1",
@@ -177,7 +177,7 @@ def test_images_of_archives_and_folders_and_single_files_are_all_indexed(tmp_pat
     }
 
 
-def test_a_single_file_brings_in_nothing_beside_it(tmp_path):
+def test_single_file_source_ignores_its_neighbours(tmp_path):
     collection(tmp_path / "Tips", "a.png", "b.png")
     assert counted(index([tmp_path / "Tips" / "b.png"], tmp_path / "store")) == {"added": 1}
     assert counted(index([tmp_path / "Tips" / "a.png"], tmp_path / "store")) == {"added": 1}
@@ -197,12 +197,12 @@ def test_images_without_structure_are_kept_but_not_searched(tmp_path):
     assert counted(index([tmp_path / "data"], tmp_path / "store")) == {"unchanged": 2}
 
 
-def test_progress_is_told_of_every_image(tmp_path):
+def test_progress_reports_every_image(tmp_path):
     collection(tmp_path / "data", "Tips/a.png", "Tips/b.png", "Cats/c.png")
     put(tmp_path / "data" / "Tips" / "bad.png", b"no image")
-    told: list[str] = []
-    index([tmp_path / "data"], tmp_path / "store", progress=told.append)
-    assert sorted(told) == ["added", "added", "failed", "failed"]
+    outcomes: list[str] = []
+    index([tmp_path / "data"], tmp_path / "store", progress=outcomes.append)
+    assert sorted(outcomes) == ["added", "added", "failed", "failed"]
     assert count_images([tmp_path / "data"]) == 4
 
 
@@ -215,14 +215,14 @@ def comparable(folder: Path) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two collections, with equal images among them, failures and an archive."""
+    """Two collections that share some images, with failures and an archive."""
     root = tmp_path_factory.mktemp("large")
     for number in range(24):
         put(
             root / ("one" if number % 2 else "two") / ("Tips", "Powder")[number % 3 == 0] / f"{number}.png",
-            picture(number % 20),
+            png(number % 20),
         )
-    put(root / "one" / "Fibres.tar", tar_bytes(*((f"{n}.png", picture(n % 20)) for n in range(24, 34))))
+    put(root / "one" / "Fibres.tar", tar_bytes(*((f"{n}.png", png(n % 20)) for n in range(24, 34))))
     put(root / "one" / "Tips" / "bad.png", b"no image")
     put(root / "two" / "Tips" / "flat.png", flat())
     return root
@@ -231,12 +231,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("sources", "workers"), [(("one", "two"), 4), (("two", "one"), 1), (("two", "one"), 4)], ids=str
 )
-def test_number_of_workers_and_order_of_sources_do_not_change_the_store(large, tmp_path, sources, workers):
+def test_workers_and_source_order_do_not_change_the_store(large, tmp_path, sources, workers):
     index([large / "one", large / "two"], tmp_path / "plain", workers=1)
     index([large / name for name in sources], tmp_path / "other", workers=workers)
     assert comparable(tmp_path / "other") == comparable(tmp_path / "plain")
     assert failures(tmp_path / "other") == failures(tmp_path / "plain") == {"bad.png": "unsupported"}
-    queries = np.stack([np.frombuffer(code_of(picture(seed)), np.uint8) for seed in range(22)])
+    queries = np.stack([np.frombuffer(code_of(png(seed)), np.uint8) for seed in range(22)])
     answers = []
     for name in ("plain", "other"):
         with opened(tmp_path / name) as store:
@@ -244,7 +244,7 @@ def test_number_of_workers_and_order_of_sources_do_not_change_the_store(large, t
     assert answers[0] == answers[1]
 
 
-def test_many_runs_give_the_store_that_one_run_gives(large, tmp_path):
+def test_several_runs_build_the_same_store_as_one(large, tmp_path):
     index([large / "one", large / "two"], tmp_path / "plain")
     for source in (large / "two", large / "one", large / "two"):
         index([source], tmp_path / "other", workers=3)
@@ -252,84 +252,84 @@ def test_many_runs_give_the_store_that_one_run_gives(large, tmp_path):
     assert [replace(record, generation=0) for record in comparable(tmp_path / "other")] == strip
 
 
-# -- again ---------------------------------------------------------------------------------------------------------
+# -- repeated runs -------------------------------------------------------------------------------------------------
 
 
-def test_unchanged_files_are_not_read_again(place, monkeypatch):
-    unread(monkeypatch)
-    report = index([place / "data"], place / "store")
+def test_unchanged_files_are_not_read_again(base, monkeypatch):
+    forbid_reading(monkeypatch)
+    report = index([base / "data"], base / "store")
     assert counted(report) == {"unchanged": 4}
     assert report.generation == 1
 
 
-def test_a_touched_file_of_the_same_content_stays_and_is_read_only_once(place, monkeypatch):
-    os.utime(place / "data/Tips/a.png", (1, 1))
-    report = index([place / "data"], place / "store")
+def test_touched_file_with_same_content_is_read_only_once(base, monkeypatch):
+    os.utime(base / "data/Tips/a.png", (1, 1))
+    report = index([base / "data"], base / "store")
     assert counted(report) == {"unchanged": 4}
     assert report.generation == 1
-    unread(monkeypatch)
-    assert counted(index([place / "data"], place / "store")) == {"unchanged": 4}
+    forbid_reading(monkeypatch)
+    assert counted(index([base / "data"], base / "store")) == {"unchanged": 4}
 
 
-def test_a_changed_file_is_replaced_under_its_id(place):
-    before = {record.path: record.id for record in records(place / "store")}
-    put(place / "data/Tips/a.png", picture(77))
-    report = index([place / "data"], place / "store")
+def test_a_changed_file_is_replaced_under_its_id(base):
+    before = {record.path: record.id for record in records(base / "store")}
+    put(base / "data/Tips/a.png", png(77))
+    report = index([base / "data"], base / "store")
     assert counted(report) == {"changed": 1, "unchanged": 3}
     assert report.generation == 2
-    assert {record.path: record.id for record in records(place / "store")} == before
-    assert found(place / "store", picture(77)) == ["a.png"]
-    assert found(place / "store", picture(0)) == []
+    assert {record.path: record.id for record in records(base / "store")} == before
+    assert found(base / "store", png(77)) == ["a.png"]
+    assert found(base / "store", png(0)) == []
 
 
-def test_a_file_that_lost_its_structure_is_no_longer_searched(place):
-    put(place / "data/Tips/a.png", flat())
-    assert counted(index([place / "data"], place / "store")) == {"unhashable": 1, "unchanged": 3}
-    assert found(place / "store", picture(0)) == []
+def test_file_that_became_unhashable_is_no_longer_searched(base):
+    put(base / "data/Tips/a.png", flat())
+    assert counted(index([base / "data"], base / "store")) == {"unhashable": 1, "unchanged": 3}
+    assert found(base / "store", png(0)) == []
 
 
-def test_a_vanished_file_is_reported_and_kept(place):
-    (place / "data/Tips/a.png").unlink()
+def test_a_vanished_file_is_reported_and_kept(base):
+    (base / "data/Tips/a.png").unlink()
     for _ in range(2):
-        report = index([place / "data"], place / "store")
+        report = index([base / "data"], base / "store")
         assert counted(report) == {"unchanged": 3, "vanished": 1}
-        assert report.vanished == [str(place / "data/Tips/a.png")]
-    assert found(place / "store", picture(0)) == ["a.png"]
+        assert report.vanished == [str(base / "data/Tips/a.png")]
+    assert found(base / "store", png(0)) == ["a.png"]
 
 
-def test_a_vanished_file_is_removed_on_request_and_can_come_back(place):
-    (place / "data/Tips/a.png").unlink()
-    report = index([place / "data"], place / "store", prune=True)
+def test_vanished_file_is_pruned_and_can_come_back(base):
+    (base / "data/Tips/a.png").unlink()
+    report = index([base / "data"], base / "store", prune=True)
     assert counted(report) == {"unchanged": 3, "vanished": 1, "removed": 1}
     assert report.searchable == 3
-    assert found(place / "store", picture(0)) == []
-    put(place / "data/Tips/a.png", picture(0))
-    assert counted(index([place / "data"], place / "store", prune=True)) == {"unchanged": 3, "added": 1}
-    assert found(place / "store", picture(0)) == ["a.png"]
+    assert found(base / "store", png(0)) == []
+    put(base / "data/Tips/a.png", png(0))
+    assert counted(index([base / "data"], base / "store", prune=True)) == {"unchanged": 3, "added": 1}
+    assert found(base / "store", png(0)) == ["a.png"]
 
 
-def test_only_the_source_that_was_walked_is_pruned(place):
-    collection(place / "more", "Tips/e.png", first=9)
-    index([place / "more"], place / "store")
-    (place / "data/Tips/a.png").unlink()
-    (place / "data/Powder/c.png").unlink()
-    (place / "more/Tips/e.png").unlink()
-    assert counted(index([place / "data/Tips"], place / "store", prune=True)) == {
+def test_only_the_source_that_was_walked_is_pruned(base):
+    collection(base / "more", "Tips/e.png", first=9)
+    index([base / "more"], base / "store")
+    (base / "data/Tips/a.png").unlink()
+    (base / "data/Powder/c.png").unlink()
+    (base / "more/Tips/e.png").unlink()
+    assert counted(index([base / "data/Tips"], base / "store", prune=True)) == {
         "unchanged": 1, "vanished": 1, "removed": 1,
     }  # fmt: skip
-    assert [Path(uri).name for uri in labels(place / "store", place)] == ["c.png", "d.png", "b.png", "e.png"]
+    assert [Path(uri).name for uri in labels(base / "store", base)] == ["c.png", "d.png", "b.png", "e.png"]
 
 
-def test_pruning_refuses_a_source_without_any_image_such_as_a_disk_that_is_not_mounted(place):
-    for path in (place / "data").rglob("*.png"):
+def test_pruning_refuses_a_source_without_any_image(base):
+    for path in (base / "data").rglob("*.png"):
         path.unlink()
     with pytest.raises(SourceError, match="mounted"):
-        index([place / "data"], place / "store", prune=True)
-    assert found(place / "store", picture(0)) == ["a.png"]
+        index([base / "data"], base / "store", prune=True)
+    assert found(base / "store", png(0)) == ["a.png"]
 
 
-def test_what_lies_below_an_unreadable_folder_is_not_taken_for_vanished(place, monkeypatch):
-    (place / "data/Powder/d.png").unlink()
+def test_images_below_an_unreadable_folder_are_not_vanished(base, monkeypatch):
+    (base / "data/Powder/d.png").unlink()
     listing = os.scandir
 
     def guarded(path: Path) -> object:
@@ -338,24 +338,24 @@ def test_what_lies_below_an_unreadable_folder_is_not_taken_for_vanished(place, m
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    report = index([place / "data"], place / "store", prune=True)
+    report = index([base / "data"], base / "store", prune=True)
     assert counted(report) == {"unchanged": 1, "vanished": 1, "removed": 1}
-    assert report.unreadable == [(str(place / "data/Tips"), "Permission denied")]
-    assert failures(place / "store") == {"Tips": "unreadable"}
+    assert report.unreadable == [(str(base / "data/Tips"), "Permission denied")]
+    assert failures(base / "store") == {"Tips": "unreadable"}
     monkeypatch.undo()
-    assert counted(index([place / "data"], place / "store", prune=True)) == {"unchanged": 3}
-    assert failures(place / "store") == {}
+    assert counted(index([base / "data"], base / "store", prune=True)) == {"unchanged": 3}
+    assert failures(base / "store") == {}
 
 
-def test_what_a_damaged_archive_no_longer_shows_is_not_taken_for_vanished(tmp_path):
-    whole = tar_bytes(*((f"{seed}.png", picture(seed)) for seed in range(4)))
+def test_images_lost_in_a_damaged_archive_are_not_vanished(tmp_path):
+    whole = tar_bytes(*((f"{seed}.png", png(seed)) for seed in range(4)))
     box = put(tmp_path / "data" / "Tips.tar", whole)
     index([tmp_path / "data"], tmp_path / "store")
     put(box, whole[: whole.index(b"2.png")])
     report = index([tmp_path / "data"], tmp_path / "store", prune=True)
     assert report.counts["removed"] == 0
-    assert [place for place, _ in report.unreadable] == [str(box)]
-    assert found(tmp_path / "store", picture(3)) == ["Tips.tar!3.png"]
+    assert [path for path, _ in report.unreadable] == [str(box)]
+    assert found(tmp_path / "store", png(3)) == ["Tips.tar!3.png"]
     put(box, whole)
     index([tmp_path / "data"], tmp_path / "store", prune=True)
     assert failures(tmp_path / "store") == {}
@@ -363,28 +363,28 @@ def test_what_a_damaged_archive_no_longer_shows_is_not_taken_for_vanished(tmp_pa
 
 
 def test_members_that_left_their_archive_have_vanished(tmp_path):
-    box = put(tmp_path / "data" / "Tips.tar", tar_bytes(("a.png", picture(0)), ("b.png", picture(1))))
+    box = put(tmp_path / "data" / "Tips.tar", tar_bytes(("a.png", png(0)), ("b.png", png(1))))
     index([tmp_path / "data"], tmp_path / "store")
-    put(box, tar_bytes(("b.png", picture(1)), ("c.png", picture(2))))
+    put(box, tar_bytes(("b.png", png(1)), ("c.png", png(2))))
     report = index([tmp_path / "data"], tmp_path / "store", prune=True)
     assert counted(report) == {"unchanged": 1, "added": 1, "vanished": 1, "removed": 1}
-    assert found(tmp_path / "store", picture(0)) == []
+    assert found(tmp_path / "store", png(0)) == []
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_of_members_with_one_name_the_later_one_is_indexed_once(tmp_path, kind):
+def test_last_of_members_with_the_same_name_is_indexed(tmp_path, kind):
     data = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(data, "w") as box:
             for seed in (0, 1):
-                box.writestr("a.png", picture(seed))
+                box.writestr("a.png", png(seed))
         content = data.getvalue()
     else:
-        content = tar_bytes(("a.png", picture(0)), ("a.png", picture(1)))
+        content = tar_bytes(("a.png", png(0)), ("a.png", png(1)))
     put(tmp_path / "data" / f"Tips.{kind}", content)
     assert counted(index([tmp_path / "data"], tmp_path / "store", workers=4)) == {"added": 1}
-    assert found(tmp_path / "store", picture(1)) == [f"Tips.{kind}!a.png"]
+    assert found(tmp_path / "store", png(1)) == [f"Tips.{kind}!a.png"]
     with sqlite3.connect(tmp_path / "store" / CATALOG_NAME) as db:
         assert db.execute("SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM thumbnails)").fetchone() == (
             1,
@@ -396,11 +396,11 @@ def test_of_members_with_one_name_the_later_one_is_indexed_once(tmp_path, kind):
 # -- failures ------------------------------------------------------------------------------------------------------
 
 
-def test_one_bad_file_keeps_nothing_else_from_being_indexed(tmp_path):
+def test_bad_files_do_not_stop_the_others(tmp_path):
     collection(tmp_path / "data", "Tips/a.png", "Tips/z.png")
     put(tmp_path / "data/Tips/empty.png", b"")
-    put(tmp_path / "data/Tips/text.jpg", b"not a picture")
-    put(tmp_path / "data/Tips/cut.png", picture(3)[:700])
+    put(tmp_path / "data/Tips/text.jpg", b"not an image")
+    put(tmp_path / "data/Tips/cut.png", png(3)[:700])
     (tmp_path / "data/Tips/nowhere.png").symlink_to("nothing")
     report = index([tmp_path / "data"], tmp_path / "store")
     assert counted(report) == {"added": 2, "failed": 3}
@@ -410,38 +410,38 @@ def test_one_bad_file_keeps_nothing_else_from_being_indexed(tmp_path):
     }  # fmt: skip
 
 
-def test_failures_are_tried_again_and_forgotten_once_fixed_or_gone(place):
-    put(place / "data/Tips/fixed.png", b"broken")
-    put(place / "data/Tips/gone.png", b"broken")
-    put(place / "data/Tips/still.png", b"broken")
+def test_failures_are_retried_and_forgotten_when_fixed_or_gone(base):
+    put(base / "data/Tips/fixed.png", b"broken")
+    put(base / "data/Tips/gone.png", b"broken")
+    put(base / "data/Tips/still.png", b"broken")
     for _ in range(2):
-        assert counted(index([place / "data"], place / "store")) == {"unchanged": 4, "failed": 3}
-        assert set(failures(place / "store")) == {"fixed.png", "gone.png", "still.png"}
-    put(place / "data/Tips/fixed.png", picture(8))
-    (place / "data/Tips/gone.png").unlink()
-    assert counted(index([place / "data"], place / "store")) == {"unchanged": 4, "added": 1, "failed": 1}
-    assert set(failures(place / "store")) == {"still.png"}
+        assert counted(index([base / "data"], base / "store")) == {"unchanged": 4, "failed": 3}
+        assert set(failures(base / "store")) == {"fixed.png", "gone.png", "still.png"}
+    put(base / "data/Tips/fixed.png", png(8))
+    (base / "data/Tips/gone.png").unlink()
+    assert counted(index([base / "data"], base / "store")) == {"unchanged": 4, "added": 1, "failed": 1}
+    assert set(failures(base / "store")) == {"still.png"}
 
 
-def test_failures_elsewhere_are_not_forgotten(place):
-    put(place / "data/Powder/bad.png", b"broken")
-    index([place / "data"], place / "store")
-    index([place / "data/Tips"], place / "store")
-    assert set(failures(place / "store")) == {"bad.png"}
+def test_failures_outside_the_source_are_not_forgotten(base):
+    put(base / "data/Powder/bad.png", b"broken")
+    index([base / "data"], base / "store")
+    index([base / "data/Tips"], base / "store")
+    assert set(failures(base / "store")) == {"bad.png"}
 
 
-def test_an_image_that_has_become_unreadable_no_longer_answers(place):
-    put(place / "data/Tips/a.png", b"overwritten by something else")
-    assert counted(index([place / "data"], place / "store")) == {"unchanged": 3, "failed": 1}
-    assert found(place / "store", picture(0)) == []
-    put(place / "data/Tips/a.png", picture(0))
-    assert counted(index([place / "data"], place / "store")) == {"unchanged": 3, "added": 1}
-    assert found(place / "store", picture(0)) == ["a.png"]
-    assert failures(place / "store") == {}
+def test_image_that_became_unreadable_is_no_longer_searched(base):
+    put(base / "data/Tips/a.png", b"overwritten by something else")
+    assert counted(index([base / "data"], base / "store")) == {"unchanged": 3, "failed": 1}
+    assert found(base / "store", png(0)) == []
+    put(base / "data/Tips/a.png", png(0))
+    assert counted(index([base / "data"], base / "store")) == {"unchanged": 3, "added": 1}
+    assert found(base / "store", png(0)) == ["a.png"]
+    assert failures(base / "store") == {}
 
 
 @pytest.mark.parametrize("error", [TypeError("odd tag"), MemoryError()], ids=["unexpected", "memory"])
-def test_a_decoder_that_fails_in_an_unknown_way_costs_one_image(tmp_path, monkeypatch, error):
+def test_unexpected_decoder_error_costs_one_image(tmp_path, monkeypatch, error):
     collection(tmp_path / "data", "Tips/a.png", "Tips/b.png")
     real = reading.describe
 
@@ -455,7 +455,7 @@ def test_a_decoder_that_fails_in_an_unknown_way_costs_one_image(tmp_path, monkey
     assert set(failures(tmp_path / "store")) == {"a.png"}
 
 
-def test_long_lists_are_cut_in_the_report_but_not_in_the_store(tmp_path):
+def test_report_lists_are_limited_but_the_store_is_complete(tmp_path):
     for number in range(45):
         put(tmp_path / "data/Tips" / f"{number}.png", b"x")
     report = index([tmp_path / "data"], tmp_path / "store")
@@ -463,27 +463,27 @@ def test_long_lists_are_cut_in_the_report_but_not_in_the_store(tmp_path):
     assert len(report.failures) < 45
 
 
-def test_names_of_any_bytes_are_indexed_or_listed_and_stop_nothing(tmp_path):
+def test_names_of_any_bytes_are_indexed_or_listed(tmp_path):
     odd = os.fsdecode(b"\xff\xfe caf\xe9")
     try:
-        put(tmp_path / "data" / "Tips" / f"{odd}.png", picture(0))
+        put(tmp_path / "data" / "Tips" / f"{odd}.png", png(0))
     except OSError:
         pytest.skip("the file system takes only UTF-8 names")
-    put(tmp_path / "data" / odd / "b.png", picture(1))
+    put(tmp_path / "data" / odd / "b.png", png(1))
     put(tmp_path / "data" / f"{odd}.tar", b"no archive")
-    put(tmp_path / "data" / "Tips" / "new\nline 'quoted\".png", picture(2))
+    put(tmp_path / "data" / "Tips" / "new\nline 'quoted\".png", png(2))
     for keep in (False, True):
         report = index([tmp_path / "data"], tmp_path / f"store{keep}", taxonomy=load_taxonomy(keep_unknown=keep))
         assert counted(report) == {"added": 2, "failed": 1}
         assert len(report.unreadable) == 1
-        assert found(tmp_path / f"store{keep}", picture(0)) == [f"{odd}.png"]
+        assert found(tmp_path / f"store{keep}", png(0)) == [f"{odd}.png"]
         assert counted(index([tmp_path / "data"], tmp_path / f"store{keep}")) == {"unchanged": 2, "failed": 1}
 
 
 # -- categories ----------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_category_holds_its_images_back_and_is_named(tmp_path):
+def test_images_of_an_unknown_category_fail_with_its_name(tmp_path):
     collection(tmp_path / "data", "Tips/a.png", "Cats/b.png", "Cats/c.png")
     report = index([tmp_path / "data"], tmp_path / "store")
     assert counted(report) == {"added": 1, "failed": 2}
@@ -514,32 +514,32 @@ def test_many_unknown_categories_do_not_fill_the_report(tmp_path):
     assert len(report.unknown_categories) < 30
 
 
-def test_another_label_relabels_without_reading_and_shows_as_a_new_generation(place, monkeypatch):
-    table = put(place / "labels.csv", b"file,category\nTips/a.png,Fibres\nb.png,L9\nPowder/c.png,L8\nPowder/d.png,L8\n")
-    files = sorted((place / "store").glob("index-*"))
-    with opened(place / "store") as store:
-        unread(monkeypatch)
-        report = index([place / "data"], place / "store", labels=str(table))
+def test_relabelling_reads_no_image_and_makes_a_generation(base, monkeypatch):
+    table = put(base / "labels.csv", b"file,category\nTips/a.png,Fibres\nb.png,L9\nPowder/c.png,L8\nPowder/d.png,L8\n")
+    files = sorted((base / "store").glob("index-*"))
+    with opened(base / "store") as store:
+        forbid_reading(monkeypatch)
+        report = index([base / "data"], base / "store", labels=str(table))
         assert counted(report) == {"relabelled": 1, "unchanged": 3}
         assert report.generation == store.refresh().generation == 2
-    assert labels(place / "store", place / "data")["Tips/a.png"] == "L1"
-    assert sorted((place / "store").glob("index-*")) == files
-    assert found(place / "store", picture(0)) == ["a.png"]
-    assert index([place / "data"], place / "store", labels=str(table)).generation == 2
+    assert labels(base / "store", base / "data")["Tips/a.png"] == "L1"
+    assert sorted((base / "store").glob("index-*")) == files
+    assert found(base / "store", png(0)) == ["a.png"]
+    assert index([base / "data"], base / "store", labels=str(table)).generation == 2
 
 
-def test_an_image_whose_label_was_withdrawn_no_longer_answers(place):
-    """Else a correction of the table would leave the wrong label at work."""
-    table = put(place / "labels.csv", b"file,category\na.png,Tips\nb.png,Tips\nc.png,Powder\n")
-    report = index([place / "data"], place / "store", labels=str(table))
+def test_image_with_withdrawn_label_is_no_longer_searched(base):
+    """Otherwise, a correction of the table would leave the wrong label in use."""
+    table = put(base / "labels.csv", b"file,category\na.png,Tips\nb.png,Tips\nc.png,Powder\n")
+    report = index([base / "data"], base / "store", labels=str(table))
     assert counted(report) == {"unchanged": 3, "failed": 1, "withdrawn": 1}
-    assert found(place / "store", picture(3)) == []
-    assert failures(place / "store") == {"d.png": "no_category"}
-    again = index([place / "data"], place / "store", labels="folder")
+    assert found(base / "store", png(3)) == []
+    assert failures(base / "store") == {"d.png": "no_category"}
+    again = index([base / "data"], base / "store", labels="folder")
     assert counted(again) == {"unchanged": 3, "added": 1}
 
 
-def test_prefixes_label_only_when_asked_for(tmp_path):
+def test_prefixes_label_only_on_request(tmp_path):
     collection(tmp_path / "data", "Tips/L5_a.png", "Tips/L9_b.png", "Tips/c.png")
     report = index([tmp_path / "data"], tmp_path / "store")
     assert set(labels(tmp_path / "store", tmp_path).values()) == {"L9"}
@@ -550,7 +550,7 @@ def test_prefixes_label_only_when_asked_for(tmp_path):
     assert report.contradicting_prefixes == 0
 
 
-def test_a_bad_table_or_source_is_refused_before_a_store_is_made(tmp_path):
+def test_bad_table_or_source_is_refused_without_making_a_store(tmp_path):
     collection(tmp_path / "data", "Tips/a.png")
     with pytest.raises(TaxonomyError):
         index([tmp_path / "data"], tmp_path / "store", labels=str(tmp_path / "none.csv"))
@@ -574,7 +574,7 @@ def test_a_bad_table_or_source_is_refused_before_a_store_is_made(tmp_path):
     ],
     ids=str,
 )
-def test_no_image_enters_twice_through_overlapping_sources(tmp_path, runs):
+def test_overlapping_sources_index_no_image_twice(tmp_path, runs):
     collection(tmp_path / "lab/data", "Tips/a.png", "Tips/deep/b.png", "Powder/c.png")
     put(tmp_path / "lab/data/Tips/bad.png", b"broken")
     for sources in runs:
@@ -587,15 +587,15 @@ def test_no_image_enters_twice_through_overlapping_sources(tmp_path, runs):
         assert store.view.count == 3
 
 
-def test_images_keep_their_ids_when_a_folder_above_is_indexed(place):
-    before = {record.uri: record.id for record in records(place / "store")}
-    report = index([place], place.parent / f"{place.name}-x", workers=1)  # another store is another matter
+def test_images_keep_their_ids_when_a_folder_above_is_indexed(base):
+    before = {record.uri: record.id for record in records(base / "store")}
+    report = index([base], base.parent / f"{base.name}-x", workers=1)  # a different store
     assert report.counts["added"] == 4
-    assert counted(index([place], place / "store")) == {"unchanged": 4}
-    assert {record.uri: record.id for record in records(place / "store")} == before
+    assert counted(index([base], base / "store")) == {"unchanged": 4}
+    assert {record.uri: record.id for record in records(base / "store")} == before
 
 
-def test_a_sub_folder_takes_its_category_from_above_once_the_folder_above_is_known(tmp_path):
+def test_subfolder_takes_its_category_from_a_known_parent(tmp_path):
     collection(tmp_path / "data", "Tips/2019/a.png")
     assert counted(index([tmp_path / "data/Tips/2019"], tmp_path / "store")) == {"failed": 1}
     index([tmp_path / "data"], tmp_path / "store")
@@ -603,7 +603,7 @@ def test_a_sub_folder_takes_its_category_from_above_once_the_folder_above_is_kno
     assert failures(tmp_path / "store") == {}
 
 
-def test_a_table_names_paths_below_the_source_also_where_the_store_knows_a_folder_above(tmp_path):
+def test_table_paths_are_relative_to_the_source(tmp_path):
     collection(tmp_path / "data", "Tips/a.png", "new/x/b.png", "new/b.png")
     index([tmp_path / "data/Tips"], tmp_path / "store")
     index([tmp_path / "data"], tmp_path / "store")
@@ -612,13 +612,13 @@ def test_a_table_names_paths_below_the_source_also_where_the_store_knows_a_folde
     assert labels(tmp_path / "store", tmp_path / "data") == {"Tips/a.png": "L9", "new/b.png": "L8", "new/x/b.png": "L1"}
 
 
-def test_two_collections_share_a_store_and_are_kept_apart(place):
-    collection(place / "other/data", "Tips/a.png", first=50)  # the same names in another place
-    assert counted(index([place / "other/data"], place / "store", prune=True)) == {"added": 1}
-    assert len(records(place / "store")) == 5
-    assert found(place / "store", picture(0)) == ["a.png"]
-    assert found(place / "store", picture(50)) == ["a.png"]
-    assert counted(index([place / "data"], place / "store", prune=True)) == {"unchanged": 4}
+def test_two_collections_in_one_store_stay_separate(base):
+    collection(base / "other/data", "Tips/a.png", first=50)  # the same names below another folder
+    assert counted(index([base / "other/data"], base / "store", prune=True)) == {"added": 1}
+    assert len(records(base / "store")) == 5
+    assert found(base / "store", png(0)) == ["a.png"]
+    assert found(base / "store", png(50)) == ["a.png"]
+    assert counted(index([base / "data"], base / "store", prune=True)) == {"unchanged": 4}
 
 
 @pytest.mark.parametrize("named", ["data/store", "data/../data/store", "data/link"])
@@ -628,14 +628,14 @@ def test_a_store_within_its_source_is_not_indexed(tmp_path, monkeypatch, named):
     (tmp_path / "data/link").symlink_to("store")
     monkeypatch.chdir(tmp_path)
     index(["data"], Path(named))
-    put(tmp_path / "data/store/picture.png", picture(5))
+    put(tmp_path / "data/store/image.png", png(5))
     report = index(["data"], Path(named), taxonomy=load_taxonomy(keep_unknown=True))
     assert counted(report) == {"unchanged": 1}
     assert report.ignored == {}
 
 
 @pytest.mark.parametrize("source", ["store", "store/Tips", "store/Tips/a.png", "link"])
-def test_a_store_is_no_source(tmp_path, source):
+def test_a_store_cannot_be_a_source(tmp_path, source):
     collection(tmp_path / "store", "Tips/a.png")
     (tmp_path / "link").symlink_to("store/Tips")
     with pytest.raises(SourceError, match="within the store"):
@@ -643,17 +643,17 @@ def test_a_store_is_no_source(tmp_path, source):
     assert not (tmp_path / "store" / CATALOG_NAME).exists()
 
 
-def test_a_folder_of_images_does_not_become_a_store(place):
+def test_a_folder_of_images_does_not_become_a_store(base):
     with pytest.raises(StoreError, match="not empty"):
-        index([place / "data/Tips"], place / "data/Powder")
-    assert sorted(path.name for path in (place / "data/Powder").iterdir()) == ["c.png", "d.png"]
+        index([base / "data/Tips"], base / "data/Powder")
+    assert sorted(path.name for path in (base / "data/Powder").iterdir()) == ["c.png", "d.png"]
 
 
 # -- memory --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_work_in_order_is_answered_in_order_and_taken_lazily(workers):
+def test_in_order_is_ordered_and_lazy(workers):
     taken, lead = 0, 0
 
     def pieces() -> Iterator[int]:
@@ -675,7 +675,7 @@ def test_work_in_order_is_answered_in_order_and_taken_lazily(workers):
     assert list(in_order(late, [], workers)) == []
 
 
-def test_an_error_in_work_is_raised_in_its_turn_and_leaves_no_threads():
+def test_in_order_raises_an_error_in_order_and_ends_its_threads():
     def fail(number: int) -> int:
         if number == 3:
             raise KeyError(number)
@@ -683,14 +683,14 @@ def test_an_error_in_work_is_raised_in_its_turn_and_leaves_no_threads():
 
     before = threading.active_count()
     answers = []
-    with pytest.raises(KeyError):  # noqa: PT012  what came before it must have been given
+    with pytest.raises(KeyError):  # noqa: PT012  the earlier results must have been returned
         for answer in in_order(fail, iter(range(100)), 2):
             answers.append(answer)
     assert answers == [0, 1, 2]
     assert threading.active_count() == before
 
 
-def test_work_that_is_left_early_leaves_no_threads():
+def test_in_order_closed_early_ends_its_threads():
     before = threading.active_count()
     answers = in_order(abs, iter(range(10_000)), 2)
     assert next(answers) == 0
@@ -698,7 +698,7 @@ def test_work_that_is_left_early_leaves_no_threads():
     assert threading.active_count() == before
 
 
-def test_a_run_holds_only_few_images_at_a_time(tmp_path, monkeypatch):
+def test_a_run_holds_few_images_at_a_time(tmp_path, monkeypatch):
     for number in range(60):
         put(tmp_path / "data/Tips" / f"{number:02}.png", b"x")
     walked, done, lead = 0, 0, 0
@@ -721,31 +721,31 @@ def test_a_run_holds_only_few_images_at_a_time(tmp_path, monkeypatch):
     assert lead <= 10
 
 
-# -- real processes, stopped -----------------------------------------------------------------------------------------
+# -- interrupted processes -----------------------------------------------------------------------------------------
 
 HALTING = """
 import sys, time
 from twinscope_client.cli.main import main
 from twinscope_indexer.indexing.update import SourceUpdate
-settle, settled = SourceUpdate._settle, []
+write, written = SourceUpdate._write_outcome, []
 def halting(self, *args):
-    settle(self, *args)
-    settled.append(args)
-    if len(settled) == 10:
+    write(self, *args)
+    written.append(args)
+    if len(written) == 10:
         self._catalog.commit()
         self._catalog.begin()
         time.sleep(3600)
-SourceUpdate._settle = halting
+SourceUpdate._write_outcome = halting
 sys.exit(main(sys.argv[1:]))
 """
-"""The command itself, but it halts once ten images are committed."""
+"""The command itself, but halted after ten committed images."""
 
 MANY, HALT = 120, 10
 
 
 @contextmanager
-def at_work(source: Path, store: Path, until: Callable[[], bool]) -> Iterator[subprocess.Popen[str]]:
-    """Start ``twinscope index``, and wait until it has committed some images; more it will not."""
+def halted(source: Path, store: Path, until: Callable[[], bool]) -> Iterator[subprocess.Popen[str]]:
+    """Start the halting ``twinscope index`` and wait until `until` returns True."""
     command = [sys.executable, "-c", HALTING, "index", str(source), "--store", str(store), "--workers", "1"]
     with popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -779,7 +779,7 @@ def finished(source: Path, store: Path) -> str:
 
 
 def check_whole(store: Path) -> None:
-    """See that every image is in the store and its index, once."""
+    """Check that every image is in the store and its index exactly once."""
     rows = records(store)
     assert len(rows) == len({record.uri for record in rows}) == MANY
     with opened(store) as open_store:
@@ -795,48 +795,47 @@ def check_whole(store: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
-def test_an_interrupted_run_keeps_what_is_done_searchable_and_the_same_command_goes_on(tmp_path, stop):
+def test_interrupted_run_keeps_finished_images_and_resumes(tmp_path, stop):
     source, store = many(tmp_path / "data"), tmp_path / "store"
-    with at_work(source, store, lambda: committed(store) >= HALT) as process:
+    with halted(source, store, lambda: committed(store) >= HALT) as process:
         process.send_signal(stop)
-        _, told = process.communicate()
-    assert process.returncode == 130, told
-    assert "kept" in told
-    assert "Traceback" not in told
+        _, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "kept" in stderr
+    assert "Traceback" not in stderr
     rows = records(store)
     assert len(rows) == HALT
     with opened(store) as open_store:
         assert (open_store.view.generation, open_store.view.count) == (1, len(rows))
-    assert found(store, picture(0)) == ["000.png"]
-    told = finished(source, store)
-    assert f"{MANY - HALT} added, {HALT} unchanged" in told
+    assert found(store, png(0)) == ["000.png"]
+    assert f"{MANY - HALT} added, {HALT} unchanged" in finished(source, store)
     check_whole(store)
 
 
-def test_a_killed_run_loses_little_and_the_next_one_finishes_it(tmp_path):
+def test_killed_run_loses_little_and_can_be_resumed(tmp_path):
     source, store = many(tmp_path / "data"), tmp_path / "store"
-    with at_work(source, store, lambda: committed(store) >= HALT) as process:
+    with halted(source, store, lambda: committed(store) >= HALT) as process:
         process.kill()
         process.communicate()
     assert process.returncode == -signal.SIGKILL
-    with opened(store) as open_store:  # nothing was published, so nothing is seen, and nothing is broken
+    with opened(store) as open_store:  # nothing was published, so no image is visible and none is damaged
         assert open_store.view.count == 0
     assert committed(store) == HALT
     assert f"{MANY - HALT} added, {HALT} unchanged" in finished(source, store)
     check_whole(store)
 
 
-def test_a_killed_update_leaves_the_published_generation_whole(tmp_path):
+def test_killed_update_keeps_the_published_generation_intact(tmp_path):
     source, store = many(tmp_path / "data"), tmp_path / "store"
     finished(source, store)
     before = {record.uri: record.hash for record in records(store)}
     for number in range(MANY):
-        put(source / "Tips" / f"{number:03}.png", picture(1000 + number))
+        put(source / "Tips" / f"{number:03}.png", png(1000 + number))
 
     def changed() -> bool:
         return sum(before[record.uri] != record.hash for record in records(store)) >= HALT
 
-    with at_work(source, store, changed) as process:
+    with halted(source, store, changed) as process:
         process.kill()
         process.communicate()
     with opened(store) as open_store:
@@ -845,13 +844,13 @@ def test_a_killed_update_leaves_the_published_generation_whole(tmp_path):
         assert all(len(near.ids) == 1 for near in open_store.view.search(codes, 2, 0))
     finished(source, store)
     check_whole(store)
-    assert found(store, picture(3)) == []
-    assert found(store, picture(1003)) == ["003.png"]
+    assert found(store, png(3)) == []
+    assert found(store, png(1003)) == ["003.png"]
 
 
-def test_a_second_run_on_one_store_fails_and_names_the_first(tmp_path):
+def test_second_run_on_a_store_fails_and_names_the_first(tmp_path):
     source, store = many(tmp_path / "data"), tmp_path / "store"
-    with at_work(source, store, lambda: committed(store) >= HALT) as process:
+    with halted(source, store, lambda: committed(store) >= HALT) as process:
         command = [sys.executable, "-m", "twinscope_client.cli.main", "index", str(source), "--store", str(store)]
         second = subprocess.run(command, capture_output=True, text=True, check=False)
         assert second.returncode == 1
@@ -859,13 +858,13 @@ def test_a_second_run_on_one_store_fails_and_names_the_first(tmp_path):
         assert process.poll() is None
 
 
-def test_a_store_remembers_how_it_was_labelled(place):
-    """Else the same command without its options would silently give every image another label."""
-    table = put(place / "labels.csv", b"file,category\nTips/a.png,Fibres\nb.png,Fibres\nc.png,Fibres\nd.png,Fibres\n")
-    index([place / "data"], place / "store", labels=str(table))
-    assert counted(index([place / "data"], place / "store")) == {"unchanged": 4}
-    index([place / "data"], place / "store", labels="folder")
-    assert labels(place / "store", place / "data")["Tips/a.png"] == "L9"
+def test_a_store_remembers_how_it_was_labelled(base):
+    """Otherwise, the same command without its options would silently relabel every image."""
+    table = put(base / "labels.csv", b"file,category\nTips/a.png,Fibres\nb.png,Fibres\nc.png,Fibres\nd.png,Fibres\n")
+    index([base / "data"], base / "store", labels=str(table))
+    assert counted(index([base / "data"], base / "store")) == {"unchanged": 4}
+    index([base / "data"], base / "store", labels="folder")
+    assert labels(base / "store", base / "data")["Tips/a.png"] == "L9"
 
 
 def test_kept_unknown_categories_stay_kept(tmp_path):
@@ -874,10 +873,10 @@ def test_kept_unknown_categories_stay_kept(tmp_path):
     assert counted(index([tmp_path / "data"], tmp_path / "store")) == {"unchanged": 1}
 
 
-def test_a_base_name_that_two_images_have_labels_neither(tmp_path):
-    put(tmp_path / "data/one/x.png", picture(1))
-    put(tmp_path / "data/two/x.png", picture(2))
-    put(tmp_path / "data/two/y.png", picture(3))
+def test_base_name_shared_by_two_images_labels_neither(tmp_path):
+    put(tmp_path / "data/one/x.png", png(1))
+    put(tmp_path / "data/two/x.png", png(2))
+    put(tmp_path / "data/two/y.png", png(3))
     table = put(tmp_path / "labels.csv", b"file,category\nx.png,Tips\ny.png,Powder\n")
     report = index([tmp_path / "data"], tmp_path / "store", labels=str(table))
     assert counted(report) == {"added": 1, "failed": 2}
@@ -886,38 +885,38 @@ def test_a_base_name_that_two_images_have_labels_neither(tmp_path):
 
 def test_labelled_copies_never_become_references(tmp_path):
     collection(tmp_path / "data/Tips", "a.png")
-    put(tmp_path / "data/out/Tips/L9_b.png", picture(7))
+    put(tmp_path / "data/out/Tips/L9_b.png", png(7))
     Journal(tmp_path / "data/out").close()
     report = index([tmp_path / "data"], tmp_path / "store")
     assert counted(report) == {"added": 1}
     assert report.runs == [str(tmp_path / "data/out")]
 
 
-@pytest.mark.parametrize("place_of_run", ["data/Tips", "data"])
-def test_pruning_drops_nothing_because_its_folder_now_counts_as_a_run(place, place_of_run):
-    (place / "data/Powder/d.png").unlink()
-    Journal(place / place_of_run).close()
-    report = index([place / "data"], place / "store", prune=True)
-    elsewhere = {"unchanged": 1, "vanished": 1, "removed": 1} if place_of_run == "data/Tips" else {}
+@pytest.mark.parametrize("run_folder", ["data/Tips", "data"])
+def test_pruning_keeps_images_below_a_folder_marked_as_a_run(base, run_folder):
+    (base / "data/Powder/d.png").unlink()
+    Journal(base / run_folder).close()
+    report = index([base / "data"], base / "store", prune=True)
+    elsewhere = {"unchanged": 1, "vanished": 1, "removed": 1} if run_folder == "data/Tips" else {}
     assert counted(report) == elsewhere
-    assert report.runs == [str(place / place_of_run)]
-    assert found(place / "store", picture(0)) == ["a.png"]
-    (place / place_of_run / ".twinscope-run").unlink()
-    assert index([place / "data"], place / "store", prune=True).counts["unchanged"] == 3
+    assert report.runs == [str(base / run_folder)]
+    assert found(base / "store", png(0)) == ["a.png"]
+    (base / run_folder / ".twinscope-run").unlink()
+    assert index([base / "data"], base / "store", prune=True).counts["unchanged"] == 3
 
 
 @pytest.mark.parametrize("kind", ["text", "folder"])
-def test_something_named_as_a_journal_neither_hides_nor_prunes(place, kind):
-    path = place / "data/Tips/run.sqlite"
+def test_file_named_like_a_journal_does_not_hide_images(base, kind):
+    path = base / "data/Tips/run.sqlite"
     path.mkdir() if kind == "folder" else path.write_text("mine")
-    report = index([place / "data"], place / "store", prune=True)
+    report = index([base / "data"], base / "store", prune=True)
     assert counted(report) == {"unchanged": 4}
     assert report.runs == []
 
 
-def test_labelled_copies_make_no_base_name_ambiguous(tmp_path):
-    put(tmp_path / "data/one/x.png", picture(1))
-    put(tmp_path / "data/out/Tips/x.png", picture(1))
+def test_labelled_copies_do_not_make_a_base_name_ambiguous(tmp_path):
+    put(tmp_path / "data/one/x.png", png(1))
+    put(tmp_path / "data/out/Tips/x.png", png(1))
     Journal(tmp_path / "data/out").close()
     table = put(tmp_path / "labels.csv", b"file,category\nx.png,Tips\n")
     assert counted(index([tmp_path / "data"], tmp_path / "store", labels=str(table))) == {"added": 1}

@@ -28,17 +28,17 @@ def collection(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What worker processes were asked for."""
-    made: list[Any] = []
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The tasks that worker processes received."""
+    tasks: list[Any] = []
 
     class Counted(Workers):
         def _call_once(self, executor: Any, function: Any, argument: Any) -> Any:
-            made.append(argument)
+            tasks.append(argument)
             return super()._call_once(executor, function, argument)
 
     monkeypatch.setattr("twinscope_indexer.indexing.update.Workers", Counted)
-    return made
+    return tasks
 
 
 def stored(folder: Path) -> dict[tuple[str, str | None], tuple[Any, ...]]:
@@ -52,26 +52,26 @@ def stored(folder: Path) -> dict[tuple[str, str | None], tuple[Any, ...]]:
         store.close()
 
 
-def test_a_store_is_the_same_by_processes(collection: Path, tmp_path: Path, asked: list[Any]) -> None:
+def test_worker_processes_build_the_same_store(collection: Path, tmp_path: Path, sent: list[Any]) -> None:
     by_itself = index([collection], tmp_path / "one", workers=0)
-    assert asked == []
+    assert sent == []
     by_processes = index([collection], tmp_path / "two", workers=2)
-    assert len(asked) == 8
+    assert len(sent) == 8
     assert by_processes.counts == by_itself.counts
     assert by_processes.failures == by_itself.failures
     assert stored(tmp_path / "two") == stored(tmp_path / "one")
 
 
-def test_what_is_unchanged_starts_no_process(collection: Path, tmp_path: Path, asked: list[Any]) -> None:
+def test_unchanged_images_start_no_process(collection: Path, tmp_path: Path, sent: list[Any]) -> None:
     (collection / "Tips" / "bad.jpg").unlink()
     index([collection], tmp_path / "store", workers=0)
     assert index([collection], tmp_path / "store", workers=2).counts["unchanged"] == 7
-    assert asked == []
+    assert sent == []
 
 
 @pytest.mark.parametrize("name", ["crash.png", "crash.tif"])
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-def test_a_decoder_that_crashes_costs_one_image(
+def test_a_decoder_crash_costs_one_image(
     monkeypatch: pytest.MonkeyPatch, collection: Path, tmp_path: Path, name: str, packed: bool
 ) -> None:
     shutil.copy(collection / "Tips" / "0.png", collection / "Tips" / name)
@@ -81,26 +81,26 @@ def test_a_decoder_that_crashes_costs_one_image(
     assert (report.counts["added"], report.counts["unhashable"], report.counts["failed"]) == (6, 1, 2)
     messages = {Path(uri).name: message for uri, message in report.failures}
     assert messages[name] == "the process that read it crashed (SIGSEGV)"
-    monkeypatch.undo()  # a better decoder
+    monkeypatch.undo()  # a decoder that does not crash
     assert index([source], tmp_path / "store", workers=2).counts["added"] == 1
 
 
-def test_the_content_of_archives_is_sent_to_the_processes(collection: Path, tmp_path: Path, asked: list[Any]) -> None:
+def test_content_of_archive_members_is_sent_to_processes(collection: Path, tmp_path: Path, sent: list[Any]) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "data"), "gztar", collection))
     assert index([archive], tmp_path / "store", workers=2).counts["added"] == 6
-    assert all(task.content is not None for task in asked)
-    assert len(asked) == 8
+    assert all(task.content is not None for task in sent)
+    assert len(sent) == 8
     plain = index([collection], tmp_path / "plain", workers=0)
     assert plain.counts["added"] == 6
     rows = {Path(member or path).name: row for (path, member), row in stored(tmp_path / "store").items()}
     assert rows == {Path(path).name: row for (path, _), row in stored(tmp_path / "plain").items()}
 
 
-def test_a_member_that_cannot_be_read_is_a_failure_of_its_own(collection: Path, tmp_path: Path) -> None:
+def test_unreadable_archive_member_is_one_failure(collection: Path, tmp_path: Path) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "data"), "zip", collection))
     data = bytearray(archive.read_bytes())
-    place = data.index(b"3.png") + 300
-    data[place : place + 20] = bytes(20)
+    start = data.index(b"3.png") + 300
+    data[start : start + 20] = bytes(20)
     archive.write_bytes(data)
     report = index([archive], tmp_path / "store", workers=2)
     assert report.counts["added"] == 5

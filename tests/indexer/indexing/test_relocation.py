@@ -1,4 +1,4 @@
-"""Collections that have moved: the store follows, if they are really there."""
+"""Relocation: a store follows a collection that has moved, if its images are there."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ def uris(store: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A store of one collection, `old`, and of another one, `other`."""
+def base(tmp_path: Path) -> Path:
+    """A store with two collections, `old` and `other`."""
     collection(tmp_path / "old", "Tips/a.png", "Powder/b.png")
     collection(tmp_path / "other", "Tips/c.png")
     index([tmp_path / "old", tmp_path / "other"], tmp_path / "store", workers=1)
     return tmp_path
 
 
-def test_after_a_move_images_have_new_places_and_their_old_ids_and_nothing_is_indexed_again(place):
-    before = uris(place / "store")
-    (place / "old").rename(place / "new")
-    assert relocate(place / "store", place / "old", place / "new") == Relocated(looked_at=2, found=2)
-    after = uris(place / "store")
-    assert after == {uri.replace(f"{place}/old/", f"{place}/new/"): number for uri, number in before.items()}
-    report = index([place / "new"], place / "store", workers=1)
+def test_moved_images_keep_their_ids_and_are_not_indexed_again(base):
+    before = uris(base / "store")
+    (base / "old").rename(base / "new")
+    assert relocate(base / "store", base / "old", base / "new") == Relocated(looked_at=2, found=2)
+    after = uris(base / "store")
+    assert after == {uri.replace(f"{base}/old/", f"{base}/new/"): number for uri, number in before.items()}
+    report = index([base / "new"], base / "store", workers=1)
     assert report.counts == {"unchanged": 2, "vanished": 0}
 
 
-def test_a_folder_above_several_collections_moves_them_all(place):
-    inside = place / "disk"
+def test_a_folder_above_several_collections_moves_them_all(base):
+    inside = base / "disk"
     inside.mkdir()
     for name in ("old", "other"):
-        (place / name).rename(inside / name)
-    assert relocate(place / "store", place, inside).found == 3
-    assert all(uri.startswith(f"{inside}/") for uri in uris(place / "store"))
+        (base / name).rename(inside / name)
+    assert relocate(base / "store", base, inside).found == 3
+    assert all(uri.startswith(f"{inside}/") for uri in uris(base / "store"))
 
 
-def test_nothing_is_changed_where_no_image_is_found(place):
-    before = uris(place / "store")
-    (place / "empty").mkdir()
-    assert relocate(place / "store", place / "old", place / "empty") == Relocated(looked_at=2, found=0)
-    assert uris(place / "store") == before
+def test_nothing_is_changed_if_no_image_is_found(base):
+    before = uris(base / "store")
+    (base / "empty").mkdir()
+    assert relocate(base / "store", base / "old", base / "empty") == Relocated(looked_at=2, found=0)
+    assert uris(base / "store") == before
 
 
-def test_with_force_it_is_changed_all_the_same(place):
-    assert relocate(place / "store", place / "old", place / "later", force=True).found == 0
-    assert f"{place}/later/Tips/a.png" in uris(place / "store")
+def test_force_moves_a_collection_without_its_images(base):
+    assert relocate(base / "store", base / "old", base / "later", force=True).found == 0
+    assert f"{base}/later/Tips/a.png" in uris(base / "store")
 
 
-def test_images_in_archives_are_looked_for_by_their_archive(tmp_path):
+def test_images_in_archives_are_checked_by_their_archive(tmp_path):
     import tarfile
 
     collection(tmp_path, "Tips/a.png")
@@ -83,27 +83,27 @@ def test_images_in_archives_are_looked_for_by_their_archive(tmp_path):
     assert list(uris(tmp_path / "store")) == [f"{tmp_path}/new/Tips.tar!a.png"]
 
 
-def test_places_may_be_named_from_the_current_folder(place, monkeypatch):
-    monkeypatch.chdir(place)
-    (place / "old").rename(place / "new")
+def test_folders_may_be_relative(base, monkeypatch):
+    monkeypatch.chdir(base)
+    (base / "old").rename(base / "new")
     relocate(Path("store"), Path("x/../old/"), Path("./new"))
-    assert f"{place}/new/Tips/a.png" in uris(place / "store")
+    assert f"{base}/new/Tips/a.png" in uris(base / "store")
 
 
-def test_a_place_the_store_does_not_know_is_refused_and_the_known_ones_are_named(place):
+def test_unknown_folder_is_refused_with_the_known_ones(base):
     with pytest.raises(StoreError) as refused:
-        relocate(place / "store", place / "nowhere", place / "new")
-    assert str(place / "old") in str(refused.value)
-    assert str(place / "other") in str(refused.value)
+        relocate(base / "store", base / "nowhere", base / "new")
+    assert str(base / "old") in str(refused.value)
+    assert str(base / "other") in str(refused.value)
 
 
 @pytest.mark.parametrize("new", ["other", "other/below", "."])
-def test_collections_are_not_laid_into_each_other(place, new):
-    """The images of one would be indexed a second time as those of the other."""
-    before = uris(place / "store")
-    with pytest.raises(StoreError, match="one within the other"):
-        relocate(place / "store", place / "old", place / new, force=True)
-    assert uris(place / "store") == before
+def test_a_move_into_another_collection_is_refused(base, new):
+    """Otherwise, images of one collection could be indexed again as those of the other."""
+    before = uris(base / "store")
+    with pytest.raises(StoreError, match="one folder contains the other"):
+        relocate(base / "store", base / "old", base / new, force=True)
+    assert uris(base / "store") == before
 
 
 def test_a_folder_without_a_store_is_refused(tmp_path):
@@ -111,6 +111,6 @@ def test_a_folder_without_a_store_is_refused(tmp_path):
         relocate(tmp_path, tmp_path / "a", tmp_path / "b")
 
 
-def test_a_store_that_is_being_written_is_refused(place):
-    with open_writer(place / "store"), pytest.raises(StoreLockedError, match=str(os.getpid())):
-        relocate(place / "store", place / "old", place / "new", force=True)
+def test_a_store_that_is_being_written_is_refused(base):
+    with open_writer(base / "store"), pytest.raises(StoreLockedError, match=str(os.getpid())):
+        relocate(base / "store", base / "old", base / "new", force=True)

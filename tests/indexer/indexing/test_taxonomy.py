@@ -1,4 +1,4 @@
-"""Categories, their spellings and codes, and the rules by which an image of the collection gets one."""
+"""Categories, their spellings and codes, and the rules that give an image its category."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_ten_built_in_codes_are_the_published_ones():
 
 
 @given(st.sampled_from(builtin_taxonomy().categories), st.sampled_from(["_", " ", "-", "  ", "."]), st.integers(0, 2))
-def test_names_codes_and_aliases_are_found_in_any_case_and_with_any_separator(category, separator, case):
+def test_case_and_separators_do_not_matter(category, separator, case):
     change = (str.upper, str.lower, str.title)[case]
     for spelling in (category.name, category.code, *category.aliases):
         written = change(spelling.replace("_", separator).replace(" ", separator))
@@ -74,7 +74,7 @@ def test_aliases(spelling, code):
 
 
 @pytest.mark.parametrize("label", ["Cats", "", "   ", "___", "L10", "L", "Tips2", "Particles Powder", "L 5"])
-def test_an_unknown_category_is_refused_and_the_known_ones_are_listed(label):
+def test_unknown_category_is_refused_with_the_known_ones(label):
     with pytest.raises(TaxonomyError) as refused:
         builtin_taxonomy().resolve(label)
     message = str(refused.value)
@@ -89,7 +89,7 @@ def test_kept_unknown_names_become_categories_of_their_own():
 
 
 @pytest.mark.parametrize("label", ["", "  ", "--", "a\nb", "a\x00b", "broken \udcff"])
-def test_what_can_be_no_folder_name_is_not_kept(label):
+def test_labels_that_cannot_be_folder_names_are_not_kept(label):
     with pytest.raises(TaxonomyError):
         load_taxonomy(keep_unknown=True).resolve(label)
 
@@ -114,7 +114,7 @@ def test_the_nearest_known_folder_or_archive_names_the_category(path, member, co
     assert rule(item(path, member), "").code == code
 
 
-def test_the_root_itself_may_name_the_category():
+def test_the_root_may_name_the_category():
     rule = label_rule("folder", builtin_taxonomy())
     assert rule(item("a.jpg", root="/data/Tips"), "a.jpg").code == "L9"
 
@@ -129,13 +129,13 @@ def test_an_unknown_folder_is_named_in_the_refusal():
         label_rule("folder", builtin_taxonomy())(item("Cats/a.jpg"), "Cats/a.jpg")
 
 
-def test_with_keep_the_nearest_folder_names_the_category_unless_one_is_known():
+def test_with_keep_the_nearest_folder_counts_if_none_is_known():
     rule = label_rule("folder", load_taxonomy(keep_unknown=True))
     assert rule(item("Cats/a.jpg"), "").name == "Cats"
     assert rule(item("Tips/old/a.jpg"), "").name == "Tips"
 
 
-def test_names_decomposed_as_a_mac_does_are_the_same(tmp_path):
+def test_decomposed_unicode_names_are_the_same(tmp_path):
     path = toml(tmp_path, 'version = "1"\n[[category]]\ncode = "A"\nname = "Körner"\n')
     assert load_taxonomy(path).resolve(unicodedata.normalize("NFD", "KÖRNER")).code == "A"
 
@@ -154,11 +154,11 @@ def test_names_decomposed_as_a_mac_does_are_the_same(tmp_path):
         ("", None),
     ],
 )
-def test_a_published_prefix_is_read_off_the_name(name, prefix):
+def test_published_prefix_is_read_from_the_name(name, prefix):
     assert published_prefix(name) == prefix
 
 
-def test_a_prefix_is_no_label_unless_asked_for():
+def test_a_prefix_is_a_label_only_on_request():
     image = item("Tips/L5_ab.jpg")
     assert label_rule("folder", builtin_taxonomy())(image, "").code == "L9"
     assert label_rule("prefix", builtin_taxonomy())(image, "").code == "L5"
@@ -170,17 +170,17 @@ def test_a_prefix_does_not_help_an_unknown_folder():
 
 
 @pytest.mark.parametrize("name", ["ab.jpg", "L12_ab.jpg", "Tips_ab.jpg", "L5.jpg"])
-def test_asked_for_prefixes_that_are_missing_or_unknown_are_refused(name):
+def test_missing_or_unknown_prefix_is_refused(name):
     with pytest.raises(TaxonomyError):
         label_rule("prefix", builtin_taxonomy())(item(f"Tips/{name}"), "")
 
 
-def test_prefixes_may_be_codes_of_any_taxonomy_the_longest_one_counts():
+def test_the_longest_matching_prefix_counts():
     taxonomy = Taxonomy("1", (Category("A", "one"), Category("A_B", "two"), Category("AB", "three")))
     assert [taxonomy.of_prefix(f"{name}_x.jpg").name for name in ("a", "A_B", "AB")] == ["one", "two", "three"]
 
 
-# -- taxonomies of one's own -----------------------------------------------------------------------------------
+# -- custom taxonomies -----------------------------------------------------------------------------------------
 
 
 def test_a_taxonomy_is_read_from_toml(tmp_path):
@@ -203,7 +203,7 @@ ONE = '[[category]]\ncode = "G"\nname = "Graphene"\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("version = ", "TOML"),
         ("", "version"),
@@ -222,8 +222,8 @@ ONE = '[[category]]\ncode = "G"\nname = "Graphene"\n'
         ('version = "1"\n[[category]]\ncode = "-"\nname = "n"\n', "neither a letter"),
     ],
 )
-def test_a_malformed_taxonomy_is_refused_with_a_word_about_what_is_wrong(tmp_path, text, told):
-    with pytest.raises(TaxonomyError, match=told):
+def test_malformed_taxonomy_is_refused_with_the_cause(tmp_path, text, message):
+    with pytest.raises(TaxonomyError, match=message):
         load_taxonomy(toml(tmp_path, text))
 
 
@@ -258,7 +258,7 @@ def test_one_spelling_twice_for_one_category_is_harmless():
 # -- tables of labels --------------------------------------------------------------------------------------------
 
 
-def test_a_table_names_images_by_path_archive_member_or_base_name(tmp_path):
+def test_table_lists_paths_archive_members_or_base_names(tmp_path):
     path = table(tmp_path, "file,category\na/x.jpg,Tips\nb.tar/d/y.jpg,L8\nz.jpg,Powder\n")
     rule = label_rule(str(path), builtin_taxonomy())
     assert rule(item("a/x.jpg"), "a/x.jpg").code == "L9"
@@ -266,14 +266,14 @@ def test_a_table_names_images_by_path_archive_member_or_base_name(tmp_path):
     assert rule(item("anywhere/z.jpg"), "anywhere/z.jpg").code == "L8"
 
 
-def test_a_path_in_a_table_is_not_taken_for_an_image_of_that_name_elsewhere(tmp_path):
+def test_table_path_labels_no_image_in_another_folder(tmp_path):
     rule = label_rule(str(table(tmp_path, "file,category\na/x.jpg,Tips\n")), builtin_taxonomy())
     for other in ("b/x.jpg", "x.jpg", "c/a/x.jpg"):
         with pytest.raises(TaxonomyError, match="no label"):
             rule(item(other), other)
 
 
-def test_the_path_counts_before_the_base_name():
+def test_path_takes_precedence_over_base_name():
     labels = {"x.jpg": "Powder", "a/x.jpg": "Tips", "b/x.jpg": ""}
     assert label_of(labels, "a/x.jpg") == "Tips"
     assert label_of(labels, "c/x.jpg") == "Powder"
@@ -281,7 +281,7 @@ def test_the_path_counts_before_the_base_name():
         label_of(labels, "b/x.jpg")
 
 
-def test_neither_folder_nor_prefix_helps_where_the_table_is_silent(tmp_path):
+def test_folder_and_prefix_do_not_replace_a_missing_row(tmp_path):
     rule = label_rule(str(table(tmp_path, "file,category\nother.jpg,Tips\n")), builtin_taxonomy())
     with pytest.raises(TaxonomyError, match="no label"):
         rule(item("Tips/L9_x.jpg"), "Tips/L9_x.jpg")
@@ -293,13 +293,13 @@ def test_a_category_in_a_table_must_be_known(tmp_path):
         rule(item("x.jpg"), "x.jpg")
 
 
-def test_tables_as_spreadsheets_and_windows_write_them(tmp_path):
+def test_tables_written_by_spreadsheets_and_windows(tmp_path):
     text = '\ufefffile,note,category\r\na\\x.jpg,first, Tips \r\n./b/y.jpg,,Powder\r\n"with, comma.jpg",,Fibres\r\n'
     assert load_labels(table(tmp_path, text)) == {"a/x.jpg": "Tips", "b/y.jpg": "Powder", "with, comma.jpg": "Fibres"}
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "columns"),
         ("file,label\nx.jpg,Tips\n", "columns"),
@@ -311,8 +311,8 @@ def test_tables_as_spreadsheets_and_windows_write_them(tmp_path):
         (b"file,category\n\xff.jpg,Tips\n", "cannot be read"),
     ],
 )
-def test_a_table_that_cannot_be_relied_on_is_refused(tmp_path, text, told):
-    with pytest.raises(TaxonomyError, match=told):
+def test_malformed_or_contradictory_table_is_refused(tmp_path, text, message):
+    with pytest.raises(TaxonomyError, match=message):
         load_labels(table(tmp_path, text))
 
 
@@ -321,14 +321,14 @@ def test_a_missing_table_is_refused_by_name(tmp_path):
         label_rule(str(tmp_path / "none.csv"), builtin_taxonomy())
 
 
-def test_a_row_said_twice_alike_is_harmless_and_short_rows_have_no_label(tmp_path):
+def test_repeated_rows_are_harmless_and_short_rows_unlabelled(tmp_path):
     labels = load_labels(table(tmp_path, "file,category\nx.jpg,Tips\nx.jpg,Tips\ny.jpg\n"))
     assert labels == {"x.jpg": "Tips", "y.jpg": ""}
 
 
 @given(st.dictionaries(st.text("abc ./,\"'é", min_size=1), st.sampled_from(sorted(PUBLISHED)), max_size=5))
 @settings(max_examples=50, deadline=None)
-def test_any_table_that_a_csv_writer_wrote_is_read_back(tmp_path_factory, rows):
+def test_any_table_from_a_csv_writer_is_read_back(tmp_path_factory, rows):
     import csv
 
     path = tmp_path_factory.mktemp("table") / "labels.csv"
@@ -339,7 +339,7 @@ def test_any_table_that_a_csv_writer_wrote_is_read_back(tmp_path_factory, rows):
     plain = {name: code for name, code in rows.items() if "." not in name and "/" not in name}
     try:
         found = load_labels(path)
-    except TaxonomyError:  # two spellings of one path contradict each other: never for plain names
+    except TaxonomyError:  # two spellings of one path contradict each other; impossible for plain names
         assert len(plain) < len(rows)
         return
     assert {name: found[name] for name in plain} == plain

@@ -19,7 +19,7 @@ def test_metadata_survives_json(metadata: InstrumentMetadata) -> None:
     assert InstrumentMetadata.from_dict(json.loads(stored)) == metadata
 
 
-def test_whole_numbers_and_later_keys_are_understood() -> None:
+def test_integers_and_later_keys_are_accepted() -> None:
     found = InstrumentMetadata.from_dict(
         {"vendor": "FEI", "magnification": 500, "stage": {"x_mm": 1}, "colour": "blue"}
     )
@@ -42,6 +42,6 @@ def test_whole_numbers_and_later_keys_are_understood() -> None:
         {"stage": {"x_mm": "1"}},
     ],
 )
-def test_stored_metadata_that_is_damaged(damaged: dict[str, object]) -> None:
+def test_damaged_stored_metadata_is_refused(damaged: dict[str, object]) -> None:
     with pytest.raises(StoreError, match="index the image again"):
         InstrumentMetadata.from_dict(damaged)

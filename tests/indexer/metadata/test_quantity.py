@@ -1,4 +1,4 @@
-"""Numbers, quantities with units and dates out of text."""
+"""Parsing of numbers, quantities with units and dates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_quantities_are_exact(value: Decimal, unit: tuple[str, int]) -> None:
 
 def test_commas() -> None:
     assert quantity("8,25 mm", LENGTH, 3) == 8.25
-    assert quantity("1,000 mm", LENGTH, 3) is None  # one, or a thousand?
+    assert quantity("1,000 mm", LENGTH, 3) is None  # 1 or 1000
     assert quantity("0,125 mm", LENGTH, 3) == 0.125
     assert quantity("1,000.5 mm", LENGTH, 3) is None
 

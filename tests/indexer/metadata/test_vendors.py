@@ -1,4 +1,4 @@
-"""Instrument metadata of every vendor: read, believed, stored, compared."""
+"""Instrument metadata of every vendor: reading, plausibility, storage and comparison."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_zeiss_is_normalised() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}])
-def test_zeiss_text_is_kept_as_it_was_written(options: dict[str, object]) -> None:
+def test_zeiss_text_is_kept_as_written(options: dict[str, object]) -> None:
     data = tiff(text_tag(34118, zeiss_text()), **options)
     kept = read_metadata(data).verbatim["CZ_SEM"]
     assert kept == {"": ["0", "0", "0", "7.8125e-07", "1143.296"], **{key: line.strip() for key, line in ZEISS.items()}}
@@ -300,7 +300,7 @@ def test_zeiss_pixel_size_in_any_unit(written: str, nanometres: float | None) ->
 
 
 def test_zeiss_display_pixels_become_image_pixels() -> None:
-    """AP_PIXEL_SIZE is that of a picture 1024 pixels wide, unless the label says that it is the image's."""
+    """AP_PIXEL_SIZE refers to an image 1024 pixels wide, unless its label says "Image Pixel Size"."""
     old = zeiss(AP_IMAGE_PIXEL_SIZE=None, AP_PIXEL_SIZE="Pixel Size = 3.0 nm", AP_WIDTH=None)
     assert old.pixel_width_nm == 3.0 * 1024 / WIDTH
     labelled = zeiss(AP_IMAGE_PIXEL_SIZE=None, AP_PIXEL_SIZE="Image Pixel Size = 3.0 nm", AP_WIDTH=None)
@@ -312,7 +312,7 @@ def test_zeiss_display_pixels_become_image_pixels() -> None:
     [{"AP_WIDTH": "Width = 6.25 µm"}, {"DP_IMAGE_STORE": "Store resolution = 128 * 96"}],
     ids=["field", "stored"],
 )
-def test_zeiss_scale_that_contradicts_itself_is_not_believed(change: dict[str, str]) -> None:
+def test_contradictory_zeiss_scale_is_rejected(change: dict[str, str]) -> None:
     found = zeiss(**change)
     assert (found.pixel_width_nm, found.pixel_height_nm, found.field_width_um) == (None, None, None)
     assert found.working_distance_mm == 8.2
@@ -325,21 +325,21 @@ def test_zeiss_detectors() -> None:
     assert zeiss(DP_MIXING="Mixing = On").detector == "InLens + ESB"
 
 
-def test_zeiss_without_the_model_has_its_serial_number() -> None:
+def test_zeiss_serial_number_replaces_a_missing_model() -> None:
     assert zeiss(DP_SEM=None, SV_SERIAL_NUMBER="Serial No. = ULTRA 55-36-06").instrument == "ULTRA 55-36-06"
     assert zeiss(DP_SEM="Sem =", SV_SERIAL_NUMBER="Serial No. = ULTRA 55-36-06").instrument == "ULTRA 55-36-06"
     assert zeiss(SV_SERIAL_NUMBER="Serial No. = Merlin-61-08").instrument == "Merlin"
     assert zeiss(DP_SEM=None).instrument is None
 
 
-def test_zeiss_ion_pictures_have_no_electron_energy() -> None:
+def test_zeiss_ion_images_have_no_electron_energy() -> None:
     assert zeiss(DP_FIB_IMAGING="FIB Imaging = FIB").beam_energy_kev is None
     assert zeiss(AP_ACTUALKV="EHT = 0.00 kV").beam_energy_kev is None
     assert zeiss(AP_ACTUALKV="EHT = 500 V").beam_energy_kev == 0.5
 
 
 def test_zeiss_rows_below_the_field() -> None:
-    assert zeiss().data_bar_px is None  # drawn into the field, how high is not told
+    assert zeiss().data_bar_px is None  # drawn into the field, height not recorded
     assert zeiss(DP_IMAGE_STORE="Store resolution = 64 * 40").data_bar_px == 8
 
 
@@ -373,7 +373,7 @@ def test_fei_is_normalised(code: int, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "resolution", "told", "bar"),
+    ("height", "resolution", "written", "bar"),
     [
         (48, "40", "8", 8),
         (48, "40", "", 8),
@@ -389,8 +389,8 @@ def test_fei_is_normalised(code: int, key: str) -> None:
         (48, "4e1", "1e9", None),
     ],
 )
-def test_fei_data_bar(height: int, resolution: str, told: str, bar: int | None) -> None:
-    changed = {"Image": {"ResolutionY": resolution}, "PrivateFei": {"DatabarHeight": told}}
+def test_fei_info_bar(height: int, resolution: str, written: str, bar: int | None) -> None:
+    changed = {"Image": {"ResolutionY": resolution}, "PrivateFei": {"DatabarHeight": written}}
     assert fei(height=height, **changed).data_bar_px == bar
 
 
@@ -407,7 +407,7 @@ def test_fei_values_of_the_beam_in_use() -> None:
     assert (found.beam_energy_kev, found.working_distance_mm) == (30.0, 16.5)
 
 
-def test_fei_contradictions_are_not_believed() -> None:
+def test_contradictory_fei_values_are_rejected() -> None:
     assert fei(EBeam={"HV": "5000"}).beam_energy_kev is None
     scaled = fei(width=32)
     assert (scaled.pixel_width_nm, scaled.field_width_um, scaled.data_bar_px) == (None, None, None)
@@ -417,13 +417,13 @@ def test_fei_contradictions_are_not_believed() -> None:
     assert (other_field.pixel_width_nm, other_field.field_width_um) == (None, None)
 
 
-def test_fei_dates_that_could_be_two_days_are_not_guessed() -> None:
+def test_ambiguous_fei_dates_are_rejected() -> None:
     assert fei(PrivateFei={"TimeOfCreation": ""}).acquired is None
     assert fei(PrivateFei={"TimeOfCreation": ""}, User={"Date": "04/17/2023"}).acquired == "2023-04-17T16:47:49"
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "1e999", "0x10", "1_000", "٣", "", "1e-999999999999"])
-def test_fei_numbers_that_are_none(bad: str) -> None:
+def test_invalid_fei_numbers_are_none(bad: str) -> None:
     everything = {section: dict.fromkeys(values, bad) for section, values in FEI.items()}
     found = read_metadata(tiff(text_tag(34682, ini(everything), "utf-8")))
     known = {key for key, value in found.to_dict().items() if value not in ("FEI", bad, f"{bad} {bad}")}
@@ -455,7 +455,7 @@ def test_tescan_views_side_by_side_have_no_field_width() -> None:
     assert (found.pixel_width_nm, found.field_width_um) == (41.0, None)
 
 
-def test_foreign_values_of_the_tescan_tag_are_no_metadata() -> None:
+def test_foreign_values_of_the_tescan_tag_are_ignored() -> None:
     assert not read_metadata(tiff(bytes_tag(50431, bytes(range(256)))))
     assert not read_metadata(tiff(bytes_tag(50431, struct.pack("<IH", 2, 0) * 50)))
 
@@ -483,7 +483,7 @@ def test_jeol_newer_keys() -> None:
     assert read_metadata(tiff(text_tag(270, contradictory))).pixel_width_nm is None
 
 
-def test_jeol_picture_of_another_size_than_the_field() -> None:
+def test_jeol_image_with_another_size_than_the_field() -> None:
     found = read_metadata(tiff(text_tag(270, JEOL), width=32))
     assert (found.pixel_width_nm, found.field_width_um, found.data_bar_px) == (None, None, None)
     assert read_metadata(tiff(text_tag(270, JEOL), height=40)).data_bar_px == 0
@@ -505,11 +505,11 @@ def test_jeol_transmission_microscopes(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("written", "instead"),
     [
-        ("<SelectorUnitString>X<", "<SelectorUnitString>mm<"),  # a camera length: diffraction
+        ("<SelectorUnitString>X<", "<SelectorUnitString>mm<"),  # a camera length, so a diffraction image
         ("eosTEM", "eosASID"),  # the beam was scanned
         ("<SelectorValue>150000<", "<SelectorValue>0<"),
         ("<SelectorValue>150000<", "<SelectorValue>nan<"),
-        ("<SelectorValue>", "<SelectorValue>9</SelectorValue><SelectorValue>"),  # which one?
+        ("<SelectorValue>", "<SelectorValue>9</SelectorValue><SelectorValue>"),  # ambiguous
     ],
 )
 def test_jeol_without_a_magnification_has_no_scale(written: str, instead: str) -> None:
@@ -518,7 +518,7 @@ def test_jeol_without_a_magnification_has_no_scale(written: str, instead: str) -
     assert normalised(found) == replace(SIGHTX_VALUES, **nothing)
 
 
-def test_jeol_scale_is_only_what_the_file_says() -> None:
+def test_jeol_scale_needs_valid_values() -> None:
     unscaled = {"pixel_width_nm": None, "pixel_height_nm": None, "field_width_um": None}
     for text in (SIGHTX.replace("PixelsPerMeter", "PixelsPerInch"), SIGHTX.replace(">3642<", ">0<")):
         assert normalised(sightx(text)) == replace(SIGHTX_VALUES, **unscaled)
@@ -541,7 +541,7 @@ def test_jeol_dates_with_a_zone(written: str, expected: str | None) -> None:
     assert sightx(SIGHTX.replace("2019-11-27T16:11:26.6205405+09:00", written)).acquired == expected
 
 
-def test_other_xml_is_no_metadata() -> None:
+def test_other_xml_is_ignored() -> None:
     for text in ('<?xml version="1.0"?><OME><Image/></OME>', "<TemReporters/>", "notes <TemReporter></TemReporter>"):
         assert not sightx(text)
 
@@ -557,23 +557,23 @@ def test_entities_are_refused(entity: str) -> None:
     harmful = text.replace('<?xml version="1.0"?>', f'<?xml version="1.0"?>{ENTITIES}')
     assert parse_xml(harmful) == {}
     assert not sightx(harmful)
-    inside = sightx(text)  # an entity that nobody has declared ends the text
+    inside = sightx(text)  # an undeclared entity ends the text
     assert (inside.vendor, inside.instrument) == ("JEOL", None)
 
 
-def test_xml_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
+def test_truncated_xml_is_read_up_to_the_cut() -> None:
     known: set[str] = set()
     for end in range(len(SIGHTX) + 1):
         found = sightx(SIGHTX[:end]).to_dict()
         found.pop("verbatim", None)
         assert known <= found.keys()
-        for name in found.keys() - {"stage", "pixel_height_nm"}:  # a pixel is square until its height is told
-            assert found[name] == getattr(SIGHTX_VALUES, name)  # never half a number
+        for name in found.keys() - {"stage", "pixel_height_nm"}:  # a pixel is square until its height is read
+            assert found[name] == getattr(SIGHTX_VALUES, name)  # never a truncated number
         known = set(found)
     assert known == SIGHTX_VALUES.to_dict().keys()
 
 
-def test_text_that_is_cut_off_is_left_out() -> None:
+def test_truncated_text_of_an_element_is_dropped() -> None:
     assert parse_xml("<a><b>1</b><c>" + "x" * 100_000) == {"a": {"b": "1", "c": ""}}
     assert parse_xml("<a><b>1</b>xyz<c>2") == {"a": {"b": "1", "c": ""}}
     assert parse_xml("") == parse_xml("text") == {}
@@ -608,7 +608,7 @@ ELEMENTS = st.recursive(
 
 
 @given(ELEMENTS)
-def test_xml_is_read_as_the_standard_library_reads_it(told: tuple[str, dict[str, str], object]) -> None:
+def test_xml_is_read_as_by_the_standard_library(element_tree: tuple[str, dict[str, str], object]) -> None:
     def build(name: str, attributes: dict[str, str], content: object) -> ElementTree.Element:
         element = ElementTree.Element(name, attributes)
         if isinstance(content, str):
@@ -625,7 +625,7 @@ def test_xml_is_read_as_the_standard_library_reads_it(told: tuple[str, dict[str,
         text = (element.text or "").strip()
         return {**found, "": text} if found and text else found or text
 
-    written = ElementTree.tostring(build(*told), encoding="unicode")
+    written = ElementTree.tostring(build(*element_tree), encoding="unicode")
     root = ElementTree.fromstring(written)
     assert parse_xml(written) == {root.tag: plain(root)}
 
@@ -644,22 +644,22 @@ def _written(path: Path, form: str) -> Path:
 
 @pytest.mark.parametrize("form", ["TIFF", "JPEG", "PNG", "BMP"])
 @pytest.mark.parametrize(("text", "values"), [(JEOL, JEOL_VALUES), (HITACHI, HITACHI_VALUES)], ids=["JEOL", "Hitachi"])
-def test_text_beside_a_picture(tmp_path: Path, form: str, text: str, values: InstrumentMetadata) -> None:
-    picture = _written(tmp_path / "a.b.img", form)
-    assert not read_metadata(picture)
+def test_text_beside_an_image(tmp_path: Path, form: str, text: str, values: InstrumentMetadata) -> None:
+    image = _written(tmp_path / "a.b.img", form)
+    assert not read_metadata(image)
     (tmp_path / "a.b.txt").write_text(text, encoding="latin-1")
-    assert normalised(read_metadata(picture)) == values
-    assert normalised(read_metadata(str(picture))) == values
-    content = picture.read_bytes()
+    assert normalised(read_metadata(image)) == values
+    assert normalised(read_metadata(str(image))) == values
+    content = image.read_bytes()
     assert not read_metadata(content)
-    assert normalised(read_metadata(content, sidecar=read_sidecar(picture))) == values
+    assert normalised(read_metadata(content, sidecar=read_sidecar(image))) == values
 
 
 @pytest.mark.parametrize("name", ["a-tif.hdr", "a.hdr"])
-def test_tescan_header_beside_a_picture(tmp_path: Path, name: str) -> None:
-    picture = _written(tmp_path / "a.tif", "TIFF")
+def test_tescan_header_beside_an_image(tmp_path: Path, name: str) -> None:
+    image = _written(tmp_path / "a.tif", "TIFF")
     (tmp_path / name).write_text(ini(TESCAN), encoding="utf-8")
-    assert normalised(read_metadata(picture)) == TESCAN_VALUES
+    assert normalised(read_metadata(image)) == TESCAN_VALUES
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
@@ -669,18 +669,18 @@ def test_hitachi_text_in_unicode(encoding: str) -> None:
     assert normalised(read_metadata(tiff(), sidecar=content)) == HITACHI_VALUES
 
 
-def test_the_picture_goes_before_the_text_beside_it() -> None:
+def test_tags_take_precedence_over_the_text_beside() -> None:
     assert read_metadata(tiff(text_tag(34682, fei_text())), sidecar=JEOL.encode()).vendor == "FEI"
 
 
-def test_what_lies_beside_a_picture_but_is_no_metadata(tmp_path: Path) -> None:
-    picture = _written(tmp_path / "a.tif", "TIFF")
+def test_other_files_beside_an_image_are_ignored(tmp_path: Path) -> None:
+    image = _written(tmp_path / "a.tif", "TIFF")
     (tmp_path / "a.txt").write_text("my notes\n$CM_MAG 5\n")
-    assert not read_metadata(picture)
+    assert not read_metadata(image)
     (tmp_path / "a.txt").unlink()
     (tmp_path / "a.txt").mkdir()
     os.mkfifo(tmp_path / "a.hdr")
-    assert not read_metadata(picture)
+    assert not read_metadata(image)
     assert read_sidecar(tmp_path / "nobody.tif") == b""
 
 
@@ -693,20 +693,20 @@ def sis(
     x: float = 2.5,
     magnification: float = 20000.0,
     month: int = 11,
-    parts: int = 2,
+    blocks: int = 2,
     date_time: str | None = None,
 ) -> bytes:
-    """A TIFF file with an Olympus-SIS structure at its end, whose tag holds the offset."""
+    """Return a TIFF file with an Olympus-SIS structure at its end; the tag holds its offset."""
     data = tiff((33560, 4, 1, 0x1234ABCD, True), **({} if date_time is None else {"datetime": date_time}))
     at = len(data)
     table = at + 60
-    head = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 59, 23, 31, month, 121, b"Grid 7\0junk", parts)
+    head = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 59, 23, 31, month, 121, b"Grid 7\0junk", blocks)
     entries = struct.pack("<hhIhhI", 10, 1, 8, 1, 1, table + 16)
     general = struct.pack("<10xhdd8xd2x34s32s", digits, x, x, magnification, b"Veleta", b"Image")
     return data.replace(struct.pack("<I", 0x1234ABCD), struct.pack("<I", at)) + head + entries + general
 
 
-def test_olympus_is_read_as_tifffile_reads_it() -> None:
+def test_olympus_is_read_as_by_tifffile() -> None:
     data = sis()
     found = read_metadata(data)
     assert normalised(found) == InstrumentMetadata(
@@ -727,7 +727,7 @@ def test_olympus_is_read_as_tifffile_reads_it() -> None:
     "change",
     [{"digits": 32767}, {"digits": -32768}, {"x": math.nan}, {"x": math.inf}, {"x": 1e308, "digits": 20}, {"x": -1.0}],
 )
-def test_olympus_numbers_that_are_none(change: dict[str, float]) -> None:
+def test_invalid_olympus_numbers_are_none(change: dict[str, float]) -> None:
     found = read_metadata(sis(**change))
     assert (found.pixel_width_nm, found.field_width_um) == (None, None)
     assert found.magnification == 20000.0
@@ -738,7 +738,7 @@ def test_olympus_numbers_that_are_none(change: dict[str, float]) -> None:
     ("date_time", "acquired"),
     [
         ("2021:12:31 23:59:31", "2021-12-31T23:59:31"),
-        ("2021:12:31 23:58:31", "2021-12-31T23:59:00"),  # another minute: when the file was written, perhaps
+        ("2021:12:31 23:58:31", "2021-12-31T23:59:00"),  # another minute, perhaps the time when the file was written
         ("2022:12:31 23:59:31", "2021-12-31T23:59:00"),
         ("2021:12:31 23:59:77", "2021-12-31T23:59:00"),
         ("    :  :     :  :  ", "2021-12-31T23:59:00"),
@@ -752,9 +752,9 @@ def test_olympus_seconds_are_those_of_the_same_minute(date_time: str, acquired: 
     assert found.verbatim["OlympusSIS"]["datetime"] == "2021-12-31T23:59:00"
 
 
-def test_olympus_structures_that_are_damaged() -> None:
+def test_damaged_olympus_structures() -> None:
     assert read_metadata(sis(month=40)).acquired is None
-    assert read_metadata(sis(parts=65535)).magnification == 20000.0
+    assert read_metadata(sis(blocks=65535)).magnification == 20000.0
     assert not read_metadata(sis().replace(b"SIS0", b"SIS9"))
     assert read_metadata(sis()[:-1]).magnification is None
 
@@ -762,13 +762,13 @@ def test_olympus_structures_that_are_damaged() -> None:
 # --- all vendors
 
 
-def test_tags_of_vendors_are_their_own() -> None:
+def test_no_two_vendors_share_a_tag() -> None:
     codes = [tag.code for reader in registry.READERS for tag in reader.tags]
     assert sorted(codes) == sorted(set(codes))
     assert all(reader.vendor and (reader.tags or reader.text) for reader in registry.READERS)
 
 
-def test_of_several_vendors_the_microscope_goes_before_the_camera() -> None:
+def test_microscope_takes_precedence_over_camera() -> None:
     camera = (33560, 4, 1, 0x1234ABCD, True)
     data = tiff(text_tag(270, JEOL), camera)
     at = len(data)
@@ -781,7 +781,7 @@ def test_of_several_vendors_the_microscope_goes_before_the_camera() -> None:
     assert set(both.verbatim) == {"CZ_SEM", "FEI_HELIOS"}
 
 
-NEW_VENDOR = '''"""A vendor that is not known yet."""
+NEW_VENDOR = '''"""A new vendor."""
 
 from twinscope_indexer.metadata.model import InstrumentMetadata
 from twinscope_indexer.metadata.text import decode, parse_ini
@@ -792,10 +792,10 @@ def _read(tag):
     return _read_text(decode(tag.data), tag.image_size)
 
 
-def _read_text(text, picture):
+def _read_text(text, image_size):
     values = parse_ini(text).get("LVEM", {})
     width = float(values["FieldOfView"])
-    return InstrumentMetadata("Delong", **picture.calibrated(None, width)._asdict(), verbatim={"LVEM": values})
+    return InstrumentMetadata("Delong", **image_size.calibrated(None, width)._asdict(), verbatim={"LVEM": values})
 
 
 READER = VendorReader(
@@ -807,7 +807,7 @@ READER = VendorReader(
 '''
 
 
-def test_a_new_vendor_is_one_new_file(tmp_path: Path) -> None:
+def test_a_new_vendor_needs_one_new_file(tmp_path: Path) -> None:
     package = tmp_path / "twinscope_indexer"
     shutil.copytree(Path(twinscope_indexer.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "metadata" / "vendors" / "delong.py").write_text(NEW_VENDOR)
@@ -858,7 +858,7 @@ def _circular() -> bytes:
     ],
     ids=["empty", "text", "no offset", "half an offset", "beyond", "half BigTIFF", "no directory", "loop"],
 )
-def test_content_that_cannot_be_read(data: bytes) -> None:
+def test_unreadable_content_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError) as expected:
         read_image(data, name="x.tif")
     with pytest.raises(ImageError) as raised:
@@ -867,7 +867,7 @@ def test_content_that_cannot_be_read(data: bytes) -> None:
     assert raised.value.source == "x.tif"
 
 
-def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_paths_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.tif")
     for path in (tmp_path, tmp_path / "none.tif", tmp_path / "pipe.tif", "a\0b"):
         with pytest.raises(ImageError) as expected:
@@ -877,17 +877,17 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
         assert (raised.value.fault, str(raised.value)) == (expected.value.fault, str(expected.value))
 
 
-def test_files_that_fail_while_they_are_read() -> None:
+def test_read_errors_are_image_errors() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            raise OSError("the disk is on fire")
+            raise OSError("the disk has failed")
 
-    with pytest.raises(ImageError, match="on fire") as raised:
+    with pytest.raises(ImageError, match="has failed") as raised:
         read_metadata(Broken(tiff()))
     assert raised.value.fault == "unreadable"
 
 
-def test_open_files_are_read_from_their_beginning_and_stay_open(tmp_path: Path) -> None:
+def test_open_files_are_read_from_the_start_and_stay_open(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(tiff(text_tag(34682, fei_text())))
     with path.open("rb") as file:
@@ -900,20 +900,20 @@ def test_open_files_are_read_from_their_beginning_and_stay_open(tmp_path: Path) 
 
 
 class Counting(io.BytesIO):
-    """Counts what is read."""
+    """A stream that counts the bytes read."""
 
-    asked = 0
+    bytes_read = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(size)
-        self.asked += len(content)
+        self.bytes_read += len(content)
         return content
 
 
 def test_no_pixels_are_read() -> None:
     stream = Counting(tiff(text_tag(34118, zeiss_text()), width=4000, height=4000))
     assert read_metadata(stream).instrument == "Merlin"
-    assert stream.asked < 10_000
+    assert stream.bytes_read < 10_000
 
 
 @pytest.mark.parametrize(
@@ -930,11 +930,11 @@ def test_enormous_tags_are_read_in_part(code: int, key: str, most: int) -> None:
     tracemalloc.stop()
     assert found.working_distance_mm is not None
     assert found.verbatim["left_out"][key] == len(content) - most
-    assert peak < 40 << 20  # far below what 8 MiB of such lines would take
-    assert stream.asked < most + 10_000
+    assert peak < 40 << 20  # far below the memory that 8 MiB of such lines would need
+    assert stream.bytes_read < most + 10_000
 
 
-def test_tags_that_claim_more_than_there_is() -> None:
+def test_tags_longer_than_the_file() -> None:
     data = bytearray(tiff(text_tag(34682, fei_text())))
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
@@ -948,7 +948,7 @@ def test_tags_that_claim_more_than_there_is() -> None:
 
 
 def test_only_the_first_directories_are_read() -> None:
-    """A chain of 50,000 directories, the last of which has a maker's tag."""
+    """Only the last of 50,000 chained directories has a vendor tag, and it is not read."""
     directory = struct.pack("<HHHII", 1, 256, 4, 1, 64)
     count, length = 50_000, len(directory) + 4
     chain = b"".join(directory + struct.pack("<I", 8 + (i + 1) * length) for i in range(count))
@@ -956,7 +956,7 @@ def test_only_the_first_directories_are_read() -> None:
     last = struct.pack("<HHHIII", 1, 34118, 2, len(text), 8 + count * length + 18, 0)
     stream = Counting(struct.pack("<2sHI", b"II", 42, 8) + chain + last + text)
     assert not read_metadata(stream)
-    assert stream.asked < 1000
+    assert stream.bytes_read < 1000
 
 
 def test_tags_are_found_in_a_later_directory() -> None:
@@ -967,15 +967,15 @@ def test_tags_are_found_in_a_later_directory() -> None:
     assert read_metadata(buffer.getvalue()).data_bar_px == 8
 
 
-def test_directories_that_are_none() -> None:
+def test_invalid_directories_are_ignored() -> None:
     for count in (0, 4097, 65535):
         stream = Counting(struct.pack("<2sHIH", b"II", 42, 8, count) + bytes(1_000_000))
         assert not read_metadata(stream)
-        assert stream.asked < 100
+        assert stream.bytes_read < 100
 
 
 @pytest.mark.parametrize("offset", [1 << 62, (1 << 63) + 5, (1 << 64) - 1])
-def test_values_beyond_any_file(offset: int) -> None:
+def test_values_beyond_the_end_of_the_file(offset: int) -> None:
     for code in (34118, 34682, 50431, 270, 33560):
         directory = struct.pack("<QHHQQQ", 1, code, 7, 1000, offset, 0)
         assert not read_metadata(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + directory)
@@ -1028,7 +1028,7 @@ def test_damaged_files(content: bytes, draw: st.DataObject) -> None:
         st.tuples(st.integers(0, 700), st.one_of(st.binary(max_size=6), st.sampled_from([b"nan", b"1e400", b"\0"])))
     ),
 )
-def test_damaged_texts_beside_a_picture(text: str, changes: list[tuple[int, bytes]]) -> None:
+def test_damaged_texts_beside_an_image(text: str, changes: list[tuple[int, bytes]]) -> None:
     content = bytearray(text.encode())
     for at, junk in changes:
         content[at : at + len(junk)] = junk
@@ -1058,10 +1058,10 @@ def test_real_files(micrographs_dir: Path) -> None:
     assert seen == {"Zeiss", "FEI"}
 
 
-def test_a_real_data_bar_tells_the_same(micrographs_dir: Path) -> None:
-    """Its picture reads: ABS, A, 7.00 kV, 5.0 mm, HFW 500 µm, 254 x; the bar is 79 rows high."""
+def test_metadata_match_a_real_info_bar(micrographs_dir: Path) -> None:
+    """The info bar shows: ABS, A, 7.00 kV, 5.0 mm, HFW 500 µm, 254 x; it is 79 rows high."""
     found = read_metadata(micrographs_dir / "Other" / "vyastreb__P33_scale1_detectorA.tif")
     assert (found.detector, found.beam_energy_kev, found.field_width_um) == ("ABS A", 7.0, 500.0)
     assert (round(found.working_distance_mm, 1), round(found.magnification), found.data_bar_px) == (5.0, 254, 79)
     other = read_metadata(micrographs_dir / "Other" / "vyastreb__P33_scale1_detectorB.tif")
-    assert contradictions(found, other) == ["another detector: ABS A and ABS B"]
+    assert contradictions(found, other) == ["different detectors: ABS A and ABS B"]

@@ -1,4 +1,4 @@
-"""Walks over folders, files and archives: one fixed order, nothing missed in silence, nothing written."""
+"""Walks over folders, files and archives: fixed order, every omission reported, nothing written."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from twinscope_indexer.sources.location import read_source
 AWKWARD = ["with space.jpg", 'it\'s "quoted".jpg', "größe µm.jpg", "日本.jpg", "new\nline.jpg", "-rf.jpg", "a;b&c.jpg"]
 
 
-def walked(source: Path, met: Walk | None = None, **options) -> list[Item]:
-    return list(walk(scope_of(source), Walk() if met is None else met, **options))
+def walked(source: Path, skipped: Walk | None = None, **options) -> list[Item]:
+    return list(walk(scope_of(source), Walk() if skipped is None else skipped, **options))
 
 
-def inner(source: Path, met: Walk | None = None) -> list[str]:
-    return [item.inner_path for item in walked(source, met)]
+def inner(source: Path, skipped: Walk | None = None) -> list[str]:
+    return [item.inner_path for item in walked(source, skipped)]
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -56,7 +56,7 @@ def zipped(path: Path, members: list[tuple[str, bytes]], compression: int = zipf
 
 
 def packed(path: Path, members: list[tuple[str, bytes]]) -> Path:
-    """Make an archive of the kind that its name says."""
+    """Write an archive in the format of its suffix."""
     if path.suffix == ".zip":
         return zipped(path, members)
     return tar(path, members, "w" if path.suffix == ".tar" else "w:gz")
@@ -68,7 +68,7 @@ KINDS = [".tar", ".tar.gz", ".tgz", ".zip"]
 # -- folders ------------------------------------------------------------------------------------------------------
 
 
-def test_images_come_in_the_order_of_their_names_whatever_the_file_system_does(tmp_path, monkeypatch):
+def test_images_are_sorted_by_name_on_any_file_system(tmp_path, monkeypatch):
     names = ["b/2.tif", "b/10.jpg", "a/z.png", "c.JPEG", "a/b/c.bmp", "B.jpg"]
     fill(tmp_path, *names)
     expected = ["B.jpg", "a/b/c.bmp", "a/z.png", "b/10.jpg", "b/2.tif", "c.JPEG"]
@@ -89,26 +89,26 @@ def test_images_come_in_the_order_of_their_names_whatever_the_file_system_does(t
     assert inner(tmp_path) == expected
 
 
-def test_what_is_no_image_is_counted_by_suffix(tmp_path):
+def test_other_files_are_counted_by_suffix(tmp_path):
     fill(tmp_path, "a.jpg", "b.txt", "c.TXT", "d", "e.weird suffix")
-    met = Walk()
-    assert inner(tmp_path, met) == ["a.jpg"]
-    assert met.ignored == {".txt": 2, "no suffix": 2}
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == ["a.jpg"]
+    assert skipped.ignored == {".txt": 2, "no suffix": 2}
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path):
+def test_hidden_files_and_folders_are_skipped(tmp_path):
     fill(tmp_path, "a.jpg", ".b.jpg", ".git/c.jpg", "._d.jpg")
-    met = Walk()
-    assert inner(tmp_path, met) == ["a.jpg"]
-    assert met.ignored == {"hidden": 3}
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == ["a.jpg"]
+    assert skipped.ignored == {"hidden": 3}
 
 
-def test_a_hidden_folder_that_is_named_is_walked(tmp_path):
+def test_a_hidden_folder_given_as_source_is_walked(tmp_path):
     fill(tmp_path, ".cache/a.jpg")
     assert inner(tmp_path / ".cache") == ["a.jpg"]
 
 
-def test_an_item_tells_size_time_and_place(tmp_path):
+def test_an_item_has_size_time_and_path(tmp_path):
     fill(tmp_path, "Tips/a.jpg")
     os.utime(tmp_path / "Tips/a.jpg", ns=(5, 1_234_567_890_123_456_789))
     [item] = walked(tmp_path)
@@ -126,7 +126,7 @@ def test_awkward_names_are_walked_and_read(tmp_path, name):
     assert item.read() == (tmp_path / f"dir {name}" / name).read_bytes()
 
 
-def test_names_that_are_no_utf8_are_walked_and_read(tmp_path):
+def test_names_that_are_not_utf8_are_walked_and_read(tmp_path):
     name = os.fsdecode(b"caf\xe9 \xff.jpg")
     try:
         fill(tmp_path, name)
@@ -146,17 +146,17 @@ def test_links_are_followed_but_loops_end(tmp_path):
     assert inner(tmp_path) == ["linked/b.jpg", "linked/up/a.jpg", "one.jpg", "real/a.jpg", "real/deep/b.jpg"]
 
 
-def test_links_to_nowhere_and_to_themselves_are_told_and_cost_nothing_else(tmp_path):
+def test_broken_and_circular_links_are_reported(tmp_path):
     fill(tmp_path, "a.jpg", "z.jpg")
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "nowhere")
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
     (tmp_path / "round").symlink_to("round")
-    met = Walk()
-    assert inner(tmp_path, met) == ["a.jpg", "z.jpg"]
-    assert [Path(place).name for place, _ in met.unreadable] == ["broken.jpg", "circle.jpg"]
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == ["a.jpg", "z.jpg"]
+    assert [Path(path).name for path, _ in skipped.unreadable] == ["broken.jpg", "circle.jpg"]
 
 
-def test_a_folder_that_may_not_be_read_is_told_with_the_reason(tmp_path, monkeypatch):
+def test_unreadable_folder_is_reported_with_the_reason(tmp_path, monkeypatch):
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
     listing = os.scandir
 
@@ -166,24 +166,24 @@ def test_a_folder_that_may_not_be_read_is_told_with_the_reason(tmp_path, monkeyp
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    met = Walk()
-    assert inner(tmp_path, met) == ["a/1.jpg", "c/3.jpg"]
-    assert met.unreadable == [(str(tmp_path / "b"), "Permission denied")]
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == ["a/1.jpg", "c/3.jpg"]
+    assert skipped.unreadable == [(str(tmp_path / "b"), "Permission denied")]
 
 
-def test_a_pipe_named_as_an_image_or_archive_is_refused_not_waited_for(tmp_path):
+def test_pipes_are_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     os.mkfifo(tmp_path / "pipe.tar")
-    met = Walk()
-    [item] = walked(tmp_path, met)
+    skipped = Walk()
+    [item] = walked(tmp_path, skipped)
     with pytest.raises(ImageError, match="not a regular file"):
         item.read()
-    [(place, reason)] = met.unreadable
-    assert place.endswith("pipe.tar")
+    [(path, reason)] = skipped.unreadable
+    assert path.endswith("pipe.tar")
     assert "not a regular file" in reason
 
 
-def test_folders_are_left_out_on_request(tmp_path):
+def test_folders_are_skipped_on_request(tmp_path):
     fill(tmp_path, "a/1.jpg", "store/2.jpg")
     items = walked(tmp_path, leave_out=lambda folder: folder == tmp_path / "store")
     assert [item.path for item in items] == ["a/1.jpg"]
@@ -200,13 +200,13 @@ def test_a_walk_is_lazy(tmp_path):
 # -- sources ------------------------------------------------------------------------------------------------------
 
 
-def test_a_single_file_is_a_source_whatever_its_name(tmp_path):
+def test_a_single_file_of_any_name_is_a_source(tmp_path):
     fill(tmp_path, "Tips/scan.dat", "Tips/other.jpg")
     [item] = walked(tmp_path / "Tips/scan.dat")
     assert (item.root, item.path, item.folders) == (tmp_path / "Tips", "scan.dat", ["Tips"])
 
 
-def test_a_source_keeps_the_name_that_it_was_given(tmp_path, monkeypatch):
+def test_a_source_keeps_its_given_name(tmp_path, monkeypatch):
     fill(tmp_path / "real", "a.jpg")
     (tmp_path / "Tips").symlink_to(tmp_path / "real")
     monkeypatch.chdir(tmp_path)
@@ -222,7 +222,7 @@ def test_a_source_that_does_not_exist_is_refused_by_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("fault", ["missing", "unreadable"])
-def test_an_image_that_has_gone_or_changed_its_kind_is_an_image_error(tmp_path, fault):
+def test_removed_or_replaced_image_is_an_image_error(tmp_path, fault):
     fill(tmp_path, "a.jpg")
     [item] = walked(tmp_path)
     item.file.unlink()
@@ -233,7 +233,7 @@ def test_an_image_that_has_gone_or_changed_its_kind_is_an_image_error(tmp_path, 
     assert refused.value.fault == fault
 
 
-def test_a_monstrous_file_is_refused_unread(tmp_path):
+def test_too_large_file_is_refused_unread(tmp_path):
     with (tmp_path / "a.tif").open("wb") as stream:
         stream.truncate(archive.MAX_FILE + 1)
     [item] = walked(tmp_path)
@@ -250,8 +250,8 @@ MEMBERS = [("top.jpg", b"0" * 10), ("Tips/b.tif", b"1" * 5000), ("Tips/deep/ä b
 @pytest.mark.parametrize("kind", KINDS)
 def test_members_of_an_archive_are_walked_and_read_in_place(tmp_path, kind):
     packed(tmp_path / f"box{kind}", [*MEMBERS, ("notes.txt", b"no image")])
-    met = Walk()
-    items = walked(tmp_path, met)
+    skipped = Walk()
+    items = walked(tmp_path, skipped)
     assert [(item.path, item.member, item.size) for item in items] == [
         (f"box{kind}", name, len(data)) for name, data in MEMBERS
     ]
@@ -260,7 +260,7 @@ def test_members_of_an_archive_are_walked_and_read_in_place(tmp_path, kind):
     assert items[2].inner_path == f"box{kind}/Tips/deep/ä b'c.jpg"
     assert items[2].folders == ["deep", "Tips", "box", tmp_path.name]
     assert items[0].folders == ["box", tmp_path.name]
-    assert met.ignored == {".txt": 1}
+    assert skipped.ignored == {".txt": 1}
     assert [path.name for path in tmp_path.iterdir()] == [f"box{kind}"]
 
 
@@ -271,14 +271,14 @@ def test_an_archive_is_a_source(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_archives_are_passed_over_where_they_are_not_wanted(tmp_path, kind):
+def test_archives_are_skipped_on_request(tmp_path, kind):
     fill(tmp_path, "a.jpg")
     packed(tmp_path / f"box{kind}", MEMBERS)
     assert [item.path for item in walked(tmp_path, archives=False)] == ["a.jpg"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_with_names_that_lead_out_of_the_archive_are_read_but_written_nowhere(tmp_path, kind):
+def test_members_with_paths_outside_the_archive_write_nothing(tmp_path, kind):
     outside = tmp_path / "outside.jpg"
     names = ["../outside.jpg", "../../up.jpg", f"{outside}", "./dot.jpg", "a/../b.jpg"]
     (tmp_path / "in").mkdir()
@@ -291,7 +291,7 @@ def test_members_with_names_that_lead_out_of_the_archive_are_read_but_written_no
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hidden_members_are_passed_over_as_outside_of_archives(tmp_path, kind):
+def test_hidden_members_are_skipped(tmp_path, kind):
     names = ["./Tips/a.jpg", "./Tips/._a.jpg", "__MACOSX/._b.jpg", ".git/c.jpg"]
     packed(tmp_path / f"box{kind}", [(name, b"x") for name in names])
     [item] = walked(tmp_path)
@@ -300,7 +300,7 @@ def test_hidden_members_are_passed_over_as_outside_of_archives(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", [".tar", ".tgz"])
-def test_names_in_a_tar_that_are_no_utf8_are_read(tmp_path, kind):
+def test_tar_names_that_are_not_utf8_are_read(tmp_path, kind):
     name = os.fsdecode(b"\xe9t\xe9.jpg")
     path = tmp_path / f"box{kind}"
     with tarfile.open(path, "w:gz" if kind == ".tgz" else "w", format=tarfile.GNU_FORMAT) as stream:
@@ -313,7 +313,7 @@ def test_names_in_a_tar_that_are_no_utf8_are_read(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_two_members_with_one_name_the_later_one_counts(tmp_path, kind):
+def test_last_of_members_with_the_same_name_counts(tmp_path, kind):
     path = tmp_path / f"box{kind}"
     if kind == ".zip":
         with pytest.warns(UserWarning, match="Duplicate name"):
@@ -326,7 +326,7 @@ def test_of_two_members_with_one_name_the_later_one_counts(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", [".tar", ".tgz"])
-def test_hard_links_in_a_tar_are_images_and_folders_links_and_devices_are_not(tmp_path, kind):
+def test_only_files_and_hard_links_in_a_tar_are_images(tmp_path, kind):
     with tarfile.open(tmp_path / f"box{kind}", "w:gz" if kind == ".tgz" else "w") as stream:
         for name, kind_of_member, target in [
             ("a.jpg", tarfile.REGTYPE, ""),
@@ -345,81 +345,81 @@ def test_hard_links_in_a_tar_are_images_and_folders_links_and_devices_are_not(tm
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("content", [b"", b"not an archive at all", b"\0" * 100, b"\x1f\x8b\x08\0broken", b"PK\3\4"])
-def test_what_is_no_archive_is_told_and_the_walk_goes_on(tmp_path, kind, content):
+def test_invalid_archive_is_reported_and_the_walk_continues(tmp_path, kind, content):
     (tmp_path / f"bad{kind}").write_bytes(content)
     fill(tmp_path, "a.jpg", "z.jpg")
-    met = Walk()
-    assert inner(tmp_path, met) == ["a.jpg", "z.jpg"]
-    [(place, reason)] = met.unreadable
-    assert place.endswith(f"bad{kind}")
-    assert "its name says" in reason
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == ["a.jpg", "z.jpg"]
+    [(path, reason)] = skipped.unreadable
+    assert path.endswith(f"bad{kind}")
+    assert "its suffix matches its format" in reason
 
 
 @pytest.mark.parametrize(("real", "named"), [(".tar", ".tgz"), (".tgz", ".tar"), (".zip", ".tar"), (".tar", ".zip")])
-def test_an_archive_of_another_kind_than_its_name_says_is_told(tmp_path, real, named):
+def test_archive_with_a_wrong_suffix_is_reported(tmp_path, real, named):
     packed(tmp_path / f"x{real}", MEMBERS).rename(tmp_path / f"x{named}")
-    met = Walk()
-    assert inner(tmp_path, met) == []
-    assert len(met.unreadable) == 1
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == []
+    assert len(skipped.unreadable) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_archive_is_no_fault(tmp_path, kind):
     packed(tmp_path / f"x{kind}", [])
-    met = Walk()
-    assert inner(tmp_path, met) == []
-    assert met.unreadable == []
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == []
+    assert skipped.unreadable == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_a_truncated_archive_is_missed_in_silence(tmp_path, kind):
-    """Wherever it was cut: what is given reads right or is an image error, and what is missing is told."""
+def test_every_loss_in_a_truncated_archive_is_reported(tmp_path, kind):
+    """For any cut: every member is correct or raises an `ImageError`, and the damage is reported."""
     noise = random.Random(0)
     members = [(f"{i}.jpg", noise.randbytes(700 + i)) for i in range(6)]
     whole = packed(tmp_path / f"x{kind}", members).read_bytes()
-    # A tar ends with padding; cut within that, nothing is lost.
+    # A tar ends with padding; a cut within the padding loses nothing.
     content = len(whole) if kind != ".tar" else 6 * (512 + 1024)
     (tmp_path / f"x{kind}").unlink()
     for cut in range(1, content, 97):
         path = tmp_path / f"cut{cut}{kind}"
         path.write_bytes(whole[:cut])
-        met, whole_members, faults = Walk(), {}, set()
-        for item in walked(path, met):
+        skipped, intact, faults = Walk(), {}, set()
+        for item in walked(path, skipped):
             try:
-                whole_members[item.member] = item.read()
+                intact[item.member] = item.read()
             except ImageError as error:
                 faults.add(error.fault)
         assert faults <= {"truncated", "damaged"}
-        assert whole_members.items() <= dict(members).items()
-        assert met.unreadable, cut
+        assert intact.items() <= dict(members).items()
+        assert skipped.unreadable, cut
         path.unlink()
 
 
-def test_whole_members_before_the_end_of_a_truncated_tar_are_read(tmp_path):
+def test_complete_members_of_a_truncated_tar_are_read(tmp_path):
     path = tar(tmp_path / "x.tar", [(f"{i}.jpg", bytes([i]) * 600) for i in range(4)])
     path.write_bytes(path.read_bytes()[: 3 * 1536 + 100])
-    met = Walk()
-    items = walked(path, met)
+    skipped = Walk()
+    items = walked(path, skipped)
     assert [item.read() for item in items] == [bytes([i]) * 600 for i in range(3)]
-    assert "after its 3 readable files" in met.unreadable[0][1]
+    assert "after its 3 readable files" in skipped.unreadable[0][1]
 
 
 @pytest.mark.parametrize("kind", [".tar", ".tgz"])
-def test_a_damaged_header_within_a_tar_is_told(tmp_path, kind):
+def test_a_damaged_tar_header_is_reported(tmp_path, kind):
     path = tar(tmp_path / "plain.tar", [(f"{i}.jpg", bytes([i]) * 600) for i in range(4)])
     data = bytearray(path.read_bytes())
     path.unlink()
     data[2 * 1536 + 150] ^= 0xFF  # within the checksum of the third header
     (tmp_path / f"x{kind}").write_bytes(gzip.compress(data) if kind == ".tgz" else data)
-    met = Walk()
-    assert [item.member for item in walked(tmp_path, met)] == ["0.jpg", "1.jpg"]
-    assert len(met.unreadable) == 1
+    skipped = Walk()
+    assert [item.member for item in walked(tmp_path, skipped)] == ["0.jpg", "1.jpg"]
+    assert len(skipped.unreadable) == 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("kind", [".tar", ".tgz", ".zip", "lzma.zip"])
-def test_damage_anywhere_in_an_archive_is_one_of_two_errors(tmp_path_factory, kind, data):
+def test_damage_anywhere_in_an_archive_raises_image_errors(tmp_path_factory, kind, data):
     path = tmp_path_factory.mktemp("damage") / f"x{kind}"
     if kind == "lzma.zip":
         zipped(path, MEMBERS, zipfile.ZIP_LZMA)
@@ -438,7 +438,7 @@ def test_damage_anywhere_in_an_archive_is_one_of_two_errors(tmp_path_factory, ki
     assert sources <= {str(path)}
 
 
-def test_an_archive_that_changed_is_opened_anew(tmp_path):
+def test_a_changed_archive_is_opened_again(tmp_path):
     path = tar(tmp_path / "x.tar", [("a.jpg", b"old")])
     [item] = walked(path)
     tar(path, [("b.jpg", b"b" * 2000), ("a.jpg", b"new content")])
@@ -482,7 +482,7 @@ def test_an_encrypted_or_unknown_zip_member_is_an_image_error(tmp_path):
     path = zipped(tmp_path / "x.zip", [("a.jpg", b"x" * 100)], zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     for start in (data.index(b"PK\3\4") + 6, data.index(b"PK\1\2") + 8):
-        data[start] |= 1  # the flag that says: encrypted
+        data[start] |= 1  # the flag for encryption
     path.write_bytes(data)
     with pytest.raises(ImageError, match="encrypted"):
         walked(path)[0].read()
@@ -498,7 +498,7 @@ def test_the_stem_of_an_archive_is_its_name_without_the_suffix(name, stem):
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.jpg", "tar", "a.tar.bz2", "a.zip.jpg"])
-def test_other_files_are_no_archives(name):
+def test_other_files_are_not_archives(name):
     assert not is_archive(name)
 
 
@@ -516,18 +516,18 @@ def test_a_folder_with_the_marker_is_left_out(tmp_path, kind):
         "link to nothing": lambda: path.symlink_to("nowhere"),
     }
     make[kind]()
-    met = Walk()
-    assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == [
+    skipped = Walk()
+    assert [item.path for item in walked(tmp_path / "lab", skipped, leave_out=skipped.leave_out_run)] == [
         "a.tif",
         "other/c.tif",
     ]
-    assert met.runs == [str(path.parent)]
+    assert skipped.runs == [str(path.parent)]
 
 
 @pytest.mark.parametrize("name", ["run.sqlite", "twinscope-run", f"{RUN_MARKER}.txt"])
-def test_other_names_hide_no_images(tmp_path, name):
+def test_other_names_do_not_mark_a_run(tmp_path, name):
     fill(tmp_path / "lab", "a.tif")
     (tmp_path / "lab" / name).touch()
-    met = Walk()
-    assert [item.path for item in walked(tmp_path / "lab", met, leave_out=met.leave_out_run)] == ["a.tif"]
-    assert met.runs == []
+    skipped = Walk()
+    assert [item.path for item in walked(tmp_path / "lab", skipped, leave_out=skipped.leave_out_run)] == ["a.tif"]
+    assert skipped.runs == []

@@ -26,7 +26,7 @@ from twinscope_indexer.store.reader import Store
 from vendor_tags import text_tag, zeiss_text
 
 Pixels = NDArray[np.uint8]
-OTHER_DETECTOR = "another detector: SE2 and InLens"
+OTHER_DETECTOR = "different detectors: SE2 and InLens"
 
 
 def zeiss_tiff(path: Path, pixels: Pixels, **changes: str | None) -> Path:
@@ -133,10 +133,10 @@ def test_contradiction_removes_the_label(ask: Ask, lab: Path) -> None:
 def test_text_file_next_to_the_query_is_used(ask: Ask, lab: Path) -> None:
     answer = ask(lab / "queries" / "beside.tif")
     assert (answer.grade, answer.instrument.beam_energy_kev) == ("doubtful", 5.0)
-    assert answer.best.contradictions == ("another beam energy: 5 keV and 15 keV",)
+    assert answer.best.contradictions == ("different beam energies: 5 keV and 15 keV",)
     assert (
         ask((lab / "queries" / "beside.tif").read_bytes()).grade == "excellent"
-    )  # bytes have no text file next to them
+    )  # bytes have no text file beside them
 
 
 def test_given_metadata_override_the_file(ask: Ask, lab: Path) -> None:

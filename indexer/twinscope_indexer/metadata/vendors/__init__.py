@@ -1,1 +1,1 @@
-"""What each vendor's instruments write beside the pixels; each module defines a ``READER``, see `vendor`."""
+"""Readers of the metadata of each vendor; every module defines a ``READER`` (see `vendor`)."""

@@ -1,4 +1,4 @@
-"""Hitachi: a file ``NAME.txt`` beside the picture, or the same text as its ImageDescription (TIFF tag 270).
+"""Hitachi: a file ``NAME.txt`` beside the image, or the same text as its ImageDescription (TIFF tag 270).
 
 INI text with one section, ``[SemImageFile]``; some instruments write it in UTF-16. Sources: Bio-Formats'
 ``HitachiReader`` (keys, the size of a pixel, working distance in µm, dates with the month first) and public files.
@@ -22,13 +22,13 @@ def _is_text(text: str) -> bool:
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the text.
 
-    Normalised are InstructName, AcceleratingVoltage (V), WorkingDistance (µm), Magnification, PixelSize (nm),
-    SignalName, StagePositionX and StagePositionY (nm), Date and Time. The units of the other axes of the stage differ
-    between instruments, so they are left alone. The data bar may be drawn into the field or stand below it: its height
-    is known only if the picture has more rows than DataSize tells.
+    The normalised values are InstructName, AcceleratingVoltage (V), WorkingDistance (µm), Magnification, PixelSize
+    (nm), SignalName, StagePositionX and StagePositionY (nm), Date and Time. The other axes of the stage are ignored,
+    because their units differ between instruments. The info bar can lie inside the field or below it, so its height is
+    known only if the image has more rows than DataSize.
     """
     values = parse_ini(text).get(_KEY, {})
-    frame = size(values.get("DataSize"))
+    stored = size(values.get("DataSize"))
     pixel = positive(quantity(values.get("PixelSize"), LENGTH, 9, unit="nm"))
     return InstrumentMetadata(
         vendor="Hitachi",
@@ -36,13 +36,13 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
         beam_energy_kev=positive(quantity(values.get("AcceleratingVoltage"), VOLTAGE, -3, unit="V")),
         working_distance_mm=positive(quantity(values.get("WorkingDistance"), LENGTH, 3, unit="um")),
         magnification=positive(number(values.get("Magnification"))),
-        **image_size.calibrated(pixel, saved_width=frame[0] if frame else None)._asdict(),
+        **image_size.calibrated(pixel, saved_width=stored[0] if stored else None)._asdict(),
         detector=words(values.get("SignalName")),
         stage=StagePosition(
             x_mm=number(values.get("StagePositionX"), -6), y_mm=number(values.get("StagePositionY"), -6)
         ),
         acquired=moment(values.get("Date"), values.get("Time"), slashes="month"),
-        data_bar_px=image_size.rows_below(frame) or None,
+        data_bar_px=image_size.rows_below(stored) or None,
         verbatim={_KEY: values},
     )
 

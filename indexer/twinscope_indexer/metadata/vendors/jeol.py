@@ -1,7 +1,7 @@
-"""JEOL: a file ``NAME.txt`` beside the picture, or the same text as its ImageDescription (TIFF tag 270).
+"""JEOL: a file ``NAME.txt`` beside the image, or the same text as its ImageDescription (TIFF tag 270).
 
-Lines of a key, which starts with ``$CM_`` (common), ``$SM_`` or ``$$SM_`` (scanning), and a value after a blank. There
-is no public specification. Keys and units were compared over public readers: D. John's Fiji plugin (stage position
+Each line has a key, which starts with ``$CM_`` (common), ``$SM_`` or ``$$SM_`` (scanning), a blank and a value. There
+is no public specification. Keys and units were compared with public readers: D. John's Fiji plugin (stage position
 ``x y z rotation tilt``, micron bar), the RDE template of Japan's NIMS (units of CM_FIELD_OF_VIEW, CM_PIXEL_SIZE and the
 stage), and nomad-em-parser (the form ``X=.., Y=..`` of CM_STAGE_POSITION).
 """
@@ -26,24 +26,24 @@ def _is_text(text: str) -> bool:
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the text.
 
-    Normalised are CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL (else CM_SIGNAL_NAME),
-    CM_STAGE_POS or CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME. The size of a pixel is CM_PIXEL_SIZE (µm),
-    with CM_FIELD_OF_VIEW (µm), or else follows from SM_MICRON_MARKER, the length of the scale bar, and SM_MICRON_BAR,
-    the same in pixels. The data bar is what the picture has more rows than CM_FULL_SIZE (or CM_IMAGE_SIZE).
+    The normalised values are CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL (else CM_SIGNAL_NAME),
+    CM_STAGE_POS or CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME. The pixel size is CM_PIXEL_SIZE (µm), with
+    CM_FIELD_OF_VIEW (µm); if both are missing, it is the length of the scale bar (SM_MICRON_MARKER) divided by its
+    length in pixels (SM_MICRON_BAR). The info bar is the rows of the image beyond CM_FULL_SIZE (or CM_IMAGE_SIZE).
     """
     values = _values(text)
-    frame = size(values.get("CM_FULL_SIZE")) or size(values.get("CM_IMAGE_SIZE"))
+    stored = size(values.get("CM_FULL_SIZE")) or size(values.get("CM_IMAGE_SIZE"))
     return InstrumentMetadata(
         vendor="JEOL",
         instrument=words(values.get("CM_INSTRUMENT")),
         beam_energy_kev=positive(quantity(values.get("CM_ACCEL_VOLT"), VOLTAGE, -3, unit="kV")),
         working_distance_mm=positive(quantity(values.get("SM_WD"), LENGTH, 3, unit="mm")),
         magnification=positive(number(values.get("CM_MAG"))),
-        **_calibration(values, frame, image_size)._asdict(),
+        **_calibration(values, stored, image_size)._asdict(),
         detector=words(values.get("CM_SIGNAL") or values.get("CM_SIGNAL_NAME")),
         stage=_stage(values.get("CM_STAGE_POS") or values.get("CM_STAGE_POSITION") or ""),
         acquired=moment(values.get("CM_DATE"), values.get("CM_TIME"), slashes="month"),
-        data_bar_px=image_size.rows_below(frame),
+        data_bar_px=image_size.rows_below(stored),
         verbatim={"JEOL": _verbatim(text)},
     )
 
@@ -58,18 +58,18 @@ def _verbatim(text: str) -> dict[str, str]:
 
 
 def _values(text: str) -> dict[str, str]:
-    """Values by key without its ``$``, of which there are one or two."""
+    """Return the values by key, without the one or two ``$`` of the key."""
     return {key.lstrip("$"): value for key, value in _verbatim(text).items()}
 
 
-def _calibration(values: dict[str, str], frame: tuple[int, int] | None, image_size: ImageSize) -> Calibration:
+def _calibration(values: dict[str, str], stored: tuple[int, int] | None, image_size: ImageSize) -> Calibration:
     field = positive(number(values.get("CM_FIELD_OF_VIEW", "").partition(" ")[0]))
     pixel = positive(quantity(values.get("CM_PIXEL_SIZE"), LENGTH, 9, unit="um"))
     if pixel is None and field is None:
         marker = positive(quantity(values.get("SM_MICRON_MARKER"), LENGTH, 9))
         bar = positive(number(values.get("SM_MICRON_BAR")))
         pixel = marker / bar if marker and bar else None
-    return image_size.calibrated(pixel, field, saved_width=frame[0] if frame else None)
+    return image_size.calibrated(pixel, field, saved_width=stored[0] if stored else None)
 
 
 def _stage(text: str) -> StagePosition:

@@ -1,8 +1,8 @@
-"""Olympus Soft Imaging Solutions: TIFF tag 33560, which cameras on transmission microscopes write.
+"""Olympus Soft Imaging Solutions: TIFF tag 33560, written by cameras on transmission microscopes.
 
-A binary structure without a public specification; the few fields that are known are those of tifffile's `read_sis`:
-the date, and in a part of general data, the size of a pixel in metres, the magnification and the camera's name. The
-date has no seconds; DateTime (tag 306) of the same file has them.
+The tag points to a binary structure without a public specification. The few known fields are those of tifffile's
+`read_sis`: the date and, in a block of general data, the pixel size in metres, the magnification and the name of the
+camera. The date has no seconds; DateTime (tag 306) of the same file has them.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
 _VENDOR = "Olympus-SIS"
 _DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)
-_HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, parts
-_PART = struct.Struct("<hhI")  # kind, count, offset in the file
+_HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, blocks
+_BLOCK = struct.Struct("<hhI")  # kind, count, offset in the file
 _GENERAL = 1
-_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, kind of picture
-_MOST_PARTS = 64
-_MOST_DIGITS = 30  # beyond any power of ten of a length
+_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, kind of image
+_MAX_BLOCKS = 64
+_MAX_DIGITS = 30  # larger than the power of ten of any length
 
 
 @dataclass(frozen=True, slots=True)
 class _General:
-    """The part of general data."""
+    """The block of general data."""
 
     pixel_width_m: float
     pixel_height_m: float
     magnification: float
     camera: str
-    picture: str
+    image_type: str
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the structure that the tag points to; empty if it is another one.
+    """Read the structure that the tag points to; empty for another structure.
 
-    Normalised are the size of a pixel, the magnification, the camera's name as the detector, and the date, with the
-    seconds of DateTime if that is of the same minute.
+    The normalised values are the pixel size, the magnification, the name of the camera as the detector, and the date,
+    with the seconds of DateTime if the two agree to the minute.
     """
     offset = tag.entry.offset
     if tag.entry.size <= tag.entry.inline:
         order: Literal["little", "big"] = "little" if tag.directory.order == "<" else "big"
         offset = int.from_bytes(tag.read_at(offset, tag.entry.inline), order)
-    data = tag.read_at(offset, _HEAD.size + _MOST_PARTS * _PART.size)
+    data = tag.read_at(offset, _HEAD.size + _MAX_BLOCKS * _BLOCK.size)
     if len(data) < _HEAD.size:
         return InstrumentMetadata()
     date_time = decode(tag.read_other(_DATE_TIME, _DATE_TIME_BYTES))
-    magic, minute, hour, day, month, year, name, parts = _HEAD.unpack_from(data)
+    magic, minute, hour, day, month, year, name, blocks = _HEAD.unpack_from(data)
     if magic != b"SIS0":
         return InstrumentMetadata()
     acquired = _moment(1900 + year, month + 1, day, hour, minute)
@@ -63,7 +63,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
         kept["datetime"] = acquired
         acquired = _with_seconds(acquired, date_time)
     verbatim: dict[str, Any] = {tag.key: kept} | ({"DateTime": date_time} if date_time else {})
-    general = _general(data, min(parts, _MOST_PARTS), tag.read_at)
+    general = _general(data, min(blocks, _MAX_BLOCKS), tag.read_at)
     if general is None:
         return InstrumentMetadata(vendor=_VENDOR, acquired=acquired, verbatim=verbatim)
     numbers = {
@@ -71,9 +71,9 @@ def _read(tag: TagValue) -> InstrumentMetadata:
         "pixelsizey": general.pixel_height_m,
         "magnification": general.magnification,
     }
-    # JSON has no NaN and no infinity
+    # JSON has neither NaN nor infinity.
     kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
-    kept |= {"cameraname": general.camera, "picturetype": general.picture}
+    kept |= {"cameraname": general.camera, "picturetype": general.image_type}
     calibration = tag.image_size.calibrated(
         positive(general.pixel_width_m * 1e9), pixel_height_nm=positive(general.pixel_height_m * 1e9)
     )
@@ -89,7 +89,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 def _moment(year: int, month: int, day: int, hour: int, minute: int) -> str | None:
     try:
-        return datetime(year, month, day, hour, minute).isoformat()  # the camera's clock: no zone
+        return datetime(year, month, day, hour, minute).isoformat()  # the camera's clock, without a time zone
     except ValueError:
         return None
 
@@ -101,17 +101,17 @@ def _with_seconds(acquired: str, date_time: str) -> str:
     return precise if precise is not None and precise[:minute] == acquired[:minute] else acquired
 
 
-def _general(data: bytes, parts: int, read_at: Callable[[int, int], bytes]) -> _General | None:
-    for index in range(parts):
-        at = _HEAD.size + index * _PART.size
-        if at + _PART.size > len(data):
+def _general(data: bytes, blocks: int, read_at: Callable[[int, int], bytes]) -> _General | None:
+    for index in range(blocks):
+        at = _HEAD.size + index * _BLOCK.size
+        if at + _BLOCK.size > len(data):
             return None
-        kind, _, offset = _PART.unpack_from(data, at)
+        kind, _, offset = _BLOCK.unpack_from(data, at)
         content = read_at(offset, _GENERAL_DATA.size) if kind == _GENERAL else b""
         if len(content) == _GENERAL_DATA.size:
-            digits, x, y, magnification, camera, picture = _GENERAL_DATA.unpack(content)
-            scale = 10.0**digits if abs(digits) <= _MOST_DIGITS else math.nan
-            return _General(x * scale, y * scale, magnification, decode(camera), decode(picture))
+            digits, x, y, magnification, camera, image_type = _GENERAL_DATA.unpack(content)
+            scale = 10.0**digits if abs(digits) <= _MAX_DIGITS else math.nan
+            return _General(x * scale, y * scale, magnification, decode(camera), decode(image_type))
     return None
 
 

@@ -1,8 +1,8 @@
-"""JEOL's transmission microscopes: XML in the ImageDescription (TIFF tag 270) of pictures that SightX has saved.
+"""JEOL transmission microscopes: XML in the ImageDescription (TIFF tag 270) of images saved by SightX.
 
-There is no public specification. Which elements these are, volts and nanometres are those of RosettaSciIO's TIFF
-reader. That the pixels per metre are counted on the camera, so that the magnification makes them those of the sample,
-was found by comparing them with the lengths of lines that users had measured, which the files have as well.
+There is no public specification. The elements and their units (volts, nanometres) are those of RosettaSciIO's TIFF
+reader. The pixels per metre refer to the camera, so the magnification converts them to the sample. This was found by a
+comparison with the lengths of lines that users had measured, which the files also contain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEY = "TemReporter"
 
 _START = re.compile(rf"\s*(?:<\?xml[^>]{{0,200}}>\s*)?<{_KEY}[\s>]")
 _ZONE = re.compile(r"(?:Z|[+-]\d\d:\d\d)$", re.ASCII)
-_PICTURE = "Measurement/MeasurementFormat/DrawImageInformation"
+_IMAGE = "Measurement/MeasurementFormat/DrawImageInformation"
 
 
 def _is_text(text: str) -> bool:
@@ -31,11 +31,11 @@ def _is_text(text: str) -> bool:
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the text.
 
-    Normalised are Instruments, AccelerationVoltage (V), SelectorValue, which is the magnification if the picture is
-    one of the sample and not of its diffraction or of a scanned beam, ImageSourceDetector, MX, MY and MZ of the
-    stage's motors (nm) and TX, its tilt (degrees), and DateTime. The size of a pixel follows from PixelsPerMeter and
-    the magnification. The shift of a piezo stage (PX, PY) is not added to that of the motors, as its unit is not
-    known; of two tilts the model has one.
+    The normalised values are Instruments, AccelerationVoltage (V), SelectorValue, ImageSourceDetector, MX, MY and MZ
+    of the stage motors (nm), TX, the tilt of the stage (degrees), and DateTime. SelectorValue is the magnification only
+    if the image shows the sample and not its diffraction, and the beam was not scanned. The pixel size is computed from
+    PixelsPerMeter and the magnification. The shift of a piezo stage (PX, PY) is not added to that of the motors,
+    because its unit is unknown. The second tilt is ignored, because `StagePosition` has only one.
     """
     tree = parse_xml(text).get(_KEY)
     if not isinstance(tree, dict):
@@ -63,7 +63,7 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _at(tree: Mapping[str, Any], path: str) -> str | None:
-    """Text of an element; None if it is not there, is there twice, or has others in it."""
+    """Return the text of an element; None if it is missing, occurs twice or has children."""
     found: Any = tree
     for name in path.split("/"):
         found = found.get(name) if isinstance(found, dict) else None
@@ -71,9 +71,9 @@ def _at(tree: Mapping[str, Any], path: str) -> str | None:
 
 
 def _calibration(tree: Mapping[str, Any], magnification: float | None, image_size: ImageSize) -> Calibration:
-    """Return the size of a pixel on the sample."""
+    """Return the calibration on the sample."""
     across, down = (
-        positive(number(_at(tree, f"{_PICTURE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
+        positive(number(_at(tree, f"{_IMAGE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
     )
     if magnification is None or across is None:
         return Calibration()
@@ -81,7 +81,7 @@ def _calibration(tree: Mapping[str, Any], magnification: float | None, image_siz
     return image_size.calibrated(
         positive(scale / across),
         pixel_height_nm=positive(scale / down) if down else None,
-        saved_width=count(_at(tree, f"{_PICTURE}/ImageSize/Width")),
+        saved_width=count(_at(tree, f"{_IMAGE}/ImageSize/Width")),
     )
 
 

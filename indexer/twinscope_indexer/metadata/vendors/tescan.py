@@ -1,9 +1,9 @@
-"""TESCAN: TIFF tag 50431, or a file ``NAME-tif.hdr`` beside the picture.
+"""TESCAN: TIFF tag 50431, or a file ``NAME-tif.hdr`` beside the image.
 
-The tag is a chain of blocks: length (32 bits, counting the 16 bits of the type), type, content. Type 1 is a thumbnail,
-2 the general values, 3 those of the electron column, 4 GAMA, 5 those of the ion column, 0 the end; all but the
-thumbnail are ``key=value`` text in SI units, but angles in degrees. Sources: blocks from Gwyddion's ``tescan`` module,
-units from NexusLIMS's TESCAN extractor. The file beside has the same values in sections [MAIN] and [SEM].
+The tag is a chain of blocks: length (32 bits, including the 16 bits of the type), type, content. Type 1 is a thumbnail,
+2 the general values, 3 those of the electron column, 4 GAMA, 5 those of the ion column, 0 the end. All but the
+thumbnail are ``key=value`` text in SI units, except angles in degrees. Sources: Gwyddion's ``tescan`` module for the
+blocks, NexusLIMS's TESCAN extractor for the units. The file has the same values in the sections [MAIN] and [SEM].
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag,
 _KEY = "TESCAN"
 _BLOCKS = {2: "MAIN", 3: "SEM", 4: "GAMA", 5: "FIB"}
 _THUMBNAIL = 1
-_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # of text without blocks around it
+_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # beginnings of text without blocks around it
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty if it has no such text, as software of other makers uses its number too."""
+    """Read the value of the tag; empty for other content, because software of other makers also uses its number."""
     sections, thumbnail = _blocks(tag.data, tag.directory.order)
     if not sections:
         start = min((at for at in map(tag.data.find, _STARTS) if at >= 0), default=None)
@@ -48,13 +48,13 @@ def _read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
-    """Values by section, and the length of the thumbnail; nothing if these are no blocks."""
+    """Return the values by section and the length of the thumbnail; both are empty if there are no blocks."""
     header = struct.Struct(order + "IH")
     sections: dict[str, dict[str, str]] = {}
     thumbnail = at = 0
     while at + header.size <= len(data):
         length, kind = header.unpack_from(data, at)
-        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end, or no blocks
+        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end, or not a block
             break
         content = data[at + header.size : at + header.size + length - 2]
         if kind == _THUMBNAIL:
@@ -72,11 +72,11 @@ def _normalise(
     """Normalise the values.
 
     They are DeviceModel or Device, HV (else AcceleratorVoltage), WD, Magnification, PixelSizeX and PixelSizeY, Detector
-    or Detector0, StageX, StageY, StageZ, StageRotation and StageTilt, Date and Time, and ImageStripSize, the data bar.
-    With several views side by side (ViewFieldsCountX) there is no field width.
+    or Detector0, StageX, StageY, StageZ, StageRotation and StageTilt, Date and Time, and ImageStripSize, the info bar.
+    If several views lie side by side (ViewFieldsCountX), there is no field width.
     """
     values: dict[str, str] = {}
-    for section in ("FIB", "SEM", "MAIN"):  # the electron column goes before the ion column
+    for section in ("FIB", "SEM", "MAIN"):  # the electron column overrides the ion column
         values.update({key: value for key, value in sections.get(section, {}).items() if value})
     single = count(values.get("ViewFieldsCountX", "1")) == 1
     calibration = (image_size if single else ImageSize()).calibrated(

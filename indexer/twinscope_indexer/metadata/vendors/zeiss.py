@@ -1,9 +1,10 @@
 """Zeiss SmartSEM: TIFF tag 34118, named CZ_SEM by tifffile.
 
 The text is a table of parameters: a name in capitals (``AP_`` analogue, ``DP_`` digital, ``SV_`` text) on one line,
-and on the next what the microscope shows, ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. In front of them stand numbers
-without names. Sources: tifffile (`read_cz_sem`), and for the fourth of those numbers, the size in metres of a pixel
-of a picture 1024 pixels wide, RosettaSciIO's TIFF reader; both follow Gwyddion. Names and units as found in files.
+and the text that the microscope shows on the next, ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Numbers without names
+precede the table. The fourth of them is the pixel size in metres for an image 1024 pixels wide. Sources: tifffile
+(`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader; both follow Gwyddion. Names and units are those
+found in files.
 """
 
 from __future__ import annotations
@@ -51,19 +52,19 @@ _USED = (
 )
 _NAME = re.compile(r"[A-Z]{2}_[A-Z0-9_]{1,80}", re.ASCII)
 _UNNAMED_PIXEL = 3  # index of the pixel size among the numbers without names
-_UNNAMED_WIDTH = 1024  # pixels across that it refers to
+_UNNAMED_WIDTH = 1024  # width in pixels that it refers to
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty if it is another text.
+    """Read the value of the tag; empty for other text.
 
-    Normalised are DP_SEM (else SV_SERIAL_NUMBER, which begins with the model), AP_ACTUALKV (else AP_MANUALKV), AP_WD,
-    AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else the number without a name) with AP_WIDTH, DP_DETECTOR_CHANNEL
-    (else DP_DETECTOR_TYPE), AP_STAGE_AT_X, _Y, _Z, _R and _T, AP_DATE and AP_TIME. Of a picture made with the ion beam
-    the energy of the electrons is not told.
+    The normalised values are DP_SEM (else SV_SERIAL_NUMBER, which begins with the model), AP_ACTUALKV (else
+    AP_MANUALKV), AP_WD, AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else the number without a name) with AP_WIDTH,
+    DP_DETECTOR_CHANNEL (else DP_DETECTOR_TYPE), AP_STAGE_AT_X, _Y, _Z, _R and _T, AP_DATE and AP_TIME. An image made
+    with the ion beam has no beam energy, because the written one is that of the electrons.
 
-    The data bar of Zeiss is drawn into the field, its height is not told; only if the picture is higher than
-    DP_IMAGE_STORE there are rows below it.
+    Zeiss draws the info bar into the field and does not write its height. There are rows below the field only if the
+    image is higher than DP_IMAGE_STORE.
     """
     named, unnamed = _table(decode(tag.data))
     if not named:
@@ -93,7 +94,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 
 def _table(text: str) -> tuple[dict[str, str], list[str]]:
-    """Split the text into lines with a name in front, by name, and the rest."""
+    """Return the lines that follow a name, by that name, and the remaining lines."""
     named: dict[str, str] = {}
     unnamed: list[str] = []
     name = ""
@@ -109,19 +110,19 @@ def _table(text: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _value(line: str) -> str:
-    """Return what stands after the first ``=`` or ``:``."""
+    """Return the text after the first ``=`` or ``:``."""
     found = re.search("[=:]", line)
     return line[found.end() :].strip() if found else ""
 
 
 def _first(shown: dict[str, str], names: tuple[str, ...], units: Units, shift: int) -> float | None:
-    """Read the first of the parameters that is there; it has to be above zero."""
+    """Read the first of the parameters that is present; None unless it is above zero."""
     name = next((name for name in names if name in shown), "")
     return positive(quantity(shown.get(name), units, shift))
 
 
 def _detector(shown: dict[str, str]) -> str | None:
-    """Name the signal; if two are mixed both, if the parameters disagree none."""
+    """Return the name of the signal: both if two are mixed, None if the parameters disagree."""
     channel, kind = words(shown.get("DP_DETECTOR_CHANNEL")), words(shown.get("DP_DETECTOR_TYPE"))
     if channel and kind and channel != kind:
         return None
@@ -141,7 +142,7 @@ def _calibration(
         image = positive(quantity(_value(line), LENGTH, 9))
         if image is None and len(unnamed) > _UNNAMED_PIXEL:
             image = positive(number(unnamed[_UNNAMED_PIXEL], 9))
-        if image is not None and not line.startswith("Image"):  # that of a picture 1024 pixels wide
+        if image is not None and not line.startswith("Image"):  # it refers to an image 1024 pixels wide
             image = image * _UNNAMED_WIDTH / image_size.width if image_size.width is not None else None
     field = positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6))
     return image_size.calibrated(image, field, saved_width=stored[0] if stored else None)
