@@ -1,1 +1,1 @@
-"""Builds the searchable collection: images, hashes, the catalogue and the FAISS binary index."""
+"""Builds the searchable collection: images, hashes, the catalog and the FAISS binary index."""

@@ -510,8 +510,8 @@ def test_run_is_evaluated(twinscope: Any, run: Path, truth: Path) -> None:
     assert groups["all", "all"]["recall"] == pytest.approx(4 / 6)
     assert groups["all", "all"]["precision"] == pytest.approx(4 / 6)
     assert groups["category", "(no twin)"]["recall"] is None
-    assert groups["transform", "turned"]["old_rule"]["unknown"] == 1
-    assert list(found["old_rule_unknown"].values()) == [1]
+    assert groups["transform", "turned"]["legacy_rule"]["unknown"] == 1
+    assert list(found["legacy_rule_unknown"].values()) == [1]
     assert _snapshot(run) == before
 
 

@@ -31,17 +31,17 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
     -------
     dict
         - ``groups``: one for all images, one for each transform and one for each category (``kind``, ``name``); shares
-          are 0 to 1, or None if the total is 0. ``old_rule`` is the legacy rule; its recall counts unknown images as
+          are 0 to 1, or None if the total is 0. ``legacy_rule`` is the legacy rule; its recall counts unknown images as
           not found.
         - ``false_labels``: the images with a false label.
         - ``right_by_another_reference``: images with the right label, but not from the twin that the truth names.
-        - ``old_rule_unknown``: why the answer of the legacy rule is unknown, with the number of images.
+        - ``legacy_rule_unknown``: why the answer of the legacy rule is unknown, with the number of images.
     """
     return {
         "groups": [_group(group) for group in evaluation.groups],
         "false_labels": [_case(case) for case in evaluation.false_labels],
         "right_by_another_reference": [_case(case) for case in evaluation.cases if case.by_another],
-        "old_rule_unknown": evaluation.legacy_unknown,
+        "legacy_rule_unknown": evaluation.legacy_unknown,
     }
 
 
@@ -182,7 +182,7 @@ def _group(group: Group) -> dict[str, Any]:
             name: {"recall": s.found.value, "threshold": s.threshold, "nearest_false": s.nearest_false}
             for name, s in group.separations.items()
         },
-        "old_rule": {
+        "legacy_rule": {
             "right": group.legacy.right, "wrong": group.legacy.wrong, "refused": group.legacy.refused,
             "unknown": group.legacy.unknown, "unknown_twins": group.legacy.unknown_twins,
             "recall": group.legacy.recall.value,
