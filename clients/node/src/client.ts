@@ -51,9 +51,9 @@ const HASH_BYTES = 128;
  * @throws TwinscopeError if the server cannot be reached, or refuses the call.
  */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<Client> {
-  const where = targetOf(target);
-  if (options.token !== undefined && !where.tls && !where.loopback) {
-    throw new TypeError(`a token would cross the network to ${where.address} in plain text: use grpcs://`);
+  const server = targetOf(target);
+  if (options.token !== undefined && !server.tls && !server.loopback) {
+    throw new TypeError(`a token would cross the network to ${server.address} in plain text: use grpcs://`);
   }
   const pems: Pems = {};
   for (const name of ['ca', 'certificate', 'key'] as const) {
@@ -62,10 +62,10 @@ export async function connect(target: string, options: ConnectOptions = {}): Pro
       pems[name] = typeof given === 'string' ? await readFile(given) : given;
     }
   }
-  const credentials = credentialsFor(where, pems);
+  const credentials = credentialsFor(server, pems);
   const channel = channelOptions(options.attempts ?? 5);
-  const similarity = new SimilarityServiceClient(where.address, credentials, channel);
-  const catalog = new CatalogServiceClient(where.address, credentials, {
+  const similarity = new SimilarityServiceClient(server.address, credentials, channel);
+  const catalog = new CatalogServiceClient(server.address, credentials, {
     ...channel,
     channelOverride: similarity.getChannel(),
   });

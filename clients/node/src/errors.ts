@@ -57,19 +57,19 @@ interface Parts {
   violations: FieldViolation[];
 }
 
-/** Returns the error to throw for a failed call to the server `where`. */
-export function errorOf(error: unknown, where: string): unknown {
+/** Returns the error to throw for a failed call to the server `server`. */
+export function errorOf(error: unknown, server: string): unknown {
   if (!(error instanceof Error) || !isServiceError(error)) {
     return error;
   }
   const packed = error.metadata.get(DETAILS)[0];
   const parts = Buffer.isBuffer(packed) ? partsOf(deserialized('Status', packed)) : {};
-  return new TwinscopeError(nameOf(error.code), `${where}: ${error.details}`, parts, { cause: error });
+  return new TwinscopeError(nameOf(error.code), `${server}: ${error.details}`, parts, { cause: error });
 }
 
 /** Returns the error for one item of a batch that failed alone. */
-export function itemError(item: Status__Output, where: string): TwinscopeError {
-  return new TwinscopeError(nameOf(item.code), `${where}: ${item.message}`, partsOf(item));
+export function itemError(item: Status__Output, server: string): TwinscopeError {
+  return new TwinscopeError(nameOf(item.code), `${server}: ${item.message}`, partsOf(item));
 }
 
 function isServiceError(error: Error): error is ServiceError {
