@@ -293,7 +293,7 @@ def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], opti
 
 
 class Stores:
-    """The open stores of the part that a worker process is at."""
+    """The open stores of the current part of a worker process."""
 
     def __init__(self) -> None:
         self._part = -1

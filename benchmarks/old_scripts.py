@@ -40,7 +40,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Match:
-    """A row of the table of matches; the SSIM is None where it was not computed."""
+    """A row of the table of matches; the SSIM is None if it was not computed."""
 
     tiff: Path
     jpeg: Path

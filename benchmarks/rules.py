@@ -147,4 +147,4 @@ RULES: Final = (
         (Attribute(pipeline, "_unhashable"),),
     ),
 )  # fmt: skip
-"""All rules. ``far candidates`` includes ``lone field``, which is about one of them."""
+"""All rules. ``far candidates`` includes ``lone field``, which accepts one of them."""

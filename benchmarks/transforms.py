@@ -136,10 +136,10 @@ class _Bar:
         beam = (
             f"{rng.choice([2, 5, 10, 15, 20, 30])}.0 kV  WD {rng.uniform(3, 15):.1f} mm  x{rng.integers(1, 400) * 250}"
         )
-        scan = f"{rng.choice(['SE', 'BSE', 'InLens', 'ETD'])}  {rng.integers(2005, 2026)}-{rng.integers(1, 13):02d}"
+        detector = f"{rng.choice(['SE', 'BSE', 'InLens', 'ETD'])}  {rng.integers(2005, 2026)}-{rng.integers(1, 13):02d}"
         scale = f"{rng.choice([1, 2, 5, 10, 20, 50, 100, 200])} {rng.choice(['nm', 'um'])}"
         share, style = float(rng.uniform(*_BARS)), int(rng.integers(len(_STYLES)))
-        return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {scan}", scale))
+        return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {detector}", scale))
 
     def other(self, rng: np.random.Generator) -> _Bar:
         """Return another bar: its height differs by at least a fifth of the range; text and style also differ."""
@@ -323,7 +323,7 @@ def _window(m: Micrograph, shift: float) -> Grey:
 
 
 def _turned(m: Micrograph, degrees: float) -> Grey:
-    """Rotate the image in one of both directions; corners that it does not fill are black."""
+    """Rotate the image in either direction; corners that it does not fill are black."""
     way = 1 if m.rng("turn").integers(2) else -1
     return np.asarray(Image.fromarray(m.pixels).rotate(way * degrees, Image.Resampling.BICUBIC))
 
@@ -333,7 +333,7 @@ def _turned_and_cropped(m: Micrograph, degrees: float) -> Grey:
     height, width = m.pixels.shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     share = min(width / (width * cos + height * sin), height / (width * sin + height * cos))
-    rows, columns = int(share * height) - 2, int(share * width) - 2  # two pixels less: interpolation reaches out
+    rows, columns = int(share * height) - 2, int(share * width) - 2  # less 2: interpolation uses neighbours
     y, x = (height - rows) // 2, (width - columns) // 2
     return _turned(m, degrees)[y : y + rows, x : x + columns]
 
