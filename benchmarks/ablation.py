@@ -1,19 +1,19 @@
-"""Switch off each rule of the decision alone: which false labels it prevents, and which right ones it costs.
+"""Switch off each decision rule alone and count the false labels it prevents and the right labels it costs.
 
     python benchmarks/ablation.py [--micrographs DIR] [--overlaps FILE] [--full] [--scenes N] [--share S]
                                [--of-strangers S] [--seed N] [--sets NAME ...] [--rules NAME ...] [--out FILE.json]
 
-Every query is asked with all rules, and again without each of the rules that were asked about it (`rules`). Asked are
+Every query is answered with all rules, and again without each rule that was asked about it (see `rules`). Sets:
 
-real, synthetic    what `accuracy` asks of the micrographs of DIR and of those of `synthetic`, with reach windows: twins
-                   after all transforms, and strangers
-look-alikes        strangers and twins of `lookalikes`
+real, synthetic    the queries of `accuracy` for the micrographs of DIR and those of `synthetic`, with reach windows:
+                   twins after all transforms, and unrelated images
+look-alikes        unrelated fields and twins of `lookalikes`
 two labels         real micrographs that are stored under two categories, half of them with many copies of the first
-                   one. Only a person can tell which is right, so that any label is false.
+                   one. Only a person can decide which is right, so any label is false.
 
-By default a sample that is drawn by the seed; ``--full`` asks everything, which takes hours. A label counts where it is
-written, so whatever the limit on ``p_wrong`` holds back is no false label, and no right one. The last table has the
-false matches that are there without a rule, and how many of them each limit lets through.
+By default the queries are a sample that the seed draws; ``--full`` runs all of them, which takes hours. Only written
+labels count: a match that the limit on ``p_wrong`` holds back is neither a false label nor a right one. The last table
+counts the false matches that appear without a rule, and how many of them each limit lets through.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SETS: Final = ("real", "synthetic", "look-alikes", TWO_LABELS)
 
 @dataclass(frozen=True)
 class Effect:
-    """What one query was answered with all rules, and without each of those that were asked."""
+    """The answers to one query: with all rules, and without each rule that was asked."""
 
     of: str
     name: str
@@ -59,18 +59,18 @@ class Effect:
 
 @cache
 def opened(store: Path) -> Engine:
-    """Open a store, once in a worker process."""
+    """Open a store once per worker process."""
     return connect(store)
 
 
 def effects(cases: Cases, names: frozenset[str]) -> list[Effect]:
-    """Ask with all rules, and without each of those named; runs in a worker process."""
+    """Run queries with all rules and without each of the named ones; runs in a worker process."""
     rules = [rule for rule in RULES if rule.name in names]
     return [effect(case, opened(case.store), rules) for case in cases]
 
 
 def effect(case: Case, engine: Engine, rules: Sequence[Rule]) -> Effect:
-    """Ask one query with all rules, and without each that was asked."""
+    """Run one query with all rules, and without each rule that was asked."""
     with asked(rules) as names:
         answered = _answered(case, engine)
     without = {}
@@ -83,7 +83,7 @@ def effect(case: Case, engine: Engine, rules: Sequence[Rule]) -> Effect:
 
 def _answered(case: Case, engine: Engine) -> Answered:
     try:
-        return case.judged(engine.search(case.picture))
+        return case.judged(engine.search(case.query_image))
     except ImageError:
         return Answered("none", "unreadable")
 
@@ -93,25 +93,25 @@ def _answered(case: Case, engine: Engine) -> Answered:
 
 @dataclass(frozen=True)
 class Row:
-    """What one rule does."""
+    """The effect of one rule."""
 
     rule: str
     asked: int
-    """Queries that it was asked about."""
+    """Queries for which the rule was asked."""
     changed: int
-    """Those of them that are answered otherwise without it: another grade, or another image."""
+    """Queries among them whose answer is different without it: another grade, or another image."""
     prevented: dict[str, int]
-    """False labels that are written without it, by set."""
+    """False labels that are only written without it, by set."""
     caused: dict[str, int]
-    """False labels that are not written without it."""
+    """False labels that are only written with it."""
     won: dict[str, int]
-    """Right labels that are not written without it."""
+    """Right labels that are only written with it."""
     lost: dict[str, int]
-    """Right labels that are written without it alone."""
+    """Right labels that are only written without it."""
 
 
 def summarise(found: Sequence[Effect], rules: Sequence[Rule]) -> list[Row]:
-    """Count what each rule does."""
+    """Count the effect of each rule."""
     return [_row(rule.name, [one for one in found if rule.name in one.without]) for rule in rules]
 
 
@@ -119,7 +119,7 @@ def _row(name: str, some: Sequence[Effect]) -> Row:
     changes = [(one.of, one.answered.label, one.without[name].label) for one in some]
 
     def counted(before: bool, label: Label) -> dict[str, int]:
-        """Count the labels of one kind that are there with the rule alone, or without it alone."""
+        """Count the labels of one kind that are only written with the rule, or only without it."""
         return dict(Counter(
             of for of, with_rule, without in changes
             if with_rule != without and label == (with_rule if before else without)
@@ -138,7 +138,7 @@ def _row(name: str, some: Sequence[Effect]) -> Row:
 
 
 def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
-    """Set the result for a document."""
+    """Format the result for a document."""
     lines = ["| set | queries | labelled rightly | falsely | held by the limit |", "|---|---:|---:|---:|---:|"]
     for of in dict.fromkeys(one.of for one in found):
         labels = Counter(one.answered.label for one in found if one.of == of)
@@ -161,9 +161,9 @@ def let_through(found: Iterable[Effect], rule: str, limit: float) -> int:
 
 
 def is_false(one: Effect, rule: str) -> bool:
-    """Check whether a query is matched falsely without a rule, and would be labelled but for the limit.
+    """Check whether a query has a false match without a rule that only the limit keeps from being labelled.
 
-    Where an image is stored under two labels, no limit could tell which is right.
+    Images with two labels do not count: no limit can decide which label is right.
     """
     return one.of != TWO_LABELS and rule in one.without and one.without[rule].found == "wrong"
 
@@ -187,7 +187,7 @@ def _by_set(counts: dict[str, int]) -> str:
 
 
 def built(parsed: argparse.Namespace, work: Path, mapped: Callable[..., Iterable[Any]]) -> list[Cases]:
-    """Build the stores of the sets that are wanted, and list what is asked of them."""
+    """Build the stores of the chosen sets and list their queries."""
     overlaps = Path(parsed.overlaps) if parsed.overlaps else None
     extent = (
         Extent(5, 5, None, 1.0, 1.0, 40, 25, 60, parsed.seed)
@@ -209,14 +209,14 @@ def built(parsed: argparse.Namespace, work: Path, mapped: Callable[..., Iterable
 
 
 def main() -> int:
-    """Run."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
     parser.add_argument("--overlaps", default=str(OVERLAPS))
-    parser.add_argument("--full", action="store_true", help="everything, which takes hours")
-    parser.add_argument("--scenes", type=int, default=30, help="of a sample, real ones and as many synthetic ones")
-    parser.add_argument("--share", type=float, default=0.25, help="of their queries with a twin")
-    parser.add_argument("--of-strangers", type=float, default=0.5, help="of those without one")
+    parser.add_argument("--full", action="store_true", help="run all queries, which takes hours")
+    parser.add_argument("--scenes", type=int, default=30, help="scenes of a sample, real and as many synthetic")
+    parser.add_argument("--share", type=float, default=0.25, help="share of their queries with a twin")
+    parser.add_argument("--of-strangers", type=float, default=0.5, help="share of their queries without a twin")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--rules", nargs="+", choices=[rule.name for rule in RULES], metavar="NAME")

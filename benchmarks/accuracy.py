@@ -1,30 +1,30 @@
-"""True where it is hard: what is found, and what is labelled falsely, after all that happens to micrographs.
+"""Measure recall and false labels after the transforms that micrographs go through in practice.
 
-The scenes of a folder are dealt into parts. For each part a store is built of quality-100 JPEGs of all others. Asked
-are the next part, whose scenes are in the store, after every transform of `transforms`; and, to be refused, the part
-itself, whose scenes are not: as they are, and under the very info bar of a reference; and empty frames and noise. So
-every image is once looked for and once a stranger.
+The scenes of a folder are dealt into parts. For each part, a store is built from quality-100 JPEGs of all other parts.
+The queries are the images of the next part, whose scenes are in the store, after every transform of `transforms`. The
+part itself must be refused, because its scenes are not in the store: its images as they are, and under the info bar of
+a reference; also empty images and noise. So every image is once a query with a twin and once an unrelated image.
 
     python benchmarks/accuracy.py FOLDER [--groups A B C D E R] [--limit N] [--seed N] [--reach frame|views|windows]
                                [--parts N] [--overlaps FILE] [--out FILE.json] [--plots DIR] [--failures N]
 
-FOLDER holds images; a folder within it is a category. A MANIFEST.tsv in it names the files and groups them:
+FOLDER contains images; each subfolder is a category. A MANIFEST.tsv in it names the files and groups them:
 
-path    of the file, relative to FOLDER
+path    path of the file, relative to FOLDER
 scene   (optional) files of one scene show the same field; without it every file is its own scene
-bar     (optional) height of the info bar at its foot in pixels
-note    (optional) where it says "databar" or "info bar", the bar is looked for in the pixels
+bar     (optional) height of the info bar at the bottom in pixels
+note    (optional) if it contains "databar" or "info bar", the bar is measured in the pixels
 
-FEI's TIFF tags tell the bar as well. A match is right if it is of the query's scene, and false if it is of another one,
-also of the same category. Scenes that overlap, although the manifest keeps them apart, can be named in --overlaps
-(lines of scene names that belong together): a match among them counts neither as right nor as false, and they are
-left out of an index together.
+The bar is also known from FEI's TIFF tags. A match is right if it is of the query's scene, and false if it is of
+another one, even of the same category. Scenes that overlap although the manifest separates them can be named in
+--overlaps (lines of scene names that belong together). A match between overlapping scenes counts neither as right nor
+as false, and they are left out of an index together.
 
-Found is what would be labelled without the limit on ``p_wrong``; recall counts that. ``labelled`` is how much of it is
-labelled, ``review`` how much the limit sends to review, ``held`` how many false labels it prevents. Below stands what
-other limits would do.
+A query is found if it would be labelled without the limit on ``p_wrong``; recall counts that. ``labelled`` is how many
+of these are labelled, ``review`` how many the limit sends to review, ``held`` how many false labels it prevents. The
+second table shows the effect of other limits.
 
-Exit code 1 if anything was labelled falsely, or a transform misses the least recall of its group.
+The exit code is 1 if anything was labelled falsely, or a transform misses the minimum recall of its group.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from transforms import (
     Edition,
     Grey,
     Micrograph,
-    Picture,
+    QueryImage,
     Transform,
     empty_frames,
     jpeg,
@@ -75,7 +75,7 @@ from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 from twinscope_indexer.taxonomy import load_taxonomy
 from twinscope_service.matching.answer import Answer
 
-# ---- what is in the folder ----
+# ---- the folder ----
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Source:
     category: str
     scene: str
     place: str
-    """Name of the scenes that overlap with its own; that of its own where there are none."""
+    """Common name of the scenes that overlap with its own; its own scene if there are none."""
     note: str = ""
     bar_rows: int = 0
 
@@ -98,12 +98,12 @@ class Source:
         return f"{self.number:06d}.jpg"
 
     def read(self) -> Micrograph:
-        """Decode it; raises ImageError."""
+        """Decode the file; raises ImageError."""
         return Micrograph(self.name, read_image(self.path).pixels, self.bar_rows)
 
 
 def sources_of(folder: Path, overlaps: Path | None) -> list[Source]:
-    """List what the manifest names, or else all images of the folder and below."""
+    """List the files of the manifest, or all images in and below the folder if it has none."""
     manifest = folder / "MANIFEST.tsv"
     if manifest.is_file():
         with manifest.open(encoding="utf-8", newline="") as stream:
@@ -124,7 +124,7 @@ def sources_of(folder: Path, overlaps: Path | None) -> list[Source]:
 
 
 def known_bar(source: Source, pixels: Grey) -> int:
-    """Give the height of the info bar in pixels as far as manifest and metadata tell it; 0 where they do not."""
+    """Return the height of the info bar in pixels from the manifest or the metadata; 0 if it is not known."""
     if source.bar_rows:
         return source.bar_rows
     if source.path.suffix.lower() in {".tif", ".tiff"}:
@@ -139,7 +139,7 @@ def known_bar(source: Source, pixels: Grey) -> int:
 
 
 def _measured_bar(pixels: Grey) -> int:
-    """Measure a bar of one flat ground: rows up to the foot whose median is the ground, below one whose is not."""
+    """Measure a bar with a uniform background: the rows at the bottom whose median is the background."""
     medians = np.median(pixels[round(0.8 * len(pixels)) :], axis=1)
     flat = np.abs(medians - medians[-1]) <= 3
     rows = int(np.argmin(flat[::-1])) if not flat.all() else 0
@@ -147,7 +147,7 @@ def _measured_bar(pixels: Grey) -> int:
     return rows if clear and rows >= 0.04 * len(pixels) else 0
 
 
-# ---- what is asked, of which index ----
+# ---- queries and their stores ----
 
 
 @dataclass(frozen=True)
@@ -156,27 +156,27 @@ class Task:
 
     part: int
     source: Source | None
-    """None: an empty frame."""
+    """None: an empty image."""
     empty: Micrograph | None = None
     bar_of: Source | None = None
-    """The reference whose info bar a stranger gets."""
+    """The reference whose info bar an unrelated image gets."""
     wanted: bool = True
     """Whether its scene is indexed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One query: its picture, and the edition of the references that it is looked for in."""
+    """One query, and the edition of the references that it is compared with."""
 
     transform: str
     group: str
     edition: Edition
-    picture: Picture
+    query_image: QueryImage
     name: str
 
 
 def deal(sources: Sequence[Source], parts: int, seed: int) -> list[list[Source]]:
-    """Deal the files into parts, overlapping scenes into the same one."""
+    """Deal the files into parts; overlapping scenes go into the same part."""
     places = sorted({source.place for source in sources})
     random.Random(seed).shuffle(places)
     part_of = {name: number % parts for number, name in enumerate(places)}
@@ -187,22 +187,22 @@ def deal(sources: Sequence[Source], parts: int, seed: int) -> list[list[Source]]
 
 
 def tasks_of(dealt: list[list[Source]], part: int, groups: set[str], seed: int) -> list[Task]:
-    """Give what is asked while a part is left out of the index."""
+    """List the tasks while a part is left out of the index."""
     tasks = []
     if groups & set(GROUPS):
         tasks += [Task(part, source) for source in dealt[(part + 1) % len(dealt)]]
     if REFUSAL_GROUP in groups:
         indexed = [source for other in dealt if other is not dealt[part] for source in other]
         choice = random.Random(seed + part)
-        for stranger in dealt[part]:
-            tasks.append(Task(part, stranger, wanted=False))
-            tasks.append(Task(part, stranger, bar_of=choice.choice(indexed), wanted=False))
+        for unrelated in dealt[part]:
+            tasks.append(Task(part, unrelated, wanted=False))
+            tasks.append(Task(part, unrelated, bar_of=choice.choice(indexed), wanted=False))
         tasks += [Task(part, None, frame, wanted=False) for frame in empty_frames()[part :: len(dealt)]]
     return tasks
 
 
 def questions(task: Task, groups: set[str], drawn: Callable[[Transform], bool] = lambda _: True) -> Iterator[Question]:
-    """Make the queries of a task that are drawn, one after the other; raises ImageError if its file cannot be read."""
+    """Yield the queries of a task that are drawn; raises ImageError if its file cannot be read."""
     micrograph = task.source.read() if task.source is not None else task.empty
     if micrograph is None:
         return
@@ -224,7 +224,7 @@ def _question(transform: Transform, micrograph: Micrograph, group: str, edition:
 
 
 def editions_of(groups: set[str]) -> list[Edition]:
-    """List the editions of the references that are asked for."""
+    """List the editions of the references that the queries need."""
     wanted = {transform.edition for transform in TRANSFORMS if transform.group in groups}
     if REFUSAL_GROUP in groups:
         wanted |= {"frame", "barred"}
@@ -235,56 +235,56 @@ def editions_of(groups: set[str]) -> list[Edition]:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The folders of one run: JPEGs of every edition, and a store of each part and edition."""
+class RunFolders:
+    """The folders of one run: JPEGs of every edition, and a store for each part and edition."""
 
     work: Path
 
     def jpeg(self, edition: Edition, source: Source) -> Path:
-        """Give the path of a reference."""
+        """Return the path of a reference."""
         return self.work / "jpeg" / edition / source.reference_name
 
     def store(self, edition: Edition, part: int) -> Path:
-        """Give the path of a store."""
+        """Return the path of a store."""
         return self.work / "stores" / f"{part}-{edition}"
 
 
-def write_references(source: Source, shelf: Shelf, editions: Sequence[Edition]) -> Source | str:
-    """Write the quality-100 JPEGs of a file; return it with its info bar, or why it cannot be read."""
+def write_references(source: Source, folders: RunFolders, editions: Sequence[Edition]) -> Source | str:
+    """Write the quality-100 JPEGs of a file; return the file with its info bar, or why it cannot be read."""
     try:
         micrograph = source.read()
         known = replace(source, bar_rows=known_bar(source, micrograph.pixels))
     except (ImageError, tifffile.TiffFileError) as error:
         return str(error)
     for edition in editions:
-        path = shelf.jpeg(edition, known)
+        path = folders.jpeg(edition, known)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(reference(replace(micrograph, bar_rows=known.bar_rows), edition), 100))
     return known
 
 
-def build(shelf: Shelf, edition: Edition, dealt: list[list[Source]], options: dict[str, Any]) -> Iterator[int]:
-    """Build the store of every part: all references are indexed once, and a part is pruned from a copy.
+def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], options: dict[str, Any]) -> Iterator[int]:
+    """Build the store of every part: index all references once, then prune the part from a copy.
 
-    Yields the number of each part that is done.
+    Yields the number of each finished part.
     """
-    collection, whole = shelf.work / "collections" / edition, shelf.work / "stores" / f"all-{edition}"
-    place_of = {s: collection / s.category / s.reference_name for part in dealt for s in part}
-    for source, place in place_of.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.hardlink_to(shelf.jpeg(edition, source))
+    collection, whole = folders.work / "collections" / edition, folders.work / "stores" / f"all-{edition}"
+    path_of = {s: collection / s.category / s.reference_name for part in dealt for s in part}
+    for source, path in path_of.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(folders.jpeg(edition, source))
     taxonomy = load_taxonomy(keep_unknown=True)
     index([collection], whole, taxonomy=taxonomy, **options)
     for number, part in enumerate(dealt):
-        store = shelf.store(edition, number)
+        store = folders.store(edition, number)
         shutil.copytree(whole, store)
         for source in part:
-            place_of[source].unlink()
+            path_of[source].unlink()
         report = index([collection], store, taxonomy=taxonomy, prune=True, **options)
         for source in part:
-            place_of[source].hardlink_to(shelf.jpeg(edition, source))
+            path_of[source].hardlink_to(folders.jpeg(edition, source))
         if report.counts["removed"] != len(part) or report.counts["added"]:
-            msg = f"the store of part {number} does not leave out just its {len(part)} files: {report.counts}"
+            msg = f"the store of part {number} should leave out exactly its {len(part)} files: {report.counts}"
             raise RuntimeError(msg)
         yield number
 
@@ -293,34 +293,34 @@ def build(shelf: Shelf, edition: Edition, dealt: list[list[Source]], options: di
 
 
 class Stores:
-    """The stores of the part that a worker is busy with."""
+    """The open stores of the current part of a worker process."""
 
     def __init__(self) -> None:
         self._part = -1
         self._engines: dict[Edition, Engine] = {}
 
-    def engine(self, shelf: Shelf, part: int, edition: Edition) -> Engine:
-        """Give the open store of an edition; those of other parts are closed."""
+    def engine(self, folders: RunFolders, part: int, edition: Edition) -> Engine:
+        """Return the open store of an edition; close those of other parts."""
         if part != self._part:
             for engine in self._engines.values():
                 engine.close()
             self._part, self._engines = part, {}
         if edition not in self._engines:
-            self._engines[edition] = connect(shelf.store(edition, part))
+            self._engines[edition] = connect(folders.store(edition, part))
         return self._engines[edition]
 
 
 STORES = Stores()  # one for each worker process
 
 
-def ask(task: Task, shelf: Shelf, groups: set[str], by_name: dict[str, Source]) -> list[Outcome]:
-    """Ask all queries of a task; runs in a worker process."""
+def ask(task: Task, folders: RunFolders, groups: set[str], by_name: dict[str, Source]) -> list[Outcome]:
+    """Run all queries of a task; runs in a worker process."""
     outcomes = []
     for question in questions(task, groups):
-        engine = STORES.engine(shelf, task.part, question.edition)
+        engine = STORES.engine(folders, task.part, question.edition)
         start = time.perf_counter()
         try:
-            answer: Answer | ImageError = engine.search(question.picture)
+            answer: Answer | ImageError = engine.search(question.query_image)
         except ImageError as error:
             answer = error
         outcomes.append(outcome_of(question, task, answer, by_name, 1000 * (time.perf_counter() - start)))
@@ -330,7 +330,7 @@ def ask(task: Task, shelf: Shelf, groups: set[str], by_name: dict[str, Source]) 
 def outcome_of(
     question: Question, task: Task, answer: Answer | ImageError, by_name: dict[str, Source], milliseconds: float = 0.0
 ) -> Outcome:
-    """Return the outcome of a query: its answer, or why its picture could not be read, judged by scenes."""
+    """Return the outcome of a query: its answer, or why it could not be read, judged by scenes."""
     asked = question.transform, question.group, question.name, task.source.category if task.source else "-"
     if isinstance(answer, ImageError):
         measured = None, None, None, None
@@ -357,7 +357,7 @@ def outcome_of(
 
 
 def relation(task: Task, found: Source | None) -> Literal["", "own", "overlap", "other"]:
-    """Return of which scene a candidate is: the query's own, one known to overlap with it, or another one."""
+    """Return which scene a candidate is of: the query's own, an overlapping one, or another one."""
     if found is None:
         return ""
     if task.source is None:
@@ -371,16 +371,16 @@ def relation(task: Task, found: Source | None) -> Literal["", "own", "overlap", 
 
 
 def workers() -> ProcessPoolExecutor:
-    """Make the pool of worker processes: as many as cores, each with one thread for linear algebra."""
+    """Build the pool of worker processes: one per core, each with one thread for linear algebra."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that decide what is asked."""
+    """Add the arguments that choose the queries."""
     parser.add_argument("folder", type=Path)
     groups = [*GROUPS, REFUSAL_GROUP]
-    parser.add_argument("--groups", nargs="+", choices=groups, default=groups, help="R: what must be refused")
+    parser.add_argument("--groups", nargs="+", choices=groups, default=groups, help="R: queries that must be refused")
     parser.add_argument("--limit", type=int, metavar="N", help="only this many scenes, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", type=int, default=5)
@@ -390,39 +390,39 @@ def common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(
-    parsed: argparse.Namespace, parser: argparse.ArgumentParser, shelf: Shelf, pool: ProcessPoolExecutor
+    parsed: argparse.Namespace, parser: argparse.ArgumentParser, folders: RunFolders, pool: ProcessPoolExecutor
 ) -> tuple[list[Source], list[str]]:
-    """List the files, draw scenes, and write the references; return what is readable, and why the rest is not."""
+    """List the files, draw scenes, write the references; return the readable files, and why others are not."""
     if not parsed.folder.is_dir():
-        parser.error(f"{parsed.folder} is no folder")
+        parser.error(f"{parsed.folder} is not a folder")
     sources = sources_of(parsed.folder, parsed.overlaps)
     scenes = sorted({source.scene for source in sources})
     if parsed.limit:
         scenes = random.Random(parsed.seed).sample(scenes, min(parsed.limit, len(scenes)))
     drawn = [source for source in sources if source.scene in set(scenes)]
     if parsed.parts < 2 or len({source.place for source in drawn}) < 2 * parsed.parts:
-        parser.error(f"{len(scenes)} scenes are too few for {parsed.parts} parts: two scenes a part are needed")
-    write = partial(write_references, shelf=shelf, editions=editions_of(set(parsed.groups)))
+        parser.error(f"{len(scenes)} scenes are too few for {parsed.parts} parts: each needs at least two scenes")
+    write = partial(write_references, folders=folders, editions=editions_of(set(parsed.groups)))
     written = list(tqdm(pool.map(write, drawn, chunksize=4), "references", len(drawn), disable=None))
     return [one for one in written if isinstance(one, Source)], [one for one in written if isinstance(one, str)]
 
 
 def indexing_options(reach: str | None) -> dict[str, Any]:
-    """Pass the reach on to an indexer that has one."""
+    """Return the reach as options, if the indexer has that option."""
     if reach is None:
         return {}
     if "reach" in inspect.signature(index).parameters:
         return {"reach": reach}
-    print(f"this indexer has no reach; --reach {reach} is passed over", file=sys.stderr)
+    print(f"this indexer has no reach; --reach {reach} is ignored", file=sys.stderr)
     return {}
 
 
-def build_all(shelf: Shelf, dealt: list[list[Source]], groups: set[str], options: dict[str, Any]) -> None:
+def build_all(folders: RunFolders, dealt: list[list[Source]], groups: set[str], options: dict[str, Any]) -> None:
     """Build the stores of all parts and editions."""
     wanted = editions_of(groups)
     with tqdm(desc="stores", total=len(wanted) * len(dealt), disable=None) as progress:
         for edition in wanted:
-            for _ in build(shelf, edition, dealt, options):
+            for _ in build(folders, edition, dealt, options):
                 progress.update()
 
 
@@ -430,18 +430,18 @@ def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common_arguments(parser)
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw histograms of the scores")
-    parser.add_argument("--failures", type=int, default=5, help="to show of each transform and kind")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="plot histograms of the scores")
+    parser.add_argument("--failures", type=int, default=5, help="failures to show for each transform and kind")
     parsed = parser.parse_args()
     groups, start = set(parsed.groups), time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, workers() as pool:
-        shelf = Shelf(Path(scratch))
-        sources, unreadable = prepare(parsed, parser, shelf, pool)
+        folders = RunFolders(Path(scratch))
+        sources, unreadable = prepare(parsed, parser, folders, pool)
         dealt = deal(sources, parsed.parts, parsed.seed)
         options = indexing_options(parsed.reach)
-        build_all(shelf, dealt, groups, options)
+        build_all(folders, dealt, groups, options)
         tasks = [task for part in range(parsed.parts) for task in tasks_of(dealt, part, groups, parsed.seed)]
-        asked = partial(ask, shelf=shelf, groups=groups, by_name={s.reference_name: s for s in sources})
+        asked = partial(ask, folders=folders, groups=groups, by_name={s.reference_name: s for s in sources})
         outcomes = [o for some in tqdm(pool.map(asked, tasks), "images", len(tasks), disable=None) for o in some]
     result = summarise(outcomes, parsed.reach)
     refusals = len({o.name for o in outcomes if o.group == REFUSAL_GROUP})
@@ -457,7 +457,7 @@ def main() -> int:
     for line in unreadable:
         print(f"unreadable: {line}")
     if REFUSAL_GROUP in groups and refusals < 200:
-        print(f"only {refusals} pictures that must be refused; 200 are wanted for a full run")
+        print(f"only {refusals} images that must be refused; a full run needs 200")
     print(table(result, parsed.failures))
     if parsed.plots:
         plot(outcomes, parsed.plots)

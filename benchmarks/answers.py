@@ -1,22 +1,22 @@
-"""Record what the product answers, and compare two records: did a change of the code change an answer.
+"""Record the answers of Twinscope and compare two records, to see whether a change of the code changed an answer.
 
     python benchmarks/answers.py record FILE [--quick] [--micrographs DIR] [--groups A B C D E F N R S]
                                  [--reach frame views windows] [--workers N]
     python benchmarks/answers.py compare BEFORE AFTER [--tolerance 1e-9] [--limit 20]
 
-Asked are the real micrographs of DIR (by default those of `../shared`; MANIFEST.tsv as for `truth`), the synthetic ones
-of `synthetic`, and the fields of `lookalikes`:
+The queries are the real micrographs of DIR (by default those of `../shared`; MANIFEST.tsv as for `real_twins`), the
+synthetic ones of `synthetic`, and the fields of `lookalikes`:
 
-A to E  after the transforms of `transforms`, of stores that hold them
-R       as strangers: of stores that hold the scenes of the other half, as they are and under a reference's info bar;
-        and empty frames
-F       as files, with what the instruments wrote: of a store of JPEGs, and of stores of the files themselves, which
-        hold some files under a second category as well
+A to E  after the transforms of `transforms`, against stores that contain them
+R       as unrelated images: against stores of the scenes of the other half, as they are and under a reference's info
+        bar; also empty images
+F       as files, with their instrument metadata: against a store of JPEGs, and against stores of the files themselves,
+        which also contain some files under a second category
 S       with other thresholds, policies and kinds of query (a hash, a stored image)
-N       over gRPC, of `twinscope serve`
+N       over gRPC, against `twinscope serve`
 
-Each transform is asked of a part of the images, always another one. Nothing is drawn at random: the same code gives the
-same file, a line of JSON an answer. `compare` has exit code 1 if more differs than sentences for people.
+Each transform is applied to a different subset of the images. Nothing is random: the same code writes the same file,
+with one line of JSON per answer. `compare` exits with 1 if anything but sentences for people differs.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from typing import Any, Final, NamedTuple
 import tifffile
 from tqdm import tqdm
 
-# ---- all that is used of the product, besides its command ----
+# ---- everything that is used of Twinscope, except its command ----
 from twinscope_client import connect
 from twinscope_indexer.hashing import hash_pixels
 from twinscope_indexer.imaging import read_image
 
 # ---- and of the other benchmarks ----
-from differences import read, tell, write  # isort: skip
+from differences import print_differences, read, write  # isort: skip
 import lookalikes  # isort: skip
 import synthetic  # isort: skip
 import transforms  # isort: skip
@@ -59,9 +59,9 @@ import transforms  # isort: skip
 DEFAULT: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 TWINSCOPE: Final = str(Path(sys.executable).with_name("twinscope"))
 HALVES: Final = ("even", "odd")
-FIELDS: Final = 8  # synthetic fields of each category, and fields that look alike of each family
-QUICK: Final = 6  # a quick record has one scene of so many, a quarter of the synthetic ones,
-THIN: Final = 3  # and each transform of so many times fewer images
+FIELDS: Final = 8  # synthetic fields per category, and look-alike fields per family
+QUICK: Final = 6  # a quick record has one scene in this many, a quarter of the synthetic ones,
+THIN: Final = 3  # and each transform for this many times fewer images
 GROUPS: Final = "ABCDEFNRS"
 CHANGES: Final = {f"{t.group} {t.name}": t for t in transforms.TRANSFORMS}
 REFUSALS: Final = {f"R {t.name}": t for t in transforms.REFUSALS}
@@ -76,14 +76,14 @@ WAYS: Final[dict[str, dict[str, Any]]] = {
     "20 candidates": {"k": 20}, "two categories": {"categories": ["Particles", "Tips"]},
     "hash alone": {}, "stored image": {},
 }  # fmt: skip
-"""How a question is put: what is passed on to the search. The last two are kinds of query of their own."""
+"""Search options by the name of a way to run a query. The last two are separate kinds of query."""
 
 
-# ---- what is asked ----
+# ---- the queries ----
 
 
 class Image(NamedTuple):
-    """An image file; ``half`` of the scenes it is of, empty where no store holds it."""
+    """An image file; ``half`` names its half of the scenes, empty if no store contains it."""
 
     number: int
     name: str
@@ -103,12 +103,12 @@ class Store:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
         return " ".join([self.edition, self.reach, *(self.halves if len(self.halves) == 1 else ())])
 
 
 class Question(NamedTuple):
-    """One query: of `CHANGES` or `REFUSALS`, or ``file``: asked by its path; and of `WAYS`."""
+    """One query: a name of `CHANGES` or `REFUSALS`, or ``file`` (given by its path); and a name of `WAYS`."""
 
     image: Image
     transform: str
@@ -123,7 +123,7 @@ def decoded(image: Image) -> transforms.Micrograph:
 
 
 def images_of(micrographs: Path, work: Path, quick: bool) -> list[Image]:
-    """Write what is synthetic, and list everything, or a part of it."""
+    """Write the synthetic images, and list all images, or a subset if `quick`."""
     fields = FIELDS // 4 if quick else FIELDS
     made = {
         f"lookalikes/{family}/{number:02d}.tif": lookalikes.field(family, number, seed=0)
@@ -148,22 +148,22 @@ def images_of(micrographs: Path, work: Path, quick: bool) -> list[Image]:
 
 
 def plan(images: list[Image], groups: set[str], reaches: list[str], thin: int) -> Iterator[tuple[Store, Question]]:
-    """Say what is asked of which store: each transform of every so many-th image, another part for each."""
+    """Yield the queries and their stores: each transform for every n-th image, a different subset for each."""
     widest = reaches[-1]
     frames = [name for name, one in CHANGES.items() if one.edition == "frame"]
     held = {half: [image for image in images if image.half == half] for half in HALVES}
     for image in images:
-        turn, half = image.number, HALVES[image.half == "even"]  # the other one
-        for place, (name, one) in enumerate(CHANGES.items() if image.half else ()):
+        turn, half = image.number, HALVES[image.half == "even"]  # the other half
+        for position, (name, one) in enumerate(CHANGES.items() if image.half else ()):
             for reach in (reaches[:1] if one.edition == "barred" else reaches) if one.group in groups else ():
                 every = (4 if reach == "windows" else 8) if one.group in "DE" else (12 if reach == "windows" else 7)
-                if (turn + place) % (every * thin) == 0:
+                if (turn + position) % (every * thin) == 0:
                     yield Store(one.edition, reach), Question(image, name)
-            if "N" in groups and one.edition == "frame" and (turn + place) % (24 * thin) == 1:
+            if "N" in groups and one.edition == "frame" and (turn + position) % (24 * thin) == 1:
                 yield Store("frame", widest, served=True), Question(image, name)
-        for place, name in enumerate(REFUSALS if "R" in groups else ()):
+        for position, name in enumerate(REFUSALS if "R" in groups else ()):
             for number, reach in enumerate(reaches):
-                way, step = f"reach {reach}" if reach != widest else "", (turn + place + number) % (6 * thin)
+                way, step = f"reach {reach}" if reach != widest else "", (turn + position + number) % (6 * thin)
                 if step == 0:
                     yield Store("frame", widest, (half,)), Question(image, name, way)
                 if step == 1 and image.half:
@@ -172,10 +172,10 @@ def plan(images: list[Image], groups: set[str], reaches: list[str], thin: int) -
         if "F" in groups:
             stores = Store("original", "views"), Store("original", "views", (half,)), Store("frame", "views")
             yield from ((store, Question(image, "file")) for store in stores[turn % thin :: thin])
-        for place, way in enumerate(WAYS if "S" in groups and image.half else ()):
-            if (turn + place) % (8 * thin) == 0:
-                yield Store("frame", widest), Question(image, frames[(7 * turn + place) % len(frames)], way)
-            if (turn + place) % (24 * thin) == 1:
+        for position, way in enumerate(WAYS if "S" in groups and image.half else ()):
+            if (turn + position) % (8 * thin) == 0:
+                yield Store("frame", widest), Question(image, frames[(7 * turn + position) % len(frames)], way)
+            if (turn + position) % (24 * thin) == 1:
                 yield Store("frame", widest, (half,)), Question(image, "R as is", way)
 
 
@@ -183,42 +183,42 @@ def plan(images: list[Image], groups: set[str], reaches: list[str], thin: int) -
 
 
 @dataclass(frozen=True)
-class Shelf:
+class RunFolders:
     """The folders of one run."""
 
     work: Path
 
     def target(self, store: Store) -> Path:
-        """Give the folder of a store."""
+        """Return the folder of a store."""
         return self.work / "stores" / store.name
 
     def named(self, text: str, image: Image) -> str:
-        """Take the folders of this run out of a text."""
+        """Remove the folders of this run from a text."""
         return text.replace(str(image.path), image.name).replace(f"{self.work / 'collections'}{os.sep}", "")
 
     def write(self, image: Image, editions: Sequence[str]) -> bool:
-        """Write the references of an image; tell whether it can be read."""
+        """Write the references of an image; return whether it can be read."""
         for edition in editions:
             path = self.work / "collections" / edition / image.half / f"{image.name}.jpg"
             (path.parent / "Powder").mkdir(parents=True, exist_ok=True)
             if edition == "original":
                 copyfile(image.path, path.with_name(image.path.name))
-                if image.number % 8 == 0:  # two labels for one picture
+                if image.number % 8 == 0:  # two labels for one image
                     copyfile(image.path, path.parent / "Powder" / image.path.name)
                 continue
             try:
                 path.write_bytes(transforms.jpeg(transforms.reference(decoded(image), edition), 100))  # type: ignore[arg-type]
-            except Exception:  # noqa: BLE001 - why it cannot be read is recorded where the file is asked for
+            except Exception:  # noqa: BLE001 - the query by file records why it cannot be read
                 return False
         return True
 
     def index(self, store: Store) -> None:
         """Build a store."""
         folders = [str(self.work / "collections" / store.edition / half) for half in store.halves]
-        reach = [] if store.reach == "views" else ["--reach", store.reach]  # views: what a new store has
+        reach = [] if store.reach == "views" else ["--reach", store.reach]  # views: the default of a new store
         command = [TWINSCOPE, "index", *folders, "--store", str(self.target(store)), "--workers", "1", *reach]
         done = subprocess.run([*command, "--unknown-category", "keep"], capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 3):  # 3: one of the files cannot be read
+        if done.returncode not in (0, 3):  # 3: some file cannot be read
             raise RuntimeError(done.stderr)
 
     @contextmanager
@@ -235,8 +235,8 @@ class Shelf:
 engine_of = lru_cache(maxsize=1)(connect)
 
 
-def ask(task: tuple[Store, str, list[Question]], shelf: Shelf) -> dict[str, dict[str, Any]]:
-    """Ask all questions about an image of a store; runs in a worker process."""
+def ask(task: tuple[Store, str, list[Question]], folders: RunFolders) -> dict[str, dict[str, Any]]:
+    """Run all queries of an image against a store; runs in a worker process."""
     store, target, questions = task
     answers = {}
     for question in questions:
@@ -244,30 +244,30 @@ def ask(task: tuple[Store, str, list[Question]], shelf: Shelf) -> dict[str, dict
         key = " | ".join([question.image.name, store.name + (", served" if store.served else ""), name, question.way])
         try:
             row = fields(answer(engine_of(target), question).to_dict())
-        except Exception as error:  # noqa: BLE001 - whatever is raised is what the user sees
+        except Exception as error:  # noqa: BLE001 - the user sees any exception
             row = {"grade": "error", "reason": f"{type(error).__name__}: {error}"}
         text = json.dumps(row, ensure_ascii=False, default=lambda value: value.item())
-        answers[key] = json.loads(shelf.named(text, question.image))
+        answers[key] = json.loads(folders.named(text, question.image))
     return answers
 
 
 def answer(engine: Any, question: Question) -> Any:
-    """Ask one question."""
+    """Run one query."""
     if question.transform == "file":
         return engine.search(question.image.path)
     micrograph = decoded(question.image)
     if question.bar_of is not None:
         micrograph = transforms.same_bar(micrograph, decoded(question.bar_of))
-    picture = (CHANGES | REFUSALS)[question.transform].query(micrograph)
+    query_image = (CHANGES | REFUSALS)[question.transform].query(micrograph)
     if question.way == "hash alone":
-        pixels = read_image(picture).pixels if isinstance(picture, bytes) else picture
+        pixels = read_image(query_image).pixels if isinstance(query_image, bytes) else query_image
         return engine.search_hashes([hash_pixels(pixels)])[0]
-    found = engine.search(picture, **WAYS[question.way])
+    found = engine.search(query_image, **WAYS[question.way])
     return engine.search_stored(found.best.image_id) if question.way == "stored image" and found.best else found
 
 
 def fields(answer: dict[str, Any]) -> dict[str, Any]:
-    """Give what is recorded of an answer: names instead of ids, and metadata as a digest."""
+    """Return the recorded fields of an answer: names instead of ids, and metadata as a digest."""
     best, *others = answer["matches"] or [{}]
     chance = answer.get("p_wrong") or {}
     metadata = json.dumps([answer["instrument"], best.get("instrument")], sort_keys=True, default=str)
@@ -281,7 +281,7 @@ def fields(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def candidate(match: dict[str, Any]) -> dict[str, Any]:
-    """Give what was measured on a candidate."""
+    """Return what was measured for a candidate."""
     change = match.get("transform") or {}
     return {
         "matched": match.get("source"), "of": match.get("category"),
@@ -291,14 +291,14 @@ def candidate(match: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(parsed: argparse.Namespace, work: Path) -> dict[str, dict[str, Any]]:
-    """Build the stores, ask everything, and give the answers by key."""
-    images, shelf = images_of(parsed.micrographs, work, parsed.quick), Shelf(work)
+    """Build the stores, run all queries, and return the answers by key."""
+    images, folders = images_of(parsed.micrographs, work, parsed.quick), RunFolders(work)
     asked: dict[tuple[Store, Image], dict[Question, None]] = defaultdict(dict)  # each once
     for store, question in plan(images, set(parsed.groups), sorted(parsed.reach), THIN if parsed.quick else 1):
         asked[store, question.image][question] = None
     stores = sorted({store for store, _ in asked})
     built = sorted({replace(store, served=False) for store in stores})
-    written_by = partial(shelf.write, editions=sorted({s.edition for s in stores}, key="original".__ne__))
+    written_by = partial(folders.write, editions=sorted({s.edition for s in stores}, key="original".__ne__))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ExitStack() as stack:
         pool = stack.enter_context(ProcessPoolExecutor(parsed.workers, mp_context=get_context("spawn")))
@@ -306,13 +306,13 @@ def record(parsed: argparse.Namespace, work: Path) -> dict[str, dict[str, Any]]:
         written = list(tqdm(pool.map(written_by, held, chunksize=4), "references", len(held), disable=None))
         readable = {None, *(i for i in images if not i.half), *(i for i, one in zip(held, written, strict=True) if one)}
         with ThreadPoolExecutor(parsed.workers) as threads:
-            list(tqdm(threads.map(shelf.index, built), "stores", len(built), disable=None))
-        target_of = {s: stack.enter_context(shelf.served(s)) if s.served else str(shelf.target(s)) for s in stores}
+            list(tqdm(threads.map(folders.index, built), "stores", len(built), disable=None))
+        target_of = {s: stack.enter_context(folders.served(s)) if s.served else str(folders.target(s)) for s in stores}
         tasks = [
             (store, target_of[store], [q for q in some if q.transform == "file" or {image, q.bar_of} <= readable])
             for (store, image), some in sorted(asked.items(), key=lambda item: (item[0][0], item[0][1].number))
         ]
-        replies = tqdm(pool.map(partial(ask, shelf=shelf), tasks), "images", len(tasks), disable=None)
+        replies = tqdm(pool.map(partial(ask, folders=folders), tasks), "images", len(tasks), disable=None)
         return dict(sorted(pair for reply in replies for pair in reply.items()))
 
 
@@ -320,23 +320,23 @@ def main() -> int:
     """Run the subcommand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("record", help="ask everything, and write the answers")
+    one = commands.add_parser("record", help="run all queries and write the answers")
     one.add_argument("file", type=Path)
     one.add_argument("--micrographs", type=Path, default=DEFAULT, metavar="DIR")
     one.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     one.add_argument("--reach", nargs="+", choices=("frame", "views", "windows"), default=["views", "windows"])
-    one.add_argument("--quick", action="store_true", help="ask less: a minute")
+    one.add_argument("--quick", action="store_true", help="run fewer queries: about a minute")
     one.add_argument("--workers", type=int, metavar="N", default=os.cpu_count(), help="processes")
-    two = commands.add_parser("compare", help="tell what differs between two records")
+    two = commands.add_parser("compare", help="list the differences between two records")
     two.add_argument("before", type=Path)
     two.add_argument("after", type=Path)
     two.add_argument("--tolerance", type=float, default=1e-9, help="by which numbers may differ (default: 1e-9)")
     two.add_argument("--limit", type=int, default=20, metavar="N", help="differences to list (default: 20)")
     parsed = parser.parse_args()
     if parsed.command == "compare":
-        return tell(read(parsed.before), read(parsed.after), parsed.tolerance, parsed.limit)
+        return print_differences(read(parsed.before), read(parsed.after), parsed.tolerance, parsed.limit)
     if not (parsed.micrographs / "MANIFEST.tsv").is_file():
-        parser.error(f"{parsed.micrographs} holds no MANIFEST.tsv; give --micrographs DIR")
+        parser.error(f"{parsed.micrographs} has no MANIFEST.tsv; give --micrographs DIR")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         answers = record(parsed, Path(scratch).resolve())

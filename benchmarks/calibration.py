@@ -1,15 +1,15 @@
-"""Fit the calibration that Twinscope ships, and see whether it tells the truth of scenes that it was not fitted on.
+"""Fit the calibration that Twinscope ships, and check it on scenes that it was not fitted on.
 
-Indexes every micrograph under its scene as the category, so that what is found with the category left out is another
-scene, and asks for each as `twinscope calibrate` does. Then, in five parts, fits on four fifths of the scenes and looks
-at the fifth: how many matches are said to be wrong with less than 1 %, and how many of these are wrong; what each
-limit on ``p_wrong`` keeps of the right matches and lets through of the wrong ones; and, bin by bin, how many matches
-are wrong beside how many should be.
+Indexes every micrograph with its scene as the category, so that a search without this category finds another scene,
+and searches for each image as `twinscope calibrate` does. Then, in five parts, fits on four fifths of the scenes and
+evaluates the remaining fifth: how many matches have a ``p_wrong`` below 1 %, and how many of these are wrong; how many
+right matches each limit on ``p_wrong`` keeps, and how many wrong ones it lets through; and, for each bin of
+``p_wrong``, the share of wrong matches next to the mean ``p_wrong``.
 
     python benchmarks/calibration.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json] [--ship]
 
-Wrong ones are the nearest image of another scene, whatever its scene score. Most of them would get no label in any
-case, so those from `good_scene` on are counted apart.
+A wrong match is the nearest image of another scene, whatever its scene score. Most of these would never get a label, so
+those with a scene score of at least `good_scene` are also counted separately.
 
 ``--ship`` writes the calibration fitted on all scenes to `service/twinscope_service/matching/calibration.json`. DIR
 and FILE are those of real_twins.py.
@@ -38,7 +38,7 @@ from twinscope_service.matching.calibrate import Samples, gather, in_other_categ
 from twinscope_service.matching.calibration import PRIOR, fit
 from twinscope_service.matching.policy import POLICIES
 
-CROPS = 5
+PARTS = 5
 SURE = 0.01
 SHIPPED = Path(__file__).resolve().parents[1] / "service" / "twinscope_service" / "matching" / "calibration.json"
 BINS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -47,31 +47,31 @@ Rows = list[NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Judged:
-    """What a model says of a match of an image whose scene it was not fitted on."""
+    """The estimate of a model for a match of an image whose scene it was not fitted on."""
 
     p_wrong: float
     wrong: bool
     scene_score: float
     weight: float
-    """Share of the evidence: every image counts the same, and right and wrong ones by `PRIOR`."""
+    """Share of the evidence: all images count the same, right and wrong matches by `PRIOR`."""
 
 
 @dataclass(frozen=True)
 class AtLimit:
-    """What one limit on ``p_wrong`` does."""
+    """The effect of one limit on ``p_wrong``."""
 
     limit: float
     right: int
     """Right matches that it lets through."""
     wrong: int
-    """Wrong ones."""
+    """Wrong matches that it lets through."""
     wrong_fields: int
-    """Those of them whose scene score is that of one field."""
+    """Wrong matches among them with a scene score of at least `good_scene`."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Matches whose ``p_wrong`` lies above `low` and at most at `high`."""
+    """Matches with a ``p_wrong`` above `low` and at most `high`."""
 
     low: float
     high: float
@@ -80,17 +80,17 @@ class Bin:
     said: float
     """Mean ``p_wrong``."""
     found: float
-    """Share that is wrong, both by weight."""
+    """Share of wrong matches. Both figures are weighted."""
 
 
 def sure(judged: Sequence[Judged]) -> tuple[int, int]:
-    """Count the matches below 1 %, and the wrong ones among them."""
+    """Count the matches with a ``p_wrong`` below 1 %, and the wrong ones among them."""
     below = [one for one in judged if one.p_wrong < SURE]
     return len(below), sum(one.wrong for one in below)
 
 
 def at_limit(judged: Sequence[Judged], limit: float) -> AtLimit:
-    """Count what a limit lets through."""
+    """Count the matches that a limit lets through."""
     passed = [one for one in judged if one.p_wrong <= limit]
     wrong = [one for one in passed if one.wrong]
     fields = [one for one in wrong if one.scene_score >= POLICIES["default"].good_scene]
@@ -98,7 +98,7 @@ def at_limit(judged: Sequence[Judged], limit: float) -> AtLimit:
 
 
 def reliability(judged: Sequence[Judged]) -> list[Bin]:
-    """Compare what is said with what is found, for every bin that has matches."""
+    """Compare the estimates with the share of wrong matches, for every bin that has matches."""
     made = []
     for low, high in pairwise(BINS):
         some = [one for one in judged if low < one.p_wrong <= high]
@@ -112,7 +112,7 @@ def reliability(judged: Sequence[Judged]) -> list[Bin]:
 
 
 def evidence_of(source: Path, overlaps: Path | None) -> tuple[list[str], Samples]:
-    """Index the micrographs and ask for each; gives their scenes, in the order of the evidence."""
+    """Index the micrographs and search for each; return their scenes in order, and the evidence."""
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         micrographs, _ = prepare(source, work, overlaps)
@@ -130,12 +130,12 @@ def evidence_of(source: Path, overlaps: Path | None) -> tuple[list[str], Samples
 
 
 def held_out(scenes: list[str], found: Samples) -> list[Judged]:
-    """Fit on four fifths of the scenes, and judge the matches of the fifth."""
+    """Fit on four fifths of the scenes and judge the matches of the remaining fifth, for each fifth."""
     order = np.random.default_rng(0).permutation(sorted(set(scenes))).tolist()
     kinds = ((found.genuine, False, 1 - PRIOR), (found.impostors, True, PRIOR))
     judged = []
-    for part in range(CROPS):
-        out = set(order[part::CROPS])
+    for part in range(PARTS):
+        out = set(order[part::PARTS])
         model = fit("part", *(_of(kind, scenes, out, within=False) for kind in (found.impostors, found.genuine)))
         for kind, wrong, share in kinds:
             images = sum(1 for rows in kind if rows)
@@ -152,7 +152,7 @@ def _of(kind: list[Rows], scenes: list[str], out: set[str], *, within: bool) -> 
 
 
 def limits_table(judged: Sequence[Judged]) -> str:
-    """Set what each limit does, for a document."""
+    """Format the effect of each limit for a document."""
     right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
     lines = [
         "| limit | right matches kept | sent to review | wrong ones let through | of these from `good_scene` on |",
@@ -168,7 +168,7 @@ def limits_table(judged: Sequence[Judged]) -> str:
 
 
 def reliability_table(judged: Sequence[Judged]) -> str:
-    """Set what is said beside what is found, for a document."""
+    """Format the reliability table for a document."""
     lines = ["| p_wrong | right | wrong | said | found |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| above {one.low:g}, to {one.high:g} | {one.right:,} | {one.wrong:,} | {one.said:.1%} | {one.found:.1%} |"
@@ -178,7 +178,7 @@ def reliability_table(judged: Sequence[Judged]) -> str:
 
 
 def main() -> int:
-    """Run, and print what was found."""
+    """Run the benchmark and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
     parser.add_argument("--overlaps", default=str(OVERLAPS))
@@ -192,7 +192,7 @@ def main() -> int:
     right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
     kept = certain - false
     print(f"{found.images} micrographs of {len(set(scenes))} scenes; {machine()}; {versions()}")
-    print(f"right matches {right}, wrong ones {wrong} (asked for without their scene)")
+    print(f"right matches {right}, wrong ones {wrong} (searched for without their scene)")
     print(f"scenes not fitted on: {certain} matches with p_wrong < {SURE:.0%}, {false} of them wrong")
     print(f"right matches with p_wrong < {SURE:.0%}: {kept} of {right}, {kept / right:.1%}")
     print(limits_table(judged))

@@ -1,4 +1,4 @@
-"""The queries that the ablation asks, of sets of images whose right answers are known, and the stores that it asks."""
+"""The queries of the ablation, from sets of images whose right answers are known, and their stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 
 import lookalikes
 from accuracy import (
-    Shelf,
+    RunFolders,
     Source,
     Task,
     build_all,
@@ -24,38 +24,38 @@ from accuracy import (
 )
 from outcomes import REFUSAL_GROUP, held_by_limit
 from PIL import Image
-from transforms import GROUPS, TRANSFORMS, Picture
+from transforms import GROUPS, TRANSFORMS, QueryImage
 from twinscope_indexer.indexing.run import index
 from twinscope_service.matching.answer import Answer
 
 Found = Literal["right", "wrong", "overlap", "none"]
 Label = Literal[Found, "held"]
-"""What was written: ``held`` where the limit on ``p_wrong`` alone keeps it from being written."""
+"""The label that was written; ``held`` if only the limit on ``p_wrong`` keeps it from being written."""
 ALL_GROUPS: Final = {*GROUPS, REFUSAL_GROUP}
 TWO_LABELS: Final = "two labels"
 FIRST, SECOND = "First", "Second"
 COPIES: Final = 6
-"""One more than candidates are looked at."""
+"""One more than the default number of candidates."""
 CHANGES: Final = ("quality 75", "half size", "noise 20", "bar added", "rotated 90", "noise 40")
-"""What is done to an image of two labels."""
+"""Transforms of an image with two labels."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is asked.
+    """The number of queries.
 
     Attributes
     ----------
     parts : int
-        That scenes are dealt into; each is left out of a store.
+        Parts that the scenes are dealt into; a store is built without each.
     asked : int
-        Parts that are asked.
+        Parts whose queries are run.
     scenes : int or None
-        Drawn from each folder; None: all.
+        Scenes drawn from each folder; None: all.
     share, of_strangers : float
-        Of their queries: with a twin, and without one.
+        Share of their queries that is run: with a twin, and without one.
     references, strangers : int
-        Fields that look alike, of each family.
+        Look-alike fields per family: in the store, and not in it.
     two_labels : int
         Images that are stored under two categories.
     seed : int
@@ -74,15 +74,15 @@ class Extent:
 
 @dataclass(frozen=True)
 class Answered:
-    """What an answer is worth.
+    """The judgement of an answer.
 
     Attributes
     ----------
     found : str
-        What was found, labelled or held by the limit.
+        Whether the match is right, labelled or held by the limit; ``none`` without one.
     grade : str
     held : bool
-        Whether the limit on ``p_wrong`` alone keeps it from being labelled.
+        Whether only the limit on ``p_wrong`` keeps it from being labelled.
     p_wrong : float or None
     source : str
         Category and file name of the best candidate, labelled or not; empty without one.
@@ -101,7 +101,7 @@ class Answered:
 
     @property
     def label(self) -> Label:
-        """What was written."""
+        """The label that was written."""
         return "held" if self.held else self.found
 
 
@@ -112,24 +112,24 @@ class Case:
     Attributes
     ----------
     of : str
-        Which set it is of.
+        Name of its set.
     name : str
-    picture : ndarray or bytes
+    query_image : ndarray or bytes
     store : Path
-        What is asked.
+        The store that is searched.
     own, overlap : frozenset of str
         Category and file name of the references of its scene, and of those that overlap with it.
     """
 
     of: str
     name: str
-    picture: Picture
+    query_image: QueryImage
     store: Path
     own: frozenset[str] = frozenset()
     overlap: frozenset[str] = frozenset()
 
     def judged(self, answer: Answer) -> Answered:
-        """Return what an answer is worth."""
+        """Judge an answer."""
         source = "" if answer.best is None else "/".join(Path(answer.best.source).parts[-2:])
         held = held_by_limit(answer)
         p_wrong = None if answer.p_wrong is None else answer.p_wrong.estimate
@@ -140,7 +140,7 @@ class Case:
 
 
 class Cases(Protocol):
-    """Makes queries, in a worker process."""
+    """Builds queries, in a worker process."""
 
     def __iter__(self) -> Iterator[Case]: ...
 
@@ -151,25 +151,25 @@ class OfTask:
 
     of: str
     task: Task
-    shelf: Shelf
+    folders: RunFolders
     own: frozenset[str]
     overlap: frozenset[str]
     share: float
     seed: int
 
     def __iter__(self) -> Iterator[Case]:
-        """Make the queries that are drawn."""
+        """Yield the queries that are drawn."""
         source = self.task.source.name if self.task.source else self.task.empty.name if self.task.empty else ""
         draw = random.Random(f"{self.seed} {source} {self.task.wanted} {self.task.bar_of is None}")
         of = self.of if self.task.wanted else f"{self.of} strangers"
         for one in questions(self.task, ALL_GROUPS, lambda _: draw.random() < self.share):
-            store = self.shelf.store(one.edition, self.task.part)
-            yield Case(of, f"{one.transform}: {one.name}", one.picture, store, self.own, self.overlap)
+            store = self.folders.store(one.edition, self.task.part)
+            yield Case(of, f"{one.transform}: {one.name}", one.query_image, store, self.own, self.overlap)
 
 
 @dataclass(frozen=True)
 class OfField:
-    """The queries of one field of a family that looks alike; see `lookalikes`."""
+    """The queries of one field of a look-alike family; see `lookalikes`."""
 
     family: str
     number: int
@@ -177,14 +177,14 @@ class OfField:
     store: Path
 
     def __iter__(self) -> Iterator[Case]:
-        """Make the field, changed in every way where it is stored."""
+        """Yield the field itself, or, if it is stored, the field after every change."""
         name = f"{self.family} {self.number}"
         if not self.stored:
             yield Case("look-alike strangers", name, lookalikes.field(self.family, self.number, 0), self.store)
             return
         own = frozenset({f"{self.family}/{lookalikes.reference_name(self.number)}"})
-        for change, picture in lookalikes.changed(self.family, self.number, 0):
-            yield Case("look-alikes", f"{change}: {name}", picture, self.store, own)
+        for change, query_image in lookalikes.changed(self.family, self.number, 0):
+            yield Case("look-alikes", f"{change}: {name}", query_image, self.store, own)
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,12 @@ class OfTwoLabels:
     store: Path
 
     def __iter__(self) -> Iterator[Case]:
-        """Make the queries."""
+        """Yield the queries."""
         micrograph = self.source.read()
         for transform in TRANSFORMS:
             if transform.name in CHANGES:
-                picture = transform.query(micrograph)
-                yield Case(TWO_LABELS, f"{transform.name}: {micrograph.name}", picture, self.store)
+                query_image = transform.query(micrograph)
+                yield Case(TWO_LABELS, f"{transform.name}: {micrograph.name}", query_image, self.store)
 
 
 # ---- the stores ----
@@ -209,22 +209,22 @@ class OfTwoLabels:
 def of_folder(
     of: str, folder: Path, overlaps: Path | None, work: Path, extent: Extent, mapped: Callable[..., Iterable[Any]]
 ) -> Iterator[Cases]:
-    """Build the stores of a folder, by a `map` of any kind, and list what is asked of them."""
+    """Build the stores of a folder with a `map` of any kind, and yield their queries."""
     sources = sources_of(folder, overlaps)
     scenes = sorted({source.scene for source in sources})
     most = len(scenes) if extent.scenes is None else min(extent.scenes, len(scenes))
     drawn = set(random.Random(extent.seed).sample(scenes, most))
     chosen = [source for source in sources if source.scene in drawn]
-    shelf = Shelf(work)
-    write = partial(write_references, shelf=shelf, editions=editions_of(ALL_GROUPS))
+    folders = RunFolders(work)
+    write = partial(write_references, folders=folders, editions=editions_of(ALL_GROUPS))
     known = [one for one in mapped(write, chosen) if isinstance(one, Source)]
     dealt = deal(known, extent.parts, extent.seed)
-    build_all(shelf, dealt, ALL_GROUPS, {"reach": "windows"})
+    build_all(folders, dealt, ALL_GROUPS, {"reach": "windows"})
     for part in range(extent.asked):
         for task in tasks_of(dealt, part, ALL_GROUPS, extent.seed):
             own, near = references_of(task, known)
             share = extent.share if task.wanted else extent.of_strangers
-            yield OfTask(of, task, shelf, own, near, share, extent.seed)
+            yield OfTask(of, task, folders, own, near, share, extent.seed)
 
 
 def references_of(task: Task, known: Sequence[Source]) -> tuple[frozenset[str], frozenset[str]]:
@@ -239,7 +239,7 @@ def references_of(task: Task, known: Sequence[Source]) -> tuple[frozenset[str], 
 
 
 def of_lookalikes(work: Path, references: int, strangers: int) -> Iterator[Cases]:
-    """Build the store of the fields that look alike, and list what is asked of it."""
+    """Build the store of the look-alike fields and yield its queries."""
     lookalikes.write_collection(work / "collection", references, 0)
     index([work / "collection"], work / "store", reach="windows", keep_unknown=True)
     for family in lookalikes.FAMILIES:
@@ -250,7 +250,7 @@ def of_lookalikes(work: Path, references: int, strangers: int) -> Iterator[Cases
 
 
 def of_two_labels(sources: Sequence[Source], work: Path) -> Iterator[Cases]:
-    """Build a store of images under two categories each, and list what is asked of it."""
+    """Build a store with each image under two categories and yield its queries."""
     folder = work / "collection"
     for category in (FIRST, SECOND):
         (folder / category).mkdir(parents=True)

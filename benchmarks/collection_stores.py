@@ -1,4 +1,4 @@
-"""What speed is measured on: real micrographs, stores of 21,000 references, small synthetic files."""
+"""Data for the speed benchmarks: real micrographs, stores of 21,000 references, small synthetic files."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from twinscope_indexer.store.reader import open_writer
 from twinscope_indexer.taxonomy import load_taxonomy
 
 REFERENCES: Final = 21_000
-"""As many as the collection that the old scripts were written for."""
+"""The size of the collection that the legacy scripts were written for."""
 _ROWS: Final = 32
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all parts of a run share; written by the first process, read by the others.
+    """Data that all parts of a run share; written by the first process, read by the others.
 
     Attributes
     ----------
     folder : Path
-        For whatever a part writes.
+        Scratch folder of the parts.
     source : Path
-        The micrographs as they came.
+        The original micrographs.
     micrographs : list of Micrograph
-        As a TIFF and as a quality-100 JPEG.
+        Each as a TIFF and as a quality-100 JPEG.
     store : Path
-        Of 21,000 references, all the JPEGs among them.
+        Store of 21,000 references, including all the JPEGs.
     store_without : Path
         The same, but without the scenes `left_out`.
     left_out : list of str
@@ -60,7 +60,7 @@ class Work:
     seed: int
 
     def save(self) -> None:
-        """Write it into its folder."""
+        """Write the data into its folder."""
         (self.folder / "work.json").write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
     @classmethod
@@ -80,16 +80,16 @@ class Work:
 
 
 def furnish(folder: Path, source: Path, *, quick: bool, seed: int) -> Work:
-    """Draw micrographs (a few, or all), write them as JPEGs and TIFFs, and index them among 21,000 references."""
+    """Draw micrographs (30 if `quick`), write them as JPEGs and TIFFs, and index them among 21,000 references."""
     drawn = _drawn(folder / "micrographs", source, 30 if quick else 100_000, seed)
     micrographs, _ = prepare(drawn, folder)
     scenes = sorted({one.scene for one in micrographs})
     left_out = scenes[::2]
     collection, store, without = (folder / name for name in ("collection", "store", "store-without"))
     for one in micrographs:
-        place = collection / one.category / one.jpeg.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.hardlink_to(one.jpeg)
+        path = collection / one.category / one.jpeg.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(one.jpeg)
     index([collection], store, taxonomy=load_taxonomy(keep_unknown=True), reach="views")
     fill(store, REFERENCES, seed)
     shutil.copytree(store, without)
@@ -100,7 +100,7 @@ def furnish(folder: Path, source: Path, *, quick: bool, seed: int) -> Work:
 
 
 def _drawn(folder: Path, source: Path, most: int, seed: int) -> Path:
-    """Make a folder, with a manifest, of some micrographs; of synthetic ones where there are no real ones."""
+    """Build a folder of some micrographs with a manifest; of synthetic ones if there are no real ones."""
     folder.mkdir(parents=True)
     manifest = source / "MANIFEST.tsv"
     if manifest.is_file():
@@ -124,18 +124,19 @@ def _drawn(folder: Path, source: Path, most: int, seed: int) -> Path:
 def fill(folder: Path, size: int, seed: int) -> None:
     """Fill a store up to a size with rows that have hashes and frames, but neither files nor thumbnails.
 
-    Each of the 32 rows of a hash is that of another stored image, drawn by the seed: so the bits of a row hang together
-    as those of micrographs do, and nothing is nearer to a query than strangers are. Frames are drawn alike.
+    Each of the 32 rows of a hash is that of another stored image, drawn by the seed. So the bits of a row are
+    correlated like those of micrographs, and no hash is closer to a query than unrelated images are. Frames are drawn
+    the same way.
     """
     generator = np.random.default_rng(seed)
     with open_writer(folder) as writer:
         _, codes = writer.catalog.codes(above=0, upto=writer.generation)
-        pictures = sum(1 for _ in writer.catalog.all_records())
+        stored = sum(1 for _ in writer.catalog.all_records())
         _, frames = writer.catalog.frames(len(reference_frames("views")), above=0, upto=writer.generation)
         root = Path("/nowhere")
         root_id, _, _ = writer.catalog.root_for(root)
         with writer.catalog.transaction():
-            for number in range(size - pictures):
+            for number in range(size - stored):
                 donors = generator.integers(0, min(len(codes), len(frames)), _ROWS)
                 record = Record(
                     writer.catalog.new_id(root, f"{number}.jpg", None), root, f"{number}.jpg", None, 1, 1, bytes(32),
@@ -155,7 +156,7 @@ def leave_out(folder: Path, names: list[str]) -> None:
 
 
 def crossed(codes: NDArray[np.uint8], donors: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Take each row of some codes from another donor.
+    """Return codes whose rows each come from another donor.
 
     Parameters
     ----------
@@ -171,10 +172,10 @@ def crossed(codes: NDArray[np.uint8], donors: NDArray[np.int64]) -> NDArray[np.u
 
 
 def small_files(folder: Path, count: int, seed: int, suffix: str = ".jpg", first: int = 0) -> None:
-    """Write small images of 128 x 96 pixels that have nothing in common: random fields, a thousand a folder."""
+    """Write unrelated images of 128 x 96 pixels, random fields, up to a thousand per category in turn."""
     for number in range(first, first + count):
         grains = np.random.default_rng((seed, number)).integers(0, 256, (24, 32), dtype=np.uint8)
-        picture = Image.fromarray(grains).resize((128, 96), Image.Resampling.BICUBIC)
-        place = folder / CATEGORIES[number // 1000 % len(CATEGORIES)] / f"{number:06d}{suffix}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(place, **({"quality": 95} if suffix == ".jpg" else {}))
+        image = Image.fromarray(grains).resize((128, 96), Image.Resampling.BICUBIC)
+        path = folder / CATEGORIES[number // 1000 % len(CATEGORIES)] / f"{number:06d}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **({"quality": 95} if suffix == ".jpg" else {}))

@@ -1,4 +1,4 @@
-"""What differs between two records of `answers`; knows nothing of the product."""
+"""Differences between two records of `answers`. Does not import Twinscope."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import Any, Final
 
 TEXTS: Final = ("reason", "note", "contradictions")
-"""Sentences for people; where they alone differ, nothing counts as different."""
+"""Sentences for people; if only these differ, an answer counts as the same."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 
 
 def compare(before: Rows, after: Rows, tolerance: float) -> list[tuple[str, str, Any, Any]]:
-    """List what differs between two records.
+    """List the differences between two records.
 
     Parameters
     ----------
     before, after : mapping of str to mapping
         Fields of the answers by key.
     tolerance : float
-        By which two numbers may differ and are the same.
+        Largest difference of two numbers that count as equal.
 
     Returns
     -------
     list of (str, str, object, object)
-        Key, field, and its values before and after; the field is ``missing`` or ``new`` where one record has no answer.
+        Key, field, and its values before and after; the field is ``missing`` or ``new`` if one record has no answer.
     """
     found: list[tuple[str, str, Any, Any]] = []
     for key in sorted({*before, *after}):
@@ -41,15 +41,15 @@ def compare(before: Rows, after: Rows, tolerance: float) -> list[tuple[str, str,
 
 
 def alike(one: Any, other: Any, tolerance: float) -> bool:
-    """Tell whether two values are the same but for the last digits of their numbers."""
+    """Check whether two values are the same, except for the last digits of their numbers."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(alike(a, b, tolerance) for a, b in zip(one, other, strict=True))
     numbers = all(isinstance(value, (int, float)) for value in (one, other))
     return bool(one == other or (numbers and abs(one - other) <= tolerance) or (one != one and other != other))
 
 
-def tell(before: Rows, after: Rows, tolerance: float, limit: int) -> int:
-    """Print what differs; give the exit code."""
+def print_differences(before: Rows, after: Rows, tolerance: float, limit: int) -> int:
+    """Print the differences and return the exit code."""
     found = sorted(compare(before, after, tolerance), key=lambda one: one[1] in TEXTS)
     serious = {key for key, field, *_ in found if field not in TEXTS}
     worded = {key for key, *_ in found} - serious

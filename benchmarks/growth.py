@@ -1,14 +1,14 @@
-"""How time and memory grow: indexing and labelling of more and more images, search among more and more hashes.
+"""Measure how time and memory grow with the number of images (indexing, labelling) and of hashes (search).
 
     python benchmarks/growth.py [--quick] [--images N ...] [--hashes N ...] [--afresh] [--docs DIR] [--seed N]
 
 Indexes 1,000, 10,000 and 100,000 (with --quick 100, 300 and 1,000) synthetic JPEGs of 128 x 96 pixels, labels as many
-TIFFs of the same pictures, and searches 25,000 to 10,000,000 (with --quick 250,000) random hashes, all cores, each in a
-process of its own whose peak memory is read. Writes two plots and ``growth.json`` into DIR (docs/performance), and
+TIFFs of the same images, and searches 25,000 to 10,000,000 (with --quick 250,000) random hashes, on all cores, each in
+a separate process whose peak memory is read. Writes two plots and ``growth.json`` into DIR (docs/performance), and
 prints the exponents of straight lines fitted to the logarithms: 1 means that twice as much takes twice as long.
 
-What is measured of a size is kept in ``benchmarks/out`` until a run has ended: one that was broken off goes on where it
-was, given the same seed, versions and machine. --afresh lets it begin anew, which it must when the code has changed.
+The measurements of each size are kept in ``benchmarks/out`` until a run has ended: an interrupted run continues where
+it stopped, if seed, versions and machine are the same. --afresh starts again; use it if the code has changed.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ KEPT: Final = Path(__file__).resolve().parent / "out" / "growth.json"
 IMAGES: Final = (1_000, 10_000, 100_000)
 HASHES: Final = (25_000, 250_000, 1_000_000, 10_000_000)
 QUICK: Final = ((100, 300, 1_000), (25_000, 100_000, 250_000))
-"""Of images and of hashes."""
+"""Numbers of images and of hashes with --quick."""
 _INK: Final = ("#0b6e99", "#c1440e")
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "MiB": "MiB"}
 Found = dict[str, float]
-"""What was measured of one size."""
+"""The measurements of one size."""
 
 
 class Kept:
-    """Measures of a run that was broken off, by what was measured and with what.
+    """The measurements of an interrupted run, by what was measured and with what.
 
     Parameters
     ----------
     file : Path
     seed : int
     afresh : bool
-        Forget what there is.
+        Ignore stored measurements.
     """
 
     def __init__(self, file: Path, seed: int, *, afresh: bool) -> None:
@@ -61,10 +61,10 @@ class Kept:
             self._known = json.loads(file.read_text(encoding="utf-8"))
 
     def measured(self, what: str, measure: Callable[[], Found]) -> Found:
-        """Give what is known, or measure it and keep it; say which, and how long it took."""
+        """Return a stored measurement, or measure and store it; print which, and how long it took."""
         known = self._known.setdefault(self._with, {})
         if what in known:
-            print(f"{what}: measured before this run was broken off", flush=True)
+            print(f"{what}: measured before the run was interrupted", flush=True)
             return known[what]
         start = time.perf_counter()
         known[what] = measure() | {"load": round(os.getloadavg()[1], 1)}
@@ -75,7 +75,7 @@ class Kept:
         return known[what]
 
     def forget(self) -> None:
-        """Let the next run measure everything."""
+        """Delete the measurements, so that the next run measures everything."""
         self._file.unlink(missing_ok=True)
 
 
@@ -90,7 +90,7 @@ class Curve:
     sizes : list of int
     values : list of float
     exponent : float
-        Of the power of the size that fits best.
+        Exponent of the power of the size that fits best.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Curve:
 
 
 def of_images(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve], list[Curve]]:
-    """Index and label; gives the curves of the time and of the peak memory."""
+    """Index and label; return the curves of the time and of the peak memory."""
     found = [kept.measured(f"{size:,} images", lambda size=size: _indexed_and_labelled(size, seed)) for size in sizes]
     curves = []
     for unit, measure, scale in (("s", "seconds", 1), ("MiB", "peak", 2**20)):
@@ -117,7 +117,7 @@ def of_images(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve],
 
 
 def _indexed_and_labelled(size: int, seed: int) -> Found:
-    """Index JPEGs and label the TIFFs of the same pictures."""
+    """Index JPEGs and label the TIFFs of the same images."""
     found: Found = {}
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -133,7 +133,7 @@ def _indexed_and_labelled(size: int, seed: int) -> Found:
 
 
 def _write(folder: Path, count: int, seed: int, suffix: str) -> None:
-    """Write small files, a thousand a task, by all cores."""
+    """Write small files on all cores, a thousand per task."""
     bounds = [*range(0, count, 1000), count]
     with ProcessPoolExecutor() as pool:
         tasks = [pool.submit(small_files, folder, end - at, seed, suffix, at) for at, end in pairwise(bounds)]
@@ -142,7 +142,7 @@ def _write(folder: Path, count: int, seed: int, suffix: str) -> None:
 
 
 def of_hashes(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve], list[Curve]]:
-    """Search; gives the curves of the time of a query and of the memory of the index."""
+    """Search; return the curves of the time of a query and of the memory of the index."""
     found = [
         kept.measured(f"{size:,} hashes", lambda size=size: alone("search", str(size), str(seed))) for size in sizes
     ]
@@ -154,48 +154,48 @@ def of_hashes(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve],
 
 
 def plot(file: Path, panels: Sequence[tuple[str, str, Sequence[Curve]]]) -> None:
-    """Draw curves over logarithmic axes; a panel is what its size counts, its title, and its curves."""
+    """Draw curves on logarithmic axes; a panel is the label of its size axis, its title, and its curves."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.6), dpi=110, layout="constrained")
-    for place, (counted, title, curves) in zip(axes, panels, strict=True):
+    figure, panel_axes = plt.subplots(1, len(panels), figsize=(9, 3.6), dpi=110, layout="constrained")
+    for axes, (counted, title, curves) in zip(panel_axes, panels, strict=True):
         for curve, ink in zip(curves, _INK, strict=False):
             label = f"{curve.name}: n^{curve.exponent:.2f}"
-            place.loglog(curve.sizes, curve.values, "o-", color=ink, label=label, linewidth=1.5, markersize=4)
+            axes.loglog(curve.sizes, curve.values, "o-", color=ink, label=label, linewidth=1.5, markersize=4)
         values = [value for curve in curves for value in curve.values]
-        place.set(title=title, xlabel=counted, ylabel=_UNITS[curves[0].unit])
-        place.set_ylim(min(values) / 2, 4 * max(values))  # room for the legend, and what does not grow looks flat
-        place.set_xticks(curves[0].sizes, [f"{size:,}" for size in curves[0].sizes])
-        place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        place.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        place.tick_params(labelsize=8)
-        for axis in (place.xaxis, place.yaxis):
+        axes.set(title=title, xlabel=counted, ylabel=_UNITS[curves[0].unit])
+        axes.set_ylim(min(values) / 2, 4 * max(values))  # leave room for the legend and show constant curves as flat
+        axes.set_xticks(curves[0].sizes, [f"{size:,}" for size in curves[0].sizes])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.tick_params(labelsize=8)
+        for axis in (axes.xaxis, axes.yaxis):
             axis.set_minor_formatter(NullFormatter())
-        place.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
-        place.legend(frameon=False, loc="upper left")
+        axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
+        axes.legend(frameon=False, loc="upper left")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Software": ""})
     plt.close(figure)
 
 
 def main() -> None:
-    """Run, plot, and print the exponents."""
+    """Run the benchmark, plot, and print the exponents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="up to 1,000 images and 250,000 hashes")
-    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="two sizes at least")
-    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="two sizes at least")
-    parser.add_argument("--afresh", action="store_true", help="forget what a run that was broken off has measured")
+    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="at least two sizes")
+    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="at least two sizes")
+    parser.add_argument("--afresh", action="store_true", help="ignore the measurements of an interrupted run")
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args()
     images, hashes = QUICK if parsed.quick else (IMAGES, HASHES)
     images, hashes = sorted(set(parsed.images or images)), sorted(set(parsed.hashes or hashes))
     if min(len(images), len(hashes)) < 2 or min(*images, *hashes) < 1:
-        parser.error("a curve needs two sizes at least, each at least 1")
+        parser.error("a curve needs at least two sizes, each at least 1")
     kept = Kept(KEPT, parsed.seed, afresh=parsed.afresh)
     hash_times, hash_sizes = of_hashes(hashes, parsed.seed, kept)
     image_times, image_peaks = of_images(images, parsed.seed, kept)

@@ -1,4 +1,4 @@
-"""What was measured beside a peer, what was wanted of it, and the table of it."""
+"""Measurements against a peer, their targets, and the table of the results."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Kind = Literal["faster", "share", "rate", "value"]
 
 @dataclass(frozen=True)
 class Target:
-    """What is wanted of a row.
+    """The target of a row.
 
-    ``faster``: the peer's time over ours, at least so much. ``share``: our figure over the peer's, at most so much.
-    ``rate``: our rate over the peer's, at least so much. ``value``: our figure alone, at most so much.
+    ``faster``: the peer's time over ours, at least the limit. ``share``: our figure over the peer's, at most the limit.
+    ``rate``: our rate over the peer's, at least the limit. ``value``: our figure alone, at most the limit.
     """
 
     kind: Kind
     limit: float | None = None
-    """None where nothing is wanted, and the ratio is only told."""
+    """None: no target, the ratio is only printed."""
 
     def ratio(self, peer: float, ours: float) -> float:
-        """Give the figure that the target is about."""
+        """Return the figure that the target limits."""
         if self.kind == "value":
             return ours
         return peer / ours if self.kind == "faster" else ours / peer
 
     def met(self, ratio: float) -> bool | None:
-        """Tell whether a figure is good enough; None where nothing is wanted."""
+        """Return whether a figure meets the target; None without a target."""
         if self.limit is None:
             return None
         return ratio >= self.limit if self.kind in {"faster", "rate"} else ratio <= self.limit
@@ -61,7 +61,7 @@ class Row:
 def row(
     stage: str, peer: str, pairs: Sequence[tuple[float, float]], target: Target, *, unit: str = "ms", note: str = ""
 ) -> Row:
-    """Make a line of what rounds have measured: the peer's figure and ours, of each round.
+    """Build a line from the measurements of all rounds: the peer's figure and ours, for each round.
 
     The ratio is that of the medians; the spread is the smallest and the largest ratio of a round.
     """
@@ -76,9 +76,9 @@ def row(
 def alternating(
     theirs: Callable[[], object], ours: Callable[[], object], rounds: int, times: int = 1
 ) -> list[tuple[float, float]]:
-    """Time two callables in alternating rounds, after one that is not counted; milliseconds.
+    """Time two callables in alternating rounds, in milliseconds, after one round that is not counted.
 
-    What takes less than a few milliseconds is called several `times` in a round.
+    A callable that takes less than a few milliseconds is called several `times` in a round.
     """
     theirs()
     ours()
@@ -86,7 +86,7 @@ def alternating(
 
 
 def milliseconds(work: Callable[[], object], times: int = 1) -> float:
-    """Time one call, on average over some."""
+    """Return the mean time of one call over some calls, in milliseconds."""
     start = time.perf_counter()
     for _ in range(times):
         work()
@@ -94,11 +94,11 @@ def milliseconds(work: Callable[[], object], times: int = 1) -> float:
 
 
 def restrict(cores: int) -> None:
-    """Keep this process to some cores, and let what asks for their number believe it; before anything is imported."""
+    """Restrict this process to some cores, also in `os.cpu_count`; call it before other imports."""
     if cores >= len(os.sched_getaffinity(0)):
         return
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
-    os.cpu_count = lambda: cores  # the scan and the thread pools ask for it when they are imported
+    os.cpu_count = lambda: cores  # the scan and the thread pools read it when they are imported
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(cores))
 
 
@@ -111,7 +111,7 @@ HEADINGS = ("stage", "cores", "peer", "peer's", "ours", "ratio", "spread", "targ
 
 
 def cells(one: Row) -> tuple[str, ...]:
-    """Write one line for people."""
+    """Format one line as the cells of a table."""
     theirs = "" if one.theirs is None else f"{_figure(one.theirs)} {one.unit}"
     ratio = _ratio(one, one.ratio)
     spread = f"{_ratio(one, one.least)} to {_ratio(one, one.most)}" if one.least < one.most else ""
@@ -136,7 +136,7 @@ def _figure(value: float) -> str:
 
 
 def text_table(rows: Iterable[Row]) -> str:
-    """Set the table for a terminal."""
+    """Format the table for a terminal."""
     lines = [HEADINGS, *map(cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligns = ("<", ">", "<", ">", ">", ">", ">", ">", "<")
@@ -147,11 +147,11 @@ def text_table(rows: Iterable[Row]) -> str:
 
 
 def markdown_table(rows: Iterable[Row]) -> str:
-    """Set the table for a document."""
+    """Format the table for a document."""
     lines = [HEADINGS, ("---", "---:", "---", "---:", "---:", "---:", "---:", "---:", "---"), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Give the rows as plain values."""
+    """Return the rows as plain values."""
     return [asdict(one) for one in rows]

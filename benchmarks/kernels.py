@@ -1,4 +1,4 @@
-"""Rows of the table: what is done to one image or one pair, on one core."""
+"""Rows of the table: operations on one image or one pair, on one core."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from twinscope_service.similarity.scene_score import prepared, scene_scores
 from twinscope_service.similarity.ssim import ssim, standardised_ssim
 
 _SIZES: Final = (0.4e6, 2e6)
-"""Pixels of the files that are hashed: about those of a usual micrograph."""
+"""Least and greatest number of pixels of the files that are hashed: those of usual micrographs."""
 _CANDIDATES: Final = 5
 _REPEATED: Final = 10
-"""Times that what takes a millisecond is done in a round."""
+"""Calls per round of an operation that takes about a millisecond."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure all of them."""
+    """Measure all rows."""
     rounds = 2 if work.quick else 9
     return [*ssim_rows(rounds), *hash_rows(work, rounds), *scene_rows(rounds)]
 
 
 def ssim_rows(rounds: int) -> list[Row]:
-    """Full-size SSIM, with and without standardising."""
+    """Measure full-size SSIM, with and without standardising."""
     first, second = (synthesise(category, 0, width=1024, height=768) for category in CATEGORIES[:2])
     a, b = (np.asarray(_standardised(Image.fromarray(pixels))) for pixels in (first, second))
 
@@ -50,7 +50,7 @@ def ssim_rows(rounds: int) -> list[Row]:
 
 
 def hash_rows(work: Work, rounds: int) -> list[Row]:
-    """Hashes of TIFFs in memory and of JPEG files, beside the reference recipe and beside bare decoding."""
+    """Measure hashing of TIFFs in memory and of JPEG files against the legacy recipe and against decoding alone."""
     usual = [one for one in work.sample(len(work.micrographs)) if _usual(one.tiff)][: 5 if work.quick else 20]
     tiffs = [one.tiff.read_bytes() for one in usual]
     made = [one.jpeg for one in usual]
@@ -100,14 +100,14 @@ def _jpeg_rows(name: str, paths: list[Path], rounds: int) -> list[Row]:
 
 
 def scene_rows(rounds: int) -> list[Row]:
-    """Scene scores from stored thumbnails, nothing prepared: a batch with one twin, other shapes, a twin alone."""
-    pictures = [synthesise(category, 0, width=1024, height=768) for category in CATEGORIES[:_CANDIDATES]]
-    query = decode_thumbnail(encode_thumbnail(pictures[0]))
+    """Measure scene scores from stored thumbnails with empty caches: a batch with one twin, other shapes, one twin."""
+    images = [synthesise(category, 0, width=1024, height=768) for category in CATEGORIES[:_CANDIDATES]]
+    query = decode_thumbnail(encode_thumbnail(images[0]))
     jpeg = io.BytesIO()
-    Image.fromarray(pictures[0]).save(jpeg, "JPEG", quality=75)
+    Image.fromarray(images[0]).save(jpeg, "JPEG", quality=75)
     twin = encode_thumbnail(read_image(jpeg.getvalue()).pixels)
-    batch = [twin, *(encode_thumbnail(pixels) for pixels in pictures[1:])]
-    cut = [encode_thumbnail(pixels[: 768 - 12 * number]) for number, pixels in enumerate(pictures)]
+    batch = [twin, *(encode_thumbnail(pixels) for pixels in images[1:])]
+    cut = [encode_thumbnail(pixels[: 768 - 12 * number]) for number, pixels in enumerate(images)]
     found = []
     for name, stored in (
         (f"scene score of a pair, {_CANDIDATES} together", batch),
@@ -120,7 +120,7 @@ def scene_rows(rounds: int) -> list[Row]:
                 prepared.cache_clear()
                 scene_scores(query, [decode_thumbnail(data) for data in stored])
 
-        pairs = alternating(lambda: structural_similarity(*pictures[:2]), scored, rounds)
+        pairs = alternating(lambda: structural_similarity(*images[:2]), scored, rounds)
         each = [(theirs, ours / (_REPEATED * len(stored))) for theirs, ours in pairs]
         found.append(row(name, "scikit-image, full-size SSIM", each, Target("value", 1)))
     return found
@@ -131,7 +131,7 @@ def _each(pairs: list[tuple[float, float]], files: list[bytes] | list[Path]) -> 
 
 
 def _usual(path: Path) -> bool:
-    """Tell whether a picture has the usual size, and 8 bits, which is what the reference recipe can read."""
+    """Check whether an image has a usual size, and 8 bits, which the legacy recipe can read."""
     try:
         with Image.open(path) as image:
             return image.mode in {"L", "RGB", "P"} and _SIZES[0] <= image.width * image.height <= _SIZES[1]

@@ -1,9 +1,9 @@
-"""The server under load, beside an echo method on the same machine and bare FAISS in this process.
+"""Measure the server under load against an echo method on the same machine and bare FAISS in this process.
 
     python benchmarks/load.py [--quick] [--sizes 25000 1000000] [--out FILE.json]
 
-Server and echo server run in processes of their own, the client in this one, all on the same cores. Sixteen requests
-are in flight. Hashes are random (seed 0), queries are stored hashes with up to 40 bits changed; images are synthetic.
+Server and echo server run in separate processes, the client in this one, all on the same cores. Sixteen requests are
+in flight. Hashes are random (seed 0), queries are stored hashes with up to 40 bits changed; images are synthetic.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ECHO = "/twinscope.bench.Echo/Echo"
 
 @dataclass(frozen=True)
 class Load:
-    """What was measured of one kind of request; times in milliseconds."""
+    """The measurements of one kind of request; times in milliseconds."""
 
     what: str
     requests: int
@@ -57,7 +57,7 @@ class Load:
 
 
 def measure(what: str, call: Callable[[int], object], seconds: float, queries: int = 1) -> Load:
-    """Keep sixteen calls in flight for some seconds, and wait for the last; one call each before is not counted."""
+    """Keep sixteen calls in flight for some seconds and wait for the last; one earlier call each is not counted."""
     times: list[float] = []
     errors = 0
     lock = threading.Lock()
@@ -92,7 +92,7 @@ def measure(what: str, call: Callable[[int], object], seconds: float, queries: i
 def synthetic_store(folder: Path, codes: NDArray[np.uint8], first: int = 0) -> int:
     """Write random hashes without files or thumbnails into a store, in one statement: a million in seconds.
 
-    Their numbers begin with `first`. Gives the generation that has them.
+    Their numbers begin with `first`. Return the first generation that has them.
     """
     with open_writer(folder, create=True) as writer:
         root_id, _, _ = writer.catalog.root_for(Path("/nowhere"))
@@ -130,7 +130,7 @@ def process(*arguments: str) -> Iterator[str]:
 
 
 def serve_echo() -> None:
-    """Answer what is sent, in the same kind of server, until terminated."""
+    """Run an echo method in the same kind of server until terminated."""
     server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
     handler = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("twinscope.bench.Echo", {"Echo": handler}),))
@@ -141,7 +141,7 @@ def serve_echo() -> None:
 
 
 def changed(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Make queries: stored hashes with up to 40 bits changed."""
+    """Return queries: stored hashes with up to 40 bits changed."""
     random = np.random.default_rng(1)
     bits = np.unpackbits(codes[random.integers(0, len(codes), count)], axis=1)
     for row in bits:
@@ -150,7 +150,7 @@ def changed(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def bare_faiss(codes: NDArray[np.uint8], queries: NDArray[np.uint8], seconds: float) -> float:
-    """Measure queries a second of FAISS in this process, batches of 256, all cores."""
+    """Return the queries per second of FAISS in this process, in batches of 256 on all cores."""
     flat = faiss.IndexBinaryFlat(1024)
     flat.add(codes)
     faiss.omp_set_num_threads(os.cpu_count() or 1)
@@ -175,7 +175,7 @@ def hash_loads(address: str, queries: NDArray[np.uint8], seconds: float) -> list
 
 
 def image_load(work: Path, seconds: float) -> Load:
-    """Measure searches by uploaded image, 1024 x 768, against a small store of real files."""
+    """Measure searches by uploaded images of 1024 x 768 pixels against a small store of files."""
     uploads = []
     for category in CATEGORIES:
         pixels = synthesise(category, 0, width=1024, height=768)
@@ -200,7 +200,7 @@ def image_load(work: Path, seconds: float) -> Load:
 
 
 def echo_load(queries: NDArray[np.uint8], seconds: float) -> Load:
-    """Measure the echo of messages as large as a query."""
+    """Measure the echo of a message of the size of a query."""
     with process(sys.executable, __file__, "--serve-echo") as address, grpc.insecure_channel(address) as channel:
         echo = channel.unary_unary(_ECHO)
         message = similarity_pb2.SearchRequest(query={"hash": queries[0].tobytes()}).SerializeToString()
@@ -238,18 +238,18 @@ def main() -> None:
             with process(*_serve(work / f"{size}.store")) as address:
                 loads = [echo, *hash_loads(address, queries, seconds)]
             print(f"{size} hashes; bare FAISS in process, batches of {BATCH}: {bare:.0f} queries/s")
-            _tell(loads)
+            _print(loads)
             print(f"  one by one / echo: {loads[1].queries_a_second / echo.queries_a_second:.0%}; "
                   f"batches / bare FAISS: {loads[2].queries_a_second / bare:.0%}")  # fmt: skip
             result[str(size)] = {"bare_faiss": bare, "loads": [asdict(load) for load in loads]}
         images = image_load(work, seconds)
-        _tell([images])
+        _print([images])
         result["images"] = asdict(images)
     if parsed.out:
         parsed.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
-def _tell(loads: list[Load]) -> None:
+def _print(loads: list[Load]) -> None:
     for load in loads:
         print(f"  {load.what:<32} {load.queries_a_second:9.0f}/s  p50 {load.p50_ms:8.2f} ms  p99 {load.p99_ms:8.2f} ms"
               f"  errors {load.errors}")  # fmt: skip

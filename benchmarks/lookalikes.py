@@ -1,12 +1,13 @@
-"""Fields that look alike because of what they lie on: grids, holes, gratings, combs, rings, discs, edges, tips.
+"""Fields that look alike because of their support: grids, holes, gratings, combs, rings, discs, edges, tips.
 
     python benchmarks/lookalikes.py [--references 40] [--strangers 25] [--seed 0] [--reach windows] [--out FILE.json]
 
-Every family has one outline, of a random place, and a random size or (``one pitch``) the same; on it lie particles,
-wires and grain that are of each field alone. References of a family are of one category, so that nothing is ambiguous.
-Strangers are fields of the same families that are not in the store, and must not be labelled; twins are references,
-changed. A table has the counts of each family. Found twins would be labelled without the limit on ``p_wrong``; of
-them, and of the strangers that would be, the last columns say how many it sends to review.
+Every family has one outline, in a random position and of a random size (``one pitch``: always the same size). On it lie
+particles, wires and grain that belong to one field alone. The references of a family have one category, so that nothing
+is ambiguous. Unrelated fields are of the same families but not in the store, and must not be labelled; twins are
+references after a change. The table has the counts of each family. A twin is found if it would be labelled without the
+limit on ``p_wrong``. Of the found twins, and of the unrelated fields that would be labelled, the last columns say how
+many the limit sends to review.
 """
 
 from __future__ import annotations
@@ -97,11 +98,11 @@ FAMILIES: Final[dict[str, tuple[Callable[[np.random.Generator, float], Field], f
     "edge": (_edge, 0, 100),
     "tip": (_tip, 40, 140),
 }
-"""What makes the outline, and the least and the largest pitch, or size, in pixels."""
+"""The function that draws the outline, and its least and largest pitch or size in pixels."""
 
 
 def field(family: str, number: int, seed: int) -> Grey:
-    """Make a field: an outline, and what lies on it."""
+    """Build a field: an outline, and the particles, wires and grain on it."""
     rng = np.random.default_rng([seed, list(FAMILIES).index(family), number])
     outline, least, largest = FAMILIES[family]
     shades = rng.uniform(90, 140) + rng.uniform(35, 60) * gaussian_filter(
@@ -135,7 +136,7 @@ CHANGES: Final[dict[str, Callable[[Grey], Grey]]] = {
 
 
 def write_collection(folder: Path, references: int, seed: int) -> None:
-    """Write the references of all families, a folder each."""
+    """Write the references of all families, one folder per family."""
     for family in FAMILIES:
         (folder / family).mkdir(parents=True)
         for number in range(references):
@@ -148,32 +149,32 @@ def reference_name(number: int) -> str:
 
 
 def stranger_numbers(references: int, strangers: int) -> range:
-    """Return the numbers of the fields of each family that are asked for and not in the store."""
+    """Return the numbers of the unrelated fields of each family, which are not in the store."""
     return range(references, references + strangers)
 
 
 def twin_numbers(references: int) -> range:
-    """Return the numbers of the references of each family that are asked for, changed."""
+    """Return the numbers of the references of each family that are changed and searched for."""
     return range(0, references, 8)
 
 
 def changed(family: str, number: int, seed: int) -> Iterator[tuple[str, Grey]]:
-    """Make a field and change it in every way."""
+    """Yield a field after every change, with the name of the change."""
     original = field(family, number, seed)
     for name, change in CHANGES.items():
         yield name, np.ascontiguousarray(change(original))
 
 
 def count(engine: Engine, family: str, references: int, strangers: int, seed: int) -> Counter[str]:
-    """Ask for the strangers and the twins of a family, and count the answers."""
+    """Search for the unrelated fields and the twins of a family, and count the answers."""
     counts: Counter[str] = Counter()
     for number in stranger_numbers(references, strangers):
         answer = engine.search(field(family, number, seed))
         counts[answer.grade] += 1
         counts["strangers to review"] += held_by_limit(answer)
     for number in twin_numbers(references):
-        for _, picture in changed(family, number, seed):
-            answer = engine.search(picture)
+        for _, query_image in changed(family, number, seed):
+            answer = engine.search(query_image)
             best = () if answer.best is None else Path(answer.best.source).parts[-2:]
             own = best == (family, reference_name(number))
             counts["twins"] += 1
@@ -183,10 +184,10 @@ def count(engine: Engine, family: str, references: int, strangers: int, seed: in
 
 
 def main() -> None:
-    """Make the fields, ask for them, and print the table."""
+    """Build the fields, search for them, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--references", type=int, default=40, metavar="N", help="of each family")
-    parser.add_argument("--strangers", type=int, default=25, metavar="N", help="of each family")
+    parser.add_argument("--references", type=int, default=40, metavar="N", help="references per family")
+    parser.add_argument("--strangers", type=int, default=25, metavar="N", help="unrelated fields per family")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reach", choices=("frame", "views", "windows"), default="windows")
     parser.add_argument("--out", type=Path)
@@ -199,7 +200,7 @@ def main() -> None:
             counts = {
                 family: count(engine, family, parsed.references, parsed.strangers, parsed.seed) for family in FAMILIES
             }
-    print(f"{'family':18} strangers labelled doubtful of-limit | twins found wrong refused of-limit")
+    print(f"{'family':18} unrelated labelled doubtful of-limit | twins found wrong refused of-limit")
     for family, some in counts.items():
         labelled = some["good"] + some["excellent"]
         print(

@@ -1,4 +1,4 @@
-"""Rows of the table: memory, of processes of their own."""
+"""Rows of the table: memory of separate processes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from twinscope_service.server.warmup import warm
 
 CODE_BYTES: Final = 128
 _NEWER: Final = 0.12
-"""Share of new hashes that a server has to take up; from a tenth on, the index file is another."""
+"""Share of new hashes that a server has to load; from a tenth on, a new index file is written."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure indexing at two sizes, and a server over two."""
-    warm()  # what is compiled is on the disk then, and no process below needs memory for it
+    """Measure indexing, and a server, at two sizes each."""
+    warm()  # caches compiled code on disk, so that no process below needs memory to compile it
     few, many = (500, 1_500) if work.quick else (4_000, 16_000)
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         peaks = [indexing_peak(Path(scratch), count, work.seed) for count in (few, many)]
@@ -35,7 +35,7 @@ def rows(work: Work) -> list[Row]:
     found = [
         row("peak memory of indexing, an image more", "", [(0.0, grown)], Target("value", 400), unit="B", note=note)
     ]
-    few, many = (25_000, 250_000) if work.quick else (25_000, 1_000_000)  # both read their index file
+    few, many = (25_000, 250_000) if work.quick else (25_000, 1_000_000)  # both servers read their index file
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         served = [server_memory(Path(scratch), count, work.seed) for count in (few, many)]
     for name, place, grown in (
@@ -51,28 +51,28 @@ def rows(work: Work) -> list[Row]:
 
 
 def status(process: int | str) -> dict[str, int]:
-    """Give the lines of a process's status that are sizes, in bytes; ``VmHWM`` is the peak."""
+    """Return the sizes in the status of a process, in bytes; ``VmHWM`` is the peak."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     split = (line.split() for line in lines)
     return {parts[0].rstrip(":"): 1024 * int(parts[1]) for parts in split if parts[-1] == "kB"}
 
 
 def indexing_peak(folder: Path, count: int, seed: int) -> int:
-    """Index small files in another process; bytes at its peak."""
+    """Index small files in another process; return its peak memory in bytes."""
     files = folder / f"files-{count}"
     small_files(files, count, seed)
     return int(alone("index", files, folder / f"store-{count}")["peak"])
 
 
 def alone(*task: str | Path) -> dict[str, float]:
-    """Run a task of this module in a process of its own."""
+    """Run a task of this module in a separate process."""
     command = [sys.executable, __file__, *map(str, task)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
 
 def server_memory(folder: Path, count: int, seed: int) -> dict[str, int]:
-    """Serve a store of random hashes in another process, ask it some queries, give it new ones; look at its memory."""
+    """Serve random hashes in another process, send queries, add new hashes, and return its memory."""
     codes = np.random.default_rng(seed).integers(0, 256, (count, CODE_BYTES), dtype=np.uint8)
     store = folder / f"{count}.store"
     synthetic_store(store, codes)
@@ -124,13 +124,13 @@ def _label(files: str, store: str, out: str) -> dict[str, float]:
 
 
 def _search(size: str, seed: str) -> dict[str, float]:
-    """Time one query and a batch of 64 within 300 bits, and count what the index adds to the memory."""
+    """Time one query and a batch of 64 within 300 bits, and measure the memory that the index adds."""
     from harness import milliseconds
     from load import changed
     from scans import BATCH, LIMIT, NEAREST, as_stored
 
     kernel = np.zeros((1, CODE_BYTES), np.uint8)
-    as_stored(kernel).search(kernel, NEAREST, LIMIT)  # loads what is compiled
+    as_stored(kernel).search(kernel, NEAREST, LIMIT)  # loads the compiled code
     empty = status("self")["VmRSS"]
     codes = np.random.default_rng(int(seed)).integers(0, 256, (int(size), CODE_BYTES), dtype=np.uint8)
     queries, index = changed(codes, BATCH), as_stored(codes)

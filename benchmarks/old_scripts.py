@@ -1,9 +1,9 @@
-"""The algorithm of the scripts that Twinscope replaces, written out again from their description, to be timed.
+"""The algorithm of the legacy scripts, which Twinscope replaces, rewritten from their description for timing.
 
-They work on one image at a time, on one core: hash a TIFF, take its Hamming distance to every reference one after the
-other, compare the two nearest by SSIM at full size where they are near enough, and copy the TIFF under the first three
-characters of the name of the best. Hashes of references were kept from run to run, so hashing them is no part of it;
-neither is the conversion of the TIFFs to JPEGs that came before.
+They process one image at a time, on one core: hash a TIFF, compute its Hamming distance to every reference one by one,
+compare the two nearest by full-size SSIM if they are close enough, and copy the TIFF with the first three characters of
+the best match's name as prefix. The scripts kept the hashes of references between runs, so hashing them is not part of
+it. The earlier conversion of the TIFFs to JPEGs is not part of it either.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SIDE: Final = 32
 CANDIDATES: Final = 2
 SSIM_BELOW: Final = 150
-"""Bits; what their code has, not their text."""
+"""Bits; the value in their code, which differs from their description."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Match:
-    """A row of the table of matches; the SSIM is None where it was not computed."""
+    """A row of the table of matches; the SSIM is None if it was not computed."""
 
     tiff: Path
     jpeg: Path
@@ -55,13 +55,13 @@ def image_hash(path: Path) -> ImageHash:
 
 
 def nearest(query: ImageHash, references: Sequence[Reference]) -> list[tuple[int, Reference]]:
-    """Compare a hash with every reference in turn, and give the two nearest with their distances in bits."""
+    """Compare a hash with every reference, one by one; return the two nearest with their distances in bits."""
     distances = [(int(query - reference.hashed), reference) for reference in references]
     return sorted(distances, key=lambda pair: pair[0])[:CANDIDATES]
 
 
 def full_size_ssim(tiff: Path, jpeg: Path) -> float:
-    """Compare two images at the size of the second, both equalised and autocontrasted."""
+    """Return the SSIM of two images at the size of the second, both equalised and autocontrasted."""
     query, reference = _pixels(tiff), _pixels(jpeg)
     if query.shape != reference.shape:
         query = resize(query, reference.shape, anti_aliasing=True, preserve_range=True).astype(np.uint8)
@@ -69,7 +69,7 @@ def full_size_ssim(tiff: Path, jpeg: Path) -> float:
 
 
 def verify(tiff: Path, candidates: Sequence[tuple[int, Reference]]) -> Match:
-    """Choose among candidates: that with the highest SSIM; where none is near enough for one, the nearest."""
+    """Return the candidate with the highest SSIM, or the nearest one if none is close enough for SSIM."""
     verified = [
         Match(tiff, reference.path, distance, full_size_ssim(tiff, reference.path))
         for distance, reference in candidates
@@ -80,7 +80,7 @@ def verify(tiff: Path, candidates: Sequence[tuple[int, Reference]]) -> Match:
 
 
 def label(match: Match, folder: Path) -> Path | None:
-    """Copy a verified TIFF, with its times, under the prefix of its match; None where nothing was verified."""
+    """Copy a verified TIFF and its file times, with the prefix of its match; return None if nothing was verified."""
     if match.ssim is None:
         return None
     target = folder / f"{match.jpeg.name[:3]}{match.tiff.name}"

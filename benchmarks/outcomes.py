@@ -1,7 +1,7 @@
-"""Outcomes of queries whose right answer is known: what was found, what was labelled, and what was labelled falsely.
+"""Outcomes of queries whose right answer is known: found, labelled, and labelled falsely.
 
-Found is what would be labelled without the limit on ``p_wrong``: a query that this limit alone sends to review counts
-as found and as held back, not as labelled. A false label counts only where it is written.
+A query is found if it would be labelled without the limit on ``p_wrong``. If only this limit sends it to review, it
+counts as found and as held back, but not as labelled. A false label counts only if it is written.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from twinscope_service.matching.reasons import ReasonCode
 Verdict = Literal["right", "wrong", "overlap", "refused"]
 REFUSAL_GROUP: Final = "R"
 LIMITS: Final = (0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""On ``p_wrong``: those that are compared."""
+"""Limits on ``p_wrong`` that are compared."""
 _OF_LIMIT: Final = {ReasonCode.P_WRONG_ABOVE_LIMIT, ReasonCode.P_WRONG_UNKNOWN}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one query was answered."""
+    """The outcome of one query."""
 
     transform: str
     group: str
     name: str
     category: str
     verdict: Verdict
-    """Of what was found. ``overlap``: of a scene that is known to overlap; neither right nor wrong."""
+    """Judges the found match. ``overlap``: of a scene that is known to overlap; neither right nor wrong."""
     held: bool
-    """Whether the limit on ``p_wrong`` alone sends it to review."""
+    """Whether only the limit on ``p_wrong`` sends it to review."""
     grade: str
     reason: str
     candidate: Literal["", "own", "overlap", "other"]
-    """Of which scene the best candidate is, labelled or not."""
+    """Scene of the best candidate, labelled or not, relative to the query's scene."""
     candidate_name: str
     distance: int | None
     score: float | None
@@ -54,15 +54,15 @@ class Outcome:
 
 
 def is_held(codes: Iterable[str]) -> bool:
-    """Check by the codes of its reasons whether the limit on ``p_wrong`` alone keeps a match from being labelled.
+    """Check by the codes of its reasons whether only the limit on ``p_wrong`` keeps a match from being labelled.
 
-    It is the last that is looked at: where anything else speaks against a match, no reason names the limit.
+    The limit is checked last: if anything else speaks against a match, no reason names the limit.
     """
     return not _OF_LIMIT.isdisjoint(codes)
 
 
 def held_by_limit(answer: Answer) -> bool:
-    """Check whether the limit on ``p_wrong`` alone keeps an answer from being labelled."""
+    """Check whether only the limit on ``p_wrong`` keeps an answer from being labelled."""
     return is_held(reason.code for reason in answer.reasons)
 
 
@@ -83,11 +83,11 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
     Returns
     -------
     dict
-        Counts: ``right`` was found, ``labelled`` and ``to review`` are its two parts, ``wrong`` was labelled falsely,
-        ``wrong to review`` would have been without the limit. Recall, of what was found; precision, of labels (None
-        without one). And how many queries would be found by the scene score alone, with the threshold that lets
-        neither a wrong candidate of this transform nor a stranger through (None where there is no wrong candidate at
-        all).
+        Counts: ``right`` queries were found, either ``labelled`` or ``to review``; ``wrong`` ones were labelled
+        falsely, ``wrong to review`` ones would have been without the limit. Recall is that of found queries, precision
+        that of labels (None without one). ``recall at zero false`` is the recall by the scene score alone, with the
+        threshold that lets neither a wrong candidate of this transform nor an unrelated image through (None if there
+        is no wrong candidate at all).
     """
     verdicts = Counter(outcome.verdict for outcome in outcomes if not outcome.false)
     held = Counter(outcome.verdict for outcome in outcomes if outcome.held)
@@ -109,7 +109,7 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
 
 
 def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
-    """Count by transform and by category, and judge."""
+    """Count by transform and by category, and check the targets."""
     strangers = [o.score for o in outcomes if o.group == REFUSAL_GROUP and o.candidate == "other" and o.score]
     by_transform: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     by_category: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
@@ -145,12 +145,12 @@ def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
 
 
 def held_at(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Count what other limits on ``p_wrong`` would label and send to review, by group.
+    """Count the matches that other limits on ``p_wrong`` would label and send to review, by group.
 
     Returns
     -------
     list of dict
-        One for each of `LIMITS` and each group: right and wrong ones ``labelled``, and ``to review``.
+        One for each of `LIMITS` and each group: right and wrong matches ``labelled``, and ``to review``.
     """
     rows = []
     for limit in LIMITS:
@@ -166,19 +166,19 @@ def held_at(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _counted(outcome: Outcome) -> str:
-    """Return the verdict of a query, ``review`` where a wrong match was kept from being labelled."""
+    """Return the verdict of a query, or ``review`` if the limit held back a wrong match."""
     return "review" if outcome.verdict == "wrong" and outcome.held else outcome.verdict
 
 
 def failed(outcome: Outcome) -> bool:
-    """Check whether a query was answered otherwise than it should: not found, or labelled though it must be refused."""
+    """Check whether the answer is not the right one: not found, or labelled although it must be refused."""
     if outcome.group == REFUSAL_GROUP:
         return outcome.false or outcome.verdict == "overlap"
     return outcome.verdict != "right"
 
 
 def table(result: dict[str, Any], failures: int) -> str:
-    """Set the result for people, with at most so many failures of each transform and kind."""
+    """Format the result for people, with at most `failures` failures of each transform and kind."""
     parts = (
         _transform_lines(result["transforms"]),
         _limit_lines(result["held"]),
@@ -190,8 +190,8 @@ def table(result: dict[str, Any], failures: int) -> str:
 
 def _transform_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     head = (
-        f"{'':3}{'transform':40}{'queries':>8}{'found':>7}{'labelled':>10}{'review':>8}{'wrong':>7}{'held':>6}{'kin':>5}"
-        f"{'refused':>9}{'recall':>9}{'least':>8}{'precision':>11}{'at 0 false':>12}{'above':>7}{'ms':>7}"
+        f"{'':3}{'transform':40}{'queries':>8}{'found':>7}{'labelled':>10}{'review':>8}{'wrong':>7}{'held':>6}"
+        f"{'overlap':>9}{'refused':>9}{'recall':>9}{'least':>8}{'precision':>11}{'at 0 false':>12}{'above':>7}{'ms':>7}"
     )
     lines = [head]
     for row in rows:
@@ -252,7 +252,7 @@ def _as_wanted(counts: dict[str, int], group: str) -> int:
 
 
 def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Draw the scene scores of right and wrong candidates, a histogram for each group."""
+    """Plot the scene scores of right and wrong candidates, one histogram per group."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -263,8 +263,8 @@ def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
         figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
         for candidate, label in (
             ("own", "of the query's scene"),
-            ("overlap", "overlapping"),
-            ("other", "of another one"),
+            ("overlap", "of an overlapping scene"),
+            ("other", "of another scene"),
         ):
             scores = [o.score for o in outcomes if (o.group, o.candidate) == (group, candidate) and o.score is not None]
             if scores:

@@ -1,31 +1,31 @@
-"""The queries of `truth`, answered by what people use today, side by side with Twinscope.
+"""Compare Twinscope with other methods in use today, on the queries of `accuracy`.
 
     python benchmarks/peers.py FOLDER [the options of accuracy.py] [--pairs N] [--out FILE.json]
 
 Each column labels a query with its nearest reference, by its own rule:
 
 Twinscope
-    The default policy; --reach tells how the references are indexed.
+    The default policy; --reach is the reach of the index.
 pHash 64
     imagehash's 64-bit pHash, at most 10 bits away (imagededup's default).
 PDQ
     256 bits, at most 31 away, quality at least 50, any of the query's 8 orientations (ThreatExchange's advice).
 ORB
-    500 features, ratio test at 0.75, homography by RANSAC (5 pixels), 15 inliers at least; the most inliers win.
-    Every query is compared with every reference, so only so many queries are asked as --pairs permits.
+    500 features, ratio test at 0.75, homography by RANSAC (5 pixels), at least 15 inliers; the most inliers win.
+    Every query is compared with every reference, so --pairs limits the number of queries.
 tiles
-    144-bit hashes of parts of the field, which vote for a reference and a place in it (`tiles`); what could be indexed
-    in place of windows.
+    144-bit hashes of square crops, which vote for a reference and a location in it (`tiles`); an alternative to
+    windows.
 old rule
     1024-bit pHash, the two nearest, SSIM of candidates below 120 bits, above 0.95 (Twinscope's policy ``legacy``).
-    16-bit files go through Twinscope's window here; the old scripts clipped them to white.
+    16-bit files go through Twinscope's window here; the legacy scripts clipped them to white.
 
-The last two lines tell what it costs: the median time of a query, with all that a column does but hashing the
-references, and the bytes of codes or features that the index holds of a reference (without thumbnails and pictures).
+The last two lines are the costs: the median time of a query, with everything that a column does except hashing the
+references, and the bytes of codes or features in the index per reference (without thumbnails and images).
 
-PDQ needs the package pdqhash, ORB opencv-python-headless; a column whose package is missing says so. Peers read a
-query with Pillow, as they do; what Pillow or a peer cannot process counts as refused. A cell holds the recall and the
-number of false labels; for queries that must be refused, the number of false labels alone.
+PDQ needs the package pdqhash, ORB opencv-python-headless; the table shows if a package is missing. Peers read a query
+with Pillow, as usual; a query that Pillow or a peer cannot process counts as refused. A cell has the recall and the
+number of false labels; for queries that must be refused, only the number of false labels.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from accuracy import (
     REFUSAL_GROUP,
     STORES,
     Question,
-    Shelf,
+    RunFolders,
     Source,
     Task,
     build_all,
@@ -71,7 +71,7 @@ from numpy.typing import NDArray
 from outcomes import found as is_found
 from PIL import Image
 from tqdm import tqdm
-from transforms import REFUSALS, TRANSFORMS, Edition, Picture
+from transforms import REFUSALS, TRANSFORMS, Edition, QueryImage
 from twinscope_client.doctor import machine, versions
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing.codes import BYTES
@@ -80,7 +80,7 @@ from twinscope_indexer.hashing.reach import Reach
 
 Bits = NDArray[np.bool_]
 PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2", "tiles": "faiss"}
-"""Columns that have features of their own, and the package that each needs."""
+"""Columns with their own features, and the package that each needs."""
 COLUMNS: Final = ("Twinscope", *PEERS, "old rule")
 
 _PHASH_BITS, _PDQ_BITS, _PDQ_QUALITY = 10, 31, 50
@@ -90,7 +90,7 @@ _ORB_FEATURES, _ORB_INLIERS, _ORB_RATIO = 500, 15, 0.75
 
 @lru_cache
 def package(name: str) -> Any:
-    """Import a package that may be missing; None if it is."""
+    """Import a package; return None if it is missing."""
     try:
         module = importlib.import_module(name)
     except ImportError:
@@ -100,7 +100,7 @@ def package(name: str) -> Any:
     return module
 
 
-# ---- what the peers see in an image ----
+# ---- the features of the peers ----
 
 
 def _phash(image: Image.Image) -> Bits:
@@ -108,20 +108,20 @@ def _phash(image: Image.Image) -> Bits:
 
 
 def _pdq(image: Image.Image) -> tuple[Bits, int]:
-    """Give the bits of the 8 orientations, shape (8, 256), the image as it is first, and the quality."""
+    """Return the bits of the 8 orientations, shape (8, 256), the original one first, and the quality."""
     codes, quality = package("pdqhash").compute_dihedral(np.asarray(image.convert("L").convert("RGB")))
     return np.array(codes, dtype=bool), int(quality)
 
 
 def _orb(image: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Give the points (n, 2) and the descriptors (n, 32)."""
+    """Return the points (n, 2) and the descriptors (n, 32)."""
     found, descriptors = package("cv2").ORB_create(_ORB_FEATURES).detectAndCompute(np.asarray(image.convert("L")), None)
     if descriptors is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)
     return np.array([point.pt for point in found], np.float32), descriptors
 
 
-# ---- how they decide; each gives the place of the reference that it labels with, or None ----
+# ---- their decisions: each returns the position of the reference to label with, or None ----
 
 
 def _phash_match(query: Bits, references: Sequence[Bits]) -> int | None:
@@ -184,51 +184,51 @@ def present() -> list[str]:
 # ---- references ----
 
 
-def _features_path(shelf: Shelf, edition: Edition, source: Source) -> Path:
-    return shelf.jpeg(edition, source).with_suffix(".features")
+def _features_path(folders: RunFolders, edition: Edition, source: Source) -> Path:
+    return folders.jpeg(edition, source).with_suffix(".features")
 
 
-def describe(source: Source, shelf: Shelf, editions: Sequence[Edition]) -> dict[str, float]:
-    """Compute and keep what all peers see in the references of a file; runs in a worker process.
+def describe(source: Source, folders: RunFolders, editions: Sequence[Edition]) -> dict[str, float]:
+    """Compute and store the features of all peers for the references of a file; runs in a worker process.
 
     Returns
     -------
     dict
-        How many bytes of it an index needs of each reference, by column.
+        Bytes of features that an index needs per reference, by column.
     """
     sizes: dict[str, float] = dict.fromkeys(present(), 0.0)
     for edition in editions:
-        with Image.open(shelf.jpeg(edition, source)) as image:
+        with Image.open(folders.jpeg(edition, source)) as image:
             features = {name: _DESCRIBE[name](image) for name in present()}
-        _features_path(shelf, edition, source).write_bytes(pickle.dumps(features))
+        _features_path(folders, edition, source).write_bytes(pickle.dumps(features))
         for name in sizes:
             sizes[name] += _size(name, features[name]) / len(editions)
     return sizes
 
 
 def _size(name: str, features: Any) -> int:
-    """Give the bytes of codes or features; whatever places them is left out, as windows have none either."""
+    """Return the bytes of codes or features, without tile locations, because windows have none either."""
     if name == "ORB":
-        return int(features[0].nbytes + features[1].nbytes)  # its points are what it decides with
+        return int(features[0].nbytes + features[1].nbytes)  # ORB also decides by its points
     return int(features.codes.nbytes) if name == "tiles" else _CODE_BYTES[name]
 
 
 @lru_cache(maxsize=3)
-def _features(shelf: Shelf, edition: Edition, references: tuple[Source, ...]) -> dict[str, Any]:
-    """Give what every peer looks for a query in: a list of the references' features, or an index of them."""
-    kept = [pickle.loads(_features_path(shelf, edition, source).read_bytes()) for source in references]
+def _features(folders: RunFolders, edition: Edition, references: tuple[Source, ...]) -> dict[str, Any]:
+    """Return what every peer searches: a list of the features of the references, or an index of them."""
+    kept = [pickle.loads(_features_path(folders, edition, source).read_bytes()) for source in references]
     gathered: dict[str, Any] = {name: [features[name] for features in kept] for name in present()}
     if "tiles" in gathered:
         gathered["tiles"] = tiles.TileIndex(gathered["tiles"])
     return gathered
 
 
-# ---- asking ----
+# ---- the queries ----
 
 
 @dataclass(frozen=True)
 class Cell:
-    """How one column answered one query."""
+    """The verdict of one column on one query."""
 
     column: str
     group: str
@@ -239,53 +239,53 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Asking:
-    """What all tasks of a run share."""
+    """Data that all tasks of a run share."""
 
-    shelf: Shelf
+    folders: RunFolders
     groups: set[str]
     dealt: list[list[Source]]
 
     def references(self, part: int) -> tuple[Source, ...]:
-        """List what is indexed while a part is left out."""
+        """List the references that are indexed while a part is left out."""
         return tuple(source for other in self.dealt if other is not self.dealt[part] for source in other)
 
 
 def ask(task: tuple[Task, bool], asking: Asking) -> list[Cell]:
-    """Let all columns answer the queries of one image, ORB only if it is told to; runs in a worker process."""
+    """Answer the queries of one image in all columns, ORB only if the task has it; runs in a worker process."""
     job, with_orb = task
     references = asking.references(job.part)
     by_name = {source.reference_name: source for source in references}
     peers = [name for name in present() if name != "ORB" or with_orb]
     cells = []
     for question in questions(job, asking.groups):
-        features = _features(asking.shelf, question.edition, references)
+        features = _features(asking.folders, question.edition, references)
         for column in ("Twinscope", *peers, "old rule"):
             start = time.perf_counter()
             if column in PEERS:
-                place = _ask_peer(column, question.picture, features[column])
-                found = None if place is None else references[place]
+                position = _ask_peer(column, question.query_image, features[column])
+                found = None if position is None else references[position]
             else:
-                found = _ask_twinscope(column, question, job, asking.shelf, by_name)
+                found = _ask_twinscope(column, question, job, asking.folders, by_name)
             taken = 1000 * (time.perf_counter() - start)
             verdict = {"": "refused", "own": "right", "overlap": "overlap", "other": "wrong"}[relation(job, found)]
             cells.append(Cell(column, question.group, question.transform, verdict, taken))
     return cells
 
 
-def _ask_peer(name: str, picture: Picture, references: Any) -> int | None:
+def _ask_peer(name: str, query_image: QueryImage, references: Any) -> int | None:
     try:
-        image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
+        image = Image.open(io.BytesIO(query_image)) if isinstance(query_image, bytes) else Image.fromarray(query_image)
         return _MATCH[name](_DESCRIBE_QUERY[name](image), references)
     except (OSError, ValueError):
         return None
 
 
 def _ask_twinscope(
-    column: str, question: Question, task: Task, shelf: Shelf, by_name: dict[str, Source]
+    column: str, question: Question, task: Task, folders: RunFolders, by_name: dict[str, Source]
 ) -> Source | None:
-    engine = STORES.engine(shelf, task.part, question.edition)
+    engine = STORES.engine(folders, task.part, question.edition)
     try:
-        answer = engine.search(question.picture, policy="default" if column == "Twinscope" else "reference")
+        answer = engine.search(question.query_image, policy="default" if column == "Twinscope" else "legacy")
     except ImageError:
         return None
     best = answer.best
@@ -293,7 +293,7 @@ def _ask_twinscope(
 
 
 def with_orb(tasks: Sequence[Task], asking: Asking, pairs: int, seed: int) -> list[bool]:
-    """Draw the tasks that ORB is asked, so that it compares at most so many pairs (but at least one task)."""
+    """Draw the tasks for ORB, so that it compares at most this many pairs (but at least one task)."""
     order = list(range(len(tasks)))
     random.Random(seed).shuffle(order)
     chosen: set[int] = set()
@@ -329,7 +329,7 @@ def summarise(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def costs(cells: Sequence[Cell], sizes: Sequence[dict[str, float]], reach: Reach) -> dict[str, dict[str, float]]:
-    """Give the median milliseconds of a query and the mean bytes that an index holds of a reference, by column."""
+    """Return the median milliseconds per query and the mean bytes in the index per reference, by column."""
     hashes = {"Twinscope": BYTES * (1 + len(reference_frames(reach))), "old rule": BYTES}
     made = {}
     for column in {cell.column: None for cell in cells}:
@@ -340,7 +340,7 @@ def costs(cells: Sequence[Cell], sizes: Sequence[dict[str, float]], reach: Reach
 
 
 def table(rows: Sequence[dict[str, Any]], cost: dict[str, dict[str, float]]) -> str:
-    """Write the result for people: recall, and false labels where there are any, of so many queries; and the costs."""
+    """Format the result for people: recall, false labels if there are any, numbers of queries, and the costs."""
     lines = [f"{'':3}{'transform':40}" + "".join(f"{column:>22}" for column in COLUMNS)]
     for row in rows:
         cells = [_cell(row.get(column), column, refusal=row["group"] == REFUSAL_GROUP) for column in COLUMNS]
@@ -368,16 +368,16 @@ def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common_arguments(parser)
-    parser.add_argument("--pairs", type=int, default=20_000, help="most pairs of images that ORB compares")
+    parser.add_argument("--pairs", type=int, default=20_000, help="maximum number of pairs of images that ORB compares")
     parsed = parser.parse_args()
     groups = set(parsed.groups)
     with tempfile.TemporaryDirectory() as scratch, workers() as pool:
-        shelf = Shelf(Path(scratch))
-        sources, unreadable = prepare(parsed, parser, shelf, pool)
+        folders = RunFolders(Path(scratch))
+        sources, unreadable = prepare(parsed, parser, folders, pool)
         dealt = deal(sources, parsed.parts, parsed.seed)
-        asking = Asking(shelf, groups, dealt)
-        build_all(shelf, dealt, groups, indexing_options(parsed.reach))
-        described = pool.map(partial(describe, shelf=shelf, editions=editions_of(groups)), sources, chunksize=4)
+        asking = Asking(folders, groups, dealt)
+        build_all(folders, dealt, groups, indexing_options(parsed.reach))
+        described = pool.map(partial(describe, folders=folders, editions=editions_of(groups)), sources, chunksize=4)
         sizes = list(tqdm(described, "features", len(sources), disable=None))
         tasks = [task for part in range(parsed.parts) for task in tasks_of(dealt, part, groups, parsed.seed)]
         jobs = list(zip(tasks, with_orb(tasks, asking, parsed.pairs, parsed.seed), strict=True))
@@ -399,7 +399,7 @@ def main() -> int:
 
 
 def peer_versions() -> dict[str, str]:
-    """Give the versions of the peers' packages."""
+    """Return the versions of the peers' packages."""
     return {needed: str(getattr(package(needed), "__version__", "missing")) for needed in PEERS.values()}
 
 

@@ -1,10 +1,10 @@
-"""Where the time goes on one core: in indexing a JPEG, in finding a twin, in refusing what has none.
+"""Profile one core: indexing a JPEG, finding a twin, refusing an image that has none.
 
     python benchmarks/profiles.py [--markdown FILE.md] [--micrographs DIR] [--seed N]
 
-Indexing is timed step by step; the others by Python's profiler, which adds a little to what is called often. The shares
-are of the whole; a store has 21,000 references, files are the micrographs that `stages.py --quick` draws. --markdown
-puts the tables between the two marks ``<!-- profile -->`` and ``<!-- end of profile -->`` of a document.
+Indexing is timed step by step, the others by Python's profiler, which adds a little to functions that are called often.
+Shares are of the total. A store has 21,000 references; files are the micrographs that `speed.py --quick` draws.
+--markdown puts the tables between the two marks ``<!-- profile -->`` and ``<!-- end of profile -->`` of a document.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LINES: Final = 10
 def main() -> None:
     """Profile, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--markdown", type=Path, help="put the tables into this document")
+    parser.add_argument("--markdown", type=Path, help="write the tables into this document")
     parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parsed = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def indexing(paths: list[Path]) -> dict[str, float]:
-    """Time the steps of indexing; milliseconds a file."""
+    """Time the steps of indexing; return milliseconds per file."""
     from harness import milliseconds
     from PIL import Image
     from twinscope_indexer.hashing.perceptual import hash_pixels
@@ -73,7 +73,7 @@ def indexing(paths: list[Path]) -> dict[str, float]:
             "frames (views)": lambda thumbnail=thumbnail: encoded_frames(thumbnail, "views"),
             "instrument metadata": lambda data=data: read_metadata(data),
         }
-        if not spent:  # the first file again: what was loaded only now is not counted
+        if not spent:  # run the first file twice: loading code is not counted
             for step in steps.values():
                 step()
         spent.update({name: milliseconds(step) / (len(paths) + 1) for name, step in steps.items()})
@@ -81,7 +81,7 @@ def indexing(paths: list[Path]) -> dict[str, float]:
 
 
 def searching(store: Path, paths: list[Path]) -> dict[str, float]:
-    """Profile searches; milliseconds a file of each function itself."""
+    """Profile searches; return milliseconds per file that each function itself takes."""
     from twinscope_client.connect import connect
 
     with connect(store) as engine:
@@ -102,7 +102,7 @@ def searching(store: Path, paths: list[Path]) -> dict[str, float]:
 
 
 def table(title: str, spent: dict[str, float]) -> str:
-    """Write the longest steps, and the sum of all but those in parentheses."""
+    """Format the longest steps, and the sum of all steps that are not in parentheses."""
     whole = sum(ms for name, ms in spent.items() if not name.startswith("("))
     longest = sorted(spent.items(), key=lambda item: -item[1])[:_LINES]
     rows = [f"| `{name}` | {ms:.2f} | {ms / whole:.0%} |" for name, ms in longest]

@@ -1,14 +1,14 @@
-"""Find the twins of real micrographs: are all found, and is nothing labelled that has none.
+"""Check on real micrographs that all twins are found and that no image without a twin is labelled.
 
-Indexes every micrograph of a folder as a quality-100 JPEG under its category and labels the TIFFs they came from
-(originals that are no TIFFs are stored as one). Then, in five parts, leaves whole scenes out of the index and labels
-the TIFFs of just these scenes: each label is then a false one.
+Indexes every micrograph of a folder as a quality-100 JPEG under its category and labels the original TIFFs (other
+originals are converted to TIFF). Then, in five parts, leaves whole scenes out of the index and labels the TIFFs of
+these scenes only: each label is then a false one.
 
     python benchmarks/real_twins.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json]
 
-DIR holds MANIFEST.tsv with the columns path (first part: category) and scene (groups the files of one scene). A line of
-FILE names scenes that show one place although the manifest keeps them apart, such as a field and its translated copy:
-they are left out together. By default overlapping_scenes.tsv, for the micrographs of `../shared`; '' for none.
+DIR has MANIFEST.tsv with the columns path (first component: category) and scene (groups the files of one scene). A
+line of FILE names scenes that show one place although the manifest separates them, such as a field and its translated
+copy: they are left out together. The default is overlapping_scenes.tsv, for the micrographs of `../shared`; '': none.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from twinscope_indexer.taxonomy import load_taxonomy
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 OVERLAPS = Path(__file__).resolve().with_name("overlapping_scenes.tsv")
-CROPS = 5
+PARTS = 5
 HELD = "sent to review by the limit alone"
 
 
@@ -52,7 +52,7 @@ class Micrograph:
 
 
 def prepare(source: Path, work: Path, overlaps: Path | None = None) -> tuple[list[Micrograph], list[str]]:
-    """Write the JPEGs and TIFFs; return what could be read, and the names of what could not."""
+    """Write the JPEGs and TIFFs; return the micrographs, and the errors of unreadable files."""
     made, unreadable = [], []
     lines = [] if overlaps is None else overlaps.read_text(encoding="utf-8").splitlines()
     first_of = {scene: line.split()[0] for line in lines for scene in line.split()}
@@ -79,12 +79,12 @@ def prepare(source: Path, work: Path, overlaps: Path | None = None) -> tuple[lis
 
 
 def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) -> dict[str, Decision]:
-    """Index the references, label the queries, and give the decisions by TIFF path."""
+    """Index the references, label the queries, and return the decisions by TIFF path."""
     folder = work / "collection"
     for reference in references:
-        place = folder / reference.category / reference.jpeg.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.hardlink_to(reference.jpeg)
+        path = folder / reference.category / reference.jpeg.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(reference.jpeg)
     index([folder], work / "store", taxonomy=load_taxonomy(keep_unknown=True))
     journal = Journal(work / "labelled")
     try:
@@ -96,7 +96,7 @@ def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) 
 
 
 def twins(made: list[Micrograph], work: Path) -> dict[str, Any]:
-    """Label everything with everything indexed; a twin is found if it is labelled, or would be without the limit."""
+    """Label all images with all scenes in the index, and collect the answers that are not as expected."""
     decisions = decide(made, made, work)
     scene_of = {one.jpeg.name: one.scene for one in made}
     grades: dict[str, int] = {}
@@ -117,12 +117,12 @@ def twins(made: list[Micrograph], work: Path) -> dict[str, Any]:
 
 
 def strangers(made: list[Micrograph], work: Path) -> dict[str, Any]:
-    """Label scenes that are not in the index."""
+    """Label scenes that are not in the index, and collect the labels, which are all false."""
     scenes = sorted({one.scene for one in made})
     grades: dict[str, int] = {}
     false, nearest, held = [], [], []
-    for part in range(CROPS):
-        left_out = set(scenes[part::CROPS])
+    for part in range(PARTS):
+        left_out = set(scenes[part::PARTS])
         queries = [one for one in made if one.scene in left_out]
         references = [one for one in made if one.scene not in left_out]
         decisions = decide(references, queries, work / str(part))
@@ -146,12 +146,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
     parser.add_argument(
-        "--overlaps", default=str(OVERLAPS), metavar="FILE", help="scenes that show one place; '' for none"
+        "--overlaps", default=str(OVERLAPS), metavar="FILE", help="file of scenes that show one place; '' for none"
     )
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     parsed = parser.parse_args()
     if not (parsed.micrographs / "MANIFEST.tsv").is_file():
-        parser.error(f"{parsed.micrographs} holds no MANIFEST.tsv; give --micrographs DIR")
+        parser.error(f"{parsed.micrographs} has no MANIFEST.tsv; give --micrographs DIR")
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         made, unreadable = prepare(parsed.micrographs, work, Path(parsed.overlaps) if parsed.overlaps else None)

@@ -1,9 +1,10 @@
-"""Label real micrographs embedded, and by a server over TLS with a token: the tables must be the same, byte for byte.
+"""Label real micrographs with an embedded store and over TLS with a token; check that the tables are identical.
 
     python benchmarks/remote.py [--micrographs DIR]
 
-Indexes every micrograph as `real_twins.py` does, then runs the commands that a user would: `twinscope label` with the
-store, and with `twinscope serve` behind `grpcs://`, certificates by `deploy/make-certificates.sh`.
+Indexes every micrograph as `real_twins.py` does, then runs the commands of a user: `twinscope label` with the store,
+and with `twinscope serve` at `grpcs://`, with certificates from `deploy/make-certificates.sh`. The tables must be equal
+byte by byte.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _TABLES = ("matches.csv", "review.csv", "failures.csv")
 
 
 def label(work: Path, made: list[Micrograph], target: str, out: str, *flags: str) -> float:
-    """Label all TIFFs; gives the seconds that it took."""
+    """Label all TIFFs; return the seconds that it took."""
     tiffs = [str(one.tiff) for one in made]
     command = [_TWINSCOPE, "label", *tiffs, "--at", target, "--out", str(work / out), "--link", "sym", *flags]
     start = time.perf_counter()

@@ -1,6 +1,6 @@
-"""The rules that decide, each with what switches it off: a function or a threshold of the product is replaced.
+"""The decision rules, each with the replacements of functions or thresholds of Twinscope that switch it off.
 
-A rule that was not asked about a query did not change its answer, so `asked` notes which ones were.
+A rule that was not asked about a query did not change its answer. `asked` notes the rules that were.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from twinscope_service.matching.policy import Policy
 from twinscope_service.similarity.regions import Regions
 
 
-class Place(NamedTuple):
-    """A module or a class, and the name of what it holds."""
+class Attribute(NamedTuple):
+    """A module or class, and the name of its attribute."""
 
     owner: Any
     name: str
@@ -38,41 +38,41 @@ class Rule:
     Attributes
     ----------
     name : str
-    without : mapping of Place to object
-        What is replaced where the rule is switched off, and by what.
-    asked_by : tuple of Place
-        Functions of which one is called wherever the rule can change an answer; empty: those that are replaced.
+    without : mapping of Attribute to object
+        Attributes that are replaced to switch the rule off, with their replacements.
+    asked_by : tuple of Attribute
+        Functions of which one is called whenever the rule can change an answer; empty: the replaced ones.
     """
 
     name: str
-    without: dict[Place, object]
-    asked_by: tuple[Place, ...] = ()
+    without: dict[Attribute, object]
+    asked_by: tuple[Attribute, ...] = ()
 
     @contextmanager
     def off(self) -> Iterator[None]:
         """Switch the rule off, in this process."""
         with ExitStack() as stack:
-            for place, substitute in self.without.items():
-                stack.enter_context(patch.object(*place, substitute))
+            for attribute, substitute in self.without.items():
+                stack.enter_context(patch.object(*attribute, substitute))
             yield
 
 
 @contextmanager
 def asked(rules: Sequence[Rule]) -> Iterator[set[str]]:
-    """Note the names of the rules that are asked."""
+    """Record the names of the rules that are asked."""
     names: set[str] = set()
-    by_place: dict[Place, list[str]] = defaultdict(list)
+    by_attribute: dict[Attribute, list[str]] = defaultdict(list)
     for rule in rules:
-        for place in rule.asked_by or rule.without:
-            by_place[place].append(rule.name)
+        for attribute in rule.asked_by or rule.without:
+            by_attribute[attribute].append(rule.name)
     with ExitStack() as stack:
-        for place, some in by_place.items():
-            stack.enter_context(patch.object(*place, _noting(vars(place.owner)[place.name], some, names)))
+        for attribute, some in by_attribute.items():
+            stack.enter_context(patch.object(*attribute, _noting(vars(attribute.owner)[attribute.name], some, names)))
         yield names
 
 
 def _noting(original: Any, some: Sequence[str], names: set[str]) -> Any:
-    """Wrap a function, or a property, so that it notes its call."""
+    """Wrap a function or a property so that its calls are recorded."""
     if isinstance(original, property):
         return property(_noting(original.fget, some, names))
 
@@ -85,7 +85,7 @@ def _noting(original: Any, some: Sequence[str], names: set[str]) -> Any:
 
 
 _ALL: Final = 25
-"""Regions of a field."""
+"""Number of regions of a field."""
 _ALL_AGREE: Final = Regions((1.0,) * _ALL, (False,) * _ALL, (False,) * _ALL)
 
 
@@ -117,31 +117,34 @@ def _false(*_: object) -> bool:
 
 
 RULES: Final = (
-    Rule("look-alikes", {Place(Neighbourhood, "lookalike"): lambda *_: 0.0}),
+    Rule("look-alikes", {Attribute(Neighbourhood, "lookalike"): lambda *_: 0.0}),
     Rule("regions agree", {
-        Place(pipeline, "neighbourhood"): _regions_agree,
-        Place(pipeline, "regions_of"): lambda *_: _ALL_AGREE,
+        Attribute(pipeline, "neighbourhood"): _regions_agree,
+        Attribute(pipeline, "regions_of"): lambda *_: _ALL_AGREE,
     }),
-    Rule("texture agrees", {Place(pipeline, "neighbourhood"): _texture_agrees}),
-    Rule("noise residual proves", {Place(PixelComparison, "proof"): lambda *_: 0.0}),
-    Rule("lone field", {Place(pipeline, "_alone"): _none}),
-    Rule("instruments contradict", {Place(pipeline, "contradictions"): lambda *_: ()}),
-    Rule("two categories, scene score", {Place(verdict, "_is_field_as_well"): _false}),
-    Rule("two categories, SSIM", {Place(verdict, "_is_acquisition_as_well"): _false}),
-    Rule("copies hide no other label", {Place(pipeline, "contested"): lambda *arguments: arguments[2]}),
-    Rule("far candidates", {Place(pipeline, "_beyond_distance"): _none}),
-    Rule("far windows threshold", {Place(frame_search, "FAR_WINDOW_SCENE"): -1.0}, (Place(pipeline, "scored_far"),)),
-    Rule("shades", {Place(pipeline, "stages"): _no_shades}, (Place(pipeline, "by_frames"),)),
+    Rule("texture agrees", {Attribute(pipeline, "neighbourhood"): _texture_agrees}),
+    Rule("noise residual proves", {Attribute(PixelComparison, "proof"): lambda *_: 0.0}),
+    Rule("lone field", {Attribute(pipeline, "_alone"): _none}),
+    Rule("instruments contradict", {Attribute(pipeline, "contradictions"): lambda *_: ()}),
+    Rule("two categories, scene score", {Attribute(verdict, "_is_field_as_well"): _false}),
+    Rule("two categories, SSIM", {Attribute(verdict, "_is_acquisition_as_well"): _false}),
+    Rule("copies hide no other label", {Attribute(pipeline, "contested"): lambda *arguments: arguments[2]}),
+    Rule("far candidates", {Attribute(pipeline, "_beyond_distance"): _none}),
     Rule(
-        "whole images preferred", {Place(frame_search, "WHOLE_PREFERENCE"): -2.0},
-        (Place(pipeline, "scored"), Place(pipeline, "scored_far")),
+        "far windows threshold", {Attribute(frame_search, "FAR_WINDOW_SCENE"): -1.0},
+        (Attribute(pipeline, "scored_far"),),
     ),
-    Rule("windows as well", {Place(pipeline, "_also_windows"): lambda *arguments: arguments[2]}),
-    Rule("better neighbour", {Place(Neighbourhood, "better"): property(_none)}),
-    Rule("limit on p_wrong", {Place(pipeline, "decide"): _no_limit}, (Place(verdict, "_doubt"),)),
+    Rule("shades", {Attribute(pipeline, "stages"): _no_shades}, (Attribute(pipeline, "by_frames"),)),
     Rule(
-        "hashability", {Place(perceptual, "find_lack"): _none, Place(perceptual, "_MAX_TIES"): BITS},
-        (Place(pipeline, "_unhashable"),),
+        "whole images preferred", {Attribute(frame_search, "WHOLE_PREFERENCE"): -2.0},
+        (Attribute(pipeline, "scored"), Attribute(pipeline, "scored_far")),
+    ),
+    Rule("windows as well", {Attribute(pipeline, "_also_windows"): lambda *arguments: arguments[2]}),
+    Rule("better neighbour", {Attribute(Neighbourhood, "better"): property(_none)}),
+    Rule("limit on p_wrong", {Attribute(pipeline, "decide"): _no_limit}, (Attribute(verdict, "_doubt"),)),
+    Rule(
+        "hashability", {Attribute(perceptual, "find_lack"): _none, Attribute(perceptual, "_MAX_TIES"): BITS},
+        (Attribute(pipeline, "_unhashable"),),
     ),
 )  # fmt: skip
-"""All rules. ``far candidates`` holds the lone field, which is one of them."""
+"""All rules. ``far candidates`` includes ``lone field``, which accepts one of them."""

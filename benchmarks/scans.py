@@ -1,4 +1,4 @@
-"""Rows of the table: exact search within the limits that are used, beside FAISS's flat index."""
+"""Rows of the table: exact search within the limits in use, against FAISS's flat index."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from twinscope_indexer.index.protocol import Index
 from twinscope_indexer.index.segments import SegmentedIndex, segment_size
 
 LIMIT, FAR_LIMIT = 300, 430
-"""Bits, of the default policy: within which a twin is looked for, and within which it is if none was found."""
+"""Bits, of the default policy: the limit for candidates, and the limit if none of them is a twin."""
 SIZES: Final = {3_000: (LIMIT,), 25_000: (LIMIT,), 1_000_000: (LIMIT, FAR_LIMIT)}
-"""Hashes, and the limits that are measured of so many."""
+"""Limits that are measured, by the number of hashes."""
 BATCH: Final = 64
 NEAREST: Final = 5
 _WANTED: Final = {(1_000_000, 1, LIMIT): 0.5, (1_000_000, BATCH, LIMIT): 0.4}
 _FEATURES: Final = {"avx512vpopcntdq": "AVX-512 VPOPCNTDQ", "avx2": "AVX2"}
-"""Of processors, the first one that it has: they count bits at other speeds."""
+"""Processor features that decide the speed of counting bits; the first one that is present is shown."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure one query and a batch at each size and limit, on as many cores as this process has.
+    """Measure one query and a batch at each size and limit, on the cores of this process.
 
-    What is measured is the index that a store of this size has here; ``TWINSCOPE_INDEX_ENGINE`` forces another.
+    The index is the one that a store of this size has on this machine; ``TWINSCOPE_INDEX_ENGINE`` forces another one.
     """
     faiss.omp_set_num_threads(cores_at_hand())
     found = []
@@ -57,14 +57,14 @@ def rows(work: Work) -> list[Row]:
 
 
 def processor() -> str:
-    """Name the processor, and the best instructions that it has to count bits."""
+    """Return the name of the processor and its best instructions for counting bits."""
     about = machine()
     features = about["features"].split()
     return " ".join([about["processor"], *[name for flag, name in _FEATURES.items() if flag in features][:1]])
 
 
 def as_stored(codes: NDArray[np.uint8]) -> Index:
-    """Make the index that a store of some codes has here."""
+    """Build the index that a store of these codes has on this machine."""
     size = segment_size(len(codes))
     numbers = np.arange(len(codes))
     parts = ((numbers[at : at + size], codes[at : at + size]) for at in range(0, len(codes), size))
@@ -72,7 +72,7 @@ def as_stored(codes: NDArray[np.uint8]) -> Index:
 
 
 def _divided(name: str, index: SegmentedIndex, query: NDArray[np.uint8], *, quick: bool) -> Row:
-    """Compare all cores with one, which searches one segment after the other."""
+    """Compare all cores with one core that searches the segments one by one."""
 
     def alone() -> None:
         for segment in index.segments:
@@ -84,7 +84,7 @@ def _divided(name: str, index: SegmentedIndex, query: NDArray[np.uint8], *, quic
 
 
 def _repetitions(comparisons: int, *, quick: bool) -> tuple[int, int]:
-    """Return the rounds, and the calls in each: many of what takes little time."""
+    """Return the number of rounds and of calls per round; fewer if a call takes long."""
     if comparisons > 10_000_000:
         return 3, 1
     return (4, 3) if quick else (15, 10)

@@ -1,13 +1,13 @@
-"""Every stage of the pipeline beside what people use for it today, on the same data in the same run: one table.
+"""Measure every stage of the pipeline against other tools in use today, on the same data in the same run.
 
     python benchmarks/speed.py [--quick] [--out FILE.json] [--markdown FILE.md] [--micrographs DIR] [--seed N]
                                 [--only PART ...]
 
-Peer and ours are timed in alternating rounds; the table shows the medians, the ratio of the medians, and the smallest
-and the largest ratio of a round; it is written as JSON too. What is said to run on one core runs in a process that is
-kept to one. The ratio of a speed is the peer's time over ours ("3.0x"); of a cost or a rate it is our figure over the
-peer's. --markdown puts the table between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a document. Files are
-the micrographs of `../shared`, a few of them with --quick; where there are none, synthetic ones.
+Peer and Twinscope are timed in alternating rounds. The table shows the medians, the ratio of the medians, and the
+smallest and largest ratio of a round; it is also written as JSON. Rows for one core are measured in a process that is
+restricted to one core. The ratio of a speed is the peer's time over ours ("3.0x"); the ratio of a cost or a rate is our
+figure over the peer's. --markdown puts the table between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a
+document. Files are the micrographs of `../shared`, a few of them with --quick, or synthetic ones if there are none.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MICROGRAPHS: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "
 OUT: Final = Path(__file__).resolve().parent / "out" / "stages.json"
 CORES: Final = len(os.sched_getaffinity(0))
 ONE, ALL = 1, CORES
-CROPS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "whole_jobs": (ONE, ALL), "memory": (ALL,)}
-"""Modules that give rows, and on how many cores they are asked for them."""
+PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "whole_jobs": (ONE, ALL), "memory": (ALL,)}
+"""Modules that measure rows, and the numbers of cores that they run on."""
 MARKS: Final = ("<!-- bench -->", "<!-- end -->")
 
 
 def measured(part: str, cores: int, folder: Path) -> list[Row]:
-    """Let another process measure a part; empty, and said so, where that fails."""
+    """Measure a part in another process; if that fails, print so and return no rows."""
     out = folder / f"{part}-{cores}.json"
     command = [sys.executable, __file__, "--part", part, "--cores", str(cores), "--folder", folder, "--out", out]
     if subprocess.run(list(map(str, command)), check=False).returncode:
@@ -45,7 +45,7 @@ def measured(part: str, cores: int, folder: Path) -> list[Row]:
 
 
 def measure(part: str, cores: int, folder: Path, out: Path) -> None:
-    """Measure a part in this process, kept to some cores before anything is imported that asks for their number."""
+    """Measure a part in this process, restricted to some cores before other imports read their number."""
     restrict(cores)
     from collection_stores import Work
 
@@ -54,7 +54,7 @@ def measure(part: str, cores: int, folder: Path, out: Path) -> None:
 
 
 def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
-    """Measure all parts asked for; gives the rows, the number of micrographs, and whether a part has failed."""
+    """Measure the chosen parts; return the rows, the number of micrographs, and whether a part has failed."""
     from collection_stores import furnish
 
     rows: list[Row] = []
@@ -63,7 +63,7 @@ def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
         work = furnish(Path(scratch), parsed.micrographs, quick=parsed.quick, seed=parsed.seed)
         print(f"stores: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         for part in parsed.only:
-            for cores in sorted(set(CROPS[part])):
+            for cores in sorted(set(PARTS[part])):
                 start = time.perf_counter()
                 rows += (found := measured(part, cores, work.folder))
                 failed = failed or not found
@@ -72,16 +72,16 @@ def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
 
 
 def write_into(document: Path, table: str, marks: tuple[str, str] = MARKS) -> None:
-    """Replace what stands between the marks of a document."""
+    """Replace the text between the marks of a document."""
     before, found, rest = document.read_text(encoding="utf-8").partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not (found and end):
-        raise SystemExit(f"{document} has no line {marks[0]} followed by one {marks[1]}; nothing was written")
+        raise SystemExit(f"{document} has no {marks[0]} followed by {marks[1]}; nothing was written")
     document.write_text(f"{before}{marks[0]}\n\n{table}\n\n{marks[1]}{after}", encoding="utf-8")
 
 
 def described(parsed: argparse.Namespace, micrographs: int, seconds: float) -> dict[str, Any]:
-    """Say what the figures were measured with."""
+    """Return the conditions of the measurements."""
     from twinscope_client.doctor import machine, versions
 
     real = (parsed.micrographs / "MANIFEST.tsv").is_file()
@@ -92,7 +92,7 @@ def described(parsed: argparse.Namespace, micrographs: int, seconds: float) -> d
 
 
 def legend(about: dict[str, Any]) -> str:
-    """Write what the figures were measured with, for people."""
+    """Format the conditions of the measurements for people."""
     named = about["machine"] | about["versions"]
     listed = ", ".join(f"{name} {value}" for name, value in named.items())
     kind = "a quick run" if about["quick"] else "a full run"
@@ -103,14 +103,14 @@ def legend(about: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Run the benchmark; 1 if a part has failed. A target that is missed is no failure."""
+    """Run the benchmark; return 1 if a part has failed. A missed target is not a failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer files and rounds, smaller stores")
     parser.add_argument("--out", type=Path, default=OUT, help="where to write the table as JSON (%(default)s)")
-    parser.add_argument("--markdown", type=Path, help="put the table into this document")
+    parser.add_argument("--markdown", type=Path, help="write the table into this document")
     parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=CROPS, default=list(CROPS))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     for hidden, kind in (("--part", str), ("--cores", int), ("--folder", Path)):
         parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
     parsed = parser.parse_args()

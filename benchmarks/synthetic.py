@@ -1,9 +1,9 @@
-"""Write a folder of synthetic micrographs, with their manifest, for `accuracy` and `peers`.
+"""Write a folder of synthetic micrographs with a manifest, for `accuracy` and `peers`.
 
     python benchmarks/synthetic.py FOLDER [--count N] [--seed N]
 
-Each of the ten categories gets as many different fields, every second one with an info bar, as 8-bit TIFFs of
-1024 x 768 pixels. No threshold of Twinscope was chosen on them.
+Each of the ten categories gets N different fields, every second one with an info bar, as 8-bit TIFFs of 1024 x 768
+pixels. No threshold of Twinscope was chosen on them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write(folder: Path, count: int, seed: int) -> None:
 
 
 def main() -> None:
-    """Write what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=12, help="fields of each category (default: 12)")

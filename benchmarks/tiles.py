@@ -1,18 +1,18 @@
-"""Voting tiles, the alternative to indexed windows that `peers` measures: small hashes of many parts, which vote.
+"""Voting tiles, an alternative to indexed windows that `peers` measures: many small crops whose hashes vote.
 
-A reference is known by the hashes of square tiles on a dense grid, a query by fewer tiles, cut at several scales. Every
-query tile takes the references' tiles within a Hamming limit. Each such pair says where in the reference the query's
-centre would lie; pairs of one reference that say the same place agree. The votes of a reference are the places of the
-query that have an agreeing tile, and the one with most votes wins, if it has enough of them.
+A reference has the hashes of square tiles on a dense grid, a query those of fewer tiles, cut at several scales. Every
+query tile is paired with the reference tiles within a Hamming limit. Each pair implies a location of the query's centre
+in the reference; pairs of one reference with the same location agree. The votes of a reference are the cells of the
+query that have an agreeing tile. The reference with most votes wins, if it has enough of them.
 
-A tile's hash is that of `twinscope_indexer.hashing` with 12 x 12 in place of 32 x 32 frequencies, from a reduced copy:
-fewer frequencies bear a larger shift, so the grid may be coarser; what one code no longer tells, the votes do. Lengths
-are shares of an image's width, which an info bar, added or cut away, leaves as it is. (Of a strip they are shares of
-1.6 times its height: no tile would fit into one.) Quarter turns, mirrored and inverted queries are not looked for:
-each of the 16 symmetries would cost a scan of its own.
+A tile's hash is that of `twinscope_indexer.hashing` with 12 x 12 instead of 32 x 32 frequencies, from a reduced copy.
+Fewer frequencies tolerate a larger shift, so the grid can be coarser; the votes make up for the less specific codes.
+Lengths are fractions of an image's width, which does not depend on an info bar. (In a strip they are fractions of 1.6
+times its height, because no tile would fit otherwise.) Quarter turns, mirrored and inverted queries are not searched:
+each of the 16 symmetries would need its own scan.
 
-The settings were chosen on 48 micrographs of 40 scenes, none of which ``--limit N`` draws with the usual seed where N
-is 22 to 40.
+The settings were chosen on 48 micrographs of 40 scenes. With the default seed, ``--limit N`` draws none of them if N is
+22 to 40.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ from twinscope_indexer.hashing.equalize import standardise
 Grey = NDArray[np.uint8]
 
 WIDTH: Final = 192
-"""Pixels of the reduced copy; a thumbnail's. The unit of the lengths below."""
+"""Width of the reduced copy in pixels, as of a thumbnail. The unit of the lengths below."""
 STRIP: Final = 1.6
-"""Width by height beyond which an image is a strip."""
+"""Ratio of width to height above which an image is a strip."""
 LOW: Final = 12
-"""Frequencies each way: 144 bits, 18 bytes a tile."""
+"""Frequencies in each direction: 144 bits, 18 bytes per tile."""
 SIDE: Final = 0.3
-"""Of a tile, as share of the reference's width. A panel of half the width and height must hold several."""
+"""Side of a tile, as fraction of the reference's width. A panel of half the width and height must hold several."""
 STEP: Final = 1 / 24
-"""Of the references' grid at most."""
+"""Largest step of the references' grid."""
 ACROSS: Final = 7
 """Query tiles in a row and in a column, at each scale."""
 SCALES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.5)
-"""What share of the reference's width the query is taken to show."""
+"""Fractions of the reference's width that the query may show."""
 LIMIT: Final = 44
-"""Bits between tiles that are taken for the same, at most."""
+"""Largest distance of tiles that are taken for the same, in bits."""
 VOTES: Final = 7
-"""Least votes of a match. Of 178 micrographs, each looked for among all of other places, two had 6, and none more but
-for a figure (scene d113) and the pictures that it is made of (d114)."""
+"""Least votes of a match. Of 178 micrographs, each compared with all references of other places, two had 6 votes and
+none more, except a figure (scene d113) and the images that it consists of (d114)."""
 
 _PLACE: Final = 0.04
-"""Shares of the width within which two pairs say the same place."""
+"""Fraction of the width within which two pairs have the same location."""
 _CELLS: Final = 12
-"""Cells of a query's width; tiles of several scales whose centres share a cell have one vote."""
+"""Cells per width of a query; tiles of several scales whose centres share a cell have one vote."""
 _FAINTEST: Final = 1.0
-"""Least standard deviation of a tile in grey levels; a fainter one is rounding and compression."""
+"""Least standard deviation of a tile in grey levels; below it a tile is only rounding and compression."""
 _BASE: Final = 1 << 12
-"""More than the places along an axis; see `_keys`."""
+"""More than the locations along an axis; see `_keys`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +70,10 @@ class Tiles:
     ----------
     codes : ndarray of uint8, shape (n, 18)
     places : ndarray of float32, shape (n, 2)
-        Centre of each tile, right and down, as shares of the reference's width; a query's from the query's centre, at
-        the scale that the tile was cut for.
+        Centre of each tile, right and down, as fractions of the reference's width. For a query: relative to its centre,
+        at the scale that the tile was cut for.
     cells : ndarray of int64, shape (n,)
-        The cell of the image that the centre lies in.
+        Cell of the image that contains the centre.
     """
 
     codes: Grey
@@ -90,7 +90,7 @@ def reference_tiles(image: Image.Image) -> Tiles:
 
 
 def query_tiles(image: Image.Image) -> Tiles:
-    """Hash the tiles of a query at every scale; where a scale's tile is larger than the query there is none."""
+    """Hash the tiles of a query at every scale whose tile fits into the query."""
     pixels = _reduced(image)
     centre = np.array(pixels.shape[::-1]) / (2 * WIDTH)
     kinds = []
@@ -103,7 +103,7 @@ def query_tiles(image: Image.Image) -> Tiles:
 
 
 class TileIndex:
-    """The tiles of several references, to be searched together.
+    """An index of the tiles of several references.
 
     Parameters
     ----------
@@ -120,11 +120,11 @@ class TileIndex:
 
     @property
     def bytes_each(self) -> float:
-        """Bytes of codes a reference."""
+        """Bytes of codes per reference."""
         return self._index.ntotal * _bytes() / max(1, self._count)
 
     def votes(self, query: Tiles) -> NDArray[np.int64]:
-        """Count the votes of every reference, at the place where it has most.
+        """Count the votes of every reference, at its location with most votes.
 
         Parameters
         ----------
@@ -139,9 +139,9 @@ class TileIndex:
             return most
         bounds, _, found = self._index.range_search(query.codes, LIMIT + 1)
         asked = np.repeat(np.arange(len(query.codes)), np.diff(bounds.astype(np.int64)))
-        owners, said = self._owners[found], self._places[found] - query.places[asked]
-        for shift in product((0.0, 0.5), repeat=2):  # a place on the edge of one grid is inside a cell of another
-            keys = _keys(owners, np.floor(said / _PLACE + np.array(shift)).astype(np.int64))
+        owners, implied = self._owners[found], self._places[found] - query.places[asked]
+        for shift in product((0.0, 0.5), repeat=2):  # a location on the edge of one grid is inside a cell of another
+            keys = _keys(owners, np.floor(implied / _PLACE + np.array(shift)).astype(np.int64))
             agreeing = np.unique(np.stack([keys, query.cells[asked]], axis=1), axis=0)
             places, counts = np.unique(agreeing[:, 0], return_counts=True)
             np.maximum.at(most, places // _BASE**2, counts)
@@ -149,7 +149,7 @@ class TileIndex:
 
 
 def match(query: Tiles, index: TileIndex) -> int | None:
-    """Give the place of the reference with most votes, or None where none has enough."""
+    """Return the position of the reference with most votes, or None if none has enough."""
     votes = index.votes(query)
     best = int(votes.argmax())
     return best if votes[best] >= VOTES else None
@@ -167,20 +167,20 @@ def _reduced(image: Image.Image) -> Grey:
 
 
 def _side(scale: float) -> int:
-    """Give the side of a tile in pixels of the copy of an image that shows so much of the reference's width."""
+    """Return the side of a tile in pixels of the copy, for an image that shows `scale` of the reference's width."""
     return round(SIDE * WIDTH / scale)
 
 
 def _grid(length: int, side: int, count: int) -> list[int]:
-    """Lay so many tiles evenly along a length, the outermost along the edges; none where a tile does not fit."""
+    """Return the starts of `count` tiles evenly along a length, up to both edges; none if a tile does not fit."""
     room = length - side
     if room < 0:
         return []
-    return sorted({round(room * place / max(1, count - 1)) for place in range(count)})
+    return sorted({round(room * position / max(1, count - 1)) for position in range(count)})
 
 
 def _cut(pixels: Grey, side: int, rows: Sequence[int], columns: Sequence[int]) -> Tiles:
-    """Hash the tiles with their upper left corners on a grid, but for those with nothing in them."""
+    """Hash the tiles with their upper left corners on a grid, except blank ones."""
     codes, places = [], []
     for top, left in product(rows, columns):
         tile = np.ascontiguousarray(pixels[top : top + side, left : left + side])
@@ -203,7 +203,7 @@ def _joined(some: Sequence[Tiles]) -> Tiles:
 
 
 def _keys(owners: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give one number for a reference and a place in it; a place may lie outside of the reference."""
+    """Return one number for a reference and a location, which may lie outside of the reference."""
     across, down = np.clip(places + _BASE // 2, 0, _BASE - 1).T
     keys: NDArray[np.int64] = (owners * _BASE + across) * _BASE + down
     return keys

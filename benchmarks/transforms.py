@@ -1,19 +1,19 @@
-"""What happens to a micrograph between the microscope and a collection, as named, repeatable transforms.
+"""Named, repeatable transforms: what happens to a micrograph between the microscope and a collection.
 
-Every transform makes of one grey micrograph the query to ask, and names the edition of the micrograph to index:
+Every transform makes a query from one grey micrograph, and names the edition of the micrograph to index:
 
 ``frame``
     The micrograph as it is.
 ``barred``
-    The micrograph with an info bar. Where the bar of the file is known (`Micrograph.bar_rows`) it is the real one.
-    Elsewhere one is drawn: below the field, as FEI, Hitachi and JEOL do, or over its foot, as Zeiss does; which of
-    the two, its height (5 to 12 % of the field), style and text are drawn by the micrograph's name. Removing a bar cuts
-    at its first row. A drawn one lies below the field or over it again when it is drawn anew.
+    The micrograph with an info bar: the real one if the bar of the file is known (`Micrograph.bar_rows`), otherwise a
+    synthetic one below the field, as FEI, Hitachi and JEOL do, or over its bottom, as Zeiss does. The micrograph's name
+    decides which of the two, the height (5 to 12 % of the field), style and text. Removing a bar cuts at its first row.
+    Redrawing a synthetic bar keeps it below the field or over it.
 ``window``
-    1/1.15 of the field's width and height, in a corner or against an edge, so that a window of the same size, shifted
-    by up to 15 %, is full of real pixels too.
+    1/1.15 of the field's width and height, in a corner or at an edge, so that a window of the same size, shifted by up
+    to 15 %, also consists of real pixels only.
 
-Whatever is random is drawn by the name of the micrograph and nothing else: the same folder gives the same queries.
+All random choices depend on the name of the micrograph only: the same folder gives the same queries.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import gaussian_filter
 
 Grey = NDArray[np.uint8]
-Picture = Grey | bytes
-"""What a query is made with: pixels, or the content of a JPEG, PNG or TIFF file."""
+QueryImage = Grey | bytes
+"""A query: pixels, or the content of a JPEG, PNG or TIFF file."""
 Edition = Literal["frame", "barred", "window"]
 
 _WINDOW: Final = 1 / 1.15
-_BARS: Final = (0.05, 0.12)  # least and greatest height, as share of the field's
-_STYLES: Final = ((0, 255), (255, 0), (64, 255), (178, 0), (220, 30), (24, 235))  # ground and ink
+_BARS: Final = (0.05, 0.12)  # least and greatest height, as fraction of the field's
+_STYLES: Final = ((0, 255), (255, 0), (64, 255), (178, 0), (220, 30), (24, 235))  # background and ink
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +49,10 @@ class Micrograph:
     Attributes
     ----------
     name : str
-        Decides whatever the transforms draw at random.
+        Seed of all random choices of the transforms.
     pixels : ndarray of uint8, shape (height, width)
     bar_rows : int
-        Height of the info bar at its foot in pixels; 0 where there is none, or it is not known.
+        Height of the info bar at the bottom in pixels; 0 if there is none, or it is not known.
     """
 
     name: str
@@ -65,19 +65,19 @@ class Micrograph:
         return self.pixels[: self.pixels.shape[0] - self.bar_rows]
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Give the random numbers of this micrograph for one purpose."""
+        """Return the random generator of this micrograph for one purpose."""
         digest = sha256(f"{purpose}\n{self.name}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 @dataclass(frozen=True)
 class Group:
-    """What is demanded of all transforms of a group."""
+    """The requirements for all transforms of a group."""
 
     recall: float
-    """Least share of queries that are labelled rightly, 0 to 1; none may be labelled wrongly in any group."""
+    """Least share of queries that are found, 0 to 1; none may be labelled falsely in any group."""
     only_windows: bool = False
-    """Demanded only of stores that index windows."""
+    """Required only of stores that index windows."""
 
 
 GROUPS: Final = {
@@ -91,17 +91,17 @@ GROUPS: Final = {
 
 @dataclass(frozen=True)
 class Transform:
-    """One named way from a micrograph to a query."""
+    """One named way to make a query from a micrograph."""
 
     name: str
     group: str
-    query: Callable[[Micrograph], Picture]
+    query: Callable[[Micrograph], QueryImage]
     edition: Edition = "frame"
-    """What of the micrograph is indexed."""
+    """The edition of the micrograph that is indexed."""
 
 
 def reference(micrograph: Micrograph, edition: Edition) -> Grey:
-    """Give the pixels to index, uint8 (height, width)."""
+    """Return the pixels to index, uint8 (height, width)."""
     if edition == "barred":
         return _barred(micrograph).pixels
     if edition == "window":
@@ -114,7 +114,7 @@ def reference(micrograph: Micrograph, edition: Edition) -> Grey:
 
 @dataclass(frozen=True, eq=False)
 class _Barred:
-    """A micrograph with an info bar of `rows` rows at its foot."""
+    """A micrograph with an info bar of `rows` rows at its bottom."""
 
     pixels: Grey
     rows: int
@@ -122,12 +122,12 @@ class _Barred:
 
 @dataclass(frozen=True)
 class _Bar:
-    """How an info bar looks."""
+    """The appearance of a synthetic info bar."""
 
     share: float
     style: int
     below: bool
-    """Below the field; else over its foot."""
+    """Below the field; otherwise over its bottom."""
     cells: bool
     text: tuple[str, str]
 
@@ -136,13 +136,13 @@ class _Bar:
         beam = (
             f"{rng.choice([2, 5, 10, 15, 20, 30])}.0 kV  WD {rng.uniform(3, 15):.1f} mm  x{rng.integers(1, 400) * 250}"
         )
-        where = f"{rng.choice(['SE', 'BSE', 'InLens', 'ETD'])}  {rng.integers(2005, 2026)}-{rng.integers(1, 13):02d}"
+        detector = f"{rng.choice(['SE', 'BSE', 'InLens', 'ETD'])}  {rng.integers(2005, 2026)}-{rng.integers(1, 13):02d}"
         scale = f"{rng.choice([1, 2, 5, 10, 20, 50, 100, 200])} {rng.choice(['nm', 'um'])}"
         share, style = float(rng.uniform(*_BARS)), int(rng.integers(len(_STYLES)))
-        return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {where}", scale))
+        return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {detector}", scale))
 
     def other(self, rng: np.random.Generator) -> _Bar:
-        """Draw another one: its height differs by at least a fifth of the range, text and style too."""
+        """Return another bar: its height differs by at least a fifth of the range; text and style also differ."""
         new = _Bar.drawn(rng)
         low, high = _BARS
         share = low + (self.share - low + (high - low) * rng.uniform(0.2, 0.8)) % (high - low)
@@ -150,7 +150,7 @@ class _Bar:
                     not self.cells, new.text)  # fmt: skip
 
     def strip(self, height: int, width: int) -> Grey:
-        """Draw it for a field of the given size."""
+        """Draw the bar for a field of the given size."""
         rows = max(8, round(self.share * height))
         ground, ink = _STYLES[self.style]
         image = Image.new("L", (width, rows), ground)
@@ -166,29 +166,29 @@ class _Bar:
         return np.asarray(image)
 
     def on(self, field: Grey) -> _Barred:
-        """Put it below a field, or over its foot."""
+        """Put the bar below a field, or over its bottom."""
         strip = self.strip(*field.shape)
         kept = field if self.below else field[: -len(strip)]
         return _Barred(np.vstack([kept, strip]), len(strip))
 
 
 def _barred(m: Micrograph) -> _Barred:
-    """Give the micrograph with its real bar, or else with the one that belongs to its name."""
+    """Return the micrograph with its real bar, or with the synthetic one of its name."""
     return _Barred(m.pixels, m.bar_rows) if m.bar_rows else _Bar.drawn(m.rng("bar")).on(m.pixels)
 
 
-def same_bar(stranger: Micrograph, other: Micrograph) -> Micrograph:
-    """Put the info bar of another micrograph's ``barred`` edition at the foot of a stranger's field.
+def same_bar(unrelated: Micrograph, other: Micrograph) -> Micrograph:
+    """Put the info bar of another micrograph's ``barred`` edition at the bottom of an unrelated field.
 
-    A real bar is resized to the stranger's width; a drawn one is drawn again for its size.
+    A real bar is resized to the width of the field; a synthetic one is drawn for its size.
     """
-    name = f"{stranger.name} under the bar of {other.name}"
+    name = f"{unrelated.name} under the bar of {other.name}"
     if not other.bar_rows:
-        return Micrograph(name, _Bar.drawn(other.rng("bar")).on(stranger.field).pixels)
-    width = stranger.pixels.shape[1]
+        return Micrograph(name, _Bar.drawn(other.rng("bar")).on(unrelated.field).pixels)
+    width = unrelated.pixels.shape[1]
     strip = other.pixels[-other.bar_rows :]
     rows = max(1, round(other.bar_rows * width / strip.shape[1]))
-    return Micrograph(name, np.vstack([stranger.field, _resized(strip, rows, width)]))
+    return Micrograph(name, np.vstack([unrelated.field, _resized(strip, rows, width)]))
 
 
 def _bar_removed(m: Micrograph) -> Grey:
@@ -204,7 +204,7 @@ def _bar_redrawn(m: Micrograph) -> Grey:
     bar, rng = _Bar.drawn(m.rng("bar")), m.rng("other bar")
     if not m.bar_rows:
         return bar.other(rng).on(m.pixels).pixels
-    return np.vstack([m.field, bar.other(rng).strip(*m.field.shape)])  # what lies under a real bar is not known
+    return np.vstack([m.field, bar.other(rng).strip(*m.field.shape)])  # the field under a real bar is not known
 
 
 # ---- grey levels, noise, encodings ----
@@ -251,7 +251,7 @@ def _equalised(m: Micrograph) -> Grey:
 
 
 def _to_16_bit(m: Micrograph) -> bytes:
-    """Write the 16-bit TIFF of the same scan: the low byte holds what 8 bits had rounded away."""
+    """Return a 16-bit TIFF of the same scan: the low byte holds what 8 bits round away."""
     deep = m.pixels.astype(np.uint16) * 256 + m.rng("16 bit").integers(0, 256, m.pixels.shape, np.uint16)
     data = io.BytesIO()
     tifffile.imwrite(data, deep, photometric="minisblack")
@@ -311,7 +311,7 @@ def _cropped(m: Micrograph, share: float) -> Grey:
 
 
 def _window(m: Micrograph, shift: float) -> Grey:
-    """Give the window of the field that is shifted by a share of its size, up, down, left or right by the name."""
+    """Return the window of the field, shifted by a fraction of its size; the name decides the direction."""
     height, width = m.field.shape
     rows, columns = int(_WINDOW * height), int(_WINDOW * width)
     rng = m.rng("shift")
@@ -323,17 +323,17 @@ def _window(m: Micrograph, shift: float) -> Grey:
 
 
 def _turned(m: Micrograph, degrees: float) -> Grey:
-    """Turn the picture one way or the other; the corners that it does not fill are black."""
+    """Rotate the image in either direction; corners that it does not fill are black."""
     way = 1 if m.rng("turn").integers(2) else -1
     return np.asarray(Image.fromarray(m.pixels).rotate(way * degrees, Image.Resampling.BICUBIC))
 
 
 def _turned_and_cropped(m: Micrograph, degrees: float) -> Grey:
-    """Turn the picture and keep the largest centred part of its aspect ratio that is filled."""
+    """Rotate the image and crop it to the largest centred rectangle of its aspect ratio that is filled."""
     height, width = m.pixels.shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     share = min(width / (width * cos + height * sin), height / (width * sin + height * cos))
-    rows, columns = int(share * height) - 2, int(share * width) - 2  # two pixels less: interpolation reaches out
+    rows, columns = int(share * height) - 2, int(share * width) - 2  # less 2: interpolation uses neighbours
     y, x = (height - rows) // 2, (width - columns) // 2
     return _turned(m, degrees)[y : y + rows, x : x + columns]
 
@@ -345,11 +345,11 @@ def _panel(m: Micrograph) -> Grey:
     return m.field[y : y + rows, x : x + columns]
 
 
-# ---- what people draw, and everything together ----
+# ---- annotations, and all changes at once ----
 
 
 def _annotated(m: Micrograph) -> Grey:
-    """Draw a label box in a corner, an arrow, and a scale bar with its length, as for a figure of a paper."""
+    """Draw a label box in a corner, an arrow, and a scale bar with its length, as in a figure of a paper."""
     rng = m.rng("annotated")
     image = Image.fromarray(m.pixels)
     draw = ImageDraw.Draw(image)
@@ -372,7 +372,7 @@ def _annotated(m: Micrograph) -> Grey:
 
 
 def _all_at_once(m: Micrograph) -> bytes:
-    """Cut the bar, scale to 0.6, turn by 90, 180 or 270 degrees, invert, annotate, encode with quality 60."""
+    """Cut off the bar, scale to 0.6, rotate by 90, 180 or 270 degrees, invert, annotate, encode with quality 60."""
     field = Micrograph(m.name, _bar_removed(m))
     small = Micrograph(m.name, _scaled(field, 0.6))
     turned = Micrograph(m.name, _quarter_turns(small, int(m.rng("all at once").integers(1, 4))))
@@ -427,19 +427,19 @@ REFUSALS: Final = (
     Transform("mirrored", "refusal", _mirrored),
     Transform("bar added", "refusal", _bar_added),
 )
-"""What is done to a query that must be refused."""
+"""Transforms of queries that must be refused."""
 
 
 def empty_frames() -> list[Micrograph]:
-    """Give 12 frames without a field (flat, shaded, faint noise) and 24 of nothing but noise, of usual sizes."""
+    """Return 12 images without a field (flat, shaded, faint noise) and 24 of noise only, of usual sizes."""
     sizes = ((768, 1024), (960, 1280), (512, 512), (943, 1024))
     made = []
     for number in range(12):
         shape = sizes[number % len(sizes)]
-        frame = Micrograph(f"blank {number}", np.full(shape, (0, 255, 128, 40, 200, 90)[number % 6], np.uint8))
+        blank = Micrograph(f"blank {number}", np.full(shape, (0, 255, 128, 40, 200, 90)[number % 6], np.uint8))
         shade = np.linspace(-10, 10, shape[1])[None] if number >= 6 else np.zeros((1, 1))
-        faint = frame.rng("faint").normal(0, 0.5 * (number % 3), shape)
-        made.append(Micrograph(frame.name, _clipped(frame.pixels + shade + faint)))
+        faint = blank.rng("faint").normal(0, 0.5 * (number % 3), shape)
+        made.append(Micrograph(blank.name, _clipped(blank.pixels + shade + faint)))
     for number in range(24):
         shape = sizes[number % len(sizes)]
         noise = Micrograph(f"noise {number}", np.zeros(shape, np.uint8)).rng("noise").normal(0, 1, shape)

@@ -1,4 +1,4 @@
-"""Rows of the table: whole jobs on real files, beside the old scripts and beside mere decoding."""
+"""Rows of the table: whole jobs on real files, against the legacy scripts and against decoding alone."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from twinscope_indexer.store.reader import Store
 from twinscope_indexer.taxonomy import load_taxonomy
 
 LABEL_TARGETS: Final = {1: 15.0}
-"""By cores; 25 where there are more."""
+"""Targets by the number of cores; 25 for more cores."""
 _ROUNDS: Final = 3
 
 
 def label_rows(work: Work) -> list[Row]:
-    """Match and label TIFFs against 21,000 references."""
+    """Measure matching and labelling of TIFFs against 21,000 references."""
     files = [one for one in work.sample(len(work.micrographs)) if _pillow_reads(one.tiff)]
     files = files[: 4 if work.quick else 36]
     references = old_references(work)
@@ -48,7 +48,7 @@ def label_rows(work: Work) -> list[Row]:
 
 
 def label_once(work: Work, files: list[Micrograph], name: str) -> float:
-    """Label files as ``twinscope label`` does, the store being open; milliseconds a file."""
+    """Label files as ``twinscope label`` does, with an open store; return milliseconds per file."""
     out = work.folder / f"labelled-{cores_at_hand()}-{len(files)}-{name}"
     journal = Journal(out)
     try:
@@ -58,14 +58,14 @@ def label_once(work: Work, files: list[Micrograph], name: str) -> float:
             report = label([one.tiff for one in files], engine, journal, out, settings)
             taken = 1000 * (time.perf_counter() - start) / len(files)
         if report.counts["failed"] or report.counts["written"] < len(files) / 2:
-            raise SystemExit(f"labelling {len(files)} files went wrong: {dict(report.counts)}; nothing was measured")
+            raise SystemExit(f"labelling {len(files)} files failed: {dict(report.counts)}; nothing was measured")
         return taken
     finally:
         journal.close()
 
 
 def old_references(work: Work) -> list[old_scripts.Reference]:
-    """Give the old scripts' table: their own hashes of the JPEGs, and the store's of what has no file."""
+    """Return the table of the legacy scripts: their hashes of the JPEGs, and stored hashes of rows without files."""
     names = {one.jpeg.name: one.jpeg for one in work.micrographs}
     store = Store(work.store)
     try:
@@ -85,7 +85,7 @@ def old_references(work: Work) -> list[old_scripts.Reference]:
 def old_round(
     work: Work, files: list[Micrograph], references: list[old_scripts.Reference], name: str
 ) -> dict[str, float]:
-    """Label files as the old scripts did; milliseconds a file of each of their steps."""
+    """Label files as the legacy scripts did; return milliseconds per file of each step."""
     out = work.folder / f"old-{cores_at_hand()}-{len(files)}-{name}"
     out.mkdir()
     spent: Counter[str] = Counter()
@@ -105,7 +105,7 @@ def old_round(
 
 
 def refusal_rows(work: Work) -> list[Row]:
-    """Ask for the same TIFFs where their twins are stored and where they are not; every round by a new engine."""
+    """Search for the same TIFFs in stores with and without their twins; each round uses new engines."""
     files = [one for one in work.sample(len(work.micrographs)) if one.scene in work.left_out]
     files = files[: 3 if work.quick else 10]
     with connect(work.store_without) as without, connect(work.store) as whole:
@@ -126,7 +126,7 @@ def refusal_rows(work: Work) -> list[Row]:
 
 
 def indexing_rows(work: Work) -> list[Row]:
-    """Index the JPEGs, and merely decode them with Pillow in as many threads."""
+    """Measure indexing of the JPEGs against decoding them with Pillow in as many threads."""
     collection = work.folder / "collection"
     paths = sorted(collection.rglob("*.jpg"))
     workers = cores_at_hand()
@@ -148,7 +148,7 @@ def indexing_rows(work: Work) -> list[Row]:
 
 
 def _pillow_reads(path: Path) -> bool:
-    """Tell whether the old scripts can read a file at all."""
+    """Check whether the legacy scripts can read a file."""
     with suppress(OSError, ValueError), Image.open(path) as image:
         image.convert("L")
         return True
@@ -156,6 +156,6 @@ def _pillow_reads(path: Path) -> bool:
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure all jobs that depend on the cores."""
+    """Measure all jobs; indexing only on more than one core."""
     every = [*label_rows(work), *refusal_rows(work)]
     return every if cores_at_hand() == 1 else [*every, *indexing_rows(work)]

@@ -1,4 +1,4 @@
-"""Benchmarks are scripts beside each other, which no package holds: a test imports one as it imports its neighbours."""
+"""Import of benchmarks: scripts of one folder that import each other and belong to no package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    """Import a benchmark by name; it and its neighbours are forgotten after the test."""
+    """Import a benchmark by name; remove it and its imports after the test."""
     if not _FOLDER.is_dir():
         pytest.skip("the benchmarks are not part of this distribution")
     monkeypatch.syspath_prepend(str(_FOLDER))

@@ -1,4 +1,4 @@
-"""Rules that are switched off one by one: what that replaces, and how its effect is counted."""
+"""Rules that are switched off one by one: the replacements, and how the effect is counted."""
 
 from __future__ import annotations
 
@@ -28,24 +28,28 @@ def cases(benchmark):
     return benchmark("cases")
 
 
-def place_values(rule):
-    return [vars(place.owner)[place.name] for place in rule.without]
+def current_values(rule):
+    return [vars(attribute.owner)[attribute.name] for attribute in rule.without]
 
 
-def test_every_rule_replaces_what_is_there_and_puts_it_back(rules):
+def test_every_rule_replaces_attributes_and_restores_them(rules):
     assert len({rule.name for rule in rules.RULES}) == len(rules.RULES)
     for rule in rules.RULES:
-        before = place_values(rule)
+        before = current_values(rule)
         with rule.off():
-            assert all(now is not then for now, then in zip(place_values(rule), before, strict=True)), rule.name
-        assert all(now is then for now, then in zip(place_values(rule), before, strict=True)), rule.name
+            assert all(now is not then for now, then in zip(current_values(rule), before, strict=True)), rule.name
+        assert all(now is then for now, then in zip(current_values(rule), before, strict=True)), rule.name
 
 
-def test_every_rule_that_is_noted_can_be_asked(rules):
-    before = [vars(place.owner)[place.name] for rule in rules.RULES for place in rule.asked_by or rule.without]
+def test_recording_rules_restores_the_attributes(rules):
+    before = [
+        vars(attribute.owner)[attribute.name] for rule in rules.RULES for attribute in rule.asked_by or rule.without
+    ]
     with rules.asked(rules.RULES) as names:
         assert names == set()
-    after = [vars(place.owner)[place.name] for rule in rules.RULES for place in rule.asked_by or rule.without]
+    after = [
+        vars(attribute.owner)[attribute.name] for rule in rules.RULES for attribute in rule.asked_by or rule.without
+    ]
     assert all(now is then for now, then in zip(after, before, strict=True))
 
 
@@ -62,9 +66,9 @@ def store(tmp_path_factory):
     return folder / "store"
 
 
-def test_a_rule_that_is_off_changes_the_answer_and_one_that_was_not_asked_is_not_tried(rules, ablation, cases, store):
-    picture = synthesise("Particles", 1, width=320, height=240).astype(np.uint8)
-    case = cases.Case("two labels", "1", picture, store)
+def test_only_rules_that_were_asked_are_switched_off(rules, ablation, cases, store):
+    query_image = synthesise("Particles", 1, width=320, height=240).astype(np.uint8)
+    case = cases.Case("two labels", "1", query_image, store)
     with connect(store) as engine:
         found = ablation.effect(case, engine, rules.RULES)
     assert (found.answered.label, found.answered.grade) == ("none", "ambiguous")
@@ -73,16 +77,16 @@ def test_a_rule_that_is_off_changes_the_answer_and_one_that_was_not_asked_is_not
     assert "lone field" not in found.without
 
 
-def test_a_blank_picture_asks_whether_it_can_be_hashed(rules, ablation, cases, store):
-    picture = np.tile(np.arange(320, dtype=np.uint8) // 160, (240, 1)) + np.uint8(100)
+def test_blank_image_asks_the_hashability_rule(rules, ablation, cases, store):
+    query_image = np.tile(np.arange(320, dtype=np.uint8) // 160, (240, 1)) + np.uint8(100)
     with connect(store) as engine:
-        found = ablation.effect(cases.Case("blank", "1", picture, store), engine, rules.RULES)
+        found = ablation.effect(cases.Case("blank", "1", query_image, store), engine, rules.RULES)
     assert found.answered.grade == "unhashable"
     assert set(found.without) == {"hashability"}
     assert found.without["hashability"].grade != "unhashable"
 
 
-def test_a_label_is_judged_by_the_file_that_it_comes_from(cases, store):
+def test_label_is_judged_by_the_file_of_its_match(cases, store):
     with connect(store) as engine:
         answer = engine.search(synthesise("Particles", 2, width=320, height=240).astype(np.uint8))
     assert answer.category == "First"
@@ -97,7 +101,7 @@ def test_a_label_is_judged_by_the_file_that_it_comes_from(cases, store):
     assert case.judged(replace(answer, grade="none", matches=())).label == "none"
 
 
-def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
+def test_effects_of_a_rule_are_counted_by_set(rules, ablation, cases):
     rule = rules.RULES[0]
 
     def answered(label):
@@ -107,9 +111,9 @@ def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
         return ablation.Effect(of, "", answered(label), {rule.name: answered(without)})
 
     found = [
-        effect("strangers", "none", "wrong"),
-        effect("strangers", "held", "wrong"),
-        effect("strangers", "none", "held"),
+        effect("unrelated", "none", "wrong"),
+        effect("unrelated", "held", "wrong"),
+        effect("unrelated", "none", "held"),
         effect("real", "none", "right"),
         effect("real", "right", "none"),
         effect("real", "right", "wrong"),
@@ -119,11 +123,11 @@ def test_what_a_rule_wins_and_costs_is_counted_by_set(rules, ablation, cases):
     ]
     [row] = ablation.summarise(found, [rule])
     assert (row.asked, row.changed) == (8, 7)
-    assert row.prevented == {"strangers": 2, "real": 1}
+    assert row.prevented == {"unrelated": 2, "real": 1}
     assert row.lost == {"real": 1}
     assert row.won == {"real": 2}
     assert row.caused == {"real": 1}
     text = ablation.tables(found, [row])
     assert "| real | 6 | 4 | 1 | 0 |" in text
-    assert f"| {rule.name} | 8 | 7 | 3: 2 strangers, 1 real | 1 real | 2 real | 1 real |" in text
+    assert f"| {rule.name} | 8 | 7 | 3: 2 unrelated, 1 real | 1 real | 2 real | 1 real |" in text
     assert f"| {rule.name} | 4 | 0 | 0 | 0 | 0 | 4 | 4 | 4 |" in text

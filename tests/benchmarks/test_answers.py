@@ -1,4 +1,4 @@
-"""What counts as a different answer between two records of the benchmark `answers`."""
+"""Differences between two records of the benchmark `answers`."""
 
 from __future__ import annotations
 
@@ -43,26 +43,27 @@ ANSWER = {
         ("reason", "the same field", True),
     ],
 )
-def test_a_field_differs_by_more_than_the_tolerance_of_its_numbers(field, value, differs) -> None:
+def test_field_differs_only_beyond_the_tolerance(field, value, differs) -> None:
     found = differences.compare({"a": ANSWER}, {"a": ANSWER | {field: value}}, 1e-9)
     assert found == ([("a", field, ANSWER[field], value)] if differs else [])
 
 
-def test_answers_and_fields_of_one_record_alone_are_told() -> None:
+def test_answers_and_fields_of_only_one_record_are_listed() -> None:
     fewer = {name: value for name, value in ANSWER.items() if name != "ssim"}
     found = differences.compare({"a": ANSWER, "b": ANSWER}, {"b": fewer | {"new": 1}, "c": ANSWER}, 1e-9)
     assert found == [("a", "missing", "good", None), ("b", "new", None, 1), ("c", "new", None, "good")]
 
 
-def test_other_words_alone_are_no_failure(capsys) -> None:
+def test_different_sentences_alone_are_not_a_failure(capsys) -> None:
     before = {"a": ANSWER, "b": ANSWER}
-    assert differences.tell(before, before, 1e-9, 5) == 0
-    assert differences.tell(before, before | {"a": ANSWER | {"reason": "alike"}}, 1e-9, 5) == 0
+    assert differences.print_differences(before, before, 1e-9, 5) == 0
+    assert differences.print_differences(before, before | {"a": ANSWER | {"reason": "alike"}}, 1e-9, 5) == 0
     assert "1 of them in other words" in capsys.readouterr().out
-    assert differences.tell(before, before | {"a": ANSWER | {"reason": "alike", "grade": "none"}}, 1e-9, 1) == 1
+    after = before | {"a": ANSWER | {"reason": "alike", "grade": "none"}}
+    assert differences.print_differences(before, after, 1e-9, 1) == 1
     assert "a: grade: 'good' -> 'none'" in capsys.readouterr().out
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path) -> None:
+def test_record_is_read_as_it_was_written(tmp_path) -> None:
     differences.write(tmp_path / "record.jsonl", {"a": ANSWER | {"distance": 0.1 + 0.2}})
     assert differences.read(tmp_path / "record.jsonl") == {"a": ANSWER | {"distance": 0.1 + 0.2}}

@@ -1,4 +1,4 @@
-"""What the benchmark of the calibration prints: what a limit lets through, and what is said beside what is found."""
+"""Tables of the calibration benchmark: the effect of a limit, and the reliability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def judged(calibration):
     return make
 
 
-def test_a_limit_lets_through_what_is_at_most_as_likely_to_be_wrong(calibration, judged):
+def test_limit_lets_through_matches_up_to_its_p_wrong(calibration, judged):
     some = [judged(0.01), judged(0.05), judged(0.06), judged(0.04, wrong=True, scene_score=0.2),
             judged(0.05, wrong=True, scene_score=0.6), judged(0.9, wrong=True)]  # fmt: skip
     one = calibration.at_limit(some, 0.05)
@@ -27,7 +27,7 @@ def test_a_limit_lets_through_what_is_at_most_as_likely_to_be_wrong(calibration,
     assert (every.right, every.wrong) == (3, 3)
 
 
-def test_what_is_said_and_what_is_found_are_weighed(calibration, judged):
+def test_reliability_is_weighted(calibration, judged):
     some = [judged(0.06, weight=3.0), judged(0.1, wrong=True, weight=1.0), judged(0.7, wrong=True)]
     first, last = calibration.reliability(some)
     assert (first.low, first.high, first.right, first.wrong) == (0.05, 0.1, 1, 1)
@@ -36,9 +36,9 @@ def test_what_is_said_and_what_is_found_are_weighed(calibration, judged):
     assert (last.right, last.wrong, last.found) == (0, 1, 1.0)
 
 
-def test_sure_is_below_one_percent(calibration, judged):
+def test_sure_means_below_one_percent(calibration, judged):
     assert calibration.sure([judged(0.009), judged(0.01), judged(0.001, wrong=True)]) == (2, 1)
 
 
-def test_what_is_shipped_is_where_the_service_reads_it(calibration):
+def test_shipped_calibration_is_where_the_service_reads_it(calibration):
     assert calibration.SHIPPED.is_file()

@@ -1,4 +1,4 @@
-"""The curves of growth: the exponent that is printed, and a run that goes on where it was broken off."""
+"""Curves of growth: their exponents, and an interrupted run that continues."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def growth(monkeypatch):
     import growth
 
     yield growth
-    for name in set(sys.modules) - before:  # `load` and `scans` may mean something else to another test
+    for name in set(sys.modules) - before:  # other tests may import other modules named `load` or `scans`
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(_FOLDER)):
             del sys.modules[name]
 
 
-def test_the_exponent_is_that_of_the_power_that_fits(growth):
+def test_exponent_is_that_of_the_fitted_power(growth):
     sizes = [1_000, 10_000, 100_000]
     assert growth.Curve.of("a", "s", sizes, [3 * size**1.5 for size in sizes]).exponent == pytest.approx(1.5)
     assert growth.Curve.of("a", "s", sizes, [7.0] * 3).exponent == pytest.approx(0)
 
 
-def test_a_run_that_was_broken_off_goes_on_and_one_that_ended_is_forgotten(growth, tmp_path, capsys):
-    file, asked = tmp_path / "out" / "growth.json", []
+def test_interrupted_run_continues_and_a_finished_one_does_not(growth, tmp_path, capsys):
+    file, calls = tmp_path / "out" / "growth.json", []
 
     def measure(what):
-        return lambda: asked.append(what) or {"seconds": 1.5}
+        return lambda: calls.append(what) or {"seconds": 1.5}
 
     def broken():
         raise KeyboardInterrupt
@@ -51,15 +51,15 @@ def test_a_run_that_was_broken_off_goes_on_and_one_that_ended_is_forgotten(growt
     assert "before" in capsys.readouterr().out
     second.measured("20 images", measure("20"))
     for kept in (growth.Kept(file, 1, afresh=False), growth.Kept(file, 0, afresh=True)):
-        kept.measured("10 images", measure("anew"))
-    assert asked == ["10", "20", "anew", "anew"]
+        kept.measured("10 images", measure("again"))
+    assert calls == ["10", "20", "again", "again"]
     second.forget()
     growth.Kept(file, 0, afresh=False).measured("10 images", measure("after the end"))
-    assert asked[-1] == "after the end"
+    assert calls[-1] == "after the end"
 
 
 @pytest.mark.parametrize("arguments", [["--images", "100"], ["--hashes", "5", "5"], ["--images", "0", "10"]])
-def test_sizes_that_make_no_curve_are_refused(growth, monkeypatch, capsys, arguments):
+def test_too_few_sizes_for_a_curve_are_refused(growth, monkeypatch, capsys, arguments):
     monkeypatch.setattr(sys, "argv", ["growth.py", *arguments])
     with pytest.raises(SystemExit):
         growth.main()

@@ -1,4 +1,4 @@
-"""The table of the benchmarks: what it calls met, and what it shows of the rounds."""
+"""The table of the benchmarks: targets, ratios and spread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SPEC.loader.exec_module(comparison)
         ("share", None, 10, 99, 9.9, None),
     ],
 )
-def test_a_target_is_met_or_missed(
+def test_target_is_met_or_missed(
     kind: str, limit: float | None, theirs: float, ours: float, ratio: float, met: bool | None
 ) -> None:
     one = comparison.row("stage", "peer", [(theirs, ours)], comparison.Target(kind, limit))
@@ -39,21 +39,21 @@ def test_a_target_is_met_or_missed(
     assert one.met is met
 
 
-def test_ratio_is_of_the_medians_and_spread_of_the_rounds() -> None:
+def test_ratio_is_of_medians_and_spread_of_rounds() -> None:
     pairs = [(10.0, 5.0), (12.0, 3.0), (90.0, 4.0)]
     one = comparison.row("stage", "peer", pairs, comparison.Target("faster", 2))
     assert (one.theirs, one.ours, one.ratio) == (12, 4, 3)
     assert (one.least, one.most) == (2, 22.5)
 
 
-def test_callables_are_timed_in_turn_after_one_call_that_is_not_counted() -> None:
+def test_callables_alternate_after_one_uncounted_call() -> None:
     calls: list[str] = []
     pairs = comparison.alternating(lambda: calls.append("theirs"), lambda: calls.append("ours"), 2)
     assert calls == ["theirs", "ours"] * 3
     assert len(pairs) == 2
 
 
-def test_a_missed_target_is_shown_in_both_tables() -> None:
+def test_missed_target_is_shown_in_both_tables() -> None:
     rows = [
         comparison.row("slow", "peer", [(10, 5)], comparison.Target("faster", 3)),
         comparison.row("fast", "peer", [(10, 1)], comparison.Target("faster", 3)),

@@ -1,4 +1,4 @@
-"""The old scripts' algorithm, as the benchmarks time it: what it decides is what its description says."""
+"""The algorithm of the legacy scripts, as the benchmarks time it: it decides as its description says."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_colour_is_hashed_as_grey(tmp_path: Path) -> None:
     assert str(old.image_hash(tiff(tmp_path, pixels))) == phash(grey).tobytes().hex()
 
 
-def test_nearest_two_are_those_of_a_scan() -> None:
+def test_two_nearest_are_those_of_a_scan() -> None:
     generator = np.random.default_rng(1)
     bits = generator.integers(0, 2, (200, 1024), dtype=np.uint8)
     query = bits[17].copy()
@@ -63,7 +63,7 @@ def test_nearest_two_are_those_of_a_scan() -> None:
 
 
 @pytest.mark.parametrize("size", [(320, 240), (300, 250)])
-def test_ssim_is_that_of_the_reference_rule(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_ssim_is_that_of_the_legacy_rule(tmp_path: Path, size: tuple[int, int]) -> None:
     query = synthesise("Tips", 1, width=320, height=240)
     path = jpeg(tmp_path, synthesise("Tips", 1, width=size[0], height=size[1]), "reference.jpg")
     reference = np.asarray(Image.open(path))
@@ -80,7 +80,7 @@ def test_the_highest_ssim_wins_not_the_smallest_distance(tmp_path: Path) -> None
     assert found.ssim == old.full_size_ssim(query, same.path)
 
 
-def test_from_150_bits_on_nothing_is_verified(tmp_path: Path) -> None:
+def test_nothing_is_verified_from_150_bits_on(tmp_path: Path) -> None:
     pixels = synthesise("Fibres", 0, width=320, height=240)
     query, same = tiff(tmp_path, pixels), jpeg(tmp_path, pixels, "same.jpg")
     near, far = ((bits, old.Reference(same, of_bits(np.zeros(1024)))) for bits in (149, 150))
@@ -88,7 +88,7 @@ def test_from_150_bits_on_nothing_is_verified(tmp_path: Path) -> None:
     assert old.verify(query, [far, far]) == old.Match(query, same, 150, None)
 
 
-def test_a_verified_tiff_is_copied_with_its_times_under_the_prefix_of_its_match(tmp_path: Path) -> None:
+def test_verified_tiff_is_copied_with_prefix_and_times(tmp_path: Path) -> None:
     query = tiff(tmp_path, np.zeros((8, 8), np.uint8), "sample_123.tif")
     os.utime(query, (1, 2))
     (tmp_path / "out").mkdir()
@@ -98,7 +98,7 @@ def test_a_verified_tiff_is_copied_with_its_times_under_the_prefix_of_its_match(
     assert copy.stat().st_mtime == 2
 
 
-def test_an_unverified_tiff_is_not_copied(tmp_path: Path) -> None:
+def test_unverified_tiff_is_not_copied(tmp_path: Path) -> None:
     query = tiff(tmp_path, np.zeros((8, 8), np.uint8))
     assert old.label(old.Match(query, Path("L5_001eb7.jpg"), 6), tmp_path) is None
     assert list(tmp_path.iterdir()) == [query]

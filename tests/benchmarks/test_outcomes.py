@@ -1,4 +1,4 @@
-"""What the recall benchmark counts: what was found, how much of it the limit on p_wrong holds, and what is false."""
+"""Counts of the recall benchmark: found, held by the limit on p_wrong, and labelled falsely."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ TWIN = Match("0" * 16, "a.jpg", "Tips", "T", 9, scene_score=0.9)
     ],
     ids=["above the limit", "below it", "not known", "doubtful for another reason", "nothing found"],
 )
-def test_only_what_the_limit_alone_keeps_back_is_held(outcomes, evidence, held):
+def test_only_matches_stopped_by_the_limit_alone_are_held(outcomes, evidence, held):
     verdict = decide(evidence, Policy(max_p_wrong=0.05))
     assert outcomes.is_held(reason.code for reason in verdict.reasons) is held
     without = decide(evidence, Policy(max_p_wrong=1.0))
     assert held is (without.grade in {"good", "excellent"} and verdict.grade == "doubtful")
 
 
-def test_recall_counts_what_was_found_and_precision_what_was_labelled(outcomes, outcome):
+def test_recall_counts_found_and_precision_labelled(outcomes, outcome):
     some = [outcome()] * 5 + [outcome(held=True)] * 2 + [outcome("wrong")] + [outcome("wrong", held=True)]
     row = outcomes.count([*some, outcome("overlap"), outcome("refused")], [])
     assert row["queries"] == 11
@@ -58,14 +58,14 @@ def test_recall_counts_what_was_found_and_precision_what_was_labelled(outcomes, 
     assert row["precision"] == pytest.approx(5 / 6)
 
 
-def test_nothing_labelled_has_no_precision(outcomes, outcome):
+def test_no_labels_have_no_precision(outcomes, outcome):
     assert outcomes.count([outcome(held=True)], [])["precision"] is None
 
 
-def test_a_false_label_that_the_limit_holds_is_no_failure_of_a_stranger(outcomes, outcome):
+def test_held_false_label_of_an_unrelated_image_is_no_failure(outcomes, outcome):
     assert not outcomes.failed(outcome("wrong", held=True, group="R"))
     assert outcomes.failed(outcome("wrong", group="R"))
-    assert outcomes.failed(outcome("wrong", held=True))  # but it was not found
+    assert outcomes.failed(outcome("wrong", held=True))  # its twin was not found
     assert not outcomes.failed(outcome(held=True))
 
 
@@ -81,9 +81,9 @@ def test_every_limit_is_counted_by_group(outcomes, outcome):
     assert by_limit[1]["right labelled"] == 3
 
 
-def test_the_table_shows_what_was_found_labelled_and_held(outcomes, outcome):
+def test_table_shows_found_labelled_and_held(outcomes, outcome):
     some = [outcome()] * 3 + [outcome(held=True, p_wrong=0.3), outcome("refused", p_wrong=None)]
     text = outcomes.table(outcomes.summarise(some, None), 5)
     [row] = [line.split() for line in text.splitlines() if "noise 5  " in line]
     assert row[3:10] == ["5", "4", "3", "1", "0", "0", "0"]
-    assert "MISSED" in row  # 4 of 5 are less than the least recall of the group
+    assert "MISSED" in row  # 4 of 5 is below the minimum recall of the group

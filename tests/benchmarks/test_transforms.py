@@ -1,4 +1,4 @@
-"""What the benchmarks do to micrographs: pictures of the promised kind and size, the same ones every time."""
+"""Transforms of micrographs in the benchmarks: kind and size of the queries, and repeatability."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPEC = importlib.util.spec_from_file_location("benchmark_transforms", _FILE)
 assert _SPEC is not None
 assert _SPEC.loader is not None
 transforms = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = transforms  # dataclasses look their module up
+sys.modules[_SPEC.name] = transforms  # dataclasses look up their module
 _SPEC.loader.exec_module(transforms)
 
 HEIGHT, WIDTH, BAR = 240, 320, 20
@@ -27,8 +27,8 @@ ALL = (*transforms.TRANSFORMS, *transforms.REFUSALS)
 ids = [f"{one.group} {one.name}" for one in ALL]
 
 
-def decoded(picture: bytes | np.ndarray) -> np.ndarray:
-    return read_image(picture).pixels if isinstance(picture, bytes) else picture
+def decoded(query_image: bytes | np.ndarray) -> np.ndarray:
+    return read_image(query_image).pixels if isinstance(query_image, bytes) else query_image
 
 
 def named(name: str):
@@ -45,8 +45,8 @@ def micrograph(request):
     return transforms.Micrograph("Particles/three.tif", pixels, request.param)
 
 
-# Height and width of the query by the transform, where they are not those of the micrograph; the ranges of what is
-# drawn at random are those of the module's text.
+# Height and width of the query, by transform, if they differ from those of the micrograph. Ranges of random values are
+# those of the module's docstring.
 SHAPES = {
     "half size": {(120, 160)},
     "double size": {(480, 640)},
@@ -68,35 +68,35 @@ OWN_TESTS = {"bar removed", "bar added", "bar redrawn", "all at once", "panel of
 
 
 @pytest.mark.parametrize("transform", ALL, ids=ids)
-def test_a_query_is_an_8_bit_picture_or_a_file_that_the_product_reads(transform, micrograph):
+def test_query_is_an_8_bit_image_or_a_readable_file(transform, micrograph):
     before = micrograph.pixels.copy()
     pixels = decoded(transform.query(micrograph))
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 2
-    assert pixels.std() > 5  # still a picture
+    assert pixels.std() > 5  # still an image
     if transform.name not in OWN_TESTS:
         assert pixels.shape in SHAPES.get(transform.name, {(HEIGHT, WIDTH)})
     assert np.array_equal(micrograph.pixels, before), "the micrograph itself was changed"
 
 
 @pytest.mark.parametrize("transform", ALL, ids=ids)
-def test_the_same_micrograph_gives_the_same_query(transform, micrograph):
+def test_same_micrograph_gives_the_same_query(transform, micrograph):
     again = transforms.Micrograph(micrograph.name, micrograph.pixels.copy(), micrograph.bar_rows)
     assert np.array_equal(decoded(transform.query(micrograph)), decoded(transform.query(again)))
 
 
-# The product's window gives back the 8 bits of the 16-bit file; what it holds besides has a test of its own.
+# Twinscope's window restores the 8 bits of the 16-bit file; another test covers its low bytes.
 CHANGING = [one for one in transforms.TRANSFORMS if one.name != "8 to 16 bit"]
 
 
 @pytest.mark.parametrize("transform", CHANGING, ids=[one.name for one in CHANGING])
-def test_a_query_is_not_its_reference(transform, micrograph):
+def test_query_differs_from_its_reference(transform, micrograph):
     query = decoded(transform.query(micrograph))
     indexed = transforms.reference(micrograph, transform.edition)
     assert query.shape != indexed.shape or not np.array_equal(query, indexed)
 
 
-def test_another_name_draws_other_things(micrograph):
+def test_another_name_draws_other_values(micrograph):
     queries = {
         transforms.Micrograph(f"{number}", micrograph.pixels).rng("shift").integers(1 << 62) for number in range(20)
     }
@@ -106,7 +106,7 @@ def test_another_name_draws_other_things(micrograph):
     assert not np.array_equal(noisy.query(micrograph), noisy.query(other))
 
 
-def test_16_bits_hold_the_8_in_their_high_byte_and_more_in_the_low_one(micrograph, tmp_path):
+def test_16_bits_hold_the_8_bits_in_the_high_byte(micrograph, tmp_path):
     (tmp_path / "deep.tif").write_bytes(named("8 to 16 bit").query(micrograph))
     deep = tifffile.imread(tmp_path / "deep.tif")
     assert deep.dtype == np.uint16
@@ -114,7 +114,7 @@ def test_16_bits_hold_the_8_in_their_high_byte_and_more_in_the_low_one(micrograp
     assert len(np.unique(deep & 255)) > 200
 
 
-def test_mirror_inversion_and_quarter_turns_move_pixels_and_change_none(micrograph):
+def test_symmetries_move_pixels_without_loss(micrograph):
     pixels = micrograph.pixels
     assert np.array_equal(named("mirrored").query(micrograph)[:, ::-1], pixels)
     assert np.array_equal(255 - named("inverted").query(micrograph), pixels)
@@ -122,7 +122,7 @@ def test_mirror_inversion_and_quarter_turns_move_pixels_and_change_none(microgra
         assert np.array_equal(np.rot90(named(f"rotated {90 * turns}").query(micrograph), -turns), pixels)
 
 
-def test_a_removed_bar_leaves_the_field_and_nothing_of_the_bar(micrograph):
+def test_removed_bar_leaves_only_the_field(micrograph):
     kept = named("bar removed").query(micrograph)
     assert np.array_equal(kept, micrograph.pixels[: len(kept)])
     barred = transforms.reference(micrograph, "barred")
@@ -132,12 +132,12 @@ def test_a_removed_bar_leaves_the_field_and_nothing_of_the_bar(micrograph):
         assert barred is micrograph.pixels
     else:
         assert 0.05 * HEIGHT - 1 <= rows <= 0.12 * HEIGHT + 1
-        assert len(np.unique(barred[-rows:])) > 2  # text on a ground
+        assert len(np.unique(barred[-rows:])) > 2  # text on a background
         assert len(barred) in {HEIGHT, HEIGHT + rows}
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_a_redrawn_bar_looks_different_and_stands_where_the_first_one_stood(number, micrograph):
+def test_redrawn_bar_looks_different_in_the_same_position(number, micrograph):
     one = transforms.Micrograph(f"image {number}", micrograph.pixels)
     first, second = transforms.reference(one, "barred"), named("bar redrawn").query(one)
     rows = len(first) - len(named("bar removed").query(one))
@@ -150,12 +150,12 @@ def test_a_redrawn_bar_looks_different_and_stands_where_the_first_one_stood(numb
         assert len(first) == len(second) == HEIGHT
     strips = [image[-max(4, rows // 3) : -2] for image in (first, second)]
     assert not np.array_equal(*strips)
-    if not micrograph.bar_rows:  # the ground of a real bar may be that of the drawn one
+    if not micrograph.bar_rows:  # a real bar may have the background of the drawn one
         assert np.median(strips[0]) != np.median(strips[1])
 
 
-def test_shifted_windows_overlap_in_the_same_pixels(micrograph):
-    """The query is the reference's window, moved by the share of its side: all they share is equal, pixel by pixel."""
+def test_shifted_windows_overlap_in_equal_pixels(micrograph):
+    """The query is the reference's window, shifted by a fraction of its side: their overlap is equal."""
     indexed = transforms.reference(micrograph, "window")
     rows, columns = indexed.shape
     assert (rows, columns) == (int(len(micrograph.field) / 1.15), int(WIDTH / 1.15))
@@ -171,44 +171,44 @@ def test_shifted_windows_overlap_in_the_same_pixels(micrograph):
 
 
 @pytest.mark.parametrize("degrees", [2, 3, 5])
-def test_what_is_left_of_a_turned_picture_is_filled_and_as_large_as_can_be(degrees):
+def test_rotated_crop_is_filled_and_as_large_as_possible(degrees):
     white = transforms.Micrograph("white", np.full((HEIGHT, WIDTH), 255, np.uint8))
     query = named(f"rotated by {degrees} degrees").query(white)
     assert query.min() == 255
     assert query.shape[1] / query.shape[0] == pytest.approx(WIDTH / HEIGHT, rel=0.02)
     angle = np.radians(degrees)
-    height, width = len(query) + 4, query.shape[1] + 5  # a little larger, its corners stick out of the turned frame
+    height, width = len(query) + 4, query.shape[1] + 5  # a little larger: its corners lie outside of the image
     reach = (width * np.cos(angle) + height * np.sin(angle), width * np.sin(angle) + height * np.cos(angle))
     assert reach[0] > WIDTH or reach[1] > HEIGHT
 
 
-def test_a_panel_lies_within_the_field_and_is_half_as_wide_and_high(micrograph):
+def test_panel_is_half_of_the_field_in_width_and_height(micrograph):
     panel = named("panel of a quarter").query(micrograph)
     assert panel.shape == (len(micrograph.field) // 2, WIDTH // 2)
-    places = np.lib.stride_tricks.sliding_window_view(micrograph.field, panel.shape)
-    assert (places[..., 0, :] == panel[0]).all(axis=-1).any()
+    panels = np.lib.stride_tricks.sliding_window_view(micrograph.field, panel.shape)
+    assert (panels[..., 0, :] == panel[0]).all(axis=-1).any()
 
 
-def test_a_stranger_gets_the_bar_of_another_micrograph():
+def test_unrelated_image_gets_the_bar_of_another_one():
     field = synthesise("Tips", 1, width=WIDTH, height=HEIGHT).astype(np.uint8)
-    stranger = transforms.Micrograph("stranger", field)
+    unrelated = transforms.Micrograph("unrelated", field)
     real = transforms.Micrograph("real", np.vstack([255 - field, np.full((BAR, WIDTH), 7, np.uint8)]), BAR)
-    under = transforms.same_bar(stranger, real).pixels
+    under = transforms.same_bar(unrelated, real).pixels
     assert np.array_equal(under[:HEIGHT], field)
     assert (under[HEIGHT:] == 7).all()
     drawn = transforms.Micrograph("drawn", 255 - field)
     barred = transforms.reference(drawn, "barred")
     rows = len(barred) - len(named("bar removed").query(drawn))
-    assert np.array_equal(transforms.same_bar(stranger, drawn).pixels[-rows:], barred[-rows:])
+    assert np.array_equal(transforms.same_bar(unrelated, drawn).pixels[-rows:], barred[-rows:])
 
 
-def test_every_transform_belongs_to_a_group_and_has_a_name_of_its_own():
+def test_every_transform_has_a_group_and_a_unique_name():
     names = [one.name for one in transforms.TRANSFORMS]
     assert len(set(names)) == len(names)
     assert {one.group for one in transforms.TRANSFORMS} == set(transforms.GROUPS)
 
 
-def test_empty_frames_hold_no_field():
+def test_empty_frames_show_no_field():
     frames = transforms.empty_frames()
     assert len({one.name for one in frames}) == len(frames) == 36
     for one in frames:
@@ -216,5 +216,5 @@ def test_empty_frames_hold_no_field():
             len(one.pixels) // 64, 64, -1, 64
         )
         means = coarse.mean(axis=(1, 3))
-        # Nothing but a shade across is left in the means of 64 x 64 pixels.
+        # The means of 64 x 64 pixels contain only a horizontal shade.
         assert (means - means.mean(axis=0)).std() < max(1.0, 0.15 * one.pixels.std())

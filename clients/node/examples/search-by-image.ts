@@ -1,4 +1,4 @@
-/** Prints what a server says about images: `node build/examples/search-by-image.js grpc://localhost:50051 IMAGE...` */
+/** Prints a server's answers for images: `node build/examples/search-by-image.js grpc://localhost:50051 IMAGE...` */
 import { connect, TwinscopeError, type Client } from '@twinscope/client';
 
 const [target, ...images] = process.argv.slice(2);
@@ -30,7 +30,7 @@ try {
   if (error instanceof TwinscopeError) {
     console.error(`${error.message} [${error.reason ?? error.code}]${error.retriable ? ' Try again later.' : ''}`);
   } else if (error instanceof Error && 'syscall' in error) {
-    console.error(error.message); // of a file that is missing, or cannot be read
+    console.error(error.message); // a file is missing or cannot be read
   } else {
     throw error;
   }

@@ -1,4 +1,4 @@
-// Brings the wire contract into the package: the .proto files to dist/proto, their types to src/generated.
+// Copies the .proto files of the wire contract to dist/proto and generates their types in src/generated.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ mkdirSync(here('dist/proto'), { recursive: true });
 for (const file of FILES) {
   cpSync(here(`../../proto/${file}`), here(`dist/proto/${file}`));
 }
-// The options are those that src/contract.ts loads the files with.
+// The options are those with which src/contract.ts loads the files.
 execFileSync(
   process.execPath,
   [

@@ -9,36 +9,36 @@ import { unescaped } from './text.js';
 import { thresholdsOf, type Thresholds } from './thresholds.js';
 
 /**
- * Every grade: in order, the surest first; its name here and in the contract (`GRADE_` before it, in capitals); whether
- * it carries a label. The Python package holds the same table, and its tests compare the two.
+ * All grades, the most certain first, each with whether it carries a label. The contract has the same names in
+ * capitals, after `GRADE_`. The Python package holds the same table, and its tests compare the two.
  */
 export const GRADES = {
   excellent: { labelled: true }, // the same acquisition
-  good: { labelled: true }, // the same field, re-encoded, resized, contrast-changed or slightly shifted
+  good: { labelled: true }, // the same field, re-encoded, resized, with changed contrast or slightly shifted
   doubtful: { labelled: false }, // pixels show a twin, but something speaks against it, or it is too likely to be wrong
-  ambiguous: { labelled: false }, // candidates of different categories are equally near
-  unverified: { labelled: false }, // near by hash alone
+  ambiguous: { labelled: false }, // candidates of different categories are equally close
+  unverified: { labelled: false }, // close by hash alone
   none: { labelled: false }, // no twin
   unhashable: { labelled: false }, // the query has no structure that could identify it
 } as const satisfies Readonly<Record<string, { labelled: boolean }>>;
 
 /**
- * How sure an answer is, a name of {@link GRADES}. Only labelled ones carry a label; whatever else there is goes to a
- * person. `unknown`: a newer server said something else, which carries no label here.
+ * The verdict on a query, a name of {@link GRADES}. A person has to decide about every grade without a label.
+ * `unknown`: a grade of a newer server, which carries no label here.
  */
 export type Grade = keyof typeof GRADES | 'unknown';
 
-/** A translation, as parts of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
+/** A translation, as fractions of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
 export interface Shift {
   x: number;
   y: number;
 }
 
-/** One candidate. */
+/** One candidate in an answer, with its scores. */
 export interface Match {
-  /** 16 hexadecimal digits; names the image for as long as it stays in the store. */
+  /** Id, 16 hexadecimal digits. It names the image for as long as the image stays in the store. */
   imageId: string;
-  /** A path on the machine that indexed it, or `archive!member`. */
+  /** A path on the machine that indexed it, `archive!member`, or the source that a client named. */
   source: string;
   category: string;
   code: string;
@@ -46,39 +46,39 @@ export interface Match {
   distance: number;
   /** Correlation of the registered thumbnails, -1 to 1. Undefined: not computed. */
   sceneScore?: number;
-  /** By how much the query is shifted against the candidate. Undefined: not computed. */
+  /** How far the query is shifted relative to the candidate. Undefined: not computed. */
   shift?: Shift;
   /** Mean SSIM of the full-size images, -1 to 1. Undefined: not computed. */
   ssim?: number;
-  /** Why something was not computed; empty otherwise. */
+  /** Why something was not computed, for people; empty otherwise. */
   note: string;
-  /** The code in its published file name: recorded, not believed. Undefined: there was none. */
+  /** The code in the published file name, only recorded; it never decides a label. Undefined: there was none. */
   publishedPrefix?: string;
-  /** How the query was changed to be compared. Undefined: it was compared as it is. */
+  /** How the query was changed for the comparison. Undefined: it was compared as it is. */
   transform?: Transform;
-  /** What its instrument wrote. Undefined: nothing, or the query was a bare hash. */
+  /** Metadata that the image's instrument wrote. Undefined: there are none, or the query was a bare hash. */
   instrument?: InstrumentMetadata;
-  /** Why the metadata of its instrument and of the query's contradict each other, for people; empty: they do not. */
+  /** How the metadata of the two instruments contradict each other, for people; empty: they do not. */
   contradictions: string[];
 }
 
-/** How a query had to be changed to look like a candidate. */
+/** How the query was changed to resemble a candidate. */
 export interface Transform {
-  /** What was done to the query, such as `rotated by 90, inverted` (clockwise); empty: nothing. */
+  /** Changes of the query, such as `rotated by 90, inverted` (clockwise); empty: none. */
   symmetry: string;
-  /** Which part of the query was compared; `whole` for all of it. */
+  /** The frame of the query that was compared: `whole`, or a text for people. */
   queryFrame: string;
-  /** Which part of the candidate was compared; `whole` for all of it. */
+  /** The frame of the candidate that was compared: `whole`, or a text for people. */
   referenceFrame: string;
 }
 
 /** Which candidates are compared at full size: none, those that can change the answer, or all of the same field. */
 export type FullSize = 'never' | 'best' | 'all';
 
-/** What is tried where an image as it is has no twin. */
+/** Which frames are searched if the whole image has no twin. */
 export type Reach = 'frame' | 'views' | 'windows';
 
-/** The thresholds that decided; what each means is said in `types.proto`. */
+/** The thresholds that decided; `types.proto` describes each. */
 export interface Policy extends Required<Thresholds> {
   name: string;
   rule: 'scene' | 'legacy' | 'unknown';
@@ -89,7 +89,7 @@ export interface Policy extends Required<Thresholds> {
   ssimDistance: number;
   excellentSsim: number;
   goodScene: number;
-  /** Enough where no other reference comes near; no effect if it is not below `goodScene`. */
+  /** Sufficient if no other reference scores a third of it; no effect if it is not below `goodScene`. */
   loneScene: number;
   ssimMargin: number;
   sceneMargin: number;
@@ -97,58 +97,58 @@ export interface Policy extends Required<Thresholds> {
   /** Bits. */
   farDistance: number;
   ssim: FullSize | 'unknown';
-  /** A match that is more likely than this to be wrong is `doubtful`; 1: no limit. */
+  /** A match with a higher `pWrong` is `doubtful`; 1: no limit. */
   maxPWrong: number;
 }
 
-/** How likely it is that a match is wrong, 0 to 1. */
+/** The estimated probability that a match is wrong, 0 to 1. */
 export interface ChanceOfError {
   /** The best estimate. */
   estimate: number;
-  /** Lower end of the interval that holds 95 % of the estimates from resampled collections. */
+  /** Lower end of the interval that contains 95 % of the estimates from resampled collections. */
   low: number;
-  /** Its upper end. */
+  /** Upper end of that interval. */
   high: number;
-  /** What it was fitted on: `shipped`, or the collection that `twinscope calibrate` looked at. */
+  /** The calibration: `shipped`, or the collection of `twinscope calibrate`. */
   calibration: string;
 }
 
-/** One reason of an answer. */
+/** One reason for the grade of an answer. */
 export interface Reason {
   /**
-   * A value of `ReasonCode` in `types.proto` without its prefix, in small letters, such as `same_field`; `unknown`: a
-   * newer server said something else.
+   * A value of `ReasonCode` in `types.proto` without its prefix, in lower case, such as `same_field`; `unknown`: a code
+   * of a newer server.
    */
   code: string;
-  /** The numbers and texts that belong to it, by the names that `ReasonCode` lists. */
+  /** Its numbers and texts, by the names that `ReasonCode` lists. */
   values: Record<string, number | string>;
 }
 
 /** The answer to one query. */
 export interface Answer {
   grade: Grade;
-  /** The category to label the query with; only defined where the grade is labelled. */
+  /** The category to label the query with; undefined unless the grade carries a label. */
   category?: string;
   /** The code of `category`. */
   code?: string;
-  /** Candidates, best first. No label may be derived from them where `category` is undefined. */
+  /** Candidates, best first. If `category` is undefined, no label may be derived from them. */
   matches: Match[];
-  /** Why this grade, for people; the wording may change with any release. */
+  /** Why the answer has this grade, for people; the wording may change with any release. */
   reason: string;
-  /** Why this grade, for programs: what was found, then what adds to it. Empty: an older server. */
+  /** Why the answer has this grade, for programs: what was found, then what adds to it. Empty: an older server. */
   reasons: Reason[];
-  /** Hash of the query, hexadecimal. Undefined: it is unhashable. */
+  /** Hash of the query, hexadecimal. Undefined: the query is unhashable. */
   queryHash?: string;
   policy: Policy;
-  /** The state of the store that answered; grows with every change. */
+  /** The generation of the store that answered; it grows with every change. */
   generation: number;
-  /** Of the hashes. */
+  /** Recipe of the hashes. */
   recipe: string;
   /** Version of the taxonomy that the best match was labelled by; empty without matches. */
   taxonomy: string;
-  /** What the query's instrument wrote. Undefined: nothing that is known. */
+  /** Metadata that the query's instrument wrote. Undefined: none are known. */
   instrument?: InstrumentMetadata;
-  /** How likely it is that the best match is wrong. Undefined: there is none, or its scene score is not known. */
+  /** Probability that the best match is wrong. Undefined: see `Answer.p_wrong` in `types.proto`. */
   pWrong?: ChanceOfError;
 }
 
@@ -187,7 +187,7 @@ export function answerOf(message: Answer__Output): Answer {
   };
 }
 
-/** Reads a grade from the wire: the name of a value, or the number of one that is not in this contract. */
+/** Reads a grade from the wire: the name of a value, or the number of a value that this contract does not have. */
 function gradeOf(value: string | number): Grade {
   const name = String(value).replace(/^GRADE_/, '').toLowerCase();
   return Object.hasOwn(GRADES, name) ? (name as keyof typeof GRADES) : 'unknown';
@@ -212,7 +212,7 @@ function matchOf(message: Match__Output): Match {
 }
 
 function reasonOf(message: Reason__Output): Reason {
-  const code: string | number = message.code; // a number: not in this contract
+  const code: string | number = message.code; // a number if this contract does not have the value
   const texts = Object.entries(message.texts).map(([name, text]) => [name, unescaped(text)]);
   return {
     code: typeof code === 'string' ? code.replace(/^REASON_CODE_/, '').toLowerCase() : 'unknown',

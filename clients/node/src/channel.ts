@@ -1,16 +1,16 @@
 import { credentials, type ChannelCredentials, type ChannelOptions } from '@grpc/grpc-js';
 import { isIPv4 } from 'node:net';
 
-/** Where a server is, and whether it speaks TLS. */
+/** The address of a server, and whether it uses TLS. */
 export interface Target {
-  /** As gRPC wants it: `host:port`, IPv6 in brackets. */
+  /** In the form of gRPC: `host:port`, IPv6 in brackets. */
   address: string;
   tls: boolean;
-  /** The host is this machine. */
+  /** Whether the host is this machine. */
   loopback: boolean;
 }
 
-/** PEM files of a connection with TLS, as bytes. */
+/** Contents of the PEM files of a TLS connection. */
 export interface Pems {
   ca?: Buffer;
   certificate?: Buffer;
@@ -28,21 +28,21 @@ export function targetOf(text: string): Target {
   const parts = URL.canParse(text) ? new URL(text) : undefined;
   const path = parts?.pathname.replace(/^\/+/, '');
   if (!parts || !['grpc:', 'grpcs:'].includes(parts.protocol) || !parts.hostname || !parts.port || path) {
-    throw new TypeError(`${text} is no server: write grpc://host:port, or grpcs://host:port with TLS`);
+    throw new TypeError(`${text} is not a server: use grpc://host:port, or grpcs://host:port with TLS`);
   }
   const { hostname } = parts;
   const loopback = hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'));
   return { address: `${hostname}:${parts.port}`, tls: parts.protocol === 'grpcs:', loopback };
 }
 
-/** Makes the credentials of a connection. */
+/** Builds the credentials of a connection. */
 export function credentialsFor(target: Target, pems: Pems): ChannelCredentials {
   return target.tls
     ? credentials.createSsl(pems.ca ?? null, pems.key ?? null, pems.certificate ?? null)
     : credentials.createInsecure();
 }
 
-/** Makes the options of a connection whose calls are tried `attempts` times. */
+/** Builds the options of a connection whose calls are tried up to `attempts` times. */
 export function channelOptions(attempts: number): ChannelOptions {
   const retryPolicy = {
     maxAttempts: Math.min(attempts, 5), // gRPC's own limit
@@ -55,7 +55,7 @@ export function channelOptions(attempts: number): ChannelOptions {
   return {
     'grpc.max_receive_message_length': -1,
     'grpc.keepalive_time_ms': 60_000,
-    // An upload is sent again only while gRPC still holds all of it: enough for the TIFFs of most microscopes.
+    // gRPC can only retry an upload while it still holds all of it: enough for the TIFFs of most microscopes.
     'grpc.per_rpc_retry_buffer_size': 32 * MIB,
     'grpc.retry_buffer_size': 128 * MIB,
     'grpc.enable_retries': attempts > 1 ? 1 : 0,

@@ -11,12 +11,12 @@ import { optionsMessage, type ImageOptions, type SearchOptions } from './options
 import { statsOf, type Stats } from './stats.js';
 import { uploadMessages, type ImageSource } from './upload.js';
 
-/** Gives the current bearer token; asked for every call. */
+/** Returns the current bearer token; called for every call. */
 export type TokenProvider = () => string | Promise<string>;
 
 /** How to reach a server. */
 export interface ConnectOptions {
-  /** Bearer token, or what gives the current one. Without TLS it is sent to this machine only. */
+  /** Bearer token, or a function that returns it. Without TLS it is only sent to this machine. */
   token?: string | TokenProvider;
   /** PEM file of the authorities to trust instead of the well-known ones, or its bytes. */
   ca?: string | Buffer;
@@ -24,36 +24,36 @@ export interface ConnectOptions {
   certificate?: string | Buffer;
   /** PEM file of the certificate's key, or its bytes. */
   key?: string | Buffer;
-  /** How long a call may take, in milliseconds, all its attempts together. 60,000 by default. */
+  /** Maximum duration of a call with all its attempts, in milliseconds. 60,000 by default. */
   timeoutMs?: number;
-  /** How often a call is tried while the server is unavailable or overloaded: 1 to 5, by default 5. */
+  /** Maximum number of attempts while the server is unavailable or overloaded: 1 to 5, by default 5. */
   attempts?: number;
 }
 
-/** What can be set for each call. */
+/** Options of one call. */
 export interface CallOptions {
-  /** Instead of {@link ConnectOptions.timeoutMs}. */
+  /** Overrides {@link ConnectOptions.timeoutMs}. */
   timeoutMs?: number;
   /** Cancels the call, which then fails with code `CANCELLED`. */
   signal?: AbortSignal;
 }
 
-/** Rules of the contract for one message. */
+/** Limits of the contract for one message. */
 const MAX_BATCH = 1024;
 const MAX_CANDIDATES = 65_536;
 const HASH_BYTES = 128;
 
 /**
- * Connects to a server, and checks that it answers.
+ * Connects to a server and checks that it answers.
  *
  * @param target - `grpc://host:port`, or `grpcs://host:port` with TLS.
- * @throws TypeError if the target cannot be used, or a token would cross the network in plain text.
- * @throws TwinscopeError if the server cannot be reached, or refuses.
+ * @throws TypeError if the target is not valid, or a token would cross the network in plain text.
+ * @throws TwinscopeError if the server cannot be reached, or refuses the call.
  */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<Client> {
-  const where = targetOf(target);
-  if (options.token !== undefined && !where.tls && !where.loopback) {
-    throw new TypeError(`a token would cross the network to ${where.address} in plain text: use grpcs://`);
+  const server = targetOf(target);
+  if (options.token !== undefined && !server.tls && !server.loopback) {
+    throw new TypeError(`a token would cross the network to ${server.address} in plain text: use grpcs://`);
   }
   const pems: Pems = {};
   for (const name of ['ca', 'certificate', 'key'] as const) {
@@ -62,10 +62,10 @@ export async function connect(target: string, options: ConnectOptions = {}): Pro
       pems[name] = typeof given === 'string' ? await readFile(given) : given;
     }
   }
-  const credentials = credentialsFor(where, pems);
+  const credentials = credentialsFor(server, pems);
   const channel = channelOptions(options.attempts ?? 5);
-  const similarity = new SimilarityServiceClient(where.address, credentials, channel);
-  const catalog = new CatalogServiceClient(where.address, credentials, {
+  const similarity = new SimilarityServiceClient(server.address, credentials, channel);
+  const catalog = new CatalogServiceClient(server.address, credentials, {
     ...channel,
     channelOverride: similarity.getChannel(),
   });
@@ -84,7 +84,7 @@ interface Stubs {
   catalog: InstanceType<typeof CatalogServiceClient>;
 }
 
-/** A connection to a server; {@link connect} makes it. Calls may run at the same time. */
+/** A connection to a server, made by {@link connect}. Calls may run concurrently. */
 export class Client {
   readonly #target: string;
   readonly #stubs: Stubs;
@@ -102,7 +102,7 @@ export class Client {
   /**
    * Finds the labelled twin of an image, which is uploaded in pieces.
    *
-   * @throws TwinscopeError for example with reason `IMAGE_UNREADABLE`; the errors of reading a file as they are.
+   * @throws TwinscopeError for example with reason `IMAGE_UNREADABLE`. Errors of reading a file are thrown unchanged.
    */
   async searchByImage(image: ImageSource, options: ImageOptions & CallOptions = {}): Promise<Answer> {
     const messages = Readable.from(uploadMessages(image, options));
@@ -115,18 +115,18 @@ export class Client {
         done(error);
         call.cancel();
       });
-      messages.pipe(call as unknown as Writable); // it is one; the published types are too narrow
+      messages.pipe(call as unknown as Writable); // the published types are too narrow
       return call;
     });
     return this.#answer(response.result);
   }
 
   /**
-   * Finds the nearest references of hashes (128 bytes each, or 256 hexadecimal digits), in their order.
+   * Finds the nearest references of hashes (128 bytes or 256 hexadecimal digits each). Answers keep their order.
    *
-   * Candidates are not verified: the grade is `unverified` at best. As many messages are sent as are needed.
+   * Candidates are not verified: the grade is `unverified` at best. Hashes are sent in as many messages as needed.
    *
-   * @throws RangeError if something is no hash.
+   * @throws RangeError if one of them is not a hash.
    * @throws TwinscopeError if a call or a query fails.
    */
   async searchHashes(
@@ -155,7 +155,7 @@ export class Client {
     );
   }
 
-  /** Closes the connection; calls under way fail. */
+  /** Closes the connection; running calls fail. */
   close(): void {
     (this.#stubs.similarity as GrpcClient).close();
   }

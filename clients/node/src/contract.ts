@@ -7,8 +7,8 @@ import type { ProtoGrpcType as Details } from './generated/error_details.js';
 import type { ProtoGrpcType as Similarity } from './generated/similarity.js';
 import type { ProtoGrpcType as RpcStatus } from './generated/status.js';
 
-// As in scripts/protos.mjs, which generates the types. Numbers of 64 bits are sizes, counts and generations: far below
-// 2^53, where a JavaScript number is exact.
+// The options are those of scripts/protos.mjs, which generates the types. 64-bit numbers are sizes, counts and
+// generations: far below 2^53, up to which a JavaScript number is exact.
 const definition = loadSync(
   ['twinscope/v1/similarity.proto', 'twinscope/v1/catalog.proto', 'google/rpc/error_details.proto'],
   {
@@ -24,10 +24,10 @@ type Contract = Similarity & Catalog;
 type Rpc = Details['google']['rpc'] & RpcStatus['google']['rpc'];
 const contract = loadPackageDefinition(definition) as unknown as Contract;
 
-/** Client class of the reading service. */
+/** Client class of the similarity service. */
 export const SimilarityServiceClient = contract.twinscope.v1.SimilarityService;
 
-/** Client class of the catalogue. */
+/** Client class of the catalog service. */
 export const CatalogServiceClient = contract.twinscope.v1.CatalogService;
 
 /** Reads a message of `google.rpc`, for example the details of an error. */
@@ -37,12 +37,12 @@ export function deserialized<Name extends keyof Rpc>(
 ): Rpc[Name] extends MessageTypeDefinition<infer _In, infer Out> ? Out : never {
   const type = definition[`google.rpc.${name}`] as Exclude<(typeof definition)[string], ServiceDefinition>;
   if (!('deserialize' in type)) {
-    throw new TypeError(`google.rpc.${name} is no message`);
+    throw new TypeError(`google.rpc.${name} is not a message`);
   }
   return type.deserialize(bytes) as ReturnType<typeof deserialized<Name>>;
 }
 
-/** Lists the fields of a message of this contract that are numbers, by their names in JavaScript. */
+/** Lists the numeric fields of a message of this contract, by their names in JavaScript. */
 export function numbersOf(name: string): string[] {
   const type = definition[`twinscope.v1.${name}`] as MessageTypeDefinition<object, object>;
   const { field } = type.type as { field: { name: string; type: string }[] };

@@ -22,17 +22,17 @@ const RETRIABLE: ReadonlySet<StatusCode> = new Set<StatusCode>([
 ]);
 const DETAILS = 'grpc-status-details-bin';
 
-/** A call that failed, on the way or on the server. */
+/** A call that failed, on the network or on the server. */
 export class TwinscopeError extends Error {
   /** Status code. */
   readonly code: StatusCode;
-  /** A value of `ErrorReason` in `errors.proto` without its prefix; undefined if no Twinscope server said one. */
+  /** A value of `ErrorReason` in `errors.proto` without its prefix; undefined if no Twinscope server sent one. */
   readonly reason: string | undefined;
   /** Whether the same call may succeed later. */
   readonly retriable: boolean;
-  /** When to call again, in milliseconds; undefined if the server did not say. */
+  /** How long to wait before the next call, in milliseconds; undefined if the server did not say. */
   readonly retryAfterMs: number | undefined;
-  /** More about the reason, by names that `errors.proto` lists. */
+  /** More about the reason, by the names that `errors.proto` lists. */
   readonly details: Readonly<Record<string, string>>;
   /** The fields that break a rule. */
   readonly violations: readonly FieldViolation[];
@@ -57,19 +57,19 @@ interface Parts {
   violations: FieldViolation[];
 }
 
-/** Gives the error to throw for whatever a call to the server `where` failed with. */
-export function errorOf(error: unknown, where: string): unknown {
+/** Returns the error to throw for a failed call to the server `server`. */
+export function errorOf(error: unknown, server: string): unknown {
   if (!(error instanceof Error) || !isServiceError(error)) {
     return error;
   }
   const packed = error.metadata.get(DETAILS)[0];
   const parts = Buffer.isBuffer(packed) ? partsOf(deserialized('Status', packed)) : {};
-  return new TwinscopeError(nameOf(error.code), `${where}: ${error.details}`, parts, { cause: error });
+  return new TwinscopeError(nameOf(error.code), `${server}: ${error.details}`, parts, { cause: error });
 }
 
-/** Gives the error for one item of a batch that failed alone. */
-export function itemError(item: Status__Output, where: string): TwinscopeError {
-  return new TwinscopeError(nameOf(item.code), `${where}: ${item.message}`, partsOf(item));
+/** Returns the error for one item of a batch that failed alone. */
+export function itemError(item: Status__Output, server: string): TwinscopeError {
+  return new TwinscopeError(nameOf(item.code), `${server}: ${item.message}`, partsOf(item));
 }
 
 function isServiceError(error: Error): error is ServiceError {

@@ -1,5 +1,5 @@
 /**
- * Asks a Twinscope server which labelled micrograph an image is.
+ * Finds the labelled twin of a micrograph through a Twinscope server.
  *
  * @packageDocumentation
  */

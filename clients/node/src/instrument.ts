@@ -2,7 +2,7 @@ import type { InstrumentMetadata as MetadataMessage } from './generated/twinscop
 import type { InstrumentMetadata__Output } from './generated/twinscope/v1/InstrumentMetadata.js';
 import { escaped, unescaped } from './text.js';
 
-/** Where the stage stood, in the instrument's own coordinates. Undefined: not told. */
+/** Position of the stage, in the instrument's own coordinates. Undefined: not recorded. */
 export interface StagePosition {
   xMm?: number;
   yMm?: number;
@@ -11,26 +11,26 @@ export interface StagePosition {
   tiltDeg?: number;
 }
 
-/** What a microscope wrote about an acquisition, in one set of units. Undefined: not told, or not to be understood. */
+/** Metadata of an acquisition, in one set of units. Undefined: not recorded, or not understood. */
 export interface InstrumentMetadata {
-  /** Short name of the maker, for example `Zeiss`. */
+  /** Short name of the manufacturer, for example `Zeiss`. */
   vendor?: string;
-  /** The model, as the instrument calls itself. */
+  /** Model, as the instrument names itself. */
   instrument?: string;
   beamEnergyKev?: number;
   workingDistanceMm?: number;
-  /** Times, on whatever medium the maker refers to. */
+  /** Magnification factor, for the medium that the manufacturer refers to. */
   magnification?: number;
-  /** Of the pixels of this file. */
+  /** Width of a pixel of this file. */
   pixelWidthNm?: number;
   pixelHeightNm?: number;
-  /** Of the whole width of this picture. */
+  /** Width of the field that the whole image shows. */
   fieldWidthUm?: number;
   detector?: string;
   stage?: StagePosition;
   /** Date, or date and time, by the instrument's clock; ISO 8601. */
   acquired?: string;
-  /** Rows at the bottom that the instrument added below the scanned field. */
+  /** Height of the info bar: rows of pixels that the instrument added below the scanned field. */
   dataBarPx?: number;
 }
 
@@ -70,7 +70,7 @@ function texts(from: Texts, change: (text: string) => string): Texts {
   return Object.fromEntries(Object.entries(known(from, TEXTS)).map(([name, text]) => [name, change(text)]));
 }
 
-/** Takes the properties of these names, all of them optional, as far as they are defined. */
+/** Returns the properties with these names that are defined. */
 function known<From extends object, Name extends keyof From>(from: From, names: readonly Name[]): Pick<From, Name> {
   const defined = names.filter((name) => from[name] !== undefined);
   return Object.fromEntries(defined.map((name) => [name, from[name]])) as Pick<From, Name>;

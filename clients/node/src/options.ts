@@ -4,43 +4,43 @@ import type { InstrumentMetadata } from './instrument.js';
 import { escaped } from './text.js';
 import { thresholdsMessage, type Thresholds } from './thresholds.js';
 
-/** What counts as the same image; what is left out is as the server's policy says. */
+/** What counts as the same image. An option that is left out has the value of the server's policy. */
 export interface SearchOptions extends Thresholds {
-  /** Name of the policy: `default`, `reference`, or another that the server knows. */
+  /** Name of the policy: `default`, `legacy`, or another one of the server. */
   policy?: string;
-  /** Candidates to look at, 1 to 1000. */
+  /** Number of candidates, 1 to 1000. */
   k?: number;
-  /** Look at references up to this Hamming distance, in bits, 0 to 1024. */
+  /** Largest Hamming distance of a candidate, in bits, 0 to 1024. */
   maxDistance?: number;
-  /** Where none of those is a twin, at the few nearest up to here, in bits. */
+  /** If none of them is a twin, compare the few nearest references up to this distance, in bits, 0 to 1024. */
   farDistance?: number;
   /** Which candidates are compared at full size. */
   ssim?: FullSize;
-  /** Full-size SSIM above which it is the same acquisition, -1 to 1. */
+  /** Full-size SSIM above which a candidate is the same acquisition, -1 to 1. */
   excellentSsim?: number;
-  /** Scene score from which it is the same field, -1 to 1. */
+  /** Lowest scene score with which a candidate shows the same field, -1 to 1. */
   goodScene?: number;
-  /** The same where no other reference has a third of it, as under noise, -1 to 1. */
+  /** The same if no other reference scores a third of it, as under noise, -1 to 1. */
   loneScene?: number;
   /** Candidates of two categories with closer SSIMs are ambiguous, 0 to 2. */
   ssimMargin?: number;
   /** The same for scene scores, 0 to 2. */
   sceneMargin?: number;
-  /** A match that is more likely than this to be wrong is `doubtful`, 0 to 1. */
+  /** A match with a higher `pWrong` is `doubtful`, 0 to 1. */
   maxPWrong?: number;
-  /** What is tried where the image as it is has no twin, as far as the store was indexed for it. */
+  /** Which frames are searched if the whole image has no twin, limited to those that the store has. */
   reach?: Reach;
-  /** False: hash distances only; the grade is `unverified` at best. */
+  /** False: only hash distances are measured; the grade is `unverified` at best. */
   verify?: boolean;
   /** Only references of these categories (names, codes or aliases). */
   categories?: readonly string[];
-  /** Answer from this generation of the store or a newer one: read your writes. */
+  /** Answer from this generation of the store or a newer one, to see your own writes. */
   minGeneration?: number;
 }
 
-/** What can be said of an image besides. */
+/** Options of a search by image. */
 export interface ImageOptions extends SearchOptions {
-  /** What its instrument wrote, for example beside the file. Left out: the server reads it from the file itself. */
+  /** What its instrument wrote, for example next to the file. Default: the server reads it from the image file. */
   instrument?: InstrumentMetadata;
 }
 

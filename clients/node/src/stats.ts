@@ -5,24 +5,24 @@ import type { Timestamp__Output } from './generated/google/protobuf/Timestamp.js
 import { REACHES, type Reach } from './answer.js';
 import { unescaped } from './text.js';
 
-/** A store, its index and the server in front of it. */
+/** Facts about a store, its index and its server. */
 export interface Stats {
   /** Folder of the store on the server, for people. */
   store: string;
   /** Equal store ids and generations give equal answers. */
   storeId: string;
-  /** The state of the store that searches see. */
+  /** The generation of the store that searches see. */
   generation: number;
-  /** Of all hashes in the index. */
+  /** Recipe of all hashes in the index. */
   recipe: string;
   /** `base`: hashes from the index file; `delta`: newer ones; `reach`: which frames of the images are indexed. */
   index: { kind: string; base: number; delta: number; reach: Reach | 'unknown' };
   /**
-   * What `Answer.pWrong` rests on: what it was fitted on, on how many images, and the least probability that those can
-   * support; with a lower `maxPWrong` nothing is labelled. Undefined: an older server.
+   * The calibration of `Answer.pWrong`: what it was fitted on, the number of images, and the lowest probability that
+   * they can support; with a lower `maxPWrong` nothing is labelled. Undefined: an older server.
    */
   calibration?: { name: string; images: number; leastPWrong: number };
-  /** When the store was made. Undefined: not known. */
+  /** When the store was created. Undefined: not known. */
   created?: Date;
   /** Folders that were indexed. */
   roots: string[];
@@ -36,11 +36,11 @@ export interface Stats {
   byCategory: Record<string, number>;
   byFormat: Record<string, number>;
   byBits: Record<string, number>;
-  /** What the server takes; bytes, pixels, seconds. */
+  /** Limits on what the server accepts, in bytes, pixels and seconds. */
   limits: { maxMessageBytes: number; maxImageBytes: number; maxImagePixels: number; streamIdleSeconds: number };
-  /** For example `1.2.0`. */
+  /** Version of Twinscope on the server, for example `1.2.0`. */
   serverVersion: string;
-  /** Whether the server takes writes. */
+  /** Whether the server accepts writes. */
   writable: boolean;
 }
 

@@ -4,7 +4,7 @@ const SPECIAL = /\\|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc
 /**
  * Reads escaped text of the contract.
  *
- * A byte HH of a file name that is not UTF-8 becomes the lone surrogate U+DCHH, which is how Python and its JSON hold it.
+ * A byte HH of a file name that is not UTF-8 becomes the lone surrogate U+DCHH, as in Python and its JSON.
  */
 export function unescaped(text: string): string {
   return text.replace(ESCAPE, (_all, backslash: string | undefined, surrogate: string | undefined) =>

@@ -6,13 +6,13 @@ import type { SearchByImageRequest } from './generated/twinscope/v1/SearchByImag
 import { instrumentMessage } from './instrument.js';
 import { optionsMessage, type ImageOptions } from './options.js';
 
-/** An image file: its path, its bytes, or a stream of its bytes (kept in memory, as its size must be said first). */
+/** An image file: its path, its bytes, or a stream of its bytes (kept in memory, because its size is sent first). */
 export type ImageSource = string | Uint8Array | Readable;
 
-/** Bytes of one piece of an uploaded file. */
+/** Size of one piece of an uploaded file, in bytes. */
 export const CHUNK = 256 * 1024;
 
-/** Gives the messages that upload an image: a header with size and SHA-256, then the file in pieces. */
+/** Yields the messages that upload an image: a header with size and SHA-256, then the file in pieces. */
 export async function* uploadMessages(
   image: ImageSource,
   options: ImageOptions,
@@ -40,13 +40,13 @@ export async function* uploadMessages(
 
 type Chunks = () => AsyncGenerator<Buffer, void, void>;
 
-/** Reads a file from its beginning at every call: once for the digest, once to send it. */
+/** Reads a file from its start at each call: once for the digest, once to send it. */
 function fileChunks(path: string): Chunks {
   return async function* () {
     const file = await open(path);
     try {
       for (;;) {
-        // A buffer of its own for each piece: a sent one may still wait in the transport.
+        // Each piece needs its own buffer, because the transport may still hold the previous one.
         const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK);
         if (bytesRead === 0) {
           return;

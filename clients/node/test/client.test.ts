@@ -31,7 +31,7 @@ after(async () => {
   assert.equal(await server?.stop(), 0);
 });
 
-test('every image gets the answer that the command gives, whatever its grade', async () => {
+test('every image gets the answer of the command', async () => {
   const seen = new Set<unknown>();
   for (const [i, image] of lab.images.entries()) {
     const known = expected[i] ?? {};
@@ -49,7 +49,7 @@ test('every image gets the answer that the command gives, whatever its grade', a
   assert.deepEqual([...seen].sort(), ['excellent', 'failed', 'good', 'none', 'unhashable']);
 });
 
-test('bytes and streams get the answer of their file, options included', async () => {
+test('bytes and streams get the answer of their file', async () => {
   const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
   const [known] = json('search', '--json', '--at', lab.store, '-k', '2', '--excellent-ssim', '0.9999', image);
   const options = { k: 2, excellentSsim: 0.9999 };
@@ -58,7 +58,7 @@ test('bytes and streams get the answer of their file, options included', async (
   }
 });
 
-test('categories can be chosen, and verification left out', async () => {
+test('categories can be restricted and verification skipped', async () => {
   const i = expected.findIndex((answer) => answer['grade'] === 'excellent');
   const image = lab.images[i] ?? '';
   const unverified = await client.searchByImage(image, { verify: false });
@@ -70,7 +70,7 @@ test('categories can be chosen, and verification left out', async () => {
   assert.deepEqual([...new Set(elsewhere.matches.map((match) => match.category))], [other]);
 });
 
-test('a twin that is too likely to be wrong is doubtful, and has no label', async () => {
+test('a twin that is too likely to be wrong has no label', async () => {
   const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
   const certain = await client.searchByImage(image);
   assert.equal(certain.policy.maxPWrong, 0.05);
@@ -87,7 +87,7 @@ test('a twin that is too likely to be wrong is doubtful, and has no label', asyn
   assert.ok(bare !== undefined && !('pWrong' in bare) && !('instrument' in bare));
 });
 
-test('what the instruments wrote is given, and a twin that contradicts it is doubtful', async () => {
+test('a twin with contradicting instrument metadata is doubtful', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'twinscope-instruments-'));
   const [store, reference, image] = ['store', 'Tips/a.tif', 'b.tif'].map((name) => join(folder, name));
   mkdirSync(join(folder, 'Tips'));
@@ -129,7 +129,7 @@ test('what the instruments wrote is given, and a twin that contradicts it is dou
 
   const agreeing = await microscopist.searchByImage(image ?? '', { instrument: { ...wrote, beamEnergyKev: 15 } });
   assert.deepEqual([agreeing.grade, agreeing.matches[0]?.contradictions], ['excellent', []]);
-  const silent = await microscopist.searchByImage(image ?? ''); // the file alone says nothing
+  const silent = await microscopist.searchByImage(image ?? ''); // the image file has no metadata
   assert.equal(silent.grade, 'excellent');
   assert.ok(!('instrument' in silent));
   const unreal = { instrument: { beamEnergyKev: NaN, stage: { xMm: Infinity } } };
@@ -143,14 +143,14 @@ test('what the instruments wrote is given, and a twin that contradicts it is dou
   assert.equal(await instruments.stop(), 0);
 });
 
-test('an image of many chunks arrives whole', async () => {
+test('an image of many chunks arrives complete', async () => {
   const image = lab.images.find((_, i) => expected[i]?.['grade'] === 'excellent') ?? '';
-  // A TIFF may be followed by anything; now it takes 13 chunks.
+  // Any bytes may follow a TIFF; these make it 13 chunks.
   const long = Buffer.concat([readFileSync(image), randomBytes(3_200_000)]);
   assert.equal((await client.searchByImage(long)).grade, 'excellent');
 });
 
-test('hashes are answered in their order, over several messages', async () => {
+test('hashes in several messages are answered in order', async () => {
   const hashes = expected.flatMap((answer) => (typeof answer['query_hash'] === 'string' ? [answer['query_hash']] : []));
   const many = Array.from({ length: 1500 }, (_, i) => hashes[i % hashes.length] ?? '');
   const answers = await client.searchHashes(many);
@@ -170,7 +170,7 @@ test('hashes are answered in their order, over several messages', async () => {
 
 test('statistics are those of the command', async () => {
   const [printedStats] = json('store', 'stats', '--json', lab.store);
-  const { with_instrument: _, ...known } = printedStats ?? {}; // the contract does not tell it
+  const { with_instrument: _, ...known } = printedStats ?? {}; // not part of the contract
   const { created, limits, serverVersion, writable, ...stats } = await client.stats();
   assert.deepEqual(
     known,
@@ -203,7 +203,7 @@ test('statistics are those of the command', async () => {
   assert.equal(writable, true);
 });
 
-test('what is wrong is told by code, reason and field', async () => {
+test('errors have code, reason and field', async () => {
   await assert.rejects(client.searchByImage(Buffer.from('no image')), failure('INVALID_ARGUMENT', 'IMAGE_UNREADABLE', false));
   await assert.rejects(client.searchByImage('/nowhere/image.tif'), { code: 'ENOENT' });
   await assert.rejects(client.searchByImage(lab.images[0] ?? '', { categories: ['Cheese'] }), (error) => {
@@ -218,14 +218,14 @@ test('what is wrong is told by code, reason and field', async () => {
   });
 });
 
-test('a call can be cancelled, before and while it waits', async () => {
+test('a call can be cancelled before and while it waits', async () => {
   const signal = AbortSignal.abort();
   await assert.rejects(client.stats({ signal }), failure('CANCELLED', undefined, false));
   const soon = client.searchHashes(['00'.repeat(128)], { minGeneration: 9, signal: AbortSignal.timeout(200) });
   await assert.rejects(soon, failure('CANCELLED', undefined, false));
 });
 
-test('an upload that is too large is refused early, and told', async () => {
+test('an upload that is too large is refused early', async () => {
   const small = await serve(lab.store, '--max-upload-mib', '1');
   const narrow = await connect(small.target);
   await assert.rejects(narrow.searchByImage(Buffer.alloc(24 << 20)), failure('INVALID_ARGUMENT', 'IMAGE_TOO_LARGE', false));
@@ -234,13 +234,13 @@ test('an upload that is too large is refused early, and told', async () => {
   assert.equal(await small.stop(), 0);
 });
 
-test('what is refused for a while is tried again when the server says; without attempts it is told', async () => {
+test('a rate-limited call is retried, or fails without attempts', async () => {
   const slow = await serve(lab.store, '--requests-per-second', '4');
   const once = await connect(slow.target, { attempts: 1 });
   const refused: TwinscopeError[] = [];
-  while (refused.length === 0) { // a machine that is busy may ask no more often than it may
-    const told = await Promise.allSettled(Array.from({ length: 8 }, () => once.stats()));
-    refused.push(...told.flatMap((one) => (one.status === 'rejected' ? [one.reason as TwinscopeError] : [])));
+  while (refused.length === 0) { // a busy machine may stay below the rate limit
+    const outcomes = await Promise.allSettled(Array.from({ length: 8 }, () => once.stats()));
+    refused.push(...outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason as TwinscopeError] : [])));
   }
   for (const error of refused) {
     failure('RESOURCE_EXHAUSTED', 'RATE_LIMITED', true)(error);
@@ -255,7 +255,7 @@ test('what is refused for a while is tried again when the server says; without a
   assert.equal(await slow.stop(), 0);
 });
 
-test('nobody at the port is UNAVAILABLE, within the time given', async () => {
+test('a port without a server is UNAVAILABLE within the timeout', async () => {
   const placeholder = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => placeholder.once('listening', resolve));
   const { port } = placeholder.address() as AddressInfo;
@@ -267,14 +267,14 @@ test('nobody at the port is UNAVAILABLE, within the time given', async () => {
   });
 });
 
-test('targets that are none, and tokens in plain text, are refused here', async () => {
+test('invalid targets and tokens in plain text are refused', async () => {
   for (const target of ['lab.store', 'http://localhost:1', 'grpc://localhost', 'grpc://localhost:1/path']) {
     await assert.rejects(connect(target), TypeError);
   }
   await assert.rejects(connect('grpc://192.0.2.1:50051', { token: 'secret' }), /plain text/);
 });
 
-test('tokens from a provider go with every call, over TLS by an authority of our own', async () => {
+test('a token provider is called for every call over TLS', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'twinscope-tls-'));
   const script = fileURLToPath(new URL('../../../../deploy/make-certificates.sh', import.meta.url));
   execFileSync(script, [folder], { stdio: 'ignore' });
@@ -293,11 +293,11 @@ test('tokens from a provider go with every call, over TLS by an authority of our
   trusted.close();
   await assert.rejects(connect(target, { token: 'wrong', ca: ca ?? '' }), failure('UNAUTHENTICATED', 'TOKEN_INVALID', false));
   await assert.rejects(connect(target, { ca: ca ?? '' }), failure('UNAUTHENTICATED', 'TOKEN_INVALID', false));
-  await assert.rejects(connect(target, { token, timeoutMs: 2000 }), TwinscopeError); // an authority nobody knows
+  await assert.rejects(connect(target, { token, timeoutMs: 2000 }), TwinscopeError); // the default authorities do not know it
   assert.equal(await closed.stop(), 0);
 });
 
-test('the example prints label and candidates, or what is wrong', () => {
+test('the example prints label and candidates, or the error', () => {
   const i = expected.findIndex((answer) => answer['grade'] === 'excellent');
   const example = fileURLToPath(new URL('../examples/search-by-image.js', import.meta.url));
   const out = execFileSync(process.execPath, [example, server.target, lab.images[i] ?? ''], { encoding: 'utf8' });

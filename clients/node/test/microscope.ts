@@ -1,4 +1,4 @@
-/** What a JEOL microscope writes beside a picture of 640 by 480 pixels. */
+/** Returns the sidecar that a JEOL microscope writes next to an image of 640 by 480 pixels. */
 export function jeol(kilovolts: number): string {
   return `$CM_FORMAT JEOL/SEM
 $CM_DATE 2019/03/12

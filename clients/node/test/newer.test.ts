@@ -6,7 +6,7 @@ import { Metadata, Server, ServerCredentials, status, type ServiceDefinition } f
 import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
 import { connect, TwinscopeError } from '@twinscope/client';
 
-// A server of a later release: it sends values, fields and reasons that this contract does not have.
+// A server of a later release sends values, fields and reasons that this contract does not have.
 const LATER = 99;
 const LATER_FIELD = Buffer.from([0xf8, 0x7f, 0x01]); // field 2047 of any message, a number
 const contract = loadSync(['twinscope/v1/similarity.proto', 'twinscope/v1/catalog.proto', 'google/rpc/error_details.proto'], {
@@ -15,7 +15,7 @@ const contract = loadSync(['twinscope/v1/similarity.proto', 'twinscope/v1/catalo
   defaults: true,
 });
 
-/** The methods of a service, whose responses get a field of a later release. */
+/** Returns the methods of a service, with a field of a later release in their responses. */
 function later(name: string): ServiceDefinition {
   const service = contract[name] as ServiceDefinition;
   return Object.fromEntries(
@@ -48,7 +48,7 @@ async function serving(handlers: Parameters<Server['addService']>[1]): Promise<{
   return { server, target: `grpc://127.0.0.1:${port}` };
 }
 
-test('a grade, a rule and fields of a later release are unknown, and carry no label', async () => {
+test('grades, rules and fields of a later release are unknown', async () => {
   const policy = { name: 'later', rule: LATER, fullSize: LATER, reach: LATER };
   const reasons = [{ code: 'REASON_CODE_SAME_FIELD' }, { code: LATER, numbers: { by: 2 }, texts: { seen: 'a\\\\b' } }];
   const matches = [{ category: 'Tips' }];
@@ -71,7 +71,7 @@ test('a grade, a rule and fields of a later release are unknown, and carry no la
   server.forceShutdown();
 });
 
-test('a reason of a later release is passed through beside the status code', async () => {
+test('a reason of a later release is passed through with the status code', async () => {
   const info = packed('google.rpc.ErrorInfo', { reason: 'TOO_BLURRED', domain: 'twinscope', metadata: { by: '7' } });
   const detail = { type_url: 'type.googleapis.com/google.rpc.ErrorInfo', value: info };
   const later = { type_url: 'type.googleapis.com/twinscope.v1.Later', value: LATER_FIELD };

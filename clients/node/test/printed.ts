@@ -1,9 +1,9 @@
 import type { Answer } from '@twinscope/client';
 
-/** What the command prints about one image. */
+/** Output of the command for one image. */
 export type Json = Record<string, unknown>;
 
-/** Gives an answer as the command prints it: names in snake case, what is undefined as null. */
+/** Returns an answer as the command prints it: names in snake case, undefined values as null. */
 export function printed(answer: Answer): Json {
   return {
     grade: answer.grade,
@@ -57,12 +57,12 @@ export function printed(answer: Answer): Json {
   };
 }
 
-/** Names as the command prints them. */
+/** Returns the values with names in snake case, as the command prints them. */
 function snakeCase(values: object): Json {
   return renamed(values, (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
 }
 
-/** Names as they are in this client. */
+/** Returns the values with names in camel case, as in this client. */
 export function camelCase(values: object): object {
   return renamed(values, (name) => name.replace(/_(.)/g, (_all, letter: string) => letter.toUpperCase()));
 }
@@ -76,7 +76,7 @@ function renamed(values: object, rename: (name: string) => string): Json {
   );
 }
 
-/** What the command prints, without the name of the image. */
+/** Returns the output of the command without the name of the image. */
 export function query(answer: Json): Json {
   const { query: _, ...rest } = answer;
   return rest;

@@ -7,14 +7,14 @@ import { createInterface } from 'node:readline';
 /** The `twinscope` command that the tests run. */
 export const TWINSCOPE = process.env['TWINSCOPE_COMMAND'] ?? 'twinscope';
 
-/** A folder made by `twinscope demo`: a collection, a lab's TIFFs, and the store of the collection. */
+/** A folder of `twinscope demo`: a collection, the TIFFs of a lab, and the store of the collection. */
 export interface Demo {
   store: string;
-  /** The lab's TIFFs. */
+  /** TIFFs of the lab. */
   images: string[];
 }
 
-/** Gives the demo in TWINSCOPE_DEMO, or makes one (a quarter of a minute). */
+/** Returns the demo in TWINSCOPE_DEMO, or creates one (15 seconds). */
 export function demo(): Demo {
   const given = process.env['TWINSCOPE_DEMO'];
   const folder = given ?? join(mkdtempSync(join(tmpdir(), 'twinscope-')), 'demo');
@@ -29,7 +29,7 @@ export function demo(): Demo {
   return { store: join(folder, 'lab.store'), images };
 }
 
-/** A running server; `stop` ends it gracefully and gives its exit code. */
+/** A running server; `stop` shuts it down and returns its exit code. */
 export interface Server {
   target: string;
   stop(): Promise<number | null>;
@@ -41,19 +41,19 @@ export async function serve(store: string, ...flags: string[]): Promise<Server> 
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
-  const said: string[] = [];
+  const lines: string[] = [];
   for await (const line of createInterface({ input: child.stderr })) {
-    said.push(line);
+    lines.push(line);
     const target = / at (grpcs?:\/\/\S+);/.exec(line)?.[1];
     if (target !== undefined) {
       child.stderr.resume();
       return { target, stop: () => (child.kill('SIGTERM'), exited) };
     }
   }
-  throw new Error(`no server: ${said.join('\n')}`);
+  throw new Error(`the server did not start: ${lines.join('\n')}`);
 }
 
-/** Runs the command and gives the JSON objects that it prints, one a line; it may fail for some inputs. */
+/** Runs the command and returns the JSON objects that it prints, one per line; it may fail for some inputs. */
 export function json(...flags: string[]): Record<string, unknown>[] {
   let out: string;
   try {
