@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD_PER_WORKER = 4
+_AHEAD_PER_WORKER = 2
 """Pieces of work per thread that are started before the first result is taken."""
 
 

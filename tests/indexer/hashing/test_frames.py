@@ -611,7 +611,7 @@ def test_frames_of_a_newer_release_are_refused_with_advice(tmp_path: Path) -> No
         writer.catalog.set_meta("reach", "galaxies")
         writer.publish()
         with pytest.raises(
-            StoreError, match=r"reach 'galaxies'.*knows frame, views, windows: use the release"
+            StoreError, match=r"reach 'galaxies'.*knows only frame, views, windows; use the release"
         ) as caught:
             stored_reach(writer.catalog)
     assert str(tmp_path) in str(caught.value)

@@ -10,7 +10,7 @@ import crashing
 import pytest
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
-from twinscope_indexer.compute.workers import Workers
+from twinscope_indexer.compute import workers
 from twinscope_indexer.indexing import reading
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import Store
@@ -32,12 +32,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The tasks that worker processes received."""
     tasks: list[Any] = []
 
-    class Counted(Workers):
-        def _call_once(self, executor: Any, function: Any, argument: Any) -> Any:
-            tasks.append(argument)
-            return super()._call_once(executor, function, argument)
+    result = workers._result
 
-    monkeypatch.setattr("twinscope_indexer.indexing.update.Workers", Counted)
+    def counted(executor: Any, function: Any, argument: Any) -> Any:
+        tasks.append(argument)
+        return result(executor, function, argument)
+
+    monkeypatch.setattr(workers, "_result", counted)
     return tasks
 
 

@@ -351,7 +351,7 @@ def test_taxonomy_of_the_store_applies_to_writes_and_filters(shelf: Shelf, tmp_p
             for engine in (remote, embedded):
                 assert engine.search(micrograph(1), categories=[name]).category == "Wires"
                 assert engine.search(micrograph(1), categories=["Q"]).grade == "none"
-                with pytest.raises(TwinscopeError, match="no category of this store"):
+                with pytest.raises(TwinscopeError, match="is not a category of this store"):
                     engine.search(micrograph(1), categories=["Powder"])
 
 
