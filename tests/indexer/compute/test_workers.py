@@ -287,6 +287,17 @@ def test_calls_that_never_return_can_be_ended(fresh: None, tmp_path: Path) -> No
     assert made.call(len, "four") == 4
 
 
+def test_call_that_waits_in_a_process_can_be_ended(fresh: None, tmp_path: Path) -> None:
+    made = Workers(1)
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(made.call, hang, tmp_path / name) for name in "ab"]
+        while workers_of(made) < 2 or not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        made.end_calls()
+        assert all(isinstance(call.exception(), RuntimeError) for call in calls)
+    assert made.call(len, "four") == 4
+
+
 def test_process_ended_as_its_call_returns_is_not_reused(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Workers(1)
     ended = []
