@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _CORES: Final = os.cpu_count() or 1
 _COMPARISONS_PER_THREAD: Final = 250_000
-"""Number of comparisons (codes times queries) per thread, about one millisecond of work. With less work, waking a
-thread takes more time than the thread saves."""
+"""Number of comparisons (codes times queries) for one thread, which take about one millisecond. With less work, waking
+a thread takes more time than the thread saves."""
 
 
 class BlockSegment(Segment):

@@ -30,11 +30,12 @@ MEASURED_FROM: Final = 250_000
 """Minimum number of codes for which the engines are measured. With fewer codes, every engine answers a query within
 about two milliseconds. A measurement takes about two seconds."""
 _CLEARLY: Final = 1.1
-"""Minimum factor of speed. An engine other than the default is chosen only if it is more than this many times as fast
-as the default."""
+"""Minimum ratio of speeds for the choice of another engine than the default. An engine other than the
+default is chosen only if it is more than this many times as fast as the default."""
 _WORTH_TWICE: Final = 1.5
-"""Minimum factor of time for the use of two engines, which need two copies of all codes. Two engines are used only if
-each engine alone would take at least this many times as long, either for single queries or for batches."""
+"""Minimum slowdown that justifies a second engine, which needs a second copy of all codes. Two engines are used only if
+each engine alone would take at least this many times as long as the faster engine, either for single queries or for
+batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,13 @@ def image_index(count: int) -> Index:
 
 
 def frame_index(count: int) -> Index:
-    """Return an empty index for the hashes of `count` frames; the errors are those of `image_index`."""
+    """Return an empty index for the hashes of `count` frames; this raises the same errors as `image_index`."""
     choice = choose(count)
     return engine_index(choice.frames, choice.reason)
 
 
 def choose(count: int) -> Choice:
-    """Choose the engines for an index of `count` codes; the errors are those of `image_index`."""
+    """Choose the engines for an index of `count` codes; this raises the same errors as `image_index`."""
     forced = os.environ.get(ENGINE_VARIABLE, "").strip()
     if forced:
         if forced not in ENGINES:

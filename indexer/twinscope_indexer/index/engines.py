@@ -18,7 +18,8 @@ ENGINES: Final[dict[str, str]] = {
     "scan": "twinscope_indexer.index.blocks:BlockSegment",
     "faiss": "twinscope_indexer.index.flat:FlatSegment",
 }
-"""Module and class of the segments, by the name of the engine. A module is imported when its engine is first used."""
+"""Module and class of the segments of each engine, by the name of the engine. A module is imported when its engine is
+first used."""
 
 
 def engine_index(name: str, reason: str = "") -> SegmentedIndex:

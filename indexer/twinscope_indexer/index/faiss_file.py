@@ -38,7 +38,7 @@ _CHUNK: Final = 1 << 20
 def write_index(path: Path, count: int, parts: CodeBatches) -> str:
     """Write an index file atomically: a reader finds either the old file or the complete new file.
 
-    Until the file is written, all codes are in memory once.
+    While the file is written, all codes are in memory once.
 
     Parameters
     ----------
@@ -84,7 +84,8 @@ def _built(count: int, parts: CodeBatches) -> Any:
     flat = faiss.IndexBinaryFlat(BITS)
     index = faiss.IndexBinaryIDMap(flat)
     for vector, size in ((flat.xb, count * BYTES), (index.id_map, count)):
-        vector.resize(size)  # reserve the memory now; otherwise FAISS would double it whenever the vector grows
+        # Reserve the memory for all codes now. Otherwise, FAISS would double the memory whenever a vector is full.
+        vector.resize(size)
         vector.resize(0)
     for ids, codes in parts:
         index.add_with_ids(require_codes(codes), require_ids(ids, codes))
@@ -189,7 +190,7 @@ def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _release(address: int, size: int) -> None:
-    """Return the complete pages of a memory range to the operating system; they must not be read afterwards."""
+    """Return the complete pages of a memory range to the operating system; afterwards, the range must not be read."""
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < end:

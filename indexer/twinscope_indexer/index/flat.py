@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPARISONS_PER_THREAD: Final = 100_000
-"""Number of comparisons (codes times queries) per thread, about one millisecond of work. With less work per thread,
-the threads on a busy machine would wait longer for each other than they work."""
+"""Number of comparisons (codes times queries) for one thread, which take about one millisecond. With less work per
+thread, the threads on a busy machine would wait longer for each other than they work."""
 
 
 class FlatSegment(Segment):
     """Segment that holds its codes in an ``IndexBinaryFlat`` of FAISS.
 
-    FAISS returns row numbers, because an ``IndexBinaryFlat`` has no ids. The segment converts them to ids.
+    FAISS returns row numbers, because an ``IndexBinaryFlat`` has no ids. The segment converts the row numbers to ids.
     """
 
     title: ClassVar = "FAISS's flat index"
 
     _flat: Any
     _allowed: Any = None
-    """``SearchParameters`` of FAISS that exclude the rows of left-out codes; None if no code is left out."""
+    """Search parameters for FAISS that exclude the rows of left-out codes; None if no code is left out."""
 
     def _build(self, codes: NDArray[np.uint8]) -> None:
         self._flat = faiss.IndexBinaryFlat(BITS)
@@ -73,7 +73,7 @@ class FlatSegment(Segment):
 
     def _within(self, query: NDArray[np.uint8], k: int, distance: int) -> Neighbours:
         """Find the k nearest codes of one query among all codes within a distance."""
-        with _threads(1, self.held):  # FAISS finds only codes that are nearer than the radius, hence + 1
+        with _threads(1, self.held):  # + 1, because FAISS finds only codes nearer than its radius
             _, near, rows = self._flat.range_search(query[None], distance + 1, params=self._allowed)
         return self._ordered(rows, near.astype(np.int32), k)
 
@@ -85,9 +85,9 @@ class FlatSegment(Segment):
 
 @contextmanager
 def _threads(queries: int, codes: int) -> Iterator[None]:
-    """Limit the number of threads of FAISS to the amount of work while the body runs.
+    """Let FAISS use only as many threads as the amount of work justifies, while the body runs.
 
-    FAISS divides the queries of a batch among its threads, and all threads wait until the last thread is ready.
+    FAISS divides the queries of a batch among its threads, and all threads wait until the last thread has finished.
     """
     most = faiss.omp_get_max_threads()
     threads = min(most, queries, 1 + queries * codes // _COMPARISONS_PER_THREAD)

@@ -68,7 +68,7 @@ class FrameIndex:
         Parameters
         ----------
         images : ndarray of int64, shape (n,)
-            Distinct ids in ascending order; all of them must be larger than the ids in the index.
+            Distinct ids in ascending order. All new ids must be larger than the ids in the index.
         codes : ndarray of uint8, shape (n, frames, 128)
             Codes of the frames. The code of a frame that is too small to be hashed is zero; zero codes are left out.
         """
@@ -135,7 +135,8 @@ class FrameView:
     loaded : int
         Number of the generation for which `base` was loaded.
     base, delta : dict
-        Frames of that generation, and frames of newer images. Each dictionary has one index for each kind of frame.
+        `base` has the frames of the generation `loaded`, and `delta` has the frames of newer images. Each dictionary
+        has one index for each kind of frame.
     """
 
     reach: Reach = "frame"

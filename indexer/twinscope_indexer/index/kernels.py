@@ -1,19 +1,20 @@
-"""Compiled search for the nearest codes of queries: it scans all codes in blocks, and leaves distant blocks early.
+"""Compiled search for the nearest codes of queries: it scans blocks of codes, and skips the rest of distant blocks.
 
 A block holds 128 codes, word by word: the first words of all 128 codes, then the second words, and so on. So vector
 instructions can compute the distances of all codes of a block together. The scan first reads the first eleven words of
-each code in a block (704 of 1024 bits). If all codes of the block already exceed the distance limit, the scan does not
-read the other five words. At the usual limit of 300 bits, this happens for nearly all blocks of unrelated images.
+each code in a block (704 of 1024 bits). If the distances of all codes in the block already exceed the limit, the scan
+does not read the other five words. At the usual limit of 300 bits, the first eleven words are enough for nearly all
+blocks of unrelated images.
 
 The scan reads the words of a block in memory order. Reading several words side by side would need fewer additions, and
-would be 15 % faster for codes in the cache. For 1,000,000 codes, which do not fit in a cache, it would take 1.4 times
-as long.
+would be 15 % faster for codes in the cache. For 1,000,000 codes, which do not fit in a cache, reading side by side
+would take 1.4 times as long.
 
 All symmetries of an image are compared with a code together. The bits of a hash belong to four classes: even or odd
 row, combined with even or odd column. A symmetry either keeps or inverts all bits of a class, except a few bits near
-the median. Therefore bits are stored by class. From the distances of a code in the four classes, the scan computes the
-distance of the code from every symmetry. The error of this distance is at most the number of bits that are exceptions.
-The exact distance is computed only for codes that may be near enough.
+the median. Therefore the bits of each class are stored together. From the distances of a code in the four classes, the
+scan computes the distance of the code from every symmetry. The error of a computed distance is at most the number of
+the few bits near the median. The exact distance is computed only for codes that may be near enough.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Number of codes in a block. For 1,000,000 codes, a search with blocks of 32 codes takes 1.6 times as long. A search
-with blocks of 64 codes takes equally long for one query, and 1.2 times as long for batches."""
+"""Number of codes in a block. For 1,000,000 codes, a search with blocks of 32 codes takes 1.6 times as long as with 128
+codes. For one query, blocks of 64 codes take as long as blocks of 128 codes. For batches, blocks of 64 codes take 1.2
+times as long as blocks of 128 codes."""
 WORDS: Final = BYTES // 8
 """Number of 64-bit words in a code."""
 HEAD: Final = 11
@@ -60,8 +62,8 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     -------
     ndarray of uint64, shape (n, 16)
         Codes with the new order of bits. In each group of four words, the first word has the bits of even rows and even
-        columns. The next words have the bits of even rows and odd columns, of odd rows and even columns, and of odd
-        rows and odd columns.
+        columns. The second, third and fourth words have the bits of even rows and odd columns, of odd rows and even
+        columns, and of odd rows and odd columns.
     """
     lines = np.ascontiguousarray(words.T)  # contiguous, so that vector instructions process several codes
     ordered = np.zeros_like(lines)
@@ -123,7 +125,7 @@ def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArr
         Position of the first query of each run. The last element is the number of queries.
     signs : ndarray of int32, shape (n, 4)
         For each query and each class: 1 if the bits are those of the first query of the run, -1 if the bits are
-        inverted. In each row, the number of -1 is even.
+        inverted. In each row of the array, an even number of elements is -1.
     differing : ndarray of int64, shape (n,)
         Number of bits of each query that still differ after the inversions.
     """
@@ -160,13 +162,13 @@ def scan(
     distances: NDArray[np.int32],
     counts: NDArray[np.int64],
 ) -> None:
-    """Find the nearest codes of each query, in order, and write them to `near_ids`, `distances` and `counts`.
+    """Find the nearest codes of each query, in order of distance and id, and write them to the last three arrays.
 
     `left_out` contains the ids that are left out, in ascending order. `words` contains the queries with their bits
     ordered by row, as a read-only array.
 
-    The whole scan is one compiled call. Between two calls, other threads could take the GIL (the lock of the Python
-    interpreter) and keep it for some time.
+    The whole scan is one compiled call. Between two compiled calls, other threads could take the GIL (the lock of the
+    Python interpreter) and keep it for some time.
     """
     k = near_ids.shape[1]
     queries = by_class(words)
@@ -179,7 +181,7 @@ def scan(
         for run in range(len(starts) - 1):
             first, end = starts[run], starts[run + 1]
             if end - first == 1:
-                # A code as far as the k-th neighbour is still accepted if the id of the code is smaller.
+                # A code at the distance of the k-th neighbour is still accepted if it has a smaller id.
                 bound = min(limit, distances[first, k - 1]) if counts[first] == k else limit
                 if _count(head, tail, queries[first], bound, sums):
                     for code in range(len(numbers)):
@@ -212,7 +214,7 @@ def scan(
 def _count(
     head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], bound: int, sums: NDArray[np.int64]
 ) -> bool:
-    """Compute the distances of the codes of a block from a query; return False early if all exceed the bound."""
+    """Compute the distances of the codes of a block from a query; return False early if all exceed `bound`."""
     sums[:] = 0
     for word in range(HEAD):
         wanted = query[word]
@@ -237,9 +239,9 @@ def _count_classes(
 ) -> None:
     """Compute for each class the distances of the codes of a block from a query, minus half the bits of the class.
 
-    `furthest` receives one number for each code. The distance of the code from a symmetry of the query deviates from
-    half of all bits (512). The number is the largest deviation among all symmetries: either the nearest symmetry is
-    that far below 512 bits, or the farthest symmetry is that far above 512 bits.
+    The distances of a code from all symmetries of the query are compared with half of all bits (512). For each code,
+    `furthest` receives the largest deviation of a distance from 512 bits. The deviation is 512 minus the distance of
+    the nearest symmetry, or the distance of the farthest symmetry minus 512.
     """
     for kind in range(_CLASSES):
         # Words 11 and later are in the tail: the third word of the last class, and the fourth words of all classes.
@@ -254,7 +256,7 @@ def _count_classes(
             line[code] = np.int64(different) - _CLASS_BITS // 2
     for code in range(BLOCK):
         a, b, c, d = classes[0, code], classes[1, code], classes[2, code], classes[3, code]
-        # This is the largest sum with an even number of inverted signs. A vector holds eight numbers of 32 bits.
+        # This is the largest sum with an even number of inverted signs. It has 32 bits, so that a vector holds eight.
         both = np.int32(abs(np.int32(a + b)) + abs(np.int32(c + d)))
         either = np.int32(abs(np.int32(a - b)) + abs(np.int32(c - d)))
         furthest[code] = max(both, either)

@@ -1,7 +1,8 @@
 """Measurement of the speed of each index engine on this machine.
 
-The speeds are measured once, in a separate process, and kept in the cache folder of the user. They are valid for one
-processor and one set of package versions. They are not kept in a store, because another machine may read the store.
+The speeds are measured once, in a separate process, and kept in the cache folder of the user. Measured speeds are valid
+for one processor and one set of package versions. Measured speeds are not kept in a store, because another machine may
+read the store.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ Times = dict[str, dict[str, float]]
 """CPU time of one core per query, in milliseconds, by workload (one of `WORKLOADS`) and then by engine."""
 
 WORKLOADS: Final = ("single", "batch", "frames")
-"""Kinds of search: for one query, for queries of several images, and for all symmetries of one frame."""
+"""Kinds of search that are measured: one query, queries of several images, and all symmetries of one frame."""
 SIZE: Final = 250_000
-"""Number of codes in a measured index. They take 32 MB, which is more than most caches hold."""
+"""Number of codes in a measured index. These codes take 32 MB, which is more than most caches hold."""
 LIMITS: Final = {"single": (300, 430), "batch": (300, 430), "frames": (430,)}
 """Distance limits of the default policy for each workload, in bits."""
 _BATCH: Final = 8
 _NEAREST: Final = 5
 _ROUNDS: Final = 6
 _ENOUGH: Final = 2.0
-"""Time in seconds after which no further round begins. Only a busy machine needs so much time."""
+"""Time in seconds after which no further round begins. Only a measurement on a busy machine reaches this time."""
 _TIMEOUT: Final = 120.0
 """Maximum time of the whole measurement, in seconds. The measurement takes 2 to 3 s on a quiet machine, and 10 s more
 if the kernels must be compiled."""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PairedIndex:
-    """Index that holds its codes twice. Twinscope uses it if the faster searches justify the additional memory.
+    """Index that holds its codes twice, in two engines.
+
+    Twinscope uses such an index if the faster searches justify the additional memory.
 
     Attributes
     ----------

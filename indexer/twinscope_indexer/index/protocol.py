@@ -93,7 +93,7 @@ class Index(Protocol):
         k : int
             Maximum number of codes that are returned for each query; at least 1.
         max_distance : int
-            Maximum distance in bits, 0 to 1024. Farther codes are left out.
+            Maximum distance in bits, 0 to 1024. Codes at larger distances are left out.
 
         Returns
         -------
@@ -133,8 +133,9 @@ class Index(Protocol):
     def compacted(self) -> Self:
         """Compact the index by one step; return an index that gives the same answers and needs less memory or time.
 
-        If no step is left, the method returns the index itself; call the method repeatedly until it does so. If each
-        result replaces the previous index, at most one segment is in memory twice at a time.
+        If the index cannot be compacted further, the method returns the index itself. To compact an index completely,
+        call the method until it returns the same index. If each result replaces the previous index, at most one segment
+        is in memory twice at a time.
         """
 
     def describe(self) -> Description:
@@ -188,7 +189,7 @@ def require_limits(k: int, max_distance: int) -> None:
 def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
     """Merge the answers of several indexes to one query; an id may be in only one of the answers."""
     parts = [part for part in parts if len(part.ids)]
-    if len(parts) <= 1:  # This case is usual; without sorting, it is ten times as fast.
+    if len(parts) <= 1:  # usually, only one index has neighbours; without sorting, this is ten times as fast
         return Neighbours(parts[0].ids[:k], parts[0].distances[:k]) if parts else NO_NEIGHBOURS
     ids = np.concatenate([part.ids for part in parts])
     distances = np.concatenate([part.distances for part in parts])

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER: Final = 256
-"""Maximum number of queries that are searched together. This number limits the memory for the results."""
+"""Maximum number of queries that are searched together, to limit the memory for the results."""
 _GATHERED: Final = 4096
-"""Maximum number of codes that `Segment.dump` reads at a time. This number limits the memory for the codes."""
+"""Maximum number of codes that `Segment.dump` copies at a time, to limit the memory for the copies."""
 
 
 class Segment(ABC):
@@ -83,7 +83,7 @@ searched in parallel for one query."""
 
     @property
     def held(self) -> int:
-        """Number of codes in memory, including those left out."""
+        """Number of codes in memory, including codes that are left out."""
         return len(self._ids)
 
     @property

@@ -1,13 +1,13 @@
 """Index that is divided into segments, so that a change never needs a second copy of all codes in memory.
 
 An index of a million codes is built, updated and compacted one segment at a time. Two generations of a store share the
-segments that both contain. The memory holds all codes, and also removed codes that are not cleared yet (at most a
+segments that both contain. The memory holds all codes, and also removed codes that were not cleared yet (at most a
 tenth). While a segment (an eighth of the codes) is built, this segment is in memory twice.
 
-Multi-index hashing looks up parts of a code in several tables. It would not be faster at the distance limits used here.
-To find all codes within 300 of 1024 bits, 64 tables for parts of 16 bits are necessary. In each table, all entries
-within 4 bits must be checked: 2,517 of 65,536 entries. This gives 2.5 times as many candidates as there are codes, and
-the tables alone are twice as large as the codes.
+Multi-index hashing, which looks up parts of a code in several tables, would not be faster at the distance limits used
+here. To find all codes within 300 of 1024 bits, it needs 64 tables for parts of 16 bits. In each table, it must check
+all entries within 4 bits: 2,517 of 65,536 entries. So multi-index hashing would find 2.5 times as many candidates as
+there are codes, and the tables alone would be twice as large as the codes.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from twinscope_indexer.index.segment import Segment
 
 _MIN_SIZE: Final = 1 << 16
-"""Minimum number of codes in a segment: 9 MB. Smaller segments would save little memory but need more calls."""
+"""Minimum number of codes in a segment. These codes take 9 MB. Smaller segments would cost more in calls than they save
+in memory."""
 _USUAL: Final = 8
 """Usual number of segments of a large index."""
 _MAX_SEGMENTS: Final = 16
 """Maximum number of segments of an index. Each segment adds some microseconds to a search."""
 _MAX_LEFT_OUT_SHARE: Final = 0.1
-"""Maximum share of left-out codes in a segment. If the share is larger, the segment is rebuilt without these codes."""
+"""Maximum share of left-out codes in a segment. A segment with a larger share is rebuilt without these codes."""
 _WORTH_A_THREAD: Final = 100_000
 """Number of codes per thread. With fewer codes, waking a thread takes more time than the thread saves."""
 _CORES: Final = os.cpu_count() or 1

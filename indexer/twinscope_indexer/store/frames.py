@@ -17,8 +17,8 @@ from twinscope_indexer.index.segments import segment_size
 from twinscope_indexer.store.catalog.catalog import Catalog
 
 _MAX_DELTA_SHARE: Final = 0.1
-"""Maximum share of images that may be newer than the frames in memory. If the share is larger, all frames are loaded
-again."""
+"""Maximum share of images that may be newer than the frames in memory. If more images are newer, all frames are
+loaded again."""
 
 
 def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
@@ -78,7 +78,7 @@ def stored_reach(catalog: Catalog) -> Reach:
     if known is None:
         msg = (
             f"{catalog.path} has frames of reach {found!r}, but this Twinscope knows only {', '.join(REACHES)}; use "
-            "the release that wrote it, or index the collection again into a new store"
+            "the release of Twinscope that wrote the store, or index the collection again into a new store"
         )
         raise StoreError(msg)
     return known

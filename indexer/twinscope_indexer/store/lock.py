@@ -1,4 +1,4 @@
-"""Lock of a store, so that only one process at a time can write to the store."""
+"""Lock of a store, which allows only one process at a time to write to the store."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CALIBRATION", "CATALOG_NAME", "Store", "StoreWarning", "StoreWriter", "View", "open_writer"]
 
 _LONG_LOG: Final = 16 << 20
-"""Minimum size of SQLite's log, in bytes, for which `Store.refresh` loads the view again although no generation is
-newer. After that, SQLite can reuse the log."""
+"""Minimum size of SQLite's log, in bytes, for which `Store.refresh` loads the view again although there is no newer
+generation. After the view was loaded again, SQLite can reuse the log."""
 
 
 class Store:
@@ -75,12 +75,13 @@ class Store:
         """Load the newest generation, if it is newer than the current view; return the view that is then in use.
 
         If the folder now holds another store, the new store is loaded completely after it has published a generation,
-        even if the number of that generation is smaller. Until then, the old view stays in use.
+        even if the number of this generation is smaller than before. Until the new store is loaded, the old view stays
+        in use.
 
         Raises
         ------
         StoreError
-            If the store no longer exists or cannot be used. In this case, the old view stays in use.
+            If the store no longer exists or cannot be used. The old view then stays in use.
         """
         with self._refreshing:
             held = self._view
@@ -113,7 +114,7 @@ class Store:
         """Close the store; later queries raise `StoreError`.
 
         If another thread still runs, its connection is closed only when that thread releases the connection. Otherwise
-        CPython could crash, because a SQLite connection must not be closed while it executes a query.
+        CPython could crash, because a SQLite connection must not be closed during a query.
         """
         self._view.snapshot.close()
         with self._lock:
@@ -132,10 +133,11 @@ class Store:
         self._open = left
 
     def _behind(self, held: View) -> bool:
-        """Check whether the view must be loaded again: for a newer generation, or so that SQLite can reuse its log.
+        """Check whether the view must be loaded again, because a generation is newer or SQLite's log is too long.
 
         An open view prevents SQLite from reusing its log, unless the whole log was copied into the database file before
-        the view was loaded. Since a store always has an open view, a new view must be loaded after such a copy.
+        the view was loaded. Since a store always has an open view, a new view must be loaded after the log was
+        copied.
         """
         catalog = self.catalog
         newest = catalog.published()

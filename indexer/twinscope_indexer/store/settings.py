@@ -14,4 +14,4 @@ def taxonomy_of(catalog: Catalog) -> Taxonomy:
     return builtin_taxonomy() if text is None else _read(text)
 
 
-_read = lru_cache(maxsize=8)(taxonomy_from_json)  # kept, because every write reads the taxonomy, which rarely changes
+_read = lru_cache(maxsize=8)(taxonomy_from_json)  # kept in memory, because every write needs the taxonomy

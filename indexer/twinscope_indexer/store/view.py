@@ -166,7 +166,7 @@ class View:
         of all rows. A kept result takes 8 bytes of memory for each image that is left out.
         """
         with self.snapshot.reading() as catalog:  # only one thread at a time
-            key = catalog, categories  # a snapshot of a read-only folder may open its catalog again
+            key = catalog, categories  # a snapshot in a read-only folder may replace its catalog
             found = self._of_categories.pop(key, None)
             if found is None:
                 ids = catalog.of_categories(categories)
@@ -208,7 +208,7 @@ def load_view(folder: Path, held: View | None = None) -> View:
             raise
         snapshot.close()  # a writer has replaced the index file in the meantime
     if damage is not None:
-        warnings.warn(f"{damage}; rebuilt from the catalog", StoreWarning, stacklevel=4)
+        warnings.warn(f"{damage}; the index was rebuilt from the catalog", StoreWarning, stacklevel=4)
         repair(folder)
     return view
 
@@ -248,7 +248,10 @@ def _newest_file(folder: Path) -> Generation | None:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Index of the codes of a generation, without codes that were changed or deleted later, and its index file."""
+    """Index of the codes of a generation, without codes that were changed or deleted later.
+
+    `file` is the name of the index file from which the codes were read.
+    """
 
     codes: Index
     loaded: int

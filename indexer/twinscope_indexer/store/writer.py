@@ -21,14 +21,14 @@ CATALOG_NAME: Final = "catalog.sqlite"
 CALIBRATION: Final = "calibration"
 """Key of the calibration in the settings of the catalog."""
 _MAX_DELTA_SHARE: Final = 0.1
-"""Maximum share of images that were added, changed or deleted after the last index file was written. If the share is
-larger, a new index file is written."""
+"""Maximum share of images that were added, changed or deleted after the last index file was written. If more images
+have changed, a new index file is written."""
 _BATCH: Final = 1 << 12
 """Number of codes that are read at a time while the index file is written."""
 
 
 class StoreWriter:
-    """The only writer of a store; call `open_writer` to get it.
+    """The only writer of a store; call `open_writer` to get a writer.
 
     Attributes
     ----------

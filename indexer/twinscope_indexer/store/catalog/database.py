@@ -71,7 +71,7 @@ class Database:
         if version != SCHEMA_VERSION:
             msg = (
                 f"{path} has schema version {version}, but this Twinscope reads {SCHEMA_VERSION}; index the collection "
-                "again into a new store, or use the release that made it"
+                "again into a new store, or use the release of Twinscope that made the store"
             )
             raise StoreError(msg)
 
@@ -93,7 +93,10 @@ class Database:
 
     @property
     def outdated(self) -> bool:
-        """True if the file must be opened again, because it is `frozen` and has changed but was not replaced."""
+        """True if the file was opened as immutable and has changed since, so that it must be opened again.
+
+        If the file was replaced by another file, the result is False.
+        """
         if self._frozen is None:
             return False
         try:
@@ -145,7 +148,7 @@ class Database:
         self._db.execute(end)
 
     def checkpoint(self) -> bool:
-        """Copy SQLite's log into the database file as far as readers allow; return True if the whole log was copied."""
+        """Copy SQLite's log into the database file as far as open readers allow; return True if all was copied."""
         _, held, moved = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(held == moved)
 

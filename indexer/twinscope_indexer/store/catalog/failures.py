@@ -1,6 +1,6 @@
-"""Catalog tables of the sources that could not be indexed, and of the images that a walk has seen.
+"""Catalog tables of the sources that could not be indexed, and of the images that were seen during a walk.
 
-A walk goes once through all sources of a collection.
+A walk is one pass through all sources of a collection.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class WalkTables(Database):
         self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
 
     def forget_failure(self, root_id: int, path: str, member: str | None) -> None:
-        """Delete the failure of a source, if there is one."""
+        """Delete the failure of a source, if a failure is recorded."""
         self._db.execute(
             "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ?",
             (root_id, stored(path), stored(member or "")),
@@ -57,7 +57,7 @@ class WalkTables(Database):
             yield Failure(source_uri(Path(restored(root)), restored(path), inner), *rest)
 
     def begin_walk(self) -> None:
-        """Begin a walk and record the images that it sees; the record is on the disk, to limit the memory."""
+        """Begin a walk with an empty table of seen images; the table is on the disk, to limit the memory."""
         self._db.execute("PRAGMA temp_store = FILE")
         self._db.executescript(
             "CREATE TEMP TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY);"
@@ -66,18 +66,18 @@ class WalkTables(Database):
         )
 
     def note_seen(self, number: int) -> None:
-        """Record that the walk has seen an image."""
+        """Record that an image was seen during the walk."""
         self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
     def unseen(self, root_id: int, prefix: str) -> Iterator[tuple[int, str]]:
-        """Yield the ids and paths of all images below the path `prefix` that were not seen during the walk."""
+        """Yield the ids and paths of images that are below the path `prefix` and were not seen during the walk."""
         query = "SELECT id, path FROM images WHERE root_id = ? AND id NOT IN (SELECT id FROM seen)"
         for number, path in self._db.execute(query, (root_id,)):
             if _below(restored(path), prefix):
                 yield number, restored(path)
 
     def forget_unseen_failures(self, root_id: int, prefix: str) -> None:
-        """Delete the failures below the path `prefix` that did not occur again during the walk."""
+        """Delete failures that are below the path `prefix` and did not occur again during the walk."""
         query = "SELECT rowid, path FROM failures WHERE root_id = ? AND rowid NOT IN (SELECT rowid FROM seen_failures)"
         unseen = [(rowid,) for rowid, path in self._db.execute(query, (root_id,)) if _below(restored(path), prefix)]
         self._db.executemany("DELETE FROM failures WHERE rowid = ?", unseen)

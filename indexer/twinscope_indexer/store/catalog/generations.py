@@ -62,8 +62,8 @@ class GenerationTables(Database):
     def frames(self, count: int, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Return the ids of images and the codes of their first `count` frames, ordered by id.
 
-        The generations are those of `codes`. The ids are int64 of shape (n,); the codes are uint8 of shape
-        (n, count, 128).
+        `above` and `upto` select the generations, as in `codes`. The ids are int64 of shape (n,); the codes are uint8
+        of shape (n, count, 128).
         """
         size = max(1, self.count_framed(count, above=above, upto=upto))
         nothing = np.empty(0, np.int64), np.empty((0, count, BYTES), np.uint8)
@@ -97,11 +97,11 @@ class GenerationTables(Database):
         self._db.execute("REPLACE INTO frames VALUES (?, ?)", (number, codes))
 
     def forget_frames(self) -> None:
-        """Remove the codes of all frames; call it within a transaction."""
+        """Remove the codes of all frames; call this method within a transaction."""
         self._db.execute("DELETE FROM frames")
 
     def changed_since(self, generation: int, *, upto: int) -> NDArray[np.int64]:
-        """Return the ids of the images that were added, changed or deleted after `generation` and up to `upto`.
+        """Return the ids of images that were added, changed or deleted in generations above `generation` up to `upto`.
 
         An index file of `generation` does not have the present codes of these images.
         """
@@ -126,12 +126,12 @@ class GenerationTables(Database):
         return int(self._db.execute(query, (above, upto)).fetchone()[0])
 
     def published(self) -> Generation | None:
-        """Return the newest published generation, if there is one."""
+        """Return the newest published generation, or None if nothing was published."""
         row = self._db.execute("SELECT * FROM generations ORDER BY number DESC LIMIT 1").fetchone()
         return None if row is None else Generation(*row)
 
     def newest_file(self) -> Generation | None:
-        """Return the newest generation that has an index file, if there is one."""
+        """Return the newest generation that has an index file, or None if no generation has an index file."""
         row = self._db.execute(
             "SELECT * FROM generations WHERE file IS NOT NULL ORDER BY number DESC LIMIT 1"
         ).fetchone()
@@ -171,7 +171,7 @@ class GenerationTables(Database):
         published = self.published()
         number = 0 if published is None else published.number
         if self.unpublished(number):
-            self._db.execute("PRAGMA query_only = OFF")  # because it also forbids temporary views
+            self._db.execute("PRAGMA query_only = OFF")  # `query_only` also forbids temporary views
             shadow.cover(self._db, number)
             self._db.execute("PRAGMA query_only = ON")
 

@@ -34,7 +34,7 @@ class Record:
     """Data that the catalog holds about one reference."""
 
     id: int
-    """Number of 63 bits that identifies the image. It does not change while the image is in the store."""
+    """Number of 63 bits that identifies the image. The number does not change while the image is in the store."""
     root: Path
     path: str
     member: str | None
@@ -169,7 +169,7 @@ class RecordTables(WalkTables):
     def relabel(self, number: int, category: str, code: str, taxonomy: str, generation: int) -> None:
         """Change the category of an image; readers see the new category when `generation` is published.
 
-        The index does not change.
+        The new category does not change the index.
         """
         with self.transaction():
             shadow.keep_record(self._db, number, generation)

@@ -21,8 +21,8 @@ class RootTable(Database):
     def root_for(self, folder: Path) -> tuple[int, Path, str]:
         """Return the root that contains `folder`; add a new root if no root contains it.
 
-        A file must not be in the catalog twice because it was found through two folders. Therefore an existing root is
-        used if it contains `folder`. Existing roots inside `folder` are merged into the new root.
+        A file that was found through two folders must be in the catalog only once. Therefore an existing root is used
+        if it contains `folder`. Existing roots inside `folder` are merged into the new root.
 
         Returns
         -------

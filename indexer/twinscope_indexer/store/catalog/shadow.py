@@ -2,7 +2,7 @@
 
 An indexing run commits its writes periodically, but publishes its generation only at the end. If the run is killed, it
 never publishes the generation. Shadow tables (``images_before`` and so on) keep the rows that the run replaces until
-the generation is published. So a store that is opened during the run answers for the published generation, as does a
+the generation is published. So a store that is opened during the run answers from the published generation, as does a
 store that was opened before the run.
 """
 
@@ -37,7 +37,7 @@ def keep_record(db: sqlite3.Connection, number: int, generation: int) -> None:
 
 
 def keep_setting(db: sqlite3.Connection, key: str) -> None:
-    """Copy the value of a setting to its shadow table; if the setting has no value, record this fact."""
+    """Copy the value of a setting to its shadow table; if there is no value, record that the setting has no value."""
     db.execute("INSERT OR IGNORE INTO meta_before SELECT ?1, (SELECT value FROM meta WHERE key = ?1)", (key,))
 
 
@@ -57,7 +57,7 @@ def cover(db: sqlite3.Connection, published: int) -> None:
     """Hide unpublished rows from the connection of a reader, with temporary views that have the names of the tables.
 
     If a write has replaced or removed an image, the views show the row, the thumbnail, the frames and the metadata from
-    the shadow tables. If the image was only relabelled, the views show only the row from a shadow table.
+    the shadow tables. If the image was only relabelled, only its row comes from a shadow table.
     """
     db.execute(
         f"CREATE TEMP VIEW images AS SELECT * FROM main.images AS now WHERE generation <= {published}"
