@@ -1,4 +1,7 @@
-"""The engine "faiss": FAISS's flat index, with answers ordered and ties cut as `Index` requires."""
+"""Index engine "faiss": the flat index of FAISS.
+
+This module orders the answers of FAISS by distance and then by id, as `Index` requires.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPARISONS_PER_THREAD: Final = 100_000
-"""Codes times queries, about a millisecond of work; on a busy machine threads wait longer for each other than that."""
+"""Number of comparisons (codes times queries) for one thread, which take about one millisecond. With less work per
+thread, the threads on a busy machine would wait longer for each other than they work."""
 
 
 class FlatSegment(Segment):
-    """Codes in an ``IndexBinaryFlat``. Its labels are rows, because it has no ids; see `Segment`."""
+    """Segment that holds its codes in an ``IndexBinaryFlat`` of FAISS.
+
+    FAISS returns row numbers, because an ``IndexBinaryFlat`` has no ids. The segment converts the row numbers to ids.
+    """
 
     title: ClassVar = "FAISS's flat index"
 
     _flat: Any
     _allowed: Any = None
-    """FAISS's ``SearchParameters`` that select all rows but those left out."""
+    """Search parameters for FAISS that exclude the rows of left-out codes; None if no code is left out."""
 
     def _build(self, codes: NDArray[np.uint8]) -> None:
         self._flat = faiss.IndexBinaryFlat(BITS)
@@ -43,7 +50,7 @@ class FlatSegment(Segment):
         return codes[rows]
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment that also leaves out some ids, over the same codes, which are not copied."""
+        """Return a segment without the codes of some ids; both segments share the codes in memory."""
         made = super().without(ids)
         if made is not self:
             allowed = np.packbits(~np.isin(made._ids, made._left_out), bitorder="little")
@@ -51,7 +58,8 @@ class FlatSegment(Segment):
         return made
 
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        # One more than wanted shows whether rank k is tied; FAISS cuts ties in an undefined order.
+        # FAISS selects codes of equal distance in an undefined order. One more code than needed shows whether the
+        # codes of ranks k and k + 1 have equal distances.
         with _threads(len(queries), self.held):
             distances, rows = self._flat.search(queries, min(k + 1, len(self)), params=self._allowed)
         found = []
@@ -65,7 +73,7 @@ class FlatSegment(Segment):
 
     def _within(self, query: NDArray[np.uint8], k: int, distance: int) -> Neighbours:
         """Find the k nearest codes of one query among all codes within a distance."""
-        with _threads(1, self.held):  # FAISS finds codes strictly nearer than its radius
+        with _threads(1, self.held):  # + 1, because FAISS finds only codes nearer than its radius
             _, near, rows = self._flat.range_search(query[None], distance + 1, params=self._allowed)
         return self._ordered(rows, near.astype(np.int32), k)
 
@@ -77,13 +85,16 @@ class FlatSegment(Segment):
 
 @contextmanager
 def _threads(queries: int, codes: int) -> Iterator[None]:
-    """Limit FAISS to as many threads as there is work for: it divides queries, and its threads wait for each other."""
+    """Let FAISS use only as many threads as the amount of work justifies, while the body runs.
+
+    FAISS divides the queries of a batch among its threads, and all threads wait until the last thread has finished.
+    """
     most = faiss.omp_get_max_threads()
     threads = min(most, queries, 1 + queries * codes // _COMPARISONS_PER_THREAD)
     if threads == most:
         yield
         return
-    faiss.omp_set_num_threads(threads)  # of the calling thread only
+    faiss.omp_set_num_threads(threads)  # applies only to the calling thread
     try:
         yield
     finally:

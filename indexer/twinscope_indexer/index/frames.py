@@ -1,4 +1,4 @@
-"""The index of frames; it finds the images that have a frame near a hash."""
+"""Index of the hashes of frames: it finds the images that have a frame near a given hash."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NearFrame:
-    """A frame of a reference near a frame of a query.
+    """Frame of a reference that is near a frame of a query.
 
     Attributes
     ----------
     image : int
         Id of the reference in the catalog.
     frame : int
-        Position of the frame among the reference's frames of the searched kind; see `frames.frame_kinds`.
+        Position of the frame among the frames of the searched kind in the reference; see `hashing.frames.frame_kinds`.
     query : int
-        Position of the code among those of the query.
+        Position of the frame of the query among the codes of the query.
     distance : int
-        Bits.
+        Distance between the hashes of the two frames, in bits.
     """
 
     image: int
@@ -39,22 +39,23 @@ class NearFrame:
 
     @property
     def order(self) -> tuple[int, int, int, int]:
-        """Sort key: by distance, then image, frame and code."""
+        """Key for sorting by `distance`, then by `image`, `frame` and `query`."""
         return self.distance, self.image, self.frame, self.query
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameIndex:
-    """Codes of frames, the same number for every image; immutable.
+    """Immutable index of the codes of frames; every image has the same number of frames.
 
     Attributes
     ----------
     frames : int
-        Number of frames of an image.
+        Number of frames of each image.
     index : Index
-        The codes. An id is the position of a frame: the row of its image times `frames`, plus the frame.
+        Index of the codes. The id of a code is the row of the image times `frames`, plus the position of the frame in
+        the image.
     images : ndarray of int64, shape (n,)
-        The image of each row, including images that are left out.
+        Id of the image in each row, including images that are left out.
     """
 
     frames: int
@@ -62,14 +63,14 @@ class FrameIndex:
     images: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def extended(self, images: NDArray[np.int64], codes: NDArray[np.uint8]) -> FrameIndex:
-        """Return an index with further images; present codes are not copied.
+        """Return an index with additional images; codes that are already in the index are not copied.
 
         Parameters
         ----------
         images : ndarray of int64, shape (n,)
-            Distinct, in ascending order, above those of the index.
+            Distinct ids in ascending order. All new ids must be larger than the ids in the index.
         codes : ndarray of uint8, shape (n, frames, 128)
-            A frame that is too small to be hashed is zero; it is left out.
+            Codes of the frames. The code of a frame that is too small to be hashed is zero; zero codes are left out.
         """
         flat = codes.reshape(-1, BYTES)
         positions = np.arange(len(flat), dtype=np.int64) + len(self.images) * self.frames
@@ -77,14 +78,14 @@ class FrameIndex:
         return replace(self, index=index, images=np.concatenate([self.images, images]))
 
     def without(self, images: NDArray[np.int64]) -> FrameIndex:
-        """Return an index that also leaves out some images, over the same codes, which are not copied."""
+        """Return an index without some images; both indexes share the codes in memory."""
         rows = np.flatnonzero(np.isin(self.images, images))
         positions = (rows[:, None] * self.frames + np.arange(self.frames)).ravel()
         return replace(self, index=self.index.without(positions))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory."""
+        """Memory of the index in bytes."""
         return self.index.nbytes + self.images.nbytes
 
     def __len__(self) -> int:
@@ -97,19 +98,19 @@ class FrameIndex:
         Parameters
         ----------
         codes : ndarray of uint8, shape (n, 128)
-            Codes of one query. A zero code (a frame with nothing to hash) matches nothing.
+            Codes of one query. A zero code stands for a frame with nothing to hash, and is not searched.
         k : int
             Maximum number of images.
         max_distance : int
-            Bits.
+            Maximum distance in bits.
 
         Returns
         -------
         list of NearFrame
-            The nearest frame of each image, by distance, then image, frame and code.
+            The nearest frame of each image that was found, in the order of `NearFrame.order`.
         """
         hashed = np.flatnonzero(codes.any(axis=1))
-        # k images have at most k * frames frames.
+        # The nearest k images have at most k * frames frames.
         found = self.index.search(codes[hashed], k * max(1, self.frames), max_distance)
         best: dict[int, NearFrame] = {}
         for query, near in zip(hashed.tolist(), found, strict=True):
@@ -123,18 +124,19 @@ class FrameIndex:
 
 @dataclass(frozen=True, slots=True)
 class FrameView:
-    """The frames of one generation of a store; immutable.
+    """Immutable indexes of the frames in one generation of a store.
 
     Attributes
     ----------
     reach : str
-        Which frames are stored.
+        Reach of the store: the kinds of frames that are stored.
     since : int
-        The generation in which all frames were last recomputed.
+        Number of the generation in which all frames were last computed again.
     loaded : int
-        The generation of `base`.
+        Number of the generation for which `base` was loaded.
     base, delta : dict
-        The frames of that generation, and of newer images; one index for each kind of frame.
+        `base` has the frames of the generation `loaded`, and `delta` has the frames of newer images. Each dictionary
+        has one index for each kind of frame.
     """
 
     reach: Reach = "frame"
@@ -150,7 +152,7 @@ class FrameView:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory."""
+        """Memory of all indexes in bytes."""
         return sum(index.nbytes for part in (self.base, self.delta) for index in part.values())
 
 

@@ -1,17 +1,20 @@
-"""The scan of blocks of codes for the nearest codes of queries; it leaves a block as soon as it is too far.
+"""Compiled search for the nearest codes of queries: it scans blocks of codes, and skips the rest of distant blocks.
 
-Blocks are stored word by word: first the first words of 128 codes, then their second words, and so on. So vector
-instructions count the distances of a whole block. If a block's first eleven words (704 of 1024 bits) already exceed the
-limit for all its codes, its other five are not read. At the usual limit of 300 bits this happens for nearly all blocks
-of unrelated images.
+A block holds 128 codes, word by word: the first words of all 128 codes, then the second words, and so on. So vector
+instructions can compute the distances of all codes of a block together. The scan first reads the first eleven words of
+each code in a block (704 of 1024 bits). If the distances of all codes in the block already exceed the limit, the scan
+does not read the other five words. At the usual limit of 300 bits, the first eleven words are enough for nearly all
+blocks of unrelated images.
 
-The words of a block are read in memory order. Reading several words side by side needs fewer additions and is 15 %
-faster in the cache. For 1,000,000 codes, which do not fit in a cache, it takes 1.4 times as long.
+The scan reads the words of a block in memory order. Reading several words side by side would need fewer additions, and
+would be 15 % faster for codes in the cache. For 1,000,000 codes, which do not fit in a cache, reading side by side
+would take 1.4 times as long.
 
-The symmetries of an image are compared together. Each symmetry inverts or keeps all bits of a class (even or odd row,
-even or odd column), except a few bits near the median. Therefore bits are stored by class. The distances of a code in
-the four classes give its distance from every symmetry, with an error of at most the number of these few bits. Only
-codes that may be near enough are counted in full.
+All symmetries of an image are compared with a code together. The bits of a hash belong to four classes: even or odd
+row, combined with even or odd column. A symmetry either keeps or inverts all bits of a class, except a few bits near
+the median. Therefore the bits of each class are stored together. From the distances of a code in the four classes, the
+scan computes the distance of the code from every symmetry. The error of a computed distance is at most the number of
+the few bits near the median. The exact distance is computed only for codes that may be near enough.
 """
 
 from __future__ import annotations
@@ -27,35 +30,42 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Codes in a block. With 1,000,000 codes, blocks of 32 take 1.6 times as long; blocks of 64 take equally long
-(batches 1.2 times as long)."""
+"""Number of codes in a block. For 1,000,000 codes, a search with blocks of 32 codes takes 1.6 times as long as with 128
+codes. For one query, blocks of 64 codes take as long as blocks of 128 codes. For batches, blocks of 64 codes take 1.2
+times as long as blocks of 128 codes."""
 WORDS: Final = BYTES // 8
+"""Number of 64-bit words in a code."""
 HEAD: Final = 11
-"""Words read first. Bits of unrelated images differ at random: 352 of 704 on average, standard deviation 13."""
+"""Number of words of each code that are read first: 704 bits. Bits of unrelated images differ at random: on average,
+352 of the 704 bits differ, with a standard deviation of 13."""
 _CLASSES: Final = 4
-"""Classes of bits: even or odd row, even or odd column. Successive words hold the bits of successive classes."""
+"""Number of classes of bits: even or odd row, combined with even or odd column. Successive words hold the bits of
+successive classes."""
 _CLASS_BITS: Final = 8 * BYTES // _CLASSES
+"""Number of bits in each class."""
 _MAX_DIFFERING: Final = 40
-"""Bits by which a query may differ from a symmetry of another query if both are searched together. Half of the
-symmetries of frames of micrographs differ by 14 bits, one in a hundred by more than 40."""
+"""Maximum number of bits by which a query may differ from a symmetry of another query if both queries are searched
+together. Between symmetries of frames of micrographs, the median difference is 14 bits, and 1 % of the differences
+are more than 40 bits."""
 
 
 @compiled()
 def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Order the bits of codes by class.
+    """Change the order of the bits of codes, so that the bits of each class are together.
 
     Parameters
     ----------
     words : ndarray of uint64, shape (n, 16)
-        Codes, read-only; each word has two rows of 32 bits.
+        Codes as a read-only array. Each word contains two rows of 32 bits.
 
     Returns
     -------
     ndarray of uint64, shape (n, 16)
-        For every four words: the bits of even rows and even columns, even rows and odd columns, odd rows and even
-        columns, odd rows and odd columns.
+        Codes with the new order of bits. In each group of four words, the first word has the bits of even rows and even
+        columns. The second, third and fourth words have the bits of even rows and odd columns, of odd rows and even
+        columns, and of odd rows and odd columns.
     """
-    lines = np.ascontiguousarray(words.T)  # so that vector instructions process several codes
+    lines = np.ascontiguousarray(words.T)  # contiguous, so that vector instructions process several codes
     ordered = np.zeros_like(lines)
     for word in range(WORDS):
         position, first = np.uint64(16 * (word % 4)), word // 4 * 4
@@ -75,7 +85,7 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @compiled()
 def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Restore the order by row from that of `by_class`."""
+    """Restore the order of bits by row; this function reverses `by_class`."""
     words = np.zeros_like(ordered)
     for code in range(ordered.shape[0]):
         for word in range(WORDS):
@@ -105,16 +115,19 @@ _bits = cast("Callable[[Any], Any]", intrinsic(_count_bits))
 
 @compiled()
 def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Find runs of queries that are symmetries of the run's first query, except for a few bits.
+    """Divide the queries into runs of successive queries that are symmetries of the same image.
+
+    Each query of a run equals a symmetry of the first query of the run, except for at most `_MAX_DIFFERING` bits.
 
     Returns
     -------
     starts : ndarray of int64, shape (runs + 1,)
-        First query of each run, then the number of queries.
+        Position of the first query of each run. The last element is the number of queries.
     signs : ndarray of int32, shape (n, 4)
-        1 for a class of bits that equals the first query's, -1 for an inverted class; the number of -1 is even.
+        For each query and each class: 1 if the bits are those of the first query of the run, -1 if the bits are
+        inverted. In each row of the array, an even number of elements is -1.
     differing : ndarray of int64, shape (n,)
-        Bits that still differ.
+        Number of bits of each query that still differ after the inversions.
     """
     count = queries.shape[0]
     starts, runs = np.zeros(count + 1, np.int64), 0
@@ -149,9 +162,13 @@ def scan(
     distances: NDArray[np.int32],
     counts: NDArray[np.int64],
 ) -> None:
-    """Find the nearest codes of each query, in order; `left_out` is sorted, `words` are the queries by row, read-only.
+    """Find the nearest codes of each query, in order of distance and id, and write them to the last three arrays.
 
-    This is one compiled call, because between two calls other threads would take the GIL and keep it for some time.
+    `left_out` contains the ids that are left out, in ascending order. `words` contains the queries with their bits
+    ordered by row, as a read-only array.
+
+    The whole scan is one compiled call. Between two compiled calls, other threads could take the GIL (the lock of the
+    Python interpreter) and keep it for some time.
     """
     k = near_ids.shape[1]
     queries = by_class(words)
@@ -164,7 +181,7 @@ def scan(
         for run in range(len(starts) - 1):
             first, end = starts[run], starts[run + 1]
             if end - first == 1:
-                # At the k-th distance, a smaller id is still accepted.
+                # A code at the distance of the k-th neighbour is still accepted if it has a smaller id.
                 bound = min(limit, distances[first, k - 1]) if counts[first] == k else limit
                 if _count(head, tail, queries[first], bound, sums):
                     for code in range(len(numbers)):
@@ -197,7 +214,7 @@ def scan(
 def _count(
     head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], bound: int, sums: NDArray[np.int64]
 ) -> bool:
-    """Compute the distances of a block's codes from a query; stop and return False if all exceed the bound."""
+    """Compute the distances of the codes of a block from a query; return False early if all exceed `bound`."""
     sums[:] = 0
     for word in range(HEAD):
         wanted = query[word]
@@ -220,10 +237,11 @@ def _count_classes(
     classes: NDArray[np.int32],
     furthest: NDArray[np.int32],
 ) -> None:
-    """Compute, for each class, the distances of a block's codes from a query, minus half the bits of a class.
+    """Compute for each class the distances of the codes of a block from a query, minus half the bits of the class.
 
-    `furthest` is the largest deviation from half of all bits, over all symmetries: the nearest symmetry is that far
-    below it, or the farthest that far above.
+    The distances of a code from all symmetries of the query are compared with half of all bits (512). For each code,
+    `furthest` receives the largest deviation of a distance from 512 bits. The deviation is 512 minus the distance of
+    the nearest symmetry, or the distance of the farthest symmetry minus 512.
     """
     for kind in range(_CLASSES):
         # Words 11 and later are in the tail: the third word of the last class, and the fourth words of all classes.
@@ -238,7 +256,7 @@ def _count_classes(
             line[code] = np.int64(different) - _CLASS_BITS // 2
     for code in range(BLOCK):
         a, b, c, d = classes[0, code], classes[1, code], classes[2, code], classes[3, code]
-        # The largest sum with an even number of inverted signs; in 32 bits, so that a vector holds eight.
+        # This is the largest sum with an even number of inverted signs. It has 32 bits, so that a vector holds eight.
         both = np.int32(abs(np.int32(a + b)) + abs(np.int32(c + d)))
         either = np.int32(abs(np.int32(a - b)) + abs(np.int32(c - d)))
         furthest[code] = max(both, either)
@@ -264,7 +282,10 @@ def _holds(left_out: NDArray[np.int64], number: int) -> bool:
 
 @compiled()
 def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, number: int, distance: int) -> int:
-    """Insert a neighbour in order among `count`; if the arrays are full, the last is dropped. Return the new count."""
+    """Insert a neighbour into ordered arrays of `count` neighbours, and return the new number of neighbours.
+
+    If the arrays are full, the farthest neighbour is dropped.
+    """
     if count == len(ids):
         if (distance, number) >= (distances[count - 1], ids[count - 1]):
             return count

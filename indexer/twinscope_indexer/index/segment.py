@@ -1,4 +1,7 @@
-"""A segment: codes that one engine holds together. An engine implements it, and `segments` builds an index from it."""
+"""Segment: a part of the codes of an index, which one engine holds and searches.
+
+Each engine implements a subclass of `Segment`. The module `segments` builds an index from segments.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +24,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER: Final = 256
-"""Queries searched in one pass over the codes; bounds the memory for their results."""
+"""Maximum number of queries that are searched together, to limit the memory for the results."""
 _GATHERED: Final = 4096
-"""Codes that are read back at a time; bounds the memory for them."""
+"""Maximum number of codes that `Segment.dump` copies at a time, to limit the memory for the copies."""
 
 
 class Segment(ABC):
-    """Immutable codes that several threads can search at the same time.
+    """Immutable set of codes that several threads can search at the same time.
 
-    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`; their arguments have been checked.
+    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`. `Segment` checks the arguments of these
+    methods.
 
     Parameters
     ----------
     ids : ndarray of int64, shape (n,)
-        Distinct; copied.
+        Distinct ids of the codes. The array is copied.
     codes : ndarray of uint8, shape (n, 128)
-        Copied.
+        Codes. The array is copied.
 
     Raises
     ------
     ValueError
-        If a shape or a type is wrong.
+        If the shape or the type of an array is wrong.
     """
 
     title: ClassVar[str]
-    """Name of the search, in words."""
+    """Name of the search method, for people."""
     one_thread_up_to: ClassVar[float] = float("inf")
-    """Codes up to which one query uses one thread, so that searching segments in parallel is worthwhile."""
+    """Maximum number of codes for which the engine uses only one thread per query. Segments of at most this size are
+searched in parallel for one query."""
 
     def __init__(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         codes = require_codes(codes)
@@ -57,11 +62,11 @@ class Segment(ABC):
 
     @abstractmethod
     def _build(self, codes: NDArray[np.uint8]) -> None:
-        """Store codes, uint8 of shape (n, 128); the array may change afterwards."""
+        """Store a copy of the codes, uint8 of shape (n, 128); the caller may change the array afterwards."""
 
     @abstractmethod
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Find the k nearest codes of each query, without `_left_out`; see `Index.search`."""
+        """Find the k nearest codes of each query, but no code whose id is in `_left_out`; see `Index.search`."""
 
     @abstractmethod
     def _codes_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -70,7 +75,7 @@ class Segment(ABC):
     @property
     @abstractmethod
     def _code_bytes(self) -> int:
-        """Bytes of memory of the codes."""
+        """Memory of the codes in bytes."""
 
     def __len__(self) -> int:
         """Return the number of codes that a search can return."""
@@ -78,7 +83,7 @@ class Segment(ABC):
 
     @property
     def held(self) -> int:
-        """Number of codes in memory, including those left out."""
+        """Number of codes in memory, including codes that are left out."""
         return len(self._ids)
 
     @property
@@ -88,11 +93,11 @@ class Segment(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of codes and ids."""
+        """Memory of the codes and ids in bytes."""
         return self._code_bytes + self._ids.nbytes + self._left_out.nbytes
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment that also leaves out some ids, over the same codes, which are not copied."""
+        """Return a segment without the codes of some ids; both segments share the codes in memory."""
         left_out = np.union1d(self._left_out, np.intersect1d(self._ids, ids))
         if len(left_out) == len(self._left_out):
             return self
@@ -112,7 +117,7 @@ class Segment(ABC):
         return found
 
     def dump(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return ids, int64 of shape (n,), and codes, uint8 of shape (n, 128), without those left out."""
+        """Return ids, int64 of shape (n,), and codes, uint8 of shape (n, 128), except codes that are left out."""
         rows = self._rows()
         codes = np.empty((len(rows), BYTES), np.uint8)
         for start in range(0, len(rows), _GATHERED):
@@ -120,5 +125,5 @@ class Segment(ABC):
         return self._ids[rows], codes
 
     def _rows(self) -> NDArray[np.int64]:
-        """Return the rows of the codes that a search can return."""
+        """Return the row numbers of the codes that a search can return."""
         return np.flatnonzero(~np.isin(self._ids, self._left_out))

@@ -1,4 +1,4 @@
-"""The catalog of a store: one SQLite file, the authoritative source for every image."""
+"""Catalog of a store: one SQLite file, which is the authoritative source of all data about the images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record"]
 
 
 class Catalog(RootTable, RecordTables, GenerationTables):
-    """An open catalog; `Database` opens it."""
+    """Open catalog with all its tables; the parameters are those of `Database`."""
 
     def categories(self) -> frozenset[str]:
         """Return the names of all categories of images."""
@@ -40,7 +40,13 @@ class Catalog(RootTable, RecordTables, GenerationTables):
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def counts(self) -> dict[str, Any]:
-        """Count the images: by category, format and bits, searchable, unhashable; failures; contradicting prefixes."""
+        """Return the numbers of images and failures in the catalog.
+
+        ``images``, ``searchable``, ``unhashable`` and ``failures`` are total numbers. ``prefixes`` is the number of
+        images whose published file name begins with a code. ``contradicting_prefixes`` is the number of images for
+        which this code differs from the code of the category. ``category``, ``format`` and ``bits`` are dictionaries:
+        the number of images for each category, each file format and each number of bits.
+        """
         grouped = {
             name: dict(self._db.execute(f"SELECT {name}, count(*) FROM images GROUP BY 1 ORDER BY 1").fetchall())
             for name in ("category", "format", "bits")
