@@ -55,8 +55,8 @@ class Judged:
     wrong: bool
     scene_score: float
     weight: float
-    """Weight of the match in averages. All images have the same weight. `PRIOR` is the total weight of all wrong
-    matches."""
+    """Weight of the match in averages. All right matches together have the weight 1 - `PRIOR`, and all wrong matches
+    together have the weight `PRIOR`. Each of these two weights is divided equally among the images."""
 
 
 @dataclass(frozen=True)
