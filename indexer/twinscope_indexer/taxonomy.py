@@ -265,26 +265,26 @@ def _folded(label: str) -> str:
     return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", label)).strip().casefold()
 
 
-def _from_toml(text: str, where: str) -> Taxonomy:
+def _from_toml(text: str, source: str) -> Taxonomy:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        msg = f"{where} is not valid TOML: {error}"
+        msg = f"{source} is not valid TOML: {error}"
         raise TaxonomyError(msg) from error
     tables = document.get("category")
     version = document.get("version")
     if not isinstance(version, str) or not isinstance(tables, list) or not tables:
-        msg = f"{where}: 'version' (text) and at least one [[category]] table are needed"
+        msg = f"{source}: 'version' (text) and at least one [[category]] table are needed"
         raise TaxonomyError(msg)
-    return Taxonomy(version, tuple(_category(table, where) for table in tables))
+    return Taxonomy(version, tuple(_category(table, source) for table in tables))
 
 
-def _category(table: Any, where: str) -> Category:
+def _category(table: Any, source: str) -> Category:
     match table:
         case {"code": str(code), "name": str(name), **rest} if code.strip() and name.strip():
             aliases = rest.get("aliases", [])
             known = set(rest) <= {"description", "aliases"}
             if known and isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases):
                 return Category(code, name, str(rest.get("description", "")), tuple(aliases))
-    msg = f"{where}: a [[category]] needs 'code' and 'name', and may have 'description' and 'aliases'; got {table!r}"
+    msg = f"{source}: a [[category]] needs 'code' and 'name', and may have 'description' and 'aliases'; got {table!r}"
     raise TaxonomyError(msg)
