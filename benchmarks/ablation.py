@@ -1,4 +1,4 @@
-"""Switch off one decision rule at a time; count the false labels that it prevents and the right labels that it costs.
+"""Switch off one decision rule at a time, and count the false labels that it prevents and the right labels it costs.
 
     python benchmarks/ablation.py [--micrographs DIR] [--overlaps FILE] [--full] [--scenes N] [--share S]
                                [--of-strangers S] [--seed N] [--sets NAME ...] [--rules NAME ...] [--out FILE.json]
@@ -9,8 +9,8 @@ again without this rule. The sets of queries are:
 real, synthetic    the queries of `accuracy` with reach windows, for the micrographs of DIR and for the micrographs of
                    `synthetic`: twins after all transforms, and unrelated images
 look-alikes        unrelated fields and twins of `lookalikes`
-two labels         real micrographs that are stored under two categories. Half of them have many copies under the first
-                   category. Only a person can decide which category is right, so any label counts as false.
+two labels         real micrographs that are stored under two categories. Half of these micrographs have many copies in
+                   the first category. Only a person can decide which category is right, so any label counts as false.
 
 By default, the queries are a random sample, which depends on the seed. ``--full`` runs all queries, which takes hours.
 Only written labels count: a match that the limit on ``p_wrong`` sends to review is neither a false nor a right label.
@@ -160,7 +160,7 @@ def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
 
 
 def let_through(found: Iterable[Effect], rule: str, limit: float) -> int:
-    """Count the false matches without a rule whose ``p_wrong`` is at most the limit."""
+    """Count the false matches that appear without a rule and have a ``p_wrong`` of at most the limit."""
     chances = (one.without[rule].p_wrong for one in found if is_false(one, rule))
     return sum(limit == 1 or (chance is not None and chance <= limit) for chance in chances)
 

@@ -3,14 +3,14 @@
 The scenes of a folder are divided into parts. For each part, a store is built from quality-100 JPEGs of all other
 parts. There are two kinds of queries. The images of the next part, after every transform of `transforms`, must be
 found, because their scenes are in the store. The images of the part that is left out must be refused, because their
-scenes are not in the store. They are queried unchanged, and with the info bar of a reference. Empty images and noise
-must be refused too. So every image is once a query with a twin and once an unrelated image.
+scenes are not in the store. Images that must be refused are queried unchanged, and with the info bar of a reference.
+Empty images and noise must be refused too. So every image is once a query with a twin and once an unrelated image.
 
     python benchmarks/accuracy.py FOLDER [--groups A B C D E R] [--limit N] [--seed N] [--reach frame|views|windows]
                                [--parts N] [--overlaps FILE] [--out FILE.json] [--plots DIR] [--failures N]
 
-FOLDER contains images. Each subfolder is a category. A file MANIFEST.tsv in FOLDER can list the image files. It has
-these columns:
+FOLDER contains images. Each subfolder is a category. A file MANIFEST.tsv in FOLDER can list the image files. The
+columns of MANIFEST.tsv are:
 
 path    path of the file, relative to FOLDER
 scene   (optional) name of the scene; files of one scene show the same field; by default every file is its own scene
@@ -20,8 +20,8 @@ note    (optional) if the note contains "databar" or "info bar", the height of t
 The height of the info bar is also known if the file has FEI's TIFF tags. A match is right if it shows the scene of the
 query. A match is false if it shows another scene, even if both scenes have the same category. Some scenes overlap
 although the manifest separates them. The file for --overlaps lists them: each line contains the names of scenes that
-overlap. A match between overlapping scenes counts neither as right nor as false. If one of them is left out of an
-index, the others are left out too.
+overlap. A match between overlapping scenes counts neither as right nor as false. If a scene is left out of an index,
+all scenes that overlap with it are left out too.
 
 A query is found if it would be labelled without the limit on ``p_wrong``. Recall is the share of queries that are
 found. ``labelled`` is the number of found queries that are labelled. ``review`` is the number of found queries that the
@@ -286,7 +286,7 @@ def write_references(source: Source, folders: RunFolders, editions: Sequence[Edi
 
 
 def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], options: dict[str, Any]) -> Iterator[int]:
-    """Build the stores that leave out one part each, and yield the number of each part when its store is finished.
+    """Build one store for each part, without the scenes of the part. Yield the number of each part after its store.
 
     All references are indexed only once. For each part, the store is copied, and the references of the part are removed
     from the copy.
@@ -316,7 +316,7 @@ def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], opti
 
 
 class Stores:
-    """The stores that are open in a worker process. All of them belong to one part."""
+    """The stores that are open in a worker process. All open stores belong to one part."""
 
     def __init__(self) -> None:
         self._part = -1

@@ -89,7 +89,8 @@ query and need no options."""
 class Image(NamedTuple):
     """An image file.
 
-    ``half`` is the name of the half of the scenes that contains the image. It is empty if no store contains the image.
+    ``half`` is the name of the half of the scenes that contains the image. If no store contains the image, ``half`` is
+    empty.
     """
 
     number: int

@@ -5,7 +5,7 @@ another scene. Each image is searched for as `twinscope calibrate` does. Then th
 For each part, a model is fitted on the other four parts and evaluated on this part. The results are:
 
 - the number of matches with a ``p_wrong`` below 1 %, and how many of these matches are wrong
-- for each limit on ``p_wrong``: the numbers of right matches and of wrong matches that are not above the limit
+- for each limit: how many right matches and how many wrong matches have a ``p_wrong`` of at most this limit
 - for each bin of ``p_wrong``: the mean ``p_wrong`` of its matches, and the share of wrong matches
 
     python benchmarks/calibration.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json] [--ship]
@@ -56,7 +56,8 @@ class Judged:
     scene_score: float
     weight: float
     """Weight of the match in averages. All right matches together have the weight 1 - `PRIOR`, and all wrong matches
-    together have the weight `PRIOR`. Each of these two weights is divided equally among the images."""
+    together have the weight `PRIOR`. The weight of the right matches is divided equally among the images, and so is the
+    weight of the wrong matches."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Queries and stores for `ablation`. They are made from sets of images whose right answers are known."""
+"""Queries and stores for `ablation`, made from sets of images with known right answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Extent:
     Attributes
     ----------
     parts : int
-        Number of parts into which the scenes are divided. For each part, there is a store that leaves it out.
+        Number of parts into which the scenes are divided. For each part, there is a store without the part's scenes.
     asked : int
         Number of parts whose queries are run.
     scenes : int or None

@@ -3,13 +3,13 @@
     python benchmarks/growth.py [--quick] [--images N ...] [--hashes N ...] [--afresh] [--docs DIR] [--seed N]
 
 The benchmark indexes 1,000, 10,000 and 100,000 synthetic JPEGs of 128 x 96 pixels (with --quick: 100, 300 and 1,000).
-It labels the same numbers of TIFFs, which show the same images. It searches 25,000 to 10,000,000 random hashes (with
---quick: up to 250,000). All of this uses all cores. Each measurement runs in a separate process, and the peak memory of
-this process is read.
+Then the benchmark labels the same numbers of TIFFs, which show the same images. It also searches 25,000 to 10,000,000
+random hashes (with --quick: up to 250,000). Indexing, labelling and searching use all cores. Each measurement runs in a
+separate process, and the peak memory of the process is read.
 
-The benchmark writes two plots and ``growth.json`` into DIR (default: docs/performance). It fits a straight line to the
-logarithms of size and time, or of size and memory, and prints its slope, the exponent. The exponent 1 means that twice
-the size takes twice the time.
+The benchmark writes two plots and ``growth.json`` into DIR (default: docs/performance). A straight line is fitted to
+the logarithms of size and time, or of size and memory. The slope of the line is the exponent, which is printed. The
+exponent 1 means that twice the size takes twice the time.
 
 The measurements of each size are kept in ``benchmarks/out`` until a run is complete. An interrupted run therefore
 continues where it stopped, if the seed, the versions and the machine are the same. With --afresh, all measurements are
@@ -48,7 +48,7 @@ Found = dict[str, float]
 
 
 class Kept:
-    """The measurements of an interrupted run. They are valid only for the same seed, machine and versions.
+    """The measurements of an interrupted run, which are valid only for the same seed, machine and versions.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Curve:
 
     @classmethod
     def of(cls, name: str, unit: str, sizes: Sequence[int], values: Sequence[float]) -> Curve:
-        """Build a curve. Its exponent is the slope of a straight line that is fitted to the logarithms."""
+        """Build a curve. The exponent is the slope of a straight line that is fitted to the logarithms."""
         slope, _ = np.polyfit(np.log(sizes), np.log(values), 1)
         return cls(name, unit, list(sizes), list(values), float(slope))
 
@@ -200,8 +200,8 @@ def main() -> None:
     """Run the benchmark, write the plots, and print the exponents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="use at most 1,000 images and 250,000 hashes")
-    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="numbers of images, at least two")
-    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="numbers of hashes, at least two")
+    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="at least two numbers of images")
+    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="at least two numbers of hashes")
     parser.add_argument("--afresh", action="store_true", help="ignore the measurements of an interrupted run")
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)

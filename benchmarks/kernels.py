@@ -52,7 +52,7 @@ def ssim_rows(rounds: int) -> list[Row]:
 def hash_rows(work: Work, rounds: int) -> list[Row]:
     """Measure hashing of TIFFs in memory and of JPEG files.
 
-    Both are compared with the legacy recipe. JPEG files are also compared with decoding alone.
+    Hashing is compared with the legacy recipe. For JPEG files, hashing is also compared with decoding alone.
     """
     usual = [one for one in work.sample(len(work.micrographs)) if _usual(one.tiff)][: 5 if work.quick else 20]
     tiffs = [one.tiff.read_bytes() for one in usual]

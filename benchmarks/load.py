@@ -2,9 +2,9 @@
 
     python benchmarks/load.py [--quick] [--sizes 25000 1000000] [--out FILE.json]
 
-The server and the echo server run in separate processes, and the client runs in this process. All of them use the same
-cores. Sixteen requests are in flight at any time. The stored hashes are random (seed 0). The queries are stored hashes
-with up to 40 changed bits. The images are synthetic.
+The server and the echo server run in separate processes, and the client runs in this process. All three programs use
+the same cores. Sixteen requests are in flight at any time. The stored hashes are random (seed 0). The queries are
+stored hashes with up to 40 changed bits. The images are synthetic.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Load:
 def measure(what: str, call: Callable[[int], object], seconds: float, queries: int = 1) -> Load:
     """Keep sixteen calls in flight for `seconds` seconds, wait for the last call, and return the measurements.
 
-    Before that, each of the sixteen threads makes one call that is not counted.
+    Before the measurement, each of the sixteen threads makes one call that is not counted.
     """
     times: list[float] = []
     errors = 0

@@ -3,9 +3,9 @@
     python benchmarks/lookalikes.py [--references 40] [--strangers 25] [--seed 0] [--reach windows] [--out FILE.json]
 
 The fields belong to families. All fields of a family show the same kind of object: a grid, an array of holes, a
-grating, a comb, a ring, a disc, an edge or a tip. Its position and size are random; in the families ``one pitch``, the
-size is always the same. Each field also has its own particles, wires and grain. All references of a family have the
-same category, so that no answer is ambiguous.
+grating, a comb, a ring, a disc, an edge or a tip. The position and size of the object are random; in the families
+``one pitch``, the size is always the same. Particles, wires and grain differ between all fields. All references of a
+family have the same category, so that no answer is ambiguous.
 
 There are two kinds of queries. Unrelated fields belong to the same families but are not in the store; they must not be
 labelled. Twins are references after a change; they must be found. A twin is found if it would be labelled without the

@@ -1,12 +1,12 @@
-"""The algorithm of the legacy scripts, which Twinscope replaces. It was rewritten from their description, for timing.
+"""The algorithm of the legacy scripts, which Twinscope replaces, for timing. The code follows a description of them.
 
-The scripts process one image at a time, on one core. They hash a TIFF and compute its Hamming distance to every
-reference, one reference after the other. If the two nearest references are close enough, the scripts compare them with
-the TIFF by full-size SSIM. Then they copy the TIFF. The first three characters of the best match's name become the
-prefix of the copy's name.
+The scripts process one image at a time, on one core. A script hashes a TIFF and computes the Hamming distance of the
+TIFF to every reference, one reference after the other. If the two nearest references are close enough, they are
+compared with the TIFF by full-size SSIM. Then the script copies the TIFF. The first three characters of the best
+match's name become the prefix of the copy's name.
 
-The scripts kept the hashes of the references between runs. Therefore the time to hash the references is not measured.
-The earlier conversion of the TIFFs to JPEGs is not measured either.
+The time to hash the references is not measured, because the scripts kept the hashes of the references between runs. The
+earlier conversion of the TIFFs to JPEGs is not measured either.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def nearest(query: ImageHash, references: Sequence[Reference]) -> list[tuple[int
 def full_size_ssim(tiff: Path, jpeg: Path) -> float:
     """Return the SSIM of two images.
 
-    Both images are equalised and autocontrasted, and the TIFF is resized to the size of the JPEG.
+    The TIFF and the JPEG are equalised and autocontrasted, and the TIFF is resized to the size of the JPEG.
     """
     query, reference = _pixels(tiff), _pixels(jpeg)
     if query.shape != reference.shape:
@@ -87,7 +87,7 @@ def verify(tiff: Path, candidates: Sequence[tuple[int, Reference]]) -> Match:
 
 
 def label(match: Match, folder: Path) -> Path | None:
-    """Copy a verified TIFF, and put the prefix of its match before its name. The copy keeps the times of the file.
+    """Copy a verified TIFF, and put the prefix of its match before its name. The copy keeps the file times of the TIFF.
 
     Return the path of the copy, or None if the match was not verified by SSIM.
     """

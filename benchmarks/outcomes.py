@@ -64,7 +64,7 @@ def is_held(codes: Iterable[str]) -> bool:
 
 
 def held_by_limit(answer: Answer) -> bool:
-    """Check whether an answer would have a label without the limit on ``p_wrong``, but has none because of it."""
+    """Check whether an answer has no label only because of the limit on ``p_wrong``."""
     return is_held(reason.code for reason in answer.reasons)
 
 
@@ -85,13 +85,15 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
     Returns
     -------
     dict
-        Number of queries by outcome. ``right``: found; these queries are either ``labelled`` or ``to review``.
-        ``wrong``: labelled falsely. ``wrong to review``: would be labelled falsely without the limit.
+        Number of queries by outcome. ``right``: queries that were found; they are ``labelled`` or ``to review``.
+        ``wrong``: queries that were labelled falsely. ``wrong to review``: queries that would be labelled falsely
+        without the limit.
 
         ``recall`` is the share of queries that were found. ``precision`` is the share of labels that are right, or None
         if there is no label. ``threshold at zero false`` is the highest scene score of a wrong candidate, among the
         queries of this transform and the queries that must be refused, or None if there is no wrong candidate.
-        ``recall at zero false`` is the share of queries whose right candidate has a higher scene score than that.
+        ``recall at zero false`` is the share of queries with a right candidate that has a higher scene score than this
+        threshold.
     """
     verdicts = Counter(outcome.verdict for outcome in outcomes if not outcome.false)
     held = Counter(outcome.verdict for outcome in outcomes if outcome.held)
@@ -154,8 +156,8 @@ def held_at(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        One dictionary for each limit of `LIMITS` and each group. It contains the number of right matches and of wrong
-        matches that would be ``labelled``, and the numbers that would go ``to review``.
+        One dictionary for each limit of `LIMITS` and each group. A dictionary contains the number of right matches and
+        the number of wrong matches that would be ``labelled``, and the numbers that would go ``to review``.
     """
     rows = []
     for limit in LIMITS:

@@ -24,9 +24,9 @@ old rule
     closer than 120 bits. A reference with an SSIM above 0.95 is the label. Here Twinscope converts 16-bit files to
     8 bits; the legacy scripts clipped the grey levels of such files to white.
 
-The last two lines of the table are the costs. The first is the median time of a query, with everything that a method
-does except hashing the references. The second is the size of the codes or features in the index, in bytes per
-reference, without thumbnails and images.
+The last two lines of the table are the costs: the median time of a query, and the size of the index. The time of a
+query includes everything that a method does except hashing the references. The size of the index is the number of bytes
+of codes or features per reference, without thumbnails and images.
 
 PDQ needs the package pdqhash, and ORB needs opencv-python-headless. The table shows if a package is missing. The peers
 read a query with Pillow. A query that Pillow or a peer cannot process counts as refused. A cell of the table contains
@@ -262,7 +262,7 @@ class Asking:
 def ask(task: tuple[Task, bool], asking: Asking) -> list[Cell]:
     """Answer the queries of one image with all methods. Runs in a worker process.
 
-    The second value of the task says whether ORB answers these queries too.
+    ORB answers the queries only if the second value of the task is true.
     """
     job, with_orb = task
     references = asking.references(job.part)

@@ -9,9 +9,9 @@ label in the second test is therefore false.
 
 DIR must contain MANIFEST.tsv with the columns path and scene. The first component of the path is the category. Files
 with the same scene show the same field. Some scenes show one place although the manifest separates them, such as a
-field and its shifted copy. Each line of FILE contains the names of such scenes; they are left out of the index
-together. The default is overlapping_scenes.tsv, which belongs to the micrographs of `../shared`. With --overlaps '', no
-scenes overlap.
+field and its shifted copy. Each line of FILE contains the names of scenes that show one place; such scenes are left out
+of the index together. The default for FILE is overlapping_scenes.tsv, which belongs to the micrographs of `../shared`.
+The option --overlaps '' means that no scenes show the same place.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HELD = "sent to review by the limit alone"
 
 @dataclass(frozen=True)
 class Micrograph:
-    """One readable file of the folder. Its quality-100 JPEG is indexed, and its TIFF is the query."""
+    """One readable file of the folder: a quality-100 JPEG, which is indexed, and a TIFF, which is the query."""
 
     name: str
     category: str
@@ -87,7 +87,7 @@ def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) 
     Returns
     -------
     dict of str to Decision
-        Decision about each query. The key is the path of its TIFF.
+        Decision about each query. The key is the path of the query's TIFF.
     """
     folder = work / "collection"
     for reference in references:

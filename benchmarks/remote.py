@@ -2,7 +2,7 @@
 
     python benchmarks/remote.py [--micrographs DIR]
 
-The benchmark indexes every micrograph as `real_twins.py` does. Then it runs the commands of a user: `twinscope label`
+The benchmark indexes every micrograph as `real_twins.py` does, and runs the commands of a user: `twinscope label`
 with the embedded store, and `twinscope label` with a server at `grpcs://`. The server (`twinscope serve`) requires a
 token and uses TLS, with certificates from `deploy/make-certificates.sh`. The tables of both runs must be identical
 byte by byte.

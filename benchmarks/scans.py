@@ -18,8 +18,8 @@ from twinscope_indexer.index.protocol import Index
 from twinscope_indexer.index.segments import SegmentedIndex, segment_size
 
 LIMIT, FAR_LIMIT = 300, 430
-"""Maximum distance of candidates in bits, and maximum distance if no candidate is a twin. Both are the values of the
-default policy."""
+"""Limits of the default policy in bits: maximum distance of candidates, and maximum distance if no candidate is a twin.
+"""
 SIZES: Final = {3_000: (LIMIT,), 25_000: (LIMIT,), 1_000_000: (LIMIT, FAR_LIMIT)}
 """Maximum distances that are measured, in bits. The key is the number of hashes."""
 BATCH: Final = 64
@@ -86,7 +86,7 @@ def _divided(name: str, index: SegmentedIndex, query: NDArray[np.uint8], *, quic
 
 
 def _repetitions(comparisons: int, *, quick: bool) -> tuple[int, int]:
-    """Return the number of rounds and the number of calls per round. Both are smaller if a call takes long."""
+    """Return the number of rounds and the number of calls per round. A long call is repeated less often."""
     if comparisons > 10_000_000:
         return 3, 1
     return (4, 3) if quick else (15, 10)

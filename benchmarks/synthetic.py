@@ -1,4 +1,4 @@
-"""Write a folder of synthetic micrographs with a manifest. The benchmarks `accuracy` and `peers` can read it.
+"""Write a folder of synthetic micrographs with a manifest. The benchmarks `accuracy` and `peers` can use this folder.
 
     python benchmarks/synthetic.py FOLDER [--count N] [--seed N]
 

@@ -1,4 +1,4 @@
-"""Voting tiles: a search by the hashes of many small crops. It is an alternative to windows; `peers` measures it.
+"""Voting tiles: a search by the hashes of many small crops, as an alternative to windows. `peers` measures this search.
 
 A reference is cut into square tiles on a dense grid, and each tile is hashed. A query is cut into fewer tiles, at
 several scales. Every query tile is paired with the reference tiles that are within a Hamming limit. Each pair implies a
@@ -7,11 +7,11 @@ query is divided into cells. The number of votes of a reference is the number of
 is the reference with the most votes, if it has enough votes.
 
 The hash of a tile is computed as in `twinscope_indexer.hashing`, but from a reduced copy of the image and with 12 x 12
-instead of 32 x 32 frequencies. A hash of fewer frequencies tolerates a larger shift, so the grid can be coarser. Such a
-hash is less specific, but the votes compensate for this. Lengths are fractions of the image's width, because the width
-does not depend on an info bar. In a strip, lengths are fractions of 1.6 times its height, because no tile would fit
-otherwise. Queries that were rotated by quarter turns, mirrored or inverted are not searched for, because each of the
-16 symmetries would need another scan.
+instead of 32 x 32 frequencies. A hash of fewer frequencies tolerates a larger shift, so the grid can be coarser. A hash
+of fewer frequencies is also less specific, but the votes compensate for this. Lengths are fractions of the image's
+width, because the width does not depend on an info bar. In a strip, lengths are fractions of 1.6 times its height,
+because no tile would fit otherwise. Queries that were rotated by quarter turns, mirrored or inverted are not searched
+for, because each of the 16 symmetries would need another scan.
 
 The settings were chosen on 48 micrographs of 40 scenes. With the default seed, ``--limit N`` of `peers` selects none of
 these micrographs if N is from 22 to 40.
@@ -41,8 +41,8 @@ STRIP: Final = 1.6
 LOW: Final = 12
 """Number of frequencies in each direction. A tile has 12 x 12 = 144 bits, which are 18 bytes."""
 SIDE: Final = 0.3
-"""Side of a tile, as a fraction of the reference's width. It must be small, because a panel with half of the width and
-height of the reference must contain several tiles."""
+"""Side of a tile, as a fraction of the reference's width. The side must be small, because a panel with half of the
+width and height of the reference must contain several tiles."""
 STEP: Final = 1 / 24
 """Maximum step of the grid of a reference, as a fraction of its width."""
 ACROSS: Final = 7
@@ -64,7 +64,7 @@ _FAINTEST: Final = 1.0
 """Minimum standard deviation of a tile, in grey levels. A tile with less contrast shows only rounding and compression.
 """
 _BASE: Final = 1 << 12
-"""Base of the numbers that `_keys` returns. It is larger than the number of locations along an axis."""
+"""Base of the numbers that `_keys` returns. The base is larger than the number of locations along an axis."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
-"""Named, repeatable transforms. They imitate the changes to a micrograph between the microscope and a collection.
+"""Named, repeatable transforms, which imitate the changes to a micrograph between the microscope and a collection.
 
-Every transform makes a query from one grey micrograph. It also names the edition of the micrograph that is indexed:
+Every transform makes a query from one grey micrograph, and names the edition of the micrograph that is indexed:
 
 ``frame``
     The unchanged micrograph.
@@ -50,7 +50,7 @@ class Micrograph:
     Attributes
     ----------
     name : str
-        Name of the micrograph. It is the seed of all random choices of the transforms.
+        Name of the micrograph. The name is the seed of all random choices of the transforms.
     pixels : ndarray of uint8, shape (height, width)
     bar_rows : int
         Height in pixels of the info bar at the bottom; 0 if the image has no info bar or its height is unknown.
@@ -66,7 +66,7 @@ class Micrograph:
         return self.pixels[: self.pixels.shape[0] - self.bar_rows]
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Return a random generator whose seed is the name of this micrograph and a purpose."""
+        """Return a random generator that is seeded with the name of this micrograph and a purpose."""
         digest = sha256(f"{purpose}\n{self.name}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
@@ -143,9 +143,9 @@ class _Bar:
         return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {detector}", scale))
 
     def other(self, rng: np.random.Generator) -> _Bar:
-        """Return a different bar.
+        """Return another bar with a different height, text and style.
 
-        Its height differs by at least a fifth of the allowed range. Its text and style also differ.
+        The difference in height is at least a fifth of the allowed range of heights.
         """
         new = _Bar.drawn(rng)
         low, high = _BARS

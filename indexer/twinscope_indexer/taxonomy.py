@@ -158,7 +158,7 @@ def published_prefix(file_name: str) -> str | None:
 
 @cache
 def builtin_taxonomy() -> Taxonomy:
-    """Return the built-in taxonomy. It has ten categories, from L0 Biological to L9 Tips."""
+    """Return the built-in taxonomy with ten categories, from L0 Biological to L9 Tips."""
     text = resources.files("twinscope_indexer").joinpath("categories.toml").read_text(encoding="utf-8")
     return _from_toml(text, "the built-in taxonomy")
 

@@ -1,4 +1,4 @@
-"""Ingest: turn an image file into a record of a store. Both indexing and uploads to a server use these functions."""
+"""Ingest: turn an image file into a record of a store, for indexing and for uploads to a server."""
 
 from __future__ import annotations
 

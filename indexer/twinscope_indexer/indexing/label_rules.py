@@ -67,7 +67,7 @@ def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -
 
 
 def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
-    """Return the base names in a CSV file of labels that several images have. Such a base name must label no image.
+    """Return the base names in a CSV file of labels that several images have. A shared base name must label no image.
 
     Parameters
     ----------

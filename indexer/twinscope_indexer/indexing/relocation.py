@@ -42,10 +42,10 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
     Raises
     ------
     StoreError
-        If the store has no root at or below `old`. Also if `new` contains another root of the store or lies within
-        another root, because both roots would contain the same images.
+        If the store has no root at or below `old`. The error is also raised if `new` contains another root of the
+        store, or lies within another root. In these cases, both roots would contain the same images.
     """
-    before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  keep the names of links
+    before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  resolve() would replace links
     with open_writer(store) as writer:
         catalog = writer.catalog
         roots = catalog.roots()

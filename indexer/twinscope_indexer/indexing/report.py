@@ -30,7 +30,7 @@ class IndexReport:
     unknown_categories: Counter[str] = field(default_factory=Counter)
     """Number of images that were excluded because of an unknown category. The key is the error message."""
     contradicting_prefixes: int = 0
-    """Number of images in the store whose published prefix is not the code of their category."""
+    """Number of images in the store that have a published prefix other than the code of their category."""
     prefixes: int = 0
     """Number of images in the store that have a published prefix."""
     searchable: int = 0

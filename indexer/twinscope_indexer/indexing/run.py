@@ -58,7 +58,7 @@ def index(
         Whether a name that the taxonomy does not know becomes a category. Default: the value of the last run; in the
         first run, False.
     reach : {"frame", "views", "windows"}, optional
-        Frames of every image that are hashed in addition to the whole image. These frames make it possible to find
+        Frames of every image that are hashed in addition to the whole image. Hashes of frames make it possible to find
         twins that were cropped or rotated or have another info bar. Default: the value of the last run; in the first
         run, ``views``. See `frames`.
     workers : int, optional

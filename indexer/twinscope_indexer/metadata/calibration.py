@@ -51,8 +51,9 @@ class ImageSize:
         Returns
         -------
         Calibration
-            Empty if the image was cropped or scaled after the instrument saved it. This is the case if its width is not
-            `saved_width`, or if the field width differs by more than 2 % from the pixel size times the width in pixels.
+            Empty if the image was cropped or scaled after the instrument saved it. The function assumes a change of
+            the image if the width of the image is not `saved_width`, or if the field width differs by more than 2 %
+            from the pixel size times the width in pixels.
         """
         width = self.width
         if width is not None:

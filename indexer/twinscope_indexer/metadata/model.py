@@ -12,7 +12,7 @@ from typing import Any
 from twinscope_indexer.errors import StoreError
 
 LEFT_OUT = "left_out"
-"""Key in `InstrumentMetadata.verbatim`. Its entry lists the values that were not kept, with their sizes in bytes."""
+"""Key in `InstrumentMetadata.verbatim` of the list of values that were not kept, with their sizes in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ NO_METADATA = InstrumentMetadata()
 
 
 def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
-    """Return `verbatim` as compressed JSON. The catalog keeps it in this form."""
+    """Return `verbatim` as compressed JSON. The catalog stores this JSON."""
     return zlib.compress(json.dumps(metadata.verbatim).encode())
 
 

@@ -1,7 +1,8 @@
 """Reading of instrument metadata from image files, without decoding the pixels.
 
 The metadata come from the TIFF tags of the vendors (see `vendors`), and from the ImageDescription if a vendor wrote it.
-If the image file contains no metadata, they come from the text file that some instruments write beside the image.
+If the image file contains no metadata, the metadata come from the text file that some instruments write beside the
+image.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file. An open file is read from its beginning. It is left open at an
-        arbitrary position.
+        A path, the content of a file, or an open file. An open file is read from its beginning. The function does not
+        close an open file and leaves it at an arbitrary position.
     name : str, optional
         Name of the image in error messages, for example the name of an archive member; default: the path.
     sidecar : bytes, optional
         Content of the text file that the instrument wrote beside the image. By default, if `source` is a path, this
-        text file is looked for beside the image (see `read_sidecar`). Its content is used only if the image file has no
-        metadata.
+        text file is looked for beside the image (see `read_sidecar`). The text file is used only if the image file has
+        no metadata.
 
     Returns
     -------

@@ -24,16 +24,16 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     Parameters
     ----------
     stream : binary file
-        The TIFF file. It must be seekable.
+        The TIFF file, which must be seekable.
     directory : Directory
         Tags of the directory, with the positions of their values in the file.
 
     Returns
     -------
     InstrumentMetadata
-        Metadata of the directory; empty if no vendor wrote metadata into the directory. If several vendors did, the
-        normalised values are those of the first vendor in this order: vendor tags by number, the ImageDescription,
-        tags of camera makers. `verbatim` holds the texts of all vendors.
+        Metadata of the directory; empty if no vendor wrote metadata into the directory. If several vendors wrote
+        metadata, the normalised values are the values of the first vendor in this order: vendor tags by number, the
+        ImageDescription, tags of camera makers. `verbatim` holds the texts of all vendors.
     """
     found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
     if not found:

@@ -53,8 +53,8 @@ class VendorTag:
     key: str
     """Key in `InstrumentMetadata.verbatim` for the value of the tag."""
     read: Callable[[TagValue], InstrumentMetadata]
-    """Function that reads the value of the tag. It must return empty metadata if another vendor wrote the value,
-    because several vendors use the same tag number."""
+    """Function that reads the value of the tag. The function must return empty metadata if another vendor wrote the
+    value, because several vendors use the same tag number."""
     limit: int = MOST_TEXT
     """Maximum number of bytes of the value that are read. The limit is 0 if the value is only the position of a
     structure in the file; then `read` reads this structure itself."""
@@ -67,7 +67,7 @@ class VendorText:
     recognise: Callable[[str], bool]
     """Function that checks whether an instrument of this vendor wrote a text."""
     read: Callable[[str, ImageSize], InstrumentMetadata]
-    """Function that reads the text. Its second argument is the size of the image."""
+    """Function that reads the text. The second argument of the function is the size of the image."""
     beside: tuple[str, ...] = ()
     """Patterns for the name of the text file. ``{stem}`` and ``{suffix}`` stand for the parts of the image's name."""
 

@@ -131,7 +131,7 @@ def _missing(path: Path, name: str) -> ImageError:
 
 
 class _Spanned:
-    """A tar archive. Its members are read at their offsets in the uncompressed tar.
+    """A tar archive. The members are read at their offsets in the uncompressed tar.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class _Spanned:
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
         """Return `size` bytes of the tar that begin at `offset`, or fewer bytes if the tar ends first.
 
-        If reading fails, the `ImageError` names the image by `source`.
+        If reading fails, an `ImageError` is raised. `source` is the name of the image in this error.
         """
         raise NotImplementedError
 
@@ -239,8 +239,7 @@ def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
     """Return the regular members of a tar, and a description of its damage, which is empty for a complete tar.
 
     If two members have the same name, the later member counts, as in the command tar. `tarfile` stops without an error
-    at a damaged or missing header. Therefore this function also checks the end: a complete tar ends with a block of
-    zeros.
+    at a damaged or missing header. A complete tar ends with a block of zeros, so this function also checks the end.
     """
     spans: _Spans = {}
     try:

@@ -25,7 +25,7 @@ RUN_MARKER = ".twinscope-run"
 
 
 def is_run(folder: Path) -> bool:
-    """Check whether a folder holds the results of a labelling run. Such results must never become references."""
+    """Check whether a folder is the output of a labelling run. Output of a run must never become a reference."""
     return os.path.lexists(folder / RUN_MARKER)
 
 
@@ -125,7 +125,7 @@ def scope_of(source: str | os.PathLike[str]) -> Scope:
     SourceError
         If the folder or file does not exist or is not accessible.
     """
-    path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): keep the names of links
+    path = Path(os.path.abspath(source))  # noqa: PTH100  resolve() would replace the names of links
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
         return Scope(path, "")
     if os.path.exists(path):  # noqa: PTH110  likewise

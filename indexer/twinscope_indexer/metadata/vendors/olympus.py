@@ -1,9 +1,9 @@
 """Olympus Soft Imaging Solutions: TIFF tag 33560, written by cameras on transmission microscopes.
 
-The value of the tag is the position of a binary structure, which has no public specification. Only a few fields are
-known, from the function `read_sis` of tifffile. They are the date and, in a block of general data, the pixel size in
-metres, the magnification and the name of the camera. The date has no seconds; the seconds are in DateTime (tag 306) of
-the same file.
+The value of the tag is the position of a binary structure, which has no public specification. The function `read_sis`
+of tifffile reads the few known fields: the date and, in a block of general data, the pixel size in metres, the
+magnification and the name of the camera. The date has no seconds; the seconds are in DateTime (tag 306) of the same
+file.
 """
 
 from __future__ import annotations

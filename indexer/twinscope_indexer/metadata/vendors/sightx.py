@@ -1,8 +1,9 @@
 """JEOL transmission microscopes: XML in the ImageDescription (TIFF tag 270) of images saved by SightX.
 
-There is no public specification. The elements and their units (volts, nanometres) are those of RosettaSciIO's TIFF
-reader. The value of pixels per metre refers to the camera. It must be multiplied by the magnification to get the pixels
-per metre on the sample. This rule was checked with lines that users had measured: the files also contain their lengths.
+There is no public specification. The elements and their units (volts, nanometres) were taken from RosettaSciIO's TIFF
+reader. The number of pixels per metre refers to the camera. Multiplied by the magnification, this number gives the
+pixels per metre on the sample. The files also contain lines that users had measured, with their lengths; these lengths
+confirm the multiplication.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Zeiss SmartSEM: TIFF tag 34118, named CZ_SEM by tifffile.
 
-The value of the tag is a table of parameters. A parameter has two lines. The first line is its name in capitals, which
-begins with ``AP_`` (analogue), ``DP_`` (digital) or ``SV_`` (text). The second line is the text that the microscope
-shows, such as ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Before the table, there are numbers without names. The fourth
-of these numbers is the pixel size in metres for an image that is 1024 pixels wide.
+The value of the tag is a table of parameters. A parameter has two lines. The first line of a parameter is a name in
+capitals, which begins with ``AP_`` (analogue), ``DP_`` (digital) or ``SV_`` (text). The second line of a parameter is
+the text that the microscope shows, such as ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Numbers without names precede the
+table. The fourth of these numbers is the pixel size in metres for an image that is 1024 pixels wide.
 
-Sources: tifffile (`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader. Both are based on Gwyddion.
-The names and units are those that occur in files.
+Sources: tifffile (`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader; both programs are based on
+Gwyddion. The names and units of the parameters were taken from files.
 """
 
 from __future__ import annotations
