@@ -98,7 +98,7 @@ class Answered:
 
     @property
     def outcome(self) -> tuple[str, str]:
-        """The grade and the best candidate. A rule changes an answer if it changes one of them."""
+        """The grade and the best candidate. A rule changes an answer if the rule changes one of these two."""
         return self.grade, self.source
 
     @property

@@ -1,4 +1,4 @@
-"""Measure the server under load. Compare it with a server that only echoes messages, and with FAISS in this process.
+"""Measure the server under load, compared with a server that only echoes messages, and with FAISS in this process.
 
     python benchmarks/load.py [--quick] [--sizes 25000 1000000] [--out FILE.json]
 

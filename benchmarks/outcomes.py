@@ -86,7 +86,7 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
     -------
     dict
         Number of queries by outcome. ``right``: queries that were found; they are ``labelled`` or ``to review``.
-        ``wrong``: queries that were labelled falsely. ``wrong to review``: queries that would be labelled falsely
+        ``wrong``: queries that were labelled falsely. ``wrong to review``: queries that would have a false label
         without the limit.
 
         ``recall`` is the share of queries that were found. ``precision`` is the share of labels that are right, or None

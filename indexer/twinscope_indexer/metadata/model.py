@@ -12,7 +12,7 @@ from typing import Any
 from twinscope_indexer.errors import StoreError
 
 LEFT_OUT = "left_out"
-"""Key in `InstrumentMetadata.verbatim` of the list of values that were not kept, with their sizes in bytes."""
+"""Name of the entry in `InstrumentMetadata.verbatim` that lists the values that were not kept, with their sizes."""
 
 
 @dataclass(frozen=True, slots=True)

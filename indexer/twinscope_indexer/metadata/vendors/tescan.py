@@ -80,10 +80,18 @@ def _normalise(
 ) -> InstrumentMetadata:
     """Convert the values of all sections to normalised metadata.
 
-    The normalised values come from the keys DeviceModel or else Device, HV or else AcceleratorVoltage, WD,
-    Magnification, PixelSizeX and PixelSizeY, Detector or else Detector0, StageX, StageY, StageZ, StageRotation and
-    StageTilt, Date and Time, and ImageStripSize (the height of the info bar). If the image consists of several views
-    side by side (ViewFieldsCountX above 1), the field width is unknown.
+    The normalised values come from these keys:
+
+    - instrument: DeviceModel, or else Device
+    - beam energy: HV, or else AcceleratorVoltage
+    - working distance and magnification: WD and Magnification
+    - pixel size: PixelSizeX and PixelSizeY
+    - detector: Detector, or else Detector0
+    - stage: StageX, StageY, StageZ, StageRotation and StageTilt
+    - date: Date and Time
+    - height of the info bar: ImageStripSize
+
+    If the image consists of several views side by side (ViewFieldsCountX above 1), the field width is unknown.
     """
     values: dict[str, str] = {}
     for section in ("FIB", "SEM", "MAIN"):  # values of the electron column replace values of the ion column
