@@ -1,4 +1,4 @@
-"""Bulk indexing: a collection of images into a store."""
+"""Bulk indexing: build or update a store from a collection of images."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Relocation: the collection of a store has moved to another folder."""
+"""Relocation: change a store whose collection has moved to another folder."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from twinscope_indexer.errors import StoreError
 from twinscope_indexer.store.reader import open_writer
 
 _SAMPLE = 100
-"""Number of images to check in the new folder before the move is accepted."""
+"""Maximum number of images that are looked for in the new folder before the store is changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relocated:
-    """How many images were checked in the new folder, and how many of them are there."""
+    """Number of images that were looked for in the new folder, and number of images that were found there."""
 
     looked_at: int
     found: int
 
 
 def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Relocated:
-    """Change the folder of a root of a store, or of all roots below a folder.
+    """Change the folder of one root of a store, or the folders of all roots below `old`.
 
     Parameters
     ----------
     store : Path
-        The store's folder.
+        Folder of the store.
     old, new : Path
-        The folder where the collection was, and the one where it is now.
+        The previous folder of the collection, and its present folder.
     force : bool
-        Change it even if none of the checked images is there.
+        Whether to change the store even if none of the checked images exists in `new`.
 
     Returns
     -------
     Relocated
-        Without `force`, nothing was changed if ``found`` is 0 and ``looked_at`` is above 0.
+        Without `force`, the store was not changed if ``found`` is 0 and ``looked_at`` is above 0.
 
     Raises
     ------
     StoreError
-        If the store has no root at or below `old`, or if `new` lies above or below another root: the two would
-        share images.
+        If the store has no root at or below `old`. The error is also raised if `new` contains another root of the
+        store, or lies within another root. In these cases, both roots would contain the same images.
     """
-    before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  keep the names of links
+    before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  resolve() would replace links
     with open_writer(store) as writer:
         catalog = writer.catalog
         roots = catalog.roots()
@@ -70,5 +70,6 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
                 for number, path in moves.items():
                     catalog.move_root(number, path)
                 catalog.set_meta("relocated", str(writer.generation))
-                writer.publish()  # in the same transaction: all sources in an answer belong to one generation
+                # Publish in the same transaction, so that all source paths in one answer belong to one generation.
+                writer.publish()
         return Relocated(len(sample), there)

@@ -1,4 +1,4 @@
-"""Bulk indexing: turn folders and archives into catalog records, in parallel; a bad file does not stop the others."""
+"""Bulk indexing: read the images of folders and archives in parallel and write them into the catalog of a store."""
 
 from __future__ import annotations
 
@@ -36,35 +36,40 @@ def index(
     prune: bool = False,
     progress: Progress = lambda _: None,
 ) -> IndexReport:
-    """Bring a store up to date with its sources.
+    """Update a store so that it contains the present images of its sources.
 
-    Unchanged files are skipped, changed ones are replaced, failed ones are tried again. If the run is interrupted at
-    any moment (`KeyboardInterrupt` included), finished work is kept, and the same call resumes it.
+    Unchanged files are skipped, changed files replace their old records, and failed files are tried again. A file that
+    cannot be read does not stop the run. If the run is interrupted at any moment, also by `KeyboardInterrupt`, the
+    finished work is kept, and another call with the same arguments continues the work.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Folders (walked recursively; the store and the outputs of labelling runs are skipped), image files, and .tar,
-        .tar.gz, .tgz or .zip archives.
+        Folders, image files, and archives with the suffix .tar, .tar.gz, .tgz or .zip. Folders are searched
+        recursively; the store itself and the outputs of labelling runs are skipped.
     store : path
-        The store's folder; created if it does not exist.
+        Folder of the store. The folder is created if it does not exist.
     labels : str, optional
-        Where categories come from; see `label_rules.label_rule`. Default: as in the last run, at first ``folder``.
+        Source of the categories; see `label_rules.label_rule`. Default: the value of the last run; in the first run,
+        ``folder``.
     taxonomy : Taxonomy, optional
-        Default: that of the last run, at first the ten built-in categories.
+        Default: the taxonomy of the last run; in the first run, the ten built-in categories.
     keep_unknown : bool, optional
-        Make a category of every name that the taxonomy does not know. Default: as in the last run, at first False.
+        Whether a name that the taxonomy does not know becomes a category. Default: the value of the last run; in the
+        first run, False.
     reach : {"frame", "views", "windows"}, optional
-        Which frames of every image are hashed in addition to the whole image, to find twins that were cropped, turned
-        or given another info bar. Default: as in the last run, at first ``views``. See `frames`.
+        Frames of every image that are hashed in addition to the whole image. Hashes of frames make it possible to find
+        twins that were cropped or rotated or have another info bar. Default: the value of the last run; in the first
+        run, ``views``. See `frames`.
     workers : int, optional
-        How many images are read at a time; default: the number of cores. Up to 16 processes read them, and exit after
-        a minute without work. 0: this process reads one image at a time, so a file that crashes a decoder also ends
-        this process.
+        Number of images that are read at the same time; default: the number of cores. Up to 16 worker processes read
+        the images. A worker process exits after a minute without work. If `workers` is 0, this process reads one image
+        at a time; then a file that crashes a decoder also ends this process.
     prune : bool
-        Remove images from the store whose files have vanished, except below a folder that could not be opened or was
-        skipped as the output of a labelling run.
+        Whether to remove images whose files have vanished. Images below a folder are kept if the folder could not be
+        opened or was skipped as the output of a labelling run.
     progress : Progress, optional
+        Function that is called for every finished image.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def index(
     SourceError
         If a source does not exist or lies within the store.
     StoreError
-        If the store cannot be written; `StoreLockedError` if another process is writing it.
+        If the store cannot be written. The error is a `StoreLockedError` if another process is writing to the store.
     TaxonomyError
         If the table of labels cannot be used.
     """
@@ -83,7 +88,7 @@ def index(
     scopes = [scope_of(one) for one in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _require_apart(scopes, store)
     if labels is not None:
-        label_rule(labels, taxonomy or builtin_taxonomy())  # refuse a bad table before a store is created
+        label_rule(labels, taxonomy or builtin_taxonomy())  # raises an error for a bad table before a store is created
     workers = (os.cpu_count() or 1) if workers is None else workers
     report = IndexReport()
     with open_writer(store, create=True) as writer:
@@ -97,7 +102,7 @@ def index(
             for scope in scopes:
                 SourceUpdate(writer, scope, settings, report, progress).run()
         finally:
-            # Also after Ctrl-C, so that committed work becomes visible.
+            # Publish also after Ctrl-C, so that the images that were already written can be searched.
             report.generation = writer.publish()
         counts = writer.catalog.counts()
     report.searchable = counts["searchable"]
@@ -117,7 +122,7 @@ def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:
-    """Raise `SourceError` for a source within the store."""
+    """Raise `SourceError` if a source lies within the folder of the store."""
     real = Path(os.path.realpath(store))
     for scope in scopes:
         source = Path(os.path.realpath(scope.root / scope.prefix))

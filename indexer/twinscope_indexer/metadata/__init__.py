@@ -1,4 +1,4 @@
-"""Instrument metadata: read from vendor tags and sidecar files, normalised, compared."""
+"""Instrument metadata: read them from vendor tags and sidecar files, normalise them and compare them."""
 
 import lazy_loader
 

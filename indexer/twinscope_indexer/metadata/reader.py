@@ -1,7 +1,8 @@
-"""Reading of instrument metadata from image files, without their pixels.
+"""Reading of instrument metadata from image files, without decoding the pixels.
 
-The metadata come from the TIFF tags of the vendors (see `vendors`) and from the ImageDescription if a vendor wrote it.
-If an image has neither, they come from the text file that some instruments write beside it.
+The metadata come from the TIFF tags of the vendors (see `vendors`), and from the ImageDescription if a vendor wrote it.
+If the image file contains no metadata, the metadata come from the text file that some instruments write beside the
+image.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ __all__ = [
     "read_sidecar",
 ]
 
-_HEAD = 1 << 16  # bytes of a JPEG, PNG or BMP file that are searched for its width and height
-_NAME = 120  # characters
+_HEAD = 1 << 16  # number of bytes at the beginning of a JPEG, PNG or BMP file that must contain its width and height
+_NAME = 120  # maximum length of a name in characters
 
 
 def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata:
@@ -40,24 +41,25 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file. An open file is read from its beginning and is left open at an
-        arbitrary position.
+        A path, the content of a file, or an open file. An open file is read from its beginning. The function does not
+        close an open file and leaves it at an arbitrary position.
     name : str, optional
-        Name of the image in errors, for example an archive member; default: its path.
+        Name of the image in error messages, for example the name of an archive member; default: the path.
     sidecar : bytes, optional
-        Content of the text file that belongs to the image. By default it is read from beside `source` if that is a
-        path (see `read_sidecar`). It is used only if the image itself has no metadata.
+        Content of the text file that the instrument wrote beside the image. By default, if `source` is a path, this
+        text file is looked for beside the image (see `read_sidecar`). The text file is used only if the image file has
+        no metadata.
 
     Returns
     -------
     InstrumentMetadata
-        False if there is none. Damaged or contradictory values are None.
+        The metadata. The truth value is False if the image has no metadata. Damaged or contradictory values are None.
 
     Raises
     ------
     ImageError
-        If the file cannot be read or is not an image, as for `twinscope_indexer.imaging.read_image`. No other error is
-        raised because of a file's content.
+        If the file cannot be read or is not an image, as for `twinscope_indexer.imaging.read_image`. The content of a
+        file never causes any other error.
     """
     with opened(source, name) as file:
         if sidecar is None:
@@ -66,9 +68,9 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
 
 
 def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata | None:
-    """Read the comparable instrument metadata: without `verbatim`, and None if there is none.
+    """Read the instrument metadata without `verbatim`. Return None if the image has no metadata.
 
-    The parameters and errors are those of `read_metadata`.
+    The result contains what is needed to compare two images. The parameters and errors are those of `read_metadata`.
     """
     return read_metadata(source, name=name, sidecar=sidecar).normalised or None
 
@@ -76,17 +78,17 @@ def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = No
 def read_sidecar(image: Path) -> bytes:
     """Read the text file that an instrument wrote beside an image.
 
-    The readers of the vendors define the possible names (`VendorText.beside`).
+    The readers of the vendors define the possible names of the text file; see `VendorText.beside`.
 
     Parameters
     ----------
     image : Path
-        The image; it need not exist.
+        Path of the image. The image itself need not exist.
 
     Returns
     -------
     bytes
-        Its content, at most 256 KiB; empty if there is no such file or it cannot be read.
+        Content of the text file, at most 256 KiB; empty if the text file does not exist or cannot be read.
     """
     for beside in SIDE_FILES:
         try:
@@ -94,7 +96,7 @@ def read_sidecar(image: Path) -> bytes:
             if stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block until its writer opens it
                 with path.open("rb") as file:
                     return file.read(MOST_TEXT)
-        except (OSError, ValueError):  # the image is readable without it
+        except (OSError, ValueError):  # the image is readable without its text file
             continue
     return b""
 
@@ -112,7 +114,10 @@ def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
 
 
 def _without_long_names(metadata: InstrumentMetadata) -> InstrumentMetadata:
-    """Remove names that are too long to be real; `verbatim` keeps them."""
+    """Replace names of more than 120 characters by None, because no real name is that long.
+
+    `verbatim` still contains these names.
+    """
     return replace(
         metadata,
         instrument=_name(metadata.instrument),
@@ -131,15 +136,15 @@ def _image_size(file: ImageFile) -> ImageSize:
     head = file.stream.read(_HEAD)
     if file.format == "JPEG":
         try:
-            header = jpeg.frame(head + b"\xff\xd9", "")  # append an end marker: the real one lies further on
+            header = jpeg.frame(head + b"\xff\xd9", "")  # the end marker of the file itself may come after `head`
         except ImageError:
             return ImageSize()
         return ImageSize(header.width or None, header.height or None)
     if file.format == "PNG":
         width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    elif int.from_bytes(head[14:18], "little") < 40:  # the header of OS/2
+    elif int.from_bytes(head[14:18], "little") < 40:  # a BMP file with the short header of OS/2
         width, height = int.from_bytes(head[18:20], "little"), int.from_bytes(head[20:22], "little")
     else:
         width = int.from_bytes(head[18:22], "little")
-        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative: top row first
+        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the top row comes first
     return ImageSize(width or None, height or None)

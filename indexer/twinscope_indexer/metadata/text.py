@@ -1,4 +1,4 @@
-"""Decoding of text of unknown encoding, and parsing of the formats that instruments use: lines, INI and XML."""
+"""Decoding of text in an unknown encoding, and parsing of the text formats of instruments: lines, INI and XML."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from contextlib import suppress
 from typing import Any
 from xml.parsers import expat
 
-_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters of the content
-_DEEPEST = 32  # levels of nested elements; the deepest known file has 9
+_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters that are part of a line
+_DEEPEST = 32  # maximum number of levels of nested elements; the deepest known file has 9 levels
 
 
 def decode(data: bytes) -> str:
-    """Decode text up to the first null character: as UTF-16 if it looks like it, else UTF-8, else Windows-1252.
+    """Decode the text before the first null character.
 
-    Decoding never fails: text with bytes that are undefined in Windows-1252 is decoded as Latin-1.
+    Bytes that look like UTF-16 are decoded as UTF-16. Other bytes are decoded as UTF-8, or as Windows-1252 if they are
+    not valid UTF-8. Decoding never fails: if a byte is undefined in Windows-1252, the text is decoded as Latin-1.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace").partition("\0")[0]
@@ -36,18 +37,18 @@ def lines(text: str) -> list[str]:
 
 
 def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
-    """Read ``[section]`` and ``key=value`` lines; other lines are ignored.
+    """Read an INI text. Lines that are neither ``[section]`` nor ``key=value`` are ignored.
 
     Parameters
     ----------
     text : str
     section : str
-        Section of the lines before the first section header.
+        Name of the section for the lines before the first section header.
 
     Returns
     -------
     dict of str to dict of str to str
-        Sections that have values. If a key occurs twice, the last value counts.
+        Keys and values of every section that has values. If a key occurs twice in a section, the last value counts.
     """
     found: dict[str, dict[str, str]] = {}
     for line in lines(text):
@@ -64,8 +65,9 @@ def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
 def parse_xml(text: str) -> dict[str, Any]:
     """Read the elements of an XML text.
 
-    A text with a document type is refused, because it can declare entities that expand or refer to other files. If a
-    text is damaged, truncated or nested more than 32 levels deep, the elements before that point are kept.
+    A text with a document type declaration is refused, because such a declaration can define entities that expand
+    without limit or refer to other files. If a text is damaged, truncated or nested more than 32 levels deep, the
+    elements before that point are kept.
 
     Parameters
     ----------
@@ -74,11 +76,12 @@ def parse_xml(text: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain JSON, empty if nothing can be read. An element with children or attributes is a dictionary (attributes as
-        ``@name``, its own text under the empty name); any other element is its text. Elements of one name are a list.
+        The elements as plain JSON; empty if nothing can be read. An element with children or attributes becomes a
+        dictionary. In this dictionary, an attribute has the key ``@name``, and the element's own text has an empty key.
+        Any other element becomes its text. Several elements with the same name become a list.
     """
     elements = _Elements()
-    parser = expat.ParserCreate("utf-8")  # the text is already decoded, whatever encoding it declares
+    parser = expat.ParserCreate("utf-8")  # ignore the encoding that the text declares, because it is already decoded
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = elements.refuse
     parser.StartElementHandler = elements.start
@@ -90,11 +93,11 @@ def parse_xml(text: str) -> dict[str, Any]:
 
 
 class _RefusedError(Exception):
-    """Stops the parsing of a text."""
+    """Error that stops the parsing of a text."""
 
 
 class _Elements:
-    """Collector of elements, with a stack of the open ones."""
+    """Collector of the elements of an XML text. A stack holds the elements that are still open."""
 
     def __init__(self) -> None:
         self._names = [""]
@@ -128,7 +131,7 @@ class _Elements:
             outer[name] = [outer[name], value]
 
     def close(self) -> dict[str, Any]:
-        """Close all open elements, without their own text, which may be truncated."""
+        """Close all open elements. The own text of an open element is dropped, because it may be truncated."""
         while len(self._names) > 1:
             self._texts[-1].clear()
             self.end(self._names[-1])

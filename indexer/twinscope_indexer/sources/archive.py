@@ -1,4 +1,4 @@
-"""Image archives (.tar, .tar.gz, .zip), listed and read in place, never unpacked."""
+"""Archives of images (.tar, .tar.gz, .zip). The images are listed and read without unpacking the archive to disk."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_FILE = 2 << 30
-"""Bytes; larger files are refused unread, because no micrograph is that large and a run must not exhaust memory."""
+"""Maximum size of an image file, in bytes. Larger files are refused before they are read, because they could exhaust
+the memory. No micrograph is that large."""
 
 _DAMAGE = (
     OSError, EOFError, RuntimeError, ValueError, IndexError, struct.error, zlib.error, lzma.LZMAError,
     tarfile.TarError, zipfile.BadZipFile,
 )  # fmt: skip
-"""Errors that the archive modules raise for unexpected bytes (RuntimeError: encrypted, or too new)."""
+"""Errors that the archive modules raise for unexpected bytes. RuntimeError means that a zip is encrypted or too new."""
 
 _GZIP_SPACING = 4 << 20
-"""Bytes between the seek points in a .tar.gz: seeking to one member decompresses at most this much."""
+"""Distance between the seek points of a .tar.gz, in bytes. Seeking to a member decompresses at most this many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +40,21 @@ class Member:
     """One file in an archive."""
 
     name: str
-    """Path within the archive, with forward slashes."""
+    """Path of the file within the archive, with forward slashes."""
     size: int
-    """Bytes, uncompressed."""
+    """Uncompressed size in bytes."""
 
 
 class Archive(Protocol):
-    """An open archive; several threads may read it at a time."""
+    """An open archive. Several threads may read from one archive at the same time."""
 
     def members(self) -> Iterator[Member]:
-        """Yield the regular files, in the order of the archive.
+        """Yield the regular files of the archive, in the order in which the archive stores them.
 
         Raises
         ------
         SourceError
-            After the last file, if the archive is damaged there or ends early, because more files may be lost.
+            After the last readable file, if the archive is damaged or incomplete: further files may be lost.
         """
 
     def read(self, name: str) -> bytes:
@@ -62,7 +63,7 @@ class Archive(Protocol):
         Raises
         ------
         ImageError
-            If it is missing or damaged.
+            If the member is missing or damaged.
         """
 
 
@@ -80,7 +81,7 @@ def archive_stem(path: str) -> str:
 
 
 def open_archive(path: Path) -> Archive:
-    """Return an open archive, from a cache if the file has not changed.
+    """Open an archive, or return the open archive from a cache if the file has not changed.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def open_archive(path: Path) -> Archive:
 
 
 @lru_cache(maxsize=32)
-def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  size and time are part of the cache key
+def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  the cache key contains size and time
     try:
         if path.name.lower().endswith(".zip"):
             return _Zip(path)
@@ -114,12 +115,12 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  s
 
 
 def require_size(source: str, size: int) -> None:
-    """Raise an error for an image file of more than `MAX_FILE` bytes.
+    """Raise an error if an image file is larger than `MAX_FILE`.
 
     Raises
     ------
     ImageError
-        If it is larger.
+        If the file has more than `MAX_FILE` bytes.
     """
     if size > MAX_FILE:
         raise ImageError(source, "too_large", f"the file has {size} bytes; the limit is {MAX_FILE} bytes")
@@ -130,13 +131,13 @@ def _missing(path: Path, name: str) -> ImageError:
 
 
 class _Spanned:
-    """A tar archive whose members are read by their offsets.
+    """A tar archive. The members are read at their offsets in the uncompressed tar.
 
     Parameters
     ----------
     path : Path
     stream : binary file
-        The uncompressed tar; it is read to its end.
+        The uncompressed tar. The constructor reads `stream` to its end.
     """
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
@@ -148,7 +149,7 @@ class _Spanned:
         if self._damage:
             msg = (
                 f"archive {self._path} is damaged after its {len(self._spans)} readable files: {self._damage}. "
-                "Files after that are lost"
+                "The files after the damage are lost"
             )
             raise SourceError(msg)
 
@@ -166,12 +167,15 @@ class _Spanned:
         return data
 
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
-        """Return bytes of the tar, fewer at its end; `source` is the name used in an `ImageError`."""
+        """Return `size` bytes of the tar that begin at `offset`, or fewer bytes if the tar ends first.
+
+        If reading fails, an `ImageError` is raised. `source` is the name of the image in this error.
+        """
         raise NotImplementedError
 
 
 class _Tar(_Spanned):
-    """An uncompressed tar; several threads read at a time."""
+    """An uncompressed tar. Several threads can read at the same time."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as stream:
@@ -186,7 +190,7 @@ class _Tar(_Spanned):
 
 
 class _TarGz(_Spanned):
-    """A gzipped tar, read through an index of seek points; one thread reads at a time."""
+    """A gzipped tar. An index of seek points gives access to its members; only one thread reads at a time."""
 
     def __init__(self, path: Path) -> None:
         from indexed_gzip import IndexedGzipFile
@@ -206,7 +210,7 @@ class _TarGz(_Spanned):
 
 
 class _Zip:
-    """A zip; `zipfile` itself lets one thread read at a time."""
+    """A zip archive. The module `zipfile` already ensures that only one thread reads at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -214,7 +218,7 @@ class _Zip:
 
     def members(self) -> Iterator[Member]:
         sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.filename.endswith("/")}
-        # If two have the same name, `read` returns the later one.
+        # If two members have the same name, `read` returns the later member.
         return (Member(name, size) for name, size in sizes.items())
 
     def read(self, name: str) -> bytes:
@@ -228,14 +232,14 @@ class _Zip:
 
 
 _Spans = dict[str, tuple[int, int]]
-"""Offset and size of the members of a tar, by name."""
+"""Offset and size in bytes of every member of a tar. The key is the name of the member."""
 
 
 def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
-    """Return the regular members and a description of the damage after them, empty if there is none.
+    """Return the regular members of a tar, and a description of its damage, which is empty for a complete tar.
 
-    If two members have the same name, the later one counts, as in tar. `tarfile` stops silently at a damaged or missing
-    header; a complete tar ends with a block of zeros.
+    If two members have the same name, the later member counts, as in the command tar. `tarfile` stops without an error
+    at a damaged or missing header. A complete tar ends with a block of zeros, so this function also checks the end.
     """
     spans: _Spans = {}
     try:

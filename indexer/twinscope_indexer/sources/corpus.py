@@ -1,4 +1,4 @@
-"""Sources of images: folders, single files and archives, walked in one fixed order."""
+"""Sources of images: folders, single files and archives. A walk yields their images in the order of their names."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
-"""Suffixes of the files that a walk over a folder or an archive treats as images."""
+"""Suffixes of image files. A walk over a folder or an archive ignores files with another suffix."""
 
 
 RUN_MARKER = ".twinscope-run"
-"""The file that marks the output folder of a labelling run; it is written first."""
+"""Name of the file that marks the output folder of a labelling run. A run writes this file first."""
 
 
 def is_run(folder: Path) -> bool:
-    """Check whether a folder holds the results of a labelling run, which must never become references."""
+    """Check whether a folder is the output of a labelling run. Output of a run must never become a reference."""
     return os.path.lexists(folder / RUN_MARKER)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a source, not yet read."""
+    """The location of one image of a source. The image itself has not been read yet."""
 
     root: Path
-    """The folder that `path` is relative to."""
+    """Folder that `path` is relative to."""
     path: str
-    """Path of the file (or of the archive) below `root`, with forward slashes."""
+    """Path of the image file, or of the archive that contains the image, below `root`, with forward slashes."""
     member: str | None
-    """Path within the archive; None for an image that is a file."""
+    """Path of the image within the archive; None if the image is a separate file."""
     size: int
-    """Bytes."""
+    """Size of the image file in bytes."""
     mtime_ns: int
-    """Last modification of the file (or of the archive), in nanoseconds since 1970."""
+    """Time of the last modification of the file or archive, in nanoseconds since 1970."""
 
     @property
     def file(self) -> Path:
-        """The file on disk: the image, or the archive that holds it."""
+        """Path of the file on disk: the image file, or the archive that contains the image."""
         return self.root / self.path
 
     @property
@@ -61,12 +61,12 @@ class Item:
 
     @property
     def inner_path(self) -> str:
-        """Path below the root, with an archive treated as a folder."""
+        """Path of the image below the root. In this path, an archive counts as a folder."""
         return str(PurePosixPath(self.path, self.member or ""))
 
     @property
     def folders(self) -> list[str]:
-        """Names that may give the category, nearest first: folders, the archive's stem, the root itself."""
+        """Names that may give the category: folders, the stem of the archive, and the root, the nearest name first."""
         names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
         if self.member is not None:
             names.append(archive_stem(self.path))
@@ -80,24 +80,27 @@ class Item:
         Raises
         ------
         ImageError
-            If it cannot be read.
+            If the image file cannot be read.
         """
         return read_source(self.root, self.path, self.member)
 
 
 @dataclass(slots=True)
 class Walk:
-    """Everything that a walk skipped; filled while the items are consumed."""
+    """Record of everything that a walk skipped. The record is complete when all items have been consumed."""
 
     ignored: Counter[str] = field(default_factory=Counter)
     """Number of files that are not images, by suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Folders and archives that could not be opened, with the reason. Their content is unknown."""
+    """Folders and archives that could not be opened, with the reasons. The images in them are unknown."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were skipped as outputs of labelling runs. Their content is also unknown."""
+    """Folders that were skipped because they are outputs of labelling runs. The images in them are unknown."""
 
     def leave_out_run(self, folder: Path) -> bool:
-        """Check whether a folder is the output of a labelling run, and list it if so; for `leave_out` of `walk`."""
+        """Check whether a folder is the output of a labelling run, and if so, add the folder to `runs`.
+
+        This function can be the argument `leave_out` of `walk`.
+        """
         found = is_run(folder)
         if found:
             self.runs.append(str(folder))
@@ -106,12 +109,12 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One source, as given by the user; a complete walk sees everything below it."""
+    """One source that the user gave: a folder with everything below it, or a single file."""
 
     root: Path
-    """Absolute folder."""
+    """Absolute path of the folder, or of the folder that contains the single file."""
     prefix: str
-    """The file that was given, relative to `root`; empty for the whole folder."""
+    """Path of the single file relative to `root`; empty if the source is a folder."""
 
 
 def scope_of(source: str | os.PathLike[str]) -> Scope:
@@ -120,9 +123,9 @@ def scope_of(source: str | os.PathLike[str]) -> Scope:
     Raises
     ------
     SourceError
-        If there is no such folder or file.
+        If the folder or file does not exist or is not accessible.
     """
-    path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): keep the names of links
+    path = Path(os.path.abspath(source))  # noqa: PTH100  resolve() would replace the names of links
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
         return Scope(path, "")
     if os.path.exists(path):  # noqa: PTH110  likewise
@@ -139,13 +142,14 @@ def walk(
     Parameters
     ----------
     scope : Scope
-        From `scope_of`.
+        The source, as returned by `scope_of`.
     into : Walk
-        Receives what was skipped.
+        Record to which the function adds everything that it skips.
     archives : bool
-        Yield the images in archives.
+        Whether to yield the images in archives.
     leave_out : callable
-        Called with the absolute path of every folder; a folder is skipped if it returns True.
+        Function that is called with the absolute path of every folder. If the function returns True, the folder is
+        skipped.
 
     Yields
     ------
@@ -177,7 +181,7 @@ def _folder_items(
         into.unreadable.append((str(here), error.strerror or str(error)))
         return
     identity = (found.st_dev, found.st_ino)
-    if identity in above:  # a link to a folder above
+    if identity in above:  # this folder is a link to one of the folders above it
         return
     for name, is_folder in ordered:
         if name.startswith("."):
@@ -213,12 +217,12 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself or to a folder without access: reported when it is opened
+    except OSError:  # a link to itself, or to a folder without access; opening the entry reports the error
         return False
 
 
 def _is_image(path: str) -> bool:
-    """Check whether a path is that of an image; within archives, files in hidden folders do not count."""
+    """Check whether a path has the suffix of an image file and contains no hidden file or folder."""
     names = PurePosixPath(path).parts
     hidden = any(name.startswith(".") and name != ".." for name in names)
     return not hidden and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

@@ -1,4 +1,4 @@
-"""The URI of a source image, and its content."""
+"""Location and content of a source image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def source_uri(root: Path, path: str, member: str | None) -> str:
 
 
 def read_source(root: Path, path: str, member: str | None) -> bytes:
-    """Return the bytes of an image, from its file or from its archive.
+    """Return the bytes of an image file, or of an image in an archive.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Readers of the metadata of each vendor; every module defines a ``READER`` (see `vendor`)."""
+"""Readers of the metadata of all vendors. Every module in this folder defines a ``READER``; see `metadata.vendor`."""

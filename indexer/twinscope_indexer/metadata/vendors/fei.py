@@ -1,10 +1,12 @@
 """FEI and Thermo Fisher: TIFF tags 34680 (FEI_SFEG) and 34682 (FEI_HELIOS).
 
-INI text in SI units: volts, metres, radians. ``[Beam]`` names the section of the beam in use (``Beam=EBeam`` or
-``IBeam``) and of its scan (``Scan=EScan``). Sources: tifffile (`read_fei_metadata`) for the names of the tags and the
-format, RosettaSciIO's TIFF reader for the units. Two rules come from a comparison of files with the info bars in their
-images: the info bar is the rows of the image beyond ``[Image] ResolutionY``, and the magnification is
-``MagCanvasRealWidth``, the width of the canvas that it refers to, divided by the field width.
+A tag contains INI text. Values are in SI units: volts, metres, radians. The section ``[Beam]`` gives the name of the
+section for the beam in use (``Beam=EBeam`` or ``IBeam``) and of the section for its scan (``Scan=EScan``).
+
+Sources: tifffile (`read_fei_metadata`) for the names of the tags and the format, and RosettaSciIO's TIFF reader for the
+units. Two rules were found by comparing files with the info bars in their images. First, the info bar consists of the
+rows of the image below ``[Image] ResolutionY``. Second, the magnification is ``MagCanvasRealWidth`` divided by the
+field width; ``MagCanvasRealWidth`` is the width of the canvas that the magnification refers to.
 """
 
 from __future__ import annotations
@@ -21,13 +23,21 @@ _Sections = Mapping[str, Mapping[str, str]]
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty for other text.
+    """Read the value of the tag. The result is empty if the value is not INI text.
 
-    The normalised values are [System] SystemType; HV of [Beam] and of the section of the beam in use; WD of that
-    section, else [Stage] WorkingDistance; MagCanvasRealWidth divided by HorFieldsize; [Scan] PixelWidth, PixelHeight
-    and HorFieldsize, else HFW of the beam; [Detectors] Name with Mode (``ABS A``: detectors with several signals;
-    ``None``: cameras); [Stage] StageX, Y, Z, R and T; [PrivateFei] TimeOfCreation, which has a known order of day and
-    month, else [User] Date and Time; [PrivateFei] DatabarHeight and the rows below [Image] ResolutionY.
+    The normalised values come from these keys:
+
+    - instrument: [System] SystemType
+    - beam energy: HV in [Beam] and in the section of the beam in use
+    - working distance: WD in the section of the beam in use, or else [Stage] WorkingDistance
+    - magnification: MagCanvasRealWidth divided by the field width
+    - pixel size: [Scan] PixelWidth and PixelHeight
+    - field width: [Scan] HorFieldsize, or else HFW in the section of the beam in use
+    - detector: [Detectors] Name and Mode (the Mode of a detector with several signals is for example ``ABS A``, and the
+      Mode of a camera is ``None``)
+    - stage: [Stage] StageX, StageY, StageZ, StageR and StageT
+    - date: [PrivateFei] TimeOfCreation, where the order of day and month is known, or else [User] Date and Time
+    - info bar: [PrivateFei] DatabarHeight, and the number of rows below [Image] ResolutionY
     """
     sections = parse_ini(decode(tag.data))
     if not sections:
@@ -70,7 +80,7 @@ def _get(sections: _Sections, section: str, key: str) -> str:
 
 
 def _same(one: str, other: str) -> float | None:
-    """Read a value that is written twice; None if the two differ."""
+    """Read a value that the file contains twice. The result is None if the two values differ by more than 2 %."""
     values = [value for value in (positive(number(one)), positive(number(other))) if value is not None]
     if not values or not agree(values[0], values[-1]):
         return None
@@ -78,7 +88,7 @@ def _same(one: str, other: str) -> float | None:
 
 
 def _detector(name: str, mode: str) -> str | None:
-    """Return the name of the signal; the mode of cameras is the word ``None``."""
+    """Return the name of the signal: the detector and its mode. For cameras, the mode is the word ``None``."""
     return words(name if mode == "None" else f"{name} {mode}")
 
 
@@ -88,7 +98,10 @@ def _acquired(sections: _Sections) -> str | None:
 
 
 def _data_bar(text: str, stored: tuple[int | None, int | None], image_size: ImageSize) -> int | None:
-    """Return the height of the info bar; None if the written height differs from the extra rows of the image."""
+    """Return the height of the info bar in rows.
+
+    The result is None if the height in the metadata differs from the number of rows below the field.
+    """
     field_width, field_height = stored
     height = image_size.height
     below = None

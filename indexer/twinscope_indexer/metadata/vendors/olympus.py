@@ -1,8 +1,9 @@
 """Olympus Soft Imaging Solutions: TIFF tag 33560, written by cameras on transmission microscopes.
 
-The tag points to a binary structure without a public specification. The few known fields are those of tifffile's
-`read_sis`: the date and, in a block of general data, the pixel size in metres, the magnification and the name of the
-camera. The date has no seconds; DateTime (tag 306) of the same file has them.
+The value of the tag is the position of a binary structure, which has no public specification. The function `read_sis`
+of tifffile reads the few known fields: the date and, in a block of general data, the pixel size in metres, the
+magnification and the name of the camera. The date has no seconds; the seconds are in DateTime (tag 306) of the same
+file.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
 _VENDOR = "Olympus-SIS"
 _DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)
-_HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, blocks
+# The fields of the head are: magic, minute, hour, day, month (0 to 11), years since 1900, name, number of blocks.
+_HEAD = struct.Struct("<4s6xhhhhh6x32sH")
 _BLOCK = struct.Struct("<hhI")  # kind, count, offset in the file
 _GENERAL = 1
 _GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, kind of image
 _MAX_BLOCKS = 64
-_MAX_DIGITS = 30  # larger than the power of ten of any length
+_MAX_DIGITS = 30  # no length needs a larger power of ten
 
 
 @dataclass(frozen=True, slots=True)
 class _General:
-    """The block of general data."""
+    """The values in the block of general data."""
 
     pixel_width_m: float
     pixel_height_m: float
@@ -41,10 +43,10 @@ class _General:
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the structure that the tag points to; empty for another structure.
+    """Read the structure at the position that the tag gives. The result is empty if it is another kind of structure.
 
-    The normalised values are the pixel size, the magnification, the name of the camera as the detector, and the date,
-    with the seconds of DateTime if the two agree to the minute.
+    The normalised values are the pixel size, the magnification, the name of the camera (as the detector) and the date.
+    If the date and DateTime agree to the minute, the seconds of DateTime are added to the date.
     """
     offset = tag.entry.offset
     if tag.entry.size <= tag.entry.inline:
@@ -71,7 +73,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
         "pixelsizey": general.pixel_height_m,
         "magnification": general.magnification,
     }
-    # JSON has neither NaN nor infinity.
+    # A value of NaN or infinity is kept as text, because JSON does not allow it as a number.
     kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
     kept |= {"cameraname": general.camera, "picturetype": general.image_type}
     calibration = tag.image_size.calibrated(
@@ -89,7 +91,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 def _moment(year: int, month: int, day: int, hour: int, minute: int) -> str | None:
     try:
-        return datetime(year, month, day, hour, minute).isoformat()  # the camera's clock, without a time zone
+        return datetime(year, month, day, hour, minute).isoformat()  # time of the camera's clock, without a time zone
     except ValueError:
         return None
 

@@ -1,10 +1,12 @@
 """Zeiss SmartSEM: TIFF tag 34118, named CZ_SEM by tifffile.
 
-The text is a table of parameters: a name in capitals (``AP_`` analogue, ``DP_`` digital, ``SV_`` text) on one line,
-and the text that the microscope shows on the next, ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Numbers without names
-precede the table. The fourth of them is the pixel size in metres for an image 1024 pixels wide. Sources: tifffile
-(`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader; both follow Gwyddion. Names and units are those
-found in files.
+The value of the tag is a table of parameters. A parameter has two lines. The first line of a parameter is a name in
+capitals, which begins with ``AP_`` (analogue), ``DP_`` (digital) or ``SV_`` (text). The second line of a parameter is
+the text that the microscope shows, such as ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Numbers without names precede the
+table. The fourth of these numbers is the pixel size in metres for an image that is 1024 pixels wide.
+
+Sources: tifffile (`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader; both programs are based on
+Gwyddion. The names and units of the parameters were taken from files.
 """
 
 from __future__ import annotations
@@ -52,19 +54,26 @@ _USED = (
 )
 _NAME = re.compile(r"[A-Z]{2}_[A-Z0-9_]{1,80}", re.ASCII)
 _UNNAMED_PIXEL = 3  # index of the pixel size among the numbers without names
-_UNNAMED_WIDTH = 1024  # width in pixels that it refers to
+_UNNAMED_WIDTH = 1024  # width in pixels of the image that this pixel size refers to
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty for other text.
+    """Read the value of the tag. The result is empty if the text contains no parameters.
 
-    The normalised values are DP_SEM (else SV_SERIAL_NUMBER, which begins with the model), AP_ACTUALKV (else
-    AP_MANUALKV), AP_WD, AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else the number without a name) with AP_WIDTH,
-    DP_DETECTOR_CHANNEL (else DP_DETECTOR_TYPE), AP_STAGE_AT_X, _Y, _Z, _R and _T, AP_DATE and AP_TIME. An image made
-    with the ion beam has no beam energy, because the written one is that of the electrons.
+    The normalised values come from these parameters:
 
-    Zeiss draws the info bar into the field and does not write its height. There are rows below the field only if the
-    image is higher than DP_IMAGE_STORE.
+    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, which begins with the model
+    - beam energy: AP_ACTUALKV, or else AP_MANUALKV
+    - working distance and magnification: AP_WD and AP_MAG
+    - pixel size: AP_IMAGE_PIXEL_SIZE, or else AP_PIXEL_SIZE, or else the fourth number without a name
+    - field width: AP_WIDTH
+    - detector: DP_DETECTOR_CHANNEL, or else DP_DETECTOR_TYPE
+    - stage: AP_STAGE_AT_X, _Y, _Z, _R and _T
+    - date: AP_DATE and AP_TIME
+
+    An image that was made with the ion beam gets no beam energy, because the file contains only the energy of the
+    electron beam. Zeiss instruments draw the info bar into the field and do not write its height. The image has rows
+    below the field only if it has more rows than DP_IMAGE_STORE.
     """
     named, unnamed = _table(decode(tag.data))
     if not named:
@@ -94,7 +103,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 
 def _table(text: str) -> tuple[dict[str, str], list[str]]:
-    """Return the lines that follow a name, by that name, and the remaining lines."""
+    """Return the line after each name as a dictionary with the name as key, and a list of the remaining lines."""
     named: dict[str, str] = {}
     unnamed: list[str] = []
     name = ""
@@ -110,19 +119,22 @@ def _table(text: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _value(line: str) -> str:
-    """Return the text after the first ``=`` or ``:``."""
+    """Return the text of a line after the first ``=`` or ``:``."""
     found = re.search("[=:]", line)
     return line[found.end() :].strip() if found else ""
 
 
 def _first(shown: dict[str, str], names: tuple[str, ...], units: Units, shift: int) -> float | None:
-    """Read the first of the parameters that is present; None unless it is above zero."""
+    """Read the first parameter that the file contains. The result is None if its value is not above zero."""
     name = next((name for name in names if name in shown), "")
     return positive(quantity(shown.get(name), units, shift))
 
 
 def _detector(shown: dict[str, str]) -> str | None:
-    """Return the name of the signal: both if two are mixed, None if the parameters disagree."""
+    """Return the name of the signal.
+
+    If two signals are mixed, the result contains both names. If the parameters contradict each other, it is None.
+    """
     channel, kind = words(shown.get("DP_DETECTOR_CHANNEL")), words(shown.get("DP_DETECTOR_TYPE"))
     if channel and kind and channel != kind:
         return None
@@ -142,7 +154,8 @@ def _calibration(
         image = positive(quantity(_value(line), LENGTH, 9))
         if image is None and len(unnamed) > _UNNAMED_PIXEL:
             image = positive(number(unnamed[_UNNAMED_PIXEL], 9))
-        if image is not None and not line.startswith("Image"):  # it refers to an image 1024 pixels wide
+        # Unless the line says "Image", the pixel size refers to an image that is 1024 pixels wide.
+        if image is not None and not line.startswith("Image"):
             image = image * _UNNAMED_WIDTH / image_size.width if image_size.width is not None else None
     field = positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6))
     return image_size.calibrated(image, field, saved_width=stored[0] if stored else None)
