@@ -82,7 +82,7 @@ def relinked(markdown: str, uri: str, on_site: Callable[[str], bool]) -> str:
         return text if (ROOT / place).exists() else link[0]
 
     parts = _PARTS.split(markdown)
-    # Parts with odd numbers are code. Code may be the text of a link, so a placeholder replaces the code until all links
+    # Parts with odd numbers are code. Code may be the text of a link, so a placeholder replaces code until all links
     # have been changed.
     codes = parts[1::2]
     joined = "".join(part if number % 2 == 0 else f"\x00{number // 2}\x00" for number, part in enumerate(parts))
