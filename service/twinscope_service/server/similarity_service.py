@@ -162,12 +162,12 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext, path: str = ""
     ) -> similarity_pb2.BatchSearchResponse:
         options = batch_options(request, path)
-        where = below(path, "queries")
+        field = below(path, "queries")
         queries: list[Query | int] = []
         refused: dict[int, TwinscopeError] = {}
         for i, message in enumerate(request.queries):
             try:
-                queries.append(query_of(message, f"{where}[{i}]"))
+                queries.append(query_of(message, f"{field}[{i}]"))
             except TwinscopeError as error:
                 refused[i] = error
         with self._answering(options, below(path, "options"), context):
