@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Slots:
     """The slots for one kind of call.
 
-    A call acquires its slot when it begins, before its request has arrived. Therefore a call also holds a slot if its
-    client never sends a request; but the call loses this slot if another call needs it.
+    A call acquires its slot when it begins, before its request has arrived. A client that never sends
+    a request therefore also holds a slot, but its call loses the slot if another call needs it.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class Slots:
     wait_limit : float
         Maximum time that a call may wait until its client sends the request or accepts a response, in seconds.
     evict_after : float
-        Minimum time that a call must have waited for its client before a new call may take its slot, in seconds. This
-        happens only if all slots are in use.
+        Minimum time that a call must have waited for its client before a new call may take its slot, in seconds. A call
+        loses its slot only if all slots are in use.
     """
 
     def __init__(self, most: int, full: str, *, wait_limit: float, evict_after: float = math.inf) -> None:
@@ -70,7 +70,7 @@ class Slots:
                 ended = self._longest_waiting(self._evict_after)
                 if ended is None:
                     raise overloaded(self._full)
-            self._used += 1  # one too many until the cancelled call ends
+            self._used += 1  # may exceed the limit by one until the cancelled call ends
         if ended is not None:
             ended.cancel()
 
@@ -81,7 +81,7 @@ class Slots:
 
     @contextmanager
     def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Mark a call as waiting for its client while the body runs."""
+        """Mark a call as waiting for its client while the body of the ``with`` statement runs."""
         with self._lock:
             self._waiting[context] = time.monotonic()
         try:

@@ -75,7 +75,7 @@ class Batcher(Generic[_Kind, _Item, _Outcome]):
                 mine.turn.acquire()
             if not mine.done:
                 self._lead(mine)
-        finally:  # leave the queue also if this thread is interrupted
+        finally:  # an interrupted thread must also leave the queue
             self._leave(mine)
         if mine.failure is not None:
             raise mine.failure

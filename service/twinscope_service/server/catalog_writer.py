@@ -42,7 +42,7 @@ class Writes:
     Parameters
     ----------
     store : Store
-        The store. It is refreshed after every write, so that searches see the change.
+        The store. Every write ends with a refresh of the store, so that searches see the change.
     """
 
     def __init__(self, store: Store) -> None:
@@ -60,8 +60,8 @@ class Writes:
         images : sequence of NewImage or TwinscopeError
             The images to store. An error in this sequence stands for an image that was already refused.
         partly : bool
-            If true, store all images that can be stored. If false and an image is refused, raise its error and store
-            nothing.
+            If true, store all images that can be stored. If false and one image is refused, store none and raise the
+            error of the refused image.
 
         Returns
         -------
@@ -120,7 +120,7 @@ class Writes:
 
     @contextmanager
     def _writing(self) -> Iterator[_Write]:
-        """Lock the store while the body writes; then refresh the store, so that searches see the change.
+        """Lock the store while the body of the ``with`` statement writes, then refresh the store for searches.
 
         The threads of this process write one after the other.
         """

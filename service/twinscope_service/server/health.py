@@ -1,4 +1,7 @@
-"""Health service: it reports whether the server accepts calls, once or whenever this changes."""
+"""Health service: it reports whether the server accepts calls.
+
+A client can ask for the status once, or watch for changes of the status.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ _Response = health_pb2.HealthCheckResponse
 class HealthService(health_pb2_grpc.HealthServicer):
     """Implementation of ``grpc.health.v1.Health``.
 
-    The implementation in the gRPC library is not used: it holds its lock while it waits until a watcher accepts a
-    message, so one stuck watcher would block every check.
+    The implementation in the gRPC library is not used, because one stuck watcher would block every check: this
+    implementation holds its lock while it waits until a watcher accepts a message.
 
     Parameters
     ----------

@@ -240,7 +240,7 @@ class Calls(grpc.ServerInterceptor):
 
     @contextmanager
     def upload(self, size: int) -> Iterator[None]:
-        """Reserve memory for an upload of `size` bytes while the body runs.
+        """Reserve memory for an upload of `size` bytes while the body of the ``with`` statement runs.
 
         Raises
         ------
@@ -263,7 +263,7 @@ class Calls(grpc.ServerInterceptor):
 
     @contextmanager
     def working(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Occupy a worker while the body runs.
+        """Occupy a worker while the body of the ``with`` statement runs.
 
         The call waits for a free worker until the deadline of the call. The body must not wait for another worker.
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the server. The server offers them over plain HTTP on a loopback port."""
+"""Prometheus metrics of the server, which it offers over plain HTTP on a loopback port."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "twinscope_request_seconds", "Time from the first byte to the status, by method.", ("method",),
+            "twinscope_request_seconds", "Time from the first byte of a call to its status, by method.", ("method",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.in_flight = Gauge(
             "twinscope_requests_in_flight", "Calls in progress, by method.", ("method",), registry=self.registry
         )
         self.refused = Counter(
-            "twinscope_requests_refused", "Calls refused before any work, by reason.", ("reason",),
+            "twinscope_requests_refused", "Calls that were refused before any work, by reason.", ("reason",),
             registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
-            "twinscope_stage_seconds", "Duration of the stages of a request: wait for a worker, work.", ("stage",),
+            "twinscope_stage_seconds", "Duration of each stage of a request: wait for a worker, work.", ("stage",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 

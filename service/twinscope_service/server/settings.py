@@ -32,7 +32,7 @@ def _setting(default: Any, text: str, *, least: float | None = None, most: float
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All settings of ``twinscope serve``; the metadata of each field contain its help text and its range.
+    """All settings of ``twinscope serve``; the metadata of each field contain the help text and the range.
 
     Raises
     ------

@@ -130,7 +130,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
     @contextmanager
     def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """Wait for the generation that the options require, then occupy a worker while the body runs.
+        """Wait for the generation that the options require, then occupy a worker until the ``with`` statement ends.
 
         `path` is the path of the options in the request, for error messages.
         """

@@ -1,6 +1,6 @@
 """Conversion of exceptions to statuses.
 
-A status contains a code and a reason for programs. It contains no internal details of the server.
+A status contains a code and a reason for programs. A status contains no internal details of the server.
 """
 
 from __future__ import annotations

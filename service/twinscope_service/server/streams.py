@@ -32,7 +32,7 @@ class Received(Generic[T]):
     Parameters
     ----------
     messages : iterator
-        The iterator from gRPC. If it yields an error instead of a message, the error is raised at that position.
+        The iterator from gRPC. If it yields an error instead of a message, `Received` raises this error.
     idle_seconds : float
         Maximum time without a message, in seconds.
 

@@ -90,7 +90,7 @@ class Certificates:
         certificate, key = self._files[:2]
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, key, password="")  # an encrypted key fails, without a prompt
+            context.load_cert_chain(certificate, key, password="")  # fails for an encrypted key, without a prompt
         except (OSError, ssl.SSLError) as error:
             msg = f"{certificate} and {key} are not a certificate and its key: {error}"
             raise SettingsError(msg) from error

@@ -68,7 +68,7 @@ class Tokens:
         digest = sha256(token.encode()).digest()
         found = None
         for known, holder in self._current():
-            if hmac.compare_digest(known, digest):  # the loop goes on, so that its duration reveals nothing
+            if hmac.compare_digest(known, digest):  # no break, so that the duration reveals nothing
                 found = holder
         return found
 

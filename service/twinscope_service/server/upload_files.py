@@ -31,7 +31,7 @@ class Uploads:
 
     @contextmanager
     def keeping(self, digest: bytes, data: bytes) -> Iterator[None]:
-        """Write a file durably before the body begins.
+        """Write a file durably before the body of the ``with`` statement begins.
 
         If the body fails, this method removes the file, unless the file existed before.
         """
@@ -48,7 +48,7 @@ class Uploads:
             raise
 
     def release(self, digests: Iterable[bytes]) -> None:
-        """Note that some images no longer use the files with these digests.
+        """Record that some images no longer use the files with these digests.
 
         The method `sweep` removes the files that no other image uses.
         """
@@ -64,7 +64,8 @@ class Uploads:
         Parameters
         ----------
         used : callable
-            Function that returns the SHA-256 digests of all images. It is called only if there may be a file to remove.
+            Function that returns the SHA-256 digests of all images. This method calls the function only if there may be
+            a file to remove.
         """
         names = self._released
         if not self._swept and self._folder.is_dir():

@@ -34,6 +34,6 @@ def warm() -> None:
         # The second thumbnail has another shape, so that `scene_scores` also calls the functions that reduce an image.
         scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])
         frame_codes(query.thumbnail, (WHOLE,), SYMMETRIES)
-    find_lack(np.tile(pixels, (2, 2)))  # large enough for the check for noise
+    find_lack(np.tile(pixels, (2, 2)))  # large enough for the noise check
     luma(np.dstack((pixels, pixels, pixels)))
     standardised_ssim(pixels, pixels)

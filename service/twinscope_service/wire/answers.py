@@ -95,7 +95,7 @@ def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
 
 
 def check_policy(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Yield the rules that the message of a policy violates."""
+    """Yield one violation for each rule that the message of a policy breaks."""
     try:
         policy_of(message, path)
     except MessageError as error:
@@ -123,7 +123,10 @@ _remembered = lru_cache(maxsize=256)(_read_policy)  # most queries and answers c
 
 
 def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Yield the rules that the message of a policy violates; `Policy` defines the ranges of the thresholds."""
+    """Yield one violation for each rule that the message of a policy breaks.
+
+    The class `Policy` defines the ranges of the thresholds.
+    """
     base, given = POLICIES["default"], _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
         name_faults = tuple(check_text(message.name, below(path, "name"), 0, MAX_POLICY_NAME))

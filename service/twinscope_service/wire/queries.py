@@ -86,7 +86,10 @@ def _fingerprint(message: types_pb2.Fingerprint) -> Fingerprint:
 
 
 def check_fingerprint(message: types_pb2.Fingerprint, path: str) -> Iterator[Violation]:
-    """Yield the rules that a fingerprint violates; this function does not check the content of the thumbnail."""
+    """Yield one violation for each rule that a fingerprint breaks.
+
+    This function does not check the content of the thumbnail.
+    """
     identity = message.WhichOneof("identity")
     if identity is None:
         yield Violation(path, "either hash or unhashable must be set")
@@ -113,7 +116,7 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
     Returns
     -------
     Query or int
-        The query. If the query is a stored image, its number in the catalog.
+        The query, or the number in the catalog of the stored image that is the query.
 
     Raises
     ------

@@ -124,7 +124,7 @@ def nanoseconds(time: Timestamp) -> int:
 
 
 def check_facts(message: catalog_pb2.FileFacts, path: str) -> Iterator[Violation]:
-    """Yield the rules that the facts from a client about a file violate."""
+    """Yield one violation for each rule that the facts about a file break."""
     numbers = {"size_bytes": (message.size_bytes, (1 << 63) - 1), "bits": (message.bits, 64)}
     numbers |= {"width": (message.width, _MAX_SIDE), "height": (message.height, _MAX_SIDE)}
     for field, (value, most) in numbers.items():

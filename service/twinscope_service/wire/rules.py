@@ -99,7 +99,10 @@ def check_sequence(sequence: int, path: str) -> Iterator[Violation]:
 
 
 def check_upload(size_bytes: int, sha256: bytes, path: str) -> Iterator[Violation]:
-    """Yield the rules that the declared size and SHA-256 of a file violate; the server checks the maximum size."""
+    """Yield one violation for each rule that the declared size and SHA-256 of a file break.
+
+    The server separately checks the maximum size.
+    """
     if size_bytes < 1:
         yield Violation(
             below(path, "size_bytes"), f"must be the size of the file in bytes, at least 1; is {size_bytes}"
