@@ -33,9 +33,9 @@ class _Waiting(Generic[_Kind, _Item, _Outcome]):
 class Batcher(Generic[_Kind, _Item, _Outcome]):
     """Process single items in batches, without extra threads and without waiting for more items.
 
-    If an item arrives while no other item is processed, its thread processes it at once. Items that arrive during this
-    work wait. Afterwards, the thread of the first waiting item becomes the leader and processes the waiting items
-    together.
+    If an item arrives while no other item is processed, the thread of the item processes it at once. Items that arrive
+    during this work wait. Afterwards, the thread of the first waiting item becomes the leader and processes the waiting
+    items together.
 
     Parameters
     ----------
