@@ -42,7 +42,7 @@ _CHANGES: Final = {
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
-    """Implementation of ``twinscope.v1.CatalogService``; the network contract states the rules."""
+    """Implementation of ``twinscope.v1.CatalogService``; the wire contract states the rules."""
 
     _store: Store
     _searcher: Searcher

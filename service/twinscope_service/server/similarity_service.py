@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
-    """Implementation of ``twinscope.v1.SimilarityService``; the network contract states the rules.
+    """Implementation of ``twinscope.v1.SimilarityService``; the wire contract states the rules.
 
     Attributes
     ----------

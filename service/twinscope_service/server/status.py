@@ -38,7 +38,7 @@ accept at most 8 KiB. If the status were longer, the client would receive a tran
 
 
 class RequestError(TwinscopeError):
-    """A request fails for a reason that the network contract defines.
+    """A request fails for a reason that the wire contract defines.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Lossless conversion between the messages of the network contract and the types of the matcher and the catalog.
+"""Lossless conversion between the messages of the wire contract and the types of the matcher and the catalog.
 
 The module ``answers`` converts policies and answers, ``queries`` queries and options, ``instruments`` instrument
 metadata, ``records`` stored images, ``upserts`` images to store, and ``index`` the statistics of a store. The module

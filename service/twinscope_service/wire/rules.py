@@ -1,4 +1,4 @@
-"""The rules that messages must follow; the comments of the network contract state these rules."""
+"""The rules that messages must follow; the comments of the wire contract state these rules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Violation(NamedTuple):
 
 
 class MessageError(TwinscopeError):
-    """A message violates rules of the network contract.
+    """A message violates rules of the wire contract.
 
     Attributes
     ----------
