@@ -119,9 +119,9 @@ def test_unrelated_image_gets_no_label_at_any_distance(shelf: Shelf) -> None:
     with matching(shelf.store) as (matcher, _):
         nothing = matcher.match(Query.of_pixels(unrelated))
         assert nothing.matches == ()
-        assert nothing.reason.startswith("no reference within 300 bits; a search up to 430 bits found none that shows")
+        assert nothing.reason.startswith("no reference within 300 bits of the query; a search up to 430 bits found no")
         near = matcher.match(Query.of_pixels(unrelated), _DEFAULT.adjusted({"far_distance": 300}))
-        assert near.reason == "no reference within 300 bits"
+        assert near.reason == "no reference within 300 bits of the query"
         answer = matcher.match(Query.of_pixels(unrelated), _DEFAULT.adjusted({"max_distance": BITS, "k": 6}))
     assert answer.grade == "none"
     assert len(answer.matches) == 6
