@@ -298,7 +298,7 @@ def test_damaged_thumbnail_affects_only_its_reference(tmp_path: Path, damage: st
     assert {name: answer.grade for name, answer in answers.items()} == dict.fromkeys(answers, "excellent")
     assert affected.best is not None
     assert (affected.grade, affected.best.category) == ("unverified", "Powder")
-    assert affected.best.note == "its thumbnail in the store is damaged; index it again"
+    assert affected.best.note == "the thumbnail in the store is damaged; index the image again"
     assert affected.best.note in affected.reason
     assert all(answer.category is None for answer in together[-2:])
 
