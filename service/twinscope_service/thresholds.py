@@ -167,8 +167,8 @@ CLEAR_REGION_SHARE: Final = _listed(
 REGIONS_APART: Final = _listed(
     "regions_apart", 5, "regions of 25",
     "Maximum number of regions that may disagree. A label, an arrow or a scale bar may cover these regions.",
-    "For different fields that share half a panel or a logo, more regions disagree. For 178 real micrographs that were "
-    "annotated, rotated or made noisy, at most 4 regions disagree.",
+    "For images of different fields that share half a panel or a logo, more than 5 regions disagree. For 178 real "
+    "micrographs that were annotated, rotated or made noisy, at most 4 regions disagree.",
 )  # fmt: skip
 INNER_REGIONS_APART: Final = _listed(
     "inner_regions_apart", 3, "regions of 9",

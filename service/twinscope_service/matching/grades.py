@@ -60,9 +60,9 @@ GRADES: Final = (
     ),
     GradeInfo(
         "doubtful", False, "for_review", "#D55E00", "#6e2a00", "#f55200", "v",
-        "The pixels show a twin, but there is evidence against the match: the instrument metadata disagree, the images "
-        "agree in some regions only or in outlines only, another reference also resembles the query, or the "
-        "probability of a wrong match is too high. Compare the two images.",
+        "The pixels show a twin, but there is evidence against the match: the metadata of the two instruments "
+        "disagree, the images agree in some regions only or in outlines only, another reference also resembles the "
+        "query, or the probability of a wrong match is too high. Compare the two images.",
     ),
     GradeInfo(
         "ambiguous", False, "for_review", "#E69F00", "#a86400", "#f0b13c", "D",

@@ -95,7 +95,8 @@ class Neighbourhood:
         first.
     copies : list of Match
         References of the twin's category that are not in `others`, because their scene scores show that they are copies
-        of the twin. References whose hashes show that they are recordings of the same field are in neither list.
+        of the twin. References are neither in `copies` nor in `others` if their hashes show that they are recordings of
+        the field of the twin.
     records : dict
         Records of all these references, by number.
     regions : Regions
@@ -151,8 +152,8 @@ class Neighbourhood:
     def _explains(self, other: Neighbour) -> bool:
         """Return whether a neighbour is only a noisier recording of the twin.
 
-        Such a neighbour has nothing in common with the query except what the twin also has in common with the query. If
-        the neighbour shows another field and shares an artefact with the query, this is not the case.
+        A noisier recording of the twin has nothing in common with the query except what the twin also has in common
+        with the query. An image of another field can have more in common with the query: an artefact.
         """
         left = _without(other.score, self.twin.scene_score or 0.0, other.likeness)
         return left < EXPLAINED_CORRELATION and other.everywhere and other.match.category == self.twin.category
@@ -297,7 +298,7 @@ def _factor_left(score: float, others: list[Neighbour]) -> float | None:
         of_query.append(one.score * other.score / among.score)
         of_twin.append(one.likeness * other.likeness / among.score)
     query, twin = median(of_query), median(of_twin)
-    if max(query, twin) >= 1 or min(query, twin) < 0:  # with such shares, the images have no common factor
+    if max(query, twin) >= 1 or min(query, twin) < 0:  # shares outside 0 to 1 contradict a common factor
         return None
     return _without(score, query**0.5, twin**0.5)
 

@@ -68,8 +68,8 @@ def _others(
 ) -> dict[int, NDArray[np.uint8]]:
     """Return the thumbnails of the references nearest to a hash, without recordings of the twin's field.
 
-    If too many of the nearest references are such recordings, the search is repeated with more results. Otherwise a few
-    copies of the twin would hide the look-alikes, which are the evidence against the twin.
+    If too many of the nearest references are such recordings, the search is repeated with more results. A search
+    without repetition could find only copies of the twin, and no look-alikes.
     """
     found: dict[int, NDArray[np.uint8]] = {}
 

@@ -29,8 +29,8 @@ class Options:
     verify: bool = True
     """Whether candidates are verified, as far as the query contains a thumbnail and pixels."""
     categories: tuple[str, ...] = ()
-    """Names, codes or aliases of the categories to search; an empty tuple means all categories. At most 64, each of 1
-    to 256 bytes."""
+    """Names, codes or aliases of the categories to search; an empty tuple means all categories. At most 64
+    categories are allowed, each with 1 to 256 bytes."""
     min_generation: int = 0
     """Oldest generation of the store that may be searched."""
 

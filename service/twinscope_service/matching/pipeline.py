@@ -125,7 +125,7 @@ def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) 
     tried = []
     for stage in stages(policy, search.view.frames):
         found = find(stage, thumbnail, search.view, policy, search.limits.allow)
-        if stage.name != "shades":  # beyond `max_distance`, equal shades are no evidence
+        if stage.name != "shades":  # beyond `max_distance`, equal shades prove nothing
             tried.append(found)
         search.learn(found.records)
         by_stage = compared(search, scored(found, found.near, thumbnail, search.view))
@@ -159,7 +159,7 @@ def _beyond_distance(search: Search, thumbnail: NDArray[np.uint8], tried: Sequen
 
 
 def _alone(search: Search, thumbnail: NDArray[np.uint8], matches: tuple[Match, ...]) -> Evidence | None:
-    """Accept the best candidate below `good_scene` if no other reference resembles the query nearly as much."""
+    """Accept a best candidate with a score below `good_scene` if no other reference is nearly as similar."""
     score = matches[0].scene_score if matches else None
     if score is None or score < search.policy.lone_scene:
         return None

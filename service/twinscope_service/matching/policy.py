@@ -260,7 +260,7 @@ SETTINGS: Final = _settings()
 _SETTING: Final = {setting.name: setting for setting in SETTINGS}
 _WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "legacy"), "reach": REACHES, "ssim": FULL_SIZES}
 THRESHOLDS: Final = Thresholds.__optional_keys__
-"""The names that a request may change in a policy."""
+"""Names of the fields of a policy that a request may change."""
 
 
 def _checked(name: str, value: Any) -> str | int | float:

@@ -144,7 +144,7 @@ _CLAUSES: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.UNHASHABLE: "{lack}: {detail}",
     ReasonCode.LEGACY_ABOVE: "SSIM {ssim:.3f} > {excellent_ssim:g}",
     ReasonCode.LEGACY_BELOW: "SSIM {ssim:.3f} <= {excellent_ssim:g}; the legacy scripts would still label the image",
-    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at {distance:g} bits, not verified by SSIM",
+    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at a distance of {distance:g} bits, not verified by SSIM",
     ReasonCode.UNKNOWN: "",
 }
 """The part of the sentence for each code, with the punctuation that joins the part to the previous part."""

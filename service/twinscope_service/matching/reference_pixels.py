@@ -69,7 +69,8 @@ class ReferencePixels:
         ImageError
             If the file is missing, unreadable, or has changed since it was indexed.
         """
-        # The SHA-256 alone is not a safe key: a client could declare the SHA-256 of another image and get its pixels.
+        # The SHA-256 alone is not a safe cache key. A client could declare the SHA-256 of another image, and would then
+        # get the pixels of this other image.
         key = record.root, record.path, record.member, record.sha256
         if record.root == UPLOADS:
             self._require_upload(record)

@@ -42,7 +42,8 @@ _SMOOTH: Final = 0.5
 """Share of the pixels that are compared. These are the pixels with the smallest slopes."""
 _COVERED: Final = 0.1
 """Minimum share of the pixels that must have grain. Black or white areas have no grain. If only a few spots have grain,
-the standard deviation of the correlation is meaningless. Coarsely encoded grids have a share of at least 0.18."""
+the standard deviation of the correlation is meaningless. In coarsely encoded images of grids, the share is at
+least 0.18."""
 _LEAST_GRAIN: Final = 0.01
 """Minimum absolute value of the grain, relative to a contrast of 1. Smaller values are rounding errors."""
 

@@ -50,8 +50,8 @@ def translation(
     Returns
     -------
     tuple of int
-        Displacement of the candidate's content relative to the query's content: down and to the right, in pixels. Zero
-        if there is no peak.
+        Displacement of the candidate's content relative to the query's content: down and to the right, in pixels. The
+        displacement is zero if there is no peak.
     """
     height, width = _padded(shape)
     reach_y, reach_x = int(shape[0] * _REACH), int(shape[1] * _REACH)

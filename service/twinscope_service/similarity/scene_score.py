@@ -39,7 +39,7 @@ class SceneScore:
     """Scene score of two thumbnails, and the translation between the two thumbnails."""
 
     score: float
-    """ZNCC of the overlap, -1 to 1. It is near 0 for different scenes and above 0.5 for one scene."""
+    """ZNCC of the overlap, -1 to 1. The score is near 0 for different scenes and above 0.5 for one scene."""
     shift_x: float
     """Translation as a share of the width of the image. It is positive if the content of the candidate is further to
     the right than the content of the query."""
@@ -140,9 +140,9 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     the proportions differ by more than a fifth, the images cannot show one field, and the score is 0.
 
     If the score is at least 0.3, the fields are also compared without the info bars, which are removed before any
-    processing, and the lower score is used. Otherwise an equal info bar would change the local means and the shading of
-    an empty field beside it. No translation of the fields is searched if, without a translation, their score is lower
-    than the score of the whole thumbnails by at most 0.001.
+    processing, and the lower score is used. An equal info bar in both images would change the local means and the
+    shading of an empty field beside it. No translation of the fields is searched if
+    the score of the fields without a translation is lower than the score of the thumbnails by at most 0.001.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
         require_grey(thumbnail)
     scores = []
     for candidate in candidates:
-        best: SceneScore | None = None  # stays None if the proportions differ too much
+        best: SceneScore | None = None  # remains None if the proportions of the two thumbnails differ too much
         for query_rows, candidate_rows, shape in common_shapes(query.shape, candidate.shape):
             found = _compared(query[:query_rows], candidate[:candidate_rows], shape)
             if found.score >= _WORTH_CHECKING:
