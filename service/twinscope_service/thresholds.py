@@ -55,8 +55,8 @@ RECORDING_BITS: Final = _listed(
     "recording_bits", 200, "bits",
     "If the distance of query and twin is at most this value, no look-alikes are searched for. If the distance of two "
     "references is at most this value, both are recordings of one field.",
-    "Images of different fields have such small distances only if they share a camera pattern that is stronger than "
-    "the fields. Their hashes cannot be distinguished from the hashes of two recordings of one field.",
+    "Images of different fields have such small distances if they share a camera pattern that is stronger than the "
+    "fields. The hashes of such images cannot be distinguished from the hashes of recordings of one field.",
 )  # fmt: skip
 TEXTURE_FROM_BITS: Final = _listed(
     "texture_from_bits", 300, "bits",
@@ -66,7 +66,7 @@ TEXTURE_FROM_BITS: Final = _listed(
 COPY_SCENE: Final = _listed(
     "copy_scene", 0.95, "scene score",
     "If the scene score of two references of one category is at least this value, the two references are copies of one "
-    "field. They may have different info bars or encodings.",
+    "field. Copies may have different info bars or encodings.",
     "References that share something other than the field have lower scene scores.",
 )  # fmt: skip
 MOVED_COPY_SCENE: Final = _listed(
@@ -100,20 +100,20 @@ LOOKALIKE_OF_WEAK_SCENE: Final = _listed(
 LEFT_CORRELATION: Final = _listed(
     "left_correlation", 0.55, "partial correlation",
     "Minimum correlation of query and twin that must remain after the influence of the look-alikes is removed.",
-    "In twelve collections with shared artefacts, the value was at most 0.53 for different fields and mostly above 0.7 "
-    "for correct twins.",
+    "In twelve collections with shared artefacts, the remaining correlation was at most 0.53 for different fields and "
+    "mostly above 0.7 for correct twins.",
 )  # fmt: skip
 LEFT_CORRELATION_BESIDE_ONE: Final = _listed(
     "left_correlation_beside_one", 0.75, "partial correlation",
     "If there is only one look-alike, this value replaces left_correlation. A single look-alike may contain only a "
     "part of the shared artefact, so too much of the correlation can remain.",
-    "The same measurement as for left_correlation.",
+    "The value is based on the same measurement as left_correlation.",
 )  # fmt: skip
 EXPLAINED_CORRELATION: Final = _listed(
     "explained_correlation", 0.1, "partial correlation",
     "If less than this correlation of query and look-alike remains after the influence of the twin is removed, the "
     "look-alike is a noisier recording of the twin.",
-    "The same measurement as for left_correlation.",
+    "The value is based on the same measurement as left_correlation.",
 )  # fmt: skip
 LONE_FACTOR: Final = _listed(
     "lone_factor", 3.0, "ratio",
@@ -162,7 +162,7 @@ CLEAR_REGION_SHARE: Final = _listed(
     "clear_region_share", 0.55, "share of the median correlation",
     "If the median correlation of the regions is at least clear_region, a region does not agree if its correlation is "
     "below this share of the median.",
-    "The same measurement as for region_share.",
+    "The value is based on the same measurement as region_share.",
 )  # fmt: skip
 REGIONS_APART: Final = _listed(
     "regions_apart", 5, "regions of 25",
@@ -173,7 +173,7 @@ REGIONS_APART: Final = _listed(
 INNER_REGIONS_APART: Final = _listed(
     "inner_regions_apart", 3, "regions of 9",
     "Maximum number of the nine regions in the middle of the image that may disagree.",
-    "The same measurement as for regions_apart.",
+    "The value is based on the same measurement as regions_apart.",
 )  # fmt: skip
 INNER_REGION_SHARE: Final = _listed(
     "inner_region_share", 0.7, "share of the median correlation",
@@ -209,7 +209,7 @@ TEXTURE_BITS_IF_CLEAR: Final = _listed(
 CLEAR_TEXTURE_SCENE: Final = _listed(
     "clear_texture_scene", 0.8, "scene score",
     "If the scene score is at least this value, texture_bits_if_clear replaces texture_bits.",
-    "The same reason as for texture_bits_if_clear.",
+    "The value was chosen for the same reason as texture_bits_if_clear.",
 )  # fmt: skip
 
 # The noise residual of full-size pixels.

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.reasons import Reason
 
 UPLOADS: Final = Path("uploads:")
-"""Value of `Record.root` for images that were uploaded to a server. It is not a folder and never refers to a path of
-the server."""
+"""Value of `Record.root` for images that were uploaded to a server. This value is not a folder, so it never refers
+to a path of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Match:
     note : str
         Reason why a measurement was not computed; empty otherwise.
     published_prefix : str or None
-        Code in the published file name. It is recorded but not used as a label.
+        Code in the published file name. The code is recorded but not used as a label.
     transform : Transform or None
         Change of the query before the comparison. None if query and candidate were compared unchanged.
     instrument : InstrumentMetadata or None

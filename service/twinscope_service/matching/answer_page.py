@@ -35,7 +35,7 @@ def page_of(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> str:
     answer : mapping
         The answer, as `Answer.to_dict` returns it.
     thumbnails : Thumbnails, optional
-        Source of the thumbnails. If it is None, for example after unpickling, no thumbnails are shown.
+        Source of the thumbnails. Without a source, for example after unpickling, the page shows no thumbnails.
     """
     return f'<div style="max-width:60em">{"".join(_sections(answer, thumbnails))}</div>'
 

@@ -127,8 +127,8 @@ def gather(
     progress : callable, optional
         Function that is called after each image.
     among : callable, optional
-        Function that returns the limits of the searches for impostors of an image. Its arguments are the record of the
-        image and the categories of the store.
+        Function that returns the limits of the searches for impostors of an image. The function is called with the
+        record of the image and the categories of the store.
 
     Returns
     -------
@@ -212,7 +212,7 @@ _IMPOSTORS: Final = (0, 4, 6)
 def _changed_images(pixels: Grey, seed: int) -> Iterator[Grey]:
     """Yield the unchanged image, then versions with changes that occur in real collections.
 
-    These changes are re-encoding, resizing, another contrast, noise, blur, cropping, rotation and inversion.
+    The changes are re-encoding, resizing, another contrast, noise, blur, cropping, rotation and inversion.
     """
     rng = np.random.default_rng(seed)
     height, width = pixels.shape

@@ -58,8 +58,9 @@ def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
 def _with_ssims(full: PixelComparison, matches: list[Match], policy: Policy) -> list[Match]:
     """Compute the SSIM of the candidates for which it can change the answer, beginning with the most similar candidate.
 
-    After a candidate is proven to be the same acquisition, other candidates of its category are skipped. Their category
-    is then certain, and reading files takes most of the time. `Policy.ssim` can request the SSIM of all candidates.
+    After a candidate is proven to be the same acquisition, other candidates of its category are skipped. The category
+    of the query is then certain, and reading more files would take most of the time. `Policy.ssim` can request the SSIM
+    of all candidates.
     """
     found = list(matches)
     wanted = [i for i, wanted in enumerate(ssim_wanted(matches, policy)) if wanted]

@@ -19,7 +19,7 @@ def deepening(search: Callable[[int], list[_Found]], first: int, most: int) -> I
     Parameters
     ----------
     search : callable
-        Function of the maximum number of results. It returns the results; the nearest result is first.
+        Function that returns at most the given number of results; the nearest result is first.
     first : int
         Number of results that the first search requests.
     most : int

@@ -119,7 +119,7 @@ class Found:
     near : list of NearFrame
         Frames within the policy's `max_distance`; the nearest frame is first.
     far : list of NearFrame
-        A few frames beyond `max_distance`. They are compared only if no twin was found otherwise.
+        A few frames beyond `max_distance`, which are compared only if no twin was found before.
     records : dict
         Records of all these references, by number.
     """

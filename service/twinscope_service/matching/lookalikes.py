@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
 _STRONGEST: Final = 5
-"""Maximum number of look-alikes that are compared with each other; these are the most similar to the query."""
+"""Maximum number of look-alikes that are compared with each other. The look-alikes most similar to the query are
+used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +105,8 @@ class Neighbourhood:
     coarse : float
         Scene score of query and twin after both were reduced to half the size.
     textured : bool
-        Whether query and twin agree in fine structure. True also if their distance is so small that this is not
-        required.
+        Whether query and twin agree in fine structure. True also if the distance of query and twin is so small that the
+        agreement is not required.
     """
 
     twin: Match

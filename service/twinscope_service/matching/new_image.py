@@ -16,7 +16,7 @@ class Description:
     source: str
     """Name that the client gives to the image. The name identifies the image."""
     category: str
-    """Name, code or alias of the category. It was not yet looked up in the taxonomy."""
+    """Name, code or alias of the category. The name was not yet looked up in the taxonomy."""
     published_name: str = ""
 
 

@@ -170,28 +170,29 @@ class Policy:
     """Minimum scene score of a candidate that shows the same field as the query."""
     lone_scene: float = _setting(
         0.35, "scene score", (-1.0, 1.0), left_out=1.0,
-        help="minimum scene score of a candidate that shows the same field despite heavy noise; it is used if no other "
-        "reference has more than a third of the candidate's scene score",
+        help="minimum scene score of a candidate that shows the same field despite heavy noise; it replaces "
+        "--good-scene if no other reference has more than a third of the candidate's scene score",
         label="good if the scene score is at least this value and all other references have at most a third of it",
-        chosen_on="The same measurement as for good_scene: scene scores of different scenes were at most 0.32.",
+        chosen_on="The value is based on the same measurement as good_scene: the scene scores of different scenes were "
+        "at most 0.32.",
     )  # fmt: skip
-    """Minimum scene score of a candidate that shows the same field despite heavy noise. It is used if no other
-    reference has more than a third of the candidate's scene score. A value that is not below `good_scene` has no
-    effect."""
+    """Minimum scene score of a candidate that shows the same field despite heavy noise. This minimum replaces
+    `good_scene` if no other reference has more than a third of the candidate's scene score. A value that is not below
+    `good_scene` has no effect."""
     ssim_margin: float = _setting(
         0.02, "SSIM", (0.0, 2.0),
         help="an answer is ambiguous if a candidate of another category has an SSIM lower by at most this value",
         label="ambiguous if the SSIMs of two categories differ by at most this value",
     )  # fmt: skip
-    """Maximum SSIM difference between two categories for the grade ``ambiguous``. It applies if the best match is the
-    same acquisition as the query."""
+    """Maximum SSIM difference between two categories for the grade ``ambiguous``. SSIMs are compared if the best match
+    is the same acquisition as the query."""
     scene_margin: float = _setting(
         0.1, "scene score", (0.0, 2.0),
         help="an answer is ambiguous if a candidate of another category has a scene score lower by at most this value",
         label="ambiguous if the scene scores of two categories differ by at most this value",
     )  # fmt: skip
-    """Maximum scene score difference between two categories for the grade ``ambiguous``. It applies if the best match
-    shows the same field as the query."""
+    """Maximum scene score difference between two categories for the grade ``ambiguous``. Scene scores are compared if
+    the best match shows the same field as the query."""
     reach: Reach = "windows"
     """Frames that are searched if no twin of the whole image is found. ``frame``: none. ``views``: the image without
     its info bar, and all symmetries. ``windows``: also smaller frames of the field. Frames that the store does not

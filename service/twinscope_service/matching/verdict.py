@@ -89,10 +89,10 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     Returns
     -------
     Verdict
-        The grade is ``doubtful`` if the pixels show a twin but there is evidence against the match. This evidence can
-        be: contradictions of the instrument metadata (ignored by the legacy rule); signs that query and match share
-        something other than the field; a probability of a wrong match above `Policy.max_p_wrong`. The first of these
-        that applies is added to the reasons.
+        The grade is ``doubtful`` if the pixels show a twin but there is evidence against the match. Evidence against
+        the match is: contradictions of the instrument metadata (ignored by the legacy rule); signs that query and match
+        share something other than the field; a probability of a wrong match above `Policy.max_p_wrong`. The first of
+        these that applies is added to the reasons.
     """
     if evidence.unhashable is not None:
         lack, detail = evidence.unhashable.reason, evidence.unhashable.detail

@@ -34,13 +34,13 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
     thumbnail : numpy.ndarray of uint8, shape (height, width)
         Grey thumbnail.
     shape : tuple of int
-        Height and width of the result. They must not exceed the height and the width of the thumbnail.
+        Height and width of the result, which must not exceed the height and the width of the thumbnail.
 
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Smoothed pixels, from which a quadratic surface and the mean of the surroundings are subtracted, divided by the
-        standard deviation of the surroundings.
+        Normalised pixels. A quadratic surface and the mean of the surroundings are subtracted from the smoothed pixels.
+        The difference is divided by the standard deviation of the surroundings.
 
     Raises
     ------

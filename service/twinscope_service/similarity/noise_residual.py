@@ -4,8 +4,8 @@ Grain is the finest detail of an image, including its noise. Different fields ca
 resembles another grid, and a bare grating looks the same after a shift by one bar. The detail between outlines does not
 repeat, and the noise of each acquisition is different. Therefore, if outlines prove nothing, Twinscope correlates the
 smooth areas of the full-size pixels. The result is the height of the peak of the cross-correlation relative to the
-other values. The same measure identifies a camera by its noise (Goljan 2008, Digital camera identification from images,
-IWDW, LNCS 5450, 454-468).
+other values. A camera can be identified by its noise with the same measure (Goljan 2008, Digital camera identification
+from images, IWDW, LNCS 5450, 454-468).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SLOPE: Final = 5
 _OUTLINE_SIDE: Final = 9
 """Side, in pixels, of the area around an outline in which the outline changes the detail."""
 _SMOOTH: Final = 0.5
-"""Share of the pixels that are compared. These are the pixels with the smallest slopes."""
+"""Share of the pixels that are compared. The pixels with the smallest slopes are used."""
 _COVERED: Final = 0.1
 """Minimum share of the pixels that must have grain. Black or white areas have no grain. If only a few spots have grain,
 the standard deviation of the correlation is meaningless. In coarsely encoded images of grids, the share is at

@@ -41,11 +41,11 @@ class SceneScore:
     score: float
     """ZNCC of the overlap, -1 to 1. The score is near 0 for different scenes and above 0.5 for one scene."""
     shift_x: float
-    """Translation as a share of the width of the image. It is positive if the content of the candidate is further to
-    the right than the content of the query."""
+    """Translation as a share of the width of the image. The translation is positive if the content of the candidate
+    is further to the right than the content of the query."""
     shift_y: float
-    """Translation as a share of the height of the query. It is positive if the content of the candidate is further down
-    than the content of the query."""
+    """Translation as a share of the height of the query. The translation is positive if the content of the candidate
+    is further down than the content of the query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,7 @@ class SceneImage:
 
     @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """Spectrum for `phase_correlation`. It is computed at the first use; two threads may compute it at once."""
+        """Spectrum for `phase_correlation`, computed at the first use. Two threads may compute the spectrum at once."""
         if not self._spectra:
             self._spectra.append(spectrum(self.normal))
         return self._spectra[0]
@@ -135,9 +135,9 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     """Compute the scene scores of one thumbnail with many other thumbnails.
 
     Two thumbnails of different shapes are reduced to the smaller of the two heights and the smaller of the two widths.
-    Their proportions can differ slightly because the info bar, or more rows at the bottom, were removed from one image.
-    In this case, the thumbnails are also compared at equal widths, aligned at the top, and the higher score is used. If
-    the proportions differ by more than a fifth, the images cannot show one field, and the score is 0.
+    The proportions of two thumbnails can differ slightly because the info bar, or more rows at the bottom, were removed
+    from one image. In this case, the thumbnails are also compared at equal widths, aligned at the top, and the higher
+    score is used. If the proportions differ by more than a fifth, the images cannot show one field, and the score is 0.
 
     If the score is at least 0.3, the fields are also compared without the info bars, which are removed before any
     processing, and the lower score is used. An equal info bar in both images would change the local means and the

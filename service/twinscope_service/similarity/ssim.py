@@ -38,7 +38,7 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], data_range: float = 255) ->
     Returns
     -------
     float
-        Mean SSIM, -1 to 1. It is exactly 1 for identical images.
+        Mean SSIM, -1 to 1. The SSIM of identical images is exactly 1.
 
     Raises
     ------
@@ -132,8 +132,8 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
     49 * 49 * 2 * 255^2 = 3.1e8. Therefore, images of low variance lose no accuracy by cancellation. The code halves
     both factors of the numerator, and multiplies the mean by 4.
 
-    The sums A and B are at most 49 * 255. Both are stored in one 32-bit integer (A in the lower half, B in the upper
-    half), so that one addition changes both.
+    The sums A and B are at most 49 * 255. One 32-bit integer stores both sums (A in the lower half, B in the upper
+    half), so that one addition changes both sums.
     """
     height, width = a.shape
     inner = width - 6
