@@ -458,7 +458,7 @@ def test_page_states_how_far_candidates_were_searched(make, changes, expected):
     assert ("can agree at any distance between the whole images" in text) == (not changes)
     assert "farthest candidate" not in text
     if not changes:
-        assert "if none of these is a twin, the few nearest up to (bits)430" in text
+        assert "maximum distance of the references that are compared if no candidate is a twin (bits)430" in text
 
 
 def test_page_of_a_run_without_a_policy_states_no_limits():
@@ -631,7 +631,7 @@ def test_doubtful_image_is_shown_with_its_contradictions(make, tmp_path):
         assert exhibit.count(energy) == exhibit.count(place) == 1
     assert text.count("0.42 % likely to be wrong") == 2
     assert DECISION_GRADES["doubtful"].meaning in text
-    assert "doubtful above this probability of being wrong" in text
+    assert "doubtful if the probability of a wrong match is above this value" in text
 
 
 def test_every_grade_has_its_colour_in_every_palette(make):
