@@ -15,7 +15,7 @@ import { thresholdsOf, type Thresholds } from './thresholds.js';
 export const GRADES = {
   excellent: { labelled: true }, // the same acquisition
   good: { labelled: true }, // the same field, re-encoded, resized, with changed contrast or slightly shifted
-  doubtful: { labelled: false }, // pixels show a twin, but something speaks against it, or it is too likely to be wrong
+  doubtful: { labelled: false }, // pixels show a twin, but there is evidence against the match, or it is too likely to be wrong
   ambiguous: { labelled: false }, // candidates of different categories are equally close
   unverified: { labelled: false }, // close by hash alone
   none: { labelled: false }, // no twin

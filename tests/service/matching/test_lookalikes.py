@@ -317,7 +317,7 @@ def test_restricted_search_checks_all_categories(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("seed", "sigma", "grade"), [(302, 40, "ambiguous"), (304, 48, "doubtful")])
 def test_field_with_a_second_far_label_gets_no_label(tmp_path: Path, seed: int, sigma: float, grade: str) -> None:
-    """Both show one image, so the farther one is no look-alike, but it speaks against the label."""
+    """Both show one image, so the farther one is no look-alike, but it is evidence against the label."""
     sharp = _faint_field(seed)
     clear = np.clip(128 + (sharp.astype(float) - 128) * 3, 0, 255)
     both = {"Tips/sharp": sharp, "Powder/blurred": np.rint(gaussian_filter(clear, 2.5)).astype(np.uint8)}
