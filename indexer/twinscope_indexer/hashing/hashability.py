@@ -35,9 +35,9 @@ wave of white noise exceeds this minimum in 1 of 60 images. The lowest multiple 
 _SLOW: Final = ((2.5, 10.0, 1.25), (2.5, 20.0, 1.15))
 """Two bands of slow waves. The first two numbers of a band are the lowest and the highest number of waves across the
 image; even slower waves count as shading. The third number is a minimum for the mean power of the band, as a multiple
-of the mean power of faster waves. A field also has structure if at least one band reaches its minimum. In white noise, the
-multiple is 1, with standard deviations of 0.08 and 0.04 for the two bands. None of 178 real micrographs is below both
-minima; the lowest multiples are 1.85 and 1.23."""
+of the mean power of faster waves. A field also has structure if at least one band reaches its minimum. In white noise,
+the multiple is 1, with standard deviations of 0.08 and 0.04 for the two bands. None of 178 real micrographs is below
+both minima; the lowest multiples are 1.85 and 1.23."""
 _LEAST_SIDE: Final = 96
 """Minimum side in pixels of a field that is checked for noise. A smaller field has too few waves for this check."""
 
