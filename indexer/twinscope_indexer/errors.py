@@ -44,7 +44,7 @@ class ImageError(TwinscopeError):
 
 
 def fault_of(error: Exception) -> tuple[ImageFault, str]:
-    """Convert any exception that was raised while an image was read to the kind of fault and a description of it."""
+    """Convert any exception that was raised while an image was read to the kind and the description of the fault."""
     if isinstance(error, ImageError):
         return error.fault, error.detail
     if isinstance(error, MemoryError):

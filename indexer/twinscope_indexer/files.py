@@ -48,8 +48,8 @@ def partial_file(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Path of the temporary file. Its hidden name contains the process id, so that two processes never write to the
-        same temporary file.
+        Path of the temporary file. The hidden name of the temporary file contains the process id, so that two processes
+        never write to the same temporary file.
     """
     # The name of the file is shortened to a hash, because it may already have the maximum length of a file name.
     name = sha256(os.fsencode(path.name)).hexdigest()[:24]
@@ -62,7 +62,7 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the incomplete files of killed processes. Meanwhile, no other process may write to the folder."""
+    """Remove the incomplete files of killed processes. During the call, no other process may write to the folder."""
     with suppress(OSError):
         for path in folder.iterdir():
             if _PART.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""The id of a stored image. It is a 63-bit number in the catalog, and 16 hexadecimal digits everywhere else."""
+"""The id of a stored image: a 63-bit number in the catalog, and 16 hexadecimal digits everywhere else."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 def compiled(**options: Any) -> Callable[[_Function], _Function]:
     """Return a decorator that compiles a function on its first call. Compiled functions release Python's global lock.
 
-    The machine code is cached in the folder ``NUMBA_CACHE_DIR``, if this variable is set. Otherwise, it is cached
-    beside the module, or in the user's cache folder. If none of these folders can be written, or the disk is full,
-    Numba's own cache raises an error. With this decorator, each process then compiles the function again.
+    The machine code is cached in the folder ``NUMBA_CACHE_DIR``, if this variable is set. Otherwise, the machine code
+    is cached beside the module, or in the user's cache folder. If none of the folders can be written, or if the disk is
+    full, Numba's own cache would raise an error. This decorator does not raise an error in that case; instead, each
+    process compiles the function again.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def in_order(
     workers : int
         Number of threads.
     abandon : callable, optional
-        Function that is called before the generator waits for running calls. It can make these calls end early.
+        Function that is called before the generator waits for running calls. `abandon` can make these calls end early.
 
     Yields
     ------

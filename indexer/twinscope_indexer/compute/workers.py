@@ -3,7 +3,7 @@
 The decoders of image formats are written in C. A damaged file can crash a decoder together with its process, and Python
 cannot catch such a crash. `loky` starts the worker processes. With loky, the caller's script does not need
 ``if __name__ == "__main__"``, and loky detects when a process ends. If a process ends during a call, the call is
-repeated alone in a new process. If the new process also ends, the call is the cause.
+repeated alone in a new process. If the new process also ends during the call, the call itself is the cause.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ thread fully busy."""
 _CALLS: Final = 2
 """Number of calls that are given to each process at a time: one runs, and one waits."""
 _IDLE_SECONDS: Final = 60.0
-"""Time in seconds after which a process without calls ends. Before that, the next run can use the process again."""
+"""Time in seconds after which a process without calls ends. Until a process ends, the next run can use it again."""
 _ENVIRONMENT: Final = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
     "PYTHONFAULTHANDLER": "",  # otherwise, loky would print a traceback of each crash
@@ -44,7 +44,7 @@ _ENVIRONMENT: Final = {
 
 _free: Final[defaultdict[int, list[tuple[ProcessPoolExecutor, float]]]] = defaultdict(list)
 """Idle executors of one process each, with the time (`time.monotonic`) at which each executor became idle. The key is
-the id of the process that made the executors, because a forked process cannot use them."""
+the id of the process that made the executors, because a forked process cannot use the executors of its parent."""
 
 
 class WorkerLostError(Exception):
@@ -59,12 +59,12 @@ class Workers:
 
     A worker process makes one call at a time. The next call already waits in the worker process, so that the worker
     process is not idle while the main process handles a result. A worker process is used again for later calls, also
-    for the calls of other runs. It ends after a minute without calls, or when the main process ends.
+    for the calls of other runs. A worker process ends after a minute without calls, or when the main process ends.
 
     Parameters
     ----------
     count : int
-        Maximum number of worker processes; at most 16 are used. If it is 0, the main process makes the calls itself.
+        Maximum number of worker processes; at most 16 are used. If `count` is 0, the main process makes the calls.
     """
 
     def __init__(self, count: int) -> None:
@@ -194,7 +194,7 @@ def _free_executor() -> ProcessPoolExecutor | None:
     """Return an idle executor whose process is certainly alive, or None if there is no such executor.
 
     loky ends a process after an idle time and starts a new process for the next call. loky does not detect a crash of
-    the new process in this first call: in loky 3.7.0, the thread that waits for crashes is woken before the new process
+    the new process in its first call: in loky 3.7.0, the thread that waits for crashes is woken before the new process
     is started. An executor that has been idle for at least half of the idle time is therefore not used.
     """
     with suppress(IndexError):
@@ -233,10 +233,11 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Block Ctrl-C (SIGINT) and SIGTERM in processes that the body starts: the main process decides when they end.
+    """Block Ctrl-C (SIGINT) and SIGTERM in the processes that the body of the ``with`` statement starts.
 
-    A new process inherits the set of blocked signals. Signals that the main process receives during the body are not
-    lost: another thread handles them, or this thread handles them after the body.
+    The main process decides when its worker processes end. A new process inherits the set of blocked signals. If the
+    main process receives a signal during the body, the signal is not lost: another thread handles the signal, or this
+    thread handles it after the body.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

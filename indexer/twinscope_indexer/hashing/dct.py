@@ -50,12 +50,12 @@ _Halves = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
-    """Return 2 cos(pi k (2 n + 1) / (2 side)), shape (count, half), for k < `count` and for n in the first half.
+    """Return 2 cos(pi k (2 n + 1) / (2 side)), shape (count, half), for k < `count` and n in the first half of a side.
 
     If the side is odd, the first half includes the middle pixel. The cosines of the second half are those of the first
     half in reverse order, with the opposite sign if k is odd.
     """
-    # The angles are integers, so that they are exact, and the remainder keeps them within one period.
+    # The angles are computed as integers, which are exact. The remainder keeps each angle within one period.
     angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)
     cosines: NDArray[np.float64] = 2 * np.cos(np.pi * angles / (2 * side))
     return cosines

@@ -1,4 +1,4 @@
-"""Standardisation of contrast: one table of 256 levels for equalising the histogram, then stretching its range."""
+"""Standardisation of contrast: one table equalises the histogram of an image and stretches it to the full range."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _LEVELS = 256
 # Number of pixels that are read as one word. Each of the 8 positions in a word has its own counters: neighbouring
 # pixels are often equal, and an increment must wait for the previous increment of the same counter.
 _TOGETHER = 8
-# Minimum number of pixels for which a table of all pairs of levels saves time. The table has a quarter as many entries.
+# Minimum number of pixels for which a table of all pairs of levels saves time. The table of pairs has a quarter as many
+# entries as an image of this size has pixels.
 _LARGE = 1 << 18
 
 
@@ -96,7 +97,7 @@ def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @compiled()
 def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the number of pixels of each level in a one-dimensional image."""
-    # 32-bit counters are a third faster than 64-bit counters. They overflow only for more than 17 billion pixels.
+    # 32-bit counters are a third faster than 64-bit counters, and overflow only for more than 17 billion pixels.
     lanes = np.zeros((_TOGETHER, _LEVELS), np.uint32)
     whole = flat.size - flat.size % _TOGETHER
     for word in flat[:whole].view(np.uint64):
@@ -128,7 +129,11 @@ def _standardised(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @compiled()
 def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return ``table[flat]``. Unlike NumPy, do not convert indices, and map two pixels at a time in large images."""
+    """Return ``table[flat]``.
+
+    This function is faster than NumPy because it does not convert the indices. In large images, it maps two pixels at a
+    time.
+    """
     mapped = np.empty(flat.size, np.uint8)
     paired = flat.size - flat.size % 2 if flat.size >= _LARGE else 0
     if paired:
@@ -143,7 +148,11 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
 
 @compiled()
 def _paired(table: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the table of all pairs of levels. A new level has the same byte as its old level, for any byte order."""
+    """Return the table of all pairs of levels.
+
+    In each pair, a new level takes the byte of the old level that it replaces. The table is therefore valid for any
+    byte order.
+    """
     pairs = np.empty(_LEVELS * _LEVELS, np.uint16)
     for one in range(_LEVELS):
         upper = np.uint16(np.uint16(table[one]) << np.uint16(8))
@@ -173,8 +182,8 @@ def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
         pixels += counts[level]
         if counts[level] > 0:
             brightest = level
-    # The pixels of the brightest level are not counted for the step, so that this level is mapped to about 255. The
-    # step is 0 if the image has only one level.
+    # The pixels of the brightest level are not counted for `step`, so that this level is mapped to about 255. If the
+    # image has only one level, `step` is 0.
     step = (pixels - counts[brightest]) // 255
     if step == 0:
         return table
@@ -187,7 +196,7 @@ def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @compiled(error_model="numpy")
 def _stretch(table: NDArray[np.uint8], low: int, high: int) -> None:
-    """Stretch a table as Pillow's ``autocontrast`` does: the darkest level present becomes 0, the brightest 255."""
+    """Stretch a table like Pillow's ``autocontrast``: the level `low` becomes 0, and the level `high` becomes 255."""
     scale = 255.0 / (high - low)
     offset = -low * scale
     for level in range(_LEVELS):

@@ -1,14 +1,14 @@
 """Frames: rectangles of an image. Each frame is hashed as if it were an image, in one or more symmetries.
 
-If an image was rotated, mirrored, inverted or cropped, its hash differs strongly from the hash of its twin. The same
-happens if the info bar of the image was removed, redrawn or added. However, a suitable frame of the image, turned back,
-and a suitable frame of the twin still have similar hashes. Twinscope therefore also indexes the hashes of some frames
-of each reference, and searches for the frames of a query in all symmetries. Frames also help if half of an image became
-black when its contrast was raised: the brightest pixels of the image and the brightest pixels of the twin still have
-the same hash.
+If an image was rotated, mirrored, inverted or cropped, its hash differs strongly from the hash of its twin. The two
+hashes also differ strongly if the info bar of the image was removed, redrawn or added. However, if a frame of the image
+is turned back, the frame has almost the same hash as a frame of the twin that shows the same region. Twinscope
+therefore also indexes the hashes of some frames of each reference, and searches for the frames of a query in all
+symmetries. Frames also help if half of an image became black when its contrast was raised: the brightest pixels of the
+image and the brightest pixels of the twin still have the same hash.
 
-The hashes of all frames are computed from thumbnails (see `thumbnail`). No image is therefore decoded twice, and the
-thumbnail is sufficient if a query was prepared on another computer. The hash of a frame follows the recipe of
+The hashes of all frames are computed from thumbnails (see `thumbnail`). Therefore, no image is decoded twice, and the
+thumbnail is sufficient if a query was prepared on another computer. The recipe for the hash of a frame is the recipe of
 `hashing`, except that the thumbnail is not reduced to 128 x 128 pixels.
 """
 
@@ -43,11 +43,12 @@ _LEAST_SIDE: Final = 40
 """Minimum side of a frame in pixels. In a smaller frame, the highest of the 32 frequencies of the hash would only
 describe single pixels."""
 _SHADE_SHARE: Final = 0.25
-"""Share of the pixels that are hashed as the brightest or darkest pixels. This share was tested on micrographs in which
-46 to 62 % of the pixels became black. With a share of one half, the distance between a frame and the frame of the twin
-was up to 536 bits. With a share of one quarter, the distance was at most 52 bits."""
+"""Share of the pixels that are hashed as the brightest or darkest pixels. In tests with micrographs of which 46 to 62 %
+became black, a share of one half gave distances of up to 536 bits between a frame and the frame of the twin. A share of
+one quarter gave distances of at most 52 bits."""
 _LEAST_SHADE: Final = 0.05
-"""Minimum share of the pixels that must differ from the common level. A frame with fewer such pixels has no hash."""
+"""Minimum share of the pixels that must differ from the common level. If fewer pixels differ from the common level, the
+frame is not hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +120,23 @@ VIEWS: Final = (
     *(Frame(bottom=1 - round(MAX_HEIGHT * quarters / 4, 3)) for quarters in range(5)),
     Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
 )
-"""Views of an image: five frames without 0, 1, 2, 3 or 4 quarters of the highest info bar at the bottom, and one frame
-without a margin on all sides. Twinscope need not detect the info bar: if the bottom edge of a view is at most half a
-quarter away from the edge of the bar, the hash of the view stays within the search distance. The frame without a margin
-is for images that lost a part of their margin in an export."""
+"""Views of an image. In five views, a strip is cut off at the bottom: 0, 1, 2, 3 or 4 quarters of the height of the
+highest info bar. In the last view, a margin is cut off on all sides. Twinscope need not detect the edge of an info bar:
+if the bottom edge of a view is at most an eighth of that height away from the edge of the info bar, the hash of the
+view stays within the search distance. The view without a margin is for images that lost a part of their margin in an
+export."""
 
 SHADES: Final = (replace(VIEWS[-2], shades="bright"), replace(VIEWS[-2], shades="dark"))
-"""Frames with only the brightest or only the darkest pixels of the field, without the info bar. They are for images in
-which all other pixels became black or white."""
+"""Frames with only the brightest or only the darkest pixels of the field, without the info bar. `SHADES` is for images
+in which all other pixels became black or white."""
 
 SHIFTS: Final = tuple(
     Frame(left, top, left + 1 - 2 * _MARGIN, top + 1 - 2 * _MARGIN)
     for top, left in product((0.0, _MARGIN, 2 * _MARGIN), repeat=2)
     if (top, left) != (_MARGIN, _MARGIN)
 )
-"""Frames of a query for which the query need not be aligned with the reference. They have the same size as the view
-without a margin. If the query is shifted, one of these frames can show the same rectangle as this view of the
-reference."""
+"""Frames for a query that is shifted against the reference. Each frame has the same size as the view without a margin.
+One of the frames can show the same rectangle as the view of the reference without a margin."""
 
 
 def _grid(side: float, count: int) -> list[Frame]:
@@ -163,8 +164,8 @@ apart."""
 
 PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
 """Rectangles of the field for queries that show only a panel, which is a rectangle of half the width and half the
-height of the field. Each rectangle has the size of such a panel without its margin. The frames `SHIFTS` of the query
-lie between the positions of this grid."""
+height of the field. Each rectangle has the size of a panel without the margin of the panel. The frames `SHIFTS` of a
+query provide positions between the positions of this grid."""
 
 CROPS: Final = (WHOLE, *_grid(0.85, 3))
 """Frames of a query that are compared with windows of a reference. The whole query is for queries that are a crop of
@@ -176,8 +177,8 @@ FRAMES_RECIPE: Final = (
     "phash1024-thumbnail192-equalize-autocontrast-dct2-median/2-"
     + sha256(repr((VIEWS, SHADES, WINDOWS, PANELS, _SHADE_SHARE, _LEAST_SHADE)).encode()).hexdigest()[:12]
 )
-"""Name of the recipe for the hashes of frames. Like `hashing.RECIPE`, it names every step that affects a bit. It ends
-with a checksum of the set of frames."""
+"""Name of the recipe for the hashes of frames. Like `hashing.RECIPE`, the name lists everything that affects a bit of a
+hash. The name ends with a checksum of the set of frames."""
 
 
 def reference_frames(reach: Reach) -> tuple[Frame, ...]:
@@ -201,7 +202,7 @@ def frame_codes(
     thumbnail : ndarray of uint8, shape (height, width)
     frames : sequence of Frame
     symmetries : sequence of Symmetry
-        Symmetries in which each frame is hashed. By default, this is only the identity.
+        Symmetries in which each frame is hashed; by default, only the identity.
 
     Returns
     -------

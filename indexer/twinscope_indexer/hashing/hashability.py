@@ -19,32 +19,35 @@ REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 _SIDE: Final = 128
 _LEAST_CONTRAST: Final = 0.75
-"""Minimum contrast of a field in grey levels, after its shading is removed. A field with less contrast is empty, for
-example because the beam was off. The hash of an image with an empty field would depend on the info bar, which can be
-the same for different fields. The lowest contrast of 178 real micrographs is 4 grey levels."""
+"""Minimum contrast of a field in grey levels, after its shading is removed. A field with a contrast below
+this minimum is empty; for example, the beam was off. The hash of an image with an empty field would depend on the info
+bar, which can be the same for different fields. The lowest contrast of 178 real micrographs is 4 grey levels."""
 _MOST_CLIPPED: Final = 0.98
-"""Maximum share of black pixels, and of white pixels, in a field. The highest share in 178 real micrographs is 0.16."""
+"""Maximum share of black pixels, and maximum share of white pixels, in a field. The highest share of black or white
+pixels in 178 real micrographs is 0.16."""
 _BLOCK: Final = 4
 _MOST_BLOCK_VARIATION: Final = 2.0
 """Maximum variance of the means of blocks in an image of noise, as a multiple of the variance for independent pixels.
-For white noise, this multiple is 0.9 to 1.1."""
+For white noise, the variance of the means is 0.9 to 1.1 times the variance for independent pixels."""
 _LEAST_PEAK: Final = 13.0
 """Minimum power of the strongest wave in a reduced field with structure, as a multiple of the mean power of all waves.
 The power of white noise is exponentially distributed. For a field of 109 x 128 pixels with 7,000 waves, the strongest
-wave of white noise exceeds this minimum in 1 of 60 images. The lowest multiple in 178 real micrographs is 21."""
+wave of white noise exceeds 13 times the mean power in 1 of 60 images. In each of 178 real micrographs, the strongest
+wave has at least 21 times the mean power."""
 _SLOW: Final = ((2.5, 10.0, 1.25), (2.5, 20.0, 1.15))
 """Two bands of slow waves. The first two numbers of a band are the lowest and the highest number of waves across the
 image; even slower waves count as shading. The third number is a minimum for the mean power of the band, as a multiple
-of the mean power of faster waves. A field also has structure if at least one band reaches its minimum. In white noise,
-the multiple is 1, with standard deviations of 0.08 and 0.04 for the two bands. None of 178 real micrographs is below
-both minima; the lowest multiples are 1.85 and 1.23."""
+of the mean power of faster waves. A field also has structure if the mean power of at least one band reaches the minimum
+of the band. White noise has a multiple of 1, with standard deviations of 0.08 and 0.04 for the two bands. None of 178
+real micrographs is below both minima; the lowest multiples are 1.85 and 1.23."""
 _LEAST_SIDE: Final = 96
-"""Minimum side in pixels of a field that is checked for noise. A smaller field has too few waves for this check."""
+"""Minimum side in pixels of a field that is checked for noise. A smaller field has too few waves for the check for
+noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unhashable:
-    """An image without enough structure for a hash to identify it.
+    """An image that has too little structure to be identified by its hash.
 
     Attributes
     ----------
@@ -95,8 +98,8 @@ def _without_shading(image: NDArray[np.generic]) -> NDArray[np.float64]:
 def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across: NDArray[np.float64]) -> None:
     """Subtract the shading from `rest`: a constant, two slopes, two curvatures and a twist.
 
-    Each of these terms is a product of a function along the columns and a function along the rows. The terms are
-    orthonormal.
+    Each term of the shading is a product of a function along the columns and a function along the rows. The terms of
+    the shading are orthonormal.
     """
     strengths = np.zeros((3, 3))
     for y in range(len(rest)):
@@ -154,7 +157,7 @@ def _is_white(field: NDArray[np.uint8]) -> bool:
 def _parabolas(length: int) -> NDArray[np.float64]:
     """Return three orthonormal functions, shape (3, length): a constant, a slope and a curvature.
 
-    If `length` is too small for the slope or the curvature, this function is 0.
+    If `length` is less than 3, the curvature is 0. If `length` is 1, the slope is also 0.
     """
     positions = np.linspace(-1, 1, length)
     found = np.zeros((3, length))

@@ -4,7 +4,7 @@ Pillow resamples 8-bit images in integer arithmetic. The weights of each new pix
 Pillow first resizes one side (usually the width), rounds the pixels to 8 bits, and then resizes the other side. The
 result therefore does not depend on the order of the sums, and a faster implementation can give the same bits. The
 implementation in this module can also map the grey levels by a table in the same pass, which saves a second image of
-full size. It transposes blocks of 128 rows, so that the width and the height are resized by the same code.
+full size. Blocks of 128 rows are transposed, so that the width and the height are resized by the same code.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def lanczos(
 
 
 def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Check whether the height is resized before the width, as in Pillow 13 and later. The order affects the rounding.
+    """Check whether the height is resized before the width, as in Pillow 13 and later.
 
-    Earlier versions of Pillow always resize the width first.
+    The order of the two steps affects the rounding. Earlier versions of Pillow always resize the width first.
     """
     return old[0] - new[0] > 2 * max(0, old[1] - new[1])
 
@@ -102,7 +102,8 @@ def _taps(old: int, new: int) -> _Taps:
 
 @compiled(error_model="numpy")
 def _lanczos_taps(old: int, new: int) -> _Taps:
-    # The operations and their order are the same as in Pillow, because the last bit can affect the start of a span.
+    # The operations and their order are the same as in Pillow, because the last bit of a result can change the span of
+    # old pixels that contribute to a new pixel.
     scale = old / new
     stretch = max(scale, 1.0)
     support = _LOBES * stretch
@@ -176,7 +177,7 @@ def _resized_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: 
 
 @compiled()
 def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int, packed: NDArray[np.uint32]) -> None:
-    """Map the levels of a block of rows by the table and transpose the block, so that columns become lines.
+    """Map the levels of a block of rows with the table, and transpose the block, so that columns become lines.
 
     If the block extends below the image, the pixels below the image are undefined.
     """
@@ -204,8 +205,8 @@ def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int,
 def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) -> None:
     """Compute each new line as the weighted sum of a span of old lines, rounded and clipped to the range 0 to 255.
 
-    The lines are contiguous and have `_BLOCK` pixels each. Because the compiler knows this length, it needs only one
-    address for eight lines.
+    The lines are contiguous and have `_BLOCK` pixels each. Because the compiler knows the length of a line, it needs
+    only one address for eight lines.
     """
     spans, weights = taps
     total = np.empty(_BLOCK, np.int32)

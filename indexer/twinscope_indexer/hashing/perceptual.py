@@ -4,11 +4,16 @@ The recipe is the legacy rule, which was used to match the existing labelled col
 
     imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32)
 
-The steps are: equalise and autocontrast the grey levels, resize to 128 x 128 pixels with Pillow's Lanczos filter,
-compute the two-dimensional DCT-II, keep the 32 x 32 lowest frequencies, and set a bit for each coefficient that exceeds
-the median of these coefficients. For every 8-bit image, `phash` returns the same 1024 bits as imagehash with Pillow 13,
-independent of the installed version of Pillow. The bits of imagehash itself depend on this version: before version 13,
-Pillow rounds differently if an image is more than about twice as high as it is wide (see `lanczos`).
+The steps of the recipe are:
+
+1. Equalise and autocontrast the grey levels.
+2. Resize the image to 128 x 128 pixels with Pillow's Lanczos filter.
+3. Compute the two-dimensional DCT-II and keep the 32 x 32 lowest frequencies.
+4. Set a bit for each of these 1024 coefficients that exceeds their median.
+
+For every 8-bit image, `phash` returns the same 1024 bits as imagehash with Pillow 13, with any installed version of
+Pillow. The bits of imagehash itself depend on the version of Pillow: before version 13, Pillow rounds differently if an
+image is more than about twice as high as it is wide (see `lanczos`).
 """
 
 from __future__ import annotations
@@ -31,9 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
-"""Name of the recipe. It names every step that affects a bit of the hash of 8-bit pixels: grey levels, resampling,
-transform, threshold, bit order and revision. The module `window` defines how pixels of more than 8 bits are converted
-to 8-bit pixels."""
+"""Name of the recipe for the hash of 8-bit pixels. The name lists everything that affects a bit: grey levels,
+resampling, transform, threshold, bit order and revision. The module `window` defines how pixels of more than 8 bits are
+converted to 8-bit pixels."""
 
 
 _SIDE = 128
@@ -42,8 +47,8 @@ _ROUNDING: Final = 1e-5
 Coefficients are at most 1.7e7, so the rounding errors of float64 are near 1e-8, in any order of summation."""
 
 _MAX_TIES: Final = 64
-"""Maximum number of coefficients that may be equal to the median. If more coefficients are equal to it, rounding errors
-instead of the image decide many bits of the hash."""
+"""Maximum number of coefficients that may be equal to the median. If more coefficients are equal to the median,
+rounding errors instead of the image decide many bits of the hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,8 @@ class PHash:
     Attributes
     ----------
     code : bytes
-        The 128 bytes of the hash. They contain the bits of the 32 x 32 matrix row by row, with the most significant bit
-        of each byte first (`numpy.packbits`).
+        The 128 bytes of the hash. The bytes contain the bits of the 32 x 32 matrix row by row, with the most
+        significant bit of each byte first (`numpy.packbits`).
     recipe : str
         Name of the recipe by which the hash was made. Hashes of different recipes are never compared.
     """
@@ -131,7 +136,7 @@ def require_recipe(found: str, expected: str = RECIPE) -> None:
 
 
 def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the hash of 8-bit grey pixels. It is the same as the hash of imagehash, bit for bit.
+    """Return the hash of 8-bit grey pixels. The hash is the same as the hash from imagehash, bit for bit.
 
     Parameters
     ----------
@@ -180,7 +185,7 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
         return lack
     code, ties = _code(pixels, histogram)
     if ties > _MAX_TIES:
-        return Unhashable("degenerate", f"{ties} of {BITS} bits would be decided by rounding (plain stripes or bands)")
+        return Unhashable("degenerate", f"rounding would decide {ties} of {BITS} bits, as for plain stripes or bands")
     return PHash(code.tobytes())
 
 
@@ -194,8 +199,8 @@ def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDAr
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the 32 x 32 lowest DCT-II coefficients, computed by the function that imagehash calls.
 
-    If coefficients are equal to the median, only this function gives the same bits as imagehash. Otherwise,
-    `low_frequencies` gives the same bits in a third of the time.
+    If coefficients are equal to the median, only this function gives the same bits as imagehash. If no coefficient is
+    equal to the median, `low_frequencies` gives the same bits as imagehash in a third of the time.
     """
     from scipy.fftpack import dct
 

@@ -17,7 +17,7 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
     pixels : numpy.ndarray of uint8, shape (height, width)
         Grey image.
     shape : tuple of int
-        Height and width of the result in pixels. Each side must be at least 1 and at most the same side of the image.
+        Height and width of the result in pixels, at least 1 and at most the height and width of the image.
 
     Returns
     -------
@@ -28,14 +28,14 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, or if a side of `shape` is less than 1 or larger than the same side of the
-        image.
+        If `pixels` is not a grey image, or if the height or width in `shape` is less than 1 or larger than the height
+        or width of the image.
     """
     require_grey(pixels)
     if not all(1 <= new <= old for new, old in zip(shape, pixels.shape, strict=True)):
         raise ValueError(
-            f"cannot reduce an image of shape {pixels.shape} to {shape}: each side must be at least 1 and at most the "
-            "same side of the image"
+            f"cannot reduce an image of shape {pixels.shape} to {shape}: height and width must be at least 1 and at "
+            "most the height and width of the image"
         )
     if shape == pixels.shape:
         return pixels.astype(np.float32)
@@ -71,7 +71,8 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return the range of old pixels that each new pixel covers.
 
-    The three arrays are the first old pixel, the end of the range, and the shares of the first and the last old pixel.
+    For each new pixel, the three arrays contain the first old pixel, the end of the range, and two shares. The shares
+    are the covered parts of the first and of the last old pixel.
     """
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
@@ -85,7 +86,10 @@ def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
 
 @compiled(error_model="numpy")
 def _add_rows(pixels: NDArray[np.uint8], top: float, bottom: float, line: NDArray[np.float32]) -> None:
-    """Add the rows from `top` to `bottom` in order, four at a time. The share of a row in this range is its weight."""
+    """Add the rows from `top` to `bottom` in order, four at a time.
+
+    Each row is weighted by the share of the row that lies between `top` and `bottom`.
+    """
     first, end = int(top), min(int(np.ceil(bottom)), pixels.shape[0])
     line[:] = 0
     for row in range(first, end, 4):

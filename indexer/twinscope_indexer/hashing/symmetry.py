@@ -15,7 +15,10 @@ from twinscope_indexer.hashing.dct import FREQUENCIES
 
 @dataclass(frozen=True, slots=True)
 class Symmetry:
-    """One of the 16 symmetries of a rectangular grey image. The order is: transpose, flip, mirror, invert."""
+    """One of the 16 symmetries of a rectangular grey image.
+
+    A symmetry consists of up to four steps, in this order: transpose, flip, mirror, invert.
+    """
 
     transposed: bool = False
     flipped: bool = False
@@ -52,7 +55,8 @@ _TURNS: Final = {
     (True, True, False): "rotated by 270",
     (True, True, True): "transposed and rotated by 180",
 }
-"""Readable name of each combination of transposing, flipping and mirroring. Rotations are in degrees, clockwise."""
+"""Readable name of each combination of transposing, flipping and mirroring. Rotations are in
+degrees, clockwise."""
 
 
 SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), repeat=4))

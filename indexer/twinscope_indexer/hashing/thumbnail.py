@@ -18,8 +18,8 @@ LONG_SIDE = 192
 """Maximum number of pixels on the long side of a thumbnail. Smaller images keep their size."""
 
 MIN_SIDE = 24
-"""Minimum number of pixels on the short side of a reduced image. A very long image is therefore reduced more along its
-length than across its length."""
+"""Minimum number of pixels on the short side of a reduced image. A very long and narrow image is therefore reduced more
+along the long side than along the short side."""
 
 _MAX_GAIN = 16  # maximum gain of the contrast stretch; a higher gain would only amplify rounding errors
 # The three constants of `_quantisation` were chosen together on 178 real micrographs.
@@ -39,8 +39,8 @@ def thumbnail_shape(shape: tuple[int, int]) -> tuple[int, int]:
     Returns
     -------
     tuple of int
-        Height and width of the thumbnail in pixels. They are at most `LONG_SIDE`, and never larger than the image. The
-        proportions are those of the image, unless a side would then be shorter than `MIN_SIDE`.
+        Height and width of the thumbnail in pixels, at most `LONG_SIDE` and never larger than the image. The thumbnail
+        has the same proportions as the image, unless one side would be shorter than `MIN_SIDE`.
     """
     scale = min(1.0, LONG_SIDE / max(shape))
     height, width = (min(side, max(MIN_SIDE, round(side * scale))) for side in shape)
@@ -50,16 +50,16 @@ def thumbnail_shape(shape: tuple[int, int]) -> tuple[int, int]:
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     """Reduce an image to a thumbnail, stretch its contrast, and compress the thumbnail as JPEG.
 
-    Without the stretch, rounding and compression would remove the detail of a low-contrast image. The stretch is linear
-    with a gain of at most 16. Within this limit, the darkest pixel of the reduced image becomes 0, and the brightest
-    pixel becomes 255. Because of the limit, featureless images stay featureless. The pixels of the reduced image are
-    means that are not rounded before the stretch. Because of the stretch, two thumbnails of the same field can differ
-    in brightness and contrast. The scene score does not depend on brightness and contrast.
+    Without the stretch, rounding and compression would remove the detail of a low-contrast image. The stretch is
+    linear: the darkest pixel of the reduced image becomes 0, and the brightest pixel becomes 255, but the gain is at
+    most 16. Because the gain is limited, featureless images stay featureless. The pixels of the reduced image are means
+    that are not rounded before the stretch. Because of the stretch, two thumbnails of the same field can differ in
+    brightness and contrast. The scene score does not depend on brightness and contrast.
 
     Parameters
     ----------
     pixels : numpy.ndarray of uint8, shape (height, width)
-        Grey image without an info bar. The thumbnail shows everything that this image contains.
+        Grey image without an info bar. An info bar in `pixels` would also be visible in the thumbnail.
 
     Returns
     -------
@@ -121,7 +121,10 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Stretch the means linearly within 0 to 255. The middle of their range moves only as far as necessary."""
+    """Stretch means linearly to at most the range 0 to 255.
+
+    The middle of the range of the means moves only as far as necessary.
+    """
     low, high = float(means.min()), float(means.max())
     gain = min(255 / (high - low), _MAX_GAIN) if high > low else 1.0
     half = gain * (high - low) / 2
@@ -136,10 +139,11 @@ def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
     """Return the JPEG quantisation table (64 steps, row by row) that keeps only the detail that a scene score uses.
 
     For the scene score, thumbnails are smoothed with a Gaussian filter, and the contrast of each pixel is measured
-    against its surroundings. The steps are therefore inversely proportional to the transfer function of this filter:
-    they increase with the frequency. The first step is proportional to the detail of the image, which is measured as
-    the mean difference of neighbouring 4 x 4 blocks. The means of the blocks contain little noise. Compared with a
-    standard table (quality 85 to 90), this table reduces the size by a third and preserves faint detail.
+    against its surroundings. The steps of the table are therefore inversely proportional to the transfer function of
+    the Gaussian filter, so the steps increase with the frequency. The first step is proportional to the detail of the
+    image, which is measured as the mean difference between the means of neighbouring 4 x 4 blocks. The means of the
+    blocks contain little noise. Compared with a standard table (quality 85 to 90), the returned table reduces the size
+    of a thumbnail by a third and preserves faint detail.
     """
     detail = _detail(np.ascontiguousarray(pixels))
     frequency = np.pi * np.arange(8) / 8  # frequencies of the coefficients of an 8-point DCT, in radians per pixel

@@ -2,7 +2,7 @@
 
 The check is needed because decoders ignore faults in the marker structure, or only issue a warning. Two decoders are
 used. Pillow decodes every kind of JPEG. simplejpeg is faster because it does not read the metadata and copies no pixel
-twice. Both decoders use libjpeg-turbo. If both can decode a stream without a warning, they return the same pixels.
+twice. Both decoders use libjpeg-turbo. If both decoders can decode a stream without a warning, the pixels are equal.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _BASELINE_FRAME = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# A marker that begins a segment. Stuffed bytes and fill bytes do not match. The first match is always the next marker,
-# because the second byte of a pair that does not match cannot begin a marker, unless this byte is a fill byte.
+# Two bytes that are the marker of a segment. Pairs with a stuffed byte or a fill byte do not match. A stuffed byte
+# cannot begin a marker; a fill byte can, and the search continues there. The first match is therefore the next marker.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _HUFFMAN_TABLES, _RESTART_INTERVAL, _QUANTISATION_TABLES = 0xC4, 0xDD, 0xDB
 _JFIF, _ADOBE = 0xE0, 0xEE  # both kinds of segments define the colour space
@@ -46,7 +46,7 @@ _MOST_SEGMENTS = 65_536  # real headers have at most a few hundred segments; a h
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The values in the frame header of a JPEG stream (ITU-T T.81, B.2.2). They can be wrong."""
+    """The values in the frame header of a JPEG stream (ITU-T T.81, B.2.2), which can be wrong."""
 
     precision: int
     """Bits per sample."""
@@ -154,7 +154,7 @@ def _is_plain(data: bytes) -> bool:
 
 
 def _is_plain_segment(marker: int, content: bytes) -> bool:
-    """Check whether a segment can occur in a plain stream. This check rejects segments that only libjpeg accepts."""
+    """Check whether a segment can occur in a plain stream. Segments that Pillow does not accept cannot occur in it."""
     if marker == _QUANTISATION_TABLES:
         return len(content) % _QUANTISATION_TABLE == 0 and max(content[::_QUANTISATION_TABLE], default=0) < 4
     if marker == _JFIF:

@@ -104,7 +104,7 @@ class _PngHeader:
 
 
 def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
-    """Return the chunks that are needed to decode the pixels, after a check of their checksums.
+    """Check the checksums of the chunks that are needed to decode the pixels, and return these chunks.
 
     Pillow does not check the checksums of the chunks of compressed pixels.
 

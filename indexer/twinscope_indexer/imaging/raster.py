@@ -19,11 +19,11 @@ _ROWS = 256  # number of rows of a deep colour image that are converted to grey 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raster:
-    """The result of a decoder."""
+    """The result of a decoder: the pixels of an image, and a description of the image file."""
 
     content: Image.Image | NDArray[Any]
     """Pillow image of 8-bit samples, or array of shape (height, width) or (height, width, 3). Samples of uint8 are used
-    without change. All other samples of an array are deep and need a window."""
+    without change. Samples of any other type are called deep, and need a window."""
     format: Format
     mode: str
     """Pillow's mode for the pixels in the file."""
@@ -99,9 +99,9 @@ def _eight_bit_grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _luma(colour: NDArray[Any]) -> NDArray[Any]:
     """Convert deep colour of shape (height, width, 3) to luma of shape (height, width).
 
-    Luma is defined in ITU-R BT.601-7, section 2.5.1. The weights are in units of 1/65536, as in Pillow's
-    ``libImaging/Convert.c`` (``L24``). If all three channels of a pixel are equal, luma is exactly the same value.
-    16-bit samples stay 16-bit integers. All other samples are converted to float64.
+    Luma is defined in ITU-R BT.601-7, section 2.5.1. The weights of the channels are in units of 1/65536, as in
+    Pillow's ``libImaging/Convert.c`` (``L24``). If all three channels of a pixel are equal, luma has exactly the value
+    of the channels. 16-bit samples stay 16-bit integers. Samples of any other type are converted to float64.
     """
     exact = colour.dtype == np.uint16
     work = np.uint32 if exact else np.float64

@@ -1,8 +1,9 @@
 """Decoding of microscope image files to 8-bit grey pixels and a description.
 
-The format of a file is TIFF (also BigTIFF), JPEG, PNG or BMP. It is detected from the first bytes of the file, never
-from the name. Images of 8 bits are converted exactly as by Pillow's ``convert("L")``. Deeper images are converted with
-an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the exception `ImageError`.
+The format of a file (TIFF, BigTIFF, JPEG, PNG or BMP) is detected from the first bytes of the file, never from the
+name. Images of 8 bits are converted exactly as by Pillow's ``convert("L")``. Images of more than 8 bits are converted
+with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the exception
+`ImageError`.
 """
 
 from __future__ import annotations
@@ -46,27 +47,27 @@ class GreyImage:
     page: int
     """Index of the page that was decoded, counted from 0."""
     window: Window | None
-    """The two sample values that were mapped to 0 and 255. The first value is the higher one if lower samples are
-    brighter in the file. Both values are equal if all samples are equal. It is None if no window was needed, because
-    the samples are unsigned integers of at most 8 bits."""
+    """The two sample values that were mapped to 0 and 255. If lower samples are brighter in the file, the first value
+    is higher than the second. If all samples are equal, the two values are equal. The window is None if the samples are
+    unsigned integers of at most 8 bits."""
 
 
 def read_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> GreyImage:
     """Decode an image to 8-bit grey.
 
-    Only one image of a file is read. In a TIFF file, it is the first page that holds an image and not a mask or a
-    reduced copy. In a volume, or in separate channels without a colour space, it is the first plane. In an animation,
-    it is the first frame. Alpha is ignored. CMYK is converted as by Pillow. TIFF images are turned upright according to
-    their Orientation tag, but the Exif orientation of JPEG and PNG files is ignored. Pillow treats these orientations
-    in the same way.
+    Only one image of a file is read. From a TIFF file, this function reads the first page that holds an image and not a
+    mask or a reduced copy. From a volume, or from separate channels without a colour space, the function reads the
+    first plane. From an animation, the function reads the first frame. Alpha is ignored. CMYK is converted as by
+    Pillow. TIFF images are turned upright according to their Orientation tag, but the Exif orientation of JPEG and PNG
+    files is ignored. Pillow treats the orientation of TIFF, JPEG and PNG files in the same way.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file. An open file is always read from its beginning. It stays open,
-        and its position afterwards is undefined.
+        A path, the content of a file, or an open file. An open file is always read from its beginning, and is not
+        closed. The position of the open file is undefined afterwards.
     name : str, optional
-        Name of the image in error messages, for example the name of an archive member. By default, it is the path.
+        Name of the image in error messages, for example the name of an archive member; by default, the path.
     pixel_budget : int
         Maximum number of pixels to decode. Images with more pixels, or with a side of more than a million pixels, are
         refused before memory is allocated.
@@ -78,8 +79,8 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     Raises
     ------
     ImageError
-        If the file has any fault. The attribute `fault` is the kind of the fault. A faulty file never raises another
-        exception.
+        If the file has any fault. The attribute `fault` of the exception is the kind of the fault. The content of a
+        file never raises any other exception.
     """
     raster, called = _read(source, name, pixel_budget)
     try:

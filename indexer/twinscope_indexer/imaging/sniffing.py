@@ -57,7 +57,7 @@ def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
     source : str, path-like, bytes or binary file
         A path, the content of a file, or an open file. An open file is always read from its beginning, and stays open.
     name : str, optional
-        Name of the file in error messages. By default, it is the path.
+        Name of the file in error messages; by default, the path.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Decoding of TIFF files by tifffile and imagecodecs, after a check of all tags.
 
-The check is needed because both libraries trust files too much. Without the check, tifffile reads missing strips as
-zeros, accepts any dimension, and follows circular chains of directories. tifffile reports these faults only in its log.
-This module refuses a file whose tags contradict its content.
+The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile reads missing
+strips as zeros, accepts any dimension, and follows circular chains of directories. tifffile reports such faults only in
+its log. This module refuses a file if the tags of the file contradict its content.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def _decoding(name: str) -> Iterator[None]:
 def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
     """Return the first page that holds an image, and the index of this page.
 
-    If there is no such page, return the first small page. If there is no small page either, return the first reduced
-    page.
+    If all images in the file are small or reduced, return the first small page, or the first reduced page if there is
+    no small page.
     """
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):

@@ -1,9 +1,9 @@
 """Reading of the directories of a TIFF file: the number of directories, and the positions of the values of tags.
 
-tifffile has readers for the tags of several vendors. Twinscope does not use these readers, for three reasons. They
-convert text to numbers, although the text must be kept as it was written. They trust counts in the text, so hostile
-files can cause quadratic time or unlimited memory. They take several times as long as this module. The tests compare
-the results of these readers with the results of this module.
+tifffile has readers for the tags of several vendors. Twinscope does not use the readers of tifffile, for three reasons.
+The readers convert text to numbers, although Twinscope must keep the text as it was written. The readers trust counts
+in the text, so hostile files can cause quadratic time or unlimited memory. The readers take several times as long as
+this module. The tests compare the results of tifffile's readers with the results of this module.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The tags of one page."""
+    """The directory of one page of a TIFF file: the tags, and the width and height of the page."""
 
     order: str
     """Byte order: ``<`` or ``>``, as in `struct`."""
@@ -51,7 +51,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The formats of the numbers in a file. They depend on the byte order, and on whether the file is BigTIFF."""
+    """The formats of the numbers in a file, which depend on the byte order and on whether the file is BigTIFF."""
 
     order: str
     number: struct.Struct
@@ -73,15 +73,15 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """One directory of the chain."""
+    """The position of one directory in the chain of directories of a file."""
 
     layout: _Layout
     offset: int
     entries: int
     """Number of entries, as claimed by the directory; 0 if the file ends before this number."""
     following: int
-    """Offset of the next directory. It is 0 at the end of the chain. It is at least the size of the file if the rest of
-    the chain is missing."""
+    """Offset of the next directory: 0 at the end of the chain, or at least the size of the file if the rest of the
+    chain is missing."""
 
 
 def count_directories(file: ImageFile) -> tuple[int, bool]:
@@ -92,7 +92,7 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
     int
         Number of directories, at least one.
     bool
-        Whether the chain of directories is complete. Otherwise, the last part of the chain is missing.
+        Whether the chain of directories is complete. If it is False, the last part of the chain is missing.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def read_directories(file: ImageFile) -> list[Directory]:
     Returns
     -------
     list of Directory
-        At least one directory. If the last directory is cut off, it contains only the tags that are present.
+        At least one directory. If the last directory is cut off, the result contains only the tags that are present.
 
     Raises
     ------

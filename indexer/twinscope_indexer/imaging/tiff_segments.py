@@ -1,4 +1,4 @@
-"""Check and decoding of the strips or tiles of one page of a TIFF file. They contain the pixels of the page."""
+"""Check and decoding of the strips or tiles that contain the pixels of one page of a TIFF file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
     -------
     ndarray of the page's dtype, shape (height, width, channels)
         Samples of the page, or of the first plane if the page is a volume. If the channels are stored together, the
-        array contains all channels. If they are stored separately, it contains the first `planes` channels.
+        array contains all channels. If the channels are stored separately, the array contains the first `planes`
+        channels.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
 
 
 def _decode_segment(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: NDArray[Any]) -> None:
-    """Decode one segment and copy it into the samples."""
+    """Decode one segment and copy its pixels into `samples`."""
     file.stream.seek(page.dataoffsets[index])
     data = file.stream.read(page.databytecounts[index])
     if page.compression == JPEG:
@@ -141,7 +142,7 @@ def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
 
 
 def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> None:
-    """Check that all segments are in the file, and that they have enough bytes for the claimed size."""
+    """Check that all segments are in the file, and that each segment has enough bytes for its claimed size."""
     name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
         raise ImageError(name, "damaged", "the TIFF tags describe strips or tiles of impossible size")
@@ -173,7 +174,7 @@ def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str)
     """
     frame = jpeg.frame(data, name)
     cell = index % grid.volume
-    # A stream can omit the pixels outside the page. It can also contain more rows, up to a whole number of blocks.
+    # A JPEG stream can omit the pixels outside the page, or contain more rows, up to a whole number of blocks.
     widths = {grid.width, page.imagewidth - cell % grid.across * grid.width}
     least = min(grid.height, page.imagelength - cell // grid.across % grid.down * grid.height)
     fits = frame.width in widths and least <= frame.height <= grid.height + 15

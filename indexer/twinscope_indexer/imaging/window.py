@@ -1,10 +1,11 @@
 """The window that maps deep samples (more than 8 bits, signed, or floating point) to 8-bit grey.
 
 The 8-bit and the 16-bit export of one scan must have almost the same hash. Because the hash equalises the histogram, a
-window must preserve the *ranks* of the grey levels of the 8-bit export. Two kinds of 8-bit export are common:
+window must preserve the *ranks* of the grey levels of the 8-bit export. The window imitates two common kinds of 8-bit
+export:
 
-* The acquisition software keeps only the upper 8 of 10, 12, 14 or 16 bits. The window truncates samples in the same
-  way if the scan has more levels than 8 bits can represent, and if it spans at least a quarter of its nominal range.
+* Acquisition software often keeps only the upper 8 of 10, 12, 14 or 16 bits. The window also keeps only the upper 8
+  bits if a scan has more levels than 8 bits can represent, and spans at least a quarter of its nominal range.
 * All other samples are mapped linearly from the lowest to the highest value. Examples are 8-bit images in a deep
   container, images whose contrast was stretched to the extremes, and calibrated floating-point values. If an 8-bit
   image ``v`` was stored as ``v << 8``, ``v * 257`` or ``v / 255``, each of its levels is then preserved.
@@ -13,7 +14,7 @@ A few hot or dead pixels must not flatten the contrast of the image. Percentiles
 highest value if these two values would make the window more than twice as wide. An info bar at the full scale of the
 container must not flatten a scan of fewer bits either. Therefore, the first step excludes a single value at each end of
 the range if only a small share of the pixels has this value, and if it is far from all other values. The excluded
-value is mapped to black or white, as it was drawn.
+value is mapped to black or white, because the instrument drew it in black or white.
 """
 
 from __future__ import annotations
@@ -29,33 +30,33 @@ Window = tuple[float, float]
 
 OUTLIERS = 1e-4
 """Maximum share of the pixels, at each end of the histogram, that can be hot or dead. In a scan of 1024 x 768 pixels,
-these are about 80 pixels."""
+this maximum is about 80 pixels."""
 
 STRETCH = 2.0
-"""Maximum factor by which the lowest and the highest value may widen the window, compared with the percentiles. Above
-this factor, the percentiles are used."""
+"""Maximum factor by which the lowest and the highest value may widen the window, compared with the percentiles. If the
+factor is larger, the percentiles define the window."""
 
 DEPTHS = (10, 12, 14, 16)
 """Numbers of bits of the analogue-to-digital converters and cameras in electron microscopes."""
 
 LEAST_USE = 0.25
-"""Minimum share of the nominal range that a scan must span so that its samples are truncated. At least 64 of the 256
-grey levels then remain. If a scan spans at least this share of the whole range, the drawn values at the ends of the
-range are not excluded."""
+"""Minimum share of the nominal range that a scan must span so that its samples are truncated. After the truncation, at
+least 64 of the 256 grey levels remain. If a scan spans at least this share of the whole range, the drawn values at the
+ends of the range are not excluded."""
 
 DRAWN = 0.25
 """Maximum share of the pixels that can have one drawn value, such as the background or the text of an info bar. The
 highest info bars take a fifth of an image."""
 
 SCANNED = 32
-"""Minimum number of levels of a scan, without drawn levels. An image with fewer levels is a drawing, a mask or an image
-of counts, but not a noisy scan."""
+"""Minimum number of levels of a scan, without drawn levels. An image with fewer than 32 levels is a drawing, a mask
+or an image of counts, but not a noisy scan."""
 
 BETWEEN = 1e-3
 """Maximum number of pixels with values between the drawn value and the scan, as a share of the pixels with the drawn
-value. Such pixels can be hot pixels. In contrast, a bright spot that an instrument recorded has an edge that is blurred
-over at least one pixel. In spots of up to 10 million pixels, the share of the pixels in this edge exceeds the
-maximum."""
+value. A few hot pixels can have values between the drawn value and the scan. A bright spot that an instrument recorded
+has an edge that is blurred over at least one pixel. If the spot has at most 10 million pixels, the pixels of the
+blurred edge exceed this maximum."""
 
 _SAMPLED = 1 << 22  # maximum number of values that are used for the percentiles of 32- and 64-bit samples
 _BLOCK = 1 << 20  # number of values that are handled at a time, so that temporary copies are small
@@ -68,12 +69,12 @@ def fit(samples: NDArray[Any]) -> Window:
     Parameters
     ----------
     samples : ndarray of any real dtype, any shape
-        All samples of the image. For a colour image, these are the samples of all channels.
+        All samples of the image. For a colour image, the array contains the samples of all channels.
 
     Returns
     -------
     tuple of float
-        The values that are mapped to 0 and 255. Both are equal if all samples are equal.
+        The values that are mapped to 0 and 255. The two values are equal if all samples are equal.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def apply(samples: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     ----------
     samples : ndarray of any real dtype, any shape
     window : tuple of float
-        The values that become 0 and 255. If both are equal, all samples become 0.
+        The values that become 0 and 255. If the two values are equal, all samples become 0.
 
     Returns
     -------
@@ -197,7 +198,9 @@ def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
 
 
 def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
-    """Return the range of the levels that belong to the scan: all levels except a drawn level at each end.
+    """Return the range of the levels that belong to the scan.
+
+    The lowest level does not belong to the scan if it is a drawn level, nor does the highest level.
 
     Parameters
     ----------
@@ -209,7 +212,7 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
     Returns
     -------
     slice
-        Slice of the levels. Its start and stop are not negative.
+        Slice of the levels, with a start and a stop that are not negative.
     """
     size = int(numbers.sum())
     start = int(_may_be_drawn(int(numbers[0]), size))
@@ -225,7 +228,7 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Check whether the lowest level is almost isolated and far below the scan. `inner` are percentiles of the scan."""
+    """Check whether the lowest level is almost isolated and far below the scan. `inner` has percentiles of the scan."""
     low, high = inner
     # A level that is less than one width below the scan may belong to the scan.
     beyond = int(numbers[levels < low - (high - low)].sum())
