@@ -1,4 +1,4 @@
-"""Files that must be complete: written under a temporary name, synced to disk, checked by their SHA-256."""
+"""Functions for files that must never be incomplete: durable writing under a temporary name, and SHA-256."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _PART: Final = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write or replace a file; after a crash it has the old content or the new content, never half of it."""
+    """Write or replace a file so that, after a crash, it has either the complete old or the complete new content."""
     with replacing(path) as part:
         part.write_bytes(data)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write or replace a file durably, with the content that the body writes.
+    """Write or replace a file durably. The body of the ``with`` statement writes the new content.
 
-    If the body raises, nothing is changed and nothing is left behind.
+    If the body raises an exception, the old file stays unchanged, and the temporary file is removed.
 
     Yields
     ------
     Path
-        Temporary file for the new content. It is synced to disk, then renamed to `path`.
+        Path of a temporary file for the new content. After the body, the temporary file is synced to disk and renamed
+        to `path`.
     """
     with partial_file(path) as part:
         yield part
@@ -42,14 +43,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Reserve a temporary name beside a file; it is removed afterwards unless the body renames it.
+    """Choose the path of a temporary file beside a file. After the body, the temporary file is removed if it exists.
 
     Yields
     ------
     Path
-        A hidden name that contains the process id, so that two processes never write to the same file.
+        Path of the temporary file. The hidden name of the temporary file contains the process id, so that two processes
+        never write to the same temporary file.
     """
-    name = sha256(os.fsencode(path.name)).hexdigest()[:24]  # the file's own name may have the maximum length already
+    # The name of the file is shortened to a hash, because it may already have the maximum length of a file name.
+    name = sha256(os.fsencode(path.name)).hexdigest()[:24]
     part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield part
@@ -59,7 +62,7 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the incomplete files of killed processes; call it only while no other process writes there."""
+    """Remove the incomplete files of killed processes. During the call, no other process may write to the folder."""
     with suppress(OSError):
         for path in folder.iterdir():
             if _PART.fullmatch(path.name):
@@ -67,13 +70,13 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the content of a file durable."""
+    """Sync a file to disk, so that its content survives a crash of the system."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
+    """Sync a folder to disk, so that renamed files keep their new names after a crash of the system."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -88,7 +91,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _sha256(stream: BinaryIO) -> str:
-    """Return the SHA-256 of the rest of an open file."""
+    """Return, in hexadecimal, the SHA-256 of an open file from its current position to its end."""
     digest = sha256()
     buffer = memoryview(bytearray(1 << 20))
     while count := stream.readinto(buffer):  # type: ignore[attr-defined]
@@ -97,5 +100,5 @@ def _sha256(stream: BinaryIO) -> str:
 
 
 def utc_now() -> str:
-    """Return the current UTC time in ISO 8601, to the second."""
+    """Return the current UTC time in ISO 8601 format, with a resolution of one second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Functions compiled by Numba, with a cache on disk if one can be written."""
+"""Compilation of functions by Numba. The machine code is cached on disk if a cache folder can be written."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def compiled(**options: Any) -> Callable[[_Function], _Function]:
-    """Compile a function on its first call. It runs without Python's global lock.
+    """Return a decorator that compiles a function on its first call. Compiled functions release Python's global lock.
 
-    The machine code is kept beside the module, else in the user's cache folder or in ``NUMBA_CACHE_DIR``. If none of
-    these can be written, or the disk is full, Numba alone fails; here, the function is then compiled in each process.
+    The machine code is cached in the folder ``NUMBA_CACHE_DIR``, if this variable is set. Otherwise, the machine code
+    is cached beside the module, or in the user's cache folder. If none of the folders can be written, or if the disk is
+    full, Numba's own cache would raise an error. This decorator does not raise an error in that case; instead, each
+    process compiles the function again.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
     def decorated(function: _Function) -> _Function:
         dispatcher = numba.njit(nogil=True, **options)(function)
-        with suppress(RuntimeError):  # no folder can be written
+        with suppress(RuntimeError):  # no cache folder can be written
             dispatcher._cache = cast("Any", _ForgivingCache)(function)  # as njit(cache=True) does
         return cast("_Function", dispatcher)
 
@@ -36,7 +38,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
 
 def is_kept() -> bool:
-    """Check whether machine code is kept, so that another process need not compile it again."""
+    """Check whether machine code is cached on disk, so that other processes need not compile the functions again."""
     try:
         cast("Any", _ForgivingCache)(is_kept)
     except RuntimeError:

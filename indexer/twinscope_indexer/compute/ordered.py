@@ -1,4 +1,4 @@
-"""Work on a stream in threads, with ordered results and bounded memory."""
+"""Processing of a stream in threads. The results are in order, and the memory is limited."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD_PER_WORKER = 2
-"""Pieces of work per thread that are started before the first result is taken."""
+"""Number of pieces of work per thread that are submitted before the generator waits for the first result."""
 
 
 def in_order(
     function: Callable[[T], R], pieces: Iterable[T], workers: int, abandon: Callable[[], None] = lambda: None
 ) -> Generator[R, None, None]:
-    """Apply a function in threads, like `map`, but start only a few pieces ahead of the awaited result.
+    """Apply a function to pieces in threads, like `map`, but submit only a few pieces ahead of the next result.
 
-    If the generator is closed before its end, or an exception is raised, it waits for the work that has started.
+    If the generator is closed early, or if an exception is raised, the generator waits until all running calls end.
 
     Parameters
     ----------
     function : callable
-        Native code that releases the GIL runs in parallel.
+        Function of one piece. Calls run in parallel only while they release Python's global lock (GIL).
     pieces : iterable
-        Consumed in the caller's thread.
+        Arguments of the function, one for each call. The iterable is consumed in the caller's thread.
     workers : int
-        Threads.
+        Number of threads.
     abandon : callable, optional
-        Called before that wait, to shorten it.
+        Function that is called before the generator waits for running calls. `abandon` can make these calls end early.
 
     Yields
     ------

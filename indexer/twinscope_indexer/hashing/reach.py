@@ -1,10 +1,10 @@
-"""The reach: which frames of a reference are indexed, and which are searched."""
+"""The reach of a store or a search: which frames of a reference are indexed, or which frames are searched."""
 
 from typing import Final, Literal, get_args
 
 Reach = Literal["frame", "views", "windows"]
-"""Which frames of a reference are indexed: the whole image alone; also views without an info bar; also windows of the
-field."""
+"""The frames of a reference that are indexed. ``frame``: only the whole image. ``views``: also views without an info
+bar. ``windows``: also views, and windows of the field."""
 
 REACHES: Final[tuple[Reach, ...]] = get_args(Reach)
-"""All reaches; each includes those before it."""
+"""All values of the reach, in ascending order. Each value includes the frames of the values before it."""
