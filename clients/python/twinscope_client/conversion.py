@@ -1,4 +1,4 @@
-"""Conversion of microscope files to JPEG. Images with more than 8 bits are reduced to 8 bits as for the hash."""
+"""Conversion of microscope files to JPEG. Deep images are converted to 8 bits in the same way as for the hash."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def fitting_name(name: str) -> str:
-    """Return a valid file name: without separators and leading dots, and at most 255 bytes long with a number."""
+    """Return a valid file name: without separators, without leading dots, and with space for a number in 255 bytes."""
     cleaned = "".join("_" if char in "/\\\0" or ord(char) < 32 else char for char in name).lstrip(".") or "_"
     stem, suffix = os.path.splitext(cleaned)  # noqa: PTH122  Path treats names such as "_." differently
     if len(os.fsencode(suffix)) > _MAX_SUFFIX:
@@ -71,7 +71,7 @@ def category_folder(category: str) -> str:
 
 
 def is_free(target: Path, digest: str) -> bool:
-    """Check whether a path is free for content with this SHA-256: no file is there, or a file with this content."""
+    """Check whether a path does not exist yet, or is already a file with this SHA-256."""
     return not os.path.lexists(target) or _holds(target, digest)
 
 
@@ -196,7 +196,7 @@ def _appear(target: Path, write: Callable[[Path], object]) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            # The file system has no hard links: create an empty file with the name first, then replace this file.
+            # The file system has no hard links: create an empty file at the target, then replace this file.
             with target.open("xb"):
                 pass
             partial.replace(target)

@@ -69,7 +69,7 @@ def synthesise(
     info_bar : bool
         Whether the info bar is drawn over the bottom of the image. The pixels above the info bar are always the same.
     depth : int
-        Number of bits per pixel: 8 or 16. The 8-bit scan is the 16-bit scan after `window`.
+        Number of bits per pixel: 8 or 16. The function `window` converts the 16-bit scan to the 8-bit scan.
 
     Returns
     -------

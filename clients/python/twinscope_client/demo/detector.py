@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from twinscope_client.demo.relief import Field, Relief, fractal
 
-_STEEPEST = 4.0  # maximum slope in pixels per pixel; steeper slopes are limited, because the yield of an edge is finite
+_STEEPEST = 4.0  # maximum slope in pixels per pixel; steeper slopes are reduced to it (an edge has a finite yield)
 _SHADOW = 18.0  # length of the shadows of neighbours, in pixels of an image that is 480 pixels high
 _SATURATED = (0.001, 0.997)  # quantiles of the signal that are set to black and white
 _GAMMA = 0.75  # gamma of the display of the instrument; this gamma brightens dark regions

@@ -83,7 +83,7 @@ def tips(width: int, height: int, rng: np.random.Generator) -> Field:
     body &= np.abs(aside) < radius
     probe = Relief(width, height)
     rest = np.sqrt(np.maximum(radius**2 - aside**2, 0))
-    far = fractal(rng, y.shape, 190 * scale, 3)  # the holder, far out of focus
+    far = fractal(rng, y.shape, 190 * scale, 3)  # the holder of the probe, far out of focus
     probe.z = np.where(body, 30 * scale + rest, 0).astype(np.float32)
     probe.z += np.where(body, grooves * 1.2 * scale + fractal(rng, y.shape, 12 * scale, 2) * 0.5 * scale, 0)
     glow = np.exp(-np.hypot(back, aside) / (120 * scale)) * 0.03

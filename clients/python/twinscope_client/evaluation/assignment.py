@@ -19,7 +19,7 @@ class Assignment:
     """The rows of a table of truth, assigned to the images of a run."""
 
     rows: dict[str, TruthRow] = field(default_factory=dict)
-    """Rows that have an image, by the path of the image."""
+    """Rows that have an image; the keys are the paths of the images."""
     by_name: int = 0
     """Number of rows whose folders differ from the folders of the image; the file name agrees, and perhaps some of the
     last folders."""
@@ -32,8 +32,9 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
 
     A row is assigned to the image that has the file name of the row. If several images have this name, their folders
     are compared with the folders of the row, beginning with the last folder. The image with the largest number of equal
-    folders is chosen. If two images have this number, the row gets no image. If several rows want one image, the row
-    with the largest number of equal folders gets the image; if two rows have this number, no row gets the image.
+    folders is chosen. If several images have the largest number, the row gets no image. If several rows want one image,
+    the row with the largest number of equal folders gets the image. If several rows have the largest number, no row
+    gets the image.
 
     Parameters
     ----------

@@ -50,8 +50,8 @@ def legacy_answer(decision: Decision) -> LegacyAnswer:
     Returns
     -------
     LegacyAnswer
-        The answer. It is unknown if the run did not search up to the distance of the legacy rule, did not compute an
-        SSIM that the rule needs, or found the match in another frame.
+        The answer. The answer is unknown in three cases: the run did not search up to the distance of the legacy rule,
+        did not compute an SSIM that the rule needs, or found the match in another frame.
     """
     policy = _policy(decision)
     if decision.grade in {"failed", "unhashable"}:
@@ -81,7 +81,7 @@ def _without_candidates(policy: dict[str, Any]) -> LegacyAnswer:
 
 
 def _distance_unknown(decision: Decision, policy: dict[str, Any]) -> str:
-    """Return why the recorded distances may not be distances of whole images; empty if they are."""
+    """Return why a recorded distance may not be the distance of the whole images; empty if there is no reason."""
     if policy.get("reach") == "frame":
         return ""
     unchanged = decision.query_frame == decision.reference_frame == "whole" and not decision.symmetry

@@ -1,4 +1,4 @@
-"""The evaluation of a labelling run: recall, precision, false labels, and the recall that each single score allows."""
+"""The evaluation of a labelling run: recall, precision, false labels, and the recall with each single score."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Case:
     transform: str = ""
     grade: str = ""
     reference: str = ""
-    """Source of the best candidate."""
+    """Path of the reference that is the best candidate."""
     twin: str = ""
     """The right reference; empty if the truth does not name it."""
     legacy: LegacyAnswer = REFUSED
@@ -86,7 +86,7 @@ class Case:
 
 
 class Share(NamedTuple):
-    """A number of items out of a total."""
+    """A share: the number of items in a part, and the number of items in the whole."""
 
     part: int
     whole: int
@@ -98,7 +98,7 @@ class Share(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % score interval of the share; None if the total is 0.
+        """The 95 % confidence interval (Wilson score interval) of the share; None if the total is 0.
 
         See E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
         """
@@ -132,7 +132,7 @@ class LegacyTally:
     refused: int
     unknown: int
     unknown_twins: int
-    """Number of images that have a twin, but an unknown outcome."""
+    """Number of images that have a twin, but whose outcome with the legacy rule is unknown."""
     recall: Share
     """Recall, computed from the known outcomes; it is a lower bound if `unknown_twins` is not 0."""
 

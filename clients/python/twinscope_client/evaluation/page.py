@@ -75,7 +75,7 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
 
 
 def _lists(described: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the lists at the bottom of the page, by heading."""
+    """Return the lists at the bottom of the page; the keys are the headings."""
     return {
         "Right labels from a reference that is not the twin named in the truth": [
             f"{case['image']}: {case['reference']}, not {case['twin']}"

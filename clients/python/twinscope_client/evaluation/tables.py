@@ -118,7 +118,7 @@ def false_label(case: Case) -> str:
 
 
 def shown_threshold(separation: Separation, sense: int) -> str:
-    """Return a threshold as text, rounded to at least three decimals.
+    """Return a threshold as text, with at least three decimals unless the threshold is an integer.
 
     More decimals are kept if the rounded threshold would otherwise accept the nearest false score.
     """
@@ -162,7 +162,7 @@ def _separated(separation: Separation, sense: int) -> str:
 
 
 def _table(groups: Sequence[Group], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines of text: a header, and a row for each group below the name of its kind."""
+    """Return a table as lines of text: a header, and a row for each group; each kind of group has a title line."""
     names = [group.name if group.kind == "all" else f"  {_one_line(group.name)}" for group in groups]
     first = max(map(len, [*names, "transform"]))
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]

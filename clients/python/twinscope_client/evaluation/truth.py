@@ -95,7 +95,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
 
 
 def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str:
-    """Return the name of the category that the truth names by its name, code or alias.
+    """Return the name of a category; the truth can use the name, the code or an alias of the category.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _known_columns(cells: Iterable[str]) -> int:
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Return the positions of the columns ``image``, ``category``, ``transform`` and ``twin``, and all unused names."""
+    """Return the positions of the used columns (the image has the key ``image``), and the names of unused columns."""
     names = [_folded(cell) for cell in header]
     shown = ", ".join(map(repr, header))
     if not _known_columns(header):

@@ -34,7 +34,7 @@ def label(
     """Label images like ``twinscope label``: write copies into folders by category, tables, and a report.
 
     The category of an image is the category of its twin. Sources are only read. Only tables, reports and sidecars of
-    earlier runs are replaced; all other files are never overwritten. If a run was stopped, the same call continues it.
+    earlier runs are replaced; no other file is overwritten. If a run was stopped, the same call continues it.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def require_outside_store(out: Path, engine: Engine) -> None:
         If the output folder lies within the store.
     """
     if "://" not in engine.target and out.resolve().is_relative_to(Path(engine.target).resolve()):
-        msg = f"the output folder {out} lies within the store {engine.target}; choose a folder outside it"
+        msg = f"the output folder {out} lies within the store {engine.target}; choose a folder outside the store"
         raise OutputError(msg)
 
 

@@ -31,7 +31,7 @@ skip the folder. Therefore, labelled copies do not become references and are not
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision about one query image, and the state of its outputs."""
+    """The decision about one query image, and the state of the output files."""
 
     path: str
     """Absolute path of the query."""
@@ -199,7 +199,7 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Collect the writes of the ``with`` body, and save them at its end; `save` saves them earlier.
+        """Collect all writes in the ``with`` body, and save them at the end of the body; `save` saves them earlier.
 
         The writes are also saved if the body raises an error, because every written row is complete.
 
@@ -237,7 +237,7 @@ class Journal:
         return self._mark == "yes"
 
     def finish(self) -> None:
-        """Record that all images were processed; a new decision or changed settings clear this mark."""
+        """Record that all images were processed; a new decision or changed settings remove this mark."""
         self._set_mark("yes")
 
     def _set_mark(self, mark: str) -> None:
@@ -268,7 +268,7 @@ class Journal:
         return self._db.execute(f"SELECT {expression} FROM decisions WHERE {where}").fetchone()[0]
 
     def counts(self, column: str, where: str = "1") -> dict[str, int]:
-        """Count decisions by the values of a column."""
+        """Return the number of decisions for each value of a column."""
         return dict(self._db.execute(f"SELECT {column}, count(*) FROM decisions WHERE {where} GROUP BY 1 ORDER BY 1"))
 
     def count_reason(self, code: str, where: str = "1") -> int:
@@ -325,7 +325,7 @@ def _require_journal(path: Path) -> None:
     if os.path.lexists(path) and not is_journal(path) and not (path.is_file() and path.stat().st_size == 0):
         msg = (
             f"the output folder {path.parent} cannot be used: its {path.name} is not the journal of a labelling run; "
-            "give another output folder"
+            "choose another output folder"
         )
         raise OutputError(msg)
 

@@ -109,7 +109,7 @@ def label(
     walked = Walk()
     run = _Run(engine, journal, out, settings)
     with journal.batch():
-        # `decide` reads and searches an image, and `put` writes and syncs its copies. Both functions take most of the
+        # `decide` reads and searches an image, and `put` writes and syncs its copies. These functions take most of the
         # time and do not depend on other images, so they run in parallel. `settle` assigns the names of the copies. If
         # two images want the same name, one of them gets a number. The choice must not depend on which image was
         # decided first, so `settle` is called in the order of the sources. `settle` also uses the journal, and the

@@ -55,7 +55,7 @@ REVIEW_COLUMNS = (
 )  # fmt: skip
 FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""First characters of texts that a spreadsheet interprets as formulas."""
+"""Characters at the beginning of a text for which a spreadsheet interprets the text as a formula."""
 
 
 def write_tables(journal: Journal) -> None:
@@ -78,7 +78,7 @@ def write_tables(journal: Journal) -> None:
 
 
 class Table:
-    """A CSV table that spreadsheets read correctly: no text becomes a formula, and no value ends a row.
+    """A CSV table for spreadsheets: no text is read as a formula, and no value is read as the end of a row.
 
     Parameters
     ----------

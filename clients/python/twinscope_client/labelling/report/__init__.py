@@ -25,7 +25,7 @@ def write_report(journal: Journal, engine: Engine | None) -> None:
     journal : Journal
         The journal of the run.
     engine : Engine or None
-        The engine that supplies the thumbnails of the references. With None, the page shows that they are missing.
+        The engine that supplies reference thumbnails. With None, the page shows that the thumbnails are missing.
 
     Raises
     ------

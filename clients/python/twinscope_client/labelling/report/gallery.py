@@ -1,4 +1,4 @@
-"""The gallery of a labelling run: images with weak labels and refused images, each next to its best candidate."""
+"""The gallery of a labelling run: labels with low scores and refused images, each image next to its best candidate."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Gallery:
     """The decisions that a person should check first."""
 
     accepted: tuple[Exhibit, ...]
-    """Labelled images with the lowest SSIM, in ascending order; an image without an SSIM counts by its scene score."""
+    """Labelled images with the lowest SSIM, in ascending order; without an SSIM, the scene score is used."""
     refused: tuple[Exhibit, ...]
     """Images that have a candidate but got no label, grouped by grade; in a grade, the best candidate comes first."""
 

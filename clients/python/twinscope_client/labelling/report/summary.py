@@ -42,7 +42,7 @@ class Survey:
     """Numbers of the run; see `summarise`."""
     points: list[Point]
     stride: int
-    """Step between the images in `points`: every `stride`-th image whose SSIM was computed is included."""
+    """Step of the selection: `points` contains every `stride`-th image for which the SSIM was computed."""
 
 
 def summarise(journal: Journal) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def summarise(journal: Journal) -> dict[str, Any]:
           readable images. ``excellent_of_readable`` is excellent images divided by readable images.
           ``excellent_of_labelled`` is excellent labelled images divided by labelled images.
         - ``labelled``, ``by_grade`` and ``by_category`` hold the number of images, and the means of SSIM, scene score
-          and distance (in bits). A mean covers the images for which the quantity was computed; it is None if there are
-          none. ``with_ssim`` is the number of images in the mean SSIM. The means of a category cover the labelled
+          and distance (in bits). A mean covers the images for which the quantity was computed; it is None without such
+          images. ``with_ssim`` is the number of images in the mean SSIM. The means of a category cover the labelled
           images. ``not_labelled`` counts the images without a label whose best candidate has this category.
         - ``p_wrong`` describes the estimated probability that a label is wrong. ``known`` is the number of labels with
           such an estimate, and ``above_limit`` is the number of labels with an estimate above ``limit``. ``largest``
@@ -101,8 +101,8 @@ def outcome(decision: Decision) -> str:
     -------
     str
         One of ``labelled``, ``withheld`` (the grade of the image is below the requested grade), ``unwritten`` (the
-        copy could not be written, or the run was stopped before), ``for_review``, ``no_twin``, ``unhashable`` and
-        ``failed``.
+        copy could not be written, or the run was stopped before the copy was written), ``for_review``, ``no_twin``,
+        ``unhashable`` and ``failed``.
     """
     if decision.labelled:
         return "labelled"
@@ -283,7 +283,8 @@ def _distance_bin(distance: int) -> int:
 def _ssim_bin(ssim: float) -> int:
     """Return the number of the bin for an SSIM.
 
-    The last bin includes 1. A value on an edge, such as 0.29, is put into the bin above, even with a rounding error.
+    The last bin includes an SSIM of 1. A value on an edge, such as 0.29, is put into the bin above the edge, even if
+    the value has a rounding error.
     """
     return min(math.floor(ssim * SSIM_BINS + 1e-9), SSIM_BINS - 1)
 
