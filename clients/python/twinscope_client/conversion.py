@@ -1,4 +1,4 @@
-"""Conversion of microscope files to JPEG; deep grey levels use the same window as the hash."""
+"""Conversion of microscope files to JPEG. Deep images are converted to 8 bits in the same way as for the hash."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class ConversionReport:
     """The result of a conversion."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Images ``written``, ``kept`` (they existed already) and ``failed``."""
+    """Number of images that were ``written``, ``kept`` (the JPEG existed already) or ``failed``."""
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Source and reason of every image that could not be converted."""
+    """Images that could not be converted, and folders that could not be opened, each with the reason."""
 
 
 def convert(
@@ -39,18 +39,19 @@ def convert(
     quality: int = 100,
     progress: Callable[[Item], None] = lambda _: None,
 ) -> ConversionReport:
-    """Write a JPEG of every image; grey, colour and folders are preserved.
+    """Write a JPEG of every image; grey images stay grey, colours are kept, and folders have the same structure.
 
     Parameters
     ----------
     sources : sequence of path
-        Images, or folders, which are searched recursively.
+        Images or folders; folders are searched recursively.
     out : Path
-        Output folder for ``<folders below the source>/<stem>.jpg``; another file of that name is never overwritten.
+        Output folder. The path of a JPEG in this folder is ``<folders below the source>/<stem>.jpg``. A file with
+        other content is never overwritten.
     quality : int
         JPEG quality, 1 to 100.
     progress : callable
-        Called for every finished image.
+        Function that is called for every finished image.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def convert(
     SourceError
         If a source does not exist.
     OutputError
-        If a source is a folder within `out`, whose content counts as results.
+        If a source is a folder within `out`, because all files in `out` count as results.
     """
     report = ConversionReport()
     walked = Walk()
@@ -86,13 +87,13 @@ def convert(
 
 
 def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
-    """Find the sources, and check that no folder among them lies within the output folder; nothing is written."""
+    """Find the sources, and check that no source folder lies within the output folder; nothing is written."""
     scopes = [scope_of(source) for source in sources]
     for scope in scopes:
         if not scope.prefix and scope.root.resolve().is_relative_to(out.resolve()):
             msg = (
-                f"{scope.root} lies within the output folder {out}, whose content counts as results; give an output "
-                "folder apart from the images, or below them"
+                f"{scope.root} lies within the output folder {out}, where all files count as results; choose an output "
+                "folder that does not contain the images (it can be inside the folder of the images)"
             )
             raise OutputError(msg)
     return scopes
@@ -104,15 +105,15 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     Raises
     ------
     ImageError
-        If the image cannot be read, or is too large for a JPEG (65,535 pixels a side).
+        If the image cannot be read, or is too large for a JPEG (more than 65,535 pixels on one side).
     """
     image = read_pil_image(source, name=name)
     data = BytesIO()
     try:
         image.save(data, "JPEG", quality=quality, subsampling=0)
     except (OSError, ValueError) as error:
-        where = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
-        raise ImageError(str(where), "unsupported", f"cannot be written as JPEG: {error}") from error
+        shown = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
+        raise ImageError(str(shown), "unsupported", f"cannot be written as JPEG: {error}") from error
     return data.getvalue()
 
 

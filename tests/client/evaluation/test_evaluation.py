@@ -323,7 +323,7 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
         (b"path,category,twin\na.tif,,1.jpg\n", "line 2: a twin is named, but no category"),
         (b"path,category\na.tif,Tips\ncaf\xe9.tif,Tips\n", "line 3: this is not UTF-8 .byte 0xe9.; save it as"),
         ("path,category\na.tif,Tips\n".encode("utf-16"), "line 1: this is not UTF-8"),
-        (b'path,category\n"a.tif,Tips\n', "is not a well-formed CSV: .*quotation mark left open"),
+        (b'path,category\n"a.tif,Tips\n', "is not a well-formed CSV file: .*closing quotation mark missing"),
         (b'"path,category\na.tif,Tips\n', "is not a well-formed CSV"),
         (b"path,category\n" + b"x" * 200_000 + b",Tips\n", "is not a well-formed CSV"),
     ],
@@ -540,7 +540,7 @@ def test_text_tables(twinscope: Any, run: Path, truth: Path) -> None:
     assert "False labels: 2" in lines
     assert any(line.startswith(f"  {run.parent}/lab/filed.tif, none: labelled Fibres") for line in lines)
     assert any(line.startswith(f"  {run.parent}/lab/unrelated.tif") and "has no twin" in line for line in lines)
-    assert any("1 unknown: found in another frame" in line for line in lines)
+    assert any("unknown answer: 1 (match in another frame" in line for line in lines)
 
 
 def test_known_legacy_answers_agree_with_a_legacy_run(
@@ -606,14 +606,14 @@ def test_unmatched_rows_and_images_are_listed(twinscope: Any, run: Path, truth: 
     assert ran.code == 3
     assert "that are not used: note" in ran.err
     assert "1 rows were matched by file name although their folders differ" in ran.err
-    assert "line 2, tip.tif: 2 images match: write more of the path" in ran.err
-    assert "line 4, nowhere.tif: no image of that name in the run" in ran.err
+    assert "line 2, tip.tif: 2 images match this path: add more folders to the path" in ran.err
+    assert "line 4, nowhere.tif: the run contains no image with this file name" in ran.err
     assert "7 images of the run have no row and are left out:" in ran.err
     found = json.loads(ran.out)
     assert found["groups"][0]["images"] == 2
     assert [row["line"] for row in found["rows_without_image"]] == [2, 4]
     assert len(found["images_without_row"]) == 7
-    assert "no image of that name in the run" in (tmp_path / "out" / "evaluation.html").read_text()
+    assert "the run contains no image with this file name" in (tmp_path / "out" / "evaluation.html").read_text()
 
 
 def test_images_without_a_row_are_not_an_error(twinscope: Any, run: Path, truth: Path) -> None:

@@ -1,1 +1,1 @@
-"""Synthetic micrographs, and the demonstration built on them."""
+"""Synthetic micrographs, and a demonstration collection of synthetic micrographs."""

@@ -1,4 +1,4 @@
-"""The relief of a specimen, and the shapes and textures that it is built from."""
+"""The relief of a specimen, and the shapes and textures that form the relief."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Field = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """The pixels of an image around a point.
+    """A rectangle of pixels around a point of an image.
 
     Attributes
     ----------
     rows, columns : slice
-        The pixels, clipped to the image.
+        Rows and columns of the rectangle, clipped to the image.
     dy, dx : NDArray
-        Distance of its rows and columns from the point in pixels, shapes (rows, 1) and (1, columns), float32.
+        Distances of the rows and of the columns from the point in pixels, shapes (rows, 1) and (1, columns), float32.
     """
 
     rows: slice
@@ -32,7 +32,7 @@ class Window:
 
 
 class Relief:
-    """A specimen seen along the beam: higher bodies hide lower ones.
+    """A specimen as seen along the beam, so that higher bodies hide lower bodies.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class Relief:
     z : NDArray
         Height above the ground in pixels, shape (height, width), float32.
     tone : NDArray
-        Electron yield, same shape and dtype.
+        Electron yield of each pixel, shape (height, width), float32.
     scale : float
-        Pixels of this image per pixel of an image of 640 x 480; shapes are scaled by it.
+        Number of pixels of this image per pixel of an image of 640 x 480 pixels; all shapes are scaled by this number.
     """
 
     def __init__(self, width: int, height: int, tone: float = 0.4) -> None:
@@ -68,7 +68,11 @@ class Relief:
         return Window(slice(top, bottom), slice(left, right), dy, dx)
 
     def cover(self, at: Window, z: Field, tone: float | Field) -> None:
-        """Add a body to the specimen; it is visible where its height `z` exceeds the present height (NaN: no body)."""
+        """Add a body to the specimen.
+
+        The body is visible where its height `z` is larger than the height of the specimen. NaN marks pixels without
+        the body.
+        """
         shown = z > self.z[at.rows, at.columns]
         np.copyto(self.z[at.rows, at.columns], z, where=shown)
         np.copyto(self.tone[at.rows, at.columns], np.float32(tone) if isinstance(tone, float) else tone, where=shown)
@@ -81,7 +85,7 @@ class Relief:
         Parameters
         ----------
         y, x, base : float
-            Centre in pixels.
+            Row, column and height of the centre in pixels.
         radii : tuple of float
             Half axes in pixels: along `angle`, across it, and upwards.
         angle : float
@@ -111,13 +115,13 @@ class Relief:
         Parameters
         ----------
         start, stop : tuple of float
-            Ends of its axis in pixels: y, x and height.
+            Ends of the axis: y, x and height in pixels.
         radii : tuple of float
-            Radius in pixels at the start and at the stop.
+            Radii in pixels at the start and at the stop.
         tone : float
             Electron yield.
         bend, waves, phase : float
-            Amplitude (pixels), number over the length, and phase (radians) of a sinusoidal bend.
+            Amplitude in pixels, number of periods over the length, and phase in radians of a sinusoidal bend.
         """
         steep = abs(stop[0] - start[0]) > abs(stop[1] - start[1])
         z, tones = (self.z.T, self.tone.T) if steep else (self.z, self.tone)
@@ -146,7 +150,10 @@ class Relief:
         tones[rows, columns] = tone
 
     def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
-        """Add fewer than `most` bright grains with radii in the range `sizes` (pixels of an image 480 pixels high)."""
+        """Add fewer than `most` bright grains with radii in the range `sizes`.
+
+        The radii are in pixels of an image that is 480 pixels high.
+        """
         for _ in range(int(rng.integers(3, most))):
             y, x = rng.uniform(0, self.height), rng.uniform(0, self.width)
             radius = rng.uniform(*sizes) * self.scale
@@ -155,7 +162,7 @@ class Relief:
 
 
 def turned(at: Window, angle: float) -> tuple[Field, Field]:
-    """Return the coordinates along and across `angle` (radians) in a window, each with its shape."""
+    """Return the coordinates of the pixels of a window, along and across the direction `angle` (in radians)."""
     cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     return at.dx * cosine + at.dy * sine, at.dy * cosine - at.dx * sine
 
@@ -177,7 +184,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
     Returns
     -------
     NDArray
-        Shape `shape`, float32.
+        The noise, shape `shape`, float32.
     """
     cells = [max(cell / 2**octave, 1.0) for octave in range(octaves)]
     layers: Image.Image | None = None
@@ -194,13 +201,16 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
         raise ValueError(f"noise needs at least one octave, not {octaves}")
     box = (2.0, 2.0, 2.0 + shape[1] / size, 2.0 + shape[0] / size)
     noise: Field = np.array(layers.resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
-    # Bicubic interpolation leaves about 0.67 of the variance of white noise; the octaves add up.
+    # Bicubic interpolation keeps about 0.67 of the variance of white noise. The variances of the octaves add up.
     noise /= np.float32(math.sqrt(sum(0.67 / 4**octave for octave in range(octaves))))
     return noise
 
 
 def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], float]]) -> Field:
-    """Return a map in which outlines, arrays (x, y) of shape (points, 2), are filled with their values in order."""
+    """Return a map in which the outlines are filled with their values, in the order of the list.
+
+    An outline is an array of points (x, y), shape (points, 2).
+    """
     image = Image.new("F", shape[::-1], 0.0)
     draw = ImageDraw.Draw(image)
     for points, value in outlines:
@@ -211,9 +221,9 @@ def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], f
 def voronoi(
     shape: tuple[int, int], points: NDArray[np.float64], warp: tuple[Field, Field] | None = None
 ) -> tuple[Field, NDArray[np.int16]]:
-    """Return the distance of each pixel to the border of its Voronoi cell (pixels), and the cell's number.
+    """Return, for each pixel, the distance to the border of its Voronoi cell in pixels, and the number of the cell.
 
-    Computed on every second pixel and interpolated.
+    Both are computed for every second pixel, and then enlarged to all pixels.
 
     Parameters
     ----------
@@ -229,7 +239,7 @@ def voronoi(
     border : NDArray
         Half the difference of the distances to the two nearest seeds, shape `shape`, float32.
     cell : NDArray
-        Shape `shape`, int16.
+        Number of the Voronoi cell, shape `shape`, int16.
     """
     y, x = np.mgrid[0 : shape[0] : 2, 0 : shape[1] : 2].astype(np.float32)
     if warp is not None:

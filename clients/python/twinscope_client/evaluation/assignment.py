@@ -19,25 +19,28 @@ class Assignment:
     """The rows of a table of truth, assigned to the images of a run."""
 
     rows: dict[str, TruthRow] = field(default_factory=dict)
-    """Rows by the path of their image."""
+    """Rows that have an image; the keys are the paths of the images."""
     by_name: int = 0
-    """Number of rows with other folders than the image: only the file name, and perhaps some folders, agree."""
+    """Number of rows whose folders differ from the folders of the image; the file name agrees, and perhaps some of the
+    last folders."""
     unmatched: list[tuple[TruthRow, str]] = field(default_factory=list)
-    """Rows without an image, and why."""
+    """Rows without an image, each with the reason."""
 
 
 def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
     """Find the image of each row.
 
-    A row belongs to the image with its file name. If several images have that name, it belongs to the image whose
-    folders, counted from the file, agree with most folders of the row. If two images agree equally well, it belongs to
-    neither. If several rows belong to one image, the row that agrees best gets it; if two agree equally well, none.
+    A row is assigned to the image that has the file name of the row. If several images have this name, their folders
+    are compared with the folders of the row, beginning with the last folder. The image with the largest number of equal
+    folders is chosen. If several images have the largest number, the row gets no image. If several rows want one image,
+    the row with the largest number of equal folders gets the image. If several rows have the largest number, no row
+    gets the image.
 
     Parameters
     ----------
     rows : iterable of TruthRow
     images : iterable of str
-        Absolute paths.
+        Absolute paths of the images of the run.
 
     Returns
     -------
@@ -57,9 +60,9 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
         if len(best) == 1:
             claims[best[0]].append((most, most == len(named), row))
         elif not best:
-            found.unmatched.append((row, "no image of that name in the run"))
+            found.unmatched.append((row, "the run contains no image with this file name"))
         else:
-            found.unmatched.append((row, f"{len(best)} images match: write more of the path"))
+            found.unmatched.append((row, f"{len(best)} images match this path: add more folders to the path"))
     for image, claimed in claims.items():
         _settle(found, image, claimed)
     found.unmatched.sort(key=lambda pair: pair[0].line)
@@ -67,7 +70,10 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
 
 
 def is_twin(source: str, twin: str) -> bool:
-    """Check whether a reference (a path, or ``archive!member``) is the twin that a row names by its path or its end."""
+    """Check whether a reference is the twin that a row of the truth names.
+
+    `source` is the path of the reference, or ``archive!member``. `twin` is the same path, or the last part of it.
+    """
     named = _parts(twin.replace("!", "/"))
     return _common_end(named, _parts(source.replace("!", "/"))) == len(named)
 
@@ -78,20 +84,23 @@ def readable(path: str) -> str:
 
 
 def _named(image: str, files: Mapping[str, object]) -> tuple[str, ...]:
-    """Split the name of an image; backslashes separate folders unless an image has exactly that name."""
+    """Split a path of the truth into folders and file name.
+
+    A backslash separates folders, unless an image has a file name with this backslash.
+    """
     parts = _parts(image)
     return parts if parts[-1] in files else _parts(image.replace("\\", "/"))
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    # One form of accented letters: macOS folders return names in another form.
+    # Accented letters are converted to one Unicode form, because macOS returns file names in another form.
     normal = unicodedata.normalize("NFC", readable(path))
     parts = tuple(part for part in normal.split("/") if part not in {"", "."})
     return ("/", *parts) if normal.startswith("/") else parts
 
 
 def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Count the components in which two paths agree, from the file upwards."""
+    """Count the equal components at the ends of two paths, beginning with the file name."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if a != b:
@@ -101,7 +110,7 @@ def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 
 def _settle(found: Assignment, image: str, claimed: list[tuple[int, bool, TruthRow]]) -> None:
-    """Assign an image to the row that agrees best with its path."""
+    """Assign an image to the row whose path agrees best with the path of the image."""
     closest = max((length, whole) for length, whole, _ in claimed)
     nearest = [row for length, whole, row in claimed if (length, whole) == closest]
     if len(nearest) == 1:
@@ -109,5 +118,5 @@ def _settle(found: Assignment, image: str, claimed: list[tuple[int, bool, TruthR
         found.by_name += not closest[1]
     for _, _, row in claimed:
         if row is not found.rows.get(image):
-            why = "another row matches it better" if len(nearest) == 1 else "several rows match it equally well"
-            found.unmatched.append((row, f"the only image of that name is {readable(image)}, and {why}"))
+            others = "another row matches it better" if len(nearest) == 1 else "several rows match it equally well"
+            found.unmatched.append((row, f"the best image for this row is {readable(image)}, but {others}"))

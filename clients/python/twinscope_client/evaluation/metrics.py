@@ -1,4 +1,4 @@
-"""The evaluation of a labelling run: recall, precision, false labels, and how well each score separates."""
+"""The evaluation of a labelling run: recall, precision, false labels, and the recall with each single score."""
 
 from __future__ import annotations
 
@@ -20,42 +20,44 @@ if TYPE_CHECKING:
 Kind = Literal["all", "transform", "category"]
 ScoreName = Literal["scene_score", "ssim", "distance"]
 SCORES: Final[dict[ScoreName, int]] = {"scene_score": 1, "ssim": 1, "distance": -1}
-"""The scores of a candidate; 1 if more is better, -1 if less is better."""
+"""Names of the scores of a candidate; 1 if a larger score is better, -1 if a smaller score is better."""
 
 NO_TWIN: Final = "(no twin)"
 NO_TRANSFORM: Final = "(none named)"
 _QUANTILE: Final = NormalDist().inv_cdf(0.975)
-"""Quantile of the normal distribution for 95 % intervals."""
+"""Quantile of the normal distribution from which 95 % intervals are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One image of a run, with the truth about it."""
+    """One image of a run, with the decision and the truth about the image."""
 
     image: str
     """Path of the image."""
     truth: str
-    """The right category; empty: the image has no twin and must be refused."""
+    """Name of the right category; empty if the image has no twin, so that it must not be labelled."""
     label: str
-    """Category of the label; empty: refused."""
+    """Category of the label; empty if the image has no label."""
     nearest: str = ""
-    """Category of the best candidate, labelled or not; empty if there is none."""
+    """Category of the best candidate, even if the image has no label; empty if there is no candidate."""
     scene_score: float | None = None
+    """Scene score of the best candidate; None if it was not computed."""
     ssim: float | None = None
+    """SSIM of the best candidate; None if it was not computed."""
     distance: int | None = None
-    """Distance of the best candidate in bits. Like its scores, None if not computed."""
+    """Distance of the best candidate in bits; None if it was not computed."""
     transform: str = ""
     grade: str = ""
     reference: str = ""
-    """Source of the best candidate."""
+    """Path of the reference that is the best candidate."""
     twin: str = ""
     """The right reference; empty if the truth does not name it."""
     legacy: LegacyAnswer = REFUSED
-    """Answer of the legacy rule."""
+    """Answer of the legacy rule for the image."""
 
     @classmethod
     def of(cls, decision: Decision, row: TruthRow) -> Case:
-        """Combine the decision of a run with the truth."""
+        """Combine the decision of a run about an image with the truth about the image."""
         return cls(
             readable(decision.path), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
@@ -74,7 +76,7 @@ class Case:
 
     @property
     def genuine(self) -> bool:
-        """Whether the best candidate is of the right category."""
+        """Whether the best candidate belongs to the right category."""
         return bool(self.truth) and self.nearest == self.truth
 
     @property
@@ -84,7 +86,7 @@ class Case:
 
 
 class Share(NamedTuple):
-    """A number of items out of a total."""
+    """A share: the number of items in a part, and the number of items in the whole."""
 
     part: int
     whole: int
@@ -96,7 +98,7 @@ class Share(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % score interval of the share; None if the total is 0.
+        """The 95 % confidence interval (Wilson score interval) of the share; None if the total is 0.
 
         See E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
         """
@@ -106,19 +108,19 @@ class Share(NamedTuple):
         centre = share + weight / 2
         spread = _QUANTILE * math.sqrt(share * (1 - share) / self.whole + weight / (4 * self.whole))
         low, high = (centre - spread) / (1 + weight), (centre + spread) / (1 + weight)
-        # At the ends the formula gives exactly 0 and 1, except for rounding.
+        # For a share of 0 or 1, one end of the interval is exactly 0 or 1; the formula adds a rounding error.
         return (0.0 if self.part == 0 else low, 1.0 if self.part == self.whole else high)
 
 
 class Separation(NamedTuple):
-    """How many twins a single score would find without any false label."""
+    """The number of twins that one score alone would find without any false label."""
 
     found: Share
-    """Twins at or beyond the threshold, out of all images that have a twin."""
+    """Number of twins that reach the threshold, out of all images that have a twin."""
     threshold: float | None
-    """Score of the weakest of these twins; None if there are none."""
+    """Threshold that gives no false label: the worst score of the twins in `found`; None if there are no such twins."""
     nearest_false: float | None
-    """Best score of a candidate of a wrong category; None if there is none."""
+    """Best score of a candidate of a wrong category; None if there is no such candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,29 +132,29 @@ class LegacyTally:
     refused: int
     unknown: int
     unknown_twins: int
-    """Images with an unknown outcome that have a twin."""
+    """Number of images that have a twin, but whose outcome with the legacy rule is unknown."""
     recall: Share
-    """Computed from the known outcomes: a lower bound if `unknown_twins` is not 0."""
+    """Recall, computed from the known outcomes; it is a lower bound if `unknown_twins` is not 0."""
 
     @property
     def precision(self) -> Share:
-        """Right labels out of all labels; meaningless unless `unknown` is 0."""
+        """Number of right labels, out of all labels; it is valid only if `unknown` is 0."""
         return Share(self.right, self.right + self.wrong)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The numbers for all images, for the images with one transform, or for those of one true category."""
+    """The numbers for a group of images: all images, the images with one transform, or the images of one category."""
 
     kind: Kind
     name: str
     images: int
     twins: int
-    """Images that have a twin in the collection."""
+    """Number of images that have a twin in the collection."""
     right: int
     wrong: int
     by_another: int
-    """Right labels from a reference other than the twin that the truth names."""
+    """Number of right labels from a reference other than the twin that the truth names."""
     separations: dict[ScoreName, Separation]
     legacy: LegacyTally
 
@@ -168,12 +170,12 @@ class Group:
 
     @property
     def recall(self) -> Share:
-        """Right labels out of all images that have a twin."""
+        """Number of right labels, out of all images that have a twin."""
         return Share(self.right, self.twins)
 
     @property
     def precision(self) -> Share:
-        """Right labels out of all labels."""
+        """Number of right labels, out of all labels."""
         return Share(self.right, self.labelled)
 
 
@@ -182,9 +184,9 @@ class Evaluation:
     """The evaluation of a labelling run."""
 
     cases: list[Case]
-    """In the order of their paths."""
+    """Images of the run, sorted by path."""
     groups: list[Group]
-    """All images; then by transform, if the truth names any; then by category."""
+    """Group of all images; then one group for each transform, if the truth names any; then one for each category."""
 
     @property
     def false_labels(self) -> list[Case]:
@@ -193,7 +195,7 @@ class Evaluation:
 
     @property
     def legacy_unknown(self) -> dict[str, int]:
-        """Why the answer of the legacy rule is unknown, with the number of images; the most frequent first."""
+        """Number of images for each reason why the answer of the legacy rule is unknown, in descending order."""
         return dict(Counter(case.legacy.unknown for case in self.cases if case.legacy.unknown).most_common())
 
 
@@ -222,11 +224,11 @@ def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense
     Parameters
     ----------
     genuine, false : sequence of float
-        Scores of candidates of the right and of a wrong category.
+        Scores of the candidates of the right category (`genuine`) and of wrong categories (`false`).
     twins : int
-        Number of images that have a twin, including those without such a score.
+        Number of images that have a twin, including images for which the score was not computed.
     sense : {1, -1}
-        1: a label needs at least the threshold; -1: at most.
+        1 if a label needs a score of at least the threshold; -1 if a label needs a score of at most the threshold.
 
     Returns
     -------
@@ -239,7 +241,7 @@ def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense
 
 
 def scores(cases: Iterable[Case], name: ScoreName) -> tuple[list[float], list[float]]:
-    """Return the computed scores of best candidates of the right category, and of those of wrong categories."""
+    """Return the values of one score as two lists: for candidates of the right category, and of wrong categories."""
     split: tuple[list[float], list[float]] = [], []
     for case in cases:
         score = getattr(case, name)

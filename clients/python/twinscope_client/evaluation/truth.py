@@ -1,4 +1,4 @@
-"""The truth about the images of a labelling run: a CSV with the right category of each image."""
+"""The truth about the images of a labelling run: a CSV file with the right category of each image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Taxonomy
 
 IMAGE_COLUMNS = ("path", "source", "image", "file", "query", "tiff_path")
-"""Possible names of the column of images; case does not matter."""
+"""Possible names of the column that names the images, in upper or lower case."""
 
 _NEEDED = f"a column that names the images ({', '.join(IMAGE_COLUMNS)}) and the column category"
 _OPTIONAL = ("transform", "twin")
@@ -29,25 +29,25 @@ class TruthRow:
     """The truth about one image."""
 
     line: int
-    """Line number in the file, from 1."""
+    """Line number in the file; the first line is 1."""
     image: str
-    """Path or name, as written."""
+    """Path or name of the image, as written in the file."""
     category: str
-    """Name of the right category; empty: the collection has no twin, so the image must be refused."""
+    """Name of the right category; empty if the collection has no twin, so that the image must not be labelled."""
     transform: str = ""
-    """The operation that was applied to the image; empty if the table does not name it."""
+    """Operation that was applied to the image; empty if the table names no operation."""
     twin: str = ""
-    """The right reference: its path, or the end of it; empty if the table does not name it."""
+    """Path of the right reference, or the last part of the path; empty if the table names no reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A table of truth."""
+    """The content of a table of truth."""
 
     rows: list[TruthRow]
     """One row for each named image, in the order of the file."""
     unused: list[str]
-    """Columns that are not used."""
+    """Names of the columns that the evaluation does not use."""
 
 
 def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
@@ -56,10 +56,12 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
     Parameters
     ----------
     path : Path
-        UTF-8, with or without a byte order mark; separated by commas, semicolons or tabs. The header names a column
-        of images (see `IMAGE_COLUMNS`), ``category``, and optionally ``transform`` and ``twin``.
+        A CSV file in UTF-8, with or without a byte order mark. Columns are separated by commas, semicolons or tabs.
+        The header names a column of images (see `IMAGE_COLUMNS`), the column ``category``, and optionally the columns
+        ``transform`` and ``twin``.
     resolve : callable
-        Returns the name of a category from its name, code or alias; raises TaxonomyError if there is none.
+        Function that converts the name, code or alias of a category to its name. The function raises TaxonomyError for
+        an unknown category.
 
     Returns
     -------
@@ -68,7 +70,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
     Raises
     ------
     TaxonomyError
-        If the file cannot be read, is not such a table, names an unknown category, or contradicts itself.
+        If the file cannot be read, has another form, names an unknown category, or has rows that contradict each other.
     """
     rows: dict[str, TruthRow] = {}
     text = _text(path)
@@ -84,30 +86,31 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
             key = str(PurePosixPath(row.image.replace("\\", "/")))
             _require_agreement(path, rows.setdefault(key, row), row)
     except csv.Error as error:
-        msg = f"{path} is not a well-formed CSV: {error}. Is a quotation mark left open?"
+        msg = f"{path} is not a well-formed CSV file: {error}. Is a closing quotation mark missing?"
         raise TaxonomyError(msg) from error
     if not rows:
-        msg = f"{path} has a header, but no rows: give one row for each image"
+        msg = f"{path} has a header, but no rows: write one row for each image"
         raise TaxonomyError(msg)
     return Truth(list(rows.values()), unused)
 
 
 def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str:
-    """Return the name of a category that the truth names by name, code or alias.
+    """Return the name of a category; the truth can use the name, the code or an alias of the category.
 
     Parameters
     ----------
     label : str
-        Name, code or alias.
+        Name, code or alias of the category.
     met : mapping of str
-        Names of the categories in the run, by name and code. They can be from another taxonomy and take precedence.
+        Names of the categories in the run, by name and by code. These categories can come from another taxonomy. They
+        have priority over the categories of `taxonomy`.
     taxonomy : Taxonomy
         The taxonomy for all other categories.
 
     Raises
     ------
     TaxonomyError
-        If there is none.
+        If there is no such category.
     """
     return met[label] if label in met else taxonomy.resolve(label).name
 
@@ -140,7 +143,7 @@ def _known_columns(cells: Iterable[str]) -> int:
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Return the positions of the columns (``image``, ``category``, ``transform``, ``twin``), and unused names."""
+    """Return the positions of the used columns (the image has the key ``image``), and the names of unused columns."""
     names = [_folded(cell) for cell in header]
     shown = ", ".join(map(repr, header))
     if not _known_columns(header):
@@ -152,8 +155,8 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[st
         raise TaxonomyError(msg)
     repeated = sorted({name for name in names if name in {"category", *_OPTIONAL} and names.count(name) > 1})
     if len(named) > 1 or repeated:
-        what = " and ".join(named) if len(named) > 1 else ", ".join(repeated)
-        msg = f"{path}: more than one column matches ({what}); keep one, and rename the others"
+        columns = " and ".join(named) if len(named) > 1 else ", ".join(repeated)
+        msg = f"{path}: more than one column matches ({columns}); keep one column, and rename the others"
         raise TaxonomyError(msg)
     positions = {name: names.index(name) for name in ("category", *_OPTIONAL) if name in names}
     unused = [
@@ -163,44 +166,44 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[st
 
 
 def _row(
-    where: str,
+    place: str,
     line: int,
     cells: Sequence[str],
     columns: Mapping[str, int],
     width: int,
     resolve: Callable[[str], str],
 ) -> TruthRow:
-    # A row that ends early must not count as "no twin".
+    # A row with too few cells must not count as an image without a twin.
     missing = [name for name, position in columns.items() if position >= len(cells)]
     if missing:
-        msg = f"{where}: the row ends before the column {missing[0]}; give all columns, also empty ones"
+        msg = f"{place}: the row ends before the column {missing[0]}; write all columns, even if they are empty"
         raise TaxonomyError(msg)
     if any(cell.strip() for cell in cells[width:]):
-        msg = f"{where}: the row has more columns than the header; put names with a separator in quotation marks"
+        msg = f"{place}: the row has more columns than the header; put names with a separator in quotation marks"
         raise TaxonomyError(msg)
     values = {name: cells[position].strip() for name, position in columns.items()}
     if not values["image"].strip("/\\."):
-        msg = f"{where}: the image is not named; give its path or file name, or remove the row"
+        msg = f"{place}: the image is not named; write its path or file name, or remove the row"
         raise TaxonomyError(msg)
     label = values["category"]
     if values.get("twin") and not label:
-        msg = f"{where}: a twin is named, but no category; an empty category means that there is no twin"
+        msg = f"{place}: a twin is named, but no category; an empty category means that there is no twin"
         raise TaxonomyError(msg)
     try:
         category = resolve(label) if label else ""
     except TaxonomyError as error:
-        msg = f"{where}: {error} Leave the category empty for an image without a twin."
+        msg = f"{place}: {error} Leave the category empty for an image without a twin."
         raise TaxonomyError(msg) from error
     return TruthRow(line, values["image"], category, values.get("transform", ""), values.get("twin", ""))
 
 
 def _require_agreement(path: Path, first: TruthRow, row: TruthRow) -> None:
-    for what in ("category", "transform", "twin"):
-        one, other = getattr(first, what), getattr(row, what)
+    for column in ("category", "transform", "twin"):
+        one, other = getattr(first, column), getattr(row, column)
         if one != other:
             msg = (
-                f"{path}: lines {first.line} and {row.line} contradict each other about {row.image!r}: {what} "
-                f"{one or '(empty)'} and {other or '(empty)'}; remove one"
+                f"{path}: lines {first.line} and {row.line} contradict each other about {row.image!r}: {column} "
+                f"{one or '(empty)'} and {other or '(empty)'}; remove one of the lines"
             )
             raise TaxonomyError(msg)
 

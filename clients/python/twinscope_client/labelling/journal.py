@@ -22,33 +22,36 @@ if TYPE_CHECKING:
 
 _VERSION: Final = "1"
 _KIND: Final = 0x7477_7363
-"""SQLite's application id (https://www.sqlite.org/fileformat.html) of a journal: ``twsc``."""
+"""Application id in the SQLite header (https://www.sqlite.org/fileformat.html) of every journal: ``twsc``."""
 _MARK: Final = b"""\
-This folder holds the results of 'twinscope label'. While this file is here, 'twinscope index' and 'twinscope label'
-skip the folder: labelled copies must not become references, and are not labelled again.
+This folder holds the results of 'twinscope label'. While this file exists, 'twinscope index' and 'twinscope label'
+skip the folder. Therefore, labelled copies do not become references and are not labelled again.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision about one query image, and the state of its outputs."""
+    """The decision about one query image, and the state of the output files."""
 
     path: str
     """Absolute path of the query."""
     size: int
+    """Size of the query file in bytes."""
     mtime_ns: int
+    """Modification time of the query file in nanoseconds."""
     sha256: str
-    """SHA-256 of the query file, hexadecimal; empty if the file could not be read."""
+    """SHA-256 of the query file in hexadecimal; empty if the file could not be read."""
     decided_by: str
-    """Everything that the decision depends on in addition to the image: store, generation, policy."""
+    """Store, generation and policy with which the decision was made, as JSON."""
     decided_at: str
-    """UTC, ISO 8601."""
+    """Time of the decision in UTC, in the format of ISO 8601."""
     grade: str
-    """A `Grade`, or ``failed`` if the image could not be read."""
+    """Grade of the answer (see `Grade`), or ``failed`` if the image could not be read."""
     reason: str
-    """The reason, as a sentence."""
+    """Reason for the grade, as a sentence."""
     reasons: str = ""
-    """The reasons as codes with values: JSON, a list of `Reason.to_dict`; empty if the image could not be read."""
+    """Reasons for the grade, as codes with values: a list of `Reason.to_dict` in JSON; empty if the image could not be
+    read."""
     category: str = ""
     """Category of the best candidate; empty if there is none."""
     code: str = ""
@@ -57,17 +60,19 @@ class Decision:
     ssim: float | None = None
     scene_score: float | None = None
     symmetry: str = ""
-    """Operation on the query before the comparison with the best candidate, such as ``rotated by 90, inverted``;
-    empty: none."""
+    """Operation that was applied to the query before the comparison with the best candidate, such as ``rotated by 90,
+    inverted``; empty if there was none."""
     query_frame: str = ""
-    """Frame of the query that was compared, such as ``bottom 7 % cut``; ``whole`` for the whole image, empty without a
-    candidate."""
+    """Frame of the query that was compared, such as ``bottom 7 % cut``; ``whole`` for the whole image; empty if there
+    is no candidate."""
     reference_frame: str = ""
-    """Frame of the candidate that was compared."""
+    """Frame of the best candidate that was compared."""
     shift_x: float | None = None
-    """Shift of the query, after that operation, against the candidate, as a fraction of its width."""
+    """Horizontal shift between the query (after `symmetry` was applied) and the best candidate, as a fraction of the
+    width of the query."""
     shift_y: float | None = None
-    """The same, as a fraction of its height."""
+    """Vertical shift between the query (after `symmetry` was applied) and the best candidate, as a fraction of the
+    height of the query."""
     match_id: str = ""
     match_source: str = ""
     published_prefix: str = ""
@@ -79,33 +84,34 @@ class Decision:
     rival_ssim: float | None = None
     rival_scene_score: float | None = None
     rival_transform: str = ""
-    """Frame and orientation in which the rival was compared, as text; empty: unchanged."""
+    """Frame and orientation in which the rival was compared, as text; empty if both images were compared unchanged."""
     instrument: str = ""
-    """Instrument metadata of the query, in one set of units: JSON from `InstrumentMetadata.to_dict`."""
+    """Instrument metadata of the query: the result of `InstrumentMetadata.to_dict` in JSON, always in the same
+    units."""
     contradictions: str = ""
-    """Why the instruments of the query and of the best candidate cannot have recorded one acquisition."""
+    """Contradictions in the instrument metadata: reasons why query and best candidate cannot show one acquisition."""
     p_wrong: float | None = None
     """Estimated probability that the best candidate is wrong."""
     p_wrong_low: float | None = None
-    """Lower end of its 95 % interval."""
+    """Lower end of the 95 % interval of `p_wrong`."""
     p_wrong_high: float | None = None
-    """Upper end of its 95 % interval."""
+    """Upper end of the 95 % interval of `p_wrong`."""
     generation: int = 0
     recipe: str = ""
     taxonomy: str = ""
     policy: str = ""
     output: str = ""
-    """Reserved path of the labelled copy, relative to the output folder; empty: no copy."""
+    """Reserved path of the labelled copy, relative to the output folder; empty if no copy is wanted."""
     jpeg_output: str = ""
     sidecar: bool = False
-    """Whether a JSON file with provenance and metadata is written next to the copy."""
+    """Whether a JSON file with the origin of the label and the metadata is written next to the copy."""
     written: bool = False
-    """Whether the outputs are complete."""
+    """Whether all output files of the decision are written."""
     problem: str = ""
-    """Why the labelled copy could not be written; empty if it could, or if no copy is wanted."""
+    """Reason why the labelled copy could not be written; empty if there was no problem, or if no copy is wanted."""
     earlier_output: str = ""
-    """Copies from earlier runs whose label or content no longer holds, but that are not deleted; one a line (the name
-    of a copy has no line break)."""
+    """Paths of copies from earlier runs with an outdated label or content, one path per line (the name of a copy
+    contains no line break). These copies are not deleted."""
 
     @property
     def reason_codes(self) -> frozenset[str]:
@@ -140,7 +146,8 @@ class Journal:
     Raises
     ------
     OutputError
-        If it cannot be written, another run is writing there, or another file has the name of the journal.
+        If the journal cannot be written, another run is writing to the folder, or a different file has the name of
+        the journal.
     """
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
@@ -171,7 +178,10 @@ class Journal:
             msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
             raise OutputError(msg) from error
         if version != _VERSION:
-            msg = f"{path} has version {version}, this Twinscope reads {_VERSION}: give another output folder"
+            msg = (
+                f"the journal {path} has version {version}, but this Twinscope reads version {_VERSION}; "
+                "choose another output folder"
+            )
             raise OutputError(msg)
 
     def _create(self) -> None:
@@ -189,7 +199,9 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Collect the writes of the body until `save`; save all at its end, also after an error: each row is complete.
+        """Collect all writes in the ``with`` body, and save them at the end of the body; `save` saves them earlier.
+
+        The writes are also saved if the body raises an error, because every written row is complete.
 
         Raises
         ------
@@ -213,7 +225,7 @@ class Journal:
         return next(self._select("path = ?", (_stored(path),)), None)
 
     def put(self, decision: Decision) -> None:
-        """Insert or replace a decision; an unchanged one is not written again."""
+        """Insert or replace a decision; an unchanged decision is not written again."""
         row = tuple(_stored(value) if isinstance(value, str) else value for value in _values(decision))
         if self._db.execute(_FIND, (_stored(decision.path),)).fetchone() != row:
             self._set_mark("no")
@@ -225,7 +237,7 @@ class Journal:
         return self._mark == "yes"
 
     def finish(self) -> None:
-        """Record that all images were processed; a new decision or changed settings clear this mark."""
+        """Record that all images were processed; a new decision or changed settings remove this mark."""
         self._set_mark("yes")
 
     def _set_mark(self, mark: str) -> None:
@@ -234,10 +246,10 @@ class Journal:
         self._write("REPLACE INTO meta VALUES ('finished', ?)", (mark,))
         self._mark = mark
         if mark == "no" and self._db.in_transaction:
-            self.save()  # otherwise a killed run would lose it with its first rows
+            self.save()  # otherwise, a run that is killed early would lose the mark together with its first rows
 
     def owner(self, output: str) -> str | None:
-        """Return the path of the query that an output is reserved for, if there is one."""
+        """Return the path of the query for which an output path is reserved; None if it is not reserved."""
         row = self._db.execute(
             "SELECT path FROM decisions WHERE output = ?1 UNION SELECT path FROM decisions WHERE jpeg_output = ?1",
             (_stored(output),),
@@ -245,15 +257,18 @@ class Journal:
         return None if row is None else os.fsdecode(row[0])
 
     def decisions(self, where: str = "1", order: str = "path") -> Iterator[Decision]:
-        """Yield decisions; `where` and `order` are SQL over the attributes of `Decision`."""
+        """Yield decisions; `where` (a condition) and `order` (a sort order) are SQL with the attributes of `Decision`.
+
+        By default, all decisions are yielded, sorted by path.
+        """
         return self._select(f"{where} ORDER BY {order}", ())
 
     def scalar(self, expression: str, where: str = "1") -> Any:
-        """Return one aggregate, such as ``count(*)``, over decisions."""
+        """Return one SQL aggregate, such as ``count(*)``, over the decisions that meet the condition `where`."""
         return self._db.execute(f"SELECT {expression} FROM decisions WHERE {where}").fetchone()[0]
 
     def counts(self, column: str, where: str = "1") -> dict[str, int]:
-        """Count decisions by the values of a column."""
+        """Return the number of decisions for each value of a column."""
         return dict(self._db.execute(f"SELECT {column}, count(*) FROM decisions WHERE {where} GROUP BY 1 ORDER BY 1"))
 
     def count_reason(self, code: str, where: str = "1") -> int:
@@ -262,7 +277,7 @@ class Journal:
         return int(self.scalar("count(*)", f"reasons <> '' AND {has} AND {where}"))
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the last start of the run."""
+        """Return the settings with which the run was last started."""
         row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
         return {} if row is None else dict(json.loads(row[0]))
 
@@ -276,7 +291,7 @@ class Journal:
         try:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
-            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. The same command continues from there."
+            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. Run the same command again to continue."
             raise OutputError(msg) from error
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Decision]:
@@ -288,14 +303,14 @@ class Journal:
 
 
 def is_journal(path: Path) -> bool:
-    """Check by its header whether a file is the journal of a run; it may be open elsewhere.
+    """Check the header of a file for the mark of a journal; the file may be open in another process.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     """
-    if not path.is_file():  # opening a pipe would wait for its writer
+    if not path.is_file():  # opening a named pipe would wait until another process writes to it
         return False
     with path.open("rb") as stream:
         header = stream.read(72)
@@ -303,17 +318,20 @@ def is_journal(path: Path) -> bool:
 
 
 def _require_journal(path: Path) -> None:
-    """Raise an error if something else has the name of the journal; a killed start can leave an empty file."""
+    """Raise an error if a different file has the name of the journal.
+
+    An empty file is accepted, because a run that is killed while it starts can leave one.
+    """
     if os.path.lexists(path) and not is_journal(path) and not (path.is_file() and path.stat().st_size == 0):
         msg = (
             f"the output folder {path.parent} cannot be used: its {path.name} is not the journal of a labelling run; "
-            "give another output folder"
+            "choose another output folder"
         )
         raise OutputError(msg)
 
 
 def _stored(text: str) -> str | bytes:
-    """Return a text in a form that SQLite can hold: as bytes if it has a file name that is not valid UTF-8."""
+    """Return a text in a form that SQLite can hold: as bytes if it contains a file name that is not valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

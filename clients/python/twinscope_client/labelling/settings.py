@@ -24,25 +24,26 @@ class LabelSettings:
     Raises
     ------
     OptionError
-        If the template is not well formed, or names an unknown field.
+        If the template is not well formed, contains an unknown field, or contains neither ``{stem}`` nor ``{hash}``.
     """
 
     min_grade: MinGrade = "good"
-    """The lowest grade that is labelled; ``excellent``: only if the acquisition itself was found."""
+    """Lowest grade that is labelled. With ``excellent``, only images that show the same acquisition as a reference are
+    labelled."""
     template: str = DEFAULT_TEMPLATE
-    """File name of a labelled copy, with the fields code, category, stem, suffix, hash, grade."""
+    """Template for the file name of a labelled copy. Its fields are code, category, stem, suffix, hash and grade."""
     jpeg: bool = False
-    """Also write a quality-100 JPEG named ``{code}_{hash}.jpg``."""
+    """Whether a JPEG of quality 100 with the name ``{code}_{hash}.jpg`` is also written for each labelled image."""
     sidecar: bool = False
-    """Also write a JSON file next to each labelled copy, with the origin of the label and the instrument metadata."""
+    """Whether a JSON file with the origin of the label and the instrument metadata is written next to each copy."""
     link: LinkMode = "copy"
-    """Whether the TIFF is copied or linked."""
+    """How a labelled copy is made: as a copy of the file, a hard link or a symbolic link."""
     dry_run: bool = False
-    """Decide and reserve names, but write no files."""
+    """Whether the run only decides and reserves names, but writes no files."""
     policy: Policy = field(default_factory=lambda: named_policy("default"))
     workers: int = os.cpu_count() or 1
-    """How many images are read (by up to 16 processes) and searched at a time. 0: one at a time, in this process; a
-    file that crashes its decoder then ends the process."""
+    """Number of images that are read and searched at the same time; at most 16 processes read them. With 0, the
+    calling process reads one image at a time. A file that crashes its decoder then ends the calling process."""
 
     def __post_init__(self) -> None:
         try:
@@ -53,7 +54,7 @@ class LabelSettings:
             raise OptionError(msg) from error
         if not fields <= _FIELDS or not fields & {"stem", "hash"}:
             msg = (
-                f"the name template {self.template!r} may use {', '.join(sorted(_FIELDS))} in braces, "
+                f"the name template {self.template!r} may use only the fields {', '.join(sorted(_FIELDS))} in braces, "
                 "and must use {stem} or {hash}"
             )
             raise OptionError(msg)
