@@ -596,7 +596,7 @@ def test_foreign_files_are_never_overwritten(twinscope: Any, run: Path, truth: P
     (tmp_path / "out" / name).write_text('{"of": "someone else"}')
     ran = twinscope("evaluate", run, "--truth", truth, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (1, "")
-    assert f"holds {name}, but no evaluation by Twinscope; choose another folder" in ran.err
+    assert f"holds {name}, which 'twinscope evaluate' has not written; choose another folder" in ran.err
     assert _snapshot(tmp_path / "out") == {name: b'{"of": "someone else"}'}
 
 
