@@ -334,8 +334,8 @@ def test_a_reach_beyond_the_store_is_warned_of_once(
     assert ran.code == 0
     warnings = [line for line in ran.err.splitlines() if "--reach" in line]
     expected = (
-        "warning: --reach windows has the same effect as --reach views, because the store was indexed with that reach. "
-        f"To change it: twinscope index --reach windows SOURCE... --store {shelf.store}"
+        "warning: --reach windows has the same effect as --reach views, because the store was indexed with --reach "
+        f"views. To change the store: twinscope index --reach windows SOURCE... --store {shelf.store}"
     )
     assert warnings == ([expected] if warned else [])
 

@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="number of threads (default: one per core); a long run also starts up to this number of processes",
+        help="number of threads; a long run also starts up to this number of processes (default: one per core)",
     )
     parser.set_defaults(parser=parser)
 
