@@ -186,7 +186,7 @@ class AsyncEngine:
         return stats_of(await self._fetch_index())
 
     async def identity(self) -> str:
-        """Return the identifier of the store and its generation, as of the last call of `refresh` or `stats`."""
+        """Return the identifier of the store and of the generation that the server reported last; see `refresh`."""
         return dialogue.identity_of(await self._cached_index())
 
     async def refresh(self) -> None:

@@ -313,7 +313,7 @@ def test_an_untrusted_certificate_raises_at_once(
     host = "127.0.0.2" if kind == "of another host" else "127.0.0.1"
     with (
         serving(shelf.store, tls_certificate=certificate, tls_key=key, host=host) as target,
-        pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca or connect\(") as caught,
+        pytest.raises(ServerError, match=r"certificate of the server is not trusted: .*--ca or connect\(") as caught,
     ):
         with_engine(target, lambda ts: ts.stats(), ca=trusted)
     assert {"expired": "expired", "foreign": "issuer", "of another host": "another name"}[kind] in str(caught.value)
