@@ -15,8 +15,8 @@ import { thresholdsOf, type Thresholds } from './thresholds.js';
  */
 export const GRADES = {
   excellent: { labelled: true }, // the best match shows the same acquisition
-  good: { labelled: true }, // it shows the same field, but re-encoded, resized, with other contrast or slightly shifted
-  doubtful: { labelled: false }, // it shows a twin, but there is evidence against it, or `pWrong` is too high
+  good: { labelled: true }, // the best match shows the same field, re-encoded, resized, shifted or with other contrast
+  doubtful: { labelled: false }, // the pixels show a twin, but there is evidence against the match
   ambiguous: { labelled: false }, // candidates of different categories are equally good
   unverified: { labelled: false }, // only the hashes were compared, and they are similar
   none: { labelled: false }, // the store has no twin
@@ -50,11 +50,11 @@ export interface Match {
   code: string;
   /** Hamming distance between the hashes of query and candidate, in bits, 0 to 1024. */
   distance: number;
-  /** Correlation of the registered thumbnails, -1 to 1. Undefined if it was not computed. */
+  /** Correlation of the registered thumbnails, -1 to 1. Undefined if the correlation was not computed. */
   sceneScore?: number;
-  /** Shift of the query relative to the candidate. Undefined if it was not computed. */
+  /** Shift of the query relative to the candidate. Undefined if the shift was not computed. */
   shift?: Shift;
-  /** Mean SSIM of the full-size images, -1 to 1. Undefined if it was not computed. */
+  /** Mean SSIM of the full-size images, -1 to 1. Undefined if the SSIM was not computed. */
   ssim?: number;
   /** Text for people that says why a score was not computed. Empty if all scores were computed. */
   note: string;
@@ -62,15 +62,15 @@ export interface Match {
   publishedPrefix?: string;
   /** Change of the query for the comparison. Undefined if the query was compared without a change. */
   transform?: Transform;
-  /** Instrument metadata of the candidate. Undefined if there are none, or if the search was by hash alone. */
+  /** Instrument metadata of the candidate. Undefined if the candidate has no metadata, or after a search by hash. */
   instrument?: InstrumentMetadata;
-  /** Contradictions between the metadata of the two instruments, as texts for people. Empty if there are none. */
+  /** Contradictions between the metadata of query and candidate, as texts for people. Empty without contradictions. */
   contradictions: string[];
 }
 
 /** The change of the query that makes it resemble a candidate. */
 export interface Transform {
-  /** Symmetries applied to the query, such as `rotated by 90, inverted` (clockwise). Empty if there are none. */
+  /** Changes of the query, such as `rotated by 90, inverted` (clockwise). Empty if the query was not changed. */
   symmetry: string;
   /** Frame of the query that was compared: `whole` for the whole image, or a text for people. */
   queryFrame: string;
@@ -106,7 +106,7 @@ export interface Policy extends Required<Thresholds> {
   goodScene: number;
   /**
    * A scene score of at least this value is sufficient if no other reference scores more than a third of the candidate.
-   * Without effect unless this value is below `goodScene`.
+   * This threshold has an effect only if it is below `goodScene`.
    */
   loneScene: number;
   /** Candidates of two categories are ambiguous if their SSIMs differ by at most this value. */
@@ -114,7 +114,7 @@ export interface Policy extends Required<Thresholds> {
   /** Candidates of two categories are ambiguous if their scene scores differ by at most this value. */
   sceneMargin: number;
   reach: Reach | 'unknown';
-  /** Maximum Hamming distance of the few nearest references, compared if no candidate is a twin, in bits. */
+  /** Maximum Hamming distance, in bits, of the few nearest references that are compared if no candidate is a twin. */
   farDistance: number;
   ssim: FullSize | 'unknown';
   /** A match is `doubtful` if its `pWrong` is above this value. The value 1 means that there is no limit. */
@@ -155,7 +155,7 @@ export interface Answer {
   matches: Match[];
   /** Reasons for the grade, as a sentence for people. The wording may change with any release. */
   reason: string;
-  /** Reasons for the grade, for programs. The first reason says what was found. Empty if the server is older. */
+  /** Reasons for the grade, for programs. The first reason says what was found. Older servers send no reasons. */
   reasons: Reason[];
   /** Hash of the query, as hexadecimal digits. Undefined if the query is unhashable. */
   queryHash?: string;

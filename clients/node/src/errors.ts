@@ -22,7 +22,7 @@ const RETRIABLE: ReadonlySet<StatusCode> = new Set<StatusCode>([
 ]);
 const DETAILS = 'grpc-status-details-bin';
 
-/** A call that failed, on the network or on the server. */
+/** The error of a call that failed on the network or on the server. */
 export class TwinscopeError extends Error {
   /** Name of the gRPC status code. */
   readonly code: StatusCode;

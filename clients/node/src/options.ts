@@ -28,7 +28,7 @@ export interface SearchOptions extends Thresholds {
   goodScene?: number;
   /**
    * A scene score of at least this value, -1 to 1, is sufficient if no other reference scores more than a third of the
-   * candidate. This happens if the query contains strong noise.
+   * candidate. This threshold helps if the query contains strong noise.
    */
   loneScene?: number;
   /** Candidates of two categories are ambiguous if their SSIMs differ by at most this value, 0 to 2. */
@@ -43,7 +43,7 @@ export interface SearchOptions extends Thresholds {
   verify?: boolean;
   /** Names, codes or aliases of the categories to search. By default, all categories are searched. */
   categories?: readonly string[];
-  /** Minimum generation of the store to search. Use it to find images that you have just written to the server. */
+  /** Minimum generation of the store to search. Set this option to find images that you have just written. */
   minGeneration?: number;
 }
 

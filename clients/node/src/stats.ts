@@ -9,7 +9,7 @@ import { unescaped } from './text.js';
 export interface Stats {
   /** Folder of the store on the server, as a text for people. */
   store: string;
-  /** Id of the store. If store id and generation are equal, answers are equal. */
+  /** Id of the store. Two stores with equal ids and equal generations give equal answers. */
   storeId: string;
   /** Generation of the store that searches use. */
   generation: number;
@@ -23,10 +23,10 @@ export interface Stats {
   /**
    * The calibration of `Answer.pWrong`. `name` says which images the calibration was fitted to, `images` is the number
    * of these images, and `leastPWrong` is the lowest probability that these images can support. If `maxPWrong` is below
-   * `leastPWrong`, no image is labelled. Undefined if the server is older.
+   * `leastPWrong`, no image is labelled. An older server does not send the calibration.
    */
   calibration?: { name: string; images: number; leastPWrong: number };
-  /** Time when the store was created. Undefined if it is not known. */
+  /** Time when the store was created. Undefined if the time is not known. */
   created?: Date;
   /** Folders from which images were indexed. */
   roots: string[];

@@ -43,13 +43,13 @@ export async function* uploadMessages(
 
 type Chunks = () => AsyncGenerator<Buffer, void, void>;
 
-/** Returns a function that reads a file. It is called twice: once to compute the digest, once to send the file. */
+/** Returns a function that reads a file from its start. The upload calls this function twice: for digest and content. */
 function fileChunks(path: string): Chunks {
   return async function* () {
     const file = await open(path);
     try {
       for (;;) {
-        // Each piece needs its own buffer, because the transport may still hold the previous one.
+        // Each piece needs its own buffer, because gRPC may still hold the buffer of the previous piece.
         const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK);
         if (bytesRead === 0) {
           return;

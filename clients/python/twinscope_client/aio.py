@@ -266,7 +266,7 @@ class AsyncEngine:
     def _stubs(self) -> dialogue.Stubs:
         self._require_open()
         loop = asyncio.get_running_loop()
-        if self._connection is None:  # opened here, because a channel belongs to the event loop that creates it
+        if self._connection is None:  # a channel belongs to the event loop that creates it, so it is opened only here
             self._connection = _Connection(loop, _open_channel(self._endpoint))
         if self._connection.loop is not loop:
             msg = f"the connection to {self.target} belongs to another event loop: create one engine for each loop"
@@ -299,7 +299,7 @@ class AsyncEngine:
             raise exception_of_call(error, self.target) from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():  # `close` has cancelled it, not the caller
+            if self._closed and task is not None and not task.cancelling():  # `close` has cancelled the call
                 msg = f"{self.target}: the connection was closed during the call"
                 raise ServerError(msg, code="CANCELLED") from error
             raise

@@ -68,7 +68,7 @@ def checks() -> Iterator[Check]:
     for name, test in _TESTS.items():
         try:
             fine, detail = test()
-        except Exception as error:  # noqa: BLE001  any failure is reported, and the other checks still run
+        except Exception as error:  # noqa: BLE001  any failure is reported, and the remaining checks still run
             fine, detail = False, f"{type(error).__name__}: {error}"
         yield Check(name, fine, detail)
 

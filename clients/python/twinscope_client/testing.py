@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
-    """Start a server for a store; the server runs until the context ends.
+    """Start a server for a store; the server runs until the ``with`` block ends.
 
-    ``twinscope serve`` runs the same server, also with real sockets. By default the server uses a free port. At the
-    end of the context it stops at once and does not wait for calls in progress. Settings can change the port and the
-    waiting time. Environment variables are ignored.
+    ``twinscope serve`` runs the same server, also with real sockets. By default the server uses a free port. At the end
+    of the ``with`` block the server stops at once and does not wait for calls in progress. Settings can change the port
+    and the waiting time. Environment variables are ignored.
 
     Parameters
     ----------
     store : path or str
-        Folder of the store. The command ``twinscope index`` or the function `twinscope.index` builds it.
+        Folder of a store that was built with the command ``twinscope index`` or the function `twinscope.index`.
     **settings
         Fields of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
 

@@ -2,12 +2,13 @@
 
 Searches the store for a random sample of its own images, in two ways:
 
-  right matches  Each image is altered in the ways in which collections alter images. Its twin is in the store.
+  right matches  Each image is altered as images are often altered in collections. The twin of the image is in the
+                 store.
   wrong matches  The image itself and its copies are excluded. The nearest reference is therefore a wrong match, in the
                  same category or in another category.
 
-Fits the probability that a match is wrong to the scores of both groups, and writes this calibration into the store.
-Each answer then contains the probability as p_wrong, with an interval. If the p_wrong of a match is above
+From the scores of both groups, computes how the probability that a match is wrong depends on the scores. Writes this
+calibration into the store. Each answer then contains the probability as p_wrong, with an interval. If p_wrong is above
 --max-p-wrong, 'search' and 'label' give the image no label and send it to review. A store without its own calibration
 uses the calibration that Twinscope ships. The shipped calibration was fitted on micrographs of many laboratories.
 
@@ -103,7 +104,7 @@ def run(parsed: argparse.Namespace) -> int:
                 f"warning: with this calibration no image is labelled by default. The default of --max-p-wrong is "
                 f"{limit:.0%}, but a sample of {calibration.impostors} images supports no p_wrong below {least:.1%}."
             )
-        say(f"Calibration written to {parsed.store}. Answers from this store now use it for p_wrong.")
+        say(f"Calibration written to {parsed.store}. The p_wrong of answers from this store now uses this calibration.")
     return DONE
 
 

@@ -65,7 +65,7 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
     total : int
         Number of lines of the full list.
     rest : str
-        Place of the full list. It is printed if the list has lines that are not written.
+        Text that says where the full list is. The text is written if the list has more lines.
     """
     if not lines:
         return

@@ -1,9 +1,9 @@
 """Convert images to JPEG.
 
-Writes one JPEG for each image into DIR, in the same subfolders as below PATH. TIFFs of more than 8 bits are scaled to 8
+Writes one JPEG for each image into DIR. DIR gets the same subfolders as PATH. TIFFs of more than 8 bits are scaled to 8
 bits with the same grey window as for hashing, so that bright areas are not clipped to white. If DIR already holds a
-file of the same name with other content, that file is kept, and the new file gets a numbered name. DIR can be inside
-PATH. PATH cannot be DIR or inside DIR, because all files in DIR are regarded as results.
+file of the same name with other content, the old file is kept, and the new file gets a numbered name. DIR can be inside
+PATH. PATH cannot be DIR or inside DIR, because Twinscope regards all files in DIR as results.
 
 Example: twinscope convert tiffs/ --out jpegs/
 """

@@ -2,8 +2,8 @@
 
 Prints the versions of all relevant packages and the features of the processor. Then compares results of Twinscope with
 other implementations: hashes with the package imagehash, SSIM values with scikit-image, and index searches with a NumPy
-scan. The first run also compiles functions to machine code and stores it in a cache for later runs. Ends with exit code
-1 if a check fails.
+scan. The first run also compiles functions to machine code, which is cached for later runs. Ends with exit code 1 if a
+check fails.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ _RESULTS = (
     "evaluation_scene_score.png", "evaluation_ssim.png", "evaluation_distance.png",
 )  # fmt: skip
 _MARK = "twinscope evaluate"
-"""Value of ``made_by`` in evaluation.json. It marks the results of an evaluation, which may be overwritten."""
+"""Value of ``made_by`` in evaluation.json. A later evaluation may overwrite results that have this value."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Journal
     from twinscope_client.labelling.run import LabelReport
 
-HELP = "search the twin of each image, and write labelled copies and a report"
+HELP = "find the twin of each image, and write labelled copies and a report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,7 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.labelling.job import described, open_journal, require_outside_store, write_results
     from twinscope_client.labelling.run import count_queries, label, scopes_apart
 
-    scopes_apart(parsed.paths, parsed.out)  # checked before anything is created in the output folder
+    scopes_apart(parsed.paths, parsed.out)  # this check comes before anything is created in the output folder
     with ExitStack() as opened:
         engine = opened.enter_context(open_target(parsed))
         require_outside_store(parsed.out, engine)

@@ -22,8 +22,8 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--policy", choices=("default", "legacy"), default="default",
-        help="set of thresholds to start from. 'legacy' applies the rule of the scripts that Twinscope replaces, for a "
-        "comparison with old results",
+        help="name of the policy; the options below change single thresholds. 'legacy' applies the rule of the scripts "
+        "that Twinscope replaces, for a comparison with old results (default: default)",
     )  # fmt: skip
     from twinscope_service.matching.policy import SETTINGS
 
@@ -89,6 +89,6 @@ def warn_of_limit(policy: Policy, engine: Engine) -> None:
 
 
 def warn_of_emptiness(engine: Engine) -> None:
-    """Warn if the store has no searchable image; without the warning, every image would only seem to have no twin."""
+    """Warn if the store has no searchable image, because every answer will then say that the image has no twin."""
     if not engine.stats()["searchable"]:
         say("warning: the store has no searchable image, so no twin can be found. Is `twinscope index` still running?")

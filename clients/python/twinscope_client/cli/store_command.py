@@ -102,5 +102,8 @@ def _relocate(parsed: argparse.Namespace) -> int:
             "Check the folder, or use --force."
         )
         return FAILED
-    say(f"{parsed.old} was replaced by {parsed.new}; {moved.found} of the {moved.looked_at} images checked are there.")
+    say(
+        f"The store now records the folder {parsed.new} instead of {parsed.old}; {moved.found} of the "
+        f"{moved.looked_at} images checked are there."
+    )
     return DONE

@@ -69,7 +69,7 @@ def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
     RecipeError
         If a hash was computed with a recipe other than `recipe`.
     """
-    how = "twinscope_indexer.hashing.hash_pixels(pixels) makes one from the pixels of an image"
+    how = "twinscope.hash_pixels(pixels) computes a PHash from the pixels of an image"
     if isinstance(hashes, PHash) or not hasattr(hashes, "__iter__"):
         msg = f"search_hashes takes a list of PHash, not {type(hashes).__name__}; {how}"
         raise TypeError(msg)

@@ -33,7 +33,7 @@ def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str
     dict of list
         The columns of `Answer.to_row`. For pairs, there are two more columns: ``image`` is the first column and holds
         the path of the image, or None if the image has no path; ``fault`` is the last column. An image that could not
-        be read has the grade ``failed``, and its column ``reason`` holds the error.
+        be read has the grade ``failed``, and the error message in the column ``reason``.
 
     Examples
     --------

@@ -85,7 +85,7 @@ def fault_of(image: object, error: Exception) -> ImageError:
         case ImageError():
             fault = ImageError(error.source, error.fault, error.detail)
         case ServerError():
-            fault = ImageError(name, "unreadable", f"it changed while it was uploaded: {error}")
+            fault = ImageError(name, "unreadable", f"the file changed while it was uploaded: {error}")
         case MemoryError():
             fault = ImageError(name, "too_large", "not enough memory to decode it")
         case TypeError() if not can_hold_an_image(image):

@@ -1,6 +1,6 @@
 """The keyword arguments of searches and connections, which are the same for all engines.
 
-mypy checks these keywords in the code of a caller. Twinscope also checks them at run time.
+mypy checks these keyword arguments in the code of a caller. Twinscope also checks these keyword arguments at run time.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class HashOptions(Thresholds, total=False):
     categories: Sequence[str]
     """Names, codes or aliases of the categories to search. By default, references of all categories are searched."""
     min_generation: int
-    """Minimum generation of the store that the search may use. After you have written to a server, give the generation
-    that the response of the server contains; the search then finds the images that you have written. The search waits
-    up to 30 seconds for this generation, but not longer than the maximum duration of a call to a server."""
+    """Minimum generation of the store to search. The response to a write contains a generation. Give this generation
+    here to find the images that you have written. The search waits up to 30 seconds for this generation, but not longer
+    than the maximum duration of a call to a server."""
 
 
 class SearchManyOptions(HashOptions, total=False):
@@ -70,7 +70,7 @@ class _ServerOptions(TypedDict, total=False):
 
 
 class ConnectOptions(_ServerOptions, total=False):
-    """Options of `connect`. All of them apply only to servers."""
+    """Options of `connect`. All these options apply only to servers."""
 
     token: Token | None
     """Bearer token. Without TLS, the token can be sent only to a server on this machine."""

@@ -201,7 +201,7 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         raise SettingsError(msg) from error
     try:
         if certificate is not None:
-            context.load_cert_chain(certificate, key, password="")  # an encrypted key is an error; no password prompt
+            context.load_cert_chain(certificate, key, password="")  # an encrypted key then raises an error, no prompt
     except (OSError, ssl.SSLError) as error:
         msg = f"{certificate} and {key} are not a certificate and its key: {error}"
         raise SettingsError(msg) from error

@@ -38,7 +38,7 @@ class Upload:
     Attributes
     ----------
     failure : ImageError or None
-        The error that ended the upload early, or None. It is stored here, because gRPC hides an exception that an
+        The error that ended the upload early, or None. This attribute is needed because gRPC hides an exception that an
         iterator of requests raises.
     """
 
