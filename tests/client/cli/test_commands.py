@@ -357,8 +357,8 @@ def test_the_reach_is_checked_only_with_the_option(shelf: Shelf, lab: Path, twin
 @pytest.mark.parametrize("command", ["search", "label"])
 def test_help_explains_what_reach_frame_turns_off(twinscope: Any, command: str) -> None:
     text = " ".join(twinscope(command, "--help").out.split())
-    assert "(twins that are rotated, mirrored or inverted, or whose info bar was cut or added, " in text
-    assert "was cut or added, are then not found)" in text
+    assert "so that twins that are rotated, mirrored or inverted, or whose info bar was cut or added, " in text
+    assert "was cut or added, are not found;" in text
 
 
 # -- label (its output files are tested in labelling/) -----------------------------------------------------------------

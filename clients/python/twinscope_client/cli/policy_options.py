@@ -41,10 +41,10 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="frames of the query to search with if the whole image has no twin: 'frame', no other frames; 'views', "
-        "also frames that find rotated, mirrored or inverted twins, and twins whose info bar was cut or added; "
-        "'windows', also smaller frames, which find twins that show only a part of the field (default: the reach of "
-        "the store)",
+        help="frames of the query to search with if the whole image has no twin: 'frame', no other frames, so that "
+        "twins that are rotated, mirrored or inverted, or whose info bar was cut or added, are not found; 'views', "
+        "also the frames that find these twins; 'windows', also smaller frames, which find twins that show only a part "
+        "of the field (default: the reach of the store)",
     )  # fmt: skip
 
 
