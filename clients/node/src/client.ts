@@ -38,7 +38,7 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** Limits that the contract sets for one message, and the size of a hash in bytes. */
+/** Maximum number of queries and of candidates in one message of the contract, and the size of a hash in bytes. */
 const MAX_BATCH = 1024;
 const MAX_CANDIDATES = 65_536;
 const HASH_BYTES = 128;

@@ -38,9 +38,9 @@ export interface Stats {
   unhashable: number;
   /** Number of images that could not be indexed. */
   failures: number;
-  /** Number of images whose published file name contains a code as its prefix. */
+  /** Number of images whose published file name begins with a code. */
   prefixes: number;
-  /** Number of images whose published prefix is not the code of their category. */
+  /** Number of images whose published file name begins with a code that is not the code of their category. */
   contradictingPrefixes: number;
   /** Number of images of each category. */
   byCategory: Record<string, number>;

@@ -43,7 +43,7 @@ export async function* uploadMessages(
 
 type Chunks = () => AsyncGenerator<Buffer, void, void>;
 
-/** Returns a function that reads a file from its start. The upload calls this function twice: for digest and content. */
+/** Returns a function that reads a file from its start. It is called once for the digest, and once to send the file. */
 function fileChunks(path: string): Chunks {
   return async function* () {
     const file = await open(path);

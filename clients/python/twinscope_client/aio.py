@@ -142,8 +142,8 @@ class AsyncEngine:
     async def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
-        The engine first sends the hash and the thumbnail. It then sends the image itself only if the full-size pixels
-        could change the answer.
+        The engine first sends the hash and the thumbnail. The engine then sends the image itself, but only if the
+        full-size pixels could change the answer.
         """
         return await self._search(image, search_options(options, SearchOptions), options.get("instrument"))
 

@@ -2,8 +2,8 @@
 
 Searches the store for a random sample of its own images, in two ways:
 
-  right matches  Each image is altered as images are often altered in collections. The twin of the image is in the
-                 store.
+  right matches  Each image is altered as in real collections: re-encoded, resized, noisy, cropped or rotated. Its twin
+                 is in the store.
   wrong matches  The image itself and its copies are excluded. The nearest reference is therefore a wrong match, in the
                  same category or in another category.
 

@@ -12,8 +12,8 @@ PATH is an image file, or a folder with all its subfolders. Files in PATH are no
   plots              figures of the report
 
 Never overwrites a copy: if DIR already holds an identical file, that file is kept; if it holds another file of the same
-name, the copy gets a numbered name. If a category has the same name as one of these files or folders, for example
-plots, an underscore is added to the name of its folder (plots_).
+name, the copy gets a numbered name. If a category has the same name as one of these files or folders, the folder of the
+category gets an underscore at the end of its name (for example plots_ for the category plots).
 
 If you stop the command with Ctrl-C, finished work is kept; the same command continues with the remaining images. If you
 run the same command again after a finished run, nothing changes. A decision about an image stays valid until the path,

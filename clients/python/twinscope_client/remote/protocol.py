@@ -123,7 +123,9 @@ def identity_of(index: catalog_pb2.GetIndexResponse) -> str:
 
 
 def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMetadata | None = None) -> Dialogue[Found]:
-    """Search by the hash and the thumbnail of an image, then by the full-size image if it could change the answer.
+    """Search by the hash and the thumbnail of an image.
+
+    If the full-size pixels could change the answer, then search by the full-size image.
 
     Raises
     ------
