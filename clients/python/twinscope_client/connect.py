@@ -1,4 +1,4 @@
-"""``connect``, which opens an engine for a folder or a server."""
+"""The function ``connect``, which opens a store: a folder on this machine, or a store on a server."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ if TYPE_CHECKING:
 
 
 def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -> Engine:
-    """Open a store, from a folder on this machine or from a server.
+    """Open a store in a folder on this machine, or a store on a server.
 
-    The engine can be pickled, also for a spawned process: the pickle holds the target and the options, and loading it
-    opens the store again. A pickle never holds a token: if the token was given as a file or a function, it is read
-    again after loading; an engine whose token was given as text cannot be pickled.
+    An engine can be pickled, for example to send it to a spawned process. The pickle holds the target and the options.
+    When the pickle is loaded, the store is opened again. A pickle never holds a token. If the token was given as a file
+    or a function, Twinscope reads the token again after the pickle is loaded. If the token was given as text, the
+    engine cannot be pickled.
 
     Parameters
     ----------
     target : path or str
-        The folder of a store, ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
+        The folder of a store, or a server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
     token : str, path or callable, optional
-        Bearer token for a server. A `Path` (the file that holds it) or a function (that returns it) is read for every
-        request. Without TLS the token is sent to this machine only.
+        Bearer token for a server, as text, as the `Path` of a file that holds the token, or as a function that returns
+        the token. The file is read, or the function is called, for every request. Without TLS, the token can be sent
+        only to a server on this machine.
     ca, certificate, key : path or str, optional
-        PEM files: authorities to trust instead of the system's, and the certificate and key of this client (mTLS).
+        Paths of PEM files. `ca` holds the certificate authorities to trust instead of the authorities of the system.
+        `certificate` and `key` are the certificate and the private key of this client, for mutual TLS (mTLS).
     timeout : float
-        Longest time for one call to a server, in seconds; 60 by default.
+        Maximum duration of one call to a server, in seconds; 60 by default.
 
     Returns
     -------
     Engine
-        Use it as a context manager, or close it after use.
+        The open store. Use the engine as a context manager, or close it after use.
 
     Raises
     ------
     OptionError
-        If an option is unknown or out of range, or if it is for servers only and the target is a folder.
+        If an option is unknown or out of range, or if the target is a folder and an option applies only to servers.
     StoreError
-        If the folder holds no store, or a store that cannot be used.
+        If the folder holds no store, or if it holds a store that cannot be used.
     SettingsError
-        If the target, a file or the token cannot be used.
+        If the target, a PEM file or the token cannot be used.
     ServerError
         If the server cannot be reached or refuses the connection.
 

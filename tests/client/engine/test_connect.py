@@ -261,7 +261,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def test_certificate_and_key_go_together(with_engine: Callable[..., Any], ca: Authority, half: str) -> None:
     """gRPC ends the whole process if it gets one without the other."""
     files = dict(zip(("certificate", "key"), ca.issue("client"), strict=True))
-    with pytest.raises(SettingsError, match="give both or none"):
+    with pytest.raises(SettingsError, match="give both or neither"):
         with_engine(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
 
 
@@ -313,10 +313,11 @@ def test_an_untrusted_certificate_raises_at_once(
     host = "127.0.0.2" if kind == "of another host" else "127.0.0.1"
     with (
         serving(shelf.store, tls_certificate=certificate, tls_key=key, host=host) as target,
-        pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca or connect\(") as caught,
+        pytest.raises(ServerError, match=r"certificate of the server is not trusted: .*--ca or connect\(") as caught,
     ):
         with_engine(target, lambda ts: ts.stats(), ca=trusted)
-    assert {"expired": "expired", "foreign": "issuer", "of another host": "another name"}[kind] in str(caught.value)
+    fault = {"expired": "expired", "foreign": "issuer", "of another host": "the name in the certificate differs"}
+    assert fault[kind] in str(caught.value)
     assert (caught.value.code, caught.value.retriable) == ("UNAVAILABLE", False)
 
 

@@ -596,7 +596,7 @@ def test_foreign_files_are_never_overwritten(twinscope: Any, run: Path, truth: P
     (tmp_path / "out" / name).write_text('{"of": "someone else"}')
     ran = twinscope("evaluate", run, "--truth", truth, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (1, "")
-    assert f"holds {name}, but no evaluation by Twinscope; choose another folder" in ran.err
+    assert f"holds {name}, which 'twinscope evaluate' has not written; choose another folder" in ran.err
     assert _snapshot(tmp_path / "out") == {name: b'{"of": "someone else"}'}
 
 
@@ -608,7 +608,7 @@ def test_unmatched_rows_and_images_are_listed(twinscope: Any, run: Path, truth: 
     assert "1 rows were matched by file name although their folders differ" in ran.err
     assert "line 2, tip.tif: 2 images match this path: add more folders to the path" in ran.err
     assert "line 4, nowhere.tif: the run contains no image with this file name" in ran.err
-    assert "7 images of the run have no row and are left out:" in ran.err
+    assert "7 images of the run have no row and are not evaluated:" in ran.err
     found = json.loads(ran.out)
     assert found["groups"][0]["images"] == 2
     assert [row["line"] for row in found["rows_without_image"]] == [2, 4]
@@ -620,7 +620,7 @@ def test_images_without_a_row_are_not_an_error(twinscope: Any, run: Path, truth:
     truth.write_text("path,category\nnoisy.tif,Particles\n")
     ran = twinscope("evaluate", run, "--truth", truth)
     assert ran.code == 0
-    assert "8 images of the run have no row and are left out:" in ran.err
+    assert "8 images of the run have no row and are not evaluated:" in ran.err
 
 
 def test_a_table_about_other_images_is_refused(twinscope: Any, run: Path, truth: Path) -> None:

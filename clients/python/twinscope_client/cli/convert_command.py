@@ -1,8 +1,9 @@
 """Convert images to JPEG.
 
-Writes one JPEG for each image into DIR, with the same subfolders. TIFFs of more than 8 bits go through the same grey
-window as for hashing, so nothing is clipped to white. Never overwrites a file with other content: the new file gets a
-numbered name. DIR can be inside PATH, but PATH cannot be DIR or inside DIR, because files in DIR count as results.
+Writes one JPEG for each image into DIR. DIR gets the same subfolders as PATH. TIFFs of more than 8 bits are scaled to 8
+bits with the same grey window as for hashing, so that bright areas are not clipped to white. If DIR already holds a
+file of the same name with other content, the old file is kept, and the new file gets a numbered name. DIR can be inside
+PATH. PATH cannot be DIR or inside DIR, because Twinscope regards all files in DIR as results.
 
 Example: twinscope convert tiffs/ --out jpegs/
 """
@@ -18,9 +19,9 @@ HELP = "convert images to JPEG"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder for the JPEGs")
     parser.add_argument(
         "--quality", type=int, default=100, metavar="N", help="JPEG quality, 1 to 100 (default: %(default)s)"
     )
@@ -28,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     if not 1 <= parsed.quality <= 100:
         parsed.parser.error(f"--quality must be 1 to 100, got {parsed.quality}")
     from twinscope_indexer.indexing.run import count_images
