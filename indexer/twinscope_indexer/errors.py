@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large"]
-"""The reasons why an image cannot be read. `ImageError` explains them."""
+"""The reasons why an image cannot be read. `ImageError` explains these reasons."""
 
 
 class TwinscopeError(Exception):
-    """Base class of all exceptions that Twinscope raises on purpose. Pickling keeps all attributes of an exception."""
+    """Base class of Twinscope's own exceptions. An exception keeps all its attributes when it is pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the message and the attributes, because the constructors of subclasses do not accept the message."""
@@ -28,7 +28,7 @@ class ImageError(TwinscopeError):
     Attributes
     ----------
     source : str
-        Path or name of the image, as given by the caller.
+        Path or name of the image that the caller passed.
     fault : str
         Kind of the fault: ``missing``, ``unreadable`` (no permission, or an input/output error), ``empty``,
         ``truncated``, ``damaged``, ``unsupported`` or ``too_large`` (more pixels than the pixel budget allows).
@@ -44,7 +44,7 @@ class ImageError(TwinscopeError):
 
 
 def fault_of(error: Exception) -> tuple[ImageFault, str]:
-    """Convert any exception that was raised while an image was read to the kind and the description of the fault."""
+    """Return the kind and the description of the fault, for any exception that was raised while an image was read."""
     if isinstance(error, ImageError):
         return error.fault, error.detail
     if isinstance(error, MemoryError):
@@ -75,7 +75,7 @@ class TaxonomyError(TwinscopeError):
 
 
 class StoreError(TwinscopeError):
-    """A store is missing or cannot be used in its present state, or a folder is not a store."""
+    """A store is missing or unusable, or a folder is not a store."""
 
 
 class StoreLockedError(StoreError):
@@ -87,7 +87,7 @@ class IndexEngineError(TwinscopeError):
 
 
 class SourceError(TwinscopeError):
-    """A folder, file or archive to be indexed or labelled cannot be used."""
+    """A folder, file or archive cannot be indexed or labelled."""
 
 
 class UnknownImageError(TwinscopeError):

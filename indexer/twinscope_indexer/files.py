@@ -1,4 +1,4 @@
-"""Functions for files that must never be incomplete: durable writing under a temporary name, and SHA-256."""
+"""Functions to write files that must never be incomplete, and to calculate the SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PART: Final = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write or replace a file so that, after a crash, it has either the complete old or the complete new content."""
+    """Write or replace a file. After a crash, the file has either its complete old or its complete new content."""
     with replacing(path) as part:
         part.write_bytes(data)
 
@@ -43,7 +43,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Choose the path of a temporary file beside a file. After the body, the temporary file is removed if it exists.
+    """Choose the path of a temporary file in the folder of `path`.
+
+    If the temporary file still exists after the body of the ``with`` statement, it is removed.
 
     Yields
     ------
@@ -51,7 +53,8 @@ def partial_file(path: Path) -> Iterator[Path]:
         Path of the temporary file. The hidden name of the temporary file contains the process id, so that two processes
         never write to the same temporary file.
     """
-    # The name of the file is shortened to a hash, because it may already have the maximum length of a file name.
+    # The temporary name contains a hash of the name of the file. The name of the file may already have the maximum
+    # length of a file name.
     name = sha256(os.fsencode(path.name)).hexdigest()[:24]
     part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
@@ -62,7 +65,10 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the incomplete files of killed processes. During the call, no other process may write to the folder."""
+    """Remove incomplete files that killed processes left in a folder.
+
+    During the call, no other process may write to the folder.
+    """
     with suppress(OSError):
         for path in folder.iterdir():
             if _PART.fullmatch(path.name):
@@ -91,7 +97,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _sha256(stream: BinaryIO) -> str:
-    """Return, in hexadecimal, the SHA-256 of an open file from its current position to its end."""
+    """Return the SHA-256 of an open file in hexadecimal, from the current position to the end of the file."""
     digest = sha256()
     buffer = memoryview(bytearray(1 << 20))
     while count := stream.readinto(buffer):  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Compilation of functions by Numba. The machine code is cached on disk if a cache folder can be written."""
+"""Compilation of functions by Numba. If a cache folder is writable, the machine code is cached on disk."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def compiled(**options: Any) -> Callable[[_Function], _Function]:
-    """Return a decorator that compiles a function on its first call. Compiled functions release Python's global lock.
+    """Return a decorator that compiles a function on its first call.
 
-    The machine code is cached in the folder ``NUMBA_CACHE_DIR``, if this variable is set. Otherwise, the machine code
-    is cached beside the module, or in the user's cache folder. If none of the folders can be written, or if the disk is
-    full, Numba's own cache would raise an error. This decorator does not raise an error in that case; instead, each
-    process compiles the function again.
+    A compiled function releases Python's global lock (GIL), so that other threads can run at the same time.
+
+    If the environment variable ``NUMBA_CACHE_DIR`` is set, the machine code is cached in this folder. Otherwise, the
+    machine code is cached in the folder of the module, or in the user's cache folder. Numba's own cache raises an error
+    if none of these folders is writable, or if the disk is full. This decorator raises no error in these cases.
+    Instead, each process compiles the function again.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
     def decorated(function: _Function) -> _Function:
         dispatcher = numba.njit(nogil=True, **options)(function)
-        with suppress(RuntimeError):  # no cache folder can be written
+        with suppress(RuntimeError):  # no cache folder is writable
             dispatcher._cache = cast("Any", _ForgivingCache)(function)  # as njit(cache=True) does
         return cast("_Function", dispatcher)
 
@@ -38,7 +40,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
 
 def is_kept() -> bool:
-    """Check whether machine code is cached on disk, so that other processes need not compile the functions again."""
+    """Check whether machine code is cached on disk. If so, other processes do not compile the functions again."""
     try:
         cast("Any", _ForgivingCache)(is_kept)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Processing of a stream in threads. The results are in order, and the memory is limited."""
+"""Processing of many inputs in threads. The results have the order of the inputs, and the memory use is limited."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD_PER_WORKER = 2
-"""Number of pieces of work per thread that are submitted before the generator waits for the first result."""
+"""Number of pieces per thread that are submitted before the generator waits for the first result."""
 
 
 def in_order(
     function: Callable[[T], R], pieces: Iterable[T], workers: int, abandon: Callable[[], None] = lambda: None
 ) -> Generator[R, None, None]:
-    """Apply a function to pieces in threads, like `map`, but submit only a few pieces ahead of the next result.
+    """Apply a function to each piece in threads, and yield the results in the order of the pieces.
+
+    The method `map` of an executor submits all pieces at once. This generator submits only a few pieces before it
+    yields the next result.
 
     If the generator is closed early, or if an exception is raised, the generator waits until all running calls end.
 
@@ -28,7 +31,7 @@ def in_order(
     function : callable
         Function of one piece. Calls run in parallel only while they release Python's global lock (GIL).
     pieces : iterable
-        Arguments of the function, one for each call. The iterable is consumed in the caller's thread.
+        Arguments of the function, one for each call. The iterable is read in the caller's thread.
     workers : int
         Number of threads.
     abandon : callable, optional

@@ -1,9 +1,9 @@
-"""Worker processes. A crash of a worker process does not end the run, and Python code runs in parallel.
+"""Worker processes, which run Python code in parallel. If a worker process crashes, the main process continues.
 
 The decoders of image formats are written in C. A damaged file can crash a decoder together with its process, and Python
 cannot catch such a crash. `loky` starts the worker processes. With loky, the caller's script does not need
 ``if __name__ == "__main__"``, and loky detects when a process ends. If a process ends during a call, the call is
-repeated alone in a new process. If the new process also ends during the call, the call itself is the cause.
+repeated alone in a new process. If the new process also ends during the call, this call is the cause.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _MOST: Final = 16
 """Maximum number of worker processes. A single thread writes the results to a database; about 16 processes keep this
 thread fully busy."""
 _CALLS: Final = 2
-"""Number of calls that are given to each process at a time: one runs, and one waits."""
+"""Number of calls that each process has at a time: one call that runs, and one call that waits."""
 _IDLE_SECONDS: Final = 60.0
-"""Time in seconds after which a process without calls ends. Until a process ends, the next run can use it again."""
+"""Time in seconds after which an idle process ends. The next run can use an idle process that has not ended yet."""
 _ENVIRONMENT: Final = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
     "PYTHONFAULTHANDLER": "",  # otherwise, loky would print a traceback of each crash
@@ -43,12 +43,13 @@ _ENVIRONMENT: Final = {
 }
 
 _free: Final[defaultdict[int, list[tuple[ProcessPoolExecutor, float]]]] = defaultdict(list)
-"""Idle executors of one process each, with the time (`time.monotonic`) at which each executor became idle. The key is
-the id of the process that made the executors, because a forked process cannot use the executors of its parent."""
+"""Idle executors, each with one worker process, and the time (`time.monotonic`) at which each executor became idle. The
+key is the id of the process that made the executors. A forked process cannot use the executors of its parent
+process."""
 
 
 class WorkerLostError(Exception):
-    """A call ended its process twice: the first time, and when it was repeated.
+    """A worker process ended during a call, and another worker process ended when the call was repeated.
 
     The message describes how the process ended, for example "crashed (SIGSEGV)".
     """
@@ -58,8 +59,9 @@ class Workers:
     """Worker processes that make the calls of a run.
 
     A worker process makes one call at a time. The next call already waits in the worker process, so that the worker
-    process is not idle while the main process handles a result. A worker process is used again for later calls, also
-    for the calls of other runs. A worker process ends after a minute without calls, or when the main process ends.
+    process is not idle while the main process handles a result. The same worker process also makes later calls,
+    including the calls of later runs. A worker process ends after a minute without calls, or when the main process
+    ends.
 
     Parameters
     ----------
@@ -84,16 +86,16 @@ class Workers:
         Parameters
         ----------
         function : callable
-            Function of a module that can be imported.
+            Function that is defined in an importable module.
         argument : object
             Argument of the function. The argument and the result must be picklable.
 
         Raises
         ------
         WorkerLostError
-            If the call ends its process twice. The first time, the cause may be another call in the same process, or
-            another process that used all memory. The call is therefore repeated alone in a new process, while no other
-            call is repeated.
+            If the worker process ends during the call, and the new process ends during the repeated call. The first
+            time, another call in the same process may be the cause, or another process that used all memory. The call
+            is therefore repeated alone in a new process. Only one call is repeated at a time.
         """
         if not self._processes:
             return function(argument)
@@ -133,7 +135,7 @@ class _Process:
         self._executor: ProcessPoolExecutor | None = None
         self._calls = 0
         self._alone: set[ProcessPoolExecutor] = set()
-        """Executors of the repeated calls that are running."""
+        """Executors of the repeated calls that are running now."""
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
         with self._lock:
@@ -191,11 +193,12 @@ def _result(executor: ProcessPoolExecutor, function: Callable[[T], R], argument:
 
 
 def _free_executor() -> ProcessPoolExecutor | None:
-    """Return an idle executor whose process is certainly alive, or None if there is no such executor.
+    """Return an idle executor whose process is still running, or None if there is no such executor.
 
-    loky ends a process after an idle time and starts a new process for the next call. loky does not detect a crash of
-    the new process in its first call: in loky 3.7.0, the thread that waits for crashes is woken before the new process
-    is started. An executor that has been idle for at least half of the idle time is therefore not used.
+    loky ends a process that was idle for `_IDLE_SECONDS`, and starts a new process for the next call. If the new
+    process crashes during this call, loky does not detect the crash. In loky 3.7.0, the thread that detects crashes is
+    woken before the new process is started. An executor is therefore not used if it was idle for at least half of
+    `_IDLE_SECONDS`.
     """
     with suppress(IndexError):
         while True:
@@ -235,9 +238,9 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 def _signals_held() -> Iterator[None]:
     """Block Ctrl-C (SIGINT) and SIGTERM in the processes that the body of the ``with`` statement starts.
 
-    The main process decides when its worker processes end. A new process inherits the set of blocked signals. If the
-    main process receives a signal during the body, the signal is not lost: another thread handles the signal, or this
-    thread handles it after the body.
+    The main process decides when its worker processes end. A new process inherits the set of blocked signals. The main
+    process can also receive a signal during the body. Another thread then handles the signal, or this thread handles
+    the signal after the body.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -267,5 +270,5 @@ def _cause(error: Exception) -> str:
     if found is None:
         return "ended unexpectedly"
     if found[0] == "SIGKILL":
-        return "was killed (SIGKILL), as the system does when memory runs out"
+        return "was killed (SIGKILL), for example because memory ran out"
     return f"crashed ({found[0]})"

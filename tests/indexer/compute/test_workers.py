@@ -115,7 +115,7 @@ def test_exception_of_a_call_reaches_the_caller() -> None:
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [("SIGSEGV", r"crashed \(SIGSEGV\)"), ("SIGABRT", r"crashed \(SIGABRT\)"), ("SIGKILL", "when memory runs out")],
+    [("SIGSEGV", r"crashed \(SIGSEGV\)"), ("SIGABRT", r"crashed \(SIGABRT\)"), ("SIGKILL", "because memory ran out")],
 )
 def test_crash_is_reported_and_later_calls_succeed(capfd: pytest.CaptureFixture[str], how: str, message: str) -> None:
     with pytest.raises(WorkerLostError, match=message):
