@@ -69,7 +69,7 @@ class Taxonomy:
         object.__setattr__(self, "_by_name", by_name)
 
     def find(self, label: str) -> Category | None:
-        """Return the category with this name, code or alias, or None.
+        """Return the category with this name, code or alias, or None if there is no such category.
 
         The comparison ignores case and separators.
         """
@@ -95,19 +95,19 @@ class Taxonomy:
         raise TaxonomyError(msg)
 
     def of_folders(self, folders: list[str]) -> Category:
-        """Return the category that the folders above an image name.
+        """Find the category of an image in the names of the folders above the image.
 
-        If several folders name a category, the folder nearest to the image decides.
+        If several folders have the name of a category, the folder nearest to the image is used.
 
         Parameters
         ----------
         folders : list of str
-            Names of the folders and archives above the image, beginning with the nearest.
+            Names of the folders and archives above the image. The nearest folder or archive is the first.
 
         Raises
         ------
         TaxonomyError
-            If no folder names a category and `keep_unknown` is false.
+            If no folder has the name of a category and `keep_unknown` is false.
         """
         for folder in folders:
             found = self.find(folder)
@@ -140,7 +140,7 @@ def taxonomy_to_json(taxonomy: Taxonomy) -> str:
 
 
 def taxonomy_from_json(text: str) -> Taxonomy:
-    """Read a taxonomy from the JSON of `taxonomy_to_json`."""
+    """Read a taxonomy from JSON that was made by `taxonomy_to_json`."""
     found = json.loads(text)
     categories = tuple(Category(code, name, about, tuple(also)) for code, name, about, also in found["categories"])
     return Taxonomy(found["version"], categories, keep_unknown=found["keep_unknown"])
@@ -149,8 +149,8 @@ def taxonomy_from_json(text: str) -> Taxonomy:
 def published_prefix(file_name: str) -> str | None:
     """Return the code at the beginning of a published file name, for example ``L5`` for ``L5_...``, or None.
 
-    Twinscope records this code but never uses it as a label. The reason is that in the published collection, no prefix
-    agrees with the folder of its file.
+    Twinscope records this code but never uses it as a label. In the published collection, the code at the beginning of
+    a file name never agrees with the folder of the file.
     """
     found = _PREFIX.match(file_name)
     return found.group(1).upper() if found else None
@@ -164,7 +164,7 @@ def builtin_taxonomy() -> Taxonomy:
 
 
 def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Taxonomy:
-    """Read a taxonomy from a TOML file, or return the built-in one.
+    """Read a taxonomy from a TOML file, or return the built-in taxonomy.
 
     Parameters
     ----------
@@ -203,8 +203,8 @@ def load_labels(path: Path) -> dict[str, str]:
     Returns
     -------
     dict
-        Keys: the values of the column ``file``, with forward slashes and without ``./``. Values: the categories as
-        written in the CSV file.
+        Keys: the values of the column ``file``, with forward slashes and without ``./``. Values: the categories in the
+        spelling of the CSV file.
 
     Raises
     ------
@@ -233,29 +233,35 @@ def load_labels(path: Path) -> dict[str, str]:
 def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -> str:
     """Return the label of an image from a table of labels.
 
-    The image is looked up by its path first. If the table does not list the path, the base name is looked up.
+    The function first searches the table for the path of the image. If the table does not list the path, the function
+    searches for the base name.
 
     Parameters
     ----------
     labels : dict
         From `load_labels`.
     path : str
-        Path of the image below the source, with forward slashes.
+        Path of the image relative to the source, with forward slashes.
     repeated : container of str
-        Base names that several images of the source have. A row with such a base name labels no image.
+        Base names that more than one image of the source has. If a row of the table contains such a base name, the row
+        is not used.
 
     Raises
     ------
     TaxonomyError
-        If the table does not list the image, or lists the image only by a base name that other images also have.
+        If the table does not list the image. Also if the table lists only the base name of the image, and other images
+        have the same base name.
     """
     name = PurePosixPath(path).name
     if path not in labels and name in labels and name in repeated:
-        msg = f"several images are named {name!r}: list them in the table of labels by their paths below the source"
+        msg = (
+            f"several images are named {name!r}: in the table of labels, give the path of each image relative to the "
+            "source"
+        )
         raise TaxonomyError(msg)
     label = labels.get(path, labels.get(name, ""))
     if not label:
-        msg = f"{path!r} has no label in the table of labels; paths in the table must be relative to the given source"
+        msg = f"{path!r} has no label in the table of labels; paths in the table must be relative to the source"
         raise TaxonomyError(msg)
     return label
 
