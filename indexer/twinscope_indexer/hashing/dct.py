@@ -12,16 +12,16 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import require_grey
 
 FREQUENCIES: Final = 32
-"""Number of frequencies along each axis that a hash contains, beginning with the lowest frequency."""
+"""Number of frequencies that a hash contains along each axis. These are the lowest frequencies of an image."""
 
 
 def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
     """Return the lowest coefficients of the DCT-II along both axes, scaled as `scipy.fft.dct` does by default.
 
     The coefficients are computed by two multiplications with matrices of cosines. The time of this method does not
-    depend on the prime factors of the sides, whereas a fast transform takes four times as long for a side such as 139.
-    The order of the sums is fixed. The matrix products of BLAS are not used, because their last digits depend on the
-    number of threads.
+    depend on the prime factors of the side lengths. For a side length of 139, for example, a fast transform takes four
+    times as long as this method. The order of the sums is fixed. The matrix products of BLAS are not used, because the
+    last digits of the results depend on the number of threads.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ _Halves = tuple[NDArray[np.float64], NDArray[np.float64]]
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
     """Return 2 cos(pi k (2 n + 1) / (2 side)), shape (count, half), for k < `count` and n in the first half of a side.
 
-    If the side is odd, the first half includes the middle pixel. The cosines of the second half are those of the first
-    half in reverse order, with the opposite sign if k is odd.
+    If the side is odd, the first half includes the middle pixel. The second half has the same cosines in reverse order.
+    If k is odd, the cosines of the second half have the opposite sign.
     """
     # The angles are computed as integers, which are exact. The remainder keeps each angle within one period.
     angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)
@@ -63,7 +63,7 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=512)
 def _along(side: int, count: int) -> _Halves:
-    """Return two arrays of cosines, for even k and for odd k, each of shape (number of k, half)."""
+    """Return the cosines for even k and the cosines for odd k, as two arrays of shape (number of k, half)."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2]), np.ascontiguousarray(cosines[1::2])
 
@@ -113,7 +113,10 @@ def _across_lines(lines: NDArray[np.float64], columns: _Halves) -> NDArray[np.fl
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiply two matrices. The terms of each sum are added in order, four terms per access to the sum in memory."""
+    """Multiply two matrices.
+
+    The terms of each sum are added in order. Four terms are added each time the sum is read from memory.
+    """
     count, terms = left.shape
     width = right.shape[1]
     product = np.zeros((count, width), np.float64)

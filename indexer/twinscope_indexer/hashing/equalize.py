@@ -1,4 +1,4 @@
-"""Standardisation of contrast: one table equalises the histogram of an image and stretches it to the full range."""
+"""Standardisation of contrast: one table equalises the grey levels of an image and stretches them to the full range."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 _LEVELS = 256
-# Number of pixels that are read as one word. Each of the 8 positions in a word has its own counters: neighbouring
-# pixels are often equal, and an increment must wait for the previous increment of the same counter.
+# Number of pixels that are read as one word. Each of the 8 positions in a word has separate counters. With common
+# counters, the program would often have to wait: neighbouring pixels are often equal, and an increment must wait for
+# the previous increment of the same counter.
 _TOGETHER = 8
-# Minimum number of pixels for which a table of all pairs of levels saves time. The table of pairs has a quarter as many
-# entries as an image of this size has pixels.
+# Minimum number of pixels for which a table of all pairs of levels saves time. The table of pairs has a quarter of this
+# number of entries.
 _LARGE = 1 << 18
 
 
@@ -38,7 +39,7 @@ def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return the table that equalises an image with the given histogram and stretches the result to 0 to 255.
+    """Return the table that equalises an image with this histogram and stretches the result to the range 0 to 255.
 
     Parameters
     ----------
@@ -48,8 +49,9 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
     Returns
     -------
     numpy.ndarray of uint8, shape (256,)
-        New level of each old level. The result is identical bit for bit to ``ImageOps.equalize`` followed by
-        ``ImageOps.autocontrast`` (no cut-off) in Pillow, because all steps and roundings are the same.
+        New level of each old level. The table has exactly the same effect as two functions of Pillow:
+        ``ImageOps.equalize``, and then ``ImageOps.autocontrast`` without cut-off. All steps and roundings are the same
+        as in Pillow.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a grey image with its histogram equalised and stretched to 0 to 255.
+    """Equalise the histogram of a grey image, and stretch the grey levels to the range 0 to 255.
 
     Parameters
     ----------
@@ -131,8 +133,8 @@ def _standardised(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return ``table[flat]``.
 
-    This function is faster than NumPy because it does not convert the indices. In large images, it maps two pixels at a
-    time.
+    This function is faster than NumPy because it does not convert the indices. In large images, the function maps two
+    pixels at a time.
     """
     mapped = np.empty(flat.size, np.uint8)
     paired = flat.size - flat.size % 2 if flat.size >= _LARGE else 0
@@ -148,10 +150,9 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
 
 @compiled()
 def _paired(table: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the table of all pairs of levels.
+    """Return a table that maps each pair of old levels to a pair of new levels.
 
-    In each pair, a new level takes the byte of the old level that it replaces. The table is therefore valid for any
-    byte order.
+    The two levels of a pair keep their order. The table is therefore valid for any byte order.
     """
     pairs = np.empty(_LEVELS * _LEVELS, np.uint16)
     for one in range(_LEVELS):
@@ -175,7 +176,7 @@ def _standardising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @compiled(error_model="numpy")
 def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return Pillow's table for ``equalize``: (half a step + number of darker pixels) // step, but at most 255."""
+    """Return the table of Pillow's ``equalize``: (half a step + number of darker pixels) // step, but at most 255."""
     table = np.arange(_LEVELS).astype(np.uint8)
     brightest, pixels = 0, 0
     for level in range(_LEVELS):

@@ -1,15 +1,15 @@
-"""Frames: rectangles of an image. Each frame is hashed as if it were an image, in one or more symmetries.
+"""Frames: rectangles of an image. Each frame is hashed like a separate image, in one or more symmetries.
 
 If an image was rotated, mirrored, inverted or cropped, its hash differs strongly from the hash of its twin. The two
-hashes also differ strongly if the info bar of the image was removed, redrawn or added. However, if a frame of the image
-is turned back, the frame has almost the same hash as a frame of the twin that shows the same region. Twinscope
-therefore also indexes the hashes of some frames of each reference, and searches for the frames of a query in all
-symmetries. Frames also help if half of an image became black when its contrast was raised: the brightest pixels of the
-image and the brightest pixels of the twin still have the same hash.
+hashes also differ strongly if the info bar of the image was removed, redrawn or added. However, a frame of the image
+can show the same part of the specimen as a frame of the twin. If the rotation, mirroring or inversion is reversed, the
+two frames have almost the same hash. Twinscope therefore also indexes the hashes of some frames of each reference, and
+searches for the frames of a query in all symmetries. Frames also help if a higher contrast made half of an image black.
+The brightest pixels of this image and the brightest pixels of the twin still have the same hash.
 
-The hashes of all frames are computed from thumbnails (see `thumbnail`). Therefore, no image is decoded twice, and the
-thumbnail is sufficient if a query was prepared on another computer. The recipe for the hash of a frame is the recipe of
-`hashing`, except that the thumbnail is not reduced to 128 x 128 pixels.
+The hashes of all frames are computed from thumbnails (see `thumbnail`). Therefore, no image is decoded twice. If a
+query was prepared on another computer, the thumbnail of the query is sufficient. The recipe for the hash of a frame is
+the recipe of `hashing`, except that the thumbnail is not reduced to 128 x 128 pixels.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _LEAST_SIDE: Final = 40
 """Minimum side of a frame in pixels. In a smaller frame, the highest of the 32 frequencies of the hash would only
 describe single pixels."""
 _SHADE_SHARE: Final = 0.25
-"""Share of the pixels that are hashed as the brightest or darkest pixels. In tests with micrographs of which 46 to 62 %
-became black, a share of one half gave distances of up to 536 bits between a frame and the frame of the twin. A share of
-one quarter gave distances of at most 52 bits."""
+"""Share of the pixels that count as the brightest or the darkest pixels. Tests used micrographs in which 46 to 62 % of
+the pixels became black. With a share of one half, the distance between a frame and the frame of the twin was up to 536
+bits. With a share of one quarter, the distance was at most 52 bits."""
 _LEAST_SHADE: Final = 0.05
 """Minimum share of the pixels that must differ from the common level. If fewer pixels differ from the common level, the
 frame is not hashed."""
@@ -120,11 +120,11 @@ VIEWS: Final = (
     *(Frame(bottom=1 - round(MAX_HEIGHT * quarters / 4, 3)) for quarters in range(5)),
     Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
 )
-"""Views of an image. In five views, a strip is cut off at the bottom: 0, 1, 2, 3 or 4 quarters of the height of the
-highest info bar. In the last view, a margin is cut off on all sides. Twinscope need not detect the edge of an info bar:
-if the bottom edge of a view is at most an eighth of that height away from the edge of the info bar, the hash of the
-view stays within the search distance. The view without a margin is for images that lost a part of their margin in an
-export."""
+"""Views of an image. In five views, a strip is cut off at the bottom. The height of the strip is 0, 1, 2, 3 or 4
+quarters of the height of the highest info bar. In the last view, a margin is cut off on all sides. The view without a
+margin is for images that lost a part of their margin in an export. Twinscope does not need to detect the edge of an
+info bar. The edge is never far from the bottom edge of the nearest view: at most an eighth of the height of the highest
+info bar. With this difference, the hash of the view stays within the search distance."""
 
 SHADES: Final = (replace(VIEWS[-2], shades="bright"), replace(VIEWS[-2], shades="dark"))
 """Frames with only the brightest or only the darkest pixels of the field, without the info bar. `SHADES` is for images
@@ -136,14 +136,14 @@ SHIFTS: Final = tuple(
     if (top, left) != (_MARGIN, _MARGIN)
 )
 """Frames for a query that is shifted against the reference. Each frame has the same size as the view without a margin.
-One of the frames can show the same rectangle as the view of the reference without a margin."""
+One of the frames can show the same part of the specimen as the view of the reference without a margin."""
 
 
 def _grid(side: float, count: int) -> list[Frame]:
     """Return `count` x `count` rectangles on a regular grid.
 
-    The sides of a rectangle are the share `side` of the sides of the image. The outermost rectangles touch the edges of
-    the image.
+    The width of a rectangle is `side` times the width of the image, and the height is `side` times the height of the
+    image. The outermost rectangles touch the edges of the image.
     """
     starts = [(1 - side) * position / (count - 1) for position in range(count)]
     return [Frame(left, top, left + side, top + side) for top, left in product(starts, repeat=2)]
@@ -159,17 +159,17 @@ def _windows() -> tuple[Frame, ...]:
 
 
 WINDOWS: Final = _windows()
-"""Rectangles of the field. Neighbouring rectangles of the same size are at most 3.75 % of the sides of the field
-apart."""
+"""Rectangles of the field. The distance between neighbouring rectangles of the same size is at most 3.75 % of the width
+or height of the field."""
 
 PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
-"""Rectangles of the field for queries that show only a panel, which is a rectangle of half the width and half the
-height of the field. Each rectangle has the size of a panel without the margin of the panel. The frames `SHIFTS` of a
-query provide positions between the positions of this grid."""
+"""Rectangles of the field for queries that show only a panel. A panel has half the width and half the height of the
+field. Each rectangle has the size of a panel without its margin. The frames `SHIFTS` of a query add positions between
+the positions of this grid."""
 
 CROPS: Final = (WHOLE, *_grid(0.85, 3))
-"""Frames of a query that are compared with windows of a reference. The whole query is for queries that are a crop of
-the field of the reference. The smaller frames are for queries of which only a part lies in the field of the
+"""Frames of a query that are compared with windows of a reference. The frame `WHOLE` is for queries that show only a
+part of the field of the reference. The smaller frames are for queries that only partly overlap with the field of the
 reference."""
 
 
@@ -187,7 +187,7 @@ def reference_frames(reach: Reach) -> tuple[Frame, ...]:
 
 
 def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
-    """Return the indexed frames of a reference by kind, in order. Each kind of frame is searched separately."""
+    """Return the indexed frames of a reference, grouped by kind, in a fixed order. Each kind is searched separately."""
     views, windows = {"views": VIEWS, "shades": SHADES}, {"windows": WINDOWS, "panels": PANELS}
     return {"frame": {}, "views": views, "windows": views | windows}[reach]
 
@@ -195,7 +195,7 @@ def frame_kinds(reach: Reach) -> dict[str, tuple[Frame, ...]]:
 def frame_codes(
     thumbnail: NDArray[np.uint8], frames: Sequence[Frame], symmetries: Sequence[Symmetry] = SYMMETRIES[:1]
 ) -> NDArray[np.uint8]:
-    """Hash frames of a thumbnail. Each frame is hashed in all given symmetries.
+    """Hash frames of a thumbnail. Each frame is hashed once for each symmetry.
 
     Parameters
     ----------
@@ -207,9 +207,9 @@ def frame_codes(
     Returns
     -------
     ndarray of uint8, shape (frames * symmetries, 128)
-        The codes of the first frame in all symmetries, then the codes of the second frame, and so on. If a frame has
-        fewer than 40 pixels on a side, or too few bright or dark pixels, its codes are zeros. The distance between a
-        code of zeros and every hash is 512 bits.
+        The codes of the first frame in all symmetries, then the codes of the second frame, and so on. If a side of a
+        frame has fewer than 40 pixels, or if a frame has too few bright or dark pixels, the codes of the frame are
+        zeros. The distance between a code of zeros and every hash is 512 bits.
     """
     codes = np.zeros((len(frames), len(symmetries), BYTES), np.uint8)
     for number, frame in enumerate(frames):

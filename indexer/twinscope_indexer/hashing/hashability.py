@@ -19,30 +19,28 @@ REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 _SIDE: Final = 128
 _LEAST_CONTRAST: Final = 0.75
-"""Minimum contrast of a field in grey levels, after its shading is removed. A field with a contrast below
-this minimum is empty; for example, the beam was off. The hash of an image with an empty field would depend on the info
-bar, which can be the same for different fields. The lowest contrast of 178 real micrographs is 4 grey levels."""
+"""Minimum contrast of a field in grey levels, after the shading is removed. A field with less contrast counts as empty,
+for example because the beam was off. If the field is empty, the hash of the image would depend on the info bar. Images
+of different fields can have the same info bar. In 178 real micrographs, the lowest contrast is 4 grey levels."""
 _MOST_CLIPPED: Final = 0.98
-"""Maximum share of black pixels, and maximum share of white pixels, in a field. The highest share of black or white
-pixels in 178 real micrographs is 0.16."""
+"""Maximum share of black pixels in a field. The maximum share of white pixels is the same. In 178 real micrographs, the
+highest share of black or white pixels is 0.16."""
 _BLOCK: Final = 4
 _MOST_BLOCK_VARIATION: Final = 2.0
-"""Maximum variance of the means of blocks in an image of noise, as a multiple of the variance for independent pixels.
-For white noise, the variance of the means is 0.9 to 1.1 times the variance for independent pixels."""
+"""Maximum variance of the block means in an image of noise, divided by the variance that independent pixels would give.
+For white noise, this ratio is 0.9 to 1.1."""
 _LEAST_PEAK: Final = 13.0
-"""Minimum power of the strongest wave in a reduced field with structure, as a multiple of the mean power of all waves.
-The power of white noise is exponentially distributed. For a field of 109 x 128 pixels with 7,000 waves, the strongest
-wave of white noise exceeds 13 times the mean power in 1 of 60 images. In each of 178 real micrographs, the strongest
-wave has at least 21 times the mean power."""
+"""Minimum power of the strongest wave in a reduced field with structure, divided by the mean power of all waves. The
+power of white noise is exponentially distributed. For white noise of 109 x 128 pixels with 7,000 waves, the ratio
+exceeds 13 in 1 of 60 images. In each of 178 real micrographs, the ratio is at least 21."""
 _SLOW: Final = ((2.5, 10.0, 1.25), (2.5, 20.0, 1.15))
 """Two bands of slow waves. The first two numbers of a band are the lowest and the highest number of waves across the
-image; even slower waves count as shading. The third number is a minimum for the mean power of the band, as a multiple
-of the mean power of faster waves. A field also has structure if the mean power of at least one band reaches the minimum
-of the band. White noise has a multiple of 1, with standard deviations of 0.08 and 0.04 for the two bands. None of 178
-real micrographs is below both minima; the lowest multiples are 1.85 and 1.23."""
+image. Even slower waves count as shading. The third number is the minimum of a ratio: the mean power of the band,
+divided by the mean power of faster waves. A field also has structure if the ratio of at least one band reaches the
+minimum. For white noise, the ratio is 1, with standard deviations of 0.08 and 0.04 for the two bands. Each of 178 real
+micrographs reaches at least one minimum. The lowest ratios are 1.85 and 1.23."""
 _LEAST_SIDE: Final = 96
-"""Minimum side in pixels of a field that is checked for noise. A smaller field has too few waves for the check for
-noise."""
+"""Minimum side in pixels of a field that is checked for noise. A smaller field has too few waves for this check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Unhashable:
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
-    """Return why the field above the info bar is not sufficient to identify an image, or None if it is sufficient.
+    """Return the reason why an image cannot be identified by its field above the info bar, or None if it can.
 
     Parameters
     ----------
@@ -119,7 +117,7 @@ def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across
 
 
 def _block_variation(rest: NDArray[np.float64]) -> float:
-    """Return the variance of the means of blocks, as a multiple of the variance for independent pixels."""
+    """Return the variance of the block means, divided by the variance that independent pixels would give."""
     return float(_BLOCK**2 * _block_means(rest).var() / rest.var())
 
 
@@ -137,9 +135,10 @@ def _block_means(rest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_white(field: NDArray[np.uint8]) -> bool:
-    """Check whether a field, reduced by averaging, has the power spectrum of independent pixels (white noise).
+    """Reduce a field by averaging, and check whether it has the power spectrum of independent pixels (white noise).
 
-    A grid or an edge has one dominant wave. In any other recognisable structure, slow waves have more power than noise.
+    A grid or an edge has one dominant wave. In all other recognisable structures, the power of slow waves is higher
+    than in noise.
     """
     steps = [max(1, side // _SIDE) for side in field.shape]
     rows, columns = (side // step for side, step in zip(field.shape, steps, strict=True))

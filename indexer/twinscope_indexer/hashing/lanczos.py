@@ -1,10 +1,11 @@
 """Lanczos resampling of 8-bit grey images. The result is the same as Pillow's, bit for bit.
 
-Pillow resamples 8-bit images in integer arithmetic. The weights of each new pixel are rounded to 22 fraction bits.
-Pillow first resizes one side (usually the width), rounds the pixels to 8 bits, and then resizes the other side. The
-result therefore does not depend on the order of the sums, and a faster implementation can give the same bits. The
-implementation in this module can also map the grey levels by a table in the same pass, which saves a second image of
-full size. Blocks of 128 rows are transposed, so that the width and the height are resized by the same code.
+Pillow resamples 8-bit images in integer arithmetic. The weights of each new pixel are rounded to 22 bits after the
+binary point. Pillow first resizes one side (usually the width), rounds the pixels to 8 bits, and then resizes the other
+side. The result therefore does not depend on the order of additions, and a faster implementation can give the same
+bits. The implementation in this module can also map the grey levels with a table in the same pass. No second image of
+full size is therefore needed. Blocks of 128 rows are transposed, so that the width and the height are resized by the
+same code.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _FRACTION_BITS = 22  # 32 bits minus 8 bits for a pixel, minus 2 bits for sums d
 _HALF = 1 << (_FRACTION_BITS - 1)
 _AT_ONCE = 4  # number of rows whose pixels are packed into one word
 _BLOCK = 128  # number of rows in a block; with more rows, a wide image would exceed the second-level cache
-_TILE = 256  # number of columns of a block that are transposed at a time; they must fit in the first-level cache
+_TILE = 256  # number of columns of a block that are transposed at a time; the columns fit in the first-level cache
 _PACKED = np.dtype("<u4")  # type of a word of four pixels; the first pixel is in the lowest byte
 _LEVELS = 256
 
@@ -86,7 +87,7 @@ def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 def _taps(old: int, new: int) -> _Taps:
     """Return the weights that convert `old` pixels along one side into `new` pixels.
 
-    The weights are cached because the images of a collection have few different sizes.
+    The weights are cached because the images of a collection have only a few different sizes.
 
     Returns
     -------
@@ -102,8 +103,8 @@ def _taps(old: int, new: int) -> _Taps:
 
 @compiled(error_model="numpy")
 def _lanczos_taps(old: int, new: int) -> _Taps:
-    # The operations and their order are the same as in Pillow, because the last bit of a result can change the span of
-    # old pixels that contribute to a new pixel.
+    # The operations and their order are the same as in Pillow. Otherwise, rounding could change the span of old pixels
+    # that contribute to a new pixel.
     scale = old / new
     stretch = max(scale, 1.0)
     support = _LOBES * stretch
@@ -205,8 +206,8 @@ def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int,
 def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) -> None:
     """Compute each new line as the weighted sum of a span of old lines, rounded and clipped to the range 0 to 255.
 
-    The lines are contiguous and have `_BLOCK` pixels each. Because the compiler knows the length of a line, it needs
-    only one address for eight lines.
+    The lines are contiguous and have `_BLOCK` pixels each. The compiler knows the length of a line, so that one address
+    is sufficient for eight lines.
     """
     spans, weights = taps
     total = np.empty(_BLOCK, np.int32)

@@ -6,14 +6,14 @@ The recipe is the legacy rule, which was used to match the existing labelled col
 
 The steps of the recipe are:
 
-1. Equalise and autocontrast the grey levels.
+1. Equalise the grey levels, and stretch them to the full range (autocontrast).
 2. Resize the image to 128 x 128 pixels with Pillow's Lanczos filter.
 3. Compute the two-dimensional DCT-II and keep the 32 x 32 lowest frequencies.
-4. Set a bit for each of these 1024 coefficients that exceeds their median.
+4. Calculate the median of these 1024 coefficients. Set the bit of each coefficient that is above the median.
 
-For every 8-bit image, `phash` returns the same 1024 bits as imagehash with Pillow 13, with any installed version of
-Pillow. The bits of imagehash itself depend on the version of Pillow: before version 13, Pillow rounds differently if an
-image is more than about twice as high as it is wide (see `lanczos`).
+For every 8-bit image, `phash` returns the same 1024 bits as imagehash with Pillow 13. These bits do not depend on the
+installed version of Pillow. The bits that imagehash returns depend on the version of Pillow. Before version 13, Pillow
+rounds differently if the height of an image is more than about twice the width (see `lanczos`).
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ converted to 8-bit pixels."""
 
 _SIDE = 128
 _ROUNDING: Final = 1e-5
-"""Maximum difference between a coefficient and the median for which the coefficient counts as equal to the median.
-Coefficients are at most 1.7e7, so the rounding errors of float64 are near 1e-8, in any order of summation."""
+"""A coefficient counts as equal to the median if their difference is at most this value. Coefficients are at most
+1.7e7, so the rounding errors of float64 are near 1e-8 for any order of summation."""
 
 _MAX_TIES: Final = 64
-"""Maximum number of coefficients that may be equal to the median. If more coefficients are equal to the median,
-rounding errors instead of the image decide many bits of the hash."""
+"""Maximum number of coefficients that may be equal to the median. If more coefficients are equal to the median, many
+bits of the hash depend on rounding errors instead of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +190,14 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
 
 
 def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
-    """Return the code of the hash, and the number of its bits that are decided by rounding errors."""
+    """Return the code of the hash, and the number of bits that depend on rounding errors."""
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram))
     code, ties = _thresholded(low_frequencies(small, FREQUENCIES))
     return (code, 0) if ties == 0 else _thresholded(_by_scipy(small))
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the 32 x 32 lowest DCT-II coefficients, computed by the function that imagehash calls.
+    """Compute the 32 x 32 lowest DCT-II coefficients with the function that imagehash also calls.
 
     If coefficients are equal to the median, only this function gives the same bits as imagehash. If no coefficient is
     equal to the median, `low_frequencies` gives the same bits as imagehash in a third of the time.

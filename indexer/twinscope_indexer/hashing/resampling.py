@@ -22,14 +22,13 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Means in grey levels, not rounded. If only a part of a pixel lies inside a rectangle, the share of this part is
-        the weight of the pixel.
+        Means in grey levels, not rounded. The weight of a pixel is the share of its area that is inside the rectangle.
 
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, or if the height or width in `shape` is less than 1 or larger than the height
-        or width of the image.
+        If `pixels` is not a grey image. Also if the height or width in `shape` is less than 1, or larger than in the
+        image.
     """
     require_grey(pixels)
     if not all(1 <= new <= old for new, old in zip(shape, pixels.shape, strict=True)):
@@ -53,7 +52,7 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     for y in range(height):
         top, bottom = y * step_y, (y + 1) * step_y
         _add_rows(pixels, top, bottom, line)
-        if width == columns:  # a simpler loop, which gives the same sums seven times as fast
+        if width == columns:  # this simpler loop gives the same sums seven times as fast
             for x in range(width):
                 means[y, x] = float(line[x]) / step_y
             continue
@@ -71,8 +70,8 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return the range of old pixels that each new pixel covers.
 
-    For each new pixel, the three arrays contain the first old pixel, the end of the range, and two shares. The shares
-    are the covered parts of the first and of the last old pixel.
+    For each new pixel, the three arrays contain the first old pixel, the end of the range, and two shares. The two
+    shares show how much of the first old pixel and of the last old pixel is covered.
     """
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
@@ -88,12 +87,12 @@ def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
 def _add_rows(pixels: NDArray[np.uint8], top: float, bottom: float, line: NDArray[np.float32]) -> None:
     """Add the rows from `top` to `bottom` in order, four at a time.
 
-    Each row is weighted by the share of the row that lies between `top` and `bottom`.
+    The weight of a row is the share of the row between `top` and `bottom`.
     """
     first, end = int(top), min(int(np.ceil(bottom)), pixels.shape[0])
     line[:] = 0
     for row in range(first, end, 4):
-        # A row after the end has the share zero, so any other row can be used in its place.
+        # A row after the end has the share zero. Any other row can therefore be used instead of this row.
         a, b = pixels[row], pixels[min(row + 1, end - 1)]
         c, d = pixels[min(row + 2, end - 1)], pixels[min(row + 3, end - 1)]
         of_a, of_b = _share(row, top, bottom), _share(row + 1, top, bottom)

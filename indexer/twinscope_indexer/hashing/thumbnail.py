@@ -22,7 +22,7 @@ MIN_SIDE = 24
 along the long side than along the short side."""
 
 _MAX_GAIN = 16  # maximum gain of the contrast stretch; a higher gain would only amplify rounding errors
-# The three constants of `_quantisation` were chosen together on 178 real micrographs.
+# The three constants of `_quantisation` were chosen together, in tests with 178 real micrographs.
 _STEP_SHARE = 0.3
 _SOFTNESS = 0.9
 _DETAIL_BLOCK = 4
@@ -51,10 +51,10 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     """Reduce an image to a thumbnail, stretch its contrast, and compress the thumbnail as JPEG.
 
     Without the stretch, rounding and compression would remove the detail of a low-contrast image. The stretch is
-    linear: the darkest pixel of the reduced image becomes 0, and the brightest pixel becomes 255, but the gain is at
-    most 16. Because the gain is limited, featureless images stay featureless. The pixels of the reduced image are means
-    that are not rounded before the stretch. Because of the stretch, two thumbnails of the same field can differ in
-    brightness and contrast. The scene score does not depend on brightness and contrast.
+    linear. The darkest pixel of the reduced image becomes 0, and the brightest pixel becomes 255, if this requires a
+    gain of at most 16. Otherwise, the gain is 16. Because the gain is limited, featureless images stay featureless. The
+    pixels of the reduced image are not rounded before the stretch. Because of the stretch, two thumbnails of the same
+    field can differ in brightness and contrast. The scene score does not depend on brightness and contrast.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
     Returns
     -------
     numpy.ndarray of uint8, shape (height, width)
-        Grey image, read-only; no side longer than `LONG_SIDE`.
+        Grey image, read-only. Each side has at most `LONG_SIDE` pixels.
 
     Raises
     ------
     ImageError
-        If the data is damaged, or is not a grey JPEG of the size of a thumbnail.
+        If the data is damaged, is not a grey JPEG, or has a side of more than `LONG_SIDE` pixels.
     """
     try:
         pixels = _decoded(data)
@@ -121,9 +121,9 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Stretch means linearly to at most the range 0 to 255.
+    """Stretch the levels `means` linearly, with a limited gain, so that all levels stay in the range 0 to 255.
 
-    The middle of the range of the means moves only as far as necessary.
+    The level in the middle between the lowest and the highest level changes only as much as necessary.
     """
     low, high = float(means.min()), float(means.max())
     gain = min(255 / (high - low), _MAX_GAIN) if high > low else 1.0
@@ -136,14 +136,14 @@ def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
-    """Return the JPEG quantisation table (64 steps, row by row) that keeps only the detail that a scene score uses.
+    """Return a JPEG quantisation table: 64 steps, row by row. The table keeps only the detail that a scene score uses.
 
     For the scene score, thumbnails are smoothed with a Gaussian filter, and the contrast of each pixel is measured
     against its surroundings. The steps of the table are therefore inversely proportional to the transfer function of
-    the Gaussian filter, so the steps increase with the frequency. The first step is proportional to the detail of the
-    image, which is measured as the mean difference between the means of neighbouring 4 x 4 blocks. The means of the
-    blocks contain little noise. Compared with a standard table (quality 85 to 90), the returned table reduces the size
-    of a thumbnail by a third and preserves faint detail.
+    the Gaussian filter. The steps increase with the frequency. The first step is proportional to the detail of the
+    image. The detail is the average difference between the means of neighbouring 4 x 4 blocks, because these means
+    contain little noise. Compared with a standard table (quality 85 to 90), the returned table reduces the size of a
+    thumbnail by a third and preserves faint detail.
     """
     detail = _detail(np.ascontiguousarray(pixels))
     frequency = np.pi * np.arange(8) / 8  # frequencies of the coefficients of an 8-point DCT, in radians per pixel
@@ -167,7 +167,7 @@ def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray
 
 @compiled(error_model="numpy")
 def _detail(pixels: NDArray[np.uint8]) -> float:
-    """Return the mean difference between the means of vertically and horizontally neighbouring 4 x 4 blocks."""
+    """Return the average difference between the means of neighbouring 4 x 4 blocks, vertically and horizontally."""
     height, width = pixels.shape[0] // _DETAIL_BLOCK, pixels.shape[1] // _DETAIL_BLOCK
     if height < 2 or width < 2:
         return 0.0
