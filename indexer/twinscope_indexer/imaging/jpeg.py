@@ -2,7 +2,8 @@
 
 The check is needed because decoders ignore faults in the marker structure, or only issue a warning. Two decoders are
 used. Pillow decodes every kind of JPEG. simplejpeg is faster because it does not read the metadata and copies no pixel
-twice. Both decoders use libjpeg-turbo. If both decoders can decode a stream without a warning, the pixels are equal.
+twice. Both decoders use libjpeg-turbo. If both decoders can decode a stream without a warning, they return equal
+pixels.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _BASELINE_FRAME = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Two bytes that are the marker of a segment. Pairs with a stuffed byte or a fill byte do not match. A stuffed byte
-# cannot begin a marker; a fill byte can, and the search continues there. The first match is therefore the next marker.
+# Two bytes that are the marker of a segment. Pairs with a stuffed byte or a fill byte do not match. A marker never
+# begins at a stuffed byte. A marker can begin at a fill byte, and the search continues at this byte. The first match is
+# therefore the next marker.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _HUFFMAN_TABLES, _RESTART_INTERVAL, _QUANTISATION_TABLES = 0xC4, 0xDD, 0xDB
 _JFIF, _ADOBE = 0xE0, 0xEE  # both kinds of segments define the colour space
@@ -46,7 +48,7 @@ _MOST_SEGMENTS = 65_536  # real headers have at most a few hundred segments; a h
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The values in the frame header of a JPEG stream (ITU-T T.81, B.2.2), which can be wrong."""
+    """The values in the frame header of a JPEG stream (ITU-T T.81, B.2.2). The values can be wrong."""
 
     precision: int
     """Bits per sample."""
@@ -135,7 +137,7 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
     mode = _MODES.get(claimed.components)
     if _SAME_LIBRARY and mode is not None and claimed.precision == 8 and _is_plain(data):
         with suppress(ValueError, RuntimeError, MemoryError):  # after an error, Pillow decodes the stream below
-            # If strict is true, every warning of libjpeg is an error, so that Pillow decodes damaged streams.
+            # With `strict=True`, every warning of libjpeg is an error. Pillow therefore decodes all damaged streams.
             pixels = simplejpeg.decode_jpeg(data, "GRAY" if mode == "L" else mode, strict=True)
             return Raster(pixels[..., 0] if mode == "L" else pixels, "JPEG", mode, claimed.precision)
     essential = without_metadata(data, name)
@@ -146,7 +148,10 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
 
 
 def _is_plain(data: bytes) -> bool:
-    """Check whether a stream has only segments that most cameras and programs write and that Pillow accepts."""
+    """Check whether a stream has only common segments.
+
+    Most cameras and programs write such segments, and Pillow accepts them.
+    """
     try:
         return all(_is_plain_segment(marker, data[start + 4 : end]) for marker, start, end in _segments(data, ""))
     except ImageError:
@@ -154,7 +159,7 @@ def _is_plain(data: bytes) -> bool:
 
 
 def _is_plain_segment(marker: int, content: bytes) -> bool:
-    """Check whether a segment can occur in a plain stream. Segments that Pillow does not accept cannot occur in it."""
+    """Check whether a plain stream can contain a segment. A plain stream contains only segments that Pillow accepts."""
     if marker == _QUANTISATION_TABLES:
         return len(content) % _QUANTISATION_TABLE == 0 and max(content[::_QUANTISATION_TABLE], default=0) < 4
     if marker == _JFIF:

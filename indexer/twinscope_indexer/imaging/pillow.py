@@ -1,9 +1,9 @@
 """Conversion of the errors of Pillow's decoders to `ImageError`.
 
-Twinscope calls Pillow's plugins directly. ``Image.open`` would warn about large images, or refuse them because of a
-global setting, and it would try other formats. Before memory is allocated, the size in the header of an image is
-compared with the pixel budget and with the length of the file. Metadata is not passed to the decoders, because metadata
-does not affect the pixels and causes warnings.
+Twinscope calls Pillow's plugins directly. ``Image.open`` would also try other formats. For a large image,
+``Image.open`` would issue a warning, or raise an error because of a global setting. Before memory is allocated, the
+size in the header of an image is compared with the pixel budget and with the length of the file. Metadata is not passed
+to the decoders, because metadata does not affect the pixels and causes warnings.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class _PngHeader:
     bits: int
     colour: int
     mode: str
-    """Pillow's mode for the pixels, if they have 16 bits per sample."""
+    """Pillow's mode for the pixels if the file has 16 bits per sample."""
     interlaced: bool
     raw: int
     """Number of bytes of the decompressed pixels."""
@@ -147,7 +147,7 @@ def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
 def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
     """Check that the compressed data contains all pixels.
 
-    Pillow would make missing pixels black. libpng would write its error messages to standard error.
+    Without this check, Pillow would make missing pixels black, and libpng would write messages to standard error.
     """
     inflater, got = zlib.decompressobj(), 0
     try:

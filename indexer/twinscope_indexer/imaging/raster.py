@@ -23,7 +23,7 @@ class Raster:
 
     content: Image.Image | NDArray[Any]
     """Pillow image of 8-bit samples, or array of shape (height, width) or (height, width, 3). Samples of uint8 are used
-    without change. Samples of any other type are called deep, and need a window."""
+    without change. Samples of any other type are called deep samples, and need a window."""
     format: Format
     mode: str
     """Pillow's mode for the pixels in the file."""
@@ -32,7 +32,7 @@ class Raster:
     pages: int = 1
     page: int = 0
     white_is_zero: bool = False
-    """Whether larger samples are darker. This attribute applies only if `content` has deep samples."""
+    """Whether larger sample values are darker. This attribute applies only if `content` has deep samples."""
 
     def grey(self) -> tuple[NDArray[np.uint8], Window | None]:
         """Convert to 8-bit grey.
@@ -100,8 +100,8 @@ def _luma(colour: NDArray[Any]) -> NDArray[Any]:
     """Convert deep colour of shape (height, width, 3) to luma of shape (height, width).
 
     Luma is defined in ITU-R BT.601-7, section 2.5.1. The weights of the channels are in units of 1/65536, as in
-    Pillow's ``libImaging/Convert.c`` (``L24``). If all three channels of a pixel are equal, luma has exactly the value
-    of the channels. 16-bit samples stay 16-bit integers. Samples of any other type are converted to float64.
+    Pillow's ``libImaging/Convert.c`` (``L24``). If all three channels of a pixel are equal, luma has exactly the same
+    value as the channels. 16-bit samples stay 16-bit integers. Samples of any other type are converted to float64.
     """
     exact = colour.dtype == np.uint16
     work = np.uint32 if exact else np.float64

@@ -1,9 +1,9 @@
 """Decoding of microscope image files to 8-bit grey pixels and a description.
 
 The format of a file (TIFF, BigTIFF, JPEG, PNG or BMP) is detected from the first bytes of the file, never from the
-name. Images of 8 bits are converted exactly as by Pillow's ``convert("L")``. Images of more than 8 bits are converted
-with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the exception
-`ImageError`.
+name. For images of 8 bits, the result is exactly the same as from Pillow's ``convert("L")``. Images of more than 8 bits
+are converted with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the
+exception `ImageError`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twinscope_indexer.imaging.tiff import read_tiff
 from twinscope_indexer.imaging.window import Window
 
 PIXEL_BUDGET = 300_000_000
-"""Default of the maximum number of pixels (width times height) of an image to decode."""
+"""Default pixel budget: the maximum number of pixels (width times height) that an image may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class GreyImage:
     mode: str
     """Pillow's mode for the pixels in the file: ``L``, ``RGB``, ``P``, ``I;16``, ``F``, ``LA``, ``RGBA``..."""
     bits: int
-    """Bits per sample in the file, or per index of a palette image."""
+    """Bits per sample in the file. For a palette image: bits per palette index."""
     width: int
     height: int
     pages: int
@@ -47,25 +47,26 @@ class GreyImage:
     page: int
     """Index of the page that was decoded, counted from 0."""
     window: Window | None
-    """The two sample values that were mapped to 0 and 255. If lower samples are brighter in the file, the first value
-    is higher than the second. If all samples are equal, the two values are equal. The window is None if the samples are
-    unsigned integers of at most 8 bits."""
+    """The two sample values that were mapped to 0 and 255. If lower sample values are brighter in the file, the first
+    value is higher than the second value. If all samples are equal, the two values are equal. The window is None if the
+    samples are unsigned integers of at most 8 bits."""
 
 
 def read_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> GreyImage:
     """Decode an image to 8-bit grey.
 
-    Only one image of a file is read. From a TIFF file, this function reads the first page that holds an image and not a
-    mask or a reduced copy. From a volume, or from separate channels without a colour space, the function reads the
-    first plane. From an animation, the function reads the first frame. Alpha is ignored. CMYK is converted as by
-    Pillow. TIFF images are turned upright according to their Orientation tag, but the Exif orientation of JPEG and PNG
-    files is ignored. Pillow treats the orientation of TIFF, JPEG and PNG files in the same way.
+    Only one image of a file is read. In a TIFF file, this is the first page with an image. Pages with a mask or a
+    reduced copy are skipped. If the image is a volume, only the first plane is read. If an image without a colour space
+    has separate channels, only the first channel is read. In an animation, only the first frame is read. Alpha is
+    ignored. CMYK is converted in the same way as in Pillow. TIFF images are turned upright according to the Orientation
+    tag. The Exif orientation of JPEG and PNG files is ignored. Pillow treats the orientation of TIFF, JPEG and PNG
+    files in the same way.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
         A path, the content of a file, or an open file. An open file is always read from its beginning, and is not
-        closed. The position of the open file is undefined afterwards.
+        closed. After the call, the position in the open file is undefined.
     name : str, optional
         Name of the image in error messages, for example the name of an archive member; by default, the path.
     pixel_budget : int
@@ -79,8 +80,8 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     Raises
     ------
     ImageError
-        If the file has any fault. The attribute `fault` of the exception is the kind of the fault. The content of a
-        file never raises any other exception.
+        If the file has any fault. The attribute `fault` of the exception is the kind of the fault. Invalid content of a
+        file never causes any other exception.
     """
     raster, called = _read(source, name, pixel_budget)
     try:
@@ -99,8 +100,8 @@ def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int
     Returns
     -------
     PIL.Image.Image
-        Image of mode ``L`` for grey content, with the same pixels as from `read_image`, or of mode ``RGB`` for colour.
-        Colour of more than 8 bits is reduced to 8 bits with one window for all channels.
+        For colour, an image of mode ``RGB``. For grey content, an image of mode ``L`` with the same pixels as from
+        `read_image`. Colour of more than 8 bits is reduced to 8 bits with one window for all channels.
 
     Raises
     ------

@@ -37,7 +37,7 @@ class ImageFile:
     """An open image file."""
 
     stream: BinaryIO
-    """Seekable stream of the file content. Its position is undefined."""
+    """Seekable stream of the file content. The position of the stream is undefined."""
     size: int
     """Size of the file in bytes."""
     format: Format
@@ -49,8 +49,8 @@ class ImageFile:
 def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
     """Open a source and detect its format.
 
-    Errors in the body of the ``with`` statement are also converted to an `ImageError`, if the file cannot be read or
-    needs too much memory.
+    The body of the ``with`` statement may find that the file cannot be read or needs too much memory. Such an error is
+    also converted to an `ImageError`.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def _format(magic: bytes, name: str) -> Format:
 def _seekable(stream: BinaryIO) -> BinaryIO:
     """Return a stream in which seeking is fast.
 
-    A regular file, or bytes in memory, are returned unchanged. All other streams are read into memory, because seeking
-    in an archive member, for example, is slow.
+    Regular files and bytes in memory are returned unchanged. All other streams are read into memory. For example,
+    seeking in an archive member is slow.
     """
     if isinstance(stream, io.BytesIO):
         return stream

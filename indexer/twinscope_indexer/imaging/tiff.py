@@ -1,8 +1,8 @@
 """Decoding of TIFF files by tifffile and imagecodecs, after a check of all tags.
 
 The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile reads missing
-strips as zeros, accepts any dimension, and follows circular chains of directories. tifffile reports such faults only in
-its log. This module refuses a file if the tags of the file contradict its content.
+strips as zeros, accepts any width and height, and follows circular chains of directories. tifffile reports such faults
+only in its log. This module refuses a file if the tags of the file contradict its content.
 """
 
 from __future__ import annotations
@@ -94,7 +94,10 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Convert errors of tifffile and imagecodecs for invalid data to `ImageError`, and suppress their log messages."""
+    """Convert the errors that tifffile and imagecodecs raise for invalid data to `ImageError`.
+
+    Suppress the log messages of both libraries.
+    """
     token = _reading.set(True)
     try:
         with np.errstate(all="ignore"):  # tifffile calculates with unchecked numbers from tags
@@ -111,8 +114,8 @@ def _decoding(name: str) -> Iterator[None]:
 def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
     """Return the first page that holds an image, and the index of this page.
 
-    If all images in the file are small or reduced, return the first small page, or the first reduced page if there is
-    no small page.
+    If all images in the file are small or reduced, return the first small page. If there is no small page, return the
+    first reduced page.
     """
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):
@@ -178,7 +181,7 @@ def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int
 
 
 def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint8]:
-    """Stretch samples of at most 8 bits from the range 0 to `most` to the range 0 to 255, in which 0 is black."""
+    """Stretch samples of at most 8 bits from the range 0 to `most` to the range 0 to 255. In the result, 0 is black."""
     table = (np.arange(256) * 255 // most).clip(0, 255).astype(np.uint8)
     if colour == _WHITE_IS_ZERO:
         table = 255 - table

@@ -1,9 +1,10 @@
-"""Reading of the directories of a TIFF file: the number of directories, and the positions of the values of tags.
+"""Reading of the directories of a TIFF file: the number of directories, and the position of the value of each tag.
 
 tifffile has readers for the tags of several vendors. Twinscope does not use the readers of tifffile, for three reasons.
-The readers convert text to numbers, although Twinscope must keep the text as it was written. The readers trust counts
-in the text, so hostile files can cause quadratic time or unlimited memory. The readers take several times as long as
-this module. The tests compare the results of tifffile's readers with the results of this module.
+The readers convert text to numbers, but Twinscope must keep the original text. The readers trust numbers in the text. A
+hostile file can therefore cause unlimited use of memory, or a run time that grows with the square of the file size. The
+readers take several times as long as this module. The tests compare the results of tifffile's readers with the results
+of this module.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Tag:
 
     offset: int
     size: int
-    """Number of bytes of the value, as claimed by the directory."""
+    """Number of bytes of the value, according to the directory."""
     inline: int
-    """Maximum number of bytes of a value that the directory itself can hold: 4 in TIFF, 8 in BigTIFF."""
+    """Maximum number of bytes of a value that is stored in the directory: 4 in TIFF, 8 in BigTIFF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,10 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The formats of the numbers in a file, which depend on the byte order and on whether the file is BigTIFF."""
+    """The formats of the numbers in a file.
+
+    The formats depend on the byte order, and are different in TIFF and BigTIFF.
+    """
 
     order: str
     number: struct.Struct
@@ -78,10 +82,10 @@ class _Link:
     layout: _Layout
     offset: int
     entries: int
-    """Number of entries, as claimed by the directory; 0 if the file ends before this number."""
+    """Number of entries, according to the directory. If the file ends before this number, the value is 0."""
     following: int
-    """Offset of the next directory: 0 at the end of the chain, or at least the size of the file if the rest of the
-    chain is missing."""
+    """Offset of the next directory. At the end of the chain, the offset is 0. If the rest of the chain is missing, the
+    offset is at least the size of the file."""
 
 
 def count_directories(file: ImageFile) -> tuple[int, bool]:
@@ -92,7 +96,7 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
     int
         Number of directories, at least one.
     bool
-        Whether the chain of directories is complete. If it is False, the last part of the chain is missing.
+        Whether the chain of directories is complete. If this value is False, the last part of the chain is missing.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
 
 
 def read_directories(file: ImageFile) -> list[Directory]:
-    """Read the first directories of a TIFF or BigTIFF file, at most 16.
+    """Read at most the first 16 directories of a TIFF or BigTIFF file.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def _chain(file: ImageFile) -> Iterator[_Link]:
         raise ImageError(file.name, "truncated", "the TIFF header is cut off")
     (at,) = layout.pointer.unpack_from(head, layout.first)
     if at >= file.size:
-        raise ImageError(file.name, "truncated", "the first TIFF directory lies beyond the end of the file")
+        raise ImageError(file.name, "truncated", "the file ends before the first TIFF directory")
     if at == 0:
         raise ImageError(file.name, "damaged", "the TIFF file has no directory")
     seen: set[int] = set()
@@ -177,7 +181,7 @@ def _read_directory(file: ImageFile, link: _Link) -> Directory:
 
 
 def _side(inline: bytes, kind: int, order: str) -> int | None:
-    """Return a width or height that is stored in the directory itself, or None if it is not a positive integer."""
+    """Return a width or height that is stored in the directory, or None if this value is not a positive integer."""
     form = _INTEGERS.get(kind)
     if form is None or struct.calcsize(order + form) > len(inline):
         return None

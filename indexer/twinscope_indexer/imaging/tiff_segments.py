@@ -20,8 +20,8 @@ JPEG = 7
 """Value of the compression tag for JPEG strips and tiles (TIFF Technical Note 2)."""
 
 # Value of the compression tag -> maximum number of decompressed bytes for each compressed byte. The first five values
-# mean: no compression, LZW (4096 bytes from 12 bits), Deflate (two values), PackBits. JPEG, LZMA and Zstandard have no
-# useful limit, which is written as 0.
+# mean: no compression, LZW (4096 bytes from 12 bits), Deflate (two values), PackBits. The value 0 means that there is
+# no useful limit (JPEG, LZMA and Zstandard).
 _GROWTH = {1: 1, 5: 2731, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64, JPEG: 0, 34925: 0, 50000: 0}
 _PREDICTORS = frozenset({1, 2, 3})  # none, horizontal, floating point
 _SAMPLE_FORMATS = frozenset({1, 2, 3, 4})  # unsigned, signed, floating point, undefined
@@ -43,7 +43,7 @@ class _Grid:
     across: int
     down: int
     volume: int
-    """Number of segments of one channel over the full depth of a volume, if the channels are stored separately."""
+    """If the channels are stored separately: number of segments of one channel in all planes of a volume."""
 
     @classmethod
     def of(cls, page: TiffPage) -> _Grid:
@@ -56,7 +56,7 @@ class _Grid:
         return cls(width, height, depth, channels, across, down, across * down * math.ceil(page.imagedepth / depth))
 
     def indices(self, planes: int) -> Iterator[int]:
-        """Yield the indices of the segments with the first plane of a volume, for the first `planes` channels."""
+        """Yield the indices of all segments that contain the first plane of a volume, for `planes` channels."""
         return (plane * self.volume + cell for plane in range(planes) for cell in range(self.across * self.down))
 
 
@@ -157,7 +157,7 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, b
     if offsets.min() < 1 or counts.min() < 1:
         raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
     if offsets.max() > size or counts.max() > size or (offsets.astype(np.int64) + counts.astype(np.int64)).max() > size:
-        raise ImageError(name, "truncated", f"strips or tiles lie beyond the end of the file at {size} bytes")
+        raise ImageError(name, "truncated", f"the file ends after {size} bytes, before the end of its strips or tiles")
     rows: NDArray[Any] = np.full(wanted.shape, grid.height)
     if not page.is_tiled:  # the last strip may have fewer rows
         rows = np.minimum(rows, page.imagelength - wanted % grid.down * grid.height)
@@ -168,9 +168,9 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, b
 
 
 def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
-    """Check that a JPEG stream has an end, and has the size of the strip or tile that the tags describe.
+    """Check that a JPEG stream has an end marker, and the size of the strip or tile that the tags describe.
 
-    The check is needed because decoders accept streams of any size, and streams that end early.
+    The check is needed because decoders accept streams of wrong size, and incomplete streams.
     """
     frame = jpeg.frame(data, name)
     cell = index % grid.volume

@@ -5,16 +5,18 @@ window must preserve the *ranks* of the grey levels of the 8-bit export. The win
 export:
 
 * Acquisition software often keeps only the upper 8 of 10, 12, 14 or 16 bits. The window also keeps only the upper 8
-  bits if a scan has more levels than 8 bits can represent, and spans at least a quarter of its nominal range.
+  bits if two conditions are met: the scan has more than 256 levels, and the scan spans at least a quarter of its
+  nominal range.
 * All other samples are mapped linearly from the lowest to the highest value. Examples are 8-bit images in a deep
   container, images whose contrast was stretched to the extremes, and calibrated floating-point values. If an 8-bit
-  image ``v`` was stored as ``v << 8``, ``v * 257`` or ``v / 255``, each of its levels is then preserved.
+  image ``v`` was stored as ``v << 8``, ``v * 257`` or ``v / 255``, this window preserves all levels of ``v``.
 
-A few hot or dead pixels must not flatten the contrast of the image. Percentiles therefore replace the lowest and the
-highest value if these two values would make the window more than twice as wide. An info bar at the full scale of the
-container must not flatten a scan of fewer bits either. Therefore, the first step excludes a single value at each end of
-the range if only a small share of the pixels has this value, and if it is far from all other values. The excluded
-value is mapped to black or white, because the instrument drew it in black or white.
+A few hot or dead pixels must not reduce the contrast of the image. Percentiles therefore replace the lowest and the
+highest value if these two values would make the window more than twice as wide as the percentiles. A scan can have
+fewer bits than the file, while the info bar uses the full range of the file. Such an info bar must not reduce the
+contrast of the scan either. The first step therefore checks the lowest and the highest value of the image. The step
+excludes such a value if only a small share of the pixels has this value, and if the value is far from all other values.
+An excluded value is mapped to black or white, because the instrument also drew black or white.
 """
 
 from __future__ import annotations
@@ -29,38 +31,38 @@ Window = tuple[float, float]
 """The sample value that is mapped to 0, and the sample value that is mapped to 255."""
 
 OUTLIERS = 1e-4
-"""Maximum share of the pixels, at each end of the histogram, that can be hot or dead. In a scan of 1024 x 768 pixels,
-this maximum is about 80 pixels."""
+"""Maximum share of hot or dead pixels at each end of the histogram. In a scan of 1024 x 768 pixels, this maximum is
+about 80 pixels."""
 
 STRETCH = 2.0
-"""Maximum factor by which the lowest and the highest value may widen the window, compared with the percentiles. If the
-factor is larger, the percentiles define the window."""
+"""Maximum of a ratio: the difference between the highest and the lowest value, divided by the difference between the
+percentiles. If the ratio is larger, the percentiles define the window."""
 
 DEPTHS = (10, 12, 14, 16)
 """Numbers of bits of the analogue-to-digital converters and cameras in electron microscopes."""
 
 LEAST_USE = 0.25
-"""Minimum share of the nominal range that a scan must span so that its samples are truncated. After the truncation, at
-least 64 of the 256 grey levels remain. If a scan spans at least this share of the whole range, the drawn values at the
-ends of the range are not excluded."""
+"""If a scan spans at least this share of its nominal range, the samples are truncated to 8 bits. After the truncation,
+at least 64 of the 256 grey levels remain. If a scan spans at least this share of the whole range, the drawn values at
+the ends of the range are not excluded."""
 
 DRAWN = 0.25
 """Maximum share of the pixels that can have one drawn value, such as the background or the text of an info bar. The
-highest info bars take a fifth of an image."""
+highest info bars cover a fifth of an image."""
 
 SCANNED = 32
-"""Minimum number of levels of a scan, without drawn levels. An image with fewer than 32 levels is a drawing, a mask
-or an image of counts, but not a noisy scan."""
+"""Minimum number of levels of a scan. Drawn levels are not counted. An image with fewer than 32 levels is a drawing, a
+mask or an image of counts, but not a noisy scan."""
 
 BETWEEN = 1e-3
-"""Maximum number of pixels with values between the drawn value and the scan, as a share of the pixels with the drawn
-value. A few hot pixels can have values between the drawn value and the scan. A bright spot that an instrument recorded
-has an edge that is blurred over at least one pixel. If the spot has at most 10 million pixels, the pixels of the
-blurred edge exceed this maximum."""
+"""Maximum of a ratio: the number of pixels with values between the drawn value and the scan, divided by the number of
+pixels with the drawn value. A few hot pixels can have values between the drawn value and the scan. If an instrument
+recorded a bright spot, the edge of the spot is blurred over at least one pixel. If the spot has at most 10 million
+pixels, the blurred edge has more pixels than this maximum allows."""
 
 _SAMPLED = 1 << 22  # maximum number of values that are used for the percentiles of 32- and 64-bit samples
 _BLOCK = 1 << 20  # number of values that are handled at a time, so that temporary copies are small
-_WIDEST = float(np.finfo(np.float64).max) / 4  # maximum end of a window, so that its width is always finite
+_WIDEST = float(np.finfo(np.float64).max) / 4  # maximum size of both ends, so that the width is always finite
 
 
 def fit(samples: NDArray[Any]) -> Window:
@@ -144,7 +146,7 @@ def _scaled(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
 
 
 def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
-    """Return the lowest value, the highest value and the number of levels of 8- or 16-bit integers without outliers."""
+    """Return the lowest value, the highest value and the number of levels of 8- or 16-bit integers. Ignore outliers."""
     span = np.iinfo(samples.dtype)
     counts = np.zeros(span.max - span.min + 1, np.int64)
     source = samples.reshape(-1)
@@ -200,7 +202,7 @@ def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
 def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
     """Return the range of the levels that belong to the scan.
 
-    The lowest level does not belong to the scan if it is a drawn level, nor does the highest level.
+    If the lowest or the highest level is a drawn level, this level does not belong to the scan.
 
     Parameters
     ----------
@@ -228,16 +230,19 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Check whether the lowest level is almost isolated and far below the scan. `inner` has percentiles of the scan."""
+    """Check whether the lowest level is almost isolated and far below the scan.
+
+    `inner` contains two percentiles of the scan.
+    """
     low, high = inner
-    # A level that is less than one width below the scan may belong to the scan.
+    # If the distance of a level below the scan is less than the width of the scan, the level may belong to the scan.
     beyond = int(numbers[levels < low - (high - low)].sum())
     far = 0 < high - low < (high - float(levels[0])) * LEAST_USE
     return bool(far and beyond <= int(numbers[0]) * (1 + BETWEEN))
 
 
 def _may_be_drawn(number: int, size: int) -> bool:
-    """Check whether the number of pixels with an extreme value is too high for outliers, but possible for a drawing."""
+    """Check whether an extreme value has too many pixels for an outlier, but not too many for a drawing."""
     return size * OUTLIERS < number <= size * DRAWN
 
 
@@ -251,7 +256,7 @@ def _percentiles(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> Win
 
 def _trimmed(extremes: Window, percentiles: Window) -> Window:
     inner = percentiles[1] - percentiles[0]
-    # If the inner width is 0, the image is a sparse image on a constant background, not an image with hot pixels.
+    # If `inner` is 0, the image shows a few details on a constant background. These details are not hot pixels.
     return percentiles if 0 < inner * STRETCH < extremes[1] - extremes[0] else extremes
 
 
