@@ -31,8 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Path of a temporary file for the new content. After the body, the temporary file is synced to disk and renamed
-        to `path`.
+        Path of a temporary file for the new content. After the body, the temporary file is written to the disk and
+        renamed to `path`.
     """
     with partial_file(path) as part:
         yield part
@@ -45,13 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
 def partial_file(path: Path) -> Iterator[Path]:
     """Choose the path of a temporary file in the folder of `path`.
 
-    If the temporary file still exists after the body of the ``with`` statement, it is removed.
+    After the body of the ``with`` statement, the temporary file is removed if it still exists.
 
     Yields
     ------
     Path
-        Path of the temporary file. The hidden name of the temporary file contains the process id, so that two processes
-        never write to the same temporary file.
+        Path of the temporary file. The file is hidden. The name of the file contains the process id, so that each
+        process has a different temporary file.
     """
     # The temporary name contains a hash of the name of the file. The name of the file may already have the maximum
     # length of a file name.
@@ -76,13 +76,13 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Sync a file to disk, so that its content survives a crash of the system."""
+    """Write a file from the cache of the system to the disk, so that no content is lost if the system crashes."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder to disk, so that renamed files keep their new names after a crash of the system."""
+    """Write a folder from the cache of the system to the disk, so that no file name is lost if the system crashes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

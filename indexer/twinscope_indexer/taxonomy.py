@@ -42,12 +42,12 @@ class Taxonomy:
     Attributes
     ----------
     version : str
-        Version of the taxonomy. Twinscope records the version with every label, so that a label can still be
-        interpreted years later.
+        Version of the taxonomy. Twinscope records the version with every label, so that the meaning of a label is still
+        clear years later.
     categories : tuple of Category
         All categories.
     keep_unknown : bool
-        If true, an unknown name becomes a category; if false, an unknown name raises an error.
+        If True, an unknown name becomes a new category. If False, an unknown name raises an error.
     """
 
     version: str
@@ -134,7 +134,7 @@ class Taxonomy:
 
 
 def taxonomy_to_json(taxonomy: Taxonomy) -> str:
-    """Return a taxonomy as JSON. A store keeps its taxonomy in this form."""
+    """Return a taxonomy as JSON. A store contains its taxonomy in this form."""
     categories = [(c.code, c.name, c.description, c.aliases) for c in taxonomy.categories]
     return json.dumps({"version": taxonomy.version, "keep_unknown": taxonomy.keep_unknown, "categories": categories})
 
@@ -172,7 +172,7 @@ def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Ta
         File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) per category.
         Default: the built-in taxonomy.
     keep_unknown : bool
-        If true, an unknown name becomes a category; if false, an unknown name raises an error.
+        If True, an unknown name becomes a new category. If False, an unknown name raises an error.
 
     Raises
     ------
@@ -243,14 +243,12 @@ def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -
     path : str
         Path of the image relative to the source, with forward slashes.
     repeated : container of str
-        Base names that more than one image of the source has. If a row of the table contains such a base name, the row
-        is not used.
+        Base names that occur more than once in the source. A row with one of these base names is not used.
 
     Raises
     ------
     TaxonomyError
-        If the table does not list the image. Also if the table lists only the base name of the image, and other images
-        have the same base name.
+        If the table does not list the image, or lists only a base name that occurs more than once.
     """
     name = PurePosixPath(path).name
     if path not in labels and name in labels and name in repeated:
@@ -267,7 +265,7 @@ def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -
 
 
 def _folded(label: str) -> str:
-    # Normalise accented letters, because macOS writes them decomposed in folder names.
+    # Accented letters are normalised. In folder names on macOS, an accented letter consists of two characters.
     return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", label)).strip().casefold()
 
 

@@ -24,18 +24,19 @@ def in_order(
     The method `map` of an executor submits all pieces at once. This generator submits only a few pieces before it
     yields the next result.
 
-    If the generator is closed early, or if an exception is raised, the generator waits until all running calls end.
+    If the generator is closed early, or if an exception is raised, the generator waits for the end of all running
+    calls.
 
     Parameters
     ----------
     function : callable
-        Function of one piece. Calls run in parallel only while they release Python's global lock (GIL).
+        Function of one piece. The calls run in parallel only if the function releases Python's global lock (GIL).
     pieces : iterable
         Arguments of the function, one for each call. The iterable is read in the caller's thread.
     workers : int
         Number of threads.
     abandon : callable, optional
-        Function that is called before the generator waits for running calls. `abandon` can make these calls end early.
+        Function that is called if the generator ends early. The function can stop the running calls of `function`.
 
     Yields
     ------

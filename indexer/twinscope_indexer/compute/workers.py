@@ -1,7 +1,7 @@
 """Worker processes, which run Python code in parallel. If a worker process crashes, the main process continues.
 
-The decoders of image formats are written in C. A damaged file can crash a decoder together with its process, and Python
-cannot catch such a crash. `loky` starts the worker processes. With loky, the caller's script does not need
+The decoders of image formats are written in C. If a damaged file crashes a decoder, the whole process ends, and Python
+cannot prevent this. `loky` starts the worker processes. With loky, the caller's script does not need
 ``if __name__ == "__main__"``, and loky detects when a process ends. If a process ends during a call, the call is
 repeated alone in a new process. If the new process also ends during the call, this call is the cause.
 """
@@ -29,16 +29,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST: Final = 16
-"""Maximum number of worker processes. A single thread writes the results to a database; about 16 processes keep this
-thread fully busy."""
+"""Maximum number of worker processes. Only one thread writes the results to a database. With about 16 processes, this
+thread is always busy."""
 _CALLS: Final = 2
 """Number of calls that each process has at a time: one call that runs, and one call that waits."""
 _IDLE_SECONDS: Final = 60.0
 """Time in seconds after which an idle process ends. The next run can use an idle process that has not ended yet."""
 _ENVIRONMENT: Final = {
-    "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
+    "PYTHONSAFEPATH": "1",  # Python then imports nothing from the current folder
     "PYTHONFAULTHANDLER": "",  # otherwise, loky would print a traceback of each crash
-    "OPENBLAS_NUM_THREADS": "1",  # as in the `twinscope` command: more threads slow down work on small matrices
+    "OPENBLAS_NUM_THREADS": "1",  # as in the `twinscope` command: with more threads, small matrices are slower
     "MKL_NUM_THREADS": "1",
 }
 
@@ -58,8 +58,8 @@ class WorkerLostError(Exception):
 class Workers:
     """Worker processes that make the calls of a run.
 
-    A worker process makes one call at a time. The next call already waits in the worker process, so that the worker
-    process is not idle while the main process handles a result. The same worker process also makes later calls,
+    A worker process makes one call at a time. The next call already waits in the worker process. The worker process is
+    therefore not idle while the main process handles a result. The same worker process also makes later calls,
     including the calls of later runs. A worker process ends after a minute without calls, or when the main process
     ends.
 
@@ -210,12 +210,13 @@ def _free_executor() -> ProcessPoolExecutor | None:
 
 
 def _new_executor(module: str) -> ProcessPoolExecutor | None:
-    """Start a worker process and import a module in it. Return None if no process can be started."""
+    """Start a worker process, and import a module in the new process. Return None if no process can be started."""
     try:
         from loky import ProcessPoolExecutor
 
-        # Two of loky's warnings are not relevant here. A restart of a process does not change any result. A missing
-        # `pgrep` command, which loky uses to end the children of a process, does no harm: there are no children.
+        # Two of loky's warnings are not relevant here. A restart of a process does not change any result. loky uses the
+        # command `pgrep` to end the child processes of a worker process. A worker process has no child processes, so
+        # that `pgrep` may be missing.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
@@ -238,9 +239,9 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 def _signals_held() -> Iterator[None]:
     """Block Ctrl-C (SIGINT) and SIGTERM in the processes that the body of the ``with`` statement starts.
 
-    The main process decides when its worker processes end. A new process inherits the set of blocked signals. The main
-    process can also receive a signal during the body. Another thread then handles the signal, or this thread handles
-    the signal after the body.
+    Only the main process ends the worker processes. A new process inherits the set of blocked signals. The main process
+    can also receive a signal during the body. Another thread then handles the signal, or this thread handles the signal
+    after the body.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
