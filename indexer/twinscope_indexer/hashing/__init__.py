@@ -1,4 +1,4 @@
-"""The 1024-bit perceptual hash of an image, its thumbnail, and the hashes of its frames."""
+"""The 1024-bit perceptual hash of an image, the thumbnail of the image, and the hashes of the frames."""
 
 import lazy_loader
 

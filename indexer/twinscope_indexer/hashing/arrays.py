@@ -30,7 +30,7 @@ def require_grey(pixels: NDArray[np.uint8]) -> None:
 
 
 def read_only(array: NDArray[_Element]) -> NDArray[_Element]:
-    """Return a contiguous, read-only view or copy of an array, so that Numba compiles each function only once."""
+    """Return a contiguous, read-only view or copy of an array. Numba then compiles each function only once."""
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
@@ -47,7 +47,7 @@ def hamming(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int6
     Returns
     -------
     ndarray of int64, shape (...)
-        Distances in bits. For two single codes, the array has no dimension, and ``int`` converts it to a number.
+        Distances in bits. For two single codes, the array has no dimension. ``int`` converts such an array to a number.
     """
     return np.asarray(np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64))
 

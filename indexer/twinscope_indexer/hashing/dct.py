@@ -55,7 +55,7 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
     If the side is odd, the first half includes the middle pixel. The second half has the same cosines in reverse order.
     If k is odd, the cosines of the second half have the opposite sign.
     """
-    # The angles are computed as integers, which are exact. The remainder keeps each angle within one period.
+    # The angles are computed as integers, to avoid rounding errors. The remainder keeps each angle within one period.
     angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)
     cosines: NDArray[np.float64] = 2 * np.cos(np.pi * angles / (2 * side))
     return cosines
@@ -77,13 +77,16 @@ def _across(side: int, count: int) -> _Halves:
 
 @compiled(error_model="numpy")
 def _transformed(pixels: NDArray[np.uint8], rows: _Halves, columns: _Halves) -> NDArray[np.float64]:
-    """Transform pixels along both axes. Each axis is first folded at its middle (see `_cosines`) to halve the work."""
+    """Transform pixels along both axes.
+
+    Each axis is first folded in the middle (see `_cosines`). This halves the number of multiplications.
+    """
     height, width = pixels.shape
     half = height - height // 2
     sums, differences = np.empty((half, width), np.float64), np.empty((half, width), np.float64)
     for y in range(half):
         line, mirrored = pixels[y], pixels[height - 1 - y]
-        weight = 1.0 if y < height // 2 else 0.5  # the middle row is its own mirror image
+        weight = 1.0 if y < height // 2 else 0.5  # the middle row is mirrored onto the same row
         for x in range(width):
             sums[y, x] = weight * (float(line[x]) + float(mirrored[x]))
             differences[y, x] = float(line[x]) - float(mirrored[x])

@@ -9,9 +9,8 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 _LEVELS = 256
-# Number of pixels that are read as one word. Each of the 8 positions in a word has separate counters. With common
-# counters, the program would often have to wait: neighbouring pixels are often equal, and an increment must wait for
-# the previous increment of the same counter.
+# Number of pixels that are read as one word. Each of the 8 positions in a word has separate counters. The reason is
+# speed: neighbouring pixels are often equal, and an increment must wait for the previous increment of the same counter.
 _TOGETHER = 8
 # Minimum number of pixels for which a table of all pairs of levels saves time. The table of pairs has a quarter of this
 # number of entries.
@@ -183,7 +182,7 @@ def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
         pixels += counts[level]
         if counts[level] > 0:
             brightest = level
-    # The pixels of the brightest level are not counted for `step`, so that this level is mapped to about 255. If the
+    # The pixels of the brightest level are not included in `step`. This level is therefore mapped to about 255. If the
     # image has only one level, `step` is 0.
     step = (pixels - counts[brightest]) // 255
     if step == 0:
@@ -201,5 +200,5 @@ def _stretch(table: NDArray[np.uint8], low: int, high: int) -> None:
     scale = 255.0 / (high - low)
     offset = -low * scale
     for level in range(_LEVELS):
-        # This expression and its truncation are written exactly as in Pillow, because rounding affects the last bit.
+        # This expression is written exactly as in Pillow, because rounding affects the last bit.
         table[level] = min(max(int(table[level] * scale + offset), 0), 255)

@@ -1,15 +1,16 @@
 """Frames: rectangles of an image. Each frame is hashed like a separate image, in one or more symmetries.
 
-If an image was rotated, mirrored, inverted or cropped, its hash differs strongly from the hash of its twin. The two
-hashes also differ strongly if the info bar of the image was removed, redrawn or added. However, a frame of the image
-can show the same part of the specimen as a frame of the twin. If the rotation, mirroring or inversion is reversed, the
-two frames have almost the same hash. Twinscope therefore also indexes the hashes of some frames of each reference, and
-searches for the frames of a query in all symmetries. Frames also help if a higher contrast made half of an image black.
-The brightest pixels of this image and the brightest pixels of the twin still have the same hash.
+If a query was rotated, mirrored, inverted or cropped, the hash of the query differs strongly from the hash of the twin.
+The two hashes also differ strongly if the info bar of the query was removed, redrawn or added. However, a frame of the
+query can show the same part of the specimen as a frame of the twin. If the rotation, mirroring or inversion is
+reversed, the two frames have almost the same hash. Twinscope therefore also indexes the hashes of some frames of each
+reference. These hashes are compared with the frames of a query in all symmetries. Frames also help if a higher contrast
+made half of a query black. The brightest pixels of the query and the brightest pixels of the twin still have the same
+hash.
 
 The hashes of all frames are computed from thumbnails (see `thumbnail`). Therefore, no image is decoded twice. If a
-query was prepared on another computer, the thumbnail of the query is sufficient. The recipe for the hash of a frame is
-the recipe of `hashing`, except that the thumbnail is not reduced to 128 x 128 pixels.
+query was prepared on another computer, the thumbnail of the query is sufficient. A frame is hashed by the recipe of
+`hashing`, but without the reduction to 128 x 128 pixels.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Frame:
     shades: Shades = "all"
 
     def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cut the frame out of an image (uint8, shape (height, width)) and return its pixels."""
+        """Return the pixels of the frame in an image (uint8, shape (height, width))."""
         if self.angle:
             pixels = np.asarray(Image.fromarray(pixels).rotate(self.angle, Image.Resampling.BICUBIC))
         height, width = pixels.shape
@@ -123,12 +124,12 @@ VIEWS: Final = (
 """Views of an image. In five views, a strip is cut off at the bottom. The height of the strip is 0, 1, 2, 3 or 4
 quarters of the height of the highest info bar. In the last view, a margin is cut off on all sides. The view without a
 margin is for images that lost a part of their margin in an export. Twinscope does not need to detect the edge of an
-info bar. The edge is never far from the bottom edge of the nearest view: at most an eighth of the height of the highest
-info bar. With this difference, the hash of the view stays within the search distance."""
+info bar. The distance from this edge to the nearest bottom edge of a view is at most an eighth of the height of the
+highest info bar. The search still finds the hash of a view with this difference."""
 
 SHADES: Final = (replace(VIEWS[-2], shades="bright"), replace(VIEWS[-2], shades="dark"))
-"""Frames with only the brightest or only the darkest pixels of the field, without the info bar. `SHADES` is for images
-in which all other pixels became black or white."""
+"""Frames with only the brightest or only the darkest pixels of the field, without the info bar. These frames are for
+images in which all other pixels became black or white."""
 
 SHIFTS: Final = tuple(
     Frame(left, top, left + 1 - 2 * _MARGIN, top + 1 - 2 * _MARGIN)
@@ -142,8 +143,8 @@ One of the frames can show the same part of the specimen as the view of the refe
 def _grid(side: float, count: int) -> list[Frame]:
     """Return `count` x `count` rectangles on a regular grid.
 
-    The width of a rectangle is `side` times the width of the image, and the height is `side` times the height of the
-    image. The outermost rectangles touch the edges of the image.
+    Each rectangle has `side` times the width and the height of the image. The outermost rectangles touch the edges of
+    the image.
     """
     starts = [(1 - side) * position / (count - 1) for position in range(count)]
     return [Frame(left, top, left + side, top + side) for top, left in product(starts, repeat=2)]
@@ -164,8 +165,8 @@ or height of the field."""
 
 PANELS: Final = tuple(_grid(0.5 * (1 - 2 * _MARGIN), 17))
 """Rectangles of the field for queries that show only a panel. A panel has half the width and half the height of the
-field. Each rectangle has the size of a panel without its margin. The frames `SHIFTS` of a query add positions between
-the positions of this grid."""
+field. Each rectangle has the size of a panel without a margin. The frames `SHIFTS` of a query add positions between the
+positions of this grid."""
 
 CROPS: Final = (WHOLE, *_grid(0.85, 3))
 """Frames of a query that are compared with windows of a reference. The frame `WHOLE` is for queries that show only a
@@ -207,9 +208,9 @@ def frame_codes(
     Returns
     -------
     ndarray of uint8, shape (frames * symmetries, 128)
-        The codes of the first frame in all symmetries, then the codes of the second frame, and so on. If a side of a
-        frame has fewer than 40 pixels, or if a frame has too few bright or dark pixels, the codes of the frame are
-        zeros. The distance between a code of zeros and every hash is 512 bits.
+        The codes of the first frame in all symmetries, then the codes of the next frames. If a frame is too small
+        (fewer than 40 pixels on a side), or has too few bright or dark pixels, all bits of the codes are 0. The
+        distance between such a code and every hash is 512 bits.
     """
     codes = np.zeros((len(frames), len(symmetries), BYTES), np.uint8)
     for number, frame in enumerate(frames):

@@ -1,4 +1,4 @@
-"""Check whether an image has enough structure to be identified by its hash."""
+"""Check whether an image has enough structure, so that the hash can identify the image."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _LEAST_SIDE: Final = 96
 
 @dataclass(frozen=True, slots=True)
 class Unhashable:
-    """An image that has too little structure to be identified by its hash.
+    """An image with too little structure. The hash cannot identify the image.
 
     Attributes
     ----------
     reason : str
         Code of the reason. ``featureless``: the image has only one grey value, or the field above the info bar is
         empty. ``saturated``: nearly all of the field is black, or nearly all of the field is white. ``noise``: the
-        field shows only noise. ``degenerate``: rounding errors would decide many bits of the hash, as for plain
-        stripes.
+        field shows only noise. ``degenerate``: many bits of the hash would depend on rounding errors, for example in an
+        image of plain stripes.
     detail : str
         Reason as readable text.
     """
@@ -63,7 +63,7 @@ class Unhashable:
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
-    """Return the reason why an image cannot be identified by its field above the info bar, or None if it can.
+    """Return the reason why the field above the info bar cannot identify an image, or None if there is no such reason.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
         Grey levels.
     """
     field = pixels[: field_rows(pixels.shape[0])]
-    # The sample contains every n-th pixel, not means of pixels, because fine texture and noise also count as contrast.
+    # The sample contains every n-th pixel, not means of pixels. Means would remove fine texture and noise, which also
+    # count as contrast.
     sample = np.ascontiguousarray(field[:: -(-field.shape[0] // _SIDE), :: -(-field.shape[1] // _SIDE)])
     rest = _without_shading(sample)
     contrast = float(np.sqrt(np.einsum("ij,ij", rest, rest) / rest.size))
@@ -86,7 +87,7 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
 
 
 def _without_shading(image: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return an image minus its quadratic shading."""
+    """Subtract the quadratic shading from an image, and return the result."""
     rest = np.array(image, np.float64, order="C")
     _remove_shading(rest, *map(_parabolas, rest.shape))
     return rest
@@ -135,7 +136,9 @@ def _block_means(rest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_white(field: NDArray[np.uint8]) -> bool:
-    """Reduce a field by averaging, and check whether it has the power spectrum of independent pixels (white noise).
+    """Check whether a field has the power spectrum of independent pixels (white noise).
+
+    The field is first reduced by averaging.
 
     A grid or an edge has one dominant wave. In all other recognisable structures, the power of slow waves is higher
     than in noise.

@@ -28,7 +28,7 @@ _LOBES = 3
 _FRACTION_BITS = 22  # 32 bits minus 8 bits for a pixel, minus 2 bits for sums darker than black or brighter than white
 _HALF = 1 << (_FRACTION_BITS - 1)
 _AT_ONCE = 4  # number of rows whose pixels are packed into one word
-_BLOCK = 128  # number of rows in a block; with more rows, a wide image would exceed the second-level cache
+_BLOCK = 128  # number of rows in a block; a larger block of a wide image would not fit in the second-level cache
 _TILE = 256  # number of columns of a block that are transposed at a time; the columns fit in the first-level cache
 _PACKED = np.dtype("<u4")  # type of a word of four pixels; the first pixel is in the lowest byte
 _LEVELS = 256
@@ -48,7 +48,8 @@ def lanczos(
     shape : tuple of int
         Height and width of the result, at least 1.
     table : numpy.ndarray of uint8, shape (256,)
-        Table with a new level for each old level, applied before resizing. By default, the levels stay unchanged.
+        Table with a new level for each old level. The table is applied before resizing. By default, the levels stay
+        unchanged.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def _taps(old: int, new: int) -> _Taps:
     Returns
     -------
     spans : numpy.ndarray of int64, shape (new, 2)
-        For each new pixel, the first old pixel that contributes to the new pixel, and the number of contributing old
+        For each new pixel: the first old pixel that contributes to the new pixel, and the number of contributing old
         pixels.
     weights : numpy.ndarray of int32, shape (new, n)
         Weights of the contributing old pixels in units of 2 ** -22, padded with zeros.
@@ -178,7 +179,7 @@ def _resized_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: 
 
 @compiled()
 def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int, packed: NDArray[np.uint32]) -> None:
-    """Map the levels of a block of rows with the table, and transpose the block, so that columns become lines.
+    """Map the levels of a block of rows with the table, and transpose the block. The columns of the block become lines.
 
     If the block extends below the image, the pixels below the image are undefined.
     """
@@ -204,7 +205,7 @@ def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int,
 
 @compiled()
 def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) -> None:
-    """Compute each new line as the weighted sum of a span of old lines, rounded and clipped to the range 0 to 255.
+    """Compute each new line as the weighted sum of several old lines. Results are rounded and clipped to 0 to 255.
 
     The lines are contiguous and have `_BLOCK` pixels each. The compiler knows the length of a line, so that one address
     is sufficient for eight lines.

@@ -1,6 +1,6 @@
-"""The 1024-bit perceptual hash: its recipe, its packed form, and its Hamming distance.
+"""The 1024-bit perceptual hash: recipe, packed form and Hamming distance.
 
-The recipe is the legacy rule, which was used to match the existing labelled collections::
+The recipe is the legacy rule. This rule was used to find the twins in the existing labelled collections::
 
     imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32)
 
@@ -43,8 +43,8 @@ converted to 8-bit pixels."""
 
 _SIDE = 128
 _ROUNDING: Final = 1e-5
-"""A coefficient counts as equal to the median if their difference is at most this value. Coefficients are at most
-1.7e7, so the rounding errors of float64 are near 1e-8 for any order of summation."""
+"""A coefficient counts as equal to the median if the difference is at most this value. Coefficients are at most 1.7e7,
+so the rounding errors of float64 are near 1e-8 for any order of summation."""
 
 _MAX_TIES: Final = 64
 """Maximum number of coefficients that may be equal to the median. If more coefficients are equal to the median, many
@@ -97,7 +97,7 @@ class PHash:
 
     @property
     def hex(self) -> str:
-        """The hash as 256 hexadecimal digits, as ``str(imagehash.ImageHash)`` writes it."""
+        """The hash as 256 hexadecimal digits, in the same form as ``str(imagehash.ImageHash)``."""
         return self.code.hex()
 
     def to_imagehash(self) -> imagehash.ImageHash:
@@ -136,7 +136,7 @@ def require_recipe(found: str, expected: str = RECIPE) -> None:
 
 
 def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the hash of 8-bit grey pixels. The hash is the same as the hash from imagehash, bit for bit.
+    """Return the hash of 8-bit grey pixels. All bits are the same as in the hash from imagehash.
 
     Parameters
     ----------

@@ -10,19 +10,20 @@ from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 
 def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Reduce an image by area averaging: each new pixel is the mean of the rectangle that it covers.
+    """Reduce an image by area averaging: each new pixel is the mean of a rectangle of old pixels.
 
     Parameters
     ----------
     pixels : numpy.ndarray of uint8, shape (height, width)
         Grey image.
     shape : tuple of int
-        Height and width of the result in pixels, at least 1 and at most the height and width of the image.
+        Height and width of the result in pixels. The minimum is 1, and the maximum is the height and width of the
+        image.
 
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Means in grey levels, not rounded. The weight of a pixel is the share of its area that is inside the rectangle.
+        Means in grey levels, not rounded. The weight of an old pixel is the share of the pixel inside the rectangle.
 
     Raises
     ------

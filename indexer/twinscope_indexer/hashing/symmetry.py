@@ -60,7 +60,7 @@ degrees, clockwise."""
 
 
 SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), repeat=4))
-"""All 16 symmetries; the first is the identity."""
+"""All 16 symmetries. The first symmetry is the identity."""
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from twinscope_indexer.hashing.resampling import area_reduce
 from twinscope_indexer.imaging import jpeg
 
 LONG_SIDE = 192
-"""Maximum number of pixels on the long side of a thumbnail. Smaller images keep their size."""
+"""Maximum number of pixels on the long side of a thumbnail. A smaller image is not reduced."""
 
 MIN_SIDE = 24
 """Minimum number of pixels on the short side of a reduced image. A very long and narrow image is therefore reduced more
@@ -121,9 +121,9 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Stretch the levels `means` linearly, with a limited gain, so that all levels stay in the range 0 to 255.
+    """Stretch the levels `means` linearly, with a limited gain. All levels stay in the range 0 to 255.
 
-    The level in the middle between the lowest and the highest level changes only as much as necessary.
+    The middle between the lowest and the highest level changes only as much as necessary.
     """
     low, high = float(means.min()), float(means.max())
     gain = min(255 / (high - low), _MAX_GAIN) if high > low else 1.0
@@ -138,12 +138,12 @@ def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
     """Return a JPEG quantisation table: 64 steps, row by row. The table keeps only the detail that a scene score uses.
 
-    For the scene score, thumbnails are smoothed with a Gaussian filter, and the contrast of each pixel is measured
-    against its surroundings. The steps of the table are therefore inversely proportional to the transfer function of
-    the Gaussian filter. The steps increase with the frequency. The first step is proportional to the detail of the
-    image. The detail is the average difference between the means of neighbouring 4 x 4 blocks, because these means
-    contain little noise. Compared with a standard table (quality 85 to 90), the returned table reduces the size of a
-    thumbnail by a third and preserves faint detail.
+    To calculate the scene score, thumbnails are smoothed with a Gaussian filter. Then the contrast of each pixel with
+    the surrounding pixels is measured. The steps of the table are therefore inversely proportional to the transfer
+    function of the Gaussian filter. The steps increase with the frequency. The first step is proportional to the detail
+    of the image. The detail is the average difference between the means of neighbouring 4 x 4 blocks, because these
+    means contain little noise. With this table, a thumbnail is a third smaller than with a standard table (quality 85
+    to 90). Faint detail is preserved.
     """
     detail = _detail(np.ascontiguousarray(pixels))
     frequency = np.pi * np.arange(8) / 8  # frequencies of the coefficients of an 8-point DCT, in radians per pixel
