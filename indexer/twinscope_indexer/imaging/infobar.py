@@ -14,5 +14,8 @@ of the image, can affect this strip."""
 
 
 def field_rows(rows: int) -> int:
-    """Return the number of rows above the highest possible info bar; at least 1 if the image has any rows."""
+    """Return the number of rows above the highest possible info bar.
+
+    The minimum is 1, except for an image without rows.
+    """
     return round(rows * (1 - MAX_HEIGHT - _EDGE)) or min(rows, 1)

@@ -1,9 +1,9 @@
-"""Check of the marker structure of JPEG files, and decoding of their pixels.
+"""Decoding of JPEG files, after a check of the marker structure.
 
 The check is needed because decoders ignore faults in the marker structure, or only issue a warning. Two decoders are
-used. Pillow decodes every kind of JPEG. simplejpeg is faster because it does not read the metadata and copies no pixel
-twice. Both decoders use libjpeg-turbo. If both decoders can decode a stream without a warning, they return equal
-pixels.
+used. Pillow decodes every kind of JPEG. simplejpeg does not read the metadata and copies no pixel twice, and is
+therefore faster. Both decoders use libjpeg-turbo. If both decoders can decode a stream without a warning, they return
+equal pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {_JFIF, _ADOBE}
 _PLAIN = _METADATA | {_BASELINE_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN}
 _QUANTISATION_TABLE = 65  # bytes: one for the number of the table, and 64 for its 8-bit steps (ITU-T T.81, B.2.4.1)
 _MODES = {1: "L", 3: "RGB"}  # number of components -> Pillow's mode
-# Pillow can also be built with another JPEG library, which rounds differently.
+# Pillow can also be built with another JPEG library. Such a library rounds differently.
 _SAME_LIBRARY = features.check_feature("libjpeg_turbo")
 _SEARCHED = 1 << 18  # number of bytes that are searched at a time; in damaged data, every byte can look like a marker
 _MOST_SEGMENTS = 65_536  # real headers have at most a few hundred segments; a hostile header could fill the memory
@@ -80,7 +80,7 @@ def frame(data: bytes, name: str) -> Frame:
 def without_metadata(data: bytes, name: str) -> bytes:
     """Remove comments and application segments (Exif, ICC, thumbnails), but keep segments that define the colour space.
 
-    The removed metadata does not affect the pixels, but it can make decoders fail.
+    The removed segments do not affect the pixels, but can cause errors in decoders.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def without_metadata(data: bytes, name: str) -> bytes:
     """
     segments = list(_segments(data, name))
     if sum(end - start for marker, start, end in segments if marker not in _METADATA) == segments[-1][2] - 2:
-        return data  # the header has no metadata, and no bytes between its segments
+        return data  # the header has no metadata, and no bytes between the segments
     pieces = [_START_OF_IMAGE]
     for marker, start, end in segments:
         if marker == _START_OF_SCAN:
@@ -204,7 +204,7 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _next_marker(data: bytes, start: int) -> int:
-    """Return the position of the first marker in a header at or after `start`, or -1 if there is no such marker."""
+    """Return the position of the first marker at or after `start` in a header. Return -1 if there is no such marker."""
     for first in range(start, len(data) - 1, _SEARCHED):  # in steps, because each search holds Python's global lock
         if found := _MARKER.search(data, first, first + _SEARCHED + 1):
             return found.start()

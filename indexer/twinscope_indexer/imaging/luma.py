@@ -30,7 +30,8 @@ def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @compiled(error_model="numpy")
 def _weighted(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = np.empty(samples.size // 3, np.uint8)
-    # The unsigned position and the 32-bit numbers allow the compiler to vectorise the loop, which is 4 times as fast.
+    # With the unsigned position and the 32-bit numbers, the compiler can vectorise the loop. The loop is then 4 times
+    # as fast.
     for position in range(np.uint64(grey.size)):
         grey[position] = (
             np.uint32(19595) * np.uint32(samples[3 * position])

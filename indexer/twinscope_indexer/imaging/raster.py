@@ -1,4 +1,4 @@
-"""A decoded image of any format, and its conversion to 8-bit grey or 8-bit colour."""
+"""A decoded image of any format, and the conversion to 8-bit grey or 8-bit colour."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Decoding of microscope image files to 8-bit grey pixels and a description.
 
-The format of a file (TIFF, BigTIFF, JPEG, PNG or BMP) is detected from the first bytes of the file, never from the
-name. For images of 8 bits, the result is exactly the same as from Pillow's ``convert("L")``. Images of more than 8 bits
-are converted with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the
+The format of a file (TIFF, BigTIFF, JPEG, PNG or BMP) is detected from the first bytes of the file. The file name is
+not used. For images of 8 bits, the result is exactly the same as from Pillow's ``convert("L")``. Images of more than 8
+bits are converted with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the
 exception `ImageError`.
 """
 
@@ -43,7 +43,7 @@ class GreyImage:
     width: int
     height: int
     pages: int
-    """Number of pages of a TIFF file, or number of frames of an animated PNG file; otherwise 1."""
+    """Number of pages of a TIFF file, or number of frames of an animated PNG file. For other files, the number is 1."""
     page: int
     """Index of the page that was decoded, counted from 0."""
     window: Window | None

@@ -47,10 +47,10 @@ class ImageFile:
 
 @contextmanager
 def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
-    """Open a source and detect its format.
+    """Open a source and detect the image format.
 
-    The body of the ``with`` statement may find that the file cannot be read or needs too much memory. Such an error is
-    also converted to an `ImageError`.
+    An error in the body of the ``with`` statement is also converted to an `ImageError` if the file cannot be read or
+    needs too much memory.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
 
 def _opened(path: Path, name: str) -> BinaryIO:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until another process writes to it
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until another process writes to the pipe
             raise ImageError(name, "unreadable", "is not a regular file")
         return path.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -104,7 +104,7 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
 
 
 def _format(magic: bytes, name: str) -> Format:
-    """Return the format of a file from its first bytes."""
+    """Detect the format of a file from the first bytes."""
     if not magic:
         raise ImageError(name, "empty", "the file is empty")
     for start, found in _MAGIC.items():
@@ -116,8 +116,8 @@ def _format(magic: bytes, name: str) -> Format:
 def _seekable(stream: BinaryIO) -> BinaryIO:
     """Return a stream in which seeking is fast.
 
-    Regular files and bytes in memory are returned unchanged. All other streams are read into memory. For example,
-    seeking in an archive member is slow.
+    Regular files and bytes in memory are returned unchanged. All other streams are read into memory, because seeking
+    can be slow, for example in an archive member.
     """
     if isinstance(stream, io.BytesIO):
         return stream

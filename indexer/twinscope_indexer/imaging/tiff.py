@@ -1,8 +1,8 @@
 """Decoding of TIFF files by tifffile and imagecodecs, after a check of all tags.
 
-The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile reads missing
-strips as zeros, accepts any width and height, and follows circular chains of directories. tifffile reports such faults
-only in its log. This module refuses a file if the tags of the file contradict its content.
+The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile would read
+missing strips as zeros. tifffile would also accept any width and height, and follow circular chains of directories.
+tifffile reports such faults only in its log. This module refuses a file if the tags of the file contradict its content.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
 _COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # number of colour channels, Pillow's mode
 _PREMULTIPLIED, _ALPHA = 1, 2  # ExtraSamples
 _ORIENTATION = 274
-_LEAST_SIDE = 16  # pixels; a smaller page is read only if no other page holds an image
+_LEAST_SIDE = 16  # pixels; a smaller page is read only if no larger page holds an image
 _MOST_SEARCHED = 1000  # maximum number of pages that are searched for an image
 
 _reading: ContextVar[bool] = ContextVar("twinscope_reading_tiff", default=False)

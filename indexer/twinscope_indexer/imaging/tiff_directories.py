@@ -2,9 +2,9 @@
 
 tifffile has readers for the tags of several vendors. Twinscope does not use the readers of tifffile, for three reasons.
 The readers convert text to numbers, but Twinscope must keep the original text. The readers trust numbers in the text. A
-hostile file can therefore cause unlimited use of memory, or a run time that grows with the square of the file size. The
-readers take several times as long as this module. The tests compare the results of tifffile's readers with the results
-of this module.
+hostile file can therefore cause unlimited use of memory, or a run time that is quadratic in the file size. The readers
+take several times as long as this module. The tests compare the results of tifffile's readers with the results of this
+module.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def read_directories(file: ImageFile) -> list[Directory]:
 
 
 def _chain(file: ImageFile) -> Iterator[_Link]:
-    """Yield the directories of a file in the order of their chain."""
+    """Yield the directories of a file, in the order of the chain."""
     file.stream.seek(0)
     head = file.stream.read(16)
     layout = _Layout.of(head)

@@ -105,7 +105,7 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
 
 
 def _decode_segment(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: NDArray[Any]) -> None:
-    """Decode one segment and copy its pixels into `samples`."""
+    """Decode one segment and copy the pixels into `samples`."""
     file.stream.seek(page.dataoffsets[index])
     data = file.stream.read(page.databytecounts[index])
     if page.compression == JPEG:
@@ -142,7 +142,7 @@ def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
 
 
 def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> None:
-    """Check that all segments are in the file, and that each segment has enough bytes for its claimed size."""
+    """Check that the file contains all segments, and that each segment has enough bytes for the size in the tags."""
     name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
         raise ImageError(name, "damaged", "the TIFF tags describe strips or tiles of impossible size")

@@ -5,10 +5,9 @@ window must preserve the *ranks* of the grey levels of the 8-bit export. The win
 export:
 
 * Acquisition software often keeps only the upper 8 of 10, 12, 14 or 16 bits. The window also keeps only the upper 8
-  bits if two conditions are met: the scan has more than 256 levels, and the scan spans at least a quarter of its
-  nominal range.
-* All other samples are mapped linearly from the lowest to the highest value. Examples are 8-bit images in a deep
-  container, images whose contrast was stretched to the extremes, and calibrated floating-point values. If an 8-bit
+  bits if a scan has more than 256 levels and spans at least a quarter of its nominal range.
+* All other samples are mapped linearly from the lowest to the highest value. Examples are 8-bit images in a file with
+  more bits, images whose contrast was stretched to the full range, and calibrated floating-point values. If an 8-bit
   image ``v`` was stored as ``v << 8``, ``v * 257`` or ``v / 255``, this window preserves all levels of ``v``.
 
 A few hot or dead pixels must not reduce the contrast of the image. Percentiles therefore replace the lowest and the
@@ -16,7 +15,7 @@ highest value if these two values would make the window more than twice as wide 
 fewer bits than the file, while the info bar uses the full range of the file. Such an info bar must not reduce the
 contrast of the scan either. The first step therefore checks the lowest and the highest value of the image. The step
 excludes such a value if only a small share of the pixels has this value, and if the value is far from all other values.
-An excluded value is mapped to black or white, because the instrument also drew black or white.
+An excluded value is mapped to black or white, because the instrument drew this part of the image in black or white.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ DEPTHS = (10, 12, 14, 16)
 
 LEAST_USE = 0.25
 """If a scan spans at least this share of its nominal range, the samples are truncated to 8 bits. After the truncation,
-at least 64 of the 256 grey levels remain. If a scan spans at least this share of the whole range, the drawn values at
-the ends of the range are not excluded."""
+at least 64 of the 256 grey levels remain. Drawn values at the ends of the range are excluded only if the scan spans
+less than this share of the whole range."""
 
 DRAWN = 0.25
 """Maximum share of the pixels that can have one drawn value, such as the background or the text of an info bar. The
@@ -62,11 +61,11 @@ pixels, the blurred edge has more pixels than this maximum allows."""
 
 _SAMPLED = 1 << 22  # maximum number of values that are used for the percentiles of 32- and 64-bit samples
 _BLOCK = 1 << 20  # number of values that are handled at a time, so that temporary copies are small
-_WIDEST = float(np.finfo(np.float64).max) / 4  # maximum size of both ends, so that the width is always finite
+_WIDEST = float(np.finfo(np.float64).max) / 4  # limit for both ends of a window, so that the width is finite
 
 
 def fit(samples: NDArray[Any]) -> Window:
-    """Choose the window of an image from the values of its samples.
+    """Choose the window of an image from the sample values.
 
     Parameters
     ----------
@@ -94,14 +93,14 @@ def fit(samples: NDArray[Any]) -> Window:
     low, high, levels = _counted(samples)
     depth = next((bits for bits in DEPTHS if high < 1 << bits), 0)
     truncates = (
-        levels > 256  # otherwise 8 bits can represent all levels, and truncation could only lose levels
+        levels > 256  # with fewer levels, 8 bits can represent all levels, and truncation could only lose levels
         and low >= 0
         and high - low >= (1 << depth) * LEAST_USE
         and (1 << depth) - 1 <= np.iinfo(samples.dtype).max
     )
     if truncates:
         step = 1 << (depth - 8)
-        low = (step - 1) / 2  # the centre of the values 0 to step - 1, so that rounding has the effect of truncation
+        low = (step - 1) / 2  # the centre of the values 0 to step - 1; rounding then has the same effect as truncation
         high = low + 255 * step
     return low, high
 
@@ -230,12 +229,12 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Check whether the lowest level is almost isolated and far below the scan.
+    """Check whether the lowest level is far below the scan, and few pixels have levels in between.
 
     `inner` contains two percentiles of the scan.
     """
     low, high = inner
-    # If the distance of a level below the scan is less than the width of the scan, the level may belong to the scan.
+    # A level below the scan may belong to the scan if the distance is less than the width of the scan.
     beyond = int(numbers[levels < low - (high - low)].sum())
     far = 0 < high - low < (high - float(levels[0])) * LEAST_USE
     return bool(far and beyond <= int(numbers[0]) * (1 + BETWEEN))
