@@ -86,7 +86,7 @@ class FlatSegment(Segment):
 
 @contextmanager
 def _threads(queries: int, codes: int) -> Iterator[None]:
-    """Limit the number of FAISS threads while the body runs; the limit depends on the amount of work.
+    """Limit the number of FAISS threads, depending on the work, while the body of the ``with`` statement runs.
 
     FAISS divides a batch of queries among several threads. Every thread waits until the last thread has finished.
     """
