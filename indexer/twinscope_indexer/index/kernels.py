@@ -32,8 +32,8 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Number of codes in a block. This number was chosen by measuring searches in 1,000,000 codes. With blocks of 32 codes,
-a search takes 1.6 times as long as with blocks of 128 codes. With blocks of 64 codes, a search for one query takes as
+"""Number of codes in a block. The following times are from searches in 1,000,000 codes. With blocks of 32 codes, a
+search takes 1.6 times as long as with blocks of 128 codes. With blocks of 64 codes, a search for one query takes as
 long as with blocks of 128 codes, but a search for a batch takes 1.2 times as long."""
 WORDS: Final = BYTES // 8
 """Number of 64-bit words in a code."""
