@@ -1,8 +1,8 @@
 """Choice of the index engine: Twinscope uses the engine that is fastest on this machine.
 
-The choice is made separately for one query, for batches of queries, and for frames. All engines give the same answers,
-so the choice never changes a result. For a small store no engine is measured, because all engines are fast enough. The
-module `measurement` measures the engines.
+Twinscope chooses separate engines for single queries, for batches of queries, and for frames. All engines give the same
+answers, so the choice never changes a result. If the store is small, Twinscope does not measure the engines, because
+every engine is fast enough. The module `measurement` measures the engines.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 ENGINE_VARIABLE: Final = "TWINSCOPE_INDEX_ENGINE"
 """Name of the environment variable that forces an engine. The value of the variable is the name of the engine."""
 DEFAULT: Final = "scan"
-"""Name of the engine that is used if nothing was measured, or if no other engine is clearly faster."""
+"""Name of the engine that is used if the engines were not measured, or if no other engine is clearly faster."""
 MEASURED_FROM: Final = 250_000
-"""Minimum number of codes for which the engines are measured. With fewer codes, every engine answers a query within
-about two milliseconds. A measurement takes about two seconds."""
+"""The engines are measured only if the index has at least this number of codes. With fewer codes, every engine answers
+a query within about two milliseconds. A measurement takes about two seconds."""
 _CLEARLY: Final = 1.1
-"""Minimum ratio of speeds for the choice of another engine than the default. An engine other than the
-default is chosen only if it is more than this many times as fast as the default."""
+"""The speed of another engine is divided by the speed of the default engine. The other engine is chosen only if this
+ratio is larger than `_CLEARLY`."""
 _WORTH_TWICE: Final = 1.5
-"""Minimum slowdown that justifies a second engine, which needs a second copy of all codes. Two engines are used only if
-each engine alone would take at least this many times as long as the faster engine, either for single queries or for
-batches."""
+"""Minimum slowdown that justifies two engines in one index. Two engines need two copies of all codes. The slowdown of
+an engine is its time divided by the time of the fastest engine, for single queries or for batches (the larger value).
+Two engines are used only if every engine alone has at least this slowdown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Choice:
     Attributes
     ----------
     single, batch : str
-        Names of the engines that search the hashes of images: for one query, and for a batch of queries.
+        Names of the engines that search the hashes of images. `single` is used for one query, and `batch` is used for
+        several queries.
     frames : str
         Name of the engine that searches the hashes of frames.
     reason : str
@@ -59,7 +60,7 @@ class Choice:
 
 
 def image_index(count: int) -> Index:
-    """Return an empty index for the hashes of `count` images; its engines are those that `choose` returns.
+    """Return an empty index for the hashes of `count` images, with the engines that `choose` selects.
 
     Raises
     ------
@@ -74,13 +75,13 @@ def image_index(count: int) -> Index:
 
 
 def frame_index(count: int) -> Index:
-    """Return an empty index for the hashes of `count` frames; this raises the same errors as `image_index`."""
+    """Return an empty index for the hashes of `count` frames; the errors are the same as for `image_index`."""
     choice = choose(count)
     return engine_index(choice.frames, choice.reason)
 
 
 def choose(count: int) -> Choice:
-    """Choose the engines for an index of `count` codes; this raises the same errors as `image_index`."""
+    """Choose the engines for an index of `count` codes; the errors are the same as for `image_index`."""
     forced = os.environ.get(ENGINE_VARIABLE, "").strip()
     if forced:
         if forced not in ENGINES:
@@ -99,7 +100,7 @@ _measuring = threading.Lock()
 
 @cache
 def _measured() -> Choice:
-    """Measure the engines and choose the fastest; this is done at most once per process."""
+    """Measure the engines and choose the fastest engines; each process measures at most once."""
     try:
         return fastest(measurement.times())
     except MeasurementError as error:
@@ -107,7 +108,7 @@ def _measured() -> Choice:
 
 
 def fastest(times: Times) -> Choice:
-    """Choose the engines from measured times."""
+    """Choose the engines by their measured times."""
     single, batch, frames = (_fastest(times[workload]) for workload in measurement.WORKLOADS)
     if single != batch:
         losses = {

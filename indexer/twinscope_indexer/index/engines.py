@@ -18,8 +18,8 @@ ENGINES: Final[dict[str, str]] = {
     "scan": "twinscope_indexer.index.blocks:BlockSegment",
     "faiss": "twinscope_indexer.index.flat:FlatSegment",
 }
-"""Module and class of the segments of each engine, by the name of the engine. A module is imported when its engine is
-first used."""
+"""Segment class of each engine, as `module:class`. The keys are the names of the engines. A module is imported when its
+engine is first used."""
 
 
 def engine_index(name: str, reason: str = "") -> SegmentedIndex:
@@ -35,7 +35,7 @@ def engine_index(name: str, reason: str = "") -> SegmentedIndex:
     Raises
     ------
     IndexEngineError
-        If there is no engine of this name, or if its module cannot be loaded.
+        If there is no engine of this name, or if the module of the engine cannot be loaded.
     """
     if name not in ENGINES:
         msg = f"there is no index engine {name!r}; the available engines are {', '.join(ENGINES)}"

@@ -1,9 +1,13 @@
-"""Published index file: an ``IndexBinaryIDMap`` over an ``IndexBinaryFlat``, written and read by FAISS.
+"""Published index file: FAISS writes and reads this file.
 
-FAISS does not make sure that a file is on the disk, and does not detect a damaged file. Therefore this module gives a
-file its name only after the data are on the disk, and the catalog keeps the SHA-256 of the file. The module can also
-read a file with an ``IndexBinaryIDMap2``. The class ``IndexBinaryIDMap2`` has an additional table from ids to rows.
-Twinscope does not need this table, which takes a third as much memory as the codes.
+The file contains an ``IndexBinaryIDMap`` (the ids), which contains an ``IndexBinaryFlat`` (the codes).
+
+FAISS does not wait until the data of a file are on the disk. Therefore this module first writes a temporary file, and
+renames the temporary file only after its data are on the disk. FAISS does not detect damaged files. Therefore the
+catalog stores the SHA-256 of each index file.
+
+The module can also read a file that contains an ``IndexBinaryIDMap2``. This class has an additional table, which gives
+the row of each id. Twinscope does not need this table. The table needs one third as much memory as the codes.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ _CHUNK: Final = 1 << 20
 def write_index(path: Path, count: int, parts: CodeBatches) -> str:
     """Write an index file atomically: a reader finds either the old file or the complete new file.
 
-    While the file is written, all codes are in memory once.
+    While the file is written, one copy of all codes is in memory.
 
     Parameters
     ----------
@@ -112,9 +116,9 @@ def _written(index: Any, stream: BinaryIO) -> str:
 def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Read a published index file in batches.
 
-    FAISS first reads the complete file into its own index. After a batch has been copied, the memory of this batch in
-    the index of FAISS is released. So each code is in memory only once: in the index of FAISS or in a batch. The data
-    that the caller builds from the batches take additional memory.
+    FAISS first reads the complete file into a FAISS index. Then this function copies the codes, batch by batch. After
+    each batch, the function frees the memory of the copied codes in the FAISS index. So each code is in memory only
+    once: in the FAISS index or in a batch. Data that the caller builds from the batches need additional memory.
 
     Parameters
     ----------
@@ -132,8 +136,8 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     Raises
     ------
     StoreError
-        Before the first batch is returned, if the file is missing, differs from the published file, cannot be read, or
-        holds another kind of index.
+        If the file is missing, if the file cannot be read, if the file differs from the published file, or if the file
+        holds another kind of index. The error is raised before the first batch is returned.
     """
     try:
         with path.open("rb", buffering=0) as stream:
@@ -176,7 +180,10 @@ def _read(stream: BinaryIO, path: Path) -> Any:
 
 
 def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield an index in batches; release its memory step by step, so that the index cannot be used afterwards."""
+    """Yield the ids and the codes of a FAISS index in batches.
+
+    The function frees the memory of the index step by step. Afterwards, the index cannot be used.
+    """
     import faiss
 
     flat = faiss.downcast_IndexBinary(index.index)
@@ -190,9 +197,12 @@ def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _release(address: int, size: int) -> None:
-    """Return the complete pages of a memory range to the operating system; afterwards, the range must not be read."""
+    """Return the memory of an address range to the operating system.
+
+    Only complete memory pages are returned. Afterwards, the program must not read this range.
+    """
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < end:
-        with suppress(OSError, AttributeError):  # this C library has no madvise
+        with suppress(OSError, AttributeError):  # some C libraries have no madvise
             ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)

@@ -1,20 +1,22 @@
-"""Compiled search for the nearest codes of queries: it scans blocks of codes, and skips the rest of distant blocks.
+"""Compiled functions that find the nearest codes of queries: they compare each query with all codes, block by block.
 
-A block holds 128 codes, word by word: the first words of all 128 codes, then the second words, and so on. So vector
-instructions can compute the distances of all codes of a block together. The scan first reads the first eleven words of
-each code in a block (704 of 1024 bits). If the distances of all codes in the block already exceed the limit, the scan
-does not read the other five words. At the usual limit of 300 bits, the first eleven words are enough for nearly all
-blocks of unrelated images.
+Each code consists of 16 words. A word is an integer of 64 bits. A block holds 128 codes: the first words of all 128
+codes, then the second words, and so on. So vector instructions of the processor can compute the distances of several
+codes at the same time. The scan first reads the first eleven words of each code in a block (704 of 1024 bits). If these
+bits show that all codes of the block are above the distance limit, the scan does not read the other five words. At the
+usual limit of 300 bits, the first eleven words are enough for nearly all blocks of unrelated images.
 
-The scan reads the words of a block in memory order. Reading several words side by side would need fewer additions, and
-would be 15 % faster for codes in the cache. For 1,000,000 codes, which do not fit in a cache, reading side by side
-would take 1.4 times as long.
+The scan reads the words of a block one after another, in the order of the memory. If the scan read several words at the
+same time, it would need fewer additions. This would be 15 % faster for codes that fit in the cache of the processor.
+But 1,000,000 codes do not fit in a cache. For these codes, such a scan would take 1.4 times as long.
 
-All symmetries of an image are compared with a code together. The bits of a hash belong to four classes: even or odd
-row, combined with even or odd column. A symmetry either keeps or inverts all bits of a class, except a few bits near
-the median. Therefore the bits of each class are stored together. From the distances of a code in the four classes, the
-scan computes the distance of the code from every symmetry. The error of a computed distance is at most the number of
-the few bits near the median. The exact distance is computed only for codes that may be near enough.
+A query may contain the hashes of all symmetries of an image (mirrored, rotated or inverted). The scan compares all
+these hashes with a code in one step. The 1024 bits of a hash form 32 rows and 32 columns. These bits are divided into
+four classes: even rows or odd rows, combined with even columns or odd columns. A symmetry either keeps or inverts all
+bits of a class, except a few bits near the median. Therefore the bits of each class are stored together. The scan
+counts the different bits of a code in each of the four classes. From these four numbers, the scan estimates the
+distance of the code from every symmetry. The error of an estimate is at most the number of the few bits near the
+median. The scan computes the exact distance only for codes whose estimated distance is small enough.
 """
 
 from __future__ import annotations
@@ -30,28 +32,28 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Number of codes in a block. For 1,000,000 codes, a search with blocks of 32 codes takes 1.6 times as long as with 128
-codes. For one query, blocks of 64 codes take as long as blocks of 128 codes. For batches, blocks of 64 codes take 1.2
-times as long as blocks of 128 codes."""
+"""Number of codes in a block. The following times are from searches in 1,000,000 codes. With blocks of 32 codes, a
+search takes 1.6 times as long as with blocks of 128 codes. With blocks of 64 codes, a search for one query takes as
+long as with blocks of 128 codes, but a search for a batch takes 1.2 times as long."""
 WORDS: Final = BYTES // 8
 """Number of 64-bit words in a code."""
 HEAD: Final = 11
-"""Number of words of each code that are read first: 704 bits. Bits of unrelated images differ at random: on average,
-352 of the 704 bits differ, with a standard deviation of 13."""
+"""Number of words of each code that are read first (704 bits). The bits of unrelated images differ at random. On
+average, 352 of the 704 bits differ, with a standard deviation of 13."""
 _CLASSES: Final = 4
-"""Number of classes of bits: even or odd row, combined with even or odd column. Successive words hold the bits of
-successive classes."""
+"""Number of classes of bits: even rows or odd rows, combined with even columns or odd columns. Each word holds bits of
+one class: the first word holds the first class, the second word holds the second class, and so on."""
 _CLASS_BITS: Final = 8 * BYTES // _CLASSES
 """Number of bits in each class."""
 _MAX_DIFFERING: Final = 40
-"""Maximum number of bits by which a query may differ from a symmetry of another query if both queries are searched
-together. Between symmetries of frames of micrographs, the median difference is 14 bits, and 1 % of the differences
-are more than 40 bits."""
+"""Two queries are compared with the codes in one step only if one query is nearly a symmetry of the other query. This
+is the maximum number of bits that may then differ. For symmetries of frames of micrographs, the median of this number
+is 14 bits, and 1 % of the numbers are larger than 40 bits."""
 
 
 @compiled()
 def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Change the order of the bits of codes, so that the bits of each class are together.
+    """Change the order of the bits in each code, so that bits of the same class are next to each other.
 
     Parameters
     ----------
@@ -62,10 +64,10 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     -------
     ndarray of uint64, shape (n, 16)
         Codes with the new order of bits. In each group of four words, the first word has the bits of even rows and even
-        columns. The second, third and fourth words have the bits of even rows and odd columns, of odd rows and even
-        columns, and of odd rows and odd columns.
+        columns. The second word has the bits of even rows and odd columns. The third word has the bits of odd rows and
+        even columns. The fourth word has the bits of odd rows and odd columns.
     """
-    lines = np.ascontiguousarray(words.T)  # contiguous, so that vector instructions process several codes
+    lines = np.ascontiguousarray(words.T)  # so that vector instructions process several codes
     ordered = np.zeros_like(lines)
     for word in range(WORDS):
         position, first = np.uint64(16 * (word % 4)), word // 4 * 4
@@ -85,7 +87,7 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @compiled()
 def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Restore the order of bits by row; this function reverses `by_class`."""
+    """Sort the bits of codes by row again; this function reverses `by_class`."""
     words = np.zeros_like(ordered)
     for code in range(ordered.shape[0]):
         for word in range(WORDS):
@@ -102,7 +104,7 @@ def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _count_bits(_typing: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
-    """Count the set bits of a word with LLVM's ``ctpop``, which Numba does not expose."""
+    """Count the bits of a word that are 1, with the LLVM instruction ``ctpop``; Numba has no function for this."""
 
     def generated(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -115,7 +117,7 @@ _bits = cast("Callable[[Any], Any]", intrinsic(_count_bits))
 
 @compiled()
 def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Divide the queries into runs of successive queries that are symmetries of the same image.
+    """Divide the queries into runs: a run contains successive queries that are symmetries of the same image.
 
     Each query of a run equals a symmetry of the first query of the run, except for at most `_MAX_DIFFERING` bits.
 
@@ -127,7 +129,7 @@ def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArr
         For each query and each class: 1 if the bits are those of the first query of the run, -1 if the bits are
         inverted. In each row of the array, an even number of elements is -1.
     differing : ndarray of int64, shape (n,)
-        Number of bits of each query that still differ after the inversions.
+        Number of bits of each query that still differ from the first query of the run, after the inversions.
     """
     count = queries.shape[0]
     starts, runs = np.zeros(count + 1, np.int64), 0
@@ -162,13 +164,13 @@ def scan(
     distances: NDArray[np.int32],
     counts: NDArray[np.int64],
 ) -> None:
-    """Find the nearest codes of each query, in order of distance and id, and write them to the last three arrays.
+    """Find the nearest codes of each query, sorted by distance and then by id.
 
-    `left_out` contains the ids that are left out, in ascending order. `words` contains the queries with their bits
-    ordered by row, as a read-only array.
+    The function writes the results to `near_ids`, `distances` and `counts`. `left_out` contains the ids that the search
+    ignores, in ascending order. `words` contains the queries as a read-only array, with the bits sorted by row.
 
-    The whole scan is one compiled call. Between two compiled calls, other threads could take the GIL (the lock of the
-    Python interpreter) and keep it for some time.
+    The whole scan is one call of a compiled function. Between two such calls, another thread could take the lock of the
+    Python interpreter (GIL), and the scan would have to wait.
     """
     k = near_ids.shape[1]
     queries = by_class(words)
@@ -181,7 +183,7 @@ def scan(
         for run in range(len(starts) - 1):
             first, end = starts[run], starts[run + 1]
             if end - first == 1:
-                # A code at the distance of the k-th neighbour is still accepted if it has a smaller id.
+                # A code with the same distance as the k-th neighbour is accepted if the id of the code is smaller.
                 bound = min(limit, distances[first, k - 1]) if counts[first] == k else limit
                 if _count(head, tail, queries[first], bound, sums):
                     for code in range(len(numbers)):
@@ -214,7 +216,7 @@ def scan(
 def _count(
     head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], bound: int, sums: NDArray[np.int64]
 ) -> bool:
-    """Compute the distances of the codes of a block from a query; return False early if all exceed `bound`."""
+    """Compute the distances between a query and all codes of a block; return False if all distances exceed `bound`."""
     sums[:] = 0
     for word in range(HEAD):
         wanted = query[word]
@@ -237,11 +239,12 @@ def _count_classes(
     classes: NDArray[np.int32],
     furthest: NDArray[np.int32],
 ) -> None:
-    """Compute for each class the distances of the codes of a block from a query, minus half the bits of the class.
+    """Count the different bits between a query and each code of a block, separately for each class.
 
-    The distances of a code from all symmetries of the query are compared with half of all bits (512). For each code,
-    `furthest` receives the largest deviation of a distance from 512 bits. The deviation is 512 minus the distance of
-    the nearest symmetry, or the distance of the farthest symmetry minus 512.
+    The function subtracts half the number of bits in a class from each count, and writes the result to `classes`. For
+    each code, the function also estimates the distances from all symmetries of the query. `furthest` receives the
+    largest difference between such a distance and 512 bits, which is half of all bits. The largest difference is 512
+    minus the distance of the nearest symmetry, or the distance of the farthest symmetry minus 512.
     """
     for kind in range(_CLASSES):
         # Words 11 and later are in the tail: the third word of the last class, and the fourth words of all classes.
@@ -256,7 +259,7 @@ def _count_classes(
             line[code] = np.int64(different) - _CLASS_BITS // 2
     for code in range(BLOCK):
         a, b, c, d = classes[0, code], classes[1, code], classes[2, code], classes[3, code]
-        # This is the largest sum with an even number of inverted signs. It has 32 bits, so that a vector holds eight.
+        # This is the largest sum with an even number of inverted signs. With 32 bits, a vector holds eight sums.
         both = np.int32(abs(np.int32(a + b)) + abs(np.int32(c + d)))
         either = np.int32(abs(np.int32(a - b)) + abs(np.int32(c - d)))
         furthest[code] = max(both, either)
@@ -264,7 +267,7 @@ def _count_classes(
 
 @compiled()
 def _distance(head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], code: int) -> int:
-    """Compute the distance of one code of a block from a query."""
+    """Compute the distance between a query and one code of a block."""
     distance = 0
     for word in range(HEAD):
         distance += int(_bits(head[word, code] ^ query[word]))
@@ -282,9 +285,9 @@ def _holds(left_out: NDArray[np.int64], number: int) -> bool:
 
 @compiled()
 def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, number: int, distance: int) -> int:
-    """Insert a neighbour into ordered arrays of `count` neighbours, and return the new number of neighbours.
+    """Insert a neighbour into sorted arrays of `count` neighbours, and return the new number of neighbours.
 
-    If the arrays are full, the farthest neighbour is dropped.
+    If the arrays are full, the farthest neighbour is removed.
     """
     if count == len(ids):
         if (distance, number) >= (distances[count - 1], ids[count - 1]):

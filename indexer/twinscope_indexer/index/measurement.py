@@ -1,8 +1,8 @@
 """Measurement of the speed of each index engine on this machine.
 
-The speeds are measured once, in a separate process, and kept in the cache folder of the user. Measured speeds are valid
-for one processor and one set of package versions. Measured speeds are not kept in a store, because another machine may
-read the store.
+The speeds are measured once, in a separate process, and saved in the cache folder of the user. The measured speeds are
+valid only for this processor and these package versions. The speeds are not saved in the store, because another machine
+may also read the store.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ from typing import Any, Final
 from twinscope_indexer.index.engines import ENGINES, engine_index
 
 Times = dict[str, dict[str, float]]
-"""CPU time of one core per query, in milliseconds, by workload (one of `WORKLOADS`) and then by engine."""
+"""CPU time per query on one core, in milliseconds. The outer keys are the names in `WORKLOADS`. The inner keys are the
+names of the engines."""
 
 WORKLOADS: Final = ("single", "batch", "frames")
 """Kinds of search that are measured: one query, queries of several images, and all symmetries of one frame."""
 SIZE: Final = 250_000
-"""Number of codes in a measured index. These codes take 32 MB, which is more than most caches hold."""
+"""Number of codes in the index for the measurement. These codes take 32 MB, which is more than most processor caches
+hold."""
 LIMITS: Final = {"single": (300, 430), "batch": (300, 430), "frames": (430,)}
-"""Distance limits of the default policy for each workload, in bits."""
+"""Distance limits for each workload, in bits; these are the limits of the default policy."""
 _BATCH: Final = 8
 _NEAREST: Final = 5
 _ROUNDS: Final = 6
 _ENOUGH: Final = 2.0
-"""Time in seconds after which no further round begins. Only a measurement on a busy machine reaches this time."""
+"""After this time in seconds, no new round of measurements begins. Only a measurement on a busy machine reaches this
+time."""
 _TIMEOUT: Final = 120.0
 """Maximum time of the whole measurement, in seconds. The measurement takes 2 to 3 s on a quiet machine, and 10 s more
-if the kernels must be compiled."""
+if the functions in `kernels` must be compiled first."""
 _PACKAGES: Final = ("twinscope", "numpy", "numba", "faiss-cpu")
 _PROCESSOR: Final = ("model name", "flags", "CPU implementer", "CPU part", "Features")
 """Names of the lines of /proc/cpuinfo that identify an x86 or ARM processor."""
@@ -53,9 +56,10 @@ class MeasurementError(Exception):
 
 
 def times() -> Times:
-    """Return the times of all engines: read them from the cache folder, or measure the engines if there are no times.
+    """Return the times of all engines, from the cache folder or from a new measurement.
 
-    New times are written to the cache folder. If the folder cannot be written, the next process measures again.
+    If the cache folder has no times, the function measures the engines and writes the times to the folder. If the
+    folder cannot be written, the next process measures again.
 
     Raises
     ------
@@ -75,8 +79,8 @@ def times() -> Times:
 def cache_file() -> Path | None:
     """Return the path of the cache file for this processor and these package versions.
 
-    The file is ``$XDG_CACHE_HOME/twinscope/...``, or ``~/.cache/twinscope/...`` if the variable is not set. The result
-    is None if neither the variable nor a home folder is known.
+    The file is ``$XDG_CACHE_HOME/twinscope/...``, or ``~/.cache/twinscope/...`` if the variable ``XDG_CACHE_HOME`` is
+    not set. The result is None if the variable is not set and the home folder is unknown.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
@@ -88,7 +92,7 @@ def cache_file() -> Path | None:
 
 
 def _key() -> dict[str, Any]:
-    """Return the conditions for which times are valid: processor, package versions, engines and workload."""
+    """Return the conditions under which measured times are valid: processor, package versions, engines and workload."""
     return {
         "processor": _processor(),
         "versions": {package: _version(package) for package in _PACKAGES},
@@ -113,7 +117,7 @@ def _version(package: str) -> str:
 
 
 def _read(path: Path, key: dict[str, Any]) -> Times | None:
-    """Read the times from the cache file; return None if the file is missing, invalid or for other conditions."""
+    """Read the times from the cache file; return None if the file has no valid times for the conditions `key`."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return _checked(kept["times"]) if kept["key"] == json.loads(json.dumps(key)) else None
@@ -153,7 +157,7 @@ def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
 def _measure_apart() -> Times:
     """Measure the engines in a separate process.
 
-    The separate process is limited to one thread, and all its memory is freed when it ends.
+    The separate process uses only one thread. When the separate process ends, all its memory is freed.
     """
     if not Path(sys.executable or "").name.startswith(("python", "pypy")):
         msg = "the engines were not measured, because there is no Python interpreter for a separate process"
@@ -178,10 +182,11 @@ def _measure_apart() -> Times:
 
 
 def measure() -> Times:
-    """Measure all engines in this process; this takes two seconds, and three times as much memory as the codes.
+    """Measure all engines in this process.
 
-    A busy machine gives the same result as a quiet machine, because the function measures CPU time, alternates between
-    the engines, and uses the shortest time of each engine.
+    The measurement takes two seconds, and needs three times as much memory as the codes. The function measures CPU
+    time, alternates between the engines, and uses the shortest time of each engine. Therefore a busy machine gives the
+    same result as a quiet machine.
     """
     from itertools import product
     from statistics import fmean
@@ -215,7 +220,7 @@ def measure() -> Times:
 
 
 def _queries(codes: Any) -> dict[str, Any]:
-    """Return the queries of each workload; the queries of the first two workloads are near stored codes."""
+    """Return the queries of each workload; the queries of `single` and `batch` are similar to stored codes."""
     import numpy as np
 
     from twinscope_indexer.hashing.frames import WHOLE, frame_codes

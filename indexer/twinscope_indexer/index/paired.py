@@ -32,17 +32,17 @@ class PairedIndex:
     batch: Index
 
     def __len__(self) -> int:
-        """Return the number of codes that a search can return."""
+        """Return the number of codes that searches can find."""
         return len(self.batch)
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the codes that a search can return; see `Index.ids`."""
+        """Ids of the codes that searches can find; see `Index.ids`."""
         return self.batch.ids
 
     @property
     def nbytes(self) -> int:
-        """Memory of both indexes in bytes; see `Index.nbytes`."""
+        """Memory that both indexes use, in bytes; see `Index.nbytes`."""
         return self.single.nbytes + self.batch.nbytes
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
@@ -51,11 +51,11 @@ class PairedIndex:
         return index.search(queries, k, max_distance)
 
     def without(self, ids: NDArray[np.int64]) -> PairedIndex:
-        """Return an index without the codes of some ids; see `Index.without`."""
+        """Return an index without the codes whose ids are in `ids`; see `Index.without`."""
         return PairedIndex(self.single.without(ids), self.batch.without(ids))
 
     def restricted_to(self, ids: NDArray[np.int64]) -> PairedIndex:
-        """Return an index that finds only the codes of some ids; see `Index.restricted_to`."""
+        """Return an index that finds only the codes whose ids are in `ids`; see `Index.restricted_to`."""
         return PairedIndex(self.single.restricted_to(ids), self.batch.restricted_to(ids))
 
     def extended(self, parts: CodeBatches) -> PairedIndex:
@@ -66,7 +66,7 @@ class PairedIndex:
         return PairedIndex(single, batch)
 
     def compacted(self) -> PairedIndex:
-        """Return an index in which one of the two indexes is compacted by one step; see `Index.compacted`."""
+        """Return the index with either `single` or `batch` compacted by one step; see `Index.compacted`."""
         single = self.single.compacted()
         if single is not self.single:
             return PairedIndex(single, self.batch)

@@ -1,7 +1,7 @@
-"""Interface of an index of hashes, and a function that merges the answers of several indexes.
+"""Interface of an index of hashes, and a function that merges the results of several indexes.
 
-Every index gives the answer that a scan over all codes would give: the k nearest codes within the distance limit,
-ordered by distance and then by id.
+Every index gives the same result as a comparison with all codes: the k nearest codes within the distance limit, sorted
+by distance and then by id.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CodeBatches = Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]
-"""Batches of codes. Each batch has distinct ids, int64, shape (n,), and a code for each id, uint8, shape (n, 128)."""
+"""Batches of codes. Each batch is a pair of arrays: the ids (int64, shape (n,)), and one code for each id (uint8, shape
+(n, 128)). Each id must occur only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Nearest codes of one query, ordered by distance and then by id.
+    """Nearest codes of one query, sorted by distance and then by id.
 
     Attributes
     ----------
@@ -43,20 +44,20 @@ NO_NEIGHBOURS: Final = Neighbours(np.empty(0, np.int64), np.empty(0, np.int32))
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Facts about an index, for programs and for people.
+    """Information about an index, for programs and for users.
 
     Attributes
     ----------
     engine : str
-        Name of the engine as in `engines.ENGINES`, for programs.
+        Name of the engine, as in `engines.ENGINES`; programs use this name.
     kind : str
-        Kind of search and the reason for the choice of the engine, in words, for people.
+        Text for users: the kind of search, and the reason for the choice of the engine.
     codes : int
-        Number of codes that a search can return.
+        Number of codes that searches can find.
     segments : int
         Number of segments.
     nbytes : int
-        Memory of the index in bytes.
+        Memory that the index uses, in bytes.
     """
 
     engine: str
@@ -69,20 +70,20 @@ class Description:
 class Index(Protocol):
     """An immutable set of codes that several threads can search at the same time.
 
-    A method that changes the set of codes returns a new index. The old index and the new index share the codes that
-    both contain, so these codes are in memory only once.
+    A method that changes the set of codes returns a new index. Codes that are in both indexes are not copied, so these
+    codes are in memory only once.
     """
 
     def __len__(self) -> int:
-        """Return the number of codes that a search can return."""
+        """Return the number of codes that searches can find."""
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the codes that a search can return, int64, shape (n,), in no particular order."""
+        """Ids of the codes that searches can find, int64, shape (n,), in any order."""
 
     @property
     def nbytes(self) -> int:
-        """Memory of the index in bytes, including memory that is shared with other indexes."""
+        """Memory that the index uses, in bytes, including memory that other indexes also use."""
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query.
@@ -93,13 +94,13 @@ class Index(Protocol):
         k : int
             Maximum number of codes that are returned for each query; at least 1.
         max_distance : int
-            Maximum distance in bits, 0 to 1024. Codes at larger distances are left out.
+            Maximum distance in bits, 0 to 1024. Codes at larger distances are not returned.
 
         Returns
         -------
         list of Neighbours
-            One entry for each query, ordered by distance and then by id. If several codes have the distance of the
-            k-th code, the codes with the smallest ids are returned.
+            One entry for each query; the codes in an entry are sorted by distance and then by id. If several codes have
+            the same distance as the k-th code, the codes with the smallest ids are returned.
 
         Raises
         ------
@@ -108,10 +109,10 @@ class Index(Protocol):
         """
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return an index without the codes of some ids; unknown ids are ignored."""
+        """Return an index without the codes whose ids are in `ids`; unknown ids are ignored."""
 
     def restricted_to(self, ids: NDArray[np.int64]) -> Self:
-        """Return an index that finds only the codes of some ids; unknown ids are ignored.
+        """Return an index that finds only the codes whose ids are in `ids`; unknown ids are ignored.
 
         Parameters
         ----------
@@ -122,7 +123,7 @@ class Index(Protocol):
     def extended(self, parts: CodeBatches) -> Self:
         """Return an index with additional codes; only one batch of `parts` is in memory at a time.
 
-        Each additional id must be new, or must be an id that the index leaves out.
+        The ids of the additional codes must be new, or must belong to codes that were removed with `without`.
 
         Raises
         ------
@@ -131,11 +132,11 @@ class Index(Protocol):
         """
 
     def compacted(self) -> Self:
-        """Compact the index by one step; return an index that gives the same answers and needs less memory or time.
+        """Compact the index by one step; the returned index gives the same results, but needs less memory or time.
 
         If the index cannot be compacted further, the method returns the index itself. To compact an index completely,
-        call the method until it returns the same index. If each result replaces the previous index, at most one segment
-        is in memory twice at a time.
+        call the method until it returns the same index. If the caller keeps only the newest index, at most one segment
+        is in memory twice at the same time.
         """
 
     def describe(self) -> Description:
@@ -143,7 +144,9 @@ class Index(Protocol):
 
 
 def require_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Check the shape and type of codes; otherwise FAISS and compiled code could read beyond the end of an array.
+    """Check the shape and the type of an array of codes.
+
+    If the shape or the type is wrong, FAISS and compiled functions could read memory after the end of the array.
 
     Raises
     ------
@@ -187,9 +190,9 @@ def require_limits(k: int, max_distance: int) -> None:
 
 
 def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
-    """Merge the answers of several indexes to one query; an id may be in only one of the answers."""
+    """Merge the results of several indexes for one query; each id may occur in only one of the results."""
     parts = [part for part in parts if len(part.ids)]
-    if len(parts) <= 1:  # usually, only one index has neighbours; without sorting, this is ten times as fast
+    if len(parts) <= 1:  # usually, only one index has neighbours; then no sorting is needed (ten times as fast)
         return Neighbours(parts[0].ids[:k], parts[0].distances[:k]) if parts else NO_NEIGHBOURS
     ids = np.concatenate([part.ids for part in parts])
     distances = np.concatenate([part.distances for part in parts])
@@ -198,7 +201,7 @@ def merge(parts: Sequence[Neighbours], k: int) -> Neighbours:
 
 
 def ids_not_in(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those elements of `ids` that are not in `known`.
+    """Return the elements of `ids` that are not in `known`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Segment: a part of the codes of an index, which one engine holds and searches.
+"""Segment: a part of the codes of an index; one engine stores and searches these codes.
 
 Each engine implements a subclass of `Segment`. The module `segments` builds an index from segments.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER: Final = 256
-"""Maximum number of queries that are searched together, to limit the memory for the results."""
+"""Maximum number of queries in one search; this limits the memory for the results."""
 _GATHERED: Final = 4096
-"""Maximum number of codes that `Segment.dump` copies at a time, to limit the memory for the copies."""
+"""Maximum number of codes that `Segment.dump` copies at a time; this limits the memory for the copies."""
 
 
 class Segment(ABC):
@@ -38,7 +38,7 @@ class Segment(ABC):
     Parameters
     ----------
     ids : ndarray of int64, shape (n,)
-        Distinct ids of the codes. The array is copied.
+        Ids of the codes; each id must occur only once. The array is copied.
     codes : ndarray of uint8, shape (n, 128)
         Codes. The array is copied.
 
@@ -49,10 +49,11 @@ class Segment(ABC):
     """
 
     title: ClassVar[str]
-    """Name of the search method, for people."""
+    """Name of the search method, for users."""
     one_thread_up_to: ClassVar[float] = float("inf")
-    """Maximum number of codes for which the engine uses only one thread per query. Segments of at most this size are
-searched in parallel for one query."""
+    """If a segment has at most this number of codes, the engine uses only one thread for one query.
+
+    For such segments, `SegmentedIndex` searches several segments at the same time."""
 
     def __init__(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         codes = require_codes(codes)
@@ -66,38 +67,38 @@ searched in parallel for one query."""
 
     @abstractmethod
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Find the k nearest codes of each query, but no code whose id is in `_left_out`; see `Index.search`."""
+        """Find the k nearest codes of each query, without codes whose ids are in `_left_out`; see `Index.search`."""
 
     @abstractmethod
     def _codes_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the original codes of some rows, uint8 of shape (rows, 128)."""
+        """Return the codes in the rows `rows`, with the original order of bits, uint8 of shape (rows, 128)."""
 
     @property
     @abstractmethod
     def _code_bytes(self) -> int:
-        """Memory of the codes in bytes."""
+        """Memory that the codes use, in bytes."""
 
     def __len__(self) -> int:
-        """Return the number of codes that a search can return."""
+        """Return the number of codes that searches can find."""
         return len(self._ids) - len(self._left_out)
 
     @property
     def held(self) -> int:
-        """Number of codes in memory, including codes that are left out."""
+        """Number of codes in memory, including codes that searches ignore."""
         return len(self._ids)
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the codes that a search can return, int64, shape (n,)."""
+        """Ids of the codes that searches can find, int64, shape (n,)."""
         return self._ids[self._rows()] if len(self._left_out) else self._ids
 
     @property
     def nbytes(self) -> int:
-        """Memory of the codes and ids in bytes."""
+        """Memory that the codes and ids use, in bytes."""
         return self._code_bytes + self._ids.nbytes + self._left_out.nbytes
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment without the codes of some ids; both segments share the codes in memory."""
+        """Return a segment without the codes whose ids are in `ids`; the codes in memory are not copied."""
         left_out = np.union1d(self._left_out, np.intersect1d(self._ids, ids))
         if len(left_out) == len(self._left_out):
             return self
@@ -117,7 +118,7 @@ searched in parallel for one query."""
         return found
 
     def dump(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return ids, int64 of shape (n,), and codes, uint8 of shape (n, 128), except codes that are left out."""
+        """Return the ids (int64, shape (n,)) and the codes (uint8, shape (n, 128)) that searches can find."""
         rows = self._rows()
         codes = np.empty((len(rows), BYTES), np.uint8)
         for start in range(0, len(rows), _GATHERED):
@@ -125,5 +126,5 @@ searched in parallel for one query."""
         return self._ids[rows], codes
 
     def _rows(self) -> NDArray[np.int64]:
-        """Return the row numbers of the codes that a search can return."""
+        """Return the row numbers of the codes that searches can find."""
         return np.flatnonzero(~np.isin(self._ids, self._left_out))

@@ -1,4 +1,4 @@
-"""Stores: the catalog and the generations of a store, its readers, and its only writer."""
+"""Stores: the catalog and the generations of a store, and the classes that read and write a store."""
 
 import lazy_loader
 

@@ -42,7 +42,7 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
     if not reference_frames(reach) or catalog.meta("frames_recipe") != FRAMES_RECIPE:
         return FrameView("frame", since, upto)
     file = catalog.newest_file()
-    # When a new index file is published, the earlier deletions are removed from the catalog.
+    # When a new index file is published, the list of deleted images in the catalog is cleared.
     known = file is None or file.number <= held.loaded
     if held.base and known and (held.reach, held.since) == (reach, since):
         changed = catalog.changed_since(held.loaded, upto=upto)
@@ -53,7 +53,10 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
 
 
 def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str, FrameIndex]:
-    """Load the frames of images with a generation above `above` and at most `upto`: one index per kind of frame."""
+    """Load the frames of images into one index for each kind of frame.
+
+    The function loads only images whose generation is greater than `above` and at most `upto`.
+    """
     count, kinds = len(reference_frames(reach)), frame_kinds(reach)
     images = catalog.count_framed(count, above=above, upto=upto)
     size = segment_size(count * images) // count

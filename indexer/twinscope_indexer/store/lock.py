@@ -1,4 +1,4 @@
-"""Lock of a store, which allows only one process at a time to write to the store."""
+"""Lock of a store: only one process at a time can write to the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCK_NAME: Final = "writer.lock"
 
 @contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
-    """Lock a store for writing while the body runs.
+    """Lock a store for writing while the body of the ``with`` statement runs.
 
     Raises
     ------

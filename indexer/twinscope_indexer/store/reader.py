@@ -1,4 +1,4 @@
-"""Store for readers: it has a current view, which `Store.refresh` replaces by a newer view."""
+"""Store that is open for reading: `Store.view` is the current view, and `Store.refresh` loads a newer view."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CALIBRATION", "CATALOG_NAME", "Store", "StoreWarning", "StoreWriter", "View", "open_writer"]
 
 _LONG_LOG: Final = 16 << 20
-"""Minimum size of SQLite's log, in bytes, for which `Store.refresh` loads the view again although there is no newer
-generation. After the view was loaded again, SQLite can reuse the log."""
+"""If SQLite's log has at least this size in bytes, `Store.refresh` loads the view again, even if there is no newer
+generation. SQLite can then reuse the log."""
 
 
 class Store:
@@ -50,7 +50,7 @@ class Store:
 
     @property
     def catalog(self) -> Catalog:
-        """Current catalog, with a connection for the calling thread; answers to queries use only `view`."""
+        """Current catalog, with a separate connection for each thread; queries use `view` instead of this catalog."""
         found: Catalog | None = getattr(self._local, "catalog", None)
         if found is None or found.outdated or found.replaced:
             made = Catalog(self.folder / CATALOG_NAME, read_only=True)
@@ -68,15 +68,14 @@ class Store:
 
     @property
     def store_id(self) -> str:
-        """Id of the store that is shown by the current view."""
+        """Id of the store to which the current view belongs."""
         return self._view.store_id
 
     def refresh(self) -> View:
-        """Load the newest generation, if it is newer than the current view; return the view that is then in use.
+        """Load the newest generation if the current view is older; return the new current view.
 
-        If the folder now holds another store, the new store is loaded completely after it has published a generation,
-        even if the number of this generation is smaller than before. Until the new store is loaded, the old view stays
-        in use.
+        The folder may now hold another store. This other store is loaded completely after its first generation was
+        published, even if the number of its generation is smaller than before. Until then, the old view stays in use.
 
         Raises
         ------
@@ -113,8 +112,8 @@ class Store:
     def close(self) -> None:
         """Close the store; later queries raise `StoreError`.
 
-        If another thread still runs, its connection is closed only when that thread releases the connection. Otherwise
-        CPython could crash, because a SQLite connection must not be closed during a query.
+        Other threads may still be running. The connection of such a thread is closed later, when the thread releases
+        the connection. CPython could crash if a SQLite connection is closed during a query.
         """
         self._view.snapshot.close()
         with self._lock:
@@ -135,9 +134,8 @@ class Store:
     def _behind(self, held: View) -> bool:
         """Check whether the view must be loaded again, because a generation is newer or SQLite's log is too long.
 
-        An open view prevents SQLite from reusing its log, unless the whole log was copied into the database file before
-        the view was loaded. Since a store always has an open view, a new view must be loaded after the log was
-        copied.
+        SQLite can reuse its log only after the whole log was copied into the database file, and after all older views
+        were closed. A store always has an open view. Therefore a new view must be loaded after the log was copied.
         """
         catalog = self.catalog
         newest = catalog.published()
@@ -155,7 +153,8 @@ class Store:
 def _release_memory() -> None:
     """Return freed memory to the operating system.
 
-    Otherwise, the C library glibc would keep freed arrays of the size of a segment, in total a quarter of the memory.
+    Without this call, the C library glibc would keep the memory of freed arrays that are as large as a segment. This
+    would be a quarter of all memory.
     """
-    with suppress(OSError, AttributeError):  # this C library has no malloc_trim
+    with suppress(OSError, AttributeError):  # some C libraries have no malloc_trim
         ctypes.CDLL(None).malloc_trim(0)

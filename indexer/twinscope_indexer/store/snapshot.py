@@ -22,9 +22,9 @@ class Snapshot:
     """Published rows of a catalog at one moment; several threads can use a snapshot at the same time.
 
     A snapshot has a separate connection with an open read transaction. So SQLite shows the rows as they were at the
-    beginning of the transaction, until `close` is called or the snapshot is no longer used. Meanwhile, SQLite cannot
-    copy later parts of its log into the database file, and the log grows with every write. `Store.refresh` replaces the
-    snapshot, so that SQLite can reuse the log.
+    beginning of the transaction, until `close` is called or the snapshot is no longer used. While a snapshot is open,
+    SQLite cannot copy newer parts of its log into the database file, so the log grows with every write. When
+    `Store.refresh` replaces the snapshot, SQLite can reuse the log.
 
     If the folder cannot be written, SQLite cannot keep the rows of one moment. In this case, readers see the changes of
     a writer at once.
@@ -42,21 +42,20 @@ class Snapshot:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = (
-            threading.Lock()
-        )  # only one query at a time: CPython crashes if a connection is closed during a query
+        # Only one query runs at a time, because CPython crashes if a connection is closed during a query.
+        self._lock = threading.Lock()
         self._closed = False
         self._open()
 
     def _open(self) -> None:
         self._catalog = Catalog(self._path, read_only=True)
         self._finalizer = weakref.finalize(self, self._catalog.close)
-        self._finalizer.atexit = False  # because another thread may still read
+        self._finalizer.atexit = False  # because another thread may still use the connection
         self._catalog.hold()
 
     @contextmanager
     def reading(self) -> Iterator[Catalog]:
-        """Reserve the catalog for the calling thread while the body runs.
+        """Reserve the catalog for the calling thread while the body of the ``with`` statement runs.
 
         Raises
         ------
@@ -84,7 +83,7 @@ class Snapshot:
             self._finalizer()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images, by id; unknown ids are left out."""
+        """Return the records of images, with the ids as keys; unknown ids are ignored."""
         with self.reading() as catalog:
             return catalog.records(numbers)
 
@@ -99,7 +98,7 @@ class Snapshot:
             return catalog.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return the instrument metadata of images, by id; see `Catalog.instruments`."""
+        """Return the instrument metadata of images, with the ids as keys; see `Catalog.instruments`."""
         with self.reading() as catalog:
             return catalog.instruments(numbers)
 
@@ -109,7 +108,7 @@ class Snapshot:
             return catalog.categories()
 
     def description(self) -> dict[str, Any]:
-        """Return the creation time of the store, the folders of its roots, and the numbers of `Catalog.counts`."""
+        """Return the creation time of the store, the folders of its roots, and the result of `Catalog.counts`."""
         with self.reading() as catalog:
             made = {"created": catalog.meta("created"), "roots": [str(path) for path in catalog.roots().values()]}
             return made | catalog.counts()

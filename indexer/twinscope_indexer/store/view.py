@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Taxonomy
 
 _KEPT: Final = 4
-"""Maximum number of sets of categories for which a view keeps an index."""
+"""A view keeps the indexes for at most this number of sets of categories."""
 _FILE_READ_FROM: Final = 20_000
-"""Minimum number of images for which the index file is read. For fewer images, reading the hashes from the catalog is
-faster than importing FAISS, which reads the index file."""
+"""The index file is read only if the store has at least this number of images. For fewer images, reading the hashes
+from the catalog is faster than importing FAISS, which reads the index file."""
 
 
 class StoreWarning(UserWarning):
@@ -43,7 +43,7 @@ class StoreWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images of a view that are searched together.
+    """The images in which a search looks: all images of a view, or only the images of some categories.
 
     Attributes
     ----------
@@ -80,23 +80,23 @@ class View:
     base : Index
         Index of the images in the newest index file, without images that were changed or deleted later.
     loaded : int
-        Number of the generation of this index file.
+        Number of the generation to which this index file belongs.
     delta : Index
         Index of the images that are newer than the index file.
     count : int
         Number of searchable images.
     file : str or None
-        Name of the index file that was read; None if `base` came from the catalog.
+        Name of the index file that was read; None if `base` was read from the catalog.
     frames : FrameView
         Indexes of the frames of the images.
     calibration : str or None
-        Result of the calibration on this store, or None if no result is stored.
+        Result of the calibration on this store, or None if the store has no calibration.
     store_id : str
         Id of the store.
     taxonomy : Taxonomy
         Taxonomy of the categories in the store.
     snapshot : Snapshot
-        Snapshot of the catalog, which holds the rows.
+        Snapshot of the catalog; the snapshot holds the rows.
     """
 
     generation: int
@@ -116,11 +116,11 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the codes and ids of images and frames, in bytes."""
+        """Memory that the codes and ids of images and frames use, in bytes."""
         return self.base.nbytes + self.delta.nbytes + self.frames.nbytes
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images, by id; unknown ids are left out."""
+        """Return the records of images, with the ids as keys; unknown ids are ignored."""
         return self.snapshot.records(numbers)
 
     def thumbnail(self, number: int) -> bytes | None:
@@ -128,7 +128,7 @@ class View:
         return self.snapshot.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return the instrument metadata of images, by id; see `Catalog.instruments`."""
+        """Return the instrument metadata of images, with the ids as keys; see `Catalog.instruments`."""
         return self.snapshot.instruments(numbers)
 
     def compacted(self) -> View:
@@ -160,13 +160,13 @@ class View:
         return Images(self.base, self.delta).search(queries, k, max_distance)
 
     def restricted_to_categories(self, categories: frozenset[str]) -> Images:
-        """Return only the images of some categories; the codes in memory are shared with the view.
+        """Return only the images of some categories; the codes in memory are not copied.
 
-        The results for the last few sets of categories are kept, because a new result requires reading the categories
-        of all rows. A kept result takes 8 bytes of memory for each image that is left out.
+        The results for the last few sets of categories are kept in memory. For a new set, the categories of all images
+        must be read from the catalog. A kept result takes 8 bytes of memory for each image of the other categories.
         """
         with self.snapshot.reading() as catalog:  # only one thread at a time
-            key = catalog, categories  # a snapshot in a read-only folder may replace its catalog
+            key = catalog, categories  # in a read-only folder, the snapshot may open its catalog again
             found = self._of_categories.pop(key, None)
             if found is None:
                 ids = catalog.of_categories(categories)
@@ -185,7 +185,7 @@ def load_view(folder: Path, held: View | None = None) -> View:
     folder : Path
         Folder of the store.
     held : View, optional
-        Earlier view. Data that have not changed since then are not read again. A view of another store is ignored.
+        Earlier view. Data that have not changed since this view are not read again. A view of another store is ignored.
 
     Raises
     ------
@@ -261,17 +261,16 @@ class _Base:
 def _base(
     folder: Path, catalog: Catalog, filed: Generation | None, held: View | None
 ) -> tuple[_Base, StoreError | None]:
-    """Return the codes in memory, or the codes of the index file; also return the error if this file is damaged.
+    """Return the codes in memory, or the codes of the index file, and the error if this file is damaged.
 
-    If a writer has replaced the index file, the codes in memory stay in use, because the catalog has the new codes. The
-    index file of a small store is not read, because the catalog has all codes.
+    If codes are already in memory, these codes stay in use, even if a writer has replaced the index file. New codes are
+    then read from the catalog. If the store is small, the index file is not read, because the catalog has all codes.
     """
     published = catalog.published()
     number = 0 if published is None else published.number
     if held is not None:
-        forgotten = (
-            filed is not None and filed.number > held.loaded
-        )  # a new index file removes the deletions from the catalog
+        # When a new index file is published, the list of deleted images in the catalog is cleared.
+        forgotten = filed is not None and filed.number > held.loaded
         known = catalog.hashed(upto=held.loaded) if forgotten else None
         changed = catalog.changed_since(held.loaded, upto=number) if known is None else ids_not_in(held.base.ids, known)
         return _Base(held.base.without(changed), held.loaded, held.file), None

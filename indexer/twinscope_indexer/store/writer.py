@@ -1,4 +1,4 @@
-"""Writer of a store: it first writes rows to the catalog, and then publishes the rows as a generation."""
+"""Writer of a store: new rows are first written to the catalog, and then published as a generation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CATALOG_NAME: Final = "catalog.sqlite"
 CALIBRATION: Final = "calibration"
-"""Key of the calibration in the settings of the catalog."""
+"""Name of the setting that stores the calibration in the catalog."""
 _MAX_DELTA_SHARE: Final = 0.1
 """Maximum share of images that were added, changed or deleted after the last index file was written. If more images
 have changed, a new index file is written."""
@@ -28,7 +28,7 @@ _BATCH: Final = 1 << 12
 
 
 class StoreWriter:
-    """The only writer of a store; call `open_writer` to get a writer.
+    """Object that writes to a store; call `open_writer` to get this object.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class StoreWriter:
         return self.generation - 1
 
     def set_calibration(self, text: str) -> None:
-        """Set the calibration that readers use to judge matches in this store; an empty text removes it."""
+        """Set the calibration for judging matches in this store; an empty text removes the calibration."""
         self.catalog.set_meta(CALIBRATION, text)
 
     def _write_index(self, number: int) -> None:
@@ -99,7 +99,7 @@ def open_writer(folder: Path, *, create: bool = False) -> Iterator[StoreWriter]:
     folder : Path
         Folder of the store.
     create : bool
-        If true, a new store is created if there is none.
+        If true, and if there is no store, a new store is created.
 
     Raises
     ------
@@ -142,8 +142,8 @@ def _make_folder(folder: Path) -> None:
 def repair(folder: Path) -> None:
     """Write the index file again, if this process can write to the store and no other process is writing to it.
 
-    Nothing is done if a writer was killed before it published its rows. In this case, the codes that were replaced by
-    these rows are no longer available. The next writer that publishes a generation also writes an index file.
+    If a writer was killed before its rows were published, the function does nothing. In this case, the codes that these
+    rows have replaced are no longer available. The next writer that publishes a generation also writes an index file.
     """
     try:
         with open_writer(folder) as writer:

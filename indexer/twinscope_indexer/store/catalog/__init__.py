@@ -1,1 +1,1 @@
-"""Catalog of a store, an SQLite database of images, settings, failures and generations."""
+"""Catalog of a store: an SQLite database with the images, settings, failures and generations."""

@@ -1,4 +1,4 @@
-"""Catalog of a store: one SQLite file, which is the authoritative source of all data about the images."""
+"""Catalog of a store: one SQLite file. If an index file differs from the catalog, the catalog is correct."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record"]
 
 
 class Catalog(RootTable, RecordTables, GenerationTables):
-    """Open catalog with all its tables; the parameters are those of `Database`."""
+    """Open catalog with all its tables; the parameters are the same as for `Database`."""
 
     def categories(self) -> frozenset[str]:
         """Return the names of all categories of images."""
         return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT category FROM images"))
 
     def of_categories(self, names: Collection[str]) -> NDArray[np.int64]:
-        """Return the ids of all images of some categories, int64 of shape (n,), in ascending order."""
+        """Return the ids of all images whose category is in `names`, int64 of shape (n,), in ascending order."""
         query = "SELECT id FROM images WHERE category IN (SELECT value FROM json_each(?)) ORDER BY id"
         rows = self._db.execute(query, (json.dumps(sorted(names)),)).fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
@@ -43,9 +43,10 @@ class Catalog(RootTable, RecordTables, GenerationTables):
         """Return the numbers of images and failures in the catalog.
 
         ``images``, ``searchable``, ``unhashable`` and ``failures`` are total numbers. ``prefixes`` is the number of
-        images whose published file name begins with a code. ``contradicting_prefixes`` is the number of images for
-        which this code differs from the code of the category. ``category``, ``format`` and ``bits`` are dictionaries:
-        the number of images for each category, each file format and each number of bits.
+        images whose published file name begins with a code. ``contradicting_prefixes`` is the number of images whose
+        published file name begins with a code that differs from the code of the category. ``category``, ``format`` and
+        ``bits`` are dictionaries. They contain the number of images for each category, for each file format and for
+        each number of bits.
         """
         grouped = {
             name: dict(self._db.execute(f"SELECT {name}, count(*) FROM images GROUP BY 1 ORDER BY 1").fetchall())

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "4"
 _MAX_LOG = 4 << 20
-"""Maximum size in bytes of SQLite's log on the disk, after the whole log was copied into the database file."""
+"""After the whole log of SQLite was copied into the database file, SQLite shortens the log file to this size in
+bytes."""
 
 
 class Database:
-    """Open catalog, with a connection for one thread.
+    """Connection of one thread to the database file of a catalog.
 
     Parameters
     ----------
     path : Path
         Path of the SQLite file.
     create : bool
-        If true, a new catalog is created if there is none.
+        If true, and if there is no catalog, a new catalog is created.
     read_only : bool
         If true, the catalog cannot be changed.
 
@@ -88,12 +89,12 @@ class Database:
 
     @property
     def frozen(self) -> bool:
-        """True if the file was opened as immutable because its folder cannot be written."""
+        """True if the folder cannot be written; the file is then opened as immutable."""
         return self._frozen is not None
 
     @property
     def outdated(self) -> bool:
-        """True if the file was opened as immutable and has changed since, so that it must be opened again.
+        """True if the file was opened as immutable and has changed since then; the file must then be opened again.
 
         If the file was replaced by another file, the result is False.
         """
@@ -124,15 +125,16 @@ class Database:
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Save everything that was written since `begin` durably on the disk."""
-        if self._db.in_transaction:  # there is none after an interruption between `commit` and `begin`
+        """Save everything that was written since `begin` permanently on the disk."""
+        if self._db.in_transaction:  # no transaction is open after an interruption between `commit` and `begin`
             self._db.execute("COMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run the body as a transaction: either all writes of the body take effect, or none.
+        """Run the body of the ``with`` statement as a transaction: either all its writes take effect, or none of them.
 
-        Inside another transaction, the writes become durable when the outer transaction ends.
+        If this transaction is inside another transaction, the writes are saved permanently when the outer transaction
+        ends.
         """
         begin, undo, end = "BEGIN IMMEDIATE", ["ROLLBACK"], "COMMIT"
         if self._db.in_transaction:
@@ -148,7 +150,10 @@ class Database:
         self._db.execute(end)
 
     def checkpoint(self) -> bool:
-        """Copy SQLite's log into the database file as far as open readers allow; return True if all was copied."""
+        """Copy SQLite's log into the database file; return True if the whole log was copied.
+
+        While readers are open, SQLite may be unable to copy the newest part of the log.
+        """
         _, held, moved = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(held == moved)
 

@@ -28,7 +28,7 @@ class Failure:
 
 
 class WalkTables(Database):
-    """Catalog tables of failures and, during a walk through a collection, of the images seen so far."""
+    """Catalog tables of failures, and of the images that were seen so far during a walk."""
 
     def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str) -> None:
         """Record that a source could not be indexed; call this method only during a walk, after `begin_walk`."""
@@ -40,7 +40,7 @@ class WalkTables(Database):
         self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
 
     def forget_failure(self, root_id: int, path: str, member: str | None) -> None:
-        """Delete the failure of a source, if a failure is recorded."""
+        """Delete the failure of a source, if the catalog contains this failure."""
         self._db.execute(
             "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ?",
             (root_id, stored(path), stored(member or "")),
@@ -57,7 +57,7 @@ class WalkTables(Database):
             yield Failure(source_uri(Path(restored(root)), restored(path), inner), *rest)
 
     def begin_walk(self) -> None:
-        """Begin a walk with an empty table of seen images; the table is on the disk, to limit the memory."""
+        """Begin a walk with an empty table of seen images; the table is on the disk, to save memory."""
         self._db.execute("PRAGMA temp_store = FILE")
         self._db.executescript(
             "CREATE TEMP TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY);"
@@ -70,14 +70,14 @@ class WalkTables(Database):
         self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
     def unseen(self, root_id: int, prefix: str) -> Iterator[tuple[int, str]]:
-        """Yield the ids and paths of images that are below the path `prefix` and were not seen during the walk."""
+        """Yield the id and the path of each image below the path `prefix` that was not seen during the walk."""
         query = "SELECT id, path FROM images WHERE root_id = ? AND id NOT IN (SELECT id FROM seen)"
         for number, path in self._db.execute(query, (root_id,)):
             if _below(restored(path), prefix):
                 yield number, restored(path)
 
     def forget_unseen_failures(self, root_id: int, prefix: str) -> None:
-        """Delete failures that are below the path `prefix` and did not occur again during the walk."""
+        """Delete the failures below the path `prefix` that did not occur again during the walk."""
         query = "SELECT rowid, path FROM failures WHERE root_id = ? AND rowid NOT IN (SELECT rowid FROM seen_failures)"
         unseen = [(rowid,) for rowid, path in self._db.execute(query, (root_id,)) if _below(restored(path), prefix)]
         self._db.executemany("DELETE FROM failures WHERE rowid = ?", unseen)

@@ -1,4 +1,4 @@
-"""Catalog tables of generations (the published states of a store) and of the codes that the indexes hold."""
+"""Catalog tables of the generations of a store, and of the codes that the indexes hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS: Final = 1024
-"""Number of rows that are read from the catalog at a time, before they are copied into an array."""
+"""Number of rows that are read from the catalog at a time. These rows are then copied into an array."""
 _FRAMED: Final = (
     "FROM frames JOIN images USING (id)"
     " WHERE generation > ?2 AND generation <= ?3 AND hash IS NOT NULL AND length(codes) >= ?1"
@@ -27,11 +27,11 @@ _FRAMED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Published state of a store."""
+    """Published version of a store."""
 
     number: int
     images: int
-    """Number of searchable images, which are the images with a hash."""
+    """Number of images with a hash. Searches can find only these images."""
     recipe: str
     file: str | None
     """Name of the index file, or None if the generation has no index file."""
@@ -44,9 +44,10 @@ class GenerationTables(Database):
     """Catalog tables of generations, and of the codes in each generation."""
 
     def codes(self, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return the ids and codes of the images with a generation above `above` and at most `upto`, ordered by id.
+        """Return the ids and codes of images, ordered by id.
 
-        The ids are int64 of shape (n,); the codes are uint8 of shape (n, 128).
+        The result contains only images whose generation is greater than `above` and at most `upto`. The ids are int64
+        of shape (n,); the codes are uint8 of shape (n, 128).
         """
         count = self.count_hashed(above=above, upto=upto)
         nothing = np.empty(0, np.int64), np.empty((0, BYTES), np.uint8)
@@ -60,7 +61,7 @@ class GenerationTables(Database):
         yield from _arrays(self._db.execute(query, (above, upto)), size, BYTES)
 
     def frames(self, count: int, *, above: int, upto: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return the ids of images and the codes of their first `count` frames, ordered by id.
+        """Return the ids of images and the codes of the first `count` frames of each image, ordered by id.
 
         `above` and `upto` select the generations, as in `codes`. The ids are int64 of shape (n,); the codes are uint8
         of shape (n, count, 128).
@@ -101,9 +102,9 @@ class GenerationTables(Database):
         self._db.execute("DELETE FROM frames")
 
     def changed_since(self, generation: int, *, upto: int) -> NDArray[np.int64]:
-        """Return the ids of images that were added, changed or deleted in generations above `generation` up to `upto`.
+        """Return the ids of images that were added, changed or deleted after `generation`, but not after `upto`.
 
-        An index file of `generation` does not have the present codes of these images.
+        For these images, an index file of `generation` is out of date.
         """
         query = (
             "SELECT id FROM images WHERE generation > ?1 AND generation <= ?2"
@@ -121,7 +122,7 @@ class GenerationTables(Database):
         return np.fromiter((row[0] for row in rows), np.int64, self.count_hashed(upto=upto))
 
     def count_hashed(self, *, above: int = 0, upto: int) -> int:
-        """Count the searchable images with a generation above `above` and at most `upto`."""
+        """Count the searchable images whose generation is greater than `above` and at most `upto`."""
         query = "SELECT count(*) FROM images WHERE generation > ? AND generation <= ? AND hash IS NOT NULL"
         return int(self._db.execute(query, (above, upto)).fetchone()[0])
 
@@ -138,10 +139,10 @@ class GenerationTables(Database):
         return None if row is None else Generation(*row)
 
     def publish(self, generation: Generation) -> None:
-        """Publish everything that was written up to a generation, and delete the rows that were replaced.
+        """Publish everything that was written up to a generation, and delete the copies of replaced rows.
 
-        If the generation has an index file, the deleted images are no longer in that file. So the recorded deletions
-        are removed from the catalog.
+        A new index file does not contain the deleted images. So if the generation has an index file, the list of
+        deleted images is cleared.
         """
         values = (
             generation.number, generation.images, generation.recipe, generation.file, generation.sha256, generation.at,
@@ -177,7 +178,10 @@ class GenerationTables(Database):
 
 
 def _arrays(rows: sqlite3.Cursor, size: int, width: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield arrays of ids and of row data for at most `size` rows at a time; the data of a row have `width` bytes."""
+    """Yield the ids and the data of at most `size` rows at a time, as two arrays.
+
+    The data of each row have `width` bytes.
+    """
     filled = size
     while filled == size:
         numbers, data = np.empty(size, np.int64), np.empty((size, width), np.uint8)

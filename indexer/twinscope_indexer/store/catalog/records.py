@@ -34,7 +34,7 @@ class Record:
     """Data that the catalog holds about one reference."""
 
     id: int
-    """Number of 63 bits that identifies the image. The number does not change while the image is in the store."""
+    """Integer of 63 bits that identifies the image. This id does not change while the image is in the store."""
     root: Path
     path: str
     member: str | None
@@ -77,7 +77,7 @@ class RecordTables(WalkTables):
         return next(self._records(condition, (root_id, stored(path), stored(member or ""))), None)
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images by id; unknown ids are left out."""
+        """Return the records of images, with the ids as keys; unknown ids are ignored."""
         found: dict[int, Record] = {}
         for start in range(0, len(ids), _MAX_VARIABLES):
             part = [int(number) for number in ids[start : start + _MAX_VARIABLES]]
@@ -94,7 +94,7 @@ class RecordTables(WalkTables):
         return list(self._records("images.id > ? ORDER BY images.id LIMIT ?", (after, size)))
 
     def digests(self, root_id: int) -> set[bytes]:
-        """Return the SHA-256 digests of all images of a root, including replaced images that readers still see."""
+        """Return the SHA-256 of each image of a root, including replaced images that readers still see."""
         query = "SELECT sha256 FROM {} WHERE root_id = ?"
         tables = ("images", "images_before")
         return {bytes(row[0]) for table in tables for row in self._db.execute(query.format(table), (root_id,))}
@@ -108,8 +108,8 @@ class RecordTables(WalkTables):
     def new_id(self, root: Path, path: str, member: str | None) -> int:
         """Return an id for a new image.
 
-        The id is computed from the name of the root and the path below the root. So the id does not depend on the order
-        in which images are indexed.
+        The id is computed from the name of the root and from the path of the image relative to the root. So the id does
+        not depend on the order in which images are indexed.
         """
         name = os.fsencode(f"{root.name}\0{path}\0{member or ''}")
         for salt in range(1 << 16):
@@ -135,11 +135,11 @@ class RecordTables(WalkTables):
         record : Record
         root_id : int
         thumbnail : bytes
-            Encoded thumbnail; empty if there is none.
+            Encoded thumbnail; empty if the image has no thumbnail.
         frames : bytes
-            Concatenated codes of the frames; empty if there are none.
+            Codes of all frames, one after another; empty if there are no codes.
         instrument : InstrumentMetadata
-            Instrument metadata of the image; `NO_METADATA` if there are none.
+            Instrument metadata; `NO_METADATA` if the image has no instrument metadata.
         """
         values = (
             record.id, root_id, stored(record.path), stored(record.member), record.size, record.mtime_ns,
@@ -179,7 +179,7 @@ class RecordTables(WalkTables):
     def delete(self, numbers: Iterable[int], generation: int) -> None:
         """Remove images; readers see the removal when `generation` is published."""
         rows = [(number, generation) for number in numbers]
-        with self.transaction():  # otherwise an interruption could leave an image that no index contains
+        with self.transaction():  # without it, an interruption could leave an image that is in no index
             shadow.keep_images(self._db, [number for number, _ in rows], generation)
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
             for table in ("images", "thumbnails", "frames", "instruments"):
@@ -191,7 +191,7 @@ class RecordTables(WalkTables):
         return None if row is None else bytes(row[0])
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return the instrument metadata of images, by id; images without metadata are left out.
+        """Return the instrument metadata of images, with the ids as keys; images without metadata are ignored.
 
         The units are the same for all instruments.
 
@@ -205,7 +205,7 @@ class RecordTables(WalkTables):
         return {number: InstrumentMetadata.from_dict(json.loads(text)) for number, text in rows}
 
     def verbatim(self, number: int) -> dict[str, Any]:
-        """Return the instrument metadata of an image as the instrument wrote them; empty if there are none."""
+        """Return the original instrument metadata of an image, without conversion; empty if there are no metadata."""
         row = self._db.execute("SELECT verbatim FROM instruments WHERE id = ?", (number,)).fetchone()
         return {} if row is None else unpack_verbatim(row[0])
 
@@ -214,6 +214,6 @@ class RecordTables(WalkTables):
 def _folder(root: str | bytes) -> Path:
     """Return the path of a root.
 
-    The results are cached, because a store has few roots, but every record needs the path of a root.
+    A store has few roots, but every record needs the path of a root. Therefore the results are kept in memory.
     """
     return Path(restored(root))

@@ -13,7 +13,7 @@ class RootTable(Database):
     """Catalog table of roots."""
 
     def roots(self) -> dict[int, Path]:
-        """Return the folders of all roots, by the id of the root."""
+        """Return the folders of all roots, with the ids of the roots as keys."""
         return {
             number: Path(restored(path)) for number, path in self._db.execute("SELECT id, path FROM roots ORDER BY id")
         }
@@ -21,8 +21,8 @@ class RootTable(Database):
     def root_for(self, folder: Path) -> tuple[int, Path, str]:
         """Return the root that contains `folder`; add a new root if no root contains it.
 
-        A file that was found through two folders must be in the catalog only once. Therefore an existing root is used
-        if it contains `folder`. Existing roots inside `folder` are merged into the new root.
+        A file must be in the catalog only once, even if the file is in two indexed folders. Therefore an existing root
+        is used if it contains `folder`. Existing roots inside `folder` are merged into the new root.
 
         Returns
         -------

@@ -1,9 +1,8 @@
-"""Shadow tables: copies of published rows that a write has changed or removed but not published yet.
+"""Shadow tables: copies of published rows that a writer has changed or removed since the last generation.
 
-An indexing run commits its writes periodically, but publishes its generation only at the end. If the run is killed, it
-never publishes the generation. Shadow tables (``images_before`` and so on) keep the rows that the run replaces until
-the generation is published. So a store that is opened during the run answers from the published generation, as does a
-store that was opened before the run.
+An indexing run commits its writes periodically, but publishes its generation only at the end. If the run is killed, the
+generation is never published. Shadow tables (``images_before`` and so on) keep the rows that the run replaces until the
+generation is published. So readers see only the published generation, even if they open the store during the run.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def anything(db: sqlite3.Connection) -> bool:
 
 
 def cover(db: sqlite3.Connection, published: int) -> None:
-    """Hide unpublished rows from the connection of a reader, with temporary views that have the names of the tables.
+    """Hide unpublished rows from a reader: temporary SQL views with the same names replace the tables.
 
     If a write has replaced or removed an image, the views show the row, the thumbnail, the frames and the metadata from
     the shadow tables. If the image was only relabelled, only its row comes from a shadow table.
