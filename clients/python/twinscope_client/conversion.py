@@ -97,8 +97,9 @@ def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[
     for scope in scopes:
         if not scope.prefix and scope.root.resolve().is_relative_to(out.resolve()):
             msg = (
-                f"{scope.root} lies within the output folder {out}, where all files count as results; choose an output "
-                "folder that does not contain the images (it can be inside the folder of the images)"
+                f"{scope.root} lies within the output folder {out}. All files in the output folder are treated as "
+                "results. Choose an output folder that does not contain the images. It can be "
+                "inside the folder of the images"
             )
             raise OutputError(msg)
     return scopes

@@ -83,7 +83,7 @@ def _machine_code_test() -> tuple[bool, str]:
 
     start = perf_counter()
     warm()
-    return True, f"compiled or loaded in {perf_counter() - start:.1f} s, and cached for the next process"
+    return True, f"compiled or loaded in {perf_counter() - start:.1f} s, and stored in a cache for later runs"
 
 
 def _hash_test() -> tuple[bool, str]:
@@ -154,7 +154,7 @@ def _index_file_test() -> tuple[bool, str]:
         digest = write_index(path, len(codes), [(ids, codes)])
         [(found_ids, found)] = read_index(path, digest, len(codes))
     wrong = np.count_nonzero((found != codes).any(axis=1) | (found_ids != ids))
-    return not wrong, f"FAISS writes the file and reads {len(codes) - wrong} of {len(codes)} codes back"
+    return not wrong, f"FAISS writes a file with {len(codes)} codes, and reads {len(codes) - wrong} of them correctly"
 
 
 def _scene_test() -> tuple[bool, str]:
@@ -180,7 +180,7 @@ def _reading_test() -> tuple[bool, str]:
         tifffile.imwrite(data, pixels, compression=compression)
         if not np.array_equal(read_image(data.getvalue()).pixels, pixels):
             wrong.append(str(compression))
-    return not wrong, f"TIFF compressions whose files are not read correctly: {', '.join(wrong) or 'none'}"
+    return not wrong, f"TIFF compressions that are not read correctly: {', '.join(wrong) or 'none'}"
 
 
 def _samples() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:

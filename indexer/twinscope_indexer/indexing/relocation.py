@@ -59,7 +59,7 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
                 if path.is_relative_to(other) or other.is_relative_to(path):
                     msg = (
                         f"{path} overlaps another collection of the store {store}, {other}: "
-                        "one folder contains the other. Use a folder apart from it"
+                        "one folder contains the other. Use a separate folder"
                     )
                     raise StoreError(msg)
         records = (record for record in catalog.all_records() if record.root.is_relative_to(before))

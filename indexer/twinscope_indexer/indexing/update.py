@@ -242,8 +242,9 @@ class SourceUpdate:
             return
         if self._walked == 0:
             msg = (
-                f"{self._root / prefix} no longer holds any image, but the store has {len(gone)} images of it; nothing "
-                "was removed. Check that the disk is mounted. If the store is no longer needed, delete its folder."
+                f"{self._root / prefix} no longer contains any image, but the store has {len(gone)} images from it. "
+                "Nothing was removed. Check that the disk is mounted. If the store is no longer needed, "
+                "delete its folder."
             )
             raise SourceError(msg)
         self._catalog.delete(gone, self._writer.generation)

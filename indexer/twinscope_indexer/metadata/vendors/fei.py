@@ -38,7 +38,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
     - detector: [Detectors] Name and Mode; for example, Mode is ``ABS A`` for a detector with several signals, and the
       word ``None`` for a camera
     - stage: [Stage] StageX, StageY, StageZ, StageR and StageT
-    - date: [PrivateFei] TimeOfCreation, because its order of day and month is known, or else [User] Date and Time
+    - date: [PrivateFei] TimeOfCreation if its order of day and month is clear, or else [User] Date and Time
     - info bar: [PrivateFei] DatabarHeight, and the number of rows below [Image] ResolutionY
     """
     sections = parse_ini(decode(tag.data))
