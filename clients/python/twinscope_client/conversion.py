@@ -30,7 +30,7 @@ class ConversionReport:
     """The result of a conversion."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of images that were ``written``, ``kept`` (the JPEG existed already) or ``failed``."""
+    """Number of images for each result: ``written``, ``kept`` if the JPEG already existed, or ``failed``."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Images that could not be converted, and folders that could not be opened, each with the reason."""
 

@@ -29,7 +29,7 @@ class StagePosition:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentMetadata:
-    """Metadata of one acquisition. The truth value is False if the file has no metadata.
+    """Metadata of one acquisition. ``bool(metadata)`` is False if the file has no metadata.
 
     A value is None if the instrument did not write the value, if the text cannot be interpreted, or if the file
     contains two different values. `verbatim` always contains the original text of the instrument.

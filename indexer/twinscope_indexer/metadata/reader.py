@@ -1,8 +1,8 @@
 """Functions that read instrument metadata from image files. The pixels are not decoded.
 
 The metadata are read from the TIFF tags of the vendors (see `vendors`). The ImageDescription is also read, if an
-instrument wrote it. If the image file contains no metadata, they are read from the text file that some instruments save
-with the image.
+instrument wrote it. Some instruments save a text file with the image. This text file is read if the image file contains
+no metadata.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
     Returns
     -------
     InstrumentMetadata
-        The metadata. The truth value is False if the image has no metadata. Damaged or contradictory values are None.
+        The metadata. ``bool(metadata)`` is False if the image has no metadata. Damaged or contradictory values are
+        None.
 
     Raises
     ------

@@ -99,8 +99,8 @@ def draw_bar(conditions: Conditions, width: int, height: int) -> NDArray[np.floa
 def _scale_bar(pixel_nm: float, width: int) -> tuple[int, str]:
     """Return the length in pixels and the label of the scale bar.
 
-    The scale bar is 1, 2 or 5 times a power of ten long, in physical units. It is as long as possible, but at most one
-    sixth of the image width.
+    The physical length of the scale bar is 1, 2 or 5 times a power of ten. The scale bar is as long as possible, but
+    its length is at most one sixth of the image width.
     """
     longest = pixel_nm * width / 6
     decade = 10.0 ** math.floor(math.log10(longest))

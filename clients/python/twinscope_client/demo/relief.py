@@ -152,9 +152,9 @@ class Relief:
         tones[rows, columns] = tone
 
     def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
-        """Add fewer than `most` bright grains with radii in the range `sizes`.
+        """Add at least 3 but fewer than `most` bright grains, with radii in the range `sizes`.
 
-        The radii are in pixels of an image that is 480 pixels high.
+        The values of `sizes` are radii in pixels for an image that is 480 pixels high.
         """
         for _ in range(int(rng.integers(3, most))):
             y, x = rng.uniform(0, self.height), rng.uniform(0, self.width)

@@ -27,8 +27,8 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     PixelSize (nm), SignalName, StagePositionX and StagePositionY (nm), Date and Time. The other axes of the stage are
     ignored, because their units differ between instruments.
 
-    The info bar can be inside the field or below the field. Its height is therefore known only if the image has more
-    rows than DataSize says.
+    The info bar can be inside the field or below the field. The height of the info bar is therefore known only if the
+    image has more rows of pixels than DataSize says.
     """
     values = parse_ini(text).get(_KEY, {})
     stored = size(values.get("DataSize"))

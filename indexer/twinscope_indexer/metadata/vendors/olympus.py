@@ -2,8 +2,8 @@
 
 The value of the tag is the position of a binary structure in the file. There is no public specification of this
 structure. The few known values are the ones that the function `read_sis` of tifffile reads. They are the date and, in a
-block of general data, the pixel size in metres, the magnification and the name of the camera. The date has no seconds;
-the seconds are in DateTime (tag 306) of the same file.
+block of general data, the pixel size in metres, the magnification and the name of the camera. The date has no seconds.
+The seconds are in the tag DateTime (306) of the same file.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
     The normalised values come from these parameters:
 
-    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, which begins with the model
+    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, whose first part is the model
     - beam energy: AP_ACTUALKV, or else AP_MANUALKV
     - working distance and magnification: AP_WD and AP_MAG
     - pixel size: AP_IMAGE_PIXEL_SIZE, or else AP_PIXEL_SIZE, or else the fourth number without a name
@@ -73,7 +73,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
     If an image was made with the ion beam, its beam energy is unknown, because the file contains only the energy of the
     electron beam. Zeiss instruments draw the info bar inside the field, and its height is not in the file. The image
-    has rows below the field only if it has more rows than DP_IMAGE_STORE says.
+    has rows of pixels below the field only if it has more rows than DP_IMAGE_STORE says.
     """
     named, unnamed = _table(decode(tag.data))
     if not named:
