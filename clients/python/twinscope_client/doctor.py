@@ -1,4 +1,7 @@
-"""A self-test of this installation: results of Twinscope are compared with results of simple, slow implementations."""
+"""A self-test of this installation.
+
+The results of Twinscope are compared with the results of simple but slow implementations.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _FEATURES = ("avx", "avx2", "bmi2", "fma", "f16c", "popcnt", "avx512f", "avx512v
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check: the name of the check, whether it succeeded, and details for the user."""
+    """The result of one check: its name, whether the check succeeded, and details for the user."""
 
     name: str
     fine: bool
@@ -33,7 +36,7 @@ class Check:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of all packages that affect results.
 
-    The version of a package that is not installed is given as ``missing``.
+    If a package is not installed, its version is ``missing``.
     """
     found = {"Python": platform.python_version()}
     for package in _PACKAGES:
@@ -45,9 +48,9 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Return the operating system, the processor, the number of cores, and the processor features that Twinscope uses.
+    """Return the operating system, the processor, the number of cores, and the processor features that are used.
 
-    The compiled functions (kernels) of Twinscope use these features.
+    These processor features are used by the kernels, which are the compiled functions of Twinscope.
     """
     from llvmlite import binding
 
@@ -80,7 +83,7 @@ def _machine_code_test() -> tuple[bool, str]:
 
     start = perf_counter()
     warm()
-    return True, f"compiled or loaded in {perf_counter() - start:.1f} s, and cached for the next process"
+    return True, f"compiled or loaded in {perf_counter() - start:.1f} s, and stored in a cache for later runs"
 
 
 def _hash_test() -> tuple[bool, str]:
@@ -112,7 +115,7 @@ def _index_test() -> tuple[bool, str]:
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
-    codes[1000:1050] = codes[0]  # equal codes have equal distances, so the order of the ids decides
+    codes[1000:1050] = codes[0]  # equal codes have equal distances; such results must be in the order of their ids
     ids = generator.permutation(len(codes)).astype(np.int64)
     indexes = [engine_index(name).extended([(ids, codes)]) for name in ENGINES]
     wrong = 0
@@ -151,7 +154,7 @@ def _index_file_test() -> tuple[bool, str]:
         digest = write_index(path, len(codes), [(ids, codes)])
         [(found_ids, found)] = read_index(path, digest, len(codes))
     wrong = np.count_nonzero((found != codes).any(axis=1) | (found_ids != ids))
-    return not wrong, f"FAISS writes the file and reads {len(codes) - wrong} of {len(codes)} codes back"
+    return not wrong, f"FAISS writes a file with {len(codes)} codes, and reads {len(codes) - wrong} of them correctly"
 
 
 def _scene_test() -> tuple[bool, str]:
@@ -177,7 +180,7 @@ def _reading_test() -> tuple[bool, str]:
         tifffile.imwrite(data, pixels, compression=compression)
         if not np.array_equal(read_image(data.getvalue()).pixels, pixels):
             wrong.append(str(compression))
-    return not wrong, f"TIFF compressions whose files are not read correctly: {', '.join(wrong) or 'none'}"
+    return not wrong, f"TIFF compressions that are not read correctly: {', '.join(wrong) or 'none'}"
 
 
 def _samples() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:

@@ -1,4 +1,7 @@
-"""Ingest: turn an image file into a record of a store, for indexing and for uploads to a server."""
+"""Ingest: make a record of a store from an image file.
+
+Indexing and uploads to a server use this module.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Properties of an image file. The columns of `Record` with the same names describe them."""
+    """Properties of an image file. The columns of `Record` have the same names and the same meanings."""
 
     size: int = 0
     mtime_ns: int = 0
@@ -49,7 +52,7 @@ class DescribedImage:
     hashed : PHash or Unhashable
         Hash of the image, or the reason why the image has no hash.
     thumbnail : bytes
-        Thumbnail in the encoding of `encode_thumbnail`; empty if the image has no thumbnail.
+        Thumbnail, as returned by `encode_thumbnail`. Empty if the image has no thumbnail.
     instrument : InstrumentMetadata
         Metadata that the instrument wrote.
     """
@@ -62,8 +65,8 @@ class DescribedImage:
     def frames(self, reach: Reach) -> bytes:
         """Return the concatenated codes of the image's frames. The result is empty for an unhashable image.
 
-        The codes are computed from the thumbnail and not from the full pixels. A store can therefore compute the codes
-        again without the image files.
+        The codes are computed from the thumbnail, not from the image at full size. A store can therefore compute the
+        codes again without the image files.
         """
         hashed = isinstance(self.hashed, PHash) and self.thumbnail
         return encoded_frames(self.thumbnail, reach) if hashed else b""
@@ -80,9 +83,9 @@ class Origin:
     root : Path
         Folder of the root.
     path : str
-        Path of the image file, or of the archive that contains the image, below the root.
+        Path of the image file relative to the root. If the image is in an archive: path of the archive.
     member : str or None
-        Path of the image within the archive; None if the image is a separate file.
+        Path of the image within the archive. None if the image is not in an archive.
     published_name : str
         A file name that may begin with the code of a category.
     """
@@ -108,9 +111,9 @@ def describe(
     mtime_ns : int
         Time of the last modification of the file, in nanoseconds since 1970.
     sidecar : bytes, optional
-        Content of the text file that the instrument wrote beside the image; see `read_sidecar`.
+        Content of the text file that the instrument saved with the image; see `read_sidecar`.
     pixel_budget : int
-        Maximum number of pixels to decode.
+        Maximum number of pixels. Larger images are not decoded.
 
     Raises
     ------
@@ -147,7 +150,7 @@ def record_of(
     number : int
         Id of the image in the store.
     generation : int
-        The first generation that contains the record.
+        Number of the first generation that contains the record.
     """
     hashed, facts = image.hashed, image.file
     return Record(
@@ -176,7 +179,9 @@ def record_of(
 
 
 def put_image(catalog: Catalog, record: Record, root_id: int, image: DescribedImage, frames: bytes) -> None:
-    """Insert an image into a catalog, or replace it: its record, thumbnail, frames and instrument metadata.
+    """Write the record, thumbnail, frames and instrument metadata of an image into a catalog.
+
+    If the catalog already contains the image, the new values replace the old values.
 
     Parameters
     ----------
@@ -187,6 +192,6 @@ def put_image(catalog: Catalog, record: Record, root_id: int, image: DescribedIm
         Id of the root that contains the image; see `Origin`.
     image : DescribedImage
     frames : bytes
-        Codes of the frames for the reach of the store, as returned by `DescribedImage.frames`.
+        Codes of the frames that the reach of the store defines, as returned by `DescribedImage.frames`.
     """
     catalog.put(record, root_id, image.thumbnail, frames, image.instrument)

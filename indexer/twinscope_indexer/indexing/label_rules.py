@@ -32,7 +32,8 @@ class LabelRule(Protocol):
         ----------
         item : Item
         named : str
-            Path of the image below the source that the user gave. The source may be a folder below the item's root.
+            Path of the image relative to the source folder of the user. The source folder can be a subfolder of the
+            item's root.
 
         Raises
         ------
@@ -42,16 +43,16 @@ class LabelRule(Protocol):
 
 
 def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -> LabelRule:
-    """Return the rule that a user chose.
+    """Return the label rule for the option `labels`.
 
     Parameters
     ----------
     labels : str
-        ``folder``: the name of the folder or archive is the label. ``prefix``: the code at the beginning of the file
-        name is the label. Any other text is the path of a CSV file with the columns ``file`` and ``category``.
+        ``folder``: the label is the name of the folder or archive. ``prefix``: the label is the code at the beginning
+        of the file name. Any other text is the path of a CSV file with the columns ``file`` and ``category``.
     taxonomy : Taxonomy
     repeated : container of str
-        Base names that several images have; see `repeated_names`.
+        Base names that more than one image has; see `repeated_names`.
 
     Raises
     ------
@@ -67,14 +68,16 @@ def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -
 
 
 def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
-    """Return the base names in a CSV file of labels that several images have. A shared base name must label no image.
+    """Return the base names in a CSV file of labels that belong to more than one image.
+
+    No image gets its label from such a base name.
 
     Parameters
     ----------
     labels : str
         See `label_rule`. If `labels` is not the path of a CSV file, the result is empty.
     items : iterable of Item
-        All images. The function consumes `items` only if the CSV file contains base names.
+        All images. `items` is read only if the CSV file contains base names.
 
     Raises
     ------
@@ -93,8 +96,9 @@ def remembered(
 ) -> tuple[str, Taxonomy]:
     """Return the label rule and the taxonomy of a store, and save both in the store.
 
-    An option that is not given keeps the value of the last run. In the first run, the labels come from the folders and
-    the taxonomy is the built-in one. Therefore indexing a store again without options does not relabel its images.
+    If an option is None, the value of the last run is used. In the first run, the defaults are the names of the folders
+    as labels, and the built-in taxonomy. Therefore, images keep their labels if a store is indexed again without these
+    options.
     """
     if labels is None:
         labels = catalog.meta("labels") or "folder"
@@ -103,7 +107,7 @@ def remembered(
     taxonomy = taxonomy or taxonomy_of(catalog)
     if keep_unknown is not None:
         taxonomy = Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
-    label_rule(labels, taxonomy)  # raises an error for an unusable table before the catalog stores its path
+    label_rule(labels, taxonomy)  # if the table cannot be used, this raises an error before the path is saved
     catalog.set_meta("labels", labels)
     catalog.set_meta("taxonomy", taxonomy_to_json(taxonomy))
     return labels, taxonomy

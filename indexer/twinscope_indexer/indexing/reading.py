@@ -1,4 +1,4 @@
-"""Reading: read and describe the images of a collection. If there are worker processes, they do this work."""
+"""Reading: read and describe the images of a collection. The images are read in worker processes, if there are any."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ReadTask:
     item : Item
         Location of the image.
     known_sha256 : bytes
-        SHA-256 of the file content that the store already describes; empty if the image is new to the store.
+        SHA-256 of the file when the store described the image. Empty if the store does not contain the image yet.
     reach : {"frame", "views", "windows"}
         Reach of the store. The reach determines which frames are hashed.
     content : bytes or None
@@ -40,7 +40,9 @@ class ReadTask:
 
 @dataclass(frozen=True, slots=True)
 class ReadOutcome:
-    """The result of reading an image: a description or a fault. If the content is already known, it has neither.
+    """The result of reading an image: a description or a fault.
+
+    If the store already describes this content of the file, there is neither a description nor a fault.
 
     Attributes
     ----------
@@ -49,7 +51,7 @@ class ReadOutcome:
     frames : bytes
         Codes of the frames of the image, as returned by `DescribedImage.frames`.
     fault : str
-        Fault code of the image (see `ImageError`); empty if the image was read without a fault.
+        Code of the fault (see `ImageError`). Empty if the image was read without a fault.
     message : str
         Description of the fault.
     """
@@ -61,10 +63,10 @@ class ReadOutcome:
 
 
 def read_by(workers: Workers, task: ReadTask) -> ReadOutcome:
-    """Call `read`, in a worker process if there are any.
+    """Call `read`. If there are worker processes, the call is made in one of them.
 
-    If a decoder crashes in a worker process, only the image that the process was reading fails. Archives are opened by
-    the main process alone, because each worker process would first have to scan the whole archive.
+    If a decoder crashes in a worker process, only the image that was being read fails. Only the main process opens
+    archives. A worker process would first have to scan the whole archive.
     """
     try:
         if task.item.member is not None:
@@ -77,7 +79,7 @@ def read_by(workers: Workers, task: ReadTask) -> ReadOutcome:
 
 
 def read(task: ReadTask) -> ReadOutcome:
-    """Read and describe an image. A fault of the image is returned in the outcome and not raised as an error."""
+    """Read and describe an image. If the image has a fault, the outcome contains the fault, and no error is raised."""
     try:
         return _described(task)
     except Exception as error:  # noqa: BLE001  one bad file must not stop the others

@@ -1,4 +1,4 @@
-"""Reframing: change the reach of a store. The new frames are computed from thumbnails, without reading the images."""
+"""Reframing: change the reach of a store. The new frames are computed from the thumbnails. The images are not read."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _UNFINISHED = f"{FRAMES_RECIPE} (unfinished)"
 def encoded_frames(thumbnail: bytes, reach: Reach) -> bytes:
     """Return the concatenated codes of an image's frames, computed from its encoded thumbnail.
 
-    The result is empty for the reach ``frame``, which uses only the whole image.
+    For the reach ``frame``, which uses only the whole image, the result is empty.
     """
     frames = reference_frames(reach)
     return frame_codes(decode_thumbnail(thumbnail), frames).tobytes() if frames else b""
 
 
 def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
-    """Change the reach of a store. The function computes the frames of the reach for every image that lacks them.
+    """Change the reach of a store. If frames that the new reach needs are missing for an image, they are computed.
 
-    If the function is interrupted, the store keeps its old reach. Another call with the same reach continues the work.
+    If the function is interrupted, the store keeps its old reach. The work can be continued with another call for the
+    same reach.
 
     Parameters
     ----------
@@ -51,10 +52,10 @@ def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
     def with_frames(row: tuple[int, bytes]) -> tuple[int, bytes]:
         try:
             return row[0], encoded_frames(row[1], reach)
-        except ImageError:  # the thumbnail is damaged: a search can find this image only by its whole-image hash
+        except ImageError:  # damaged thumbnail: this image can only be found by the hash of the whole image
             return row[0], b""
 
-    frames = len(reference_frames(reach))  # a smaller reach uses the first of the stored frames
+    frames = len(reference_frames(reach))  # a smaller reach uses only the first stored frames
     if frames:
         catalog.begin()
         try:

@@ -1,4 +1,4 @@
-"""The report of an indexing run, and the type of the function that reports its progress."""
+"""The report of an indexing run, and the type of a function that is called after each image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 _LISTED: Final = 20
-"""Maximum number of entries in a list of the report."""
+"""Maximum number of entries in each list of the report."""
 
 
 @dataclass(slots=True)
@@ -15,22 +15,24 @@ class IndexReport:
     """The results of an indexing run."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of images by outcome: ``added``, ``changed``, ``unchanged``, ``unhashable``, ``relabelled``, ``failed``,
-    ``vanished``, ``removed`` or ``withdrawn``. A withdrawn image was removed because its label is no longer valid."""
+    """Number of images for each outcome: ``added``, ``changed``, ``unchanged``, ``unhashable``, ``relabelled``,
+    ``failed``, ``vanished``, ``removed`` or ``withdrawn``. The outcome ``withdrawn`` means that an image was removed
+    because its label is no longer valid."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """URI and error message of the first images that failed. The catalog lists all failed images."""
     vanished: list[str] = field(default_factory=list)
-    """Paths of the first images that the catalog contains but the sources no longer contain."""
+    """Paths of images that are in the catalog but no longer in the sources. The list contains only the first such
+    images."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Number of files that are not images, by suffix."""
+    """Number of files that are not images, for each suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders and archives that could not be opened."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were skipped because they are outputs of labelling runs; see `corpus.is_run`."""
+    """Folders that were skipped because a labelling run wrote them; see `corpus.is_run`."""
     unknown_categories: Counter[str] = field(default_factory=Counter)
-    """Number of images that were excluded because of an unknown category. The key is the error message."""
+    """Number of images that were excluded because their category is unknown, for each error message."""
     contradicting_prefixes: int = 0
-    """Number of images in the store that have a published prefix other than the code of their category."""
+    """Number of images in the store whose published prefix differs from the code of their category."""
     prefixes: int = 0
     """Number of images in the store that have a published prefix."""
     searchable: int = 0
@@ -51,7 +53,7 @@ class IndexReport:
     def count_unknown_category(self, message: str) -> None:
         """Count an image that has no known category.
 
-        The first 20 different messages are counted separately; all other messages are counted together as ``others``.
+        The first 20 different messages are counted separately. All other messages are counted together as ``others``.
         """
         known = self.unknown_categories
         known[message if message in known or len(known) < _LISTED else "others"] += 1
@@ -61,4 +63,4 @@ class Progress(Protocol):
     """A function that `index` calls for every finished image."""
 
     def __call__(self, outcome: str, /) -> None:
-        """Handle the outcome of one image. `IndexReport.counts` lists the possible outcomes."""
+        """Process the outcome of one image. The possible outcomes are listed in `IndexReport.counts`."""

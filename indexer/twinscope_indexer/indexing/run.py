@@ -36,38 +36,38 @@ def index(
     prune: bool = False,
     progress: Progress = lambda _: None,
 ) -> IndexReport:
-    """Update a store so that it contains the present images of its sources.
+    """Update a store so that it contains the images that are now in its sources.
 
-    Unchanged files are skipped, changed files replace their old records, and failed files are tried again. A file that
-    cannot be read does not stop the run. If the run is interrupted at any moment, also by `KeyboardInterrupt`, the
-    finished work is kept, and another call with the same arguments continues the work.
+    Unchanged files are skipped. Changed files get new records. Files that failed in the last run are tried again. A
+    file that cannot be read does not stop the run. The run can be interrupted at any moment, for example by
+    `KeyboardInterrupt`. The finished work is then kept, and another call with the same arguments continues the work.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Folders, image files, and archives with the suffix .tar, .tar.gz, .tgz or .zip. Folders are searched
-        recursively; the store itself and the outputs of labelling runs are skipped.
+        Folders, image files, and archives with the suffix .tar, .tar.gz, .tgz or .zip. All subfolders are included,
+        except the store itself and the outputs of labelling runs.
     store : path
         Folder of the store. The folder is created if it does not exist.
     labels : str, optional
-        Source of the categories; see `label_rules.label_rule`. Default: the value of the last run; in the first run,
-        ``folder``.
+        How the category of an image is determined; see `label_rules.label_rule`. Default: the value of the last run, or
+        ``folder`` in the first run.
     taxonomy : Taxonomy, optional
-        Default: the taxonomy of the last run; in the first run, the ten built-in categories.
+        Default: the taxonomy of the last run, or the ten built-in categories in the first run.
     keep_unknown : bool, optional
-        Whether a name that the taxonomy does not know becomes a category. Default: the value of the last run; in the
-        first run, False.
+        Whether a name that is not in the taxonomy becomes a category. Default: the value of the last run, or False in
+        the first run.
     reach : {"frame", "views", "windows"}, optional
-        Frames of every image that are hashed in addition to the whole image. Hashes of frames make it possible to find
-        twins that were cropped or rotated or have another info bar. Default: the value of the last run; in the first
-        run, ``views``. See `frames`.
+        Frames of every image that are hashed in addition to the whole image. With these hashes, a twin can be found
+        even if it was cropped or rotated, or if its info bar is different. Default: the value of the last run, or
+        ``views`` in the first run. See `frames`.
     workers : int, optional
-        Number of images that are read at the same time; default: the number of cores. Up to 16 worker processes read
-        the images. A worker process exits after a minute without work. If `workers` is 0, this process reads one image
-        at a time; then a file that crashes a decoder also ends this process.
+        Number of images that are read at the same time; default: the number of cores. The images are read in at most 16
+        worker processes. A worker process exits after a minute without work. If `workers` is 0, the calling process
+        reads one image at a time. In this case, a file that crashes a decoder also ends the calling process.
     prune : bool
-        Whether to remove images whose files have vanished. Images below a folder are kept if the folder could not be
-        opened or was skipped as the output of a labelling run.
+        Whether to remove images from the store if their files no longer exist. If a folder could not be opened, or was
+        skipped as the output of a labelling run, its images are kept.
     progress : Progress, optional
         Function that is called for every finished image.
 
@@ -78,7 +78,7 @@ def index(
     Raises
     ------
     SourceError
-        If a source does not exist or lies within the store.
+        If a source does not exist or is inside the folder of the store.
     StoreError
         If the store cannot be written. The error is a `StoreLockedError` if another process is writing to the store.
     TaxonomyError
@@ -88,7 +88,7 @@ def index(
     scopes = [scope_of(one) for one in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _require_apart(scopes, store)
     if labels is not None:
-        label_rule(labels, taxonomy or builtin_taxonomy())  # raises an error for a bad table before a store is created
+        label_rule(labels, taxonomy or builtin_taxonomy())  # if the table is bad, no store is created
     workers = (os.cpu_count() or 1) if workers is None else workers
     report = IndexReport()
     with open_writer(store, create=True) as writer:
@@ -102,7 +102,7 @@ def index(
             for scope in scopes:
                 SourceUpdate(writer, scope, settings, report, progress).run()
         finally:
-            # Publish also after Ctrl-C, so that the images that were already written can be searched.
+            # Publish even after Ctrl-C. Then the images that were already written can be found by searches.
             report.generation = writer.publish()
         counts = writer.catalog.counts()
     report.searchable = counts["searchable"]
@@ -122,7 +122,7 @@ def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:
-    """Raise `SourceError` if a source lies within the folder of the store."""
+    """Raise `SourceError` if a source is inside the folder of the store."""
     real = Path(os.path.realpath(store))
     for scope in scopes:
         source = Path(os.path.realpath(scope.root / scope.prefix))

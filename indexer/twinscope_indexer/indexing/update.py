@@ -1,4 +1,4 @@
-"""Updates: update a store so that it contains the present images of one of its sources."""
+"""Updates: update a store so that it contains the images that are now in one of its sources."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Category
 
 _COMMIT_SECONDS: Final = 2.0
-"""Time between two commits, in seconds. A crash loses at most the work of this time."""
+"""Time between two commits, in seconds. After a crash, at most the work of this time is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateSettings:
-    """Settings of an update: the values that the user gave, or else the values of the last run.
+    """Settings of an update. If the user gave no value for a setting, the value of the last run is used.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class UpdateSettings:
     reach : {"frame", "views", "windows"}
         Reach of the store.
     workers : int
-        Number of processes that read images. If it is 0, this process reads the images.
+        Number of processes that read images. If `workers` is 0, the main process reads the images.
     prune : bool
-        Whether to remove images whose files have vanished.
+        Whether to remove images from the store if their files no longer exist.
     """
 
     rule: LabelRule
@@ -58,7 +58,7 @@ class UpdateSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """An image that must be read, because the image is new or its file may have changed."""
+    """An image that must be read, because it is new or its file may have changed."""
 
     item: Item
     known: Record | None
@@ -66,7 +66,7 @@ class _Pending:
 
 
 def images_of(scope: Scope, skipped: Walk, store: Path) -> Iterator[Item]:
-    """Yield the images of a source, except images in the store's folder and in the outputs of labelling runs."""
+    """Yield the images of a source. Images in the store's folder and in outputs of labelling runs are left out."""
     own = os.path.realpath(store)
     return walk(scope, skipped, leave_out=lambda path: os.path.realpath(path) == own or skipped.leave_out_run(path))
 
@@ -81,7 +81,7 @@ class SourceUpdate:
         The source.
     settings : UpdateSettings
     report : IndexReport
-        Report to which the results of the update are added.
+        Report of the indexing run. The update adds its results to this report.
     progress : Progress
         Function that is called for every finished image.
     """
@@ -101,12 +101,12 @@ class SourceUpdate:
         self._walked = 0
 
     def run(self) -> None:
-        """Index the source, then look for stored images that the source no longer contains.
+        """Index the source, then look for images in the store that are no longer in the source.
 
         Raises
         ------
         SourceError
-            If stored images would have to be removed because the source no longer contains any image.
+            If images of this source would be removed from the store, but the source now contains no image at all.
         """
         skipped = Walk()
         self._catalog.begin_walk()
@@ -132,7 +132,7 @@ class SourceUpdate:
     def _unread_images(self, items: Iterable[Item]) -> Iterator[_Pending]:
         """Yield the images that must be read, with paths relative to the root.
 
-        Images that need no reading (unchanged files, and files without a category) are finished here.
+        Unchanged files and files without a category need not be read. This function completes their processing.
         """
         for found in items:
             item = replace(found, root=self._root, path=f"{self._below}/{found.path}" if self._below else found.path)
@@ -154,7 +154,7 @@ class SourceUpdate:
     def _exclude(self, item: Item, known: Record | None, message: str) -> None:
         """Exclude an image that has no category, and remove its old record from the store.
 
-        The twins of the image would otherwise get the old label, which is no longer valid.
+        Otherwise, queries that show the same field would get the old label, which is no longer valid.
         """
         self._report.count_unknown_category(message)
         if known is not None:
@@ -174,7 +174,7 @@ class SourceUpdate:
         """Write the result of reading one image into the catalog."""
         item, known = pending.item, pending.known
         if outcome.fault:
-            if known is not None:  # the file no longer has the content that the record describes
+            if known is not None:  # the record describes an earlier content of the file
                 self._catalog.delete([known.id], self._writer.generation)
             self._note_failure(item, outcome.fault, outcome.message)
             self._report.list_failure(item.uri, outcome.message)
@@ -223,9 +223,9 @@ class SourceUpdate:
             self._catalog.put_failure(self._root_id, below, None, "unreadable", reason)
 
     def _compare(self, skipped: Walk) -> None:
-        """Report stored images that the walk did not find, and remove them if the settings say so.
+        """Report images in the store that the walk did not find. If the setting `prune` is True, remove these images.
 
-        Images below folders that could not be walked are neither reported nor removed.
+        If a folder could not be opened or was skipped, its images are neither reported nor removed.
         """
         prefix = "/".join(path for path in (self._below, self._scope.prefix) if path)
         self._catalog.forget_unseen_failures(self._root_id, prefix)
@@ -242,8 +242,9 @@ class SourceUpdate:
             return
         if self._walked == 0:
             msg = (
-                f"{self._root / prefix} no longer holds any image, but the store has {len(gone)} images of it; nothing "
-                "was removed. Check that the disk is mounted. If the store is no longer needed, delete its folder."
+                f"{self._root / prefix} no longer contains any image, but the store has {len(gone)} images from it. "
+                "Nothing was removed. Check that the disk is mounted. If the store is no longer needed, "
+                "delete its folder."
             )
             raise SourceError(msg)
         self._catalog.delete(gone, self._writer.generation)

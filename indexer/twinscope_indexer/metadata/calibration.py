@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_AGREEMENT = 0.02  # relative difference; instruments write calibrations with three or four digits
+_AGREEMENT = 0.02  # relative difference; instruments write a calibration with three or four digits
 
 
 class Calibration(NamedTuple):
-    """The calibration of an image. The names of the values are those of `InstrumentMetadata`.
+    """The calibration of an image. The values have the same names as in `InstrumentMetadata`.
 
     A value is None if the file does not contain it, or if two values in the file contradict each other.
     """
@@ -36,7 +36,7 @@ class ImageSize:
     ) -> Calibration:
         """Compute the field width from the pixel size, or the pixel size from the field width.
 
-        If both are given, check that they agree.
+        If both the pixel size and the field width are known, check that they agree.
 
         Parameters
         ----------
@@ -46,14 +46,14 @@ class ImageSize:
         pixel_height_nm : float or None
             Height of a pixel in nanometres; default: the width of a pixel.
         saved_width : int or None
-            Width in pixels that the instrument recorded for the saved image.
+            Width of the image in pixels when the instrument saved it, as recorded in the metadata.
 
         Returns
         -------
         Calibration
-            Empty if the image was cropped or scaled after the instrument saved it. The function assumes a change of
-            the image if the width of the image is not `saved_width`, or if the field width differs by more than 2 %
-            from the pixel size times the width in pixels.
+            The calibration. It is empty if the image was cropped or scaled after the instrument saved it. This is
+            assumed if the width of the image is not `saved_width`. It is also assumed if the field width differs by
+            more than 2 % from the product of pixel size and width in pixels.
         """
         width = self.width
         if width is not None:
@@ -68,7 +68,7 @@ class ImageSize:
         return Calibration(pixel_nm, pixel_height_nm or pixel_nm, field_um)
 
     def rows_below(self, field: tuple[int, int] | None) -> int | None:
-        """Return the number of rows of the image below the scanned field.
+        """Return how many rows of pixels the image has below the scanned field.
 
         The result is None if a size is unknown, if the image has fewer rows than the field, or if the image and the
         field have different widths.
@@ -76,7 +76,7 @@ class ImageSize:
         Parameters
         ----------
         field : tuple of int, or None
-            Width and height of the scanned field in pixels.
+            Width and height of the scanned field, in pixels.
         """
         if field is None or self.height is None or field[0] != self.width or self.height < field[1]:
             return None

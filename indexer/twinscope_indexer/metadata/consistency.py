@@ -1,4 +1,4 @@
-"""Contradictions between the metadata of two images."""
+"""Contradictions between the instrument metadata of two images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from twinscope_indexer.metadata.registry import CAMERA_MAKERS
 _ENERGY_TOLERANCE = 0.05  # relative difference
 
 
-# This tolerance is larger than the backlash and drift of a stage, and larger than the scatter of a repeated setting of
-# the eucentric height (micrometres to some tens of micrometres). It is smaller than the difference between two
-# specimens or between two working distances, which are set to tenths of a millimetre.
+# Backlash and drift of a stage are smaller than this tolerance. If the eucentric height is set repeatedly, its scatter
+# (from micrometres to some tens of micrometres) is also smaller. Height differences between two specimens are larger.
+# Differences between two working distances, which are set in tenths of a millimetre, are larger, too.
 _HEIGHT_TOLERANCE_MM = 0.1
 
 
 # Some makers write whole degrees, others write hundredths of a degree. A rotation by 1° moves the corners of a field by
-# 1 % of the field's width. At a tilt of 45°, one more degree of tilt foreshortens the field by another 2 %; 2 % is also
-# the tolerance of scales.
+# 1 % of the field width. If a tilt of 45° is increased by 1°, the field is shortened by another 2 %. The tolerance for
+# pixel sizes and field widths is also 2 %.
 _ANGLE_TOLERANCE = 1.0
 
 
@@ -31,15 +31,15 @@ def contradictions(
 
     The possible reasons are:
 
-    - different makes of microscope, or different detectors
+    - microscopes of different makers, or different detectors
     - beam energies that differ by more than 5 %
-    - stage positions whose distance is larger than the wider of the two fields
+    - stage positions whose distance is larger than the larger of the two field widths
     - stage heights that differ by more than 0.1 mm
     - tilts or rotations of the stage that differ by more than 1°
-    - pixel sizes that differ by more than 2 %, together with field widths that differ by more than 2 %
+    - pixel sizes that differ by more than 2 % and field widths that also differ by more than 2 %
 
-    Pixel sizes and field widths must both differ, because scaling an image does not change its field width, and
-    cropping an image does not change its pixel size. An unknown value never contradicts another value.
+    A difference in only one of pixel size and field width is no contradiction. Scaling an image changes only its pixel
+    size, and cropping an image changes only its field width. An unknown value never contradicts another value.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def contradictions(
     Returns
     -------
     list of str
-        Reasons as readable text; empty if the metadata do not contradict each other.
+        Reasons as readable text. The list is empty if the metadata do not contradict each other.
     """
     return [
         *_different_makes(a, b),
@@ -72,7 +72,7 @@ def _field(metadata: InstrumentMetadata, width: int | None) -> float | None:
 
 
 def _makes_differ(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Check whether the makers of both microscopes are known and different."""
+    """Return True if the makers of both microscopes are known and different."""
     return a.vendor != b.vendor and not {a.vendor, b.vendor} & {None, *CAMERA_MAKERS}
 
 
@@ -142,9 +142,9 @@ def _different_poses(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[s
 
 
 def _angles_differ(one: float | None, other: float | None) -> bool:
-    """Check whether two angles are known and differ by more than 1°. The angles 359.9° and 0° differ by 0.1°."""
+    """Return True if both angles are known and differ by more than 1°. The angles 359.9° and 0° differ by 0.1°."""
     if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
         return False
-    # Reduce each angle to one turn first, because the difference of two huge numbers can overflow.
+    # Reduce each angle to one turn first. Otherwise, the difference of two very large numbers can overflow.
     apart = math.remainder(math.remainder(one, 360) - math.remainder(other, 360), 360)
     return abs(apart) > _ANGLE_TOLERANCE

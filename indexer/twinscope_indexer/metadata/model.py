@@ -1,4 +1,4 @@
-"""Instrument metadata of an acquisition: the original text, and values that were converted to fixed units."""
+"""Instrument metadata of an acquisition: the original text, and the values in fixed units."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 from twinscope_indexer.errors import StoreError
 
 LEFT_OUT = "left_out"
-"""Name of the entry in `InstrumentMetadata.verbatim` that lists the values that were not kept, with their sizes."""
+"""Name of an entry in `InstrumentMetadata.verbatim`. This entry lists the values that were not kept, and their
+sizes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StagePosition:
-    """Position of the stage in the coordinate system of the instrument. A coordinate that is not recorded is None."""
+    """Position of the stage in the coordinate system of the instrument. An unknown coordinate is None."""
 
     x_mm: float | None = None
     y_mm: float | None = None
@@ -28,21 +29,22 @@ class StagePosition:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentMetadata:
-    """Metadata of one acquisition. The truth value is False if the file has no metadata.
+    """Metadata of one acquisition. ``bool(metadata)`` is False if the file has no metadata.
 
     A value is None if the instrument did not write the value, if the text cannot be interpreted, or if the file
-    contains two different values. `verbatim` always holds the text as the instrument wrote it.
+    contains two different values. `verbatim` always contains the original text of the instrument.
     """
 
     vendor: str | None = None
     """Short name of the maker, for example ``Zeiss``; see the modules of `twinscope_indexer.metadata.vendors`."""
     instrument: str | None = None
-    """Name of the instrument model, as the instrument writes it."""
+    """Name of the instrument model, exactly as in the file."""
     beam_energy_kev: float | None = None
-    """Beam energy that follows from the accelerating voltage, in kiloelectronvolts. A stage bias is not subtracted."""
+    """Beam energy in kiloelectronvolts, calculated from the accelerating voltage. A stage bias is not subtracted."""
     working_distance_mm: float | None = None
     magnification: float | None = None
-    """Magnification on the print or screen size that the maker assumes. To compare images, use field widths instead."""
+    """Magnification for the size of print or screen that the maker assumes. To compare images, use field widths
+    instead."""
     pixel_width_nm: float | None = None
     """Width of a pixel of the image in this file, in nanometres."""
     pixel_height_nm: float | None = None
@@ -51,13 +53,14 @@ class InstrumentMetadata:
     detector: str | None = None
     stage: StagePosition = StagePosition()
     acquired: str | None = None
-    """Date of the acquisition in ISO 8601, with the time of the instrument's clock if the file contains the time. A
-    time zone is omitted, because few instruments write a time zone."""
+    """Date of the acquisition in ISO 8601. If the file contains the time of the instrument's clock, the time is
+    included. A time zone is not included, because few instruments write one."""
     data_bar_px: int | None = None
-    """Height of the info bar below the scanned field, in rows; 0 if the file certainly has no info bar."""
+    """Height of the info bar below the scanned field, in rows of pixels. The value is 0 if the image certainly has no
+    such info bar."""
     verbatim: dict[str, Any] = field(default_factory=dict)
-    """The values as the instrument wrote them, decoded to text, as plain JSON. Binary values, and text beyond the size
-    limits, are not kept; the entry `LEFT_OUT` gives their sizes in bytes."""
+    """The original values, as text in plain JSON. Binary values and texts that are too long are not kept. The entry
+    `LEFT_OUT` contains their sizes in bytes."""
 
     def __bool__(self) -> bool:
         return self.vendor is not None or bool(self.verbatim)
@@ -76,7 +79,7 @@ class InstrumentMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InstrumentMetadata:
-        """Build metadata from the result of `to_dict`. Keys that only a later version of Twinscope knows are ignored.
+        """Build metadata from the result of `to_dict`. Keys that are unknown to this version of Twinscope are ignored.
 
         Raises
         ------
@@ -96,12 +99,12 @@ NO_METADATA = InstrumentMetadata()
 
 
 def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
-    """Return `verbatim` as compressed JSON. The catalog stores this JSON."""
+    """Return `verbatim` as compressed JSON, which is stored in the catalog."""
     return zlib.compress(json.dumps(metadata.verbatim).encode())
 
 
 def unpack_verbatim(data: bytes) -> dict[str, Any]:
-    """Return the value of `verbatim` from the compressed JSON of `pack_verbatim`.
+    """Return the value of `verbatim` from the compressed JSON that `pack_verbatim` returned.
 
     Raises
     ------

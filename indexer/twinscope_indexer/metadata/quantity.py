@@ -1,6 +1,6 @@
-"""Parsers of the numbers, quantities with units, and dates that instruments write.
+"""Functions that read the numbers, the quantities with units, and the dates that instruments write.
 
-A parser returns None for text that it does not recognise.
+If a function does not recognise a text, it returns None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LENGTH: Units = {
     "µm": -6,  # micro sign
     "μm": -6,  # Greek mu
     "um": -6,
-    "Âµm": -6,  # the micro sign in UTF-8, wrongly decoded as Latin-1
+    "Âµm": -6,  # a micro sign in UTF-8 that was wrongly decoded as Latin-1
     "mm": -3,
     "cm": -2,
     "m": 0,
@@ -44,24 +44,25 @@ MAGNIFICATION: Units = {"": 0, "x": 0, "X": 0, "K X": 3, "k X": 3, "kx": 3, "KX"
 def quantity(text: str | None, units: Units, shift: int = 0, *, unit: str | None = None) -> float | None:
     """Read a number with a unit.
 
-    The unit is converted in decimal arithmetic, so that ``8.2 mm`` gives 8.2 and not 8.200000000000001.
+    Units are converted in decimal arithmetic. Therefore, the result for ``8.2 mm`` is 8.2 and not 8.200000000000001.
 
     Parameters
     ----------
     text : str or None
-        Text such as ``8.2 mm``. A decimal comma is accepted, unless the comma could separate thousands.
+        Text such as ``8.2 mm``. A decimal comma is accepted, except in a number such as ``1,000``, which could also
+        mean one thousand.
     units : mapping of str to int
         Accepted units and their powers of ten.
     shift : int
-        Power of ten that the value in the base unit is multiplied by. For lengths, 3 gives millimetres and 9 gives
-        nanometres.
+        The value in the base unit is multiplied by ten to the power of `shift`. For a length, 3 gives millimetres and 9
+        gives nanometres.
     unit : str, optional
-        Unit that is assumed if the text contains no unit. By default, a text without a unit is not accepted.
+        Unit to use if the text contains no unit. By default, a text without a unit is not accepted.
 
     Returns
     -------
     float or None
-        The finite value, or None if the text is not accepted.
+        The value, which is never infinite or NaN. None if the text is not accepted.
     """
     if text is None or len(text) > _LONGEST:
         return None
@@ -86,7 +87,7 @@ def number(text: str | None, shift: int = 0) -> float | None:
 
 
 def positive(value: float | None) -> float | None:
-    """Return the value if it is above zero, otherwise None.
+    """Return `value` if it is finite and above zero, otherwise None.
 
     Instruments write 0 for a value that is switched off or not measured.
     """
@@ -116,7 +117,7 @@ def size(text: str | None) -> tuple[int, int] | None:
 
 
 def words(text: str | None) -> str | None:
-    """Return the text without surrounding white space, or None if nothing remains."""
+    """Return the text without white space at its ends. If the result is empty, return None."""
     return (text or "").strip() or None
 
 
@@ -130,7 +131,7 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([AaPp])?(?:\.?
 
 
 def moment(day: str | None, clock: str | None = None, *, slashes: Literal["month", "day"] | None = None) -> str | None:
-    """Read a date, and a time of day if `clock` contains one.
+    """Read a date and, if `clock` contains a time of day, this time.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def moment(day: str | None, clock: str | None = None, *, slashes: Literal["month
     clock : str or None
         Time in a form such as ``17:58:45`` or ``05:58:45 PM``.
     slashes : str, optional
-        The part that comes first in an ambiguous date such as ``03/12/2019``: ``month`` or ``day``. By default, the
+        Which number comes first in an ambiguous date such as ``03/12/2019``: ``month`` or ``day``. By default, the
         result for an ambiguous date is None.
 
     Returns

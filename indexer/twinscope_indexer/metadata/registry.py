@@ -1,4 +1,4 @@
-"""Registry of all known vendors, with the TIFF tags and the texts that their instruments write."""
+"""List of all known vendors, with the TIFF tags and the texts that their instruments write."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     stream : binary file
         The TIFF file, which must be seekable.
     directory : Directory
-        Tags of the directory, with the positions of their values in the file.
+        Tags of the directory, and the position of each value in the file.
 
     Returns
     -------
     InstrumentMetadata
-        Metadata of the directory; empty if no vendor wrote metadata into the directory. If several vendors wrote
-        metadata, the normalised values are the values of the first vendor in this order: vendor tags by number, the
-        ImageDescription, tags of camera makers. `verbatim` holds the texts of all vendors.
+        Metadata of the directory. They are empty if the directory contains no metadata of a known vendor. If there are
+        metadata of several vendors, the normalised values are taken from the first in this order: vendor tags by
+        number, ImageDescription, tags of camera makers. `verbatim` contains the texts of all vendors.
     """
     found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
     if not found:
@@ -47,7 +47,7 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
 
 
 def read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read a text that an instrument wrote into the ImageDescription or into a file beside the image.
+    """Read a text that an instrument wrote into the ImageDescription or saved as a file with the image.
 
     The result is empty if no vendor recognises the text.
     """
@@ -76,7 +76,7 @@ def _readers() -> Iterator[VendorReader]:
 
 
 def _tags() -> Iterator[VendorTag]:
-    """Yield the tags of all vendors, in the order in which `read_tags` reads them."""
+    """Yield the tags of all vendors, in the order that `read_tags` uses."""
     for cameras in (False, True):
         tags = (tag for reader in READERS if reader.makes_cameras is cameras for tag in reader.tags)
         yield from sorted(tags, key=lambda tag: tag.code)
@@ -85,13 +85,14 @@ def _tags() -> Iterator[VendorTag]:
 
 
 READERS = tuple(_readers())
-"""Readers of all vendors. Each module of `vendors` defines one reader; the order is the alphabetical order of modules.
+"""Readers of all vendors. Each module of `vendors` defines one reader. The readers are in the alphabetical order of
+these modules.
 """
 
 CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
-"""Names of the vendors whose cameras are mounted on microscopes of other makers."""
+"""Names of the vendors that make cameras for microscopes of other makers."""
 
 SIDE_FILES = tuple(dict.fromkeys(name for reader in READERS if reader.text for name in reader.text.beside))
-"""Patterns for the names of all text files that instruments write beside images; see `VendorText.beside`."""
+"""Patterns for the names of all text files that instruments save with images; see `VendorText.beside`."""
 
 _TAGS = tuple(_tags())

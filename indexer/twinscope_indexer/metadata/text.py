@@ -1,4 +1,7 @@
-"""Decoding of text in an unknown encoding, and parsing of the text formats of instruments: lines, INI and XML."""
+"""Functions that decode text in an unknown encoding, and functions that read the text formats of instruments.
+
+These formats are lines, INI and XML.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from contextlib import suppress
 from typing import Any
 from xml.parsers import expat
 
-_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters that are part of a line
+_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines also splits at characters that do not end a line
 _DEEPEST = 32  # maximum number of levels of nested elements; the deepest known file has 9 levels
 
 
 def decode(data: bytes) -> str:
     """Decode the text before the first null character.
 
-    Bytes that look like UTF-16 are decoded as UTF-16. Other bytes are decoded as UTF-8, or as Windows-1252 if they are
-    not valid UTF-8. Decoding never fails: if a byte is undefined in Windows-1252, the text is decoded as Latin-1.
+    If the bytes look like UTF-16, they are decoded as UTF-16. Other bytes are decoded as UTF-8 or, if they are not
+    valid UTF-8, as Windows-1252. If a byte is undefined in Windows-1252, the text is decoded as Latin-1. Decoding
+    therefore never fails.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace").partition("\0")[0]
@@ -48,7 +52,7 @@ def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
     Returns
     -------
     dict of str to dict of str to str
-        Keys and values of every section that has values. If a key occurs twice in a section, the last value counts.
+        Keys and values of every section that has values. If a section contains a key twice, the last value is used.
     """
     found: dict[str, dict[str, str]] = {}
     for line in lines(text):
@@ -65,9 +69,9 @@ def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
 def parse_xml(text: str) -> dict[str, Any]:
     """Read the elements of an XML text.
 
-    A text with a document type declaration is refused, because such a declaration can define entities that expand
-    without limit or refer to other files. If a text is damaged, truncated or nested more than 32 levels deep, the
-    elements before that point are kept.
+    A text with a document type declaration is not read. Such a declaration can define entities that expand without
+    limit or that refer to other files. If a text is damaged or truncated, or has more than 32 levels of nested
+    elements, the elements before that point are kept.
 
     Parameters
     ----------
@@ -76,12 +80,12 @@ def parse_xml(text: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The elements as plain JSON; empty if nothing can be read. An element with children or attributes becomes a
-        dictionary. In this dictionary, an attribute has the key ``@name``, and the element's own text has an empty key.
-        Any other element becomes its text. Several elements with the same name become a list.
+        The elements as plain JSON. The result is empty if nothing can be read. An element with children or attributes
+        becomes a dictionary. In this dictionary, the key of an attribute is ``@name``, and the key of the element's
+        text is empty. Any other element is replaced by its text. Several elements with the same name become a list.
     """
     elements = _Elements()
-    parser = expat.ParserCreate("utf-8")  # ignore the encoding that the text declares, because it is already decoded
+    parser = expat.ParserCreate("utf-8")  # `text` is already decoded, so ignore the encoding in its declaration
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = elements.refuse
     parser.StartElementHandler = elements.start
@@ -93,11 +97,11 @@ def parse_xml(text: str) -> dict[str, Any]:
 
 
 class _RefusedError(Exception):
-    """Error that stops the parsing of a text."""
+    """Error that stops the reading of an XML text."""
 
 
 class _Elements:
-    """Collector of the elements of an XML text. A stack holds the elements that are still open."""
+    """An object that collects the elements of an XML text. The elements that are still open are on a stack."""
 
     def __init__(self) -> None:
         self._names = [""]
@@ -131,7 +135,10 @@ class _Elements:
             outer[name] = [outer[name], value]
 
     def close(self) -> dict[str, Any]:
-        """Close all open elements. The own text of an open element is dropped, because it may be truncated."""
+        """Close all open elements.
+
+        The text of an element that is still open is left out, because this text may be truncated.
+        """
         while len(self._names) > 1:
             self._texts[-1].clear()
             self.end(self._names[-1])

@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_FILE = 2 << 30
-"""Maximum size of an image file, in bytes. Larger files are refused before they are read, because they could exhaust
-the memory. No micrograph is that large."""
+"""Maximum size of an image file, in bytes. Larger files are not read, because there might not be enough memory.
+Micrographs are never so large."""
 
 _DAMAGE = (
     OSError, EOFError, RuntimeError, ValueError, IndexError, struct.error, zlib.error, lzma.LZMAError,
     tarfile.TarError, zipfile.BadZipFile,
 )  # fmt: skip
-"""Errors that the archive modules raise for unexpected bytes. RuntimeError means that a zip is encrypted or too new."""
+"""Errors that are raised if an archive contains unexpected bytes. RuntimeError means that a zip file is encrypted, or
+that its format is too new."""
 
 _GZIP_SPACING = 4 << 20
-"""Distance between the seek points of a .tar.gz, in bytes. Seeking to a member decompresses at most this many bytes."""
+"""Distance between the seek points of a .tar.gz, in bytes. To find a member, at most this number of bytes is
+decompressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,16 @@ class Member:
 
 
 class Archive(Protocol):
-    """An open archive. Several threads may read from one archive at the same time."""
+    """An open archive. Several threads can read from the same archive at the same time."""
 
     def members(self) -> Iterator[Member]:
-        """Yield the regular files of the archive, in the order in which the archive stores them.
+        """Yield the regular files of the archive, in the same order as in the archive.
 
         Raises
         ------
         SourceError
-            After the last readable file, if the archive is damaged or incomplete: further files may be lost.
+            If the archive is damaged or incomplete. The error is raised after the last file that can be
+            read. Further files may be lost.
         """
 
     def read(self, name: str) -> bytes:
@@ -73,7 +76,7 @@ def is_archive(path: str) -> bool:
 
 
 def archive_stem(path: str) -> str:
-    """Return the file name of an archive without its suffix (``Tips`` for ``Tips.tar.gz``)."""
+    """Return the file name of an archive without its suffix, for example ``Tips`` for ``Tips.tar.gz``."""
     name = PurePosixPath(path).name
     lower = name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), "")
@@ -81,7 +84,7 @@ def archive_stem(path: str) -> str:
 
 
 def open_archive(path: Path) -> Archive:
-    """Open an archive, or return the open archive from a cache if the file has not changed.
+    """Open an archive. If the archive is already open and its file has not changed, return the open archive.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def open_archive(path: Path) -> Archive:
     except OSError as error:
         msg = f"archive {path} cannot be opened: {error.strerror or error}"
         raise SourceError(msg) from error
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block until its writer opens it
+    if not stat.S_ISREG(found.st_mode):  # no pipe, because opening a pipe can block
         msg = f"archive {path} cannot be opened: it is not a regular file"
         raise SourceError(msg)
     return _opened(path, found.st_size, found.st_mtime_ns)
@@ -127,17 +130,17 @@ def require_size(source: str, size: int) -> None:
 
 
 def _missing(path: Path, name: str) -> ImageError:
-    return ImageError(f"{path}!{name}", "missing", "the archive has no such member")
+    return ImageError(f"{path}!{name}", "missing", "the archive does not contain this file")
 
 
 class _Spanned:
-    """A tar archive. The members are read at their offsets in the uncompressed tar.
+    """A tar file. The members are read by their offsets in the uncompressed tar file.
 
     Parameters
     ----------
     path : Path
     stream : binary file
-        The uncompressed tar. The constructor reads `stream` to its end.
+        The uncompressed tar file. The constructor reads `stream` to its end.
     """
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
@@ -149,7 +152,7 @@ class _Spanned:
         if self._damage:
             msg = (
                 f"archive {self._path} is damaged after its {len(self._spans)} readable files: {self._damage}. "
-                "The files after the damage are lost"
+                "The files after the damaged part cannot be read"
             )
             raise SourceError(msg)
 
@@ -167,7 +170,7 @@ class _Spanned:
         return data
 
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
-        """Return `size` bytes of the tar that begin at `offset`, or fewer bytes if the tar ends first.
+        """Return `size` bytes of the tar file from position `offset`. If the file is too short, return fewer bytes.
 
         If reading fails, an `ImageError` is raised. `source` is the name of the image in this error.
         """
@@ -175,7 +178,7 @@ class _Spanned:
 
 
 class _Tar(_Spanned):
-    """An uncompressed tar. Several threads can read at the same time."""
+    """An uncompressed tar file. Several threads can read from it at the same time."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as stream:
@@ -190,7 +193,10 @@ class _Tar(_Spanned):
 
 
 class _TarGz(_Spanned):
-    """A gzipped tar. An index of seek points gives access to its members; only one thread reads at a time."""
+    """A tar file that is compressed with gzip.
+
+    Members are found by an index of seek points. Threads read one after another.
+    """
 
     def __init__(self, path: Path) -> None:
         from indexed_gzip import IndexedGzipFile
@@ -210,7 +216,7 @@ class _TarGz(_Spanned):
 
 
 class _Zip:
-    """A zip archive. The module `zipfile` already ensures that only one thread reads at a time."""
+    """A zip archive. The module `zipfile` makes sure that threads read one after another."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -232,14 +238,17 @@ class _Zip:
 
 
 _Spans = dict[str, tuple[int, int]]
-"""Offset and size in bytes of every member of a tar. The key is the name of the member."""
+"""Offset and size of every member of a tar file, in bytes. The key is the name of the member."""
 
 
 def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
-    """Return the regular members of a tar, and a description of its damage, which is empty for a complete tar.
+    """Return the regular members of a tar file, and a description of its damage.
 
-    If two members have the same name, the later member counts, as in the command tar. `tarfile` stops without an error
-    at a damaged or missing header. A complete tar ends with a block of zeros, so this function also checks the end.
+    For a complete tar file, the description is empty.
+
+    If two members have the same name, the later member is used, as in the command tar. `tarfile` stops without an error
+    at a damaged or missing header. This function therefore also checks the end of the file: a complete tar file ends
+    with a block of zeros.
     """
     spans: _Spans = {}
     try:

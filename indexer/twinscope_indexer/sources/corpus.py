@@ -1,4 +1,7 @@
-"""Sources of images: folders, single files and archives. A walk yields their images in the order of their names."""
+"""Sources of images: folders, single files and archives.
+
+A walk yields the images of a source in the order of their names.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
-"""Suffixes of image files. A walk over a folder or an archive ignores files with another suffix."""
+"""Suffixes of image files. Files with other suffixes in a folder or an archive are ignored."""
 
 
 RUN_MARKER = ".twinscope-run"
-"""Name of the file that marks the output folder of a labelling run. A run writes this file first."""
+"""Name of a file in the output folder of every labelling run. A run writes this file before all other files."""
 
 
 def is_run(folder: Path) -> bool:
-    """Check whether a folder is the output of a labelling run. Output of a run must never become a reference."""
+    """Check whether a labelling run wrote to a folder. Images in such a folder must never become references."""
     return os.path.lexists(folder / RUN_MARKER)
 
 
@@ -34,11 +37,12 @@ class Item:
     """The location of one image of a source. The image itself has not been read yet."""
 
     root: Path
-    """Folder that `path` is relative to."""
+    """Folder of the source. `path` is relative to this folder."""
     path: str
-    """Path of the image file, or of the archive that contains the image, below `root`, with forward slashes."""
+    """Path of the image file relative to `root`, with forward slashes. If the image is in an archive: path of the
+    archive."""
     member: str | None
-    """Path of the image within the archive; None if the image is a separate file."""
+    """Path of the image within the archive. None if the image is not in an archive."""
     size: int
     """Size of the image file in bytes."""
     mtime_ns: int
@@ -51,22 +55,25 @@ class Item:
 
     @property
     def uri(self) -> str:
-        """Location of the image in readable form: a path, or ``archive!member``."""
+        """Location of the image as readable text: a path, or ``archive!member``."""
         return source_uri(self.root, self.path, self.member)
 
     @property
     def name(self) -> str:
-        """Base name of the image."""
+        """File name of the image, without folders."""
         return PurePosixPath(self.member or self.path).name
 
     @property
     def inner_path(self) -> str:
-        """Path of the image below the root. In this path, an archive counts as a folder."""
+        """Path of the image relative to the root. An archive is treated as a folder in this path."""
         return str(PurePosixPath(self.path, self.member or ""))
 
     @property
     def folders(self) -> list[str]:
-        """Names that may give the category: folders, the stem of the archive, and the root, the nearest name first."""
+        """Names that can be the category: names of folders, of the archive without suffix, and of the root.
+
+        The name that is nearest to the image comes first.
+        """
         names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
         if self.member is not None:
             names.append(archive_stem(self.path))
@@ -87,19 +94,20 @@ class Item:
 
 @dataclass(slots=True)
 class Walk:
-    """Record of everything that a walk skipped. The record is complete when all items have been consumed."""
+    """List of everything that a walk skipped. The list is complete when the walk has yielded its last image."""
 
     ignored: Counter[str] = field(default_factory=Counter)
-    """Number of files that are not images, by suffix."""
+    """Number of files that are not images, for each suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Folders and archives that could not be opened, with the reasons. The images in them are unknown."""
+    """Folders and archives that could not be opened, each with the reason. It is not known which images they
+    contain."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were skipped because they are outputs of labelling runs. The images in them are unknown."""
+    """Folders that were skipped because a labelling run wrote them. It is not known which images they contain."""
 
     def leave_out_run(self, folder: Path) -> bool:
-        """Check whether a folder is the output of a labelling run, and if so, add the folder to `runs`.
+        """Check whether a labelling run wrote to a folder. If this is true, add the folder to `runs`.
 
-        This function can be the argument `leave_out` of `walk`.
+        This function can be used as the argument `leave_out` of `walk`.
         """
         found = is_run(folder)
         if found:
@@ -109,21 +117,21 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One source that the user gave: a folder with everything below it, or a single file."""
+    """One source of the user: a folder with all its subfolders, or a single file."""
 
     root: Path
     """Absolute path of the folder, or of the folder that contains the single file."""
     prefix: str
-    """Path of the single file relative to `root`; empty if the source is a folder."""
+    """Path of the single file relative to `root`. Empty if the source is a folder."""
 
 
 def scope_of(source: str | os.PathLike[str]) -> Scope:
-    """Return the scope of a source that a user gave.
+    """Return the scope for the path of a source.
 
     Raises
     ------
     SourceError
-        If the folder or file does not exist or is not accessible.
+        If the folder or file does not exist, or if access is not allowed.
     """
     path = Path(os.path.abspath(source))  # noqa: PTH100  resolve() would replace the names of links
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
@@ -144,7 +152,7 @@ def walk(
     scope : Scope
         The source, as returned by `scope_of`.
     into : Walk
-        Record to which the function adds everything that it skips.
+        List of skipped files and folders. The function adds to this list.
     archives : bool
         Whether to yield the images in archives.
     leave_out : callable
@@ -217,12 +225,12 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to a folder without access; opening the entry reports the error
+    except OSError:  # a link to itself, or to a forbidden folder; later, opening it reports the error
         return False
 
 
 def _is_image(path: str) -> bool:
-    """Check whether a path has the suffix of an image file and contains no hidden file or folder."""
+    """Check whether a path has the suffix of an image file, and whether no part of the path is hidden."""
     names = PurePosixPath(path).parts
     hidden = any(name.startswith(".") and name != ".." for name in names)
     return not hidden and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

@@ -1,1 +1,1 @@
-"""Synthetic micrographs, and a demonstration collection of synthetic micrographs."""
+"""Functions that make synthetic micrographs, and a demonstration collection of synthetic micrographs."""

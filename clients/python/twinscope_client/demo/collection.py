@@ -1,4 +1,4 @@
-"""A demonstration collection: labelled JPEGs, unlabelled TIFFs of a lab, and the right category of each TIFF."""
+"""A demonstration collection: labelled JPEGs, unlabelled TIFFs of a lab, and the correct category of each TIFF."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _PUBLISHED_PREFIX = {
     "MEMS_devices_and_electrodes": "L8",
     "Fibres": "L9",
 }
-"""Prefixes in the file names of the JPEGs that NFFA-EUROPE published. The prefixes contradict the documented codes of
-the categories."""
+"""Prefixes in the file names of the JPEGs that NFFA-EUROPE published. These prefixes differ from the documented codes
+of the categories."""
 
 _SHIPPED_AS = {"Powder": "tar", "Tips": "zip"}
-"""Categories that are written as an archive instead of a folder, with the type of the archive."""
+"""Categories whose images are written into an archive instead of a folder, and the type of each archive."""
 
 _SESSIONS = ("2024-03-11 session", "2024-03-12 session", "2024-06 Møller & Ðurić")
 _ODD_NAME = 'Müller\'s "as received" grid – 5 µm.tif'
-_SEED_STRIDE = 1_000_000  # collections of different seeds share no micrograph
+_SEED_STRIDE = 1_000_000  # so that collections with different seeds have no micrograph in common
 _UNRELATED = 500_000  # added to the seeds of micrographs that have no twin in the collection
 _ARCHIVE_TIME = (2021, 6, 1, 12, 0, 0)
-_ARCHIVE_MTIME = 1_622_548_800  # the same time in seconds since 1970, UTC
+_ARCHIVE_MTIME = 1_622_548_800  # this time in seconds since 1970, UTC
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class DemoCollection:
     Attributes
     ----------
     references : Path
-        Folder of the labelled JPEGs. It holds a folder or an archive for each category.
+        Folder of the labelled JPEGs. This folder contains one folder or archive for each category.
     queries : Path
         Folder of the TIFFs of the lab.
     truth : Path
-        CSV file with one row per TIFF and the columns of `Truth`.
+        CSV file with one row for each TIFF. The columns are the attributes of `Truth`.
     """
 
     references: Path
@@ -70,19 +70,19 @@ class DemoCollection:
 
 
 class Truth(NamedTuple):
-    """The truth about one TIFF of the lab.
+    """The known correct result for one TIFF of the lab.
 
     Attributes
     ----------
     query : str
         Path of the TIFF relative to the root, with forward slashes.
     change : str
-        The change that was applied to the scan, or ``no twin``, ``truncated`` or ``blank``.
+        The change that was applied to the scan. Other possible values are ``no twin``, ``truncated`` and ``blank``.
     category : str
         Category of the twin; empty if there is no twin.
     reference : str
-        Path of the twin relative to the root; ``archive!member`` if the twin is in an archive; empty if there is no
-        twin.
+        Path of the twin relative to the root. If the twin is in an archive, the path has the form ``archive!member``.
+        Empty if there is no twin.
     """
 
     query: str
@@ -129,7 +129,7 @@ _EXACT: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "same scan, 8 bit": window,
     "same scan, 16 bit": lambda scan: scan,
 }
-"""Changes for the first TIFFs of every category; these changes keep the pixels of the scan."""
+"""Changes that are applied to the first TIFFs of every category. These changes do not alter the pixels of the scan."""
 
 _FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "re-encoded at quality 70": _at_quality_70,
@@ -139,7 +139,8 @@ _FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "noise of 6 grey levels": _noisy,
     _NO_TWIN: window,
 }
-"""Changes for all other TIFFs; the changes are applied in rotation."""
+"""Changes for all other TIFFs. Each TIFF gets the next change in this list; after the last change, the list starts
+again."""
 
 
 def write_collection(
@@ -150,22 +151,24 @@ def write_collection(
     seed: int = 0,
     size: tuple[int, int] = (640, 480),
 ) -> DemoCollection:
-    """Write labelled JPEGs, TIFFs of a lab, and the truth about the TIFFs; the same arguments give the same bytes.
+    """Write labelled JPEGs, TIFFs of a lab, and the correct result for each TIFF.
 
-    ``collection/`` holds a folder for each category; one category is a ``.tar`` instead, and one is a ``.zip``.
-    ``lab/`` holds a folder for each session at the microscope. The first two TIFFs of a category are the same scans as
-    two labelled JPEGs, with 8 bits and with 16 bits. All further TIFFs are changed or have no twin. Two TIFFs have the
-    same name. One name contains spaces, quotes and non-ASCII letters. One TIFF is truncated, and one is blank.
+    The same arguments always give the same bytes. ``collection/`` contains a folder for each category. Two categories
+    have an archive instead: one has a ``.tar`` file, the other a ``.zip`` file. ``lab/`` contains a folder for each
+    session at the microscope. The first two TIFFs of a category show the same scans as two labelled JPEGs. One of the
+    two TIFFs has 8 bits per pixel, and the other has 16 bits. All other TIFFs were changed or have no twin. Two TIFFs
+    have the same name. One file name contains spaces, quotes and non-ASCII letters. One TIFF is truncated, and one is
+    blank.
 
     Parameters
     ----------
     root : Path
-        Output folder; created if it does not exist.
+        Output folder. The folder is created if it does not exist.
     per_category, queries_per_category : int
         Number of JPEGs and number of TIFFs for each category, both at least 1. The truncated and the blank TIFF are
         not counted.
     seed : int
-        Number that selects the micrographs; not negative.
+        Number that selects the micrographs. The number must be 0 or larger.
     size : tuple of int
         Width and height of the micrographs in pixels.
 
@@ -176,7 +179,7 @@ def write_collection(
     Raises
     ------
     OutputError
-        If `root` is a file, or a folder that is not empty, or cannot be written.
+        If `root` is a file, if `root` is a folder that is not empty, or if the files cannot be written.
     ValueError
         If a number is too small.
     """
@@ -212,7 +215,10 @@ def _write_category(root: Path, category: str, count: int, seed: int, size: tupl
 
 
 def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
-    """Write the files of a category as a folder or an archive; `files` holds the content by path below `folder`."""
+    """Write the files of a category as a folder or an archive.
+
+    `files` maps each path within `folder` to the content.
+    """
     (folder if category in _SHIPPED_AS else folder / category).mkdir(parents=True, exist_ok=True)
     match _SHIPPED_AS.get(category):
         case "tar":
@@ -234,7 +240,7 @@ def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
 def _write_lab(
     root: Path, references: dict[str, list[_Reference]], per_category: int, seed: int, size: tuple[int, int]
 ) -> Iterator[Truth]:
-    """Write the TIFFs of the lab, and yield the truth about each TIFF."""
+    """Write the TIFFs of the lab, and yield the correct result for each TIFF."""
     for session in _SESSIONS:
         (root / "lab" / session).mkdir(parents=True)
     width, height = size
@@ -253,7 +259,7 @@ def _write_lab(
 
 
 def _write_unusable(root: Path, seed: int, size: tuple[int, int]) -> Iterator[Truth]:
-    """Write a truncated TIFF and a blank TIFF, and yield the truth about both files."""
+    """Write a truncated TIFF and a blank TIFF, and yield the correct result for both files."""
     width, height = size
     folder = root / "lab" / _SESSIONS[-1]
     chosen = seed * _SEED_STRIDE + _UNRELATED - 1
@@ -277,7 +283,10 @@ def _lab_name(number: int) -> str:
 
 
 def _write_tiff(path: Path, pixels: _Pixels, taken: Conditions, width: int) -> None:
-    """Write a TIFF with the instrument conditions; `width` is the width of the scan in pixels before resizing."""
+    """Write a TIFF that contains the instrument conditions.
+
+    `width` is the width in pixels before the scan was resized.
+    """
     nanometres = taken.pixel_size(width) * width / pixels.shape[1]
     with path.open("xb") as file:
         tifffile.imwrite(

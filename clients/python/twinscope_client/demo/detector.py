@@ -1,4 +1,4 @@
-"""The signal of a scanning electron microscope, and its exposure."""
+"""The signal of the detector in a scanning electron microscope, and the image that is made from this signal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from scipy import ndimage
 
 from twinscope_client.demo.relief import Field, Relief, fractal
 
-_STEEPEST = 4.0  # maximum slope in pixels per pixel; steeper slopes are reduced to it (an edge has a finite yield)
-_SHADOW = 18.0  # length of the shadows of neighbours, in pixels of an image that is 480 pixels high
-_SATURATED = (0.001, 0.997)  # quantiles of the signal that are set to black and white
-_GAMMA = 0.75  # gamma of the display of the instrument; this gamma brightens dark regions
+_STEEPEST = 4.0  # maximum slope in pixels per pixel; steeper slopes are set to this value, to keep the yield finite
+_SHADOW = 18.0  # length of the shadow of a neighbour, in pixels, if the image is 480 pixels high
+_SATURATED = (0.001, 0.997)  # quantiles of the signal; their values become black and white
+_GAMMA = 0.75  # gamma of the instrument's display; dark regions become brighter
 
 
 def secondary_electrons(
@@ -21,9 +21,10 @@ def secondary_electrons(
 ) -> Field:
     """Return the signal of the secondary-electron detector, without noise.
 
-    The signal has three effects. The yield grows with the secant of the angle between beam and surface normal
-    (L. Reimer, Scanning Electron Microscopy, 2nd ed. 1998, section 4.2), so edges are bright. Faces towards the
-    detector are brighter than other faces. Hollows are darker, because their walls catch the electrons.
+    Three effects are included in the signal. First, edges are bright, because the electron yield increases with the
+    secant of the angle between beam and surface normal (L. Reimer, Scanning Electron Microscopy, 2nd ed. 1998, section
+    4.2). Second, surfaces that face the detector are brighter than other surfaces. Third, hollows are darker, because
+    their walls absorb electrons.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def secondary_electrons(
     slope_x += slope_y * slope_y
     secant = np.sqrt(np.minimum(slope_x, _STEEPEST**2, out=slope_x) + 1)
     facing /= secant
-    reach = max(2, round(_SHADOW * relief.scale / 2))  # for every second pixel, because the means are smooth
+    reach = max(2, round(_SHADOW * relief.scale / 2))  # every second pixel is enough for smooth averages
     around = ndimage.uniform_filter(ndimage.uniform_filter(smooth[::2, ::2], reach), reach)
     size = (relief.width, relief.height)
     smooth -= np.asarray(Image.fromarray(around).resize(size, Image.Resampling.BILINEAR))
@@ -68,7 +69,7 @@ def secondary_electrons(
 
 
 def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
-    """Return the image of a signal, with uneven illumination, a beam of finite size, shot noise and drift.
+    """Return the image of a signal. Uneven illumination, a beam of finite size, shot noise and drift are added.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
     rng : numpy.random.Generator
         Random generator.
     scale : float
-        Number of pixels of this image per pixel of an image of 640 x 480 pixels.
+        Size of this image relative to an image of 640 x 480 pixels.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def exposed(signal: Field, rng: np.random.Generator, scale: float) -> Field:
     illumination *= 0.06
     illumination += 1
     signal = ndimage.gaussian_filter(signal * illumination, rng.uniform(0.55, 0.9), truncate=3)
-    electrons = rng.uniform(250, 900)  # electrons per pixel at yield 1, enough to use Gaussian shot noise
+    electrons = rng.uniform(250, 900)  # electrons per pixel at yield 1; so many that shot noise is nearly Gaussian
     noise = rng.standard_normal(signal.shape, np.float32)
     noise *= np.sqrt(np.maximum(signal, 0.002) / electrons)
     signal += noise

@@ -12,8 +12,8 @@ from twinscope_client.demo.detector import secondary_electrons
 from twinscope_client.demo.relief import Field, Relief, fractal, polygons
 
 Outlines = list[tuple[NDArray[np.float64], float]]
-"""Outlines, each with a height in layers; the height is negative for etched areas. The points (x, y) are in pixels
-relative to the centre of the device."""
+"""Outlines, and the height of each outline, as a number of layers. The height of an etched area is negative. The points
+(x, y) are in pixels relative to the centre of the device."""
 
 
 def mems(width: int, height: int, rng: np.random.Generator) -> Field:
@@ -42,7 +42,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> NDArray[np.flo
 
 
 def _comb(rng: np.random.Generator) -> Outlines:
-    """Return the outlines of interdigitated fingers between two bus bars with contact pads."""
+    """Return the outlines of a comb: interdigitated fingers between two bus bars, with contact pads."""
     pitch, fingers = rng.uniform(13, 26), int(rng.integers(9, 22))
     long, bus = rng.uniform(110, 220), rng.uniform(18, 42)
     half, wide = pitch * fingers / 2, pitch * rng.uniform(0.42, 0.62)
@@ -60,7 +60,10 @@ def _comb(rng: np.random.Generator) -> Outlines:
 
 
 def _cantilevers(rng: np.random.Generator) -> Outlines:
-    """Return the outlines of beams over an etched trench; the beams have holes for the release etch."""
+    """Return the outlines of beams over an etched trench.
+
+    The beams have holes for the etchant that releases the beams.
+    """
     beams, pitch = int(rng.integers(3, 7)), rng.uniform(62, 110)
     wide, trench = pitch * rng.uniform(0.4, 0.62), rng.uniform(190, 330)
     half = beams * pitch / 2
@@ -88,7 +91,7 @@ def _coil(rng: np.random.Generator) -> Outlines:
     wide = pitch * rng.uniform(0.45, 0.65)
     parts: Outlines = []
     x = y = 0.0
-    for side in range(4 * turns + 1):  # right, down, left, up; the length grows by one pitch after every second side
+    for side in range(4 * turns + 1):  # right, down, left, up; the sides have 1, 1, 2, 2, 3, ... pitches
         long = (side // 2 + 1) * pitch
         to_x, to_y = x + (long, 0, -long, 0)[side % 4], y + (0, long, 0, -long)[side % 4]
         ends = min(x, to_x) - wide / 2, min(y, to_y) - wide / 2, max(x, to_x) + wide / 2, max(y, to_y) + wide / 2
@@ -104,7 +107,7 @@ def _coil(rng: np.random.Generator) -> Outlines:
 
 
 def _electrodes(rng: np.random.Generator) -> Outlines:
-    """Return the outlines of tapered leads that meet at a small gap; sometimes, a bar crosses the gap."""
+    """Return the outlines of tapered leads with a small gap between them. In some devices, a bar crosses the gap."""
     leads, gap = int(rng.choice([2, 4, 6])), rng.uniform(10, 40)
     narrow, broad = rng.uniform(5, 12), rng.uniform(55, 120)
     parts: Outlines = []

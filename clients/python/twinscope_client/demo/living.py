@@ -16,7 +16,7 @@ def biological(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def _pollen(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of spiny pollen grains on a crumpled ground."""
+    """Return the signal of spiny pollen grains on a crumpled surface."""
     view = Relief(width, height, tone=0.13)
     view.z += fractal(rng, view.z.shape, 70 * view.scale, 4) * 7 * view.scale
     fine = fractal(rng, view.z.shape, 7 * view.scale, 2) * 0.7 * view.scale
@@ -27,14 +27,14 @@ def _pollen(width: int, height: int, rng: np.random.Generator) -> Field:
         radius = size * rng.uniform(0.85, 1.12)
         view.ellipsoid(y, x, (radius, radius * rng.uniform(0.88, 1), radius), rng.uniform(0, 3), radius, 0.42)
         number = np.arange(spines) + 0.5
-        up = 1 - 1.15 * number / spines  # a spiral of the golden angle spreads points evenly over a sphere
+        up = 1 - 1.15 * number / spines  # points on a spiral with the golden angle are evenly distributed over a sphere
         out, turn = np.sqrt(1 - up**2), number * 2.399963 + rng.uniform(0, 6)
         for to_y, to_x, to_z in np.stack([out * np.sin(turn), out * np.cos(turn), up], axis=1).tolist():
             feet, ends = 0.93 * radius, (1 + long) * radius
             foot = (y + to_y * feet, x + to_x * feet, radius + to_z * feet)
             tip = (y + to_y * ends, x + to_x * ends, radius + to_z * ends)
             thick = 0.085 * radius
-            if to_z > 0.8:  # the spine points towards the viewer
+            if to_z > 0.8:  # the tip of the spine is directed towards the viewer
                 view.ellipsoid(*foot[:2], (thick, thick, 3 * thick), 0.0, foot[2], 0.50)
             view.cylinder(foot, tip, (thick, 0.1 * thick), 0.50)
     view.z += fine

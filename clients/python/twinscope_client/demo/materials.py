@@ -15,7 +15,7 @@ def fibres(width: int, height: int, rng: np.random.Generator) -> Field:
     """Return the signal of a mat of spun fibres, shape (height, width), float32."""
     mat = Relief(width, height, tone=0.10)
     thick = rng.uniform(2.5, 7.5) * mat.scale
-    spread = rng.choice([0.35, 3.0])  # half of the mats are aligned in one direction
+    spread = rng.choice([0.35, 3.0])  # in half of the mats, the fibres have one main direction
     main, layers = rng.uniform(0, math.pi), int(rng.integers(4, 6))
     reach = math.hypot(width, height)
     count = int(0.42 * reach / thick)
@@ -39,7 +39,10 @@ def fibres(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def particles(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of round particles, single or in clusters, on a flat support; shape and type as in `fibres`."""
+    """Return the signal of single or clustered round particles on a flat support.
+
+    Shape and type are the same as in `fibres`.
+    """
     support = Relief(width, height, tone=0.20)
     support.z += fractal(rng, support.z.shape, 60 * support.scale, 3) * 0.6 * support.scale
     support.tone += fractal(rng, support.z.shape, 170 * support.scale, 2) * 0.022
@@ -61,9 +64,10 @@ def particles(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def nanowires(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of straight wires with catalyst beads; shape and type as in `fibres`.
+    """Return the signal of straight wires with catalyst beads.
 
-    The wires stand in a forest that is seen from the side, or lie on the ground.
+    Shape and type are the same as in `fibres`. The wires stand upright, close together, and are seen from the side, or
+    they lie on a flat surface.
     """
     return _forest(width, height, rng) if rng.random() < 0.65 else _lying_wires(width, height, rng)
 
@@ -79,7 +83,7 @@ def _forest(width: int, height: int, rng: np.random.Generator) -> Field:
     for foot in feet:
         x = rng.uniform(-0.05, 1.05) * width
         row, column = int(min(foot / height, 1.44) / 1.45 * 63), int(np.clip(x / width, 0, 1) * 63)
-        if density[row, column] < -0.6:  # no wires grow in a bare patch
+        if density[row, column] < -0.6:  # a patch without wires
             continue
         angle = lean + rng.normal(0, disorder)
         tall = length * rng.lognormal(0, 0.22)
@@ -111,13 +115,16 @@ def _lying_wires(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def porous_sponge(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of an open foam, whose pores open into the pores below; shape and type as in `fibres`."""
+    """Return the signal of an open foam.
+
+    Each pore opens into the pores below it. Shape and type are the same as in `fibres`.
+    """
     foam = Relief(width, height)
     size = rng.uniform(26, 58) * foam.scale
     foam.z += fractal(rng, foam.z.shape, 0.8 * size, 2) * (0.10 * size)
     ragged = fractal(rng, foam.z.shape, 0.5 * size, 2) * np.float32(0.07)
     count = int(1.2 * (width + 2 * size) * (height + 2 * size) / size**2)
-    for depth in np.sort(rng.uniform(-0.3, 1.5, count)):  # from the top pores to the deep pores
+    for depth in np.sort(rng.uniform(-0.3, 1.5, count)):  # pores at the top first, deep pores last
         y, x = rng.uniform(-size, height + size), rng.uniform(-size, width + size)
         radius = size * min(rng.lognormal(-0.20, 0.30), 1.7)
         at = foam.window(y, x, radius)
@@ -135,7 +142,7 @@ def porous_sponge(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def powder(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of a heap of angular grains of all sizes; shape and type as in `fibres`."""
+    """Return the signal of a heap of angular grains of all sizes. Shape and type are the same as in `fibres`."""
     heap = Relief(width, height, tone=0.05)
     size = rng.uniform(23, 44) * heap.scale
     facets = int(rng.integers(7, 12))
@@ -161,9 +168,12 @@ def powder(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def _grain(rng: np.random.Generator, facets: int) -> Image.Image:
-    """Return the height map of a convex polyhedron in units of its radius; the map is a square 2.5 radii wide."""
+    """Return the height map of a convex polyhedron.
+
+    The unit is its radius. The map is a square with sides of 2.5 radii.
+    """
     y, x = np.mgrid[-1.25:1.25:61j, -1.25:1.25:61j].astype(np.float32)
-    turns = rng.uniform(0, 2 * math.pi) + np.arange(facets) * 2.399963  # the golden angle spreads the facets evenly
+    turns = rng.uniform(0, 2 * math.pi) + np.arange(facets) * 2.399963  # golden angle, for evenly distributed facets
     grain = np.full(y.shape, np.inf, np.float32)
     for turn, up, away in zip(turns, rng.uniform(0.12, 0.97, facets), rng.uniform(0.6, 1.0, facets), strict=True):
         steep = math.sqrt(1 - up**2)

@@ -1,4 +1,4 @@
-"""The relief of a specimen, and the shapes and textures that form the relief."""
+"""The relief (height map) of a specimen, and functions for the shapes and textures of the relief."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Field = NDArray[np.float32]
-"""A map of the image, shape (height, width), float32."""
+"""A map with one value for each pixel, shape (height, width), float32."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Window:
     Attributes
     ----------
     rows, columns : slice
-        Rows and columns of the rectangle, clipped to the image.
+        Rows and columns of the rectangle. Parts outside the image are cut off.
     dy, dx : NDArray
-        Distances of the rows and of the columns from the point in pixels, shapes (rows, 1) and (1, columns), float32.
+        Distance of each row and of each column from the point, in pixels; shapes (rows, 1) and (1, columns), float32.
     """
 
     rows: slice
@@ -32,14 +32,14 @@ class Window:
 
 
 class Relief:
-    """A specimen as seen along the beam, so that higher bodies hide lower bodies.
+    """A specimen that is seen from above, along the beam. Higher bodies hide lower bodies.
 
     Parameters
     ----------
     width, height : int
         Size of the image in pixels.
     tone : float
-        Electron yield of the bare ground, in units of a bright metal.
+        Electron yield of the bare ground, relative to the yield of a bright metal.
 
     Attributes
     ----------
@@ -48,7 +48,8 @@ class Relief:
     tone : NDArray
         Electron yield of each pixel, shape (height, width), float32.
     scale : float
-        Number of pixels of this image per pixel of an image of 640 x 480 pixels; all shapes are scaled by this number.
+        Size of this image relative to an image of 640 x 480 pixels. The sizes of all shapes are multiplied by this
+        number.
     """
 
     def __init__(self, width: int, height: int, tone: float = 0.4) -> None:
@@ -58,7 +59,7 @@ class Relief:
         self.tone: Field = np.full((height, width), tone, np.float32)
 
     def window(self, y: float, x: float, reach: float) -> Window | None:
-        """Return the pixels within `reach` of a point, or None if all of them are outside the image."""
+        """Return the pixels within `reach` of a point, or None if no such pixel is in the image."""
         top, bottom = max(0, math.floor(y - reach)), min(self.height, math.ceil(y + reach) + 1)
         left, right = max(0, math.floor(x - reach)), min(self.width, math.ceil(x + reach) + 1)
         if top >= bottom or left >= right:
@@ -70,8 +71,8 @@ class Relief:
     def cover(self, at: Window, z: Field, tone: float | Field) -> None:
         """Add a body to the specimen.
 
-        The body is visible where its height `z` is larger than the height of the specimen. NaN marks pixels without
-        the body.
+        The body is visible where `z`, the height of the body, is larger than the height of the specimen. At pixels
+        without the body, `z` is NaN.
         """
         shown = z > self.z[at.rows, at.columns]
         np.copyto(self.z[at.rows, at.columns], z, where=shown)
@@ -87,7 +88,7 @@ class Relief:
         y, x, base : float
             Row, column and height of the centre in pixels.
         radii : tuple of float
-            Half axes in pixels: along `angle`, across it, and upwards.
+            Half axes in pixels: in the direction `angle`, perpendicular to this direction, and upwards.
         angle : float
             Angle between the first half axis and the rows, in radians.
         tone : float
@@ -115,13 +116,14 @@ class Relief:
         Parameters
         ----------
         start, stop : tuple of float
-            Ends of the axis: y, x and height in pixels.
+            The two ends of the axis: y, x and height in pixels.
         radii : tuple of float
-            Radii in pixels at the start and at the stop.
+            Radius at `start` and radius at `stop`, in pixels.
         tone : float
             Electron yield.
         bend, waves, phase : float
-            Amplitude in pixels, number of periods over the length, and phase in radians of a sinusoidal bend.
+            A sinusoidal bend: its amplitude in pixels, its number of periods along the length, and its phase in
+            radians.
         """
         steep = abs(stop[0] - start[0]) > abs(stop[1] - start[1])
         z, tones = (self.z.T, self.tone.T) if steep else (self.z, self.tone)
@@ -150,9 +152,9 @@ class Relief:
         tones[rows, columns] = tone
 
     def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
-        """Add fewer than `most` bright grains with radii in the range `sizes`.
+        """Add at least 3 but fewer than `most` bright grains, with radii in the range `sizes`.
 
-        The radii are in pixels of an image that is 480 pixels high.
+        The values of `sizes` are radii in pixels for an image that is 480 pixels high.
         """
         for _ in range(int(rng.integers(3, most))):
             y, x = rng.uniform(0, self.height), rng.uniform(0, self.width)
@@ -168,7 +170,7 @@ def turned(at: Window, angle: float) -> tuple[Field, Field]:
 
 
 def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octaves: int = 1) -> Field:
-    """Return smooth noise of mean about 0 and standard deviation about 1.
+    """Return smooth noise with a mean of about 0 and a standard deviation of about 1.
 
     Parameters
     ----------
@@ -179,7 +181,8 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
     cell : float
         Size of the largest features in pixels.
     octaves : int
-        Number of layers; each has half the size and half the strength of the previous one.
+        Number of layers of noise. In each layer, the features have half the size and half the strength of the features
+        in the previous layer.
 
     Returns
     -------
@@ -189,7 +192,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
     cells = [max(cell / 2**octave, 1.0) for octave in range(octaves)]
     layers: Image.Image | None = None
     for octave, size in enumerate(cells):
-        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two more cells on every side
+        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two additional cells on every side
         grid = rng.standard_normal((rows, columns), dtype=np.float32) / np.float32(2**octave)
         if layers is not None:
             ratio = size / cells[octave - 1]
@@ -201,13 +204,13 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
         raise ValueError(f"noise needs at least one octave, not {octaves}")
     box = (2.0, 2.0, 2.0 + shape[1] / size, 2.0 + shape[0] / size)
     noise: Field = np.array(layers.resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
-    # Bicubic interpolation keeps about 0.67 of the variance of white noise. The variances of the octaves add up.
+    # After bicubic interpolation, white noise has about 0.67 of its variance. The variances of all octaves are added.
     noise /= np.float32(math.sqrt(sum(0.67 / 4**octave for octave in range(octaves))))
     return noise
 
 
 def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], float]]) -> Field:
-    """Return a map in which the outlines are filled with their values, in the order of the list.
+    """Return a map in which each outline is filled with its value. The outlines are filled in the order of the list.
 
     An outline is an array of points (x, y), shape (points, 2).
     """
@@ -221,9 +224,9 @@ def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], f
 def voronoi(
     shape: tuple[int, int], points: NDArray[np.float64], warp: tuple[Field, Field] | None = None
 ) -> tuple[Field, NDArray[np.int16]]:
-    """Return, for each pixel, the distance to the border of its Voronoi cell in pixels, and the number of the cell.
+    """Return two maps: the distance of each pixel from the border of its Voronoi cell, and the number of the cell.
 
-    Both are computed for every second pixel, and then enlarged to all pixels.
+    The distances are in pixels. Both maps are computed for every second pixel, and then enlarged to the full size.
 
     Parameters
     ----------
@@ -232,12 +235,12 @@ def voronoi(
     points : NDArray
         Seeds of the cells (y, x) in pixels, shape (cells, 2).
     warp : tuple of NDArray, optional
-        Displacement of the pixels in y and x, each of shape `shape`, which makes the borders irregular.
+        Displacement of the pixels in y and in x, each of shape `shape`. The displacement makes the borders irregular.
 
     Returns
     -------
     border : NDArray
-        Half the difference of the distances to the two nearest seeds, shape `shape`, float32.
+        Half the difference between the distances to the two nearest seeds, shape `shape`, float32.
     cell : NDArray
         Number of the Voronoi cell, shape `shape`, int16.
     """

@@ -1,11 +1,11 @@
-"""JEOL: a file ``NAME.txt`` beside the image, or the same text as its ImageDescription (TIFF tag 270).
+"""JEOL: the text file ``NAME.txt`` in the folder of the image, or the same text in TIFF tag 270 (ImageDescription).
 
-Each line consists of a key, a blank and a value. A key starts with ``$CM_`` (common values), ``$SM_`` or ``$$SM_``
-(values of scanning microscopes). There is no public specification.
+Each line consists of a key, a space and a value. A key starts with ``$CM_`` for common values, or with ``$SM_`` or
+``$$SM_`` for values of scanning microscopes. There is no public specification.
 
-Keys and units were compared with these public readers: D. John's Fiji plugin for the stage position
-``x y z rotation tilt`` and the micron bar; the RDE template of NIMS, Japan, for the units of CM_FIELD_OF_VIEW,
-CM_PIXEL_SIZE and the stage; nomad-em-parser for the form ``X=.., Y=..`` of CM_STAGE_POSITION.
+The keys and units were compared with three public programs. D. John's Fiji plugin was used for the stage position ``x y
+z rotation tilt`` and the scale bar. The RDE template of NIMS, Japan, was used for the units of CM_FIELD_OF_VIEW,
+CM_PIXEL_SIZE and the stage. The program nomad-em-parser was used for the form ``X=.., Y=..`` of CM_STAGE_POSITION.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     CM_SIGNAL_NAME, CM_STAGE_POS or else CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME.
 
     The pixel size is CM_PIXEL_SIZE (µm), and the field width is CM_FIELD_OF_VIEW (µm). If both keys are missing, the
-    pixel size is the length of the scale bar (SM_MICRON_MARKER) divided by its length in pixels (SM_MICRON_BAR). The
-    info bar consists of the rows of the image below CM_FULL_SIZE, or else below CM_IMAGE_SIZE.
+    pixel size is SM_MICRON_MARKER divided by SM_MICRON_BAR. These are the physical length of the scale bar and its
+    length in pixels. The size of the scanned field is CM_FULL_SIZE, or else CM_IMAGE_SIZE. The rows below the field are
+    the info bar.
     """
     values = _values(text)
     stored = size(values.get("CM_FULL_SIZE")) or size(values.get("CM_IMAGE_SIZE"))
@@ -62,7 +63,7 @@ def _verbatim(text: str) -> dict[str, str]:
 
 
 def _values(text: str) -> dict[str, str]:
-    """Return the value of every key. The one or two ``$`` at the beginning of a key are removed."""
+    """Return the value of every key. The ``$`` or ``$$`` at the beginning of a key is removed."""
     return {key.lstrip("$"): value for key, value in _verbatim(text).items()}
 
 

@@ -1,9 +1,9 @@
-"""Olympus Soft Imaging Solutions: TIFF tag 33560, written by cameras on transmission microscopes.
+"""Olympus Soft Imaging Solutions: TIFF tag 33560. The tag is written by cameras of transmission electron microscopes.
 
-The value of the tag is the position of a binary structure, which has no public specification. The function `read_sis`
-of tifffile reads the few known fields: the date and, in a block of general data, the pixel size in metres, the
-magnification and the name of the camera. The date has no seconds; the seconds are in DateTime (tag 306) of the same
-file.
+The value of the tag is the position of a binary structure in the file. There is no public specification of this
+structure. The few known values are the ones that the function `read_sis` of tifffile reads. They are the date and, in a
+block of general data, the pixel size in metres, the magnification and the name of the camera. The date has no seconds.
+The seconds are in the tag DateTime (306) of the same file.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from twinscope_indexer.metadata.text import decode
 from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
 _VENDOR = "Olympus-SIS"
-_DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)
-# The fields of the head are: magic, minute, hour, day, month (0 to 11), years since 1900, name, number of blocks.
+_DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null byte (TIFF 6.0, page 31)
+# The head contains: magic bytes, minute, hour, day, month (0 to 11), years since 1900, name, number of blocks.
 _HEAD = struct.Struct("<4s6xhhhhh6x32sH")
-_BLOCK = struct.Struct("<hhI")  # kind, count, offset in the file
+_BLOCK = struct.Struct("<hhI")  # type, count, offset in the file
 _GENERAL = 1
-_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, kind of image
+_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, type of image
 _MAX_BLOCKS = 64
-_MAX_DIGITS = 30  # no length needs a larger power of ten
+_MAX_DIGITS = 30  # larger powers of ten are not plausible
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,12 @@ class _General:
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the structure at the position that the tag gives. The result is empty if it is another kind of structure.
+    """Read the structure whose position is the value of the tag.
+
+    If the structure is of another type, the result is empty.
 
     The normalised values are the pixel size, the magnification, the name of the camera (as the detector) and the date.
-    If the date and DateTime agree to the minute, the seconds of DateTime are added to the date.
+    The seconds are taken from DateTime, if DateTime is equal to the date except for the seconds.
     """
     offset = tag.entry.offset
     if tag.entry.size <= tag.entry.inline:
@@ -73,7 +75,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
         "pixelsizey": general.pixel_height_m,
         "magnification": general.magnification,
     }
-    # A value of NaN or infinity is kept as text, because JSON does not allow it as a number.
+    # NaN and infinity are kept as text, because JSON does not allow these numbers.
     kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
     kept |= {"cameraname": general.camera, "picturetype": general.image_type}
     calibration = tag.image_size.calibrated(
@@ -91,7 +93,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 def _moment(year: int, month: int, day: int, hour: int, minute: int) -> str | None:
     try:
-        return datetime(year, month, day, hour, minute).isoformat()  # time of the camera's clock, without a time zone
+        return datetime(year, month, day, hour, minute).isoformat()  # by the camera's clock, without a time zone
     except ValueError:
         return None
 

@@ -1,9 +1,9 @@
-"""JEOL transmission microscopes: XML in the ImageDescription (TIFF tag 270) of images saved by SightX.
+"""JEOL transmission electron microscopes: XML in TIFF tag 270 (ImageDescription) of images that SightX saved.
 
 There is no public specification. The elements and their units (volts, nanometres) were taken from RosettaSciIO's TIFF
-reader. The number of pixels per metre refers to the camera. Multiplied by the magnification, this number gives the
-pixels per metre on the sample. The files also contain lines that users had measured, with their lengths; these lengths
-confirm the multiplication.
+reader. PixelsPerMeter is the number of pixels per metre on the camera. The product of this number and the magnification
+is the number of pixels per metre on the sample. The files also contain the lengths of lines that users measured in the
+images. These lengths confirm the calculation.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
     The normalised values come from the elements Instruments, AccelerationVoltage (V), SelectorValue,
     ImageSourceDetector, MX, MY and MZ (positions of the stage motors in nm), TX (tilt of the stage in degrees) and
-    DateTime. SelectorValue is the magnification only if the image shows the sample and not its diffraction, and if the
-    beam was not scanned. The pixel size is computed from PixelsPerMeter and the magnification.
+    DateTime. SelectorValue is the magnification only if two conditions are true: the image shows the sample and not a
+    diffraction pattern, and the beam was not scanned. The pixel size is computed from PixelsPerMeter and the
+    magnification.
 
-    The shift of a piezo stage (PX, PY) is not added to the position of the motors, because the unit of the shift is
-    unknown. The second tilt is ignored, because `StagePosition` has only one tilt.
+    The shift of a piezo stage (PX, PY) is not added to the position of the motors, because its unit is unknown. The
+    second tilt is ignored, because `StagePosition` has only one tilt.
     """
     tree = parse_xml(text).get(_KEY)
     if not isinstance(tree, dict):
@@ -66,7 +67,7 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _at(tree: Mapping[str, Any], path: str) -> str | None:
-    """Return the text of an element. The result is None if the element is missing, occurs twice or has children."""
+    """Return the text of an element. If the element is missing, occurs twice or has children, the result is None."""
     found: Any = tree
     for name in path.split("/"):
         found = found.get(name) if isinstance(found, dict) else None
@@ -80,7 +81,7 @@ def _calibration(tree: Mapping[str, Any], magnification: float | None, image_siz
     )
     if magnification is None or across is None:
         return Calibration()
-    scale = 1e9 / magnification  # length on the sample, in nanometres, that corresponds to one metre on the camera
+    scale = 1e9 / magnification  # length on the sample in nanometres that is imaged onto one metre of the camera
     return image_size.calibrated(
         positive(scale / across),
         pixel_height_nm=positive(scale / down) if down else None,

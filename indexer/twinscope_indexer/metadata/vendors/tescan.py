@@ -1,12 +1,13 @@
-"""TESCAN: TIFF tag 50431, or a file ``NAME-tif.hdr`` beside the image.
+"""TESCAN: TIFF tag 50431, or a text file ``NAME-tif.hdr`` in the folder of the image.
 
-The value of the tag is a chain of blocks. A block consists of its length, its type and its content. The length has 32
-bits and counts the 16 bits of the type and the content. The type is 1 for a thumbnail, 2 for general values, 3 for
-values of the electron column, 4 for GAMA, 5 for values of the ion column, and 0 for the end of the chain. All contents
-except the thumbnail are ``key=value`` text. Angles are in degrees, and all other values are in SI units.
+The value of the tag is a sequence of blocks. A block consists of its length, its type and its content. The length is a
+number of 32 bits. It includes the type, which has 16 bits, and the content. The type is 1 for a thumbnail, 2 for
+general values, 3 for values of the electron column, 4 for GAMA, 5 for values of the ion column, and 0 for the end of
+the sequence. Every content except a thumbnail is text of the form ``key=value``. Angles are in degrees, and all other
+values are in SI units.
 
-A file beside the image has the same values in the sections [MAIN] and [SEM]. Sources: Gwyddion's ``tescan`` module for
-the blocks, and NexusLIMS's TESCAN extractor for the units.
+The text file contains the same values in the sections [MAIN] and [SEM]. Sources: The structure of the blocks is from
+Gwyddion's ``tescan`` module. The units are from NexusLIMS's TESCAN extractor.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag,
 _KEY = "TESCAN"
 _BLOCKS = {2: "MAIN", 3: "SEM", 4: "GAMA", 5: "FIB"}
 _THUMBNAIL = 1
-_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # possible beginnings of text that is not in blocks
+_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # text that is not in blocks begins in one of these ways
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag. The result is empty for other content.
+    """Read the value of the tag. If the value has another format, the result is empty.
 
     Software of other makers also uses this tag number.
     """
@@ -54,7 +55,7 @@ def _read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
-    """Return the values of every section, and the length of the thumbnail in bytes.
+    """Return the values of all sections, and the length of the thumbnail in bytes.
 
     If `data` contains no blocks, the values are empty and the length is 0.
     """
@@ -63,7 +64,7 @@ def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
     thumbnail = at = 0
     while at + header.size <= len(data):
         length, kind = header.unpack_from(data, at)
-        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end of the chain, or data that is not a block
+        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end of the sequence, or data that is not a block
             break
         content = data[at + header.size : at + header.size + length - 2]
         if kind == _THUMBNAIL:
@@ -94,7 +95,7 @@ def _normalise(
     If the image consists of several views side by side (ViewFieldsCountX above 1), the field width is unknown.
     """
     values: dict[str, str] = {}
-    for section in ("FIB", "SEM", "MAIN"):  # values of the electron column replace values of the ion column
+    for section in ("FIB", "SEM", "MAIN"):  # if both columns have a key, the value of the electron column is used
         values.update({key: value for key, value in sections.get(section, {}).items() if value})
     single = count(values.get("ViewFieldsCountX", "1")) == 1
     calibration = (image_size if single else ImageSize()).calibrated(
@@ -125,6 +126,6 @@ def _normalise(
 
 READER = VendorReader(
     "TESCAN",
-    tags=(VendorTag(50431, _KEY, _read, limit=1 << 20),),  # the limit is high, because a thumbnail precedes the text
+    tags=(VendorTag(50431, _KEY, _read, limit=1 << 20),),  # a high limit, because the text comes after a thumbnail
     text=VendorText(_is_text, _read_text, beside=("{stem}-{suffix}.hdr", "{stem}.hdr")),
 )

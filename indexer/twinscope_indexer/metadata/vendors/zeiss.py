@@ -1,12 +1,12 @@
-"""Zeiss SmartSEM: TIFF tag 34118, named CZ_SEM by tifffile.
+"""Zeiss SmartSEM: TIFF tag 34118, which tifffile calls CZ_SEM.
 
-The value of the tag is a table of parameters. A parameter has two lines. The first line of a parameter is a name in
-capitals, which begins with ``AP_`` (analogue), ``DP_`` (digital) or ``SV_`` (text). The second line of a parameter is
-the text that the microscope shows, such as ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Numbers without names precede the
-table. The fourth of these numbers is the pixel size in metres for an image that is 1024 pixels wide.
+The value of the tag is a table of parameters. Each parameter has two lines. The first line is the name in capital
+letters. A name begins with ``AP_`` (analogue), ``DP_`` (digital) or ``SV_`` (text). The second line is the text that
+the microscope displays, for example ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Before the table, there are numbers
+without names. The fourth number is the pixel size in metres for an image that is 1024 pixels wide.
 
-Sources: tifffile (`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader; both programs are based on
-Gwyddion. The names and units of the parameters were taken from files.
+Sources: The format is from tifffile (`read_cz_sem`). The meaning of the fourth number is from RosettaSciIO's TIFF
+reader. Both programs are based on Gwyddion. The names and units of the parameters were taken from files.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ _USED = (
     "AP_TIME",
 )
 _NAME = re.compile(r"[A-Z]{2}_[A-Z0-9_]{1,80}", re.ASCII)
-_UNNAMED_PIXEL = 3  # index of the pixel size among the numbers without names
-_UNNAMED_WIDTH = 1024  # width in pixels of the image that this pixel size refers to
+_UNNAMED_PIXEL = 3  # index of the pixel size in the list of numbers without names
+_UNNAMED_WIDTH = 1024  # this pixel size is valid for an image with this width in pixels
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag. The result is empty if the text contains no parameters.
+    """Read the value of the tag. If the text contains no parameters, the result is empty.
 
     The normalised values come from these parameters:
 
-    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, which begins with the model
+    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, whose first part is the model
     - beam energy: AP_ACTUALKV, or else AP_MANUALKV
     - working distance and magnification: AP_WD and AP_MAG
     - pixel size: AP_IMAGE_PIXEL_SIZE, or else AP_PIXEL_SIZE, or else the fourth number without a name
@@ -71,9 +71,9 @@ def _read(tag: TagValue) -> InstrumentMetadata:
     - stage: AP_STAGE_AT_X, _Y, _Z, _R and _T
     - date: AP_DATE and AP_TIME
 
-    An image that was made with the ion beam gets no beam energy, because the file contains only the energy of the
-    electron beam. Zeiss instruments draw the info bar into the field and do not write its height. The image has rows
-    below the field only if it has more rows than DP_IMAGE_STORE.
+    If an image was made with the ion beam, its beam energy is unknown, because the file contains only the energy of the
+    electron beam. Zeiss instruments draw the info bar inside the field, and its height is not in the file. The image
+    has rows of pixels below the field only if it has more rows than DP_IMAGE_STORE says.
     """
     named, unnamed = _table(decode(tag.data))
     if not named:
@@ -103,7 +103,10 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 
 def _table(text: str) -> tuple[dict[str, str], list[str]]:
-    """Return the line after each name as a dictionary with the name as key, and a list of the remaining lines."""
+    """Return a dictionary and a list.
+
+    The dictionary maps each name to the line after the name. The list contains all other lines.
+    """
     named: dict[str, str] = {}
     unnamed: list[str] = []
     name = ""
@@ -125,7 +128,7 @@ def _value(line: str) -> str:
 
 
 def _first(shown: dict[str, str], names: tuple[str, ...], units: Units, shift: int) -> float | None:
-    """Read the first parameter that the file contains. The result is None if its value is not above zero."""
+    """Read the first of these parameters that the file contains. If its value is not above zero, the result is None."""
     name = next((name for name in names if name in shown), "")
     return positive(quantity(shown.get(name), units, shift))
 
@@ -133,7 +136,8 @@ def _first(shown: dict[str, str], names: tuple[str, ...], units: Units, shift: i
 def _detector(shown: dict[str, str]) -> str | None:
     """Return the name of the signal.
 
-    If two signals are mixed, the result contains both names. If the parameters contradict each other, it is None.
+    If two signals are mixed, the result contains both names. If the parameters contradict each other, the result is
+    None.
     """
     channel, kind = words(shown.get("DP_DETECTOR_CHANNEL")), words(shown.get("DP_DETECTOR_TYPE"))
     if channel and kind and channel != kind:
@@ -154,7 +158,7 @@ def _calibration(
         image = positive(quantity(_value(line), LENGTH, 9))
         if image is None and len(unnamed) > _UNNAMED_PIXEL:
             image = positive(number(unnamed[_UNNAMED_PIXEL], 9))
-        # Unless the line says "Image", the pixel size refers to an image that is 1024 pixels wide.
+        # If "Image" is not in the line, the pixel size is valid for an image that is 1024 pixels wide.
         if image is not None and not line.startswith("Image"):
             image = image * _UNNAMED_WIDTH / image_size.width if image_size.width is not None else None
     field = positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6))
