@@ -67,7 +67,7 @@ class ReferencePixels:
         Raises
         ------
         ImageError
-            If the file is missing, unreadable, or has changed since it was indexed.
+            If the file is missing, if the file cannot be read, or if it has changed since it was indexed.
         """
         # The SHA-256 alone is not a safe cache key. A client could declare the SHA-256 of another image, and would then
         # get the pixels of this other image.

@@ -37,7 +37,8 @@ class Search:
     pixels : ReferencePixels
         Source of the full-size pixels of references.
     records : dict
-        Records of the references that were read before, by number. All searches of one batch use the same dictionary.
+        Records of references that were read before; the keys are the numbers of the references. All searches of one
+        batch use the same dictionary.
     """
 
     query: Query

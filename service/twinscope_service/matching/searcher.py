@@ -1,4 +1,4 @@
-"""The searcher: it answers queries from a store. Embedded stores and servers both use it."""
+"""The searcher: the object that answers queries from a store. Embedded stores and servers both use it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.02
 
 
 class Searcher:
-    """Answers queries from a store. Several threads can use one searcher.
+    """Object that answers queries from a store. Several threads can use one searcher.
 
     Parameters
     ----------
