@@ -1,9 +1,9 @@
 """Normalisation of thumbnails: smoothing, correction of uneven illumination, local centring and scaling.
 
-The result for a thumbnail must not depend on the caller, not even in its last digits. Therefore, all sums are computed
-in a fixed order, and BLAS is not used, because the last digits of its results depend on the number of threads. The last
-digits matter because `phase_correlation` scales all frequencies to one magnitude. The weakest frequencies contain
-mostly rounding errors.
+The result for a thumbnail must always be the same, even in the last digits. Therefore, all sums are computed in a fixed
+order, and BLAS is not used. The last digits of BLAS results depend on the number of threads. The last digits matter
+because `phase_correlation` scales all frequencies to the same magnitude. The weakest frequencies contain mostly
+rounding errors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SMOOTHING = 1.0  # standard deviation of the Gaussian filter that reduces noise
 _SURROUNDINGS = 10.0  # standard deviation of the Gaussian filter for the local mean and the local variance
 _VARIANCE_FLOOR = 2.0  # added to the local variance, so that contrasts below 1.4 levels are amplified less
 _SHADING_DEGREE = 2  # degree, in x and in y, of the polynomial surface that models uneven illumination
-_NEGLIGIBLE_GAIN = 1e-6  # gain of the filter at or below which a frequency is ignored
+_NEGLIGIBLE_GAIN = 1e-6  # a frequency is ignored if the gain of the filter is at most this value
 _BLOCK_ROWS = 8  # number of rows of a matrix product that are computed together, so that they fit in the L1 cache
 
 
@@ -70,7 +70,7 @@ def _low_pass(side: int) -> NDArray[np.float64]:
     """Return the one-dimensional basis of the Gaussian filter for the surroundings, with mirrored borders.
 
     In the basis of the DCT-II, the filter multiplies coefficient k by exp(-(sigma omega)^2 / 2), where
-    omega = pi k / side. For a wide Gaussian, only a few coefficients are not negligible. Two products with narrow
+    omega = pi k / side. For a wide Gaussian, all coefficients except a few are negligible. Two products with narrow
     matrices are then the fastest exact way to compute the filter.
     """
     gains = np.exp(-0.5 * (_SURROUNDINGS * np.pi * np.arange(side) / side) ** 2)
@@ -162,7 +162,7 @@ def _half_projected(lines: NDArray[np.float32], along: _BothWays, across: _BothW
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a matrix product; each element is summed in the order of the columns of `left`.
+    """Return a matrix product; the sum for each element is computed in the order of the columns of `left`.
 
     Rows are computed in blocks, so that the rows of `right` are loaded less often. Four columns of `left` are added at
     a time, so that the sums are loaded and stored only a quarter as often.

@@ -68,8 +68,8 @@ def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     Returns
     -------
     float
-        Mean SSIM, -1 to 1. Standardising amplifies noise. A value near 1 therefore means that the noise also agrees,
-        and the images show the same acquisition.
+        Mean SSIM, -1 to 1. Standardising amplifies noise. Therefore, a value near 1 means that the noise also agrees,
+        and that the images show the same acquisition.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.
     Returns
     -------
     tuple of numpy.ndarray of uint8
-        The two images in the given order, with equal shapes. An image that is not resampled is returned without a copy.
+        The two images with equal shapes, in the order of the arguments. An image that is not resampled is returned
+        without a copy.
     """
     if a.shape == b.shape:
         return a, b
