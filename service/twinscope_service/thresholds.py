@@ -1,6 +1,6 @@
 """Fixed decision thresholds. Each has a unit, and a description of the measurement on which its value is based.
 
-Thresholds that a caller can set are fields of `matching.policy.Policy`. `matching.policy.threshold_table` lists all
+Thresholds that a caller can set are attributes of `matching.policy.Policy`. `matching.policy.threshold_table` lists all
 thresholds: the fixed thresholds, and the thresholds that a caller can set. Numbers that only limit computing time or
 rounding errors are defined in the modules that use them.
 """

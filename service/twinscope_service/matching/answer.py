@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from twinscope_service.matching.reasons import Reason
 
 UPLOADS: Final = Path("uploads:")
-"""Value of `Record.root` for images that were uploaded to a server. This value is not a folder, so it never refers
-to a path of the server."""
+"""Value of `Record.root` for images that were uploaded to a server. This value is not the name of a folder, so the
+value never refers to a path on the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How the query was changed for the comparison, and which frames of query and candidate were compared.
+    """Description of a comparison: the change of the query, and the frames that were compared.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Match:
     published_prefix : str or None
         Category code that is part of the published file name. The code is stored, but it is not used as a label.
     transform : Transform or None
-        Change of the query before the comparison. None if query and candidate were compared unchanged.
+        Change of the query before the comparison. None if the whole images were compared without a change.
     instrument : InstrumentMetadata or None
         Instrument metadata of the candidate, in the same units for all instruments. None if there are no metadata, or
         if the query was a hash without an image.
@@ -161,7 +161,7 @@ class Match:
 
     @classmethod
     def of(cls, record: Record, distance: int, note: str = "") -> Match:
-        """Build an unverified candidate from a catalog record. The note states why the candidate is not verified."""
+        """Build an unverified candidate from a catalog record. `note` explains why the candidate is not verified."""
         source = record.path if record.root == UPLOADS else record.uri
         return cls(
             record.image_id, source, record.category, record.code, distance,
@@ -184,7 +184,7 @@ class Answer:
     query_hash : str or None
         Hash of the query as hexadecimal digits. None if the query is unhashable.
     policy : Policy
-        Thresholds that were used.
+        Thresholds that were used for this answer.
     generation : int
         Generation of the store that was searched.
     recipe : str

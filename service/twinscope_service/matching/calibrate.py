@@ -1,9 +1,10 @@
 """Calibration data: correct and wrong matches that are found if a store is searched for its own images.
 
 Each sampled image is used for two kinds of searches. For correct matches, the image is changed, for example rotated or
-made noisy, and its twin stays in the store. For wrong matches (leave-one-out impostors), the image and its copies are
-excluded, so the nearest reference is wrong. Impostors are searched for twice: in all categories, and in all categories
-except the category of the image. The reason is that the most similar fields often come from one sample.
+made noisy. The original image, which is the twin, stays in the store. For wrong matches (leave-one-out impostors), the
+image and its copies are excluded, so the nearest reference is wrong. Impostors are searched for twice: in all
+categories, and in all categories except the category of the image. The reason is that the most similar fields often
+come from one sample.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Samples:
 
     @property
     def images(self) -> int:
-        """Number of images that were searched for."""
+        """Number of images that were used as queries."""
         return len(self.genuine)
 
 
@@ -122,7 +123,7 @@ def gather(
     ----------
     store : Store
     images : sequence of Record
-        Images to search for; see `sampled`.
+        Images that are used as queries; see `sampled`.
     workers : int
         Number of threads.
     progress : callable, optional

@@ -32,7 +32,7 @@ _FEATURES: Final = ("one", "scene_score", "closeness", "ssim", "lead")
 _FAR: Final = 512.0
 """Mean distance between the hashes of unrelated images, in bits."""
 _RIDGE: Final = 3e-4
-"""Strength of the ridge penalty, relative to the mean log-likelihood. The penalty keeps the weights finite even if the
+"""Strength of the ridge penalty, relative to the mean log-likelihood. The penalty prevents infinite weights even if the
 model separates all correct matches from all wrong matches."""
 _VERSION: Final = 1
 PRIOR: Final = 0.5
@@ -96,7 +96,7 @@ class Calibration:
         return 1 / (n + 2), 1 - 0.05 ** (1 / max(n, 1))
 
     def to_json(self) -> str:
-        """Return the model as JSON text, which the catalog stores."""
+        """Return the model as JSON text. The catalog stores this text."""
         values = {"version": _VERSION, "name": self.name, "features": _FEATURES, "weights": self.weights}
         return json.dumps(values | {"impostors": self.impostors, "genuine": self.genuine})
 
@@ -155,8 +155,9 @@ def fit(
     name : str
         Readable name of the data.
     impostors, genuine : sequence of sequence of ndarray
-        Results of `features` for wrong and for correct matches. Each image that was searched for has one sequence. If
-        no reference was near the image, the sequence is empty. Such an image is also counted.
+        Results of `features` for wrong matches (`impostors`) and for correct matches (`genuine`). Each image that was
+        used as a query has one sequence. If no reference was near the image, the sequence is empty. Such an image is
+        also counted.
     resamples : int
         Number of resampled collections. For the interval, one model is fitted to each of them.
     seed : int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twinscope_service.matching.query import Limits
 
 _DEEPEST: Final = 1024
-"""Maximum number of references that are searched to find a reference of another category."""
+"""Maximum number of references that are checked to find a reference of another category."""
 
 
 def nearest(

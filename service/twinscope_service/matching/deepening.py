@@ -23,7 +23,7 @@ def deepening(search: Callable[[int], list[_Found]], first: int, most: int) -> I
     first : int
         Number of results that the first search requests.
     most : int
-        A search that requests at least this number of results is the last search.
+        If a search requests at least this number of results, the search is not repeated.
 
     Yields
     ------

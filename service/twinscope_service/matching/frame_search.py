@@ -3,7 +3,7 @@
 The search has four stages. A stage is used only if no twin was found before. The first stage compares all views of the
 query, in all symmetries, with the views of the references. The second stage compares the brightest and the darkest
 areas of query and references. The last two stages compare frames of the query with smaller frames of the references,
-called windows and panels. A candidate is verified by all grey levels of the frame in which it was found.
+called windows and panels. To verify a candidate, Twinscope compares all grey levels of the frame that was found.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ STAGES: Final = (
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
-    """Return the stages that the policy requests and for which the store has frames.
+    """Return the stages that the policy requests. Stages for which the store has no frames are left out.
 
     Two images can have equal brightest or darkest areas, although the distance of their hashes is large. Therefore,
     these areas are not compared if the policy excludes all references at distances above `max_distance`.

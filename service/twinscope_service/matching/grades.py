@@ -20,12 +20,13 @@ class GradeInfo:
     Attributes
     ----------
     name : str
-        A `Grade`, or a name that a client has added to its own table of grades.
+        A `Grade`, or the name of an additional grade in the table of a client.
     labelled : bool
         Whether an answer with this grade gives a label.
     outcome : str
-        Outcome for an image that has this grade but gets no label: ``for_review``, ``no_twin``, ``unhashable`` or
-        ``failed``. For a grade that gives a label, the outcome of such an image is ``withheld``.
+        Outcome of an image that has this grade but gets no label. If the grade gives no label, the outcome is
+        ``for_review``, ``no_twin``, ``unhashable`` or ``failed``. If the grade gives a label, the outcome is
+        ``withheld``.
     colour : str
         Colour in plots. People with colour blindness can distinguish all colours (M. Okabe, K. Ito, "Color Universal
         Design", 2008).

@@ -189,7 +189,7 @@ def neighbourhood(
     view : View
         View of the store that contains the twin.
     without : int or None
-        Number of an image that is excluded: the query itself, if the query is a stored image.
+        If the query is an image of the store: its number. This image is excluded from the results.
 
     Returns
     -------

@@ -270,7 +270,8 @@ def with_chance(search: Search, evidence: Evidence) -> Evidence:
     """Estimate the probability that the best candidate is wrong.
 
     There is no estimate if two categories fit equally well, because one of them is certainly wrong. There is also no
-    estimate if query and match may share something other than the field, because no calibration covers this case.
+    estimate if query and match may share something other than the field, because the data of a calibration do not
+    contain this case.
     """
     found = finding(evidence, search.policy)
     if search.policy.rule != "scene" or found is Finding.CONTESTED or (found.settled and evidence.shared):

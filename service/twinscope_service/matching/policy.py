@@ -45,14 +45,14 @@ class Setting:
     wire : str
         Name of the field of the protobuf message ``twinscope.v1.Policy``.
     help : str
-        Help text of the option of the command. The command appends the default.
+        Help text of the option of the command. The command appends the default value to the help text.
     label : str
         Short description of the threshold in the report and in the table of thresholds.
     chosen_on : str
         The measurement on which the default is based; see `Threshold`.
     optional : bool
-        Whether a client may omit the threshold if the client sends a policy with a rule. True for thresholds that were
-        added after the first version of the network protocol.
+        Whether a client that sends a policy with a rule may omit the threshold. True for thresholds that were added
+        after the first version of the network protocol.
     left_out : float
         Value that replaces an omitted threshold. With this value, the threshold has no effect.
     """
@@ -118,8 +118,8 @@ class Policy:
     """
 
     name: str = "default"
-    """Name of the policy: ``default``, or ``legacy`` for the rule of the scripts that Twinscope replaces. If thresholds
-    were changed, ``+changes`` is appended."""
+    """Name of the policy: ``default`` or ``legacy``. The policy ``legacy`` uses the rule of the scripts that Twinscope
+    replaces. If thresholds were changed, ``+changes`` is appended to the name."""
     rule: Literal["scene", "legacy"] = "scene"
     """Rule that is used to verify candidates: ``scene`` (scene score, then SSIM) or ``legacy`` (the legacy rule)."""
     k: int = _setting(
@@ -156,11 +156,12 @@ class Policy:
     this distance."""
     excellent_ssim: float = _setting(
         0.95, "SSIM", (-1.0, 1.0),
-        help="full-size SSIM above which a candidate is the same acquisition as the query",
+        help="full-size SSIM above which a candidate shows the same acquisition as the query",
         label="excellent if the SSIM is above this value",
-        chosen_on="The legacy scripts used this value. The SSIM of real twins that show one acquisition is at least 0.97.",
+        chosen_on="The legacy scripts used this value. The SSIM of real twins that show one acquisition is at least "
+        "0.97.",
     )  # fmt: skip
-    """Full-size SSIM above which a candidate is the same acquisition as the query."""
+    """Full-size SSIM above which a candidate shows the same acquisition as the query."""
     good_scene: float = _setting(
         0.5, "scene score", (-1.0, 1.0),
         help="minimum scene score of a candidate that shows the same field as the query",
@@ -185,16 +186,16 @@ class Policy:
         help="an answer is ambiguous if the SSIM of a candidate of another category is lower by at most this value",
         label="ambiguous if the SSIMs of two categories differ by at most this value",
     )  # fmt: skip
-    """Maximum SSIM difference between two categories for the grade ``ambiguous``. SSIMs are compared if the best match
-    is the same acquisition as the query."""
+    """Maximum difference of the SSIMs of two categories for the grade ``ambiguous``. SSIMs are compared if the best
+    match shows the same acquisition as the query."""
     scene_margin: float = _setting(
         0.1, "scene score", (0.0, 2.0),
         help="an answer is ambiguous if the scene score of a candidate of another category is lower by at most this "
         "value",
         label="ambiguous if the scene scores of two categories differ by at most this value",
     )  # fmt: skip
-    """Maximum scene score difference between two categories for the grade ``ambiguous``. Scene scores are compared if
-    the best match shows the same field as the query."""
+    """Maximum difference of the scene scores of two categories for the grade ``ambiguous``. Scene scores are compared
+    if the best match shows the same field as the query."""
     reach: Reach = "windows"
     """Frames that are compared if the comparison of the whole images finds no twin. ``frame``: no other frames.
     ``views``: the image without its info bar, and all symmetries. ``windows``: also smaller frames of the field. Frames
@@ -208,10 +209,11 @@ class Policy:
         help="maximum probability that a labelled match is wrong; above this value, a person must review the match; 1 "
         "means no limit",
         label="doubtful if the probability of a wrong match is above this value",
-        chosen_on="The value was chosen with the calibration in Twinscope; see docs/accuracy.md, \"The limit on p_wrong\".",
+        chosen_on="The value was chosen with the calibration that is part of Twinscope; see docs/accuracy.md, "
+        "\"The limit on p_wrong\".",
     )  # fmt: skip
-    """Maximum probability that a labelled match is wrong. A match with a higher probability is ``doubtful``. 1 means no
-    limit."""
+    """Maximum probability that a labelled match is wrong. A match with a higher probability is ``doubtful``. If the
+    value is 1, there is no limit."""
 
     def __post_init__(self) -> None:
         faults = tuple(name_faults(self.name, MAX_POLICY_NAME))
@@ -231,7 +233,7 @@ class Policy:
         Raises
         ------
         OptionError
-            If a threshold is unknown, or its value is out of range.
+            If a threshold is unknown, or if its value is out of range.
         """
         for name in changes.keys() - THRESHOLDS:
             raise OptionError.unknown("threshold", name, THRESHOLDS)
@@ -299,7 +301,7 @@ POLICIES: Final = {
 
 
 def named_policy(name: str) -> Policy:
-    """Return the policy that has the given name as its current or former name.
+    """Return the policy whose current or former name is `name`.
 
     Raises
     ------

@@ -52,12 +52,12 @@ class Limits:
     Attributes
     ----------
     verify : bool
-        Whether pixels are compared. If False, only distances are computed, and the best possible grade is
+        Whether pixels are compared. If `verify` is False, only distances are computed, and the best possible grade is
         ``unverified``.
     categories : frozenset of str or None
         Names of the categories to which the search is restricted; None means all categories.
     without : int or None
-        Number of a reference that is excluded: the query itself, if the query is a stored image.
+        If the query is an image of the store: its number. This image is excluded from the results.
     """
 
     verify: bool = True

@@ -1,4 +1,4 @@
-"""Reasons: codes with values that state why an answer has its grade. Only this module makes a sentence of the codes.
+"""Reasons: codes with values that explain the grade of an answer. Only this module makes a sentence of the codes.
 
 Programs should use the codes and values. The sentence is only for reading. The text of the sentence may change with any
 release.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @unique
 class ReasonCode(StrEnum):
-    """Codes of the reasons why an answer has its grade.
+    """Codes of the reasons that explain the grade of an answer.
 
     The network protocol uses the same names in capitals, with the prefix ``REASON_CODE_``. The first reason of an
     answer states the result of the search; the other reasons add details. The description of each code lists the names
@@ -73,7 +73,7 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason why an answer has its grade.
+    """One reason that explains the grade of an answer.
 
     Attributes
     ----------

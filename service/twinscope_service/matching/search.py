@@ -31,7 +31,7 @@ class Search:
     hashed : PHash
         Hash of the query.
     view : View
-        State of the store that is searched.
+        State of the store in which the search runs.
     policy : Policy
     limits : Limits
     pixels : ReferencePixels

@@ -168,7 +168,7 @@ class Searcher:
         return held[1]
 
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
-        """Search for a stored image, which is excluded from its own matches."""
+        """Search for the twin of a stored image. The image is excluded from its own matches."""
         query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
         [result] = answer_all([query], view, policy, limits, self._pixels)
         return result

@@ -20,10 +20,10 @@ from twinscope_indexer.hashing.resampling import area_reduce
 # Lengths are in pixels of a thumbnail, and contrasts in grey levels. All values were chosen with real micrographs.
 _SMOOTHING = 1.0  # standard deviation of the Gaussian filter that reduces noise
 _SURROUNDINGS = 10.0  # standard deviation of the Gaussian filter for the local mean and the local variance
-_VARIANCE_FLOOR = 2.0  # added to the local variance, so that contrasts below 1.4 levels are amplified less
+_VARIANCE_FLOOR = 2.0  # is added to the local variance, so that contrasts below 1.4 levels are amplified less
 _SHADING_DEGREE = 2  # degree, in x and in y, of the polynomial surface that models uneven illumination
-_NEGLIGIBLE_GAIN = 1e-6  # a frequency is ignored if the gain of the filter is at most this value
-_BLOCK_ROWS = 8  # number of rows of a matrix product that are computed together, so that they fit in the L1 cache
+_NEGLIGIBLE_GAIN = 1e-6  # a frequency is ignored if its gain in the filter is at most this value
+_BLOCK_ROWS = 8  # number of rows of a matrix product that are computed together; the rows fit in the L1 cache
 
 
 def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -39,8 +39,8 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Normalised pixels. A quadratic surface and the mean of the surroundings are subtracted from the smoothed pixels.
-        The difference is divided by the standard deviation of the surroundings.
+        Normalised pixels. A quadratic surface and the mean of the surrounding pixels are subtracted from the smoothed
+        pixels. The difference is divided by the standard deviation of the surrounding pixels.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _with_transpose(basis: NDArray[np.float64]) -> _BothWays:
 def _levelled(
     smooth: NDArray[np.float32], shading: _Bases, surroundings: _Bases, floor: np.float32
 ) -> NDArray[np.float32]:
-    """Subtract shading and mean of the surroundings, and divide by the standard deviation of the surroundings."""
+    """Subtract the shading and the mean of the surrounding pixels, and divide by their standard deviation."""
     level = smooth - _projected(smooth, shading)
     centred = level - _projected(level, surroundings)
     variance = _projected(centred * centred, surroundings)
@@ -132,7 +132,7 @@ def _projected(pixels: NDArray[np.float32], bases: _Bases) -> NDArray[np.float32
     """Project an image onto a basis B along both axes: multiply by B B^T.
 
     For each column, symmetric vectors of B are multiplied by the sum of the upper half and the mirrored lower half.
-    Antisymmetric vectors are multiplied by the difference of the two halves. This halves the computing time.
+    Antisymmetric vectors are multiplied by the difference of the two halves. This method halves the computing time.
     """
     (symmetric, antisymmetric), across = bases
     height = pixels.shape[0]

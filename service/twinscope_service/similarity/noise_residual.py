@@ -1,11 +1,11 @@
-"""Noise residual: the agreement of the grain of two images, which can prove that both show one acquisition.
+"""Noise residual: the agreement of the grain of two images. It can prove that both images show one acquisition.
 
 Grain is the finest detail of an image, including its noise. Different fields can have similar outlines: one grid
 resembles another grid, and a bare grating looks the same after a shift by one bar. The detail between outlines does not
 repeat, and the noise of each acquisition is different. Therefore, if the outlines are not sufficient as proof,
 Twinscope correlates the smooth areas of the full-size pixels. The result is the height of the peak of the
-cross-correlation, relative to all other values of the cross-correlation. A camera can be identified by its noise with
-the same measure (Goljan 2008, Digital camera identification from images, IWDW, LNCS 5450, 454-468).
+cross-correlation, relative to all other values of the cross-correlation. The same measure is used to identify a camera
+by its noise (Goljan 2008, Digital camera identification from images, IWDW, LNCS 5450, 454-468).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FLAT: Final = 0.1
 _SLOPE: Final = 5
 """Side, in pixels, of the mean filter that is applied before slopes are measured to find outlines."""
 _OUTLINE_SIDE: Final = 9
-"""Side, in pixels, of the area around an outline in which the outline changes the detail."""
+"""Side, in pixels, of the square around a pixel of an outline. In this square, the outline changes the detail."""
 _SMOOTH: Final = 0.5
 """Share of the pixels that are compared. The pixels with the smallest slopes are used."""
 _COVERED: Final = 0.1

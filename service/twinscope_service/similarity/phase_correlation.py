@@ -19,7 +19,7 @@ _REACH = 1 / 6  # maximum shift that can be found, as a share of the height or t
 def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
     """Multiply an image by a Hann window, and return the half spectrum of the result.
 
-    The image is padded to sides for which the FFT is fast.
+    The image is padded to side lengths for which the FFT is fast.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1024)
 def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the shape of the transform: the next larger sides for which the FFT is fast."""
+    """Return the shape of the transform: the next larger side lengths for which the FFT is fast."""
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
 
 

@@ -7,7 +7,7 @@ scene score is high.
 Two kinds of regions are no evidence against a match. A region that is flat in both images has no content to compare.
 Such a region is not counted, even if a mask beside the region changes the normalised pixels of the region. A region can
 also be black or white in one image only because this image was made darker or brighter. If the region is dark or bright
-in the other image too, the region is called clipped and need not agree.
+in the other image too, the region is called clipped and does not have to agree.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) ->
     Returns
     -------
     SceneScore
-        Score and translation. The score is 0 if a thumbnail has no features.
+        Score and shift. The score is 0 if a thumbnail has no features.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
 def _compared(
     query: NDArray[np.uint8], candidate: NDArray[np.uint8], shape: tuple[int, int], enough: float = math.inf
 ) -> SceneScore:
-    """Reduce two thumbnails to one shape, and compute their scene score."""
+    """Reduce two thumbnails to the same shape, and compute their scene score."""
     first, second = (prepared(image.tobytes(), image.shape, shape) for image in (query, candidate))
     return score(first, second, enough)
 
