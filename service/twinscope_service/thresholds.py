@@ -1,8 +1,8 @@
-"""Fixed decision thresholds, each with its unit and with the measurement on which its value is based.
+"""Fixed decision thresholds. Each has a unit, and a description of the measurement on which its value is based.
 
-Thresholds that a caller can set are fields of `matching.policy.Policy`. `matching.policy.threshold_table` lists the
-fixed thresholds and those that a caller can set. Numbers that only limit computing time or rounding errors are defined
-in the modules that use them.
+Thresholds that a caller can set are attributes of `matching.policy.Policy`. `matching.policy.threshold_table` lists all
+thresholds: the fixed thresholds, and the thresholds that a caller can set. Numbers that only limit computing time or
+rounding errors are defined in the modules that use them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Threshold:
     value : float
     unit : str
     meaning : str
-        The decision that depends on the threshold.
+        Description of the decision that depends on the threshold.
     chosen_on : str
         The measurement on which the value is based. Empty if the value is a convention or was requested by users.
     """
@@ -47,32 +47,32 @@ def _listed(name: str, value: _Number, unit: str, meaning: str, chosen_on: str) 
 # Copies and look-alikes: comparison of the query and its twin with other references.
 SURE_BITS: Final = _listed(
     "sure_bits", 40, "bits",
-    "If the distance of query and twin is at most this value, the twin is not compared with other references. The "
-    "distance of an image and its re-encoded copy is not larger.",
-    "The smallest distance of two images of different fields that share half a panel was 72 bits.",
+    "If the distance between query and twin is at most this value, the twin is not compared with other references. "
+    "The distance between an image and its re-encoded copy is not above this value.",
+    "Two images of different fields that share half a panel had a distance of at least 72 bits.",
 )  # fmt: skip
 RECORDING_BITS: Final = _listed(
     "recording_bits", 200, "bits",
-    "If the distance of query and twin is at most this value, no look-alikes are searched for. If the distance of two "
-    "references is at most this value, both are recordings of one field.",
-    "Images of different fields have such small distances if they share a camera pattern that is stronger than the "
-    "fields. The hashes of such images cannot be distinguished from the hashes of recordings of one field.",
+    "If the distance between query and twin is at most this value, Twinscope does not search for look-alikes. If the "
+    "distance between two references is at most this value, both references show the same field.",
+    "Images of different fields have such small distances if both images contain a camera pattern that is stronger "
+    "than the fields. The hashes of such images cannot be distinguished from the hashes of images of the same field.",
 )  # fmt: skip
 TEXTURE_FROM_BITS: Final = _listed(
     "texture_from_bits", 300, "bits",
-    "If the distance of query and twin is above this value, query and twin must also agree in fine structure.",
-    "The value is the default of max_distance. Candidates at smaller distances need no test of the fine structure.",
+    "If the distance between query and twin is above this value, query and twin must also agree in fine structure.",
+    "The value is the default of max_distance. At smaller distances, the fine structure is not tested.",
 )  # fmt: skip
 COPY_SCENE: Final = _listed(
     "copy_scene", 0.95, "scene score",
-    "If the scene score of two references of one category is at least this value, the two references are copies of one "
-    "field. Copies may have different info bars or encodings.",
+    "If two references have the same category, and their scene score is at least this value, the two references are "
+    "copies of one field. Copies may have different info bars or encodings.",
     "References that share something other than the field have lower scene scores.",
 )  # fmt: skip
 MOVED_COPY_SCENE: Final = _listed(
     "moved_copy_scene", 0.8, "scene score",
-    "If two references are shifted against each other by more than unmoved_share, this value replaces copy_scene.",
-    "If two images share something other than the field, such as a panel, it is at the same position in both images.",
+    "If the shift between two references is above unmoved_share, this value replaces copy_scene.",
+    "If two images share an artefact, such as a panel, the artefact is at the same position in both images.",
 )  # fmt: skip
 UNMOVED_SHARE: Final = _listed(
     "unmoved_share", 0.01, "share of the frame",
@@ -82,24 +82,24 @@ UNMOVED_SHARE: Final = _listed(
 )  # fmt: skip
 LOOKALIKE_SCENE: Final = _listed(
     "lookalike_scene", 0.35, "scene score",
-    "If the scene score of query and reference is at least this value, the reference resembles the query.",
+    "If the scene score between query and reference is at least this value, the reference resembles the query.",
     "None of 15,399 pairs of real micrographs of different scenes had a scene score above 0.32.",
 )  # fmt: skip
 WEAK_TWIN_SCENE: Final = _listed(
     "weak_twin_scene", 0.6, "scene score",
-    "If the scene score of query and twin is below this value, the twin is weak. A weak twin gets no label if the "
-    "scene score of any other reference is at least lookalike_of_weak_scene.",
-    "If a correct twin was weak, the scene scores of other references were at most 0.16.",
+    "If the scene score between query and twin is below this value, the twin is weak. If the scene score of another "
+    "reference is then at least lookalike_of_weak_scene, the query gets no label.",
+    "In searches with a weak but correct twin, the scene scores of all other references were at most 0.16.",
 )  # fmt: skip
 LOOKALIKE_OF_WEAK_SCENE: Final = _listed(
     "lookalike_of_weak_scene", 0.25, "scene score",
-    "If the twin is weak and the scene score of query and reference is at least this value, the reference resembles "
-    "the query.",
-    "If a correct twin was weak, the scene scores of other references were at most 0.16.",
+    "If the twin is weak, and the scene score between query and reference is at least this value, the reference "
+    "resembles the query.",
+    "In searches with a weak but correct twin, the scene scores of all other references were at most 0.16.",
 )  # fmt: skip
 LEFT_CORRELATION: Final = _listed(
     "left_correlation", 0.55, "partial correlation",
-    "Minimum correlation of query and twin that must remain after the influence of the look-alikes is removed.",
+    "Minimum correlation between query and twin after the influence of the look-alikes is removed.",
     "In twelve collections with shared artefacts, the remaining correlation was at most 0.53 for different fields and "
     "mostly above 0.7 for correct twins.",
 )  # fmt: skip
@@ -111,14 +111,14 @@ LEFT_CORRELATION_BESIDE_ONE: Final = _listed(
 )  # fmt: skip
 EXPLAINED_CORRELATION: Final = _listed(
     "explained_correlation", 0.1, "partial correlation",
-    "If less than this correlation of query and look-alike remains after the influence of the twin is removed, the "
-    "look-alike is a noisier recording of the twin.",
+    "The influence of the twin is removed from the correlation between query and look-alike. If the remaining "
+    "correlation is below this value, the look-alike is a noisier recording of the twin.",
     "The value is based on the same measurement as left_correlation.",
 )  # fmt: skip
 LONE_FACTOR: Final = _listed(
     "lone_factor", 3.0, "ratio",
     "A candidate counts as lone if its scene score is at least this many times the scene score of any other reference.",
-    "Micrographs with added noise: benchmarks/accuracy.py, group C.",
+    "The value was chosen with micrographs to which noise was added: benchmarks/accuracy.py, group C.",
 )  # fmt: skip
 LONE_COMPANY: Final = _listed(
     "lone_company", 8, "references",
@@ -129,20 +129,20 @@ LONE_COMPANY: Final = _listed(
 # Candidates found by frames.
 FAR_CANDIDATES: Final = _listed(
     "far_candidates", 4, "references",
-    "Maximum number of references beyond max_distance that are compared with the query.",
+    "Maximum number of references at distances above max_distance that are compared with the query.",
     "The twin is nearly always the nearest of these references.",
 )  # fmt: skip
 FAR_WINDOW_SCENE: Final = _listed(
     "far_window_scene", 0.75, "scene score",
-    "If a reference is beyond max_distance, one of its windows is accepted only if the scene score of the window is at "
-    "least this value.",
-    "Windows are small and numerous. For 120 synthetic micrographs, the scene scores of wrong windows were at most "
-    "0.63, and the scene scores of correct windows were at least 0.79.",
+    "If the distance of a reference is above max_distance, a window of the reference is accepted only if the scene "
+    "score of the window is at least this value.",
+    "A store contains many small windows. For 120 synthetic micrographs, the scene scores of wrong windows were at "
+    "most 0.63, and the scene scores of correct windows were at least 0.79.",
 )  # fmt: skip
 WHOLE_PREFERENCE: Final = _listed(
     "whole_preference", 0.02, "scene score",
-    "Two whole images are compared instead of windows of them if the scene score of the whole images is lower by at "
-    "most this value.",
+    "The comparison of two whole images replaces the comparison of their windows if the scene score of the whole "
+    "images is lower by at most this value.",
     "",
 )  # fmt: skip
 
@@ -150,13 +150,13 @@ WHOLE_PREFERENCE: Final = _listed(
 REGION_SHARE: Final = _listed(
     "region_share", 0.3, "share of the median correlation",
     "A region does not agree if its correlation is below this share of the median correlation of all regions.",
-    "Real micrographs that were annotated, rotated or made noisy.",
+    "The value was chosen with real micrographs that were annotated, rotated or made noisy.",
 )  # fmt: skip
 CLEAR_REGION: Final = _listed(
     "clear_region", 0.85, "correlation",
     "If the median correlation of the regions is at least this value, clear_region_share replaces region_share.",
-    "Images with such a high median contain little noise. Beside a panel that two images share, their normalised "
-    "pixels resemble the panel, so regions of different fields can also correlate.",
+    "Images with such a high median contain little noise. If two images share a panel, their normalised pixels beside "
+    "the panel resemble the panel. Therefore, regions of different fields can also correlate.",
 )  # fmt: skip
 CLEAR_REGION_SHARE: Final = _listed(
     "clear_region_share", 0.55, "share of the median correlation",
@@ -179,24 +179,24 @@ INNER_REGION_SHARE: Final = _listed(
     "inner_region_share", 0.7, "share of the median correlation",
     "The median correlation of the nine regions in the middle must be at least this share of the median correlation of "
     "all regions.",
-    "The share was at most 0.65 for different fields inside one aperture, and at least 0.78 for correct twins.",
+    "The share was at most 0.65 for different fields inside the same aperture, and at least 0.78 for correct twins.",
 )  # fmt: skip
 CLIPPED_REGION: Final = _listed(
     "clipped_region", 0.9, "share of the pixels",
-    "A region is clipped if at least this share of its pixels is at one end of the grey scale. A clipped region need "
-    "not agree.",
+    "A region is clipped if at least this share of its pixels is at one end of the grey scale. Clipped regions do not "
+    "have to agree.",
     "",
 )  # fmt: skip
 REGIONS_CLIPPED: Final = _listed(
     "regions_clipped", 8, "regions of 25",
-    "Maximum number of clipped regions that need not agree.",
-    "If one image is blank beside a panel that covers half the field, more than this many regions are clipped.",
+    "Maximum number of clipped regions that do not have to agree.",
+    "If a panel covers half the field, and the rest of one image is blank, more than this many regions are clipped.",
 )  # fmt: skip
 
 # Agreement in fine structure.
 TEXTURE_BITS: Final = _listed(
     "texture_bits", 370, "bits",
-    "Maximum distance of the hashes of two aligned images that agree in fine structure.",
+    "Maximum distance between the hashes of two aligned images that agree in fine structure.",
     "Of 1,198 correct twins at distances above 200 bits, 11 exceeded this value; all 11 show bare gratings or slots. "
     "Of 167 images of other fields with similar grids, holes or single shapes, 5 did not exceed this value.",
 )  # fmt: skip
@@ -215,22 +215,23 @@ CLEAR_TEXTURE_SCENE: Final = _listed(
 # The noise residual of full-size pixels.
 NOISE_PROOF: Final = _listed(
     "noise_proof", 20.0, "standard deviations",
-    "If the noise residual of two images is at least this value, both images come from one exposure.",
-    "The noise residual of two recordings of one exposure was 20 to 200. The noise residual was lower if one image was "
-    "slightly rotated, slightly enlarged or very noisy.",
+    "If the noise residual between two images is at least this value, both images show the same acquisition.",
+    "The noise residual between two copies of one acquisition was 20 to 200. The noise residual was lower if one "
+    "image was slightly rotated, slightly enlarged or very noisy.",
 )  # fmt: skip
 NOISE_CHANCE: Final = _listed(
     "noise_chance", 12.0, "standard deviations",
-    "The noise residual of query and twin proves nothing if another reference near the twin has a noise residual above "
-    "this value, or above half the noise residual of the twin.",
-    "The noise residual of different fields under similar grids can be up to this value, because of the outlines.",
+    "Other references near the twin are also compared with the query. If one of their noise residuals is above this "
+    "value, or above half the noise residual of the twin, the noise residual of the twin is not used as proof.",
+    "If different fields lie under similar grids, the outlines of the grids can cause noise residuals up to this "
+    "value.",
 )  # fmt: skip
 
 # Calibration.
 SECOND_LABEL_SCENE: Final = _listed(
     "second_label_scene", 0.9, "scene score",
-    "If an image of another category has a scene score of at least this value and agrees in fine structure, "
-    "`calibrate` treats the image as a copy with a second label.",
+    "`calibrate` treats an image of another category as a copy with a second label if two conditions are met: the "
+    "scene score is at least this value, and the images agree in fine structure.",
     "",
 )  # fmt: skip
 

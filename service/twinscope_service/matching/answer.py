@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from twinscope_service.matching.reasons import Reason
 
 UPLOADS: Final = Path("uploads:")
-"""Value of `Record.root` for images that were uploaded to a server. This value is not a folder, so it never refers
-to a path of the server."""
+"""Value of `Record.root` for images that were uploaded to a server. This value is not the name of a folder, so the
+value never refers to a path on the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How the query was changed for the comparison, and which frames of query and candidate were compared.
+    """Description of a comparison: the change of the query, and the frames that were compared.
 
     Attributes
     ----------
@@ -38,7 +38,8 @@ class Transform:
         Change of the query, such as ``rotated by 90, inverted``. Rotations are clockwise. Empty if the query was not
         changed.
     query_frame, reference_frame : str
-        Compared frame of the query and of the reference, such as ``bottom 7 % cut``. ``whole`` is the whole image.
+        Frames of the query and of the reference that were compared, for example ``bottom 7 % cut``. ``whole`` means the
+        whole image.
     """
 
     symmetry: str
@@ -51,7 +52,7 @@ class Transform:
         return self.query_frame == self.reference_frame == "whole"
 
     def __str__(self) -> str:
-        """Return a description of the transform for people."""
+        """Return a readable description of the transform."""
         changes = [f"query {self.symmetry}"] if self.symmetry else []
         changes += [f"query: {self.query_frame}"] if self.query_frame != "whole" else []
         changes += [f"reference: {self.reference_frame}"] if self.reference_frame != "whole" else []
@@ -67,10 +68,11 @@ class ChanceOfError:
     estimate : float
         Estimated probability, 0 to 1.
     low, high : float
-        Ends of the interval that contains 95 % of the estimates from resampled collections.
+        Lower and upper end of the interval that contains 95 % of the estimates. These estimates come from models that
+        were fitted to resampled collections.
     calibration : str
-        Name of the data to which the calibration was fitted. ``shipped`` if the store has no calibration, so the
-        calibration that Twinscope contains was used.
+        Name of the data that were used to fit the calibration. The name is ``shipped`` if the store has no calibration.
+        In this case, the calibration that is part of Twinscope was used.
     """
 
     estimate: float
@@ -86,31 +88,33 @@ class Match:
     Attributes
     ----------
     image_id : str
-        Id of the reference: 16 hexadecimal digits that do not change as long as the reference stays in the store.
+        Id of the reference: 16 hexadecimal digits. The id does not change while the reference is in the store.
     source : str
         File of the reference: a path, or ``archive!member``.
     category, code : str
         Label of the reference: the name and the code of its category.
     distance : int
-        Hamming distance between the hashes of query and candidate in bits, 0 to 1024.
+        Hamming distance, in bits, between the hash of the query and the hash of the candidate, 0 to 1024.
     scene_score : float or None
-        Correlation of the registered, locally normalised thumbnails, -1 to 1. None if it was not computed.
+        Correlation of the two thumbnails after alignment and local normalisation, -1 to 1. None if the score was not
+        computed.
     shift : (float, float) or None
-        Shift of the candidate's content relative to the query's content: to the right as a share of the width, and down
-        as a share of the height. None if it was not computed.
+        Shift of the content of the candidate relative to the content of the query. The first number is the shift to the
+        right, divided by the width. The second number is the shift down, divided by the height. None if the shift was
+        not computed.
     ssim : float or None
-        Mean SSIM of the full-size standardised images, -1 to 1. None if it was not computed.
+        Mean SSIM of the full-size standardised images, -1 to 1. None if the SSIM was not computed.
     note : str
         Reason why a measurement was not computed; empty otherwise.
     published_prefix : str or None
-        Code in the published file name. The code is recorded but not used as a label.
+        Category code that is part of the published file name. The code is stored, but it is not used as a label.
     transform : Transform or None
-        Change of the query before the comparison. None if query and candidate were compared unchanged.
+        Change of the query before the comparison. None if the whole images were compared without a change.
     instrument : InstrumentMetadata or None
-        Instrument metadata of the candidate in one set of units. None if there are none, or if the query was a hash
-        without an image.
+        Instrument metadata of the candidate, in the same units for all instruments. None if there are no metadata, or
+        if the query was a hash without an image.
     contradictions : tuple of str
-        Descriptions, for people, of the contradictions between the instrument metadata of candidate and query.
+        One readable text for each contradiction between the instrument metadata of the candidate and of the query.
     """
 
     image_id: str
@@ -132,7 +136,7 @@ class Match:
 
     @property
     def number(self) -> int:
-        """The image id as an integer, which the store uses."""
+        """The image id as the integer that the store uses."""
         return image_number(self.image_id)
 
     @property
@@ -157,7 +161,7 @@ class Match:
 
     @classmethod
     def of(cls, record: Record, distance: int, note: str = "") -> Match:
-        """Build an unverified candidate from a catalog record. The note states why the candidate is not verified."""
+        """Build an unverified candidate from a catalog record. `note` explains why the candidate is not verified."""
         source = record.path if record.root == UPLOADS else record.uri
         return cls(
             record.image_id, source, record.category, record.code, distance,
@@ -176,26 +180,27 @@ class Answer:
     matches : tuple of Match
         Candidates; the best candidate is first.
     reason : str
-        Sentence for people that states why the answer has this grade. It is made from `reasons`.
+        Readable sentence that explains the grade. The sentence is made from `reasons`.
     query_hash : str or None
         Hash of the query as hexadecimal digits. None if the query is unhashable.
     policy : Policy
-        Thresholds that were used.
+        Thresholds that were used for this answer.
     generation : int
         Generation of the store that was searched.
     recipe : str
         Recipe of the hashes.
     taxonomy : str
-        Version of the taxonomy that gave the best match its label. Empty if there are no matches.
+        Version of the taxonomy from which the label of the best match comes. Empty if there are no matches.
     instrument : InstrumentMetadata or None
-        Instrument metadata of the query in one set of units. None if there are none.
+        Instrument metadata of the query, in the same units for all instruments. None if there are no metadata.
     p_wrong : ChanceOfError or None
-        Probability that the best match is wrong. None if there is no match, if the scene score of the best match is
-        unknown, if two categories fit equally well, or if query and match may share something other than the field.
+        Probability that the best match is wrong. None if there is no match, or if the scene score of the best match is
+        unknown. None also if two categories fit equally well, or if query and match may share something other than the
+        field.
     reasons : tuple of Reason
-        Codes with values that state why the answer has this grade. Empty if the server sends none.
+        Codes with values that explain the grade. Empty if the server sends no codes.
     thumbnails : Thumbnails or None
-        Source of the thumbnails that a notebook shows. Comparisons of answers ignore this attribute.
+        Source of the thumbnails that a notebook shows. This attribute is ignored when two answers are compared.
     """
 
     grade: Grade
@@ -218,7 +223,7 @@ class Answer:
 
     @property
     def category(self) -> str | None:
-        """The category of the best match; None unless the grade is ``excellent`` or ``good``."""
+        """The category of the best match; None if the grade is neither ``excellent`` nor ``good``."""
         return self.matches[0].category if self.grade in LABELLED else None
 
     @property
@@ -251,4 +256,4 @@ class Result:
 
     answer: Answer
     pixels_would_change: bool
-    """Whether the query had no full-size pixels, and the answer could be different with full-size pixels."""
+    """True if the query had no full-size pixels, and if the answer could be different with full-size pixels."""

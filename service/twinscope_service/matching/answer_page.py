@@ -28,14 +28,14 @@ class Thumbnails(Protocol):
 
 
 def page_of(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> str:
-    """Return an answer as HTML, with all texts escaped.
+    """Return an answer as HTML. Special characters in all texts are escaped.
 
     Parameters
     ----------
     answer : mapping
-        The answer, as `Answer.to_dict` returns it.
+        The dictionary that `Answer.to_dict` returns.
     thumbnails : Thumbnails, optional
-        Source of the thumbnails. Without a source, for example after unpickling, the page shows no thumbnails.
+        Source of the thumbnails. If there is no source, for example after unpickling, the page shows no thumbnails.
     """
     return f'<div style="max-width:60em">{"".join(_sections(answer, thumbnails))}</div>'
 

@@ -1,9 +1,10 @@
-"""Collection of calibration data: correct and wrong matches from searches of a store for its own images.
+"""Calibration data: correct and wrong matches that are found if a store is searched for its own images.
 
 Each sampled image is used for two kinds of searches. For correct matches, the image is changed, for example rotated or
-made noisy, and its twin stays in the store. For wrong matches (leave-one-out impostors), the image and its copies are
-excluded, so the nearest reference is wrong. Impostors are searched for in all categories, and again without the
-category of the image, because the most similar fields often come from one sample.
+made noisy. The original image, which is the twin, stays in the store. For wrong matches (leave-one-out impostors), the
+image and its copies are excluded, so the nearest reference is wrong. Impostors are searched for twice: in all
+categories, and in all categories except the category of the image. The reason is that the most similar fields often
+come from one sample.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Samples:
     Attributes
     ----------
     impostors, genuine : list of list of ndarray
-        Features of wrong matches and of correct matches, one list for each image; see `calibration.features`.
+        Features of wrong matches (`impostors`) and of correct matches (`genuine`). Both contain one list for each
+        image; see `calibration.features`.
     copies : list of (str, str)
         Pairs of files that show one field but have different categories. A match of such a pair counts neither as wrong
         nor as correct.
@@ -72,7 +74,7 @@ class Samples:
 
     @property
     def images(self) -> int:
-        """Number of images that were searched for."""
+        """Number of images that were used as queries."""
         return len(self.genuine)
 
 
@@ -87,7 +89,7 @@ class _Sample:
 
 
 def sampled(store: Store, most: int, seed: int) -> list[Record]:
-    """Return at most `most` images of a store that have a hash, selected at random and sorted by id."""
+    """Return at most `most` randomly selected images of a store that have a hash, sorted by id."""
     numbers, _ = store.catalog.codes(above=0, upto=store.view.generation)
     drawn = np.random.default_rng(seed).permutation(numbers)[:most]
     records = store.records(sorted(drawn.tolist()))
@@ -102,7 +104,7 @@ def anywhere(record: Record, categories: frozenset[str]) -> list[Limits]:
 def in_other_categories(record: Record, categories: frozenset[str]) -> list[Limits]:
     """Return the limits of a search for impostors among other categories only.
 
-    Use it for a collection in which all images of a category show one scene.
+    Use this function for a collection in which all images of a category show the same scene.
     """
     others = categories - {record.category}
     return [Limits(categories=others, without=record.id)] if others else []
@@ -115,13 +117,13 @@ def gather(
     progress: Callable[[], None] = lambda: None,
     among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
 ) -> Samples:
-    """Collect the calibration data of a store by searching the store for its own images.
+    """Search a store for its own images, and return the results as calibration data.
 
     Parameters
     ----------
     store : Store
     images : sequence of Record
-        Images to search for; see `sampled`.
+        Images that are used as queries; see `sampled`.
     workers : int
         Number of threads.
     progress : callable, optional
@@ -206,13 +208,13 @@ def _features(matches: Sequence[Match]) -> list[NDArray[np.float64]]:
 
 
 _IMPOSTORS: Final = (0, 4, 6)
-"""Positions, in `_changed_images`, of the images that are also used to search for impostors."""
+"""Positions in the result of `_changed_images`. The images at these positions are also used to search for impostors."""
 
 
 def _changed_images(pixels: Grey, seed: int) -> Iterator[Grey]:
     """Yield the unchanged image, then versions with changes that occur in real collections.
 
-    The changes are re-encoding, resizing, another contrast, noise, blur, cropping, rotation and inversion.
+    The changes are re-encoding, resizing, a change of contrast, noise, blur, cropping, rotation and inversion.
     """
     rng = np.random.default_rng(seed)
     height, width = pixels.shape

@@ -1,10 +1,11 @@
 """Calibration: an estimate of the probability that a match is wrong, computed from the measurements of the match.
 
 The logistic model (Platt, "Probabilistic outputs for support vector machines", 1999) uses four measurements: the scene
-score, the closeness of the hashes, the SSIM, and the lead over candidates of other categories. No weight of a
-measurement is negative, so stronger evidence for the match never increases the probability. The interval is computed
+score, the closeness of the hashes, the SSIM, and the lead over candidates of other categories. No measurement has a
+negative weight. Therefore, stronger evidence for the match never increases the probability. The interval is computed
 with models that were fitted to resampled images (Efron's bootstrap). A small number of images cannot prove a very low
-probability, so the estimate and the upper end of the interval have lower limits that depend on this number.
+probability. Therefore, the estimate and the upper end of the interval have minimum values that depend on the number of
+images.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ _FEATURES: Final = ("one", "scene_score", "closeness", "ssim", "lead")
 _FAR: Final = 512.0
 """Mean distance between the hashes of unrelated images, in bits."""
 _RIDGE: Final = 3e-4
-"""Strength of the ridge penalty, relative to the mean log-likelihood. The penalty keeps the weights finite even if the
+"""Strength of the ridge penalty, relative to the mean log-likelihood. The penalty prevents infinite weights even if the
 model separates all correct matches from all wrong matches."""
 _VERSION: Final = 1
 PRIOR: Final = 0.5
-"""Assumed share of the queries that have no twin."""
+"""Share of queries without a twin that the estimate assumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,13 @@ class Calibration:
     Attributes
     ----------
     name : str
-        Name, for people, of the data to which the model was fitted.
+        Readable name of the data that were used to fit the model.
     weights : tuple of tuple of float
-        Weights of the model, then of the models for the resampled collections. Each model has one weight per feature.
+        Weights of the model, followed by the weights of the models that were fitted to resampled collections. Each
+        model has one weight per feature.
     impostors, genuine : int
-        Number of images that were searched for without their twin, and with their twin, for the data of the fit.
+        Number of images in the data of the fit: images whose twin was excluded (`impostors`), and images whose twin was
+        in the store (`genuine`).
     """
 
     name: str
@@ -83,17 +86,17 @@ class Calibration:
 
     @property
     def floors(self) -> tuple[float, float]:
-        """The lower limits of the estimate and of the upper end of its interval, from the number n of impostor images.
+        """The minimum of the estimate, and the minimum of the upper end of its interval, for n impostor images.
 
-        If none of n impostors was as similar as the match, Laplace's rule of succession estimates the probability as
-        1 / (n + 2). The one-sided 95 % confidence limit for no case among n is 1 - 0.05 ** (1 / n) (Clopper and
+        If none of n impostors was as similar as the match, Laplace's rule of succession estimates that the probability
+        is 1 / (n + 2). The one-sided 95 % confidence limit of the probability is then 1 - 0.05 ** (1 / n) (Clopper and
         Pearson, 1934).
         """
         n = self.impostors
         return 1 / (n + 2), 1 - 0.05 ** (1 / max(n, 1))
 
     def to_json(self) -> str:
-        """Return the model as JSON text, which the catalog stores."""
+        """Return the model as JSON text. The catalog stores this text."""
         values = {"version": _VERSION, "name": self.name, "features": _FEATURES, "weights": self.weights}
         return json.dumps(values | {"impostors": self.impostors, "genuine": self.genuine})
 
@@ -124,8 +127,8 @@ def features(matches: Sequence[Match]) -> NDArray[np.float64] | None:
     Returns
     -------
     ndarray of float64, shape (5,), or None
-        The constant 1, the scene score, the closeness of the hashes, the SSIM, and the lead. The closeness is 1 for
-        equal hashes and 0 for hashes as far apart as the hashes of unrelated images. The SSIM is 0 if it was not
+        The constant 1, the scene score, the closeness of the hashes, the SSIM, and the lead. The closeness is 1 if the
+        hashes are equal, and 0 if the distance is the mean distance of unrelated images. The SSIM is 0 if it was not
         computed. The lead is the scene score minus the scene score of the best candidate of another category. None if
         there is no match, or if the scene score of the best match is unknown.
     """
@@ -150,12 +153,13 @@ def fit(
     Parameters
     ----------
     name : str
-        Name of the data, for people.
+        Readable name of the data.
     impostors, genuine : sequence of sequence of ndarray
-        Results of `features` for wrong and for correct matches. Each image that was searched for has one sequence. The
-        sequence is empty if no reference was near the image; such an image also counts.
+        Results of `features` for wrong matches (`impostors`) and for correct matches (`genuine`). Each image that was
+        used as a query has one sequence. If no reference was near the image, the sequence is empty. Such an image is
+        also counted.
     resamples : int
-        Number of resampled collections, to each of which a model is fitted for the interval.
+        Number of resampled collections. For the interval, one model is fitted to each of them.
     seed : int
         Seed of the random numbers for the resampling.
 
@@ -166,7 +170,7 @@ def fit(
     Raises
     ------
     CalibrationError
-        If there is no wrong match or no correct match at all.
+        If there are no wrong matches, or if there are no correct matches.
     """
     if not any(len(rows) for rows in genuine) or not any(len(rows) for rows in impostors):
         msg = (
@@ -211,7 +215,7 @@ def _fitted(
 
 
 def _probability(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(odds)): the probability of a wrong match, given the log odds of a correct match."""
+    """Return 1 / (1 + exp(odds)): the probability of a wrong match. `odds` are the log odds of a correct match."""
     found: NDArray[np.float64] = np.exp(-np.logaddexp(0, odds))
     return found
 

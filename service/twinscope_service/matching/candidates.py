@@ -1,4 +1,4 @@
-"""Search for the references whose hashes are nearest to the hashes of queries; excluded references are skipped."""
+"""Search for the references with the hashes nearest to the hashes of queries, without excluded references."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twinscope_service.matching.query import Limits
 
 _DEEPEST: Final = 1024
-"""Maximum number of references that are searched to find a reference of another category."""
+"""Maximum number of references that are checked to find a reference of another category."""
 
 
 def nearest(
@@ -39,20 +39,20 @@ def nearest(
     policy : Policy
         Contains the number of candidates and their maximum distance.
     limits : Limits
-        Restrictions of the search. If too many of the results are excluded references, the allowed categories are
-        searched again without all other categories.
+        Restrictions of the search. If too many of the results are excluded references, the search is repeated in the
+        allowed categories only.
 
     Returns
     -------
     neighbours : list of Neighbours
         Neighbours of each hash.
     records : dict
-        Records of all neighbours, by number.
+        Maps the number of each neighbour to its record.
 
     Raises
     ------
     RecipeError
-        If a hash was made with a recipe that differs from the recipe of the store.
+        If the recipe of a hash differs from the recipe of the store.
     """
     for recipe in {hashed.recipe for hashed in hashes}:
         require_recipe(recipe)
@@ -118,7 +118,7 @@ def _allowed(
     policy: Policy,
     limits: Limits,
 ) -> list[Neighbours]:
-    """Return the allowed neighbours of each hash; hashes with too few allowed neighbours are searched for again."""
+    """Return the allowed neighbours of each hash; repeat the search for hashes with too few allowed neighbours."""
     depth = limits.depth(policy)
     kept = [_kept(near, records, limits) for near in found]
     short = [

@@ -48,7 +48,7 @@ def compared(search: Search, matches: list[Match]) -> Evidence:
 
 
 def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
-    """Compare the full-size pixels of candidates by the legacy rule, up to the maximum distance of this rule."""
+    """Compare, by the legacy rule, the full-size pixels of candidates within the maximum distance of this rule."""
     full, limit = search.full_size, search.policy.ssim_distance
     verified = [match if full is None or match.distance > limit else full.with_legacy_ssim(match) for match in matches]
     missing = full is None and any(match.distance <= limit for match in verified)
@@ -56,11 +56,11 @@ def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
 
 
 def _with_ssims(full: PixelComparison, matches: list[Match], policy: Policy) -> list[Match]:
-    """Compute the SSIM of the candidates for which it can change the answer, beginning with the most similar candidate.
+    """Compute the SSIM of all candidates whose SSIM can change the answer, the most similar candidate first.
 
-    After a candidate is proven to be the same acquisition, other candidates of its category are skipped. The category
-    of the query is then certain, and reading more files would take most of the time. `Policy.ssim` can request the SSIM
-    of all candidates.
+    If a candidate shows the same acquisition as the query, the other candidates of its category are skipped. The
+    category of the query is then certain, and reading more files would take most of the computing time. `Policy.ssim`
+    can request the SSIM of all candidates.
     """
     found = list(matches)
     wanted = [i for i, wanted in enumerate(ssim_wanted(matches, policy)) if wanted]

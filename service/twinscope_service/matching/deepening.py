@@ -1,4 +1,4 @@
-"""Repeated searches with a growing number of results, for searches whose first results may be excluded ones."""
+"""Repetition of a search with more and more results, because the nearest results may be excluded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _Found = TypeVar("_Found")
 
 _FACTOR: Final = 4
-"""Ratio of the numbers of results that two successive searches request."""
+"""Factor by which the number of requested results increases from one search to the next."""
 
 
 def deepening(search: Callable[[int], list[_Found]], first: int, most: int) -> Iterator[list[_Found]]:
@@ -19,11 +19,11 @@ def deepening(search: Callable[[int], list[_Found]], first: int, most: int) -> I
     Parameters
     ----------
     search : callable
-        Function that returns at most the given number of results; the nearest result is first.
+        Function that takes a number, and returns at most this number of results; the nearest result is first.
     first : int
         Number of results that the first search requests.
     most : int
-        A search that requests at least this number of results is the last search.
+        If a search requests at least this number of results, the search is not repeated.
 
     Yields
     ------

@@ -20,28 +20,28 @@ class Evidence:
     matches : tuple of Match
         Candidates; the best candidate is first.
     lone : bool
-        Whether the best candidate is accepted because it resembles the query much more than any other reference,
-        although twins usually resemble a query more than this candidate does.
+        True if the scene score of the best candidate is low for a twin, but the candidate is accepted. The reason is
+        that the candidate resembles the query much more than any other reference does.
     compared_to : int
-        Maximum distance, in bits, of the references that were compared because no reference was within the usual
-        distance. 0 if no such references were compared.
+        Maximum distance, in bits, to which the search was extended because no reference was within the usual distance.
+        0 if the search was not extended.
     regions_agree : bool
         Whether query and best candidate agree in all regions of the field; see `similarity.regions`.
     texture_agrees : bool
         Whether query and best candidate agree in fine structure; see `similarity.texture`.
     noise_residual : float
         Agreement of the noise in the full-size pixels of query and best candidate, in standard deviations above chance.
-        0 if the agreement was not measured or proves nothing.
+        0 if the agreement was not measured, or cannot be used as evidence.
     lookalike : float
         Scene score of the strongest look-alike; 0 if there is no look-alike. See `lookalikes`.
     near : tuple of Match
         Other references near the best candidate or near the query.
     p_wrong : ChanceOfError or None
-        Probability that the best candidate is wrong. None if it is unknown.
+        Probability that the best candidate is wrong. None if the probability is unknown.
     pixels_missing : bool
-        Whether the query has no full-size pixels, and full-size pixels could change the answer.
+        True if the query has no full-size pixels, and if full-size pixels could change the answer.
     unhashable : Unhashable or None
-        Reason why the query has no hash. If it is set, there are no measurements.
+        Reason why the query has no hash. If there is such a reason, there are no measurements.
     """
 
     matches: tuple[Match, ...] = ()

@@ -1,9 +1,9 @@
-"""Search by frames: finds the twin of a query that has another info bar or is rotated, inverted or cropped.
+"""Search by frames: finds the twin even if the query has another info bar, or is rotated, inverted or cropped.
 
 The search has four stages. A stage is used only if no twin was found before. The first stage compares all views of the
 query, in all symmetries, with the views of the references. The second stage compares the brightest and the darkest
 areas of query and references. The last two stages compare frames of the query with smaller frames of the references,
-called windows and panels. A candidate is verified by all grey levels of the frame in which it was found.
+called windows and panels. To verify a candidate, Twinscope compares all grey levels of the frame that was found.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.policy import Policy
 
 Allowed = Callable[[int, dict[int, "Record"]], bool]
-"""Function that returns whether an image may be a match, given its number and the records by number."""
+"""Function that takes the number of an image and a dictionary of records, and returns whether the image may be a match.
+The keys of the dictionary are the numbers of the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Stage:
     reference : tuple of Frame
         Frames of each reference.
     query : tuple of (tuple of Frame, tuple of Symmetry)
-        Groups of frames of the query. Each frame of a group is searched in all symmetries of the group.
+        Groups of frames of the query. The search compares each frame of a group in all symmetries of the group.
     """
 
     name: str
@@ -76,19 +77,19 @@ class Stage:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the references' frames in this stage show only a part of the field."""
+        """Whether the frames of the references in this stage show only a part of the field."""
         return self.name in {"windows", "panels"}
 
 
 _UPRIGHT: Final = SYMMETRIES[:1]
 _MOST: Final = 16
-"""Maximum number of candidates of a stage. The number is small because one image can be found by all its frames, and
-each of these frames takes one position in the results of the index."""
+"""Maximum number of candidates of a stage. The number is small, because one image can take many positions in the
+results of the index: one position for each of its frames."""
 _DEEPEST: Final = 256
 """Maximum number of images that a search requests if many of the nearest images are excluded."""
 _SAME_ASPECT: Final = 0.01
-"""Maximum relative difference between proportions of two thumbnails that count as equal. The proportions of one image
-can differ slightly because the sides of a thumbnail are whole pixels."""
+"""If the proportions of two thumbnails differ by at most this share, they count as equal. Two thumbnails of the same
+image can have slightly different proportions, because the sides of a thumbnail are whole pixels."""
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
     Stage("shades", SHADES, ((SHADES, SYMMETRIES),)),
@@ -98,10 +99,10 @@ STAGES: Final = (
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
-    """Return the stages that the policy requests and for which the store has frames.
+    """Return the stages that the policy requests. Stages for which the store has no frames are left out.
 
-    Two images with equal brightest or darkest areas can be at any distance. Therefore, these areas are not searched if
-    the policy excludes all references beyond `max_distance`.
+    Two images can have equal brightest or darkest areas, although the distance of their hashes is large. Therefore,
+    these areas are not compared if the policy excludes all references at distances above `max_distance`.
     """
     requested = dict(frame_kinds(policy.reach))
     if policy.far_distance <= policy.max_distance:
@@ -119,9 +120,9 @@ class Found:
     near : list of NearFrame
         Frames within the policy's `max_distance`; the nearest frame is first.
     far : list of NearFrame
-        A few frames beyond `max_distance`, which are compared only if no twin was found before.
+        A few frames at distances above `max_distance`. They are compared only if no twin was found before.
     records : dict
-        Records of all these references, by number.
+        Maps the number of each of these references to its record.
     """
 
     stage: Stage
@@ -131,7 +132,7 @@ class Found:
 
 
 def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy, allowed: Allowed) -> Found:
-    """Find the images with the frames nearest to frames of the query.
+    """Find the images whose frames are nearest to the frames of the query.
 
     If too many of the nearest images are excluded, the search is repeated with more results.
 
@@ -164,12 +165,12 @@ def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy,
 
 
 def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
-    """Return some frames that a stage found as unordered candidates, with the scene scores of these frames."""
+    """Return some frames that a stage found as candidates with scene scores; the candidates are not sorted."""
     return [_scored(found.stage, thumbnail, one, found.records[one.image], view) for one in some]
 
 
 def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
-    """Return the frames beyond `max_distance` as candidates, without windows of low scene score; see `scored`."""
+    """Return the frames at distances above `max_distance` as candidates, without windows of low scene score."""
     matches = scored(found, found.far, thumbnail, view)
     if not found.stage.is_partial:
         return matches
@@ -186,7 +187,7 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
         return _changed(replace(match, note=error.detail), symmetry, frame, reference)
     oriented = symmetry.applied(thumbnail)
     compared, shown = symmetry.applied(frame.cut(thumbnail)), reference.cut(known)
-    if hashed != frame:  # the hash covers some grey levels only, so hash all grey levels
+    if hashed != frame:  # the found hash uses only some grey levels; compute a hash of all
         match = replace(match, distance=whole_bits(compared, shown))
     [found] = scene_scores(compared, [shown])
     same_frame = abs(oriented.shape[0] * known.shape[1] / (oriented.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT

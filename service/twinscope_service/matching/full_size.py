@@ -34,7 +34,7 @@ class PixelComparison:
     query : ndarray of uint8, shape (height, width)
     pixels : ReferencePixels
     records : mapping
-        Records of the references, by number.
+        Maps the number of each reference to its record.
     """
 
     query: NDArray[np.uint8]
@@ -63,14 +63,15 @@ class PixelComparison:
         return replace(match, ssim=legacy_ssim(self.query, reference))
 
     def proof(self, twin: Match, others: Sequence[Match]) -> float:
-        """Return the noise residual of query and twin if it proves that both come from one exposure, otherwise 0.
+        """Return the noise residual of query and twin if it proves that both show one acquisition; otherwise 0.
 
         Parameters
         ----------
         twin : Match
         others : sequence of Match
             Other references near the query or the twin. If a camera or a panel adds a pattern to many images, one of
-            these references probably also contains the pattern. The noise residual of the twin then proves nothing.
+            these references probably also contains the pattern. In this case, the noise residual of the twin is not
+            used as proof.
 
         Returns
         -------

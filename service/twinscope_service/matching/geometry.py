@@ -1,4 +1,4 @@
-"""The frames and the symmetry in which a query and a candidate were compared."""
+"""The frames and the symmetry that were used to compare a query and a candidate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDO
 
 
 def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the pixels of a query, changed by the symmetry with which the query was compared with a candidate."""
+    """Return the pixels of a query, changed by the symmetry that was used to compare the query with a candidate."""
     symmetry, _, _ = frames_of(match)
     return pixels if match.transform is None else symmetry.applied(pixels)
 

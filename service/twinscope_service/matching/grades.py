@@ -20,22 +20,23 @@ class GradeInfo:
     Attributes
     ----------
     name : str
-        A `Grade`, or a name that a client has added to its own table of grades.
+        A `Grade`, or the name of an additional grade in the table of a client.
     labelled : bool
         Whether an answer with this grade gives a label.
     outcome : str
-        Outcome for an image that has this grade but gets no label: ``for_review``, ``no_twin``, ``unhashable`` or
-        ``failed``. For a grade that gives a label, the outcome of such an image is ``withheld``.
+        Outcome of an image that has this grade but gets no label. If the grade gives no label, the outcome is
+        ``for_review``, ``no_twin``, ``unhashable`` or ``failed``. If the grade gives a label, the outcome is
+        ``withheld``.
     colour : str
         Colour in plots. People with colour blindness can distinguish all colours (M. Okabe, K. Ito, "Color Universal
         Design", 2008).
     light, dark : str
-        Text colour on pages with a light and with a dark background. The hue is the same as in plots, and the contrast
-        is sufficient for text (WCAG 2.2, 4.5 to 1).
+        Text colours on pages with a light and with a dark background. Both colours have the same hue as in plots, and
+        enough contrast for text (WCAG 2.2, 4.5 to 1).
     marker : str
         Matplotlib marker in plots.
     meaning : str
-        Description of the grade for people, in one or two sentences.
+        Readable description of the grade in a few sentences.
     """
 
     name: str
@@ -55,14 +56,14 @@ GRADES: Final = (
     ),
     GradeInfo(
         "good", True, "withheld", "#009E73", "#00795a", "#3fc79b", "s",
-        "The image shows the same field as the reference, but differs from it: it may be compressed, resized or "
-        "slightly shifted, or have another contrast or brightness.",
+        "The image shows the same field as the reference, but the two images differ. One image may be compressed, "
+        "resized or slightly shifted, or may have another contrast or brightness.",
     ),
     GradeInfo(
         "doubtful", False, "for_review", "#D55E00", "#6e2a00", "#f55200", "v",
-        "The pixels show a twin, but there is evidence against the match: the metadata of the two instruments "
-        "disagree, the images agree in some regions only or in outlines only, another reference also resembles the "
-        "query, or the probability of a wrong match is too high. Compare the two images.",
+        "The pixels show a twin, but there is evidence against the match. The instrument metadata may disagree, the "
+        "images may agree in some regions only or in outlines only, or another reference may also resemble the query. "
+        "The probability of a wrong match may also be too high. Compare the two images.",
     ),
     GradeInfo(
         "ambiguous", False, "for_review", "#E69F00", "#a86400", "#f0b13c", "D",
@@ -70,8 +71,8 @@ GRADES: Final = (
     ),
     GradeInfo(
         "unverified", False, "for_review", "#CC79A7", "#a8487f", "#e59cc6", "^",
-        "The hash is close to the hash of a reference, but the images were not compared or do not agree enough for a "
-        "label. The reference is a hint, not a match.",
+        "The hash is close to the hash of a reference. However, the images were not compared, or they do not agree "
+        "enough for a label. The reference is a hint, not a match.",
     ),
     GradeInfo(
         "none", False, "no_twin", "#555555", "#555f6c", "#a5b0bd", "x",

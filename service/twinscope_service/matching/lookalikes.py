@@ -2,13 +2,14 @@
 
 Many images of a collection can contain the same artefact: an aperture, a panel beside the field, dust, or the pattern
 of a camera. A measurement that compares only two images cannot distinguish a shared artefact from a shared field.
-Comparisons with other references can. If query and twin share only an artefact, no correlation of query and twin
-remains after the influence of other references with this artefact is removed.
+Comparisons with other references can distinguish them. Therefore, Twinscope removes the influence of other references
+with the same artefact from the correlation of query and twin. If query and twin share only the artefact, no correlation
+remains.
 
 With one look-alike, Twinscope computes the partial correlation of query and twin, with scene scores as correlations.
 With several look-alikes, Twinscope uses a model with one common factor (Spearman 1904, Am. J. Psychol. 15, 201-292). In
-this model, each image contains a share of the common factor, and the correlation of two images that have nothing else
-in common is the product of their shares.
+this model, each image contains a share of the common factor. If two images have nothing else in common, their
+correlation is the product of their shares.
 """
 
 from __future__ import annotations
@@ -62,10 +63,10 @@ class Neighbour:
     Attributes
     ----------
     match : Match
-        The reference as a candidate, compared in the frames in which the twin was compared.
+        The reference as a candidate. The reference was compared in the same frames as the twin.
     record : Record
     thumbnail : ndarray of uint8, shape (height, width)
-        Compared frame of the thumbnail of the reference.
+        Thumbnail of the reference, cut to the frame that was compared.
     likeness : float
         Scene score of reference and twin. 0 if the reference resembles the query too little to be a look-alike.
     everywhere : bool
@@ -92,21 +93,20 @@ class Neighbourhood:
     ----------
     twin : Match
     others : list of Neighbour
-        References that are not copies of the twin, or have another category. The reference most similar to the query is
-        first.
+        References that are not copies of the twin, and copies of the twin that have another category. The reference
+        most similar to the query is first.
     copies : list of Match
-        References of the twin's category that are not in `others`, because their scene scores show that they are copies
-        of the twin. References are neither in `copies` nor in `others` if their hashes show that they are recordings of
-        the field of the twin.
+        Copies of the twin with the same category as the twin. Their scene scores show that they are copies. References
+        whose hashes show that they are recordings of the field of the twin are neither in `copies` nor in `others`.
     records : dict
-        Records of all these references, by number.
+        Maps the number of each of these references to its record.
     regions : Regions
-        Agreement of query and twin by region.
+        Agreement between query and twin in each region.
     coarse : float
         Scene score of query and twin after both were reduced to half the size.
     textured : bool
-        Whether query and twin agree in fine structure. True also if the distance of query and twin is so small that the
-        agreement is not required.
+        Whether query and twin agree in fine structure. Also true if the distance between query and twin is so small
+        that the agreement is not required.
     """
 
     twin: Match
@@ -119,7 +119,7 @@ class Neighbourhood:
 
     @property
     def better(self) -> Neighbour | None:
-        """The neighbour most similar to the query if it is more similar than the twin; otherwise None."""
+        """The neighbour most similar to the query; None if the twin is at least as similar to the query."""
         first = self.others[0] if self.others else None
         return first if first is not None and first.score > (self.twin.scene_score or 0.0) else None
 
@@ -129,9 +129,9 @@ class Neighbourhood:
         Parameters
         ----------
         preferred_to : collection of str
-            Ids of references that were compared with the query and found worse than the twin, for example because of
-            their full-size pixels. If such a reference has a higher scene score than the twin and agrees with the twin
-            in all regions, it is not a look-alike.
+            Ids of references that match the query less well than the twin does, for example according to the full-size
+            pixels. If such a reference has a higher scene score than the twin and agrees with the twin in all regions,
+            it is not a look-alike.
 
         Returns
         -------
@@ -153,8 +153,8 @@ class Neighbourhood:
     def _explains(self, other: Neighbour) -> bool:
         """Return whether a neighbour is only a noisier recording of the twin.
 
-        A noisier recording of the twin has nothing in common with the query except what the twin also has in common
-        with the query. An image of another field can have more in common with the query: an artefact.
+        Everything that a noisier recording of the twin has in common with the query is also in the twin. An image of
+        another field can share an artefact with the query that is not in the twin.
         """
         left = _without(other.score, self.twin.scene_score or 0.0, other.likeness)
         return left < EXPLAINED_CORRELATION and other.everywhere and other.match.category == self.twin.category
@@ -166,7 +166,7 @@ class Neighbourhood:
 
     @property
     def lone(self) -> bool:
-        """Whether no other reference is nearly as similar as the twin, and less noise does not lower the twin's score.
+        """Whether no other reference is nearly as similar as the twin, and less noise does not lower the score.
 
         Noise is reduced by averaging: the images are compared again at half the size.
         """
@@ -189,7 +189,7 @@ def neighbourhood(
     view : View
         View of the store that contains the twin.
     without : int or None
-        Number of an image that is excluded: the query itself, if the query is a stored image.
+        If the query is an image of the store: its number. This image is excluded from the results.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def neighbourhood(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """A query and its twin, cut to the frames in which they were compared."""
+    """A query and its twin, cut to the frames that were compared."""
 
     twin: Match
     code: bytes
@@ -228,9 +228,9 @@ class _Pair:
     record: Record
     """Record of the twin."""
     seen: NDArray[np.uint8]
-    """Thumbnail of the query, oriented like the twin and cut to the compared frame."""
+    """Thumbnail of the query, in the orientation of the twin and cut to the frame that was compared."""
     shown: NDArray[np.uint8]
-    """Thumbnail of the twin, cut to the compared frame."""
+    """Thumbnail of the twin, cut to the frame that was compared."""
 
     def compared(self, record: Record, other: NDArray[np.uint8]) -> Neighbour | Match:
         """Compare another reference with query and twin; return it as a `Match` if it is a copy of the twin."""
@@ -258,7 +258,7 @@ def regions_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Regions
 
 
 def _is_copy(between: SceneScore) -> bool:
-    """Return whether the scene score of two references shows that they are copies of one field, aligned or shifted."""
+    """Return whether two references are copies of one field, according to their scene score and their shift."""
     moved = max(abs(between.shift_x), abs(between.shift_y)) > UNMOVED_SHARE
     return between.score >= (MOVED_COPY_SCENE if moved else COPY_SCENE)
 

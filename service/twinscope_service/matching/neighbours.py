@@ -1,4 +1,4 @@
-"""Search for the references near a query or near its twin, among which there may be look-alikes."""
+"""Search for the references near a query or near its twin. Some of these references may be look-alikes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
 _COMPARED: Final = 8
-"""Number of references nearest to the query, and of references nearest to the twin. If many images of a collection
-share an artefact, some of these references contain the artefact."""
+"""Number of references nearest to the query that are compared. The same number of references nearest to the twin is
+also compared. If many images of a collection share an artefact, some of these references contain the artefact."""
 _DEEPEST: Final = 1024
 """Maximum number of references that a search requests if most of the nearest references are copies of the twin."""
 
@@ -40,7 +40,7 @@ def thumbnails_near(
     record : Record
         Record of the twin.
     seen : ndarray of uint8, shape (height, width)
-        Thumbnail of the query, oriented like the twin.
+        Thumbnail of the query, in the orientation of the twin.
     view : View
         State of the store.
     without : int or None
@@ -49,9 +49,9 @@ def thumbnails_near(
     Returns
     -------
     thumbnails : dict of int to ndarray
-        Thumbnails of the nearest references, by number.
+        Maps the number of each of the nearest references to its thumbnail.
     records : dict of int to Record
-        Records of all references that the search found, by number.
+        Maps the number of each reference that the search found to its record.
     """
     known: dict[int, Record] = {record.id: record}
     codes = np.concatenate(
@@ -91,7 +91,7 @@ def _others(
 
 
 def _is_recording(one: Record, other: Record) -> bool:
-    """Return whether two references have one category and hashes so near that both are recordings of one field."""
+    """Return whether two references have the same category, and hashes that prove that both show the same field."""
     return one.category == other.category and distance_of(one.hash, other.hash) <= RECORDING_BITS
 
 

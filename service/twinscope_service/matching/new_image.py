@@ -11,7 +11,7 @@ from twinscope_service.matching.fingerprint import Fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The description of an image by the client that adds the image to the store."""
+    """The description that a client sends for an image that the client adds to the store."""
 
     source: str
     """Name that the client gives to the image. The name identifies the image."""
@@ -38,5 +38,5 @@ class Upload:
     size: int
     """Size of the file in bytes."""
     sha256: bytes = b""
-    """SHA-256 of the file. If it is empty, the content of the file is not checked."""
+    """SHA-256 of the file. If the SHA-256 is empty, the content of the file is not checked."""
     mtime_ns: int = 0

@@ -27,7 +27,7 @@ class Options:
 
     policy: Policy = POLICIES["default"]
     verify: bool = True
-    """Whether candidates are verified, as far as the query contains a thumbnail and pixels."""
+    """Whether candidates are verified. The verification uses the thumbnail and the pixels that the query contains."""
     categories: tuple[str, ...] = ()
     """Names, codes or aliases of the categories to search; an empty tuple means all categories. At most 64
     categories are allowed, each with 1 to 256 bytes."""
@@ -56,7 +56,7 @@ class Options:
 
 
 def _as_given(value: Any) -> Any:
-    """Return a value as `Any`, so that a type that contradicts the annotation can be checked."""
+    """Return a value as `Any`, so that its type can be checked although the value has a type annotation."""
     return value
 
 

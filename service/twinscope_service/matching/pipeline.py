@@ -1,4 +1,4 @@
-"""The pipeline: the stages of the search for one query, which collect evidence, and then the verdict.
+"""The pipeline for one query: the stages of the search collect evidence, then the verdict is decided.
 
 As long as no twin is found, each stage extends the search. After a twin is found, the other stages look for evidence
 against the match.
@@ -103,7 +103,7 @@ def gather(search: Search, near: Neighbours) -> Evidence:
 
 
 def by_hash(search: Search, near: Neighbours) -> Evidence:
-    """Compare the query with the references whose hashes are nearest, as far as it has a thumbnail and pixels."""
+    """Compare the query with the nearest references. The comparison uses the thumbnail and the pixels, if available."""
     policy, records = search.policy, search.records
     if not search.limits.verify:
         return Evidence(tuple(candidates(near, records, "verification was not requested")))
@@ -117,15 +117,15 @@ def by_hash(search: Search, near: Neighbours) -> Evidence:
 
 
 def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Search by frames, stage by stage, and then beyond `max_distance`.
+    """Search by frames, stage by stage, and then at distances above `max_distance`.
 
-    If no twin is found, return the given evidence.
+    If no twin is found, return the evidence unchanged.
     """
     policy = search.policy
     tried = []
     for stage in stages(policy, search.view.frames):
         found = find(stage, thumbnail, search.view, policy, search.limits.allow)
-        if stage.name != "shades":  # beyond `max_distance`, equal shades prove nothing
+        if stage.name != "shades":  # if the distance is above `max_distance`, equal shades are no evidence
             tried.append(found)
         search.learn(found.records)
         by_stage = compared(search, scored(found, found.near, thumbnail, search.view))
@@ -140,7 +140,7 @@ def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) 
 
 
 def _beyond_distance(search: Search, thumbnail: NDArray[np.uint8], tried: Sequence[Found]) -> Evidence | None:
-    """Compare the few nearest references beyond `max_distance`.
+    """Compare the few nearest references at distances above `max_distance`.
 
     These are the references nearest to the whole image, and the references that the previous stages found by frames.
     """
@@ -181,8 +181,7 @@ def against_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evide
 def _also_windows(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
     """Search the windows of references again, although a twin was found.
 
-    A field can be found as a shifted or enlarged image. Another window may then contain the complete field and fit
-    better.
+    The twin may show the field shifted or enlarged. Another window may then contain the complete field and fit better.
     """
     of_windows = [stage for stage in stages(search.policy, search.view.frames) if stage.is_partial]
     if not of_windows:
@@ -226,8 +225,8 @@ def _may_answer(search: Search, better: Neighbour) -> bool:
     """Return whether a neighbour of a twin may replace the twin as the best match.
 
     If `far_distance` is not above `max_distance`, the distance of the neighbour must be at most `max_distance`.
-    Otherwise any distance is allowed, because the neighbour was selected by its scene score, and its hash may differ
-    only because of another info bar.
+    Otherwise, any distance is allowed. The reason is that the neighbour was selected by its scene score, and its hash
+    may differ only because of another info bar.
     """
     policy = search.policy
     limit = BITS if policy.far_distance > policy.max_distance else policy.max_distance
@@ -251,7 +250,7 @@ def by_noise_residual(search: Search, evidence: Evidence) -> Evidence:
 
 
 def by_instruments(search: Search, evidence: Evidence) -> Evidence:
-    """Add the instrument metadata of each candidate, and the contradictions between these and the query's metadata."""
+    """Add the instrument metadata of each candidate, and their contradictions to the metadata of the query."""
     if search.thumbnail is None or not evidence.matches:
         return evidence
     known = search.view.instruments([match.number for match in evidence.matches])
@@ -271,7 +270,8 @@ def with_chance(search: Search, evidence: Evidence) -> Evidence:
     """Estimate the probability that the best candidate is wrong.
 
     There is no estimate if two categories fit equally well, because one of them is certainly wrong. There is also no
-    estimate if query and match may share something other than the field, because no calibration covers this case.
+    estimate if query and match may share something other than the field, because the data of a calibration do not
+    contain this case.
     """
     found = finding(evidence, search.policy)
     if search.policy.rule != "scene" or found is Finding.CONTESTED or (found.settled and evidence.shared):

@@ -45,13 +45,13 @@ class Setting:
     wire : str
         Name of the field of the protobuf message ``twinscope.v1.Policy``.
     help : str
-        Help text of the option of the command. The command appends the default.
+        Help text of the option of the command. The command appends the default value to the help text.
     label : str
         Short description of the threshold in the report and in the table of thresholds.
     chosen_on : str
         The measurement on which the default is based; see `Threshold`.
     optional : bool
-        Whether a client may omit the threshold from a policy with its own rule. True for thresholds that were added
+        Whether a client that sends a policy with a rule may omit the threshold. True for thresholds that were added
         after the first version of the network protocol.
     left_out : float
         Value that replaces an omitted threshold. With this value, the threshold has no effect.
@@ -91,7 +91,7 @@ def _setting(
 
 
 class Thresholds(TypedDict, total=False):
-    """Thresholds that a search can change in its policy; `Policy` describes them. None means unchanged."""
+    """Thresholds that a search can change in its policy. `Policy` describes them; None keeps the current value."""
 
     k: int | None
     max_distance: int | None
@@ -118,10 +118,10 @@ class Policy:
     """
 
     name: str = "default"
-    """Name of the policy: ``default``, or ``legacy`` for the rule of the scripts that Twinscope replaces. If thresholds
-    were changed, ``+changes`` is appended."""
+    """Name of the policy: ``default`` or ``legacy``. The policy ``legacy`` uses the rule of the scripts that Twinscope
+    replaces. If thresholds were changed, ``+changes`` is appended to the name."""
     rule: Literal["scene", "legacy"] = "scene"
-    """Rule by which candidates are verified: ``scene`` (scene score, then SSIM) or ``legacy`` (the legacy rule)."""
+    """Rule that is used to verify candidates: ``scene`` (scene score, then SSIM) or ``legacy`` (the legacy rule)."""
     k: int = _setting(
         5, "candidates", (1, MAX_K), help="maximum number of candidates", label="maximum number of candidates",
     )  # fmt: skip
@@ -143,9 +143,10 @@ class Policy:
     """Maximum distance, in bits, of references that are compared only if no candidate within `max_distance` is a twin.
 
     Noise and fine stripes can change this many bits of a hash. The few nearest of these references are compared, and
-    their pixels decide. References whose brightest or darkest quarter resembles the same quarter of the query are then
-    also compared, at any distance, because all other pixels may have become black or white. If `far_distance` is not
-    above `max_distance`, no reference beyond `max_distance` is compared."""
+    their pixels decide. After that, references are compared if their brightest or darkest quarter resembles the same
+    quarter of the query. These references can be at any distance, because all other pixels may have become black or
+    white. If `far_distance` is not above `max_distance`, references at distances above `max_distance` are not
+    compared."""
     ssim_distance: int = _setting(
         BITS, "bits", (0, BITS), wire="ssim_distance_bits",
         help="maximum Hamming distance, in bits, of candidates whose full-size pixels are compared",
@@ -155,24 +156,25 @@ class Policy:
     this distance."""
     excellent_ssim: float = _setting(
         0.95, "SSIM", (-1.0, 1.0),
-        help="full-size SSIM above which a candidate is the same acquisition as the query",
+        help="full-size SSIM above which a candidate shows the same acquisition as the query",
         label="excellent if the SSIM is above this value",
-        chosen_on="The value of the legacy scripts. The SSIM of real twins that show one acquisition is at least 0.97.",
+        chosen_on="The legacy scripts used this value. The SSIM of real twins that show one acquisition is at least "
+        "0.97.",
     )  # fmt: skip
-    """Full-size SSIM above which a candidate is the same acquisition as the query."""
+    """Full-size SSIM above which a candidate shows the same acquisition as the query."""
     good_scene: float = _setting(
         0.5, "scene score", (-1.0, 1.0),
         help="minimum scene score of a candidate that shows the same field as the query",
         label="good if the scene score is at least this value",
-        chosen_on="None of 15,399 pairs of real micrographs of different scenes had a scene score above 0.32. If an "
-        "image was re-encoded, resized, equalised or made noisy, its scene score with the original was at least 0.62.",
+        chosen_on="None of 15,399 pairs of real micrographs of different scenes had a scene score above 0.32. The "
+        "scene score between an image and its re-encoded, resized, equalised or noisy copy was at least 0.62.",
     )  # fmt: skip
     """Minimum scene score of a candidate that shows the same field as the query."""
     lone_scene: float = _setting(
         0.35, "scene score", (-1.0, 1.0), left_out=1.0,
         help="minimum scene score of a candidate that shows the same field despite heavy noise; it replaces "
         "--good-scene if no other reference has more than a third of the candidate's scene score",
-        label="good if the scene score is at least this value and all other references have at most a third of it",
+        label="good if the scene score is at least this value and three times the scene score of any other reference",
         chosen_on="The value is based on the same measurement as good_scene: the scene scores of different scenes were "
         "at most 0.32.",
     )  # fmt: skip
@@ -181,35 +183,37 @@ class Policy:
     `good_scene` has no effect."""
     ssim_margin: float = _setting(
         0.02, "SSIM", (0.0, 2.0),
-        help="an answer is ambiguous if a candidate of another category has an SSIM lower by at most this value",
+        help="an answer is ambiguous if the SSIM of a candidate of another category is lower by at most this value",
         label="ambiguous if the SSIMs of two categories differ by at most this value",
     )  # fmt: skip
-    """Maximum SSIM difference between two categories for the grade ``ambiguous``. SSIMs are compared if the best match
-    is the same acquisition as the query."""
+    """Maximum difference of the SSIMs of two categories for the grade ``ambiguous``. SSIMs are compared if the best
+    match shows the same acquisition as the query."""
     scene_margin: float = _setting(
         0.1, "scene score", (0.0, 2.0),
-        help="an answer is ambiguous if a candidate of another category has a scene score lower by at most this value",
+        help="an answer is ambiguous if the scene score of a candidate of another category is lower by at most this "
+        "value",
         label="ambiguous if the scene scores of two categories differ by at most this value",
     )  # fmt: skip
-    """Maximum scene score difference between two categories for the grade ``ambiguous``. Scene scores are compared if
-    the best match shows the same field as the query."""
+    """Maximum difference of the scene scores of two categories for the grade ``ambiguous``. Scene scores are compared
+    if the best match shows the same field as the query."""
     reach: Reach = "windows"
-    """Frames that are searched if no twin of the whole image is found. ``frame``: none. ``views``: the image without
-    its info bar, and all symmetries. ``windows``: also smaller frames of the field. Frames that the store does not
-    have cannot be searched."""
+    """Frames that are compared if the comparison of the whole images finds no twin. ``frame``: no other frames.
+    ``views``: the image without its info bar, and all symmetries. ``windows``: also smaller frames of the field. Frames
+    that the store does not have cannot be searched."""
     ssim: FullSize = "best"
-    """Candidates that are compared at full size. ``never``: none, and no answer is ``excellent``. ``best``: the
-    candidates that can change the answer. ``all``: all candidates that show the same field. The legacy rule ignores
+    """Candidates that are compared at full size. ``never``: no candidates, so no answer can be ``excellent``. ``best``:
+    the candidates that can change the answer. ``all``: all candidates that show the same field. The legacy rule ignores
     this setting."""
     max_p_wrong: float = _setting(
         0.05, "probability", (0.0, 1.0), left_out=1.0,
         help="maximum probability that a labelled match is wrong; above this value, a person must review the match; 1 "
         "means no limit",
         label="doubtful if the probability of a wrong match is above this value",
-        chosen_on="The calibration that Twinscope contains; see docs/accuracy.md, \"The limit on p_wrong\".",
+        chosen_on="The value was chosen with the calibration that is part of Twinscope; see docs/accuracy.md, "
+        "\"The limit on p_wrong\".",
     )  # fmt: skip
-    """Maximum probability that a labelled match is wrong. A match with a higher probability is ``doubtful``. 1 means no
-    limit."""
+    """Maximum probability that a labelled match is wrong. A match with a higher probability is ``doubtful``. If the
+    value is 1, there is no limit."""
 
     def __post_init__(self) -> None:
         faults = tuple(name_faults(self.name, MAX_POLICY_NAME))
@@ -220,15 +224,16 @@ class Policy:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
 
     def adjusted(self, changes: Mapping[str, object]) -> Policy:
-        """Return a copy of the policy with changed thresholds, `reach` or `ssim`. None means unchanged.
+        """Return a copy of the policy with changed thresholds, `reach` or `ssim`; None keeps the current value.
 
-        If `max_distance` is changed and `far_distance` is not, no reference beyond `max_distance` is compared. If
-        `good_scene` is changed and `lone_scene` is not, no candidate with a scene score below `good_scene` is a twin.
+        If `max_distance` is changed, but `far_distance` is not changed, references at distances above `max_distance`
+        are not compared. If `good_scene` is changed, but `lone_scene` is not changed, no candidate with a scene score
+        below `good_scene` is a twin.
 
         Raises
         ------
         OptionError
-            If a threshold is unknown, or its value is out of range.
+            If a threshold is unknown, or if its value is out of range.
         """
         for name in changes.keys() - THRESHOLDS:
             raise OptionError.unknown("threshold", name, THRESHOLDS)
@@ -285,8 +290,9 @@ _FORMER_NAMES: Final = {"reference": "legacy"}
 
 POLICIES: Final = {
     "default": Policy(),
-    # The legacy rule compares the two nearest references. A reference below 150 bits is a preliminary match. Below 120
-    # bits it is verified by SSIM, and an SSIM above 0.95 is excellent.
+    # The legacy rule compares the two nearest references. A reference at a distance below 150 bits is a preliminary
+    # match. If the distance is below 120 bits, the reference is verified by SSIM. The grade is excellent if the SSIM is
+    # above 0.95.
     "legacy": Policy(
         name="legacy", rule="legacy", k=2, max_distance=149, far_distance=149, ssim_distance=119, reach="frame",
         max_p_wrong=1.0,
@@ -295,7 +301,7 @@ POLICIES: Final = {
 
 
 def named_policy(name: str) -> Policy:
-    """Return the policy that has the given name as its current or former name.
+    """Return the policy whose current or former name is `name`.
 
     Raises
     ------

@@ -22,7 +22,7 @@ _OF_MATCH: Final = {
     "published_prefix": "published_prefix",
     "note": "note",
 }
-"""Name of the field of a candidate for each column of the table."""
+"""Maps the name of each column of the table to the attribute of a candidate."""
 
 
 def plain(value: object) -> Any:
@@ -51,7 +51,7 @@ def plain(value: object) -> Any:
 
 
 def plain_fields(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass as values for JSON, without fields that comparisons of the dataclass ignore."""
+    """Return the attributes of a dataclass as values for JSON, without attributes that are ignored in comparisons."""
     return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
 
 
@@ -61,7 +61,7 @@ def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
     Parameters
     ----------
     answer : mapping
-        The answer, as `Answer.to_dict` returns it.
+        The dictionary that `Answer.to_dict` returns.
     """
     best = answer["matches"][0] if answer["matches"] else {}
     chance, transform = answer["p_wrong"] or {}, best.get("transform") or {}
@@ -77,7 +77,7 @@ def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def line_of(answer: Mapping[str, Any]) -> str:
-    """Return one line of printable text for an answer, which has the form of `Answer.to_dict`."""
+    """Return one line of printable text for an answer. `answer` is the dictionary that `Answer.to_dict` returns."""
     matches = answer["matches"]
     if not matches:
         return f"<Answer {answer['grade']}: no candidates>"
@@ -89,12 +89,12 @@ def line_of(answer: Mapping[str, Any]) -> str:
 
 
 def match_line_of(match: Mapping[str, Any]) -> str:
-    """Return one line of printable text for a candidate, which has the form of `plain`."""
+    """Return one line of printable text for a candidate. `match` is the dictionary that `plain` returns."""
     return f"<Match {match['image_id']}: {_label(match)}, {measures_of(match)}; {match['source']!a}>"
 
 
 def measures_of(match: Mapping[str, Any]) -> str:
-    """Return the measurements of a candidate as a text for people."""
+    """Return the measurements of a candidate as a readable text."""
     parts = [f"{match['distance']} bits"]
     parts += [f"scene score {match['scene_score']:.3f}"] if match["scene_score"] is not None else []
     parts += [f"SSIM {match['ssim']:.3f}"] if match["ssim"] is not None else []

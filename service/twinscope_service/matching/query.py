@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The image for which a twin is searched: its hash, and its thumbnail, pixels and metadata if they are available.
+    """The image whose twin is searched for: its hash and, if available, its thumbnail, pixels and metadata.
 
     Attributes
     ----------
     hashed : PHash or Unhashable
     thumbnail : ndarray of uint8, shape (height, width), or None
-        Reduced image, like the thumbnails that the store contains for references. Without a thumbnail, no answer can be
-        ``good``.
+        Small grey version of the image, like the thumbnails of references in the store. Without a thumbnail, no answer
+        can be ``good``.
     pixels : ndarray of uint8, shape (height, width), or None
         Full-size pixels. Without full-size pixels, no answer can be ``excellent``.
     instrument : InstrumentMetadata or None
@@ -52,12 +52,12 @@ class Limits:
     Attributes
     ----------
     verify : bool
-        Whether pixels are compared. If False, only distances are computed, and the best possible grade is
+        Whether pixels are compared. If `verify` is False, only distances are computed, and the best possible grade is
         ``unverified``.
     categories : frozenset of str or None
         Names of the categories to which the search is restricted; None means all categories.
     without : int or None
-        Number of a reference that is excluded: the query itself, if the query is a stored image.
+        If the query is an image of the store: its number. This image is excluded from the results.
     """
 
     verify: bool = True
@@ -69,13 +69,13 @@ class Limits:
         return self.categories is not None or self.without is not None
 
     def allow(self, number: int, records: dict[int, Record]) -> bool:
-        """Return whether an image may be a match, given the records of images by number."""
+        """Return whether an image may be a match. `records` maps the number of each image to its record."""
         return number != self.without and (
             self.categories is None or (number in records and records[number].category in self.categories)
         )
 
     def depth(self, policy: Policy) -> int:
-        """Return the number of neighbours to search for; one more if the query itself can be one of them."""
+        """Return the number of neighbours to search for; one more if the query can find itself."""
         return policy.k + int(self.without is not None)
 
 

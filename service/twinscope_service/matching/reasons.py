@@ -1,6 +1,7 @@
-"""Reasons: codes with values that state why an answer has its grade. Only this module makes a sentence of them.
+"""Reasons: codes with values that explain the grade of an answer. Only this module makes a sentence of the codes.
 
-Programs should use the codes and values. The sentence is for people, and its text may change with any release.
+Programs should use the codes and values. The sentence is only for reading. The text of the sentence may change with any
+release.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @unique
 class ReasonCode(StrEnum):
-    """Codes of the reasons why an answer has its grade.
+    """Codes of the reasons that explain the grade of an answer.
 
     The network protocol uses the same names in capitals, with the prefix ``REASON_CODE_``. The first reason of an
     answer states the result of the search; the other reasons add details. The description of each code lists the names
@@ -66,12 +67,13 @@ class ReasonCode(StrEnum):
     LEGACY_PRELIMINARY = "legacy_preliminary"
     """Policy ``legacy``: the hash is near, but no SSIM was computed (distance)."""
     UNKNOWN = "unknown"
-    """A code that this client does not know because the server is newer. The sentence of the answer explains it."""
+    """A code that this client does not know because the server is newer. The sentence of the answer explains the
+    reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason why an answer has its grade.
+    """One reason that explains the grade of an answer.
 
     Attributes
     ----------
@@ -92,7 +94,7 @@ class Reason:
 
 
 def _plain(value: float | str) -> float | str:
-    """Return a value, with a whole number as integer.
+    """Return a value; a whole number is returned as an integer.
 
     The network protocol sends all numbers as floats, but JSON distinguishes 1 from 1.0.
     """
@@ -151,5 +153,5 @@ _CLAUSES: Final[Mapping[ReasonCode, str]] = {
 
 
 def sentence(reasons: Iterable[Reason]) -> str:
-    """Return the reasons as one sentence for people."""
+    """Return the reasons as one readable sentence."""
     return "".join(_CLAUSES[reason.code].format_map(reason.values) for reason in reasons)

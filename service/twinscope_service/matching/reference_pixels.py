@@ -1,4 +1,4 @@
-"""Full-size pixels of references, which are read from the indexed files and kept in a cache of limited size."""
+"""Full-size pixels of references. The pixels are read from the indexed files and kept in a cache of limited size."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class ReferencePixels:
     Attributes
     ----------
     hits, misses : int
-        Number of requests for pixels that were in the cache, and number of requests for pixels that had to be read.
+        Number of requests for pixels that were in the cache, and number of requests for pixels that were not in the
+        cache.
     """
 
     def __init__(self, budget: int = PIXELS, uploads: Path | None = None) -> None:
@@ -67,10 +68,10 @@ class ReferencePixels:
         Raises
         ------
         ImageError
-            If the file is missing, unreadable, or has changed since it was indexed.
+            If the file is missing, if the file cannot be read, or if it has changed since it was indexed.
         """
-        # The SHA-256 alone is not a safe cache key. A client could declare the SHA-256 of another image, and would then
-        # get the pixels of this other image.
+        # The SHA-256 alone is not a safe cache key. For an image, a client could declare the SHA-256 of another image.
+        # The client would then get the pixels of the other image.
         key = record.root, record.path, record.member, record.sha256
         if record.root == UPLOADS:
             self._require_upload(record)

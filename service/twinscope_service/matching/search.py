@@ -31,13 +31,14 @@ class Search:
     hashed : PHash
         Hash of the query.
     view : View
-        State of the store that is searched.
+        State of the store in which the search runs.
     policy : Policy
     limits : Limits
     pixels : ReferencePixels
         Source of the full-size pixels of references.
     records : dict
-        Records of the references that were read before, by number. All searches of one batch use the same dictionary.
+        Records of references that were read before; the keys are the numbers of the references. All searches of one
+        batch use the same dictionary.
     """
 
     query: Query

@@ -1,4 +1,4 @@
-"""The searcher: it answers queries from a store. Embedded stores and servers both use it."""
+"""The searcher: the object that answers queries from a store. Embedded stores and servers both use it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.02
 
 
 class Searcher:
-    """Answers queries from a store. Several threads can use one searcher.
+    """Object that answers queries from a store. Several threads can use one searcher.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class Searcher:
         return held[1]
 
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
-        """Search for a stored image, which is excluded from its own matches."""
+        """Search for the twin of a stored image. The image is excluded from its own matches."""
         query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
         [result] = answer_all([query], view, policy, limits, self._pixels)
         return result

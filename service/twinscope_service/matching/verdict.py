@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Finding(Enum):
-    """Result of a search according to hashes and pixels, without look-alikes, metadata and probabilities."""
+    """Result of a search according to hashes and pixels only. Look-alikes, metadata and probabilities are ignored."""
 
     NOTHING = auto()
     """There is no candidate."""
@@ -54,7 +54,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The reasons as one sentence for people."""
+        """The reasons as one readable sentence."""
         return sentence(self.reasons)
 
 
@@ -91,8 +91,8 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     Verdict
         The grade is ``doubtful`` if the pixels show a twin but there is evidence against the match. Evidence against
         the match is: contradictions of the instrument metadata (ignored by the legacy rule); signs that query and match
-        share something other than the field; a probability of a wrong match above `Policy.max_p_wrong`. The first of
-        these that applies is added to the reasons.
+        share something other than the field; a probability of a wrong match above `Policy.max_p_wrong`. Only the first
+        evidence that applies is added to the reasons.
     """
     if evidence.unhashable is not None:
         lack, detail = evidence.unhashable.reason, evidence.unhashable.detail
@@ -106,8 +106,8 @@ def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
     """Sort candidates; the most certain candidate is first.
 
     Candidates that show the same acquisition come first, sorted by SSIM. All other candidates are sorted by scene
-    score, distance and id. An SSIM that does not prove the same acquisition is ignored, because it was computed for
-    some candidates only, and only if the query had full-size pixels.
+    score, distance and id. An SSIM that does not prove the same acquisition is ignored. Such an SSIM is computed for
+    some candidates only, and only if the query has full-size pixels.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def _same_field_verdict(evidence: Evidence, policy: Policy) -> Verdict:
         reasons = [reason(ReasonCode.LONE_FIELD, scene_score=score)]
     else:
         reasons = [reason(ReasonCode.SAME_FIELD, scene_score=score, good_scene=policy.good_scene), *_frame(best)]
-        if best.note:  # a note beside a scene score is about full-size pixels
+        if best.note:  # if there is a scene score, the note is about full-size pixels
             reasons.append(reason(ReasonCode.FULL_SIZE_MISSING, detail=best.note))
     if evidence.noise_residual:
         reasons.append(reason(ReasonCode.NOISE_AGREES, deviations=evidence.noise_residual))
@@ -272,7 +272,7 @@ def _is_acquisition_as_well(match: Match, best: Match, policy: Policy) -> bool:
 
 
 def _is_field_as_well(match: Match, best: Match, policy: Policy) -> bool:
-    if match.scene_score is None:  # without pixels, a hash as near must count
+    if match.scene_score is None:  # without pixels, the distances decide
         return match.distance <= best.distance
     if best.scene_score is None:
         return _same_field(match, policy)

@@ -1,4 +1,4 @@
-"""Alignment: registers two images as for the scene score, and cuts both images to their overlap."""
+"""Alignment: registers two images in the same way as the scene score, and cuts both images to their overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
-"""The pixels of a query and of a candidate; both arrays have one shape."""
+"""The pixels of a query and of a candidate; both arrays have the same shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class Overlap:
 
 
 def align(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | None:
-    """Return the overlap of a query and a candidate, for the translation and the size with the best agreement.
+    """Return the overlap of a query and a candidate, for the shift and the size with the best agreement.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def align(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | N
 
 
 def _moved(pair: Pair, found: SceneScore) -> Pair:
-    """Cut both images of a pair to their common area, given the translation of the second image."""
+    """Cut both images of a pair to their common area. `found` contains the shift of the second image."""
     height, width = pair[0].shape
     down, right = round(found.shift_y * height), round(found.shift_x * width)
     rows, columns = (slice(max(0, -by), size - max(0, by)) for by, size in ((down, height), (right, width)))

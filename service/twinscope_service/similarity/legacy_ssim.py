@@ -25,7 +25,7 @@ def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
     Returns
     -------
     float
-        SSIM, -1 to 1. NaN if all pixels of the reference have one grey value.
+        SSIM, -1 to 1. NaN if all pixels of the reference have the same grey value.
     """
     from skimage.metrics import structural_similarity
     from skimage.transform import resize

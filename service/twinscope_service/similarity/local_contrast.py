@@ -1,9 +1,9 @@
 """Normalisation of thumbnails: smoothing, correction of uneven illumination, local centring and scaling.
 
-The result for a thumbnail must not depend on the caller, not even in its last digits. Therefore, all sums are computed
-in a fixed order, and BLAS is not used, because the last digits of its results depend on the number of threads. The last
-digits matter because `phase_correlation` scales all frequencies to one magnitude. The weakest frequencies contain
-mostly rounding errors.
+The result for a thumbnail must always be the same, even in the last digits. Therefore, all sums are computed in a fixed
+order, and BLAS is not used. The last digits of BLAS results depend on the number of threads. The last digits matter
+because `phase_correlation` scales all frequencies to the same magnitude. The weakest frequencies contain mostly
+rounding errors.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from twinscope_indexer.hashing.resampling import area_reduce
 # Lengths are in pixels of a thumbnail, and contrasts in grey levels. All values were chosen with real micrographs.
 _SMOOTHING = 1.0  # standard deviation of the Gaussian filter that reduces noise
 _SURROUNDINGS = 10.0  # standard deviation of the Gaussian filter for the local mean and the local variance
-_VARIANCE_FLOOR = 2.0  # added to the local variance, so that contrasts below 1.4 levels are amplified less
+_VARIANCE_FLOOR = 2.0  # is added to the local variance, so that contrasts below 1.4 levels are amplified less
 _SHADING_DEGREE = 2  # degree, in x and in y, of the polynomial surface that models uneven illumination
-_NEGLIGIBLE_GAIN = 1e-6  # gain of the filter at or below which a frequency is ignored
-_BLOCK_ROWS = 8  # number of rows of a matrix product that are computed together, so that they fit in the L1 cache
+_NEGLIGIBLE_GAIN = 1e-6  # a frequency is ignored if its gain in the filter is at most this value
+_BLOCK_ROWS = 8  # number of rows of a matrix product that are computed together; the rows fit in the L1 cache
 
 
 def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -39,8 +39,8 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Normalised pixels. A quadratic surface and the mean of the surroundings are subtracted from the smoothed pixels.
-        The difference is divided by the standard deviation of the surroundings.
+        Normalised pixels. A quadratic surface and the mean of the surrounding pixels are subtracted from the smoothed
+        pixels. The difference is divided by the standard deviation of the surrounding pixels.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _low_pass(side: int) -> NDArray[np.float64]:
     """Return the one-dimensional basis of the Gaussian filter for the surroundings, with mirrored borders.
 
     In the basis of the DCT-II, the filter multiplies coefficient k by exp(-(sigma omega)^2 / 2), where
-    omega = pi k / side. For a wide Gaussian, only a few coefficients are not negligible. Two products with narrow
+    omega = pi k / side. For a wide Gaussian, all coefficients except a few are negligible. Two products with narrow
     matrices are then the fastest exact way to compute the filter.
     """
     gains = np.exp(-0.5 * (_SURROUNDINGS * np.pi * np.arange(side) / side) ** 2)
@@ -116,7 +116,7 @@ def _with_transpose(basis: NDArray[np.float64]) -> _BothWays:
 def _levelled(
     smooth: NDArray[np.float32], shading: _Bases, surroundings: _Bases, floor: np.float32
 ) -> NDArray[np.float32]:
-    """Subtract shading and mean of the surroundings, and divide by the standard deviation of the surroundings."""
+    """Subtract the shading and the mean of the surrounding pixels, and divide by their standard deviation."""
     level = smooth - _projected(smooth, shading)
     centred = level - _projected(level, surroundings)
     variance = _projected(centred * centred, surroundings)
@@ -132,7 +132,7 @@ def _projected(pixels: NDArray[np.float32], bases: _Bases) -> NDArray[np.float32
     """Project an image onto a basis B along both axes: multiply by B B^T.
 
     For each column, symmetric vectors of B are multiplied by the sum of the upper half and the mirrored lower half.
-    Antisymmetric vectors are multiplied by the difference of the two halves. This halves the computing time.
+    Antisymmetric vectors are multiplied by the difference of the two halves. This method halves the computing time.
     """
     (symmetric, antisymmetric), across = bases
     height = pixels.shape[0]
@@ -162,7 +162,7 @@ def _half_projected(lines: NDArray[np.float32], along: _BothWays, across: _BothW
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a matrix product; each element is summed in the order of the columns of `left`.
+    """Return a matrix product; the sum for each element is computed in the order of the columns of `left`.
 
     Rows are computed in blocks, so that the rows of `right` are loaded less often. Four columns of `left` are added at
     a time, so that the sums are loaded and stored only a quarter as often.

@@ -1,11 +1,11 @@
-"""Noise residual: the agreement of the grain of two images, which can prove that both show one acquisition.
+"""Noise residual: the agreement of the grain of two images. It can prove that both images show one acquisition.
 
 Grain is the finest detail of an image, including its noise. Different fields can have similar outlines: one grid
 resembles another grid, and a bare grating looks the same after a shift by one bar. The detail between outlines does not
-repeat, and the noise of each acquisition is different. Therefore, if outlines prove nothing, Twinscope correlates the
-smooth areas of the full-size pixels. The result is the height of the peak of the cross-correlation relative to the
-other values. A camera can be identified by its noise with the same measure (Goljan 2008, Digital camera identification
-from images, IWDW, LNCS 5450, 454-468).
+repeat, and the noise of each acquisition is different. Therefore, if the outlines are not sufficient as proof,
+Twinscope correlates the smooth areas of the full-size pixels. The result is the height of the peak of the
+cross-correlation, relative to all other values of the cross-correlation. The same measure is used to identify a camera
+by its noise (Goljan 2008, Digital camera identification from images, IWDW, LNCS 5450, 454-468).
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 _SIDE: Final = 640
 """Longer side, in pixels, of the reduced images that are compared. Encoders and noise destroy finer detail first."""
 _LEAST_SIDE: Final = 48
-"""Minimum of the shorter side, in pixels, of the reduced images."""
+"""Minimum length of the shorter side, in pixels, of the reduced images."""
 _DETAIL: Final = (3, 9)
 """Sides, in pixels, of two mean filters. The difference between the filtered images is the detail, without the noise of
 single pixels and without larger shapes."""
 _CONTRAST_SIDE: Final = 13
-"""Side, in pixels, of the neighbourhood of a pixel in which the contrast is measured. The detail is divided by it."""
+"""Side, in pixels, of the neighbourhood of a pixel in which the contrast is measured. The detail is divided by this
+contrast."""
 _FLAT: Final = 0.1
 """Value added to the squared contrast, in squared grey levels. Smaller contrasts are only rounding errors."""
 _SLOPE: Final = 5
 """Side, in pixels, of the mean filter that is applied before slopes are measured to find outlines."""
 _OUTLINE_SIDE: Final = 9
-"""Side, in pixels, of the area around an outline in which the outline changes the detail."""
+"""Side, in pixels, of the square around a pixel of an outline. In this square, the outline changes the detail."""
 _SMOOTH: Final = 0.5
 """Share of the pixels that are compared. The pixels with the smallest slopes are used."""
 _COVERED: Final = 0.1
@@ -49,7 +50,7 @@ _LEAST_GRAIN: Final = 0.01
 
 
 def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
-    """Measure the agreement of the grain of two images above chance, at the translation with the best agreement.
+    """Measure how well the grain of two images agrees, at the shift with the best agreement.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def grain_score(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float
 
 
 def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the detail of an image, divided by the local contrast, in smooth areas, and 0 in all other areas."""
+    """Return the detail of an image, divided by the local contrast. Outside smooth areas, the result is 0."""
     fine, coarse = _DETAIL
     smooth = uniform_filter(pixels, fine)
     detail = smooth - uniform_filter(smooth, coarse)
@@ -86,7 +87,7 @@ def _grain(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _peak(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:
-    """Return the maximum of the correlations for all translations, in standard deviations of these correlations."""
+    """Return the maximum of the correlations for all shifts, in standard deviations of these correlations."""
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in query.shape)
     product = np.conj(scipy.fft.rfft2(query, shape)) * scipy.fft.rfft2(candidate, shape)
     correlations = scipy.fft.irfft2(product, shape)

@@ -1,7 +1,7 @@
-"""Measurement of the translation between two normalised images by the peak of their phase correlation.
+"""Measurement of the shift between two normalised images by the peak of their phase correlation.
 
-The peak is searched within a limited range. Source of the method: Kuglin and Hines (1975, Proc. Int. Conf. Cybernetics
-and Society, 163-165).
+The search for the peak is limited to a range of shifts. Source of the method: Kuglin and Hines (1975, Proc. Int. Conf.
+Cybernetics and Society, 163-165).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import scipy.fft
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 
-_REACH = 1 / 6  # maximum translation that is searched, as a share of the height or the width
+_REACH = 1 / 6  # maximum shift that can be found, as a share of the height or the width
 
 
 def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the half spectrum of an image that is multiplied by a Hann window.
+    """Multiply an image by a Hann window, and return the half spectrum of the result.
 
-    The image is padded to sides for which the FFT is fast.
+    The image is padded to side lengths for which the FFT is fast.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
 def translation(
     query: NDArray[np.complex64], candidate: NDArray[np.complex64], shape: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Return the translation with the highest phase correlation, up to a sixth of the height and of the width.
+    """Return the shift with the highest phase correlation, up to a sixth of the height and of the width.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def translation(
     Returns
     -------
     tuple of int
-        Displacement of the candidate's content relative to the query's content: down and to the right, in pixels. The
-        displacement is zero if there is no peak.
+        Shift of the content of the candidate relative to the content of the query: down and to the right, in pixels.
+        The shift is zero if there is no peak.
     """
     height, width = _padded(shape)
     reach_y, reach_x = int(shape[0] * _REACH), int(shape[1] * _REACH)
@@ -69,7 +69,7 @@ def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1024)
 def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the shape of the transform: the next larger sides for which the FFT is fast."""
+    """Return the shape of the transform: the next larger side lengths for which the FFT is fast."""
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
 
 
@@ -89,9 +89,9 @@ def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) ->
 
 @compiled(error_model="numpy")
 def _peak(near: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, int]:
-    """Return the translation (down, right) with the largest value.
+    """Return the shift (down, right) with the largest value.
 
-    The first row of `near` is the translation -reach_y, and the first column is the translation 0.
+    The first row of `near` is the shift -reach_y, and the first column is the shift 0.
     """
     width = near.shape[1]
     best, best_y, best_x = near[reach_y, 0], 0, 0

@@ -4,10 +4,10 @@ Two images of one field agree in all regions, except where something was drawn o
 share only a panel, a mask, the rim of an aperture or a logo agree only in the regions of this object, even if their
 scene score is high.
 
-Two kinds of regions are no evidence against a match. A region that is flat in both images has no content to compare;
-such a region is not counted, although a mask beside the region can change its normalised pixels. A region can also be
-black or white in one image only because this image was made darker or brighter. If the region is dark or bright in the
-other image too, the region is called clipped and need not agree.
+Two kinds of regions are no evidence against a match. A region that is flat in both images has no content to compare.
+Such a region is not counted, even if a mask beside the region changes the normalised pixels of the region. A region can
+also be black or white in one image only because this image was made darker or brighter. If the region is dark or bright
+in the other image too, the region is called clipped and does not have to agree.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _SIDE: Final = 5
 _LEAST_ENERGY: Final = 1e-3
 """Minimum variance of the normalised pixels of a region. A region with less variance has no content to compare."""
 _FLAT: Final = 1.5
-"""Standard deviation, in grey levels of a thumbnail, below which a line or a region of pixels counts as flat."""
+"""A line or a region of pixels counts as flat if its standard deviation is below this value, in grey levels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Correlations of two fields in each region. The regions are listed row by row; the top left region is first."""
+    """Correlation of two fields in each region. The regions are listed row by row; the top left region is first."""
 
     correlations: tuple[float, ...]
     flat: tuple[bool, ...]
@@ -85,7 +85,7 @@ class Regions:
 
 
 def compare_regions(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Regions:
-    """Register two thumbnails as for the scene score, and compare them region by region.
+    """Register two thumbnails in the same way as the scene score, and compare them region by region.
 
     Parameters
     ----------
@@ -129,8 +129,9 @@ def _structured(*images: NDArray[np.float32]) -> tuple[slice, slice]:
 def _extremes(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
     """Yield a mask of the pixels that are darkest in both images, then a mask of the pixels that are brightest in both.
 
-    A pixel is darkest in `one` if it has the darkest grey level, to which it may have been clipped. Clipping keeps the
-    order of grey levels. A clipped pixel must therefore also be among the same share of darkest pixels of `other`.
+    A pixel of `one` counts as darkest if it has the darkest grey level of `one`, because such a pixel may be clipped.
+    Clipping does not change the order of grey levels. Therefore, a clipped pixel must also be one of the darkest pixels
+    of `other`. The share of darkest pixels is the same in both images.
     """
     for sign in (1, -1):
         level, others = sign * one, sign * other

@@ -1,9 +1,9 @@
 """Scene score: a correlation of two thumbnails that shows whether both show one field.
 
-The scene score hardly depends on size, contrast and encoding. Both thumbnails are reduced to one size, smoothed,
-corrected for uneven illumination, and locally centred and scaled (`local_contrast`). The translation between them is
-found by phase correlation (`phase_correlation`). The scene score is the zero-mean normalised cross-correlation (ZNCC)
-of their overlap.
+The scene score hardly depends on size, contrast and encoding. Both thumbnails are reduced to the same size, smoothed,
+corrected for uneven illumination, and locally centred and scaled (`local_contrast`). The shift between the two
+thumbnails is found by phase correlation (`phase_correlation`). The scene score is the zero-mean normalised
+cross-correlation (ZNCC) of their overlap.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from twinscope_service.similarity.phase_correlation import spectrum, translation
 # All values were chosen with real micrographs. The aspect of an image is its height divided by its width.
 _MARGIN = 1 / 24  # share of each side that is excluded at the border, where local means use pixels of one side only
 _WORTH_CHECKING = 0.3  # minimum score of two images for an additional comparison of their fields, without info bars
-_NEGLIGIBLE = 1e-3  # no translation of the fields is searched if they score lower than the images by at most this value
-_LEAST_ENERGY = 1e-3  # minimum variance of normalised pixels; with less (0.05 grey levels) there is no content
+_NEGLIGIBLE = 1e-3  # the shift of the fields is not measured if their score is lower by at most this value
+_LEAST_ENERGY = 1e-3  # minimum variance of normalised pixels; pixels with less (0.05 grey levels) have no content
 _SAME_ASPECT = 0.99  # minimum ratio of two aspects (smaller divided by larger) that count as equal
 _LEAST_ASPECT = 0.8  # minimum ratio of the aspects of two images that can show one field
 
 _PREPARED = 64
-"""Maximum number of prepared images in the cache. Each image needs 0.25 MB."""
+"""Maximum number of prepared images in the cache. Each image needs 0.25 MB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
-    """Scene score of two thumbnails, and the translation between the two thumbnails."""
+    """Scene score of two thumbnails, and the shift between the two thumbnails."""
 
     score: float
-    """ZNCC of the overlap, -1 to 1. The score is near 0 for different scenes and above 0.5 for one scene."""
+    """ZNCC of the overlap, -1 to 1. The score is near 0 if the images show different scenes, and above 0.5 if both show
+    the same scene."""
     shift_x: float
-    """Translation as a share of the width of the image. The translation is positive if the content of the candidate
-    is further to the right than the content of the query."""
+    """Horizontal shift, divided by the width of the image. The shift is positive if the content of the candidate is
+    further to the right than the content of the query."""
     shift_y: float
-    """Translation as a share of the height of the query. The translation is positive if the content of the candidate
-    is further down than the content of the query."""
+    """Vertical shift, divided by the height of the query. The shift is positive if the content of the candidate is
+    further down than the content of the query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,10 @@ class SceneImage:
 
     @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """Spectrum for `phase_correlation`, computed at the first use. Two threads may compute the spectrum at once."""
+        """Spectrum for `phase_correlation`, computed at the first use.
+
+        If two threads need the spectrum at the same time, both may compute it.
+        """
         if not self._spectra:
             self._spectra.append(spectrum(self.normal))
         return self._spectra[0]
@@ -73,7 +77,8 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
     thumbnail : numpy.ndarray of uint8, shape (height, width)
         Grey thumbnail.
     shape : tuple of int, optional
-        Height and width to which the thumbnail is reduced first, by area averaging. By default it is not reduced.
+        Height and width to which the thumbnail is reduced first, by area averaging. By default, the thumbnail is not
+        reduced.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
 
 
 def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) -> SceneScore:
-    """Compare two prepared thumbnails of equal shape, without a translation and at the translation found for them.
+    """Compare two prepared thumbnails of equal shape twice: without a shift, and with the shift found for them.
 
     Two correlations are computed for each of the two positions: one of the whole overlap, and one without the rows that
     an info bar may cover (`field_rows`). The smaller correlation is the score of the position, because equal info bars
@@ -100,13 +105,13 @@ def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) ->
     query, candidate : SceneImage
         Thumbnails of equal shape, from `prepare`.
     enough : float
-        If the score without a translation is at least this value, no translation is searched. By default a translation
-        is always searched.
+        If the score without a shift is at least this value, the function does not search for a shift. By default, every
+        comparison includes a search for the shift between the two images.
 
     Returns
     -------
     SceneScore
-        Score and translation. The score is 0 if a thumbnail has no features.
+        Score and shift. The score is 0 if a thumbnail has no features.
 
     Raises
     ------
@@ -139,10 +144,10 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
     from one image. In this case, the thumbnails are also compared at equal widths, aligned at the top, and the higher
     score is used. If the proportions differ by more than a fifth, the images cannot show one field, and the score is 0.
 
-    If the score is at least 0.3, the fields are also compared without the info bars, which are removed before any
-    processing, and the lower score is used. An equal info bar in both images would change the local means and the
-    shading of an empty field beside it. No translation of the fields is searched if
-    the score of the fields without a translation is lower than the score of the thumbnails by at most 0.001.
+    If the score is at least 0.3, the fields are also compared without the info bars, and the lower score is used. The
+    info bars are removed before any processing. Otherwise, an equal info bar in both images would change the local
+    means and the shading of an empty field beside it. If the score of the fields without a shift is lower than the
+    score of the thumbnails by at most 0.001, the function does not search for a shift of the fields.
 
     Parameters
     ----------
@@ -181,14 +186,14 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
 def _compared(
     query: NDArray[np.uint8], candidate: NDArray[np.uint8], shape: tuple[int, int], enough: float = math.inf
 ) -> SceneScore:
-    """Reduce two thumbnails to one shape, and compute their scene score."""
+    """Reduce two thumbnails to the same shape, and compute their scene score."""
     first, second = (prepared(image.tobytes(), image.shape, shape) for image in (query, candidate))
     return score(first, second, enough)
 
 
 @lru_cache(maxsize=_PREPARED)
 def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> SceneImage:
-    """Return the result of `prepare` for the pixels of a thumbnail. The last results are kept in a cache.
+    """Return the result of `prepare` for the pixels of a thumbnail. A cache contains the last results.
 
     The cache saves time because a search compares the query with many candidates in several stages, and compares some
     candidates more than once.
@@ -206,10 +211,10 @@ def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> Sc
 
 
 def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Yield the ways to register two images, given their shapes.
+    """Yield the ways to register two images of these shapes.
 
     Each way consists of the number of rows of the query that are used, the number of rows of the candidate that are
-    used, and the common shape to which both are reduced.
+    used, and the common shape to which both images are reduced.
     """
     aspects = query[0] / query[1], candidate[0] / candidate[1]
     flatter = min(aspects)
@@ -225,7 +230,7 @@ def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterato
 
 
 def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) -> float:
-    """Return the smaller of two ZNCCs of two images: with and without the bottom rows. The candidate is moved first."""
+    """Return the smaller of two ZNCCs: with and without the bottom rows. The candidate is shifted first."""
     height, width = query.normal.shape
     margins = int(height * _MARGIN), int(width * _MARGIN)
     agreement: float = _least_zncc(query.normal, candidate.normal, field_rows(height), down, right, *margins)
@@ -245,7 +250,7 @@ def _least_zncc(
     """Return the smaller of two ZNCCs of query[y, x] and candidate[y + down, x + right], without the margins.
 
     The first ZNCC is computed from all rows, and the second from the first `field` rows only. The sums for the second
-    are intermediate results of the sums for the first.
+    ZNCC are intermediate results of the sums for the first ZNCC.
     """
     rows = query.shape[0]
     top, bottom = max(margin_y, margin_y - down), min(rows - margin_y, rows - margin_y - down)

@@ -68,8 +68,8 @@ def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     Returns
     -------
     float
-        Mean SSIM, -1 to 1. Standardising amplifies noise. A value near 1 therefore means that the noise also agrees,
-        and the images show the same acquisition.
+        Mean SSIM, -1 to 1. Standardising amplifies noise. Therefore, a value near 1 means that the noise also agrees,
+        and that the images show the same acquisition.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.
     Returns
     -------
     tuple of numpy.ndarray of uint8
-        The two images in the given order, with equal shapes. An image that is not resampled is returned without a copy.
+        The two images with equal shapes, in the order of the arguments. An image that is not resampled is returned
+        without a copy.
     """
     if a.shape == b.shape:
         return a, b
@@ -139,7 +140,8 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
     inner = width - 6
     half_luminance, half_contrast = np.float32(luminance / 2), np.float32(contrast / 2)
     levels, squares, products = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(width, np.int32)
-    # Seven shifted views of each array of column sums replace index arithmetic: LLVM compiles them to vector loads.
+    # Seven shifted views of each array of column sums are used instead of index arithmetic, because LLVM compiles the
+    # views to vector loads.
     l0, l1, l2, l3 = levels[:inner], levels[1 : inner + 1], levels[2 : inner + 2], levels[3 : inner + 3]
     l4, l5, l6 = levels[4 : inner + 4], levels[5 : inner + 5], levels[6 : inner + 6]
     s0, s1, s2, s3 = squares[:inner], squares[1 : inner + 1], squares[2 : inner + 2], squares[3 : inner + 3]
@@ -175,7 +177,7 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
             variance = np.float32(np.int32(49 * square - either))
             numerator = (np.float32(both) + half_luminance) * (covariance + half_contrast)
             quarter_ssim[x] = numerator / ((np.float32(either) + luminance) * (variance + contrast))
-        for x in range(inner):  # a separate loop: the loop above then computes eight quotients at a time, not four
+        for x in range(inner):  # a separate loop, so that the loop above computes eight quotients at a time, not four
             total += np.float64(quarter_ssim[x])
     mean: float = 4 * total / ((height - 6) * inner)
     return mean

@@ -1,4 +1,4 @@
-"""Texture: the agreement of two images in fine structure, beyond the outlines that dominate the scene score.
+"""Texture: the agreement of two images in fine structure, without the outlines that dominate the scene score.
 
 The scene score depends mostly on a few strong shapes: the bars of a grid, the rim of a hole, or one round particle. Two
 different fields with the same kind of grid, or with one particle each, can have these shapes in common. A hash gives
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MARGIN: Final = 0.12
-"""Share of each side of the image that the second frame excludes at the border."""
+"""Width of the border that the second frame excludes, as a share of each side of the image."""
 _FRAMES: Final = (WHOLE, Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
 """Frames that are hashed: the whole overlap, and its middle, which excludes most labels and scale bars."""
 _CLIPPED: Final = 0.25
-"""Minimum share of the pixels at one end of the grey scale for an additional comparison of the other end. The share
-equals the quarter of the pixels that is hashed for one end."""
+"""If at least this share of the pixels is at one end of the grey scale, the other end is also compared. The value is a
+quarter, because a quarter of the pixels is used for the hash of one end."""
 _LEVEL: Final = 1.5
-"""Maximum difference, in grey levels, between a pixel at one end of the grey scale and the extreme grey level."""
+"""A pixel is at one end of the grey scale if its difference from the extreme value is at most this many grey levels."""
 
 
 def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> int | None:
@@ -64,9 +64,9 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
 
 
 def agree_in_texture(query: NDArray[np.uint8], candidate: NDArray[np.uint8], score: float) -> bool:
-    """Return whether two images with the given scene score agree in fine structure.
+    """Return whether two images agree in fine structure. `score` is the scene score of the two images.
 
-    True also if the agreement cannot be measured.
+    The result is also True if the agreement cannot be measured.
     """
     distance = texture_distance(query, candidate)
     return distance is None or distance <= (TEXTURE_BITS if score < CLEAR_TEXTURE_SCENE else TEXTURE_BITS_IF_CLEAR)
