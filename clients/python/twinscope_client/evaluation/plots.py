@@ -67,7 +67,7 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
     edges = _edges([*right, *wrong], width, _BEST[name])
     most = max(
         _stairs(axes, right, edges, _RIGHT, f"candidate of the right category ({len(right):,})"),
-        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or no twin ({len(wrong):,})"),
+        _stairs(axes, wrong, edges, _WRONG, f"candidate of a wrong category, or no twin ({len(wrong):,})"),
     )
     axes.set_yscale("log")
     axes.set_ylim(_LOWEST, max(12.0, most * 3.0))
