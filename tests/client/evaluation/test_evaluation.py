@@ -302,20 +302,20 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty: it must hold a header with a column that names the images"),
+        (b"", "is empty: it must contain a header with a column for the images"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
         (b",,\n,,\n", "is empty"),
         (b"path,category\n", "has a header, but no rows"),
-        (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must name .*'a.tif', 'Tips'"),
-        (b"path,label\na,b\n", "the header must name .* and the column category; found 'path', 'label'"),
-        (b"category,transform\na,b\n", "the header must name a column that names the images"),
+        (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must contain .*'a.tif', 'Tips'"),
+        (b"path,label\na,b\n", "the header must contain .* and the column category; found 'path', 'label'"),
+        (b"category,transform\na,b\n", "the header must contain a column for the images"),
         (b"path,source,category\na,b,Tips\n", r"more than one column matches \(path and source\)"),
         (b"path,category,Category\na,Tips,Tips\n", r"more than one column matches \(category\)"),
         (b"path,category\na.tif,Tipps\n", "line 2: 'Tipps' is not a category .*Leave the category empty"),
         (b"path,category\na.tif,Tips\nb.tif\n", "line 3: the row ends before the column category"),
         (b"path,category\na,b.tif,Tips\n", "line 2: the row has more columns than the header"),
-        (b"path,category\n,Tips\n", "line 2: the image is not named"),
-        (b"path,category\n./,Tips\n", "line 2: the image is not named"),
+        (b"path,category\n,Tips\n", "line 2: the row names no image"),
+        (b"path,category\n./,Tips\n", "line 2: the row names no image"),
         (b"path,category\na.tif,Tips\nb.tif,\na.tif,Powder\n", "lines 2 and 4 contradict .*category Tips and Powder"),
         (b"path,category\na.tif,Tips\n./a.tif,\n", r"lines 2 and 3 contradict .*category Tips and \(empty\)"),
         (b"path,category\na/b.tif,Tips\na\\b.tif,\n", "lines 2 and 3 contradict"),
@@ -377,7 +377,7 @@ def test_rows_match_images_by_the_end_of_their_paths(image: str, matched: str | 
 def test_image_belongs_to_the_best_matching_row() -> None:
     found = assign(_rows("y/1.tif", "x/1.tif", "/old/x/1.tif"), ["/lab/x/1.tif"])
     assert {image: row.line for image, row in found.rows.items()} == {"/lab/x/1.tif": 3}
-    assert [(row.line, "matches it better" in why) for row, why in found.unmatched] == [(2, True), (4, True)]
+    assert [(row.line, "matches this image better" in why) for row, why in found.unmatched] == [(2, True), (4, True)]
     assert found.by_name == 0
 
 
@@ -540,7 +540,7 @@ def test_text_tables(twinscope: Any, run: Path, truth: Path) -> None:
     assert "False labels: 2" in lines
     assert any(line.startswith(f"  {run.parent}/lab/filed.tif, none: labelled Fibres") for line in lines)
     assert any(line.startswith(f"  {run.parent}/lab/unrelated.tif") and "has no twin" in line for line in lines)
-    assert any("unknown answer: 1 (match in another frame" in line for line in lines)
+    assert any("unknown answer: 1 (the match is in another frame" in line for line in lines)
 
 
 def test_known_legacy_answers_agree_with_a_legacy_run(

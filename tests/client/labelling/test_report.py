@@ -281,8 +281,8 @@ def test_sentence(make, decisions, expected):
     [
         ([], ""),
         ([None], "The probability that a label is wrong is not known."),
-        ([0.0001, 0.01], "more than 1 % to be wrong: 0 of 2. The largest probability is 1 %."),
-        ([0.0234567, 0.5, None], ": 2 of 2. The largest probability is 50 %. Labels without a known probability: 1."),
+        ([0.0001, 0.01], "more than 1 %: 0 of 2. The largest probability is 1 %."),
+        ([0.0234567, 0.5, None], ": 2 of 2. The largest probability is 50 %. Labels with an unknown probability: 1."),
         ([0.00000001], ": 0 of 1. The largest probability is less than 0.01 %."),
         ([0.0], ": 0 of 1. The largest probability is less than 0.01 %."),
         ([1.0], ": 1 of 1. The largest probability is 100 %."),
@@ -446,8 +446,8 @@ def test_a_far_distance_that_has_no_effect_is_not_drawn(make):
             {},
             "300 bits. If none of these candidates was a twin, the few nearest references up to a distance of 430 bits",
         ),
-        ({"far_distance": 300}, "searched up to a distance of 300 bits. The plots"),
-        ({"max_distance": 149, "far_distance": 149}, "searched up to a distance of 149 bits. The plots"),
+        ({"far_distance": 300}, "searched for candidates up to a distance of 300 bits. The plots"),
+        ({"max_distance": 149, "far_distance": 149}, "searched for candidates up to a distance of 149 bits. The plots"),
     ],
 )
 def test_page_states_how_far_candidates_were_searched(make, changes, expected):
@@ -626,10 +626,10 @@ def test_doubtful_image_is_shown_with_its_contradictions(make, tmp_path):
         ("ambiguous", f"{energy}; {place}"),
     ]
     text = " ".join(_Page(_rendered(journal, _Thumbnails())).text.split())
-    for exhibit in text.partition("Best candidates that were refused")[2].split(" probability of being wrong: ")[1:]:
+    for exhibit in text.partition("Refused images with the best candidates")[2].split(" match is wrong: ")[1:]:
         assert exhibit.startswith("0.42 % ")
         assert exhibit.count(energy) == exhibit.count(place) == 1
-    assert text.count("probability of being wrong: 0.42 %") == 2
+    assert text.count("probability that the match is wrong: 0.42 %") == 2
     assert DECISION_GRADES["doubtful"].meaning in text
     assert "doubtful if the probability of a wrong match is above this value" in text
 

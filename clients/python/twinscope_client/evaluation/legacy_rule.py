@@ -36,12 +36,13 @@ class _Candidate(NamedTuple):
 
 
 def legacy_answer(decision: Decision) -> LegacyAnswer:
-    """Apply policy ``legacy`` to the decision that a run recorded about one image.
+    """Apply the policy ``legacy`` to the decision that a run has recorded about one image.
 
-    A run records the best candidate and the best candidate of another category. These two candidates replace the two
-    nearest candidates of the legacy scripts. A candidate at a distance of at most 149 bits is a preliminary match. A
-    candidate at a distance of at most 119 bits is verified by full-size SSIM, and gives a label if the SSIM is above
-    0.95. If query and reference differ in size, the recorded SSIM differs from the SSIM of the legacy scripts.
+    A run records two candidates: the best candidate, and the best candidate of another category. The legacy scripts
+    used the two nearest candidates; this function uses the two recorded candidates instead. A candidate at a distance
+    of at most 149 bits is a preliminary match. For a candidate at a distance of at most 119 bits, the full-size SSIM is
+    also checked. If the SSIM is above 0.95, the image gets the category of the candidate as its label. If the query and
+    the reference have different sizes, the recorded SSIM differs from the SSIM that the legacy scripts computed.
 
     Parameters
     ----------
@@ -50,8 +51,11 @@ def legacy_answer(decision: Decision) -> LegacyAnswer:
     Returns
     -------
     LegacyAnswer
-        The answer. The answer is unknown in three cases: the run did not search up to the distance of the legacy rule,
-        did not compute an SSIM that the rule needs, or found the match in another frame.
+        The answer. The answer is unknown in three cases:
+
+        - The run found no candidate, but did not search up to the maximum distance of the legacy rule.
+        - The run did not compute an SSIM that the legacy rule needs.
+        - The run found the match or the rival in another frame or orientation.
     """
     policy = _policy(decision)
     if decision.grade in {"failed", "unhashable"}:
@@ -65,7 +69,7 @@ def legacy_answer(decision: Decision) -> LegacyAnswer:
 
 
 def _policy(decision: Decision) -> dict[str, Any]:
-    """Return the policy of a decision; empty if the policy is not recorded in a known form."""
+    """Return the policy that was used for a decision; empty if the recorded policy cannot be read."""
     try:
         recorded = json.loads(decision.decided_by)
     except ValueError:
@@ -77,16 +81,18 @@ def _policy(decision: Decision) -> dict[str, Any]:
 def _without_candidates(policy: dict[str, Any]) -> LegacyAnswer:
     if policy.get("max_distance", -1) >= RULE.max_distance:
         return REFUSED
-    return LegacyAnswer(unknown=f"no candidate, but the run did not search up to {RULE.max_distance} bits")
+    return LegacyAnswer(
+        unknown=f"there is no candidate, but the run did not search up to a distance of {RULE.max_distance} bits"
+    )
 
 
 def _distance_unknown(decision: Decision, policy: dict[str, Any]) -> str:
-    """Return why a recorded distance may not be the distance of the whole images; empty if there is no reason."""
+    """Return the reason why the distance between the whole images is unknown; empty if the distance is known."""
     if policy.get("reach") == "frame":
         return ""
     unchanged = decision.query_frame == decision.reference_frame == "whole" and not decision.symmetry
     if not unchanged or decision.rival_transform:
-        return "match in another frame or orientation: the distance of the whole image is not recorded"
+        return "the match is in another frame or orientation: the distance between the whole images is not recorded"
     return ""
 
 
@@ -107,6 +113,8 @@ def _of_candidates(candidates: list[_Candidate]) -> LegacyAnswer:
         return REFUSED
     ordered = sorted((-c.ssim, c.distance, c.image_id, c.category) for c in verified if c.ssim is not None)
     if len(ordered) < len(verified):
-        return LegacyAnswer(unknown=f"no full-size SSIM was computed for a candidate within {RULE.ssim_distance} bits")
+        return LegacyAnswer(
+            unknown=f"no full-size SSIM was computed for a candidate at a distance of at most {RULE.ssim_distance} bits"
+        )
     ssim, _, _, category = ordered[0]
     return LegacyAnswer(category) if -ssim > RULE.excellent_ssim else REFUSED

@@ -1,4 +1,4 @@
-"""The evaluation of a labelling run: recall, precision, false labels, and the recall with each single score."""
+"""The evaluation of a labelling run: recall, precision, false labels, and the recall that each score reaches alone."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 Kind = Literal["all", "transform", "category"]
 ScoreName = Literal["scene_score", "ssim", "distance"]
 SCORES: Final[dict[ScoreName, int]] = {"scene_score": 1, "ssim": 1, "distance": -1}
-"""Names of the scores of a candidate; 1 if a larger score is better, -1 if a smaller score is better."""
+"""The scores of a candidate. The value is 1 if a larger score is better, and -1 if a smaller score is better."""
 
 NO_TWIN: Final = "(no twin)"
 NO_TRANSFORM: Final = "(none named)"
 _QUANTILE: Final = NormalDist().inv_cdf(0.975)
-"""Quantile of the normal distribution from which 95 % intervals are computed."""
+"""Quantile of the normal distribution that is used to compute 95 % intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One image of a run, with the decision and the truth about the image."""
+    """One image of a run, with the decision of the run and the right category."""
 
     image: str
     """Path of the image."""
     truth: str
-    """Name of the right category; empty if the image has no twin, so that it must not be labelled."""
+    """Name of the right category; empty if the image has no twin and must not be labelled."""
     label: str
     """Category of the label; empty if the image has no label."""
     nearest: str = ""
@@ -51,13 +51,13 @@ class Case:
     reference: str = ""
     """Path of the reference that is the best candidate."""
     twin: str = ""
-    """The right reference; empty if the truth does not name it."""
+    """Path of the right reference; empty if the table of truth names no reference."""
     legacy: LegacyAnswer = REFUSED
     """Answer of the legacy rule for the image."""
 
     @classmethod
     def of(cls, decision: Decision, row: TruthRow) -> Case:
-        """Combine the decision of a run about an image with the truth about the image."""
+        """Create a case from the decision about an image, and from the row for this image in the table of truth."""
         return cls(
             readable(decision.path), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
@@ -81,12 +81,12 @@ class Case:
 
     @property
     def by_another(self) -> bool:
-        """Whether the label is right, but from a reference other than the twin that the truth names."""
+        """Whether the label is right, but comes from another reference than the twin in the table of truth."""
         return self.right and bool(self.twin) and not is_twin(self.reference, self.twin)
 
 
 class Share(NamedTuple):
-    """A share: the number of items in a part, and the number of items in the whole."""
+    """A share: the number of items in a part, and the total number of items."""
 
     part: int
     whole: int
@@ -108,43 +108,43 @@ class Share(NamedTuple):
         centre = share + weight / 2
         spread = _QUANTILE * math.sqrt(share * (1 - share) / self.whole + weight / (4 * self.whole))
         low, high = (centre - spread) / (1 + weight), (centre + spread) / (1 + weight)
-        # For a share of 0 or 1, one end of the interval is exactly 0 or 1; the formula adds a rounding error.
+        # If the share is 0 or 1, one end of the interval is exactly 0 or 1, but the formula adds a rounding error.
         return (0.0 if self.part == 0 else low, 1.0 if self.part == self.whole else high)
 
 
 class Separation(NamedTuple):
-    """The number of twins that one score alone would find without any false label."""
+    """The recall of a single score, with a threshold that gives no false label."""
 
     found: Share
-    """Number of twins that reach the threshold, out of all images that have a twin."""
+    """Recall: the share of the images with a twin that would get the right label."""
     threshold: float | None
-    """Threshold that gives no false label: the worst score of the twins in `found`; None if there are no such twins."""
+    """Threshold that gives no false label: the worst score of the images in `found`; None if no image is found."""
     nearest_false: float | None
     """Best score of a candidate of a wrong category; None if there is no such candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegacyTally:
-    """The outcomes of the legacy rule for the images of a group."""
+    """The results of the legacy rule for a group of images."""
 
     right: int
     wrong: int
     refused: int
     unknown: int
     unknown_twins: int
-    """Number of images that have a twin, but whose outcome with the legacy rule is unknown."""
+    """Number of images with a twin for which the answer of the legacy rule is unknown."""
     recall: Share
-    """Recall, computed from the known outcomes; it is a lower bound if `unknown_twins` is not 0."""
+    """Recall, computed from the known answers. If `unknown_twins` is not 0, the real recall can be higher."""
 
     @property
     def precision(self) -> Share:
-        """Number of right labels, out of all labels; it is valid only if `unknown` is 0."""
+        """Share of the labels that are right; this value is valid only if `unknown` is 0."""
         return Share(self.right, self.right + self.wrong)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The numbers for a group of images: all images, the images with one transform, or the images of one category."""
+    """The results for a group of images: for all images, for one transform, or for one category."""
 
     kind: Kind
     name: str
@@ -154,7 +154,7 @@ class Group:
     right: int
     wrong: int
     by_another: int
-    """Number of right labels from a reference other than the twin that the truth names."""
+    """Number of right labels that come from another reference than the twin in the table of truth."""
     separations: dict[ScoreName, Separation]
     legacy: LegacyTally
 
@@ -170,12 +170,12 @@ class Group:
 
     @property
     def recall(self) -> Share:
-        """Number of right labels, out of all images that have a twin."""
+        """Share of the images with a twin that got the right label."""
         return Share(self.right, self.twins)
 
     @property
     def precision(self) -> Share:
-        """Number of right labels, out of all labels."""
+        """Share of the labels that are right."""
         return Share(self.right, self.labelled)
 
 
@@ -186,7 +186,8 @@ class Evaluation:
     cases: list[Case]
     """Images of the run, sorted by path."""
     groups: list[Group]
-    """Group of all images; then one group for each transform, if the truth names any; then one for each category."""
+    """First the group of all images, then one group for each transform, then one group for each category. If the table
+    of truth names no transform, there are no groups for transforms."""
 
     @property
     def false_labels(self) -> list[Case]:
@@ -195,7 +196,7 @@ class Evaluation:
 
     @property
     def legacy_unknown(self) -> dict[str, int]:
-        """Number of images for each reason why the answer of the legacy rule is unknown, in descending order."""
+        """Number of images for each reason why an answer of the legacy rule is unknown, the largest number first."""
         return dict(Counter(case.legacy.unknown for case in self.cases if case.legacy.unknown).most_common())
 
 
@@ -219,16 +220,16 @@ def evaluate(cases: Iterable[Case]) -> Evaluation:
 
 
 def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense: int = 1) -> Separation:
-    """Find the threshold of a score that accepts as many twins as possible without any false label.
+    """Find the threshold of a score that gives as many right labels as possible, but no false label.
 
     Parameters
     ----------
     genuine, false : sequence of float
-        Scores of the candidates of the right category (`genuine`) and of wrong categories (`false`).
+        Scores of candidates: `genuine` for the right category, and `false` for wrong categories.
     twins : int
         Number of images that have a twin, including images for which the score was not computed.
     sense : {1, -1}
-        1 if a label needs a score of at least the threshold; -1 if a label needs a score of at most the threshold.
+        1 if the score must be at least the threshold; -1 if the score must be at most the threshold.
 
     Returns
     -------
@@ -241,7 +242,7 @@ def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense
 
 
 def scores(cases: Iterable[Case], name: ScoreName) -> tuple[list[float], list[float]]:
-    """Return the values of one score as two lists: for candidates of the right category, and of wrong categories."""
+    """Return the values of one score in two lists: first for right candidates, then for wrong candidates."""
     split: tuple[list[float], list[float]] = [], []
     for case in cases:
         score = getattr(case, name)

@@ -1,4 +1,4 @@
-"""The plots of an evaluation: histograms of the scores of right candidates and of wrong candidates."""
+"""The plots of an evaluation: for each score, histograms of right candidates and of wrong candidates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from twinscope_client.evaluation.metrics import Evaluation, ScoreName, Separation
 
-# People with any colour vision can distinguish these colours: M. Okabe, K. Ito, "Color Universal Design" (2008).
+# People with colour blindness can also distinguish these colours: M. Okabe, K. Ito, "Color Universal Design" (2008).
 _RIGHT: Final = "#0072B2"
 _WRONG: Final = "#D55E00"
 _INK: Final = "#222222"
 _LOWEST: Final = 0.6
-"""Lower end of the logarithmic axis of counts."""
+"""Lower end of the logarithmic axis that shows the number of images."""
 
 _LEAST_BINS: Final = 10
 _BEST: Final[dict[ScoreName, float]] = {"scene_score": 1, "ssim": 1, "distance": 0}
@@ -46,7 +46,7 @@ def draw(evaluation: Evaluation) -> dict[ScoreName, bytes]:
     Returns
     -------
     dict of bytes
-        PNG files by the name of the score. The same evaluation always gives the same bytes.
+        The PNG file for each score; each key is the name of a score. The same evaluation always gives the same bytes.
     """
     return {name: _histogram(evaluation, name) for name in SCORES}
 
@@ -67,7 +67,7 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
     edges = _edges([*right, *wrong], width, _BEST[name])
     most = max(
         _stairs(axes, right, edges, _RIGHT, f"candidate of the right category ({len(right):,})"),
-        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or no twin ({len(wrong):,})"),
+        _stairs(axes, wrong, edges, _WRONG, f"candidate of a wrong category, or no twin ({len(wrong):,})"),
     )
     axes.set_yscale("log")
     axes.set_ylim(_LOWEST, max(12.0, most * 3.0))
@@ -81,7 +81,7 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
 
 
 def _edges(values: list[float], width: float, best: float) -> NDArray[np.floating[Any]]:
-    """Return the edges of the bins, which are multiples of the width of a bin.
+    """Return the edges of the bins of a histogram; each edge is a multiple of the bin width.
 
     There are at least ten bins. The bins cover all values and the best possible value.
     """
@@ -97,10 +97,10 @@ def _stairs(axes: Axes, values: list[float], edges: NDArray[np.floating[Any]], c
 
     The histogram has an outline and a transparent fill, so that another histogram behind it is visible.
     """
-    # A score on an edge is counted in the bin above the edge, even with a rounding error. The last bin includes both
-    # edges.
+    # A score on an edge is counted in the bin above the edge, even if the score has a rounding error. The last bin
+    # includes both edges.
     counts, _ = np.histogram(np.clip(np.asarray(values) + 1e-9, edges[0], edges[-1]), edges)
-    heights = np.maximum(counts, _LOWEST)  # the logarithm of 0 would interrupt the outline
+    heights = np.maximum(counts, _LOWEST)  # a logarithmic axis cannot show a count of 0
     axes.stairs(heights, edges, baseline=_LOWEST, fill=True, color=colour, alpha=0.25)
     axes.stairs(heights, edges, baseline=_LOWEST, color=colour, linewidth=1.4, label=label)
     return int(counts.max())
@@ -123,6 +123,6 @@ def _threshold(axes: Axes, separation: Separation, sense: int) -> None:
 
 def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    # The name and version of the software are not written, so that the file depends only on the plot.
+    # The file does not contain the name and version of the software. Therefore, equal plots give equal files.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Conversion of an evaluation to tables of plain text, to CSV, and to plain values for JSON."""
+"""The results of an evaluation as tables in plain text, as CSV, and as values for JSON."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ _NOTHING: Final = "-"
 
 
 def to_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as plain values.
+    """Return an evaluation as values that can be written to JSON.
 
     Returns
     -------
     dict
-        - ``groups``: a group for all images, a group for each transform and a group for each category; ``kind`` and
-          ``name`` identify the group. Shares are 0 to 1, or None if the total is 0. ``legacy_rule`` holds the numbers
-          of the legacy rule; in its recall, images with an unknown answer count as not found.
+        - ``groups``: one group for all images, one group for each transform, and one group for each category. ``kind``
+          and ``name`` identify a group. Shares are numbers from 0 to 1, or None if the total is 0. ``legacy_rule``
+          contains the results of the legacy rule. In the recall of the legacy rule, an image with an unknown answer
+          counts as an image without a label.
         - ``false_labels``: the images with a false label.
-        - ``right_by_another_reference``: images with the right label, but not from the twin that the truth names.
+        - ``right_by_another_reference``: images whose label is right, but comes from another reference than the twin in
+          the table of truth.
         - ``legacy_rule_unknown``: number of images for each reason why the answer of the legacy rule is unknown.
     """
     return {
@@ -48,7 +50,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
 def to_csv(evaluation: Evaluation) -> str:
     """Return the groups of an evaluation as CSV, with one row for each group.
 
-    The names of the columns are the keys of a group in `to_dict`; the keys of nested values are joined by dots.
+    The names of the columns are the keys of a group in `to_dict`. For nested values, the keys are joined by dots.
     """
     rows = [dict(_flat(_group(group))) for group in evaluation.groups]
     text = io.StringIO(newline="")
@@ -59,7 +61,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_text(evaluation: Evaluation) -> list[str]:
-    """Return an evaluation as lines of text: the tables, and every false label."""
+    """Return an evaluation as lines of text: the tables, and a list of all false labels."""
     groups = evaluation.groups
     lines = [sentence(evaluation), "", *_table(groups, LABEL_COLUMNS, [label_cells(group) for group in groups])]
     lines += ["", BY_SCORE_TITLE, *_table(groups, tuple(SCORE_TITLES.values()), [score_cells(g) for g in groups])]
@@ -70,7 +72,7 @@ def to_text(evaluation: Evaluation) -> list[str]:
 
 
 def unknown_lines(evaluation: Evaluation) -> list[str]:
-    """Return lines of text: the reasons for unknown answers of the legacy rule, and how to get these answers."""
+    """Return lines that explain why answers of the legacy rule are unknown, and how to get these answers."""
     reasons = [f"Images with an unknown answer: {count:,} ({why})" for why, count in evaluation.legacy_unknown.items()]
     advice = "To get the unknown answers, evaluate a run of 'twinscope label --policy legacy'."
     return [*reasons, advice] if reasons else []
@@ -100,7 +102,7 @@ def score_cells(group: Group) -> tuple[str, ...]:
 def legacy_cells(legacy: LegacyTally) -> tuple[str, ...]:
     """Return the cells of `LEGACY_COLUMNS` for a group.
 
-    The recall is a lower bound if the answer of the legacy rule is unknown for some images with a twin.
+    If the answer of the legacy rule is unknown for some images with a twin, the recall is a lower limit.
     """
     recall = percent(legacy.recall.value)
     if legacy.unknown_twins:
@@ -118,9 +120,9 @@ def false_label(case: Case) -> str:
 
 
 def shown_threshold(separation: Separation, sense: int) -> str:
-    """Return a threshold as text, with at least three decimals unless the threshold is an integer.
+    """Return a threshold as text. A threshold that is not an integer has at least three decimals.
 
-    More decimals are kept if the rounded threshold would otherwise accept the nearest false score.
+    If a wrong candidate would reach the rounded threshold, more decimals are kept.
     """
     threshold, false = separation.threshold, separation.nearest_false
     if threshold is None:
@@ -136,7 +138,7 @@ def shown_threshold(separation: Separation, sense: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in percent; the share is rounded down, so that only the whole total gives 100 %."""
+    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
     return _NOTHING if share is None else f"{_tenths(share):.1f} %"
 
 
@@ -162,7 +164,7 @@ def _separated(separation: Separation, sense: int) -> str:
 
 
 def _table(groups: Sequence[Group], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines of text: a header, and a row for each group; each kind of group has a title line."""
+    """Return a table as lines of text: a header, a title for each kind of group, and a row for each group."""
     names = [group.name if group.kind == "all" else f"  {_one_line(group.name)}" for group in groups]
     first = max(map(len, [*names, "transform"]))
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]

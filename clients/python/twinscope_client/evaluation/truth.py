@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Taxonomy
 
 IMAGE_COLUMNS = ("path", "source", "image", "file", "query", "tiff_path")
-"""Possible names of the column that names the images, in upper or lower case."""
+"""Possible names of the column with the paths or names of the images. The names can be in upper or lower case."""
 
-_NEEDED = f"a column that names the images ({', '.join(IMAGE_COLUMNS)}) and the column category"
+_NEEDED = f"a column for the images ({', '.join(IMAGE_COLUMNS)}) and the column category"
 _OPTIONAL = ("transform", "twin")
 _DELIMITERS = ",;\t"
 
@@ -33,7 +33,7 @@ class TruthRow:
     image: str
     """Path or name of the image, as written in the file."""
     category: str
-    """Name of the right category; empty if the collection has no twin, so that the image must not be labelled."""
+    """Name of the right category; empty if the image has no twin in the collection and must not be labelled."""
     transform: str = ""
     """Operation that was applied to the image; empty if the table names no operation."""
     twin: str = ""
@@ -45,7 +45,7 @@ class Truth:
     """The content of a table of truth."""
 
     rows: list[TruthRow]
-    """One row for each named image, in the order of the file."""
+    """One row for each image that the file names, in the order of the file."""
     unused: list[str]
     """Names of the columns that the evaluation does not use."""
 
@@ -56,12 +56,12 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
     Parameters
     ----------
     path : Path
-        A CSV file in UTF-8, with or without a byte order mark. Columns are separated by commas, semicolons or tabs.
-        The header names a column of images (see `IMAGE_COLUMNS`), the column ``category``, and optionally the columns
-        ``transform`` and ``twin``.
+        A CSV file in UTF-8, with or without a byte order mark. Columns are separated by commas, semicolons or tabs. The
+        header must contain a column for the images (see `IMAGE_COLUMNS`) and the column ``category``. The columns
+        ``transform`` and ``twin`` are optional.
     resolve : callable
-        Function that converts the name, code or alias of a category to its name. The function raises TaxonomyError for
-        an unknown category.
+        Function that returns the name of a category. The argument is the name, code or alias of the category. The
+        function raises TaxonomyError for an unknown category.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
     Raises
     ------
     TaxonomyError
-        If the file cannot be read, has another form, names an unknown category, or has rows that contradict each other.
+        If the file cannot be read, is not a table of truth, names an unknown category, or has contradictory rows.
     """
     rows: dict[str, TruthRow] = {}
     text = _text(path)
@@ -78,7 +78,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
     try:
         first = next(lines, None)
         if first is None:
-            msg = f"{path} is empty: it must hold a header with {_NEEDED}, and one row for each image"
+            msg = f"{path} is empty: it must contain a header with {_NEEDED}, and one row for each image"
             raise TaxonomyError(msg)
         columns, unused = _columns(path, first[1])
         for line, cells in lines:
@@ -95,22 +95,22 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
 
 
 def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str:
-    """Return the name of a category; the truth can use the name, the code or an alias of the category.
+    """Return the name of a category. The table of truth can contain the name, the code or an alias.
 
     Parameters
     ----------
     label : str
         Name, code or alias of the category.
     met : mapping of str
-        Names of the categories in the run, by name and by code. These categories can come from another taxonomy. They
-        have priority over the categories of `taxonomy`.
+        Names of the categories in the run. The keys are the names and the codes of these categories. The categories can
+        come from another taxonomy. If `met` and `taxonomy` differ, `met` is used.
     taxonomy : Taxonomy
-        The taxonomy for all other categories.
+        The taxonomy that is used for all other categories.
 
     Raises
     ------
     TaxonomyError
-        If there is no such category.
+        If the category is unknown.
     """
     return met[label] if label in met else taxonomy.resolve(label).name
 
@@ -143,15 +143,18 @@ def _known_columns(cells: Iterable[str]) -> int:
 
 
 def _columns(path: Path, header: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Return the positions of the used columns (the image has the key ``image``), and the names of unused columns."""
+    """Return the positions of the columns that are used, and the names of the other columns.
+
+    The column for the images has the key ``image``.
+    """
     names = [_folded(cell) for cell in header]
     shown = ", ".join(map(repr, header))
     if not _known_columns(header):
-        msg = f"{path} has no header: the first line must name {_NEEDED}; found {shown}"
+        msg = f"{path} has no header: the first line must contain {_NEEDED}; found {shown}"
         raise TaxonomyError(msg)
     named = [name for name in names if name in IMAGE_COLUMNS]
     if not named or "category" not in names:
-        msg = f"{path}: the header must name {_NEEDED}; found {shown}"
+        msg = f"{path}: the header must contain {_NEEDED}; found {shown}"
         raise TaxonomyError(msg)
     repeated = sorted({name for name in names if name in {"category", *_OPTIONAL} and names.count(name) > 1})
     if len(named) > 1 or repeated:
@@ -173,17 +176,17 @@ def _row(
     width: int,
     resolve: Callable[[str], str],
 ) -> TruthRow:
-    # A row with too few cells must not count as an image without a twin.
+    # A row with too few cells is an error. Otherwise, the image would count as an image without a twin.
     missing = [name for name, position in columns.items() if position >= len(cells)]
     if missing:
         msg = f"{place}: the row ends before the column {missing[0]}; write all columns, even if they are empty"
         raise TaxonomyError(msg)
     if any(cell.strip() for cell in cells[width:]):
-        msg = f"{place}: the row has more columns than the header; put names with a separator in quotation marks"
+        msg = f"{place}: the row has more columns than the header; put a name that contains a separator in quotes"
         raise TaxonomyError(msg)
     values = {name: cells[position].strip() for name, position in columns.items()}
     if not values["image"].strip("/\\."):
-        msg = f"{place}: the image is not named; write its path or file name, or remove the row"
+        msg = f"{place}: the row names no image; write the path or file name of the image, or remove the row"
         raise TaxonomyError(msg)
     label = values["category"]
     if values.get("twin") and not label:

@@ -31,15 +31,16 @@ def label(
     settings: run.LabelSettings | None = None,
     progress: run.Progress = lambda _: None,
 ) -> run.LabelReport:
-    """Label images like ``twinscope label``: write copies into folders by category, tables, and a report.
+    """Label images as ``twinscope label`` does: write labelled copies, tables and a report.
 
-    The category of an image is the category of its twin. Sources are only read. Only tables, reports and sidecars of
-    earlier runs are replaced; no other file is overwritten. If a run was stopped, the same call continues it.
+    The label of an image is the category of its twin. For each category, there is a folder for the copies. Sources are
+    never changed. The tables, reports and sidecars of earlier runs are replaced. No other file is overwritten. To
+    continue a run that was stopped, repeat the same call.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Images or folders; folders are searched recursively.
+        Images or folders. The images in all subfolders are also labelled.
     at : path, str or Engine
         The folder of a store, the address of a server, or an open engine.
     out : path
@@ -58,13 +59,13 @@ def label(
     SourceError
         If a source does not exist.
     OutputError
-        If the output folder holds other results, lies within the store, or contains a source.
+        If the output folder contains other results, is inside the store, or contains a source.
     StoreError, SettingsError, ServerError
         If the store or the server cannot be opened; see `connect`.
     """
     folder, settings = Path(out), settings or run.LabelSettings()
     paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    run.scopes_apart(paths, folder)  # before anything is written to the output folder
+    run.scopes_apart(paths, folder)  # this check must come before the first write to the output folder
     with connect(at) if isinstance(at, (str, os.PathLike)) else nullcontext(at) as engine:
         require_outside_store(folder, engine)
         with open_journal(folder, dry_run=settings.dry_run) as journal:
@@ -91,12 +92,12 @@ def require_outside_store(out: Path, engine: Engine) -> None:
 
 @contextmanager
 def open_journal(out: Path, *, dry_run: bool) -> Iterator[Journal]:
-    """Open the journal of a run in its output folder, or the journal of a dry run in a temporary folder.
+    """Open the journal of a run in the output folder. For a dry run, open a journal in a temporary folder.
 
     Raises
     ------
     OutputError
-        If the folder holds tables or a report but no journal. A run would replace these files.
+        If the folder contains tables or a report but no journal. A run would overwrite these tables or this report.
     """
     foreign = [name for name in RESULTS if os.path.lexists(out / name)]
     if not dry_run and foreign and not is_journal(out / JOURNAL_NAME):

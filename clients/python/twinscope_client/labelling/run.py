@@ -42,15 +42,15 @@ class LabelReport:
     """The result of a labelling run."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of images by grade (including ``failed``), and number of images by what was done: ``written``, ``kept``
-    (the copies existed already), ``unwritten`` (a copy could not be written), ``reused`` (the decision of an earlier
-    run was used again)."""
+    """Number of images for each grade (including ``failed``), and number of images for each result. The results are:
+    ``written``, ``kept`` (the copies existed already), ``unwritten`` (a copy could not be written) and ``reused`` (the
+    decision of an earlier run was used again)."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders that could not be opened, each with the reason."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were skipped because they contain the results of other labelling runs (`corpus.is_run`)."""
+    """Folders that were skipped because they contain the results of other labelling runs; see `corpus.is_run`."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Number of files that are not images, by suffix."""
+    """Number of files that are not images, for each suffix of the file names."""
     problems: list[str] = field(default_factory=list)
     """Images whose copies could not be written, each with the reason."""
 
@@ -72,16 +72,17 @@ def label(
 ) -> LabelReport:
     """Label images: find the twin of each image, and write a copy into the folder of the twin's category.
 
-    Sources are only read. `outputs.category_folder` defines the names of the folders. If the journal holds a decision
-    about the same file with the same store and policy, that decision is reused. Existing output files are kept.
-    Therefore, a second run changes nothing. A file counts as unchanged if its path, size and modification time are
-    unchanged. If a file has new content but the old size and modification time, ``touch`` the file, so that the next
-    run compares it again.
+    Sources are never changed. `outputs.category_folder` defines the names of the folders. If the journal contains a
+    decision about the same file with the same store and policy, this decision is used again. Existing output files are
+    kept. Therefore, a repeated run changes nothing. A file counts as unchanged if its path, size and modification time
+    are unchanged. If the content of a file has changed, but not its size and modification time, run ``touch`` on the
+    file. The next run then compares the file again.
 
     Parameters
     ----------
     sources : sequence of path
-        Images or folders. Folders are searched recursively, except the output folder and the results of other runs.
+        Images or folders. The images in all subfolders are also labelled. The output folder and the results of other
+        runs are skipped.
     engine : Engine
         The engine that answers the queries.
     journal : Journal
@@ -109,11 +110,11 @@ def label(
     walked = Walk()
     run = _Run(engine, journal, out, settings)
     with journal.batch():
-        # `decide` reads and searches an image, and `put` writes and syncs its copies. These functions take most of the
-        # time and do not depend on other images, so they run in parallel. `settle` assigns the names of the copies. If
-        # two images want the same name, one of them gets a number. The choice must not depend on which image was
-        # decided first, so `settle` is called in the order of the sources. `settle` also uses the journal, and the
-        # database connection of the journal belongs to this thread.
+        # `decide` reads an image and searches for its twin, and `put` writes the copies to the disk. These functions
+        # take most of the time and do not depend on other images, so they run in parallel. `settle` chooses the names
+        # of the copies. If two copies have the same preferred name, one of the names gets a number. The choice must not
+        # depend on the order in which the decisions are finished. Therefore, `settle` is called in the order of the
+        # sources. `settle` also uses the journal, and the database connection of the journal belongs to this thread.
         queries = run.queries(_items(scopes, out, walked))
         with closing(in_order(run.decide, queries, run.workers.threads, run.workers.end_calls)) as decided:
             settled = map(run.settle, decided)
@@ -140,7 +141,7 @@ def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path) -> int:
 
 
 def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
-    """Find the sources, and check that no source lies within the output folder; nothing is written.
+    """Find the sources, and check that no source lies within the output folder. This function writes nothing.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[S
 
 
 def _items(scopes: list[Scope], out: Path, walked: Walk) -> Iterator[Item]:
-    """Yield the images of the sources; an image that lies in several sources is yielded once."""
+    """Yield the images of all sources. An image that belongs to several sources is yielded only once."""
     output = out.resolve()
     seen: set[Path] = set()
     for scope in scopes:
@@ -191,7 +192,7 @@ class _Decided(NamedTuple):
 
 
 class _PutOutcome(NamedTuple):
-    """A decision, and the outcome of writing its output files; the outcome is empty if no files are wanted."""
+    """A decision, and the result of writing its output files; the result is empty if there are no files to write."""
 
     decision: Decision
     outcome: Literal["", "written", "kept", "failed"]
@@ -212,7 +213,7 @@ class _Run:
         self._unsaved = 0
 
     def queries(self, items: Iterable[Item]) -> Iterator[_Query]:
-        """Yield every item with its decision in the journal, if there is one."""
+        """Yield every image with the decision in the journal about this image, if there is one."""
         return (_Query(item, self._journal.find(str(item.file))) for item in items)
 
     def decide(self, query: _Query) -> _Decided:
@@ -224,9 +225,11 @@ class _Run:
         return _Decided(decide(self._engine, task, self.workers), known)
 
     def _holds(self, known: Decision, item: Item) -> bool:
-        """Check whether an earlier decision is still valid; images that could not be read or compared are tried again.
+        """Check whether an earlier decision is still valid.
 
-        A file with the old size and modification time counts as unchanged, because reading every file takes too long.
+        If an image could not be read or compared, the decision is not valid, and the run tries the image again. A file
+        counts as unchanged if its size and modification time are unchanged. Its content is not compared, because it
+        takes too long to read every file.
         """
         same_file = (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
         compared = known.ssim is not None or known.grade in {"none", "unhashable"}

@@ -24,26 +24,29 @@ class LabelSettings:
     Raises
     ------
     OptionError
-        If the template is not well formed, contains an unknown field, or contains neither ``{stem}`` nor ``{hash}``.
+        If the template is not well formed, contains an unknown name, or contains neither ``{stem}`` nor ``{hash}``.
     """
 
     min_grade: MinGrade = "good"
-    """Lowest grade that is labelled. With ``excellent``, only images that show the same acquisition as a reference are
+    """Lowest grade that gets a label. With ``excellent``, only images that show the same acquisition as a reference are
     labelled."""
     template: str = DEFAULT_TEMPLATE
-    """Template for the file name of a labelled copy. Its fields are code, category, stem, suffix, hash and grade."""
+    """Template for the file name of a labelled copy. The template can contain these names in braces: code, category,
+    stem, suffix, hash and grade."""
     jpeg: bool = False
-    """Whether a JPEG of quality 100 with the name ``{code}_{hash}.jpg`` is also written for each labelled image."""
+    """Whether a JPEG is also written for each labelled image, with quality 100 and the name ``{code}_{hash}.jpg``."""
     sidecar: bool = False
-    """Whether a JSON file with the origin of the label and the instrument metadata is written next to each copy."""
+    """Whether a JSON file is written next to each copy; it contains the origin of the label and the instrument
+    metadata."""
     link: LinkMode = "copy"
     """How a labelled copy is made: as a copy of the file, a hard link or a symbolic link."""
     dry_run: bool = False
-    """Whether the run only decides and reserves names, but writes no files."""
+    """Whether the run only makes decisions and chooses file names, but writes no files."""
     policy: Policy = field(default_factory=lambda: named_policy("default"))
     workers: int = os.cpu_count() or 1
-    """Number of images that are read and searched at the same time; at most 16 processes read them. With 0, the
-    calling process reads one image at a time. A file that crashes its decoder then ends the calling process."""
+    """Number of images that are processed at the same time; at most 16 processes read image files. With 0, the calling
+    process reads one image after the other. An image file that crashes the decoder then also ends the calling
+    process."""
 
     def __post_init__(self) -> None:
         try:
@@ -54,7 +57,7 @@ class LabelSettings:
             raise OptionError(msg) from error
         if not fields <= _FIELDS or not fields & {"stem", "hash"}:
             msg = (
-                f"the name template {self.template!r} may use only the fields {', '.join(sorted(_FIELDS))} in braces, "
+                f"the name template {self.template!r} may use only the names {', '.join(sorted(_FIELDS))} in braces, "
                 "and must use {stem} or {hash}"
             )
             raise OptionError(msg)

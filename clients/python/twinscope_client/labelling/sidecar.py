@@ -29,20 +29,19 @@ def write_sidecar(copy: Path, provenance: dict[str, Any], metadata: InstrumentMe
     copy : Path
         The labelled copy.
     provenance : dict
-        The origin of the label as plain values for JSON; the key ``query_sha256`` is required.
+        The origin of the label, as values that can be written to JSON. The key ``query_sha256`` is required.
     metadata : InstrumentMetadata
         The instrument metadata, including `verbatim`.
 
     Returns
     -------
     bool
-        True if the sidecar was written; False if it has this content already.
+        True if the sidecar was written; False if an existing sidecar has the same content.
 
     Raises
     ------
     OutputError
-        If the sidecar cannot be written, or a different file has the name of the sidecar. The different file is left
-        unchanged.
+        If the sidecar cannot be written, or another file has the name of the sidecar. The other file is not changed.
     """
     path = sidecar_path(copy)
     content = {"kind": _KIND, "label": provenance, "instrument": metadata.to_dict()}

@@ -1,19 +1,19 @@
 """The tables of a labelling run: matches.csv, review.csv, failures.csv, labels.jsonl.
 
-Spreadsheets interpret a text as a formula if the text begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break.
-Names of detectors, folders and files can begin with these characters. In CSV files, Twinscope therefore writes an
-apostrophe before a text that begins with one of these characters, as OWASP advises
+Spreadsheet programs interpret a text as a formula if the text begins with ``=``, ``+``, ``-``, ``@``, a tab or a line
+break. Names of detectors, folders and files can begin with these characters. In CSV files, Twinscope therefore writes
+an apostrophe before a text that begins with one of these characters, as OWASP advises
 (https://owasp.org/www-community/attacks/CSV_Injection). A text that begins with apostrophes, followed by one of these
-characters, gets one more apostrophe. Numbers (also negative numbers) and all other texts are unchanged. To recover the
-original text, remove the first apostrophe. labels.jsonl contains the original texts.
+characters, gets one more apostrophe. Numbers, including negative numbers, and all other texts are not changed. To
+recover the original text, remove the first apostrophe. labels.jsonl contains the original texts.
 
 Five columns describe how the best candidate was found. ``symmetry`` is the operation that was applied to the query,
-such as ``rotated by 90, inverted`` (rotations are clockwise, in degrees; the column is empty if there was no
-operation). ``query_frame`` and ``reference_frame`` are the frames that were compared, such as ``bottom 7 % cut``;
-``whole`` means the whole image, and an empty column means that there is no candidate. ``shift_x`` and ``shift_y`` are
-the shift between the query and the candidate after the operation, as fractions of the width and the height of the
-query. In labels.jsonl and in sidecars, ``transform`` and ``shift`` hold the values of the five columns; they are null
-if the values are unknown.
+such as ``rotated by 90, inverted``. Rotations are clockwise, in degrees. If no operation was applied, the column is
+empty. ``query_frame`` and ``reference_frame`` are the frames that were compared, such as ``bottom 7 % cut``, or
+``whole`` for the whole image. If there is no candidate, these two columns are empty. ``shift_x`` and ``shift_y`` are
+the horizontal and the vertical shift between the query and the candidate, as fractions of the width and the height of
+the query. The shift is measured after the operation was applied. In labels.jsonl and in sidecars, ``transform`` and
+``shift`` contain the values of the five columns. If the values are unknown, ``transform`` or ``shift`` is null.
 
 ``p_wrong`` is the estimated probability that the best candidate is wrong. ``p_wrong_low`` and ``p_wrong_high`` are the
 ends of the 95 % interval of this probability.
@@ -55,11 +55,11 @@ REVIEW_COLUMNS = (
 )  # fmt: skip
 FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""Characters at the beginning of a text for which a spreadsheet interprets the text as a formula."""
+"""If a text begins with one of these characters, spreadsheet programs interpret the text as a formula."""
 
 
 def write_tables(journal: Journal) -> None:
-    """Write the tables of a run; a table whose content is unchanged is not written again.
+    """Write the tables of a run. If the content of a table is unchanged, the table is not written again.
 
     Raises
     ------
@@ -78,12 +78,12 @@ def write_tables(journal: Journal) -> None:
 
 
 class Table:
-    """A CSV table for spreadsheets: no text is read as a formula, and no value is read as the end of a row.
+    """A CSV table that spreadsheet programs read correctly: no text becomes a formula, and no value ends a row.
 
     Parameters
     ----------
     stream : TextIO
-        A text stream that was opened without translation of line ends.
+        A text stream that writes line ends unchanged.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -147,7 +147,7 @@ def _found(d: Decision) -> tuple[object, ...]:
 
 
 def _instrument(d: Decision) -> tuple[object, ...]:
-    """Return the instrument metadata, with one value for each of the `INSTRUMENT_COLUMNS`."""
+    """Return the instrument metadata: one value for each column in `INSTRUMENT_COLUMNS`."""
     written = json.loads(d.instrument) if d.instrument else {}
     written |= {f"stage_{axis}": value for axis, value in written.get("stage", {}).items()}
     return tuple(written.get(column, "") for column in INSTRUMENT_COLUMNS)
@@ -158,7 +158,7 @@ def _failure_row(d: Decision) -> tuple[object, ...]:
 
 
 def provenance(d: Decision) -> dict[str, object]:
-    """Return the origin of the label of one copy, as plain values for JSON."""
+    """Return the origin of the label of one copy, as values that can be written to JSON."""
     transform = {"symmetry": d.symmetry, "query_frame": d.query_frame, "reference_frame": d.reference_frame}
     return {
         "query": _readable(d.path), "query_sha256": d.sha256, "output": _readable(d.output),
@@ -174,7 +174,7 @@ def provenance(d: Decision) -> dict[str, object]:
 
 
 def _readable(path: str) -> str:
-    r"""Return a path in a form that JSON can hold: bytes that are not UTF-8 become escapes such as ``\xff``."""
+    r"""Return a path as valid text: bytes that are not UTF-8 are replaced by escape sequences such as ``\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -18,14 +18,15 @@ __all__ = ["summarise", "write_report"]
 def write_report(journal: Journal, engine: Engine | None) -> None:
     """Write ``summary.json``, ``report.html`` and ``plots/*.png`` into the folder of a run.
 
-    These files depend only on the journal and the images, so the report of an unchanged run is not written again.
+    These files depend only on the journal and the images. If nothing has changed, they are not written again.
 
     Parameters
     ----------
     journal : Journal
         The journal of the run.
     engine : Engine or None
-        The engine that supplies reference thumbnails. With None, the page shows that the thumbnails are missing.
+        The engine from which the thumbnails of the references are read. If it is None, the page says that the store was
+        not available.
 
     Raises
     ------

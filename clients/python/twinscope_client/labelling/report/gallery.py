@@ -1,4 +1,4 @@
-"""The gallery of a labelling run: labels with low scores and refused images, each image next to its best candidate."""
+"""The gallery of a labelling run: images that a person should check first, next to their best candidates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision, Journal
 
 EXHIBITS = 12
-"""Maximum number of decisions in each half of the gallery."""
+"""Maximum number of labelled images in the gallery, and maximum number of refused images in the gallery."""
 
 _LONG_SIDE = 240  # pixels
 _QUALITY = 80
@@ -45,7 +45,7 @@ class Figure:
     uri: str = ""
     """``data:`` URI of the reduced image as a JPEG; empty if no image can be shown."""
     note: str = ""
-    """Description of what is wrong with the image; empty for an image without a fault."""
+    """A remark about the image, for example the reason why no image can be shown; empty if there is no remark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Exhibit:
 
     @property
     def contradictions(self) -> str:
-        """Contradictions in the instrument metadata; empty if there are none, or if the reason contains them."""
+        """Contradictions in the instrument metadata; empty if the reason for the grade already names them."""
         in_reason = ReasonCode.INSTRUMENTS_CONTRADICT in self.decision.reason_codes
         return "" if in_reason else self.decision.contradictions
 
@@ -72,13 +72,14 @@ class Gallery:
     """The decisions that a person should check first."""
 
     accepted: tuple[Exhibit, ...]
-    """Labelled images with the lowest SSIM, in ascending order; without an SSIM, the scene score is used."""
+    """Labelled images with the lowest SSIM, sorted by SSIM. If an image has no SSIM, the scene score is used."""
     refused: tuple[Exhibit, ...]
-    """Images that have a candidate but got no label, grouped by grade; in a grade, the best candidate comes first."""
+    """Images that have a candidate but got no label, grouped by grade. In each group, the best candidate comes
+    first."""
 
 
 def curate(journal: Journal, engine: Engine | None) -> Gallery:
-    """Choose the decisions of the gallery, and read their images.
+    """Choose the decisions that the gallery shows, and read the images.
 
     Parameters
     ----------
@@ -99,12 +100,15 @@ def curate(journal: Journal, engine: Engine | None) -> Gallery:
 
 
 def link_to(path: str) -> str:
-    """Convert a path into a URL; both are relative to the output folder."""
+    """Convert a path into a URL. The path and the URL are relative to the output folder."""
     return quote(os.fsencode(path))
 
 
 def _nearest_refused(journal: Journal) -> list[Decision]:
-    """Choose refused decisions from all grades in rotation; within a grade, the best candidates are chosen first."""
+    """Choose refused images: one of each grade, then a second one of each grade, and so on.
+
+    In each grade, the images with the best candidates are chosen first.
+    """
     nearest = f"ssim IS NULL, ssim DESC, scene_score IS NULL, scene_score DESC, distance, path LIMIT {EXHIBITS}"
     by_grade = [journal.decisions(f"grade = '{grade}' AND match_id <> ''", nearest) for grade in _REFUSED]
     rotated = (decision for decision in chain.from_iterable(zip_longest(*by_grade)) if decision is not None)

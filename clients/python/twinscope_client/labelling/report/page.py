@@ -1,4 +1,4 @@
-"""The report page of a labelling run: one self-contained HTML file."""
+"""The report page of a labelling run: one HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.report.gallery import Gallery
 
 LISTED = 200
-"""Maximum number of rows of each list on the page; the CSV tables contain all rows."""
+"""Maximum number of rows in each list on the page; the CSV tables contain all rows."""
 
 _SOURCES_LISTED = 20
 
@@ -33,7 +33,7 @@ _SETTINGS = {
     "store_id": "Identifier of the store",
     "generation": "Generation (published state of the store)",
     "sources": "Sources of the images",
-    "min_grade": "Lowest grade that is labelled",
+    "min_grade": "Lowest grade that gets a label",
     "template": "Template for the names of the copies",
     "jpeg": "Also write a JPEG of each copy",
     "sidecar": "Also write a JSON file for each copy",
@@ -53,7 +53,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     summary : mapping
         The numbers of the run; see `summarise`.
     plots : mapping of bytes
-        The content of the PNG files, by name.
+        The content of the PNG file for each plot; each key is the name of a plot.
     gallery : Gallery
 
     Returns
@@ -112,14 +112,14 @@ def risk(summary: Mapping[str, Any]) -> str:
         return "The probability that a label is wrong is not known."
     unknown = labelled - chances["known"]
     text = (
-        f"Labels with a probability of more than {_chance(chances['limit'])} to be wrong: {chances['above_limit']:,} "
-        f"of {chances['known']:,}. The largest probability is {_chance(chances['largest'])}."
+        f"Labels whose probability of being wrong is more than {_chance(chances['limit'])}: "
+        f"{chances['above_limit']:,} of {chances['known']:,}. The largest probability is {_chance(chances['largest'])}."
     )
-    return f"{text} Labels without a known probability: {unknown:,}." if unknown else text
+    return f"{text} Labels with an unknown probability: {unknown:,}." if unknown else text
 
 
 def limits(summary: Mapping[str, Any]) -> str:
-    """Return sentences about the maximum distance of the search, and about candidates at larger distances.
+    """Return sentences about the maximum distance of the search, and about candidates at a larger distance.
 
     The text is empty if the policy of the run is not known.
     """
@@ -127,7 +127,7 @@ def limits(summary: Mapping[str, Any]) -> str:
     usual, far = policy.get("max_distance"), policy.get("far_distance")
     if usual is None:
         return ""
-    text = f"Candidates were searched up to a distance of {usual:,} bits."
+    text = f"Twinscope searched for candidates up to a distance of {usual:,} bits."
     if far is None or far <= usual:
         return text
     text += (
@@ -137,16 +137,16 @@ def limits(summary: Mapping[str, Any]) -> str:
     if policy.get("reach") == "frame":
         return text
     return (
-        f"{text} Candidates at larger distances were found in other ways. For example, the brightest or the darkest "
+        f"{text} Candidates at a larger distance were found in other ways. For example, the brightest or the darkest "
         "regions of two images can agree at any distance between the whole images."
     )
 
 
 def printable(text: str) -> str:
-    r"""Return a text in which all characters can be displayed and encoded; HTML is not escaped here.
+    r"""Return a text in which all characters can be displayed and encoded. This function does not escape HTML.
 
-    Bytes that are not UTF-8, control characters, and marks that change the writing direction become escape sequences
-    such as ``\xff``.
+    Some characters are replaced by escape sequences such as ``\xff``: bytes that are not UTF-8, control characters, and
+    marks that change the writing direction.
     """
     if text.isprintable():
         return text
@@ -164,7 +164,7 @@ def _finalised(value: object) -> object:
 
 
 def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decision]]:
-    """Return the first rows of each list on the page; the journal is not read for a list without rows."""
+    """Return the first rows of each list on the page. For an empty list, the journal is not read."""
     outcomes = summary["outcomes"]
     chosen = {
         "failed": (outcomes["failed"], "grade = 'failed'"),
@@ -180,7 +180,7 @@ def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decis
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the title and the values of every setting; an unknown setting has its key as the title."""
+    """Yield the title and the values of every setting. For an unknown setting, the title is the key of the setting."""
     for key in [*(key for key in _SETTINGS if key in settings), *sorted(set(settings) - set(_SETTINGS))]:
         value, name = settings[key], _SETTINGS.get(key, key)
         if isinstance(value, dict):
@@ -205,7 +205,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Return a share in percent; the share is rounded down, so that only the whole total gives 100 %."""
+    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
     return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
 
 
@@ -214,7 +214,7 @@ def _fixed(value: float | None, digits: int) -> str:
 
 
 def _chance(probability: float | None) -> str:
-    """Return a probability in percent, with two significant digits below 10 % and three otherwise."""
+    """Return a probability in percent: below 10 % with two significant digits, otherwise with three digits."""
     if probability is None:
         return "–"
     if probability < 0.0001:

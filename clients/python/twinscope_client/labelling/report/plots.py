@@ -1,4 +1,4 @@
-"""The plots of a labelling run: distance and SSIM of the best candidates as histograms, and SSIM of each image."""
+"""The plots of a labelling run: histograms of distance and SSIM, and a plot with the SSIM of each image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def draw(run: Survey) -> dict[str, bytes]:
     Returns
     -------
     dict of bytes
-        PNG files by name: ``distance``, ``ssim``, ``ssim_by_row``. The same run always gives the same bytes.
+        The PNG files, with the keys ``distance``, ``ssim`` and ``ssim_by_row``. The same run always gives the same
+        bytes.
     """
     policy = run.summary["settings"].get("policy") or {}
     histograms = run.summary["histograms"]
@@ -87,7 +88,7 @@ def _by_row(run: Survey, excellent: float | None) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     if excellent is not None:
         axes.axhline(excellent, color=_INK, linestyle="--", linewidth=1)
-        # The text is placed next to the plot, so that it hides no point.
+        # The text is placed next to the plot, so that the text hides no point.
         axes.annotate(
             f"excellent\nabove {excellent:g}", (1.005, excellent), xycoords=("axes fraction", "data"),
             va="center", fontsize=9, color=_INK, annotation_clip=False,
@@ -115,14 +116,14 @@ def _canvas(x: str, y: str, width: float = 6.4) -> tuple[Figure, Axes]:
 
 
 def _bars(axes: Axes, images: dict[str, dict[str, int]], first: int, last: int, width: float) -> None:
-    """Draw a histogram for each grade; the axis of counts is logarithmic, so that a single image is visible."""
+    """Draw a histogram for each grade. The axis is logarithmic, so that even a single image is visible."""
     edges = [value * width for value in range(first, last + 1)]
     for grade, bins in images.items():
         counts = [0] * (last - first)
         for edge, count in bins.items():
             counts[round(float(edge) / width) - first] += count
         colour = _COLOURS.get(grade, _OTHER)
-        # An empty bin is drawn at the lower end of the axis, because the logarithm of 0 would interrupt the outline.
+        # An empty bin is drawn at the lower end of the axis, because a logarithmic axis cannot show 0.
         heights = [count or _LOWEST for count in counts]
         axes.stairs(heights, edges, baseline=_LOWEST, fill=True, color=colour, alpha=0.25)
         axes.stairs(heights, edges, baseline=_LOWEST, color=colour, linewidth=1.4, label=f"{grade} ({sum(counts):,})")
@@ -136,7 +137,7 @@ def _bars(axes: Axes, images: dict[str, dict[str, int]], first: int, last: int, 
 
 
 _LOWEST = 0.6
-"""Lower end of the logarithmic axis of counts."""
+"""Lower end of the logarithmic axis that shows the number of images."""
 
 
 def _threshold(axes: Axes, value: float, label: str, row: int = 0) -> None:
@@ -161,6 +162,6 @@ def _png(figure: Figure, axes: Axes, instead: str) -> bytes:
     else:
         figure.legend(loc="outside upper left", ncols=3 if figure.get_figwidth() < 10 else 6, frameon=False, fontsize=9)
     buffer = BytesIO()
-    # The name and version of the software are not written, so that the file depends only on the plot.
+    # The file does not contain the name and version of the software. Therefore, equal plots give equal files.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

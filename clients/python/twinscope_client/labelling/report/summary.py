@@ -1,4 +1,4 @@
-"""The numbers of a labelling run, computed in one pass over the journal of the run."""
+"""The summary of a labelling run. All numbers are calculated while the journal is read once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SSIM_BINS = 100
 """Number of bars in the histogram of SSIM between 0 and 1."""
 
 LIKELY_WRONG = 0.01
-"""Probability of being wrong; the report counts the labels with a higher probability."""
+"""The report counts the labels whose probability of being wrong is higher than this limit."""
 
 MOST_POINTS = 4000
-"""Maximum number of points in the plot of SSIM by row; for longer runs, only every n-th point is drawn."""
+"""Maximum number of points in the plot ``ssim_by_row``. If there are more points, only every n-th point is drawn."""
 
 
 class Point(NamedTuple):
-    """One point in the plot of SSIM by row: the SSIM of one image."""
+    """One point in the plot ``ssim_by_row``: the SSIM of one image."""
 
     row: int
     """Position of the image when all images of the run are sorted by path; the first position is 1."""
@@ -42,7 +42,7 @@ class Survey:
     """Numbers of the run; see `summarise`."""
     points: list[Point]
     stride: int
-    """Step of the selection: `points` contains every `stride`-th image for which the SSIM was computed."""
+    """The number n: `points` contains every n-th image for which the SSIM was computed."""
 
 
 def summarise(journal: Journal) -> dict[str, Any]:
@@ -55,25 +55,28 @@ def summarise(journal: Journal) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values; the same journal always gives the same values.
+        Values that can be written to JSON. The same journal always gives the same values.
 
-        - ``images`` is the number of images, and ``readable`` is the number of images that could be read.
-          ``outcomes`` is the number of images by outcome; these numbers sum to ``images``.
-        - ``shares`` are ratios, or None if the divisor is 0. ``labelled_of_readable`` is labelled images divided by
-          readable images. ``excellent_of_readable`` is excellent images divided by readable images.
-          ``excellent_of_labelled`` is excellent labelled images divided by labelled images.
-        - ``labelled``, ``by_grade`` and ``by_category`` hold the number of images, and the means of SSIM, scene score
-          and distance (in bits). A mean covers the images for which the quantity was computed; it is None without such
-          images. ``with_ssim`` is the number of images in the mean SSIM. The means of a category cover the labelled
-          images. ``not_labelled`` counts the images without a label whose best candidate has this category.
+        - ``images`` is the number of images, and ``readable`` is the number of images that could be read. ``outcomes``
+          contains the number of images for each outcome. The sum of these numbers is ``images``.
+        - ``shares`` are ratios, or None if the divisor is 0. ``labelled_of_readable`` is the number of labelled images,
+          divided by the number of readable images. ``excellent_of_readable`` is the number of images with the grade
+          ``excellent``, divided by the number of readable images. ``excellent_of_labelled`` is the number of labelled
+          images with the grade ``excellent``, divided by the number of labelled images.
+        - ``labelled``, ``by_grade`` and ``by_category`` contain the number of images, and the means of SSIM, scene
+          score and distance (in bits). A mean is calculated from the images for which the value was computed. If there
+          are no such images, the mean is None. ``with_ssim`` is the number of images for which the SSIM was computed.
+          The means of a category are calculated from the labelled images only. ``not_labelled`` is the number of images
+          that got no label although their best candidate has this category.
         - ``p_wrong`` describes the estimated probability that a label is wrong. ``known`` is the number of labels with
-          such an estimate, and ``above_limit`` is the number of labels with an estimate above ``limit``. ``largest``
-          is the largest estimate, or None if there are no estimates.
-        - ``histograms`` hold the number of images by grade and by lower edge of the bin. A bin of distances includes
-          its upper edge but not its lower edge; the first bin includes both edges. A bin of SSIM includes its lower
-          edge but not its upper edge; the last bin includes both edges.
-        - ``decided`` holds the times of the earliest and the latest decision (UTC). ``by`` is the number of different
-          combinations of store, generation and policy. Failures are left out, because every run tries them again.
+          an estimate. ``above_limit`` is the number of labels with an estimate above ``limit``. ``largest`` is the
+          largest estimate, or None if there are no estimates.
+        - ``histograms`` contain the number of images for each grade and each bin. The key of a bin is the lower edge of
+          the bin. A bin of distances includes its upper edge but not its lower edge; the first bin includes both edges.
+          A bin of SSIM includes its lower edge but not its upper edge; the last bin includes both edges.
+        - ``decided`` contains the times of the earliest and the latest decision (UTC). ``by`` is the number of
+          different combinations of store, generation and policy. Images that could not be read are not included,
+          because every run tries to read them again.
         - ``settings`` are the settings of the last run. ``finished`` is false if the last run was stopped before all
           images were processed.
     """
@@ -197,7 +200,7 @@ _OUTCOMES = ("labelled", "withheld", "unwritten", "for_review", "no_twin", "unha
 
 
 class _Tally:
-    """All counts of a run; the memory that they need does not depend on the number of images."""
+    """All counts of a run. The required memory does not depend on the number of images."""
 
     def __init__(self) -> None:
         self._outcomes = Counter(dict.fromkeys(_OUTCOMES, 0))
@@ -290,4 +293,4 @@ def _ssim_bin(ssim: float) -> int:
 
 
 def _share(part: float, total: int) -> float | None:
-    return round(part / total, 9) if total else None  # further digits would be rounding errors of the sum
+    return round(part / total, 9) if total else None  # more digits would show only rounding errors
