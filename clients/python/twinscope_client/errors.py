@@ -1,4 +1,4 @@
-"""All exceptions that Twinscope raises on purpose. The package ``twinscope`` exports the same names.
+"""All exceptions that Twinscope defines. The package ``twinscope`` exports the same names.
 
 Each exception is defined in the package that raises it. The hierarchy::
 
@@ -90,7 +90,7 @@ class MissingExtraError(TwinscopeError):
 
 
 class ServerError(TwinscopeError):
-    """A server refused a call or failed to answer it.
+    """A server refused a call or could not answer the call.
 
     Attributes
     ----------

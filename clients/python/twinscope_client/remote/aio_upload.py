@@ -1,4 +1,4 @@
-"""Upload of an image to a server, for the client for asyncio."""
+"""Upload of an image to a server by the client for asyncio."""
 
 from __future__ import annotations
 

@@ -74,14 +74,14 @@ class Endpoint:
         Parameters
         ----------
         target : str
-            The server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
+            Address of the server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
         options : ConnectOptions or AsyncConnectOptions
 
         Raises
         ------
         SettingsError
             If the target, a PEM file or the token cannot be used, if PEM files are given for a target without TLS, or
-            if a token would cross the network in plain text.
+            if a token would be sent over the network without encryption.
         """
         token = options.get("token")
         ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
@@ -127,7 +127,7 @@ def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
 
 
 def current_token(token: AsyncToken) -> str | Awaitable[str]:
-    """Return the current token: the given text, the content of the given file, or the result of the given function.
+    """Return the current token: the text, the content of the file, or the result of the function.
 
     Raises
     ------
@@ -146,7 +146,9 @@ def current_token(token: AsyncToken) -> str | Awaitable[str]:
 
 
 def pickled_options(options: ConnectOptions | AsyncConnectOptions) -> dict[str, object]:
-    """Return the options of a connection for a pickle. The paths are absolute, and the options never hold a token.
+    """Return the options of a connection that are stored in a pickle.
+
+    All paths in these options are absolute. The options never contain a token.
 
     Raises
     ------
