@@ -283,7 +283,7 @@ class AsyncEngine:
             raise ClosedError(self.target)
 
     async def _complete(self, steps: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
-        async with turn or nullcontext():  # the image is read and hashed here, before the first call to the server
+        async with turn or nullcontext():  # reads and hashes the image before the first call to the server
             step = await asyncio.to_thread(dialogue.proceed, steps, None)
         while isinstance(step, dialogue.Call):
             async with self._calls:

@@ -70,7 +70,10 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
         return RemoteEngine(text, **options)
     given = [name for name, value in options.items() if value is not None]
     if given:
-        msg = f"{', '.join(given)}: only for servers, but {text} is a folder. Write a server as grpc[s]://host:port"
+        msg = (
+            f"{', '.join(given)} can be used only with a server, but {text} is a folder. "
+            "Write a server as grpc[s]://host:port"
+        )
         raise OptionError(msg)
     from twinscope_client.engine.embedded import EmbeddedEngine
 

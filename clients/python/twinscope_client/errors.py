@@ -9,7 +9,7 @@ Each exception is defined in the package that raises it. The hierarchy::
     |-- RecipeError            hashes made by different recipes cannot be compared
     |-- StoreError             a folder is missing, holds no store, or holds a store that cannot be used
     |   `-- StoreLockedError   another process is writing to the store
-    |-- IndexEngineError       the index engine set in the environment is unknown or cannot be loaded
+    |-- IndexEngineError       the index engine chosen by an environment variable is unknown or cannot be loaded
     |-- UnknownImageError      the store has no image with the given image id
     |-- CalibrationError       a calibration cannot be computed or used
     |-- GenerationError        a generation of the store was not published in time

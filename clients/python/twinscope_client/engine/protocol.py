@@ -147,7 +147,10 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> str:
-        """Identifier of the store and of the generation in use. Engines with equal identities give equal answers."""
+        """Identifier of the store and of the generation in use.
+
+        If two engines have the same identity, they give the same answers.
+        """
 
     def refresh(self) -> None:
         """Use the newest generation of the store from now on."""

@@ -33,7 +33,8 @@ _SERVICE_CONFIG: Final = json.dumps(
                 "name": [{"service": "twinscope.v1.SimilarityService"}, {"service": "twinscope.v1.CatalogService"}],
                 "retryPolicy": {
                     "maxAttempts": 5,
-                    "initialBackoff": "0.3s",  # all retries together wait 7.6 s, longer than a server needs to restart
+                    # The waiting times of all retries add up to 7.6 s. The restart of a server takes less time.
+                    "initialBackoff": "0.3s",
                     "maxBackoff": "5s",
                     "backoffMultiplier": 2.5,
                     # A server that is stopping returns CANCELLED for calls that it has not started.
@@ -85,7 +86,7 @@ class Endpoint:
         """
         token = options.get("token")
         ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
-        shown = re.sub(r"//[^/]*@", "//", target)  # user name and password are removed, because messages show this text
+        shown = re.sub(r"//[^/]*@", "//", target)  # error messages must not show a user name or a password
         msg = f"{shown} is not a server: write grpc://host:port, or grpcs://host:port with TLS"
         try:
             parts = urlsplit(target)
@@ -203,7 +204,7 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         raise SettingsError(msg) from error
     try:
         if certificate is not None:
-            context.load_cert_chain(certificate, key, password="")  # an encrypted key then raises an error, no prompt
+            context.load_cert_chain(certificate, key, password="")  # for an encrypted key, an error and no prompt
     except (OSError, ssl.SSLError) as error:
         msg = f"{certificate} and {key} are not a certificate and its key: {error}"
         raise SettingsError(msg) from error
