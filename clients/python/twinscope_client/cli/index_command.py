@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--prune", action="store_true",
-        help="remove the images whose files no longer exist from the store. Images below a folder that was skipped or "
+        help="remove images from the store if their files no longer exist. Images below a folder that was skipped or "
         "could not be opened are not removed",
     )  # fmt: skip
     parser.add_argument(

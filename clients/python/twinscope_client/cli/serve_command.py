@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new-token",
         metavar="NAME",
-        help="print a new token with the name NAME and the line to add to the file given with --tokens, then exit",
+        help="print a new token with the name NAME, print the line to add to the file given with --tokens, and exit",
     )
     parser.add_argument(
         "--role", choices=("read", "write"), default="read", help="role of the new token (default: read)"

@@ -20,8 +20,8 @@ T = TypeVar("T")
 def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str, list[Scalar]]:
     """Convert answers to a table that has one row for each answer.
 
-    The table is a dict of columns, not a list of rows. Then pandas and polars infer the data type of each column from
-    all values of the column.
+    The table is a dict of columns, not a list of rows. From a dict, pandas and polars infer the data type of each
+    column from all values of the column.
 
     Parameters
     ----------

@@ -35,8 +35,7 @@ def search_all(
     search : callable
         Function that returns the answer for one image.
     images : iterable
-        The images. The images are taken from the iterable in the thread of the caller, only a few images before their
-        answers.
+        The images. The thread of the caller reads this iterable, only a few images in advance.
     workers : int, optional
         Number of threads; `IMAGES_AT_ONCE` by default.
     """

@@ -38,8 +38,8 @@ class HashOptions(Thresholds, total=False):
     """Names, codes or aliases of the categories to search. By default, references of all categories are searched."""
     min_generation: int
     """Number of the oldest generation of the store that the search may use. The response to a write contains the number
-    of a generation. Use this number if the search must find the images that you have written. The search waits at most
-    30 seconds for this generation, and not longer than the maximum duration of a call to a server."""
+    of a generation. Use this number if the search must find the written images. The search waits at most 30 seconds for
+    this generation, and not longer than the maximum duration of a call to a server."""
 
 
 class SearchManyOptions(HashOptions, total=False):
