@@ -1,4 +1,4 @@
-"""The client for asyncio: an engine for a store on a server, whose methods are coroutines."""
+"""The client for asyncio: an engine for a store on a server. The methods of this engine are coroutines."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _CALLS_AT_ONCE: Final = 32
-"""Maximum number of calls in progress at the same time. Further calls wait in the client, because a server accepts at
-most 64 streams by default and refuses further streams."""
+"""Maximum number of calls in progress at the same time. If there are more calls, they wait in the client. By default, a
+server accepts at most 64 streams and refuses more."""
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -59,33 +59,36 @@ T = TypeVar("T")
 def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOptions]) -> AsyncEngine:
     """Open a store on a server, for searches from asyncio.
 
-    The engine connects to the server at the start of ``async with``, or otherwise at the first call.
+    The engine connects to the server when an ``async with`` block starts. Without this block, the engine connects at
+    the first call.
 
     Parameters
     ----------
     target : str
-        The server: ``grpc://host:port`` without TLS, or ``grpcs://host:port`` with TLS.
+        Address of the server: ``grpc://host:port`` without TLS, or ``grpcs://host:port`` with TLS.
     token : str, path or callable, optional
-        Bearer token, as text, as the `Path` of a file that holds the token, or as a function that returns the token.
-        The file is read, or the function is called, for every request. The function must not block the event loop; it
-        can be a coroutine function.
+        The bearer token: a text, the `Path` of a file that contains the token, or a function that returns the token.
+        Twinscope reads the file or calls the function again for every request. The function must not block the event
+        loop; it can be a coroutine function.
     ca, certificate, key : path or str, optional
-        Paths of PEM files. `ca` holds the certificate authorities to trust instead of the authorities of the system.
-        `certificate` and `key` are the certificate and the private key of this client, for mutual TLS (mTLS).
+        Paths of PEM files. `ca` contains the certificate authorities that Twinscope trusts instead of the authorities
+        of the operating system. `certificate` and `key` are the certificate and the private key of this client, for
+        mutual TLS (mTLS).
     timeout : float
         Maximum duration of one call to the server, in seconds; 60 by default.
 
     Returns
     -------
     AsyncEngine
-        The engine. Use it as an asynchronous context manager, or close it after use.
+        The engine. Use the engine in an ``async with`` statement, or close the engine after use.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target is not a server, a file cannot be used, or the token would cross the network in plain text.
+        If the target is not a server, if a file cannot be used, or if the token would be sent over the network without
+        encryption.
 
     Examples
     --------
@@ -103,7 +106,7 @@ def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOption
 
 
 class AsyncEngine:
-    """An engine for a store on a server, for asyncio. The function `connect` creates it.
+    """An engine for a store on a server, for asyncio. The function `connect` creates this engine.
 
     The class has the same methods, parameters, answers and errors as `twinscope_client.engine.protocol.Engine`. Images
     are read and hashed in threads, so that the event loop is never blocked. If a task is cancelled, its call to the
@@ -113,16 +116,17 @@ class AsyncEngine:
     Parameters
     ----------
     target : str
-        The server, as for `connect`.
+        Address of the server, in the same form as for `connect`.
     **options : AsyncConnectOptions
-        Options of the connection, as for `connect`.
+        Options of the connection, the same as for `connect`.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target is not a server, a file cannot be used, or the token would cross the network in plain text.
+        If the target is not a server, if a file cannot be used, or if the token would be sent over the network without
+        encryption.
     """
 
     def __init__(self, target: str, **options: Unpack[AsyncConnectOptions]) -> None:
@@ -150,10 +154,10 @@ class AsyncEngine:
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> AsyncIterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twin of each of many images, in an ``async for`` loop; see `Engine.search_many`.
+        """Find the labelled twins of many images, in an ``async for`` loop; see `Engine.search_many`.
 
-        If the loop ends early, the remaining searches are cancelled when the iterator is closed (for example by
-        `contextlib.aclosing`) or is garbage-collected.
+        If the loop ends early, close the iterator, for example with `contextlib.aclosing`. The remaining searches are
+        cancelled when the iterator is closed or garbage-collected.
         """
         chosen = search_options(options, SearchManyOptions)
         self._require_open()
@@ -186,18 +190,18 @@ class AsyncEngine:
         return stats_of(await self._fetch_index())
 
     async def identity(self) -> str:
-        """Return the identifier of the store and of the generation that the server reported last; see `refresh`."""
+        """Return the identifier of the store and of its generation, as the server last reported it; see `refresh`."""
         return dialogue.identity_of(await self._cached_index())
 
     async def refresh(self) -> None:
-        """Request the current generation from the server, so that `identity` is up to date.
+        """Ask the server which generation it uses, and update `identity`.
 
-        Searches do not need this call, because the server always uses the newest generation.
+        A search does not need this call, because the server always uses the newest generation.
         """
         await self._fetch_index()
 
     async def close(self) -> None:
-        """Close the connection to the server. Calls that are in progress then raise `ServerError`."""
+        """Close the connection to the server. Calls in progress then fail with a `ServerError`."""
         self._closed = True
         if self._connection is not None:
             await self._connection.channel.close()
@@ -218,7 +222,7 @@ class AsyncEngine:
         await self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target and the options instead of the open connection."""
+        """Store the target and the options in the pickle instead of the open connection."""
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
@@ -266,7 +270,8 @@ class AsyncEngine:
     def _stubs(self) -> dialogue.Stubs:
         self._require_open()
         loop = asyncio.get_running_loop()
-        if self._connection is None:  # a channel belongs to the event loop that creates it, so it is opened only here
+        # the channel is opened only here, because a channel belongs to the event loop that opens it
+        if self._connection is None:
             self._connection = _Connection(loop, _open_channel(self._endpoint))
         if self._connection.loop is not loop:
             msg = f"the connection to {self.target} belongs to another event loop: create one engine for each loop"
@@ -278,7 +283,7 @@ class AsyncEngine:
             raise ClosedError(self.target)
 
     async def _complete(self, steps: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
-        async with turn or nullcontext():  # the image is read and hashed here, before the first call to the server
+        async with turn or nullcontext():  # reads and hashes the image before the first call to the server
             step = await asyncio.to_thread(dialogue.proceed, steps, None)
         while isinstance(step, dialogue.Call):
             async with self._calls:
@@ -306,7 +311,10 @@ class AsyncEngine:
 
 
 class _BlockingThumbnails:
-    """Thumbnails for a notebook. A notebook shows an answer inside the event loop, so it cannot await thumbnails."""
+    """Thumbnails for a notebook.
+
+    A notebook shows an answer while the event loop is running, so the notebook cannot await thumbnails.
+    """
 
     def __init__(self, target: str, options: AsyncConnectOptions) -> None:
         self._target = target

@@ -1,4 +1,4 @@
-"""All exceptions that Twinscope raises on purpose. The package ``twinscope`` exports the same names.
+"""All exceptions that Twinscope defines. The package ``twinscope`` exports the same names.
 
 Each exception is defined in the package that raises it. The hierarchy::
 
@@ -9,7 +9,7 @@ Each exception is defined in the package that raises it. The hierarchy::
     |-- RecipeError            hashes made by different recipes cannot be compared
     |-- StoreError             a folder is missing, holds no store, or holds a store that cannot be used
     |   `-- StoreLockedError   another process is writing to the store
-    |-- IndexEngineError       the index engine set in the environment is unknown or cannot be loaded
+    |-- IndexEngineError       the index engine chosen by an environment variable is unknown or cannot be loaded
     |-- UnknownImageError      the store has no image with the given image id
     |-- CalibrationError       a calibration cannot be computed or used
     |-- GenerationError        a generation of the store was not published in time
@@ -90,7 +90,7 @@ class MissingExtraError(TwinscopeError):
 
 
 class ServerError(TwinscopeError):
-    """A server refused a call or failed to answer it.
+    """A server refused a call or could not answer the call.
 
     Attributes
     ----------

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
     """Start a server for a store; the server runs until the ``with`` block ends.
 
-    ``twinscope serve`` runs the same server, also with real sockets. By default the server uses a free port. At the end
-    of the ``with`` block the server stops at once and does not wait for calls in progress. Settings can change the port
-    and the waiting time. Environment variables are ignored.
+    This server is the same as the server of ``twinscope serve``, and it uses real sockets. By default the server uses a
+    free port. At the end of the ``with`` block the server stops at once and does not wait for calls in progress. The
+    port and the waiting time can be changed with `settings`. Environment variables are ignored.
 
     Parameters
     ----------
     store : path or str
         Folder of a store that was built with the command ``twinscope index`` or the function `twinscope.index`.
     **settings
-        Fields of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
+        Settings of the server: attributes of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
 
     Yields
     ------
     str
-        Target for `twinscope.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` if the settings name a
+        Target for `twinscope.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` if the settings include a
         certificate.
 
     Raises
     ------
     StoreError
-        If the folder holds no store, or if it holds a store that cannot be used.
+        If the folder contains no store, or if the store in the folder cannot be used.
     SettingsError
         If a setting is unknown or out of range, or if the port is in use.
     MissingExtraError

@@ -415,7 +415,7 @@ def test_a_token_file_can_change(shelf: Shelf, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("name", ["token", "ca", "certificate", "key", "timeout"])
 def test_a_folder_takes_no_server_options(shelf: Shelf, name: str) -> None:
     value: Any = 5.0 if name == "timeout" else "x"
-    with pytest.raises(OptionError, match=f"^{name}: only for servers, but .* is a folder"):
+    with pytest.raises(OptionError, match=f"^{name} can be used only with a server, but .* is a folder"):
         connect(shelf.store, **{name: value})
     with connect(shelf.store, **{name: None}) as ts:
         assert ts.stats()["images"] == 6
@@ -429,7 +429,7 @@ def test_the_command_takes_no_server_options_for_a_folder(
     assert main(command) == 0
     for more in (["--ca", "ca.pem"], ["--token-file", str(tmp_path / "none")]):
         assert main([*command, *more]) == 1
-        assert "only for servers" in capsys.readouterr().err
+        assert "only with a server" in capsys.readouterr().err
 
 
 def test_a_misspelt_connection_option_is_refused(shelf: Shelf, with_engine: Callable[..., Any]) -> None:

@@ -1,16 +1,17 @@
 """Calibrate a store: estimate the probability that a match from this store is wrong.
 
-Searches the store for a random sample of its own images, in two ways:
+Takes a random sample of the images of the store, and searches the store for each image in two ways:
 
-  right matches  Each image is altered as in real collections: re-encoded, resized, noisy, cropped or rotated. Its twin
-                 is in the store.
-  wrong matches  The image itself and its copies are excluded. The nearest reference is therefore a wrong match, in the
-                 same category or in another category.
+  right matches  Each image is changed like the images of real collections: it is re-encoded, resized, cropped or
+                 rotated, or noise is added. The twin of the image is in the store.
+  wrong matches  The search excludes the image itself and its copies. The nearest reference is therefore a wrong match,
+                 in the same category or in another category.
 
-From the scores of both groups, computes how the probability that a match is wrong depends on the scores. Writes this
-calibration into the store. Each answer then contains the probability as p_wrong, with an interval. If p_wrong is above
---max-p-wrong, 'search' and 'label' give the image no label and send it to review. A store without its own calibration
-uses the calibration that Twinscope ships. The shipped calibration was fitted on micrographs of many laboratories.
+Then computes from the scores of both groups how the probability that a match is wrong depends on its scores. Writes
+this calibration into the store. After that, every answer from this store contains the probability as p_wrong, with an
+interval. If p_wrong is above --max-p-wrong, 'search' and 'label' do not label the image, and the image must be
+reviewed. If a store has no calibration, Twinscope uses the calibration that is shipped with Twinscope. The shipped
+calibration was fitted on micrographs of many laboratories.
 
 Example: twinscope calibrate lab.store --sample 1000
 """
@@ -52,12 +53,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the calibration as one JSON object")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
-        "--dry-run", action="store_true", help="fit the calibration and print it, but do not write it into the store"
+        "--dry-run",
+        action="store_true",
+        help="compute and print the calibration, but do not write the calibration into the store",
     )
     change.add_argument(
         "--forget",
         action="store_true",
-        help="remove the calibration of the store, so that the shipped calibration applies again",
+        help="remove the calibration from the store; then the store uses the shipped calibration again",
     )
     parser.set_defaults(parser=parser)
 
@@ -67,7 +70,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.sample < 1 or parsed.workers < 1:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
-        parsed.parser.error("--forget prints no calibration, so it cannot be used with --json")
+        parsed.parser.error("--json cannot be used with --forget, because --forget prints no calibration")
     from twinscope_indexer.store.reader import Store, open_writer
 
     if parsed.forget:
@@ -93,8 +96,9 @@ def run(parsed: argparse.Namespace) -> int:
         least = calibration.floors[0]
         if least > _TOO_COARSE:
             say(
-                f"warning: the sample has too few images to support a p_wrong below {least:.1%}. The calibration that "
-                "Twinscope ships supports 0.6 %. Use a larger sample (--sample), or remove this calibration (--forget)."
+                f"warning: the sample has too few images. With this calibration, p_wrong is never below {least:.1%}; "
+                "with the calibration that Twinscope ships, the lowest p_wrong is 0.6 %. Use a larger sample "
+                "(--sample), or remove this calibration (--forget)."
             )
         from twinscope_service.matching.policy import POLICIES
 
@@ -102,9 +106,9 @@ def run(parsed: argparse.Namespace) -> int:
         if least > limit:
             say(
                 f"warning: with this calibration no image is labelled by default. The default of --max-p-wrong is "
-                f"{limit:.0%}, but a sample of {calibration.impostors} images supports no p_wrong below {least:.1%}."
+                f"{limit:.0%}, but with a sample of {calibration.impostors} images, p_wrong is never below {least:.1%}."
             )
-        say(f"Calibration written to {parsed.store}. The p_wrong of answers from this store now uses this calibration.")
+        say(f"Calibration written to {parsed.store}. Answers from this store now use it for p_wrong.")
     return DONE
 
 
@@ -123,8 +127,8 @@ def _show(samples: Samples, calibration: Calibration) -> None:
     emit(f"Fitted on {calibration.name}.")
     if samples.unreadable:
         emit(
-            f"{samples.unreadable} of these images could not be read at the path where they were indexed, so their "
-            "SSIM is missing."
+            f"{samples.unreadable} of these images could not be read at the path that the store records, so their SSIM "
+            "is missing."
         )
     right = [calibration.judged(row).estimate for rows in samples.genuine for row in rows]
     wrong = [calibration.judged(row).estimate for rows in samples.impostors for row in rows]
@@ -133,7 +137,7 @@ def _show(samples: Samples, calibration: Calibration) -> None:
         kept, missed = sum(p <= share for p in right), sum(p <= share for p in wrong)
         emit(f"{share:>16.1%}  {_of(kept, len(right)):>20}  {_of(missed, len(wrong)):>20}")
     least, high = calibration.floors
-    emit(f"Lowest p_wrong that this sample can support: {least:.2g}, with an interval up to {high:.2g}.")
+    emit(f"Lowest p_wrong that is possible with this sample: {least:.2g}, with an interval up to {high:.2g}.")
     say_some(
         f"{len(samples.copies)} pairs of images look the same but have different categories. Check their labels:",
         [f"{one}  and  {other}" for one, other in samples.copies],

@@ -1,4 +1,4 @@
-"""Output of the command: data go to stdout, messages go to stderr, progress bars are shown on terminals only."""
+"""Output of the command: data to stdout, messages to stderr, and a progress bar if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _write_line(text: str, stream: TextIO) -> None:
 
 
 def table() -> Table:
-    """Return a CSV table that writes to stdout; characters that the terminal cannot show are escaped."""
+    """Return an object that writes a CSV table to stdout; characters that the terminal cannot show are escaped."""
     from twinscope_client.labelling.tables import Table
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -55,7 +55,7 @@ def table() -> Table:
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
-    """Write a heading and at most ten lines to stderr; nothing if there are no lines.
+    """Write a heading and at most ten lines to stderr. If there are no lines, write nothing.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
     lines : sequence of str
         The first lines of the list.
     total : int
-        Number of lines of the full list.
+        Number of lines in the full list.
     rest : str
-        Text that says where the full list is. The text is written if the list has more lines.
+        Text that says where the full list is. The text is written if the full list has more lines than were written.
     """
     if not lines:
         return
@@ -77,7 +77,7 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
 
 
 def say_runs(folders: Sequence[str]) -> None:
-    """Report how many folders were skipped because they are outputs of labelling runs."""
+    """Write how many folders were skipped because the folders are outputs of labelling runs."""
     from twinscope_indexer.sources.corpus import RUN_MARKER
 
     once = list(dict.fromkeys(folders))
@@ -100,8 +100,8 @@ def progress(task: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
     task : str
         Name of the task, shown before the bar.
     count : callable
-        Function that returns the total number of images. It runs in a separate thread, because counting the images can
-        take a long time.
+        Function that returns the total number of images. The function runs in a separate thread, because counting the
+        images can take a long time.
 
     Yields
     ------
@@ -116,7 +116,7 @@ def progress(task: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
     with tqdm(desc=task, unit=" images", dynamic_ncols=True, smoothing=0.05, file=sys.stderr) as bar:
 
         def set_total() -> None:
-            with suppress(TwinscopeError):  # the task itself raises the same error, and the command reports it then
+            with suppress(TwinscopeError):  # the task raises the same error later, and the command reports it
                 bar.total = count()
                 bar.refresh()
 

@@ -1,9 +1,10 @@
 """Convert images to JPEG.
 
-Writes one JPEG for each image into DIR. DIR gets the same subfolders as PATH. TIFFs of more than 8 bits are scaled to 8
-bits with the same grey window as for hashing, so that bright areas are not clipped to white. If DIR already holds a
-file of the same name with other content, the old file is kept, and the new file gets a numbered name. DIR can be inside
-PATH. PATH cannot be DIR or inside DIR, because Twinscope regards all files in DIR as results.
+Writes one JPEG for each image into DIR. DIR then has the same subfolders as PATH. A TIFF with more than 8 bits per
+pixel is scaled to 8 bits. The grey window for this scaling is the same as for hashing, so that bright areas are not
+clipped to white. If DIR already contains a different file with the same name, Twinscope keeps that file, and the name
+of the new JPEG gets a number. DIR can be inside PATH. PATH must not be DIR or a folder inside DIR, because Twinscope
+treats all files in DIR as results.
 
 Example: twinscope convert tiffs/ --out jpegs/
 """

@@ -1,7 +1,8 @@
 """Demonstrate indexing and labelling on synthetic micrographs.
 
-Creates a labelled collection and unlabelled TIFFs in DIR, runs 'twinscope index' and 'twinscope label' on these files,
-and compares the labels with the true categories. Ends with exit code 1 if the label of a TIFF is wrong or missing.
+Creates a labelled collection and unlabelled TIFFs in DIR, and runs 'twinscope index' and 'twinscope label' on these
+files. Then compares the labels with the true categories. Ends with exit code 1 if the label of a TIFF is wrong or
+missing.
 
 Example: twinscope demo --out demo-out
 """

@@ -1,4 +1,4 @@
-"""The demonstration: it runs the real commands on synthetic micrographs and compares the labels with the truth."""
+"""The demonstration: run the real commands on synthetic micrographs, and compare the labels with the truth."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The decision about one TIFF of the demonstration, together with its true category."""
+    """The decision about one TIFF of the demonstration, and the true category of this TIFF."""
 
     truth: Truth
     decision: Decision
 
     @property
     def right(self) -> bool:
-        """Whether the decision is right: the TIFF got the label of its twin, or got no label because it has no twin."""
+        """Whether the decision is right: the label of the twin, or no label if the TIFF has no twin."""
         if not self.truth.category:
             return not self.decision.labelled
         twin = self.decision.match_source.endswith(self.truth.reference)
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def perform(root: Path, *, seed: int = 0, say: Callable[[str], None]) -> bool:
-    """Run the demonstration: create micrographs, index the collection, label the TIFFs, and compare with the truth.
+    """Run the demonstration: create micrographs, index the collection, label the TIFFs, and check the labels.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Check that this installation works on this machine.
 
 Prints the versions of all relevant packages and the features of the processor. Then compares results of Twinscope with
-other implementations: hashes with the package imagehash, SSIM values with scikit-image, and index searches with a NumPy
-scan. The first run also compiles functions to machine code, which is cached for later runs. Ends with exit code 1 if a
-check fails.
+the results of other programs: hashes with the package imagehash, SSIM values with scikit-image, and index searches with
+a NumPy scan. The first run also compiles functions to machine code. Later runs use this machine code again. Ends with
+exit code 1 if a check fails.
 """
 
 from __future__ import annotations

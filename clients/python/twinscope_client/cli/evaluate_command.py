@@ -5,22 +5,22 @@ commas, semicolons or tabs. It has a header and one row for each image:
 
   path       The path of the image, the end of this path, or the file name if only one image has that name. The column
              can also be called source, image, file, query or TIFF_path.
-  category   The right category of the image: a name, code or alias. An empty field means that the collection has no
-             twin of the image, so that the image must not be labelled.
-  transform  Optional. How the image was changed. Results are also printed for each transform.
-  twin       Optional. The path of the right reference, or the end of this path. Right labels that come from another
-             reference are counted separately.
+  category   The right category of the image: a name, code or alias. If the collection has no twin of the image, the
+             category is empty, and the image must not be labelled.
+  transform  Optional. The kind of change that was made to the image. Results are also printed for each transform.
+  twin       Optional. The path of the right reference, or the end of this path. If a label is right but comes from
+             another reference, the label is counted separately.
 
 Prints these results for all images, for each transform and for each true category:
 
   - the numbers of images, labels, right labels, wrong labels and refused images;
-  - the recall (the fraction of the images with a twin that got the right label) with its 95 % Wilson interval;
-  - the precision (the fraction of all labels that are right).
+  - the recall, with its 95 % Wilson interval: of all images with a twin, the fraction that got the right label;
+  - the precision: of all labels, the fraction that is right.
 
-Also prints for each score the highest recall that a threshold on this score alone can reach without a false label, and
-that threshold. Then prints the result of the legacy rule, and a list of all false labels. Images of the run that have
-no row in the table are not evaluated; they are listed on stderr. Ends with exit code 3 if the table names images that
-are not in the run.
+Also prints a threshold for each score. If labels depended on this score alone, this threshold would give the highest
+recall without a false label. Also prints this recall. Then prints the result of the legacy rule, and a list of all
+false labels. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends
+with exit code 3 if the table has rows for images that are not in the run.
 
 Example: twinscope evaluate labelled/ --truth truth.csv --out evaluation/
 """
@@ -48,7 +48,7 @@ _RESULTS = (
     "evaluation_scene_score.png", "evaluation_ssim.png", "evaluation_distance.png",
 )  # fmt: skip
 _MARK = "twinscope evaluate"
-"""Value of ``made_by`` in evaluation.json. A later evaluation may overwrite results that have this value."""
+"""Value of ``made_by`` in evaluation.json. An evaluation overwrites earlier results only if they have this value."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluatio
 
 
 def _categories(journal: Journal) -> dict[str, str]:
-    """Return a dict that maps the name and the code of each category that a run assigned to the category name."""
+    """Return the names of all categories that the run assigned, as a dict with category names and codes as keys."""
     names = {decision.category: decision.code for decision in journal.decisions("category <> ''")}
     return {code: name for name, code in names.items()} | {name: name for name in names}
 

@@ -1,7 +1,7 @@
 """Print the perceptual hash of each image as 256 hexadecimal digits, like the Python package imagehash.
 
-Prints one line for each image: the hash, two spaces and the path, like the command sha256sum. With --csv, writes a CSV
-table with the columns file, path and phash, and prints no hashes.
+Prints one line for each image: the hash, two spaces and the path, like the command sha256sum. With --csv, prints no
+hashes, but writes a CSV table with the columns file, path and phash.
 
 Example: twinscope hash tiffs/ --csv hashes.csv
 """

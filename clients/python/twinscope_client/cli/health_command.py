@@ -20,7 +20,9 @@ HELP = "check that a server is ready to answer"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("target", metavar="TARGET", help="the server: grpc://host:port, or grpcs://host:port with TLS")
+    parser.add_argument(
+        "target", metavar="TARGET", help="address of the server: grpc://host:port, or grpcs://host:port with TLS"
+    )
     parser.add_argument(
         "--service", default="", metavar="NAME", help="check one service of the server instead of the whole server"
     )
@@ -31,12 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--ca",
         type=Path,
         metavar="PEM",
-        help="file with the certificate authorities to trust instead of the authorities of the system",
+        help="file with the certificate authorities to trust instead of the authorities of the operating system",
     )
     parser.add_argument(
         "--cert", type=Path, metavar="PEM", help="file with the certificate of this client, for mutual TLS (mTLS)"
     )
-    parser.add_argument("--key", type=Path, metavar="PEM", help="file with the private key of --cert")
+    parser.add_argument(
+        "--key", type=Path, metavar="PEM", help="file with the private key for the certificate of --cert"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -55,7 +59,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise MissingExtraError(what, "server") from error
 
     with open_channel(parsed.target, {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # Any, because the package grpc_health has incomplete types
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # Any: the types of the package grpc_health are incomplete
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
         except grpc.RpcError as error:

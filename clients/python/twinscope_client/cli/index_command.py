@@ -1,12 +1,12 @@
 """Build or update a store from a labelled collection.
 
-SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tgz or .zip). Archives are
-read without unpacking. Writes the store into the folder DIR. Files in SOURCE are not changed.
+SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tgz or .zip). Twinscope reads
+archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
 
 Run the same command again when the collection has changed. Twinscope then skips unchanged files, indexes changed files
-again, and retries files that could not be read. If you stop the command with Ctrl-C, finished work is kept; the same
-command continues with the remaining files. Output folders of labelling runs, which contain a file .twinscope-run, are
-skipped, and Twinscope prints a message about them.
+again, and retries files that could not be read. If you stop the command with Ctrl-C, finished work is kept. To index
+the remaining files, run the same command again. If a folder contains a file .twinscope-run, the folder is the output of
+a labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope index collection/ --store lab.store
 """
@@ -37,41 +37,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--labels", metavar="folder|prefix|FILE.csv",
-        help="where the category of each image is given: 'folder', in the name of its folder or archive (default of a "
-        "new store); 'prefix', in the code before the file name; FILE.csv, in a CSV file with the columns "
-        "file,category. The column 'file' holds paths below SOURCE, or file names that only one image has. The store "
-        "remembers this option",
+        help="source of the category of each image: 'folder', the name of its folder or archive (default of a new "
+        "store); 'prefix', the code before the file name; FILE.csv, a CSV file with the columns file,category. The "
+        "column 'file' contains the path of each image relative to SOURCE, or only its file name if no other image has "
+        "this name. This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--taxonomy",
         type=Path,
         metavar="F.toml",
-        help="file with the categories to use instead of the ten built-in categories; the store remembers these "
-        "categories",
+        help="file with the categories to use instead of the ten built-in categories; these categories are saved in "
+        "the store",
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
         help="what to do with images whose category is unknown: 'error' (default of a new store), leave these images "
-        "out of the store and list them; 'keep', create a category for every unknown name. The store remembers this "
-        "option",
+        "out of the store and list them; 'keep', create a category for every unknown name. This option is saved "
+        "in the store",
     )  # fmt: skip
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
         help="frames of each image to hash: 'frame', only the whole image; 'views' (default of a new store), also the "
         "image without an info bar, so that twins that were cropped at the bottom, rotated, mirrored or inverted are "
         "found; 'windows', also 409 smaller frames, so that twins that show only a part of the field are found (52 KB "
-        "more per image). The store remembers this option",
+        "more per image). This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--prune", action="store_true",
-        help="remove an image from the store if its file no longer exists, unless the file is below a folder that was "
-        "skipped or could not be opened",
+        help="remove images from the store if their files no longer exist. Images below a folder that was skipped or "
+        "could not be opened are not removed",
     )  # fmt: skip
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="number of threads; a long run also starts up to this number of processes (default: one per core)",
+        help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )
     parser.set_defaults(parser=parser)
 

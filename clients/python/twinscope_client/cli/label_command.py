@@ -8,19 +8,20 @@ PATH is an image file, or a folder with all its subfolders. Files in PATH are no
   failures.csv       table of the images that could not be read
   labels.jsonl       provenance of every label
   report.html        report with figures
-  summary.json       numbers of the report, for programs
+  summary.json       values of the report, for programs
   plots              figures of the report
 
-Never overwrites a copy: if DIR already holds an identical file, that file is kept; if it holds another file of the same
-name, the copy gets a numbered name. If a category has the same name as one of these files or folders, the folder of the
-category gets an underscore at the end of its name (for example plots_ for the category plots).
+Copies are never overwritten. If DIR already contains an identical file, Twinscope keeps that file. If DIR contains a
+different file with the same name, the name of the new copy gets a number. If a category has the same name as one of
+these files or folders, Twinscope adds an underscore to the name of the category folder. For example, the folder of a
+category plots is plots_.
 
-If you stop the command with Ctrl-C, finished work is kept; the same command continues with the remaining images. If you
-run the same command again after a finished run, nothing changes. A decision about an image stays valid until the path,
-the size or the modification time of the image changes, or until the store, the policy or a threshold changes. If only
-the content of an image has changed, set a new modification time (touch IMAGE); the next run then decides again. Output
-folders of other labelling runs below PATH, which contain a file .twinscope-run, are skipped, and Twinscope prints a
-message about them.
+If you stop the command with Ctrl-C, finished work is kept. To label the remaining images, run the same command again.
+If the run was finished, running the same command again changes nothing. Twinscope decides again about an image if its
+path, size or modification time has changed. Twinscope decides again about all images if the store, the policy or a
+threshold has changed. If the content of an image has changed, but its size and modification time have not, set a new
+modification time (touch IMAGE) before the next run. If a folder below PATH contains a file .twinscope-run, the folder
+is the output of another labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope label tiffs/ --at lab.store --out labelled/
 """
@@ -61,8 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--name", default="{code}_{stem}{suffix}", metavar="TEMPLATE",
-        help="template for the file names of the copies. These fields are replaced: {code}, {category}, {stem}, "
-        "{suffix}, {hash}, {grade} (default: %(default)s)",
+        help="template for the file names of the copies. The template can contain these placeholders: {code}, "
+        "{category}, {stem}, {suffix}, {hash}, {grade} (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--jpeg",
@@ -78,12 +79,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--link",
         choices=("copy", "hard", "sym"),
         default="copy",
-        help="'copy', copy the files (default); 'hard', create hard links; 'sym', create symbolic links",
+        help="how to create the labelled copies: 'copy', copy the files (default); 'hard', create hard links; 'sym', "
+        "create symbolic links",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the decisions as a CSV table, and write no files")
     parser.add_argument(
         "--workers", type=int, metavar="N", default=os.cpu_count() or 1,
-        help="number of threads; a long run also starts up to this number of processes (default: one per core)",
+        help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )  # fmt: skip
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
@@ -112,7 +114,7 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.labelling.job import described, open_journal, require_outside_store, write_results
     from twinscope_client.labelling.run import count_queries, label, scopes_apart
 
-    scopes_apart(parsed.paths, parsed.out)  # this check comes before anything is created in the output folder
+    scopes_apart(parsed.paths, parsed.out)  # checked before Twinscope creates files in the output folder
     with ExitStack() as opened:
         engine = opened.enter_context(open_target(parsed))
         require_outside_store(parsed.out, engine)

@@ -1,4 +1,7 @@
-"""The command ``twinscope``. Each subcommand is one module, and imports large packages only when it runs."""
+"""The command ``twinscope``.
+
+Each subcommand is one module. The module imports large packages only when the subcommand runs.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         stop_cleanly_on_sigterm()
         code = int(parsed.run(parsed))
-        sys.stdout.flush()  # flushed inside the try block, so that a closed pipe is handled below
+        sys.stdout.flush()  # a closed pipe raises BrokenPipeError here, handled below
         return code
     except TwinscopeError as error:
         say(f"twinscope {parsed.command}: {error}")

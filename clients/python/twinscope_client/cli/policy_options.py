@@ -35,16 +35,16 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     group.add_argument(
         "--ssim", choices=("never", "best", "all"),
-        help="candidates to compare with the query at full size: 'never', no candidates, so that no answer has the "
-        "grade excellent; 'best', the candidates that can change the answer (default); 'all', every candidate that "
+        help="candidates to compare with the query at full size: 'never', no candidates (no answer then has the grade "
+        "excellent); 'best', only the candidates that can change the answer (default); 'all', every candidate that "
         "shows the same field",
     )  # fmt: skip
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="frames of the query to search with if the whole image has no twin: 'frame', no other frames, so that "
-        "twins that are rotated, mirrored or inverted, or whose info bar was cut or added, are not found; 'views', "
-        "also the frames that find these twins; 'windows', also smaller frames, which find twins that show only a part "
-        "of the field (default: the reach of the store)",
+        help="other frames of the query to use if the whole image has no twin: 'frame', none, so that twins that are "
+        "rotated, mirrored or inverted, or whose info bar was cut or added, are not found; 'views', the frames that "
+        "find these twins; 'windows', these frames and smaller frames, which find twins that show only a part of the "
+        "field (default: the reach of the store)",
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
 
 
 def warn_of_limit(policy: Policy, engine: Engine) -> None:
-    """Warn if no image can be labelled, because the limit of `p_wrong` is lower than the calibration can support."""
+    """Warn if no image can be labelled, because the limit of `p_wrong` is too low for the calibration."""
     calibration = engine.stats()["calibration"]
     least = calibration["least_p_wrong"]
     if policy.rule == "scene" and policy.max_p_wrong < least:

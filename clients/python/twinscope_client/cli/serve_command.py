@@ -3,8 +3,8 @@
 By default, the server accepts connections only from this machine. Other addresses (--host) require TLS or --insecure.
 Each setting can be given as an option (--port X), as an environment variable (TWINSCOPE_PORT=X) or in a TOML file
 (port = X). If a setting is given more than once, an option overrides an environment variable, and an environment
-variable overrides the file. When a new generation of the store is published, the running server uses it. After SIGTERM
-or Ctrl-C, the server waits for calls in progress and then stops.
+variable overrides the file. When a new generation of the store is published, the running server uses this generation.
+After SIGTERM or Ctrl-C, the server waits for calls in progress and then stops.
 
 Example: twinscope serve lab.store
 """
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new-token",
         metavar="NAME",
-        help="print a new token with the name NAME, and the line to add to the file of --tokens, and exit",
+        help="print a new token with the name NAME, print the line to add to the file given with --tokens, and exit",
     )
     parser.add_argument(
         "--role", choices=("read", "write"), default="read", help="role of the new token (default: read)"
@@ -76,7 +76,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     log_to(sys.stderr, logging.WARNING if parsed.quiet else logging.INFO)
     server = TwinscopeServer(parsed.store, settings)
-    stopping: SimpleQueue[None] = SimpleQueue()  # a signal handler can use a SimpleQueue; an Event can deadlock there
+    stopping: SimpleQueue[None] = SimpleQueue()  # in a signal handler, an Event could cause a deadlock
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.put(None))
     server.start()
@@ -86,7 +86,7 @@ def run(parsed: argparse.Namespace) -> int:
     server.stop()
     if server.stuck:
         say("Some calls did not finish; their results are lost.")
-        os._exit(FAILED)  # a normal exit would wait without limit for the threads of these calls
+        os._exit(FAILED)  # a normal exit would wait for the threads of these calls, perhaps forever
     return DONE
 
 
@@ -115,8 +115,8 @@ def _new_token(name: str, role: Role) -> int:
         raise SettingsError(msg)
     token = secrets.token_urlsafe(32)
     say(
-        f"The first line below is the token for {name}; it is not shown again. Add the second line to the file of "
-        "--tokens."
+        f"The first line below is the token for {name}; it is not shown again. Add the second line to the file "
+        "given with --tokens."
     )
     emit(token)
     emit(token_line(name, role, token))

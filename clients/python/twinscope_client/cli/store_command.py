@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     relocate = actions.add_parser("relocate", help="record that the collection has moved from folder OLD to folder NEW")
     relocate.add_argument("store", type=Path, help="folder of the store")
-    relocate.add_argument("old", type=Path, help="folder of the collection that is recorded in the store")
+    relocate.add_argument("old", type=Path, help="folder of the collection, as recorded in the store")
     relocate.add_argument("new", type=Path, help="folder where the collection is now")
     relocate.add_argument(
         "--force", action="store_true", help="change the recorded folder even if no image is found in NEW"

@@ -30,12 +30,14 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
         "--ca",
         type=Path,
         metavar="PEM",
-        help="file with the certificate authorities to trust instead of the authorities of the system",
+        help="file with the certificate authorities to trust instead of the authorities of the operating system",
     )
     group.add_argument(
         "--cert", type=Path, metavar="PEM", help="file with the certificate of this client, for mutual TLS (mTLS)"
     )
-    group.add_argument("--key", type=Path, metavar="PEM", help="file with the private key of --cert")
+    group.add_argument(
+        "--key", type=Path, metavar="PEM", help="file with the private key for the certificate of --cert"
+    )
 
 
 def open_target(parsed: argparse.Namespace) -> Engine:

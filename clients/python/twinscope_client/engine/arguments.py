@@ -1,4 +1,4 @@
-"""Functions that check the arguments of a search and convert them to options and hashes, for all engines."""
+"""Functions that check the arguments of a search and convert the arguments to options and hashes, for all engines."""
 
 from __future__ import annotations
 

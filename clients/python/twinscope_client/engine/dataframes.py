@@ -20,8 +20,8 @@ T = TypeVar("T")
 def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str, list[Scalar]]:
     """Convert answers to a table that has one row for each answer.
 
-    The table is a dict of columns, not a list of rows, so that pandas and polars infer the data type of a column from
-    the whole column.
+    The table is a dict of columns, not a list of rows. From a dict, pandas and polars infer the data type of each
+    column from all values of the column.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str
     Returns
     -------
     dict of list
-        The columns of `Answer.to_row`. For pairs, there are two more columns: ``image`` is the first column and holds
-        the path of the image, or None if the image has no path; ``fault`` is the last column. An image that could not
-        be read has the grade ``failed``, and the error message in the column ``reason``.
+        The columns of `Answer.to_row`. For pairs, the table has two more columns. The first column, ``image``, contains
+        the path of the image, or None if the image has no path. The last column is ``fault``. If an image could not be
+        read, its grade is ``failed``, and the column ``reason`` contains the error message.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The engine for a store in a folder, which answers queries in this process and needs no server."""
+"""The engine for a store in a folder. This engine answers queries in this process and needs no server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class EmbeddedEngine:
     """An engine for a store in a folder. Several threads can use the engine at the same time.
 
-    A pickle of the engine holds the absolute path of the folder. When the pickle is loaded, the newest generation of
+    A pickle of the engine contains the absolute path of the folder. When the pickle is loaded, the newest generation of
     the store in this folder is opened.
 
     Parameters
@@ -51,12 +51,12 @@ class EmbeddedEngine:
     folder : Path
         The folder of the store.
     pixels : int
-        Maximum size of the cache for full-size pixels of references, in bytes of memory.
+        Maximum memory for the cache of the full-size pixels of references, in bytes.
 
     Raises
     ------
     StoreError
-        If the folder holds no store, or if it holds a store that cannot be used.
+        If the folder contains no store, or if the store in the folder cannot be used.
     """
 
     def __init__(self, folder: Path, pixels: int = PIXELS) -> None:
@@ -74,7 +74,7 @@ class EmbeddedEngine:
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> Iterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twin of each of many images; see `Engine.search_many`."""
+        """Find the labelled twins of many images; see `Engine.search_many`."""
         chosen = search_options(options, SearchManyOptions)
         self._require_open()
         return search_all(lambda image: self._search(image, chosen, None), images, workers)
@@ -120,7 +120,7 @@ class EmbeddedEngine:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the hashes and the image ids of the index use, in bytes."""
+        """Memory for the hashes and the image ids of the index, in bytes."""
         return self._store.view.nbytes
 
     @property
@@ -140,7 +140,7 @@ class EmbeddedEngine:
         self._store.close()
 
     def __enter__(self) -> Self:
-        """Return the engine, for use as a context manager."""
+        """Return the engine, so that a program can use the engine in a ``with`` statement."""
         return self
 
     def __exit__(
@@ -150,7 +150,7 @@ class EmbeddedEngine:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the path of the folder instead of the open store."""
+        """Store the path of the folder in the pickle instead of the open store."""
         self._require_open()
         return EmbeddedEngine, (Path(self.target), self._pixels)
 

@@ -18,7 +18,7 @@ from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
 
 @dataclass(frozen=True, slots=True)
 class DecodedFile:
-    """An image file together with its decoded pixels, so that a search need not decode the file again.
+    """An image file and its decoded pixels, so that a search does not decode the file again.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
-        An image file, or an array of pixels with the shape (height, width) or (height, width, 3 or 4). Pixels of more
-        than 8 bits are scaled to 8 bits with the same grey window as the pixels of a TIFF; see
+        An image file, or an array of pixels with the shape (height, width) or (height, width, 3 or 4). Pixels with more
+        than 8 bits are scaled to 8 bits. The grey window is the same as for the pixels of a TIFF; see
         `twinscope_indexer.imaging.window`.
 
     Returns
@@ -49,9 +49,9 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the file cannot be read, or if the shape or the data type of the array is not that of an image.
+        If the file cannot be read, or if the array has a shape or a data type that images cannot have.
     TypeError
-        If the type of the value cannot hold an image.
+        If the value is not an image file, an array or a PIL image.
     """
     if isinstance(image, DecodedFile):
         return image.pixels
@@ -67,7 +67,7 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
 
 
 def can_hold_an_image(image: object) -> bool:
-    """Return whether the type of a value can hold an image."""
+    """Return whether the type of a value is one of the types that `grey_pixels` accepts."""
     return isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) or hasattr(image, "seek")
 
 
@@ -77,7 +77,7 @@ def acquisition(image: Any, given: InstrumentMetadata | None = None) -> Instrume
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
-        The image, as for `grey_pixels`. An array or a PIL image has no metadata.
+        The image, in a form that `grey_pixels` accepts. An array or a PIL image has no metadata.
     given : InstrumentMetadata, optional
         Metadata to use instead of the metadata in the file.
 

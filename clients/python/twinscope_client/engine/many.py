@@ -1,4 +1,4 @@
-"""Search for many images in one call. An image that cannot be read yields an error instead of an answer."""
+"""Search for many images in one call. For an image that cannot be read, the result is an error instead of an answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def search_all(
     search : callable
         Function that returns the answer for one image.
     images : iterable
-        The images. The thread of the caller reads the iterable, and is only a few images ahead of the next answer.
+        The images. The thread of the caller reads this iterable, only a few images in advance.
     workers : int, optional
         Number of threads; `IMAGES_AT_ONCE` by default.
     """
@@ -71,12 +71,12 @@ def _searched(search: Callable[[T], Answer], image: T) -> tuple[T, Answer | Imag
 def fault_of(image: object, error: Exception) -> ImageError:
     """Convert an exception to an `ImageError` for one image.
 
-    The `ImageError` has no traceback, because the frames of a traceback would keep the content of the file in memory.
+    The `ImageError` has no traceback, because a traceback would keep the content of the file in memory.
 
     Raises
     ------
     TwinscopeError
-        If the store, the server or the options caused the error, so that it would occur for every image.
+        If the store, the server or the options caused the error. Such an error would occur for every image.
     """
     if isinstance(error, TwinscopeError) and not _concerns_the_image(error):
         raise error

@@ -1,6 +1,7 @@
-"""The keyword arguments of searches and connections, which are the same for all engines.
+"""The keyword arguments of searches and connections. All engines use the same keyword arguments.
 
-mypy checks these keyword arguments in the code of a caller. Twinscope also checks these keyword arguments at run time.
+The type checker mypy can check these keyword arguments in programs that use Twinscope. Twinscope also checks these
+keyword arguments at run time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 File = str | PathLike[str]
 """Path of a file."""
 Token = str | PathLike[str] | Callable[[], str]
-"""Bearer token: text, the path of a file that holds the token, or a function that returns the token. The file is read,
-or the function is called, for every request."""
+"""Bearer token: text, the path of a file that holds the token, or a function that returns the token. Twinscope reads
+the file or calls the function again for every request."""
 AsyncToken = str | PathLike[str] | Callable[[], str | Awaitable[str]]
 """Bearer token for asyncio: text, the path of a file, or a function that returns the token. The function must not block
 the event loop; it can be a coroutine function."""
@@ -36,9 +37,9 @@ class HashOptions(Thresholds, total=False):
     categories: Sequence[str]
     """Names, codes or aliases of the categories to search. By default, references of all categories are searched."""
     min_generation: int
-    """Minimum generation of the store to search. The response to a write contains a generation. Give this generation
-    here to find the images that you have written. The search waits up to 30 seconds for this generation, but not longer
-    than the maximum duration of a call to a server."""
+    """Number of the oldest generation of the store that the search may use. The response to a write contains the number
+    of a generation. Use this number if the search must find the written images. The search waits at most 30 seconds for
+    this generation, and not longer than the maximum duration of a call to a server."""
 
 
 class SearchManyOptions(HashOptions, total=False):
@@ -60,7 +61,8 @@ class SearchOptions(SearchManyOptions, total=False):
 
 class _ServerOptions(TypedDict, total=False):
     ca: File | None
-    """Path of a PEM file with the certificate authorities to trust instead of the authorities of the system."""
+    """Path of a PEM file with the certificate authorities that Twinscope trusts instead of the authorities of the
+    operating system."""
     certificate: File | None
     """Path of a PEM file with the certificate of this client, for mutual TLS (mTLS). It requires `key`."""
     key: File | None
@@ -84,7 +86,7 @@ class AsyncConnectOptions(_ServerOptions, total=False):
 
 
 def require_known(given: Mapping[str, object], kind: Any) -> None:
-    """Check that the `TypedDict` `kind` contains all given keywords.
+    """Check that every keyword is a keyword of the `TypedDict` `kind`.
 
     Raises
     ------

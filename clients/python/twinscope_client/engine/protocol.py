@@ -1,4 +1,4 @@
-"""The methods that every engine has, for a store in a folder and for a store on a server."""
+"""The methods of all engines, both for a store in a folder and for a store on a server."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ T = TypeVar("T")
 class Engine(Protocol):
     """An open store that answers queries. The function `connect` returns an engine.
 
-    An engine can be pickled, for example to send it to a spawned process. The pickle holds the target and the options.
-    When the pickle is loaded, the store is opened again. A pickle never holds a token; see `twinscope_client.connect`.
+    An engine can be pickled, for example to send the engine to a spawned process. The pickle contains the target and
+    the options. When the pickle is loaded, the store is opened again. A pickle never contains a token; see
+    `twinscope_client.connect`.
     """
 
     def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
@@ -33,15 +34,15 @@ class Engine(Protocol):
         Parameters
         ----------
         image : path, bytes, binary file, ndarray or PIL image
-            An image file, or grey or RGB(A) pixels. Pixels of more than 8 bits are scaled to 8 bits with the same grey
-            window as the pixels of a TIFF.
+            An image file, or grey or RGB(A) pixels. Pixels with more than 8 bits are scaled to 8 bits. The grey window
+            is the same as for the pixels of a TIFF.
         **options : SearchOptions
             Policy, thresholds, categories and other options. All options can be omitted.
 
         Returns
         -------
         Answer
-            The grade, the category if the grade is labelled, the reasons and the matches.
+            The grade, the reasons and the matches. If the grade is ``excellent`` or ``good``, also the category.
 
         Raises
         ------
@@ -60,17 +61,17 @@ class Engine(Protocol):
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> Iterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twin of each of many images. Several images are searched at the same time.
+        """Find the labelled twins of many images. The searches of several images run at the same time.
 
-        The answers have the order of the images. For an image that cannot be read, the method yields an `ImageError`
-        instead of an answer, and continues with the next image. If an error affects every image, for example an unknown
-        category or an unreachable server, the method raises this error.
+        The answers are in the same order as the images. For an image that cannot be read, the method yields an
+        `ImageError` instead of an answer, and continues with the next image. If an error affects every image, for
+        example an unknown category or an unreachable server, the method raises this error.
 
         Parameters
         ----------
         images : iterable
-            Images, in the forms that `search` accepts. Only a few images are read before the next answer is yielded, so
-            the iterable can be endless.
+            Images, in the forms that `search` accepts. Only a few images are read in advance, so the iterable can be
+            endless.
         workers : int, optional
             Number of images to search at the same time.
         **options : SearchManyOptions
@@ -79,8 +80,8 @@ class Engine(Protocol):
         Yields
         ------
         image, answer
-            Each image as it was given, and the `Answer` or the `ImageError` for this image. `twinscope.columns`
-            converts these pairs to a table.
+            One image from `images`, and the `Answer` or the `ImageError` for this image. `twinscope.columns` converts
+            these pairs to a table.
 
         Examples
         --------
@@ -89,9 +90,9 @@ class Engine(Protocol):
         """
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
-        """Find the nearest references of each hash. All hashes are searched in one scan of the index.
+        """Find the nearest references of each hash. The index is scanned only once for all hashes.
 
-        The best possible grade of an answer is ``unverified``, because a hash alone cannot be verified.
+        The best possible grade of an answer is ``unverified``, because a hash alone is not enough to verify a match.
 
         Parameters
         ----------
@@ -146,16 +147,19 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> str:
-        """Identifier of the store and of the generation in use. Engines with equal identities give equal answers."""
+        """Identifier of the store and of the generation in use.
+
+        If two engines have the same identity, they give the same answers.
+        """
 
     def refresh(self) -> None:
         """Use the newest generation of the store from now on."""
 
     def close(self) -> None:
-        """Close the engine, and free its memory and its files or its connection."""
+        """Close the engine: free its memory, and close its files or its connection."""
 
     def __enter__(self) -> Self:
-        """Return the engine, for use as a context manager."""
+        """Return the engine, so that a program can use the engine in a ``with`` statement."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -55,7 +55,7 @@ def with_thumbnails(answer: Answer, source: ThumbnailSource, query: ReadThumbnai
 def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
     """Return a function that reads the thumbnail of a query.
 
-    If the query is a file, the function reads the file again, so that the answer need not hold the thumbnail.
+    If the query is a file, the function reads the file again, so that the answer does not keep the thumbnail in memory.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
 
 
 def of_reference(image_id: str) -> ReadThumbnail:
-    """Return a function that reads the thumbnail of the reference with the given id."""
+    """Return a function that reads the thumbnail of the reference with this id."""
 
     def read(source: ThumbnailSource) -> bytes | None:
         pixels = source.thumbnail(image_id)

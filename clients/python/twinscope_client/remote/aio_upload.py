@@ -1,4 +1,4 @@
-"""Upload of an image to a server, for the client for asyncio."""
+"""Upload of an image to a server by the client for asyncio."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
     statuses = _Statuses(call)
     messages = iter(upload)
     try:
-        # The server may answer before the whole image was sent. The write then fails, and the call holds the reason.
+        # The server may answer before the whole image was sent. Then the write fails, and the status of the call
+        # contains the reason.
         with suppress(grpc.RpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             while not call.done() and (message := await asyncio.to_thread(next, messages, None)) is not None:
                 await call.write(message)
@@ -52,8 +53,8 @@ async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
 class _Statuses:
     """The final statuses of a call, in the order in which they arrived.
 
-    A call can have two final statuses: if a server ends the call while the client is sending a message, grpc.aio
-    replaces the status of the server with a status INTERNAL (https://github.com/grpc/grpc/issues/36066).
+    A call can have two final statuses. If a server ends the call while the client is sending a message, grpc.aio
+    replaces the status of the server with a status INTERNAL. See https://github.com/grpc/grpc/issues/36066.
     """
 
     def __init__(self, call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:

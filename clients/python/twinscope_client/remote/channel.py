@@ -33,7 +33,8 @@ _SERVICE_CONFIG: Final = json.dumps(
                 "name": [{"service": "twinscope.v1.SimilarityService"}, {"service": "twinscope.v1.CatalogService"}],
                 "retryPolicy": {
                     "maxAttempts": 5,
-                    "initialBackoff": "0.3s",  # all retries together wait 7.6 s, longer than a server needs to restart
+                    # The waiting times of all retries add up to 7.6 s. The restart of a server takes less time.
+                    "initialBackoff": "0.3s",
                     "maxBackoff": "5s",
                     "backoffMultiplier": 2.5,
                     # A server that is stopping returns CANCELLED for calls that it has not started.
@@ -74,18 +75,18 @@ class Endpoint:
         Parameters
         ----------
         target : str
-            The server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
+            Address of the server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
         options : ConnectOptions or AsyncConnectOptions
 
         Raises
         ------
         SettingsError
             If the target, a PEM file or the token cannot be used, if PEM files are given for a target without TLS, or
-            if a token would cross the network in plain text.
+            if a token would be sent over the network without encryption.
         """
         token = options.get("token")
         ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
-        shown = re.sub(r"//[^/]*@", "//", target)  # user name and password are removed, because messages show this text
+        shown = re.sub(r"//[^/]*@", "//", target)  # error messages must not show a user name or a password
         msg = f"{shown} is not a server: write grpc://host:port, or grpcs://host:port with TLS"
         try:
             parts = urlsplit(target)
@@ -127,7 +128,7 @@ def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
 
 
 def current_token(token: AsyncToken) -> str | Awaitable[str]:
-    """Return the current token: the given text, the content of the given file, or the result of the given function.
+    """Return the current token: the text, the content of the file, or the result of the function.
 
     Raises
     ------
@@ -146,7 +147,9 @@ def current_token(token: AsyncToken) -> str | Awaitable[str]:
 
 
 def pickled_options(options: ConnectOptions | AsyncConnectOptions) -> dict[str, object]:
-    """Return the options of a connection for a pickle. The paths are absolute, and the options never hold a token.
+    """Return the options of a connection that are stored in a pickle.
+
+    All paths in these options are absolute. The options never contain a token.
 
     Raises
     ------
@@ -201,7 +204,7 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         raise SettingsError(msg) from error
     try:
         if certificate is not None:
-            context.load_cert_chain(certificate, key, password="")  # an encrypted key then raises an error, no prompt
+            context.load_cert_chain(certificate, key, password="")  # for an encrypted key, an error and no prompt
     except (OSError, ssl.SSLError) as error:
         msg = f"{certificate} and {key} are not a certificate and its key: {error}"
         raise SettingsError(msg) from error

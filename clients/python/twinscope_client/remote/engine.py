@@ -1,4 +1,7 @@
-"""The engine for a store on a server. It gives the same answers as an embedded engine, and sends little data."""
+"""The engine for a store on a server.
+
+This engine gives the same answers as an embedded engine, and sends little data to the server.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _CALLS_AT_ONCE: Final = max(IMAGES_AT_ONCE, 8)
-"""Default number of images that `search_many` searches at the same time. It may exceed the number of cores, because a
-search mostly waits for the server."""
+"""Default number of images that `search_many` searches at the same time. This number may be larger than the number of
+cores, because a search mostly waits for the server."""
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -42,14 +45,14 @@ T = TypeVar("T")
 class RemoteEngine:
     """An engine for a store on a server. Several threads can use the engine at the same time.
 
-    A pickle of the engine holds the target and the options. When the pickle is loaded, the engine connects to the
-    server again. If the token was given as a file or a function, Twinscope reads the token again after the pickle is
+    A pickle of the engine contains the target and the options. When the pickle is loaded, the engine connects to the
+    server again. If the token was given as a file or a function, Twinscope gets the token again after the pickle is
     loaded. If the token was given as text, the engine cannot be pickled.
 
     Parameters
     ----------
     target : str
-        The server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
+        Address of the server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
     **options : ConnectOptions
         Options of the connection.
 
@@ -93,7 +96,7 @@ class RemoteEngine:
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> Iterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twin of each of many images; see `Engine.search_many`."""
+        """Find the labelled twins of many images; see `Engine.search_many`."""
         chosen = search_options(options, SearchManyOptions)
         self._require_open()
         at_once = _CALLS_AT_ONCE if workers is None else workers
@@ -124,14 +127,14 @@ class RemoteEngine:
 
     @property
     def identity(self) -> str:
-        """Identifier of the store and of the generation that the server reported last; see `refresh`."""
+        """Identifier of the store and of its generation, as the server last reported it; see `refresh`."""
         self._require_open()
         return dialogue.identity_of(self._index)
 
     def refresh(self) -> None:
-        """Request the current generation from the server, so that `identity` is up to date.
+        """Ask the server which generation it uses, and update `identity`.
 
-        Searches do not need this call, because the server always uses the newest generation.
+        A search does not need this call, because the server always uses the newest generation.
         """
         self._index = self._complete(dialogue.describe(self._stubs))
 
@@ -141,7 +144,7 @@ class RemoteEngine:
         self._channel.close()
 
     def __enter__(self) -> Self:
-        """Return the engine, for use as a context manager."""
+        """Return the engine, so that a program can use the engine in a ``with`` statement."""
         return self
 
     def __exit__(
@@ -151,7 +154,7 @@ class RemoteEngine:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target and the options instead of the open connection."""
+        """Store the target and the options in the pickle instead of the open connection."""
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
@@ -182,7 +185,7 @@ class RemoteEngine:
 
 
 def reconnected(kind: Any, target: str, options: dict[str, object]) -> Any:
-    """Return a new engine for the target and the options that a pickle holds."""
+    """Return a new engine for the target and the options from a pickle."""
     return kind(target, **options)
 
 
@@ -192,7 +195,8 @@ def open_channel(target: str, options: ConnectOptions) -> grpc.Channel:
     Raises
     ------
     SettingsError
-        If the target, a PEM file or the token cannot be used, or if a token would cross the network in plain text.
+        If the target, a PEM file or the token cannot be used, or if a token would be sent over the network without
+        encryption.
     """
     endpoint = Endpoint.of(target, options)
     if endpoint.credentials is None:

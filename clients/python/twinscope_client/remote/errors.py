@@ -32,11 +32,11 @@ _FAULTS = ("missing", "unreadable", "empty", "truncated", "damaged", "unsupporte
 _RETRIABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS"}
 _DETAILS = "grpc-status-details-bin"
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Verification Check failed")
-"""Pattern of the text of a gRPC error whose cause is that the certificate of the server is not trusted."""
+"""Pattern for the texts of gRPC errors which mean that the certificate of the server is not trusted."""
 
 
 def exception_of_call(error: grpc.RpcError, target: str) -> TwinscopeError:
-    """Return the exception for a failed call to the server with the given target."""
+    """Return the exception for a failed call. `target` is the address of the server."""
     call: Any = error
     code = call.code().name
     trailing = dict(call.trailing_metadata() or ())
@@ -52,8 +52,9 @@ def exception_of_call(error: grpc.RpcError, target: str) -> TwinscopeError:
 def raise_if_untrusted(target: str) -> Iterator[None]:
     """Raise an error if a call in this context fails because the certificate of the server is not trusted.
 
-    If the call fails for another reason, the failure is ignored. The call must be a health check, which gRPC does not
-    retry: gRPC would retry other calls for several seconds, although a retry with the same certificate cannot succeed.
+    If the call fails for another reason, the failure is ignored. The call must be a health check, because gRPC does not
+    retry a health check. gRPC would retry another call for several seconds, although all retries with the same
+    certificate fail.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def _untrusted(text: str, target: str) -> ServerError | None:
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """The details of an error status that programs can read."""
+    """The machine-readable details of an error status."""
 
     info: details.ErrorInfo
     retry: details.RetryInfo
@@ -97,11 +98,11 @@ class _Details:
         return found
 
     def value(self, key: str) -> str:
-        """Return a text of the message ErrorInfo, or an empty text if the message does not contain the key."""
+        """Return the text for a key in the message ErrorInfo, or an empty text if the key is missing."""
         return unescaped(self.info.metadata.get(key, ""))
 
     def number(self, key: str) -> int:
-        """Return a number of the message ErrorInfo, or 0 if the message does not contain the key."""
+        """Return the number for a key in the message ErrorInfo, or 0 if the key is missing."""
         text = self.value(key)
         return int(text) if text.isdecimal() else 0
 

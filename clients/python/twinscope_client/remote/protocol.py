@@ -55,7 +55,7 @@ class Stubs(NamedTuple):
 
     @classmethod
     def of(cls, channel: grpc.Channel | grpc.aio.Channel) -> Stubs:
-        """Return the methods of the server to which the channel leads."""
+        """Return the methods of the server to which the channel is connected."""
         health = channel.unary_unary(_HEALTH, request_serializer=bytes, response_deserializer=bytes)
         return cls(
             similarity_pb2_grpc.SimilarityServiceStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel), health
@@ -64,7 +64,7 @@ class Stubs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to the server, which the client still has to make.
+    """A call to the server that the client has not made yet.
 
     Attributes
     ----------

@@ -38,8 +38,8 @@ class Upload:
     Attributes
     ----------
     failure : ImageError or None
-        The error that ended the upload early, or None. This attribute is needed because gRPC hides an exception that an
-        iterator of requests raises.
+        The error that ended the upload early, or None. The error is stored here, because gRPC does not report an
+        exception of an iterator of requests.
     """
 
     def __init__(self, content: Any, options: Options, instrument: types_pb2.InstrumentMetadata | None = None) -> None:

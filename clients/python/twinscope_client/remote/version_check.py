@@ -1,4 +1,4 @@
-"""The warning that client and server have different releases of Twinscope."""
+"""The warning for a client and a server that have different releases of Twinscope."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 class VersionSkewWarning(UserWarning):
     """Client and server have different releases of Twinscope.
 
-    The server may give other answers than an embedded engine of the client.
+    The answers of the server may differ from the answers of an embedded engine.
     """
 
 
@@ -23,7 +23,7 @@ def warn_of_skew(target: str, theirs: str, stacklevel: int) -> None:
     theirs : str
         Version of Twinscope on the server.
     stacklevel : int
-        Stack level of the code that the warning shows, counted like the argument `stacklevel` of `warnings.warn` in the
+        Stack level of the code that the warning shows. The level is counted as for `warnings.warn`, starting from the
         function that calls this function.
     """
     ours = version("twinscope")
