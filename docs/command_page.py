@@ -1,4 +1,6 @@
-"""Print docs/command.md: every subcommand of ``twinscope`` with its options, as the argument parsers define them.
+"""Print docs/command.md, the page that lists every subcommand of ``twinscope`` with its options.
+
+The text comes from the argument parsers.
 
 python docs/command_page.py > docs/command.md
 """
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 HEAD = """# The command
 
-This page is generated from the argument parsers of the command (`make reference`). A test checks that the page is
-current. `twinscope COMMAND --help` prints the same text.
+`make reference` generates this page from the code of the command. A test checks that the page is up to date.
+`twinscope COMMAND --help` prints the same text.
 
 TARGET is the folder of a store or the address of a server: `grpc://host:port`, or `grpcs://host:port` with TLS.
 
@@ -26,10 +28,10 @@ TARGET is the folder of a store or the address of a server: `grpc://host:port`, 
 | 0 | the command succeeded |
 | 1 | the command failed |
 | 2 | the arguments of the command were wrong |
-| 3 | the command finished, but some inputs could not be read; they are listed |
+| 3 | the command finished, but it could not read some inputs; it lists these inputs |
 | 130 | the user stopped the command with Ctrl-C |
 
-The command prints results to standard output, and messages for people to standard error.
+The command prints results to standard output. It prints messages for people to standard error.
 
 """
 
@@ -43,7 +45,7 @@ def page() -> str:
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
-    """Yield each subcommand of a parser with its line of help."""
+    """Yield each subcommand of a parser, and the line of help for the subcommand."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
@@ -88,7 +90,7 @@ def _names(action: argparse.Action) -> str:
 
 
 def _value(action: argparse.Action) -> str:
-    """Return the placeholder for the value of an argument; empty if the argument takes no value."""
+    """Return the placeholder for the value of an argument. If the argument takes no value, return an empty text."""
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         return ""
     if action.metavar is not None:
@@ -107,16 +109,16 @@ def _usage(action: argparse.Action) -> str:
 
 
 def _help(action: argparse.Action) -> str:
-    """Return the help of an argument, without defaults that depend on the machine on which the page is generated."""
+    """Return the help text of an argument. Leave out default values that depend on the machine."""
     if action.dest == "workers" and isinstance(action.help, str):
         head, found, _ = action.help.partition(" (default: ")
-        return f"{head} (default: one for each core)" if found else action.help
+        return f"{head} (default: one per core)" if found else action.help
     text = action.help or ""
     return text % {**vars(action), "prog": "twinscope"} if "%(" in text else text.replace("%%", "%")
 
 
 def _wrapped(usage: str) -> str:
-    """Break a line of usage into lines of at most 78 characters, between its arguments."""
+    """Break a usage line into lines of at most 78 characters. Break only between two arguments."""
     lines = [""]
     for word in usage.replace("[", "\x00[").replace(" --", " \x00--").split("\x00"):
         if len(lines[-1]) + len(word) > 78:
@@ -126,7 +128,7 @@ def _wrapped(usage: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return a description as Markdown: paragraphs, and indented blocks as code blocks."""
+    """Return a description as Markdown. Indented blocks become code blocks; all other blocks become paragraphs."""
     blocks = text.strip("\n").split("\n\n")
     return "\n\n".join(
         f"```text\n{block}\n```" if block.startswith(" ") else _escaped(block.strip()) for block in blocks
@@ -134,9 +136,9 @@ def _prose(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Return code for a table cell.
+    """Return a piece of code as the text of a table cell.
 
-    A bar becomes an HTML entity, because not all Markdown programs accept an escaped bar in code.
+    The character | becomes an HTML entity, because some Markdown programs do not accept it in code, even if escaped.
     """
     return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 

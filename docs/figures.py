@@ -1,9 +1,11 @@
-"""Draw the pictures of the README and the documentation: decisions about synthetic micrographs, and the architecture.
+"""Draw the pictures in the README and in the documentation.
+
+The pictures show decisions about synthetic micrographs, and the architecture.
 
 python docs/figures.py [FOLDER]
 
-The default FOLDER is docs/images. The script indexes a synthetic collection, searches the store for each query, and
-draws the real answers.
+If FOLDER is missing, the script uses docs/images. The script indexes a synthetic collection, searches the store for
+each query, and draws the answers of Twinscope.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ TURNED: Final = "Nanowires"
 TWICE: Final = "Particles"
 MASKED: Final = "Films_Coated_Surface"
 HALF_WIDTH: Final = 6.6
-"""Half of the width of a box in the picture of the architecture, in percent of the width of the picture."""
+"""Half of the width of a box in the picture of the architecture. The unit is 1 % of the width of the picture."""
 LABELLED: Final = """\
 ├ Tips/
 │ └ L9_sample_007.tif
@@ -60,7 +62,7 @@ class Decision:
     pixels: Pixels
     answer: Answer
     reason: str
-    """Reason of the answer, with paths relative to the temporary folder."""
+    """Reason of the answer. Paths in this text are relative to the temporary folder."""
     reference: Pixels | None
     """Grey pixels of the best candidate; None if there is no candidate."""
 
@@ -85,8 +87,8 @@ def main(folder: Path) -> None:
 def write_references(folder: Path) -> None:
     """Write a labelled collection.
 
-    Each category has six fields. One field is also stored under a second category, and four fields are behind the same
-    aperture.
+    Each category has six fields. One field is also stored under a second category. Four fields have the same aperture
+    in front of them.
     """
     for category in CATEGORIES:
         (folder / category).mkdir(parents=True)
@@ -98,7 +100,7 @@ def write_references(folder: Path) -> None:
 
 
 def queries() -> dict[str, tuple[str, Pixels]]:
-    """Return a title and the pixels of each query, by the grade that the query must get."""
+    """Return a title and the pixels of each query. The keys are the grades that the queries must get."""
     dark = np.rint(255 * (field(TURNED, 1) / 255.0) ** 1.8).astype(np.uint8)
     return {
         "excellent": ("the TIFF of a published JPEG", field("Tips", 2)),
@@ -111,19 +113,19 @@ def queries() -> dict[str, tuple[str, Pixels]]:
 
 
 def field(category: str, seed: int) -> Pixels:
-    """Synthesise a micrograph (uint8) with the shape (480, 640)."""
+    """Create a synthetic micrograph (uint8) with the shape (480, 640)."""
     return synthesise(category, seed, width=SIZE[0], height=SIZE[1])
 
 
 def behind_aperture(pixels: Pixels) -> Pixels:
-    """Return the field with everything outside a round aperture dark."""
+    """Return the field behind a round aperture. All pixels outside the aperture are dark."""
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     outside = (rows - 230) ** 2 + (columns - 320) ** 2 > 150**2
     return np.where(outside, np.uint8(8), pixels)
 
 
 def save(pixels: Pixels, path: Path) -> None:
-    """Write a JPEG of quality 100, like the JPEGs of the published collection."""
+    """Write a JPEG with the quality 100, as in the published collection."""
     Image.fromarray(pixels).save(path, quality=100)
 
 
@@ -155,7 +157,7 @@ def draw_decision(decision: Decision, path: Path) -> None:
 
 
 def measures(answer: Answer) -> str:
-    """Return the scores and `p_wrong` of the best candidate in two lines; empty if there is no candidate."""
+    """Return the scores and `p_wrong` of the best candidate in two lines. Without a candidate, return an empty text."""
     if not answer.matches:
         return ""
     best = answer.matches[0]
@@ -192,7 +194,7 @@ def show(axes: Axes, pixels: Pixels, title: str) -> None:
 
 
 def draw_architecture(path: Path) -> None:
-    """Draw the steps that process a reference and a query in the four layers."""
+    """Draw the steps in which the four layers process a reference and a query."""
     figure = Figure(figsize=(10, 4.3), facecolor=_PAPER)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, 100)
@@ -239,13 +241,13 @@ def draw_architecture(path: Path) -> None:
 def edge(
     steps: dict[str, tuple[float, str, str]], middle: dict[str, float], one: str, other: str
 ) -> tuple[float, float]:
-    """Return the point in the middle of the side of one box that faces another box in the same layer."""
+    """Return the middle of one side of a box: the side towards another box in the same layer."""
     x, floor, _ = steps[one]
     return x + (HALF_WIDTH if steps[other][0] > x else -HALF_WIDTH), middle[floor] + 2.3
 
 
 def box(axes: Axes, bounds: tuple[float, float, float, float], words: str, colour: str) -> None:
-    """Draw a rounded box with centred text; `bounds` are left, bottom, width and height."""
+    """Draw a box with round corners and centred text. `bounds` are left, bottom, width and height of the box."""
     left, bottom, width, height = bounds
     axes.add_patch(
         FancyBboxPatch((left, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.8", fc=colour, ec="#b8c4cf")

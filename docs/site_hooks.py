@@ -1,7 +1,10 @@
-"""Hooks of the documentation site: they add pages from outside docs/, adapt links, and check the built site.
+"""Functions that MkDocs calls when it builds the documentation site.
 
-Links in the documents are written for the repository. The hooks keep a link to another page of the site. A link to a
-file without a page becomes plain text. A broken link is not changed, so that the strict build fails.
+They add pages from outside docs/, change links, and check the finished site.
+
+Links in the documents point to files of the repository. If the site has a page for the file, the link points to this
+page. If the site has no page for the file, the link becomes plain text. A broken link is not changed. The strict build
+then fails.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ BORROWED = {
     "deploy.md": "deploy/README.md",
     "node.md": "clients/node/README.md",
 }
-"""Pages of the site whose files are outside docs/, with the paths of these files in the repository."""
+"""Pages of the site that come from files outside docs/, with the path of each file in the repository."""
 _INSTEAD = {
     "README.md": "index.md",
     "proto/twinscope/v1": "wire.md",
@@ -38,14 +41,14 @@ _INSTEAD = {
     "deploy": "deploy.md",
     "clients/python/twinscope_client/errors.py": "api/errors.md",
 }
-"""Pages of the site that replace these files and folders of the repository in links."""
+"""Files and folders that links may point to, with the page of the site that each link points to instead."""
 _PARTS = re.compile(r"(^ *```.*?^ *```[^\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LOADED = re.compile(r'<(?:script|link|img)\b[^>]*?(?:src|href)="(https?:[^"]+)')
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages whose files are outside docs/."""
+    """Add the pages that come from files outside docs/."""
     for page, origin in BORROWED.items():
         files.append(File.generated(config, page, content=(ROOT / origin).read_text(encoding="utf-8")))
     return files
@@ -57,16 +60,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def relinked(markdown: str, uri: str, on_site: Callable[[str], bool]) -> str:
-    """Return a page with its links changed for the site. Code is not changed.
+    """Return the text of a page with links for the site. Code is not changed.
 
     Parameters
     ----------
     markdown : str
-        Text of the page, with links for the repository.
+        Text of the page. Links in this text point to files of the repository.
     uri : str
         Name of the page on the site.
     on_site : callable
-        Function that returns whether the site has a page or file with a name.
+        Function that takes a name and returns whether the site has a page or a file with this name.
     """
     here = posixpath.dirname(BORROWED.get(uri, f"docs/{uri}"))
 
@@ -82,15 +85,15 @@ def relinked(markdown: str, uri: str, on_site: Callable[[str], bool]) -> str:
         return text if (ROOT / place).exists() else link[0]
 
     parts = _PARTS.split(markdown)
-    # Parts with odd numbers are code. Code may be the text of a link, so a placeholder replaces code until all links
-    # have been changed.
+    # Parts with odd numbers are code. The text of a link may be code. Therefore, placeholders replace the code until
+    # all links have been changed.
     codes = parts[1::2]
     joined = "".join(part if number % 2 == 0 else f"\x00{number // 2}\x00" for number, part in enumerate(parts))
     return re.sub(r"\x00(\d+)\x00", lambda code: codes[int(code[1])], _LINK.sub(replaced, joined))
 
 
 def _page_of(place: str) -> str:
-    """Return the name that a file of the repository would have on the site."""
+    """Return the name of the page that the site would have for a file of the repository."""
     borrowed = {origin: page for page, origin in BORROWED.items()}
     return borrowed.get(place) or _INSTEAD.get(place) or place.removeprefix("docs/")
 
@@ -100,7 +103,7 @@ def on_post_build(config: MkDocsConfig) -> None:
     pages = [path.read_text(encoding="utf-8") for path in Path(config.site_dir).rglob("*.html")]
     missing = [name for name in public_names() if not any(f'id="twinscope.{name}"' in page for page in pages)]
     if missing:
-        raise PluginError(f"docs/api does not document {', '.join(missing)}; add '::: twinscope.NAME' to a page")
+        raise PluginError(f"docs/api does not document {', '.join(missing)}; add a line '::: twinscope.NAME' to a page")
     foreign = {url for page in pages for url in _LOADED.findall(page)}
     if foreign:
         raise PluginError(f"pages load files from other machines: {', '.join(sorted(foreign))}")

@@ -1,4 +1,6 @@
-"""Print docs/wire.md: all services, messages and enums of ``twinscope.v1`` with their comments from the proto files.
+"""Print docs/wire.md, the page that lists all services, messages and enums of ``twinscope.v1``.
+
+The explanations on the page are the comments in the proto files.
 
 python docs/wire_page.py > docs/wire.md
 """
@@ -34,23 +36,23 @@ _ORDER = ("similarity", "catalog", "types", "errors")
 
 HEAD = """# The wire contract
 
-This page is generated from the files in [proto/twinscope/v1](../proto/twinscope/v1) (`make reference`). A test checks
-that the page is current. [Compatibility](compatibility.md) explains what clients can rely on in later releases.
-[The server](server.md) shows queries from Python, Node, Go and the shell. [Errors](server.md#errors) lists the reasons
-of errors with their status codes.
+`make reference` generates this page from the files in [proto/twinscope/v1](../proto/twinscope/v1). A test checks that
+the page is up to date. [Compatibility](compatibility.md) explains which parts of the contract stay the same in later
+releases. [The server](server.md) shows queries from Python, Node, Go and the shell. [Errors](server.md#errors) lists
+all errors with their status codes.
 
 """
 
 
 @dataclass(frozen=True)
 class Source:
-    """One proto file of the contract. Its comments are stored by the path of the commented element."""
+    """One proto file of the contract. `comments` maps the path of an element to the comment of the element."""
 
     file: FileDescriptorProto
     comments: dict[tuple[int, ...], str]
 
     def comment(self, *path: int) -> str:
-        """Return the comment of the element at a path; empty if the element has no comment."""
+        """Return the comment of the element at a path. If the element has no comment, return an empty text."""
         return self.comments.get(path, "")
 
 
@@ -63,7 +65,7 @@ def page() -> str:
 
 
 def contract() -> FileDescriptorSet:
-    """Compile the proto files of the contract; keep their comments.
+    """Compile the proto files of the contract, and keep the comments.
 
     Raises
     ------
@@ -201,7 +203,7 @@ def _cell(comment: str) -> str:
 
 
 def names() -> Iterator[str]:
-    """Yield every name that the page must contain: methods with their services, messages, fields and enum values."""
+    """Yield every name that the page must contain: services with methods, messages, fields and enum values."""
     for file in contract().file:
         for service in file.service:
             yield from (f"{service.name}.{method.name}" for method in service.method)
