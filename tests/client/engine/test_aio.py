@@ -598,7 +598,7 @@ def test_a_different_release_is_warned_of_once(served: str, monkeypatch: pytest.
 
     ways = {"call": lambda: asyncio.run(called()), "context": lambda: asyncio.run(entered()), "blocking": blocking}
     monkeypatch.setattr("twinscope_client.remote.version_check.version", lambda name: "99.7.1")
-    with pytest.warns(VersionSkewWarning, match=r"this is 99\.7\.1") as caught:
+    with pytest.warns(VersionSkewWarning, match=r"this client is Twinscope 99\.7\.1") as caught:
         ways[way]()
     assert [warning.filename for warning in caught] == [__file__]
 

@@ -232,7 +232,7 @@ def test_faint_twin_is_found_if_no_other_reference_is_close(tmp_path: Path, fain
             best = lenient[name].best
             assert best is not None
             assert 0.35 <= (best.scene_score or 0) < 0.5
-            assert "no other reference is close" in lenient[name].reason
+            assert "no other reference is nearly as similar" in lenient[name].reason
 
 
 def test_faint_twin_among_few_references_gets_no_label(tmp_path: Path, faint: dict[str, Grey]) -> None:
