@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Fields(dict[str, Any]):
-    """Fields of a log line; a caller passes them as the only argument of the message ``"%s"``."""
+    """Values of a log line by name. A caller passes them as the only argument of the message ``"%s"``."""
 
     def __str__(self) -> str:
-        """Return the fields as JSON, for logs in another format."""
+        """Return the values as JSON, for logs that are not written as JSON lines."""
         return json.dumps(self, default=str)
 
 

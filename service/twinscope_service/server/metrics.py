@@ -78,7 +78,7 @@ class Metrics:
         self.registry.register(_Counts(f"twinscope_{name}", text, label, values))
 
     def serve(self, port: int) -> Callable[[], None]:
-        """Offer the metrics on a loopback port; return a function that ends this.
+        """Offer the metrics on a loopback port. Return a function that closes the port.
 
         Raises
         ------

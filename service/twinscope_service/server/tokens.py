@@ -68,7 +68,7 @@ class Tokens:
         digest = sha256(token.encode()).digest()
         found = None
         for known, holder in self._current():
-            if hmac.compare_digest(known, digest):  # no break, so that the duration reveals nothing
+            if hmac.compare_digest(known, digest):  # no break: the duration must not reveal which token matches
                 found = holder
         return found
 

@@ -52,7 +52,7 @@ def instrument_of(message: types_pb2.InstrumentMetadata) -> InstrumentMetadata:
 
 
 def check_instrument(message: types_pb2.InstrumentMetadata, path: str) -> Iterator[Violation]:
-    """Yield one violation for each rule that the instrument metadata in a message break."""
+    """Yield one violation for each rule that is broken by the instrument metadata of a message."""
     for name in _TEXTS:
         yield from check_text(getattr(message, name), below(path, name), 0, _MAX_TEXT)
     numbers = [(name, value) for name, value in ((f.name, v) for f, v in message.ListFields()) if name in _NUMBERS]

@@ -1,4 +1,4 @@
-"""Conversion of images to store to messages, and back."""
+"""Conversion between messages and the images that a client sends to be stored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _description(message: catalog_pb2.ImageDescription) -> Description:
 
 
 def new_image_message(image: NewImage) -> catalog_pb2.NewImage:
-    """Convert an image to store to a message."""
+    """Convert an image that is to be stored to a message."""
     return catalog_pb2.NewImage(
         description=description_message(image.description),
         fingerprint=fingerprint_message(image.fingerprint),
@@ -51,7 +51,7 @@ def new_image_message(image: NewImage) -> catalog_pb2.NewImage:
 
 
 def new_image_of(message: catalog_pb2.NewImage, path: str = "image") -> NewImage:
-    """Convert a message to an image to store.
+    """Convert a message to an image that is to be stored.
 
     Raises
     ------
