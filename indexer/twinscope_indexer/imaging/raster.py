@@ -38,8 +38,8 @@ class Raster:
         """Convert to 8-bit grey.
 
         Colour is converted to luma (ITU-R BT.601 with Pillow's fixed-point weights). For 8-bit content, the result is
-        exactly the same as from Pillow's ``convert("L")``. For deep content, luma is computed before the window is
-        applied.
+        exactly the same as from Pillow's ``convert("L")``. For images with more than 8 bits per
+        channel, luma is computed before the window of grey values is applied.
 
         Returns
         -------
@@ -50,7 +50,7 @@ class Raster:
         Raises
         ------
         ValueError
-            If deep content has no finite value.
+            If the image has more than 8 bits per channel and no finite value.
         """
         if isinstance(self.content, Image.Image):
             return np.array(self.content if self.content.mode == "L" else self.content.convert("L")), None
@@ -66,7 +66,7 @@ class Raster:
         Raises
         ------
         ValueError
-            If deep content has no finite value.
+            If the image has more than 8 bits per channel and no finite value.
         """
         if isinstance(self.content, Image.Image):
             return self.content.convert("L" if _is_grey(self.content) else "RGB")

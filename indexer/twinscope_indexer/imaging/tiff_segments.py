@@ -182,5 +182,6 @@ def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str)
         raise ImageError(
             name,
             "damaged",
-            f"a JPEG stream of {frame.width} x {frame.height} pixels is not the strip or tile that the tags describe",
+            f"the JPEG stream has {frame.width} x {frame.height} pixels, but the tags describe a strip or tile of "
+            "another size",
         )

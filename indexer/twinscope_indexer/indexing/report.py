@@ -30,7 +30,7 @@ class IndexReport:
     runs: list[str] = field(default_factory=list)
     """Folders that were skipped because a labelling run wrote them; see `corpus.is_run`."""
     unknown_categories: Counter[str] = field(default_factory=Counter)
-    """Number of images that were excluded because their category is unknown, for each error message."""
+    """For each error message: the number of images that were excluded with this message. Their category is unknown."""
     contradicting_prefixes: int = 0
     """Number of images in the store whose published prefix differs from the code of their category."""
     prefixes: int = 0
