@@ -8,7 +8,6 @@ repeated alone in a new process. If the new process also ends during the call, t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -34,8 +33,6 @@ _MOST: Final = 16
 thread is always busy."""
 _CALLS: Final = 2
 """Number of calls that each process has at a time: one call that runs, and one call that waits."""
-_PIPE_BYTES: Final = 1 << 20
-"""Size of the pipe for results. Linux allows every user 1 MiB."""
 _IDLE_SECONDS: Final = 60.0
 """Time in seconds after which an idle process ends. The next run can use an idle process that has not ended yet."""
 _ENVIRONMENT: Final = {
@@ -227,7 +224,6 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         with _signals_held():
             imported = executor.submit(_import, module)
         imported.result()
-        _enlarge_pipe(executor)
     except Exception as error:  # noqa: BLE001  the main process can still make the calls, for any error
         warnings.warn(
             f"no worker process can be started ({type(error).__name__}: {str(error).splitlines()[0]}); a file that "
@@ -237,16 +233,6 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         )
         return None
     return executor
-
-
-def _enlarge_pipe(executor: ProcessPoolExecutor) -> None:
-    """Let the pipe for results hold a whole image. Each refill of a smaller pipe waits for two threads and a process.
-
-    The labelling of images of 1.4 MB takes about a tenth less time on two cores. If the system refuses the size, the
-    pipe keeps its size.
-    """
-    with suppress(OSError, AttributeError):  # `_result_queue` is private to loky
-        fcntl.fcntl(executor._result_queue._reader.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 @contextmanager

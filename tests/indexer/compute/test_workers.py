@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -286,12 +285,6 @@ def test_calls_that_never_return_can_be_ended(fresh: None, tmp_path: Path) -> No
     for path in tmp_path.iterdir():
         wait_until_gone(int(path.read_text()))
     assert made.call(len, "four") == 4
-
-
-def test_results_have_a_pipe_for_a_whole_image(fresh: None) -> None:
-    assert call_in_worker(len, "four") == 4
-    [(executor, _)] = workers._free[os.getpid()]
-    assert fcntl.fcntl(executor._result_queue._reader.fileno(), fcntl.F_GETPIPE_SZ) == 1 << 20
 
 
 def test_call_that_waits_in_a_process_can_be_ended(fresh: None, tmp_path: Path) -> None:
