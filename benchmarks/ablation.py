@@ -1,19 +1,21 @@
-"""Switch off each decision rule alone and count the false labels it prevents and the right labels it costs.
+"""Switch off one decision rule at a time, and count the false labels that it prevents and the right labels it costs.
 
     python benchmarks/ablation.py [--micrographs DIR] [--overlaps FILE] [--full] [--scenes N] [--share S]
                                [--of-strangers S] [--seed N] [--sets NAME ...] [--rules NAME ...] [--out FILE.json]
 
-Every query is answered with all rules, and again without each rule that was asked about it (see `rules`). Sets:
+Every query is answered with all rules. If Twinscope called a rule for the query (see `rules`), the query is answered
+again without this rule. The sets of queries are:
 
-real, synthetic    the queries of `accuracy` for the micrographs of DIR and those of `synthetic`, with reach windows:
-                   twins after all transforms, and unrelated images
+real, synthetic    the queries of `accuracy` with reach windows, for the micrographs of DIR and for the micrographs of
+                   `synthetic`: twins after all transforms, and unrelated images
 look-alikes        unrelated fields and twins of `lookalikes`
-two labels         real micrographs that are stored under two categories, half of them with many copies of the first
-                   one. Only a person can decide which is right, so any label is false.
+two labels         real micrographs that are stored under two categories. Half of these micrographs have many copies in
+                   the first category. Only a person can decide which category is right, so any label counts as false.
 
-By default the queries are a sample that the seed draws; ``--full`` runs all of them, which takes hours. Only written
-labels count: a match that the limit on ``p_wrong`` holds back is neither a false label nor a right one. The last table
-counts the false matches that appear without a rule, and how many of them each limit lets through.
+By default, the queries are a random sample, which depends on the seed. ``--full`` runs all queries, which takes hours.
+Only written labels count: a match that the limit on ``p_wrong`` sends to review is neither a false nor a right label.
+The last table counts the false matches that appear when a rule is switched off, and how many of these matches each
+limit would label.
 """
 
 from __future__ import annotations
@@ -48,29 +50,29 @@ SETS: Final = ("real", "synthetic", "look-alikes", TWO_LABELS)
 
 @dataclass(frozen=True)
 class Effect:
-    """The answers to one query: with all rules, and without each rule that was asked."""
+    """The answers to one query: with all rules, and without each rule that Twinscope called for the query."""
 
     of: str
     name: str
     answered: Answered
     without: dict[str, Answered]
-    """By the name of the rule."""
+    """Answer without a rule. The key is the name of the rule."""
 
 
 @cache
 def opened(store: Path) -> Engine:
-    """Open a store once per worker process."""
+    """Return the open store. A worker process opens each store only once."""
     return connect(store)
 
 
 def effects(cases: Cases, names: frozenset[str]) -> list[Effect]:
-    """Run queries with all rules and without each of the named ones; runs in a worker process."""
+    """Run queries with all rules and without each of the named rules. This function runs in a worker process."""
     rules = [rule for rule in RULES if rule.name in names]
     return [effect(case, opened(case.store), rules) for case in cases]
 
 
 def effect(case: Case, engine: Engine, rules: Sequence[Rule]) -> Effect:
-    """Run one query with all rules, and without each rule that was asked."""
+    """Run one query with all rules, and again without each rule that Twinscope called for the query."""
     with asked(rules) as names:
         answered = _answered(case, engine)
     without = {}
@@ -97,17 +99,17 @@ class Row:
 
     rule: str
     asked: int
-    """Queries for which the rule was asked."""
+    """Number of queries for which Twinscope called the rule."""
     changed: int
-    """Queries among them whose answer is different without it: another grade, or another image."""
+    """Number of queries whose answer without the rule has another grade or another best candidate."""
     prevented: dict[str, int]
-    """False labels that are only written without it, by set."""
+    """Number of false labels that are written only without the rule. The key is the set of queries."""
     caused: dict[str, int]
-    """False labels that are only written with it."""
+    """Number of false labels that are written only with the rule. The key is the set of queries."""
     won: dict[str, int]
-    """Right labels that are only written with it."""
+    """Number of right labels that are written only with the rule. The key is the set of queries."""
     lost: dict[str, int]
-    """Right labels that are only written without it."""
+    """Number of right labels that are written only without the rule. The key is the set of queries."""
 
 
 def summarise(found: Sequence[Effect], rules: Sequence[Rule]) -> list[Row]:
@@ -119,7 +121,7 @@ def _row(name: str, some: Sequence[Effect]) -> Row:
     changes = [(one.of, one.answered.label, one.without[name].label) for one in some]
 
     def counted(before: bool, label: Label) -> dict[str, int]:
-        """Count the labels of one kind that are only written with the rule, or only without it."""
+        """Count the labels of one kind that are written only with the rule (`before`), or only without the rule."""
         return dict(Counter(
             of for of, with_rule, without in changes
             if with_rule != without and label == (with_rule if before else without)
@@ -138,14 +140,17 @@ def _row(name: str, some: Sequence[Effect]) -> Row:
 
 
 def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
-    """Format the result for a document."""
-    lines = ["| set | queries | labelled rightly | falsely | held by the limit |", "|---|---:|---:|---:|---:|"]
+    """Format the result as Markdown tables for a document."""
+    lines = ["| set | queries | right labels | false labels | held by the limit |", "|---|---:|---:|---:|---:|"]
     for of in dict.fromkeys(one.of for one in found):
         labels = Counter(one.answered.label for one in found if one.of == of)
         lines.append(f"| {of} | {labels.total():,} | {labels['right']:,} | {labels['wrong']} | {labels['held']} |")
     lines += [
         "",
-        "| rule | asked | changed | false labels prevented | right ones lost | right ones won | false ones caused |",
+        (
+            "| rule | asked | changed | false labels prevented | right labels lost | right labels won "
+            "| false labels caused |"
+        ),
         "|---|---:|---:|---|---|---|---|",
     ]
     for row in rows:
@@ -155,15 +160,16 @@ def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
 
 
 def let_through(found: Iterable[Effect], rule: str, limit: float) -> int:
-    """Count the false matches without a rule that a limit on ``p_wrong`` lets through."""
+    """Count the false matches that appear without a rule and have a ``p_wrong`` of at most the limit."""
     chances = (one.without[rule].p_wrong for one in found if is_false(one, rule))
     return sum(limit == 1 or (chance is not None and chance <= limit) for chance in chances)
 
 
 def is_false(one: Effect, rule: str) -> bool:
-    """Check whether a query has a false match without a rule that only the limit keeps from being labelled.
+    """Check whether a query has a false match if a rule is switched off.
 
-    Images with two labels do not count: no limit can decide which label is right.
+    A false match is labelled unless its ``p_wrong`` is above the limit. Images with two labels do not count, because no
+    limit can decide which label is right.
     """
     return one.of != TWO_LABELS and rule in one.without and one.without[rule].found == "wrong"
 
@@ -187,7 +193,7 @@ def _by_set(counts: dict[str, int]) -> str:
 
 
 def built(parsed: argparse.Namespace, work: Path, mapped: Callable[..., Iterable[Any]]) -> list[Cases]:
-    """Build the stores of the chosen sets and list their queries."""
+    """Build the stores of the selected sets, and return the queries of these sets."""
     overlaps = Path(parsed.overlaps) if parsed.overlaps else None
     extent = (
         Extent(5, 5, None, 1.0, 1.0, 40, 25, 60, parsed.seed)
@@ -214,13 +220,13 @@ def main() -> int:
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
     parser.add_argument("--overlaps", default=str(OVERLAPS))
     parser.add_argument("--full", action="store_true", help="run all queries, which takes hours")
-    parser.add_argument("--scenes", type=int, default=30, help="scenes of a sample, real and as many synthetic")
-    parser.add_argument("--share", type=float, default=0.25, help="share of their queries with a twin")
-    parser.add_argument("--of-strangers", type=float, default=0.5, help="share of their queries without a twin")
+    parser.add_argument("--scenes", type=int, default=30, help="number of real scenes, and of synthetic scenes")
+    parser.add_argument("--share", type=float, default=0.25, help="share of the queries with a twin that are run")
+    parser.add_argument("--of-strangers", type=float, default=0.5, help="share of the queries without a twin")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--rules", nargs="+", choices=[rule.name for rule in RULES], metavar="NAME")
-    parser.add_argument("--out", type=Path, help="write every effect as JSON")
+    parser.add_argument("--out", type=Path, help="write the answers to every query as JSON")
     parsed = parser.parse_args()
     rules = tuple(rule for rule in RULES if not parsed.rules or rule.name in parsed.rules)
     start = time.perf_counter()

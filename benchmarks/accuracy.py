@@ -1,30 +1,34 @@
-"""Measure recall and false labels after the transforms that micrographs go through in practice.
+"""Measure recall and false labels after the changes that micrographs undergo in practice.
 
-The scenes of a folder are dealt into parts. For each part, a store is built from quality-100 JPEGs of all other parts.
-The queries are the images of the next part, whose scenes are in the store, after every transform of `transforms`. The
-part itself must be refused, because its scenes are not in the store: its images as they are, and under the info bar of
-a reference; also empty images and noise. So every image is once a query with a twin and once an unrelated image.
+The scenes of a folder are divided into parts. For each part, a store is built from quality-100 JPEGs of all other
+parts. There are two kinds of queries. The images of the next part, after every transform of `transforms`, must be
+found, because their scenes are in the store. The images of the part that is left out must be refused, because their
+scenes are not in the store. Images that must be refused are queried unchanged, and with the info bar of a reference.
+Empty images and noise must be refused too. So every image is once a query with a twin and once an unrelated image.
 
     python benchmarks/accuracy.py FOLDER [--groups A B C D E R] [--limit N] [--seed N] [--reach frame|views|windows]
                                [--parts N] [--overlaps FILE] [--out FILE.json] [--plots DIR] [--failures N]
 
-FOLDER contains images; each subfolder is a category. A MANIFEST.tsv in it names the files and groups them:
+FOLDER contains images. Each subfolder is a category. A file MANIFEST.tsv in FOLDER can list the image files. The
+columns of MANIFEST.tsv are:
 
 path    path of the file, relative to FOLDER
-scene   (optional) files of one scene show the same field; without it every file is its own scene
-bar     (optional) height of the info bar at the bottom in pixels
-note    (optional) if it contains "databar" or "info bar", the bar is measured in the pixels
+scene   (optional) name of the scene; files of one scene show the same field; by default every file is its own scene
+bar     (optional) height of the info bar at the bottom, in pixels
+note    (optional) if the note contains "databar" or "info bar", the height of the info bar is measured in the image
 
-The bar is also known from FEI's TIFF tags. A match is right if it is of the query's scene, and false if it is of
-another one, even of the same category. Scenes that overlap although the manifest separates them can be named in
---overlaps (lines of scene names that belong together). A match between overlapping scenes counts neither as right nor
-as false, and they are left out of an index together.
+The height of the info bar is also known if the file has FEI's TIFF tags. A match is right if it shows the scene of the
+query. A match is false if it shows another scene, even if both scenes have the same category. Some scenes overlap
+although the manifest separates them. The file for --overlaps lists them: each line contains the names of scenes that
+overlap. A match between overlapping scenes counts neither as right nor as false. If a scene is left out of an index,
+all scenes that overlap with it are left out too.
 
-A query is found if it would be labelled without the limit on ``p_wrong``; recall counts that. ``labelled`` is how many
-of these are labelled, ``review`` how many the limit sends to review, ``held`` how many false labels it prevents. The
-second table shows the effect of other limits.
+A query is found if it would be labelled without the limit on ``p_wrong``. Recall is the share of queries that are
+found. ``labelled`` is the number of found queries that are labelled. ``review`` is the number of found queries that the
+limit sends to review. ``held`` is the number of false labels that the limit prevents. The second table shows the effect
+of other limits.
 
-The exit code is 1 if anything was labelled falsely, or a transform misses the minimum recall of its group.
+The exit code is 1 if any query was labelled falsely, or if a transform misses the minimum recall of its group.
 """
 
 from __future__ import annotations
@@ -80,7 +84,7 @@ from twinscope_service.matching.answer import Answer
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the folder."""
+    """One image file of the folder."""
 
     number: int
     path: Path
@@ -88,22 +92,22 @@ class Source:
     category: str
     scene: str
     place: str
-    """Common name of the scenes that overlap with its own; its own scene if there are none."""
+    """Common name of all scenes that overlap with the scene of this file; without overlapping scenes, the scene."""
     note: str = ""
     bar_rows: int = 0
 
     @property
     def reference_name(self) -> str:
-        """File name of its reference."""
+        """File name of the reference that is made from this file."""
         return f"{self.number:06d}.jpg"
 
     def read(self) -> Micrograph:
-        """Decode the file; raises ImageError."""
+        """Decode the file. An `ImageError` is raised if the file cannot be read."""
         return Micrograph(self.name, read_image(self.path).pixels, self.bar_rows)
 
 
 def sources_of(folder: Path, overlaps: Path | None) -> list[Source]:
-    """List the files of the manifest, or all images in and below the folder if it has none."""
+    """List the files of the manifest. Without a manifest, list all images in and below the folder."""
     manifest = folder / "MANIFEST.tsv"
     if manifest.is_file():
         with manifest.open(encoding="utf-8", newline="") as stream:
@@ -124,7 +128,10 @@ def sources_of(folder: Path, overlaps: Path | None) -> list[Source]:
 
 
 def known_bar(source: Source, pixels: Grey) -> int:
-    """Return the height of the info bar in pixels from the manifest or the metadata; 0 if it is not known."""
+    """Return the height of the info bar in pixels; 0 if the height is unknown.
+
+    The height comes from the manifest, from the metadata, or from the pixels if the manifest mentions an info bar.
+    """
     if source.bar_rows:
         return source.bar_rows
     if source.path.suffix.lower() in {".tif", ".tiff"}:
@@ -139,7 +146,10 @@ def known_bar(source: Source, pixels: Grey) -> int:
 
 
 def _measured_bar(pixels: Grey) -> int:
-    """Measure a bar with a uniform background: the rows at the bottom whose median is the background."""
+    """Measure the height of an info bar that has a uniform background.
+
+    The bar consists of the rows at the bottom whose median is the grey level of the background.
+    """
     medians = np.median(pixels[round(0.8 * len(pixels)) :], axis=1)
     flat = np.abs(medians - medians[-1]) <= 3
     rows = int(np.argmin(flat[::-1])) if not flat.all() else 0
@@ -152,21 +162,21 @@ def _measured_bar(pixels: Grey) -> int:
 
 @dataclass(frozen=True)
 class Task:
-    """All queries of one image in one part."""
+    """All queries of one image against the stores that leave out one part of the scenes."""
 
     part: int
     source: Source | None
-    """None: an empty image."""
+    """File of the image; None for an empty image."""
     empty: Micrograph | None = None
     bar_of: Source | None = None
-    """The reference whose info bar an unrelated image gets."""
+    """Reference whose info bar is put on the image, if the image is unrelated."""
     wanted: bool = True
-    """Whether its scene is indexed."""
+    """Whether the scene of the image is in the store."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One query, and the edition of the references that it is compared with."""
+    """One query, with the edition of the references that the query is compared with."""
 
     transform: str
     group: str
@@ -176,7 +186,7 @@ class Question:
 
 
 def deal(sources: Sequence[Source], parts: int, seed: int) -> list[list[Source]]:
-    """Deal the files into parts; overlapping scenes go into the same part."""
+    """Divide the files into parts at random. Scenes that overlap are in the same part."""
     places = sorted({source.place for source in sources})
     random.Random(seed).shuffle(places)
     part_of = {name: number % parts for number, name in enumerate(places)}
@@ -187,7 +197,7 @@ def deal(sources: Sequence[Source], parts: int, seed: int) -> list[list[Source]]
 
 
 def tasks_of(dealt: list[list[Source]], part: int, groups: set[str], seed: int) -> list[Task]:
-    """List the tasks while a part is left out of the index."""
+    """List the tasks for the stores that leave out one part."""
     tasks = []
     if groups & set(GROUPS):
         tasks += [Task(part, source) for source in dealt[(part + 1) % len(dealt)]]
@@ -202,7 +212,13 @@ def tasks_of(dealt: list[list[Source]], part: int, groups: set[str], seed: int) 
 
 
 def questions(task: Task, groups: set[str], drawn: Callable[[Transform], bool] = lambda _: True) -> Iterator[Question]:
-    """Yield the queries of a task that are drawn; raises ImageError if its file cannot be read."""
+    """Yield the queries of a task. The function `drawn` decides which transforms are used.
+
+    Raises
+    ------
+    ImageError
+        If the file of the task cannot be read.
+    """
     micrograph = task.source.read() if task.source is not None else task.empty
     if micrograph is None:
         return
@@ -224,7 +240,7 @@ def _question(transform: Transform, micrograph: Micrograph, group: str, edition:
 
 
 def editions_of(groups: set[str]) -> list[Edition]:
-    """List the editions of the references that the queries need."""
+    """List the editions of the references that the queries of the groups need."""
     wanted = {transform.edition for transform in TRANSFORMS if transform.group in groups}
     if REFUSAL_GROUP in groups:
         wanted |= {"frame", "barred"}
@@ -236,21 +252,27 @@ def editions_of(groups: set[str]) -> list[Edition]:
 
 @dataclass(frozen=True)
 class RunFolders:
-    """The folders of one run: JPEGs of every edition, and a store for each part and edition."""
+    """Paths of the files of one run: the JPEGs of every edition, and a store for each part and edition."""
 
     work: Path
 
     def jpeg(self, edition: Edition, source: Source) -> Path:
-        """Return the path of a reference."""
+        """Return the path of the JPEG of a reference."""
         return self.work / "jpeg" / edition / source.reference_name
 
     def store(self, edition: Edition, part: int) -> Path:
-        """Return the path of a store."""
+        """Return the path of the store that leaves out a part."""
         return self.work / "stores" / f"{part}-{edition}"
 
 
 def write_references(source: Source, folders: RunFolders, editions: Sequence[Edition]) -> Source | str:
-    """Write the quality-100 JPEGs of a file; return the file with its info bar, or why it cannot be read."""
+    """Write the quality-100 JPEGs of a file in the given editions.
+
+    Returns
+    -------
+    Source or str
+        The file with the height of its info bar, or an error message if the file cannot be read.
+    """
     try:
         micrograph = source.read()
         known = replace(source, bar_rows=known_bar(source, micrograph.pixels))
@@ -264,9 +286,10 @@ def write_references(source: Source, folders: RunFolders, editions: Sequence[Edi
 
 
 def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], options: dict[str, Any]) -> Iterator[int]:
-    """Build the store of every part: index all references once, then prune the part from a copy.
+    """Build one store for each part, without the scenes of the part. Yield the number of each part after its store.
 
-    Yields the number of each finished part.
+    All references are indexed only once. For each part, the store is copied, and the references of the part are removed
+    from the copy.
     """
     collection, whole = folders.work / "collections" / edition, folders.work / "stores" / f"all-{edition}"
     path_of = {s: collection / s.category / s.reference_name for part in dealt for s in part}
@@ -293,14 +316,14 @@ def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], opti
 
 
 class Stores:
-    """The open stores of the current part of a worker process."""
+    """The stores that are open in a worker process. All open stores belong to one part."""
 
     def __init__(self) -> None:
         self._part = -1
         self._engines: dict[Edition, Engine] = {}
 
     def engine(self, folders: RunFolders, part: int, edition: Edition) -> Engine:
-        """Return the open store of an edition; close those of other parts."""
+        """Return the open store of a part and an edition. The stores of other parts are closed."""
         if part != self._part:
             for engine in self._engines.values():
                 engine.close()
@@ -314,7 +337,7 @@ STORES = Stores()  # one for each worker process
 
 
 def ask(task: Task, folders: RunFolders, groups: set[str], by_name: dict[str, Source]) -> list[Outcome]:
-    """Run all queries of a task; runs in a worker process."""
+    """Run all queries of a task. This function runs in a worker process."""
     outcomes = []
     for question in questions(task, groups):
         engine = STORES.engine(folders, task.part, question.edition)
@@ -330,7 +353,11 @@ def ask(task: Task, folders: RunFolders, groups: set[str], by_name: dict[str, So
 def outcome_of(
     question: Question, task: Task, answer: Answer | ImageError, by_name: dict[str, Source], milliseconds: float = 0.0
 ) -> Outcome:
-    """Return the outcome of a query: its answer, or why it could not be read, judged by scenes."""
+    """Return the outcome of a query.
+
+    The answer is judged by the scene of the best candidate. If the query could not be read, the outcome contains the
+    error.
+    """
     asked = question.transform, question.group, question.name, task.source.category if task.source else "-"
     if isinstance(answer, ImageError):
         measured = None, None, None, None
@@ -357,7 +384,10 @@ def outcome_of(
 
 
 def relation(task: Task, found: Source | None) -> Literal["", "own", "overlap", "other"]:
-    """Return which scene a candidate is of: the query's own, an overlapping one, or another one."""
+    """Return whether a candidate shows the scene of the query, an overlapping scene or another scene.
+
+    The result is empty if there is no candidate.
+    """
     if found is None:
         return ""
     if task.source is None:
@@ -371,28 +401,34 @@ def relation(task: Task, found: Source | None) -> Literal["", "own", "overlap", 
 
 
 def workers() -> ProcessPoolExecutor:
-    """Build the pool of worker processes: one per core, each with one thread for linear algebra."""
+    """Build a pool of one worker process per core. Each process uses one thread for linear algebra."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that choose the queries."""
+    """Add the command-line arguments that select the queries."""
     parser.add_argument("folder", type=Path)
     groups = [*GROUPS, REFUSAL_GROUP]
     parser.add_argument("--groups", nargs="+", choices=groups, default=groups, help="R: queries that must be refused")
-    parser.add_argument("--limit", type=int, metavar="N", help="only this many scenes, drawn by the seed")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of scenes to select at random (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", type=int, default=5)
-    parser.add_argument("--overlaps", type=Path, metavar="FILE", help="lines of scenes that overlap")
-    parser.add_argument("--reach", choices=("frame", "views", "windows"), help="passed on to the indexer")
+    parser.add_argument("--overlaps", type=Path, metavar="FILE", help="each line lists scenes that overlap")
+    parser.add_argument("--reach", choices=("frame", "views", "windows"), help="reach of the stores")
     parser.add_argument("--out", type=Path, help="write the result as JSON")
 
 
 def prepare(
     parsed: argparse.Namespace, parser: argparse.ArgumentParser, folders: RunFolders, pool: ProcessPoolExecutor
 ) -> tuple[list[Source], list[str]]:
-    """List the files, draw scenes, write the references; return the readable files, and why others are not."""
+    """List the files, select scenes, and write the references.
+
+    Returns
+    -------
+    list of Source, list of str
+        The readable files, and the error messages of the other files.
+    """
     if not parsed.folder.is_dir():
         parser.error(f"{parsed.folder} is not a folder")
     sources = sources_of(parsed.folder, parsed.overlaps)
@@ -408,7 +444,7 @@ def prepare(
 
 
 def indexing_options(reach: str | None) -> dict[str, Any]:
-    """Return the reach as options, if the indexer has that option."""
+    """Return the options for the indexer. An old indexer has no reach; then the options are empty."""
     if reach is None:
         return {}
     if "reach" in inspect.signature(index).parameters:
@@ -431,7 +467,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common_arguments(parser)
     parser.add_argument("--plots", type=Path, metavar="DIR", help="plot histograms of the scores")
-    parser.add_argument("--failures", type=int, default=5, help="failures to show for each transform and kind")
+    parser.add_argument(
+        "--failures", type=int, default=5, help="maximum number of failures to print for each transform and verdict"
+    )
     parsed = parser.parse_args()
     groups, start = set(parsed.groups), time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, workers() as pool:

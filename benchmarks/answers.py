@@ -1,22 +1,24 @@
-"""Record the answers of Twinscope and compare two records, to see whether a change of the code changed an answer.
+"""Record the answers of Twinscope, or compare two records, to see whether a change of the code changed an answer.
 
     python benchmarks/answers.py record FILE [--quick] [--micrographs DIR] [--groups A B C D E F N R S]
                                  [--reach frame views windows] [--workers N]
     python benchmarks/answers.py compare BEFORE AFTER [--tolerance 1e-9] [--limit 20]
 
-The queries are the real micrographs of DIR (by default those of `../shared`; MANIFEST.tsv as for `real_twins`), the
-synthetic ones of `synthetic`, and the fields of `lookalikes`:
+The queries are made from three sets of images: the real micrographs of DIR (default: the micrographs of `../shared`),
+the synthetic micrographs of `synthetic`, and the fields of `lookalikes`. DIR needs a MANIFEST.tsv as for `real_twins`.
+The groups of queries are:
 
-A to E  after the transforms of `transforms`, against stores that contain them
-R       as unrelated images: against stores of the scenes of the other half, as they are and under a reference's info
-        bar; also empty images
-F       as files, with their instrument metadata: against a store of JPEGs, and against stores of the files themselves,
-        which also contain some files under a second category
-S       with other thresholds, policies and kinds of query (a hash, a stored image)
-N       over gRPC, against `twinscope serve`
+A to E  images after the transforms of `transforms`, searched in stores that contain the images
+R       unrelated images: the images of one half of the scenes, searched in stores of the other half, both unchanged and
+        with the info bar of a reference; also empty images
+F       image files with their instrument metadata, searched in a store of JPEGs and in stores of the files themselves;
+        these stores also contain some files under a second category
+S       queries with other thresholds, other policies, or of another kind (a hash, a stored image)
+N       queries over gRPC to `twinscope serve`
 
-Each transform is applied to a different subset of the images. Nothing is random: the same code writes the same file,
-with one line of JSON per answer. `compare` exits with 1 if anything but sentences for people differs.
+Each transform is applied to a different subset of the images. Nothing is random, so the same code always writes the
+same record. A record has one line of JSON for each answer. `compare` exits with 1 if the records differ, except if
+only sentences for people differ.
 """
 
 from __future__ import annotations
@@ -45,12 +47,12 @@ from typing import Any, Final, NamedTuple
 import tifffile
 from tqdm import tqdm
 
-# ---- everything that is used of Twinscope, except its command ----
+# ---- the parts of Twinscope that this benchmark imports; everything else is done by the command `twinscope` ----
 from twinscope_client import connect
 from twinscope_indexer.hashing import hash_pixels
 from twinscope_indexer.imaging import read_image
 
-# ---- and of the other benchmarks ----
+# ---- the other benchmarks that this benchmark imports ----
 from differences import print_differences, read, write  # isort: skip
 import lookalikes  # isort: skip
 import synthetic  # isort: skip
@@ -59,9 +61,10 @@ import transforms  # isort: skip
 DEFAULT: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 TWINSCOPE: Final = str(Path(sys.executable).with_name("twinscope"))
 HALVES: Final = ("even", "odd")
-FIELDS: Final = 8  # synthetic fields per category, and look-alike fields per family
-QUICK: Final = 6  # a quick record has one scene in this many, a quarter of the synthetic ones,
-THIN: Final = 3  # and each transform for this many times fewer images
+FIELDS: Final = 8  # number of synthetic fields per category, and of look-alike fields per family
+# A quick record uses every sixth scene, a quarter of the synthetic fields, and a third of the images per transform.
+QUICK: Final = 6
+THIN: Final = 3
 GROUPS: Final = "ABCDEFNRS"
 CHANGES: Final = {f"{t.group} {t.name}": t for t in transforms.TRANSFORMS}
 REFUSALS: Final = {f"R {t.name}": t for t in transforms.REFUSALS}
@@ -76,14 +79,19 @@ WAYS: Final[dict[str, dict[str, Any]]] = {
     "20 candidates": {"k": 20}, "two categories": {"categories": ["Particles", "Tips"]},
     "hash alone": {}, "stored image": {},
 }  # fmt: skip
-"""Search options by the name of a way to run a query. The last two are separate kinds of query."""
+"""Search options for each way to run a query. The key is the name of the way. The last two ways are special kinds of
+query and need no options."""
 
 
 # ---- the queries ----
 
 
 class Image(NamedTuple):
-    """An image file; ``half`` names its half of the scenes, empty if no store contains it."""
+    """An image file.
+
+    ``half`` is the name of the half of the scenes that contains the image. If no store contains the image, ``half`` is
+    empty.
+    """
 
     number: int
     name: str
@@ -94,7 +102,7 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True, order=True)
 class Store:
-    """A store: an edition of the images (``original``: the files as they are), indexed with a reach."""
+    """A store of one edition of the images with one reach. The edition ``original`` is the unchanged files."""
 
     edition: str
     reach: str
@@ -103,12 +111,16 @@ class Store:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the folder of the store."""
         return " ".join([self.edition, self.reach, *(self.halves if len(self.halves) == 1 else ())])
 
 
 class Question(NamedTuple):
-    """One query: a name of `CHANGES` or `REFUSALS`, or ``file`` (given by its path); and a name of `WAYS`."""
+    """One query, given by its image, its transform and the way to run it.
+
+    The transform is a key of `CHANGES` or `REFUSALS`, or ``file`` if the query is the path of the file. The way is a
+    key of `WAYS`.
+    """
 
     image: Image
     transform: str
@@ -118,12 +130,12 @@ class Question(NamedTuple):
 
 @lru_cache(maxsize=4)
 def decoded(image: Image) -> transforms.Micrograph:
-    """Decode an image."""
+    """Decode an image file and return its pixels as a micrograph."""
     return transforms.Micrograph(image.name, read_image(image.path).pixels, image.bar_rows)
 
 
 def images_of(micrographs: Path, work: Path, quick: bool) -> list[Image]:
-    """Write the synthetic images, and list all images, or a subset if `quick`."""
+    """Write the synthetic images, and return the list of all images. If `quick` is true, the list is a subset."""
     fields = FIELDS // 4 if quick else FIELDS
     made = {
         f"lookalikes/{family}/{number:02d}.tif": lookalikes.field(family, number, seed=0)
@@ -148,12 +160,15 @@ def images_of(micrographs: Path, work: Path, quick: bool) -> list[Image]:
 
 
 def plan(images: list[Image], groups: set[str], reaches: list[str], thin: int) -> Iterator[tuple[Store, Question]]:
-    """Yield the queries and their stores: each transform for every n-th image, a different subset for each."""
+    """Yield each query with its store.
+
+    Each transform is applied to every n-th image. The subset of images differs between transforms.
+    """
     widest = reaches[-1]
     frames = [name for name, one in CHANGES.items() if one.edition == "frame"]
     held = {half: [image for image in images if image.half == half] for half in HALVES}
     for image in images:
-        turn, half = image.number, HALVES[image.half == "even"]  # the other half
+        turn, half = image.number, HALVES[image.half == "even"]  # `half` is the half that does not contain the image
         for position, (name, one) in enumerate(CHANGES.items() if image.half else ()):
             for reach in (reaches[:1] if one.edition == "barred" else reaches) if one.group in groups else ():
                 every = (4 if reach == "windows" else 8) if one.group in "DE" else (12 if reach == "windows" else 7)
@@ -184,7 +199,7 @@ def plan(images: list[Image], groups: set[str], reaches: list[str], thin: int) -
 
 @dataclass(frozen=True)
 class RunFolders:
-    """The folders of one run."""
+    """Paths of the files of one run."""
 
     work: Path
 
@@ -193,37 +208,37 @@ class RunFolders:
         return self.work / "stores" / store.name
 
     def named(self, text: str, image: Image) -> str:
-        """Remove the folders of this run from a text."""
+        """Replace the paths in a text by names that are the same in every run."""
         return text.replace(str(image.path), image.name).replace(f"{self.work / 'collections'}{os.sep}", "")
 
     def write(self, image: Image, editions: Sequence[str]) -> bool:
-        """Write the references of an image; return whether it can be read."""
+        """Write the references of an image in the given editions. Return whether the image can be read."""
         for edition in editions:
             path = self.work / "collections" / edition / image.half / f"{image.name}.jpg"
             (path.parent / "Powder").mkdir(parents=True, exist_ok=True)
             if edition == "original":
                 copyfile(image.path, path.with_name(image.path.name))
-                if image.number % 8 == 0:  # two labels for one image
+                if image.number % 8 == 0:  # every eighth image is also stored under a second category
                     copyfile(image.path, path.parent / "Powder" / image.path.name)
                 continue
             try:
                 path.write_bytes(transforms.jpeg(transforms.reference(decoded(image), edition), 100))  # type: ignore[arg-type]
-            except Exception:  # noqa: BLE001 - the query by file records why it cannot be read
+            except Exception:  # noqa: BLE001 - the query by file records the error
                 return False
         return True
 
     def index(self, store: Store) -> None:
-        """Build a store."""
+        """Build a store with the command ``twinscope index``."""
         folders = [str(self.work / "collections" / store.edition / half) for half in store.halves]
-        reach = [] if store.reach == "views" else ["--reach", store.reach]  # views: the default of a new store
+        reach = [] if store.reach == "views" else ["--reach", store.reach]  # a new store has the reach views by default
         command = [TWINSCOPE, "index", *folders, "--store", str(self.target(store)), "--workers", "1", *reach]
         done = subprocess.run([*command, "--unknown-category", "keep"], capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 3):  # 3: some file cannot be read
+        if done.returncode not in (0, 3):  # the exit code 3 means that some file cannot be read
             raise RuntimeError(done.stderr)
 
     @contextmanager
     def served(self, store: Store) -> Iterator[str]:
-        """Serve a store; yields the target."""
+        """Serve a store in another process, and yield the address of the server."""
         command = [TWINSCOPE, "serve", str(self.target(store)), "--port", "0", "--quiet"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
             try:
@@ -236,7 +251,7 @@ engine_of = lru_cache(maxsize=1)(connect)
 
 
 def ask(task: tuple[Store, str, list[Question]], folders: RunFolders) -> dict[str, dict[str, Any]]:
-    """Run all queries of an image against a store; runs in a worker process."""
+    """Run all queries of an image against a store. This function runs in a worker process."""
     store, target, questions = task
     answers = {}
     for question in questions:
@@ -244,7 +259,7 @@ def ask(task: tuple[Store, str, list[Question]], folders: RunFolders) -> dict[st
         key = " | ".join([question.image.name, store.name + (", served" if store.served else ""), name, question.way])
         try:
             row = fields(answer(engine_of(target), question).to_dict())
-        except Exception as error:  # noqa: BLE001 - the user sees any exception
+        except Exception as error:  # noqa: BLE001 - the record also contains exceptions, because users see them
             row = {"grade": "error", "reason": f"{type(error).__name__}: {error}"}
         text = json.dumps(row, ensure_ascii=False, default=lambda value: value.item())
         answers[key] = json.loads(folders.named(text, question.image))
@@ -252,7 +267,7 @@ def ask(task: tuple[Store, str, list[Question]], folders: RunFolders) -> dict[st
 
 
 def answer(engine: Any, question: Question) -> Any:
-    """Run one query."""
+    """Run one query and return its answer."""
     if question.transform == "file":
         return engine.search(question.image.path)
     micrograph = decoded(question.image)
@@ -267,7 +282,7 @@ def answer(engine: Any, question: Question) -> Any:
 
 
 def fields(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the recorded fields of an answer: names instead of ids, and metadata as a digest."""
+    """Return the fields of an answer that are recorded. Ids are replaced by names, and metadata by their digest."""
     best, *others = answer["matches"] or [{}]
     chance = answer.get("p_wrong") or {}
     metadata = json.dumps([answer["instrument"], best.get("instrument")], sort_keys=True, default=str)
@@ -281,7 +296,7 @@ def fields(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def candidate(match: dict[str, Any]) -> dict[str, Any]:
-    """Return what was measured for a candidate."""
+    """Return the measurements of a candidate, for example its distance and scene score."""
     change = match.get("transform") or {}
     return {
         "matched": match.get("source"), "of": match.get("category"),
@@ -293,7 +308,7 @@ def candidate(match: dict[str, Any]) -> dict[str, Any]:
 def record(parsed: argparse.Namespace, work: Path) -> dict[str, dict[str, Any]]:
     """Build the stores, run all queries, and return the answers by key."""
     images, folders = images_of(parsed.micrographs, work, parsed.quick), RunFolders(work)
-    asked: dict[tuple[Store, Image], dict[Question, None]] = defaultdict(dict)  # each once
+    asked: dict[tuple[Store, Image], dict[Question, None]] = defaultdict(dict)  # without duplicates
     for store, question in plan(images, set(parsed.groups), sorted(parsed.reach), THIN if parsed.quick else 1):
         asked[store, question.image][question] = None
     stores = sorted({store for store, _ in asked})
@@ -317,7 +332,7 @@ def record(parsed: argparse.Namespace, work: Path) -> dict[str, dict[str, Any]]:
 
 
 def main() -> int:
-    """Run the subcommand."""
+    """Run the subcommand ``record`` or ``compare``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("record", help="run all queries and write the answers")
@@ -325,13 +340,17 @@ def main() -> int:
     one.add_argument("--micrographs", type=Path, default=DEFAULT, metavar="DIR")
     one.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     one.add_argument("--reach", nargs="+", choices=("frame", "views", "windows"), default=["views", "windows"])
-    one.add_argument("--quick", action="store_true", help="run fewer queries: about a minute")
-    one.add_argument("--workers", type=int, metavar="N", default=os.cpu_count(), help="processes")
+    one.add_argument("--quick", action="store_true", help="run fewer queries; this takes about a minute")
+    one.add_argument("--workers", type=int, metavar="N", default=os.cpu_count(), help="number of processes")
     two = commands.add_parser("compare", help="list the differences between two records")
     two.add_argument("before", type=Path)
     two.add_argument("after", type=Path)
-    two.add_argument("--tolerance", type=float, default=1e-9, help="by which numbers may differ (default: 1e-9)")
-    two.add_argument("--limit", type=int, default=20, metavar="N", help="differences to list (default: 20)")
+    two.add_argument(
+        "--tolerance", type=float, default=1e-9, help="largest allowed difference of two numbers (default: 1e-9)"
+    )
+    two.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="maximum number of differences to print (default: 20)"
+    )
     parsed = parser.parse_args()
     if parsed.command == "compare":
         return print_differences(read(parsed.before), read(parsed.after), parsed.tolerance, parsed.limit)

@@ -1,18 +1,20 @@
 """Fit the calibration that Twinscope ships, and check it on scenes that it was not fitted on.
 
-Indexes every micrograph with its scene as the category, so that a search without this category finds another scene,
-and searches for each image as `twinscope calibrate` does. Then, in five parts, fits on four fifths of the scenes and
-evaluates the remaining fifth: how many matches have a ``p_wrong`` below 1 %, and how many of these are wrong; how many
-right matches each limit on ``p_wrong`` keeps, and how many wrong ones it lets through; and, for each bin of
-``p_wrong``, the share of wrong matches next to the mean ``p_wrong``.
+The benchmark indexes every micrograph with its scene as the category. A search without this category therefore finds
+another scene. Each image is searched for as `twinscope calibrate` does. Then the scenes are divided into five parts.
+For each part, a model is fitted on the other four parts and evaluated on this part. The results are:
+
+- the number of matches with a ``p_wrong`` below 1 %, and how many of these matches are wrong
+- for each limit: how many right matches and how many wrong matches have a ``p_wrong`` of at most this limit
+- for each bin of ``p_wrong``: the mean ``p_wrong`` of its matches, and the share of wrong matches
 
     python benchmarks/calibration.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json] [--ship]
 
-A wrong match is the nearest image of another scene, whatever its scene score. Most of these would never get a label, so
-those with a scene score of at least `good_scene` are also counted separately.
+A wrong match is the nearest image of another scene, whatever its scene score. Twinscope would never label most of these
+matches. Therefore wrong matches with a scene score of at least `good_scene` are also counted separately.
 
-``--ship`` writes the calibration fitted on all scenes to `service/twinscope_service/matching/calibration.json`. DIR
-and FILE are those of real_twins.py.
+``--ship`` writes the calibration that was fitted on all scenes to
+`service/twinscope_service/matching/calibration.json`. DIR and FILE are described in real_twins.py.
 """
 
 from __future__ import annotations
@@ -47,13 +49,15 @@ Rows = list[NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Judged:
-    """The estimate of a model for a match of an image whose scene it was not fitted on."""
+    """The estimate of a model for one match. The model was not fitted on the scene of the query."""
 
     p_wrong: float
     wrong: bool
     scene_score: float
     weight: float
-    """Share of the evidence: all images count the same, right and wrong matches by `PRIOR`."""
+    """Weight of the match in averages. All right matches together have the weight 1 - `PRIOR`, and all wrong matches
+    together have the weight `PRIOR`. The weight of the right matches is divided equally among the images, and so is the
+    weight of the wrong matches."""
 
 
 @dataclass(frozen=True)
@@ -62,35 +66,35 @@ class AtLimit:
 
     limit: float
     right: int
-    """Right matches that it lets through."""
+    """Number of right matches with a ``p_wrong`` of at most the limit."""
     wrong: int
-    """Wrong matches that it lets through."""
+    """Number of wrong matches with a ``p_wrong`` of at most the limit."""
     wrong_fields: int
-    """Wrong matches among them with a scene score of at least `good_scene`."""
+    """Number of these wrong matches that have a scene score of at least `good_scene`."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Matches with a ``p_wrong`` above `low` and at most `high`."""
+    """The matches whose ``p_wrong`` is above `low` and at most `high`."""
 
     low: float
     high: float
     right: int
     wrong: int
     said: float
-    """Mean ``p_wrong``."""
+    """Weighted mean of ``p_wrong``."""
     found: float
-    """Share of wrong matches. Both figures are weighted."""
+    """Weighted share of wrong matches."""
 
 
 def sure(judged: Sequence[Judged]) -> tuple[int, int]:
-    """Count the matches with a ``p_wrong`` below 1 %, and the wrong ones among them."""
+    """Count the matches with a ``p_wrong`` below 1 %, and how many of these matches are wrong."""
     below = [one for one in judged if one.p_wrong < SURE]
     return len(below), sum(one.wrong for one in below)
 
 
 def at_limit(judged: Sequence[Judged], limit: float) -> AtLimit:
-    """Count the matches that a limit lets through."""
+    """Count the right and wrong matches with a ``p_wrong`` of at most the limit."""
     passed = [one for one in judged if one.p_wrong <= limit]
     wrong = [one for one in passed if one.wrong]
     fields = [one for one in wrong if one.scene_score >= POLICIES["default"].good_scene]
@@ -98,7 +102,7 @@ def at_limit(judged: Sequence[Judged], limit: float) -> AtLimit:
 
 
 def reliability(judged: Sequence[Judged]) -> list[Bin]:
-    """Compare the estimates with the share of wrong matches, for every bin that has matches."""
+    """Compare the mean estimate with the share of wrong matches, for every bin that contains matches."""
     made = []
     for low, high in pairwise(BINS):
         some = [one for one in judged if low < one.p_wrong <= high]
@@ -112,7 +116,13 @@ def reliability(judged: Sequence[Judged]) -> list[Bin]:
 
 
 def evidence_of(source: Path, overlaps: Path | None) -> tuple[list[str], Samples]:
-    """Index the micrographs and search for each; return their scenes in order, and the evidence."""
+    """Index the micrographs and search for each of them.
+
+    Returns
+    -------
+    list of str, Samples
+        Scene of each micrograph, and the evidence of the searches in the same order.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         micrographs, _ = prepare(source, work, overlaps)
@@ -130,7 +140,7 @@ def evidence_of(source: Path, overlaps: Path | None) -> tuple[list[str], Samples
 
 
 def held_out(scenes: list[str], found: Samples) -> list[Judged]:
-    """Fit on four fifths of the scenes and judge the matches of the remaining fifth, for each fifth."""
+    """Divide the scenes into five parts, and estimate the matches of each part by a model fitted on the other parts."""
     order = np.random.default_rng(0).permutation(sorted(set(scenes))).tolist()
     kinds = ((found.genuine, False, 1 - PRIOR), (found.impostors, True, PRIOR))
     judged = []
@@ -152,10 +162,13 @@ def _of(kind: list[Rows], scenes: list[str], out: set[str], *, within: bool) -> 
 
 
 def limits_table(judged: Sequence[Judged]) -> str:
-    """Format the effect of each limit for a document."""
+    """Format the effect of each limit as a Markdown table for a document."""
     right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
     lines = [
-        "| limit | right matches kept | sent to review | wrong ones let through | of these from `good_scene` on |",
+        (
+            "| limit | right matches kept | right matches sent to review | wrong matches let through "
+            "| wrong matches let through with a scene score of at least `good_scene` |"
+        ),
         "|---:|---:|---:|---:|---:|",
     ]
     for limit in LIMITS:
@@ -168,8 +181,8 @@ def limits_table(judged: Sequence[Judged]) -> str:
 
 
 def reliability_table(judged: Sequence[Judged]) -> str:
-    """Format the reliability table for a document."""
-    lines = ["| p_wrong | right | wrong | said | found |", "|---|---:|---:|---:|---:|"]
+    """Format the reliability as a Markdown table for a document."""
+    lines = ["| p_wrong | right | wrong | estimated | measured |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| above {one.low:g}, to {one.high:g} | {one.right:,} | {one.wrong:,} | {one.said:.1%} | {one.found:.1%} |"
         for one in reliability(judged)
@@ -192,14 +205,17 @@ def main() -> int:
     right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
     kept = certain - false
     print(f"{found.images} micrographs of {len(set(scenes))} scenes; {machine()}; {versions()}")
-    print(f"right matches {right}, wrong ones {wrong} (searched for without their scene)")
-    print(f"scenes not fitted on: {certain} matches with p_wrong < {SURE:.0%}, {false} of them wrong")
+    print(f"{right} right matches; {wrong} wrong matches (from searches without the scene of the query)")
+    print(f"held-out scenes: {certain} matches with p_wrong < {SURE:.0%}, {false} of them wrong")
     print(f"right matches with p_wrong < {SURE:.0%}: {kept} of {right}, {kept / right:.1%}")
     print(limits_table(judged))
     print(reliability_table(judged))
     weights = dict(zip(("one", "scene", "closeness", "ssim", "lead"), model.weights[0], strict=True))
     print("weights " + ", ".join(f"{name} {value:.2f}" for name, value in weights.items()))
-    print(f"least estimate {model.floors[0]:.4f}, least upper end {model.floors[1]:.4f}; copies {found.copies}")
+    print(
+        f"smallest possible estimate {model.floors[0]:.4f}, smallest possible upper bound {model.floors[1]:.4f}; "
+        f"copies {found.copies}"
+    )
     if parsed.ship:
         SHIPPED.write_text(model.to_json() + "\n", encoding="utf-8")
     if parsed.out:

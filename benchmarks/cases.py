@@ -1,4 +1,4 @@
-"""The queries of the ablation, from sets of images whose right answers are known, and their stores."""
+"""Queries and stores for `ablation`, made from sets of images with known right answers."""
 
 from __future__ import annotations
 
@@ -30,35 +30,36 @@ from twinscope_service.matching.answer import Answer
 
 Found = Literal["right", "wrong", "overlap", "none"]
 Label = Literal[Found, "held"]
-"""The label that was written; ``held`` if only the limit on ``p_wrong`` keeps it from being written."""
+"""Verdict on the label that was written. ``held`` means that only the limit on ``p_wrong`` prevented the label."""
 ALL_GROUPS: Final = {*GROUPS, REFUSAL_GROUP}
 TWO_LABELS: Final = "two labels"
 FIRST, SECOND = "First", "Second"
 COPIES: Final = 6
-"""One more than the default number of candidates."""
+"""Number of copies of an image under its first category: one more than the default number of candidates."""
 CHANGES: Final = ("quality 75", "half size", "noise 20", "bar added", "rotated 90", "noise 40")
-"""Transforms of an image with two labels."""
+"""Names of the transforms that are applied to an image with two labels."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The number of queries.
+    """The numbers that determine how many queries are run.
 
     Attributes
     ----------
     parts : int
-        Parts that the scenes are dealt into; a store is built without each.
+        Number of parts into which the scenes are divided. For each part, there is a store without the part's scenes.
     asked : int
-        Parts whose queries are run.
+        Number of parts whose queries are run.
     scenes : int or None
-        Scenes drawn from each folder; None: all.
+        Number of scenes that are selected at random from each folder; None means all scenes.
     share, of_strangers : float
-        Share of their queries that is run: with a twin, and without one.
+        Share of the queries with a twin that are run, and share of the queries without a twin that are run.
     references, strangers : int
-        Look-alike fields per family: in the store, and not in it.
+        Number of look-alike fields per family that are in the store, and number that are not in the store.
     two_labels : int
-        Images that are stored under two categories.
+        Number of images that are stored under two categories.
     seed : int
+        Seed of the random selections.
     """
 
     parts: int
@@ -74,18 +75,19 @@ class Extent:
 
 @dataclass(frozen=True)
 class Answered:
-    """The judgement of an answer.
+    """The verdict on an answer.
 
     Attributes
     ----------
     found : str
-        Whether the match is right, labelled or held by the limit; ``none`` without one.
+        Verdict on the match that was found, whether it is labelled or held by the limit; ``none`` if no match was
+        found.
     grade : str
     held : bool
-        Whether only the limit on ``p_wrong`` keeps it from being labelled.
+        Whether only the limit on ``p_wrong`` prevents the label.
     p_wrong : float or None
     source : str
-        Category and file name of the best candidate, labelled or not; empty without one.
+        Category and file name of the best candidate, even if it is not labelled; empty if there is no candidate.
     """
 
     found: Found
@@ -96,29 +98,30 @@ class Answered:
 
     @property
     def outcome(self) -> tuple[str, str]:
-        """Grade and best candidate."""
+        """The grade and the best candidate. A rule changes an answer if the rule changes one of these two."""
         return self.grade, self.source
 
     @property
     def label(self) -> Label:
-        """The label that was written."""
+        """Verdict on the label that was written, or ``held``."""
         return "held" if self.held else self.found
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One query, and which references are right.
+    """One query, with the references that are right answers.
 
     Attributes
     ----------
     of : str
-        Name of its set.
+        Name of the set that contains the query.
     name : str
     query_image : ndarray or bytes
     store : Path
-        The store that is searched.
+        Store that is searched.
     own, overlap : frozenset of str
-        Category and file name of the references of its scene, and of those that overlap with it.
+        References of the query's scene, and references of scenes that overlap with it. Each reference is given by its
+        category and file name.
     """
 
     of: str
@@ -129,7 +132,7 @@ class Case:
     overlap: frozenset[str] = frozenset()
 
     def judged(self, answer: Answer) -> Answered:
-        """Judge an answer."""
+        """Return the verdict on an answer to this query."""
         source = "" if answer.best is None else "/".join(Path(answer.best.source).parts[-2:])
         held = held_by_limit(answer)
         p_wrong = None if answer.p_wrong is None else answer.p_wrong.estimate
@@ -140,14 +143,14 @@ class Case:
 
 
 class Cases(Protocol):
-    """Builds queries, in a worker process."""
+    """A group of queries. The queries are built when they are iterated over, in a worker process."""
 
     def __iter__(self) -> Iterator[Case]: ...
 
 
 @dataclass(frozen=True)
 class OfTask:
-    """The queries of one image among those of its folder; see `accuracy`."""
+    """The queries of one image of a folder, as in `accuracy`."""
 
     of: str
     task: Task
@@ -158,7 +161,7 @@ class OfTask:
     seed: int
 
     def __iter__(self) -> Iterator[Case]:
-        """Yield the queries that are drawn."""
+        """Yield a random share of the queries of the image."""
         source = self.task.source.name if self.task.source else self.task.empty.name if self.task.empty else ""
         draw = random.Random(f"{self.seed} {source} {self.task.wanted} {self.task.bar_of is None}")
         of = self.of if self.task.wanted else f"{self.of} strangers"
@@ -169,7 +172,7 @@ class OfTask:
 
 @dataclass(frozen=True)
 class OfField:
-    """The queries of one field of a look-alike family; see `lookalikes`."""
+    """The queries of one field of a family of look-alikes, as in `lookalikes`."""
 
     family: str
     number: int
@@ -177,7 +180,7 @@ class OfField:
     store: Path
 
     def __iter__(self) -> Iterator[Case]:
-        """Yield the field itself, or, if it is stored, the field after every change."""
+        """Yield the field after every change if it is in the store; otherwise yield the unchanged field."""
         name = f"{self.family} {self.number}"
         if not self.stored:
             yield Case("look-alike strangers", name, lookalikes.field(self.family, self.number, 0), self.store)
@@ -195,7 +198,7 @@ class OfTwoLabels:
     store: Path
 
     def __iter__(self) -> Iterator[Case]:
-        """Yield the queries."""
+        """Yield the image after each transform of `CHANGES`."""
         micrograph = self.source.read()
         for transform in TRANSFORMS:
             if transform.name in CHANGES:
@@ -209,7 +212,10 @@ class OfTwoLabels:
 def of_folder(
     of: str, folder: Path, overlaps: Path | None, work: Path, extent: Extent, mapped: Callable[..., Iterable[Any]]
 ) -> Iterator[Cases]:
-    """Build the stores of a folder with a `map` of any kind, and yield their queries."""
+    """Build the stores of a folder, and yield the queries for these stores.
+
+    The references are written with the function `mapped`, which works like `map`.
+    """
     sources = sources_of(folder, overlaps)
     scenes = sorted({source.scene for source in sources})
     most = len(scenes) if extent.scenes is None else min(extent.scenes, len(scenes))
@@ -228,7 +234,10 @@ def of_folder(
 
 
 def references_of(task: Task, known: Sequence[Source]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of the references of the scene of a task, and those of scenes that overlap with it."""
+    """Return the references of the scene of a task, and the references of all scenes at the same place.
+
+    Each reference is given by its category and file name.
+    """
     if task.source is None:
         return frozenset(), frozenset()
     scene, place = task.source.scene, task.source.place
@@ -239,7 +248,7 @@ def references_of(task: Task, known: Sequence[Source]) -> tuple[frozenset[str], 
 
 
 def of_lookalikes(work: Path, references: int, strangers: int) -> Iterator[Cases]:
-    """Build the store of the look-alike fields and yield its queries."""
+    """Build the store of the look-alike fields, and yield the queries for this store."""
     lookalikes.write_collection(work / "collection", references, 0)
     index([work / "collection"], work / "store", reach="windows", keep_unknown=True)
     for family in lookalikes.FAMILIES:
@@ -250,7 +259,7 @@ def of_lookalikes(work: Path, references: int, strangers: int) -> Iterator[Cases
 
 
 def of_two_labels(sources: Sequence[Source], work: Path) -> Iterator[Cases]:
-    """Build a store with each image under two categories and yield its queries."""
+    """Build a store that contains each image under two categories, and yield the queries for this store."""
     folder = work / "collection"
     for category in (FIRST, SECOND):
         (folder / category).mkdir(parents=True)

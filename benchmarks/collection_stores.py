@@ -1,4 +1,4 @@
-"""Data for the speed benchmarks: real micrographs, stores of 21,000 references, small synthetic files."""
+"""Data for the speed benchmarks: real micrographs, stores of 21,000 references, and small synthetic files."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ from twinscope_indexer.store.reader import open_writer
 from twinscope_indexer.taxonomy import load_taxonomy
 
 REFERENCES: Final = 21_000
-"""The size of the collection that the legacy scripts were written for."""
+"""Number of references in a store. The collection that the legacy scripts were written for has this size."""
 _ROWS: Final = 32
 
 
 @dataclass(frozen=True)
 class Work:
-    """Data that all parts of a run share; written by the first process, read by the others.
+    """Data that all parts of a run share. The first process writes the data, and the processes of the parts read it.
 
     Attributes
     ----------
     folder : Path
-        Scratch folder of the parts.
+        Scratch folder for all parts.
     source : Path
-        The original micrographs.
+        Folder of the original micrographs.
     micrographs : list of Micrograph
-        Each as a TIFF and as a quality-100 JPEG.
+        The selected micrographs, each as a TIFF and as a quality-100 JPEG.
     store : Path
-        Store of 21,000 references, including all the JPEGs.
+        Store of 21,000 references, which include the JPEGs of all micrographs.
     store_without : Path
-        The same, but without the scenes `left_out`.
+        Copy of `store` without the references of the scenes `left_out`.
     left_out : list of str
+        Names of the scenes that `store_without` does not contain.
     quick : bool
     seed : int
     """
@@ -60,12 +61,12 @@ class Work:
     seed: int
 
     def save(self) -> None:
-        """Write the data into its folder."""
+        """Write the data into the scratch folder."""
         (self.folder / "work.json").write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Work:
-        """Read what `save` wrote."""
+        """Read the data that `save` wrote into the scratch folder."""
         found = json.loads((folder / "work.json").read_text(encoding="utf-8"))
         found["micrographs"] = [
             Micrograph(one["name"], one["category"], one["scene"], Path(one["jpeg"]), Path(one["tiff"]))
@@ -75,12 +76,12 @@ class Work:
         return cls(**found | paths)
 
     def sample(self, count: int) -> list[Micrograph]:
-        """Draw micrographs by the seed."""
+        """Select micrographs at random. The selection depends on the seed."""
         return random.Random(self.seed).sample(self.micrographs, min(count, len(self.micrographs)))
 
 
 def furnish(folder: Path, source: Path, *, quick: bool, seed: int) -> Work:
-    """Draw micrographs (30 if `quick`), write them as JPEGs and TIFFs, and index them among 21,000 references."""
+    """Select micrographs (30 if `quick`), write them as JPEGs and TIFFs, and build stores of 21,000 references."""
     drawn = _drawn(folder / "micrographs", source, 30 if quick else 100_000, seed)
     micrographs, _ = prepare(drawn, folder)
     scenes = sorted({one.scene for one in micrographs})
@@ -100,7 +101,10 @@ def furnish(folder: Path, source: Path, *, quick: bool, seed: int) -> Work:
 
 
 def _drawn(folder: Path, source: Path, most: int, seed: int) -> Path:
-    """Build a folder of some micrographs with a manifest; of synthetic ones if there are no real ones."""
+    """Build a folder of randomly selected micrographs with a manifest.
+
+    The micrographs are synthetic if `source` has no manifest.
+    """
     folder.mkdir(parents=True)
     manifest = source / "MANIFEST.tsv"
     if manifest.is_file():
@@ -122,11 +126,11 @@ def _drawn(folder: Path, source: Path, most: int, seed: int) -> Path:
 
 
 def fill(folder: Path, size: int, seed: int) -> None:
-    """Fill a store up to a size with rows that have hashes and frames, but neither files nor thumbnails.
+    """Add records to a store until it has `size` records. The new records have hashes and frames, but no files.
 
-    Each of the 32 rows of a hash is that of another stored image, drawn by the seed. So the bits of a row are
-    correlated like those of micrographs, and no hash is closer to a query than unrelated images are. Frames are drawn
-    the same way.
+    A hash has 32 rows of bits. Each row of a new hash is copied from the hash of a randomly selected stored image. The
+    bits within a row are therefore correlated as in micrographs. No new hash is closer to a query than an unrelated
+    image is. The frames are made in the same way. The new records also have no thumbnails.
     """
     generator = np.random.default_rng(seed)
     with open_writer(folder) as writer:
@@ -148,7 +152,7 @@ def fill(folder: Path, size: int, seed: int) -> None:
 
 
 def leave_out(folder: Path, names: list[str]) -> None:
-    """Remove the images of some files from a store."""
+    """Remove the images with the given file names from a store."""
     with open_writer(folder) as writer:
         found = [one.id for one in writer.catalog.all_records() if Path(one.path).name in set(names)]
         writer.catalog.delete(found, writer.generation)
@@ -156,12 +160,14 @@ def leave_out(folder: Path, names: list[str]) -> None:
 
 
 def crossed(codes: NDArray[np.uint8], donors: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return codes whose rows each come from another donor.
+    """Combine the codes of several images into new codes. Each of the 32 rows of bits comes from one image.
 
     Parameters
     ----------
     codes : ndarray of uint8, shape (n, frames, 128)
+        Codes of the frames of n images.
     donors : ndarray of int64, shape (32,)
+        For each row, the number of the image that the row is copied from.
 
     Returns
     -------
@@ -172,7 +178,10 @@ def crossed(codes: NDArray[np.uint8], donors: NDArray[np.int64]) -> NDArray[np.u
 
 
 def small_files(folder: Path, count: int, seed: int, suffix: str = ".jpg", first: int = 0) -> None:
-    """Write unrelated images of 128 x 96 pixels, random fields, up to a thousand per category in turn."""
+    """Write unrelated images of 128 x 96 pixels, which show random fields.
+
+    The category changes after every thousand images.
+    """
     for number in range(first, first + count):
         grains = np.random.default_rng((seed, number)).integers(0, 256, (24, 32), dtype=np.uint8)
         image = Image.fromarray(grains).resize((128, 96), Image.Resampling.BICUBIC)

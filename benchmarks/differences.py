@@ -1,4 +1,4 @@
-"""Differences between two records of `answers`. Does not import Twinscope."""
+"""Differences between two records of answers that `answers` wrote. This module does not import Twinscope."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 TEXTS: Final = ("reason", "note", "contradictions")
-"""Sentences for people; if only these differ, an answer counts as the same."""
+"""Fields that contain sentences for people. If only these fields differ, two answers count as the same."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -20,14 +20,15 @@ def compare(before: Rows, after: Rows, tolerance: float) -> list[tuple[str, str,
     Parameters
     ----------
     before, after : mapping of str to mapping
-        Fields of the answers by key.
+        The answers of each record. The key identifies the query; the value is a dictionary of the answer's fields.
     tolerance : float
-        Largest difference of two numbers that count as equal.
+        Largest difference between two numbers that count as equal.
 
     Returns
     -------
     list of (str, str, object, object)
-        Key, field, and its values before and after; the field is ``missing`` or ``new`` if one record has no answer.
+        Key of the query, name of the field, and the values of the field before and after. If only one record has an
+        answer for the key, the name of the field is ``missing`` or ``new``.
     """
     found: list[tuple[str, str, Any, Any]] = []
     for key in sorted({*before, *after}):
@@ -41,7 +42,7 @@ def compare(before: Rows, after: Rows, tolerance: float) -> list[tuple[str, str,
 
 
 def alike(one: Any, other: Any, tolerance: float) -> bool:
-    """Check whether two values are the same, except for the last digits of their numbers."""
+    """Check whether two values are the same. Numbers may differ by the tolerance."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(alike(a, b, tolerance) for a, b in zip(one, other, strict=True))
     numbers = all(isinstance(value, (int, float)) for value in (one, other))
@@ -49,12 +50,12 @@ def alike(one: Any, other: Any, tolerance: float) -> bool:
 
 
 def print_differences(before: Rows, after: Rows, tolerance: float, limit: int) -> int:
-    """Print the differences and return the exit code."""
+    """Print the differences, and return the exit code: 1 if any field except sentences for people differs."""
     found = sorted(compare(before, after, tolerance), key=lambda one: one[1] in TEXTS)
     serious = {key for key, field, *_ in found if field not in TEXTS}
     worded = {key for key, *_ in found} - serious
     print(f"{len(before)} answers before, {len(after)} after; {len({*before} & {*after} - serious)} are the same "
-          f"({len(worded)} of them in other words), {len(serious)} are not")  # fmt: skip
+          f"({len(worded)} of them with different wording), {len(serious)} are different")  # fmt: skip
     for field, number in Counter(field for _, field, *_ in found).most_common():
         print(f"  {field:16}{number:6}{'  (sentences for people)' if field in TEXTS else ''}")
     for key, field, old, new in found[:limit]:
@@ -65,12 +66,12 @@ def print_differences(before: Rows, after: Rows, tolerance: float, limit: int) -
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a record."""
+    """Read a record of answers from a file."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {row.pop("key"): row for row in rows}
 
 
 def write(path: Path, rows: Rows) -> None:
-    """Write a record: a line of JSON for each answer."""
+    """Write a record of answers into a file, with one line of JSON for each answer."""
     lines = [json.dumps({"key": key} | dict(row), ensure_ascii=False) + "\n" for key, row in rows.items()]
     path.write_text("".join(lines), encoding="utf-8")

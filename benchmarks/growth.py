@@ -1,14 +1,19 @@
-"""Measure how time and memory grow with the number of images (indexing, labelling) and of hashes (search).
+"""Measure how time and memory grow with the number of images (indexing, labelling) and the number of hashes (search).
 
     python benchmarks/growth.py [--quick] [--images N ...] [--hashes N ...] [--afresh] [--docs DIR] [--seed N]
 
-Indexes 1,000, 10,000 and 100,000 (with --quick 100, 300 and 1,000) synthetic JPEGs of 128 x 96 pixels, labels as many
-TIFFs of the same images, and searches 25,000 to 10,000,000 (with --quick 250,000) random hashes, on all cores, each in
-a separate process whose peak memory is read. Writes two plots and ``growth.json`` into DIR (docs/performance), and
-prints the exponents of straight lines fitted to the logarithms: 1 means that twice as much takes twice as long.
+The benchmark indexes 1,000, 10,000 and 100,000 synthetic JPEGs of 128 x 96 pixels (with --quick: 100, 300 and 1,000).
+Then the benchmark labels the same numbers of TIFFs, which show the same images. It also searches 25,000 to 10,000,000
+random hashes (with --quick: up to 250,000). Indexing, labelling and searching use all cores. Each measurement runs in a
+separate process, and the peak memory of the process is read.
 
-The measurements of each size are kept in ``benchmarks/out`` until a run has ended: an interrupted run continues where
-it stopped, if seed, versions and machine are the same. --afresh starts again; use it if the code has changed.
+The benchmark writes two plots and ``growth.json`` into DIR (default: docs/performance). A straight line is fitted to
+the logarithms of size and time, or of size and memory. The slope of the line is the exponent, which is printed. The
+exponent 1 means that twice the size takes twice the time.
+
+The measurements of each size are kept in ``benchmarks/out`` until a run is complete. An interrupted run therefore
+continues where it stopped, if the seed, the versions and the machine are the same. With --afresh, all measurements are
+made again. Use --afresh if the code has changed.
 """
 
 from __future__ import annotations
@@ -35,22 +40,23 @@ KEPT: Final = Path(__file__).resolve().parent / "out" / "growth.json"
 IMAGES: Final = (1_000, 10_000, 100_000)
 HASHES: Final = (25_000, 250_000, 1_000_000, 10_000_000)
 QUICK: Final = ((100, 300, 1_000), (25_000, 100_000, 250_000))
-"""Numbers of images and of hashes with --quick."""
+"""Numbers of images, and numbers of hashes, for the option --quick."""
 _INK: Final = ("#0b6e99", "#c1440e")
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "MiB": "MiB"}
 Found = dict[str, float]
-"""The measurements of one size."""
+"""The measurements of one size. The key is the name of the measured quantity."""
 
 
 class Kept:
-    """The measurements of an interrupted run, by what was measured and with what.
+    """The measurements of an interrupted run, which are valid only for the same seed, machine and versions.
 
     Parameters
     ----------
     file : Path
+        File that stores the measurements.
     seed : int
     afresh : bool
-        Ignore stored measurements.
+        Whether to ignore the stored measurements.
     """
 
     def __init__(self, file: Path, seed: int, *, afresh: bool) -> None:
@@ -60,37 +66,42 @@ class Kept:
         if file.is_file() and not afresh:
             self._known = json.loads(file.read_text(encoding="utf-8"))
 
-    def measured(self, what: str, measure: Callable[[], Found]) -> Found:
-        """Return a stored measurement, or measure and store it; print which, and how long it took."""
+    def measured(self, title: str, measure: Callable[[], Found]) -> Found:
+        """Return a stored measurement. If there is none, measure now and store the result.
+
+        The function prints the title, the measured values and the time that the measurement took.
+        """
         known = self._known.setdefault(self._with, {})
-        if what in known:
-            print(f"{what}: measured before the run was interrupted", flush=True)
-            return known[what]
+        if title in known:
+            print(f"{title}: measured before the run was interrupted", flush=True)
+            return known[title]
         start = time.perf_counter()
-        known[what] = measure() | {"load": round(os.getloadavg()[1], 1)}
-        shown = ", ".join(f"{name} {value:,.4g}" for name, value in known[what].items())
-        print(f"{what}: {shown} ({time.perf_counter() - start:.0f} s)", flush=True)
+        known[title] = measure() | {"load": round(os.getloadavg()[1], 1)}
+        shown = ", ".join(f"{name} {value:,.4g}" for name, value in known[title].items())
+        print(f"{title}: {shown} ({time.perf_counter() - start:.0f} s)", flush=True)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
-        return known[what]
+        return known[title]
 
     def forget(self) -> None:
-        """Delete the measurements, so that the next run measures everything."""
+        """Delete the stored measurements, so that the next run measures everything again."""
         self._file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One measure at several sizes.
+    """One quantity that was measured at several sizes.
 
     Attributes
     ----------
     name : str
     unit : str
     sizes : list of int
+        Numbers of images or hashes.
     values : list of float
+        The measured value at each size.
     exponent : float
-        Exponent of the power of the size that fits best.
+        Exponent of the power law that fits the values best.
     """
 
     name: str
@@ -101,13 +112,13 @@ class Curve:
 
     @classmethod
     def of(cls, name: str, unit: str, sizes: Sequence[int], values: Sequence[float]) -> Curve:
-        """Fit a straight line to the logarithms."""
+        """Build a curve. The exponent is the slope of a straight line that is fitted to the logarithms."""
         slope, _ = np.polyfit(np.log(sizes), np.log(values), 1)
         return cls(name, unit, list(sizes), list(values), float(slope))
 
 
 def of_images(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve], list[Curve]]:
-    """Index and label; return the curves of the time and of the peak memory."""
+    """Index and label images in several numbers. Return the curves of the time and the curves of the peak memory."""
     found = [kept.measured(f"{size:,} images", lambda size=size: _indexed_and_labelled(size, seed)) for size in sizes]
     curves = []
     for unit, measure, scale in (("s", "seconds", 1), ("MiB", "peak", 2**20)):
@@ -117,7 +128,7 @@ def of_images(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve],
 
 
 def _indexed_and_labelled(size: int, seed: int) -> Found:
-    """Index JPEGs and label the TIFFs of the same images."""
+    """Index JPEGs, label TIFFs of the same images, and return the measurements."""
     found: Found = {}
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -133,7 +144,7 @@ def _indexed_and_labelled(size: int, seed: int) -> Found:
 
 
 def _write(folder: Path, count: int, seed: int, suffix: str) -> None:
-    """Write small files on all cores, a thousand per task."""
+    """Write small image files on all cores. Each task writes a thousand files."""
     bounds = [*range(0, count, 1000), count]
     with ProcessPoolExecutor() as pool:
         tasks = [pool.submit(small_files, folder, end - at, seed, suffix, at) for at, end in pairwise(bounds)]
@@ -142,7 +153,7 @@ def _write(folder: Path, count: int, seed: int, suffix: str) -> None:
 
 
 def of_hashes(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve], list[Curve]]:
-    """Search; return the curves of the time of a query and of the memory of the index."""
+    """Search hashes in several numbers. Return the curves of the time of a query and of the memory of the index."""
     found = [
         kept.measured(f"{size:,} hashes", lambda size=size: alone("search", str(size), str(seed))) for size in sizes
     ]
@@ -154,7 +165,10 @@ def of_hashes(sizes: Sequence[int], seed: int, kept: Kept) -> tuple[list[Curve],
 
 
 def plot(file: Path, panels: Sequence[tuple[str, str, Sequence[Curve]]]) -> None:
-    """Draw curves on logarithmic axes; a panel is the label of its size axis, its title, and its curves."""
+    """Draw curves on logarithmic axes, in panels side by side.
+
+    Each panel is given by the label of its horizontal axis, its title, and its curves.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -168,7 +182,7 @@ def plot(file: Path, panels: Sequence[tuple[str, str, Sequence[Curve]]]) -> None
             axes.loglog(curve.sizes, curve.values, "o-", color=ink, label=label, linewidth=1.5, markersize=4)
         values = [value for curve in curves for value in curve.values]
         axes.set(title=title, xlabel=counted, ylabel=_UNITS[curves[0].unit])
-        axes.set_ylim(min(values) / 2, 4 * max(values))  # leave room for the legend and show constant curves as flat
+        axes.set_ylim(min(values) / 2, 4 * max(values))  # leave room for the legend; a constant curve looks flat
         axes.set_xticks(curves[0].sizes, [f"{size:,}" for size in curves[0].sizes])
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
@@ -183,11 +197,11 @@ def plot(file: Path, panels: Sequence[tuple[str, str, Sequence[Curve]]]) -> None
 
 
 def main() -> None:
-    """Run the benchmark, plot, and print the exponents."""
+    """Run the benchmark, write the plots, and print the exponents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="up to 1,000 images and 250,000 hashes")
-    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="at least two sizes")
-    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="at least two sizes")
+    parser.add_argument("--quick", action="store_true", help="use at most 1,000 images and 250,000 hashes")
+    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="at least two numbers of images")
+    parser.add_argument("--hashes", type=int, nargs="+", metavar="N", help="at least two numbers of hashes")
     parser.add_argument("--afresh", action="store_true", help="ignore the measurements of an interrupted run")
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Measurements against a peer, their targets, and the table of the results."""
+"""Timing of Twinscope and another tool (the peer), targets for the ratio of their times, and the table of results."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ Kind = Literal["faster", "share", "rate", "value"]
 
 @dataclass(frozen=True)
 class Target:
-    """The target of a row.
+    """The target of a row of the table. The kind determines the figure that is compared with the limit.
 
-    ``faster``: the peer's time over ours, at least the limit. ``share``: our figure over the peer's, at most the limit.
-    ``rate``: our rate over the peer's, at least the limit. ``value``: our figure alone, at most the limit.
+    ``faster``: the peer's time divided by Twinscope's time must be at least the limit. ``share``: Twinscope's figure
+    divided by the peer's figure must be at most the limit. ``rate``: Twinscope's rate divided by the peer's rate must
+    be at least the limit. ``value``: Twinscope's figure alone must be at most the limit.
     """
 
     kind: Kind
     limit: float | None = None
-    """None: no target, the ratio is only printed."""
+    """Limit for the figure; None if the figure is only printed and there is no target."""
 
     def ratio(self, peer: float, ours: float) -> float:
-        """Return the figure that the target limits."""
+        """Return the figure that is compared with the limit."""
         if self.kind == "value":
             return ours
         return peer / ours if self.kind == "faster" else ours / peer
 
     def met(self, ratio: float) -> bool | None:
-        """Return whether a figure meets the target; None without a target."""
+        """Return whether a figure meets the target, or None if there is no target."""
         if self.limit is None:
             return None
         return ratio >= self.limit if self.kind in {"faster", "rate"} else ratio <= self.limit
@@ -41,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table of results."""
 
     stage: str
     peer: str
@@ -61,9 +62,10 @@ class Row:
 def row(
     stage: str, peer: str, pairs: Sequence[tuple[float, float]], target: Target, *, unit: str = "ms", note: str = ""
 ) -> Row:
-    """Build a line from the measurements of all rounds: the peer's figure and ours, for each round.
+    """Build a row of the table from the measurements of all rounds.
 
-    The ratio is that of the medians; the spread is the smallest and the largest ratio of a round.
+    For each round, `pairs` contains the peer's figure and Twinscope's figure. The ratio of the row is the ratio of the
+    medians. The spread consists of the smallest and the largest ratio of a round.
     """
     theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = [target.ratio(*pair) for pair in pairs]
@@ -76,9 +78,10 @@ def row(
 def alternating(
     theirs: Callable[[], object], ours: Callable[[], object], rounds: int, times: int = 1
 ) -> list[tuple[float, float]]:
-    """Time two callables in alternating rounds, in milliseconds, after one round that is not counted.
+    """Time two callables in alternating rounds and return the times of each round, in milliseconds.
 
-    A callable that takes less than a few milliseconds is called several `times` in a round.
+    Before the first round, each callable is called once without timing. If a callable takes less than a few
+    milliseconds, it should be called several times in a round; `times` is the number of calls.
     """
     theirs()
     ours()
@@ -86,7 +89,7 @@ def alternating(
 
 
 def milliseconds(work: Callable[[], object], times: int = 1) -> float:
-    """Return the mean time of one call over some calls, in milliseconds."""
+    """Call a function `times` times, and return the mean time of one call in milliseconds."""
     start = time.perf_counter()
     for _ in range(times):
         work()
@@ -94,16 +97,19 @@ def milliseconds(work: Callable[[], object], times: int = 1) -> float:
 
 
 def restrict(cores: int) -> None:
-    """Restrict this process to some cores, also in `os.cpu_count`; call it before other imports."""
+    """Restrict this process to `cores` cores, and make `os.cpu_count` return this number.
+
+    Call this function before other modules are imported, because they read the number of cores on import.
+    """
     if cores >= len(os.sched_getaffinity(0)):
         return
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
-    os.cpu_count = lambda: cores  # the scan and the thread pools read it when they are imported
+    os.cpu_count = lambda: cores  # the modules of the scan and of the thread pools call cpu_count on import
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(cores))
 
 
 def cores_at_hand() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -111,7 +117,7 @@ HEADINGS = ("stage", "cores", "peer", "peer's", "ours", "ratio", "spread", "targ
 
 
 def cells(one: Row) -> tuple[str, ...]:
-    """Format one line as the cells of a table."""
+    """Format one row as the cells of a table."""
     theirs = "" if one.theirs is None else f"{_figure(one.theirs)} {one.unit}"
     ratio = _ratio(one, one.ratio)
     spread = f"{_ratio(one, one.least)} to {_ratio(one, one.most)}" if one.least < one.most else ""
@@ -147,11 +153,11 @@ def text_table(rows: Iterable[Row]) -> str:
 
 
 def markdown_table(rows: Iterable[Row]) -> str:
-    """Format the table for a document."""
+    """Format the table in Markdown for a document."""
     lines = [HEADINGS, ("---", "---:", "---", "---:", "---:", "---:", "---:", "---:", "---"), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return the rows as plain values."""
+    """Return the rows as dictionaries of plain JSON values."""
     return [asdict(one) for one in rows]

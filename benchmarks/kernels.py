@@ -1,4 +1,4 @@
-"""Rows of the table: operations on one image or one pair, on one core."""
+"""Rows of the speed table for operations on one image or on one pair of images, on one core."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from twinscope_service.similarity.scene_score import prepared, scene_scores
 from twinscope_service.similarity.ssim import ssim, standardised_ssim
 
 _SIZES: Final = (0.4e6, 2e6)
-"""Least and greatest number of pixels of the files that are hashed: those of usual micrographs."""
+"""Minimum and maximum number of pixels of the files that are hashed. Usual micrographs lie within this range."""
 _CANDIDATES: Final = 5
 _REPEATED: Final = 10
-"""Calls per round of an operation that takes about a millisecond."""
+"""Number of calls in a round, for an operation that takes about a millisecond."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure all rows."""
+    """Measure all rows of this module."""
     rounds = 2 if work.quick else 9
     return [*ssim_rows(rounds), *hash_rows(work, rounds), *scene_rows(rounds)]
 
 
 def ssim_rows(rounds: int) -> list[Row]:
-    """Measure full-size SSIM, with and without standardising."""
+    """Measure full-size SSIM, with and without standardising the two images."""
     first, second = (synthesise(category, 0, width=1024, height=768) for category in CATEGORIES[:2])
     a, b = (np.asarray(_standardised(Image.fromarray(pixels))) for pixels in (first, second))
 
@@ -45,12 +45,15 @@ def ssim_rows(rounds: int) -> list[Row]:
     both = alternating(whole, lambda: standardised_ssim(first, second), rounds)
     return [
         row("SSIM of a pair, 1024 x 768", "scikit-image", bare, Target("faster", 40)),
-        row("the same, both standardised first", "Pillow, scikit-image", both, Target("faster", 40)),
+        row("SSIM of a pair, with standardising", "Pillow, scikit-image", both, Target("faster", 40)),
     ]
 
 
 def hash_rows(work: Work, rounds: int) -> list[Row]:
-    """Measure hashing of TIFFs in memory and of JPEG files against the legacy recipe and against decoding alone."""
+    """Measure hashing of TIFFs in memory and of JPEG files.
+
+    Hashing is compared with the legacy recipe. For JPEG files, hashing is also compared with decoding alone.
+    """
     usual = [one for one in work.sample(len(work.micrographs)) if _usual(one.tiff)][: 5 if work.quick else 20]
     tiffs = [one.tiff.read_bytes() for one in usual]
     made = [one.jpeg for one in usual]
@@ -100,7 +103,11 @@ def _jpeg_rows(name: str, paths: list[Path], rounds: int) -> list[Row]:
 
 
 def scene_rows(rounds: int) -> list[Row]:
-    """Measure scene scores from stored thumbnails with empty caches: a batch with one twin, other shapes, one twin."""
+    """Measure scene scores from stored thumbnails, with empty caches.
+
+    The rows are a batch of thumbnails of one shape with one twin, a batch of thumbnails of different shapes, and a twin
+    alone.
+    """
     images = [synthesise(category, 0, width=1024, height=768) for category in CATEGORIES[:_CANDIDATES]]
     query = decode_thumbnail(encode_thumbnail(images[0]))
     jpeg = io.BytesIO()
@@ -111,7 +118,7 @@ def scene_rows(rounds: int) -> list[Row]:
     found = []
     for name, stored in (
         (f"scene score of a pair, {_CANDIDATES} together", batch),
-        ("the same, one shape each", cut),
+        (f"scene score of a pair, {_CANDIDATES} together, different shapes", cut),
         ("scene score of a twin", [twin]),
     ):
 
@@ -131,7 +138,7 @@ def _each(pairs: list[tuple[float, float]], files: list[bytes] | list[Path]) -> 
 
 
 def _usual(path: Path) -> bool:
-    """Check whether an image has a usual size, and 8 bits, which the legacy recipe can read."""
+    """Check whether an image has a usual size and 8 bits. The legacy recipe cannot read 16-bit images."""
     try:
         with Image.open(path) as image:
             return image.mode in {"L", "RGB", "P"} and _SIZES[0] <= image.width * image.height <= _SIZES[1]

@@ -1,9 +1,10 @@
-"""Measure the server under load against an echo method on the same machine and bare FAISS in this process.
+"""Measure the server under load, compared with a server that only echoes messages, and with FAISS in this process.
 
     python benchmarks/load.py [--quick] [--sizes 25000 1000000] [--out FILE.json]
 
-Server and echo server run in separate processes, the client in this one, all on the same cores. Sixteen requests are
-in flight. Hashes are random (seed 0), queries are stored hashes with up to 40 bits changed; images are synthetic.
+The server and the echo server run in separate processes, and the client runs in this process. All three programs use
+the same cores. Sixteen requests are in flight at any time. The stored hashes are random (seed 0). The queries are
+stored hashes with up to 40 changed bits. The images are synthetic.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _ECHO = "/twinscope.bench.Echo/Echo"
 
 @dataclass(frozen=True)
 class Load:
-    """The measurements of one kind of request; times in milliseconds."""
+    """The measurements of one kind of request. Times are in milliseconds."""
 
     what: str
     requests: int
@@ -57,7 +58,10 @@ class Load:
 
 
 def measure(what: str, call: Callable[[int], object], seconds: float, queries: int = 1) -> Load:
-    """Keep sixteen calls in flight for some seconds and wait for the last; one earlier call each is not counted."""
+    """Keep sixteen calls in flight for `seconds` seconds, wait for the last call, and return the measurements.
+
+    Before the measurement, each of the sixteen threads makes one call that is not counted.
+    """
     times: list[float] = []
     errors = 0
     lock = threading.Lock()
@@ -90,9 +94,10 @@ def measure(what: str, call: Callable[[int], object], seconds: float, queries: i
 
 
 def synthetic_store(folder: Path, codes: NDArray[np.uint8], first: int = 0) -> int:
-    """Write random hashes without files or thumbnails into a store, in one statement: a million in seconds.
+    """Write hashes without files and thumbnails into a store. Return the first generation that contains them.
 
-    Their numbers begin with `first`. Return the first generation that has them.
+    The ids of the new records begin with `first`. All records are inserted by one SQL statement, so that a million
+    records take only seconds.
     """
     with open_writer(folder, create=True) as writer:
         root_id, _, _ = writer.catalog.root_for(Path("/nowhere"))
@@ -116,7 +121,7 @@ def synthetic_store(folder: Path, codes: NDArray[np.uint8], first: int = 0) -> i
 
 @contextmanager
 def process(*arguments: str) -> Iterator[str]:
-    """Run a server in another process; yields its address, which it writes to stderr."""
+    """Run a server in another process. Read its address from stderr, and yield the address."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment) as running:
         try:
@@ -130,7 +135,7 @@ def process(*arguments: str) -> Iterator[str]:
 
 
 def serve_echo() -> None:
-    """Run an echo method in the same kind of server until terminated."""
+    """Run a gRPC server with an echo method until the process is terminated."""
     server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
     handler = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("twinscope.bench.Echo", {"Echo": handler}),))
@@ -141,7 +146,7 @@ def serve_echo() -> None:
 
 
 def changed(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return queries: stored hashes with up to 40 bits changed."""
+    """Return queries: randomly selected stored hashes with up to 40 changed bits."""
     random = np.random.default_rng(1)
     bits = np.unpackbits(codes[random.integers(0, len(codes), count)], axis=1)
     for row in bits:
@@ -150,7 +155,7 @@ def changed(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def bare_faiss(codes: NDArray[np.uint8], queries: NDArray[np.uint8], seconds: float) -> float:
-    """Return the queries per second of FAISS in this process, in batches of 256 on all cores."""
+    """Return the number of queries per second that FAISS answers in this process, in batches of 256 on all cores."""
     flat = faiss.IndexBinaryFlat(1024)
     flat.add(codes)
     faiss.omp_set_num_threads(os.cpu_count() or 1)
@@ -163,19 +168,19 @@ def bare_faiss(codes: NDArray[np.uint8], queries: NDArray[np.uint8], seconds: fl
 
 
 def hash_loads(address: str, queries: NDArray[np.uint8], seconds: float) -> list[Load]:
-    """Measure hash queries one by one and in batches."""
+    """Measure hash queries, one query per call and in batches."""
     with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
         stub = similarity_pb2_grpc.SimilarityServiceStub(channel)
         single = [similarity_pb2.SearchRequest(query={"hash": code.tobytes()}) for code in queries]
         batch = similarity_pb2.BatchSearchRequest(queries=[{"hash": code.tobytes()} for code in queries[:BATCH]])
         return [
-            measure("hash queries, one by one", lambda i: stub.Search(single[i % len(single)]), seconds),
-            measure(f"hash queries, {BATCH} a message", lambda _: stub.BatchSearch(batch), 3 * seconds, BATCH),
+            measure("hash queries, one per message", lambda i: stub.Search(single[i % len(single)]), seconds),
+            measure(f"hash queries, {BATCH} per message", lambda _: stub.BatchSearch(batch), 3 * seconds, BATCH),
         ]
 
 
 def image_load(work: Path, seconds: float) -> Load:
-    """Measure searches by uploaded images of 1024 x 768 pixels against a small store of files."""
+    """Measure searches in a small store with uploaded images of 1024 x 768 pixels."""
     uploads = []
     for category in CATEGORIES:
         pixels = synthesise(category, 0, width=1024, height=768)
@@ -200,7 +205,7 @@ def image_load(work: Path, seconds: float) -> Load:
 
 
 def echo_load(queries: NDArray[np.uint8], seconds: float) -> Load:
-    """Measure the echo of a message of the size of a query."""
+    """Measure the echo of a message that is as long as a query."""
     with process(sys.executable, __file__, "--serve-echo") as address, grpc.insecure_channel(address) as channel:
         echo = channel.unary_unary(_ECHO)
         message = similarity_pb2.SearchRequest(query={"hash": queries[0].tobytes()}).SerializeToString()
@@ -216,7 +221,7 @@ def _serve(store: Path) -> tuple[str, ...]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a third of the time")
+    parser.add_argument("--quick", action="store_true", help="measure for 3 instead of 10 seconds")
     parser.add_argument("--sizes", type=int, nargs="+", default=[25_000, 1_000_000])
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     parser.add_argument("--serve-echo", action="store_true", help=argparse.SUPPRESS)
@@ -237,10 +242,10 @@ def main() -> None:
             bare = bare_faiss(codes, queries, seconds)
             with process(*_serve(work / f"{size}.store")) as address:
                 loads = [echo, *hash_loads(address, queries, seconds)]
-            print(f"{size} hashes; bare FAISS in process, batches of {BATCH}: {bare:.0f} queries/s")
+            print(f"{size} hashes; FAISS alone in this process, batches of {BATCH}: {bare:.0f} queries/s")
             _print(loads)
-            print(f"  one by one / echo: {loads[1].queries_a_second / echo.queries_a_second:.0%}; "
-                  f"batches / bare FAISS: {loads[2].queries_a_second / bare:.0%}")  # fmt: skip
+            print(f"  one per message / echo: {loads[1].queries_a_second / echo.queries_a_second:.0%}; "
+                  f"batches / FAISS alone: {loads[2].queries_a_second / bare:.0%}")  # fmt: skip
             result[str(size)] = {"bare_faiss": bare, "loads": [asdict(load) for load in loads]}
         images = image_load(work, seconds)
         _print([images])

@@ -1,13 +1,18 @@
-"""Fields that look alike because of their support: grids, holes, gratings, combs, rings, discs, edges, tips.
+"""Search for synthetic fields that look alike because they show similar objects, for example grids, holes or tips.
 
     python benchmarks/lookalikes.py [--references 40] [--strangers 25] [--seed 0] [--reach windows] [--out FILE.json]
 
-Every family has one outline, in a random position and of a random size (``one pitch``: always the same size). On it lie
-particles, wires and grain that belong to one field alone. The references of a family have one category, so that nothing
-is ambiguous. Unrelated fields are of the same families but not in the store, and must not be labelled; twins are
-references after a change. The table has the counts of each family. A twin is found if it would be labelled without the
-limit on ``p_wrong``. Of the found twins, and of the unrelated fields that would be labelled, the last columns say how
-many the limit sends to review.
+The fields belong to families. All fields of a family show the same kind of object: a grid, an array of holes, a
+grating, a comb, a ring, a disc, an edge or a tip. The position and size of the object are random; in the families
+``one pitch``, the size is always the same. Particles, wires and grain differ between all fields. All references of a
+family have the same category, so that no answer is ambiguous.
+
+There are two kinds of queries. Unrelated fields belong to the same families but are not in the store; they must not be
+labelled. Twins are references after a change; they must be found. A twin is found if it would be labelled without the
+limit on ``p_wrong``.
+
+The table has one line for each family. The columns ``of-limit`` contain the number of queries that only the limit sends
+to review, for unrelated fields and for twins.
 """
 
 from __future__ import annotations
@@ -98,11 +103,11 @@ FAMILIES: Final[dict[str, tuple[Callable[[np.random.Generator, float], Field], f
     "edge": (_edge, 0, 100),
     "tip": (_tip, 40, 140),
 }
-"""The function that draws the outline, and its least and largest pitch or size in pixels."""
+"""For each family: the function that draws the outline, and the minimum and maximum pitch or size in pixels."""
 
 
 def field(family: str, number: int, seed: int) -> Grey:
-    """Build a field: an outline, and the particles, wires and grain on it."""
+    """Build a field of a family: the outline of the object, with particles, wires and grain."""
     rng = np.random.default_rng([seed, list(FAMILIES).index(family), number])
     outline, least, largest = FAMILIES[family]
     shades = rng.uniform(90, 140) + rng.uniform(35, 60) * gaussian_filter(
@@ -136,7 +141,7 @@ CHANGES: Final[dict[str, Callable[[Grey], Grey]]] = {
 
 
 def write_collection(folder: Path, references: int, seed: int) -> None:
-    """Write the references of all families, one folder per family."""
+    """Write the references of all families. Each family has its own folder."""
     for family in FAMILIES:
         (folder / family).mkdir(parents=True)
         for number in range(references):
@@ -154,12 +159,12 @@ def stranger_numbers(references: int, strangers: int) -> range:
 
 
 def twin_numbers(references: int) -> range:
-    """Return the numbers of the references of each family that are changed and searched for."""
+    """Return the numbers of the references that are used as twins: they are changed and searched for."""
     return range(0, references, 8)
 
 
 def changed(family: str, number: int, seed: int) -> Iterator[tuple[str, Grey]]:
-    """Yield a field after every change, with the name of the change."""
+    """Yield the name of every change, with the field after this change."""
     original = field(family, number, seed)
     for name, change in CHANGES.items():
         yield name, np.ascontiguousarray(change(original))
@@ -184,10 +189,12 @@ def count(engine: Engine, family: str, references: int, strangers: int, seed: in
 
 
 def main() -> None:
-    """Build the fields, search for them, and print the table."""
+    """Build the fields, run the queries, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--references", type=int, default=40, metavar="N", help="references per family")
-    parser.add_argument("--strangers", type=int, default=25, metavar="N", help="unrelated fields per family")
+    parser.add_argument("--references", type=int, default=40, metavar="N", help="number of references in each family")
+    parser.add_argument(
+        "--strangers", type=int, default=25, metavar="N", help="number of unrelated fields in each family"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reach", choices=("frame", "views", "windows"), default="windows")
     parser.add_argument("--out", type=Path)

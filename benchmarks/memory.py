@@ -1,4 +1,4 @@
-"""Rows of the table: memory of separate processes."""
+"""Rows of the speed table for the memory of indexing and of a server, measured in separate processes."""
 
 from __future__ import annotations
 
@@ -21,58 +21,65 @@ from twinscope_service.server.warmup import warm
 
 CODE_BYTES: Final = 128
 _NEWER: Final = 0.12
-"""Share of new hashes that a server has to load; from a tenth on, a new index file is written."""
+"""Number of hashes that are added while a server runs, as a fraction of the old number. If this fraction is at least a
+tenth, a new index file is written."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure indexing, and a server, at two sizes each."""
-    warm()  # caches compiled code on disk, so that no process below needs memory to compile it
+    """Measure the memory of indexing and of a server, each at two sizes."""
+    warm()  # stores the compiled code on disk, so that the processes below need no memory for compilation
     few, many = (500, 1_500) if work.quick else (4_000, 16_000)
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         peaks = [indexing_peak(Path(scratch), count, work.seed) for count in (few, many)]
     grown = (peaks[1] - peaks[0]) / (many - few)
     note = f"{peaks[0] / 2**20:.0f} MiB at {few:,} images, {peaks[1] / 2**20:.0f} MiB at {many:,}"
     found = [
-        row("peak memory of indexing, an image more", "", [(0.0, grown)], Target("value", 400), unit="B", note=note)
-    ]
+        row(
+            "additional peak memory of indexing per image", "", [(0.0, grown)], Target("value", 400), unit="B",
+            note=note,
+        )
+    ]  # fmt: skip
     few, many = (25_000, 250_000) if work.quick else (25_000, 1_000_000)  # both servers read their index file
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         served = [server_memory(Path(scratch), count, work.seed) for count in (few, many)]
     for name, place, grown in (
         ("at its peak", "VmHWM", 1.0), ("after its queries", "VmRSS", 1.0),
-        ("at its peak while it takes up a new generation", "taking up", 1 + _NEWER),
+        ("at its peak while it loads a new generation", "loading", 1 + _NEWER),
     ):  # fmt: skip
         each = (served[1][place] - served[0][place]) / (many - few) / grown
         small, large = (one[place] / 2**20 for one in served)
         note = f"{small:.0f} MiB with {grown * few:,.0f} hashes, {large:.0f} MiB with {grown * many:,.0f}"
-        stage = f"memory of a server, a hash more, {name}"
-        found.append(row(stage, "the bare code", [(CODE_BYTES, each)], Target("share", 1.5), unit="B", note=note))
+        stage = f"additional memory of a server per hash, {name}"
+        found.append(row(stage, "the code alone", [(CODE_BYTES, each)], Target("share", 1.5), unit="B", note=note))
     return found
 
 
 def status(process: int | str) -> dict[str, int]:
-    """Return the sizes in the status of a process, in bytes; ``VmHWM`` is the peak."""
+    """Return the memory sizes of a process in bytes, by the names of the Linux kernel.
+
+    ``VmHWM`` is the peak of the resident memory, and ``VmRSS`` is the present resident memory.
+    """
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     split = (line.split() for line in lines)
     return {parts[0].rstrip(":"): 1024 * int(parts[1]) for parts in split if parts[-1] == "kB"}
 
 
 def indexing_peak(folder: Path, count: int, seed: int) -> int:
-    """Index small files in another process; return its peak memory in bytes."""
+    """Index small files in another process, and return the peak memory of that process in bytes."""
     files = folder / f"files-{count}"
     small_files(files, count, seed)
     return int(alone("index", files, folder / f"store-{count}")["peak"])
 
 
 def alone(*task: str | Path) -> dict[str, float]:
-    """Run a task of this module in a separate process."""
+    """Run a task of this module in a separate process, and return the measurements that it prints."""
     command = [sys.executable, __file__, *map(str, task)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
 
 def server_memory(folder: Path, count: int, seed: int) -> dict[str, int]:
-    """Serve random hashes in another process, send queries, add new hashes, and return its memory."""
+    """Serve random hashes in another process, send queries, add hashes, and return the memory of that process."""
     codes = np.random.default_rng(seed).integers(0, 256, (count, CODE_BYTES), dtype=np.uint8)
     store = folder / f"{count}.store"
     synthetic_store(store, codes)
@@ -93,7 +100,7 @@ def server_memory(folder: Path, count: int, seed: int) -> dict[str, int]:
                 while engine.stats()["generation"] < newest:
                     time.sleep(0.1)
                 engine.search_hashes([PHash(fresh[0].tobytes())])
-            return found | {"taking up": status(running.pid)["VmHWM"]}
+            return found | {"loading": status(running.pid)["VmHWM"]}
         finally:
             running.terminate()
 
@@ -130,7 +137,7 @@ def _search(size: str, seed: str) -> dict[str, float]:
     from scans import BATCH, LIMIT, NEAREST, as_stored
 
     kernel = np.zeros((1, CODE_BYTES), np.uint8)
-    as_stored(kernel).search(kernel, NEAREST, LIMIT)  # loads the compiled code
+    as_stored(kernel).search(kernel, NEAREST, LIMIT)  # a first search loads the compiled code into memory
     empty = status("self")["VmRSS"]
     codes = np.random.default_rng(int(seed)).integers(0, 256, (int(size), CODE_BYTES), dtype=np.uint8)
     queries, index = changed(codes, BATCH), as_stored(codes)

@@ -1,9 +1,12 @@
-"""The algorithm of the legacy scripts, which Twinscope replaces, rewritten from their description for timing.
+"""The algorithm of the legacy scripts, which Twinscope replaces, for timing. The code follows a description of them.
 
-They process one image at a time, on one core: hash a TIFF, compute its Hamming distance to every reference one by one,
-compare the two nearest by full-size SSIM if they are close enough, and copy the TIFF with the first three characters of
-the best match's name as prefix. The scripts kept the hashes of references between runs, so hashing them is not part of
-it. The earlier conversion of the TIFFs to JPEGs is not part of it either.
+The scripts process one image at a time, on one core. A script hashes a TIFF and computes the Hamming distance of the
+TIFF to every reference, one reference after the other. If the two nearest references are close enough, they are
+compared with the TIFF by full-size SSIM. Then the script copies the TIFF. The first three characters of the best
+match's name become the prefix of the copy's name.
+
+The time to hash the references is not measured, because the scripts kept the hashes of the references between runs. The
+earlier conversion of the TIFFs to JPEGs is not measured either.
 """
 
 from __future__ import annotations
@@ -27,12 +30,13 @@ if TYPE_CHECKING:
 SIDE: Final = 32
 CANDIDATES: Final = 2
 SSIM_BELOW: Final = 150
-"""Bits; the value in their code, which differs from their description."""
+"""Distance in bits below which SSIM is computed. The value is from the code of the scripts; their description has
+another value."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A row of the table of references."""
+    """A row of the table of references: the path of a reference and its hash."""
 
     path: Path
     hashed: ImageHash
@@ -40,7 +44,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Match:
-    """A row of the table of matches; the SSIM is None if it was not computed."""
+    """A row of the table of matches. The SSIM is None if it was not computed."""
 
     tiff: Path
     jpeg: Path
@@ -49,19 +53,22 @@ class Match:
 
 
 def image_hash(path: Path) -> ImageHash:
-    """Hash an image: grey, equalised, autocontrasted, 1024 bits."""
+    """Return the 1024-bit hash of an image. The image is first converted to grey, equalised and autocontrasted."""
     with Image.open(path) as image:
         return imagehash.phash(_standardised(image), hash_size=SIDE)
 
 
 def nearest(query: ImageHash, references: Sequence[Reference]) -> list[tuple[int, Reference]]:
-    """Compare a hash with every reference, one by one; return the two nearest with their distances in bits."""
+    """Compare a hash with one reference after the other. Return the two nearest references and their distances."""
     distances = [(int(query - reference.hashed), reference) for reference in references]
     return sorted(distances, key=lambda pair: pair[0])[:CANDIDATES]
 
 
 def full_size_ssim(tiff: Path, jpeg: Path) -> float:
-    """Return the SSIM of two images at the size of the second, both equalised and autocontrasted."""
+    """Return the SSIM of two images.
+
+    The TIFF and the JPEG are equalised and autocontrasted, and the TIFF is resized to the size of the JPEG.
+    """
     query, reference = _pixels(tiff), _pixels(jpeg)
     if query.shape != reference.shape:
         query = resize(query, reference.shape, anti_aliasing=True, preserve_range=True).astype(np.uint8)
@@ -69,7 +76,7 @@ def full_size_ssim(tiff: Path, jpeg: Path) -> float:
 
 
 def verify(tiff: Path, candidates: Sequence[tuple[int, Reference]]) -> Match:
-    """Return the candidate with the highest SSIM, or the nearest one if none is close enough for SSIM."""
+    """Return the candidate with the highest SSIM. If no candidate is close enough for SSIM, return the nearest."""
     verified = [
         Match(tiff, reference.path, distance, full_size_ssim(tiff, reference.path))
         for distance, reference in candidates
@@ -80,7 +87,10 @@ def verify(tiff: Path, candidates: Sequence[tuple[int, Reference]]) -> Match:
 
 
 def label(match: Match, folder: Path) -> Path | None:
-    """Copy a verified TIFF and its file times, with the prefix of its match; return None if nothing was verified."""
+    """Copy a verified TIFF, and put the prefix of its match before its name. The copy keeps the file times of the TIFF.
+
+    Return the path of the copy, or None if the match was not verified by SSIM.
+    """
     if match.ssim is None:
         return None
     target = folder / f"{match.jpeg.name[:3]}{match.tiff.name}"

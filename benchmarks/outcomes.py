@@ -1,7 +1,7 @@
-"""Outcomes of queries whose right answer is known: found, labelled, and labelled falsely.
+"""Outcomes of queries with a known right answer, and their counts: found, labelled, and labelled falsely.
 
-A query is found if it would be labelled without the limit on ``p_wrong``. If only this limit sends it to review, it
-counts as found and as held back, but not as labelled. A false label counts only if it is written.
+A query is found if it would be labelled without the limit on ``p_wrong``. If only this limit sends the query to review,
+the query counts as found and as held, but not as labelled. A false label counts only if it is really written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twinscope_service.matching.reasons import ReasonCode
 Verdict = Literal["right", "wrong", "overlap", "refused"]
 REFUSAL_GROUP: Final = "R"
 LIMITS: Final = (0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Limits on ``p_wrong`` that are compared."""
+"""Limits on ``p_wrong`` that the benchmarks compare."""
 _OF_LIMIT: Final = {ReasonCode.P_WRONG_ABOVE_LIMIT, ReasonCode.P_WRONG_UNKNOWN}
 
 
@@ -33,13 +33,15 @@ class Outcome:
     name: str
     category: str
     verdict: Verdict
-    """Judges the found match. ``overlap``: of a scene that is known to overlap; neither right nor wrong."""
+    """Verdict on the match that was found. ``overlap``: the match shows a scene that overlaps the scene of the query;
+    such a match counts neither as right nor as wrong."""
     held: bool
-    """Whether only the limit on ``p_wrong`` sends it to review."""
+    """Whether only the limit on ``p_wrong`` sends the query to review."""
     grade: str
     reason: str
     candidate: Literal["", "own", "overlap", "other"]
-    """Scene of the best candidate, labelled or not, relative to the query's scene."""
+    """Whether the best candidate shows the query's own scene, an overlapping scene or another scene; empty if there is
+    no candidate."""
     candidate_name: str
     distance: int | None
     score: float | None
@@ -49,20 +51,20 @@ class Outcome:
 
     @property
     def false(self) -> bool:
-        """Whether a false label was written."""
+        """Whether a false label was written for the query."""
         return self.verdict == "wrong" and not self.held
 
 
 def is_held(codes: Iterable[str]) -> bool:
-    """Check by the codes of its reasons whether only the limit on ``p_wrong`` keeps a match from being labelled.
+    """Check by the reason codes of an answer whether only the limit on ``p_wrong`` prevents its label.
 
-    The limit is checked last: if anything else speaks against a match, no reason names the limit.
+    Twinscope checks the limit last. If there is other evidence against the match, no reason mentions the limit.
     """
     return not _OF_LIMIT.isdisjoint(codes)
 
 
 def held_by_limit(answer: Answer) -> bool:
-    """Check whether only the limit on ``p_wrong`` keeps an answer from being labelled."""
+    """Check whether an answer has no label only because of the limit on ``p_wrong``."""
     return is_held(reason.code for reason in answer.reasons)
 
 
@@ -83,11 +85,15 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
     Returns
     -------
     dict
-        Counts: ``right`` queries were found, either ``labelled`` or ``to review``; ``wrong`` ones were labelled
-        falsely, ``wrong to review`` ones would have been without the limit. Recall is that of found queries, precision
-        that of labels (None without one). ``recall at zero false`` is the recall by the scene score alone, with the
-        threshold that lets neither a wrong candidate of this transform nor an unrelated image through (None if there
-        is no wrong candidate at all).
+        Number of queries by outcome. ``right``: queries that were found; they are ``labelled`` or ``to review``.
+        ``wrong``: queries that were labelled falsely. ``wrong to review``: queries that would have a false label
+        without the limit.
+
+        ``recall`` is the share of queries that were found. ``precision`` is the share of labels that are right, or None
+        if there is no label. ``threshold at zero false`` is the highest scene score of a wrong candidate, among the
+        queries of this transform and the queries that must be refused, or None if there is no wrong candidate.
+        ``recall at zero false`` is the share of queries with a right candidate that has a higher scene score than this
+        threshold.
     """
     verdicts = Counter(outcome.verdict for outcome in outcomes if not outcome.false)
     held = Counter(outcome.verdict for outcome in outcomes if outcome.held)
@@ -109,7 +115,7 @@ def count(outcomes: Sequence[Outcome], strangers: Sequence[float]) -> dict[str, 
 
 
 def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
-    """Count by transform and by category, and check the targets."""
+    """Count the outcomes by transform and by category, and check the targets of the groups."""
     strangers = [o.score for o in outcomes if o.group == REFUSAL_GROUP and o.candidate == "other" and o.score]
     by_transform: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     by_category: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
@@ -145,12 +151,13 @@ def summarise(outcomes: Sequence[Outcome], reach: str | None) -> dict[str, Any]:
 
 
 def held_at(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Count the matches that other limits on ``p_wrong`` would label and send to review, by group.
+    """Count the matches that would be labelled or sent to review with other limits on ``p_wrong``.
 
     Returns
     -------
     list of dict
-        One for each of `LIMITS` and each group: right and wrong matches ``labelled``, and ``to review``.
+        One dictionary for each limit of `LIMITS` and each group. A dictionary contains the number of right matches and
+        the number of wrong matches that would be ``labelled``, and the numbers that would go ``to review``.
     """
     rows = []
     for limit in LIMITS:
@@ -166,19 +173,19 @@ def held_at(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _counted(outcome: Outcome) -> str:
-    """Return the verdict of a query, or ``review`` if the limit held back a wrong match."""
+    """Return the verdict of a query, or ``review`` if the limit prevented a false label."""
     return "review" if outcome.verdict == "wrong" and outcome.held else outcome.verdict
 
 
 def failed(outcome: Outcome) -> bool:
-    """Check whether the answer is not the right one: not found, or labelled although it must be refused."""
+    """Check whether an answer is a failure: the twin was not found, or an image that must be refused was labelled."""
     if outcome.group == REFUSAL_GROUP:
         return outcome.false or outcome.verdict == "overlap"
     return outcome.verdict != "right"
 
 
 def table(result: dict[str, Any], failures: int) -> str:
-    """Format the result for people, with at most `failures` failures of each transform and kind."""
+    """Format the result as text tables, with at most `failures` failures for each transform and verdict."""
     parts = (
         _transform_lines(result["transforms"]),
         _limit_lines(result["held"]),
@@ -241,7 +248,7 @@ def _failure_lines(failures: Sequence[dict[str, Any]], most: int) -> list[str]:
                          f"{failure['reason']}{match}")  # fmt: skip
     hidden = sum(max(0, number - most) for number in shown.values())
     if hidden:
-        lines.append(f"({hidden} more failures; --failures N shows more, --out FILE.json holds all)")
+        lines.append(f"({hidden} more failures; --failures N prints more, and --out FILE.json writes all of them)")
     return lines
 
 
@@ -252,7 +259,7 @@ def _as_wanted(counts: dict[str, int], group: str) -> int:
 
 
 def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Plot the scene scores of right and wrong candidates, one histogram per group."""
+    """Plot histograms of the scene scores of right and wrong candidates, one plot for each group."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -262,9 +269,9 @@ def plot(outcomes: Sequence[Outcome], folder: Path) -> None:
     for group in sorted({outcome.group for outcome in outcomes}):
         figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
         for candidate, label in (
-            ("own", "of the query's scene"),
-            ("overlap", "of an overlapping scene"),
-            ("other", "of another scene"),
+            ("own", "same scene as the query"),
+            ("overlap", "overlapping scene"),
+            ("other", "another scene"),
         ):
             scores = [o.score for o in outcomes if (o.group, o.candidate) == (group, candidate) and o.score is not None]
             if scores:

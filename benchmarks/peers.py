@@ -1,31 +1,37 @@
-"""Compare Twinscope with other methods in use today, on the queries of `accuracy`.
+"""Compare Twinscope with other methods, the peers, on the queries of `accuracy`.
 
     python benchmarks/peers.py FOLDER [the options of accuracy.py] [--pairs N] [--out FILE.json]
 
-Each column labels a query with its nearest reference, by its own rule:
+Each column of the table is one method. A method labels a query with a reference, or refuses the query:
 
 Twinscope
-    The default policy; --reach is the reach of the index.
+    The default policy. --reach is the reach of the index.
 pHash 64
-    imagehash's 64-bit pHash, at most 10 bits away (imagededup's default).
+    The 64-bit pHash of imagehash. The nearest reference is the label if it is at most 10 bits away (the default of
+    imagededup).
 PDQ
-    256 bits, at most 31 away, quality at least 50, any of the query's 8 orientations (ThreatExchange's advice).
+    The 256-bit hash PDQ, as ThreatExchange recommends. The nearest reference is the label if it is at most 31 bits away
+    from any of the query's 8 orientations and the quality of both images is at least 50.
 ORB
-    500 features, ratio test at 0.75, homography by RANSAC (5 pixels), at least 15 inliers; the most inliers win.
-    Every query is compared with every reference, so --pairs limits the number of queries.
+    500 features, a ratio test at 0.75, and a homography by RANSAC (5 pixels). The reference with the most inliers is
+    the label if there are at least 15 inliers. Every query is compared with every reference, so --pairs limits the
+    number of queries.
 tiles
-    144-bit hashes of square crops, which vote for a reference and a location in it (`tiles`); an alternative to
-    windows.
+    144-bit hashes of square crops. Each crop votes for a reference and a location in this reference; see `tiles`. This
+    method is an alternative to windows.
 old rule
-    1024-bit pHash, the two nearest, SSIM of candidates below 120 bits, above 0.95 (Twinscope's policy ``legacy``).
-    16-bit files go through Twinscope's window here; the legacy scripts clipped them to white.
+    The 1024-bit pHash, with Twinscope's policy ``legacy``. SSIM is computed for the two nearest references if they are
+    closer than 120 bits. A reference with an SSIM above 0.95 is the label. Here Twinscope converts 16-bit files to
+    8 bits; the legacy scripts clipped the grey levels of such files to white.
 
-The last two lines are the costs: the median time of a query, with everything that a column does except hashing the
-references, and the bytes of codes or features in the index per reference (without thumbnails and images).
+The last two lines of the table are the costs: the median time of a query, and the size of the index. The time of a
+query includes everything that a method does except hashing the references. The size of the index is the number of bytes
+of codes or features per reference, without thumbnails and images.
 
-PDQ needs the package pdqhash, ORB opencv-python-headless; the table shows if a package is missing. Peers read a query
-with Pillow, as usual; a query that Pillow or a peer cannot process counts as refused. A cell has the recall and the
-number of false labels; for queries that must be refused, only the number of false labels.
+PDQ needs the package pdqhash, and ORB needs opencv-python-headless. The table shows if a package is missing. The peers
+read a query with Pillow. A query that Pillow or a peer cannot process counts as refused. A cell of the table contains
+the recall and the number of false labels. For queries that must be refused, it contains only the number of false
+labels.
 """
 
 from __future__ import annotations
@@ -80,7 +86,7 @@ from twinscope_indexer.hashing.reach import Reach
 
 Bits = NDArray[np.bool_]
 PEERS: Final = {"pHash 64": "imagehash", "PDQ": "pdqhash", "ORB": "cv2", "tiles": "faiss"}
-"""Columns with their own features, and the package that each needs."""
+"""Methods of the peers, and the package that each method needs."""
 COLUMNS: Final = ("Twinscope", *PEERS, "old rule")
 
 _PHASH_BITS, _PDQ_BITS, _PDQ_QUALITY = 10, 31, 50
@@ -108,20 +114,20 @@ def _phash(image: Image.Image) -> Bits:
 
 
 def _pdq(image: Image.Image) -> tuple[Bits, int]:
-    """Return the bits of the 8 orientations, shape (8, 256), the original one first, and the quality."""
+    """Return the bits of the 8 orientations, shape (8, 256), beginning with the original image, and the quality."""
     codes, quality = package("pdqhash").compute_dihedral(np.asarray(image.convert("L").convert("RGB")))
     return np.array(codes, dtype=bool), int(quality)
 
 
 def _orb(image: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return the points (n, 2) and the descriptors (n, 32)."""
+    """Return the coordinates of the feature points (n, 2) and their descriptors (n, 32)."""
     found, descriptors = package("cv2").ORB_create(_ORB_FEATURES).detectAndCompute(np.asarray(image.convert("L")), None)
     if descriptors is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)
     return np.array([point.pt for point in found], np.float32), descriptors
 
 
-# ---- their decisions: each returns the position of the reference to label with, or None ----
+# ---- the decisions of the peers: each function returns the position of the matching reference, or None ----
 
 
 def _phash_match(query: Bits, references: Sequence[Bits]) -> int | None:
@@ -177,7 +183,7 @@ _MATCH: Final[dict[str, Callable[[Any, Any], int | None]]] = {
 
 
 def present() -> list[str]:
-    """List the peers whose package is installed."""
+    """List the names of the peers whose package is installed."""
     return [name for name, needed in PEERS.items() if package(needed) is not None]
 
 
@@ -189,12 +195,12 @@ def _features_path(folders: RunFolders, edition: Edition, source: Source) -> Pat
 
 
 def describe(source: Source, folders: RunFolders, editions: Sequence[Edition]) -> dict[str, float]:
-    """Compute and store the features of all peers for the references of a file; runs in a worker process.
+    """Compute and store the features of all peers for the references of one file. Runs in a worker process.
 
     Returns
     -------
     dict
-        Bytes of features that an index needs per reference, by column.
+        Size of the features in an index, in bytes per reference. The key is the name of the peer.
     """
     sizes: dict[str, float] = dict.fromkeys(present(), 0.0)
     for edition in editions:
@@ -207,15 +213,18 @@ def describe(source: Source, folders: RunFolders, editions: Sequence[Edition]) -
 
 
 def _size(name: str, features: Any) -> int:
-    """Return the bytes of codes or features, without tile locations, because windows have none either."""
+    """Return the size of the codes or features in bytes.
+
+    The locations of tiles are not counted, because an index of windows contains no locations either.
+    """
     if name == "ORB":
-        return int(features[0].nbytes + features[1].nbytes)  # ORB also decides by its points
+        return int(features[0].nbytes + features[1].nbytes)  # ORB also needs the coordinates of its points
     return int(features.codes.nbytes) if name == "tiles" else _CODE_BYTES[name]
 
 
 @lru_cache(maxsize=3)
 def _features(folders: RunFolders, edition: Edition, references: tuple[Source, ...]) -> dict[str, Any]:
-    """Return what every peer searches: a list of the features of the references, or an index of them."""
+    """Return the references as each peer needs them: a list of their features, or an index of their features."""
     kept = [pickle.loads(_features_path(folders, edition, source).read_bytes()) for source in references]
     gathered: dict[str, Any] = {name: [features[name] for features in kept] for name in present()}
     if "tiles" in gathered:
@@ -228,7 +237,7 @@ def _features(folders: RunFolders, edition: Edition, references: tuple[Source, .
 
 @dataclass(frozen=True)
 class Cell:
-    """The verdict of one column on one query."""
+    """The verdict of one method on one query."""
 
     column: str
     group: str
@@ -246,12 +255,15 @@ class Asking:
     dealt: list[list[Source]]
 
     def references(self, part: int) -> tuple[Source, ...]:
-        """List the references that are indexed while a part is left out."""
+        """List the references of the index that leaves out one part of the scenes."""
         return tuple(source for other in self.dealt if other is not self.dealt[part] for source in other)
 
 
 def ask(task: tuple[Task, bool], asking: Asking) -> list[Cell]:
-    """Answer the queries of one image in all columns, ORB only if the task has it; runs in a worker process."""
+    """Answer the queries of one image with all methods. Runs in a worker process.
+
+    ORB answers the queries only if the second value of the task is true.
+    """
     job, with_orb = task
     references = asking.references(job.part)
     by_name = {source.reference_name: source for source in references}
@@ -293,7 +305,10 @@ def _ask_twinscope(
 
 
 def with_orb(tasks: Sequence[Task], asking: Asking, pairs: int, seed: int) -> list[bool]:
-    """Draw the tasks for ORB, so that it compares at most this many pairs (but at least one task)."""
+    """Select the tasks for ORB at random.
+
+    ORB compares at most `pairs` pairs of images, but it always gets at least one task.
+    """
     order = list(range(len(tasks)))
     random.Random(seed).shuffle(order)
     chosen: set[int] = set()
@@ -312,7 +327,7 @@ def with_orb(tasks: Sequence[Task], asking: Asking, pairs: int, seed: int) -> li
 
 
 def summarise(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Count verdicts by transform and column."""
+    """Count the verdicts of each method for each transform."""
     some: dict[tuple[str, str], dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         some[cell.group, cell.transform][cell.column].append(cell)
@@ -329,7 +344,7 @@ def summarise(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def costs(cells: Sequence[Cell], sizes: Sequence[dict[str, float]], reach: Reach) -> dict[str, dict[str, float]]:
-    """Return the median milliseconds per query and the mean bytes in the index per reference, by column."""
+    """Return the costs of each method: the median time of a query in milliseconds, and the bytes per reference."""
     hashes = {"Twinscope": BYTES * (1 + len(reference_frames(reach))), "old rule": BYTES}
     made = {}
     for column in {cell.column: None for cell in cells}:
@@ -340,18 +355,21 @@ def costs(cells: Sequence[Cell], sizes: Sequence[dict[str, float]], reach: Reach
 
 
 def table(rows: Sequence[dict[str, Any]], cost: dict[str, dict[str, float]]) -> str:
-    """Format the result for people: recall, false labels if there are any, numbers of queries, and the costs."""
+    """Format the result as a text table: recall, false labels if there are any, numbers of queries, and the costs."""
     lines = [f"{'':3}{'transform':40}" + "".join(f"{column:>22}" for column in COLUMNS)]
     for row in rows:
         cells = [_cell(row.get(column), column, refusal=row["group"] == REFUSAL_GROUP) for column in COLUMNS]
         lines.append(f"{row['group']:3}{row['transform']:40}" + "".join(f"{cell:>22}" for cell in cells))
     lines.append("")
-    for what in ("right", "wrong", "queries"):
-        sums = [sum(row[c][what] for row in rows if c in row) if any(c in r for r in rows) else "" for c in COLUMNS]
-        lines.append(f"{'':3}{f'{what}, all together':40}" + "".join(f"{one:>22}" for one in sums))
-    for what, key, form in (("ms, median of all queries", "median ms", ",.1f"), ("bytes a reference", "bytes", ",.0f")):
+    for name in ("right", "wrong", "queries"):
+        sums = [sum(row[c][name] for row in rows if c in row) if any(c in r for r in rows) else "" for c in COLUMNS]
+        lines.append(f"{'':3}{f'{name}, sum of all lines':40}" + "".join(f"{one:>22}" for one in sums))
+    for title, key, form in (
+        ("median time of a query in ms", "median ms", ",.1f"),
+        ("bytes per reference", "bytes", ",.0f"),
+    ):
         some = [format(cost[c][key], form) if c in cost else "" for c in COLUMNS]
-        lines.append(f"{'':3}{what:40}" + "".join(f"{one:>22}" for one in some))
+        lines.append(f"{'':3}{title:40}" + "".join(f"{one:>22}" for one in some))
     return "\n".join(lines)
 
 

@@ -1,10 +1,11 @@
-"""Profile one core: indexing a JPEG, finding a twin, refusing an image that has none.
+"""Profile three tasks on one core: indexing a JPEG, finding a twin, and refusing an image without a twin.
 
     python benchmarks/profiles.py [--markdown FILE.md] [--micrographs DIR] [--seed N]
 
-Indexing is timed step by step, the others by Python's profiler, which adds a little to functions that are called often.
-Shares are of the total. A store has 21,000 references; files are the micrographs that `speed.py --quick` draws.
---markdown puts the tables between the two marks ``<!-- profile -->`` and ``<!-- end of profile -->`` of a document.
+The steps of indexing are timed one by one. The other two tasks are timed by Python's profiler, which adds a little time
+to functions that are called often. Shares are fractions of the total time. The stores have 21,000 references, and the
+files are the micrographs that `speed.py --quick` selects. --markdown puts the tables between the two marks
+``<!-- profile -->`` and ``<!-- end of profile -->`` of a document.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LINES: Final = 10
 
 
 def main() -> None:
-    """Profile, and print the tables."""
+    """Profile the three tasks, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markdown", type=Path, help="write the tables into this document")
     parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
@@ -41,7 +42,7 @@ def main() -> None:
         tables = [
             table("Index a JPEG", indexing([one.jpeg for one in work.micrographs])),
             table("Find the twin of a TIFF", searching(work.store, [one.tiff for one in work.micrographs])),
-            table("Refuse a TIFF that has none", searching(work.store_without, missing)),
+            table("Refuse a TIFF without a twin", searching(work.store_without, missing)),
         ]
     print("\n\n".join(tables))
     if parsed.markdown:
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def indexing(paths: list[Path]) -> dict[str, float]:
-    """Time the steps of indexing; return milliseconds per file."""
+    """Time the steps of indexing. Return the time of each step in milliseconds per file."""
     from harness import milliseconds
     from PIL import Image
     from twinscope_indexer.hashing.perceptual import hash_pixels
@@ -73,7 +74,7 @@ def indexing(paths: list[Path]) -> dict[str, float]:
             "frames (views)": lambda thumbnail=thumbnail: encoded_frames(thumbnail, "views"),
             "instrument metadata": lambda data=data: read_metadata(data),
         }
-        if not spent:  # run the first file twice: loading code is not counted
+        if not spent:  # run the steps of the first file once without timing, so that loading code is not counted
             for step in steps.values():
                 step()
         spent.update({name: milliseconds(step) / (len(paths) + 1) for name, step in steps.items()})
@@ -81,7 +82,7 @@ def indexing(paths: list[Path]) -> dict[str, float]:
 
 
 def searching(store: Path, paths: list[Path]) -> dict[str, float]:
-    """Profile searches; return milliseconds per file that each function itself takes."""
+    """Profile searches. Return the time that each function itself takes, in milliseconds per file."""
     from twinscope_client.connect import connect
 
     with connect(store) as engine:
@@ -102,7 +103,10 @@ def searching(store: Path, paths: list[Path]) -> dict[str, float]:
 
 
 def table(title: str, spent: dict[str, float]) -> str:
-    """Format the longest steps, and the sum of all steps that are not in parentheses."""
+    """Format the longest steps as a Markdown table.
+
+    The last row is the sum of all steps, except steps with a name in parentheses.
+    """
     whole = sum(ms for name, ms in spent.items() if not name.startswith("("))
     longest = sorted(spent.items(), key=lambda item: -item[1])[:_LINES]
     rows = [f"| `{name}` | {ms:.2f} | {ms / whole:.0%} |" for name, ms in longest]

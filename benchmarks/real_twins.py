@@ -1,14 +1,17 @@
 """Check on real micrographs that all twins are found and that no image without a twin is labelled.
 
-Indexes every micrograph of a folder as a quality-100 JPEG under its category and labels the original TIFFs (other
-originals are converted to TIFF). Then, in five parts, leaves whole scenes out of the index and labels the TIFFs of
-these scenes only: each label is then a false one.
+The benchmark indexes every micrograph of a folder as a quality-100 JPEG under its category. Then it labels the original
+TIFFs; originals in another format are converted to TIFF. In a second test, the scenes are divided into five parts. For
+each part, the scenes of this part are left out of the index, and only the TIFFs of these scenes are labelled. Every
+label in the second test is therefore false.
 
     python benchmarks/real_twins.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json]
 
-DIR has MANIFEST.tsv with the columns path (first component: category) and scene (groups the files of one scene). A
-line of FILE names scenes that show one place although the manifest separates them, such as a field and its translated
-copy: they are left out together. The default is overlapping_scenes.tsv, for the micrographs of `../shared`; '': none.
+DIR must contain MANIFEST.tsv with the columns path and scene. The first component of the path is the category. Files
+with the same scene show the same field. Some scenes show one place although the manifest separates them, such as a
+field and its shifted copy. Each line of FILE contains the names of scenes that show one place; such scenes are left out
+of the index together. The default for FILE is overlapping_scenes.tsv, which belongs to the micrographs of `../shared`.
+The option --overlaps '' means that no scenes show the same place.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ HELD = "sent to review by the limit alone"
 
 @dataclass(frozen=True)
 class Micrograph:
-    """One readable file: its quality-100 JPEG for the index, its TIFF for the query."""
+    """One readable file of the folder: a quality-100 JPEG, which is indexed, and a TIFF, which is the query."""
 
     name: str
     category: str
@@ -52,7 +55,7 @@ class Micrograph:
 
 
 def prepare(source: Path, work: Path, overlaps: Path | None = None) -> tuple[list[Micrograph], list[str]]:
-    """Write the JPEGs and TIFFs; return the micrographs, and the errors of unreadable files."""
+    """Write the JPEGs and TIFFs. Return the readable micrographs, and the error messages of unreadable files."""
     made, unreadable = [], []
     lines = [] if overlaps is None else overlaps.read_text(encoding="utf-8").splitlines()
     first_of = {scene: line.split()[0] for line in lines for scene in line.split()}
@@ -79,7 +82,13 @@ def prepare(source: Path, work: Path, overlaps: Path | None = None) -> tuple[lis
 
 
 def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) -> dict[str, Decision]:
-    """Index the references, label the queries, and return the decisions by TIFF path."""
+    """Index the references, and label the queries.
+
+    Returns
+    -------
+    dict of str to Decision
+        Decision about each query. The key is the path of the query's TIFF.
+    """
     folder = work / "collection"
     for reference in references:
         path = folder / reference.category / reference.jpeg.name
@@ -96,7 +105,7 @@ def decide(references: list[Micrograph], queries: list[Micrograph], work: Path) 
 
 
 def twins(made: list[Micrograph], work: Path) -> dict[str, Any]:
-    """Label all images with all scenes in the index, and collect the answers that are not as expected."""
+    """Label all images while all scenes are in the index. Count the grades, and list the unexpected answers."""
     decisions = decide(made, made, work)
     scene_of = {one.jpeg.name: one.scene for one in made}
     grades: dict[str, int] = {}
@@ -117,7 +126,7 @@ def twins(made: list[Micrograph], work: Path) -> dict[str, Any]:
 
 
 def strangers(made: list[Micrograph], work: Path) -> dict[str, Any]:
-    """Label scenes that are not in the index, and collect the labels, which are all false."""
+    """Label images of scenes that are not in the index. Count the grades, and list the labels, which are all false."""
     scenes = sorted({one.scene for one in made})
     grades: dict[str, int] = {}
     false, nearest, held = [], [], []
@@ -146,7 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=Path, default=DEFAULT)
     parser.add_argument(
-        "--overlaps", default=str(OVERLAPS), metavar="FILE", help="file of scenes that show one place; '' for none"
+        "--overlaps", default=str(OVERLAPS), metavar="FILE", help="file of scenes that show one place; '' means no file"
     )
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     parsed = parser.parse_args()
@@ -157,8 +166,8 @@ def main() -> int:
         made, unreadable = prepare(parsed.micrographs, work, Path(parsed.overlaps) if parsed.overlaps else None)
         found, refused = twins(made, work / "twins"), strangers(made, work / "strangers")
     print(f"{len(made)} micrographs of {len({one.scene for one in made})} scenes; unreadable: {unreadable}")
-    print(f"twin in the index:      {found['grades'].get('excellent', 0)} of {found['queries']} excellent "
-          f"({found['grades']}), {len(found['false labels'])} labelled from another scene, "
+    print(f"scene in the index:     {found['grades'].get('excellent', 0)} of {found['queries']} excellent "
+          f"({found['grades']}), {len(found['false labels'])} labelled by another scene, "
           f"{len(found[HELD])} {HELD}")  # fmt: skip
     print(f"scene not in the index: {len(refused['false labels'])} of {refused['queries']} labelled "
           f"({refused['grades']}), {len(refused[HELD])} {HELD}; "

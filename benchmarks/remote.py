@@ -1,9 +1,10 @@
-"""Label real micrographs with an embedded store and over TLS with a token; check that the tables are identical.
+"""Check that a remote server gives the same labels as an embedded store, on real micrographs.
 
     python benchmarks/remote.py [--micrographs DIR]
 
-Indexes every micrograph as `real_twins.py` does, then runs the commands of a user: `twinscope label` with the store,
-and with `twinscope serve` at `grpcs://`, with certificates from `deploy/make-certificates.sh`. The tables must be equal
+The benchmark indexes every micrograph as `real_twins.py` does, and runs the commands of a user: `twinscope label`
+with the embedded store, and `twinscope label` with a server at `grpcs://`. The server (`twinscope serve`) requires a
+token and uses TLS, with certificates from `deploy/make-certificates.sh`. The tables of both runs must be identical
 byte by byte.
 """
 
@@ -31,7 +32,7 @@ _TABLES = ("matches.csv", "review.csv", "failures.csv")
 
 
 def label(work: Path, made: list[Micrograph], target: str, out: str, *flags: str) -> float:
-    """Label all TIFFs; return the seconds that it took."""
+    """Label all TIFFs, and return the time that this took, in seconds."""
     tiffs = [str(one.tiff) for one in made]
     command = [_TWINSCOPE, "label", *tiffs, "--at", target, "--out", str(work / out), "--link", "sym", *flags]
     start = time.perf_counter()
@@ -43,7 +44,7 @@ def label(work: Path, made: list[Micrograph], target: str, out: str, *flags: str
 
 @contextmanager
 def served(work: Path, store: Path) -> Iterator[tuple[str, str]]:
-    """Serve with certificates and tokens; yields the target and a token."""
+    """Serve a store with TLS and tokens. Yield the address of the server and a token."""
     subprocess.run(["sh", str(_ROOT / "deploy" / "make-certificates.sh"), str(work / "pki")], check=True,
                    capture_output=True)  # fmt: skip
     made = subprocess.run([_TWINSCOPE, "serve", "--new-token", "bench"], capture_output=True, text=True, check=True)

@@ -1,6 +1,7 @@
-"""The decision rules, each with the replacements of functions or thresholds of Twinscope that switch it off.
+"""The decision rules of Twinscope. For each rule, the module lists the functions or thresholds to replace.
 
-A rule that was not asked about a query did not change its answer. `asked` notes the rules that were.
+A replacement switches the rule off. If Twinscope did not call a rule for a query, the rule did not change the answer.
+The function `asked` records the rules that Twinscope calls.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from twinscope_service.similarity.regions import Regions
 
 
 class Attribute(NamedTuple):
-    """A module or class, and the name of its attribute."""
+    """An attribute, given by the module or class that has it and by its name."""
 
     owner: Any
     name: str
@@ -33,7 +34,7 @@ class Attribute(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule.
+    """One decision rule.
 
     Attributes
     ----------
@@ -41,7 +42,8 @@ class Rule:
     without : mapping of Attribute to object
         Attributes that are replaced to switch the rule off, with their replacements.
     asked_by : tuple of Attribute
-        Functions of which one is called whenever the rule can change an answer; empty: the replaced ones.
+        Functions that show whether the rule is called. If the rule can change an answer, Twinscope calls at least one
+        of these functions. If the tuple is empty, the attributes of `without` are used.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Rule:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Switch the rule off, in this process."""
+        """Switch the rule off in this process while the context is active."""
         with ExitStack() as stack:
             for attribute, substitute in self.without.items():
                 stack.enter_context(patch.object(*attribute, substitute))
@@ -59,7 +61,7 @@ class Rule:
 
 @contextmanager
 def asked(rules: Sequence[Rule]) -> Iterator[set[str]]:
-    """Record the names of the rules that are asked."""
+    """Record the names of the rules that Twinscope calls while the context is active."""
     names: set[str] = set()
     by_attribute: dict[Attribute, list[str]] = defaultdict(list)
     for rule in rules:
@@ -72,7 +74,7 @@ def asked(rules: Sequence[Rule]) -> Iterator[set[str]]:
 
 
 def _noting(original: Any, some: Sequence[str], names: set[str]) -> Any:
-    """Wrap a function or a property so that its calls are recorded."""
+    """Wrap a function or a property so that each call adds the names of the rules to the record."""
     if isinstance(original, property):
         return property(_noting(original.fget, some, names))
 
@@ -85,7 +87,7 @@ def _noting(original: Any, some: Sequence[str], names: set[str]) -> Any:
 
 
 _ALL: Final = 25
-"""Number of regions of a field."""
+"""Number of regions into which a field is divided."""
 _ALL_AGREE: Final = Regions((1.0,) * _ALL, (False,) * _ALL, (False,) * _ALL)
 
 
@@ -147,4 +149,4 @@ RULES: Final = (
         (Attribute(pipeline, "_unhashable"),),
     ),
 )  # fmt: skip
-"""All rules. ``far candidates`` includes ``lone field``, which accepts one of them."""
+"""All rules. The rule ``far candidates`` includes the rule ``lone field``, which can accept one far candidate."""

@@ -1,4 +1,4 @@
-"""Rows of the table: exact search within the limits in use, against FAISS's flat index."""
+"""Rows of the speed table for the exact search of hashes, compared with FAISS's flat index."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from twinscope_indexer.index.protocol import Index
 from twinscope_indexer.index.segments import SegmentedIndex, segment_size
 
 LIMIT, FAR_LIMIT = 300, 430
-"""Bits, of the default policy: the limit for candidates, and the limit if none of them is a twin."""
+"""Limits of the default policy in bits: maximum distance of candidates, and maximum distance if no candidate is a twin.
+"""
 SIZES: Final = {3_000: (LIMIT,), 25_000: (LIMIT,), 1_000_000: (LIMIT, FAR_LIMIT)}
-"""Limits that are measured, by the number of hashes."""
+"""Maximum distances that are measured, in bits. The key is the number of hashes."""
 BATCH: Final = 64
 NEAREST: Final = 5
 _WANTED: Final = {(1_000_000, 1, LIMIT): 0.5, (1_000_000, BATCH, LIMIT): 0.4}
 _FEATURES: Final = {"avx512vpopcntdq": "AVX-512 VPOPCNTDQ", "avx2": "AVX2"}
-"""Processor features that decide the speed of counting bits; the first one that is present is shown."""
+"""Processor features that determine the speed of counting bits. The table shows the first feature that is present."""
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure one query and a batch at each size and limit, on the cores of this process.
+    """Measure one query and a batch of queries for each number of hashes and each limit, on the cores of this process.
 
-    The index is the one that a store of this size has on this machine; ``TWINSCOPE_INDEX_ENGINE`` forces another one.
+    By default, the index engine is the engine that a store of this size uses on this machine. The environment variable
+    ``TWINSCOPE_INDEX_ENGINE`` selects another engine.
     """
     faiss.omp_set_num_threads(cores_at_hand())
     found = []
@@ -57,14 +59,14 @@ def rows(work: Work) -> list[Row]:
 
 
 def processor() -> str:
-    """Return the name of the processor and its best instructions for counting bits."""
+    """Return the name of the processor, with the best feature for counting bits that it has."""
     about = machine()
     features = about["features"].split()
     return " ".join([about["processor"], *[name for flag, name in _FEATURES.items() if flag in features][:1]])
 
 
 def as_stored(codes: NDArray[np.uint8]) -> Index:
-    """Build the index that a store of these codes has on this machine."""
+    """Build the same index as a store of these codes would have on this machine."""
     size = segment_size(len(codes))
     numbers = np.arange(len(codes))
     parts = ((numbers[at : at + size], codes[at : at + size]) for at in range(0, len(codes), size))
@@ -72,7 +74,7 @@ def as_stored(codes: NDArray[np.uint8]) -> Index:
 
 
 def _divided(name: str, index: SegmentedIndex, query: NDArray[np.uint8], *, quick: bool) -> Row:
-    """Compare all cores with one core that searches the segments one by one."""
+    """Compare a search on all cores with a search on one core, which searches one segment after the other."""
 
     def alone() -> None:
         for segment in index.segments:
@@ -84,7 +86,7 @@ def _divided(name: str, index: SegmentedIndex, query: NDArray[np.uint8], *, quic
 
 
 def _repetitions(comparisons: int, *, quick: bool) -> tuple[int, int]:
-    """Return the number of rounds and of calls per round; fewer if a call takes long."""
+    """Return the number of rounds and the number of calls per round. A long call is repeated less often."""
     if comparisons > 10_000_000:
         return 3, 1
     return (4, 3) if quick else (15, 10)

@@ -1,13 +1,14 @@
-"""Measure every stage of the pipeline against other tools in use today, on the same data in the same run.
+"""Compare the speed and memory of every stage of the pipeline with other tools, on the same data in the same run.
 
     python benchmarks/speed.py [--quick] [--out FILE.json] [--markdown FILE.md] [--micrographs DIR] [--seed N]
                                 [--only PART ...]
 
-Peer and Twinscope are timed in alternating rounds. The table shows the medians, the ratio of the medians, and the
-smallest and largest ratio of a round; it is also written as JSON. Rows for one core are measured in a process that is
-restricted to one core. The ratio of a speed is the peer's time over ours ("3.0x"); the ratio of a cost or a rate is our
-figure over the peer's. --markdown puts the table between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a
-document. Files are the micrographs of `../shared`, a few of them with --quick, or synthetic ones if there are none.
+The other tool (the peer) and Twinscope are timed in alternating rounds. The table shows the medians, the ratio of the
+medians, and the smallest and the largest ratio of a round. The table is also written as JSON. Rows for one core are
+measured in a process that is restricted to one core. A ratio of speeds is the peer's time divided by Twinscope's time
+("3.0x"). A ratio of costs or rates is Twinscope's figure divided by the peer's figure. --markdown puts the table
+between the two marks ``<!-- bench -->`` and ``<!-- end -->`` of a document. The files are the micrographs of
+`../shared`, or a few of these micrographs with --quick. If that folder does not exist, the files are synthetic.
 """
 
 from __future__ import annotations
@@ -30,22 +31,26 @@ OUT: Final = Path(__file__).resolve().parent / "out" / "stages.json"
 CORES: Final = len(os.sched_getaffinity(0))
 ONE, ALL = 1, CORES
 PARTS: Final = {"kernels": (ONE,), "scans": (ONE, ALL), "whole_jobs": (ONE, ALL), "memory": (ALL,)}
-"""Modules that measure rows, and the numbers of cores that they run on."""
+"""Modules that measure rows of the table, and the numbers of cores that each module is run with."""
 MARKS: Final = ("<!-- bench -->", "<!-- end -->")
 
 
 def measured(part: str, cores: int, folder: Path) -> list[Row]:
-    """Measure a part in another process; if that fails, print so and return no rows."""
+    """Measure a part in another process. If the process fails, print a message and return no rows."""
     out = folder / f"{part}-{cores}.json"
     command = [sys.executable, __file__, "--part", part, "--cores", str(cores), "--folder", folder, "--out", out]
     if subprocess.run(list(map(str, command)), check=False).returncode:
-        print(f"{part} on {cores}: FAILED, its rows are missing; see above", file=sys.stderr)
+        print(f"{part} on {cores} cores: FAILED; the rows of this part are missing; see above", file=sys.stderr)
         return []
     return [Row(**one) for one in json.loads(out.read_text(encoding="utf-8"))]
 
 
 def measure(part: str, cores: int, folder: Path, out: Path) -> None:
-    """Measure a part in this process, restricted to some cores before other imports read their number."""
+    """Measure a part in this process.
+
+    The process is restricted to `cores` cores before the other modules are imported, because they read the number of
+    cores on import.
+    """
     restrict(cores)
     from collection_stores import Work
 
@@ -54,7 +59,7 @@ def measure(part: str, cores: int, folder: Path, out: Path) -> None:
 
 
 def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
-    """Measure the chosen parts; return the rows, the number of micrographs, and whether a part has failed."""
+    """Measure the selected parts; return the rows, the number of micrographs, and whether a part has failed."""
     from collection_stores import furnish
 
     rows: list[Row] = []
@@ -67,12 +72,12 @@ def run(parsed: argparse.Namespace) -> tuple[list[Row], int, bool]:
                 start = time.perf_counter()
                 rows += (found := measured(part, cores, work.folder))
                 failed = failed or not found
-                print(f"{part} on {cores}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+                print(f"{part} on {cores} cores: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         return rows, len(work.micrographs), failed
 
 
 def write_into(document: Path, table: str, marks: tuple[str, str] = MARKS) -> None:
-    """Replace the text between the marks of a document."""
+    """Replace the text between the two marks of a document."""
     before, found, rest = document.read_text(encoding="utf-8").partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not (found and end):
@@ -81,7 +86,7 @@ def write_into(document: Path, table: str, marks: tuple[str, str] = MARKS) -> No
 
 
 def described(parsed: argparse.Namespace, micrographs: int, seconds: float) -> dict[str, Any]:
-    """Return the conditions of the measurements."""
+    """Return the conditions of the measurements: the files, the machine, the versions and the load."""
     from twinscope_client.doctor import machine, versions
 
     real = (parsed.micrographs / "MANIFEST.tsv").is_file()
@@ -92,7 +97,7 @@ def described(parsed: argparse.Namespace, micrographs: int, seconds: float) -> d
 
 
 def legend(about: dict[str, Any]) -> str:
-    """Format the conditions of the measurements for people."""
+    """Format the conditions of the measurements as a sentence."""
     named = about["machine"] | about["versions"]
     listed = ", ".join(f"{name} {value}" for name, value in named.items())
     kind = "a quick run" if about["quick"] else "a full run"
@@ -103,10 +108,12 @@ def legend(about: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Run the benchmark; return 1 if a part has failed. A missed target is not a failure."""
+    """Run the benchmark. Return 1 if a part has failed; a missed target is not a failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer files and rounds, smaller stores")
-    parser.add_argument("--out", type=Path, default=OUT, help="where to write the table as JSON (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="use fewer files, fewer rounds and smaller stores")
+    parser.add_argument(
+        "--out", type=Path, default=OUT, help="write the table as JSON to this file (default: %(default)s)"
+    )
     parser.add_argument("--markdown", type=Path, help="write the table into this document")
     parser.add_argument("--micrographs", type=Path, default=MICROGRAPHS, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,9 +1,9 @@
-"""Write a folder of synthetic micrographs with a manifest, for `accuracy` and `peers`.
+"""Write a folder of synthetic micrographs with a manifest. The benchmarks `accuracy` and `peers` can use this folder.
 
     python benchmarks/synthetic.py FOLDER [--count N] [--seed N]
 
-Each of the ten categories gets N different fields, every second one with an info bar, as 8-bit TIFFs of 1024 x 768
-pixels. No threshold of Twinscope was chosen on them.
+Each of the ten categories gets N different fields as 8-bit TIFFs of 1024 x 768 pixels. Every second field has an info
+bar. No threshold of Twinscope was chosen on these fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WIDTH, _HEIGHT = 1024, 768
 
 
 def write(folder: Path, count: int, seed: int) -> None:
-    """Write the micrographs and ``MANIFEST.tsv``."""
+    """Write `count` micrographs of each category, and ``MANIFEST.tsv``."""
     lines = ["path\tscene\tbar"]
     for category in CATEGORIES:
         (folder / category).mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=12, help="fields of each category (default: 12)")
+    parser.add_argument("--count", type=int, default=12, help="number of fields of each category (default: 12)")
     parser.add_argument("--seed", type=int, default=1000)
     parsed = parser.parse_args()
     write(parsed.folder, parsed.count, parsed.seed)

@@ -1,18 +1,20 @@
-"""Voting tiles, an alternative to indexed windows that `peers` measures: many small crops whose hashes vote.
+"""Voting tiles: a search by the hashes of many small crops, as an alternative to windows. `peers` measures this search.
 
-A reference has the hashes of square tiles on a dense grid, a query those of fewer tiles, cut at several scales. Every
-query tile is paired with the reference tiles within a Hamming limit. Each pair implies a location of the query's centre
-in the reference; pairs of one reference with the same location agree. The votes of a reference are the cells of the
-query that have an agreeing tile. The reference with most votes wins, if it has enough of them.
+A reference is cut into square tiles on a dense grid, and each tile is hashed. A query is cut into fewer tiles, at
+several scales. Every query tile is paired with the reference tiles that are within a Hamming limit. Each pair implies a
+location of the query's centre in the reference. The pairs of one reference that imply the same location agree. The
+query is divided into cells. The number of votes of a reference is the number of cells with an agreeing tile. The match
+is the reference with the most votes, if it has enough votes.
 
-A tile's hash is that of `twinscope_indexer.hashing` with 12 x 12 instead of 32 x 32 frequencies, from a reduced copy.
-Fewer frequencies tolerate a larger shift, so the grid can be coarser; the votes make up for the less specific codes.
-Lengths are fractions of an image's width, which does not depend on an info bar. (In a strip they are fractions of 1.6
-times its height, because no tile would fit otherwise.) Quarter turns, mirrored and inverted queries are not searched:
-each of the 16 symmetries would need its own scan.
+The hash of a tile is computed as in `twinscope_indexer.hashing`, but from a reduced copy of the image and with 12 x 12
+instead of 32 x 32 frequencies. A hash of fewer frequencies tolerates a larger shift, so the grid can be coarser. A hash
+of fewer frequencies is also less specific, but the votes compensate for this. Lengths are fractions of the image's
+width, because the width does not depend on an info bar. In a strip, lengths are fractions of 1.6 times its height,
+because no tile would fit otherwise. Queries that were rotated by quarter turns, mirrored or inverted are not searched
+for, because each of the 16 symmetries would need another scan.
 
-The settings were chosen on 48 micrographs of 40 scenes. With the default seed, ``--limit N`` draws none of them if N is
-22 to 40.
+The settings were chosen on 48 micrographs of 40 scenes. With the default seed, ``--limit N`` of `peers` selects none of
+these micrographs if N is from 22 to 40.
 """
 
 from __future__ import annotations
@@ -33,33 +35,36 @@ from twinscope_indexer.hashing.equalize import standardise
 Grey = NDArray[np.uint8]
 
 WIDTH: Final = 192
-"""Width of the reduced copy in pixels, as of a thumbnail. The unit of the lengths below."""
+"""Width of the reduced copy in pixels, the same as the width of a thumbnail."""
 STRIP: Final = 1.6
-"""Ratio of width to height above which an image is a strip."""
+"""Ratio of width to height. An image with a larger ratio is treated as a strip."""
 LOW: Final = 12
-"""Frequencies in each direction: 144 bits, 18 bytes per tile."""
+"""Number of frequencies in each direction. A tile has 12 x 12 = 144 bits, which are 18 bytes."""
 SIDE: Final = 0.3
-"""Side of a tile, as fraction of the reference's width. A panel of half the width and height must hold several."""
+"""Side of a tile, as a fraction of the reference's width. The side must be small, because a panel with half of the
+width and height of the reference must contain several tiles."""
 STEP: Final = 1 / 24
-"""Largest step of the references' grid."""
+"""Maximum step of the grid of a reference, as a fraction of its width."""
 ACROSS: Final = 7
-"""Query tiles in a row and in a column, at each scale."""
+"""Number of query tiles in a row, and in a column, at each scale."""
 SCALES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.5)
-"""Fractions of the reference's width that the query may show."""
+"""Scales at which a query is cut. A scale is the fraction of the reference's width that the query may show."""
 LIMIT: Final = 44
-"""Largest distance of tiles that are taken for the same, in bits."""
+"""Maximum distance in bits between two tiles that form a pair."""
 VOTES: Final = 7
-"""Least votes of a match. Of 178 micrographs, each compared with all references of other places, two had 6 votes and
-none more, except a figure (scene d113) and the images that it consists of (d114)."""
+"""Minimum number of votes of a match. To choose this number, each of 178 micrographs was compared with all references
+of other places. Two micrographs had 6 votes, and no micrograph had more. The only exceptions were a figure (scene d113)
+and the images that this figure is composed of (scene d114)."""
 
 _PLACE: Final = 0.04
-"""Fraction of the width within which two pairs have the same location."""
+"""Maximum difference between the locations of two pairs that agree, as a fraction of the width."""
 _CELLS: Final = 12
-"""Cells per width of a query; tiles of several scales whose centres share a cell have one vote."""
+"""Number of cells along the width of a query. All tiles with their centres in one cell have one vote together."""
 _FAINTEST: Final = 1.0
-"""Least standard deviation of a tile in grey levels; below it a tile is only rounding and compression."""
+"""Minimum standard deviation of a tile, in grey levels. A tile with less contrast shows only rounding and compression.
+"""
 _BASE: Final = 1 << 12
-"""More than the locations along an axis; see `_keys`."""
+"""Base of the numbers that `_keys` returns. The base is larger than the number of locations along an axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +75,10 @@ class Tiles:
     ----------
     codes : ndarray of uint8, shape (n, 18)
     places : ndarray of float32, shape (n, 2)
-        Centre of each tile, right and down, as fractions of the reference's width. For a query: relative to its centre,
-        at the scale that the tile was cut for.
+        Position of each tile's centre, to the right and downwards, as fractions of the reference's width. In a query,
+        the position is relative to the centre of the query, at the scale of the tile.
     cells : ndarray of int64, shape (n,)
-        Cell of the image that contains the centre.
+        Number of the cell that contains the tile's centre.
     """
 
     codes: Grey
@@ -82,7 +87,7 @@ class Tiles:
 
 
 def reference_tiles(image: Image.Image) -> Tiles:
-    """Hash the tiles of a reference on the dense grid."""
+    """Cut a reference into tiles on the dense grid, and hash the tiles."""
     pixels = _reduced(image)
     side = _side(1.0)
     rows, columns = (_grid(length, side, math.ceil((length - side) / (STEP * WIDTH)) + 1) for length in pixels.shape)
@@ -90,7 +95,7 @@ def reference_tiles(image: Image.Image) -> Tiles:
 
 
 def query_tiles(image: Image.Image) -> Tiles:
-    """Hash the tiles of a query at every scale whose tile fits into the query."""
+    """Cut a query into tiles at every scale, and hash the tiles. A scale is skipped if its tiles do not fit."""
     pixels = _reduced(image)
     centre = np.array(pixels.shape[::-1]) / (2 * WIDTH)
     kinds = []
@@ -120,11 +125,11 @@ class TileIndex:
 
     @property
     def bytes_each(self) -> float:
-        """Bytes of codes per reference."""
+        """Mean size of the codes of a reference, in bytes."""
         return self._index.ntotal * _bytes() / max(1, self._count)
 
     def votes(self, query: Tiles) -> NDArray[np.int64]:
-        """Count the votes of every reference, at its location with most votes.
+        """Return the number of votes of every reference, at the location that has the most votes.
 
         Parameters
         ----------
@@ -140,7 +145,8 @@ class TileIndex:
         bounds, _, found = self._index.range_search(query.codes, LIMIT + 1)
         asked = np.repeat(np.arange(len(query.codes)), np.diff(bounds.astype(np.int64)))
         owners, implied = self._owners[found], self._places[found] - query.places[asked]
-        for shift in product((0.0, 0.5), repeat=2):  # a location on the edge of one grid is inside a cell of another
+        # Count on four shifted grids of locations, because a location at an edge of one grid is inside another grid.
+        for shift in product((0.0, 0.5), repeat=2):
             keys = _keys(owners, np.floor(implied / _PLACE + np.array(shift)).astype(np.int64))
             agreeing = np.unique(np.stack([keys, query.cells[asked]], axis=1), axis=0)
             places, counts = np.unique(agreeing[:, 0], return_counts=True)
@@ -149,7 +155,7 @@ class TileIndex:
 
 
 def match(query: Tiles, index: TileIndex) -> int | None:
-    """Return the position of the reference with most votes, or None if none has enough."""
+    """Return the position of the reference with the most votes, or None if no reference has enough votes."""
     votes = index.votes(query)
     best = int(votes.argmax())
     return best if votes[best] >= VOTES else None
@@ -160,19 +166,25 @@ def _bytes() -> int:
 
 
 def _reduced(image: Image.Image) -> Grey:
-    """Reduce an image to the width of the copy, uint8 (height, width)."""
+    """Reduce an image to the width `WIDTH`, and return its pixels as uint8 (height, width)."""
     scale = WIDTH / min(image.width, STRIP * image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX))
 
 
 def _side(scale: float) -> int:
-    """Return the side of a tile in pixels of the copy, for an image that shows `scale` of the reference's width."""
+    """Return the side of a tile in pixels of the reduced copy.
+
+    `scale` is the fraction of the reference's width that the image shows.
+    """
     return round(SIDE * WIDTH / scale)
 
 
 def _grid(length: int, side: int, count: int) -> list[int]:
-    """Return the starts of `count` tiles evenly along a length, up to both edges; none if a tile does not fit."""
+    """Return the start positions of `count` tiles that are spread evenly along a length.
+
+    The first and the last tile touch the edges. The result is empty if a tile does not fit.
+    """
     room = length - side
     if room < 0:
         return []
@@ -180,7 +192,7 @@ def _grid(length: int, side: int, count: int) -> list[int]:
 
 
 def _cut(pixels: Grey, side: int, rows: Sequence[int], columns: Sequence[int]) -> Tiles:
-    """Hash the tiles with their upper left corners on a grid, except blank ones."""
+    """Cut tiles and hash them, except blank tiles. `rows` and `columns` give the upper left corners of the tiles."""
     codes, places = [], []
     for top, left in product(rows, columns):
         tile = np.ascontiguousarray(pixels[top : top + side, left : left + side])
@@ -203,7 +215,7 @@ def _joined(some: Sequence[Tiles]) -> Tiles:
 
 
 def _keys(owners: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return one number for a reference and a location, which may lie outside of the reference."""
+    """Return one number for each pair of a reference and a location. A location may lie outside of the reference."""
     across, down = np.clip(places + _BASE // 2, 0, _BASE - 1).T
     keys: NDArray[np.int64] = (owners * _BASE + across) * _BASE + down
     return keys

@@ -1,19 +1,20 @@
-"""Named, repeatable transforms: what happens to a micrograph between the microscope and a collection.
+"""Named, repeatable transforms, which imitate the changes to a micrograph between the microscope and a collection.
 
-Every transform makes a query from one grey micrograph, and names the edition of the micrograph to index:
+Every transform makes a query from one grey micrograph, and names the edition of the micrograph that is indexed:
 
 ``frame``
-    The micrograph as it is.
+    The unchanged micrograph.
 ``barred``
-    The micrograph with an info bar: the real one if the bar of the file is known (`Micrograph.bar_rows`), otherwise a
-    synthetic one below the field, as FEI, Hitachi and JEOL do, or over its bottom, as Zeiss does. The micrograph's name
-    decides which of the two, the height (5 to 12 % of the field), style and text. Removing a bar cuts at its first row.
-    Redrawing a synthetic bar keeps it below the field or over it.
+    The micrograph with an info bar. If the file has a known info bar (`Micrograph.bar_rows`), this bar is used.
+    Otherwise the bar is synthetic. A synthetic bar lies below the field, as in files of FEI, Hitachi and JEOL, or
+    covers the bottom of the field, as in files of Zeiss. The name of the micrograph determines this position, and also
+    the height (5 to 12 % of the field), the style and the text of the bar. To remove a bar, the image is cut above the
+    first row of the bar. A redrawn synthetic bar has the same position as the original bar.
 ``window``
-    1/1.15 of the field's width and height, in a corner or at an edge, so that a window of the same size, shifted by up
-    to 15 %, also consists of real pixels only.
+    A part of the field with 1/1.15 of its width and height, in a corner or at an edge. A window of the same size that
+    is shifted by up to 15 % therefore also lies within the field.
 
-All random choices depend on the name of the micrograph only: the same folder gives the same queries.
+All random choices depend only on the name of the micrograph. The same folder therefore always gives the same queries.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from scipy.ndimage import gaussian_filter
 
 Grey = NDArray[np.uint8]
 QueryImage = Grey | bytes
-"""A query: pixels, or the content of a JPEG, PNG or TIFF file."""
+"""Type of a query: pixels, or the content of a JPEG, PNG or TIFF file."""
 Edition = Literal["frame", "barred", "window"]
 
 _WINDOW: Final = 1 / 1.15
-_BARS: Final = (0.05, 0.12)  # least and greatest height, as fraction of the field's
-_STYLES: Final = ((0, 255), (255, 0), (64, 255), (178, 0), (220, 30), (24, 235))  # background and ink
+_BARS: Final = (0.05, 0.12)  # minimum and maximum height of a bar, as a fraction of the field's height
+_STYLES: Final = ((0, 255), (255, 0), (64, 255), (178, 0), (220, 30), (24, 235))  # grey levels of background and text
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +50,10 @@ class Micrograph:
     Attributes
     ----------
     name : str
-        Seed of all random choices of the transforms.
+        Name of the micrograph. The name is the seed of all random choices of the transforms.
     pixels : ndarray of uint8, shape (height, width)
     bar_rows : int
-        Height of the info bar at the bottom in pixels; 0 if there is none, or it is not known.
+        Height in pixels of the info bar at the bottom; 0 if the image has no info bar or its height is unknown.
     """
 
     name: str
@@ -65,19 +66,19 @@ class Micrograph:
         return self.pixels[: self.pixels.shape[0] - self.bar_rows]
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Return the random generator of this micrograph for one purpose."""
+        """Return a random generator that is seeded with the name of this micrograph and a purpose."""
         digest = sha256(f"{purpose}\n{self.name}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 @dataclass(frozen=True)
 class Group:
-    """The requirements for all transforms of a group."""
+    """The requirements that all transforms of a group must meet. In every group, no query may be labelled falsely."""
 
     recall: float
-    """Least share of queries that are found, 0 to 1; none may be labelled falsely in any group."""
+    """Minimum share of queries that must be found, from 0 to 1."""
     only_windows: bool = False
-    """Required only of stores that index windows."""
+    """Whether the minimum share is required only from stores with the reach ``windows``."""
 
 
 GROUPS: Final = {
@@ -97,11 +98,11 @@ class Transform:
     group: str
     query: Callable[[Micrograph], QueryImage]
     edition: Edition = "frame"
-    """The edition of the micrograph that is indexed."""
+    """Edition of the micrograph that is indexed as the reference."""
 
 
 def reference(micrograph: Micrograph, edition: Edition) -> Grey:
-    """Return the pixels to index, uint8 (height, width)."""
+    """Return the pixels of the edition that is indexed, as uint8 (height, width)."""
     if edition == "barred":
         return _barred(micrograph).pixels
     if edition == "window":
@@ -127,7 +128,7 @@ class _Bar:
     share: float
     style: int
     below: bool
-    """Below the field; otherwise over its bottom."""
+    """Whether the bar lies below the field. Otherwise the bar covers the bottom of the field."""
     cells: bool
     text: tuple[str, str]
 
@@ -142,7 +143,10 @@ class _Bar:
         return cls(share, style, bool(rng.integers(2)), bool(rng.integers(2)), (f"{beam}  {detector}", scale))
 
     def other(self, rng: np.random.Generator) -> _Bar:
-        """Return another bar: its height differs by at least a fifth of the range; text and style also differ."""
+        """Return another bar with a different height, text and style.
+
+        The difference in height is at least a fifth of the allowed range of heights.
+        """
         new = _Bar.drawn(rng)
         low, high = _BARS
         share = low + (self.share - low + (high - low) * rng.uniform(0.2, 0.8)) % (high - low)
@@ -166,21 +170,21 @@ class _Bar:
         return np.asarray(image)
 
     def on(self, field: Grey) -> _Barred:
-        """Put the bar below a field, or over its bottom."""
+        """Put the bar below a field, or over the bottom of the field."""
         strip = self.strip(*field.shape)
         kept = field if self.below else field[: -len(strip)]
         return _Barred(np.vstack([kept, strip]), len(strip))
 
 
 def _barred(m: Micrograph) -> _Barred:
-    """Return the micrograph with its real bar, or with the synthetic one of its name."""
+    """Return the micrograph with its real bar, or else with a synthetic bar that depends on its name."""
     return _Barred(m.pixels, m.bar_rows) if m.bar_rows else _Bar.drawn(m.rng("bar")).on(m.pixels)
 
 
 def same_bar(unrelated: Micrograph, other: Micrograph) -> Micrograph:
-    """Put the info bar of another micrograph's ``barred`` edition at the bottom of an unrelated field.
+    """Put the info bar of another micrograph, as in its ``barred`` edition, at the bottom of an unrelated field.
 
-    A real bar is resized to the width of the field; a synthetic one is drawn for its size.
+    A real bar is resized to the width of the field. A synthetic bar is drawn for the size of the field.
     """
     name = f"{unrelated.name} under the bar of {other.name}"
     if not other.bar_rows:
@@ -204,7 +208,7 @@ def _bar_redrawn(m: Micrograph) -> Grey:
     bar, rng = _Bar.drawn(m.rng("bar")), m.rng("other bar")
     if not m.bar_rows:
         return bar.other(rng).on(m.pixels).pixels
-    return np.vstack([m.field, bar.other(rng).strip(*m.field.shape)])  # the field under a real bar is not known
+    return np.vstack([m.field, bar.other(rng).strip(*m.field.shape)])  # the pixels under a real bar are unknown
 
 
 # ---- grey levels, noise, encodings ----
@@ -251,7 +255,7 @@ def _equalised(m: Micrograph) -> Grey:
 
 
 def _to_16_bit(m: Micrograph) -> bytes:
-    """Return a 16-bit TIFF of the same scan: the low byte holds what 8 bits round away."""
+    """Return a 16-bit TIFF of the micrograph. The high byte holds the 8-bit pixels, and the low byte is random."""
     deep = m.pixels.astype(np.uint16) * 256 + m.rng("16 bit").integers(0, 256, m.pixels.shape, np.uint16)
     data = io.BytesIO()
     tifffile.imwrite(data, deep, photometric="minisblack")
@@ -259,7 +263,10 @@ def _to_16_bit(m: Micrograph) -> bytes:
 
 
 def _from_16_bit(m: Micrograph) -> Grey:
-    """Keep the high byte of a 16-bit scan that fills 12 to 59 % of its range, as careless conversions do."""
+    """Return the high byte of 16-bit pixels that fill only 12 to 59 % of the 16-bit range.
+
+    Simple conversions from 16 to 8 bits drop the low byte in this way.
+    """
     deep: NDArray[np.uint32] = m.pixels.astype(np.uint32) * 120 + 8000
     return (deep >> 8).astype(np.uint8)
 
@@ -311,7 +318,10 @@ def _cropped(m: Micrograph, share: float) -> Grey:
 
 
 def _window(m: Micrograph, shift: float) -> Grey:
-    """Return the window of the field, shifted by a fraction of its size; the name decides the direction."""
+    """Return the window of the field, shifted by a fraction of the window's size.
+
+    The name of the micrograph determines the direction of the shift.
+    """
     height, width = m.field.shape
     rows, columns = int(_WINDOW * height), int(_WINDOW * width)
     rng = m.rng("shift")
@@ -323,17 +333,21 @@ def _window(m: Micrograph, shift: float) -> Grey:
 
 
 def _turned(m: Micrograph, degrees: float) -> Grey:
-    """Rotate the image in either direction; corners that it does not fill are black."""
+    """Rotate the image by an angle, to the left or to the right. Empty corners are black."""
     way = 1 if m.rng("turn").integers(2) else -1
     return np.asarray(Image.fromarray(m.pixels).rotate(way * degrees, Image.Resampling.BICUBIC))
 
 
 def _turned_and_cropped(m: Micrograph, degrees: float) -> Grey:
-    """Rotate the image and crop it to the largest centred rectangle of its aspect ratio that is filled."""
+    """Rotate the image and crop it, so that no empty corners remain.
+
+    The result is the largest centred rectangle with the aspect ratio of the image.
+    """
     height, width = m.pixels.shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     share = min(width / (width * cos + height * sin), height / (width * sin + height * cos))
-    rows, columns = int(share * height) - 2, int(share * width) - 2  # less 2: interpolation uses neighbours
+    # Subtract 2, because the interpolation also uses neighbouring pixels.
+    rows, columns = int(share * height) - 2, int(share * width) - 2
     y, x = (height - rows) // 2, (width - columns) // 2
     return _turned(m, degrees)[y : y + rows, x : x + columns]
 
@@ -349,7 +363,7 @@ def _panel(m: Micrograph) -> Grey:
 
 
 def _annotated(m: Micrograph) -> Grey:
-    """Draw a label box in a corner, an arrow, and a scale bar with its length, as in a figure of a paper."""
+    """Draw a label box in a corner, an arrow, and a scale bar with its length, as in a figure of a publication."""
     rng = m.rng("annotated")
     image = Image.fromarray(m.pixels)
     draw = ImageDraw.Draw(image)
@@ -372,7 +386,10 @@ def _annotated(m: Micrograph) -> Grey:
 
 
 def _all_at_once(m: Micrograph) -> bytes:
-    """Cut off the bar, scale to 0.6, rotate by 90, 180 or 270 degrees, invert, annotate, encode with quality 60."""
+    """Apply all changes: remove the bar, scale by 0.6, rotate by 90, 180 or 270 degrees, invert, annotate.
+
+    The result is encoded as a JPEG with quality 60.
+    """
     field = Micrograph(m.name, _bar_removed(m))
     small = Micrograph(m.name, _scaled(field, 0.6))
     turned = Micrograph(m.name, _quarter_turns(small, int(m.rng("all at once").integers(1, 4))))
@@ -427,11 +444,14 @@ REFUSALS: Final = (
     Transform("mirrored", "refusal", _mirrored),
     Transform("bar added", "refusal", _bar_added),
 )
-"""Transforms of queries that must be refused."""
+"""Transforms of unrelated images. All these queries must be refused."""
 
 
 def empty_frames() -> list[Micrograph]:
-    """Return 12 images without a field (flat, shaded, faint noise) and 24 of noise only, of usual sizes."""
+    """Return 36 images of usual sizes that show no field.
+
+    Twelve images are flat or shaded, some with faint noise; 24 images contain only noise.
+    """
     sizes = ((768, 1024), (960, 1280), (512, 512), (943, 1024))
     made = []
     for number in range(12):

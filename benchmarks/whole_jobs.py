@@ -1,4 +1,4 @@
-"""Rows of the table: whole jobs on real files, against the legacy scripts and against decoding alone."""
+"""Rows of the speed table for whole jobs on real files, compared with the legacy scripts and with decoding alone."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from twinscope_indexer.store.reader import Store
 from twinscope_indexer.taxonomy import load_taxonomy
 
 LABEL_TARGETS: Final = {1: 15.0}
-"""Targets by the number of cores; 25 for more cores."""
+"""Target for the speed of labelling. The key is the number of cores. For more cores, the target is 25."""
 _ROUNDS: Final = 3
 
 
 def label_rows(work: Work) -> list[Row]:
-    """Measure matching and labelling of TIFFs against 21,000 references."""
+    """Measure the matching and labelling of TIFFs with a store of 21,000 references."""
     files = [one for one in work.sample(len(work.micrographs)) if _pillow_reads(one.tiff)]
     files = files[: 4 if work.quick else 36]
     references = old_references(work)
@@ -48,7 +48,7 @@ def label_rows(work: Work) -> list[Row]:
 
 
 def label_once(work: Work, files: list[Micrograph], name: str) -> float:
-    """Label files as ``twinscope label`` does, with an open store; return milliseconds per file."""
+    """Label files as ``twinscope label`` does, with a store that is already open. Return milliseconds per file."""
     out = work.folder / f"labelled-{cores_at_hand()}-{len(files)}-{name}"
     journal = Journal(out)
     try:
@@ -65,7 +65,10 @@ def label_once(work: Work, files: list[Micrograph], name: str) -> float:
 
 
 def old_references(work: Work) -> list[old_scripts.Reference]:
-    """Return the table of the legacy scripts: their hashes of the JPEGs, and stored hashes of rows without files."""
+    """Return the table of references for the legacy scripts.
+
+    The JPEGs are hashed as the scripts do. The other references have no files, so their hashes come from the store.
+    """
     names = {one.jpeg.name: one.jpeg for one in work.micrographs}
     store = Store(work.store)
     try:
@@ -85,7 +88,7 @@ def old_references(work: Work) -> list[old_scripts.Reference]:
 def old_round(
     work: Work, files: list[Micrograph], references: list[old_scripts.Reference], name: str
 ) -> dict[str, float]:
-    """Label files as the legacy scripts did; return milliseconds per file of each step."""
+    """Label files as the legacy scripts did. Return the time of each step in milliseconds per file."""
     out = work.folder / f"old-{cores_at_hand()}-{len(files)}-{name}"
     out.mkdir()
     spent: Counter[str] = Counter()
@@ -105,7 +108,10 @@ def old_round(
 
 
 def refusal_rows(work: Work) -> list[Row]:
-    """Search for the same TIFFs in stores with and without their twins; each round uses new engines."""
+    """Measure searches for the same TIFFs in a store with their twins and in a store without their twins.
+
+    Each round opens both stores again.
+    """
     files = [one for one in work.sample(len(work.micrographs)) if one.scene in work.left_out]
     files = files[: 3 if work.quick else 10]
     with connect(work.store_without) as without, connect(work.store) as whole:
@@ -122,11 +128,11 @@ def refusal_rows(work: Work) -> list[Row]:
             )
         pairs.append((found, refused))
     note = f"{len(files)} files"
-    return [row("refuse a TIFF that has no twin", "one that has", pairs, Target("share", 5), note=note)]
+    return [row("refuse a TIFF without a twin", "find a TIFF with a twin", pairs, Target("share", 5), note=note)]
 
 
 def indexing_rows(work: Work) -> list[Row]:
-    """Measure indexing of the JPEGs against decoding them with Pillow in as many threads."""
+    """Measure the indexing of the JPEGs, compared with Pillow decoding the same JPEGs in the same number of threads."""
     collection = work.folder / "collection"
     paths = sorted(collection.rglob("*.jpg"))
     workers = cores_at_hand()
@@ -143,7 +149,7 @@ def indexing_rows(work: Work) -> list[Row]:
             lambda store=store: index([collection], store, taxonomy=taxonomy, reach="views", workers=workers)
         )
         rates.append((1000 * len(paths) / decoding, 1000 * len(paths) / indexing))
-    note = f"{len(paths)} files, the first round included"
+    note = f"{len(paths)} files; the figures include the first round"
     return [row("index JPEGs", "Pillow's decoding alone", rates, Target("rate", 0.8), unit="/s", note=note)]
 
 
@@ -156,6 +162,6 @@ def _pillow_reads(path: Path) -> bool:
 
 
 def rows(work: Work) -> list[Row]:
-    """Measure all jobs; indexing only on more than one core."""
+    """Measure all jobs. Indexing is measured only on more than one core."""
     every = [*label_rows(work), *refusal_rows(work)]
     return every if cores_at_hand() == 1 else [*every, *indexing_rows(work)]

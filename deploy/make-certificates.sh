@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes an authority, a certificate of the server and one of a client, for a lab that has no authority of its own.
+# Makes a certificate authority, a server certificate and a client certificate, for a lab without a certificate
+# authority.
 #
 #   make-certificates.sh FOLDER [NAME...]
 #
-# NAMEs are the host names and addresses by which clients reach the server; localhost, 127.0.0.1 and ::1 are always
-# among them. An authority that is in FOLDER already is used again, so that running it once more renews the others.
-# Keep ca.key away from the server: whoever has it can pretend to be the server.
+# NAMEs are the host names and addresses that clients use for the server; localhost, 127.0.0.1 and ::1 are always added.
+# If FOLDER already contains an authority, the script keeps the authority and renews the two certificates.
+# Keep ca.key away from the server: everyone who has ca.key can pretend to be the server.
 set -eu
 umask 077
 
@@ -19,13 +20,13 @@ trap 'rm -rf "$work"' EXIT
 names='DNS:localhost,IP:127.0.0.1,IP:::1'
 for name in "$@"; do
     case $name in
-        *[!0-9A-Za-z.:*-]* | '') echo "make-certificates.sh: '$name' is no host name or address" >&2; exit 2 ;;
+        *[!0-9A-Za-z.:*-]* | '') echo "make-certificates.sh: '$name' is not a host name or address" >&2; exit 2 ;;
         *:* | *[0-9].[0-9]*.[0-9]*.[0-9]*) names="$names,IP:$name" ;;
         *) names="$names,DNS:$name" ;;
     esac
 done
 
-# sign NAME DAYS SUBJECT EXTENSIONS: makes NAME.key and NAME.pem; replaces them only when both are whole.
+# sign NAME DAYS SUBJECT EXTENSIONS: makes NAME.key and NAME.pem; replaces old files only after both new files exist.
 sign() {
     printf '%s\n' "$4" > "$work/extensions"
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$3" \

@@ -1,4 +1,6 @@
-"""Print docs/command.md: every subcommand of ``twinscope`` with its options, from the parsers themselves.
+"""Print docs/command.md, the page that lists every subcommand of ``twinscope`` with its options.
+
+The text comes from the argument parsers.
 
 python docs/command_page.py > docs/command.md
 """
@@ -16,20 +18,20 @@ if TYPE_CHECKING:
 
 HEAD = """# The command
 
-This page is generated from the command itself (`make reference`); a test compares them. `twinscope COMMAND --help`
-prints the same.
+`make reference` generates this page from the code of the command. A test checks that the page is up to date.
+`twinscope COMMAND --help` prints the same text.
 
-TARGET is the folder of a store, or a server: `grpc://host:port`, or `grpcs://host:port` with TLS.
+TARGET is the folder of a store or the address of a server: `grpc://host:port`, or `grpcs://host:port` with TLS.
 
 | exit code | meaning |
 | ---: | --- |
-| 0 | done |
-| 1 | failed |
-| 2 | wrong usage |
-| 3 | done, but some inputs could not be read; they are listed |
-| 130 | stopped by Ctrl-C |
+| 0 | the command succeeded |
+| 1 | the command failed |
+| 2 | the arguments of the command were wrong |
+| 3 | the command finished, but it could not read some inputs; it lists these inputs |
+| 130 | the user stopped the command with Ctrl-C |
 
-Results go to standard output, messages for people to standard error.
+The command prints results to standard output. It prints messages for people to standard error.
 
 """
 
@@ -43,7 +45,7 @@ def page() -> str:
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
-    """Yield the subcommands of a parser, each with its one line of help."""
+    """Yield each subcommand of a parser, and the line of help for the subcommand."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
@@ -61,7 +63,7 @@ def _section(parser: argparse.ArgumentParser, level: int) -> str:
         rows = [action for action in group._group_actions if action in shown]
         if rows:
             title = "" if group.title in {"positional arguments", "options"} else f"{_capital(group.title or '')}:\n\n"
-            text += f"\n{title}| {_kind(rows)} | what |\n| --- | --- |\n" + "".join(map(_row, rows))
+            text += f"\n{title}| {_kind(rows)} | meaning |\n| --- | --- |\n" + "".join(map(_row, rows))
     for sub, help_line in _commands(parser):
         sub.description = sub.description or f"{_capital(help_line)}."
         text += _section(sub, level + 1)
@@ -88,7 +90,7 @@ def _names(action: argparse.Action) -> str:
 
 
 def _value(action: argparse.Action) -> str:
-    """Return what stands for the value of an argument; empty if it takes none."""
+    """Return the placeholder for the value of an argument. If the argument takes no value, return an empty text."""
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         return ""
     if action.metavar is not None:
@@ -107,16 +109,16 @@ def _usage(action: argparse.Action) -> str:
 
 
 def _help(action: argparse.Action) -> str:
-    """Return the help of an argument, which must not depend on the machine that writes the page."""
+    """Return the help text of an argument. Leave out default values that depend on the machine."""
     if action.dest == "workers" and isinstance(action.help, str):
         head, found, _ = action.help.partition(" (default: ")
-        return f"{head} (default: one for each core)" if found else action.help
+        return f"{head} (default: one per core)" if found else action.help
     text = action.help or ""
     return text % {**vars(action), "prog": "twinscope"} if "%(" in text else text.replace("%%", "%")
 
 
 def _wrapped(usage: str) -> str:
-    """Break a usage between its arguments."""
+    """Break a usage line into lines of at most 78 characters. Break only between two arguments."""
     lines = [""]
     for word in usage.replace("[", "\x00[").replace(" --", " \x00--").split("\x00"):
         if len(lines[-1]) + len(word) > 78:
@@ -126,7 +128,7 @@ def _wrapped(usage: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return a description as Markdown: paragraphs, and what is indented as it is."""
+    """Return a description as Markdown. Indented blocks become code blocks; all other blocks become paragraphs."""
     blocks = text.strip("\n").split("\n\n")
     return "\n\n".join(
         f"```text\n{block}\n```" if block.startswith(" ") else _escaped(block.strip()) for block in blocks
@@ -134,7 +136,10 @@ def _prose(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Return code for a cell, in which readers of Markdown disagree about an escaped bar."""
+    """Return a piece of code as the text of a table cell.
+
+    The character | becomes an HTML entity, because some Markdown programs do not accept it in code, even if escaped.
+    """
     return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 

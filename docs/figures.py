@@ -1,8 +1,11 @@
-"""Draw the pictures of README and of the documentation: real decisions on synthetic micrographs, and the architecture.
+"""Draw the pictures in the README and in the documentation.
+
+The pictures show decisions about synthetic micrographs, and the architecture.
 
 python docs/figures.py [FOLDER]
 
-FOLDER is docs/images by default. Each picture of a decision is made by indexing a collection and asking the store.
+If FOLDER is missing, the script uses docs/images. The script indexes a synthetic collection, searches the store for
+each query, and draws the answers of Twinscope.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ TURNED: Final = "Nanowires"
 TWICE: Final = "Particles"
 MASKED: Final = "Films_Coated_Surface"
 HALF_WIDTH: Final = 6.6
-"""Of a box of the architecture."""
+"""Half of the width of a box in the picture of the architecture. The unit is 1 % of the width of the picture."""
 LABELLED: Final = """\
 ├ Tips/
 │ └ L9_sample_007.tif
@@ -53,15 +56,15 @@ _INK, _FAINT, _PAPER = "#1c2733", "#5c6975", "#ffffff"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A query, and what the store answers."""
+    """A query and the answer to it."""
 
     title: str
     pixels: Pixels
     answer: Answer
     reason: str
-    """That of the answer, without the folder of the collection."""
+    """Reason of the answer. Paths in this text are relative to the temporary folder."""
     reference: Pixels | None
-    """Grey pixels of the best candidate."""
+    """Grey pixels of the best candidate; None if there is no candidate."""
 
 
 def main(folder: Path) -> None:
@@ -82,7 +85,11 @@ def main(folder: Path) -> None:
 
 
 def write_references(folder: Path) -> None:
-    """Write a labelled collection: six fields a category, one of them twice, and four fields behind one aperture."""
+    """Write a labelled collection.
+
+    Each category has six fields. One field is also stored under a second category. Four fields have the same aperture
+    in front of them.
+    """
     for category in CATEGORIES:
         (folder / category).mkdir(parents=True)
         for number in range(PER_CATEGORY):
@@ -93,7 +100,7 @@ def write_references(folder: Path) -> None:
 
 
 def queries() -> dict[str, tuple[str, Pixels]]:
-    """Return the queries by the grade that they get, each with a title."""
+    """Return a title and the pixels of each query. The keys are the grades that the queries must get."""
     dark = np.rint(255 * (field(TURNED, 1) / 255.0) ** 1.8).astype(np.uint8)
     return {
         "excellent": ("the TIFF of a published JPEG", field("Tips", 2)),
@@ -106,31 +113,31 @@ def queries() -> dict[str, tuple[str, Pixels]]:
 
 
 def field(category: str, seed: int) -> Pixels:
-    """Synthesise a micrograph, uint8, shape (480, 640)."""
+    """Create a synthetic micrograph (uint8) with the shape (480, 640)."""
     return synthesise(category, seed, width=SIZE[0], height=SIZE[1])
 
 
 def behind_aperture(pixels: Pixels) -> Pixels:
-    """Return the field as a round aperture shows it."""
+    """Return the field behind a round aperture. All pixels outside the aperture are dark."""
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     outside = (rows - 230) ** 2 + (columns - 320) ** 2 > 150**2
     return np.where(outside, np.uint8(8), pixels)
 
 
 def save(pixels: Pixels, path: Path) -> None:
-    """Write a JPEG of quality 100, as the collection is published."""
+    """Write a JPEG with the quality 100, as in the published collection."""
     Image.fromarray(pixels).save(path, quality=100)
 
 
 def decide(engine: twinscope.Engine, title: str, pixels: Pixels, folder: str) -> Decision:
-    """Ask the store about a query."""
+    """Search the store for a query."""
     answer = engine.search(pixels)
     reference = np.asarray(Image.open(answer.matches[0].source).convert("L")) if answer.matches else None
     return Decision(title, pixels, answer, answer.reason.replace(folder, ""), reference)
 
 
 def draw_decision(decision: Decision, path: Path) -> None:
-    """Draw a query, its best candidate, and the answer in words."""
+    """Draw a query, its best candidate, and the grade, reason and scores of the answer."""
     figure = Figure(figsize=(10, 2.7), facecolor=_PAPER)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     show(left, decision.pixels, f"query: {decision.title}")
@@ -150,7 +157,7 @@ def draw_decision(decision: Decision, path: Path) -> None:
 
 
 def measures(answer: Answer) -> str:
-    """Return what was measured of the best candidate, in two lines."""
+    """Return the scores and `p_wrong` of the best candidate in two lines. Without a candidate, return an empty text."""
     if not answer.matches:
         return ""
     best = answer.matches[0]
@@ -187,7 +194,7 @@ def show(axes: Axes, pixels: Pixels, title: str) -> None:
 
 
 def draw_architecture(path: Path) -> None:
-    """Draw the way of a reference and of a query through the four floors."""
+    """Draw the steps in which the four layers process a reference and a query."""
     figure = Figure(figsize=(10, 4.3), facecolor=_PAPER)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, 100)
@@ -234,13 +241,13 @@ def draw_architecture(path: Path) -> None:
 def edge(
     steps: dict[str, tuple[float, str, str]], middle: dict[str, float], one: str, other: str
 ) -> tuple[float, float]:
-    """Return the point on the side of one box that faces another box of its floor."""
+    """Return the middle of one side of a box: the side towards another box in the same layer."""
     x, floor, _ = steps[one]
     return x + (HALF_WIDTH if steps[other][0] > x else -HALF_WIDTH), middle[floor] + 2.3
 
 
 def box(axes: Axes, bounds: tuple[float, float, float, float], words: str, colour: str) -> None:
-    """Draw a rounded box (left, bottom, width, height) with words in its middle."""
+    """Draw a box with round corners and centred text. `bounds` are left, bottom, width and height of the box."""
     left, bottom, width, height = bounds
     axes.add_patch(
         FancyBboxPatch((left, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.8", fc=colour, ec="#b8c4cf")
@@ -251,7 +258,7 @@ def box(axes: Axes, bounds: tuple[float, float, float, float], words: str, colou
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Draw an arrow."""
+    """Draw an arrow from one point to another."""
     axes.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color=_FAINT, lw=1.1, shrinkA=0, shrinkB=0)
     )

@@ -1,4 +1,6 @@
-"""Print docs/thresholds.md: every decision threshold with its unit and the measurement that it was chosen on.
+"""Print docs/thresholds.md, the table of all decision thresholds.
+
+The table contains the unit of each threshold, and the data that were used to choose the threshold.
 
 python docs/thresholds_table.py > docs/thresholds.md
 """
@@ -11,9 +13,9 @@ from twinscope_service.matching.policy import SETTINGS, threshold_table
 
 HEAD = """# Decision thresholds
 
-This table is generated from the code (`python docs/thresholds_table.py > docs/thresholds.md`); a test checks that it
-is current. The first {settable} can be set for each query: by the command, in Python and over gRPC. The others are
-fixed.
+The command `python docs/thresholds_table.py > docs/thresholds.md` generates this table from the code. A test checks
+that the table is up to date. You can set the first {settable} thresholds for each query: as options of the command,
+in Python and over gRPC. The other thresholds are fixed.
 
 | name | value | unit | what it decides | chosen on |
 |---|---|---|---|---|

@@ -1,4 +1,6 @@
-"""Print docs/wire.md: services, messages and enums of ``twinscope.v1``, with the comments of the contract.
+"""Print docs/wire.md, the page that lists all services, messages and enums of ``twinscope.v1``.
+
+The explanations on the page are the comments in the proto files.
 
 python docs/wire_page.py > docs/wire.md
 """
@@ -25,31 +27,32 @@ from google.protobuf.descriptor_pb2 import (
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ".twinscope.v1."
-# Field numbers of google/protobuf/descriptor.proto, of which the paths of comments consist.
+# Field numbers in google/protobuf/descriptor.proto. The path of a comment is a sequence of these numbers and indices.
 _MESSAGES, _ENUMS, _SERVICES, _SYNTAX = 4, 5, 6, 12
 _FIELDS, _NESTED, _NESTED_ENUMS, _VALUES, _METHODS = 2, 3, 4, 2, 2
 
 _ORDER = ("similarity", "catalog", "types", "errors")
-"""Files of the contract, in the order of the page."""
+"""Names of the proto files, in the order in which the page lists them."""
 
 HEAD = """# The wire contract
 
-This page is generated from [proto/twinscope/v1](../proto/twinscope/v1) (`make reference`); a test compares them. What
-clients can rely on in later releases: [compatibility](compatibility.md). How to ask from Python, Node, Go and the
-shell: [the server](server.md). The reasons of errors, with their status codes: [errors](server.md#errors).
+`make reference` generates this page from the files in [proto/twinscope/v1](../proto/twinscope/v1). A test checks that
+the page is up to date. [Compatibility](compatibility.md) explains which parts of the contract stay the same in later
+releases. [The server](server.md) shows queries from Python, Node, Go and the shell. [Errors](server.md#errors) lists
+all errors with their status codes.
 
 """
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the contract, with its comments by path."""
+    """One proto file of the contract. `comments` maps the path of an element to the comment of the element."""
 
     file: FileDescriptorProto
     comments: dict[tuple[int, ...], str]
 
     def comment(self, *path: int) -> str:
-        """Return the comment of an element."""
+        """Return the comment of the element at a path. If the element has no comment, return an empty text."""
         return self.comments.get(path, "")
 
 
@@ -62,12 +65,12 @@ def page() -> str:
 
 
 def contract() -> FileDescriptorSet:
-    """Compile the contract, with its comments.
+    """Compile the proto files of the contract, and keep the comments.
 
     Raises
     ------
     RuntimeError
-        If buf is missing, or cannot compile it.
+        If buf is not installed, or cannot compile the proto files.
     """
     buf = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
     if buf is None:
@@ -101,9 +104,9 @@ def _contents(sources: Sequence[Source]) -> str:
 
 
 def _rules(sources: Sequence[Source]) -> str:
-    """Return the rules that hold for the whole contract: those above types.proto."""
+    """Return the rules for the whole contract: the comment at the beginning of types.proto."""
     [text] = [source.comment(_SYNTAX) for source in sources if source.file.name.endswith("/types.proto")]
-    rules = text[text.index("* ") :]  # behind what the file is, and a line that introduces them
+    rules = text[text.index("* ") :]  # skips the introduction of the comment
     return f"## Rules for the whole contract\n\n{_prose(rules)}\n"
 
 
@@ -140,7 +143,7 @@ def _message(source: Source, path: tuple[int, ...], message: DescriptorProto, ou
     name = f"{outer}{message.name}"
     text = f"\n### {name}\n\n{_prose(source.comment(*path))}\n"
     if message.field:
-        text += "\n| field | type | what |\n| --- | --- | --- |\n"
+        text += "\n| field | type | meaning |\n| --- | --- | --- |\n"
         text += "".join(_field(source, (*path, _FIELDS, n), field, message) for n, field in enumerate(message.field))
     for number, nested in enumerate(message.nested_type):
         if not nested.options.map_entry:
@@ -173,14 +176,14 @@ def _plain_type(field: FieldDescriptorProto) -> str:
 
 def _enum(source: Source, path: tuple[int, ...], enum: EnumDescriptorProto, outer: str) -> str:
     text = f"\n### {outer}{enum.name}\n\n{_prose(source.comment(*path))}\n"
-    text += "\n| value | number | what |\n| --- | ---: | --- |\n"
+    text += "\n| value | number | meaning |\n| --- | ---: | --- |\n"
     for number, value in enumerate(enum.value):
         text += f"| `{value.name}` | {value.number} | {_cell(source.comment(*path, _VALUES, number))} |\n"
     return text
 
 
 def _type_link(type_name: str) -> str:
-    """Return a type by its name; linked if it is one of this contract."""
+    """Return the name of a type, with a link if the contract defines the type."""
     if not type_name.startswith(PACKAGE):
         return f"`{type_name.removeprefix('.')}`"
     name = type_name.removeprefix(PACKAGE)
@@ -200,7 +203,7 @@ def _cell(comment: str) -> str:
 
 
 def names() -> Iterator[str]:
-    """Yield every name that the page must tell: services with methods, messages, fields, enums and values."""
+    """Yield every name that the page must contain: services with methods, messages, fields and enum values."""
     for file in contract().file:
         for service in file.service:
             yield from (f"{service.name}.{method.name}" for method in service.method)

@@ -1,18 +1,18 @@
-"""The exceptions that the indexer raises; `twinscope_client.errors` lists those of all floors."""
+"""The exceptions that the indexer raises. `twinscope_client.errors` lists the exceptions of all packages."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large"]
-"""Why an image could not be read; see `ImageError`."""
+"""The reasons why an image cannot be read. `ImageError` explains these reasons."""
 
 
 class TwinscopeError(Exception):
-    """Base of all exceptions that Twinscope raises on purpose; it passes between processes with all its attributes."""
+    """Base class of Twinscope's own exceptions. An exception keeps all its attributes when it is pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the text and the attributes: the constructors of subclasses do not take the text."""
+        """Pickle the message and the attributes, because the constructors of subclasses do not accept the message."""
         return _unpickled, (type(self), self.args, vars(self))
 
 
@@ -28,12 +28,12 @@ class ImageError(TwinscopeError):
     Attributes
     ----------
     source : str
-        Path or name of the image, as given by the caller.
+        Path or name of the image that the caller passed.
     fault : str
-        One of ``missing``, ``unreadable`` (permissions, I/O), ``empty``, ``truncated``, ``damaged``,
-        ``unsupported`` and ``too_large`` (more pixels than the budget allows).
+        Kind of the fault: ``missing``, ``unreadable`` (no permission, or an input/output error), ``empty``,
+        ``truncated``, ``damaged``, ``unsupported`` or ``too_large`` (more pixels than the pixel budget allows).
     detail : str
-        What exactly is wrong, in words.
+        Description of the fault in words.
     """
 
     def __init__(self, source: str, fault: ImageFault, detail: str) -> None:
@@ -44,7 +44,7 @@ class ImageError(TwinscopeError):
 
 
 def fault_of(error: Exception) -> tuple[ImageFault, str]:
-    """Return the fault of an image and its description, for any exception that was raised while reading it."""
+    """Return the kind and the description of the fault, for any exception that was raised while an image was read."""
     if isinstance(error, ImageError):
         return error.fault, error.detail
     if isinstance(error, MemoryError):
@@ -53,29 +53,29 @@ def fault_of(error: Exception) -> tuple[ImageFault, str]:
 
 
 class RecipeError(TwinscopeError):
-    """An attempt to compare hashes of different recipes; their distances would mean nothing.
+    """Hashes of different recipes cannot be compared, because distances between such hashes have no meaning.
 
     Attributes
     ----------
     found, expected : str
-        The recipe of the hash, and the recipe that the comparison needs.
+        Recipe of the hash (`found`), and recipe that the comparison needs (`expected`).
     """
 
     def __init__(self, found: str, expected: str) -> None:
         self.found = found
         self.expected = expected
         super().__init__(
-            f"this hash was made by recipe {found!r}, but {expected!r} is expected; distances between them would "
-            "mean nothing. Hash the images again with one version of Twinscope."
+            f"this hash was made by recipe {found!r}, but {expected!r} is expected; distances between hashes of "
+            "different recipes have no meaning. Hash the images again with one version of Twinscope."
         )
 
 
 class TaxonomyError(TwinscopeError):
-    """A category is not in the taxonomy, or the taxonomy (or a table of labels) is malformed."""
+    """A category is not in the taxonomy, or a taxonomy or a table of labels is malformed."""
 
 
 class StoreError(TwinscopeError):
-    """A store is missing, is not a store, or cannot be used as it is."""
+    """A store is missing or unusable, or a folder is not a store."""
 
 
 class StoreLockedError(StoreError):
@@ -83,11 +83,11 @@ class StoreLockedError(StoreError):
 
 
 class IndexEngineError(TwinscopeError):
-    """The index engine that the environment names is unknown or cannot be loaded."""
+    """The index engine that an environment variable selects is unknown or cannot be loaded."""
 
 
 class SourceError(TwinscopeError):
-    """A folder, file or archive to be indexed or labelled cannot be used."""
+    """A folder, file or archive cannot be indexed or labelled."""
 
 
 class UnknownImageError(TwinscopeError):
@@ -96,7 +96,7 @@ class UnknownImageError(TwinscopeError):
     Attributes
     ----------
     image_id : str
-        The id.
+        Id that was requested.
     """
 
     def __init__(self, image_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that must be complete: written under a temporary name, synced to disk, checked by their SHA-256."""
+"""Functions to write files that must never be incomplete, and to calculate the SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _PART: Final = re.compile(r"\.[0-9a-f]{24}\.\d+\.part")
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write or replace a file; after a crash it has the old content or the new content, never half of it."""
+    """Write or replace a file. After a crash, the file has either its complete old or its complete new content."""
     with replacing(path) as part:
         part.write_bytes(data)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write or replace a file durably, with the content that the body writes.
+    """Write or replace a file durably. The body of the ``with`` statement writes the new content.
 
-    If the body raises, nothing is changed and nothing is left behind.
+    If the body raises an exception, the old file stays unchanged, and the temporary file is removed.
 
     Yields
     ------
     Path
-        Temporary file for the new content. It is synced to disk, then renamed to `path`.
+        Path of a temporary file for the new content. After the body, the temporary file is written to the disk and
+        renamed to `path`.
     """
     with partial_file(path) as part:
         yield part
@@ -42,14 +43,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Reserve a temporary name beside a file; it is removed afterwards unless the body renames it.
+    """Choose the path of a temporary file in the folder of `path`.
+
+    After the body of the ``with`` statement, the temporary file is removed if it still exists.
 
     Yields
     ------
     Path
-        A hidden name that contains the process id, so that two processes never write to the same file.
+        Path of the temporary file. The file is hidden. The name of the file contains the process id, so that each
+        process has a different temporary file.
     """
-    name = sha256(os.fsencode(path.name)).hexdigest()[:24]  # the file's own name may have the maximum length already
+    # The temporary name contains a hash of the name of the file. The name of the file may already have the maximum
+    # length of a file name.
+    name = sha256(os.fsencode(path.name)).hexdigest()[:24]
     part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield part
@@ -59,7 +65,10 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the incomplete files of killed processes; call it only while no other process writes there."""
+    """Remove incomplete files that killed processes left in a folder.
+
+    During the call, no other process may write to the folder.
+    """
     with suppress(OSError):
         for path in folder.iterdir():
             if _PART.fullmatch(path.name):
@@ -67,13 +76,13 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the content of a file durable."""
+    """Write a file from the cache of the system to the disk, so that no content is lost if the system crashes."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
+    """Write a folder from the cache of the system to the disk, so that no file name is lost if the system crashes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -88,7 +97,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _sha256(stream: BinaryIO) -> str:
-    """Return the SHA-256 of the rest of an open file."""
+    """Return the SHA-256 of an open file in hexadecimal, from the current position to the end of the file."""
     digest = sha256()
     buffer = memoryview(bytearray(1 << 20))
     while count := stream.readinto(buffer):  # type: ignore[attr-defined]
@@ -97,5 +106,5 @@ def _sha256(stream: BinaryIO) -> str:
 
 
 def utc_now() -> str:
-    """Return the current UTC time in ISO 8601, to the second."""
+    """Return the current UTC time in ISO 8601 format, with a resolution of one second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

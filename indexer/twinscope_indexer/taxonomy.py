@@ -1,4 +1,4 @@
-"""Categories of micrographs and their codes, and how folders, archives and tables name them."""
+"""Categories of micrographs, their codes, and the names that folders, archives and tables use for categories."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Category:
     """One category of micrographs."""
 
     code: str
-    """Short code that is put before file names, for example ``L5``."""
+    """Short code of the category, for example ``L5``. File names of labelled images begin with the code."""
     name: str
-    """Name of the category and of its folder, for example ``Particles``."""
+    """Name of the category, for example ``Particles``. The folder of the category has the same name."""
     description: str = ""
-    """Description for users."""
+    """Description of the category for users."""
     aliases: tuple[str, ...] = ()
-    """Other spellings of the same category."""
+    """Other names and spellings of the category."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ class Taxonomy:
     Attributes
     ----------
     version : str
-        Recorded with every label, so that a label can still be interpreted years later.
+        Version of the taxonomy. Twinscope records the version with every label, so that the meaning of a label is still
+        clear years later.
     categories : tuple of Category
-        All of them.
+        All categories.
     keep_unknown : bool
-        Make a category of a name outside the taxonomy instead of raising an error.
+        If True, an unknown name becomes a new category. If False, an unknown name raises an error.
     """
 
     version: str
@@ -68,7 +69,10 @@ class Taxonomy:
         object.__setattr__(self, "_by_name", by_name)
 
     def find(self, label: str) -> Category | None:
-        """Return the category with this name, code or alias, if any; case and separators do not matter."""
+        """Return the category with this name, code or alias, or None if there is no such category.
+
+        The comparison ignores case and separators.
+        """
         return self._by_name.get(_folded(label))
 
     def resolve(self, label: str) -> Category:
@@ -77,31 +81,33 @@ class Taxonomy:
         Raises
         ------
         TaxonomyError
-            If there is none and unknown names are not kept; the message lists the known categories.
+            If no category matches and `keep_unknown` is false. The message lists the known categories.
         """
         found = self.find(label)
         if found is not None:
             return found
         if (
             self.keep_unknown and _folded(label) and label.isprintable()
-        ):  # excludes control characters and broken Unicode
+        ):  # isprintable() excludes control characters and broken Unicode
             return Category(code=label.strip(), name=label.strip())
         known = ", ".join(f"{c.name} ({c.code})" for c in self.categories)
         msg = f"{label!r} is not a category of taxonomy {self.version}. Known: {known}."
         raise TaxonomyError(msg)
 
     def of_folders(self, folders: list[str]) -> Category:
-        """Return the category named by the folders above an image; the nearest known one wins.
+        """Find the category of an image in the names of the folders above the image.
+
+        If several folders have the name of a category, the folder nearest to the image is used.
 
         Parameters
         ----------
         folders : list of str
-            Folder and archive names above the image, nearest first.
+            Names of the folders and archives above the image. The nearest folder or archive is the first.
 
         Raises
         ------
         TaxonomyError
-            If none of them names a category (and unknown names are not kept).
+            If no folder has the name of a category and `keep_unknown` is false.
         """
         for folder in folders:
             found = self.find(folder)
@@ -110,12 +116,12 @@ class Taxonomy:
         return self.resolve(folders[0] if folders else "")
 
     def of_prefix(self, file_name: str) -> Category:
-        """Return the category whose code, followed by an underscore, begins a file name.
+        """Return the category for a file name that begins with a code and an underscore.
 
         Raises
         ------
         TaxonomyError
-            If the name has no such prefix, or the code is unknown.
+            If the file name does not begin with a code and an underscore, or if the code is unknown.
         """
         for category in sorted(self.categories, key=lambda category: len(category.code), reverse=True):
             if file_name.casefold().startswith(f"{category.code}_".casefold()):
@@ -128,22 +134,23 @@ class Taxonomy:
 
 
 def taxonomy_to_json(taxonomy: Taxonomy) -> str:
-    """Return a taxonomy as JSON, for a store."""
+    """Return a taxonomy as JSON. A store contains its taxonomy in this form."""
     categories = [(c.code, c.name, c.description, c.aliases) for c in taxonomy.categories]
     return json.dumps({"version": taxonomy.version, "keep_unknown": taxonomy.keep_unknown, "categories": categories})
 
 
 def taxonomy_from_json(text: str) -> Taxonomy:
-    """Read a taxonomy from the JSON of `taxonomy_to_json`."""
+    """Read a taxonomy from JSON that was made by `taxonomy_to_json`."""
     found = json.loads(text)
     categories = tuple(Category(code, name, about, tuple(also)) for code, name, about, also in found["categories"])
     return Taxonomy(found["version"], categories, keep_unknown=found["keep_unknown"])
 
 
 def published_prefix(file_name: str) -> str | None:
-    """Return the code at the beginning of a published file name (``L5`` for ``L5_...``), if it has one.
+    """Return the code at the beginning of a published file name, for example ``L5`` for ``L5_...``, or None.
 
-    The code is recorded but never used as a label: in the published collection, no prefix agrees with its folder.
+    Twinscope records this code but never uses it as a label. In the published collection, the code at the beginning of
+    a file name never agrees with the folder of the file.
     """
     found = _PREFIX.match(file_name)
     return found.group(1).upper() if found else None
@@ -151,25 +158,26 @@ def published_prefix(file_name: str) -> str | None:
 
 @cache
 def builtin_taxonomy() -> Taxonomy:
-    """Return the ten built-in categories, L0 Biological to L9 Tips."""
+    """Return the built-in taxonomy with ten categories, from L0 Biological to L9 Tips."""
     text = resources.files("twinscope_indexer").joinpath("categories.toml").read_text(encoding="utf-8")
     return _from_toml(text, "the built-in taxonomy")
 
 
 def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Taxonomy:
-    """Read a taxonomy from a TOML file, or return the built-in one.
+    """Read a taxonomy from a TOML file, or return the built-in taxonomy.
 
     Parameters
     ----------
     path : Path, optional
         File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) per category.
+        Default: the built-in taxonomy.
     keep_unknown : bool
-        Make a category of every unknown name instead of refusing it.
+        If True, an unknown name becomes a new category. If False, an unknown name raises an error.
 
     Raises
     ------
     TaxonomyError
-        If the file cannot be read or is not well formed.
+        If the file cannot be read or does not have this form.
     """
     if path is None:
         taxonomy = builtin_taxonomy()
@@ -189,18 +197,19 @@ def load_labels(path: Path) -> dict[str, str]:
     Parameters
     ----------
     path : Path
-        The file. Its column ``file`` holds base names or paths relative to the indexed source (``folder/name.jpg``, or
-        ``folder/archive.tar/name.jpg`` for archive members).
+        Path of the CSV file. The column ``file`` contains base names, or paths relative to the indexed source
+        (``folder/name.jpg``, or ``folder/archive.tar/name.jpg`` for archive members).
 
     Returns
     -------
     dict
-        The category as written, by the value of ``file`` with forward slashes and without ``./``.
+        Keys: the values of the column ``file``, with forward slashes and without ``./``. Values: the categories in the
+        spelling of the CSV file.
 
     Raises
     ------
     TaxonomyError
-        If the file cannot be read, lacks a column, or contradicts itself.
+        If the file cannot be read, lacks a column, or gives one image two different labels.
     """
     labels: dict[str, str] = {}
     try:
@@ -222,58 +231,64 @@ def load_labels(path: Path) -> dict[str, str]:
 
 
 def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -> str:
-    """Return the label of an image in a table of labels: by its path, else by its base name.
+    """Return the label of an image from a table of labels.
+
+    The function first searches the table for the path of the image. If the table does not list the path, the function
+    searches for the base name.
 
     Parameters
     ----------
     labels : dict
         From `load_labels`.
     path : str
-        Path of the image below the source, with forward slashes.
+        Path of the image relative to the source, with forward slashes.
     repeated : container of str
-        Base names shared by several images of the source; in the table they label none of them.
+        Base names that occur more than once in the source. A row with one of these base names is not used.
 
     Raises
     ------
     TaxonomyError
-        If the table does not list it, or lists it only by a base name that other images share.
+        If the table does not list the image, or lists only a base name that occurs more than once.
     """
     name = PurePosixPath(path).name
     if path not in labels and name in labels and name in repeated:
-        msg = f"several images are named {name!r}: list them in the table of labels by their paths below the source"
+        msg = (
+            f"several images are named {name!r}: in the table of labels, give the path of each image relative to the "
+            "source"
+        )
         raise TaxonomyError(msg)
     label = labels.get(path, labels.get(name, ""))
     if not label:
-        msg = f"{path!r} has no label in the table of labels (its paths must be relative to the given source)"
+        msg = f"{path!r} has no label in the table of labels; paths in the table must be relative to the source"
         raise TaxonomyError(msg)
     return label
 
 
 def _folded(label: str) -> str:
-    # Normalise accented letters: macOS decomposes them in folder names.
+    # Accented letters are normalised. In folder names on macOS, an accented letter consists of two characters.
     return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", label)).strip().casefold()
 
 
-def _from_toml(text: str, where: str) -> Taxonomy:
+def _from_toml(text: str, source: str) -> Taxonomy:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        msg = f"{where} is not valid TOML: {error}"
+        msg = f"{source} is not valid TOML: {error}"
         raise TaxonomyError(msg) from error
     tables = document.get("category")
     version = document.get("version")
     if not isinstance(version, str) or not isinstance(tables, list) or not tables:
-        msg = f"{where}: 'version' (text) and at least one [[category]] table are needed"
+        msg = f"{source}: 'version' (text) and at least one [[category]] table are needed"
         raise TaxonomyError(msg)
-    return Taxonomy(version, tuple(_category(table, where) for table in tables))
+    return Taxonomy(version, tuple(_category(table, source) for table in tables))
 
 
-def _category(table: Any, where: str) -> Category:
+def _category(table: Any, source: str) -> Category:
     match table:
         case {"code": str(code), "name": str(name), **rest} if code.strip() and name.strip():
             aliases = rest.get("aliases", [])
             known = set(rest) <= {"description", "aliases"}
             if known and isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases):
                 return Category(code, name, str(rest.get("description", "")), tuple(aliases))
-    msg = f"{where}: a [[category]] needs 'code' and 'name', and may have 'description' and 'aliases'; got {table!r}"
+    msg = f"{source}: a [[category]] needs 'code' and 'name', and may have 'description' and 'aliases'; got {table!r}"
     raise TaxonomyError(msg)

@@ -1,4 +1,4 @@
-"""Exceptions of the service, in addition to those of the indexer; `twinscope_client.errors` lists all of them."""
+"""Exceptions of the service; `twinscope_client.errors` lists these exceptions and the exceptions of the indexer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class CalibrationError(TwinscopeError):
 
 
 class GenerationError(TwinscopeError):
-    """A generation of the store was not published in time.
+    """A requested generation of the store was not published in time.
 
     Attributes
     ----------
     wanted : int
-        The requested generation.
+        Number of the requested generation.
     newest : int
-        The newest published generation.
+        Number of the newest published generation.
     """
 
     def __init__(self, wanted: int, newest: int) -> None:
@@ -32,18 +32,22 @@ class GenerationError(TwinscopeError):
 
 
 class OptionError(TwinscopeError, ValueError):
-    """An option of a search, a connection or a run is unknown, misspelt, out of range, or does not fit the others."""
+    """An option of a search, connection or run is unknown, misspelt, out of range, or contradicts another option."""
 
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str]) -> Self:
-        """Return the error for an unknown name; its message suggests the closest known name and lists all of them.
+        """Return the error for an unknown name.
+
+        The error message suggests the known name that is most similar, and lists all known names.
 
         Parameters
         ----------
         kind : str
-            What is named, such as ``option``.
+            Kind of the thing that has the name, such as ``option``.
         name : str
+            The unknown name.
         known : iterable of str
+            All known names.
         """
         from difflib import get_close_matches
 
@@ -54,4 +58,4 @@ class OptionError(TwinscopeError, ValueError):
 
 
 class SettingsError(TwinscopeError):
-    """The settings of a server, or of a connection to one, contradict each other or cannot be used."""
+    """The settings of a server, or of a connection to a server, contradict each other or cannot be used."""

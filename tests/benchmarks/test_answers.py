@@ -58,7 +58,7 @@ def test_different_sentences_alone_are_not_a_failure(capsys) -> None:
     before = {"a": ANSWER, "b": ANSWER}
     assert differences.print_differences(before, before, 1e-9, 5) == 0
     assert differences.print_differences(before, before | {"a": ANSWER | {"reason": "alike"}}, 1e-9, 5) == 0
-    assert "1 of them in other words" in capsys.readouterr().out
+    assert "1 of them with different wording" in capsys.readouterr().out
     after = before | {"a": ANSWER | {"reason": "alike", "grade": "none"}}
     assert differences.print_differences(before, after, 1e-9, 1) == 1
     assert "a: grade: 'good' -> 'none'" in capsys.readouterr().out

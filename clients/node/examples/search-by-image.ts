@@ -1,4 +1,4 @@
-/** Prints a server's answers for images: `node build/examples/search-by-image.js grpc://localhost:50051 IMAGE...` */
+/** Prints the answer of a server for each image: `node build/examples/search-by-image.js grpc://host:port IMAGE...` */
 import { connect, TwinscopeError, type Client } from '@twinscope/client';
 
 const [target, ...images] = process.argv.slice(2);
@@ -30,7 +30,7 @@ try {
   if (error instanceof TwinscopeError) {
     console.error(`${error.message} [${error.reason ?? error.code}]${error.retriable ? ' Try again later.' : ''}`);
   } else if (error instanceof Error && 'syscall' in error) {
-    console.error(error.message); // a file is missing or cannot be read
+    console.error(error.message); // an image file or the CA file is missing or cannot be read
   } else {
     throw error;
   }

@@ -1,4 +1,4 @@
-// Copies the .proto files of the wire contract to dist/proto and generates their types in src/generated.
+// Copies the .proto files of the wire contract to dist/proto, and generates TypeScript types for them in src/generated.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ mkdirSync(here('dist/proto'), { recursive: true });
 for (const file of FILES) {
   cpSync(here(`../../proto/${file}`), here(`dist/proto/${file}`));
 }
-// The options are those with which src/contract.ts loads the files.
+// These options must be equal to the options with which src/contract.ts loads the .proto files.
 execFileSync(
   process.execPath,
   [

@@ -9,146 +9,166 @@ import { unescaped } from './text.js';
 import { thresholdsOf, type Thresholds } from './thresholds.js';
 
 /**
- * All grades, the most certain first, each with whether it carries a label. The contract has the same names in
- * capitals, after `GRADE_`. The Python package holds the same table, and its tests compare the two.
+ * All grades, and whether a query with this grade is labelled. The most certain grade comes first. The contract uses
+ * the same names in capitals with the prefix `GRADE_`. The Python package has the same table; the tests of the Python
+ * package compare both tables.
  */
 export const GRADES = {
-  excellent: { labelled: true }, // the same acquisition
-  good: { labelled: true }, // the same field, re-encoded, resized, with changed contrast or slightly shifted
-  doubtful: { labelled: false }, // pixels show a twin, but something speaks against it, or it is too likely to be wrong
-  ambiguous: { labelled: false }, // candidates of different categories are equally close
-  unverified: { labelled: false }, // close by hash alone
-  none: { labelled: false }, // no twin
+  excellent: { labelled: true }, // the best match shows the same acquisition
+  good: { labelled: true }, // the best match shows the same field, re-encoded, resized, shifted or with other contrast
+  doubtful: { labelled: false }, // the pixels show a twin, but there is evidence against the match
+  ambiguous: { labelled: false }, // candidates of different categories are equally good
+  unverified: { labelled: false }, // only the hashes were compared, and they are similar
+  none: { labelled: false }, // the store has no twin
   unhashable: { labelled: false }, // the query has no structure that could identify it
 } as const satisfies Readonly<Record<string, { labelled: boolean }>>;
 
 /**
- * The verdict on a query, a name of {@link GRADES}. A person has to decide about every grade without a label.
- * `unknown`: a grade of a newer server, which carries no label here.
+ * The verdict on a query: one of the names in {@link GRADES}. If the grade is not labelled, a person has to decide.
+ * A grade that only a newer server knows becomes `unknown`, which is not labelled.
  */
 export type Grade = keyof typeof GRADES | 'unknown';
 
-/** A translation, as fractions of the width (`x`, to the right) and of the height (`y`, downwards) of an image. */
+/** A translation of an image. */
 export interface Shift {
+  /** Translation to the right, as a fraction of the width of the image. */
   x: number;
+  /** Translation downwards, as a fraction of the height of the image. */
   y: number;
 }
 
 /** One candidate in an answer, with its scores. */
 export interface Match {
-  /** Id, 16 hexadecimal digits. It names the image for as long as the image stays in the store. */
+  /** Id of the image, 16 hexadecimal digits. The id does not change while the image is in the store. */
   imageId: string;
-  /** A path on the machine that indexed it, `archive!member`, or the source that a client named. */
+  /**
+   * Source of the image: the path on the machine that indexed the image, `archive!member` for a member of an archive,
+   * or the source that a client named when it added the image.
+   */
   source: string;
   category: string;
   code: string;
-  /** Hamming distance of the hashes in bits, 0 to 1024. */
+  /** Hamming distance between the hashes of query and candidate, in bits, 0 to 1024. */
   distance: number;
-  /** Correlation of the registered thumbnails, -1 to 1. Undefined: not computed. */
+  /** Correlation of the registered thumbnails, -1 to 1. Undefined if the correlation was not computed. */
   sceneScore?: number;
-  /** How far the query is shifted relative to the candidate. Undefined: not computed. */
+  /** Shift of the query relative to the candidate. Undefined if the shift was not computed. */
   shift?: Shift;
-  /** Mean SSIM of the full-size images, -1 to 1. Undefined: not computed. */
+  /** Mean SSIM of the full-size images, -1 to 1. Undefined if the SSIM was not computed. */
   ssim?: number;
-  /** Why something was not computed, for people; empty otherwise. */
+  /** Text for people that says why a score was not computed. Empty if all scores were computed. */
   note: string;
-  /** The code in the published file name, only recorded; it never decides a label. Undefined: there was none. */
+  /** Code in the published file name. It never decides a label. Undefined if the file name contains no code. */
   publishedPrefix?: string;
-  /** How the query was changed for the comparison. Undefined: it was compared as it is. */
+  /** Change of the query for the comparison. Undefined if the query was compared without a change. */
   transform?: Transform;
-  /** Metadata that the image's instrument wrote. Undefined: there are none, or the query was a bare hash. */
+  /** Instrument metadata of the candidate. Undefined if the candidate has no metadata, or after a search by hash. */
   instrument?: InstrumentMetadata;
-  /** How the metadata of the two instruments contradict each other, for people; empty: they do not. */
+  /** Contradictions between the metadata of query and candidate, as texts for people. Empty without contradictions. */
   contradictions: string[];
 }
 
-/** How the query was changed to resemble a candidate. */
+/** The change of the query that makes it resemble a candidate. */
 export interface Transform {
-  /** Changes of the query, such as `rotated by 90, inverted` (clockwise); empty: none. */
+  /** Changes of the query, such as `rotated by 90, inverted` (clockwise). Empty if the query was not changed. */
   symmetry: string;
-  /** The frame of the query that was compared: `whole`, or a text for people. */
+  /** Frame of the query that was compared: `whole` for the whole image, or a text for people. */
   queryFrame: string;
-  /** The frame of the candidate that was compared: `whole`, or a text for people. */
+  /** Frame of the candidate that was compared: `whole` for the whole image, or a text for people. */
   referenceFrame: string;
 }
 
-/** Which candidates are compared at full size: none, those that can change the answer, or all of the same field. */
+/**
+ * Candidates that are compared with the query at full size. `never`: no candidates. `best`: the candidates that can
+ * change the answer. `all`: every candidate that shows the same field.
+ */
 export type FullSize = 'never' | 'best' | 'all';
 
-/** Which frames are searched if the whole image has no twin. */
+/**
+ * Frames that are searched if the whole image has no twin. `frame`: no other frames. `views`: also the image without an
+ * info bar, and the image in all orientations. `windows`: also smaller frames.
+ */
 export type Reach = 'frame' | 'views' | 'windows';
 
-/** The thresholds that decided; `types.proto` describes each. */
+/** The thresholds of one request. `types.proto` describes each threshold. */
 export interface Policy extends Required<Thresholds> {
   name: string;
   rule: 'scene' | 'legacy' | 'unknown';
+  /** Number of candidates that the search returns. */
   k: number;
-  /** Bits. */
+  /** Maximum Hamming distance of a candidate, in bits. */
   maxDistance: number;
-  /** Bits. */
+  /** Maximum Hamming distance for a comparison at full size, in bits. */
   ssimDistance: number;
+  /** A candidate shows the same acquisition if its SSIM is above this value. */
   excellentSsim: number;
+  /** A candidate shows the same field if its scene score is at least this value. */
   goodScene: number;
-  /** Sufficient if no other reference scores a third of it; no effect if it is not below `goodScene`. */
+  /**
+   * A scene score of at least this value is sufficient if no other reference scores more than a third of the candidate.
+   * This threshold has an effect only if it is below `goodScene`.
+   */
   loneScene: number;
+  /** Candidates of two categories are ambiguous if their SSIMs differ by at most this value. */
   ssimMargin: number;
+  /** Candidates of two categories are ambiguous if their scene scores differ by at most this value. */
   sceneMargin: number;
   reach: Reach | 'unknown';
-  /** Bits. */
+  /** Maximum Hamming distance, in bits, of the few nearest references that are compared if no candidate is a twin. */
   farDistance: number;
   ssim: FullSize | 'unknown';
-  /** A match with a higher `pWrong` is `doubtful`; 1: no limit. */
+  /** A match is `doubtful` if its `pWrong` is above this value. The value 1 means that there is no limit. */
   maxPWrong: number;
 }
 
 /** The estimated probability that a match is wrong, 0 to 1. */
 export interface ChanceOfError {
-  /** The best estimate. */
+  /** Best estimate of the probability. */
   estimate: number;
   /** Lower end of the interval that contains 95 % of the estimates from resampled collections. */
   low: number;
-  /** Upper end of that interval. */
+  /** Upper end of the interval that contains 95 % of the estimates from resampled collections. */
   high: number;
-  /** The calibration: `shipped`, or the collection of `twinscope calibrate`. */
+  /** Name of the calibration: `shipped`, or a description of the collection that `twinscope calibrate` has used. */
   calibration: string;
 }
 
 /** One reason for the grade of an answer. */
 export interface Reason {
   /**
-   * A value of `ReasonCode` in `types.proto` without its prefix, in lower case, such as `same_field`; `unknown`: a code
-   * of a newer server.
+   * Code of the reason: a value of `ReasonCode` in `types.proto` without its prefix, in lower case, such as
+   * `same_field`. A code that only a newer server knows becomes `unknown`.
    */
   code: string;
-  /** Its numbers and texts, by the names that `ReasonCode` lists. */
+  /** Numbers and texts of the reason. `ReasonCode` in `types.proto` lists their names. */
   values: Record<string, number | string>;
 }
 
 /** The answer to one query. */
 export interface Answer {
   grade: Grade;
-  /** The category to label the query with; undefined unless the grade carries a label. */
+  /** Category to label the query with. Undefined if the grade is not labelled. */
   category?: string;
-  /** The code of `category`. */
+  /** Code of `category`. Undefined if the grade is not labelled. */
   code?: string;
-  /** Candidates, best first. If `category` is undefined, no label may be derived from them. */
+  /** Candidates; the best candidate comes first. If `category` is undefined, do not use a candidate as the label. */
   matches: Match[];
-  /** Why the answer has this grade, for people; the wording may change with any release. */
+  /** Reasons for the grade, as a sentence for people. The wording may change with any release. */
   reason: string;
-  /** Why the answer has this grade, for programs: what was found, then what adds to it. Empty: an older server. */
+  /** Reasons for the grade, for programs. The first reason says what was found. Older servers send no reasons. */
   reasons: Reason[];
-  /** Hash of the query, hexadecimal. Undefined: the query is unhashable. */
+  /** Hash of the query, as hexadecimal digits. Undefined if the query is unhashable. */
   queryHash?: string;
   policy: Policy;
-  /** The generation of the store that answered; it grows with every change. */
+  /** Generation of the store that was searched. The number increases with every change of the store. */
   generation: number;
-  /** Recipe of the hashes. */
+  /** Recipe of the hashes in the store. */
   recipe: string;
-  /** Version of the taxonomy that the best match was labelled by; empty without matches. */
+  /** Version of the taxonomy that was used to label the best match. Empty if there are no matches. */
   taxonomy: string;
-  /** Metadata that the query's instrument wrote. Undefined: none are known. */
+  /** Instrument metadata of the query. Undefined if no metadata are known. */
   instrument?: InstrumentMetadata;
-  /** Probability that the best match is wrong. Undefined: see `Answer.p_wrong` in `types.proto`. */
+  /** Probability that the best match is wrong. `Answer.p_wrong` in `types.proto` says when it is undefined. */
   pWrong?: ChanceOfError;
 }
 
@@ -166,7 +186,7 @@ export const FULL_SIZES: Readonly<Record<string, FullSize>> = {
   FULL_SIZE_ALL: 'all',
 };
 
-/** Reads an answer from the wire. */
+/** Converts a message of the contract to an answer. */
 export function answerOf(message: Answer__Output): Answer {
   const grade = gradeOf(message.grade);
   const labelled = grade !== 'unknown' && GRADES[grade].labelled;
@@ -187,7 +207,7 @@ export function answerOf(message: Answer__Output): Answer {
   };
 }
 
-/** Reads a grade from the wire: the name of a value, or the number of a value that this contract does not have. */
+/** Converts a grade of the contract: the name of a grade, or a number if only a newer server knows the grade. */
 function gradeOf(value: string | number): Grade {
   const name = String(value).replace(/^GRADE_/, '').toLowerCase();
   return Object.hasOwn(GRADES, name) ? (name as keyof typeof GRADES) : 'unknown';
@@ -212,7 +232,7 @@ function matchOf(message: Match__Output): Match {
 }
 
 function reasonOf(message: Reason__Output): Reason {
-  const code: string | number = message.code; // a number if this contract does not have the value
+  const code: string | number = message.code; // a number if only a newer server knows the code
   const texts = Object.entries(message.texts).map(([name, text]) => [name, unescaped(text)]);
   return {
     code: typeof code === 'string' ? code.replace(/^REASON_CODE_/, '').toLowerCase() : 'unknown',
@@ -235,6 +255,6 @@ function policyOf(message: Policy__Output | null): Policy {
     rule: RULES[message?.rule ?? ''] ?? 'unknown',
     reach: REACHES[message?.reach ?? ''] ?? 'unknown',
     ssim: FULL_SIZES[message?.fullSize ?? ''] ?? 'unknown',
-    ...thresholdsOf(message, { farDistance: 0, loneScene: 1, maxPWrong: 1 }), // older servers do not use these
+    ...thresholdsOf(message, { farDistance: 0, loneScene: 1, maxPWrong: 1 }), // older servers lack these thresholds
   };
 }

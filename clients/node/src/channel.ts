@@ -1,10 +1,11 @@
 import { credentials, type ChannelCredentials, type ChannelOptions } from '@grpc/grpc-js';
 import { isIPv4 } from 'node:net';
 
-/** The address of a server, and whether it uses TLS. */
+/** The address of a server, and whether the connection uses TLS. */
 export interface Target {
-  /** In the form of gRPC: `host:port`, IPv6 in brackets. */
+  /** Address in the form that gRPC expects: `host:port`. An IPv6 address is in brackets. */
   address: string;
+  /** Whether the connection uses TLS. */
   tls: boolean;
   /** Whether the host is this machine. */
   loopback: boolean;
@@ -20,9 +21,9 @@ export interface Pems {
 const MIB = 1024 * 1024;
 
 /**
- * Reads `grpc://host:port` or `grpcs://host:port`.
+ * Converts a text such as `grpc://host:port` or `grpcs://host:port` to a target.
  *
- * @throws TypeError if it is neither.
+ * @throws TypeError if the text has another form.
  */
 export function targetOf(text: string): Target {
   const parts = URL.canParse(text) ? new URL(text) : undefined;
@@ -35,17 +36,17 @@ export function targetOf(text: string): Target {
   return { address: `${hostname}:${parts.port}`, tls: parts.protocol === 'grpcs:', loopback };
 }
 
-/** Builds the credentials of a connection. */
+/** Returns the gRPC credentials for a connection to the target. */
 export function credentialsFor(target: Target, pems: Pems): ChannelCredentials {
   return target.tls
     ? credentials.createSsl(pems.ca ?? null, pems.key ?? null, pems.certificate ?? null)
     : credentials.createInsecure();
 }
 
-/** Builds the options of a connection whose calls are tried up to `attempts` times. */
+/** Returns the gRPC options of a connection. Each call is tried at most `attempts` times. */
 export function channelOptions(attempts: number): ChannelOptions {
   const retryPolicy = {
-    maxAttempts: Math.min(attempts, 5), // gRPC's own limit
+    maxAttempts: Math.min(attempts, 5), // gRPC allows at most 5 attempts
     initialBackoff: '0.2s',
     maxBackoff: '5s',
     backoffMultiplier: 2,
@@ -55,7 +56,7 @@ export function channelOptions(attempts: number): ChannelOptions {
   return {
     'grpc.max_receive_message_length': -1,
     'grpc.keepalive_time_ms': 60_000,
-    // gRPC can only retry an upload while it still holds all of it: enough for the TIFFs of most microscopes.
+    // gRPC can retry an upload only if it still holds all sent bytes. 32 MiB hold the TIFFs of most microscopes.
     'grpc.per_rpc_retry_buffer_size': 32 * MIB,
     'grpc.retry_buffer_size': 128 * MIB,
     'grpc.enable_retries': attempts > 1 ? 1 : 0,

@@ -11,18 +11,18 @@ import { optionsMessage, type ImageOptions, type SearchOptions } from './options
 import { statsOf, type Stats } from './stats.js';
 import { uploadMessages, type ImageSource } from './upload.js';
 
-/** Returns the current bearer token; called for every call. */
+/** A function that returns the current bearer token. The client calls this function for every request. */
 export type TokenProvider = () => string | Promise<string>;
 
-/** How to reach a server. */
+/** Options of the connection to a server. */
 export interface ConnectOptions {
-  /** Bearer token, or a function that returns it. Without TLS it is only sent to this machine. */
+  /** Bearer token, or a function that returns the token. Without TLS, the server must be on this machine. */
   token?: string | TokenProvider;
-  /** PEM file of the authorities to trust instead of the well-known ones, or its bytes. */
+  /** Certificate authorities to trust instead of the well-known authorities: path of a PEM file, or its bytes. */
   ca?: string | Buffer;
-  /** PEM file of this client's certificate, or its bytes (mTLS). */
+  /** Certificate of this client, for mutual TLS (mTLS): path of a PEM file, or its bytes. */
   certificate?: string | Buffer;
-  /** PEM file of the certificate's key, or its bytes. */
+  /** Private key of `certificate`: path of a PEM file, or its bytes. */
   key?: string | Buffer;
   /** Maximum duration of a call with all its attempts, in milliseconds. 60,000 by default. */
   timeoutMs?: number;
@@ -32,23 +32,23 @@ export interface ConnectOptions {
 
 /** Options of one call. */
 export interface CallOptions {
-  /** Overrides {@link ConnectOptions.timeoutMs}. */
+  /** Maximum duration of this call, in milliseconds, instead of {@link ConnectOptions.timeoutMs}. */
   timeoutMs?: number;
-  /** Cancels the call, which then fails with code `CANCELLED`. */
+  /** Signal that cancels the call. A cancelled call fails with the code `CANCELLED`. */
   signal?: AbortSignal;
 }
 
-/** Limits of the contract for one message. */
+/** Maximum number of queries and of candidates in one message of the contract, and the size of a hash in bytes. */
 const MAX_BATCH = 1024;
 const MAX_CANDIDATES = 65_536;
 const HASH_BYTES = 128;
 
 /**
- * Connects to a server and checks that it answers.
+ * Connects to a server, and checks that the server answers.
  *
- * @param target - `grpc://host:port`, or `grpcs://host:port` with TLS.
- * @throws TypeError if the target is not valid, or a token would cross the network in plain text.
- * @throws TwinscopeError if the server cannot be reached, or refuses the call.
+ * @param target - The server: `grpc://host:port`, or `grpcs://host:port` with TLS.
+ * @throws TypeError if the target is not valid, or if a token would cross the network in plain text.
+ * @throws TwinscopeError if the server cannot be reached or refuses the call.
  */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<Client> {
   const server = targetOf(target);
@@ -84,7 +84,7 @@ interface Stubs {
   catalog: InstanceType<typeof CatalogServiceClient>;
 }
 
-/** A connection to a server, made by {@link connect}. Calls may run concurrently. */
+/** A connection to a server. The function {@link connect} creates it. Several calls can run at the same time. */
 export class Client {
   readonly #target: string;
   readonly #stubs: Stubs;
@@ -100,9 +100,10 @@ export class Client {
   }
 
   /**
-   * Finds the labelled twin of an image, which is uploaded in pieces.
+   * Finds the labelled twin of an image. The image is uploaded in pieces.
    *
-   * @throws TwinscopeError for example with reason `IMAGE_UNREADABLE`. Errors of reading a file are thrown unchanged.
+   * @throws TwinscopeError if the call fails, for example with the reason `IMAGE_UNREADABLE`.
+   * @throws Error the original error of Node, if the file cannot be read on this machine.
    */
   async searchByImage(image: ImageSource, options: ImageOptions & CallOptions = {}): Promise<Answer> {
     const messages = Readable.from(uploadMessages(image, options));
@@ -115,18 +116,19 @@ export class Client {
         done(error);
         call.cancel();
       });
-      messages.pipe(call as unknown as Writable); // the published types are too narrow
+      messages.pipe(call as unknown as Writable); // the types of @grpc/grpc-js do not say that a call is a Writable
       return call;
     });
     return this.#answer(response.result);
   }
 
   /**
-   * Finds the nearest references of hashes (128 bytes or 256 hexadecimal digits each). Answers keep their order.
+   * Finds the nearest references of each hash. A hash is given as 128 bytes or as 256 hexadecimal digits.
    *
-   * Candidates are not verified: the grade is `unverified` at best. Hashes are sent in as many messages as needed.
+   * The answers have the order of the hashes. The candidates are not verified, so the best possible grade is
+   * `unverified`. The hashes are sent in as many messages as needed.
    *
-   * @throws RangeError if one of them is not a hash.
+   * @throws RangeError if an item is not a hash.
    * @throws TwinscopeError if a call or a query fails.
    */
   async searchHashes(
@@ -146,7 +148,7 @@ export class Client {
     return answers;
   }
 
-  /** Describes store, index and server. */
+  /** Returns a description of the store, the index and the server. */
   async stats(options: CallOptions = {}): Promise<Stats> {
     return statsOf(
       await this.#call(options, (metadata, callOptions, done) =>
@@ -155,7 +157,7 @@ export class Client {
     );
   }
 
-  /** Closes the connection; running calls fail. */
+  /** Closes the connection. Calls that are in progress fail. */
   close(): void {
     (this.#stubs.similarity as GrpcClient).close();
   }
@@ -185,7 +187,7 @@ export class Client {
       metadata.set('authorization', `Bearer ${token}`);
     }
     if (signal?.aborted) {
-      throw new TwinscopeError('CANCELLED', `${this.#target}: the caller cancelled`);
+      throw new TwinscopeError('CANCELLED', `${this.#target}: the caller cancelled the call`);
     }
     let cancel = (): void => {};
     try {

@@ -7,8 +7,8 @@ import type { ProtoGrpcType as Details } from './generated/error_details.js';
 import type { ProtoGrpcType as Similarity } from './generated/similarity.js';
 import type { ProtoGrpcType as RpcStatus } from './generated/status.js';
 
-// The options are those of scripts/protos.mjs, which generates the types. 64-bit numbers are sizes, counts and
-// generations: far below 2^53, up to which a JavaScript number is exact.
+// These options must be equal to the options in scripts/protos.mjs, which generates the types. The 64-bit numbers of
+// the contract are sizes, counts and generations. All values are far below 2^53, so JavaScript numbers are exact.
 const definition = loadSync(
   ['twinscope/v1/similarity.proto', 'twinscope/v1/catalog.proto', 'google/rpc/error_details.proto'],
   {
@@ -24,13 +24,13 @@ type Contract = Similarity & Catalog;
 type Rpc = Details['google']['rpc'] & RpcStatus['google']['rpc'];
 const contract = loadPackageDefinition(definition) as unknown as Contract;
 
-/** Client class of the similarity service. */
+/** Class of the gRPC client for the service `SimilarityService`. */
 export const SimilarityServiceClient = contract.twinscope.v1.SimilarityService;
 
-/** Client class of the catalog service. */
+/** Class of the gRPC client for the service `CatalogService`. */
 export const CatalogServiceClient = contract.twinscope.v1.CatalogService;
 
-/** Reads a message of `google.rpc`, for example the details of an error. */
+/** Decodes the bytes of a message of the package `google.rpc`, for example the details of an error. */
 export function deserialized<Name extends keyof Rpc>(
   name: Name,
   bytes: Buffer,
@@ -42,7 +42,7 @@ export function deserialized<Name extends keyof Rpc>(
   return type.deserialize(bytes) as ReturnType<typeof deserialized<Name>>;
 }
 
-/** Lists the numeric fields of a message of this contract, by their names in JavaScript. */
+/** Returns the JavaScript names of all numeric fields of a message of the contract. */
 export function numbersOf(name: string): string[] {
   const type = definition[`twinscope.v1.${name}`] as MessageTypeDefinition<object, object>;
   const { field } = type.type as { field: { name: string; type: string }[] };

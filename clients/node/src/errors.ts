@@ -6,9 +6,9 @@ import type { Status__Output } from './generated/google/rpc/Status.js';
 /** Name of a gRPC status code, for example `UNAVAILABLE`. */
 export type StatusCode = keyof typeof status;
 
-/** A field that breaks a rule of the contract. */
+/** A field of a request that breaks a rule of the contract. */
 export interface FieldViolation {
-  /** Path from the request, for example `queries[3].hash`. */
+  /** Path of the field in the request, for example `queries[3].hash`. */
   field: string;
   description: string;
 }
@@ -22,19 +22,19 @@ const RETRIABLE: ReadonlySet<StatusCode> = new Set<StatusCode>([
 ]);
 const DETAILS = 'grpc-status-details-bin';
 
-/** A call that failed, on the network or on the server. */
+/** The error of a call that failed on the network or on the server. */
 export class TwinscopeError extends Error {
-  /** Status code. */
+  /** Name of the gRPC status code. */
   readonly code: StatusCode;
-  /** A value of `ErrorReason` in `errors.proto` without its prefix; undefined if no Twinscope server sent one. */
+  /** Value of `ErrorReason` in `errors.proto` without its prefix. Undefined if the server sent no such value. */
   readonly reason: string | undefined;
-  /** Whether the same call may succeed later. */
+  /** Whether the same call may succeed if it is repeated later. */
   readonly retriable: boolean;
-  /** How long to wait before the next call, in milliseconds; undefined if the server did not say. */
+  /** Time to wait before the next call, in milliseconds. Undefined if the server sent no time. */
   readonly retryAfterMs: number | undefined;
-  /** More about the reason, by the names that `errors.proto` lists. */
+  /** Details of the reason. `errors.proto` lists their names. */
   readonly details: Readonly<Record<string, string>>;
-  /** The fields that break a rule. */
+  /** Fields of the request that break a rule of the contract. */
   readonly violations: readonly FieldViolation[];
 
   /** @internal */
@@ -67,7 +67,7 @@ export function errorOf(error: unknown, server: string): unknown {
   return new TwinscopeError(nameOf(error.code), `${server}: ${error.details}`, parts, { cause: error });
 }
 
-/** Returns the error for one item of a batch that failed alone. */
+/** Returns the error for one query of a batch, if this query failed but the call succeeded. */
 export function itemError(item: Status__Output, server: string): TwinscopeError {
   return new TwinscopeError(nameOf(item.code), `${server}: ${item.message}`, partsOf(item));
 }

@@ -1,5 +1,5 @@
 /**
- * Finds the labelled twin of a micrograph through a Twinscope server.
+ * This package finds the labelled twin of a micrograph through a Twinscope server.
  *
  * @packageDocumentation
  */

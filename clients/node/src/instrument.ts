@@ -2,7 +2,7 @@ import type { InstrumentMetadata as MetadataMessage } from './generated/twinscop
 import type { InstrumentMetadata__Output } from './generated/twinscope/v1/InstrumentMetadata.js';
 import { escaped, unescaped } from './text.js';
 
-/** Position of the stage, in the instrument's own coordinates. Undefined: not recorded. */
+/** Position of the stage, in the coordinates of the instrument. A coordinate that was not recorded is undefined. */
 export interface StagePosition {
   xMm?: number;
   yMm?: number;
@@ -11,26 +11,30 @@ export interface StagePosition {
   tiltDeg?: number;
 }
 
-/** Metadata of an acquisition, in one set of units. Undefined: not recorded, or not understood. */
+/**
+ * Metadata of an acquisition. The units are the same for all manufacturers. A value is undefined if it was not recorded
+ * or if Twinscope could not read it.
+ */
 export interface InstrumentMetadata {
   /** Short name of the manufacturer, for example `Zeiss`. */
   vendor?: string;
-  /** Model, as the instrument names itself. */
+  /** Model of the instrument, as written in the metadata. */
   instrument?: string;
   beamEnergyKev?: number;
   workingDistanceMm?: number;
-  /** Magnification factor, for the medium that the manufacturer refers to. */
+  /** Magnification factor, relative to the display or print size that the manufacturer has chosen. */
   magnification?: number;
-  /** Width of a pixel of this file. */
+  /** Width of one pixel of this file, in nanometres. */
   pixelWidthNm?: number;
+  /** Height of one pixel of this file, in nanometres. */
   pixelHeightNm?: number;
-  /** Width of the field that the whole image shows. */
+  /** Width of the field that the whole image shows, in micrometres. */
   fieldWidthUm?: number;
   detector?: string;
   stage?: StagePosition;
-  /** Date, or date and time, by the instrument's clock; ISO 8601. */
+  /** Date, or date and time, of the acquisition by the clock of the instrument, in the format ISO 8601. */
   acquired?: string;
-  /** Height of the info bar: rows of pixels that the instrument added below the scanned field. */
+  /** Height of the info bar, which the instrument added below the scanned field, in rows of pixels. */
   dataBarPx?: number;
 }
 
@@ -46,7 +50,7 @@ const NUMBERS = [
 ] as const;
 const STAGE = ['xMm', 'yMm', 'zMm', 'rotationDeg', 'tiltDeg'] as const;
 
-/** Reads metadata from the wire. */
+/** Converts a message of the contract to metadata. */
 export function instrumentOf(message: InstrumentMetadata__Output): InstrumentMetadata {
   return {
     ...texts(message, unescaped),
@@ -55,7 +59,7 @@ export function instrumentOf(message: InstrumentMetadata__Output): InstrumentMet
   };
 }
 
-/** Writes metadata for the wire. */
+/** Converts metadata to a message of the contract. */
 export function instrumentMessage(metadata: InstrumentMetadata): MetadataMessage {
   return {
     ...texts(metadata, escaped),
@@ -70,7 +74,7 @@ function texts(from: Texts, change: (text: string) => string): Texts {
   return Object.fromEntries(Object.entries(known(from, TEXTS)).map(([name, text]) => [name, change(text)]));
 }
 
-/** Returns the properties with these names that are defined. */
+/** Returns an object with only those of the named properties that are defined. */
 function known<From extends object, Name extends keyof From>(from: From, names: readonly Name[]): Pick<From, Name> {
   const defined = names.filter((name) => from[name] !== undefined);
   return Object.fromEntries(defined.map((name) => [name, from[name]])) as Pick<From, Name>;

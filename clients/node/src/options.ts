@@ -4,50 +4,59 @@ import type { InstrumentMetadata } from './instrument.js';
 import { escaped } from './text.js';
 import { thresholdsMessage, type Thresholds } from './thresholds.js';
 
-/** What counts as the same image. An option that is left out has the value of the server's policy. */
+/**
+ * Options of a search. Most of them are thresholds that decide whether a candidate is a twin. If a threshold is left
+ * out, the server uses the value in its policy.
+ */
 export interface SearchOptions extends Thresholds {
-  /** Name of the policy: `default`, `legacy`, or another one of the server. */
+  /** Name of the policy: `default`, `legacy`, or the name of another policy of the server. */
   policy?: string;
   /** Number of candidates, 1 to 1000. */
   k?: number;
-  /** Largest Hamming distance of a candidate, in bits, 0 to 1024. */
+  /** Maximum Hamming distance of a candidate, in bits, 0 to 1024. */
   maxDistance?: number;
-  /** If none of them is a twin, compare the few nearest references up to this distance, in bits, 0 to 1024. */
+  /**
+   * Maximum Hamming distance of the few nearest references, in bits, 0 to 1024. These references are compared if no
+   * candidate within `maxDistance` is a twin.
+   */
   farDistance?: number;
-  /** Which candidates are compared at full size. */
+  /** Candidates that are compared with the query at full size. */
   ssim?: FullSize;
-  /** Full-size SSIM above which a candidate is the same acquisition, -1 to 1. */
+  /** A candidate shows the same acquisition if its full-size SSIM is above this value, -1 to 1. */
   excellentSsim?: number;
-  /** Lowest scene score with which a candidate shows the same field, -1 to 1. */
+  /** A candidate shows the same field if its scene score is at least this value, -1 to 1. */
   goodScene?: number;
-  /** The same if no other reference scores a third of it, as under noise, -1 to 1. */
+  /**
+   * A scene score of at least this value, -1 to 1, is sufficient if no other reference scores more than a third of the
+   * candidate. This threshold helps if the query contains strong noise.
+   */
   loneScene?: number;
-  /** Candidates of two categories with closer SSIMs are ambiguous, 0 to 2. */
+  /** Candidates of two categories are ambiguous if their SSIMs differ by at most this value, 0 to 2. */
   ssimMargin?: number;
-  /** The same for scene scores, 0 to 2. */
+  /** Candidates of two categories are ambiguous if their scene scores differ by at most this value, 0 to 2. */
   sceneMargin?: number;
-  /** A match with a higher `pWrong` is `doubtful`, 0 to 1. */
+  /** A match is `doubtful` if its `pWrong` is above this value, 0 to 1. */
   maxPWrong?: number;
-  /** Which frames are searched if the whole image has no twin, limited to those that the store has. */
+  /** Frames that are searched if the whole image has no twin. The search can use only frames that the store has. */
   reach?: Reach;
-  /** False: only hash distances are measured; the grade is `unverified` at best. */
+  /** Whether candidates are verified. If false, only hashes are compared, and the best grade is `unverified`. */
   verify?: boolean;
-  /** Only references of these categories (names, codes or aliases). */
+  /** Names, codes or aliases of the categories to search. By default, all categories are searched. */
   categories?: readonly string[];
-  /** Answer from this generation of the store or a newer one, to see your own writes. */
+  /** Minimum generation of the store to search. Set this option to find images that you have just written. */
   minGeneration?: number;
 }
 
 /** Options of a search by image. */
 export interface ImageOptions extends SearchOptions {
-  /** What its instrument wrote, for example next to the file. Default: the server reads it from the image file. */
+  /** Instrument metadata of the image. By default, the server reads the metadata from the image file. */
   instrument?: InstrumentMetadata;
 }
 
 const FULL_SIZES = { never: 'FULL_SIZE_NEVER', best: 'FULL_SIZE_BEST', all: 'FULL_SIZE_ALL' } as const;
 const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WINDOWS' } as const;
 
-/** Writes options for the wire. */
+/** Converts options to a message of the contract. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {
   const { policy, reach, ssim } = options;
   return {

@@ -5,38 +5,50 @@ import type { Timestamp__Output } from './generated/google/protobuf/Timestamp.js
 import { REACHES, type Reach } from './answer.js';
 import { unescaped } from './text.js';
 
-/** Facts about a store, its index and its server. */
+/** A description of a store, of its index and of the server. */
 export interface Stats {
-  /** Folder of the store on the server, for people. */
+  /** Folder of the store on the server, as a text for people. */
   store: string;
-  /** Equal store ids and generations give equal answers. */
+  /** Id of the store. Two stores with equal ids and equal generations give equal answers. */
   storeId: string;
-  /** The generation of the store that searches see. */
+  /** Generation of the store that searches use. */
   generation: number;
   /** Recipe of all hashes in the index. */
   recipe: string;
-  /** `base`: hashes from the index file; `delta`: newer ones; `reach`: which frames of the images are indexed. */
+  /**
+   * The index. `base` is the number of hashes in the index file, `delta` is the number of newer hashes, and `reach`
+   * says which frames of the images are indexed.
+   */
   index: { kind: string; base: number; delta: number; reach: Reach | 'unknown' };
   /**
-   * The calibration of `Answer.pWrong`: what it was fitted on, the number of images, and the lowest probability that
-   * they can support; with a lower `maxPWrong` nothing is labelled. Undefined: an older server.
+   * The calibration of `Answer.pWrong`. `name` says which images the calibration was fitted to, `images` is the number
+   * of these images, and `leastPWrong` is the lowest probability that these images can support. If `maxPWrong` is below
+   * `leastPWrong`, no image is labelled. An older server does not send the calibration.
    */
   calibration?: { name: string; images: number; leastPWrong: number };
-  /** When the store was created. Undefined: not known. */
+  /** Time when the store was created. Undefined if the time is not known. */
   created?: Date;
-  /** Folders that were indexed. */
+  /** Folders from which images were indexed. */
   roots: string[];
+  /** Number of images in the store. */
   images: number;
+  /** Number of images that a search can find. */
   searchable: number;
+  /** Number of images that are unhashable. */
   unhashable: number;
+  /** Number of images that could not be indexed. */
   failures: number;
+  /** Number of images whose published file name begins with a code. */
   prefixes: number;
+  /** Number of images whose published file name begins with a code that is not the code of their category. */
   contradictingPrefixes: number;
-  /** Images by category, by file format, by bits per sample. */
+  /** Number of images of each category. */
   byCategory: Record<string, number>;
+  /** Number of images of each file format. */
   byFormat: Record<string, number>;
+  /** Number of images with each number of bits per sample. */
   byBits: Record<string, number>;
-  /** Limits on what the server accepts, in bytes, pixels and seconds. */
+  /** Limits of the server for messages, images and idle streams, in bytes, pixels and seconds. */
   limits: { maxMessageBytes: number; maxImageBytes: number; maxImagePixels: number; streamIdleSeconds: number };
   /** Version of Twinscope on the server, for example `1.2.0`. */
   serverVersion: string;
@@ -44,7 +56,7 @@ export interface Stats {
   writable: boolean;
 }
 
-/** Reads statistics from the wire. */
+/** Converts a message of the contract to a description of the store. */
 export function statsOf(message: GetIndexResponse__Output): Stats {
   const { index, counts, limits } = message;
   return {

@@ -6,13 +6,16 @@ import type { SearchByImageRequest } from './generated/twinscope/v1/SearchByImag
 import { instrumentMessage } from './instrument.js';
 import { optionsMessage, type ImageOptions } from './options.js';
 
-/** An image file: its path, its bytes, or a stream of its bytes (kept in memory, because its size is sent first). */
+/**
+ * An image file: the path of the file, the bytes of the file, or a stream of these bytes. The client keeps the content
+ * of a stream in memory, because it has to send the size before the content.
+ */
 export type ImageSource = string | Uint8Array | Readable;
 
 /** Size of one piece of an uploaded file, in bytes. */
 export const CHUNK = 256 * 1024;
 
-/** Yields the messages that upload an image: a header with size and SHA-256, then the file in pieces. */
+/** Yields the messages that upload an image: first a header with size and SHA-256, then the file in pieces. */
 export async function* uploadMessages(
   image: ImageSource,
   options: ImageOptions,
@@ -40,13 +43,13 @@ export async function* uploadMessages(
 
 type Chunks = () => AsyncGenerator<Buffer, void, void>;
 
-/** Reads a file from its start at each call: once for the digest, once to send it. */
+/** Returns a function that reads a file from its start. It is called once for the digest, and once to send the file. */
 function fileChunks(path: string): Chunks {
   return async function* () {
     const file = await open(path);
     try {
       for (;;) {
-        // Each piece needs its own buffer, because the transport may still hold the previous one.
+        // Each piece needs its own buffer, because gRPC may still hold the buffer of the previous piece.
         const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK);
         if (bytesRead === 0) {
           return;

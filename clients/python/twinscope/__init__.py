@@ -1,10 +1,12 @@
 """Twinscope finds the labelled twin of a micrograph.
 
-`index` builds a store from a labelled collection. `connect` opens a store, local or on a server, for searches;
-`aio.connect` does the same for asyncio. `label` writes labelled copies of images. `columns` turns answers into the
-columns of a data frame. This package exports all exceptions; ``twinscope_client.errors`` shows their hierarchy.
+`index` builds a store from a labelled collection. `connect` opens a store for searches. The store is in a folder on
+this machine, or on a server. `aio.connect` opens a store on a server for searches from asyncio. `label` writes labelled
+copies of images. `columns` turns answers into the columns of a data frame. This package also exports all exceptions of
+Twinscope. The module ``twinscope_client.errors`` shows their hierarchy.
 
-Each name is imported on first use. The wire contract is `twinscope.v1`.
+Twinscope imports the module of a name only when a program uses the name for the first time. The subpackage
+`twinscope.v1` is the wire contract: it defines the messages between clients and servers.
 
 Examples
 --------
@@ -107,7 +109,8 @@ __all__ = [
 ]
 
 __path__ = extend_path(__path__, __name__)
-"""The wire contract can be in another folder, for example if the package is installed from a working copy."""
+"""Folders of this package. If Twinscope is installed from a working copy, the wire contract `twinscope.v1` can be in a
+second folder."""
 
 _HOMES = {
     "Answer": "twinscope_service.matching.answer",
@@ -130,17 +133,18 @@ _HOMES = {
     "label": "twinscope_client.labelling.job",
     "read_image": "twinscope_indexer.imaging.reader",
 }
-"""The module of each name. Names that are not listed here are exceptions."""
+"""Maps each exported name to the module that defines the name. The exported names that are not listed here are
+exceptions."""
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # hidden from type checkers, so that they report misspelt names
+if not TYPE_CHECKING:  # type checkers must not see this function, because it would hide misspelt names from them
 
     def __getattr__(name: str) -> Any:
-        """Import a name on first use."""
+        """Import an exported name when a program uses the name for the first time."""
         if name not in __all__:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""Entry point of ``python -m twinscope``, the same as the ``twinscope`` command."""
+"""Entry point of ``python -m twinscope``, which runs the ``twinscope`` command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client: ``connect()``, ``aio.connect()`` for asyncio, the ``twinscope`` command, labelling and reports."""
+"""The client of Twinscope: the functions `connect` and `aio.connect`, the command ``twinscope``, labelling, reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["aio", "connect"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `twinscope_client.aio` on first use, because importing gRPC is slow."""
+    """Import `twinscope_client.aio` only when a program uses it, because the import of gRPC is slow."""
     if name == "aio":
         return import_module("twinscope_client.aio")
     msg = f"module {__name__!r} has no attribute {name!r}"

@@ -1,4 +1,4 @@
-"""The asyncio client: the engine of `twinscope_client.connect` for servers, as coroutines."""
+"""The client for asyncio: an engine for a store on a server. The methods of this engine are coroutines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _CALLS_AT_ONCE: Final = 32
-"""Calls in progress at the same time. Others wait here: a server accepts 64 streams by default and refuses more."""
+"""Maximum number of calls in progress at the same time. If there are more calls, they wait in the client. By default, a
+server accepts at most 64 streams and refuses more."""
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -58,31 +59,36 @@ T = TypeVar("T")
 def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOptions]) -> AsyncEngine:
     """Open a store on a server, for searches from asyncio.
 
-    The engine connects when its context is entered, or at the first call.
+    The engine connects to the server when an ``async with`` block starts. Without this block, the engine connects at
+    the first call.
 
     Parameters
     ----------
     target : str
-        ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
+        Address of the server: ``grpc://host:port`` without TLS, or ``grpcs://host:port`` with TLS.
     token : str, path or callable, optional
-        Bearer token. A `Path` (the file that holds it) or a function (that returns it) is read for every request. A
-        function must not block; it can be a coroutine function.
+        The bearer token: a text, the `Path` of a file that contains the token, or a function that returns the token.
+        Twinscope reads the file or calls the function again for every request. The function must not block the event
+        loop; it can be a coroutine function.
     ca, certificate, key : path or str, optional
-        PEM files: authorities to trust instead of the system's, and the certificate and key of this client (mTLS).
+        Paths of PEM files. `ca` contains the certificate authorities that Twinscope trusts instead of the authorities
+        of the operating system. `certificate` and `key` are the certificate and the private key of this client, for
+        mutual TLS (mTLS).
     timeout : float
-        Longest time for one call to the server, in seconds; 60 by default.
+        Maximum duration of one call to the server, in seconds; 60 by default.
 
     Returns
     -------
     AsyncEngine
-        Use it as an asynchronous context manager, or close it after use.
+        The engine. Use the engine in an ``async with`` statement, or close the engine after use.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target is not a server, a file cannot be used, or the token would cross the network in plain text.
+        If the target is not a server, if a file cannot be used, or if the token would be sent over the network without
+        encryption.
 
     Examples
     --------
@@ -93,31 +99,34 @@ def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOption
     if "://" not in text:
         msg = (
             f"{text} is not a server: twinscope.aio needs grpc://host:port or grpcs://host:port. To open a folder, use "
-            "twinscope.connect, and search in a thread: await asyncio.to_thread(engine.search, image)"
+            "twinscope.connect; then search in a thread: await asyncio.to_thread(engine.search, image)"
         )
         raise SettingsError(msg)
     return AsyncEngine(text, **options)
 
 
 class AsyncEngine:
-    """A store on a server, for asyncio; opened by `connect`.
+    """An engine for a store on a server, for asyncio. The function `connect` creates this engine.
 
-    Methods, parameters, answers and errors are those of `twinscope_client.engine.protocol.Engine`. Images are read and
-    hashed in threads, so that the event loop is never blocked. Cancelling a task cancels its call. Any number of tasks
-    of one event loop can share an engine. Pickles are like those of `RemoteEngine`.
+    The class has the same methods, parameters, answers and errors as `twinscope_client.engine.protocol.Engine`. Images
+    are read and hashed in threads, so that the event loop is never blocked. If a task is cancelled, its call to the
+    server is also cancelled. Any number of tasks of one event loop can share an engine. The engine can be pickled like
+    a `RemoteEngine`.
 
     Parameters
     ----------
     target : str
+        Address of the server, in the same form as for `connect`.
     **options : AsyncConnectOptions
-        Those of `connect`.
+        Options of the connection, the same as for `connect`.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target is not a server, a file cannot be used, or the token would cross the network in plain text.
+        If the target is not a server, if a file cannot be used, or if the token would be sent over the network without
+        encryption.
     """
 
     def __init__(self, target: str, **options: Unpack[AsyncConnectOptions]) -> None:
@@ -137,17 +146,18 @@ class AsyncEngine:
     async def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
-        Hash and thumbnail are sent first, the image itself only if it could change the answer.
+        The engine first sends the hash and the thumbnail. The engine then sends the image itself, but only if the
+        full-size pixels could change the answer.
         """
         return await self._search(image, search_options(options, SearchOptions), options.get("instrument"))
 
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
     ) -> AsyncIterator[tuple[T, Answer | ImageError]]:
-        """Find the labelled twins of many images, for ``async for``; see `Engine.search_many`.
+        """Find the labelled twins of many images, in an ``async for`` loop; see `Engine.search_many`.
 
-        If the loop ends early, the remaining searches are cancelled when the iterator is closed
-        (`contextlib.aclosing`) or garbage-collected.
+        If the loop ends early, close the iterator, for example with `contextlib.aclosing`. The remaining searches are
+        cancelled when the iterator is closed or garbage-collected.
         """
         chosen = search_options(options, SearchManyOptions)
         self._require_open()
@@ -155,7 +165,7 @@ class AsyncEngine:
         return self._search_all(images, chosen, workers or _CALLS_AT_ONCE)
 
     async def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
-        """Find the nearest references of hashes; see `Engine.search_hashes`."""
+        """Find the nearest references of each hash; see `Engine.search_hashes`."""
         chosen = search_options(options, HashOptions)
         recipe = (await self._cached_index()).recipe
         return await self._complete(dialogue.search_hashes(self._stubs(), hashes, chosen, recipe, self.target))
@@ -180,21 +190,24 @@ class AsyncEngine:
         return stats_of(await self._fetch_index())
 
     async def identity(self) -> str:
-        """Return the identifier of the store and of its generation when last described; see `refresh`."""
+        """Return the identifier of the store and of its generation, as the server last reported it; see `refresh`."""
         return dialogue.identity_of(await self._cached_index())
 
     async def refresh(self) -> None:
-        """Update `identity`; the server picks up new generations by itself."""
+        """Ask the server which generation it uses, and update `identity`.
+
+        A search does not need this call, because the server always uses the newest generation.
+        """
         await self._fetch_index()
 
     async def close(self) -> None:
-        """Close the connection. Calls in progress raise `ServerError`."""
+        """Close the connection to the server. Calls in progress then fail with a `ServerError`."""
         self._closed = True
         if self._connection is not None:
             await self._connection.channel.close()
 
     async def __aenter__(self) -> Self:
-        """Connect. Raise `ServerError` if the server cannot be reached or refuses the connection."""
+        """Connect to the server. Raise `ServerError` if the server cannot be reached or refuses the connection."""
         try:
             await self._cached_index()
         except BaseException:
@@ -205,11 +218,11 @@ class AsyncEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         await self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target instead of the connection."""
+        """Store the target and the options in the pickle instead of the open connection."""
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
@@ -224,7 +237,7 @@ class AsyncEngine:
         async def one(image: T) -> tuple[T, Answer | ImageError]:
             try:
                 return image, await self._search(image, options, None)
-            except Exception as error:  # noqa: BLE001  an error of one file must not stop the others
+            except Exception as error:  # noqa: BLE001  an error in one image must not stop the other searches
                 return image, fault_of(image, error)
 
         pending: deque[asyncio.Task[tuple[T, Answer | ImageError]]] = deque()
@@ -257,7 +270,8 @@ class AsyncEngine:
     def _stubs(self) -> dialogue.Stubs:
         self._require_open()
         loop = asyncio.get_running_loop()
-        if self._connection is None:  # not earlier, because a channel belongs to the event loop that creates it
+        # the channel is opened only here, because a channel belongs to the event loop that opens it
+        if self._connection is None:
             self._connection = _Connection(loop, _open_channel(self._endpoint))
         if self._connection.loop is not loop:
             msg = f"the connection to {self.target} belongs to another event loop: create one engine for each loop"
@@ -269,7 +283,7 @@ class AsyncEngine:
             raise ClosedError(self.target)
 
     async def _complete(self, steps: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
-        async with turn or nullcontext():  # an image is read and hashed before the first call
+        async with turn or nullcontext():  # reads and hashes the image before the first call to the server
             step = await asyncio.to_thread(dialogue.proceed, steps, None)
         while isinstance(step, dialogue.Call):
             async with self._calls:
@@ -290,14 +304,17 @@ class AsyncEngine:
             raise exception_of_call(error, self.target) from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():  # cancelled by `close`, not by the caller
+            if self._closed and task is not None and not task.cancelling():  # `close` has cancelled the call
                 msg = f"{self.target}: the connection was closed during the call"
                 raise ServerError(msg, code="CANCELLED") from error
             raise
 
 
 class _BlockingThumbnails:
-    """Thumbnails for a notebook, which shows an answer inside the event loop and cannot await them."""
+    """Thumbnails for a notebook.
+
+    A notebook shows an answer while the event loop is running, so the notebook cannot await thumbnails.
+    """
 
     def __init__(self, target: str, options: AsyncConnectOptions) -> None:
         self._target = target
@@ -323,7 +340,7 @@ async def _await(token: Any) -> Any:
 
 
 class _Connection:
-    """A channel, its stubs, and the event loop that they belong to."""
+    """A gRPC channel, the stubs of the channel, and the event loop to which the channel belongs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel) -> None:
         self.loop = loop

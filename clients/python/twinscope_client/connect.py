@@ -1,4 +1,4 @@
-"""``connect``, which opens an engine for a folder or a server."""
+"""The function ``connect``, which opens a store in a folder on this machine or a store on a server."""
 
 from __future__ import annotations
 
@@ -17,37 +17,42 @@ if TYPE_CHECKING:
 
 
 def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -> Engine:
-    """Open a store, from a folder on this machine or from a server.
+    """Open a store in a folder on this machine, or a store on a server.
 
-    The engine can be pickled, also for a spawned process: the pickle holds the target and the options, and loading it
-    opens the store again. A pickle never holds a token: if the token was given as a file or a function, it is read
-    again after loading; an engine whose token was given as text cannot be pickled.
+    An engine can be pickled, for example to send the engine to a spawned process. The pickle contains the target and
+    the options. When the pickle is loaded, the store is opened again. A pickle never contains a token. If the token was
+    given as a file or a function, Twinscope gets the token again after the pickle is loaded. If the token was given as
+    text, the engine cannot be pickled.
 
     Parameters
     ----------
     target : path or str
-        The folder of a store, ``grpc://host:port``, or ``grpcs://host:port`` with TLS.
+        The folder of a store, or the address of a server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with
+        TLS.
     token : str, path or callable, optional
-        Bearer token for a server. A `Path` (the file that holds it) or a function (that returns it) is read for every
-        request. Without TLS the token is sent to this machine only.
+        The bearer token for a server: a text, the `Path` of a file that contains the token, or a function that returns
+        the token. Twinscope reads the file or calls the function again for every request. Without TLS, the token can be
+        sent only to a server on this machine.
     ca, certificate, key : path or str, optional
-        PEM files: authorities to trust instead of the system's, and the certificate and key of this client (mTLS).
+        Paths of PEM files. `ca` contains the certificate authorities that Twinscope trusts instead of the authorities
+        of the operating system. `certificate` and `key` are the certificate and the private key of this client, for
+        mutual TLS (mTLS).
     timeout : float
-        Longest time for one call to a server, in seconds; 60 by default.
+        Maximum duration of one call to a server, in seconds; 60 by default.
 
     Returns
     -------
     Engine
-        Use it as a context manager, or close it after use.
+        The open store. Use the engine in a ``with`` statement, or close the engine after use.
 
     Raises
     ------
     OptionError
-        If an option is unknown or out of range, or if it is for servers only and the target is a folder.
+        If an option is unknown or out of range, or if the target is a folder and an option applies only to servers.
     StoreError
-        If the folder holds no store, or a store that cannot be used.
+        If the folder contains no store, or if the store in the folder cannot be used.
     SettingsError
-        If the target, a file or the token cannot be used.
+        If the target, a PEM file or the token cannot be used.
     ServerError
         If the server cannot be reached or refuses the connection.
 
@@ -65,7 +70,10 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
         return RemoteEngine(text, **options)
     given = [name for name, value in options.items() if value is not None]
     if given:
-        msg = f"{', '.join(given)}: only for servers, but {text} is a folder. Write a server as grpc[s]://host:port"
+        msg = (
+            f"{', '.join(given)} can be used only with a server, but {text} is a folder. "
+            "Write a server as grpc[s]://host:port"
+        )
         raise OptionError(msg)
     from twinscope_client.engine.embedded import EmbeddedEngine
 

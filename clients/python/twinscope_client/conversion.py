@@ -1,4 +1,7 @@
-"""Conversion of microscope files to JPEG; deep grey levels use the same window as the hash."""
+"""Conversion of microscope files to JPEG.
+
+Images with more than 8 bits per pixel are converted to 8 bits in the same way as for the hash.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ class ConversionReport:
     """The result of a conversion."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Images ``written``, ``kept`` (they existed already) and ``failed``."""
+    """Number of images for each result: ``written``, ``kept`` if the JPEG already existed, or ``failed``."""
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Source and reason of every image that could not be converted."""
+    """Images that could not be converted, and folders that could not be opened, each with the reason."""
 
 
 def convert(
@@ -39,18 +42,21 @@ def convert(
     quality: int = 100,
     progress: Callable[[Item], None] = lambda _: None,
 ) -> ConversionReport:
-    """Write a JPEG of every image; grey, colour and folders are preserved.
+    """Convert every image to JPEG.
+
+    Grey images stay grey, and colours are kept. The JPEGs are in the same folder structure as the images.
 
     Parameters
     ----------
     sources : sequence of path
-        Images, or folders, which are searched recursively.
+        Images or folders. In a folder, images in all subfolders are converted too.
     out : Path
-        Output folder for ``<folders below the source>/<stem>.jpg``; another file of that name is never overwritten.
+        Output folder. The path of a JPEG in this folder is ``<folders below the source>/<stem>.jpg``. If a file with
+        other content has the same path, this file is not overwritten.
     quality : int
         JPEG quality, 1 to 100.
     progress : callable
-        Called for every finished image.
+        Function that is called for every finished image.
 
     Returns
     -------
@@ -61,7 +67,7 @@ def convert(
     SourceError
         If a source does not exist.
     OutputError
-        If a source is a folder within `out`, whose content counts as results.
+        If a source folder is `out` or is inside `out`. All files in `out` are assumed to be results of conversions.
     """
     report = ConversionReport()
     walked = Walk()
@@ -86,13 +92,14 @@ def convert(
 
 
 def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
-    """Find the sources, and check that no folder among them lies within the output folder; nothing is written."""
+    """Find the sources; write nothing. Raise `OutputError` if a source folder is inside the output folder."""
     scopes = [scope_of(source) for source in sources]
     for scope in scopes:
         if not scope.prefix and scope.root.resolve().is_relative_to(out.resolve()):
             msg = (
-                f"{scope.root} lies within the output folder {out}, whose content counts as results; give an output "
-                "folder apart from the images, or below them"
+                f"{scope.root} lies within the output folder {out}. All files in the output folder are treated as "
+                "results. Choose an output folder that does not contain the images. It can be "
+                "inside the folder of the images"
             )
             raise OutputError(msg)
     return scopes
@@ -104,15 +111,15 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     Raises
     ------
     ImageError
-        If the image cannot be read, or is too large for a JPEG (65,535 pixels a side).
+        If the image cannot be read, or if one side has more than 65,535 pixels, which is the limit of JPEG.
     """
     image = read_pil_image(source, name=name)
     data = BytesIO()
     try:
         image.save(data, "JPEG", quality=quality, subsampling=0)
     except (OSError, ValueError) as error:
-        where = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
-        raise ImageError(str(where), "unsupported", f"cannot be written as JPEG: {error}") from error
+        shown = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
+        raise ImageError(str(shown), "unsupported", f"cannot be written as JPEG: {error}") from error
     return data.getvalue()
 
 

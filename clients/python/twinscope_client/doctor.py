@@ -1,4 +1,7 @@
-"""A self-test of this installation on this machine, against slow, simple implementations."""
+"""A self-test of this installation.
+
+The results of Twinscope are compared with the results of simple but slow implementations.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _FEATURES = ("avx", "avx2", "bmi2", "fma", "f16c", "popcnt", "avx512f", "avx512v
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check."""
+    """The result of one check: its name, whether the check succeeded, and details for the user."""
 
     name: str
     fine: bool
@@ -31,7 +34,10 @@ class Check:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that affect results; ``missing`` if a package is absent."""
+    """Return the versions of Python and of all packages that affect results.
+
+    If a package is not installed, its version is ``missing``.
+    """
     found = {"Python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -42,7 +48,10 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Return the system, the processor, its cores, and the processor features that the kernels use."""
+    """Return the operating system, the processor, the number of cores, and the processor features that are used.
+
+    These processor features are used by the kernels, which are the compiled functions of Twinscope.
+    """
     from llvmlite import binding
 
     present = binding.get_host_cpu_features()
@@ -55,11 +64,14 @@ def machine() -> dict[str, str]:
 
 
 def checks() -> Iterator[Check]:
-    """Run the self-tests one by one. The first run on a machine also compiles the kernels and caches them."""
+    """Run the self-tests one after another, and yield the result of each.
+
+    The first run on a machine also compiles the kernels of Twinscope and stores the machine code in a cache.
+    """
     for name, test in _TESTS.items():
         try:
             fine, detail = test()
-        except Exception as error:  # noqa: BLE001  report any failure and run the other checks
+        except Exception as error:  # noqa: BLE001  any failure is reported, and the remaining checks still run
             fine, detail = False, f"{type(error).__name__}: {error}"
         yield Check(name, fine, detail)
 
@@ -71,7 +83,7 @@ def _machine_code_test() -> tuple[bool, str]:
 
     start = perf_counter()
     warm()
-    return True, f"compiled or loaded in {perf_counter() - start:.1f} s; cached for the next process"
+    return True, f"compiled or loaded in {perf_counter() - start:.1f} s, and stored in a cache for later runs"
 
 
 def _hash_test() -> tuple[bool, str]:
@@ -95,7 +107,7 @@ def _ssim_test() -> tuple[bool, str]:
         abs(ssim(a[:480, :640], b[:480, :640]) - float(structural_similarity(a[:480, :640], b[:480, :640])))
         for a, b in pairwise(samples)
     )
-    return worst < 1e-5, f"largest difference from scikit-image {worst:.1e}"
+    return worst < 1e-5, f"the largest difference from scikit-image is {worst:.1e}"
 
 
 def _index_test() -> tuple[bool, str]:
@@ -103,7 +115,7 @@ def _index_test() -> tuple[bool, str]:
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
-    codes[1000:1050] = codes[0]  # ties
+    codes[1000:1050] = codes[0]  # equal codes have equal distances; such results must be in the order of their ids
     ids = generator.permutation(len(codes)).astype(np.int64)
     indexes = [engine_index(name).extended([(ids, codes)]) for name in ENGINES]
     wrong = 0
@@ -113,7 +125,7 @@ def _index_test() -> tuple[bool, str]:
         for index in indexes:
             [found] = index.search(query[None], 10, 1024)
             wrong += not (np.array_equal(found.ids, ids[order]) and np.array_equal(found.distances, distances[order]))
-    searches = f"{wrong} of 5 searches of each engine ({', '.join(ENGINES)})"
+    searches = f"{wrong} of {5 * len(ENGINES)} searches (5 with each of the engines {', '.join(ENGINES)})"
     return wrong == 0, f"{searches} differ from a NumPy scan of {len(codes)} codes"
 
 
@@ -122,7 +134,7 @@ def _index_engine_test() -> tuple[bool, str]:
     from twinscope_indexer.index.measurement import cache_file
 
     choice = choose(MEASURED_FROM)
-    names = f"{choice.single} for one query, {choice.batch} for several, {choice.frames} for frames"
+    names = f"{choice.single} for one query, {choice.batch} for several queries, {choice.frames} for frames"
     path = cache_file()
     cached = f"cached in {path}" if path is not None and path.is_file() else "not cached"
     return True, f"{names}; {choice.reason}; {cached}"
@@ -142,7 +154,7 @@ def _index_file_test() -> tuple[bool, str]:
         digest = write_index(path, len(codes), [(ids, codes)])
         [(found_ids, found)] = read_index(path, digest, len(codes))
     wrong = np.count_nonzero((found != codes).any(axis=1) | (found_ids != ids))
-    return not wrong, f"FAISS writes the file and reads {len(codes) - wrong} of {len(codes)} codes back"
+    return not wrong, f"FAISS writes a file with {len(codes)} codes, and reads {len(codes) - wrong} of them correctly"
 
 
 def _scene_test() -> tuple[bool, str]:
@@ -151,7 +163,8 @@ def _scene_test() -> tuple[bool, str]:
 
     first, second = (decode_thumbnail(encode_thumbnail(pixels)) for pixels in _samples()[:2])
     same, other = (found.score for found in scene_scores(first, [first, second]))
-    return same > 0.99 and abs(other) < 0.4, f"an image scores {same:.3f} with itself, {other:.3f} with another image"
+    detail = f"the scene score of an image is {same:.3f} with itself and {other:.3f} with another image"
+    return same > 0.99 and abs(other) < 0.4, detail
 
 
 def _reading_test() -> tuple[bool, str]:
@@ -167,11 +180,11 @@ def _reading_test() -> tuple[bool, str]:
         tifffile.imwrite(data, pixels, compression=compression)
         if not np.array_equal(read_image(data.getvalue()).pixels, pixels):
             wrong.append(str(compression))
-    return not wrong, f"TIFF compressions that do not read back: {', '.join(wrong) or 'none'}"
+    return not wrong, f"TIFF compressions that are not read correctly: {', '.join(wrong) or 'none'}"
 
 
 def _samples() -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
-    """Return smooth random images of several shapes."""
+    """Return smooth random images of several sizes, with 8 bits per pixel."""
     from scipy.ndimage import gaussian_filter
 
     generator = np.random.default_rng(0)

@@ -1,28 +1,28 @@
-"""All exceptions that Twinscope raises on purpose. The package ``twinscope`` exports the same names.
+"""All exceptions that Twinscope defines. The package ``twinscope`` exports the same names.
 
-Each class is defined on the floor that raises it. The hierarchy::
+Each exception is defined in the package that raises it. The hierarchy::
 
     TwinscopeError
-    |-- ImageError             an image cannot be read; `fault` holds the reason
+    |-- ImageError             an image cannot be read; the attribute `fault` holds the reason
     |-- SourceError            a folder, file or archive to be indexed or labelled cannot be used
     |-- TaxonomyError          a category is unknown, or a taxonomy or table of labels is malformed
     |-- RecipeError            hashes made by different recipes cannot be compared
     |-- StoreError             a folder is missing, holds no store, or holds a store that cannot be used
-    |   `-- StoreLockedError   another process is writing to it
-    |-- IndexEngineError       the index engine set in the environment is unknown or cannot be loaded
-    |-- UnknownImageError      an image id is not in the store
+    |   `-- StoreLockedError   another process is writing to the store
+    |-- IndexEngineError       the index engine chosen by an environment variable is unknown or cannot be loaded
+    |-- UnknownImageError      the store has no image with the given image id
     |-- CalibrationError       a calibration cannot be computed or used
     |-- GenerationError        a generation of the store was not published in time
     |-- OptionError            an option is unknown, misspelt or out of range (also a ValueError)
     |-- SettingsError          the settings of a server or a connection cannot be used
-    |-- MessageError           a message violates the wire contract, or comes from a newer release
+    |-- MessageError           a message violates the wire contract, or was sent by a newer release
     |-- ServerError            a server refused the call, failed, or cannot be reached
-    |   `-- AccessError        the server did not accept the token or its role
+    |   `-- AccessError        the server did not accept the token, or the token has the wrong role
     |-- ClosedError            an engine was used after it was closed (also a ValueError)
     |-- OutputError            results cannot be written to the requested location
-    `-- MissingExtraError      a component of Twinscope is not installed
+    `-- MissingExtraError      an optional component of Twinscope is not installed
 
-There is also one warning: `VersionSkewWarning`, if client and server have different releases.
+There is also one warning: `VersionSkewWarning` is issued if client and server have different releases of Twinscope.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ __all__ = [
 class ClosedError(TwinscopeError, ValueError):
     """An engine was used after it was closed."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} was closed; connect to it again")
+    def __init__(self, target: str) -> None:
+        super().__init__(f"{target} was closed; connect to it again")
 
 
 class OutputError(TwinscopeError):
@@ -76,32 +76,33 @@ class OutputError(TwinscopeError):
 
 
 class MissingExtraError(TwinscopeError):
-    """A component of Twinscope is not installed.
+    """An optional component of Twinscope is not installed.
 
     Attributes
     ----------
     extra : str
-        Name of the missing extra: ``pip install 'twinscope[extra]'``.
+        Name of the missing component (an "extra" of pip). To install it: ``pip install 'twinscope[extra]'``.
     """
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs a component that is not installed: pip install 'twinscope[{extra}]'")
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs a component that is not installed: pip install 'twinscope[{extra}]'")
         self.extra = extra
 
 
 class ServerError(TwinscopeError):
-    """A server refused a call or failed to answer it.
+    """A server refused a call or could not answer the call.
 
     Attributes
     ----------
     code : str
-        The gRPC status code, for example ``UNAVAILABLE``.
+        Name of the gRPC status code, for example ``UNAVAILABLE``.
     reason : str
-        A value of the contract's ``ErrorReason``, for example ``OVERLOADED``; empty if the server gave none.
+        Reason of the error: a value of ``ErrorReason`` in the wire contract, for example ``OVERLOADED``. Empty if the
+        server gave no reason.
     retriable : bool
-        True if the same request may succeed later.
+        Whether the same request may succeed if it is repeated later.
     retry_seconds : float or None
-        Seconds to wait before a retry, if the server gave them.
+        Time to wait before a retry, in seconds. None if the server gave no time.
     """
 
     def __init__(

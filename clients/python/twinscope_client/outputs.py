@@ -1,4 +1,4 @@
-"""Output files: written completely or not at all, and never over another file."""
+"""Output files. Each file is written completely or not at all. Other files are never overwritten."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 LinkMode = Literal["copy", "hard", "sym"]
 
 RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
-"""Files that a labelling run writes to its folder in addition to copies and journal; a later run replaces them."""
+"""Tables, report and plots that a labelling run writes to its output folder. A later run replaces these files."""
 
 JOURNAL_NAME = "run.sqlite"
 _TAKEN = {*RESULTS, JOURNAL_NAME, *(f"{JOURNAL_NAME}-{kind}" for kind in ("journal", "wal", "shm"))}
 _FICLONE = 0x40049409  # linux/fs.h
-_BLOCK = 1 << 18  # bytes copied at once: they stay in the processor cache between reading, hashing and writing
+_BLOCK = 1 << 18  # bytes per block; a block is so small that it stays in the processor cache until it is written
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 _MAX_NAME = 255
-"""Bytes in a file name (Linux NAME_MAX)."""
+"""Maximum length of a file name in bytes (Linux NAME_MAX)."""
 
 _NUMBER = 12
-"""Bytes of a name that are kept free for a number."""
+"""Number of bytes in a file name that are reserved for a number such as ``_2``."""
 
 _MAX_SUFFIX = 16
-"""Bytes; a longer suffix is not a file type but text of the name after a dot."""
+"""Maximum length of a suffix in bytes. A longer text after the last dot is treated as a part of the name, not as a
+suffix."""
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -48,7 +49,10 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def fitting_name(name: str) -> str:
-    """Return a valid file name: no separators, no leading dots, room for a number, at most 255 bytes."""
+    """Return a valid file name.
+
+    The result has no separators and no leading dots. With a number added, the result has at most 255 bytes.
+    """
     cleaned = "".join("_" if char in "/\\\0" or ord(char) < 32 else char for char in name).lstrip(".") or "_"
     stem, suffix = os.path.splitext(cleaned)  # noqa: PTH122  Path treats names such as "_." differently
     if len(os.fsencode(suffix)) > _MAX_SUFFIX:
@@ -62,42 +66,44 @@ def fitting_name(name: str) -> str:
 def category_folder(category: str) -> str:
     """Return the name of the folder for the copies of a category.
 
-    It is `fitting_name` of the category. A name that the run itself uses in its output folder, such as ``plots`` or
-    ``report.html`` (also in capitals, because some file systems ignore case), gets one more ``_`` at its end.
+    The name is the result of `fitting_name` for the category. A run uses some names itself, for example ``plots`` and
+    ``report.html``. If the category has such a name, ``_`` is added at the end. The comparison ignores upper and lower
+    case, because some file systems do so.
     """
     name = fitting_name(category)
     return f"{name}_" if name.rstrip("_").casefold() in _TAKEN else name
 
 
 def is_free(target: Path, digest: str) -> bool:
-    """Check whether a path can hold content with a SHA-256: it does not exist, or has that content already."""
+    """Check whether a path can be used: it does not exist, or it is a file with this SHA-256."""
     return not os.path.lexists(target) or _holds(target, digest)
 
 
 def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
-    """Write a copy of a source file, or a link to it, to a path that does not exist.
+    """Create a copy of a source file, or a link to the source file, at a path that does not exist yet.
 
     Parameters
     ----------
     source : Path
-        Only read.
+        The source file, which is only read.
     digest : str
-        SHA-256 of the source at the time of the decision, hexadecimal.
+        SHA-256 of the source file when its label was decided, in hexadecimal.
     target : Path
-        Its folder is created if it does not exist.
+        Path of the copy or link. The folder of this path is created if it does not exist.
     mode : {"copy", "hard", "sym"}
+        Whether to create a copy, a hard link or a symbolic link.
 
     Returns
     -------
     bool
-        False if the file has this content already; then nothing is done.
+        True if the copy or link was created. False if `target` is already a file with this content.
 
     Raises
     ------
     FileExistsError
-        If another file is at `target`; it is left unchanged.
+        If `target` is already a file with other content. That file is not changed.
     OutputError
-        If the source has changed, or the target cannot be written.
+        If the source file has changed since its label was decided, or if `target` cannot be written.
     """
     try:
         if _holds(target, digest):
@@ -108,7 +114,7 @@ def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
             return True
         _require_content(source, digest, source)
         if mode == "hard":
-            target.hardlink_to(source.resolve())  # a link to the file, also if the source is a symbolic link
+            target.hardlink_to(source.resolve())  # if the source is a symbolic link, link to the file that it refers to
         else:
             target.symlink_to(source)
     except FileExistsError:
@@ -123,19 +129,19 @@ def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
 
 
 def put_bytes(data: bytes, target: Path) -> bool:
-    """Write a new file.
+    """Write bytes to a new file.
 
     Returns
     -------
     bool
-        False if the file has this content already; then nothing is done.
+        True if the file was written. False if `target` is already a file with this content.
 
     Raises
     ------
     FileExistsError
-        If another file is at `target`; it is left unchanged.
+        If `target` is already a file with other content. That file is not changed.
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     digest = sha256(data).hexdigest()
     try:
@@ -154,12 +160,14 @@ def put_bytes(data: bytes, target: Path) -> bool:
 
 
 def replace_if_changed(path: Path, data: bytes) -> bool:
-    """Write a file that Twinscope owns (a table, a report) in one step, unless it has this content already.
+    """Write or replace a table or report of Twinscope in one step.
+
+    If the file already has this content, nothing is written.
 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     try:
         if path.is_file() and path.read_bytes() == data:
@@ -179,13 +187,13 @@ def _holds(target: Path, digest: str) -> bool:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # also if a file has the name of the folder, which is not "a file at the target"
+    except OSError as error:  # includes FileExistsError, if a file has the name of the folder
         msg = f"the folder {folder} cannot be created: {error.strerror or error}"
         raise OutputError(msg) from error
 
 
 def _appear(target: Path, write: Callable[[Path], object]) -> None:
-    """Write a partial file next to the target, then give it the target's name; fail if a file has that name."""
+    """Write a partial file next to `target`, then rename this file to `target`. Fail if `target` exists."""
     with partial_file(target) as partial:
         write(partial)
         sync_file(partial)
@@ -194,7 +202,7 @@ def _appear(target: Path, write: Callable[[Path], object]) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            # A file system without hard links: claim the name first, then replace the empty file.
+            # The file system does not support hard links. Create an empty file at the target, then replace this file.
             with target.open("xb"):
                 pass
             partial.replace(target)
@@ -209,7 +217,11 @@ def _copy(source: Path, digest: str, partial: Path) -> None:
 
 
 def _shared(source: Path, partial: Path) -> bool:
-    """Copy by sharing blocks (ioctl FICLONE, Btrfs and XFS); they need no space until one of the files is changed."""
+    """Try to make a copy that shares the disk blocks of the original file. Return whether this worked.
+
+    The system call is the ioctl FICLONE, which the file systems Btrfs and XFS support. Shared blocks need no additional
+    disk space until one of the two files is changed.
+    """
     with suppress(OSError), source.open("rb") as reader, partial.open("wb") as writer:
         fcntl.ioctl(writer, _FICLONE, reader.fileno())
         return True
@@ -217,7 +229,10 @@ def _shared(source: Path, partial: Path) -> bool:
 
 
 def _streamed(source: Path, partial: Path) -> str:
-    """Copy, and return the SHA-256 of the copy; each block is hashed while it is copied and not read again."""
+    """Copy a file, and return the SHA-256 of the copy.
+
+    Each block is hashed during the copy, so that the file is read only once.
+    """
     digest, block = sha256(), memoryview(bytearray(_BLOCK))
     with source.open("rb", buffering=0) as reader, partial.open("wb", buffering=0) as writer:
         while count := reader.readinto(block):
@@ -234,4 +249,4 @@ def _require_content(file: Path, digest: str, source: Path) -> None:
 
 
 def _changed(source: Path) -> OutputError:
-    return OutputError(f"{source} has changed since it was compared: nothing was written for it. Run the command again")
+    return OutputError(f"{source} has changed since it was compared, so no copy was written. Run the command again")

@@ -1,4 +1,4 @@
-"""A real server in this process, on a free port, for the tests of your own pipelines."""
+"""A real Twinscope server in this process, on a free port, for the tests of programs that use Twinscope."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving(store: str | os.PathLike[str], **settings: Any) -> Iterator[str]:
-    """Serve a store while the context is active.
+    """Start a server for a store; the server runs until the ``with`` block ends.
 
-    The server is that of ``twinscope serve``, with real sockets. By default it uses a free port, and stops at once
-    without waiting for calls in progress; settings can change both. Environment variables are ignored.
+    This server is the same as the server of ``twinscope serve``, and it uses real sockets. By default the server uses a
+    free port. At the end of the ``with`` block the server stops at once and does not wait for calls in progress. The
+    port and the waiting time can be changed with `settings`. Environment variables are ignored.
 
     Parameters
     ----------
     store : path or str
-        The folder of the store, built by ``twinscope index`` or `twinscope.index`.
+        Folder of a store that was built with the command ``twinscope index`` or the function `twinscope.index`.
     **settings
-        Fields of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
+        Settings of the server: attributes of `ServerSettings`, such as ``tokens=Path("tokens")`` or ``write=False``.
 
     Yields
     ------
     str
-        Target for `twinscope.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` with a certificate.
+        Target for `twinscope.connect`: ``grpc://127.0.0.1:port``, or ``grpcs://...`` if the settings include a
+        certificate.
 
     Raises
     ------
     StoreError
-        If there is no store, or a store that cannot be used.
+        If the folder contains no store, or if the store in the folder cannot be used.
     SettingsError
-        If a setting is unknown or out of range, or the port is in use.
+        If a setting is unknown or out of range, or if the port is in use.
     MissingExtraError
         If the server is not installed (``pip install 'twinscope[server]'``).
 

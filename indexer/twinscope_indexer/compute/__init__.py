@@ -1,1 +1,1 @@
-"""Execution of work: compiled functions, threads with ordered results, worker processes."""
+"""Tools for fast execution: compiled functions, threads that return results in order, and worker processes."""

@@ -1,4 +1,4 @@
-"""Functions compiled by Numba, with a cache on disk if one can be written."""
+"""Compilation of functions by Numba. If a cache folder is writable, the machine code is cached on disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def compiled(**options: Any) -> Callable[[_Function], _Function]:
-    """Compile a function on its first call. It runs without Python's global lock.
+    """Return a decorator that compiles a function on its first call.
 
-    The machine code is kept beside the module, else in the user's cache folder or in ``NUMBA_CACHE_DIR``. If none of
-    these can be written, or the disk is full, Numba alone fails; here, the function is then compiled in each process.
+    A compiled function releases Python's global lock (GIL), so that other threads can run at the same time.
+
+    If the environment variable ``NUMBA_CACHE_DIR`` is set, the machine code is cached in this folder. Otherwise, the
+    machine code is cached in the folder of the module, or in the user's cache folder. Numba's own cache raises an error
+    if none of these folders is writable, or if the disk is full. This decorator raises no error in these cases.
+    Instead, each process compiles the function again.
 
     Parameters
     ----------
@@ -28,7 +32,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
     def decorated(function: _Function) -> _Function:
         dispatcher = numba.njit(nogil=True, **options)(function)
-        with suppress(RuntimeError):  # no folder can be written
+        with suppress(RuntimeError):  # no cache folder is writable
             dispatcher._cache = cast("Any", _ForgivingCache)(function)  # as njit(cache=True) does
         return cast("_Function", dispatcher)
 
@@ -36,7 +40,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
 
 def is_kept() -> bool:
-    """Check whether machine code is kept, so that another process need not compile it again."""
+    """Check whether machine code is cached on disk. If so, other processes do not compile the functions again."""
     try:
         cast("Any", _ForgivingCache)(is_kept)
     except RuntimeError:

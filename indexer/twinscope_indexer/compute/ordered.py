@@ -1,4 +1,4 @@
-"""Work on a stream in threads, with ordered results and bounded memory."""
+"""Processing of many inputs in threads. The results have the order of the inputs, and the memory use is limited."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD_PER_WORKER = 2
-"""Pieces of work per thread that are started before the first result is taken."""
+"""Number of pieces per thread that are submitted before the generator waits for the first result."""
 
 
 def in_order(
     function: Callable[[T], R], pieces: Iterable[T], workers: int, abandon: Callable[[], None] = lambda: None
 ) -> Generator[R, None, None]:
-    """Apply a function in threads, like `map`, but start only a few pieces ahead of the awaited result.
+    """Apply a function to each piece in threads, and yield the results in the order of the pieces.
 
-    If the generator is closed before its end, or an exception is raised, it waits for the work that has started.
+    The method `map` of an executor submits all pieces at once. This generator submits only a few pieces before it
+    yields the next result.
+
+    If the generator is closed early, or if an exception is raised, the generator waits for the end of all running
+    calls.
 
     Parameters
     ----------
     function : callable
-        Native code that releases the GIL runs in parallel.
+        Function of one piece. The calls run in parallel only if the function releases Python's global lock (GIL).
     pieces : iterable
-        Consumed in the caller's thread.
+        Arguments of the function, one for each call. The iterable is read in the caller's thread.
     workers : int
-        Threads.
+        Number of threads.
     abandon : callable, optional
-        Called before that wait, to shorten it.
+        Function that is called if the generator ends early. The function can stop the running calls of `function`.
 
     Yields
     ------

@@ -1,8 +1,9 @@
-"""Worker processes, so that a crash does not end the run, and so that Python code runs in parallel.
+"""Worker processes, which run Python code in parallel. If a worker process crashes, the main process continues.
 
-The decoders of image formats are written in C. A damaged file can make a decoder end its process, which Python cannot
-catch. `loky` starts the processes: it needs no guard in the caller's script, and notices if a process ends. A call that
-ended its process is repeated in a process of its own, which identifies the call that is the cause.
+The decoders of image formats are written in C. If a damaged file crashes a decoder, the whole process ends, and Python
+cannot prevent this. `loky` starts the worker processes. With loky, the caller's script does not need
+``if __name__ == "__main__"``, and loky detects when a process ends. If a process ends during a call, the call is
+repeated alone in a new process. If the new process also ends during the call, this call is the cause.
 """
 
 from __future__ import annotations
@@ -28,66 +29,73 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST: Final = 16
-"""Maximum number of processes; about as many saturate the one thread that writes their results to a database."""
+"""Maximum number of worker processes. Only one thread writes the results to a database. With about 16 processes, this
+thread is always busy."""
 _CALLS: Final = 2
-"""Calls for each process: one runs, one waits."""
+"""Number of calls that each process has at a time: one call that runs, and one call that waits."""
 _IDLE_SECONDS: Final = 60.0
-"""Time without calls after which a process ends. Until then, the next run uses it instead of starting one."""
+"""Time in seconds after which an idle process ends. The next run can use an idle process that has not ended yet."""
 _ENVIRONMENT: Final = {
-    "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the program is run
-    "PYTHONFAULTHANDLER": "",  # loky would print a traceback of each crash
-    "OPENBLAS_NUM_THREADS": "1",  # as in the command: threads for small matrices slow each other down
+    "PYTHONSAFEPATH": "1",  # Python then imports nothing from the current folder
+    "PYTHONFAULTHANDLER": "",  # otherwise, loky would print a traceback of each crash
+    "OPENBLAS_NUM_THREADS": "1",  # as in the `twinscope` command: with more threads, small matrices are slower
     "MKL_NUM_THREADS": "1",
 }
 
 _free: Final[defaultdict[int, list[tuple[ProcessPoolExecutor, float]]]] = defaultdict(list)
-"""Executors of one process each that have no call, and since when (`time.monotonic`), by the id of the process that
-made them: a forked process cannot use them."""
+"""Idle executors, each with one worker process, and the time (`time.monotonic`) at which each executor became idle. The
+key is the id of the process that made the executors. A forked process cannot use the executors of its parent
+process."""
 
 
 class WorkerLostError(Exception):
-    """A call ended its process, and again when repeated. The message says how, for example "crashed (SIGSEGV)"."""
+    """A worker process ended during a call, and another worker process ended when the call was repeated.
+
+    The message describes how the process ended, for example "crashed (SIGSEGV)".
+    """
 
 
 class Workers:
-    """Worker processes for the threads of a run.
+    """Worker processes that make the calls of a run.
 
-    A process makes one call at a time, and the next call already waits in it: it does not idle while this process
-    handles a result. A process that was started for a call also serves later calls, including those of other runs. It
-    ends after a minute without calls, or when this process ends.
+    A worker process makes one call at a time. The next call already waits in the worker process. The worker process is
+    therefore not idle while the main process handles a result. The same worker process also makes later calls,
+    including the calls of later runs. A worker process ends after a minute without calls, or when the main process
+    ends.
 
     Parameters
     ----------
     count : int
-        Maximum number of processes; more than 16 are of no use. 0: this process makes the calls itself.
+        Maximum number of worker processes; at most 16 are used. If `count` is 0, the main process makes the calls.
     """
 
     def __init__(self, count: int) -> None:
         self._processes = [_Process() for _ in range(min(count, _MOST))]
         self.threads = max(1, len(self._processes) * _CALLS)
-        """Number of threads that should make calls."""
+        """Number of threads that the caller should use to make calls."""
         self._slots = threading.BoundedSemaphore(self.threads)
         self._choosing = threading.Lock()
         self._repeating = threading.Lock()
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
-        """Call a function in another process and return its result; safe to use from several threads.
+        """Call a function in a worker process and return the result. Several threads can use this method at once.
 
-        If no process can be started, a `RuntimeWarning` is issued and the function is called in this process.
+        If no worker process can be started, a `RuntimeWarning` is issued, and the function is called in the main
+        process.
 
         Parameters
         ----------
         function : callable
-            Of a module that can be imported.
+            Function that is defined in an importable module.
         argument : object
-            The argument and the result are pickled.
+            Argument of the function. The argument and the result must be picklable.
 
         Raises
         ------
         WorkerLostError
-            If the call ends its process twice. The first time, another call may be the cause: the other call of that
-            process, or a process that used all memory. So the call is repeated in a process of its own, and no other
-            call is repeated at that time.
+            If the worker process ends during the call, and the new process ends during the repeated call. The first
+            time, another call in the same process may be the cause, or another process that used all memory. The call
+            is therefore repeated alone in a new process. Only one call is repeated at a time.
         """
         if not self._processes:
             return function(argument)
@@ -112,22 +120,22 @@ class Workers:
                 process.users -= 1
 
     def end_calls(self) -> None:
-        """End the processes that have a call; the threads that wait for these calls get a `RuntimeError`."""
+        """Kill the worker processes that have calls. Threads that wait for these calls receive a `RuntimeError`."""
         for process in self._processes:
             process.end()
 
 
 class _Process:
-    """One of the processes of a run. It has an executor while there are calls for it."""
+    """One worker process of a run. The object has an executor only while the worker process has calls."""
 
     def __init__(self) -> None:
         self.users = 0
-        """Threads that call it, or wait for its process to be started."""
+        """Number of threads that make a call in this process or wait until the process is started."""
         self._lock = threading.Lock()
         self._executor: ProcessPoolExecutor | None = None
         self._calls = 0
         self._alone: set[ProcessPoolExecutor] = set()
-        """Executors of repeated calls."""
+        """Executors of the repeated calls that are running now."""
 
     def call(self, function: Callable[[T], R], argument: T) -> R:
         with self._lock:
@@ -153,7 +161,7 @@ class _Process:
         return result
 
     def call_alone(self, function: Callable[[T], R], argument: T) -> R:
-        """Call a function in a new process. A process that waited for a call may have been killed long ago."""
+        """Call a function in a new process. Idle processes are not used, because they may have been killed."""
         executor = _new_executor(function.__module__)
         if executor is None:
             return function(argument)
@@ -169,7 +177,7 @@ class _Process:
         return result
 
     def end(self) -> None:
-        """Kill the process, whatever it does."""
+        """Kill the process, even during a call."""
         with self._lock:
             executors = [*self._alone] if self._executor is None else [self._executor, *self._alone]
             self._executor = None
@@ -185,11 +193,12 @@ def _result(executor: ProcessPoolExecutor, function: Callable[[T], R], argument:
 
 
 def _free_executor() -> ProcessPoolExecutor | None:
-    """Return an idle executor whose process certainly runs; None if there is none.
+    """Return an idle executor whose process is still running, or None if there is no such executor.
 
-    loky replaces a process that ended after an idle time, but does not notice if the new one crashes in its first call
-    (loky 3.7.0: it wakes the thread that waits for crashes before it starts the process). An executor that has been
-    idle for half of that time is therefore not used.
+    loky ends a process that was idle for `_IDLE_SECONDS`, and starts a new process for the next call. If the new
+    process crashes during this call, loky does not detect the crash. In loky 3.7.0, the thread that detects crashes is
+    woken before the new process is started. An executor is therefore not used if it was idle for at least half of
+    `_IDLE_SECONDS`.
     """
     with suppress(IndexError):
         while True:
@@ -201,12 +210,13 @@ def _free_executor() -> ProcessPoolExecutor | None:
 
 
 def _new_executor(module: str) -> ProcessPoolExecutor | None:
-    """Start a process and import a module in it; return None if no process can be started."""
+    """Start a worker process, and import a module in the new process. Return None if no process can be started."""
     try:
         from loky import ProcessPoolExecutor
 
-        # loky warns about restarts, which change nothing, and about a missing `pgrep`, with which it ends the children
-        # of an ended process; there are none.
+        # Two of loky's warnings are not relevant here. A restart of a process does not change any result. loky uses the
+        # command `pgrep` to end the child processes of a worker process. A worker process has no child processes, so
+        # that `pgrep` may be missing.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
@@ -214,7 +224,7 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         with _signals_held():
             imported = executor.submit(_import, module)
         imported.result()
-    except Exception as error:  # noqa: BLE001  whatever the cause, the work can still be done
+    except Exception as error:  # noqa: BLE001  the main process can still make the calls, for any error
         warnings.warn(
             f"no worker process can be started ({type(error).__name__}: {str(error).splitlines()[0]}); a file that "
             "crashes its decoder will end this run",
@@ -227,10 +237,11 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Block Ctrl-C and SIGTERM for processes that are started meanwhile: the caller decides what ends with it.
+    """Block Ctrl-C (SIGINT) and SIGTERM in the processes that the body of the ``with`` statement starts.
 
-    A new process inherits the set of blocked signals. Other threads, or this one afterwards, receive the signals that
-    arrive meanwhile.
+    Only the main process ends the worker processes. A new process inherits the set of blocked signals. The main process
+    can also receive a signal during the body. Another thread then handles the signal, or this thread handles the signal
+    after the body.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -244,7 +255,7 @@ def _import(module: str) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, even if the parent was killed."""
+    """End this process when its parent process has ended, even if the parent process was killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -255,10 +266,10 @@ def _end_with(parent: int) -> None:
 
 
 def _cause(error: Exception) -> str:
-    """Return how a process ended. loky names the signal in its message."""
+    """Describe how a process ended. The message of loky contains the name of the signal."""
     found = re.search(r"\bSIG[A-Z]+\b", str(error))
     if found is None:
         return "ended unexpectedly"
     if found[0] == "SIGKILL":
-        return "was killed (SIGKILL), as the system does when memory runs out"
+        return "was killed (SIGKILL), for example because memory ran out"
     return f"crashed ({found[0]})"

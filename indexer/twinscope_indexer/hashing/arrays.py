@@ -1,4 +1,4 @@
-"""Basic operations on arrays of grey pixels and on packed codes."""
+"""Basic operations on arrays of grey pixels and on codes (the bytes of hashes)."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def require_grey(pixels: NDArray[np.uint8]) -> None:
 
 
 def read_only(array: NDArray[_Element]) -> NDArray[_Element]:
-    """Return a contiguous, read-only view or copy, so that compiled functions need one variant for all arrays."""
+    """Return a contiguous, read-only view or copy of an array. Numba then compiles each function only once."""
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
 
 
 def hamming(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Count the bits in which packed codes differ.
+    """Count the bits in which two codes differ.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def hamming(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int6
     Returns
     -------
     ndarray of int64, shape (...)
-        A scalar array for two single codes; ``int`` converts it to a number.
+        Distances in bits. For two single codes, the array has no dimension. ``int`` converts such an array to a number.
     """
     return np.asarray(np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64))
 
@@ -59,7 +59,7 @@ def packed_above_median(coefficients: NDArray[np.float64]) -> tuple[NDArray[np.u
     Parameters
     ----------
     coefficients : ndarray of float64, any shape
-        Their number must be a multiple of 8.
+        The number of coefficients must be a multiple of 8.
     """
     median = np.median(coefficients)
     code = np.zeros(coefficients.size // 8, np.uint8)

@@ -12,15 +12,16 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import require_grey
 
 FREQUENCIES: Final = 32
-"""Number of lowest frequencies along each axis that make up a hash."""
+"""Number of frequencies that a hash contains along each axis. These are the lowest frequencies of an image."""
 
 
 def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
     """Return the lowest coefficients of the DCT-II along both axes, scaled as `scipy.fft.dct` does by default.
 
-    They are computed as two products with the cosines, which take the same time for every shape; a transform of a side
-    such as 139 takes four times as long. The order of the sums is fixed, unlike that of BLAS, whose last digits depend
-    on its number of threads.
+    The coefficients are computed by two multiplications with matrices of cosines. The time of this method does not
+    depend on the prime factors of the side lengths. For a side length of 139, for example, a fast transform takes four
+    times as long as this method. The order of the sums is fixed. The matrix products of BLAS are not used, because the
+    last digits of the results depend on the number of threads.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def low_frequencies(pixels: NDArray[np.uint8], count: int) -> NDArray[np.float64
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image with that many rows and columns.
+        If `pixels` is not a grey image with at least `count` rows and columns.
     """
     require_grey(pixels)
     if not 0 < count <= min(pixels.shape):
@@ -49,11 +50,12 @@ _Halves = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
-    """Return 2 cos(pi k (2 n + 1) / (2 side)) for k below `count` and n of the first half, shape (count, half).
+    """Return 2 cos(pi k (2 n + 1) / (2 side)), shape (count, half), for k < `count` and n in the first half of a side.
 
-    The first half includes the middle of an odd side. The other half mirrors it, with the opposite sign if k is odd.
+    If the side is odd, the first half includes the middle pixel. The second half has the same cosines in reverse order.
+    If k is odd, the cosines of the second half have the opposite sign.
     """
-    # Angles are exact, and within one period.
+    # The angles are computed as integers, to avoid rounding errors. The remainder keeps each angle within one period.
     angles = np.outer(np.arange(count), 2 * np.arange(side - side // 2) + 1) % (4 * side)
     cosines: NDArray[np.float64] = 2 * np.cos(np.pi * angles / (2 * side))
     return cosines
@@ -61,27 +63,30 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=512)
 def _along(side: int, count: int) -> _Halves:
-    """Return the cosines for even k and those for odd k, each of shape (number of k, half)."""
+    """Return the cosines for even k and the cosines for odd k, as two arrays of shape (number of k, half)."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2]), np.ascontiguousarray(cosines[1::2])
 
 
 @lru_cache(maxsize=512)
 def _across(side: int, count: int) -> _Halves:
-    """Return the transposes of what `_along` returns."""
+    """Return the transposes of the two arrays that `_along` returns."""
     cosines = _cosines(side, count)
     return np.ascontiguousarray(cosines[::2].T), np.ascontiguousarray(cosines[1::2].T)
 
 
 @compiled(error_model="numpy")
 def _transformed(pixels: NDArray[np.uint8], rows: _Halves, columns: _Halves) -> NDArray[np.float64]:
-    """Transform along both axes. Each axis is first folded at its middle (see `_cosines`), which halves the work."""
+    """Transform pixels along both axes.
+
+    Each axis is first folded in the middle (see `_cosines`). This halves the number of multiplications.
+    """
     height, width = pixels.shape
     half = height - height // 2
     sums, differences = np.empty((half, width), np.float64), np.empty((half, width), np.float64)
     for y in range(half):
         line, mirrored = pixels[y], pixels[height - 1 - y]
-        weight = 1.0 if y < height // 2 else 0.5  # the middle is its own mirror image
+        weight = 1.0 if y < height // 2 else 0.5  # the middle row is mirrored onto the same row
         for x in range(width):
             sums[y, x] = weight * (float(line[x]) + float(mirrored[x]))
             differences[y, x] = float(line[x]) - float(mirrored[x])
@@ -111,7 +116,10 @@ def _across_lines(lines: NDArray[np.float64], columns: _Halves) -> NDArray[np.fl
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiply two matrices. Each sum adds its terms in order, four of them between a load and a store."""
+    """Multiply two matrices.
+
+    The terms of each sum are added in order. Four terms are added each time the sum is read from memory.
+    """
     count, terms = left.shape
     width = right.shape[1]
     product = np.zeros((count, width), np.float64)

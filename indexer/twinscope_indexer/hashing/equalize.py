@@ -1,4 +1,4 @@
-"""Standardised contrast: histogram equalisation, then stretching to the full range, as one 256-entry table."""
+"""Standardisation of contrast: one table equalises the grey levels of an image and stretches them to the full range."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 _LEVELS = 256
-_TOGETHER = 8  # pixels read as one word. Each has its own counters: neighbours are often equal, and an increment would
-# wait for the previous one of the same counter.
-_LARGE = 1 << 18  # pixels from which a table of all pairs of levels pays off; it has a quarter as many entries
+# Number of pixels that are read as one word. Each of the 8 positions in a word has separate counters. The reason is
+# speed: neighbouring pixels are often equal, and an increment must wait for the previous increment of the same counter.
+_TOGETHER = 8
+# Minimum number of pixels for which a table of all pairs of levels saves time. The table of pairs has a quarter of this
+# number of entries.
+_LARGE = 1 << 18
 
 
 def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -35,7 +38,7 @@ def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return the table that equalises an image with the given histogram and stretches the result to 0 to 255.
+    """Return the table that equalises an image with this histogram and stretches the result to the range 0 to 255.
 
     Parameters
     ----------
@@ -45,18 +48,19 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
     Returns
     -------
     numpy.ndarray of uint8, shape (256,)
-        New level of each old level. The steps and roundings are those of ``ImageOps.equalize`` followed by
-        ``ImageOps.autocontrast`` (no cut-off) in Pillow, so the result is identical bit for bit.
+        New level of each old level. The table has exactly the same effect as two functions of Pillow:
+        ``ImageOps.equalize``, and then ``ImageOps.autocontrast`` without cut-off. All steps and roundings are the same
+        as in Pillow.
 
     Raises
     ------
     ValueError
-        If the histogram does not hold 256 whole numbers, none of them negative.
+        If the histogram does not consist of 256 whole numbers, or if one of these numbers is negative.
     """
     whole = histogram.shape == (_LEVELS,) and histogram.dtype.kind in "iu"
     if not whole or _least(counts := np.ascontiguousarray(histogram, np.int64)) < 0:
         raise ValueError(
-            f"expected a histogram of 256 whole numbers, none negative, not {histogram.dtype} of shape "
+            f"expected a histogram of 256 whole numbers without negative numbers, got {histogram.dtype} of shape "
             f"{histogram.shape}: count the levels of an 8-bit grey image"
         )
     table: NDArray[np.uint8] = _standardising(counts)
@@ -64,7 +68,7 @@ def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a grey image with its histogram equalised and stretched to 0 to 255.
+    """Equalise the histogram of a grey image, and stretch the grey levels to the range 0 to 255.
 
     Parameters
     ----------
@@ -74,8 +78,8 @@ def standardise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     numpy.ndarray of uint8, shape (height, width)
-        New array, equal to ``ImageOps.autocontrast(ImageOps.equalize(image))`` of Pillow. An image of one level
-        is returned unchanged.
+        New array, equal to ``ImageOps.autocontrast(ImageOps.equalize(image))`` of Pillow. If the image has only one
+        grey level, the new array is an unchanged copy.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @compiled()
 def _histogram(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the number of pixels of each level in a one-dimensional image."""
-    # 32-bit counters are a third faster than 64-bit ones and overflow only beyond 17 thousand million pixels.
+    # 32-bit counters are a third faster than 64-bit counters, and overflow only for more than 17 billion pixels.
     lanes = np.zeros((_TOGETHER, _LEVELS), np.uint32)
     whole = flat.size - flat.size % _TOGETHER
     for word in flat[:whole].view(np.uint64):
@@ -126,7 +130,11 @@ def _standardised(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @compiled()
 def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return ``table[flat]`` without NumPy's conversion of the indices, two pixels at a time for large images."""
+    """Return ``table[flat]``.
+
+    This function is faster than NumPy because it does not convert the indices. In large images, the function maps two
+    pixels at a time.
+    """
     mapped = np.empty(flat.size, np.uint8)
     paired = flat.size - flat.size % 2 if flat.size >= _LARGE else 0
     if paired:
@@ -141,7 +149,10 @@ def _map_levels(table: NDArray[np.uint8], flat: NDArray[np.uint8]) -> NDArray[np
 
 @compiled()
 def _paired(table: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the table of all pairs of levels. Each level keeps its byte, so the byte order does not matter."""
+    """Return a table that maps each pair of old levels to a pair of new levels.
+
+    The two levels of a pair keep their order. The table is therefore valid for any byte order.
+    """
     pairs = np.empty(_LEVELS * _LEVELS, np.uint16)
     for one in range(_LEVELS):
         upper = np.uint16(np.uint16(table[one]) << np.uint16(8))
@@ -164,14 +175,15 @@ def _standardising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @compiled(error_model="numpy")
 def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return Pillow's table for ``equalize``: level -> (half a step + pixels below the level) // step, at most 255."""
+    """Return the table of Pillow's ``equalize``: (half a step + number of darker pixels) // step, but at most 255."""
     table = np.arange(_LEVELS).astype(np.uint8)
     brightest, pixels = 0, 0
     for level in range(_LEVELS):
         pixels += counts[level]
         if counts[level] > 0:
             brightest = level
-    # The step excludes the brightest level, so that this level also maps to about 255. If it is alone, the step is 0.
+    # The pixels of the brightest level are not included in `step`. This level is therefore mapped to about 255. If the
+    # image has only one level, `step` is 0.
     step = (pixels - counts[brightest]) // 255
     if step == 0:
         return table
@@ -184,9 +196,9 @@ def _equalising(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @compiled(error_model="numpy")
 def _stretch(table: NDArray[np.uint8], low: int, high: int) -> None:
-    """Stretch a table as Pillow's ``autocontrast`` does: the darkest level present becomes 0, the brightest 255."""
+    """Stretch a table like Pillow's ``autocontrast``: the level `low` becomes 0, and the level `high` becomes 255."""
     scale = 255.0 / (high - low)
     offset = -low * scale
     for level in range(_LEVELS):
-        # Truncated floating point, written exactly as in Pillow, because a rounding decides the last bit.
+        # This expression is written exactly as in Pillow, because rounding affects the last bit.
         table[level] = min(max(int(table[level] * scale + offset), 0), 255)

@@ -1,4 +1,4 @@
-"""Check for structure: whether an image shows anything that could identify it."""
+"""Check whether an image has enough structure, so that the hash can identify the image."""
 
 from __future__ import annotations
 
@@ -19,38 +19,43 @@ REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 _SIDE: Final = 128
 _LEAST_CONTRAST: Final = 0.75
-"""Minimum contrast of a field in grey levels, without shading. A field with less is empty (beam off, blank): its hash
-would depend on the info bar, which images of different fields share. The flattest of 178 real micrographs has 4."""
+"""Minimum contrast of a field in grey levels, after the shading is removed. A field with less contrast counts as empty,
+for example because the beam was off. If the field is empty, the hash of the image would depend on the info bar. Images
+of different fields can have the same info bar. In 178 real micrographs, the lowest contrast is 4 grey levels."""
 _MOST_CLIPPED: Final = 0.98
-"""Maximum share of the field at one end of the grey scale. The most clipped of 178 real micrographs has 0.16."""
+"""Maximum share of black pixels in a field. The maximum share of white pixels is the same. In 178 real micrographs, the
+highest share of black or white pixels is 0.16."""
 _BLOCK: Final = 4
 _MOST_BLOCK_VARIATION: Final = 2.0
-"""Maximum variance of the means of blocks in noise, as a multiple of that for independent pixels. White noise has 0.9
-to 1.1."""
+"""Maximum variance of the block means in an image of noise, divided by the variance that independent pixels would give.
+For white noise, this ratio is 0.9 to 1.1."""
 _LEAST_PEAK: Final = 13.0
-"""Minimum power of the strongest wave in a reduced field with structure, as a multiple of the mean of its power
-spectrum. The power of white noise is exponentially distributed: one of the 7,000 waves of a field of 109 x 128 pixels
-exceeds 13 in 1 of 60 images. The weakest of 178 real micrographs has 21."""
+"""Minimum power of the strongest wave in a reduced field with structure, divided by the mean power of all waves. The
+power of white noise is exponentially distributed. For white noise of 109 x 128 pixels with 7,000 waves, the ratio
+exceeds 13 in 1 of 60 images. In each of 178 real micrographs, the ratio is at least 21."""
 _SLOW: Final = ((2.5, 10.0, 1.25), (2.5, 20.0, 1.15))
-"""Bands of slow waves: lowest and highest number of waves across the image (slower ones count as shading), and the
-minimum of their mean power, as a multiple of that of faster waves, in a field with structure. White noise has 1, with
-standard deviations of 0.08 and 0.04. None of 178 real micrographs is below both; the lowest have 1.85 and 1.23."""
+"""Two bands of slow waves. The first two numbers of a band are the lowest and the highest number of waves across the
+image. Even slower waves count as shading. The third number is the minimum of a ratio: the mean power of the band,
+divided by the mean power of faster waves. A field also has structure if the ratio of at least one band reaches the
+minimum. For white noise, the ratio is 1, with standard deviations of 0.08 and 0.04 for the two bands. Each of 178 real
+micrographs reaches at least one minimum. The lowest ratios are 1.85 and 1.23."""
 _LEAST_SIDE: Final = 96
-"""Minimum side in pixels of a field that is checked for noise. Smaller fields have too few waves."""
+"""Minimum side in pixels of a field that is checked for noise. A smaller field has too few waves for this check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unhashable:
-    """An image without enough structure for a hash to identify it.
+    """An image with too little structure. The hash cannot identify the image.
 
     Attributes
     ----------
     reason : str
-        ``featureless`` (one grey value, or an empty field above the info bar), ``saturated`` (nearly all of the field
-        is black, or white), ``noise`` (the field shows only noise) or ``degenerate`` (rounding would decide many bits,
-        as for plain stripes).
+        Code of the reason. ``featureless``: the image has only one grey value, or the field above the info bar is
+        empty. ``saturated``: nearly all of the field is black, or nearly all of the field is white. ``noise``: the
+        field shows only noise. ``degenerate``: many bits of the hash would depend on rounding errors, for example in an
+        image of plain stripes.
     detail : str
-        The reason as readable text.
+        Reason as readable text.
     """
 
     reason: Reason
@@ -58,7 +63,7 @@ class Unhashable:
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
-    """Return why the field above the info bar cannot identify an image, or None if it can.
+    """Return the reason why the field above the info bar cannot identify an image, or None if there is no such reason.
 
     Parameters
     ----------
@@ -66,7 +71,8 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
         Grey levels.
     """
     field = pixels[: field_rows(pixels.shape[0])]
-    # Every n-th pixel instead of means, because fine texture and noise count as contrast.
+    # The sample contains every n-th pixel, not means of pixels. Means would remove fine texture and noise, which also
+    # count as contrast.
     sample = np.ascontiguousarray(field[:: -(-field.shape[0] // _SIDE), :: -(-field.shape[1] // _SIDE)])
     rest = _without_shading(sample)
     contrast = float(np.sqrt(np.einsum("ij,ij", rest, rest) / rest.size))
@@ -81,15 +87,19 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
 
 
 def _without_shading(image: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return an image minus its quadratic shading."""
+    """Subtract the quadratic shading from an image, and return the result."""
     rest = np.array(image, np.float64, order="C")
     _remove_shading(rest, *map(_parabolas, rest.shape))
     return rest
 
 
-@compiled(error_model="numpy", fastmath={"reassoc"})  # sums in any order
+@compiled(error_model="numpy", fastmath={"reassoc"})  # the sums may be computed in any order
 def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across: NDArray[np.float64]) -> None:
-    """Subtract the constant, both slopes, both curvatures and the twist, which are orthonormal products."""
+    """Subtract the shading from `rest`: a constant, two slopes, two curvatures and a twist.
+
+    Each term of the shading is a product of a function along the columns and a function along the rows. The terms of
+    the shading are orthonormal.
+    """
     strengths = np.zeros((3, 3))
     for y in range(len(rest)):
         for order in range(3):
@@ -108,7 +118,7 @@ def _remove_shading(rest: NDArray[np.float64], down: NDArray[np.float64], across
 
 
 def _block_variation(rest: NDArray[np.float64]) -> float:
-    """Return the variance of the means of blocks, as a multiple of that for independent pixels."""
+    """Return the variance of the block means, divided by the variance that independent pixels would give."""
     return float(_BLOCK**2 * _block_means(rest).var() / rest.var())
 
 
@@ -126,9 +136,12 @@ def _block_means(rest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_white(field: NDArray[np.uint8]) -> bool:
-    """Check whether a field, reduced by averaging, has the spectrum of independent pixels.
+    """Check whether a field has the power spectrum of independent pixels (white noise).
 
-    A grid or an edge has one dominant wave. Any other recognisable structure has slow waves above the noise.
+    The field is first reduced by averaging.
+
+    A grid or an edge has one dominant wave. In all other recognisable structures, the power of slow waves is higher
+    than in noise.
     """
     steps = [max(1, side // _SIDE) for side in field.shape]
     rows, columns = (side // step for side, step in zip(field.shape, steps, strict=True))
@@ -144,7 +157,10 @@ def _is_white(field: NDArray[np.uint8]) -> bool:
 
 @lru_cache(maxsize=64)
 def _parabolas(length: int) -> NDArray[np.float64]:
-    """Return an orthonormal constant, slope and curvature, shape (3, length); 0 for those that do not fit."""
+    """Return three orthonormal functions, shape (3, length): a constant, a slope and a curvature.
+
+    If `length` is less than 3, the curvature is 0. If `length` is 1, the slope is also 0.
+    """
     positions = np.linspace(-1, 1, length)
     found = np.zeros((3, length))
     for order in range(min(3, length)):

@@ -1,10 +1,11 @@
-"""Lanczos resampling of 8-bit grey images, equal to Pillow's bit for bit.
+"""Lanczos resampling of 8-bit grey images. The result is the same as Pillow's, bit for bit.
 
-Pillow resamples 8-bit images with integers. The weights of each new pixel are rounded to 22 fraction bits. One side
-(usually the width) is resized first and rounded to 8 bits, then the other. The result therefore does not depend on the
-order of the sums, and a faster implementation can give the same bits. This one can also map the grey levels by a table
-in the same pass, which avoids another image of the full size. It takes the columns of 128 rows at a time, side by side,
-so that both passes are the same sum of weighted lines.
+Pillow resamples 8-bit images in integer arithmetic. The weights of each new pixel are rounded to 22 bits after the
+binary point. Pillow first resizes one side (usually the width), rounds the pixels to 8 bits, and then resizes the other
+side. The result therefore does not depend on the order of additions, and a faster implementation can give the same
+bits. The implementation in this module can also map the grey levels with a table in the same pass. No second image of
+full size is therefore needed. Blocks of 128 rows are transposed, so that the width and the height are resized by the
+same code.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     _Taps = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 _LOBES = 3
-_FRACTION_BITS = 22  # 32 bits minus 8 of a pixel and 2 for sums beyond black and white
+_FRACTION_BITS = 22  # 32 bits minus 8 bits for a pixel, minus 2 bits for sums darker than black or brighter than white
 _HALF = 1 << (_FRACTION_BITS - 1)
-_AT_ONCE = 4  # rows that are stored together
-_BLOCK = 128  # rows; more would exceed the second-level cache for a wide image
-_TILE = 256  # columns of a block that are transposed at a time, so that they stay in the first-level cache
-_PACKED = np.dtype("<u4")  # four pixels, the first in the lowest byte
+_AT_ONCE = 4  # number of rows whose pixels are packed into one word
+_BLOCK = 128  # number of rows in a block; a larger block of a wide image would not fit in the second-level cache
+_TILE = 256  # number of columns of a block that are transposed at a time; the columns fit in the first-level cache
+_PACKED = np.dtype("<u4")  # type of a word of four pixels; the first pixel is in the lowest byte
 _LEVELS = 256
 
 _IDENTITY: Final = np.arange(_LEVELS, dtype=np.uint8)
@@ -38,7 +39,7 @@ _IDENTITY: Final = np.arange(_LEVELS, dtype=np.uint8)
 def lanczos(
     pixels: NDArray[np.uint8], shape: tuple[int, int], table: NDArray[np.uint8] = _IDENTITY
 ) -> NDArray[np.uint8]:
-    """Resize a grey image with a three-lobe Lanczos filter, widened to prevent aliasing if it reduces the image.
+    """Resize a grey image with a three-lobe Lanczos filter. If the image is reduced, a wider filter prevents aliasing.
 
     Parameters
     ----------
@@ -47,13 +48,15 @@ def lanczos(
     shape : tuple of int
         Height and width of the result, at least 1.
     table : numpy.ndarray of uint8, shape (256,)
-        New level of each old level, applied before resizing. By default, levels stay unchanged.
+        Table with a new level for each old level. The table is applied before resizing. By default, the levels stay
+        unchanged.
 
     Returns
     -------
     numpy.ndarray of uint8, shape `shape`
-        Equal to ``Image.fromarray(table[pixels]).resize((width, height), Image.Resampling.LANCZOS)`` of Pillow 13;
-        earlier versions round differently if the height shrinks by more than twice as many pixels as the width.
+        Resized image, equal to ``Image.fromarray(table[pixels]).resize((width, height), Image.Resampling.LANCZOS)`` of
+        Pillow 13. Earlier versions of Pillow round differently if the height is reduced by more than twice as many
+        pixels as the width.
 
     Raises
     ------
@@ -74,25 +77,26 @@ def lanczos(
 
 
 def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Check whether the height is resized first, which decides a rounding, as in Pillow since version 13.
+    """Check whether the height is resized before the width, as in Pillow 13 and later.
 
-    Earlier versions always resize the width first.
+    The order of the two steps affects the rounding. Earlier versions of Pillow always resize the width first.
     """
     return old[0] - new[0] > 2 * max(0, old[1] - new[1])
 
 
 @lru_cache(maxsize=32)
 def _taps(old: int, new: int) -> _Taps:
-    """Return the weights that turn `old` pixels into `new` ones.
+    """Return the weights that convert `old` pixels along one side into `new` pixels.
 
-    They are cached because the images of a collection have few different sizes.
+    The weights are cached because the images of a collection have only a few different sizes.
 
     Returns
     -------
     spans : numpy.ndarray of int64, shape (new, 2)
-        First old pixel that contributes to each new one, and the number of them.
+        For each new pixel: the first old pixel that contributes to the new pixel, and the number of contributing old
+        pixels.
     weights : numpy.ndarray of int32, shape (new, n)
-        Their weights in units of 2 ** -22, padded with zeros.
+        Weights of the contributing old pixels in units of 2 ** -22, padded with zeros.
     """
     taps: _Taps = _lanczos_taps(old, new)
     return taps
@@ -100,7 +104,8 @@ def _taps(old: int, new: int) -> _Taps:
 
 @compiled(error_model="numpy")
 def _lanczos_taps(old: int, new: int) -> _Taps:
-    # The same operations in the same order as in Pillow, because a last bit may decide where a span begins.
+    # The operations and their order are the same as in Pillow. Otherwise, rounding could change the span of old pixels
+    # that contribute to a new pixel.
     scale = old / new
     stretch = max(scale, 1.0)
     support = _LOBES * stretch
@@ -125,7 +130,7 @@ def _lanczos_taps(old: int, new: int) -> _Taps:
 
 @compiled(error_model="numpy")
 def _lanczos_window(x: float) -> float:
-    """Return ``sinc(x) * sinc(x / 3)`` within three lobes, 0 outside."""
+    """Return ``sinc(x) * sinc(x / 3)`` if x lies between -3 and 3, otherwise 0."""
     if not -_LOBES <= x < _LOBES:
         return 0.0
     if x == 0:
@@ -150,7 +155,7 @@ def _resized_rows(pixels: NDArray[np.uint8], taps: _Taps) -> NDArray[np.uint8]:
 
 @compiled()
 def _move(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Copy an array, ten times as fast as Numba's assignment of slices."""
+    """Copy an array. This function is ten times as fast as Numba's assignment of slices."""
     for row in range(len(source)):
         line, here = source[row], target[row]
         for x in range(len(line)):
@@ -174,7 +179,10 @@ def _resized_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: 
 
 @compiled()
 def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int, packed: NDArray[np.uint32]) -> None:
-    """Map a block of rows by the table and transpose it: columns become lines. Pixels below the image are undefined."""
+    """Map the levels of a block of rows with the table, and transpose the block. The columns of the block become lines.
+
+    If the block extends below the image, the pixels below the image are undefined.
+    """
     last, width = pixels.shape[0] - 1, pixels.shape[1]
     groups = min(packed.shape[1], (last - top) // _AT_ONCE + 1)
     for left in range(0, width, _TILE):
@@ -197,9 +205,10 @@ def _pack_columns(pixels: NDArray[np.uint8], table: NDArray[np.uint8], top: int,
 
 @compiled()
 def _add_lines(lines: NDArray[np.uint8], taps: _Taps, added: NDArray[np.uint8]) -> None:
-    """Compute each new line as the weighted sum of a span of lines, rounded and clipped to 0 to 255.
+    """Compute each new line as the weighted sum of several old lines. Results are rounded and clipped to 0 to 255.
 
-    Lines are contiguous, `_BLOCK` pixels each. Because the compiler knows their length, one address serves eight lines.
+    The lines are contiguous and have `_BLOCK` pixels each. The compiler knows the length of a line, so that one address
+    is sufficient for eight lines.
     """
     spans, weights = taps
     total = np.empty(_BLOCK, np.int32)

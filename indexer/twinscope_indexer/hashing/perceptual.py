@@ -1,14 +1,19 @@
-"""The 1024-bit perceptual hash: its recipe, its packed form, and its Hamming distance.
+"""The 1024-bit perceptual hash: recipe, packed form and Hamming distance.
 
-The recipe is the legacy rule, with which labelled collections were matched::
+The recipe is the legacy rule. This rule was used to find the twins in the existing labelled collections::
 
     imagehash.phash(ImageOps.autocontrast(ImageOps.equalize(image.convert("L"))), hash_size=32)
 
-That is: equalise and autocontrast the grey levels, resize to 128 x 128 pixels with Pillow's Lanczos filter,
-take the two-dimensional DCT-II, keep the 32 x 32 lowest frequencies, and set a bit if a coefficient exceeds
-their median. `phash` returns the same 1024 bits as imagehash for every 8-bit image, with any version of Pillow.
-(imagehash itself does not: before version 13, Pillow rounds differently if an image is more than about twice as high
-as wide; see `lanczos`.)
+The steps of the recipe are:
+
+1. Equalise the grey levels, and stretch them to the full range (autocontrast).
+2. Resize the image to 128 x 128 pixels with Pillow's Lanczos filter.
+3. Compute the two-dimensional DCT-II and keep the 32 x 32 lowest frequencies.
+4. Calculate the median of these 1024 coefficients. Set the bit of each coefficient that is above the median.
+
+For every 8-bit image, `phash` returns the same 1024 bits as imagehash with Pillow 13. These bits do not depend on the
+installed version of Pillow. The bits that imagehash returns depend on the version of Pillow. Before version 13, Pillow
+rounds differently if the height of an image is more than about twice the width (see `lanczos`).
 """
 
 from __future__ import annotations
@@ -31,17 +36,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECIPE: Final = "phash1024-equalize-autocontrast-lanczos128-dct2-median/1"
-"""The name of every step that decides a bit of the hash of 8-bit pixels: grey levels, resampler, transform, threshold,
-bit order, revision. `window` defines how deeper pixels become 8-bit pixels."""
+"""Name of the recipe for the hash of 8-bit pixels. The name lists everything that affects a bit: grey levels,
+resampling, transform, threshold, bit order and revision. The module `window` defines how pixels of more than 8 bits are
+converted to 8-bit pixels."""
 
 
 _SIDE = 128
 _ROUNDING: Final = 1e-5
-"""Distance from the median up to which a coefficient is tied with it. Coefficients reach 1.7e7, so the errors of
-float64 are near 1e-8, in any order of summation."""
+"""A coefficient counts as equal to the median if the difference is at most this value. Coefficients are at most 1.7e7,
+so the rounding errors of float64 are near 1e-8 for any order of summation."""
 
 _MAX_TIES: Final = 64
-"""If more coefficients than this are tied at the median, rounding decides the bits, not the image."""
+"""Maximum number of coefficients that may be equal to the median. If more coefficients are equal to the median, many
+bits of the hash depend on rounding errors instead of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,10 @@ class PHash:
     Attributes
     ----------
     code : bytes
-        128 bytes; the row-major bits of the 32 x 32 matrix, most significant bit first (`numpy.packbits`).
+        The 128 bytes of the hash. The bytes contain the bits of the 32 x 32 matrix row by row, with the most
+        significant bit of each byte first (`numpy.packbits`).
     recipe : str
-        The recipe that made the hash. Hashes of different recipes are never compared.
+        Name of the recipe by which the hash was made. Hashes of different recipes are never compared.
     """
 
     code: bytes
@@ -66,7 +74,7 @@ class PHash:
 
     @classmethod
     def from_hex(cls, text: str, recipe: str = RECIPE) -> PHash:
-        """Read the 256 hexadecimal digits that ``str(imagehash.ImageHash)`` writes.
+        """Create a hash from the 256 hexadecimal digits that ``str(imagehash.ImageHash)`` writes.
 
         Raises
         ------
@@ -84,12 +92,12 @@ class PHash:
 
     @classmethod
     def from_imagehash(cls, value: imagehash.ImageHash) -> PHash:
-        """Convert a 32 x 32 `imagehash.ImageHash`; it must have been made by the recipe of this module."""
+        """Convert an `imagehash.ImageHash` of 32 x 32 bits that was made by the recipe of this module."""
         return cls(np.packbits(np.asarray(value.hash, dtype=bool).ravel()).tobytes())
 
     @property
     def hex(self) -> str:
-        """The hash as 256 hexadecimal digits, as ``str(imagehash.ImageHash)`` writes it."""
+        """The hash as 256 hexadecimal digits, in the same form as ``str(imagehash.ImageHash)``."""
         return self.code.hex()
 
     def to_imagehash(self) -> imagehash.ImageHash:
@@ -116,19 +124,19 @@ class PHash:
 
 
 def require_recipe(found: str, expected: str = RECIPE) -> None:
-    """Raise an error if a hash has another recipe.
+    """Raise an error if the recipe of a hash is not the expected recipe.
 
     Raises
     ------
     RecipeError
-        If `found` is not `expected`.
+        If `found` and `expected` differ.
     """
     if found != expected:
         raise RecipeError(found, expected)
 
 
 def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Hash 8-bit grey pixels, bit for bit as imagehash does.
+    """Return the hash of 8-bit grey pixels. All bits are the same as in the hash from imagehash.
 
     Parameters
     ----------
@@ -138,7 +146,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (128,)
-        The packed bits. Those of an image without structure identify nothing (see `hash_pixels`).
+        Code of the hash. If the image has no structure, the hash cannot identify the image (see `hash_pixels`).
 
     Raises
     ------
@@ -151,7 +159,7 @@ def phash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
-    """Hash 8-bit grey pixels, or return why no hash could identify them.
+    """Return the hash of 8-bit grey pixels, or the reason why no hash can identify the image.
 
     Parameters
     ----------
@@ -177,22 +185,22 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> PHash | Unhashable:
         return lack
     code, ties = _code(pixels, histogram)
     if ties > _MAX_TIES:
-        return Unhashable("degenerate", f"{ties} of {BITS} bits would be decided by rounding (plain stripes or bands)")
+        return Unhashable("degenerate", f"rounding would decide {ties} of {BITS} bits, as for plain stripes or bands")
     return PHash(code.tobytes())
 
 
 def _code(pixels: NDArray[np.uint8], histogram: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
-    """Return the packed bits, and how many of them are decided by rounding."""
+    """Return the code of the hash, and the number of bits that depend on rounding errors."""
     small = lanczos(pixels, (_SIDE, _SIDE), standardise_table(histogram))
     code, ties = _thresholded(low_frequencies(small, FREQUENCIES))
     return (code, 0) if ties == 0 else _thresholded(_by_scipy(small))
 
 
 def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the 32 x 32 lowest DCT-II coefficients, computed by the function that imagehash calls.
+    """Compute the 32 x 32 lowest DCT-II coefficients with the function that imagehash also calls.
 
-    Coefficients tied at the median then fall on the same side. Without ties, `low_frequencies` gives the same bits in a
-    third of the time.
+    If coefficients are equal to the median, only this function gives the same bits as imagehash. If no coefficient is
+    equal to the median, `low_frequencies` gives the same bits as imagehash in a third of the time.
     """
     from scipy.fftpack import dct
 
@@ -201,6 +209,6 @@ def _by_scipy(small: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _thresholded(coefficients: NDArray[np.float64]) -> tuple[NDArray[np.uint8], int]:
-    """Return the packed bits, and the number of coefficients that are tied at the median."""
+    """Return the code of the hash, and the number of coefficients that are almost equal to the median."""
     code, median = packed_above_median(coefficients)
     return code, int(np.count_nonzero(np.abs(coefficients - median) <= _ROUNDING))

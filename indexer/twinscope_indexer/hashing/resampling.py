@@ -1,4 +1,4 @@
-"""Area-averaging reduction of grey images."""
+"""Reduction of grey images by area averaging."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from twinscope_indexer.hashing.arrays import read_only, require_grey
 
 
 def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Reduce an image by area averaging: each new pixel is the mean of the rectangle that it covers.
+    """Reduce an image by area averaging: each new pixel is the mean of a rectangle of old pixels.
 
     Parameters
     ----------
     pixels : numpy.ndarray of uint8, shape (height, width)
         Grey image.
     shape : tuple of int
-        Height and width of the result, at least 1 and at most those of the image.
+        Height and width of the result in pixels. The minimum is 1, and the maximum is the height and width of the
+        image.
 
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Means in grey levels, not rounded; pixels on a boundary count by the share that lies inside.
+        Means in grey levels, not rounded. The weight of an old pixel is the share of the pixel inside the rectangle.
 
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image, or a side of `shape` is not from 1 to that of the image.
+        If `pixels` is not a grey image. Also if the height or width in `shape` is less than 1, or larger than in the
+        image.
     """
     require_grey(pixels)
     if not all(1 <= new <= old for new, old in zip(shape, pixels.shape, strict=True)):
         raise ValueError(
-            f"cannot reduce an image of shape {pixels.shape} to {shape}: each side must be from 1 to that of the image"
+            f"cannot reduce an image of shape {pixels.shape} to {shape}: height and width must be at least 1 and at "
+            "most the height and width of the image"
         )
     if shape == pixels.shape:
         return pixels.astype(np.float32)
@@ -50,7 +53,7 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     for y in range(height):
         top, bottom = y * step_y, (y + 1) * step_y
         _add_rows(pixels, top, bottom, line)
-        if width == columns:  # the same sums, seven times as fast
+        if width == columns:  # this simpler loop gives the same sums seven times as fast
             for x in range(width):
                 means[y, x] = float(line[x]) / step_y
             continue
@@ -66,7 +69,11 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 @compiled(error_model="numpy")
 def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return, for each new pixel, the first covered pixel, the end, and the shares of the two outermost pixels."""
+    """Return the range of old pixels that each new pixel covers.
+
+    For each new pixel, the three arrays contain the first old pixel, the end of the range, and two shares. The two
+    shares show how much of the first old pixel and of the last old pixel is covered.
+    """
     step = old / new
     starts, ends, shares = np.empty(new, np.int64), np.empty(new, np.int64), np.empty((new, 2))
     for position in range(new):
@@ -79,11 +86,14 @@ def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
 
 @compiled(error_model="numpy")
 def _add_rows(pixels: NDArray[np.uint8], top: float, bottom: float, line: NDArray[np.float32]) -> None:
-    """Add the rows between two heights in order, four at a time, each weighted by its share between them."""
+    """Add the rows from `top` to `bottom` in order, four at a time.
+
+    The weight of a row is the share of the row between `top` and `bottom`.
+    """
     first, end = int(top), min(int(np.ceil(bottom)), pixels.shape[0])
     line[:] = 0
     for row in range(first, end, 4):
-        # Shares beyond the end are zero, so any row can be used there.
+        # A row after the end has the share zero. Any other row can therefore be used instead of this row.
         a, b = pixels[row], pixels[min(row + 1, end - 1)]
         c, d = pixels[min(row + 2, end - 1)], pixels[min(row + 3, end - 1)]
         of_a, of_b = _share(row, top, bottom), _share(row + 1, top, bottom)

@@ -1,4 +1,4 @@
-"""The symmetries of a hash: quarter turns, mirror images and inversion, as permutations and signs of its bits."""
+"""The symmetries of a hash: rotations by quarter turns, mirroring and inversion, applied to the DCT coefficients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from twinscope_indexer.hashing.dct import FREQUENCIES
 
 @dataclass(frozen=True, slots=True)
 class Symmetry:
-    """One of the 16 symmetries of a grey image on a rectangle: transpose, then flip, then mirror, then invert."""
+    """One of the 16 symmetries of a rectangular grey image.
+
+    A symmetry consists of up to four steps, in this order: transpose, flip, mirror, invert.
+    """
 
     transposed: bool = False
     flipped: bool = False
@@ -29,14 +32,15 @@ class Symmetry:
         return np.ascontiguousarray(255 - turned if self.inverted else turned)
 
     def applied_to(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the DCT coefficients of the changed image from those of the image, both of shape (32, 32).
+        """Apply the symmetry to the DCT coefficients of an image, shape (32, 32).
 
-        Mirroring changes the signs of odd frequencies. Inversion changes all signs except that of the constant.
+        Mirroring changes the signs of odd frequencies. Inversion changes all signs except the sign of the constant
+        term.
         """
         return (coefficients.T if self.transposed else coefficients) * _signs(self)
 
     def __str__(self) -> str:
-        """Return a readable name: the change that makes the query look like the reference."""
+        """Return a readable name of the symmetry: the change that makes the query look like the reference."""
         turn = _TURNS[self.transposed, self.flipped, self.mirrored]
         return ", ".join(word for word in (turn, "inverted" if self.inverted else "") if word)
 
@@ -51,11 +55,12 @@ _TURNS: Final = {
     (True, True, False): "rotated by 270",
     (True, True, True): "transposed and rotated by 180",
 }
-"""Rotations are clockwise."""
+"""Readable name of each combination of transposing, flipping and mirroring. Rotations are in
+degrees, clockwise."""
 
 
 SYMMETRIES: Final = tuple(Symmetry(*flags) for flags in product((False, True), repeat=4))
-"""All 16 symmetries; the first is the identity."""
+"""All 16 symmetries. The first symmetry is the identity."""
 
 
 @lru_cache(maxsize=64)

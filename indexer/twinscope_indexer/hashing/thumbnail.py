@@ -1,4 +1,4 @@
-"""Thumbnails: small images stored with the hashes, sufficient to check whether two images show the same field."""
+"""Thumbnails: small images that are stored with the hashes, to check whether two images show the same field."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from twinscope_indexer.hashing.resampling import area_reduce
 from twinscope_indexer.imaging import jpeg
 
 LONG_SIDE = 192
-"""Pixels on the long side of a thumbnail; smaller images keep their size."""
+"""Maximum number of pixels on the long side of a thumbnail. A smaller image is not reduced."""
 
 MIN_SIDE = 24
-"""Minimum number of pixels on the short side after a reduction; a longer strip is squeezed along its length."""
+"""Minimum number of pixels on the short side of a reduced image. A very long and narrow image is therefore reduced more
+along the long side than along the short side."""
 
-_MAX_GAIN = 16  # of the contrast stretch; more would only amplify the rounding to 8 bits
-# The three constants of `_quantisation`, chosen together on 178 real micrographs.
+_MAX_GAIN = 16  # maximum gain of the contrast stretch; a higher gain would only amplify rounding errors
+# The three constants of `_quantisation` were chosen together, in tests with 178 real micrographs.
 _STEP_SHARE = 0.3
 _SOFTNESS = 0.9
 _DETAIL_BLOCK = 4
@@ -38,8 +39,8 @@ def thumbnail_shape(shape: tuple[int, int]) -> tuple[int, int]:
     Returns
     -------
     tuple of int
-        Height and width of the thumbnail: at most `LONG_SIDE`, in the proportions of the image unless a side would
-        fall below `MIN_SIDE`, and never larger than the image.
+        Height and width of the thumbnail in pixels, at most `LONG_SIDE` and never larger than the image. The thumbnail
+        has the same proportions as the image, unless one side would be shorter than `MIN_SIDE`.
     """
     scale = min(1.0, LONG_SIDE / max(shape))
     height, width = (min(side, max(MIN_SIDE, round(side * scale))) for side in shape)
@@ -47,17 +48,18 @@ def thumbnail_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """Reduce an image to its thumbnail, stretch the contrast and compress it.
+    """Reduce an image to a thumbnail, stretch its contrast, and compress the thumbnail as JPEG.
 
-    Without the stretch, a low-contrast image would lose its detail to rounding and compression. The stretch is linear:
-    the darkest and brightest means of the reduced image, which are finer than grey levels, become 0 and 255, but the
-    gain is at most 16. Featureless images stay featureless. Thumbnails are therefore comparable up to brightness and
-    contrast, which is all that a scene score needs.
+    Without the stretch, rounding and compression would remove the detail of a low-contrast image. The stretch is
+    linear. The darkest pixel of the reduced image becomes 0, and the brightest pixel becomes 255, if this requires a
+    gain of at most 16. Otherwise, the gain is 16. Because the gain is limited, featureless images stay featureless. The
+    pixels of the reduced image are not rounded before the stretch. Because of the stretch, two thumbnails of the same
+    field can differ in brightness and contrast. The scene score does not depend on brightness and contrast.
 
     Parameters
     ----------
     pixels : numpy.ndarray of uint8, shape (height, width)
-        Grey image without an info bar, which would show in the thumbnail.
+        Grey image without an info bar. An info bar in `pixels` would also be visible in the thumbnail.
 
     Returns
     -------
@@ -83,17 +85,18 @@ def decode_thumbnail(data: bytes) -> NDArray[np.uint8]:
     Parameters
     ----------
     data : bytes
-        Output of `encode_thumbnail`. It can come from an untrusted source: nothing is decoded before its size is known.
+        Output of `encode_thumbnail`. The data can come from an untrusted source, because the size of the thumbnail is
+        checked before any pixel is decoded.
 
     Returns
     -------
     numpy.ndarray of uint8, shape (height, width)
-        Grey image, read-only; no side longer than `LONG_SIDE`.
+        Grey image, read-only. Each side has at most `LONG_SIDE` pixels.
 
     Raises
     ------
     ImageError
-        If the data is not a grey JPEG of a thumbnail's size, or is damaged.
+        If the data is damaged, is not a grey JPEG, or has a side of more than `LONG_SIDE` pixels.
     """
     try:
         pixels = _decoded(data)
@@ -118,7 +121,10 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Stretch linearly towards 0 to 255 about the middle of the range, which moves only as far as necessary."""
+    """Stretch the levels `means` linearly, with a limited gain. All levels stay in the range 0 to 255.
+
+    The middle between the lowest and the highest level changes only as much as necessary.
+    """
     low, high = float(means.min()), float(means.max())
     gain = min(255 / (high - low), _MAX_GAIN) if high > low else 1.0
     half = gain * (high - low) / 2
@@ -130,15 +136,17 @@ def _stretched(means: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
-    """Return the quantisation table (64 steps, row by row) of a JPEG that keeps only what a scene score uses.
+    """Return a JPEG quantisation table: 64 steps, row by row. The table keeps only the detail that a scene score uses.
 
-    The score smooths with a Gaussian and measures contrast against its surroundings. The steps therefore grow with the
-    frequency as the transfer function of that Gaussian falls. The first step is a share of the image's own detail,
-    measured with noise averaged out: the mean difference of neighbouring 4 x 4 blocks. Compared with a standard table
-    (quality 85 to 90), this reduces the size by a third and preserves faint detail.
+    To calculate the scene score, thumbnails are smoothed with a Gaussian filter. Then the contrast of each pixel with
+    the surrounding pixels is measured. The steps of the table are therefore inversely proportional to the transfer
+    function of the Gaussian filter. The steps increase with the frequency. The first step is proportional to the detail
+    of the image. The detail is the average difference between the means of neighbouring 4 x 4 blocks, because these
+    means contain little noise. With this table, a thumbnail is a third smaller than with a standard table (quality 85
+    to 90). Faint detail is preserved.
     """
     detail = _detail(np.ascontiguousarray(pixels))
-    frequency = np.pi * np.arange(8) / 8  # of the coefficients of an 8-point DCT, in radians per pixel
+    frequency = np.pi * np.arange(8) / 8  # frequencies of the coefficients of an 8-point DCT, in radians per pixel
     steps = max(1.0, _STEP_SHARE * detail) * np.exp(
         0.5 * _SOFTNESS**2 * (frequency[:, None] ** 2 + frequency[None, :] ** 2)
     )
@@ -147,7 +155,7 @@ def _quantisation(pixels: NDArray[np.uint8]) -> list[int]:
 
 @compiled(error_model="numpy")
 def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return ``rint((means - middle) * gain + centre)``, in 32-bit floating point, clipped to 0 to 255."""
+    """Return ``rint((means - middle) * gain + centre)``, computed in 32-bit floating point and clipped to 0 to 255."""
     middle, gain, centre = numbers
     mapped = np.empty(means.shape, np.uint8)
     for y in range(means.shape[0]):
@@ -159,7 +167,7 @@ def _mapped(means: NDArray[np.float32], numbers: NDArray[np.float32]) -> NDArray
 
 @compiled(error_model="numpy")
 def _detail(pixels: NDArray[np.uint8]) -> float:
-    """Return the mean difference between the means of vertically and horizontally neighbouring 4 x 4 blocks."""
+    """Return the average difference between the means of neighbouring 4 x 4 blocks, vertically and horizontally."""
     height, width = pixels.shape[0] // _DETAIL_BLOCK, pixels.shape[1] // _DETAIL_BLOCK
     if height < 2 or width < 2:
         return 0.0

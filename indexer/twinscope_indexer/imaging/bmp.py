@@ -1,4 +1,4 @@
-"""Windows and OS/2 bitmaps, decoded by Pillow."""
+"""Decoding of Windows and OS/2 bitmaps (BMP files) by Pillow."""
 
 from __future__ import annotations
 

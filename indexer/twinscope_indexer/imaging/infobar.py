@@ -1,16 +1,21 @@
-"""The info bar that microscopes draw at the bottom of an image: the share of the height that it can take."""
+"""Maximum height of the info bar that microscopes draw at the bottom of an image."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MAX_HEIGHT: Final = 0.14
-"""Maximum share of the height of the image; the highest bars of real micrographs have it."""
+"""Maximum height of an info bar, as a share of the height of the image. The highest info bars of real micrographs have
+this height."""
 
 _EDGE: Final = 0.01
-"""Share of the height above a bar that its edge, or smoothing of the image, can affect."""
+"""Height of the strip above an info bar, as a share of the height of the image. The edge of the info bar, or smoothing
+of the image, can affect this strip."""
 
 
 def field_rows(rows: int) -> int:
-    """Return the number of rows from the top that no info bar covers; at least 1, unless there are no rows."""
+    """Return the number of rows above the highest possible info bar.
+
+    The minimum is 1, except for an image without rows.
+    """
     return round(rows * (1 - MAX_HEIGHT - _EDGE)) or min(rows, 1)

@@ -1,7 +1,9 @@
-"""JPEG files: their marker structure, which decoders do not check or only warn about, and their pixels.
+"""Decoding of JPEG files, after a check of the marker structure.
 
-Pillow decodes every kind of JPEG. simplejpeg is faster because it does not read the metadata and copies no pixel twice.
-Both use libjpeg-turbo, so a stream that both decode without a warning has the same pixels.
+The check is needed because decoders ignore faults in the marker structure, or only issue a warning. Two decoders are
+used. Pillow decodes every kind of JPEG. simplejpeg does not read the metadata and copies no pixel twice, and is
+therefore faster. Both decoders use libjpeg-turbo. If both decoders can decode a stream without a warning, they return
+equal pixels.
 """
 
 from __future__ import annotations
@@ -28,23 +30,25 @@ _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _BASELINE_FRAME = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# A marker that has a segment, which excludes stuffed bytes and fill bytes. The first match is the next marker because
-# the second byte of an excluded pair, except a fill byte, begins no marker.
+# Two bytes that are the marker of a segment. Pairs with a stuffed byte or a fill byte do not match. A marker never
+# begins at a stuffed byte. A marker can begin at a fill byte, and the search continues at this byte. The first match is
+# therefore the next marker.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _HUFFMAN_TABLES, _RESTART_INTERVAL, _QUANTISATION_TABLES = 0xC4, 0xDD, 0xDB
-_JFIF, _ADOBE = 0xE0, 0xEE  # both define the colour space
+_JFIF, _ADOBE = 0xE0, 0xEE  # both kinds of segments define the colour space
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {_JFIF, _ADOBE}
 _PLAIN = _METADATA | {_BASELINE_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN}
-_QUANTISATION_TABLE = 65  # bytes of a table of 8-bit steps and its number (ITU-T T.81, B.2.4.1)
-_MODES = {1: "L", 3: "RGB"}  # components -> Pillow's mode
-_SAME_LIBRARY = features.check_feature("libjpeg_turbo")  # Pillow can have another one, which rounds differently
-_SEARCHED = 1 << 18  # bytes at a time; in damaged data, all can look like markers
-_MOST_SEGMENTS = 65_536  # real headers have some hundred at most; a hostile one could fill the memory
+_QUANTISATION_TABLE = 65  # bytes: one for the number of the table, and 64 for its 8-bit steps (ITU-T T.81, B.2.4.1)
+_MODES = {1: "L", 3: "RGB"}  # number of components -> Pillow's mode
+# Pillow can also be built with another JPEG library. Such a library rounds differently.
+_SAME_LIBRARY = features.check_feature("libjpeg_turbo")
+_SEARCHED = 1 << 18  # number of bytes that are searched at a time; in damaged data, every byte can look like a marker
+_MOST_SEGMENTS = 65_536  # real headers have at most a few hundred segments; a hostile header could fill the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The claims of the frame header of a JPEG stream (ITU-T T.81, B.2.2)."""
+    """The values in the frame header of a JPEG stream (ITU-T T.81, B.2.2). The values can be wrong."""
 
     precision: int
     """Bits per sample."""
@@ -54,13 +58,13 @@ class Frame:
 
 
 def frame(data: bytes, name: str) -> Frame:
-    """Read the frame header, and check that the stream has an end.
+    """Read the frame header of a JPEG stream, and check that the stream has an end marker.
 
     Raises
     ------
     ImageError
-        ``damaged`` if there is no frame before the first scan; ``truncated`` if the stream stops inside its header,
-        or has no end marker. The error calls the stream `name`.
+        The fault is ``damaged`` if the stream has no frame header before the first scan. The fault is ``truncated`` if
+        the stream stops inside its header, or has no end marker. The error message begins with `name`.
     """
     for marker, start, end in _segments(data, name):
         if marker in _FRAMES:
@@ -74,9 +78,9 @@ def frame(data: bytes, name: str) -> Frame:
 
 
 def without_metadata(data: bytes, name: str) -> bytes:
-    """Remove comments and application segments (Exif, ICC, thumbnails), except those that define the colour space.
+    """Remove comments and application segments (Exif, ICC, thumbnails), but keep segments that define the colour space.
 
-    Metadata does not affect the pixels, but can make decoders fail.
+    The removed segments do not affect the pixels, but can cause errors in decoders.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def without_metadata(data: bytes, name: str) -> bytes:
     """
     segments = list(_segments(data, name))
     if sum(end - start for marker, start, end in segments if marker not in _METADATA) == segments[-1][2] - 2:
-        return data  # there is nothing between the segments either
+        return data  # the header has no metadata, and no bytes between the segments
     pieces = [_START_OF_IMAGE]
     for marker, start, end in segments:
         if marker == _START_OF_SCAN:
@@ -96,7 +100,7 @@ def without_metadata(data: bytes, name: str) -> bytes:
 
 
 def read_jpeg(file: ImageFile, budget: int) -> Raster:
-    """Decode a JPEG file, which is read completely.
+    """Read a JPEG file completely and decode it.
 
     Raises
     ------
@@ -115,16 +119,16 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
     Parameters
     ----------
     data : bytes
-        The stream.
+        Content of the JPEG stream.
     claimed : Frame
-        Its frame header, from `frame`. The caller has checked that its pixels fit in memory.
+        Frame header of the stream, as returned by `frame`. The caller has checked that the pixels fit in memory.
     name : str
-        Name of the image in errors.
+        Name of the image in error messages.
 
     Returns
     -------
     Raster
-        Its pixels are the same as those of Pillow.
+        Decoded image. The pixels are the same as if Pillow had decoded the stream.
 
     Raises
     ------
@@ -132,8 +136,8 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
     """
     mode = _MODES.get(claimed.components)
     if _SAME_LIBRARY and mode is not None and claimed.precision == 8 and _is_plain(data):
-        with suppress(ValueError, RuntimeError, MemoryError):  # Pillow reports the fault
-            # strict: every warning of libjpeg is an error, so damaged streams are left to Pillow
+        with suppress(ValueError, RuntimeError, MemoryError):  # after an error, Pillow decodes the stream below
+            # With `strict=True`, every warning of libjpeg is an error. Pillow therefore decodes all damaged streams.
             pixels = simplejpeg.decode_jpeg(data, "GRAY" if mode == "L" else mode, strict=True)
             return Raster(pixels[..., 0] if mode == "L" else pixels, "JPEG", mode, claimed.precision)
     essential = without_metadata(data, name)
@@ -144,7 +148,10 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
 
 
 def _is_plain(data: bytes) -> bool:
-    """Check whether a stream is of the kind that most cameras and programs write, and acceptable to Pillow."""
+    """Check whether a stream has only common segments.
+
+    Most cameras and programs write such segments, and Pillow accepts them.
+    """
     try:
         return all(_is_plain_segment(marker, data[start + 4 : end]) for marker, start, end in _segments(data, ""))
     except ImageError:
@@ -152,7 +159,7 @@ def _is_plain(data: bytes) -> bool:
 
 
 def _is_plain_segment(marker: int, content: bytes) -> bool:
-    """Check whether a segment can occur in a plain stream. libjpeg accepts more than Pillow."""
+    """Check whether a plain stream can contain a segment. A plain stream contains only segments that Pillow accepts."""
     if marker == _QUANTISATION_TABLES:
         return len(content) % _QUANTISATION_TABLE == 0 and max(content[::_QUANTISATION_TABLE], default=0) < 4
     if marker == _JFIF:
@@ -173,7 +180,7 @@ def _frame_at(data: bytes, start: int) -> Frame:
 
 
 def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of every segment up to and including the first start of scan."""
+    """Yield the marker, the start and the end of every segment, up to and including the first start-of-scan segment."""
     if not data.startswith(_START_OF_IMAGE):
         raise ImageError(name, "damaged", "the JPEG stream has no start marker")
     at = 2
@@ -197,8 +204,8 @@ def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _next_marker(data: bytes, start: int) -> int:
-    """Return the position of the next marker in a header from `start` on; -1 if there is none."""
-    for first in range(start, len(data) - 1, _SEARCHED):  # Python's lock is held during each search
+    """Return the position of the first marker at or after `start` in a header. Return -1 if there is no such marker."""
+    for first in range(start, len(data) - 1, _SEARCHED):  # in steps, because each search holds Python's global lock
         if found := _MARKER.search(data, first, first + _SEARCHED + 1):
             return found.start()
     return -1

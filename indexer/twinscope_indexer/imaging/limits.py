@@ -1,4 +1,4 @@
-"""Limits on the size that an image can claim: the pixel budget, and the compression ratio of Deflate."""
+"""Limits on the size that the header of an image can claim: the pixel budget, and the compression ratio of Deflate."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ DEFLATE_RATIO = 1032
 """Maximum compression ratio of Deflate (zlib, "Technical Details": the 1032:1 limit)."""
 
 
-_MOST_SIDE = 1_000_000  # resampling takes up to 128 bytes per pixel of the long side, even of a narrow image
+_MOST_SIDE = 1_000_000  # pixels; even for a narrow image, resampling needs up to 128 bytes per pixel of the long side
 
 
 def check_budget(name: str, width: int, height: int, budget: int) -> None:
-    """Raise an error if an image has more pixels than the budget, or a side of more than a million.
+    """Raise an error if an image has more pixels than the pixel budget allows, or a side of more than a million pixels.
 
     Raises
     ------
     ImageError
-        ``too_large``.
+        The fault is ``too_large``.
     """
     if width * height > budget:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Luma of 8-bit colour, as Pillow computes it."""
+"""Conversion of 8-bit colour to grey (luma) with the same result as Pillow."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from twinscope_indexer.compute.jit import compiled
 def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert colour to grey.
 
-    ITU-R BT.601-7, section 2.5.1, with the weights in 1/65536 of Pillow's ``libImaging/Convert.c`` (``L24``): the
-    same values as Pillow's ``convert("L")``.
+    The grey value is the luma of ITU-R BT.601-7, section 2.5.1. The weights are integers in units of 1/65536, as in
+    Pillow's ``libImaging/Convert.c`` (``L24``). The result is therefore the same as from Pillow's ``convert("L")``.
 
     Parameters
     ----------
     colour : ndarray of uint8, shape (height, width, 3)
-        Red, green, blue.
+        Red, green and blue levels.
 
     Returns
     -------
@@ -30,7 +30,9 @@ def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @compiled(error_model="numpy")
 def _weighted(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = np.empty(samples.size // 3, np.uint8)
-    for position in range(np.uint64(grey.size)):  # unsigned, and 32 bits below, to be vectorised: 4 times as fast
+    # With the unsigned position and the 32-bit numbers, the compiler can vectorise the loop. The loop is then 4 times
+    # as fast.
+    for position in range(np.uint64(grey.size)):
         grey[position] = (
             np.uint32(19595) * np.uint32(samples[3 * position])
             + np.uint32(38470) * np.uint32(samples[3 * position + 1])

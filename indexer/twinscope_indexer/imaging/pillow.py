@@ -1,8 +1,9 @@
-"""Pillow's decoders, with their errors as `ImageError`.
+"""Conversion of the errors of Pillow's decoders to `ImageError`.
 
-The plugins are used directly: ``Image.open`` would warn about large images or refuse them by a global setting, and
-would try other formats. Every header is checked against the pixel budget and against the length of the file before
-memory is allocated. Metadata is not passed to the decoders: it does not affect the pixels, and causes warnings.
+Twinscope calls Pillow's plugins directly. ``Image.open`` would also try other formats. For a large image,
+``Image.open`` would issue a warning, or raise an error because of a global setting. Before memory is allocated, the
+size in the header of an image is compared with the pixel budget and with the length of the file. Metadata is not passed
+to the decoders, because metadata does not affect the pixels and causes warnings.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twinscope_indexer.errors import ImageError, ImageFault
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Convert the errors of Pillow's plugins and imagecodecs for invalid data to `ImageError`."""
+    """Convert the errors that Pillow's plugins and imagecodecs raise for invalid data to `ImageError`."""
     try:
         yield
     except (OSError, SyntaxError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""PNG files, decoded by Pillow, or for 16-bit colour by imagecodecs, which keeps all bits."""
+"""Decoding of PNG files by Pillow. Files with 16-bit colour are decoded by imagecodecs, which keeps all bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twinscope_indexer.imaging.pillow import decoding
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import PNG_MAGIC, ImageFile
 
-# PNG specification, table 11.1: colour type -> (samples per pixel, mode of deep images, allowed bit depths)
+# PNG specification, table 11.1: colour type -> (samples per pixel, Pillow's mode of 16-bit images, allowed bit depths)
 _PNG_COLOUR = {
     0: (1, "I;16", (1, 2, 4, 8, 16)),
     2: (3, "RGB", (8, 16)),
@@ -28,15 +28,15 @@ _PNG_COLOUR = {
     6: (4, "RGBA", (8, 16)),
 }
 _PNG_PALETTE = 3
-# PNG specification, 8.2: first column, first row, and steps between columns and rows of the passes
+# PNG specification, 8.2: for each pass, the first column, the first row, and the steps between columns and between rows
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _WHOLE = ((0, 0, 1, 1),)
 _PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
-_BLOCK = 1 << 20  # bytes decompressed at once
+_BLOCK = 1 << 20  # number of bytes that are decompressed at a time
 
 
 def read_png(file: ImageFile, budget: int) -> Raster:
-    """Decode a PNG file; only the first frame of an animation.
+    """Decode a PNG file. If the file is an animation, only the first frame is decoded.
 
     Raises
     ------
@@ -74,10 +74,10 @@ class _PngHeader:
     bits: int
     colour: int
     mode: str
-    """Pillow's mode for the pixels, if they are deep."""
+    """Pillow's mode for the pixels if the file has 16 bits per sample."""
     interlaced: bool
     raw: int
-    """Bytes of the decompressed pixels."""
+    """Number of bytes of the decompressed pixels."""
 
     @classmethod
     def read(cls, stream: BinaryIO, name: str) -> _PngHeader:
@@ -104,12 +104,14 @@ class _PngHeader:
 
 
 def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
-    """Return the chunks that matter, after a check of their checksums (Pillow does not check those of the pixels).
+    """Check the checksums of the chunks that are needed to decode the pixels, and return these chunks.
+
+    Pillow does not check the checksums of the chunks of compressed pixels.
 
     Returns
     -------
     list of bytes
-        The palette's chunk, if there is one.
+        The palette chunk. The list is empty if the file has no palette.
     list of bytes
         The chunks of the compressed pixels.
     int
@@ -138,14 +140,14 @@ def _png_chunks(file: ImageFile) -> tuple[list[bytes], list[bytes], int]:
         elif kind == b"acTL" and not pixels:
             frames, hidden = max(1, int.from_bytes(chunk[8:12], "big")), 1
         elif kind == b"fcTL" and not pixels:
-            hidden = 0  # the pixels are themselves the first frame of the animation
+            hidden = 0  # the pixels of the PNG image are also the first frame of the animation
     return palette, pixels, frames + hidden
 
 
 def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
-    """Check that no pixels are missing.
+    """Check that the compressed data contains all pixels.
 
-    Pillow would make missing pixels black, and libpng writes its errors to standard error.
+    Without this check, Pillow would make missing pixels black, and libpng would write messages to standard error.
     """
     inflater, got = zlib.decompressobj(), 0
     try:
@@ -157,4 +159,4 @@ def _check_deflate(chunks: list[bytes], header: _PngHeader, name: str) -> None:
     except zlib.error as error:
         raise ImageError(name, "damaged", f"cannot be decompressed: {error}") from error
     if not inflater.eof or got < header.raw:
-        raise ImageError(name, "truncated", f"the pixels have {got} of {header.raw} bytes")
+        raise ImageError(name, "truncated", f"only {got} of {header.raw} bytes of the pixels are present")

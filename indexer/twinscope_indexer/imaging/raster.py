@@ -1,4 +1,4 @@
-"""A decoded image of any format, and its conversion to 8-bit grey or 8-bit colour."""
+"""A decoded image of any format, and the conversion to 8-bit grey or 8-bit colour."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from twinscope_indexer.imaging.sniffing import Format
 from twinscope_indexer.imaging.window import Window
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
-_ROWS = 256  # rows of a deep colour image that are converted to grey at a time
+_ROWS = 256  # number of rows of a deep colour image that are converted to grey at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raster:
-    """The result of a decoder."""
+    """The result of a decoder: the pixels of an image, and a description of the image file."""
 
     content: Image.Image | NDArray[Any]
-    """A Pillow image of 8-bit samples; or an array, (height, width) or (height, width, 3). Samples of uint8 are final;
-    all others need a window."""
+    """Pillow image of 8-bit samples, or array of shape (height, width) or (height, width, 3). Samples of uint8 are used
+    without change. Samples of any other type are called deep samples, and need a window."""
     format: Format
     mode: str
     """Pillow's mode for the pixels in the file."""
@@ -32,24 +32,25 @@ class Raster:
     pages: int = 1
     page: int = 0
     white_is_zero: bool = False
-    """Whether larger samples of a deep `content` are darker."""
+    """Whether larger sample values are darker. This attribute applies only if `content` has deep samples."""
 
     def grey(self) -> tuple[NDArray[np.uint8], Window | None]:
         """Convert to 8-bit grey.
 
-        Colour becomes luma (ITU-R BT.601, Pillow's fixed-point weights): 8-bit content exactly as by Pillow's
-        ``convert("L")``, deep content before its window is applied.
+        Colour is converted to luma (ITU-R BT.601 with Pillow's fixed-point weights). For 8-bit content, the result is
+        exactly the same as from Pillow's ``convert("L")``. For images with more than 8 bits per
+        channel, luma is computed before the window of grey values is applied.
 
         Returns
         -------
         ndarray of uint8, shape (height, width), C-contiguous
         tuple of float or None
-            The values that became 0 and 255, if a window was needed.
+            The two values that were mapped to 0 and 255, or None if no window was needed.
 
         Raises
         ------
         ValueError
-            If deep content has no finite value.
+            If the image has more than 8 bits per channel and no finite value.
         """
         if isinstance(self.content, Image.Image):
             return np.array(self.content if self.content.mode == "L" else self.content.convert("L")), None
@@ -60,12 +61,12 @@ class Raster:
         return self._windowed(plane, limits), limits[::-1] if self.white_is_zero else limits
 
     def to_pil(self) -> Image.Image:
-        """Convert to an 8-bit Pillow image, mode ``L`` for grey content and ``RGB`` for colour.
+        """Convert to an 8-bit Pillow image of mode ``L`` for grey content, or of mode ``RGB`` for colour.
 
         Raises
         ------
         ValueError
-            If deep content has no finite value.
+            If the image has more than 8 bits per channel and no finite value.
         """
         if isinstance(self.content, Image.Image):
             return self.content.convert("L" if _is_grey(self.content) else "RGB")
@@ -90,16 +91,17 @@ def _is_grey(image: Image.Image) -> bool:
 def _eight_bit_grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if samples.ndim == 2:
         return np.ascontiguousarray(samples)
-    from twinscope_indexer.imaging.luma import luma  # here: Numba is slow to import, and few images need it
+    from twinscope_indexer.imaging.luma import luma  # imported here because Numba loads slowly and is rarely needed
 
     return luma(samples)
 
 
 def _luma(colour: NDArray[Any]) -> NDArray[Any]:
-    """Return the luma of deep colour, (height, width, 3) -> (height, width).
+    """Convert deep colour of shape (height, width, 3) to luma of shape (height, width).
 
-    ITU-R BT.601-7, section 2.5.1, with the weights in 1/65536 of Pillow's ``libImaging/Convert.c`` (``L24``), so that
-    equal channels keep their value exactly. 16-bit samples stay 16-bit integers, all others become float64.
+    Luma is defined in ITU-R BT.601-7, section 2.5.1. The weights of the channels are in units of 1/65536, as in
+    Pillow's ``libImaging/Convert.c`` (``L24``). If all three channels of a pixel are equal, luma has exactly the same
+    value as the channels. 16-bit samples stay 16-bit integers. Samples of any other type are converted to float64.
     """
     exact = colour.dtype == np.uint16
     work = np.uint32 if exact else np.float64

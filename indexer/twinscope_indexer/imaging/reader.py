@@ -1,8 +1,9 @@
 """Decoding of microscope image files to 8-bit grey pixels and a description.
 
-The first bytes of a file, never its name, decide whether it is TIFF (also BigTIFF), JPEG, PNG or BMP. Images of 8 bits
-are converted exactly as by Pillow's ``convert("L")``, deeper ones through an explicit window (see
-`twinscope_indexer.imaging.window`). Every fault of a file is reported by one exception, `ImageError`.
+The format of a file (TIFF, BigTIFF, JPEG, PNG or BMP) is detected from the first bytes of the file. The file name is
+not used. For images of 8 bits, the result is exactly the same as from Pillow's ``convert("L")``. Images of more than 8
+bits are converted with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the
+exception `ImageError`.
 """
 
 from __future__ import annotations
@@ -24,49 +25,52 @@ from twinscope_indexer.imaging.tiff import read_tiff
 from twinscope_indexer.imaging.window import Window
 
 PIXEL_BUDGET = 300_000_000
-"""Maximum number of pixels (width times height) to decode, unless the caller sets another."""
+"""Default pixel budget: the maximum number of pixels (width times height) that an image may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GreyImage:
-    """A decoded image, as it is hashed, with a description of its file."""
+    """A decoded image in the form that Twinscope hashes, with a description of the image file."""
 
     pixels: NDArray[np.uint8]
-    """uint8, shape (height, width), C-contiguous; 0 is black."""
+    """Grey levels: uint8, shape (height, width), C-contiguous; 0 is black."""
     format: Format
-    """``TIFF``, ``JPEG``, ``PNG`` or ``BMP``."""
+    """Format of the file: ``TIFF``, ``JPEG``, ``PNG`` or ``BMP``."""
     mode: str
     """Pillow's mode for the pixels in the file: ``L``, ``RGB``, ``P``, ``I;16``, ``F``, ``LA``, ``RGBA``..."""
     bits: int
-    """Bits per sample in the file, or per index of a palette image."""
+    """Bits per sample in the file. For a palette image: bits per palette index."""
     width: int
     height: int
     pages: int
-    """Number of pages of a TIFF file or of frames of an animated PNG; else 1."""
+    """Number of pages of a TIFF file, or number of frames of an animated PNG file. For other files, the number is 1."""
     page: int
-    """Index of the page that was decoded."""
+    """Index of the page that was decoded, counted from 0."""
     window: Window | None
-    """The values that became 0 and 255 if the samples had more than 8 bits, were signed or floating point, else None.
-    Descending if the file counts from white to black; equal if all values are equal."""
+    """The two sample values that were mapped to 0 and 255. If lower sample values are brighter in the file, the first
+    value is higher than the second value. If all samples are equal, the two values are equal. The window is None if the
+    samples are unsigned integers of at most 8 bits."""
 
 
 def read_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> GreyImage:
     """Decode an image to 8-bit grey.
 
-    One image of a file is read: the first page of a TIFF file that holds an image (no mask, no reduced copy), the first
-    plane of a volume or of separate channels without a colour space, the first frame of an animation. Alpha is ignored.
-    CMYK is converted as by Pillow. TIFF images are turned upright according to their Orientation tag; Exif orientation
-    in JPEG and PNG files is ignored. Pillow does both in the same way.
+    Only one image of a file is read. In a TIFF file, this is the first page with an image. Pages with a mask or a
+    reduced copy are skipped. If the image is a volume, only the first plane is read. If an image without a colour space
+    has separate channels, only the first channel is read. In an animation, only the first frame is read. Alpha is
+    ignored. CMYK is converted in the same way as in Pillow. TIFF images are turned upright according to the Orientation
+    tag. The Exif orientation of JPEG and PNG files is ignored. Pillow treats the orientation of TIFF, JPEG and PNG
+    files in the same way.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file, which is read from its beginning whatever its position, and is
-        left open at an arbitrary position.
+        A path, the content of a file, or an open file. An open file is always read from its beginning, and is not
+        closed. After the call, the position in the open file is undefined.
     name : str, optional
-        Name of the image in errors, for example of an archive member; by default its path.
+        Name of the image in error messages, for example the name of an archive member; by default, the path.
     pixel_budget : int
-        Maximum number of pixels to decode. Larger images, and images with a side of more than a million pixels, are
+        Maximum number of pixels to decode. Images with more pixels, or with a side of more than a million pixels, are
         refused before memory is allocated.
 
     Returns
@@ -76,7 +80,8 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     Raises
     ------
     ImageError
-        For every fault; its `fault` is the kind. The content of a file raises nothing else.
+        If the file has any fault. The attribute `fault` of the exception is the kind of the fault. Invalid content of a
+        file never causes any other exception.
     """
     raster, called = _read(source, name, pixel_budget)
     try:
@@ -90,13 +95,13 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
 def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> Image.Image:
     """Decode an image for display: for reviews and for conversion to JPEG.
 
-    The parameters are those of `read_image`.
+    The parameters are the same as for `read_image`.
 
     Returns
     -------
     PIL.Image.Image
-        Mode ``L`` for grey content (the pixels of `read_image`), ``RGB`` for colour; deep colour is reduced to
-        8 bits by one window for all channels.
+        For colour, an image of mode ``RGB``. For grey content, an image of mode ``L`` with the same pixels as from
+        `read_image`. Colour of more than 8 bits is reduced to 8 bits with one window for all channels.
 
     Raises
     ------

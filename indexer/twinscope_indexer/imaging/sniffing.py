@@ -1,4 +1,4 @@
-"""Sources of image data: opening, detection of the format by the first bytes, and errors as `ImageError`."""
+"""Opening of sources of image data, and detection of the image format from the first bytes."""
 
 from __future__ import annotations
 
@@ -37,31 +37,32 @@ class ImageFile:
     """An open image file."""
 
     stream: BinaryIO
-    """Seekable; its position is undefined."""
+    """Seekable stream of the file content. The position of the stream is undefined."""
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     format: Format
     name: str
-    """Its name in errors."""
+    """Name of the file in error messages."""
 
 
 @contextmanager
 def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
-    """Open a source and detect its format.
+    """Open a source and detect the image format.
 
-    Failures while the file is open, because it cannot be read or needs too much memory, also become an `ImageError`.
+    An error in the body of the ``with`` statement is also converted to an `ImageError` if the file cannot be read or
+    needs too much memory.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        An open file is read from its beginning whatever its position, and stays open.
+        A path, the content of a file, or an open file. An open file is always read from its beginning, and stays open.
     name : str, optional
-        Name of the file in errors; by default its path.
+        Name of the file in error messages; by default, the path.
 
     Raises
     ------
     ImageError
-        ``missing``, ``unreadable``, ``empty``, ``unsupported`` or ``too_large``.
+        The fault is ``missing``, ``unreadable``, ``empty``, ``unsupported`` or ``too_large``.
     """
     if isinstance(source, bytes):
         with _reading(io.BytesIO(source), name or "<bytes>") as file:
@@ -78,7 +79,7 @@ def opened(source: Source, name: str | None = None) -> Iterator[ImageFile]:
 
 def _opened(path: Path, name: str) -> BinaryIO:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until another process writes to the pipe
             raise ImageError(name, "unreadable", "is not a regular file")
         return path.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -103,7 +104,7 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
 
 
 def _format(magic: bytes, name: str) -> Format:
-    """Return the format of a file with these first bytes."""
+    """Detect the format of a file from the first bytes."""
     if not magic:
         raise ImageError(name, "empty", "the file is empty")
     for start, found in _MAGIC.items():
@@ -113,9 +114,10 @@ def _format(magic: bytes, name: str) -> Format:
 
 
 def _seekable(stream: BinaryIO) -> BinaryIO:
-    """Return a regular file or bytes in memory unchanged; read other streams, such as archive members, completely.
+    """Return a stream in which seeking is fast.
 
-    Seeking in archive members is slow.
+    Regular files and bytes in memory are returned unchanged. All other streams are read into memory, because seeking
+    can be slow, for example in an archive member.
     """
     if isinstance(stream, io.BytesIO):
         return stream

@@ -1,7 +1,8 @@
-"""TIFF files, decoded by tifffile and imagecodecs after a check of all tags, because both trust files too much.
+"""Decoding of TIFF files by tifffile and imagecodecs, after a check of all tags.
 
-Without the check, tifffile reads missing strips as zeros, accepts any dimension, follows circular chains of directories
-and reports these faults only in its log. Here, a file whose tags contradict its content is refused.
+The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile would read
+missing strips as zeros. tifffile would also accept any width and height, and follow circular chains of directories.
+tifffile reports such faults only in its log. This module refuses a file if the tags of the file contradict its content.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from twinscope_indexer.imaging.tiff_directories import count_directories
 
 # PhotometricInterpretation (TIFF 6.0, page 37)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
-_COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # samples that make up the colour, mode
+_COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # number of colour channels, Pillow's mode
 _PREMULTIPLIED, _ALPHA = 1, 2  # ExtraSamples
 _ORIENTATION = 274
-_LEAST_SIDE = 16  # pixels; a smaller page is read only if there is no other
-_MOST_SEARCHED = 1000  # pages searched for one that holds an image
+_LEAST_SIDE = 16  # pixels; a smaller page is read only if no larger page holds an image
+_MOST_SEARCHED = 1000  # maximum number of pages that are searched for an image
 
 _reading: ContextVar[bool] = ContextVar("twinscope_reading_tiff", default=False)
 
 
 class _Hush(logging.Filter):
-    """A filter that drops tifffile's log messages while a file is read here; `ImageError` reports what matters."""
+    """A filter that suppresses the log messages of tifffile while this module reads a file.
+
+    `ImageError` reports all relevant faults.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
         return not _reading.get()
@@ -47,9 +51,9 @@ logging.getLogger("tifffile").addFilter(_Hush())
 def read_tiff(file: ImageFile, budget: int) -> Raster:
     """Decode the first page of a TIFF or BigTIFF file that holds an image.
 
-    Masks, reduced-resolution subfiles and pages of less than 16 pixels across are skipped if there is another page.
-    Only the first plane of a volume is read, and only as many channels as the colour space has. The image is turned
-    upright according to its Orientation tag.
+    Masks are skipped. Reduced-resolution subfiles, and pages with a side of less than 16 pixels, are skipped if another
+    page holds an image. Only the first plane of a volume is read, and only as many channels as the colour space has.
+    The image is turned upright according to the Orientation tag.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ def read_tiff(file: ImageFile, budget: int) -> Raster:
         return _raster(page, colour, turn(samples) if turn else samples, (pages, index), name)
 
 
-# Orientation (TIFF 6.0, page 36) -> how to turn an array (height, width, ...) upright
+# Orientation (TIFF 6.0, page 36) -> function that turns an array of shape (height, width, ...) upright
 _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
     3: lambda samples: np.rot90(samples, 2),
@@ -90,7 +94,10 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Convert the errors of tifffile and imagecodecs for invalid data to `ImageError`, and keep them off the log."""
+    """Convert the errors that tifffile and imagecodecs raise for invalid data to `ImageError`.
+
+    Suppress the log messages of both libraries.
+    """
     token = _reading.set(True)
     try:
         with np.errstate(all="ignore"):  # tifffile calculates with unchecked numbers from tags
@@ -105,7 +112,11 @@ def _decoding(name: str) -> Iterator[None]:
 
 
 def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
-    """Return index and page of the first page that holds an image; else of the first small or reduced one."""
+    """Return the first page that holds an image, and the index of this page.
+
+    If all images in the file are small or reduced, return the first small page. If there is no small page, return the
+    first reduced page.
+    """
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):
         page = tiff.pages[index].aspage()
@@ -128,7 +139,7 @@ def _colour(page: TiffPage, name: str) -> int:
     if colour == _YCBCR and page.samplesperpixel == 1:
         return _BLACK_IS_ZERO
     if colour == _YCBCR and page.compression == tiff_segments.JPEG:
-        return _RGB  # imagecodecs converts
+        return _RGB  # imagecodecs converts the samples to RGB
     deep = page.dtype is not None and page.dtype not in {np.dtype(np.uint8), np.dtype(np.bool_)}
     if colour not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR} or (deep and colour > _RGB):
         raise ImageError(
@@ -140,7 +151,7 @@ def _colour(page: TiffPage, name: str) -> int:
 
 
 def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int, int], name: str) -> Raster:
-    """Build a raster from samples, (height, width, channels)."""
+    """Build a raster from samples of shape (height, width, channels)."""
     bits = page.bitspersample
     alpha = page.extrasamples[0] if page.extrasamples else 0
     if colour not in _COLOURS:
@@ -170,7 +181,7 @@ def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int
 
 
 def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint8]:
-    """Stretch samples of up to 8 bits, whose highest value is `most`, to the scale of 8 bits, with black as 0."""
+    """Stretch samples of at most 8 bits from the range 0 to `most` to the range 0 to 255. In the result, 0 is black."""
     table = (np.arange(256) * 255 // most).clip(0, 255).astype(np.uint8)
     if colour == _WHITE_IS_ZERO:
         table = 255 - table
@@ -180,7 +191,7 @@ def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint
 
 
 def _indexed(page: TiffPage, indices: NDArray[Any], name: str) -> Image.Image:
-    """Build a palette image from the upper bytes of the 16-bit colours, as Pillow does."""
+    """Build a palette image. Like Pillow, use only the upper bytes of the 16-bit colours of the palette."""
     colours = page.colormap
     if colours is None or colours.shape != (3, 1 << page.bitspersample) or colours.dtype != np.uint16:
         raise ImageError(name, "damaged", "the palette of the TIFF file is missing or has the wrong length")

@@ -1,8 +1,10 @@
-"""The directories of a TIFF file: their number, and the positions of their tags' values.
+"""Reading of the directories of a TIFF file: the number of directories, and the position of the value of each tag.
 
-tifffile has readers for the tags of several vendors. They are not used here: they convert text to numbers, but it must
-be kept as it was written; they trust counts in the text, and take quadratic time or unlimited memory on hostile files;
-and they take several times as long as this module. The tests compare both.
+tifffile has readers for the tags of several vendors. Twinscope does not use the readers of tifffile, for three reasons.
+The readers convert text to numbers, but Twinscope must keep the original text. The readers trust numbers in the text. A
+hostile file can therefore cause unlimited use of memory, or a run time that is quadratic in the file size. The readers
+take several times as long as this module. The tests compare the results of tifffile's readers with the results of this
+module.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import BinaryIO
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.sniffing import ImageFile
 
-_MOST_DIRECTORIES = 16  # vendors write their tags into the first
+_MOST_DIRECTORIES = 16  # vendors write their tags into the first directories of a file
 _MOST_LINKS = 1 << 20
 _MOST_ENTRIES = 4096  # as in tifffile
-# bytes of one value of each type (TIFF 6.0, page 15; 13, and 16 to 18 of BigTIFF); others count as bytes
+# Type -> number of bytes of one value (TIFF 6.0, page 15). Type 13 is a later addition, and types 16 to 18 are from
+# BigTIFF. A value of any other type counts as one byte.
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WIDTH, _LENGTH = 256, 257
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
@@ -31,17 +34,17 @@ class Tag:
 
     offset: int
     size: int
-    """Number of bytes that the directory claims."""
+    """Number of bytes of the value, according to the directory."""
     inline: int
-    """Maximum number of bytes that the directory itself can hold: 4, or 8 in BigTIFF."""
+    """Maximum number of bytes of a value that is stored in the directory: 4 in TIFF, 8 in BigTIFF."""
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The tags of one page."""
+    """The directory of one page of a TIFF file: the tags, and the width and height of the page."""
 
     order: str
-    """``<`` or ``>``, as in `struct`."""
+    """Byte order: ``<`` or ``>``, as in `struct`."""
     tags: dict[int, Tag]
     width: int | None
     height: int | None
@@ -49,11 +52,14 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The format of numbers, which differs between files."""
+    """The formats of the numbers in a file.
+
+    The formats depend on the byte order, and are different in TIFF and BigTIFF.
+    """
 
     order: str
     number: struct.Struct
-    """Format of the number of entries."""
+    """Format of the number of entries of a directory."""
     entry: struct.Struct
     pointer: struct.Struct
     first: int
@@ -71,14 +77,15 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """One directory of the chain."""
+    """The position of one directory in the chain of directories of a file."""
 
     layout: _Layout
     offset: int
     entries: int
-    """Claimed number of entries; 0 if even that is cut off."""
+    """Number of entries, according to the directory. If the file ends before this number, the value is 0."""
     following: int
-    """Offset of the next directory: 0 at the end of the chain, the file's size or more if the rest is missing."""
+    """Offset of the next directory. At the end of the chain, the offset is 0. If the rest of the chain is missing, the
+    offset is at least the size of the file."""
 
 
 def count_directories(file: ImageFile) -> tuple[int, bool]:
@@ -87,9 +94,9 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
     Returns
     -------
     int
-        At least one.
+        Number of directories, at least one.
     bool
-        Whether the chain is complete; otherwise, the rest is missing.
+        Whether the chain of directories is complete. If this value is False, the last part of the chain is missing.
 
     Raises
     ------
@@ -104,24 +111,24 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
 
 
 def read_directories(file: ImageFile) -> list[Directory]:
-    """Read the first directories of a TIFF or BigTIFF file, at most 16.
+    """Read at most the first 16 directories of a TIFF or BigTIFF file.
 
     Returns
     -------
     list of Directory
-        At least one. If the last one is cut off, it has the tags that are present.
+        At least one directory. If the last directory is cut off, the result contains only the tags that are present.
 
     Raises
     ------
     ImageError
-        ``truncated`` if the header or the first directory is cut off; ``damaged`` if there is none, or the chain of
-        directories is circular.
+        The fault is ``truncated`` if the header or the first directory is cut off. The fault is ``damaged`` if the file
+        has no directory, or if the chain of directories is circular.
     """
     return [_read_directory(file, link) for link in islice(_chain(file), _MOST_DIRECTORIES)]
 
 
 def _chain(file: ImageFile) -> Iterator[_Link]:
-    """Follow the chain of directories."""
+    """Yield the directories of a file, in the order of the chain."""
     file.stream.seek(0)
     head = file.stream.read(16)
     layout = _Layout.of(head)
@@ -129,7 +136,7 @@ def _chain(file: ImageFile) -> Iterator[_Link]:
         raise ImageError(file.name, "truncated", "the TIFF header is cut off")
     (at,) = layout.pointer.unpack_from(head, layout.first)
     if at >= file.size:
-        raise ImageError(file.name, "truncated", "the first TIFF directory lies beyond the end of the file")
+        raise ImageError(file.name, "truncated", "the file ends before the first TIFF directory")
     if at == 0:
         raise ImageError(file.name, "damaged", "the TIFF file has no directory")
     seen: set[int] = set()
@@ -155,7 +162,7 @@ def _link(file: ImageFile, at: int, layout: _Layout) -> _Link:
 
 
 def _read_directory(file: ImageFile, link: _Link) -> Directory:
-    """Read the tags of one directory; none if it claims more entries than a directory can have."""
+    """Read the tags of one directory. If the directory claims more than `_MOST_ENTRIES` entries, read no tags."""
     layout = link.layout
     start = link.offset + layout.number.size
     entries = link.entries if link.entries <= _MOST_ENTRIES else 0
@@ -174,7 +181,7 @@ def _read_directory(file: ImageFile, link: _Link) -> Directory:
 
 
 def _side(inline: bytes, kind: int, order: str) -> int | None:
-    """Return a width or height that the directory itself holds; None if it is not a positive integer."""
+    """Return a width or height that is stored in the directory, or None if this value is not a positive integer."""
     form = _INTEGERS.get(kind)
     if form is None or struct.calcsize(order + form) > len(inline):
         return None
@@ -183,12 +190,12 @@ def _side(inline: bytes, kind: int, order: str) -> int | None:
 
 
 def read_value(stream: BinaryIO, tag: Tag, most: int) -> bytes:
-    """Read at most `most` bytes of the value of a tag; fewer if the file ends before."""
+    """Read the value of a tag, but at most `most` bytes. The result is shorter if the file ends earlier."""
     return read_at(stream, tag.offset, min(tag.size, most))
 
 
 def read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
-    """Read bytes anywhere in a file; fewer, or none, if it ends before."""
+    """Read `size` bytes at a position in a file. The result is shorter, or empty, if the file ends earlier."""
     if offset >= 1 << 62:  # larger than any file position
         return b""
     stream.seek(offset)

@@ -1,4 +1,4 @@
-"""The pixels of one page of a TIFF file: the positions of its strips or tiles, their checks, and their decoding."""
+"""Check and decoding of the strips or tiles that contain the pixels of one page of a TIFF file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from twinscope_indexer.imaging.limits import DEFLATE_RATIO, check_budget
 from twinscope_indexer.imaging.sniffing import ImageFile
 
 JPEG = 7
-"""Compression tag of JPEG strips and tiles (TIFF Technical Note 2)."""
+"""Value of the compression tag for JPEG strips and tiles (TIFF Technical Note 2)."""
 
-# Compression tag -> maximum number of bytes that one byte can become: none, LZW (4096 from 12 bits), Deflate (two
-# tags), PackBits; 0 for those without a useful limit: JPEG, LZMA, Zstandard.
+# Value of the compression tag -> maximum number of decompressed bytes for each compressed byte. The first five values
+# mean: no compression, LZW (4096 bytes from 12 bits), Deflate (two values), PackBits. The value 0 means that there is
+# no useful limit (JPEG, LZMA and Zstandard).
 _GROWTH = {1: 1, 5: 2731, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64, JPEG: 0, 34925: 0, 50000: 0}
 _PREDICTORS = frozenset({1, 2, 3})  # none, horizontal, floating point
 _SAMPLE_FORMATS = frozenset({1, 2, 3, 4})  # unsigned, signed, floating point, undefined
@@ -34,15 +35,15 @@ class _Grid:
     width: int
     """Width of a segment in pixels."""
     height: int
-    """Rows of a segment; the last strip may have fewer."""
+    """Number of rows of a segment; the last strip may have fewer rows."""
     depth: int
-    """Planes of a volume in one segment."""
+    """Number of planes of a volume that one segment contains."""
     channels: int
-    """Samples per pixel in a segment."""
+    """Number of samples per pixel in a segment."""
     across: int
     down: int
     volume: int
-    """Segments of one separate plane over its full depth."""
+    """If the channels are stored separately: number of segments of one channel in all planes of a volume."""
 
     @classmethod
     def of(cls, page: TiffPage) -> _Grid:
@@ -55,7 +56,7 @@ class _Grid:
         return cls(width, height, depth, channels, across, down, across * down * math.ceil(page.imagedepth / depth))
 
     def indices(self, planes: int) -> Iterator[int]:
-        """Yield the indices of the segments that hold the first plane of a volume, for the first separate planes."""
+        """Yield the indices of all segments that contain the first plane of a volume, for `planes` channels."""
         return (plane * self.volume + cell for plane in range(planes) for cell in range(self.across * self.down))
 
 
@@ -65,23 +66,25 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
     Parameters
     ----------
     page : TiffPage
-        The caller has checked that its width and height are positive integers.
+        Page to decode. The caller has checked that the width and the height are positive integers.
     file : ImageFile
-        The file it comes from.
+        File that contains the page.
     planes : int
-        Number of planes to decode if the channels are stored separately.
+        Number of channels to decode if the channels are stored separately.
     budget : int
         Maximum number of pixels to decode.
 
     Returns
     -------
     ndarray of the page's dtype, shape (height, width, channels)
-        Only the first plane of a volume. Channels are all those stored together, or the first separate `planes`.
+        Samples of the page, or of the first plane if the page is a volume. If the channels are stored together, the
+        array contains all channels. If the channels are stored separately, the array contains the first `planes`
+        channels.
 
     Raises
     ------
     ImageError
-        If the tags contradict each other, or some samples are not in the file.
+        If the tags contradict each other, or if some samples are not in the file.
     """
     name = file.name
     dtype = _check_tags(page, planes, name)
@@ -102,7 +105,7 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
 
 
 def _decode_segment(page: TiffPage, grid: _Grid, index: int, file: ImageFile, samples: NDArray[Any]) -> None:
-    """Decode one segment and copy it into the samples."""
+    """Decode one segment and copy the pixels into `samples`."""
     file.stream.seek(page.dataoffsets[index])
     data = file.stream.read(page.databytecounts[index])
     if page.compression == JPEG:
@@ -117,7 +120,7 @@ def _decode_segment(page: TiffPage, grid: _Grid, index: int, file: ImageFile, sa
 
 
 def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
-    """Check the tags, and return the type of the samples."""
+    """Check the tags that describe the samples, and return the data type of the samples."""
     numbers = (
         *(page.samplesperpixel, page.bitspersample, page.imagedepth, page.compression, page.planarconfig),
         *((page.tilewidth, page.tilelength, page.tiledepth) if page.is_tiled else (page.rowsperstrip,)),
@@ -139,7 +142,7 @@ def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
 
 
 def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> None:
-    """Check that all segments are in the file, and can decode to the claimed size."""
+    """Check that the file contains all segments, and that each segment has enough bytes for the size in the tags."""
     name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
         raise ImageError(name, "damaged", "the TIFF tags describe strips or tiles of impossible size")
@@ -154,9 +157,9 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, b
     if offsets.min() < 1 or counts.min() < 1:
         raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
     if offsets.max() > size or counts.max() > size or (offsets.astype(np.int64) + counts.astype(np.int64)).max() > size:
-        raise ImageError(name, "truncated", f"strips or tiles lie beyond the end of the file at {size} bytes")
+        raise ImageError(name, "truncated", f"the file ends after {size} bytes, before the end of its strips or tiles")
     rows: NDArray[Any] = np.full(wanted.shape, grid.height)
-    if not page.is_tiled:  # the last strip may be shorter
+    if not page.is_tiled:  # the last strip may have fewer rows
         rows = np.minimum(rows, page.imagelength - wanted % grid.down * grid.height)
     row = (grid.width * grid.channels * page.bitspersample + 7) // 8
     growth = _GROWTH[page.compression]
@@ -165,10 +168,13 @@ def _check_segments(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, b
 
 
 def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> None:
-    """Check that a JPEG stream holds the claimed segment, because decoders accept any size and any end."""
+    """Check that a JPEG stream has an end marker, and the size of the strip or tile that the tags describe.
+
+    The check is needed because decoders accept streams of wrong size, and incomplete streams.
+    """
     frame = jpeg.frame(data, name)
     cell = index % grid.volume
-    # Streams can omit the pixels outside the page, and can have rows up to a whole number of blocks.
+    # A JPEG stream can omit the pixels outside the page, or contain more rows, up to a whole number of blocks.
     widths = {grid.width, page.imagewidth - cell % grid.across * grid.width}
     least = min(grid.height, page.imagelength - cell // grid.across % grid.down * grid.height)
     fits = frame.width in widths and least <= frame.height <= grid.height + 15
@@ -176,5 +182,6 @@ def _check_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str)
         raise ImageError(
             name,
             "damaged",
-            f"a JPEG stream of {frame.width} x {frame.height} pixels is not the strip or tile that the tags describe",
+            f"the JPEG stream has {frame.width} x {frame.height} pixels, but the tags describe a strip or tile of "
+            "another size",
         )

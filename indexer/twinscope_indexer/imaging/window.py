@@ -1,18 +1,21 @@
 """The window that maps deep samples (more than 8 bits, signed, or floating point) to 8-bit grey.
 
 The 8-bit and the 16-bit export of one scan must have almost the same hash. Because the hash equalises the histogram, a
-window must preserve the *ranks* of the grey levels of the 8-bit export. Two exports are common:
+window must preserve the *ranks* of the grey levels of the 8-bit export. The window imitates two common kinds of 8-bit
+export:
 
-* Acquisition software keeps the upper 8 of 10, 12, 14 or 16 bits. If a scan has finer levels than 8 bits can represent,
-  and uses a fair share of its depth, the window truncates in the same way.
-* Everything else (8-bit images in a deep container, contrast stretched to the extremes, calibrated floating-point
-  values) is mapped linearly from the lowest to the highest value. An 8-bit image ``v`` stored as ``v << 8``,
-  ``v * 257`` or ``v / 255`` then keeps its levels one by one.
+* Acquisition software often keeps only the upper 8 of 10, 12, 14 or 16 bits. The window also keeps only the upper 8
+  bits if a scan has more than 256 levels and spans at least a quarter of its nominal range.
+* All other samples are mapped linearly from the lowest to the highest value. Examples are 8-bit images in a file with
+  more bits, images whose contrast was stretched to the full range, and calibrated floating-point values. If an 8-bit
+  image ``v`` was stored as ``v << 8``, ``v * 257`` or ``v / 255``, this window preserves all levels of ``v``.
 
-A few hot or dead pixels must not flatten the image: percentiles replace the extremes if these would stretch the window
-to more than twice its width. An info bar at the full scale of its container must not flatten a scan of fewer bits
-either: before anything else, a single value at either end is excluded if a small share of the pixels has it and it is
-far from all others. It becomes black or white, as it was drawn.
+A few hot or dead pixels must not reduce the contrast of the image. Percentiles therefore replace the lowest and the
+highest value if these two values would make the window more than twice as wide as the percentiles. A scan can have
+fewer bits than the file, while the info bar uses the full range of the file. Such an info bar must not reduce the
+contrast of the scan either. The first step therefore checks the lowest and the highest value of the image. The step
+excludes such a value if only a small share of the pixels has this value, and if the value is far from all other values.
+An excluded value is mapped to black or white, because the instrument drew this part of the image in black or white.
 """
 
 from __future__ import annotations
@@ -24,54 +27,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 Window = tuple[float, float]
-"""The values that map to 0 and to 255."""
+"""The sample value that is mapped to 0, and the sample value that is mapped to 255."""
 
 OUTLIERS = 1e-4
-"""Share of the pixels at either end of the histogram that can be hot or dead; about 80 pixels of a 1024 x 768 scan."""
+"""Maximum share of hot or dead pixels at each end of the histogram. In a scan of 1024 x 768 pixels, this maximum is
+about 80 pixels."""
 
 STRETCH = 2.0
-"""The percentiles replace the extremes if these widen the window by more than this factor."""
+"""Maximum of a ratio: the difference between the highest and the lowest value, divided by the difference between the
+percentiles. If the ratio is larger, the percentiles define the window."""
 
 DEPTHS = (10, 12, 14, 16)
-"""Bits of the analogue-to-digital converters and cameras in electron microscopes."""
+"""Numbers of bits of the analogue-to-digital converters and cameras in electron microscopes."""
 
 LEAST_USE = 0.25
-"""Minimum share of the nominal range that a scan must span to be truncated, which leaves at least 64 of the 256 grey
-levels. A scan that spans this share of the whole range also keeps the values that are drawn at the ends."""
+"""If a scan spans at least this share of its nominal range, the samples are truncated to 8 bits. After the truncation,
+at least 64 of the 256 grey levels remain. Drawn values at the ends of the range are excluded only if the scan spans
+less than this share of the whole range."""
 
 DRAWN = 0.25
-"""Maximum share of the pixels that can be drawn: an info bar or its text. The highest bars take a fifth of an image."""
+"""Maximum share of the pixels that can have one drawn value, such as the background or the text of an info bar. The
+highest info bars cover a fifth of an image."""
 
 SCANNED = 32
-"""Minimum number of levels that are not drawn. An image with fewer is a drawing, a mask or counts, not a noisy scan."""
+"""Minimum number of levels of a scan. Drawn levels are not counted. An image with fewer than 32 levels is a drawing, a
+mask or an image of counts, but not a noisy scan."""
 
 BETWEEN = 1e-3
-"""Maximum number of (hot) pixels with values between the drawn one and the scan, as a share of the drawn pixels. What
-an instrument recorded has an edge, blurred over a pixel or more, which exceeds this share in spots of up to 10 million
-pixels."""
+"""Maximum of a ratio: the number of pixels with values between the drawn value and the scan, divided by the number of
+pixels with the drawn value. A few hot pixels can have values between the drawn value and the scan. If an instrument
+recorded a bright spot, the edge of the spot is blurred over at least one pixel. If the spot has at most 10 million
+pixels, the blurred edge has more pixels than this maximum allows."""
 
-_SAMPLED = 1 << 22  # values that the percentiles of 32- and 64-bit samples are taken from
-_BLOCK = 1 << 20  # values handled at once, to keep the temporary copies small
-_WIDEST = float(np.finfo(np.float64).max) / 4  # so that the width of a window is always finite
+_SAMPLED = 1 << 22  # maximum number of values that are used for the percentiles of 32- and 64-bit samples
+_BLOCK = 1 << 20  # number of values that are handled at a time, so that temporary copies are small
+_WIDEST = float(np.finfo(np.float64).max) / 4  # limit for both ends of a window, so that the width is finite
 
 
 def fit(samples: NDArray[Any]) -> Window:
-    """Return the window of an image, chosen from its values.
+    """Choose the window of an image from the sample values.
 
     Parameters
     ----------
     samples : ndarray of any real dtype, any shape
-        All samples of the image, for a colour image those of all channels.
+        All samples of the image. For a colour image, the array contains the samples of all channels.
 
     Returns
     -------
     tuple of float
-        The values that map to 0 and 255; equal for a constant image.
+        The values that are mapped to 0 and 255. The two values are equal if all samples are equal.
 
     Raises
     ------
     ValueError
-        If there is no finite value.
+        If no sample has a finite value.
     """
     if samples.dtype.kind == "f":
         low, high = _measured(samples)
@@ -84,26 +93,26 @@ def fit(samples: NDArray[Any]) -> Window:
     low, high, levels = _counted(samples)
     depth = next((bits for bits in DEPTHS if high < 1 << bits), 0)
     truncates = (
-        levels > 256  # else no sample is finer than 8 bits, and truncation could only lose levels
+        levels > 256  # with fewer levels, 8 bits can represent all levels, and truncation could only lose levels
         and low >= 0
         and high - low >= (1 << depth) * LEAST_USE
         and (1 << depth) - 1 <= np.iinfo(samples.dtype).max
     )
     if truncates:
         step = 1 << (depth - 8)
-        low = (step - 1) / 2  # the centre of the values 0 .. step - 1, so that rounding truncates
+        low = (step - 1) / 2  # the centre of the values 0 to step - 1; rounding then has the same effect as truncation
         high = low + 255 * step
     return low, high
 
 
 def apply(samples: NDArray[Any], window: Window) -> NDArray[np.uint8]:
-    """Map values to 8 bits linearly, rounded and clipped; non-finite values become 0.
+    """Map values linearly to 8 bits. Results are rounded and clipped, and values that are not finite become 0.
 
     Parameters
     ----------
     samples : ndarray of any real dtype, any shape
     window : tuple of float
-        The values that become 0 and 255. If they are equal, everything becomes 0.
+        The values that become 0 and 255. If the two values are equal, all samples become 0.
 
     Returns
     -------
@@ -113,7 +122,7 @@ def apply(samples: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         span = np.iinfo(samples.dtype)
         table = _scaled(np.arange(span.min, span.max + 1), window)
         unsigned = samples.view(f"u{samples.dtype.itemsize}")
-        return np.take(np.roll(table, int(span.min)), unsigned)  # negative values index the upper half
+        return np.take(np.roll(table, int(span.min)), unsigned)  # negative values use the upper half of the table
     grey = np.empty(samples.shape, np.uint8)
     flat, source = grey.reshape(-1), samples.reshape(-1)
     for block in _blocks(flat.size):
@@ -125,7 +134,7 @@ def _scaled(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     low, high = window
     if not high > low:
         return np.zeros(values.shape, np.uint8)
-    with np.errstate(invalid="ignore"):  # signalling NaN
+    with np.errstate(invalid="ignore"):  # a signalling NaN would cause a warning
         deep = values.astype(np.float64)
     deep[~np.isfinite(deep)] = low
     deep = np.clip(deep, low, high)
@@ -136,7 +145,7 @@ def _scaled(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
 
 
 def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
-    """Return the lowest and highest value of 8- or 16-bit integers, without outliers, and the number of levels."""
+    """Return the lowest value, the highest value and the number of levels of 8- or 16-bit integers. Ignore outliers."""
     span = np.iinfo(samples.dtype)
     counts = np.zeros(span.max - span.min + 1, np.int64)
     source = samples.reshape(-1)
@@ -153,7 +162,7 @@ def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
 
 
 def _measured(samples: NDArray[Any]) -> Window:
-    """Return the lowest and highest finite value, without outliers, which are searched in at most `_SAMPLED` values."""
+    """Return the lowest and highest finite value without outliers. Use at most `_SAMPLED` values to find outliers."""
     source = samples.reshape(-1)
     with np.errstate(invalid="ignore"):
         extremes = float(source.min()), float(source.max())
@@ -174,11 +183,12 @@ def _measured(samples: NDArray[Any]) -> Window:
 
 
 def _some(source: NDArray[Any]) -> NDArray[Any]:
-    return source[:: -(-source.size // _SAMPLED) | 1]  # an odd step; an even one could sample only a few columns
+    # The step is odd, because values at an even step could all come from only a few columns of the image.
+    return source[:: -(-source.size // _SAMPLED) | 1]
 
 
 def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
-    """Return the values without the drawn ones, which are found in a sample of the values."""
+    """Return the values of `source` without drawn values. Only the sample `some` is used to find drawn values."""
     values, numbers = np.unique(some, return_counts=True)
     scan = _scan(values.astype(np.float64), numbers)
     if scan.start > 0:
@@ -189,7 +199,9 @@ def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
 
 
 def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
-    """Return the levels of the scan: all levels except a drawn one at either end.
+    """Return the range of the levels that belong to the scan.
+
+    If the lowest or the highest level is a drawn level, this level does not belong to the scan.
 
     Parameters
     ----------
@@ -201,7 +213,7 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
     Returns
     -------
     slice
-        Slice of the levels; start and stop are not negative.
+        Slice of the levels, with a start and a stop that are not negative.
     """
     size = int(numbers.sum())
     start = int(_may_be_drawn(int(numbers[0]), size))
@@ -217,15 +229,19 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
 
 
 def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Check whether the lowest level is far below the scan (given by its percentiles) and almost isolated."""
+    """Check whether the lowest level is far below the scan, and few pixels have levels in between.
+
+    `inner` contains two percentiles of the scan.
+    """
     low, high = inner
-    beyond = int(numbers[levels < low - (high - low)].sum())  # closer than one width, it may belong to the scan
+    # A level below the scan may belong to the scan if the distance is less than the width of the scan.
+    beyond = int(numbers[levels < low - (high - low)].sum())
     far = 0 < high - low < (high - float(levels[0])) * LEAST_USE
     return bool(far and beyond <= int(numbers[0]) * (1 + BETWEEN))
 
 
 def _may_be_drawn(number: int, size: int) -> bool:
-    """Check whether the number of pixels of an extreme value is too high for outliers, but not for a drawing."""
+    """Check whether an extreme value has too many pixels for an outlier, but not too many for a drawing."""
     return size * OUTLIERS < number <= size * DRAWN
 
 
@@ -239,7 +255,7 @@ def _percentiles(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> Win
 
 def _trimmed(extremes: Window, percentiles: Window) -> Window:
     inner = percentiles[1] - percentiles[0]
-    # An inner width of 0 is a sparse image on a constant background, not an image with hot pixels.
+    # If `inner` is 0, the image shows a few details on a constant background. These details are not hot pixels.
     return percentiles if 0 < inner * STRETCH < extremes[1] - extremes[0] else extremes
 
 

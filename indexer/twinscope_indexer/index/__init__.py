@@ -1,1 +1,1 @@
-"""Exact Hamming search over 1024-bit codes, and the FAISS index file."""
+"""Exact search for the nearest 1024-bit codes by Hamming distance, and the index file in the format of FAISS."""

@@ -1,4 +1,7 @@
-"""The engine "scan": an exact multi-core scan with early termination; see `kernels`."""
+"""Index engine "scan": it compares each query with all codes, on several processor cores.
+
+If all codes of a block are too far from the query, the engine skips the rest of the block; see `kernels`.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,27 @@ if TYPE_CHECKING:
 
 _CORES: Final = os.cpu_count() or 1
 _COMPARISONS_PER_THREAD: Final = 250_000
-"""Codes times queries, about a millisecond of work; waking a thread for less costs more than it saves."""
+"""Number of comparisons for each thread; one comparison compares one code with one query. These comparisons take about
+one millisecond. With fewer comparisons, waking a thread takes more time than the thread saves."""
 
 
 class BlockSegment(Segment):
-    """Codes in blocks, searched by compiled code; see `Segment`."""
+    """Segment that stores its codes in blocks; compiled functions search the blocks."""
 
     title: ClassVar = "blocked scan"
     one_thread_up_to: ClassVar = _COMPARISONS_PER_THREAD
 
     _heads: NDArray[np.uint64]
-    """The first words of all codes, shape (blocks, 11, 128)."""
+    """First 11 words (64-bit integers) of each code, shape (blocks, 11, 128)."""
     _tails: NDArray[np.uint64]
-    """The other words, shape (blocks, 5, 128). Unused codes of the last block are zero."""
+    """Last 5 words of each code, shape (blocks, 5, 128). The unused positions at the end of the last block are zero."""
 
     def _build(self, codes: NDArray[np.uint8]) -> None:
-        """Store the codes in blocks, word by word, with their bits ordered by class."""
+        """Store the codes in blocks.
+
+        The bits of each code are first sorted by class; see `by_class`. A block stores the first words of all its
+        codes, then the second words, and so on.
+        """
         count = -(-len(codes) // BLOCK)
         self._heads = np.zeros((count, HEAD, BLOCK), np.uint64)
         self._tails = np.zeros((count, WORDS - HEAD, BLOCK), np.uint64)
@@ -54,7 +62,7 @@ class BlockSegment(Segment):
         return by_row(_read_only(words)).view(np.uint8)
 
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Scan all codes once, divided among threads if there is enough work for them."""
+        """Compare the queries with all codes; if there is enough work, several threads share the blocks."""
         words = _read_only(queries.view(np.uint64))
         threads = min(_CORES, 1 + len(queries) * len(self._ids) // _COMPARISONS_PER_THREAD, len(self._heads))
         bounds = [len(self._heads) * i // threads for i in range(threads + 1)]
@@ -66,7 +74,7 @@ class BlockSegment(Segment):
         return [merge(answers, k) for answers in zip(*found, strict=True)]
 
     def _scan(self, words: NDArray[np.uint64], k: int, limit: int, first: int, end: int) -> list[Neighbours]:
-        """Scan the blocks in [`first`, `end`)."""
+        """Scan the blocks with the numbers `first` to `end` - 1."""
         ids = self._ids[first * BLOCK : end * BLOCK]
         k = min(k, len(ids))
         near_ids = np.empty((len(words), k), np.int64)
@@ -83,7 +91,11 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _read_only(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return a read-only view, so that one compiled variant serves writable and read-only arrays."""
+    """Return a read-only view of an array.
+
+    Numba compiles a function separately for writable arrays and for read-only arrays. If all arrays are read-only, each
+    function is compiled only once.
+    """
     view = words.view()
     view.flags.writeable = False
     return view

@@ -1,7 +1,8 @@
-"""The choice of the index engine: the fastest on this machine for one query, for batches and for frames.
+"""Choice of the index engine: Twinscope uses the engine that is fastest on this machine.
 
-All engines give the same answers, so the choice never changes a result. Small stores are not worth measuring.
-`measurement` measures the engines.
+Twinscope chooses separate engines for single queries, for batches of queries, and for frames. All engines give the same
+answers, so the choice never changes a result. If the store is small, Twinscope does not measure the engines, because
+every engine is fast enough. The module `measurement` measures the engines.
 """
 
 from __future__ import annotations
@@ -22,28 +23,34 @@ if TYPE_CHECKING:
     from twinscope_indexer.index.protocol import Index
 
 ENGINE_VARIABLE: Final = "TWINSCOPE_INDEX_ENGINE"
-"""Environment variable that forces an engine, by its name."""
+"""Name of the environment variable that forces an engine. The value of the variable is the name of the engine."""
 DEFAULT: Final = "scan"
+"""Name of the engine that is used if the engines were not measured, or if no other engine is clearly faster."""
 MEASURED_FROM: Final = 250_000
-"""Codes. Below this, every engine answers within about two milliseconds, and measuring takes about two seconds."""
+"""The engines are measured only if the index has at least this number of codes. With fewer codes, every engine answers
+a query within about two milliseconds. A measurement takes about two seconds."""
 _CLEARLY: Final = 1.1
-"""An engine other than the default must be this many times as fast."""
+"""The speed of another engine is divided by the speed of the default engine. The other engine is chosen only if this
+ratio is larger than `_CLEARLY`."""
 _WORTH_TWICE: Final = 1.5
-"""A second engine holds all codes again; it must be this many times as fast at its kind of search."""
+"""Minimum slowdown that justifies two engines in one index. Two engines need two copies of all codes. The slowdown of
+an engine is its time divided by the time of the fastest engine, for single queries or for batches (the larger value).
+Two engines are used only if every engine alone has at least this slowdown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engines that were chosen.
+    """Names of the chosen engines, and the reason for the choice.
 
     Attributes
     ----------
     single, batch : str
-        Engines for one query of images, and for several.
+        Names of the engines that search the hashes of images. `single` is used for one query, and `batch` is used for
+        several queries.
     frames : str
-        Engine for frames of images.
+        Name of the engine that searches the hashes of frames.
     reason : str
-        Why these were chosen, in words.
+        Reason for the choice, in words.
     """
 
     single: str
@@ -53,12 +60,12 @@ class Choice:
 
 
 def image_index(count: int) -> Index:
-    """Return an empty index for `count` images.
+    """Return an empty index for the hashes of `count` images, with the engines that `choose` selects.
 
     Raises
     ------
     IndexEngineError
-        If the environment names an unknown engine.
+        If the environment variable `ENGINE_VARIABLE` names an unknown engine.
     """
     choice = choose(count)
     batch = engine_index(choice.batch, choice.reason)
@@ -68,13 +75,13 @@ def image_index(count: int) -> Index:
 
 
 def frame_index(count: int) -> Index:
-    """Return an empty index for `count` frames of images; see `image_index`."""
+    """Return an empty index for the hashes of `count` frames; the errors are the same as for `image_index`."""
     choice = choose(count)
     return engine_index(choice.frames, choice.reason)
 
 
 def choose(count: int) -> Choice:
-    """Choose the engines for `count` codes; see `image_index`."""
+    """Choose the engines for an index of `count` codes; the errors are the same as for `image_index`."""
     forced = os.environ.get(ENGINE_VARIABLE, "").strip()
     if forced:
         if forced not in ENGINES:
@@ -82,7 +89,8 @@ def choose(count: int) -> Choice:
             raise IndexEngineError(msg)
         return Choice(forced, forced, forced, f"set by {ENGINE_VARIABLE}")
     if count < MEASURED_FROM:
-        return Choice(DEFAULT, DEFAULT, DEFAULT, f"not measured below {MEASURED_FROM:,} hashes")
+        reason = f"chosen without a measurement, because the index has fewer than {MEASURED_FROM:,} hashes"
+        return Choice(DEFAULT, DEFAULT, DEFAULT, reason)
     with _measuring:
         return _measured()
 
@@ -92,7 +100,7 @@ _measuring = threading.Lock()
 
 @cache
 def _measured() -> Choice:
-    """Choose by measuring, once per process."""
+    """Measure the engines and choose the fastest engines; each process measures at most once."""
     try:
         return fastest(measurement.times())
     except MeasurementError as error:
@@ -100,7 +108,7 @@ def _measured() -> Choice:
 
 
 def fastest(times: Times) -> Choice:
-    """Choose the engines from measured times."""
+    """Choose the engines by their measured times."""
     single, batch, frames = (_fastest(times[workload]) for workload in measurement.WORKLOADS)
     if single != batch:
         losses = {
@@ -114,7 +122,7 @@ def fastest(times: Times) -> Choice:
         f"{workload} " + ", ".join(f"{name} {value:.2f}" for name, value in each.items())
         for workload, each in times.items()
     )
-    reason = f"measured on this machine, in ms a query of {measurement.SIZE:,} hashes: {'; '.join(shown)}"
+    reason = f"measured on this machine with {measurement.SIZE:,} hashes, in ms per query: {'; '.join(shown)}"
     return Choice(single, batch, frames, reason)
 
 

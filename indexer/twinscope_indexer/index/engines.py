@@ -1,4 +1,7 @@
-"""The available engines by name. To add one, write a module with a `Segment` and add a line here."""
+"""Available index engines by name.
+
+To add an engine, write a module with a subclass of `Segment`, and add a line to `ENGINES`.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,24 @@ ENGINES: Final[dict[str, str]] = {
     "scan": "twinscope_indexer.index.blocks:BlockSegment",
     "faiss": "twinscope_indexer.index.flat:FlatSegment",
 }
-"""Module and class of each engine's segments; imported when they are first needed."""
+"""Segment class of each engine, as `module:class`. The keys are the names of the engines. A module is imported when its
+engine is first used."""
 
 
 def engine_index(name: str, reason: str = "") -> SegmentedIndex:
-    """Return an empty index of one engine.
+    """Return an empty index that uses the named engine.
 
     Parameters
     ----------
     name : str
+        Name of the engine, as in `ENGINES`.
     reason : str
-        Why this engine was chosen, in words.
+        Reason for the choice of this engine, in words.
 
     Raises
     ------
     IndexEngineError
-        If the engine is unknown or cannot be loaded.
+        If there is no engine of this name, or if the module of the engine cannot be loaded.
     """
     if name not in ENGINES:
         msg = f"there is no index engine {name!r}; the available engines are {', '.join(ENGINES)}"

@@ -1,8 +1,13 @@
-"""The published index file: FAISS's ``IndexBinaryIDMap`` over an ``IndexBinaryFlat``, written and read by FAISS.
+"""Published index file: FAISS writes and reads this file.
 
-FAISS neither makes a file durable nor detects a damaged one. Therefore a file gets its name only after it is on the
-disk, and the catalog keeps its SHA-256. ``IndexBinaryIDMap2`` files can also be read. That kind has an additional table
-from ids to rows, which is not needed here and takes a third of the memory of the codes.
+The file contains an ``IndexBinaryIDMap`` (the ids), which contains an ``IndexBinaryFlat`` (the codes).
+
+FAISS does not wait until the data of a file are on the disk. Therefore this module first writes a temporary file, and
+renames the temporary file only after its data are on the disk. FAISS does not detect damaged files. Therefore the
+catalog stores the SHA-256 of each index file.
+
+The module can also read a file that contains an ``IndexBinaryIDMap2``. This class has an additional table, which gives
+the row of each id. Twinscope does not need this table. The table needs one third as much memory as the codes.
 """
 
 from __future__ import annotations
@@ -31,33 +36,33 @@ if TYPE_CHECKING:
     from twinscope_indexer.index.protocol import CodeBatches
 
 _CHUNK: Final = 1 << 20
-"""Bytes that FAISS reads or writes at a time."""
+"""Number of bytes that FAISS reads or writes at a time."""
 
 
 def write_index(path: Path, count: int, parts: CodeBatches) -> str:
-    """Write an index file atomically: a reader finds the old file or the complete new one.
+    """Write an index file atomically: a reader finds either the old file or the complete new file.
 
-    All codes are in memory once, until the file is written.
+    While the file is written, one copy of all codes is in memory.
 
     Parameters
     ----------
     path : Path
     count : int
-        Number of codes in all batches.
+        Total number of codes in all batches.
     parts : iterable of (ids, codes)
-        Batches: distinct ids, int64, shape (n,), and their codes, uint8, shape (n, 128).
+        Batches of codes; see `CodeBatches`.
 
     Returns
     -------
     str
-        SHA-256 of the file in hexadecimal.
+        SHA-256 of the file, in hexadecimal.
 
     Raises
     ------
     StoreError
         If the file cannot be written.
     ValueError
-        If a shape, a type or the number of codes is wrong.
+        If the shape or the type of a batch is wrong, or if the total number of codes is not `count`.
     """
     index = _built(count, parts)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -77,13 +82,14 @@ def write_index(path: Path, count: int, parts: CodeBatches) -> str:
 
 
 def _built(count: int, parts: CodeBatches) -> Any:
-    """Build the index of a file."""
+    """Build the FAISS index that a file will contain."""
     import faiss
 
     flat = faiss.IndexBinaryFlat(BITS)
     index = faiss.IndexBinaryIDMap(flat)
     for vector, size in ((flat.xb, count * BYTES), (index.id_map, count)):
-        vector.resize(size)  # reserve the memory now; otherwise it would double whenever the vector grows
+        # Reserve the memory for all codes now. Otherwise, FAISS would double the memory whenever a vector is full.
+        vector.resize(size)
         vector.resize(0)
     for ids, codes in parts:
         index.add_with_ids(require_codes(codes), require_ids(ids, codes))
@@ -94,7 +100,7 @@ def _built(count: int, parts: CodeBatches) -> Any:
 
 
 def _written(index: Any, stream: BinaryIO) -> str:
-    """Write an index to a stream; return the SHA-256."""
+    """Write an index to a stream; return the SHA-256 of the written data."""
     import faiss
 
     digest = sha256()
@@ -110,16 +116,17 @@ def _written(index: Any, stream: BinaryIO) -> str:
 def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Read a published index file in batches.
 
-    FAISS reads all of it. The memory of each batch is released after it was copied, so that the codes are in memory
-    once, plus what the caller builds from the batches so far.
+    FAISS first reads the complete file into a FAISS index. Then this function copies the codes, batch by batch. After
+    each batch, the function frees the memory of the copied codes in the FAISS index. So each code is in memory only
+    once: in the FAISS index or in a batch. Data that the caller builds from the batches need additional memory.
 
     Parameters
     ----------
     path : Path
     expected_sha256 : str
-        SHA-256 of the published file in hexadecimal.
+        SHA-256 of the published file, in hexadecimal.
     size : int
-        Codes in a batch.
+        Maximum number of codes in a batch.
 
     Yields
     ------
@@ -129,8 +136,8 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     Raises
     ------
     StoreError
-        Before the first batch, if the file is missing, differs from the published one, cannot be read, or holds another
-        kind of index.
+        If the file is missing, if the file cannot be read, if the file differs from the published file, or if the file
+        holds another kind of index. The error is raised before the first batch is returned.
     """
     try:
         with path.open("rb", buffering=0) as stream:
@@ -146,7 +153,7 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
 def _require_sha256(stream: BinaryIO, path: Path, expected: str) -> None:
     found = _sha256(stream)
     if found != expected:
-        msg = f"index file {path} is damaged (SHA-256 {found[:12]}, published as {expected[:12]})"
+        msg = f"index file {path} is damaged (SHA-256 is {found[:12]}, expected {expected[:12]})"
         raise StoreError(msg)
 
 
@@ -156,7 +163,7 @@ def _read(stream: BinaryIO, path: Path) -> Any:
     Raises
     ------
     StoreError
-        If FAISS cannot read it, or it is another kind of index.
+        If FAISS cannot read the data, or if the data are another kind of index.
     """
     import faiss
 
@@ -173,7 +180,10 @@ def _read(stream: BinaryIO, path: Path) -> Any:
 
 
 def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Divide an index into batches; this releases its memory, so the index cannot be used afterwards."""
+    """Yield the ids and the codes of a FAISS index in batches.
+
+    The function frees the memory of the index step by step. Afterwards, the index cannot be used.
+    """
     import faiss
 
     flat = faiss.downcast_IndexBinary(index.index)
@@ -187,9 +197,12 @@ def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _release(address: int, size: int) -> None:
-    """Return the complete pages of a memory range to the system; nothing may read them afterwards."""
+    """Return the memory of an address range to the operating system.
+
+    Only complete memory pages are returned. Afterwards, the program must not read this range.
+    """
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < end:
-        with suppress(OSError, AttributeError):  # another C library
+        with suppress(OSError, AttributeError):  # some C libraries have no madvise
             ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)

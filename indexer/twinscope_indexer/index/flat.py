@@ -1,4 +1,7 @@
-"""The engine "faiss": FAISS's flat index, with answers ordered and ties cut as `Index` requires."""
+"""Index engine "faiss": the flat index of FAISS.
+
+This module sorts the results of FAISS by distance and then by id, because `Index` requires this order.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPARISONS_PER_THREAD: Final = 100_000
-"""Codes times queries, about a millisecond of work; on a busy machine threads wait longer for each other than that."""
+"""Number of comparisons for each thread; one comparison compares one code with one query. These comparisons take about
+one millisecond. With fewer comparisons per thread, the threads on a busy machine would spend more time on waiting than
+on work."""
 
 
 class FlatSegment(Segment):
-    """Codes in an ``IndexBinaryFlat``. Its labels are rows, because it has no ids; see `Segment`."""
+    """Segment that holds its codes in an ``IndexBinaryFlat`` of FAISS.
+
+    FAISS returns row numbers, because an ``IndexBinaryFlat`` has no ids. The segment converts the row numbers to ids.
+    """
 
     title: ClassVar = "FAISS's flat index"
 
     _flat: Any
     _allowed: Any = None
-    """FAISS's ``SearchParameters`` that select all rows but those left out."""
+    """FAISS search parameters with the list of codes that a search uses; None if a search uses all codes."""
 
     def _build(self, codes: NDArray[np.uint8]) -> None:
         self._flat = faiss.IndexBinaryFlat(BITS)
@@ -43,7 +51,7 @@ class FlatSegment(Segment):
         return codes[rows]
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment that also leaves out some ids, over the same codes, which are not copied."""
+        """Return a segment without the codes whose ids are in `ids`; the codes in memory are not copied."""
         made = super().without(ids)
         if made is not self:
             allowed = np.packbits(~np.isin(made._ids, made._left_out), bitorder="little")
@@ -51,7 +59,8 @@ class FlatSegment(Segment):
         return made
 
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        # One more than wanted shows whether rank k is tied; FAISS cuts ties in an undefined order.
+        # FAISS returns codes of equal distance in an undefined order. Therefore the search requests k + 1 codes. Then
+        # this method can check whether the codes of ranks k and k + 1 have equal distances.
         with _threads(len(queries), self.held):
             distances, rows = self._flat.search(queries, min(k + 1, len(self)), params=self._allowed)
         found = []
@@ -64,8 +73,8 @@ class FlatSegment(Segment):
         return found
 
     def _within(self, query: NDArray[np.uint8], k: int, distance: int) -> Neighbours:
-        """Find the k nearest codes of one query among all codes within a distance."""
-        with _threads(1, self.held):  # FAISS finds codes strictly nearer than its radius
+        """Find the `k` codes nearest to one query; codes at a distance larger than `distance` are ignored."""
+        with _threads(1, self.held):  # FAISS finds only distances smaller than the radius
             _, near, rows = self._flat.range_search(query[None], distance + 1, params=self._allowed)
         return self._ordered(rows, near.astype(np.int32), k)
 
@@ -77,13 +86,16 @@ class FlatSegment(Segment):
 
 @contextmanager
 def _threads(queries: int, codes: int) -> Iterator[None]:
-    """Limit FAISS to as many threads as there is work for: it divides queries, and its threads wait for each other."""
+    """Limit the number of FAISS threads, depending on the work, while the body of the ``with`` statement runs.
+
+    FAISS divides a batch of queries among several threads. Every thread waits until the last thread has finished.
+    """
     most = faiss.omp_get_max_threads()
     threads = min(most, queries, 1 + queries * codes // _COMPARISONS_PER_THREAD)
     if threads == most:
         yield
         return
-    faiss.omp_set_num_threads(threads)  # of the calling thread only
+    faiss.omp_set_num_threads(threads)  # this setting applies only to the calling thread
     try:
         yield
     finally:

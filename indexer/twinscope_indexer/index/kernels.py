@@ -1,17 +1,22 @@
-"""The scan of blocks of codes for the nearest codes of queries; it leaves a block as soon as it is too far.
+"""Compiled functions that find the nearest codes of queries: they compare each query with all codes, block by block.
 
-Blocks are stored word by word: first the first words of 128 codes, then their second words, and so on. So vector
-instructions count the distances of a whole block. If a block's first eleven words (704 of 1024 bits) already exceed the
-limit for all its codes, its other five are not read. At the usual limit of 300 bits this happens for nearly all blocks
-of unrelated images.
+Each code consists of 16 words. A word is an integer of 64 bits. A block holds 128 codes: the first words of all 128
+codes, then the second words, and so on. So vector instructions of the processor can compute the distances of several
+codes at the same time. The scan first reads the first eleven words of each code in a block (704 of 1024 bits). If these
+bits show that all codes of the block are above the distance limit, the scan does not read the other five words. At the
+usual limit of 300 bits, the first eleven words are enough for nearly all blocks of unrelated images.
 
-The words of a block are read in memory order. Reading several words side by side needs fewer additions and is 15 %
-faster in the cache. For 1,000,000 codes, which do not fit in a cache, it takes 1.4 times as long.
+The scan reads the words of a block one after another, in the order of the memory. If the scan read several words at the
+same time, it would need fewer additions. This would be 15 % faster for codes that fit in the cache of the processor.
+But 1,000,000 codes do not fit in a cache. For these codes, such a scan would take 1.4 times as long.
 
-The symmetries of an image are compared together. Each symmetry inverts or keeps all bits of a class (even or odd row,
-even or odd column), except a few bits near the median. Therefore bits are stored by class. The distances of a code in
-the four classes give its distance from every symmetry, with an error of at most the number of these few bits. Only
-codes that may be near enough are counted in full.
+A query may contain the hashes of all symmetries of an image (mirrored, rotated or inverted). The scan compares all
+these hashes with a code in one step. The 1024 bits of a hash form 32 rows and 32 columns. These bits are divided into
+four classes: even rows or odd rows, combined with even columns or odd columns. A symmetry either keeps or inverts all
+bits of a class, except a few bits near the median. Therefore the bits of each class are stored together. The scan
+counts the different bits of a code in each of the four classes. From these four numbers, the scan estimates the
+distance of the code from every symmetry. The error of an estimate is at most the number of the few bits near the
+median. The scan computes the exact distance only for codes whose estimated distance is small enough.
 """
 
 from __future__ import annotations
@@ -27,33 +32,40 @@ from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.codes import BYTES
 
 BLOCK: Final = 128
-"""Codes in a block. With 1,000,000 codes, blocks of 32 take 1.6 times as long; blocks of 64 take equally long
-(batches 1.2 times as long)."""
+"""Number of codes in a block. The following times are from searches in 1,000,000 codes. With blocks of 32 codes, a
+search takes 1.6 times as long as with blocks of 128 codes. With blocks of 64 codes, a search for one query takes as
+long as with blocks of 128 codes, but a search for a batch takes 1.2 times as long."""
 WORDS: Final = BYTES // 8
+"""Number of 64-bit words in a code."""
 HEAD: Final = 11
-"""Words read first. Bits of unrelated images differ at random: 352 of 704 on average, standard deviation 13."""
+"""Number of words of each code that are read first (704 bits). The bits of unrelated images differ at random. On
+average, 352 of the 704 bits differ, with a standard deviation of 13."""
 _CLASSES: Final = 4
-"""Classes of bits: even or odd row, even or odd column. Successive words hold the bits of successive classes."""
+"""Number of classes of bits: even rows or odd rows, combined with even columns or odd columns. Each word holds bits of
+one class: the first word holds the first class, the second word holds the second class, and so on."""
 _CLASS_BITS: Final = 8 * BYTES // _CLASSES
+"""Number of bits in each class."""
 _MAX_DIFFERING: Final = 40
-"""Bits by which a query may differ from a symmetry of another query if both are searched together. Half of the
-symmetries of frames of micrographs differ by 14 bits, one in a hundred by more than 40."""
+"""Two queries are compared with the codes in one step only if one query is nearly a symmetry of the other query. This
+is the maximum number of bits that may then differ. For symmetries of frames of micrographs, the median of this number
+is 14 bits, and 1 % of the numbers are larger than 40 bits."""
 
 
 @compiled()
 def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Order the bits of codes by class.
+    """Change the order of the bits in each code, so that bits of the same class are next to each other.
 
     Parameters
     ----------
     words : ndarray of uint64, shape (n, 16)
-        Codes, read-only; each word has two rows of 32 bits.
+        Codes as a read-only array. Each word contains two rows of 32 bits.
 
     Returns
     -------
     ndarray of uint64, shape (n, 16)
-        For every four words: the bits of even rows and even columns, even rows and odd columns, odd rows and even
-        columns, odd rows and odd columns.
+        Codes with the new order of bits. In each group of four words, the first word has the bits of even rows and even
+        columns. The second word has the bits of even rows and odd columns. The third word has the bits of odd rows and
+        even columns. The fourth word has the bits of odd rows and odd columns.
     """
     lines = np.ascontiguousarray(words.T)  # so that vector instructions process several codes
     ordered = np.zeros_like(lines)
@@ -75,7 +87,7 @@ def by_class(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @compiled()
 def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Restore the order by row from that of `by_class`."""
+    """Sort the bits of codes by row again; this function reverses `by_class`."""
     words = np.zeros_like(ordered)
     for code in range(ordered.shape[0]):
         for word in range(WORDS):
@@ -92,7 +104,7 @@ def by_row(ordered: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _count_bits(_typing: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
-    """Count the set bits of a word with LLVM's ``ctpop``, which Numba does not expose."""
+    """Count the bits of a word that are 1, with the LLVM instruction ``ctpop``; Numba has no function for this."""
 
     def generated(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -105,16 +117,19 @@ _bits = cast("Callable[[Any], Any]", intrinsic(_count_bits))
 
 @compiled()
 def symmetry_runs(queries: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """Find runs of queries that are symmetries of the run's first query, except for a few bits.
+    """Divide the queries into runs: a run contains successive queries that are symmetries of the same image.
+
+    Each query of a run equals a symmetry of the first query of the run, except for at most `_MAX_DIFFERING` bits.
 
     Returns
     -------
     starts : ndarray of int64, shape (runs + 1,)
-        First query of each run, then the number of queries.
+        Position of the first query of each run. The last element is the number of queries.
     signs : ndarray of int32, shape (n, 4)
-        1 for a class of bits that equals the first query's, -1 for an inverted class; the number of -1 is even.
+        For each query and each class: 1 if the bits are those of the first query of the run, -1 if the bits are
+        inverted. In each row of the array, an even number of elements is -1.
     differing : ndarray of int64, shape (n,)
-        Bits that still differ.
+        Number of bits of each query that still differ from the first query of the run, after the inversions.
     """
     count = queries.shape[0]
     starts, runs = np.zeros(count + 1, np.int64), 0
@@ -149,9 +164,13 @@ def scan(
     distances: NDArray[np.int32],
     counts: NDArray[np.int64],
 ) -> None:
-    """Find the nearest codes of each query, in order; `left_out` is sorted, `words` are the queries by row, read-only.
+    """Find the nearest codes of each query, sorted by distance and then by id.
 
-    This is one compiled call, because between two calls other threads would take the GIL and keep it for some time.
+    The function writes the results to `near_ids`, `distances` and `counts`. `left_out` contains the ids that the search
+    ignores, in ascending order. `words` contains the queries as a read-only array, with the bits sorted by row.
+
+    The whole scan is one call of a compiled function. Between two such calls, another thread could take the lock of the
+    Python interpreter (GIL), and the scan would have to wait.
     """
     k = near_ids.shape[1]
     queries = by_class(words)
@@ -164,7 +183,7 @@ def scan(
         for run in range(len(starts) - 1):
             first, end = starts[run], starts[run + 1]
             if end - first == 1:
-                # At the k-th distance, a smaller id is still accepted.
+                # A code with the same distance as the k-th neighbour is accepted if the id of the code is smaller.
                 bound = min(limit, distances[first, k - 1]) if counts[first] == k else limit
                 if _count(head, tail, queries[first], bound, sums):
                     for code in range(len(numbers)):
@@ -197,7 +216,7 @@ def scan(
 def _count(
     head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], bound: int, sums: NDArray[np.int64]
 ) -> bool:
-    """Compute the distances of a block's codes from a query; stop and return False if all exceed the bound."""
+    """Compute the distances between a query and all codes of a block; return False if all distances exceed `bound`."""
     sums[:] = 0
     for word in range(HEAD):
         wanted = query[word]
@@ -220,10 +239,12 @@ def _count_classes(
     classes: NDArray[np.int32],
     furthest: NDArray[np.int32],
 ) -> None:
-    """Compute, for each class, the distances of a block's codes from a query, minus half the bits of a class.
+    """Count the different bits between a query and each code of a block, separately for each class.
 
-    `furthest` is the largest deviation from half of all bits, over all symmetries: the nearest symmetry is that far
-    below it, or the farthest that far above.
+    The function subtracts half the number of bits in a class from each count, and writes the result to `classes`. For
+    each code, the function also estimates the distances from all symmetries of the query. `furthest` receives the
+    largest difference between such a distance and 512 bits, which is half of all bits. The largest difference is 512
+    minus the distance of the nearest symmetry, or the distance of the farthest symmetry minus 512.
     """
     for kind in range(_CLASSES):
         # Words 11 and later are in the tail: the third word of the last class, and the fourth words of all classes.
@@ -238,7 +259,7 @@ def _count_classes(
             line[code] = np.int64(different) - _CLASS_BITS // 2
     for code in range(BLOCK):
         a, b, c, d = classes[0, code], classes[1, code], classes[2, code], classes[3, code]
-        # The largest sum with an even number of inverted signs; in 32 bits, so that a vector holds eight.
+        # This is the largest sum with an even number of inverted signs. With 32 bits, a vector holds eight sums.
         both = np.int32(abs(np.int32(a + b)) + abs(np.int32(c + d)))
         either = np.int32(abs(np.int32(a - b)) + abs(np.int32(c - d)))
         furthest[code] = max(both, either)
@@ -246,7 +267,7 @@ def _count_classes(
 
 @compiled()
 def _distance(head: NDArray[np.uint64], tail: NDArray[np.uint64], query: NDArray[np.uint64], code: int) -> int:
-    """Compute the distance of one code of a block from a query."""
+    """Compute the distance between a query and one code of a block."""
     distance = 0
     for word in range(HEAD):
         distance += int(_bits(head[word, code] ^ query[word]))
@@ -264,7 +285,10 @@ def _holds(left_out: NDArray[np.int64], number: int) -> bool:
 
 @compiled()
 def _insert(ids: NDArray[np.int64], distances: NDArray[np.int32], count: int, number: int, distance: int) -> int:
-    """Insert a neighbour in order among `count`; if the arrays are full, the last is dropped. Return the new count."""
+    """Insert a neighbour into sorted arrays of `count` neighbours, and return the new number of neighbours.
+
+    If the arrays are full, the farthest neighbour is removed.
+    """
     if count == len(ids):
         if (distance, number) >= (distances[count - 1], ids[count - 1]):
             return count

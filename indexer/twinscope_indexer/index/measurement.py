@@ -1,7 +1,8 @@
-"""The speed of each engine on this machine: measured once, in a separate process, and kept in the user's cache folder.
+"""Measurement of the speed of each index engine on this machine.
 
-Results are valid for one processor and one set of versions. They are not kept in a store, because another machine may
-read it.
+The speeds are measured once, in a separate process, and saved in the cache folder of the user. The measured speeds are
+valid only for this processor and these package versions. The speeds are not saved in the store, because another machine
+may also read the store.
 """
 
 from __future__ import annotations
@@ -20,24 +21,28 @@ from typing import Any, Final
 from twinscope_indexer.index.engines import ENGINES, engine_index
 
 Times = dict[str, dict[str, float]]
-"""Milliseconds of work of one core per query, by workload (one of `WORKLOADS`) and engine."""
+"""CPU time per query on one core, in milliseconds. The outer keys are the names in `WORKLOADS`. The inner keys are the
+names of the engines."""
 
 WORKLOADS: Final = ("single", "batch", "frames")
-"""One query; queries of several images; the symmetries of one frame."""
+"""Kinds of search that are measured: one query, queries of several images, and all symmetries of one frame."""
 SIZE: Final = 250_000
-"""Codes, 32 MB, which is more than most caches hold."""
+"""Number of codes in the index for the measurement. These codes take 32 MB, which is more than most processor caches
+hold."""
 LIMITS: Final = {"single": (300, 430), "batch": (300, 430), "frames": (430,)}
-"""Distance limits of the default policy, in bits."""
+"""Distance limits for each workload, in bits; these are the limits of the default policy."""
 _BATCH: Final = 8
 _NEAREST: Final = 5
 _ROUNDS: Final = 6
 _ENOUGH: Final = 2.0
-"""Seconds after which no further round begins; reached on a busy machine."""
+"""After this time in seconds, no new round of measurements begins. Only a measurement on a busy machine reaches this
+time."""
 _TIMEOUT: Final = 120.0
-"""Seconds for the whole measurement; it takes 2 to 3 s on a quiet machine, 10 s more if kernels must be compiled."""
+"""Maximum time of the whole measurement, in seconds. The measurement takes 2 to 3 s on a quiet machine, and 10 s more
+if the functions in `kernels` must be compiled first."""
 _PACKAGES: Final = ("twinscope", "numpy", "numba", "faiss-cpu")
 _PROCESSOR: Final = ("model name", "flags", "CPU implementer", "CPU part", "Features")
-"""Lines of /proc/cpuinfo that identify an x86 or ARM processor."""
+"""Names of the lines of /proc/cpuinfo that identify an x86 or ARM processor."""
 _PROGRAM: Final = """
 import os, sys
 sys.path[:], os.cpu_count = sys.argv[1:], lambda: 1
@@ -47,13 +52,14 @@ main()
 
 
 class MeasurementError(Exception):
-    """The engines cannot be measured here; the message says why."""
+    """The engines cannot be measured on this machine; the message gives the reason."""
 
 
 def times() -> Times:
-    """Return the times of all engines, from the cache folder if they are there.
+    """Return the times of all engines, from the cache folder or from a new measurement.
 
-    New measurements are kept there; if the folder cannot be written, the next process measures again.
+    If the cache folder has no times, the function measures the engines and writes the times to the folder. If the
+    folder cannot be written, the next process measures again.
 
     Raises
     ------
@@ -71,7 +77,11 @@ def times() -> Times:
 
 
 def cache_file() -> Path | None:
-    """Return the file for this processor and these versions, ``$XDG_CACHE_HOME/twinscope/...``; None without a home."""
+    """Return the path of the cache file for this processor and these package versions.
+
+    The file is ``$XDG_CACHE_HOME/twinscope/...``, or ``~/.cache/twinscope/...`` if the variable ``XDG_CACHE_HOME`` is
+    not set. The result is None if the variable is not set and the home folder is unknown.
+    """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         folder = given if given.is_absolute() else Path.home() / ".cache"
@@ -82,7 +92,7 @@ def cache_file() -> Path | None:
 
 
 def _key() -> dict[str, Any]:
-    """Describe what the results are valid for."""
+    """Return the conditions under which measured times are valid: processor, package versions, engines and workload."""
     return {
         "processor": _processor(),
         "versions": {package: _version(package) for package in _PACKAGES},
@@ -107,7 +117,7 @@ def _version(package: str) -> str:
 
 
 def _read(path: Path, key: dict[str, Any]) -> Times | None:
-    """Read the kept times; return None if there are none, or none that are valid."""
+    """Read the times from the cache file; return None if the file has no valid times for the conditions `key`."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return _checked(kept["times"]) if kept["key"] == json.loads(json.dumps(key)) else None
@@ -116,7 +126,7 @@ def _read(path: Path, key: dict[str, Any]) -> Times | None:
 
 
 def _checked(found: Any) -> Times:
-    """Check that there is a time for each workload and engine.
+    """Check that there is a time for each workload and engine, and return the times.
 
     Raises
     ------
@@ -131,7 +141,7 @@ def _checked(found: Any) -> Times:
 
 
 def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
-    """Write the times atomically, so that another process reads all of them or none."""
+    """Write the times atomically, so that another process reads either all times or none."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,13 +155,16 @@ def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
 
 
 def _measure_apart() -> Times:
-    """Measure in another process, which is limited to one thread and whose memory is freed when it ends."""
+    """Measure the engines in a separate process.
+
+    The separate process uses only one thread. When the separate process ends, all its memory is freed.
+    """
     if not Path(sys.executable or "").name.startswith(("python", "pypy")):
-        msg = "there is no Python interpreter to measure with"
+        msg = "the engines were not measured, because there is no Python interpreter for a separate process"
         raise MeasurementError(msg)
     command = [sys.executable, "-c", _PROGRAM, *sys.path]
     try:
-        done = subprocess.run(  # noqa: S603  this very interpreter
+        done = subprocess.run(  # noqa: S603  the interpreter of this process
             command,
             capture_output=True,
             stdin=subprocess.DEVNULL,
@@ -169,10 +182,11 @@ def _measure_apart() -> Times:
 
 
 def measure() -> Times:
-    """Measure all engines in this process; this takes two seconds and three times the memory of the codes.
+    """Measure all engines in this process.
 
-    A busy machine gives the same result as a quiet one: CPU time is measured, the engines alternate, and the shortest
-    time of each counts.
+    The measurement takes two seconds, and needs three times as much memory as the codes. The function measures CPU
+    time, alternates between the engines, and uses the shortest time of each engine. Therefore a busy machine gives the
+    same result as a quiet machine.
     """
     from itertools import product
     from statistics import fmean
@@ -206,7 +220,7 @@ def measure() -> Times:
 
 
 def _queries(codes: Any) -> dict[str, Any]:
-    """Return the queries of each workload; those of the first two workloads are near stored codes."""
+    """Return the queries of each workload; the queries of `single` and `batch` are similar to stored codes."""
     import numpy as np
 
     from twinscope_indexer.hashing.frames import WHOLE, frame_codes
@@ -220,5 +234,5 @@ def _queries(codes: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the result of `measure` as JSON; this is the program of the other process."""
+    """Print the result of `measure` as JSON; the separate process runs this function."""
     sys.stdout.write(json.dumps(measure()))

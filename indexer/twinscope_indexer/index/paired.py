@@ -1,4 +1,4 @@
-"""Two engines over the same codes: one for single queries, one for batches."""
+"""Index that holds the same codes in two engines: one engine for single queries, and one engine for batches."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PairedIndex:
-    """An `Index` that holds its codes twice, for the case that the faster searches are worth the memory.
+    """Index that holds its codes twice, in two engines.
+
+    Twinscope uses such an index if the faster searches justify the additional memory.
 
     Attributes
     ----------
     single : Index
-        Answers a single query.
+        Index that answers a single query.
     batch : Index
-        Answers several queries; it holds the same codes.
+        Index that answers several queries together; it holds the same codes as `single`.
     """
 
     single: Index
     batch: Index
 
     def __len__(self) -> int:
-        """Return the number of codes that a search can return."""
+        """Return the number of codes that searches can find."""
         return len(self.batch)
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of these codes; see `Index.ids`."""
+        """Ids of the codes that searches can find; see `Index.ids`."""
         return self.batch.ids
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory; see `Index.nbytes`."""
+        """Memory that both indexes use, in bytes; see `Index.nbytes`."""
         return self.single.nbytes + self.batch.nbytes
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
@@ -49,22 +51,22 @@ class PairedIndex:
         return index.search(queries, k, max_distance)
 
     def without(self, ids: NDArray[np.int64]) -> PairedIndex:
-        """Return an index that also leaves out some ids; see `Index.without`."""
+        """Return an index without the codes whose ids are in `ids`; see `Index.without`."""
         return PairedIndex(self.single.without(ids), self.batch.without(ids))
 
     def restricted_to(self, ids: NDArray[np.int64]) -> PairedIndex:
-        """Return an index that answers with some ids only; see `Index.restricted_to`."""
+        """Return an index that finds only the codes whose ids are in `ids`; see `Index.restricted_to`."""
         return PairedIndex(self.single.restricted_to(ids), self.batch.restricted_to(ids))
 
     def extended(self, parts: CodeBatches) -> PairedIndex:
-        """Return an index with further codes; see `Index.extended`."""
+        """Return an index with additional codes; see `Index.extended`."""
         single, batch = self.single, self.batch
         for part in parts:
             single, batch = single.extended([part]), batch.extended([part])
         return PairedIndex(single, batch)
 
     def compacted(self) -> PairedIndex:
-        """Return an index with one of its two indexes compacted by one step; see `Index.compacted`."""
+        """Return the index with either `single` or `batch` compacted by one step; see `Index.compacted`."""
         single = self.single.compacted()
         if single is not self.single:
             return PairedIndex(single, self.batch)
@@ -72,7 +74,7 @@ class PairedIndex:
         return self if batch is self.batch else PairedIndex(single, batch)
 
     def describe(self) -> Description:
-        """Describe the index."""
+        """Return a description of the index."""
         single, batch = self.single.describe(), self.batch.describe()
-        kind = f"one query: {single.kind}; several: {batch.kind}"
+        kind = f"one query: {single.kind}; several queries: {batch.kind}"
         return Description(f"{single.engine}, {batch.engine}", kind, len(self), batch.segments, self.nbytes)

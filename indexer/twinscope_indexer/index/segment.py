@@ -1,4 +1,7 @@
-"""A segment: codes that one engine holds together. An engine implements it, and `segments` builds an index from it."""
+"""Segment: a part of the codes of an index; one engine stores and searches these codes.
+
+Each engine implements a subclass of `Segment`. The module `segments` builds an index from segments.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +24,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER: Final = 256
-"""Queries searched in one pass over the codes; bounds the memory for their results."""
+"""Maximum number of queries in one search; this limits the memory for the results."""
 _GATHERED: Final = 4096
-"""Codes that are read back at a time; bounds the memory for them."""
+"""Maximum number of codes that `Segment.dump` copies at a time; this limits the memory for the copies."""
 
 
 class Segment(ABC):
-    """Immutable codes that several threads can search at the same time.
+    """Immutable set of codes that several threads can search at the same time.
 
-    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`; their arguments have been checked.
+    An engine implements `_build`, `_nearest`, `_codes_at` and `_code_bytes`. `Segment` checks the arguments of these
+    methods.
 
     Parameters
     ----------
     ids : ndarray of int64, shape (n,)
-        Distinct; copied.
+        Ids of the codes; each id must occur only once. The array is copied.
     codes : ndarray of uint8, shape (n, 128)
-        Copied.
+        Codes. The array is copied.
 
     Raises
     ------
     ValueError
-        If a shape or a type is wrong.
+        If the shape or the type of an array is wrong.
     """
 
     title: ClassVar[str]
-    """Name of the search, in words."""
+    """Name of the search method, for users."""
     one_thread_up_to: ClassVar[float] = float("inf")
-    """Codes up to which one query uses one thread, so that searching segments in parallel is worthwhile."""
+    """If a segment has at most this number of codes, the engine uses only one thread for one query.
+
+    For such segments, `SegmentedIndex` searches several segments at the same time."""
 
     def __init__(self, ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
         codes = require_codes(codes)
@@ -57,42 +63,42 @@ class Segment(ABC):
 
     @abstractmethod
     def _build(self, codes: NDArray[np.uint8]) -> None:
-        """Store codes, uint8 of shape (n, 128); the array may change afterwards."""
+        """Store a copy of the codes, uint8 of shape (n, 128); the caller may change the array afterwards."""
 
     @abstractmethod
     def _nearest(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
-        """Find the k nearest codes of each query, without `_left_out`; see `Index.search`."""
+        """Find the k nearest codes of each query, without codes whose ids are in `_left_out`; see `Index.search`."""
 
     @abstractmethod
     def _codes_at(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the original codes of some rows, uint8 of shape (rows, 128)."""
+        """Return the codes in the rows `rows`, with the original order of bits, uint8 of shape (rows, 128)."""
 
     @property
     @abstractmethod
     def _code_bytes(self) -> int:
-        """Bytes of memory of the codes."""
+        """Memory that the codes use, in bytes."""
 
     def __len__(self) -> int:
-        """Return the number of codes that a search can return."""
+        """Return the number of codes that searches can find."""
         return len(self._ids) - len(self._left_out)
 
     @property
     def held(self) -> int:
-        """Number of codes in memory, including those left out."""
+        """Number of codes in memory, including codes that searches ignore."""
         return len(self._ids)
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the codes that a search can return, int64, shape (n,)."""
+        """Ids of the codes that searches can find, int64, shape (n,)."""
         return self._ids[self._rows()] if len(self._left_out) else self._ids
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of codes and ids."""
+        """Memory that the codes and ids use, in bytes."""
         return self._code_bytes + self._ids.nbytes + self._left_out.nbytes
 
     def without(self, ids: NDArray[np.int64]) -> Self:
-        """Return a segment that also leaves out some ids, over the same codes, which are not copied."""
+        """Return a segment without the codes whose ids are in `ids`; the codes in memory are not copied."""
         left_out = np.union1d(self._left_out, np.intersect1d(self._ids, ids))
         if len(left_out) == len(self._left_out):
             return self
@@ -112,7 +118,7 @@ class Segment(ABC):
         return found
 
     def dump(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return ids, int64 of shape (n,), and codes, uint8 of shape (n, 128), without those left out."""
+        """Return the ids (int64, shape (n,)) and the codes (uint8, shape (n, 128)) that searches can find."""
         rows = self._rows()
         codes = np.empty((len(rows), BYTES), np.uint8)
         for start in range(0, len(rows), _GATHERED):
@@ -120,5 +126,5 @@ class Segment(ABC):
         return self._ids[rows], codes
 
     def _rows(self) -> NDArray[np.int64]:
-        """Return the rows of the codes that a search can return."""
+        """Return the row numbers of the codes that searches can find."""
         return np.flatnonzero(~np.isin(self._ids, self._left_out))

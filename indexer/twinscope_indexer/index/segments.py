@@ -1,12 +1,15 @@
-"""An index of segments, so that no change needs all codes in memory twice.
+"""Index that is divided into segments, so that a change never needs a second copy of all codes in memory.
 
-An index over a million codes is built, updated and compacted segment by segment, and two generations of a store share
-their common segments. The memory holds the codes, the removed codes that are not cleared yet (at most a tenth) and,
-while a segment is built (an eighth of the codes), that segment twice.
+An index of a million codes is built, updated and compacted one segment at a time. If two generations of a store contain
+the same segment, this segment is in memory only once. The memory holds all codes, and also removed codes that were not
+cleared yet (at most a tenth). A segment usually holds an eighth of the codes. While a segment is built, the codes of
+this segment are in memory twice.
 
-Multi-index hashing would not be faster at the limits used here. To find all codes within 300 of 1024 bits, it must
-check all entries within 4 bits in each of 64 tables of 16 bits: 2,517 of 65,536 entries. That gives 2.5 times as many
-candidates as there are codes, and the tables alone are twice as large as the codes.
+Another known method is multi-index hashing: this method looks up parts of a code in several tables. At the distance
+limits of Twinscope, multi-index hashing would not be faster. To find all codes at a distance of at most 300 bits, the
+method needs 64 tables for parts of 16 bits. In each table, the method must check all entries that differ by at most 4
+bits: 2,517 of 65,536 entries. So multi-index hashing would find 2.5 times as many candidates as there are codes. The
+tables alone would be twice as large as the codes.
 """
 
 from __future__ import annotations
@@ -38,15 +41,17 @@ if TYPE_CHECKING:
     from twinscope_indexer.index.segment import Segment
 
 _MIN_SIZE: Final = 1 << 16
-"""Codes in a segment, 9 MB; smaller segments cost more in calls than they save in memory."""
+"""Minimum number of codes in a segment. These codes take 9 MB. Smaller segments would save some memory, but the larger
+number of calls would take more time."""
 _USUAL: Final = 8
-"""Segments of a larger index."""
+"""Usual number of segments of a large index."""
 _MAX_SEGMENTS: Final = 16
-"""Segments of an index; each adds some microseconds to a search."""
+"""Maximum number of segments of an index. Each segment adds some microseconds to a search."""
 _MAX_LEFT_OUT_SHARE: Final = 0.1
-"""A segment is rebuilt when more than this share of it is left out."""
+"""Maximum share of removed codes in a segment. If the share is larger, the segment is rebuilt without the removed
+codes."""
 _WORTH_A_THREAD: Final = 100_000
-"""Codes; waking a thread for fewer costs more than it saves."""
+"""Number of codes for each thread. With fewer codes, waking a thread takes more time than the thread saves."""
 _CORES: Final = os.cpu_count() or 1
 
 
@@ -57,18 +62,19 @@ def segment_size(count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SegmentedIndex:
-    """An `Index` whose codes are divided among segments of one engine.
+    """Index whose codes are divided among several segments of one engine.
 
     Attributes
     ----------
     engine : str
         Name of the engine.
     make : type of Segment
-        Segment class of that engine.
+        Class of the segments of this engine.
     reason : str
-        Why this engine was chosen, in words.
+        Reason for the choice of this engine, in words.
     segments : tuple of Segment
-        An id may be in several segments only if all but one leave it out.
+        Segments of the index. If several segments contain the same id, the code of this id must be removed from all
+        these segments except one.
     """
 
     engine: str
@@ -77,37 +83,37 @@ class SegmentedIndex:
     segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of codes that a search can return."""
+        """Return the number of codes that searches can find."""
         return sum(map(len, self.segments))
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of these codes; see `Index.ids`."""
+        """Ids of the codes that searches can find; see `Index.ids`."""
         return np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in self.segments)])
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory; see `Index.nbytes`."""
+        """Memory that the index uses, in bytes; see `Index.nbytes`."""
         return sum(segment.nbytes for segment in self.segments)
 
     def extended(self, parts: CodeBatches) -> SegmentedIndex:
-        """Return an index with a further segment for each batch; see `Index.extended`."""
-        made = starmap(self.make, parts)  # starmap keeps a batch only while its segment is built
+        """Return an index with an additional segment for each batch of `parts`; see `Index.extended`."""
+        made = starmap(self.make, parts)  # each batch is in memory only while its segment is built
         return replace(self, segments=(*self.segments, *(segment for segment in made if segment.held)))
 
     def without(self, ids: NDArray[np.int64]) -> SegmentedIndex:
-        """Return an index that also leaves out some ids; see `Index.without`."""
+        """Return an index without the codes whose ids are in `ids`; see `Index.without`."""
         if not len(ids):
             return self
         return replace(self, segments=tuple(segment.without(ids) for segment in self.segments))
 
     def restricted_to(self, ids: NDArray[np.int64]) -> SegmentedIndex:
-        """Return an index that answers with some ids only; see `Index.restricted_to`."""
+        """Return an index that finds only the codes whose ids are in `ids`; see `Index.restricted_to`."""
         kept = (segment.without(ids_not_in(segment.ids, ids)) for segment in self.segments)
         return replace(self, segments=tuple(kept))
 
     def compacted(self) -> SegmentedIndex:
-        """Return an index with one segment rebuilt, or two segments merged; see `Index.compacted`."""
+        """Return an index in which one segment was rebuilt, or two segments were merged; see `Index.compacted`."""
         left_out = [1 - len(segment) / segment.held for segment in self.segments]
         worst = max(range(len(left_out)), key=left_out.__getitem__, default=0)
         if left_out and left_out[worst] > _MAX_LEFT_OUT_SHARE:
@@ -117,14 +123,17 @@ class SegmentedIndex:
         return self
 
     def _rebuilt(self, *old: Segment) -> SegmentedIndex:
-        """Replace some segments by one segment of their remaining codes."""
+        """Return an index with one new segment instead of the segments `old`.
+
+        The new segment holds the codes of `old` that were not removed.
+        """
         others = tuple(segment for segment in self.segments if segment not in old)
         ids, codes = zip(*(segment.dump() for segment in old), strict=True)
         whole = np.concatenate(ids), np.concatenate(codes) if len(codes) > 1 else codes[0]
         return replace(self, segments=others).extended([whole])
 
     def describe(self) -> Description:
-        """Describe the index."""
+        """Return a description of the index."""
         divided = f"{len(self.segments)} segments" if len(self.segments) > 1 else "one segment"
         kind = f"{self.make.title} (exact), {divided}" + (f"; {self.reason}" if self.reason else "")
         return Description(self.engine, kind, len(self), len(self.segments), self.nbytes)
@@ -132,8 +141,9 @@ class SegmentedIndex:
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
         """Find the k nearest codes of each query; see `Index.search`.
 
-        A batch is divided among threads within each segment. A single query is divided by segments if one segment is
-        too little work for two threads.
+        For a batch of queries, the segments are searched one after another, and each segment uses several threads. For
+        a single query, several threads search different segments if the segments are too small for more than one
+        thread.
         """
         segments = [segment for segment in self.segments if len(segment)]
         if not segments:

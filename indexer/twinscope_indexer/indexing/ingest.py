@@ -1,4 +1,7 @@
-"""Ingest: turn an image file into a record of a store, for collections and for uploads to a server."""
+"""Ingest: make a record of a store from an image file.
+
+Indexing and uploads to a server use this module.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Facts about an image file; see the columns of `Record`."""
+    """Properties of an image file. The columns of `Record` have the same names and the same meanings."""
 
     size: int = 0
     mtime_ns: int = 0
@@ -45,11 +48,13 @@ class DescribedImage:
     Attributes
     ----------
     file : FileFacts
+        Properties of the image file.
     hashed : PHash or Unhashable
+        Hash of the image, or the reason why the image has no hash.
     thumbnail : bytes
-        From `encode_thumbnail`; empty if there is none.
+        Thumbnail, as returned by `encode_thumbnail`. Empty if the image has no thumbnail.
     instrument : InstrumentMetadata
-        Metadata written by the instrument.
+        Metadata that the instrument wrote.
     """
 
     file: FileFacts
@@ -58,9 +63,10 @@ class DescribedImage:
     instrument: InstrumentMetadata = NO_METADATA
 
     def frames(self, reach: Reach) -> bytes:
-        """Return the concatenated codes of its frames; empty for an unhashable image.
+        """Return the concatenated codes of the image's frames. The result is empty for an unhashable image.
 
-        They are computed from the thumbnail, not from the pixels, so that a store can recompute them without the files.
+        The codes are computed from the thumbnail, not from the image at full size. A store can therefore compute the
+        codes again without the image files.
         """
         hashed = isinstance(self.hashed, PHash) and self.thumbnail
         return encoded_frames(self.thumbnail, reach) if hashed else b""
@@ -68,17 +74,18 @@ class DescribedImage:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of an image, which identifies it in a store.
+    """The origin of an image. A store identifies an image by its root, path and member.
 
     Attributes
     ----------
     root_id : int
+        Number of the root in the catalog.
     root : Path
-        The folder with that id.
+        Folder of the root.
     path : str
-        Path of the image, or of the archive that holds it, below the root.
+        Path of the image file relative to the root. If the image is in an archive: path of the archive.
     member : str or None
-        Its path within the archive.
+        Path of the image within the archive. None if the image is not in an archive.
     published_name : str
         A file name that may begin with the code of a category.
     """
@@ -100,18 +107,18 @@ def describe(
     data : bytes
         Content of the file.
     name : str
-        Name of the image in errors.
+        Name of the image in error messages.
     mtime_ns : int
-        Last modification of the file, in nanoseconds since 1970.
+        Time of the last modification of the file, in nanoseconds since 1970.
     sidecar : bytes, optional
-        Content of the text file beside it; see `read_sidecar`.
+        Content of the text file that the instrument saved with the image; see `read_sidecar`.
     pixel_budget : int
-        Maximum number of pixels to decode.
+        Maximum number of pixels. Larger images are not decoded.
 
     Raises
     ------
     ImageError
-        If it cannot be read.
+        If the image file cannot be read.
     """
     image = read_image(data, name=name, pixel_budget=pixel_budget)
     facts = FileFacts(
@@ -141,9 +148,9 @@ def record_of(
     taxonomy : str
         Version of the taxonomy that the category belongs to.
     number : int
-        The id of the image.
+        Id of the image in the store.
     generation : int
-        The first generation that contains it.
+        Number of the first generation that contains the record.
     """
     hashed, facts = image.hashed, image.file
     return Record(
@@ -172,17 +179,19 @@ def record_of(
 
 
 def put_image(catalog: Catalog, record: Record, root_id: int, image: DescribedImage, frames: bytes) -> None:
-    """Insert or replace an image in a catalog, with everything that belongs to its record.
+    """Write the record, thumbnail, frames and instrument metadata of an image into a catalog.
+
+    If the catalog already contains the image, the new values replace the old values.
 
     Parameters
     ----------
     catalog : Catalog
     record : Record
-        From `record_of`.
+        Record of the image, as returned by `record_of`.
     root_id : int
-        Id of the root in its origin.
+        Id of the root that contains the image; see `Origin`.
     image : DescribedImage
     frames : bytes
-        From `DescribedImage.frames`, for the reach of the store.
+        Codes of the frames that the reach of the store defines, as returned by `DescribedImage.frames`.
     """
     catalog.put(record, root_id, image.thumbnail, frames, image.instrument)

@@ -1,4 +1,4 @@
-"""The rules that give an image of the labelled collection its category."""
+"""Rules that determine the category of each image of a labelled collection."""
 
 from __future__ import annotations
 
@@ -32,31 +32,32 @@ class LabelRule(Protocol):
         ----------
         item : Item
         named : str
-            Its path below the source that the user gave. That source may lie below the item's root.
+            Path of the image relative to the source folder of the user. The source folder can be a subfolder of the
+            item's root.
 
         Raises
         ------
         TaxonomyError
-            If it has none.
+            If the image has no category.
         """
 
 
 def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -> LabelRule:
-    """Return the rule that a user chose.
+    """Return the label rule for the option `labels`.
 
     Parameters
     ----------
     labels : str
-        ``folder`` (the name of the folder or archive), ``prefix`` (the code before the file name), or the path of a
-        CSV file with the columns ``file`` and ``category``.
+        ``folder``: the label is the name of the folder or archive. ``prefix``: the label is the code at the beginning
+        of the file name. Any other text is the path of a CSV file with the columns ``file`` and ``category``.
     taxonomy : Taxonomy
     repeated : container of str
-        Base names shared by several images; see `repeated_names`.
+        Base names that more than one image has; see `repeated_names`.
 
     Raises
     ------
     TaxonomyError
-        If the CSV cannot be used.
+        If the CSV file cannot be used.
     """
     if labels == "folder":
         return lambda item, _: taxonomy.of_folders(item.folders)
@@ -67,19 +68,21 @@ def label_rule(labels: str, taxonomy: Taxonomy, repeated: Container[str] = ()) -
 
 
 def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
-    """Return the base names in a CSV of labels that several images share and that must therefore label none of them.
+    """Return the base names in a CSV file of labels that belong to more than one image.
+
+    No image gets its label from such a base name.
 
     Parameters
     ----------
     labels : str
-        As for `label_rule`; without a CSV the result is empty.
+        See `label_rule`. If `labels` is not the path of a CSV file, the result is empty.
     items : iterable of Item
-        All images; consumed only if the CSV has base names.
+        All images. `items` is read only if the CSV file contains base names.
 
     Raises
     ------
     TaxonomyError
-        If the CSV cannot be used.
+        If the CSV file cannot be used.
     """
     if labels in {"folder", "prefix"}:
         return frozenset()
@@ -91,10 +94,11 @@ def repeated_names(labels: str, items: Iterable[Item]) -> frozenset[str]:
 def remembered(
     catalog: Catalog, labels: str | None, taxonomy: Taxonomy | None, keep_unknown: bool | None
 ) -> tuple[str, Taxonomy]:
-    """Return how a store is labelled, and remember it in the store.
+    """Return the label rule and the taxonomy of a store, and save both in the store.
 
-    An option that is not given keeps its last value, at first folders and the built-in taxonomy: indexing a store
-    again without its options must not relabel it.
+    If an option is None, the value of the last run is used. In the first run, the defaults are the names of the folders
+    as labels, and the built-in taxonomy. Therefore, images keep their labels if a store is indexed again without these
+    options.
     """
     if labels is None:
         labels = catalog.meta("labels") or "folder"
@@ -103,7 +107,7 @@ def remembered(
     taxonomy = taxonomy or taxonomy_of(catalog)
     if keep_unknown is not None:
         taxonomy = Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
-    label_rule(labels, taxonomy)  # refuse an unusable table before it is remembered
+    label_rule(labels, taxonomy)  # if the table cannot be used, this raises an error before the path is saved
     catalog.set_meta("labels", labels)
     catalog.set_meta("taxonomy", taxonomy_to_json(taxonomy))
     return labels, taxonomy

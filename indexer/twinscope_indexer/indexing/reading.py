@@ -1,4 +1,4 @@
-"""Reading: read and describe the images of a collection, in worker processes if there are any."""
+"""Reading: read and describe the images of a collection. The images are read in worker processes, if there are any."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """An image to read.
+    """The task of reading one image.
 
     Attributes
     ----------
     item : Item
+        Location of the image.
     known_sha256 : bytes
-        Hash of the content that the store already describes; empty if there is none.
+        SHA-256 of the file when the store described the image. Empty if the store does not contain the image yet.
     reach : {"frame", "views", "windows"}
-        Which frames are hashed.
+        Reach of the store. The reach determines which frames are hashed.
     content : bytes or None
-        Content of the file, if it has been read.
+        Content of the image file; None if the file has not been read yet.
     """
 
     item: Item
@@ -39,16 +40,20 @@ class ReadTask:
 
 @dataclass(frozen=True, slots=True)
 class ReadOutcome:
-    """The result of reading an image: a description, a fault, or neither if the content is known.
+    """The result of reading an image: a description or a fault.
+
+    If the store already describes this content of the file, there is neither a description nor a fault.
 
     Attributes
     ----------
     image : DescribedImage or None
+        Description of the image.
     frames : bytes
-        From `DescribedImage.frames`.
+        Codes of the frames of the image, as returned by `DescribedImage.frames`.
     fault : str
-        See `ImageError`; empty if there is none.
+        Code of the fault (see `ImageError`). Empty if the image was read without a fault.
     message : str
+        Description of the fault.
     """
 
     image: DescribedImage | None = None
@@ -58,9 +63,10 @@ class ReadOutcome:
 
 
 def read_by(workers: Workers, task: ReadTask) -> ReadOutcome:
-    """Call `read`, in a worker process if there are any, so that a decoder crash costs one image.
+    """Call `read`. If there are worker processes, the call is made in one of them.
 
-    Only this process opens archives, because every other process would first have to scan the whole archive.
+    If a decoder crashes in a worker process, only the image that was being read fails. Only the main process opens
+    archives. A worker process would first have to scan the whole archive.
     """
     try:
         if task.item.member is not None:
@@ -73,7 +79,7 @@ def read_by(workers: Workers, task: ReadTask) -> ReadOutcome:
 
 
 def read(task: ReadTask) -> ReadOutcome:
-    """Read and describe an image; return any fault of the image instead of raising it."""
+    """Read and describe an image. If the image has a fault, the outcome contains the fault, and no error is raised."""
     try:
         return _described(task)
     except Exception as error:  # noqa: BLE001  one bad file must not stop the others

@@ -1,4 +1,4 @@
-"""Reframing: compute other frames of a store from its thumbnails, without reading its images again."""
+"""Reframing: change the reach of a store. The new frames are computed from the thumbnails. The images are not read."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ _UNFINISHED = f"{FRAMES_RECIPE} (unfinished)"
 def encoded_frames(thumbnail: bytes, reach: Reach) -> bytes:
     """Return the concatenated codes of an image's frames, computed from its encoded thumbnail.
 
-    The result is empty if the reach is the whole image alone.
+    For the reach ``frame``, which uses only the whole image, the result is empty.
     """
     frames = reference_frames(reach)
     return frame_codes(decode_thumbnail(thumbnail), frames).tobytes() if frames else b""
 
 
 def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
-    """Compute the frames of a reach for every stored image that lacks them.
+    """Change the reach of a store. If frames that the new reach needs are missing for an image, they are computed.
 
-    If interrupted, the store keeps its old reach, and the same call resumes the work.
+    If the function is interrupted, the store keeps its old reach. The work can be continued with another call for the
+    same reach.
 
     Parameters
     ----------
     writer : StoreWriter
     reach : {"frame", "views", "windows"}
+        The new reach.
     workers : int
         Number of threads.
     """
@@ -50,10 +52,10 @@ def set_reach(writer: StoreWriter, reach: Reach, workers: int) -> None:
     def with_frames(row: tuple[int, bytes]) -> tuple[int, bytes]:
         try:
             return row[0], encoded_frames(row[1], reach)
-        except ImageError:  # damaged thumbnail: only the hash of the whole image finds it
+        except ImageError:  # damaged thumbnail: this image can only be found by the hash of the whole image
             return row[0], b""
 
-    frames = len(reference_frames(reach))  # if these are fewer than before, the first ones are used
+    frames = len(reference_frames(reach))  # a smaller reach uses only the first stored frames
     if frames:
         catalog.begin()
         try:

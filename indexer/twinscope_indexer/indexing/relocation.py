@@ -1,4 +1,4 @@
-"""Relocation: the collection of a store has moved to another folder."""
+"""Relocation: change the paths in a store after its collection has moved to another folder."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from twinscope_indexer.errors import StoreError
 from twinscope_indexer.store.reader import open_writer
 
 _SAMPLE = 100
-"""Number of images to check in the new folder before the move is accepted."""
+"""Before the store is changed, at most this number of images is looked for in the new folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relocated:
-    """How many images were checked in the new folder, and how many of them are there."""
+    """Number of images that were looked for in the new folder, and number of images that were found."""
 
     looked_at: int
     found: int
 
 
 def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Relocated:
-    """Change the folder of a root of a store, or of all roots below a folder.
+    """Change the folder of each root of a store that is `old` or a subfolder of `old`.
 
     Parameters
     ----------
     store : Path
-        The store's folder.
+        Folder of the store.
     old, new : Path
-        The folder where the collection was, and the one where it is now.
+        The old folder and the new folder of the collection.
     force : bool
-        Change it even if none of the checked images is there.
+        Whether to change the store even if none of the images that were looked for exists in `new`.
 
     Returns
     -------
     Relocated
-        Without `force`, nothing was changed if ``found`` is 0 and ``looked_at`` is above 0.
+        If ``found`` is 0, ``looked_at`` is above 0 and `force` is False, the store was not changed.
 
     Raises
     ------
     StoreError
-        If the store has no root at or below `old`, or if `new` lies above or below another root: the two would
-        share images.
+        If no root of the store is `old` or a subfolder of `old`. The error is also raised if `new` contains another
+        root of the store, or if another root contains `new`. Otherwise, two roots would contain the same images.
     """
-    before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  keep the names of links
+    before, after = Path(os.path.abspath(old)), Path(os.path.abspath(new))  # noqa: PTH100  resolve() would replace links
     with open_writer(store) as writer:
         catalog = writer.catalog
         roots = catalog.roots()
@@ -59,7 +59,7 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
                 if path.is_relative_to(other) or other.is_relative_to(path):
                     msg = (
                         f"{path} overlaps another collection of the store {store}, {other}: "
-                        "one folder contains the other. Use a folder apart from it"
+                        "one folder contains the other. Use a separate folder"
                     )
                     raise StoreError(msg)
         records = (record for record in catalog.all_records() if record.root.is_relative_to(before))
@@ -70,5 +70,6 @@ def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Reloc
                 for number, path in moves.items():
                     catalog.move_root(number, path)
                 catalog.set_meta("relocated", str(writer.generation))
-                writer.publish()  # in the same transaction: all sources in an answer belong to one generation
+                # Publish in the same transaction. Otherwise, one answer could contain source paths of two generations.
+                writer.publish()
         return Relocated(len(sample), there)

@@ -1,4 +1,4 @@
-"""Bulk indexing: turn folders and archives into catalog records, in parallel; a bad file does not stop the others."""
+"""Bulk indexing: read the images of folders and archives in parallel and write them into the catalog of a store."""
 
 from __future__ import annotations
 
@@ -36,35 +36,40 @@ def index(
     prune: bool = False,
     progress: Progress = lambda _: None,
 ) -> IndexReport:
-    """Bring a store up to date with its sources.
+    """Update a store so that it contains the images that are now in its sources.
 
-    Unchanged files are skipped, changed ones are replaced, failed ones are tried again. If the run is interrupted at
-    any moment (`KeyboardInterrupt` included), finished work is kept, and the same call resumes it.
+    Unchanged files are skipped. Changed files get new records. Files that failed in the last run are tried again. A
+    file that cannot be read does not stop the run. The run can be interrupted at any moment, for example by
+    `KeyboardInterrupt`. The finished work is then kept, and another call with the same arguments continues the work.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Folders (walked recursively; the store and the outputs of labelling runs are skipped), image files, and .tar,
-        .tar.gz, .tgz or .zip archives.
+        Folders, image files, and archives with the suffix .tar, .tar.gz, .tgz or .zip. All subfolders are included,
+        except the store itself and the outputs of labelling runs.
     store : path
-        The store's folder; created if it does not exist.
+        Folder of the store. The folder is created if it does not exist.
     labels : str, optional
-        Where categories come from; see `label_rules.label_rule`. Default: as in the last run, at first ``folder``.
+        How the category of an image is determined; see `label_rules.label_rule`. Default: the value of the last run, or
+        ``folder`` in the first run.
     taxonomy : Taxonomy, optional
-        Default: that of the last run, at first the ten built-in categories.
+        Default: the taxonomy of the last run, or the ten built-in categories in the first run.
     keep_unknown : bool, optional
-        Make a category of every name that the taxonomy does not know. Default: as in the last run, at first False.
+        Whether a name that is not in the taxonomy becomes a category. Default: the value of the last run, or False in
+        the first run.
     reach : {"frame", "views", "windows"}, optional
-        Which frames of every image are hashed in addition to the whole image, to find twins that were cropped, turned
-        or given another info bar. Default: as in the last run, at first ``views``. See `frames`.
+        Frames of every image that are hashed in addition to the whole image. With these hashes, a twin can be found
+        even if it was cropped or rotated, or if its info bar is different. Default: the value of the last run, or
+        ``views`` in the first run. See `frames`.
     workers : int, optional
-        How many images are read at a time; default: the number of cores. Up to 16 processes read them, and exit after
-        a minute without work. 0: this process reads one image at a time, so a file that crashes a decoder also ends
-        this process.
+        Number of images that are read at the same time; default: the number of cores. The images are read in at most 16
+        worker processes. A worker process exits after a minute without work. If `workers` is 0, the calling process
+        reads one image at a time. In this case, a file that crashes a decoder also ends the calling process.
     prune : bool
-        Remove images from the store whose files have vanished, except below a folder that could not be opened or was
-        skipped as the output of a labelling run.
+        Whether to remove images from the store if their files no longer exist. If a folder could not be opened, or was
+        skipped as the output of a labelling run, its images are kept.
     progress : Progress, optional
+        Function that is called for every finished image.
 
     Returns
     -------
@@ -73,9 +78,9 @@ def index(
     Raises
     ------
     SourceError
-        If a source does not exist or lies within the store.
+        If a source does not exist or is inside the folder of the store.
     StoreError
-        If the store cannot be written; `StoreLockedError` if another process is writing it.
+        If the store cannot be written. The error is a `StoreLockedError` if another process is writing to the store.
     TaxonomyError
         If the table of labels cannot be used.
     """
@@ -83,7 +88,7 @@ def index(
     scopes = [scope_of(one) for one in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _require_apart(scopes, store)
     if labels is not None:
-        label_rule(labels, taxonomy or builtin_taxonomy())  # refuse a bad table before a store is created
+        label_rule(labels, taxonomy or builtin_taxonomy())  # if the table is bad, no store is created
     workers = (os.cpu_count() or 1) if workers is None else workers
     report = IndexReport()
     with open_writer(store, create=True) as writer:
@@ -97,7 +102,7 @@ def index(
             for scope in scopes:
                 SourceUpdate(writer, scope, settings, report, progress).run()
         finally:
-            # Also after Ctrl-C, so that committed work becomes visible.
+            # Publish even after Ctrl-C. Then the images that were already written can be found by searches.
             report.generation = writer.publish()
         counts = writer.catalog.counts()
     report.searchable = counts["searchable"]
@@ -117,7 +122,7 @@ def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:
-    """Raise `SourceError` for a source within the store."""
+    """Raise `SourceError` if a source is inside the folder of the store."""
     real = Path(os.path.realpath(store))
     for scope in scopes:
         source = Path(os.path.realpath(scope.root / scope.prefix))

@@ -1,4 +1,4 @@
-"""Updates: bring a store up to date with one of its sources."""
+"""Updates: update a store so that it contains the images that are now in one of its sources."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Category
 
 _COMMIT_SECONDS: Final = 2.0
-"""Seconds between commits: the most work that a crash can lose."""
+"""Time between two commits, in seconds. After a crash, at most the work of this time is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateSettings:
-    """How images are labelled and hashed: as requested, or as remembered by the store.
+    """Settings of an update. If the user gave no value for a setting, the value of the last run is used.
 
     Attributes
     ----------
     rule : LabelRule
+        Rule that determines the category of an image.
     taxonomy : str
         Version of the taxonomy that the rule uses.
     reach : {"frame", "views", "windows"}
+        Reach of the store.
     workers : int
-        Number of processes that read images; 0: this process reads them.
+        Number of processes that read images. If `workers` is 0, the main process reads the images.
     prune : bool
-        Remove images whose files have vanished.
+        Whether to remove images from the store if their files no longer exist.
     """
 
     rule: LabelRule
@@ -56,7 +58,7 @@ class UpdateSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """An image that must be read because it is new or its file may have changed."""
+    """An image that must be read, because it is new or its file may have changed."""
 
     item: Item
     known: Record | None
@@ -64,13 +66,13 @@ class _Pending:
 
 
 def images_of(scope: Scope, skipped: Walk, store: Path) -> Iterator[Item]:
-    """Yield the images of a source, without the store itself and the outputs of labelling runs."""
+    """Yield the images of a source. Images in the store's folder and in outputs of labelling runs are left out."""
     own = os.path.realpath(store)
     return walk(scope, skipped, leave_out=lambda path: os.path.realpath(path) == own or skipped.leave_out_run(path))
 
 
 class SourceUpdate:
-    """The update of a store from one source: walk the images, read them in parallel, write them in order.
+    """The update of a store from one source. Images are read in parallel and written to the store in a fixed order.
 
     Parameters
     ----------
@@ -79,8 +81,9 @@ class SourceUpdate:
         The source.
     settings : UpdateSettings
     report : IndexReport
-        Receives the results.
+        Report of the indexing run. The update adds its results to this report.
     progress : Progress
+        Function that is called for every finished image.
     """
 
     def __init__(
@@ -98,12 +101,12 @@ class SourceUpdate:
         self._walked = 0
 
     def run(self) -> None:
-        """Index the source, then compare the images found with the stored ones.
+        """Index the source, then look for images in the store that are no longer in the source.
 
         Raises
         ------
         SourceError
-            If images would be removed, but the source no longer has any image.
+            If images of this source would be removed from the store, but the source now contains no image at all.
         """
         skipped = Walk()
         self._catalog.begin_walk()
@@ -120,14 +123,17 @@ class SourceUpdate:
             self._catalog.commit()
 
     def _read(self, pending: _Pending) -> tuple[_Pending, ReadOutcome]:
-        """Read one image; runs in threads."""
+        """Read one image. This method runs in several threads at the same time."""
         known = pending.known
         known_sha256 = known.sha256 if known is not None and known.recipe == RECIPE else b""
         task = ReadTask(pending.item, known_sha256, self._settings.reach)
         return pending, read_by(self._workers, task)
 
     def _unread_images(self, items: Iterable[Item]) -> Iterator[_Pending]:
-        """Yield the images that must be read, with paths below the root; finish those that need no reading."""
+        """Yield the images that must be read, with paths relative to the root.
+
+        Unchanged files and files without a category need not be read. This function completes their processing.
+        """
         for found in items:
             item = replace(found, root=self._root, path=f"{self._below}/{found.path}" if self._below else found.path)
             self._walked += 1
@@ -146,7 +152,10 @@ class SourceUpdate:
                 yield _Pending(item, known, category)
 
     def _exclude(self, item: Item, known: Record | None, message: str) -> None:
-        """Exclude an image without a category; its twins must not get a label that no longer holds."""
+        """Exclude an image that has no category, and remove its old record from the store.
+
+        Otherwise, queries that show the same field would get the old label, which is no longer valid.
+        """
         self._report.count_unknown_category(message)
         if known is not None:
             self._catalog.delete([known.id], self._writer.generation)
@@ -162,10 +171,10 @@ class SourceUpdate:
         self._count("relabelled")
 
     def _write_outcome(self, pending: _Pending, outcome: ReadOutcome) -> None:
-        """Write the result of reading an image."""
+        """Write the result of reading one image into the catalog."""
         item, known = pending.item, pending.known
         if outcome.fault:
-            if known is not None:  # the content that it describes is gone
+            if known is not None:  # the record describes an earlier content of the file
                 self._catalog.delete([known.id], self._writer.generation)
             self._note_failure(item, outcome.fault, outcome.message)
             self._report.list_failure(item.uri, outcome.message)
@@ -214,7 +223,10 @@ class SourceUpdate:
             self._catalog.put_failure(self._root_id, below, None, "unreadable", reason)
 
     def _compare(self, skipped: Walk) -> None:
-        """Report (or remove) stored images that were not found, except below folders that were not walked."""
+        """Report images in the store that the walk did not find. If the setting `prune` is True, remove these images.
+
+        If a folder could not be opened or was skipped, its images are neither reported nor removed.
+        """
         prefix = "/".join(path for path in (self._below, self._scope.prefix) if path)
         self._catalog.forget_unseen_failures(self._root_id, prefix)
         unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
@@ -230,8 +242,9 @@ class SourceUpdate:
             return
         if self._walked == 0:
             msg = (
-                f"{self._root / prefix} no longer holds any image, but the store has {len(gone)} of them; nothing was "
-                "removed. Check that the disk is mounted. If the store is no longer needed, delete its folder."
+                f"{self._root / prefix} no longer contains any image, but the store has {len(gone)} images from it. "
+                "Nothing was removed. Check that the disk is mounted. If the store is no longer needed, "
+                "delete its folder."
             )
             raise SourceError(msg)
         self._catalog.delete(gone, self._writer.generation)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_AGREEMENT = 0.02  # relative; calibrations are written with three or four digits
+_AGREEMENT = 0.02  # relative difference; instruments write a calibration with three or four digits
 
 
 class Calibration(NamedTuple):
-    """The calibration of an image, with the field names of `InstrumentMetadata`.
+    """The calibration of an image. The values have the same names as in `InstrumentMetadata`.
 
-    A value is None if it is not written, or if two written values disagree.
+    A value is None if the file does not contain it, or if two values in the file contradict each other.
     """
 
     pixel_width_nm: float | None = None
@@ -21,7 +21,7 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """Width and height of the image in a file, in pixels; None if unknown."""
+    """Width and height of the image in a file, in pixels. An unknown width or height is None."""
 
     width: int | None = None
     height: int | None = None
@@ -34,23 +34,26 @@ class ImageSize:
         pixel_height_nm: float | None = None,
         saved_width: int | None = None,
     ) -> Calibration:
-        """Compute the pixel size from the field width, or the reverse, and check that the two agree.
+        """Compute the field width from the pixel size, or the pixel size from the field width.
+
+        If both the pixel size and the field width are known, check that they agree.
 
         Parameters
         ----------
         pixel_nm, field_um : float or None
-            Width of a pixel, and of the whole image; positive. Nothing is computed or compared if the width of the
-            image in pixels is unknown.
+            Width of a pixel in nanometres, and width of the whole image in micrometres. Both are positive. Nothing is
+            computed or compared if the width of the image in pixels is unknown.
         pixel_height_nm : float or None
-            Height of a pixel; default: that of a square pixel.
+            Height of a pixel in nanometres; default: the width of a pixel.
         saved_width : int or None
-            Width in pixels that the instrument recorded for the saved image.
+            Width of the image in pixels when the instrument saved it, as recorded in the metadata.
 
         Returns
         -------
         Calibration
-            Empty if the image was cropped or scaled after it was saved: its width is not `saved_width`, or its two
-            sizes differ by more than 2 %.
+            The calibration. It is empty if the image was cropped or scaled after the instrument saved it. This is
+            assumed if the width of the image is not `saved_width`. It is also assumed if the field width differs by
+            more than 2 % from the product of pixel size and width in pixels.
         """
         width = self.width
         if width is not None:
@@ -65,9 +68,15 @@ class ImageSize:
         return Calibration(pixel_nm, pixel_height_nm or pixel_nm, field_um)
 
     def rows_below(self, field: tuple[int, int] | None) -> int | None:
-        """Return the number of rows below the scanned field, whose width and height are given in pixels.
+        """Return how many rows of pixels the image has below the scanned field.
 
-        None if a size is unknown, the image is lower than the field, or their widths differ.
+        The result is None if a size is unknown, if the image has fewer rows than the field, or if the image and the
+        field have different widths.
+
+        Parameters
+        ----------
+        field : tuple of int, or None
+            Width and height of the scanned field, in pixels.
         """
         if field is None or self.height is None or field[0] != self.width or self.height < field[1]:
             return None
@@ -75,5 +84,5 @@ class ImageSize:
 
 
 def agree(one: float, other: float) -> bool:
-    """Check whether two positive sizes differ by at most 2 %."""
+    """Check whether two positive sizes differ by at most 2 % of the larger size."""
     return abs(one - other) <= _AGREEMENT * max(one, other)

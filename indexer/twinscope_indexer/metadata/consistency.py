@@ -1,4 +1,4 @@
-"""Contradictions between the metadata of two images."""
+"""Contradictions between the instrument metadata of two images."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from twinscope_indexer.metadata.calibration import agree
 from twinscope_indexer.metadata.model import InstrumentMetadata
 from twinscope_indexer.metadata.registry import CAMERA_MAKERS
 
-_ENERGY_TOLERANCE = 0.05  # relative
+_ENERGY_TOLERANCE = 0.05  # relative difference
 
 
-# Above the backlash and drift of a stage and a repeated setting of the eucentric height (micrometres to some tens of
-# micrometres). Below the difference between two specimens or two working distances (set to tenths of a millimetre).
+# Backlash and drift of a stage are smaller than this tolerance. If the eucentric height is set repeatedly, its scatter
+# (from micrometres to some tens of micrometres) is also smaller. Height differences between two specimens are larger.
+# Differences between two working distances, which are set in tenths of a millimetre, are larger, too.
 _HEIGHT_TOLERANCE_MM = 0.1
 
 
-# Some makers write whole degrees, others hundredths. A rotation by 1° moves the corners of a field by 1 % of its width.
-# At a tilt of 45°, tilting by 1° more foreshortens it by another 2 %, which is also the tolerance of scales.
+# Some makers write whole degrees, others write hundredths of a degree. A rotation by 1° moves the corners of a field by
+# 1 % of the field width. If a tilt of 45° is increased by 1°, the field is shortened by another 2 %. The tolerance for
+# pixel sizes and field widths is also 2 %.
 _ANGLE_TOLERANCE = 1.0
 
 
@@ -27,22 +29,30 @@ def contradictions(
 ) -> list[str]:
     """Return the reasons why two files cannot show the same acquisition.
 
-    These are reasons: different makes of microscope or detectors; beam energies that differ by more than 5 %; stage
-    positions farther apart than the wider of the two fields; stage heights that differ by more than 0.1 mm; tilts or
-    rotations that differ by more than 1°; pixel sizes and field widths that both differ by more than 2 %. Both must
-    differ, because scaling an image keeps its field and cropping keeps its pixel size. Unknown values are no reason.
+    The possible reasons are:
+
+    - microscopes of different makers, or different detectors
+    - beam energies that differ by more than 5 %
+    - stage positions whose distance is larger than the larger of the two field widths
+    - stage heights that differ by more than 0.1 mm
+    - tilts or rotations of the stage that differ by more than 1°
+    - pixel sizes that differ by more than 2 % and field widths that also differ by more than 2 %
+
+    A difference in only one of pixel size and field width is no contradiction. Scaling an image changes only its pixel
+    size, and cropping an image changes only its field width. An unknown value never contradicts another value.
 
     Parameters
     ----------
     a, b : InstrumentMetadata
+        Metadata of the two files.
     width_a, width_b : int, optional
-        Widths of the two images in pixels, from which the field widths are computed. By default the field widths are
-        those of the metadata.
+        Widths of the two images in pixels. The field widths are computed from these widths. By default, the field
+        widths are taken from the metadata.
 
     Returns
     -------
     list of str
-        Readable reasons; empty if there is no contradiction.
+        Reasons as readable text. The list is empty if the metadata do not contradict each other.
     """
     return [
         *_different_makes(a, b),
@@ -62,12 +72,15 @@ def _field(metadata: InstrumentMetadata, width: int | None) -> float | None:
 
 
 def _makes_differ(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Check whether the makers of both microscopes are known and differ."""
+    """Return True if the makers of both microscopes are known and different."""
     return a.vendor != b.vendor and not {a.vendor, b.vendor} & {None, *CAMERA_MAKERS}
 
 
 def _same_make(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Check whether both have the same maker, so that detector names and stage coordinates are comparable."""
+    """Check whether both microscopes have the same maker.
+
+    Detector names and stage coordinates are comparable only between microscopes of one maker.
+    """
     return a.vendor is not None and a.vendor == b.vendor
 
 
@@ -113,7 +126,10 @@ def _different_positions(
 
 
 def _different_poses(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
-    """Compare height, tilt and rotation of the stage, whose zero points are the same for one make."""
+    """Compare the height, tilt and rotation of the stage, if both microscopes have the same maker.
+
+    The zero points of height, tilt and rotation are the same for all microscopes of one maker.
+    """
     if not _same_make(a, b):
         return
     one, other = a.stage, b.stage
@@ -126,9 +142,9 @@ def _different_poses(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[s
 
 
 def _angles_differ(one: float | None, other: float | None) -> bool:
-    """Check whether two angles are known and differ; 359.9° and 0° do not."""
+    """Return True if both angles are known and differ by more than 1°. The angles 359.9° and 0° differ by 0.1°."""
     if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
         return False
-    # Reduce each angle first: the difference of two huge numbers can overflow.
+    # Reduce each angle to one turn first. Otherwise, the difference of two very large numbers can overflow.
     apart = math.remainder(math.remainder(one, 360) - math.remainder(other, 360), 360)
     return abs(apart) > _ANGLE_TOLERANCE

@@ -1,4 +1,4 @@
-"""Instrument metadata of an acquisition: the text as written, and normalised values in one set of units."""
+"""Instrument metadata of an acquisition: the original text, and the values in fixed units."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 from twinscope_indexer.errors import StoreError
 
 LEFT_OUT = "left_out"
-"""Key of `InstrumentMetadata.verbatim` that lists the values that were not kept, with their sizes in bytes."""
+"""Name of an entry in `InstrumentMetadata.verbatim`. This entry lists the values that were not kept, and their
+sizes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StagePosition:
-    """Position of the stage in the coordinate system of the instrument; None if it is not recorded."""
+    """Position of the stage in the coordinate system of the instrument. An unknown coordinate is None."""
 
     x_mm: float | None = None
     y_mm: float | None = None
@@ -28,35 +29,38 @@ class StagePosition:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentMetadata:
-    """Metadata of one acquisition; false if the file has none.
+    """Metadata of one acquisition. ``bool(metadata)`` is False if the file has no metadata.
 
-    A value is None if the instrument did not write it, if it cannot be interpreted, or if it was written twice with
-    different values. `verbatim` always holds the text as written.
+    A value is None if the instrument did not write the value, if the text cannot be interpreted, or if the file
+    contains two different values. `verbatim` always contains the original text of the instrument.
     """
 
     vendor: str | None = None
-    """Short name of the maker, for example ``Zeiss``: see the modules of `twinscope_indexer.metadata.vendors`."""
+    """Short name of the maker, for example ``Zeiss``; see the modules of `twinscope_indexer.metadata.vendors`."""
     instrument: str | None = None
-    """Name of the model, as the instrument writes it."""
+    """Name of the instrument model, exactly as in the file."""
     beam_energy_kev: float | None = None
-    """Energy from the accelerating voltage; a stage bias is not subtracted."""
+    """Beam energy in kiloelectronvolts, calculated from the accelerating voltage. A stage bias is not subtracted."""
     working_distance_mm: float | None = None
     magnification: float | None = None
-    """Magnification on the medium that the maker refers to; to compare images, use field widths instead."""
+    """Magnification for the size of print or screen that the maker assumes. To compare images, use field widths
+    instead."""
     pixel_width_nm: float | None = None
-    """Width of a pixel in this file."""
+    """Width of a pixel of the image in this file, in nanometres."""
     pixel_height_nm: float | None = None
     field_width_um: float | None = None
-    """Width of the whole image in this file."""
+    """Width of the whole image in this file, in micrometres."""
     detector: str | None = None
     stage: StagePosition = StagePosition()
     acquired: str | None = None
-    """ISO 8601 date, or date and time of the instrument's clock; a time zone is omitted, because few write it."""
+    """Date of the acquisition in ISO 8601. If the file contains the time of the instrument's clock, the time is
+    included. A time zone is not included, because few instruments write one."""
     data_bar_px: int | None = None
-    """Height of the info bar below the scanned field, in rows; 0 if the file is known to have none."""
+    """Height of the info bar below the scanned field, in rows of pixels. The value is 0 if the image certainly has no
+    such info bar."""
     verbatim: dict[str, Any] = field(default_factory=dict)
-    """The values that were read, decoded to text but otherwise as written; plain JSON. Binary values and text beyond
-    the size limits are not kept; `LEFT_OUT` gives their sizes in bytes."""
+    """The original values, as text in plain JSON. Binary values and texts that are too long are not kept. The entry
+    `LEFT_OUT` contains their sizes in bytes."""
 
     def __bool__(self) -> bool:
         return self.vendor is not None or bool(self.verbatim)
@@ -67,7 +71,7 @@ class InstrumentMetadata:
         return replace(self, verbatim={})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary of plain JSON values, without unknown ones."""
+        """Return the known values as a dictionary of plain JSON. Unknown values have no entry."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["stage"] = {item.name: getattr(self.stage, item.name) for item in fields(self.stage)}
         values["stage"] = {key: value for key, value in values["stage"].items() if value is not None}
@@ -75,7 +79,7 @@ class InstrumentMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InstrumentMetadata:
-        """Build metadata from the result of `to_dict`; keys of later versions are ignored.
+        """Build metadata from the result of `to_dict`. Keys that are unknown to this version of Twinscope are ignored.
 
         Raises
         ------
@@ -91,21 +95,21 @@ class InstrumentMetadata:
 
 
 NO_METADATA = InstrumentMetadata()
-"""The metadata of a file without any."""
+"""The metadata of a file that contains no instrument metadata."""
 
 
 def pack_verbatim(metadata: InstrumentMetadata) -> bytes:
-    """Return `verbatim` as compressed JSON, for the catalog."""
+    """Return `verbatim` as compressed JSON, which is stored in the catalog."""
     return zlib.compress(json.dumps(metadata.verbatim).encode())
 
 
 def unpack_verbatim(data: bytes) -> dict[str, Any]:
-    """Read the result of `pack_verbatim`.
+    """Return the value of `verbatim` from the compressed JSON that `pack_verbatim` returned.
 
     Raises
     ------
     StoreError
-        If it is damaged.
+        If `data` is damaged.
     """
     try:
         return dict(json.loads(zlib.decompress(data)))

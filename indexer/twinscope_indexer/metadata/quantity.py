@@ -1,4 +1,7 @@
-"""Parsers of numbers, quantities with units, and dates written by instruments. They return None for other text."""
+"""Functions that read the numbers, the quantities with units, and the dates that instruments write.
+
+If a function does not recognise a text, it returns None.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from datetime import date, time
 from decimal import Decimal, DecimalException
 from typing import Literal
 
-_LONGEST = 64  # characters; no instrument writes longer numbers or dates
+_LONGEST = 64  # maximum length of a text in characters; no instrument writes a longer number or date
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,4})?)\s*(\D.*)?", re.ASCII)
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # 1,000 is ambiguous: 1 or 1000
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # the text 1,000 can mean 1 or 1000
 
 Units = Mapping[str, int]
-"""Powers of ten by name of the unit."""
+"""Factor of each unit, as a power of ten. The key is the name of the unit."""
 
 LENGTH: Units = {
     "fm": -15,
@@ -24,40 +27,42 @@ LENGTH: Units = {
     "µm": -6,  # micro sign
     "μm": -6,  # Greek mu
     "um": -6,
-    "Âµm": -6,  # UTF-8 decoded as Latin-1
+    "Âµm": -6,  # a micro sign in UTF-8 that was wrongly decoded as Latin-1
     "mm": -3,
     "cm": -2,
     "m": 0,
 }
-"""Metres."""
+"""Units of length. The base unit is the metre."""
 VOLTAGE: Units = {"V": 0, "Volt": 0, "eV": 0, "kV": 3, "KV": 3, "keV": 3}
-"""Volts."""
+"""Units of voltage. The base unit is the volt."""
 ANGLE: Units = {"": 0, "°": 0, "Â°": 0, "deg": 0, "degrees": 0}
-"""Degrees."""
+"""Units of angle. The base unit is the degree."""
 MAGNIFICATION: Units = {"": 0, "x": 0, "X": 0, "K X": 3, "k X": 3, "kx": 3, "KX": 3, "M X": 6}
-"""Times (magnification)."""
+"""Units of magnification. The base unit is 1."""
 
 
 def quantity(text: str | None, units: Units, shift: int = 0, *, unit: str | None = None) -> float | None:
     """Read a number with a unit.
 
-    The value is scaled in decimal, so that ``8.2 mm`` gives 8.2 and not 8.200000000000001.
+    Units are converted in decimal arithmetic. Therefore, the result for ``8.2 mm`` is 8.2 and not 8.200000000000001.
 
     Parameters
     ----------
     text : str or None
-        For example ``8.2 mm``; decimal commas are accepted unless they could separate thousands.
+        Text such as ``8.2 mm``. A decimal comma is accepted, except in a number such as ``1,000``, which could also
+        mean one thousand.
     units : mapping of str to int
         Accepted units and their powers of ten.
     shift : int
-        Power of ten to multiply by: from metres, 3 gives millimetres and 9 nanometres.
+        The value in the base unit is multiplied by ten to the power of `shift`. For a length, 3 gives millimetres and 9
+        gives nanometres.
     unit : str, optional
-        Unit of a number without a unit; by default such a number is not accepted.
+        Unit to use if the text contains no unit. By default, a text without a unit is not accepted.
 
     Returns
     -------
     float or None
-        Finite.
+        The value, which is never infinite or NaN. None if the text is not accepted.
     """
     if text is None or len(text) > _LONGEST:
         return None
@@ -77,17 +82,20 @@ def quantity(text: str | None, units: Units, shift: int = 0, *, unit: str | None
 
 
 def number(text: str | None, shift: int = 0) -> float | None:
-    """Read a number without a unit and multiply it by a power of ten; the result is finite or None."""
+    """Read a number without a unit and multiply it by a power of ten. The result is a finite number or None."""
     return quantity(text, {"": 0}, shift)
 
 
 def positive(value: float | None) -> float | None:
-    """Return a value above zero, else None: instruments write 0 for a value that is off or not measured."""
+    """Return `value` if it is finite and above zero, otherwise None.
+
+    Instruments write 0 for a value that is switched off or not measured.
+    """
     return value if value is not None and 0 < value < math.inf else None
 
 
 def degrees(text: str | None) -> float | None:
-    """Read an angle in radians and return degrees."""
+    """Read an angle in radians and return the angle in degrees."""
     radians = number(text)
     return None if radians is None or abs(radians) > 1e6 else math.degrees(radians)
 
@@ -99,7 +107,7 @@ def count(text: str | None) -> int | None:
 
 
 def size(text: str | None) -> tuple[int, int] | None:
-    """Read a width and a height in pixels: ``1024 * 768``, ``1280x960`` or ``1280 960``."""
+    """Read a width and a height in pixels, for example ``1024 * 768``, ``1280x960`` or ``1280 960``."""
     if text is None or len(text) > _LONGEST:
         return None
     found = re.fullmatch(r"(\d{1,9})\s*[*xX,\s]\s*(\d{1,9})", text.strip(), re.ASCII)
@@ -109,7 +117,7 @@ def size(text: str | None) -> tuple[int, int] | None:
 
 
 def words(text: str | None) -> str | None:
-    """Return stripped text, or None if it is empty."""
+    """Return the text without white space at its ends. If the result is empty, return None."""
     return (text or "").strip() or None
 
 
@@ -123,21 +131,23 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([AaPp])?(?:\.?
 
 
 def moment(day: str | None, clock: str | None = None, *, slashes: Literal["month", "day"] | None = None) -> str | None:
-    """Read a date, with a time of day if there is one.
+    """Read a date and, if `clock` contains a time of day, this time.
 
     Parameters
     ----------
     day : str or None
-        ``2019-03-12``, ``2019/03/12``, ``12.03.2019``, ``12 Mar 2019`` or ``03/12/2019``.
+        Date in a form such as ``2019-03-12``, ``2019/03/12``, ``12.03.2019``, ``12 Mar 2019`` or ``03/12/2019``.
     clock : str or None
-        ``17:58:45`` or ``05:58:45 PM``.
+        Time in a form such as ``17:58:45`` or ``05:58:45 PM``.
     slashes : str, optional
-        ``month`` or ``day``: which comes first in an ambiguous ``03/12/2019``. By default such a date gives None.
+        Which number comes first in an ambiguous date such as ``03/12/2019``: ``month`` or ``day``. By default, the
+        result for an ambiguous date is None.
 
     Returns
     -------
     str or None
-        ISO 8601: ``2019-03-12T17:58:45``, or ``2019-03-12`` if the time is missing or cannot be read.
+        Date and time in ISO 8601, for example ``2019-03-12T17:58:45``. If the time is missing or cannot be read, the
+        result is only the date, for example ``2019-03-12``.
     """
     found = _day(words(day), slashes)
     if found is None:

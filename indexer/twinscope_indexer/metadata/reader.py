@@ -1,7 +1,8 @@
-"""Reading of instrument metadata from image files, without their pixels.
+"""Functions that read instrument metadata from image files. The pixels are not decoded.
 
-The metadata come from the TIFF tags of the vendors (see `vendors`) and from the ImageDescription if a vendor wrote it.
-If an image has neither, they come from the text file that some instruments write beside it.
+The metadata are read from the TIFF tags of the vendors (see `vendors`). The ImageDescription is also read, if an
+instrument wrote it. Some instruments save a text file with the image. This text file is read if the image file contains
+no metadata.
 """
 
 from __future__ import annotations
@@ -30,34 +31,36 @@ __all__ = [
     "read_sidecar",
 ]
 
-_HEAD = 1 << 16  # bytes of a JPEG, PNG or BMP file that are searched for its width and height
-_NAME = 120  # characters
+_HEAD = 1 << 16  # width and height must be in this number of bytes at the start of a JPEG, PNG or BMP file
+_NAME = 120  # maximum length of a name in characters
 
 
 def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata:
-    """Read the instrument metadata of an image, without reading its pixels.
+    """Read the instrument metadata of an image. The pixels are not read.
 
     Parameters
     ----------
     source : str, path-like, bytes or binary file
-        A path, the content of a file, or an open file. An open file is read from its beginning and is left open at an
-        arbitrary position.
+        A path, the content of a file, or an open file. An open file is read from its beginning. The function does not
+        close this file. After the call, the position in the file is undefined.
     name : str, optional
-        Name of the image in errors, for example an archive member; default: its path.
+        Name of the image in error messages, for example the name of a file in an archive. Default: the path.
     sidecar : bytes, optional
-        Content of the text file that belongs to the image. By default it is read from beside `source` if that is a
-        path (see `read_sidecar`). It is used only if the image itself has no metadata.
+        Content of the text file that the instrument saved with the image. By default, if `source` is a path, this text
+        file is looked for in the folder of the image (see `read_sidecar`). The text file is used only if the image file
+        has no metadata.
 
     Returns
     -------
     InstrumentMetadata
-        False if there is none. Damaged or contradictory values are None.
+        The metadata. ``bool(metadata)`` is False if the image has no metadata. Damaged or contradictory values are
+        None.
 
     Raises
     ------
     ImageError
-        If the file cannot be read or is not an image, as for `twinscope_indexer.imaging.read_image`. No other error is
-        raised because of a file's content.
+        If the file cannot be read or is not an image, as in `twinscope_indexer.imaging.read_image`. A damaged or
+        unusual file never causes another type of error.
     """
     with opened(source, name) as file:
         if sidecar is None:
@@ -66,35 +69,37 @@ def read_metadata(source: Source, *, name: str = "", sidecar: bytes | None = Non
 
 
 def acquisition_of(source: Source, *, name: str = "", sidecar: bytes | None = None) -> InstrumentMetadata | None:
-    """Read the comparable instrument metadata: without `verbatim`, and None if there is none.
+    """Read the instrument metadata without `verbatim`. Return None if the image has no metadata.
 
-    The parameters and errors are those of `read_metadata`.
+    The result contains the values that are needed to compare two images. The parameters and errors are the same as for
+    `read_metadata`.
     """
     return read_metadata(source, name=name, sidecar=sidecar).normalised or None
 
 
 def read_sidecar(image: Path) -> bytes:
-    """Read the text file that an instrument wrote beside an image.
+    """Read the text file that an instrument saved with an image, in the same folder.
 
-    The readers of the vendors define the possible names (`VendorText.beside`).
+    The possible names of this text file are listed in `VendorText.beside` for each vendor.
 
     Parameters
     ----------
     image : Path
-        The image; it need not exist.
+        Path of the image. The image file need not exist.
 
     Returns
     -------
     bytes
-        Its content, at most 256 KiB; empty if there is no such file or it cannot be read.
+        Content of the text file, at most 256 KiB. The result is empty if the text file does not exist or cannot be
+        read.
     """
     for beside in SIDE_FILES:
         try:
             path = image.with_name(beside.format(stem=image.stem, suffix=image.suffix.lstrip(".")))
-            if stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block until its writer opens it
+            if stat.S_ISREG(path.stat().st_mode):  # no pipe, because opening a pipe can block
                 with path.open("rb") as file:
                     return file.read(MOST_TEXT)
-        except (OSError, ValueError):  # the image is readable without it
+        except (OSError, ValueError):  # the image can be read without its text file
             continue
     return b""
 
@@ -112,7 +117,10 @@ def _read(file: ImageFile, sidecar: bytes) -> InstrumentMetadata:
 
 
 def _without_long_names(metadata: InstrumentMetadata) -> InstrumentMetadata:
-    """Remove names that are too long to be real; `verbatim` keeps them."""
+    """Replace names of more than 120 characters with None, because no real name is so long.
+
+    `verbatim` still contains these names.
+    """
     return replace(
         metadata,
         instrument=_name(metadata.instrument),
@@ -131,15 +139,15 @@ def _image_size(file: ImageFile) -> ImageSize:
     head = file.stream.read(_HEAD)
     if file.format == "JPEG":
         try:
-            header = jpeg.frame(head + b"\xff\xd9", "")  # append an end marker: the real one lies further on
+            header = jpeg.frame(head + b"\xff\xd9", "")  # the end marker of the file can lie after `head`
         except ImageError:
             return ImageSize()
         return ImageSize(header.width or None, header.height or None)
     if file.format == "PNG":
         width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    elif int.from_bytes(head[14:18], "little") < 40:  # the header of OS/2
+    elif int.from_bytes(head[14:18], "little") < 40:  # a BMP file with the short header of OS/2
         width, height = int.from_bytes(head[18:20], "little"), int.from_bytes(head[20:22], "little")
     else:
         width = int.from_bytes(head[18:22], "little")
-        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative: top row first
+        height = abs(int.from_bytes(head[22:26], "little", signed=True))  # negative if the top row is stored first
     return ImageSize(width or None, height or None)

@@ -1,4 +1,4 @@
-"""All known vendors, with their tags and texts."""
+"""List of all known vendors, with the TIFF tags and the texts that their instruments write."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     Parameters
     ----------
     stream : binary file
-        Seekable.
+        The TIFF file, which must be seekable.
     directory : Directory
-        Its tags, with the positions of their values.
+        Tags of the directory, and the position of each value in the file.
 
     Returns
     -------
     InstrumentMetadata
-        Empty if there is none. If several vendors wrote into the directory, the normalised values are those of the
-        first one in this order: vendor tags by number, the ImageDescription, cameras. `verbatim` holds all texts.
+        Metadata of the directory. They are empty if the directory contains no metadata of a known vendor. If there are
+        metadata of several vendors, the normalised values are taken from the first in this order: vendor tags by
+        number, ImageDescription, tags of camera makers. `verbatim` contains the texts of all vendors.
     """
     found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
     if not found:
@@ -46,7 +47,10 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
 
 
 def read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read a text that an instrument wrote beside an image or as its description; empty for other text."""
+    """Read a text that an instrument wrote into the ImageDescription or saved as a file with the image.
+
+    The result is empty if no vendor recognises the text.
+    """
     for reader in READERS:
         if reader.text is not None and reader.text.recognise(text):
             return reader.text.read(text, image_size)
@@ -72,7 +76,7 @@ def _readers() -> Iterator[VendorReader]:
 
 
 def _tags() -> Iterator[VendorTag]:
-    """Yield the tags in the order in which they are read."""
+    """Yield the tags of all vendors, in the order that `read_tags` uses."""
     for cameras in (False, True):
         tags = (tag for reader in READERS if reader.makes_cameras is cameras for tag in reader.tags)
         yield from sorted(tags, key=lambda tag: tag.code)
@@ -81,12 +85,14 @@ def _tags() -> Iterator[VendorTag]:
 
 
 READERS = tuple(_readers())
-"""The reader of each module of `vendors`, in alphabetical order of the modules."""
+"""Readers of all vendors. Each module of `vendors` defines one reader. The readers are in the alphabetical order of
+these modules.
+"""
 
 CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
-"""Vendors of cameras that are mounted on microscopes of other makers."""
+"""Names of the vendors that make cameras for microscopes of other makers."""
 
 SIDE_FILES = tuple(dict.fromkeys(name for reader in READERS if reader.text for name in reader.text.beside))
-"""Names of all files that vendors write beside images; see `VendorText.beside`."""
+"""Patterns for the names of all text files that instruments save with images; see `VendorText.beside`."""
 
 _TAGS = tuple(_tags())

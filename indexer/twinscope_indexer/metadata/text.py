@@ -1,4 +1,7 @@
-"""Decoding of text of unknown encoding, and parsing of the formats that instruments use: lines, INI and XML."""
+"""Functions that decode text in an unknown encoding, and functions that read the text formats of instruments.
+
+These formats are lines, INI and XML.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ from contextlib import suppress
 from typing import Any
 from xml.parsers import expat
 
-_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters of the content
-_DEEPEST = 32  # levels of nested elements; the deepest known file has 9
+_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines also splits at characters that do not end a line
+_DEEPEST = 32  # maximum number of levels of nested elements; the deepest known file has 9 levels
 
 
 def decode(data: bytes) -> str:
-    """Decode text up to the first null character: as UTF-16 if it looks like it, else UTF-8, else Windows-1252.
+    """Decode the text before the first null character.
 
-    Decoding never fails: text with bytes that are undefined in Windows-1252 is decoded as Latin-1.
+    If the bytes look like UTF-16, they are decoded as UTF-16. Other bytes are decoded as UTF-8 or, if they are not
+    valid UTF-8, as Windows-1252. If a byte is undefined in Windows-1252, the text is decoded as Latin-1. Decoding
+    therefore never fails.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace").partition("\0")[0]
@@ -36,18 +41,18 @@ def lines(text: str) -> list[str]:
 
 
 def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
-    """Read ``[section]`` and ``key=value`` lines; other lines are ignored.
+    """Read an INI text. Lines that are neither ``[section]`` nor ``key=value`` are ignored.
 
     Parameters
     ----------
     text : str
     section : str
-        Section of the lines before the first section header.
+        Name of the section for the lines before the first section header.
 
     Returns
     -------
     dict of str to dict of str to str
-        Sections that have values. If a key occurs twice, the last value counts.
+        Keys and values of every section that has values. If a section contains a key twice, the last value is used.
     """
     found: dict[str, dict[str, str]] = {}
     for line in lines(text):
@@ -64,8 +69,9 @@ def parse_ini(text: str, section: str = "") -> dict[str, dict[str, str]]:
 def parse_xml(text: str) -> dict[str, Any]:
     """Read the elements of an XML text.
 
-    A text with a document type is refused, because it can declare entities that expand or refer to other files. If a
-    text is damaged, truncated or nested more than 32 levels deep, the elements before that point are kept.
+    A text with a document type declaration is not read. Such a declaration can define entities that expand without
+    limit or that refer to other files. If a text is damaged or truncated, or has more than 32 levels of nested
+    elements, the elements before that point are kept.
 
     Parameters
     ----------
@@ -74,11 +80,12 @@ def parse_xml(text: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain JSON, empty if nothing can be read. An element with children or attributes is a dictionary (attributes as
-        ``@name``, its own text under the empty name); any other element is its text. Elements of one name are a list.
+        The elements as plain JSON. The result is empty if nothing can be read. An element with children or attributes
+        becomes a dictionary. In this dictionary, the key of an attribute is ``@name``, and the key of the element's
+        text is empty. Any other element is replaced by its text. Several elements with the same name become a list.
     """
     elements = _Elements()
-    parser = expat.ParserCreate("utf-8")  # the text is already decoded, whatever encoding it declares
+    parser = expat.ParserCreate("utf-8")  # `text` is already decoded, so ignore the encoding in its declaration
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = elements.refuse
     parser.StartElementHandler = elements.start
@@ -90,11 +97,11 @@ def parse_xml(text: str) -> dict[str, Any]:
 
 
 class _RefusedError(Exception):
-    """Stops the parsing of a text."""
+    """Error that stops the reading of an XML text."""
 
 
 class _Elements:
-    """Collector of elements, with a stack of the open ones."""
+    """An object that collects the elements of an XML text. The elements that are still open are on a stack."""
 
     def __init__(self) -> None:
         self._names = [""]
@@ -128,7 +135,10 @@ class _Elements:
             outer[name] = [outer[name], value]
 
     def close(self) -> dict[str, Any]:
-        """Close all open elements, without their own text, which may be truncated."""
+        """Close all open elements.
+
+        The text of an element that is still open is left out, because this text may be truncated.
+        """
         while len(self._names) > 1:
             self._texts[-1].clear()
             self.end(self._names[-1])

@@ -1,6 +1,9 @@
-"""Types for the modules of the folder `vendors`: the TIFF tags and texts of a vendor, and how to read them.
+"""Types that the modules in the folder `vendors` use.
 
-To add a vendor, add a module to that folder that defines ``READER``, a `VendorReader`. Nothing else must be changed.
+They describe the TIFF tags and the texts of a vendor, and the functions that read them.
+
+To add a vendor, add a module to the folder `vendors`. The module must define a `VendorReader` with the name ``READER``.
+No other file has to be changed.
 """
 
 from __future__ import annotations
@@ -14,32 +17,35 @@ from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata
 
 MOST_TEXT = 1 << 18
-"""Maximum number of bytes of a text that are read; the longest known text has 66 kB."""
+"""Maximum number of bytes that are read from a text. The longest known text has 66 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagValue:
-    """The value of a tag, with access to the rest of its directory and TIFF file."""
+    """The value of a TIFF tag. The other tags of the directory, and the rest of the file, can also be read."""
 
     key: str
     """Key of the `VendorTag`."""
     data: bytes
-    """The value, or its beginning."""
+    """Value of the tag. If the value is longer than `VendorTag.limit`, `data` contains only its first bytes."""
     entry: Tag
     directory: Directory
     stream: BinaryIO
 
     @property
     def image_size(self) -> ImageSize:
-        """Width and height of the image of the directory."""
+        """Width and height of the image of this directory, in pixels."""
         return ImageSize(self.directory.width, self.directory.height)
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Read bytes anywhere in the file; fewer, or none, if the file ends first."""
+        """Read `size` bytes at an offset in the TIFF file.
+
+        If the file is too short, the result has fewer bytes or is empty.
+        """
         return read_at(self.stream, offset, size)
 
     def read_other(self, code: int, most: int) -> bytes:
-        """Read at most `most` bytes of the value of another tag; none if there is no such tag."""
+        """Read at most `most` bytes of the value of another tag. If that tag does not exist, the result is empty."""
         other = self.directory.tags.get(code)
         return b"" if other is None else read_value(self.stream, other, most)
 
@@ -50,30 +56,36 @@ class VendorTag:
 
     code: int
     key: str
-    """Key of `InstrumentMetadata.verbatim` for its value."""
+    """Key that the value of the tag gets in `InstrumentMetadata.verbatim`."""
     read: Callable[[TagValue], InstrumentMetadata]
-    """Returns empty metadata if the value is not from this vendor, because some tag numbers are used by several."""
+    """Function that reads the value of the tag. Several vendors use the same tag number. If another vendor wrote the
+    value, the function must return empty metadata."""
     limit: int = MOST_TEXT
-    """Maximum number of bytes of the value to read; 0 if it points to a structure that `read` reads itself."""
+    """Maximum number of bytes that are read from the value. If the value is only the position of a structure in the
+    file, the limit is 0. In this case, `read` reads the structure at that position."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorText:
-    """A text that instruments of a vendor write as the ImageDescription of an image or into a file beside it."""
+    """A text that instruments of a vendor write into the ImageDescription, or save as a text file with the image."""
 
     recognise: Callable[[str], bool]
+    """Function that checks whether an instrument of this vendor wrote a text."""
     read: Callable[[str, ImageSize], InstrumentMetadata]
+    """Function that reads the text. The second argument of the function is the size of the image."""
     beside: tuple[str, ...] = ()
-    """Names of such files; ``{stem}`` and ``{suffix}`` are those of the image's name."""
+    """Patterns for the name of the text file. ``{stem}`` and ``{suffix}`` are replaced by the parts of the image's
+    name."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorReader:
-    """The tags and the text of one kind of file of a vendor."""
+    """The reader for one type of file of a vendor: the TIFF tags and the text."""
 
     vendor: str
-    """Name for `InstrumentMetadata.vendor`."""
+    """Name of the vendor, as in `InstrumentMetadata.vendor`."""
     tags: tuple[VendorTag, ...] = ()
     text: VendorText | None = None
     makes_cameras: bool = False
-    """True for cameras on microscopes of other makers; metadata written by the microscope take precedence."""
+    """Whether the vendor makes cameras for microscopes of other makers. If a file contains metadata of both the camera
+    and the microscope, the values of the microscope are used."""

@@ -1,4 +1,4 @@
-"""Image archives (.tar, .tar.gz, .zip), listed and read in place, never unpacked."""
+"""Archives of images (.tar, .tar.gz, .zip). The images are listed and read without unpacking the archive to disk."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_FILE = 2 << 30
-"""Bytes; larger files are refused unread, because no micrograph is that large and a run must not exhaust memory."""
+"""Maximum size of an image file, in bytes. Larger files are not read, because there might not be enough memory.
+Micrographs are never so large."""
 
 _DAMAGE = (
     OSError, EOFError, RuntimeError, ValueError, IndexError, struct.error, zlib.error, lzma.LZMAError,
     tarfile.TarError, zipfile.BadZipFile,
 )  # fmt: skip
-"""Errors that the archive modules raise for unexpected bytes (RuntimeError: encrypted, or too new)."""
+"""Errors that are raised if an archive contains unexpected bytes. RuntimeError means that a zip file is encrypted, or
+that its format is too new."""
 
 _GZIP_SPACING = 4 << 20
-"""Bytes between the seek points in a .tar.gz: seeking to one member decompresses at most this much."""
+"""Distance between the seek points of a .tar.gz, in bytes. To find a member, at most this number of bytes is
+decompressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +42,22 @@ class Member:
     """One file in an archive."""
 
     name: str
-    """Path within the archive, with forward slashes."""
+    """Path of the file within the archive, with forward slashes."""
     size: int
-    """Bytes, uncompressed."""
+    """Uncompressed size in bytes."""
 
 
 class Archive(Protocol):
-    """An open archive; several threads may read it at a time."""
+    """An open archive. Several threads can read from the same archive at the same time."""
 
     def members(self) -> Iterator[Member]:
-        """Yield the regular files, in the order of the archive.
+        """Yield the regular files of the archive, in the same order as in the archive.
 
         Raises
         ------
         SourceError
-            After the last file, if the archive is damaged there or ends early, because more files may be lost.
+            If the archive is damaged or incomplete. The error is raised after the last file that can be
+            read. Further files may be lost.
         """
 
     def read(self, name: str) -> bytes:
@@ -62,7 +66,7 @@ class Archive(Protocol):
         Raises
         ------
         ImageError
-            If it is missing or damaged.
+            If the member is missing or damaged.
         """
 
 
@@ -72,7 +76,7 @@ def is_archive(path: str) -> bool:
 
 
 def archive_stem(path: str) -> str:
-    """Return the file name of an archive without its suffix (``Tips`` for ``Tips.tar.gz``)."""
+    """Return the file name of an archive without its suffix, for example ``Tips`` for ``Tips.tar.gz``."""
     name = PurePosixPath(path).name
     lower = name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), "")
@@ -80,7 +84,7 @@ def archive_stem(path: str) -> str:
 
 
 def open_archive(path: Path) -> Archive:
-    """Return an open archive, from a cache if the file has not changed.
+    """Open an archive. If the archive is already open and its file has not changed, return the open archive.
 
     Raises
     ------
@@ -92,14 +96,14 @@ def open_archive(path: Path) -> Archive:
     except OSError as error:
         msg = f"archive {path} cannot be opened: {error.strerror or error}"
         raise SourceError(msg) from error
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block until its writer opens it
+    if not stat.S_ISREG(found.st_mode):  # no pipe, because opening a pipe can block
         msg = f"archive {path} cannot be opened: it is not a regular file"
         raise SourceError(msg)
     return _opened(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=32)
-def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  size and time are part of the cache key
+def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  the cache key contains size and time
     try:
         if path.name.lower().endswith(".zip"):
             return _Zip(path)
@@ -114,29 +118,29 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  s
 
 
 def require_size(source: str, size: int) -> None:
-    """Raise an error for an image file of more than `MAX_FILE` bytes.
+    """Raise an error if an image file is larger than `MAX_FILE`.
 
     Raises
     ------
     ImageError
-        If it is larger.
+        If the file has more than `MAX_FILE` bytes.
     """
     if size > MAX_FILE:
         raise ImageError(source, "too_large", f"the file has {size} bytes; the limit is {MAX_FILE} bytes")
 
 
 def _missing(path: Path, name: str) -> ImageError:
-    return ImageError(f"{path}!{name}", "missing", "the archive has no such member")
+    return ImageError(f"{path}!{name}", "missing", "the archive does not contain this file")
 
 
 class _Spanned:
-    """A tar archive whose members are read by their offsets.
+    """A tar file. The members are read by their offsets in the uncompressed tar file.
 
     Parameters
     ----------
     path : Path
     stream : binary file
-        The uncompressed tar; it is read to its end.
+        The uncompressed tar file. The constructor reads `stream` to its end.
     """
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
@@ -148,7 +152,7 @@ class _Spanned:
         if self._damage:
             msg = (
                 f"archive {self._path} is damaged after its {len(self._spans)} readable files: {self._damage}. "
-                "Files after that are lost"
+                "The files after the damaged part cannot be read"
             )
             raise SourceError(msg)
 
@@ -166,12 +170,15 @@ class _Spanned:
         return data
 
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
-        """Return bytes of the tar, fewer at its end; `source` is the name used in an `ImageError`."""
+        """Return `size` bytes of the tar file from position `offset`. If the file is too short, return fewer bytes.
+
+        If reading fails, an `ImageError` is raised. `source` is the name of the image in this error.
+        """
         raise NotImplementedError
 
 
 class _Tar(_Spanned):
-    """An uncompressed tar; several threads read at a time."""
+    """An uncompressed tar file. Several threads can read from it at the same time."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as stream:
@@ -186,7 +193,10 @@ class _Tar(_Spanned):
 
 
 class _TarGz(_Spanned):
-    """A gzipped tar, read through an index of seek points; one thread reads at a time."""
+    """A tar file that is compressed with gzip.
+
+    Members are found by an index of seek points. Threads read one after another.
+    """
 
     def __init__(self, path: Path) -> None:
         from indexed_gzip import IndexedGzipFile
@@ -206,7 +216,7 @@ class _TarGz(_Spanned):
 
 
 class _Zip:
-    """A zip; `zipfile` itself lets one thread read at a time."""
+    """A zip archive. The module `zipfile` makes sure that threads read one after another."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -214,7 +224,7 @@ class _Zip:
 
     def members(self) -> Iterator[Member]:
         sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.filename.endswith("/")}
-        # If two have the same name, `read` returns the later one.
+        # If two members have the same name, `read` returns the later member.
         return (Member(name, size) for name, size in sizes.items())
 
     def read(self, name: str) -> bytes:
@@ -228,14 +238,17 @@ class _Zip:
 
 
 _Spans = dict[str, tuple[int, int]]
-"""Offset and size of the members of a tar, by name."""
+"""Offset and size of every member of a tar file, in bytes. The key is the name of the member."""
 
 
 def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
-    """Return the regular members and a description of the damage after them, empty if there is none.
+    """Return the regular members of a tar file, and a description of its damage.
 
-    If two members have the same name, the later one counts, as in tar. `tarfile` stops silently at a damaged or missing
-    header; a complete tar ends with a block of zeros.
+    For a complete tar file, the description is empty.
+
+    If two members have the same name, the later member is used, as in the command tar. `tarfile` stops without an error
+    at a damaged or missing header. This function therefore also checks the end of the file: a complete tar file ends
+    with a block of zeros.
     """
     spans: _Spans = {}
     try:

@@ -1,4 +1,7 @@
-"""Sources of images: folders, single files and archives, walked in one fixed order."""
+"""Sources of images: folders, single files and archives.
+
+A walk yields the images of a source in the order of their names.
+"""
 
 from __future__ import annotations
 
@@ -17,56 +20,60 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
-"""Suffixes of the files that a walk over a folder or an archive treats as images."""
+"""Suffixes of image files. Files with other suffixes in a folder or an archive are ignored."""
 
 
 RUN_MARKER = ".twinscope-run"
-"""The file that marks the output folder of a labelling run; it is written first."""
+"""Name of a file in the output folder of every labelling run. A run writes this file before all other files."""
 
 
 def is_run(folder: Path) -> bool:
-    """Check whether a folder holds the results of a labelling run, which must never become references."""
+    """Check whether a labelling run wrote to a folder. Images in such a folder must never become references."""
     return os.path.lexists(folder / RUN_MARKER)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a source, not yet read."""
+    """The location of one image of a source. The image itself has not been read yet."""
 
     root: Path
-    """The folder that `path` is relative to."""
+    """Folder of the source. `path` is relative to this folder."""
     path: str
-    """Path of the file (or of the archive) below `root`, with forward slashes."""
+    """Path of the image file relative to `root`, with forward slashes. If the image is in an archive: path of the
+    archive."""
     member: str | None
-    """Path within the archive; None for an image that is a file."""
+    """Path of the image within the archive. None if the image is not in an archive."""
     size: int
-    """Bytes."""
+    """Size of the image file in bytes."""
     mtime_ns: int
-    """Last modification of the file (or of the archive), in nanoseconds since 1970."""
+    """Time of the last modification of the file or archive, in nanoseconds since 1970."""
 
     @property
     def file(self) -> Path:
-        """The file on disk: the image, or the archive that holds it."""
+        """Path of the file on disk: the image file, or the archive that contains the image."""
         return self.root / self.path
 
     @property
     def uri(self) -> str:
-        """Location of the image in readable form: a path, or ``archive!member``."""
+        """Location of the image as readable text: a path, or ``archive!member``."""
         return source_uri(self.root, self.path, self.member)
 
     @property
     def name(self) -> str:
-        """Base name of the image."""
+        """File name of the image, without folders."""
         return PurePosixPath(self.member or self.path).name
 
     @property
     def inner_path(self) -> str:
-        """Path below the root, with an archive treated as a folder."""
+        """Path of the image relative to the root. An archive is treated as a folder in this path."""
         return str(PurePosixPath(self.path, self.member or ""))
 
     @property
     def folders(self) -> list[str]:
-        """Names that may give the category, nearest first: folders, the archive's stem, the root itself."""
+        """Names that can be the category: names of folders, of the archive without suffix, and of the root.
+
+        The name that is nearest to the image comes first.
+        """
         names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
         if self.member is not None:
             names.append(archive_stem(self.path))
@@ -80,24 +87,28 @@ class Item:
         Raises
         ------
         ImageError
-            If it cannot be read.
+            If the image file cannot be read.
         """
         return read_source(self.root, self.path, self.member)
 
 
 @dataclass(slots=True)
 class Walk:
-    """Everything that a walk skipped; filled while the items are consumed."""
+    """List of everything that a walk skipped. The list is complete when the walk has yielded its last image."""
 
     ignored: Counter[str] = field(default_factory=Counter)
-    """Number of files that are not images, by suffix."""
+    """Number of files that are not images, for each suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Folders and archives that could not be opened, with the reason. Their content is unknown."""
+    """Folders and archives that could not be opened, each with the reason. It is not known which images they
+    contain."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were skipped as outputs of labelling runs. Their content is also unknown."""
+    """Folders that were skipped because a labelling run wrote them. It is not known which images they contain."""
 
     def leave_out_run(self, folder: Path) -> bool:
-        """Check whether a folder is the output of a labelling run, and list it if so; for `leave_out` of `walk`."""
+        """Check whether a labelling run wrote to a folder. If this is true, add the folder to `runs`.
+
+        This function can be used as the argument `leave_out` of `walk`.
+        """
         found = is_run(folder)
         if found:
             self.runs.append(str(folder))
@@ -106,23 +117,23 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One source, as given by the user; a complete walk sees everything below it."""
+    """One source of the user: a folder with all its subfolders, or a single file."""
 
     root: Path
-    """Absolute folder."""
+    """Absolute path of the folder, or of the folder that contains the single file."""
     prefix: str
-    """The file that was given, relative to `root`; empty for the whole folder."""
+    """Path of the single file relative to `root`. Empty if the source is a folder."""
 
 
 def scope_of(source: str | os.PathLike[str]) -> Scope:
-    """Return the scope of a source that a user gave.
+    """Return the scope for the path of a source.
 
     Raises
     ------
     SourceError
-        If there is no such folder or file.
+        If the folder or file does not exist, or if access is not allowed.
     """
-    path = Path(os.path.abspath(source))  # noqa: PTH100  not resolve(): keep the names of links
+    path = Path(os.path.abspath(source))  # noqa: PTH100  resolve() would replace the names of links
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
         return Scope(path, "")
     if os.path.exists(path):  # noqa: PTH110  likewise
@@ -139,13 +150,14 @@ def walk(
     Parameters
     ----------
     scope : Scope
-        From `scope_of`.
+        The source, as returned by `scope_of`.
     into : Walk
-        Receives what was skipped.
+        List of skipped files and folders. The function adds to this list.
     archives : bool
-        Yield the images in archives.
+        Whether to yield the images in archives.
     leave_out : callable
-        Called with the absolute path of every folder; a folder is skipped if it returns True.
+        Function that is called with the absolute path of every folder. If the function returns True, the folder is
+        skipped.
 
     Yields
     ------
@@ -177,7 +189,7 @@ def _folder_items(
         into.unreadable.append((str(here), error.strerror or str(error)))
         return
     identity = (found.st_dev, found.st_ino)
-    if identity in above:  # a link to a folder above
+    if identity in above:  # this folder is a link to one of the folders above it
         return
     for name, is_folder in ordered:
         if name.startswith("."):
@@ -213,12 +225,12 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself or to a folder without access: reported when it is opened
+    except OSError:  # a link to itself, or to a forbidden folder; later, opening it reports the error
         return False
 
 
 def _is_image(path: str) -> bool:
-    """Check whether a path is that of an image; within archives, files in hidden folders do not count."""
+    """Check whether a path has the suffix of an image file, and whether no part of the path is hidden."""
     names = PurePosixPath(path).parts
     hidden = any(name.startswith(".") and name != ".." for name in names)
     return not hidden and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

@@ -1,4 +1,4 @@
-"""The URI of a source image, and its content."""
+"""Location and content of a source image."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from twinscope_indexer.sources.archive import open_archive, require_size
 
 
 def source_uri(root: Path, path: str, member: str | None) -> str:
-    """Return the location of an image in readable form: a path, or ``archive!member``."""
+    """Return the location of an image as readable text: a path, or ``archive!member``."""
     location = os.path.join(root, path) if path else str(root)  # noqa: PTH118  faster than Path; a query needs many
     return location if member is None else f"{location}!{member}"
 
 
 def read_source(root: Path, path: str, member: str | None) -> bytes:
-    """Return the bytes of an image, from its file or from its archive.
+    """Return the bytes of an image file, or of an image in an archive.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def read_source(root: Path, path: str, member: str | None) -> bytes:
             raise ImageError(f"{file}!{member}", "unreadable", str(error)) from error
     try:
         found = file.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe would block until its writer opens it
+        if not stat.S_ISREG(found.st_mode):  # no pipe, because opening a pipe can block
             raise ImageError(str(file), "unreadable", "is not a regular file")
         require_size(str(file), found.st_size)
         return file.read_bytes()

@@ -1,4 +1,4 @@
-"""The frame indexes of a store, loaded from its catalog."""
+"""Functions that load the frame indexes of a store from the catalog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from twinscope_indexer.index.segments import segment_size
 from twinscope_indexer.store.catalog.catalog import Catalog
 
 _MAX_DELTA_SHARE: Final = 0.1
-"""All frames are loaded again if more than this share of the images is newer than the frames in memory."""
+"""Maximum share of images that may be newer than the frames in memory. If more images are newer, all frames are
+loaded again."""
 
 
 def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
@@ -26,22 +27,22 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
     Parameters
     ----------
     catalog : Catalog
-        Within a snapshot.
+        Catalog of a snapshot.
     held : FrameView
-        The frames in memory, of an earlier generation; may be empty.
+        Frames of an earlier generation, which are already in memory; may be empty.
     upto : int
-        The generation.
+        Number of the generation to load.
 
     Raises
     ------
     StoreError
-        If this release does not know the store's kind of frames.
+        If this release of Twinscope does not know the reach of the store.
     """
     reach, since = stored_reach(catalog), int(catalog.meta("reframed") or 0)
     if not reference_frames(reach) or catalog.meta("frames_recipe") != FRAMES_RECIPE:
         return FrameView("frame", since, upto)
     file = catalog.newest_file()
-    # When a new index file is published, the catalog forgets earlier deletions.
+    # When a new index file is published, the list of deleted images in the catalog is cleared.
     known = file is None or file.number <= held.loaded
     if held.base and known and (held.reach, held.since) == (reach, since):
         changed = catalog.changed_since(held.loaded, upto=upto)
@@ -52,7 +53,10 @@ def load_frames(catalog: Catalog, held: FrameView, upto: int) -> FrameView:
 
 
 def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str, FrameIndex]:
-    """Load the frames of the generations in (`above`, `upto`], as one index for each kind of frame."""
+    """Load the frames of images into one index for each kind of frame.
+
+    The function loads only images whose generation is greater than `above` and at most `upto`.
+    """
     count, kinds = len(reference_frames(reach)), frame_kinds(reach)
     images = catalog.count_framed(count, above=above, upto=upto)
     size = segment_size(count * images) // count
@@ -65,19 +69,19 @@ def _indexes(catalog: Catalog, reach: Reach, above: int, upto: int) -> dict[str,
 
 
 def stored_reach(catalog: Catalog) -> Reach:
-    """Return the reach of a store, which its last indexing run set.
+    """Return the reach of a store, as set by the last indexing run.
 
     Raises
     ------
     StoreError
-        If this release does not know the reach.
+        If this release of Twinscope does not know the reach.
     """
     found = catalog.meta("reach") or "frame"
     known = next((reach for reach in REACHES if reach == found), None)
     if known is None:
         msg = (
             f"{catalog.path} has frames of reach {found!r}, but this Twinscope knows only {', '.join(REACHES)}; use "
-            "the release that wrote it, or index the collection again into a new store"
+            "the release of Twinscope that wrote the store, or index the collection again into a new store"
         )
         raise StoreError(msg)
     return known

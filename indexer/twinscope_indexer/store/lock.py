@@ -1,4 +1,4 @@
-"""The lock of a store: one writer at a time among all processes."""
+"""Lock of a store: only one process at a time can write to the store."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LOCK_NAME: Final = "writer.lock"
 
 @contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
-    """Lock a store for writing while the body runs.
+    """Lock a store for writing while the body of the ``with`` statement runs.
 
     Raises
     ------
     StoreLockedError
-        If another process is writing; the message names it.
+        If another process is writing to the store; the message names that process.
     StoreError
-        If the lock file cannot be created, or its drive does not support locks.
+        If the lock file cannot be created, or if the drive does not support locks.
     """
     try:
         stream = path.open("a+", encoding="utf-8")
@@ -40,10 +40,12 @@ def writer_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            msg = f"the store {path.parent} is being written by {_holder(path)}; wait until it ends, or stop it"
+            msg = (
+                f"the store {path.parent} is being written by {_holder(path)}; wait until that process ends, or stop it"
+            )
             raise StoreLockedError(msg) from error
         except OSError as error:  # for example, a network drive without locks
-            msg = f"the store {path.parent} cannot be locked: {error.strerror or error}; keep it on a local disk"
+            msg = f"the store {path.parent} cannot be locked: {error.strerror or error}; keep the store on a local disk"
             raise StoreError(msg) from error
         stream.truncate(0)
         command = " ".join(sys.argv)[:200]
@@ -54,7 +56,7 @@ def writer_lock(path: Path) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     try:
-        who = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {who['pid']} on {who['host']} since {who['since']} ({who['command']})"
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

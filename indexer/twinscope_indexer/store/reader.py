@@ -1,4 +1,4 @@
-"""A store for readers: its current view, which `Store.refresh` replaces by a newer one."""
+"""Store that is open for reading: `Store.view` is the current view, and `Store.refresh` loads a newer view."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["CALIBRATION", "CATALOG_NAME", "Store", "StoreWarning", "StoreWriter", "View", "open_writer"]
 
 _LONG_LOG: Final = 16 << 20
-"""Bytes of SQLite's log from which a refresh makes it reusable."""
+"""If SQLite's log has at least this size in bytes, `Store.refresh` loads the view again, even if there is no newer
+generation. SQLite can then reuse the log."""
 
 
 class Store:
-    """A store opened for reading; safe to use from several threads.
+    """Store that is open for reading; several threads can use it at the same time.
 
     Parameters
     ----------
     folder : Path
-        The store.
+        Folder of the store.
 
     Raises
     ------
     StoreError
-        If there is no store, or it cannot be used.
+        If the folder holds no store, or if the store cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +50,7 @@ class Store:
 
     @property
     def catalog(self) -> Catalog:
-        """The current catalog, over this thread's own connection; answers are made from `view` only."""
+        """Current catalog, with a separate connection for each thread; queries use `view` instead of this catalog."""
         found: Catalog | None = getattr(self._local, "catalog", None)
         if found is None or found.outdated or found.replaced:
             made = Catalog(self.folder / CATALOG_NAME, read_only=True)
@@ -62,24 +63,24 @@ class Store:
 
     @property
     def view(self) -> View:
-        """The generation that was last loaded."""
+        """View of the generation that was loaded last."""
         return self._view
 
     @property
     def store_id(self) -> str:
-        """The id of the store that the view belongs to."""
+        """Id of the store to which the current view belongs."""
         return self._view.store_id
 
     def refresh(self) -> View:
-        """Load the newest generation, if there is a newer one.
+        """Load the newest generation if the current view is older; return the new current view.
 
-        If the folder now holds another store, that store is loaded completely, whatever its generation number, when it
-        has published a generation. Until then the old view stays in use.
+        The folder may now hold another store. This other store is loaded completely after its first generation was
+        published, even if the number of its generation is smaller than before. Until then, the old view stays in use.
 
         Raises
         ------
         StoreError
-            If the store no longer exists or cannot be used; the old view stays in use.
+            If the store no longer exists or cannot be used. The old view then stays in use.
         """
         with self._refreshing:
             held = self._view
@@ -98,21 +99,21 @@ class Store:
         return self._view
 
     def _compact(self) -> None:
-        """Compact the codes of the view step by step; release the memory of each step before the next."""
+        """Compact the codes of the view step by step, and release the freed memory after each step."""
         _release_memory()
         while (compacted := self._view.compacted()) is not self._view:
             self._view = compacted
             _release_memory()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images of the view by id; unknown ids are left out."""
+        """Return the records of images in the current view, by id; unknown ids are left out."""
         return self._view.records(numbers)
 
     def close(self) -> None:
-        """Close the store; later queries of its view raise `StoreError`.
+        """Close the store; later queries raise `StoreError`.
 
-        Connections of other threads that still run are closed when those threads release them: CPython crashes if a
-        SQLite connection is closed while it is executing a query.
+        Other threads may still be running. The connection of such a thread is closed later, when the thread releases
+        the connection. CPython could crash if a SQLite connection is closed during a query.
         """
         self._view.snapshot.close()
         with self._lock:
@@ -121,7 +122,7 @@ class Store:
         self._local = threading.local()
 
     def _close(self, ended: Callable[[threading.Thread, Catalog], bool]) -> None:
-        """Close the connections for which `ended` is true; call it with the lock held."""
+        """Close the connections for which `ended` returns true; the caller must hold the lock."""
         left = []
         for thread, catalog in self._open:
             if ended(thread, catalog):
@@ -131,10 +132,10 @@ class Store:
         self._open = left
 
     def _behind(self, held: View) -> bool:
-        """Check whether there is a newer generation, or the view must be loaded again to release SQLite's log.
+        """Check whether the view must be loaded again, because a generation is newer or SQLite's log is too long.
 
-        A view holds the position in the log at which it was loaded. While there is always a view, SQLite can reuse the
-        log only if a view was loaded when all of the log had been copied into the database file.
+        SQLite can reuse its log only after the whole log was copied into the database file, and after all older views
+        were closed. A store always has an open view. Therefore a new view must be loaded after the log was copied.
         """
         catalog = self.catalog
         newest = catalog.published()
@@ -150,6 +151,10 @@ class Store:
 
 
 def _release_memory() -> None:
-    """Return freed memory to the system; glibc would keep arrays as large as a segment, in total a quarter."""
-    with suppress(OSError, AttributeError):  # another C library
+    """Return freed memory to the operating system.
+
+    Without this call, the C library glibc would keep the memory of freed arrays that are as large as a segment. This
+    would be a quarter of all memory.
+    """
+    with suppress(OSError, AttributeError):  # some C libraries have no malloc_trim
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The settings of a store that readers need: its taxonomy."""
+"""Settings of a store that readers need; at present, the taxonomy is the only such setting."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from twinscope_indexer.taxonomy import Taxonomy, builtin_taxonomy, taxonomy_from
 
 
 def taxonomy_of(catalog: Catalog) -> Taxonomy:
-    """Return the taxonomy by which a store was last labelled; the built-in one if none is stored."""
+    """Return the taxonomy with which a store was last labelled, or the built-in taxonomy if the store has none."""
     text = catalog.meta("taxonomy")
     return builtin_taxonomy() if text is None else _read(text)
 
 
-_read = lru_cache(maxsize=8)(taxonomy_from_json)  # read for every write, but rarely changed
+_read = lru_cache(maxsize=8)(taxonomy_from_json)  # kept in memory, because every write needs the taxonomy

@@ -1,4 +1,4 @@
-"""A snapshot: the catalog as it was at one moment, shared by all threads that answer queries."""
+"""Snapshot: the catalog as it was at one moment, shared by all threads that answer queries."""
 
 from __future__ import annotations
 
@@ -19,40 +19,43 @@ if TYPE_CHECKING:
 
 
 class Snapshot:
-    """The published rows of a catalog at one moment; safe to use from several threads.
+    """Published rows of a catalog at one moment; several threads can use a snapshot at the same time.
 
-    A separate connection holds a read transaction. So SQLite keeps showing the rows of its beginning until `close`, or
-    until the snapshot is no longer used. Meanwhile SQLite cannot copy its log into the database file beyond that
-    moment, and the log grows with every write. Refreshing the store releases it (see `Store.refresh`).
+    A snapshot has a separate connection with an open read transaction. So SQLite shows the rows as they were at the
+    beginning of the transaction, until `close` is called or the snapshot is no longer used. While a snapshot is open,
+    SQLite cannot copy newer parts of its log into the database file, so the log grows with every write. When
+    `Store.refresh` replaces the snapshot, SQLite can reuse the log.
 
-    If the folder cannot be written, SQLite cannot hold a moment; then changes by a writer are seen at once.
+    If the folder cannot be written, SQLite cannot keep the rows of one moment. In this case, readers see the changes of
+    a writer at once.
 
     Parameters
     ----------
     path : Path
-        The catalog file.
+        Path of the catalog file.
 
     Raises
     ------
     StoreError
-        If there is no catalog, or it cannot be used.
+        If there is no catalog, or if the catalog cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()  # one query at a time; CPython crashes if a connection is closed during a query
+        # Only one query runs at a time, because CPython crashes if a connection is closed during a query.
+        self._lock = threading.Lock()
         self._closed = False
         self._open()
 
     def _open(self) -> None:
         self._catalog = Catalog(self._path, read_only=True)
         self._finalizer = weakref.finalize(self, self._catalog.close)
-        self._finalizer.atexit = False  # a remaining thread may still be reading
+        self._finalizer.atexit = False  # because another thread may still use the connection
         self._catalog.hold()
 
     @contextmanager
     def reading(self) -> Iterator[Catalog]:
-        """Reserve the catalog for this thread while the body runs.
+        """Reserve the catalog for the calling thread while the body of the ``with`` statement runs.
 
         Raises
         ------
@@ -70,32 +73,32 @@ class Snapshot:
 
     @property
     def replaced(self) -> bool:
-        """True if the path now belongs to another file; see `Database.replaced`."""
+        """True if another file is now at the path of the catalog; see `Database.replaced`."""
         return self._catalog.replaced
 
     def close(self) -> None:
-        """Close the connection, after its current query if there is one."""
+        """Close the connection; if a query is running, wait until the query has ended."""
         with self._lock:
             self._closed = True
             self._finalizer()
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images by id; unknown ids are left out."""
+        """Return the records of images, with the ids as keys; unknown ids are ignored."""
         with self.reading() as catalog:
             return catalog.records(numbers)
 
     def page(self, after: int, size: int) -> list[Record]:
-        """Return the next `size` records after an id, ordered by id."""
+        """Return at most `size` records with ids greater than `after`, ordered by id."""
         with self.reading() as catalog:
             return catalog.page(after, size)
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Return the encoded thumbnail of an image, if it is stored."""
+        """Return the encoded thumbnail of an image, or None if no thumbnail is stored."""
         with self.reading() as catalog:
             return catalog.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return the instrument metadata of images; see `Catalog.instruments`."""
+        """Return the instrument metadata of images, with the ids as keys; see `Catalog.instruments`."""
         with self.reading() as catalog:
             return catalog.instruments(numbers)
 
@@ -105,7 +108,7 @@ class Snapshot:
             return catalog.categories()
 
     def description(self) -> dict[str, Any]:
-        """Return the store's creation time, its roots, and the counts of `Catalog.counts`."""
+        """Return the creation time of the store, the folders of its roots, and the result of `Catalog.counts`."""
         with self.reading() as catalog:
             made = {"created": catalog.meta("created"), "roots": [str(path) for path in catalog.roots().values()]}
             return made | catalog.counts()

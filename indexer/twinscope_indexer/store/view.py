@@ -1,4 +1,4 @@
-"""A view: one generation of a store, with its codes in memory and its rows in a snapshot."""
+"""View: one generation of a store, with the codes in memory and the rows in a snapshot of the catalog."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ if TYPE_CHECKING:
     from twinscope_indexer.taxonomy import Taxonomy
 
 _KEPT: Final = 4
-"""Sets of categories whose indexes are kept."""
+"""A view keeps the indexes for at most this number of sets of categories."""
 _FILE_READ_FROM: Final = 20_000
-"""Images. For fewer, reading hashes from the catalog is faster than importing FAISS to read the index file."""
+"""The index file is read only if the store has at least this number of images. For fewer images, reading the hashes
+from the catalog is faster than importing FAISS, which reads the index file."""
 
 
 class StoreWarning(UserWarning):
-    """A store had to repair itself."""
+    """Warning that a store was damaged and has been repaired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images of a view that are searched together.
+    """The images in which a search looks: all images of a view, or only the images of some categories.
 
     Attributes
     ----------
     base, delta : Index
-        See `View`.
+        Indexes of the images, as in `View`.
     """
 
     base: Index
     delta: Index
 
     def __len__(self) -> int:
-        """Count the images."""
+        """Return the number of images."""
         return len(self.base) + len(self.delta)
 
     def search(self, queries: NDArray[np.uint8], k: int, max_distance: int) -> list[Neighbours]:
@@ -68,34 +69,34 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One generation of a store; immutable, so that readers can share it.
+    """One generation of a store. A view is immutable, so that several readers can share it.
 
-    Codes and rows are of the same moment, whatever is written meanwhile.
+    All codes and rows of a view are from the same moment, even if a writer changes the store at the same time.
 
     Attributes
     ----------
     generation : int
         Number of the generation.
     base : Index
-        The images of the newest index file, without those that were changed or deleted later.
+        Index of the images in the newest index file, without images that were changed or deleted later.
     loaded : int
-        The generation of that file.
+        Number of the generation to which this index file belongs.
     delta : Index
-        Images newer than the file.
+        Index of the images that are newer than the index file.
     count : int
-        Searchable images.
+        Number of searchable images.
     file : str or None
-        Name of the index file that was read; None if `base` came from the catalog.
+        Name of the index file that was read; None if `base` was read from the catalog.
     frames : FrameView
-        The frames of the images.
+        Indexes of the frames of the images.
     calibration : str or None
-        The stored result of a calibration on this store.
+        Result of the calibration on this store, or None if the store has no calibration.
     store_id : str
         Id of the store.
     taxonomy : Taxonomy
-        Taxonomy of the store's labels.
+        Taxonomy of the categories in the store.
     snapshot : Snapshot
-        The rows.
+        Snapshot of the catalog; the snapshot holds the rows.
     """
 
     generation: int
@@ -115,23 +116,23 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of the codes and ids of images and frames."""
+        """Memory that the codes and ids of images and frames use, in bytes."""
         return self.base.nbytes + self.delta.nbytes + self.frames.nbytes
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images by id; unknown ids are left out."""
+        """Return the records of images, with the ids as keys; unknown ids are ignored."""
         return self.snapshot.records(numbers)
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Return the encoded thumbnail of an image, if it is stored."""
+        """Return the encoded thumbnail of an image, or None if no thumbnail is stored."""
         return self.snapshot.thumbnail(number)
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return the instrument metadata of images; see `Catalog.instruments`."""
+        """Return the instrument metadata of images, with the ids as keys; see `Catalog.instruments`."""
         return self.snapshot.instruments(numbers)
 
     def compacted(self) -> View:
-        """Return the same generation with its codes compacted by one step; see `Index.compacted`."""
+        """Return a view of the same generation, with the codes compacted by one step; see `Index.compacted`."""
         base = self.base.compacted()
         return self if base is self.base else replace(self, base=base)
 
@@ -142,29 +143,30 @@ class View:
         ----------
         queries : ndarray of uint8, shape (n, 128)
         k : int
+            Maximum number of images that are returned for each query.
         max_distance : int
-            Bits.
+            Maximum distance in bits.
         recipe : str
-            Recipe of the queries' hashes.
+            Recipe that was used to hash the queries.
 
         Raises
         ------
         RecipeError
-            If the queries were hashed by another recipe than the store.
+            If the queries were not hashed with the recipe of the store.
         ValueError
-            If the shape or the type is wrong, or a limit is out of range.
+            If the shape or the type of `queries` is wrong, or if `k` or `max_distance` is out of range.
         """
         require_recipe(recipe)
         return Images(self.base, self.delta).search(queries, k, max_distance)
 
     def restricted_to_categories(self, categories: frozenset[str]) -> Images:
-        """Return the images of some categories only, over the same codes, which are not copied.
+        """Return only the images of some categories; the codes in memory are not copied.
 
-        The results for the last few sets of categories are kept (8 bytes for each image that is left out), because
-        making one reads the categories of all rows.
+        The results for the last few sets of categories are kept in memory. For a new set, the categories of all images
+        must be read from the catalog. A kept result takes 8 bytes of memory for each image of the other categories.
         """
-        with self.snapshot.reading() as catalog:  # one thread at a time
-            key = catalog, categories  # a snapshot that cannot hold its moment opens another catalog
+        with self.snapshot.reading() as catalog:  # only one thread at a time
+            key = catalog, categories  # in a read-only folder, the snapshot may open its catalog again
             found = self._of_categories.pop(key, None)
             if found is None:
                 ids = catalog.of_categories(categories)
@@ -176,18 +178,19 @@ class View:
 
 
 def load_view(folder: Path, held: View | None = None) -> View:
-    """Load the newest generation of a store; an empty view of generation 0 if nothing was published.
+    """Load the newest generation of a store, or an empty view of generation 0 if nothing was published.
 
     Parameters
     ----------
     folder : Path
+        Folder of the store.
     held : View, optional
-        An earlier view. What has not changed since is not read again. A view of another store is ignored.
+        Earlier view. Data that have not changed since this view are not read again. A view of another store is ignored.
 
     Raises
     ------
     StoreError
-        If there is no store, or it cannot be used.
+        If there is no store, or if the store cannot be used.
     """
     while True:
         snapshot = Snapshot(folder / CATALOG_NAME)
@@ -203,9 +206,9 @@ def load_view(folder: Path, held: View | None = None) -> View:
         except BaseException:
             snapshot.close()
             raise
-        snapshot.close()  # a writer has replaced the file meanwhile
+        snapshot.close()  # a writer has replaced the index file in the meantime
     if damage is not None:
-        warnings.warn(f"{damage}; rebuilt from the catalog", StoreWarning, stacklevel=4)
+        warnings.warn(f"{damage}; the index was rebuilt from the catalog", StoreWarning, stacklevel=4)
         repair(folder)
     return view
 
@@ -245,7 +248,10 @@ def _newest_file(folder: Path) -> Generation | None:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Codes of a generation without those that were changed or deleted later, and the file that they came from."""
+    """Index of the codes of a generation, without codes that were changed or deleted later.
+
+    `file` is the name of the index file from which the codes were read.
+    """
 
     codes: Index
     loaded: int
@@ -255,15 +261,16 @@ class _Base:
 def _base(
     folder: Path, catalog: Catalog, filed: Generation | None, held: View | None
 ) -> tuple[_Base, StoreError | None]:
-    """Return the codes in memory, or those of the index file; also the error if the file is damaged.
+    """Return the codes in memory, or the codes of the index file, and the error if this file is damaged.
 
-    If the writer has replaced the file, the codes in memory stay in use, because the catalog has the new codes. For a
-    small store, all codes are read from the catalog.
+    If codes are already in memory, these codes stay in use, even if a writer has replaced the index file. New codes are
+    then read from the catalog. If the store is small, the index file is not read, because the catalog has all codes.
     """
     published = catalog.published()
     number = 0 if published is None else published.number
     if held is not None:
-        forgotten = filed is not None and filed.number > held.loaded  # a new file makes the catalog forget deletions
+        # When a new index file is published, the list of deleted images in the catalog is cleared.
+        forgotten = filed is not None and filed.number > held.loaded
         known = catalog.hashed(upto=held.loaded) if forgotten else None
         changed = catalog.changed_since(held.loaded, upto=number) if known is None else ids_not_in(held.base.ids, known)
         return _Base(held.base.without(changed), held.loaded, held.file), None

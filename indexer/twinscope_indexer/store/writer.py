@@ -1,4 +1,4 @@
-"""The only writer of a store: it writes rows first, then publishes them as a generation."""
+"""Writer of a store: new rows are first written to the catalog, and then published as a generation."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
 CATALOG_NAME: Final = "catalog.sqlite"
 CALIBRATION: Final = "calibration"
-"""Key of the calibration in the catalog."""
+"""Name of the setting that stores the calibration in the catalog."""
 _MAX_DELTA_SHARE: Final = 0.1
-"""A new index file is written if more than this share of the images is not in the last file."""
+"""Maximum share of images that were added, changed or deleted after the last index file was written. If more images
+have changed, a new index file is written."""
 _BATCH: Final = 1 << 12
-"""Codes that are read at a time while the index file is written."""
+"""Number of codes that are read at a time while the index file is written."""
 
 
 class StoreWriter:
-    """The only writer of a store; use `open_writer`.
+    """Object that writes to a store; call `open_writer` to get this object.
 
     Attributes
     ----------
     catalog : Catalog
+        Catalog of the store, open for writing.
     generation : int
-        Number of the generation that new rows belong to; readers see them after `publish`.
+        Number of the generation to which new rows belong. Readers see the new rows after `publish`.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
@@ -43,12 +45,14 @@ class StoreWriter:
         self.generation = 1 if published is None else published.number + 1
 
     def publish(self) -> int:
-        """Publish everything that was written; also write a new index file if the last one is far behind.
+        """Publish everything that was written.
+
+        If too many images have changed since the last index file (see `_MAX_DELTA_SHARE`), also write a new index file.
 
         Returns
         -------
         int
-            The newest generation.
+            Number of the newest generation.
         """
         catalog = self.catalog
         newest, filed = catalog.published(), catalog.newest_file()
@@ -68,14 +72,15 @@ class StoreWriter:
         return self.generation - 1
 
     def set_calibration(self, text: str) -> None:
-        """Set the store's own calibration, by which readers judge matches; an empty text removes it."""
+        """Set the calibration for judging matches in this store; an empty text removes the calibration."""
         self.catalog.set_meta(CALIBRATION, text)
 
     def _write_index(self, number: int) -> None:
         count = self.catalog.count_hashed(upto=number)
         parts = self.catalog.code_batches(_BATCH, above=0, upto=number)
         name = f"index-{number}.faiss"
-        if (self.folder / name).exists():  # a damaged file; never overwrite it in place, a reader may have it mapped
+        if (self.folder / name).exists():
+            # The file is damaged. It is not overwritten, because a reader may have mapped the file into memory.
             (self.folder / name).unlink()
         digest = write_index(self.folder / name, count, parts)
         with self.catalog.transaction():
@@ -87,21 +92,21 @@ class StoreWriter:
 
 @contextmanager
 def open_writer(folder: Path, *, create: bool = False) -> Iterator[StoreWriter]:
-    """Open a store for writing; there can be one writer at a time among all processes.
+    """Open a store for writing; only one process at a time can open it for writing.
 
     Parameters
     ----------
     folder : Path
-        The store.
+        Folder of the store.
     create : bool
-        Create a new store if there is none.
+        If true, and if there is no store, a new store is created.
 
     Raises
     ------
     StoreLockedError
-        If another process is writing; the message names it.
+        If another process is writing to the store; the message names that process.
     StoreError
-        If there is no store, or it cannot be used.
+        If there is no store, or if the store cannot be used.
     """
     if create:
         _make_folder(folder)
@@ -135,10 +140,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def repair(folder: Path) -> None:
-    """Write the index file again, if this process can write and no other process does.
+    """Write the index file again, if this process can write to the store and no other process is writing to it.
 
-    Nothing is done if a writer was killed before it published: the codes that its rows have replaced are no longer
-    available, and the next writer that publishes writes a file.
+    If a writer was killed before its rows were published, the function does nothing. In this case, the codes that these
+    rows have replaced are no longer available. The next writer that publishes a generation also writes an index file.
     """
     try:
         with open_writer(folder) as writer:

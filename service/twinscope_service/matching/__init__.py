@@ -1,1 +1,1 @@
-"""Matching: from a query to an answer through candidates, comparison and verdict."""
+"""Matching: finds candidates for a query, compares them with the query, and decides on the answer."""

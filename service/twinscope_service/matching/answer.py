@@ -1,4 +1,4 @@
-"""The answer to a query: its grade and its candidates with their measurements."""
+"""The answer to a query: the grade, and the candidates with their measurements."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from twinscope_service.matching.reasons import Reason
 
 UPLOADS: Final = Path("uploads:")
-"""The root of images that were uploaded to a server. It is not a folder, so it never names a path of the server."""
+"""Value of `Record.root` for images that were uploaded to a server. This value is not the name of a folder, so the
+value never refers to a path on the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """The change of the query and the frames in which query and candidate were compared.
+    """Description of a comparison: the change of the query, and the frames that were compared.
 
     Attributes
     ----------
     symmetry : str
-        The change of the query, such as ``rotated by 90, inverted``; rotations are clockwise. Empty if there is none.
+        Change of the query, such as ``rotated by 90, inverted``. Rotations are clockwise. Empty if the query was not
+        changed.
     query_frame, reference_frame : str
-        The frame of each that was compared, such as ``bottom 7 % cut``; ``whole`` for the whole image.
+        Frames of the query and of the reference that were compared, for example ``bottom 7 % cut``. ``whole`` means the
+        whole image.
     """
 
     symmetry: str
@@ -45,11 +48,11 @@ class Transform:
 
     @property
     def is_whole(self) -> bool:
-        """Whether whole images were compared, pixel by pixel."""
+        """Whether the whole images were compared, not frames of them."""
         return self.query_frame == self.reference_frame == "whole"
 
     def __str__(self) -> str:
-        """Return the transform in words."""
+        """Return a readable description of the transform."""
         changes = [f"query {self.symmetry}"] if self.symmetry else []
         changes += [f"query: {self.query_frame}"] if self.query_frame != "whole" else []
         changes += [f"reference: {self.reference_frame}"] if self.reference_frame != "whole" else []
@@ -63,11 +66,13 @@ class ChanceOfError:
     Attributes
     ----------
     estimate : float
-        0 to 1.
+        Estimated probability, 0 to 1.
     low, high : float
-        Interval that contains 95 % of the estimates from resampled collections.
+        Lower and upper end of the interval that contains 95 % of the estimates. These estimates come from models that
+        were fitted to resampled collections.
     calibration : str
-        Name of the data that it was fitted on; ``shipped`` if the store has no calibration of its own.
+        Name of the data that were used to fit the calibration. The name is ``shipped`` if the store has no calibration.
+        In this case, the calibration that is part of Twinscope was used.
     """
 
     estimate: float
@@ -78,34 +83,38 @@ class ChanceOfError:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Match:
-    """One candidate.
+    """One candidate of an answer, with its measurements.
 
     Attributes
     ----------
     image_id : str
-        16 hexadecimal digits, stable as long as the image stays in the store.
+        Id of the reference: 16 hexadecimal digits. The id does not change while the reference is in the store.
     source : str
-        The file: a path, or ``archive!member``.
+        File of the reference: a path, or ``archive!member``.
     category, code : str
-        The label.
+        Label of the reference: the name and the code of its category.
     distance : int
-        Hamming distance of the hashes in bits, 0 to 1024.
+        Hamming distance, in bits, between the hash of the query and the hash of the candidate, 0 to 1024.
     scene_score : float or None
-        Correlation of the registered, locally normalised thumbnails, -1 to 1; None if it was not computed.
+        Correlation of the two thumbnails after alignment and local normalisation, -1 to 1. None if the score was not
+        computed.
     shift : (float, float) or None
-        Shift of the query against the candidate, as shares of its width and height.
+        Shift of the content of the candidate relative to the content of the query. The first number is the shift to the
+        right, divided by the width. The second number is the shift down, divided by the height. None if the shift was
+        not computed.
     ssim : float or None
-        Mean SSIM of the full-size standardised images, -1 to 1; None if it was not computed.
+        Mean SSIM of the full-size standardised images, -1 to 1. None if the SSIM was not computed.
     note : str
-        Why something was not computed; empty otherwise.
+        Reason why a measurement was not computed; empty otherwise.
     published_prefix : str or None
-        The code in the published file name. It is recorded but not used as a label.
+        Category code that is part of the published file name. The code is stored, but it is not used as a label.
     transform : Transform or None
-        The change of the query before the comparison; None if it was compared unchanged.
+        Change of the query before the comparison. None if the whole images were compared without a change.
     instrument : InstrumentMetadata or None
-        Instrument metadata in one set of units; None if there are none or the query was a bare hash.
+        Instrument metadata of the candidate, in the same units for all instruments. None if there are no metadata, or
+        if the query was a hash without an image.
     contradictions : tuple of str
-        Why the instrument metadata of candidate and query cannot belong to one acquisition; for people.
+        One readable text for each contradiction between the instrument metadata of the candidate and of the query.
     """
 
     image_id: str
@@ -127,22 +136,22 @@ class Match:
 
     @property
     def number(self) -> int:
-        """The image id as the number that the store uses."""
+        """The image id as the integer that the store uses."""
         return image_number(self.image_id)
 
     @property
     def comparable(self) -> bool:
-        """Whether the full-size pixels of query and candidate are aligned."""
+        """Whether query and candidate are aligned, so that their full-size pixels can be compared."""
         return (self.transform is None or self.transform.is_whole) and not self.moved
 
     @property
     def moved(self) -> bool:
-        """Whether query and candidate show one field with a shift between them."""
+        """Whether the shift between query and candidate is above `UNMOVED_SHARE`."""
         return self.shift is not None and max(map(abs, self.shift)) > UNMOVED_SHARE
 
     @property
     def order(self) -> tuple[float, float, int, str]:
-        """Sort key: SSIM if it was computed, then scene score, then distance, then id."""
+        """The sort key: first the SSIM if it was computed, then the scene score, the distance and the image id."""
         return (
             -self.ssim if self.ssim is not None else 2.0,
             -self.scene_score if self.scene_score is not None else 2.0,
@@ -152,7 +161,7 @@ class Match:
 
     @classmethod
     def of(cls, record: Record, distance: int, note: str = "") -> Match:
-        """Build an unverified candidate from a catalog record; the note states why it is not verified."""
+        """Build an unverified candidate from a catalog record. `note` explains why the candidate is not verified."""
         source = record.path if record.root == UPLOADS else record.uri
         return cls(
             record.image_id, source, record.category, record.code, distance,
@@ -167,30 +176,31 @@ class Answer:
     Attributes
     ----------
     grade : str
-        See `Grade`.
+        Verdict on the query; see `Grade`.
     matches : tuple of Match
-        Candidates, best first.
+        Candidates; the best candidate is first.
     reason : str
-        Why the answer has this grade: the sentence made from `reasons`, for people.
+        Readable sentence that explains the grade. The sentence is made from `reasons`.
     query_hash : str or None
-        The hash of the query, hexadecimal; None if the query is unhashable.
+        Hash of the query as hexadecimal digits. None if the query is unhashable.
     policy : Policy
-        The thresholds that decided.
+        Thresholds that were used for this answer.
     generation : int
-        The generation of the store that answered.
+        Generation of the store that was searched.
     recipe : str
-        The recipe of the hashes.
+        Recipe of the hashes.
     taxonomy : str
-        Version of the taxonomy that labelled the best match; empty without matches.
+        Version of the taxonomy from which the label of the best match comes. Empty if there are no matches.
     instrument : InstrumentMetadata or None
-        Instrument metadata of the query in one set of units; None if there are none.
+        Instrument metadata of the query, in the same units for all instruments. None if there are no metadata.
     p_wrong : ChanceOfError or None
-        The probability that the best match is wrong; None if there is no match, if its scene score is unknown, if two
-        categories fit equally well, or if something is shared apart from the field.
+        Probability that the best match is wrong. None if there is no match, or if the scene score of the best match is
+        unknown. None also if two categories fit equally well, or if query and match may share something other than the
+        field.
     reasons : tuple of Reason
-        Why the answer has this grade, as codes with values; empty if the server sends none.
+        Codes with values that explain the grade. Empty if the server sends no codes.
     thumbnails : Thumbnails or None
-        The thumbnails that a notebook shows; not part of the answer's value.
+        Source of the thumbnails that a notebook shows. This attribute is ignored when two answers are compared.
     """
 
     grade: Grade
@@ -208,25 +218,25 @@ class Answer:
 
     @property
     def best(self) -> Match | None:
-        """The best candidate, labelled or not."""
+        """The best candidate, even if the answer gives no label; None if there are no candidates."""
         return self.matches[0] if self.matches else None
 
     @property
     def category(self) -> str | None:
-        """The category to label the query with; None unless the grade is ``excellent`` or ``good``."""
+        """The category of the best match; None if the grade is neither ``excellent`` nor ``good``."""
         return self.matches[0].category if self.grade in LABELLED else None
 
     @property
     def code(self) -> str | None:
-        """The code of `category`."""
+        """The code of `category`; None if the answer gives no label."""
         return self.matches[0].code if self.grade in LABELLED else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain values for JSON."""
+        """Return the answer as a dictionary that JSON can represent."""
         return {"grade": self.grade, "category": self.category, "code": self.code} | plain_fields(self)
 
     def to_row(self) -> dict[str, Scalar]:
-        """Return the answer and its best candidate as one flat table row; see `twinscope.columns`."""
+        """Return the answer and its best candidate as one row of a table; see `twinscope.columns`."""
         return row_of(self.to_dict())
 
     def __repr__(self) -> str:
@@ -236,14 +246,14 @@ class Answer:
         return page_of(self.to_dict(), self.thumbnails)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle everything except the thumbnails, which belong to the engine that answered."""
+        """Pickle the answer without the thumbnails, because only the engine that made the answer can read them."""
         return type(self), tuple(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one query."""
+    """The answer to one query, and whether full-size pixels could change the answer."""
 
     answer: Answer
     pixels_would_change: bool
-    """Whether the query came without its pixels, and the answer could differ with them."""
+    """True if the query had no full-size pixels, and if the answer could be different with full-size pixels."""

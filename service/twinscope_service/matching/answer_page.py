@@ -1,4 +1,4 @@
-"""An answer as HTML for notebooks: the two thumbnails, the grade and the measurements."""
+"""An answer as HTML for notebooks: the thumbnails of query and best match, the grade and the measurements."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _LISTED: Final = 5
-"""Maximum number of candidates in the table."""
+"""Maximum number of candidates in the table of one answer."""
 _IMAGE: Final = "height:180px;max-width:100%;object-fit:contain;display:block"
 _CELL_STYLE: Final = "text-align:left;padding:2px 12px 2px 0"
 
 
 class Thumbnails(Protocol):
-    """The thumbnails of an answer; None means not available."""
+    """Source of the thumbnails of an answer. The methods return None if a thumbnail is not available."""
 
     def query(self) -> bytes | None:
         """Return the thumbnail of the query as JPEG."""
@@ -28,14 +28,14 @@ class Thumbnails(Protocol):
 
 
 def page_of(answer: Mapping[str, Any], thumbnails: Thumbnails | None) -> str:
-    """Return an answer as HTML; every text in it is escaped.
+    """Return an answer as HTML. Special characters in all texts are escaped.
 
     Parameters
     ----------
     answer : mapping
-        In the form of `Answer.to_dict`.
+        The dictionary that `Answer.to_dict` returns.
     thumbnails : Thumbnails, optional
-        Source of the thumbnails; without it, for example after unpickling, none are shown.
+        Source of the thumbnails. If there is no source, for example after unpickling, the page shows no thumbnails.
     """
     return f'<div style="max-width:60em">{"".join(_sections(answer, thumbnails))}</div>'
 

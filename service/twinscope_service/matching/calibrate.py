@@ -1,8 +1,9 @@
-"""Collecting calibration data: correct and wrong matches of a collection, found by searching it for its own images.
+"""Calibration data: correct and wrong matches that are found if a store is searched for its own images.
 
-Each sampled image is searched for in two ways: changed in several ways, with its twin in the store (correct matches),
-and with the image and its copies excluded, so that the nearest reference is wrong (leave-one-out impostors). Impostors
-are searched for among all categories and again without the image's own category, because the most similar fields often
+Each sampled image is used for two kinds of searches. For correct matches, the image is changed, for example rotated or
+made noisy. The original image, which is the twin, stays in the store. For wrong matches (leave-one-out impostors), the
+image and its copies are excluded, so the nearest reference is wrong. Impostors are searched for twice: in all
+categories, and in all categories except the category of the image. The reason is that the most similar fields often
 come from one sample.
 """
 
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     Grey = NDArray[np.uint8]
 
 _DEEP: Final = replace(POLICIES["default"], max_distance=BITS, good_scene=-1.0, reach="frame")
-"""Compares the nearest references at any distance."""
+"""Policy that compares the nearest references at any distance."""
 _ANY: Final = replace(POLICIES["default"], good_scene=-1.0)
-"""Accepts every reference within the usual distance."""
+"""Policy that accepts every reference within the default maximum distance."""
 
 
 @dataclass(slots=True)
@@ -57,11 +58,13 @@ class Samples:
     Attributes
     ----------
     impostors, genuine : list of list of ndarray
-        Features of wrong and of correct matches for each image; see `calibration.features`.
+        Features of wrong matches (`impostors`) and of correct matches (`genuine`). Both contain one list for each
+        image; see `calibration.features`.
     copies : list of (str, str)
-        Sources of images that the collection has under two categories. They count neither as wrong nor as correct.
+        Pairs of files that show one field but have different categories. A match of such a pair counts neither as wrong
+        nor as correct.
     unreadable : int
-        Number of images that were searched for by their thumbnails only because their files were not readable.
+        Number of images whose files were not readable. The searches for these images used only their thumbnails.
     """
 
     impostors: list[list[NDArray[np.float64]]] = field(default_factory=list)
@@ -71,13 +74,13 @@ class Samples:
 
     @property
     def images(self) -> int:
-        """Number of images that were searched for."""
+        """Number of images that were used as queries."""
         return len(self.genuine)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """The calibration data of one image."""
+    """Calibration data of one image."""
 
     impostors: list[NDArray[np.float64]]
     genuine: list[NDArray[np.float64]]
@@ -86,7 +89,7 @@ class _Sample:
 
 
 def sampled(store: Store, most: int, seed: int) -> list[Record]:
-    """Return up to `most` random searchable images of a store, in the order of their ids."""
+    """Return at most `most` randomly selected images of a store that have a hash, sorted by id."""
     numbers, _ = store.catalog.codes(above=0, upto=store.view.generation)
     drawn = np.random.default_rng(seed).permutation(numbers)[:most]
     records = store.records(sorted(drawn.tolist()))
@@ -94,12 +97,15 @@ def sampled(store: Store, most: int, seed: int) -> list[Record]:
 
 
 def anywhere(record: Record, categories: frozenset[str]) -> list[Limits]:
-    """Return the limits for impostors of an image among all other images and among those of other categories."""
+    """Return the limits of two searches for impostors: among all other images, and among other categories only."""
     return [Limits(without=record.id), *in_other_categories(record, categories)]
 
 
 def in_other_categories(record: Record, categories: frozenset[str]) -> list[Limits]:
-    """Return the limits for impostors among other categories only, for collections in which a category is one scene."""
+    """Return the limits of a search for impostors among other categories only.
+
+    Use this function for a collection in which all images of a category show the same scene.
+    """
     others = categories - {record.category}
     return [Limits(categories=others, without=record.id)] if others else []
 
@@ -111,19 +117,20 @@ def gather(
     progress: Callable[[], None] = lambda: None,
     among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
 ) -> Samples:
-    """Collect the calibration data of a store by searching it for its own images.
+    """Search a store for its own images, and return the results as calibration data.
 
     Parameters
     ----------
     store : Store
     images : sequence of Record
-        See `sampled`.
+        Images that are used as queries; see `sampled`.
     workers : int
         Number of threads.
     progress : callable, optional
-        Called after each image.
+        Function that is called after each image.
     among : callable, optional
-        Returns the limits of the searches for impostors of an image, given the categories of the store.
+        Function that returns the limits of the searches for impostors of an image. The function is called with the
+        record of the image and the categories of the store.
 
     Returns
     -------
@@ -182,7 +189,10 @@ def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], rec
 
 
 def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:
-    """Return whether a candidate shows the field of an image; with the same label, any recording of it counts."""
+    """Return whether a candidate shows the field of an image.
+
+    A candidate of the same category may be any recording of the field. A candidate of another category must be a copy.
+    """
     least = POLICIES["default"].good_scene if match.category == record.category else SECOND_LABEL_SCENE
     if query.thumbnail is None or match.scene_score is None or match.scene_score < least:
         return False
@@ -198,11 +208,14 @@ def _features(matches: Sequence[Match]) -> list[NDArray[np.float64]]:
 
 
 _IMPOSTORS: Final = (0, 4, 6)
-"""Positions of the changed images that are used for the searches without the image."""
+"""Positions in the result of `_changed_images`. The images at these positions are also used to search for impostors."""
 
 
 def _changed_images(pixels: Grey, seed: int) -> Iterator[Grey]:
-    """Yield an image unchanged, then changed as in real collections: re-encoded, resized, noisy, cropped, rotated."""
+    """Yield the unchanged image, then versions with changes that occur in real collections.
+
+    The changes are re-encoding, resizing, a change of contrast, noise, blur, cropping, rotation and inversion.
+    """
     rng = np.random.default_rng(seed)
     height, width = pixels.shape
     yield pixels

@@ -1,9 +1,11 @@
-"""Calibration: the probability that a match is wrong, estimated from its measurements.
+"""Calibration: an estimate of the probability that a match is wrong, computed from the measurements of the match.
 
-The logistic model (Platt, "Probabilistic outputs for support vector machines", 1999) uses scene score, closeness of the
-hashes, SSIM and the lead over candidates of other categories. No weight is negative, so better evidence never raises
-the probability. The interval comes from models fitted on resampled images (Efron's bootstrap). Estimate and interval
-are never lower than the number of images can support.
+The logistic model (Platt, "Probabilistic outputs for support vector machines", 1999) uses four measurements: the scene
+score, the closeness of the hashes, the SSIM, and the lead over candidates of other categories. No measurement has a
+negative weight. Therefore, stronger evidence for the match never increases the probability. The interval is computed
+with models that were fitted to resampled images (Efron's bootstrap). A small number of images cannot prove a very low
+probability. Therefore, the estimate and the upper end of the interval have minimum values that depend on the number of
+images.
 """
 
 from __future__ import annotations
@@ -28,26 +30,29 @@ if TYPE_CHECKING:
 
 _FEATURES: Final = ("one", "scene_score", "closeness", "ssim", "lead")
 _FAR: Final = 512.0
-"""Bits between hashes of unrelated images, on average."""
+"""Mean distance between the hashes of unrelated images, in bits."""
 _RIDGE: Final = 3e-4
-"""Keeps the weights finite if a collection separates perfectly; relative to the mean log-likelihood."""
+"""Strength of the ridge penalty, relative to the mean log-likelihood. The penalty prevents infinite weights even if the
+model separates all correct matches from all wrong matches."""
 _VERSION: Final = 1
 PRIOR: Final = 0.5
-"""Assumed share of queries without a twin."""
+"""Share of queries without a twin that the estimate assumes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A fitted model.
+    """A fitted model of the probability that a match is wrong.
 
     Attributes
     ----------
     name : str
-        Name of the data that it was fitted on, for people.
+        Readable name of the data that were used to fit the model.
     weights : tuple of tuple of float
-        The model, then the models of the resampled collections; one weight for each feature.
+        Weights of the model, followed by the weights of the models that were fitted to resampled collections. Each
+        model has one weight per feature.
     impostors, genuine : int
-        Number of images that it was fitted on, as queries without and with their twin.
+        Number of images in the data of the fit: images whose twin was excluded (`impostors`), and images whose twin was
+        in the store (`genuine`).
     """
 
     name: str
@@ -61,12 +66,12 @@ class Calibration:
         Parameters
         ----------
         matches : sequence of Match
-            Best first.
+            Candidates; the best candidate is first.
 
         Returns
         -------
         ChanceOfError or None
-            None if there is no match or its scene score is unknown.
+            None if there is no match, or if the scene score of the best match is unknown.
         """
         found = features(matches)
         return None if found is None else self.judged(found)
@@ -81,27 +86,28 @@ class Calibration:
 
     @property
     def floors(self) -> tuple[float, float]:
-        """The lowest estimate and the lowest upper end of its interval that the number of images supports.
+        """The minimum of the estimate, and the minimum of the upper end of its interval, for n impostor images.
 
-        If none of n impostors came as near, Laplace's rule of succession gives 1 / (n + 2), and the one-sided 95 %
-        limit of a share with no observed case is 1 - 0.05 ** (1 / n) (Clopper and Pearson, 1934).
+        If none of n impostors was as similar as the match, Laplace's rule of succession estimates that the probability
+        is 1 / (n + 2). The one-sided 95 % confidence limit of the probability is then 1 - 0.05 ** (1 / n) (Clopper and
+        Pearson, 1934).
         """
         n = self.impostors
         return 1 / (n + 2), 1 - 0.05 ** (1 / max(n, 1))
 
     def to_json(self) -> str:
-        """Return the model as text for the catalog."""
+        """Return the model as JSON text. The catalog stores this text."""
         values = {"version": _VERSION, "name": self.name, "features": _FEATURES, "weights": self.weights}
         return json.dumps(values | {"impostors": self.impostors, "genuine": self.genuine})
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
-        """Read a model that `to_json` wrote.
+        """Read a model from the text that `to_json` returned.
 
         Raises
         ------
         CalibrationError
-            If it is damaged or of another version.
+            If the text is damaged or was written by another version.
         """
         try:
             values = json.loads(text)
@@ -111,18 +117,20 @@ class Calibration:
         except (ValueError, KeyError, TypeError) as error:
             raise CalibrationError("the stored calibration is damaged") from error
         if not fits or not np.isfinite(weights).all() or {len(row) for row in weights} != {len(_FEATURES)}:
-            raise CalibrationError("the stored calibration is of another version")
+            raise CalibrationError("the stored calibration was written by another version")
         return made
 
 
 def features(matches: Sequence[Match]) -> NDArray[np.float64] | None:
-    """Return the measurements of the best match as features; None if its scene score is unknown.
+    """Return the measurements of the best match as the features of the model.
 
     Returns
     -------
-    ndarray of float64, shape (5,)
-        1, scene score, closeness of the hashes (1: equal, 0: as far as unrelated ones), SSIM (0 if it was not
-        computed), and the lead of its scene score over that of the best candidate of another category.
+    ndarray of float64, shape (5,), or None
+        The constant 1, the scene score, the closeness of the hashes, the SSIM, and the lead. The closeness is 1 if the
+        hashes are equal, and 0 if the distance is the mean distance of unrelated images. The SSIM is 0 if it was not
+        computed. The lead is the scene score minus the scene score of the best candidate of another category. None if
+        there is no match, or if the scene score of the best match is unknown.
     """
     if not matches or matches[0].scene_score is None:
         return None
@@ -140,18 +148,20 @@ def fit(
     resamples: int = 200,
     seed: int = 0,
 ) -> Calibration:
-    """Fit a model.
+    """Fit a model to the features of wrong and of correct matches.
 
     Parameters
     ----------
     name : str
-        Name of the data, for people.
+        Readable name of the data.
     impostors, genuine : sequence of sequence of ndarray
-        `features` of wrong and of correct matches, one sequence for each image that was the query. An empty sequence
-        also counts: no reference was near that image.
+        Results of `features` for wrong matches (`impostors`) and for correct matches (`genuine`). Each image that was
+        used as a query has one sequence. If no reference was near the image, the sequence is empty. Such an image is
+        also counted.
     resamples : int
-        Number of models for the interval.
+        Number of resampled collections. For the interval, one model is fitted to each of them.
     seed : int
+        Seed of the random numbers for the resampling.
 
     Returns
     -------
@@ -160,12 +170,12 @@ def fit(
     Raises
     ------
     CalibrationError
-        If there is no evidence of one of the two kinds.
+        If there are no wrong matches, or if there are no correct matches.
     """
     if not any(len(rows) for rows in genuine) or not any(len(rows) for rows in impostors):
         msg = (
-            "there are too few images to calibrate: at least one must be found again after a change, and at least "
-            "one must be compared with an image of another field"
+            "there are too few images to calibrate: at least one image must be found again after a change, and at "
+            "least one image must be compared with an image of another field"
         )
         raise CalibrationError(msg)
     rng = np.random.default_rng(seed)
@@ -180,7 +190,10 @@ def fit(
 def _fitted(
     impostors: Sequence[Sequence[NDArray[np.float64]]], genuine: Sequence[Sequence[NDArray[np.float64]]]
 ) -> NDArray[np.float64]:
-    """Return the weights for the log odds of a correct match with the highest likelihood; all images count equally."""
+    """Return the weights of the model with the highest likelihood; the model gives the log odds of a correct match.
+
+    All images of one kind (impostors or genuine) have equal weight.
+    """
     from scipy.optimize import minimize
 
     groups = [(rows, sign, share) for kind, sign, share in ((impostors, -1, PRIOR), (genuine, 1, 1 - PRIOR))
@@ -202,14 +215,14 @@ def _fitted(
 
 
 def _probability(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(odds)): the probability of a wrong match from the log odds of a correct one."""
+    """Return 1 / (1 + exp(odds)): the probability of a wrong match. `odds` are the log odds of a correct match."""
     found: NDArray[np.float64] = np.exp(-np.logaddexp(0, odds))
     return found
 
 
 @lru_cache(maxsize=4)
 def calibration_of(text: str | None) -> Calibration:
-    """Return the calibration of a store, or the shipped one if the store has none.
+    """Return the calibration of a store; if the store has none, return the calibration that Twinscope contains.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The nearest references of hashes, without excluded references."""
+"""Search for the references with the hashes nearest to the hashes of queries, without excluded references."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     from twinscope_service.matching.query import Limits
 
 _DEEPEST: Final = 1024
-"""Maximum number of references in the search for one of another label."""
+"""Maximum number of references that are checked to find a reference of another category."""
 
 
 def nearest(
     view: View, hashes: Sequence[PHash], policy: Policy, limits: Limits
 ) -> tuple[list[Neighbours], dict[int, Record]]:
-    """Search for several hashes in one scan and read the records of the results.
+    """Search for the neighbours of several hashes in one scan, and read the records of the neighbours.
 
     Parameters
     ----------
     view : View
     hashes : sequence of PHash
     policy : Policy
-        Sets the number of candidates and their maximum distance.
+        Contains the number of candidates and their maximum distance.
     limits : Limits
-        Restrictions of the search. If excluded references take too many positions, the allowed categories are searched
-        alone.
+        Restrictions of the search. If too many of the results are excluded references, the search is repeated in the
+        allowed categories only.
 
     Returns
     -------
     neighbours : list of Neighbours
-        One for each hash.
+        Neighbours of each hash.
     records : dict
-        The records of all results, by number.
+        Maps the number of each neighbour to its record.
 
     Raises
     ------
     RecipeError
-        If a hash was made with another recipe than that of the store.
+        If the recipe of a hash differs from the recipe of the store.
     """
     for recipe in {hashed.recipe for hashed in hashes}:
         require_recipe(recipe)
@@ -65,18 +65,18 @@ def nearest(
 def contested(
     view: View, code: bytes, near: Neighbours, records: dict[int, Record], policy: Policy, limits: Limits
 ) -> Neighbours:
-    """Replace the last neighbour by the nearest one of another category, if copies of one label take all positions.
+    """Replace the last neighbour by the nearest reference of another category if all neighbours are copies of an image.
 
-    Otherwise a few copies of an image would hide that the image is also stored under another label.
+    Without this replacement, a few copies of an image in one category would hide a copy in another category.
 
     Parameters
     ----------
     view : View
     code : bytes
-        The hash to which `near` are the neighbours.
+        Hash whose neighbours are in `near`.
     near : Neighbours
     records : dict
-        The records of the neighbours; the records of further references are added.
+        Records of the neighbours. The function adds the records of all other references that it finds.
     policy : Policy
     limits : Limits
     """
@@ -99,7 +99,10 @@ def contested(
 
 
 def candidates(near: Neighbours, records: dict[int, Record], note: str = "") -> list[Match]:
-    """Return neighbours as candidates; skip those without a record, which a store without snapshots can have."""
+    """Return neighbours as candidates, without the neighbours that have no record.
+
+    Neighbours without a record can occur in a store without snapshots.
+    """
     return [
         Match.of(records[number], distance, note)
         for number, distance in zip(near.ids.tolist(), near.distances.tolist(), strict=True)
@@ -115,14 +118,14 @@ def _allowed(
     policy: Policy,
     limits: Limits,
 ) -> list[Neighbours]:
-    """Return the allowed neighbours, with one more scan for hashes that have too few of them."""
+    """Return the allowed neighbours of each hash; repeat the search for hashes with too few allowed neighbours."""
     depth = limits.depth(policy)
     kept = [_kept(near, records, limits) for near in found]
     short = [
         i for i, (near, some) in enumerate(zip(found, kept, strict=True))
         if len(near.ids) == depth and len(some.ids) < policy.k
     ]  # fmt: skip
-    if short and limits.categories is not None:  # depth already has one position for the query itself
+    if short and limits.categories is not None:  # `depth` already includes one position for the query itself
         alone = view.restricted_to_categories(limits.categories).search(codes[short], depth, policy.max_distance)
         records.update(view.records([number for near in alone for number in near.ids.tolist()]))
         for i, near in zip(short, alone, strict=True):

@@ -1,4 +1,4 @@
-"""Comparison of candidates with a query: by thumbnails, then by full-size pixels if that can change the answer."""
+"""Comparison of candidates with a query: by thumbnails, then by full-size pixels if these can change the answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def with_scene_scores(search: Search, thumbnail: NDArray[np.uint8], matches: Iterable[Match]) -> list[Match]:
-    """Compute the scene score of each candidate with the query's thumbnail, or note why there is none."""
+    """Compute the scene score of query and candidate for each candidate; add a note if there is no usable thumbnail."""
 
     def scored(match: Match) -> Match:
         try:
@@ -38,7 +38,7 @@ def with_scene_scores(search: Search, thumbnail: NDArray[np.uint8], matches: Ite
 
 
 def compared(search: Search, matches: list[Match]) -> Evidence:
-    """Compare full-size pixels if that can change the answer, and sort the best candidate first."""
+    """Compare full-size pixels if these can change the answer, and sort the candidates; the best candidate is first."""
     missing, full = False, search.full_size
     if full is not None:
         matches = _with_ssims(full, matches, search.policy)
@@ -48,7 +48,7 @@ def compared(search: Search, matches: list[Match]) -> Evidence:
 
 
 def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
-    """Compare full-size pixels by the legacy rule, up to its distance."""
+    """Compare, by the legacy rule, the full-size pixels of candidates within the maximum distance of this rule."""
     full, limit = search.full_size, search.policy.ssim_distance
     verified = [match if full is None or match.distance > limit else full.with_legacy_ssim(match) for match in matches]
     missing = full is None and any(match.distance <= limit for match in verified)
@@ -56,10 +56,11 @@ def compared_by_legacy_rule(search: Search, matches: list[Match]) -> Evidence:
 
 
 def _with_ssims(full: PixelComparison, matches: list[Match], policy: Policy) -> list[Match]:
-    """Compare the candidates whose SSIM can change the answer, the most similar first.
+    """Compute the SSIM of all candidates whose SSIM can change the answer, the most similar candidate first.
 
-    After one proves to be the same acquisition, others of its category are skipped: the label is certain, and reading
-    references takes most of the time. `Policy.ssim` can request all.
+    If a candidate shows the same acquisition as the query, the other candidates of its category are skipped. The
+    category of the query is then certain, and reading more files would take most of the computing time. `Policy.ssim`
+    can request the SSIM of all candidates.
     """
     found = list(matches)
     wanted = [i for i, wanted in enumerate(ssim_wanted(matches, policy)) if wanted]

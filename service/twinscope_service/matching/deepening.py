@@ -1,4 +1,4 @@
-"""Repeated searches with more results, while excluded results take the first positions."""
+"""Repetition of a search with more and more results, because the nearest results may be excluded."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
 _Found = TypeVar("_Found")
 
 _FACTOR: Final = 4
-"""Each search asks for this many times as many results as the previous one."""
+"""Factor by which the number of requested results increases from one search to the next."""
 
 
 def deepening(search: Callable[[int], list[_Found]], first: int, most: int) -> Iterator[list[_Found]]:
-    """Search for more and more results until everything is found or the caller stops.
+    """Repeat a search with more and more results until all results are found or the caller stops.
 
     Parameters
     ----------
     search : callable
-        Takes a number and returns at most that many results, nearest first.
+        Function that takes a number, and returns at most this number of results; the nearest result is first.
     first : int
-        Number of results of the first search.
+        Number of results that the first search requests.
     most : int
-        After a search for at least this many results, no other search follows.
+        If a search requests at least this number of results, the search is not repeated.
 
     Yields
     ------
     list
-        The results of each search; each list begins with the results of the previous search.
+        Results of each search. Each list begins with the results of the previous search.
     """
     depth = first
     while True:

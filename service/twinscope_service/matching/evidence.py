@@ -1,4 +1,4 @@
-"""Evidence: the measurements for one query. It holds no grade and no sentence; see `verdict.decide`."""
+"""Evidence: the measurements for one query. Evidence contains no grade and no text; see `verdict.decide`."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The measurements of all stages of a search.
+    """Measurements of all stages of the search for one query.
 
     Attributes
     ----------
     matches : tuple of Match
-        Candidates, best first.
+        Candidates; the best candidate is first.
     lone : bool
-        Whether the best candidate resembles the query much more than any other reference, but less than twins usually
-        do.
+        True if the scene score of the best candidate is low for a twin, but the candidate is accepted. The reason is
+        that the candidate resembles the query much more than any other reference does.
     compared_to : int
-        Bits; if no reference was near, the distance up to which others were also compared. 0 if none were.
+        Maximum distance, in bits, to which the search was extended because no reference was within the usual distance.
+        0 if the search was not extended.
     regions_agree : bool
-        Whether the best candidate agrees with the query in all regions of the field; see `similarity.regions`.
+        Whether query and best candidate agree in all regions of the field; see `similarity.regions`.
     texture_agrees : bool
-        Whether the best candidate also agrees with the query in fine structure; see `similarity.texture`.
+        Whether query and best candidate agree in fine structure; see `similarity.texture`.
     noise_residual : float
-        Agreement of the noise of their full-size pixels, in standard deviations above chance; 0 if it was not measured
-        or proves nothing.
+        Agreement of the noise in the full-size pixels of query and best candidate, in standard deviations above chance.
+        0 if the agreement was not measured, or cannot be used as evidence.
     lookalike : float
-        Scene score of the strongest look-alike; 0 without one. See `lookalikes`.
+        Scene score of the strongest look-alike; 0 if there is no look-alike. See `lookalikes`.
     near : tuple of Match
         Other references near the best candidate or near the query.
     p_wrong : ChanceOfError or None
-        The probability that the best candidate is wrong; None if unknown.
+        Probability that the best candidate is wrong. None if the probability is unknown.
     pixels_missing : bool
-        Whether the query came without full-size pixels, which could change the answer.
+        True if the query has no full-size pixels, and if full-size pixels could change the answer.
     unhashable : Unhashable or None
-        Why the query has no hash; then nothing else is known.
+        Reason why the query has no hash. If there is such a reason, there are no measurements.
     """
 
     matches: tuple[Match, ...] = ()
@@ -57,6 +58,6 @@ class Evidence:
 
     @property
     def shared(self) -> bool:
-        """Whether query and best candidate may have something other than the field in common."""
+        """Whether query and best candidate may be similar because they share something other than the field."""
         outlines_only = not self.texture_agrees and not self.noise_residual
         return not self.regions_agree or bool(self.lookalike) or outlines_only

@@ -1,4 +1,4 @@
-"""The fingerprint of an image: its hash and thumbnail without its pixels."""
+"""The fingerprint of an image: the hash and the thumbnail, without the full-size pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Fingerprint:
     ----------
     hashed : PHash or Unhashable
     thumbnail : bytes
-        Encoded by `encode_thumbnail`; empty if there is none.
+        Thumbnail as JPEG, encoded by `encode_thumbnail`; empty if there is no thumbnail.
     """
 
     hashed: PHash | Unhashable
@@ -33,7 +33,7 @@ class Fingerprint:
         return cls(hash_pixels(pixels), encode_thumbnail(pixels))
 
     def query(self) -> Query:
-        """Build the same query as `Query.of_pixels`, without the pixels.
+        """Build the query that `Query.of_pixels` would build for the image, but without full-size pixels.
 
         Raises
         ------

@@ -1,8 +1,9 @@
-"""Search by frames: finds twins of queries that have another info bar, are rotated, inverted or cropped.
+"""Search by frames: finds the twin even if the query has another info bar, or is rotated, inverted or cropped.
 
-The search has stages; each is used only if the previous one found no twin. First, all views of the query in all
-symmetries are compared with the views of the references; then its brightest and darkest areas with theirs; then the
-query with the windows of the references. A candidate is verified in the frame that found it, with all grey levels.
+The search has four stages. A stage is used only if no twin was found before. The first stage compares all views of the
+query, in all symmetries, with the views of the references. The second stage compares the brightest and the darkest
+areas of query and references. The last two stages compare frames of the query with smaller frames of the references,
+called windows and panels. To verify a candidate, Twinscope compares all grey levels of the frame that was found.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from twinscope_service.matching.policy import Policy
 
 Allowed = Callable[[int, dict[int, "Record"]], bool]
-"""Returns whether an image may be a match."""
+"""Function that takes the number of an image and a dictionary of records, and returns whether the image may be a match.
+The keys of the dictionary are the numbers of the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,11 @@ class Stage:
     Attributes
     ----------
     name : str
-        The kind of the references' frames.
+        Kind of the frames of the references.
     reference : tuple of Frame
-        Frames of the references.
+        Frames of each reference.
     query : tuple of (tuple of Frame, tuple of Symmetry)
-        Groups of frames of the query with the symmetries that apply to each frame of the group.
+        Groups of frames of the query. The search compares each frame of a group in all symmetries of the group.
     """
 
     name: str
@@ -66,26 +68,28 @@ class Stage:
     query: tuple[tuple[tuple[Frame, ...], tuple[Symmetry, ...]], ...]
 
     def codes(self, thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Compute the codes of the query's frames in their symmetries; see `frame_codes`."""
+        """Compute the codes of all frames of the query in all their symmetries; see `frame_codes`."""
         return np.concatenate([frame_codes(thumbnail, *group) for group in self.query])
 
     def changes(self) -> list[tuple[Frame, Symmetry]]:
-        """Return the frame and the symmetry of each code."""
+        """Return the frame and the symmetry of each code, in the order of `codes`."""
         return [change for group in self.query for change in product(*group)]
 
     @property
     def is_partial(self) -> bool:
-        """Whether the stage finds smaller frames of a field."""
+        """Whether the frames of the references in this stage show only a part of the field."""
         return self.name in {"windows", "panels"}
 
 
 _UPRIGHT: Final = SYMMETRIES[:1]
 _MOST: Final = 16
-"""Maximum candidates of a stage: each can be found by all its frames, so it needs a position for every frame."""
+"""Maximum number of candidates of a stage. The number is small, because one image can take many positions in the
+results of the index: one position for each of its frames."""
 _DEEPEST: Final = 256
-"""Maximum number of images in a search if excluded images take the first positions."""
+"""Maximum number of images that a search requests if many of the nearest images are excluded."""
 _SAME_ASPECT: Final = 0.01
-"""Maximum difference of the proportions of two thumbnails of one frame, whose sides are whole pixels."""
+"""If the proportions of two thumbnails differ by at most this share, they count as equal. Two thumbnails of the same
+image can have slightly different proportions, because the sides of a thumbnail are whole pixels."""
 STAGES: Final = (
     Stage("views", VIEWS, ((VIEWS, SYMMETRIES), (SHIFTS, _UPRIGHT))),
     Stage("shades", SHADES, ((SHADES, SYMMETRIES),)),
@@ -95,10 +99,10 @@ STAGES: Final = (
 
 
 def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
-    """Return the stages that a policy requests and a store has.
+    """Return the stages that the policy requests. Stages for which the store has no frames are left out.
 
-    Images with the same brightest or darkest areas can be any distance apart, so these are not searched if the policy
-    excludes everything beyond the usual distance.
+    Two images can have equal brightest or darkest areas, although the distance of their hashes is large. Therefore,
+    these areas are not compared if the policy excludes all references at distances above `max_distance`.
     """
     requested = dict(frame_kinds(policy.reach))
     if policy.far_distance <= policy.max_distance:
@@ -108,17 +112,17 @@ def stages(policy: Policy, frames: FrameView) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The results of one stage.
+    """Frames of references that one stage found.
 
     Attributes
     ----------
     stage : Stage
     near : list of NearFrame
-        Within the policy's distance, nearest first.
+        Frames within the policy's `max_distance`; the nearest frame is first.
     far : list of NearFrame
-        Beyond that distance; few, and compared only if nothing else was found.
+        A few frames at distances above `max_distance`. They are compared only if no twin was found before.
     records : dict
-        The records of all these images, by number.
+        Maps the number of each of these references to its record.
     """
 
     stage: Stage
@@ -128,18 +132,20 @@ class Found:
 
 
 def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy, allowed: Allowed) -> Found:
-    """Find the nearest images by frames; search deeper if excluded images take the first positions.
+    """Find the images whose frames are nearest to the frames of the query.
+
+    If too many of the nearest images are excluded, the search is repeated with more results.
 
     Parameters
     ----------
     stage : Stage
     thumbnail : ndarray of uint8, shape (height, width)
-        The thumbnail of the query.
+        Thumbnail of the query.
     view : View
         Source of frames and records.
     policy : Policy
     allowed : callable
-        Returns whether an image may be a match.
+        Function that returns whether an image may be a match.
     """
     codes, wanted = stage.codes(thumbnail), min(policy.k, _MOST)
     limit = max(policy.max_distance, policy.far_distance)
@@ -149,7 +155,7 @@ def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy,
     def search(depth: int) -> list[NearFrame]:
         return view.frames.search(stage.name, codes, depth, limit)
 
-    for nearest in deepening(search, wanted + 1, _DEEPEST):  # the query itself may be among them
+    for nearest in deepening(search, wanted + 1, _DEEPEST):  # one more, because the query itself may be found
         records = view.records([one.image for one in nearest])
         kept = [one for one in nearest if one.image in records and allowed(one.image, records)]
         if len(kept) >= wanted:
@@ -159,12 +165,12 @@ def find(stage: Stage, thumbnail: NDArray[np.uint8], view: View, policy: Policy,
 
 
 def scored(found: Found, some: Sequence[NearFrame], thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
-    """Return some results of a stage as unordered candidates, each scored in the frame that found it."""
+    """Return some frames that a stage found as candidates with scene scores; the candidates are not sorted."""
     return [_scored(found.stage, thumbnail, one, found.records[one.image], view) for one in some]
 
 
 def scored_far(found: Found, thumbnail: NDArray[np.uint8], view: View) -> list[Match]:
-    """Return the results beyond the usual distance as candidates, without weak windows; see `scored`."""
+    """Return the frames at distances above `max_distance` as candidates, without windows of low scene score."""
     matches = scored(found, found.far, thumbnail, view)
     if not found.stage.is_partial:
         return matches
@@ -181,7 +187,7 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
         return _changed(replace(match, note=error.detail), symmetry, frame, reference)
     oriented = symmetry.applied(thumbnail)
     compared, shown = symmetry.applied(frame.cut(thumbnail)), reference.cut(known)
-    if hashed != frame:  # found by some grey levels only: compare all of them
+    if hashed != frame:  # the found hash uses only some grey levels; compute a hash of all
         match = replace(match, distance=whole_bits(compared, shown))
     [found] = scene_scores(compared, [shown])
     same_frame = abs(oriented.shape[0] * known.shape[1] / (oriented.shape[1] * known.shape[0]) - 1) <= _SAME_ASPECT
@@ -194,6 +200,6 @@ def _scored(stage: Stage, thumbnail: NDArray[np.uint8], near: NearFrame, record:
 
 
 def _changed(match: Match, symmetry: Symmetry, frame: Frame, reference: Frame) -> Match:
-    """Add the transform of the query, if there is one."""
+    """Add the transform to a match, unless the whole images were compared unchanged."""
     transform = Transform(str(symmetry), str(frame), str(reference))
     return replace(match, transform=transform) if transform.symmetry or not transform.is_whole else match

@@ -1,4 +1,4 @@
-"""Full-size comparison of a query and its candidates, as far as the pixels of both are available."""
+"""Comparison of the full-size pixels of a query and its candidates, if the pixels of both images are available."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _TOO_SMALL: Final = f"no full-size SSIM: smaller than {WINDOW} pixels"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelComparison:
-    """Comparison of the full-size pixels of a query with those of references.
+    """Comparison of the full-size pixels of a query with the full-size pixels of references.
 
     Attributes
     ----------
     query : ndarray of uint8, shape (height, width)
     pixels : ReferencePixels
     records : mapping
-        The records of the references, by number.
+        Maps the number of each reference to its record.
     """
 
     query: NDArray[np.uint8]
@@ -42,7 +42,7 @@ class PixelComparison:
     records: Mapping[int, Record]
 
     def with_ssim(self, match: Match) -> Match:
-        """Compute the standardised SSIM of a candidate, or note why there is none."""
+        """Compute the standardised SSIM of query and candidate; if that is not possible, add a note that states why."""
         try:
             reference = self._reference(match)
         except ImageError as error:
@@ -53,7 +53,7 @@ class PixelComparison:
         return replace(match, ssim=standardised_ssim(a, b))
 
     def with_legacy_ssim(self, match: Match) -> Match:
-        """Compute the legacy SSIM of a candidate, or note why there is none."""
+        """Compute the legacy SSIM of query and candidate; if that is not possible, add a note that states why."""
         try:
             reference = self._reference(match)
         except ImageError as error:
@@ -63,19 +63,20 @@ class PixelComparison:
         return replace(match, ssim=legacy_ssim(self.query, reference))
 
     def proof(self, twin: Match, others: Sequence[Match]) -> float:
-        """Return the noise residual of a twin if it proves the twin, otherwise 0.
+        """Return the noise residual of query and twin if it proves that both show one acquisition; otherwise 0.
 
         Parameters
         ----------
         twin : Match
         others : sequence of Match
-            References near the query or the twin. A pattern that a camera or a panel adds to many images is probably
-            also in one of these; then nothing is proven.
+            Other references near the query or the twin. If a camera or a panel adds a pattern to many images, one of
+            these references probably also contains the pattern. In this case, the noise residual of the twin is not
+            used as proof.
 
         Returns
         -------
         float
-            Also 0 if the pixels of any of these cannot be read.
+            In standard deviations. 0 also if the pixels of the twin or of another reference cannot be read.
         """
         try:
             score = self._grain(twin)

@@ -1,4 +1,4 @@
-"""Frames and symmetries in which query and candidate are compared."""
+"""The frames and the symmetry that were used to compare a query and a candidate."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from twinscope_indexer.hashing.symmetry import SYMMETRIES, Symmetry
 from twinscope_service.matching.answer import Match
 
 _FRAMES: Final = {str(frame): frame for frame in (WHOLE, *VIEWS, *SHIFTS, *WINDOWS, *CROPS, *PANELS)}
-"""All frames by name."""
+"""All frames of queries and references, by name."""
 
 
 def turned(match: Match, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the pixels of a query in the orientation in which they were compared with a candidate as a whole."""
+    """Return the pixels of a query, changed by the symmetry that was used to compare the query with a candidate."""
     symmetry, _, _ = frames_of(match)
     return pixels if match.transform is None else symmetry.applied(pixels)
 
 
 def whole_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    """Return the Hamming distance of two images hashed as whole frames; 1024 if one is too small to be hashed."""
+    """Return the Hamming distance between the hashes of two whole images; 1024 if an image is too small for a hash."""
     first, second = (frame_codes(image, (WHOLE,))[0] for image in (one, other))
     return int(hamming(first, second)) if first.any() and second.any() else BITS
 
 
 def frames_of(match: Match) -> tuple[Symmetry, Frame, Frame]:
-    """Return the symmetry of the query and the frames of query and reference in which a candidate was compared."""
+    """Return the symmetry, the query frame and the reference frame that were used to compare query and candidate."""
     changed = match.transform
     if changed is None:
         return SYMMETRIES[0], WHOLE, WHOLE

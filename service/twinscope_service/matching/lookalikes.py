@@ -1,12 +1,15 @@
-"""Look-alikes: other references that resemble a query as much as its twin does, although they show something else.
+"""Look-alikes: references that resemble a query as much as the twin does, although they show another field.
 
-Artefacts that many images of a collection share (an aperture, a panel beside the field, dust, the pattern of a camera)
-can look like a field to every measure that compares two images. A comparison with other references reveals them: query
-and twin then have in common only what they also have in common with the others, and nothing is left without it.
+Many images of a collection can contain the same artefact: an aperture, a panel beside the field, dust, or the pattern
+of a camera. A measurement that compares only two images cannot distinguish a shared artefact from a shared field.
+Comparisons with other references can distinguish them. Therefore, Twinscope removes the influence of other references
+with the same artefact from the correlation of query and twin. If query and twin share only the artefact, no correlation
+remains.
 
-If scene scores are treated as correlations, this is partial correlation; with several look-alikes it is a model with
-one common factor (Spearman 1904, Am. J. Psychol. 15, 201-292): the correlation of two images that share one thing only
-is the product of their shares of it.
+With one look-alike, Twinscope computes the partial correlation of query and twin, with scene scores as correlations.
+With several look-alikes, Twinscope uses a model with one common factor (Spearman 1904, Am. J. Psychol. 15, 201-292). In
+this model, each image contains a share of the common factor. If two images have nothing else in common, their
+correlation is the product of their shares.
 """
 
 from __future__ import annotations
@@ -49,24 +52,25 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
 _STRONGEST: Final = 5
-"""Number of look-alikes that are compared with each other."""
+"""Maximum number of look-alikes that are compared with each other. The look-alikes most similar to the query are
+used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbour:
-    """Another reference near a query or near its twin.
+    """A reference, other than the twin, whose hash is near the hash of the query or of the twin.
 
     Attributes
     ----------
     match : Match
-        The reference as a candidate, compared in the frames of the twin.
+        The reference as a candidate. The reference was compared in the same frames as the twin.
     record : Record
     thumbnail : ndarray of uint8, shape (height, width)
-        The compared frame of its thumbnail.
+        Thumbnail of the reference, cut to the frame that was compared.
     likeness : float
-        Its scene score with the twin; 0 if it resembles the query too little to matter.
+        Scene score of reference and twin. 0 if the reference resembles the query too little to be a look-alike.
     everywhere : bool
-        Whether it agrees with the twin in all regions of the field.
+        Whether reference and twin agree in all regions of the field.
     """
 
     match: Match
@@ -77,30 +81,32 @@ class Neighbour:
 
     @property
     def score(self) -> float:
-        """Its scene score with the query."""
+        """Scene score of the reference and the query."""
         return self.match.scene_score or 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbourhood:
-    """A twin and the other references near it or near the query.
+    """A twin and the other references whose hashes are near the hash of the twin or of the query.
 
     Attributes
     ----------
     twin : Match
     others : list of Neighbour
-        Without copies of the twin, except those of another category; the most similar to the query first.
+        References that are not copies of the twin, and copies of the twin that have another category. The reference
+        most similar to the query is first.
     copies : list of Match
-        References of the twin's category that are excluded from `others` because they are so similar to the twin.
-        Recordings of one field according to their hashes are not included.
+        Copies of the twin with the same category as the twin. Their scene scores show that they are copies. References
+        whose hashes show that they are recordings of the field of the twin are neither in `copies` nor in `others`.
     records : dict
-        The records of all these references, by number.
+        Maps the number of each of these references to its record.
     regions : Regions
-        The agreement of query and twin by region.
+        Agreement between query and twin in each region.
     coarse : float
-        Scene score of query and twin at half the size.
+        Scene score of query and twin after both were reduced to half the size.
     textured : bool
-        Whether query and twin agree in fine structure; True if they are so near that this is not required.
+        Whether query and twin agree in fine structure. Also true if the distance between query and twin is so small
+        that the agreement is not required.
     """
 
     twin: Match
@@ -113,24 +119,24 @@ class Neighbourhood:
 
     @property
     def better(self) -> Neighbour | None:
-        """The neighbour that resembles the query more than the twin does; None if there is none."""
+        """The neighbour most similar to the query; None if the twin is at least as similar to the query."""
         first = self.others[0] if self.others else None
         return first if first is not None and first.score > (self.twin.scene_score or 0.0) else None
 
     def lookalike(self, preferred_to: Collection[str]) -> float:
-        """Return the scene score of the strongest look-alike if its share can explain all that query and twin share.
+        """Return the scene score of the strongest look-alike if look-alikes can explain why query and twin are similar.
 
         Parameters
         ----------
         preferred_to : collection of str
-            Ids of the references to which the twin was preferred, for example by its full-size pixels. Any of these
-            that resembles the query more and agrees with the twin in all regions is no look-alike, because it was
-            already compared.
+            Ids of references that match the query less well than the twin does, for example according to the full-size
+            pixels. If such a reference has a higher scene score than the twin and agrees with the twin in all regions,
+            it is not a look-alike.
 
         Returns
         -------
         float
-            0 without a look-alike.
+            Scene score of the look-alike and the query; 0 if there is no look-alike.
         """
         score = self.twin.scene_score or 0.0
         weak = score < WEAK_TWIN_SCENE
@@ -145,21 +151,25 @@ class Neighbourhood:
         return strongest[0].score if weak or _little_is_left(score, strongest) else 0.0
 
     def _explains(self, other: Neighbour) -> bool:
-        """Return whether a neighbour is a noisier recording of the twin that shares nothing else with the query.
+        """Return whether a neighbour is only a noisier recording of the twin.
 
-        An image of another field with a shared artefact shares more of it with the query than the twin has.
+        Everything that a noisier recording of the twin has in common with the query is also in the twin. An image of
+        another field can share an artefact with the query that is not in the twin.
         """
         left = _without(other.score, self.twin.scene_score or 0.0, other.likeness)
         return left < EXPLAINED_CORRELATION and other.everywhere and other.match.category == self.twin.category
 
     @property
     def near(self) -> list[Match]:
-        """All references that were compared except the twin, including presumed copies of the twin."""
+        """All references that were compared, except the twin; presumed copies of the twin are included."""
         return [*self.copies, *(other.match for other in self.others)]
 
     @property
     def lone(self) -> bool:
-        """Whether no other reference is close, and averaging noise away does not lower the score of the twin."""
+        """Whether no other reference is nearly as similar as the twin, and less noise does not lower the score.
+
+        Noise is reduced by averaging: the images are compared again at half the size.
+        """
         score = self.twin.scene_score or 0.0
         return len(self.others) >= LONE_COMPANY and score >= LONE_FACTOR * self.others[0].score and self.coarse >= score
 
@@ -167,19 +177,19 @@ class Neighbourhood:
 def neighbourhood(
     twin: Match, thumbnail: NDArray[np.uint8], code: bytes, view: View, without: int | None
 ) -> Neighbourhood:
-    """Compare the references near a query and near its twin with both, in all categories.
+    """Compare the references near a query or near its twin with the query and with the twin, in all categories.
 
     Parameters
     ----------
     twin : Match
     thumbnail : ndarray of uint8, shape (height, width)
-        The thumbnail of the query.
+        Thumbnail of the query.
     code : bytes
         Hash of the query.
     view : View
-        The view that contains the twin.
+        View of the store that contains the twin.
     without : int or None
-        An image that is excluded: the query itself, if it is a stored image.
+        If the query is an image of the store: its number. This image is excluded from the results.
 
     Returns
     -------
@@ -210,7 +220,7 @@ def neighbourhood(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """A query and its twin in the frames in which they were compared."""
+    """A query and its twin, cut to the frames that were compared."""
 
     twin: Match
     code: bytes
@@ -218,12 +228,12 @@ class _Pair:
     record: Record
     """Record of the twin."""
     seen: NDArray[np.uint8]
-    """Thumbnail of the query, oriented and cut."""
+    """Thumbnail of the query, in the orientation of the twin and cut to the frame that was compared."""
     shown: NDArray[np.uint8]
-    """Thumbnail of the twin, cut."""
+    """Thumbnail of the twin, cut to the frame that was compared."""
 
     def compared(self, record: Record, other: NDArray[np.uint8]) -> Neighbour | Match:
-        """Compare another reference with both; return only a candidate if it is a copy of the twin."""
+        """Compare another reference with query and twin; return it as a `Match` if it is a copy of the twin."""
         [found] = scene_scores(self.seen, [other])
         whole = self.twin.transform is None
         distance = distance_of(self.code, record.hash) if whole else whole_bits(self.seen, other)
@@ -248,19 +258,27 @@ def regions_of(twin: Match, thumbnail: NDArray[np.uint8], view: View) -> Regions
 
 
 def _is_copy(between: SceneScore) -> bool:
-    """Return whether the scene score shows two references of one field, aligned or shifted."""
+    """Return whether two references are copies of one field, according to their scene score and their shift."""
     moved = max(abs(between.shift_x), abs(between.shift_y)) > UNMOVED_SHARE
     return between.score >= (MOVED_COPY_SCENE if moved else COPY_SCENE)
 
 
 def _without(score: float, query: float, twin: float) -> float:
-    """Return the partial correlation of query and twin from their correlations with each other and a third image."""
+    """Return the partial correlation of query and twin without the influence of a third image.
+
+    Parameters
+    ----------
+    score : float
+        Correlation of query and twin.
+    query, twin : float
+        Correlations of the query and of the twin with the third image.
+    """
     left: float = (score - query * twin) / max(((1 - query * query) * (1 - twin * twin)) ** 0.5, 1e-6)
     return left
 
 
 def _little_is_left(score: float, others: list[Neighbour]) -> bool:
-    """Check whether too little correlation of query and twin is left without what they share with others."""
+    """Return whether too little correlation of query and twin remains without the influence of the other images."""
     beside = min(_without(score, other.score, other.likeness) for other in others)
     common = _factor_left(score, others) if len(others) > 1 else None
     if common is None:
@@ -269,7 +287,10 @@ def _little_is_left(score: float, others: list[Neighbour]) -> bool:
 
 
 def _factor_left(score: float, others: list[Neighbour]) -> float | None:
-    """Return the partial correlation of query and twin given the factor that all others share; None without one."""
+    """Return the partial correlation of query and twin without the common factor of the other images.
+
+    None if the other images have no common factor.
+    """
     of_query, of_twin = [], []
     for one, other in combinations(others, 2):
         [among] = scene_scores(one.thumbnail, [other.thumbnail])
@@ -278,7 +299,7 @@ def _factor_left(score: float, others: list[Neighbour]) -> float | None:
         of_query.append(one.score * other.score / among.score)
         of_twin.append(one.likeness * other.likeness / among.score)
     query, twin = median(of_query), median(of_twin)
-    if max(query, twin) >= 1 or min(query, twin) < 0:  # a share above 1 or of opposite sign: no such factor
+    if max(query, twin) >= 1 or min(query, twin) < 0:  # shares outside 0 to 1 contradict a common factor
         return None
     return _without(score, query**0.5, twin**0.5)
 

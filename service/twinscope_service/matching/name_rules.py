@@ -1,4 +1,4 @@
-"""Rules of the wire contract for the length of policy and category names."""
+"""Rules of the network protocol for the length of the names of policies and categories."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_POLICY_NAME: Final = 64
-"""Maximum bytes of a policy name."""
+"""Maximum length of a policy name, in bytes."""
 MAX_CATEGORY_NAME: Final = 256
-"""Maximum bytes of the name, code or alias of a category."""
+"""Maximum length of the name, code or alias of a category, in bytes."""
 MAX_CATEGORIES: Final = 64
 """Maximum number of categories that one search can be restricted to."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def name_faults(name: str, most: int) -> Iterator[str]:
-    """Yield what is wrong with a name: it is empty, or has more than `most` bytes."""
+    """Yield an error message if a name is empty or has more than `most` bytes."""
     size = sent_size(name)
     if not 1 <= size <= most:
         yield "must be set" if size == 0 else f"must have 1 to {most} bytes, has {size}"
 
 
 def sent_size(name: str) -> int:
-    """Return the bytes of a name on the wire: UTF-8, a backslash as two, a lone surrogate as six; see `wire.text`."""
+    """Return the number of bytes of a name in the network protocol.
+
+    Names are sent as UTF-8; a backslash needs two bytes, and a lone surrogate needs six. See `wire.text`.
+    """
     plain, surrogates = _SURROGATE.subn("", name)
     return len(plain.encode()) + plain.count("\\") + 6 * surrogates

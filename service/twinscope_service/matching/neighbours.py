@@ -1,4 +1,4 @@
-"""The references near a query and near its twin, which are checked for look-alikes."""
+"""Search for the references near a query or near its twin. Some of these references may be look-alikes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,35 @@ if TYPE_CHECKING:
     from twinscope_indexer.store.view import View
 
 _COMPARED: Final = 8
-"""Number of nearest references of the query and of the twin; these contain whatever a collection shares."""
+"""Number of references nearest to the query that are compared. The same number of references nearest to the twin is
+also compared. If many images of a collection share an artefact, some of these references contain the artefact."""
 _DEEPEST: Final = 1024
-"""Maximum number of references in the search if most are copies of the twin."""
+"""Maximum number of references that a search requests if most of the nearest references are copies of the twin."""
 
 
 def thumbnails_near(
     record: Record, seen: NDArray[np.uint8], view: View, without: int | None
 ) -> tuple[dict[int, NDArray[np.uint8]], dict[int, Record]]:
-    """Return the thumbnails of the nearest references of a query and of its twin, and the records of all searched."""
+    """Search for the references nearest to a query and nearest to its twin.
+
+    Parameters
+    ----------
+    record : Record
+        Record of the twin.
+    seen : ndarray of uint8, shape (height, width)
+        Thumbnail of the query, in the orientation of the twin.
+    view : View
+        State of the store.
+    without : int or None
+        Number of an image that is excluded.
+
+    Returns
+    -------
+    thumbnails : dict of int to ndarray
+        Maps the number of each of the nearest references to its thumbnail.
+    records : dict of int to Record
+        Maps the number of each reference that the search found to its record.
+    """
     known: dict[int, Record] = {record.id: record}
     codes = np.concatenate(
         (frame_codes(seen, (WHOLE,)), np.frombuffer(record.hash or b"", np.uint8).reshape(-1, BYTES))
@@ -46,9 +66,10 @@ def thumbnails_near(
 def _others(
     code: NDArray[np.uint8], record: Record, view: View, known: dict[int, Record], without: int | None
 ) -> dict[int, NDArray[np.uint8]]:
-    """Return the thumbnails nearest to a hash that are not copies of a record by hash; search deeper past copies.
+    """Return the thumbnails of the references nearest to a hash, without recordings of the twin's field.
 
-    Otherwise a few copies of one image would hide everything that could speak against it.
+    If too many of the nearest references are such recordings, the search is repeated with more results. A search
+    without repetition could find only copies of the twin, and no look-alikes.
     """
     found: dict[int, NDArray[np.uint8]] = {}
 
@@ -70,19 +91,19 @@ def _others(
 
 
 def _is_recording(one: Record, other: Record) -> bool:
-    """Return whether the hashes of two references show recordings of one field with one label."""
+    """Return whether two references have the same category, and hashes that prove that both show the same field."""
     return one.category == other.category and distance_of(one.hash, other.hash) <= RECORDING_BITS
 
 
 def _thumbnails(view: View, numbers: Iterable[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the references that have an undamaged thumbnail, with the thumbnail."""
+    """Yield the number and the thumbnail of each reference that has an undamaged thumbnail."""
     for number in numbers:
         with suppress(ImageError):
             yield number, reference_thumbnail(view, number)
 
 
 def distance_of(one: bytes | None, other: bytes | None) -> int:
-    """Return the Hamming distance of two hashes in bits; 1024 if one is missing."""
+    """Return the Hamming distance of two hashes in bits; 1024 if a hash is missing."""
     if one is None or other is None:
         return BITS
     return int(hamming(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)))

@@ -1,4 +1,4 @@
-"""Images to add to a store: descriptions, new images, uploads."""
+"""Images that a client adds to a store: descriptions, images with fingerprints, and announcements of uploads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from twinscope_service.matching.fingerprint import Fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The description of an image by its writer."""
+    """The description that a client sends for an image that the client adds to the store."""
 
     source: str
-    """The writer's name of the image, which identifies it."""
+    """Name that the client gives to the image. The name identifies the image."""
     category: str
-    """Unresolved name, code or alias."""
+    """Name, code or alias of the category. The name was not yet looked up in the taxonomy."""
     published_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image to store, with the fingerprint that the writer computed."""
+    """An image to store, with a fingerprint that the client has computed."""
 
     description: Description
     fingerprint: Fingerprint
@@ -31,12 +31,12 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The announcement of an image file to store."""
+    """The announcement of an image file that a client will upload."""
 
     sequence: int
     description: Description
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     sha256: bytes = b""
-    """If empty, the content is not checked."""
+    """SHA-256 of the file. If the SHA-256 is empty, the content of the file is not checked."""
     mtime_ns: int = 0

@@ -1,4 +1,4 @@
-"""The options that all queries of one call share."""
+"""The options of a search; they apply to all queries of one call."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _MAX_GENERATION: Final = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of all queries of one call; the rules of the wire contract apply with and without a server.
+    """Options that apply to all queries of one call. The limits of the network protocol apply also without a server.
 
     Raises
     ------
     OptionError
-        If an option breaks a rule.
+        If the value of an option is not allowed.
     """
 
     policy: Policy = POLICIES["default"]
     verify: bool = True
-    """Whether candidates are verified, as far as the query allows."""
+    """Whether candidates are verified. The verification uses the thumbnail and the pixels that the query contains."""
     categories: tuple[str, ...] = ()
-    """Unresolved names, codes or aliases; an empty tuple means all. At most 64, each of 1 to 256 bytes."""
+    """Names, codes or aliases of the categories to search; an empty tuple means all categories. At most 64
+    categories are allowed, each with 1 to 256 bytes."""
     min_generation: int = 0
-    """The oldest generation to answer from."""
+    """Oldest generation of the store that may be searched."""
 
     def __post_init__(self) -> None:
         faults = tuple(self._faults())
@@ -51,11 +52,11 @@ class Options:
                 yield from (f"categories[{i}] {fault}" for fault in _category_faults(category))
         whole = isinstance(generation, int) and not isinstance(generation, bool)
         if not whole or not 0 <= generation <= _MAX_GENERATION:
-            yield f"min_generation must be a whole number from 0, got {generation!r}"
+            yield f"min_generation must be a whole number of at least 0, got {generation!r}"
 
 
 def _as_given(value: Any) -> Any:
-    """Return a value as `Any`: a caller may ignore the annotation."""
+    """Return a value as `Any`, so that its type can be checked although the value has a type annotation."""
     return value
 
 

@@ -1,6 +1,7 @@
-"""The pipeline: the stages that a query passes, each adding to the evidence, and then the verdict.
+"""The pipeline for one query: the stages of the search collect evidence, then the verdict is decided.
 
-Stages extend the search only while no twin is found. After that they check what speaks against the twin.
+As long as no twin is found, each stage extends the search. After a twin is found, the other stages look for evidence
+against the match.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ if TYPE_CHECKING:
 def answer_all(
     queries: Sequence[Query], view: View, policy: Policy, limits: Limits, pixels: ReferencePixels
 ) -> list[Result]:
-    """Answer several queries from one state of a store, with one scan for all hashes.
+    """Answer several queries from one state of a store, with one scan of the index for all hashes.
 
     Parameters
     ----------
     queries : sequence of Query
     view : View
-        The state of the store.
+        State of the store.
     policy : Policy
-        The thresholds.
+        Thresholds.
     limits : Limits
         Restrictions of the search.
     pixels : ReferencePixels
@@ -58,12 +59,12 @@ def answer_all(
     Returns
     -------
     list of Result
-        One for each query, the same as for the query alone.
+        One result for each query. A result does not depend on the other queries.
 
     Raises
     ------
     RecipeError
-        If a query was hashed with another recipe than the store.
+        If the recipe of the hash of a query differs from the recipe of the store.
     """
     hashes = [query.hashed for query in queries if isinstance(query.hashed, PHash)]
     found, records = nearest(view, hashes, policy, limits)
@@ -79,7 +80,13 @@ def answer_all(
 
 
 def gather(search: Search, near: Neighbours) -> Evidence:
-    """Run the stages of a search, starting with the nearest references of the hash.
+    """Run all stages of a search, and return the evidence that they collect.
+
+    Parameters
+    ----------
+    search : Search
+    near : Neighbours
+        References nearest to the hash of the query.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def gather(search: Search, near: Neighbours) -> Evidence:
 
 
 def by_hash(search: Search, near: Neighbours) -> Evidence:
-    """Compare the references whose hashes are nearest, as far as the query allows."""
+    """Compare the query with the nearest references. The comparison uses the thumbnail and the pixels, if available."""
     policy, records = search.policy, search.records
     if not search.limits.verify:
         return Evidence(tuple(candidates(near, records, "verification was not requested")))
@@ -110,12 +117,15 @@ def by_hash(search: Search, near: Neighbours) -> Evidence:
 
 
 def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Search by frames, stage by stage, then beyond the usual distance; keep the evidence if nothing is found."""
+    """Search by frames, stage by stage, and then at distances above `max_distance`.
+
+    If no twin is found, return the evidence unchanged.
+    """
     policy = search.policy
     tried = []
     for stage in stages(policy, search.view.frames):
         found = find(stage, thumbnail, search.view, policy, search.limits.allow)
-        if stage.name != "shades":  # beyond the usual distance, shades mean nothing
+        if stage.name != "shades":  # if the distance is above `max_distance`, equal shades are no evidence
             tried.append(found)
         search.learn(found.records)
         by_stage = compared(search, scored(found, found.near, thumbnail, search.view))
@@ -130,7 +140,10 @@ def by_frames(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) 
 
 
 def _beyond_distance(search: Search, thumbnail: NDArray[np.uint8], tried: Sequence[Found]) -> Evidence | None:
-    """Compare the few nearest beyond the usual distance: of the whole image and of the stages tried."""
+    """Compare the few nearest references at distances above `max_distance`.
+
+    These are the references nearest to the whole image, and the references that the previous stages found by frames.
+    """
     policy = search.policy
     deeper = replace(policy, k=FAR_CANDIDATES, max_distance=policy.far_distance)
     [near], records = nearest(search.view, [search.hashed], deeper, search.limits)
@@ -146,7 +159,7 @@ def _beyond_distance(search: Search, thumbnail: NDArray[np.uint8], tried: Sequen
 
 
 def _alone(search: Search, thumbnail: NDArray[np.uint8], matches: tuple[Match, ...]) -> Evidence | None:
-    """Accept a candidate that resembles the query less than twins usually do, if no other reference is close."""
+    """Accept a best candidate with a score below `good_scene` if no other reference is nearly as similar."""
     score = matches[0].scene_score if matches else None
     if score is None or score < search.policy.lone_scene:
         return None
@@ -155,7 +168,7 @@ def _alone(search: Search, thumbnail: NDArray[np.uint8], matches: tuple[Match, .
 
 
 def against_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Check a twin against other references and against their windows."""
+    """Compare the query with other references and with their windows, to look for evidence against the twin."""
     if evidence.matches[0].moved:
         evidence = _also_windows(search, thumbnail, evidence)
     settled = _among_others(search, thumbnail, evidence)
@@ -166,7 +179,10 @@ def against_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evide
 
 
 def _also_windows(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Also search windows: one that fits better can contain all of a field that was found shifted or enlarged."""
+    """Search the windows of references again, although a twin was found.
+
+    The twin may show the field shifted or enlarged. Another window may then contain the complete field and fit better.
+    """
     of_windows = [stage for stage in stages(search.policy, search.view.frames) if stage.is_partial]
     if not of_windows:
         return evidence
@@ -181,7 +197,7 @@ def _also_windows(search: Search, thumbnail: NDArray[np.uint8], evidence: Eviden
 
 
 def _among_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Evidence) -> Evidence:
-    """Prefer references that resemble the query more than its twin does, and measure the strongest look-alike."""
+    """Replace the twin by references that resemble the query more, and measure the strongest look-alike."""
     known = {match.image_id for match in evidence.matches}
     while finding(evidence, search.policy) is Finding.SAME_FIELD and evidence.matches[0].distance > SURE_BITS:
         twin = evidence.matches[0]
@@ -198,17 +214,19 @@ def _among_others(search: Search, thumbnail: NDArray[np.uint8], evidence: Eviden
         if not _may_answer(search, better):
             return replace(evidence, lookalike=better.score)
         known.add(better.match.image_id)
-        before = [replace(match, ssim=None) for match in evidence.matches]  # compared again if it can still matter
+        # SSIMs that can still change the answer are computed again.
+        before = [replace(match, ssim=None) for match in evidence.matches]
         again = compared(search, [better.match, *before][: search.policy.k])
         evidence = replace(again, pixels_missing=again.pixels_missing or evidence.pixels_missing)
     return evidence
 
 
 def _may_answer(search: Search, better: Neighbour) -> bool:
-    """Check whether a neighbour of a twin may replace it.
+    """Return whether a neighbour of a twin may replace the twin as the best match.
 
-    A limit set for all candidates applies. Otherwise any distance is allowed: the neighbour was found by its scene
-    score, and its hash may differ because of another info bar.
+    If `far_distance` is not above `max_distance`, the distance of the neighbour must be at most `max_distance`.
+    Otherwise, any distance is allowed. The reason is that the neighbour was selected by its scene score, and its hash
+    may differ only because of another info bar.
     """
     policy = search.policy
     limit = BITS if policy.far_distance > policy.max_distance else policy.max_distance
@@ -217,7 +235,7 @@ def _may_answer(search: Search, better: Neighbour) -> bool:
 
 
 def by_noise_residual(search: Search, evidence: Evidence) -> Evidence:
-    """Compare the noise of the full-size pixels if only the fine structure is in doubt."""
+    """Compare the noise of the full-size pixels if query and twin disagree in fine structure only."""
     policy = search.policy
     if finding(evidence, policy) is not Finding.SAME_FIELD:
         return evidence
@@ -232,7 +250,7 @@ def by_noise_residual(search: Search, evidence: Evidence) -> Evidence:
 
 
 def by_instruments(search: Search, evidence: Evidence) -> Evidence:
-    """Add the instrument metadata of the candidates and their contradictions to those of the query."""
+    """Add the instrument metadata of each candidate, and their contradictions to the metadata of the query."""
     if search.thumbnail is None or not evidence.matches:
         return evidence
     known = search.view.instruments([match.number for match in evidence.matches])
@@ -251,8 +269,9 @@ def by_instruments(search: Search, evidence: Evidence) -> Evidence:
 def with_chance(search: Search, evidence: Evidence) -> Evidence:
     """Estimate the probability that the best candidate is wrong.
 
-    There is no estimate between two categories, because one of them is certainly wrong, and none if something is shared
-    apart from the field, because no calibration has measured that.
+    There is no estimate if two categories fit equally well, because one of them is certainly wrong. There is also no
+    estimate if query and match may share something other than the field, because the data of a calibration do not
+    contain this case.
     """
     found = finding(evidence, search.policy)
     if search.policy.rule != "scene" or found is Finding.CONTESTED or (found.settled and evidence.shared):

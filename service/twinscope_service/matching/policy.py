@@ -1,7 +1,7 @@
-"""Policies: the named sets of thresholds that decide what counts as a twin.
+"""Policies: named sets of thresholds that decide whether a reference counts as a twin.
 
-The metadata of each field is the only source of its unit, range, wire field, and of its texts in the command and in the
-report.
+The unit, the range, the protobuf field and the descriptions of a threshold are defined in one place: in the metadata of
+its field of `Policy`. The command and the report use these descriptions.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The properties of a threshold that a caller can set.
+    """Properties of one threshold that a caller can set.
 
     Attributes
     ----------
     name : str
-        The field of `Policy`.
+        Name of the field of `Policy`.
     default : float
     unit : str
         ``bits``, ``SSIM``, ``scene score``, ``probability`` or ``candidates``.
     low, high : float
-        The range of the threshold.
+        Smallest and largest allowed value.
     whole : bool
-        Whether the threshold is a whole number.
+        Whether the threshold must be a whole number.
     wire : str
-        The field of the message ``twinscope.v1.Policy``.
+        Name of the field of the protobuf message ``twinscope.v1.Policy``.
     help : str
-        Help text of the command, which appends the default.
+        Help text of the option of the command. The command appends the default value to the help text.
     label : str
-        Label in the report.
+        Short description of the threshold in the report and in the table of thresholds.
     chosen_on : str
-        See `Threshold`.
+        The measurement on which the default is based; see `Threshold`.
     optional : bool
-        Whether a client may omit it from a policy with its own rule, because it was added later.
+        Whether a client that sends a policy with a rule may omit the threshold. True for thresholds that were added
+        after the first version of the network protocol.
     left_out : float
-        The value that is used if it is omitted; it has no effect.
+        Value that replaces an omitted threshold. With this value, the threshold has no effect.
     """
 
     name: str
@@ -90,7 +91,7 @@ def _setting(
 
 
 class Thresholds(TypedDict, total=False):
-    """Thresholds of the policy that a search can change, described in `Policy`. None means unchanged."""
+    """Thresholds that a search can change in its policy. `Policy` describes them; None keeps the current value."""
 
     k: int | None
     max_distance: int | None
@@ -108,7 +109,7 @@ class Thresholds(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The thresholds of one request; every answer carries the policy that decided it.
+    """The thresholds of one request. Every answer contains the policy that was used for it.
 
     Raises
     ------
@@ -117,84 +118,102 @@ class Policy:
     """
 
     name: str = "default"
-    """``default``; ``legacy`` for the rule of the replaced scripts; ``...+changes`` if adjusted."""
+    """Name of the policy: ``default`` or ``legacy``. The policy ``legacy`` uses the rule of the scripts that Twinscope
+    replaces. If thresholds were changed, ``+changes`` is appended to the name."""
     rule: Literal["scene", "legacy"] = "scene"
-    """How candidates are verified: by scene score and then SSIM, or by the legacy rule."""
+    """Rule that is used to verify candidates: ``scene`` (scene score, then SSIM) or ``legacy`` (the legacy rule)."""
     k: int = _setting(
-        5, "candidates", (1, MAX_K), help="number of candidates", label="number of candidates",
+        5, "candidates", (1, MAX_K), help="maximum number of candidates", label="maximum number of candidates",
     )  # fmt: skip
-    """Candidates taken from the index, 1 to 1000."""
+    """Maximum number of candidates for each query, 1 to 1000."""
     max_distance: int = _setting(
         300, "bits", (0, BITS), wire="max_distance_bits",
-        help="search for references up to this Hamming distance",
-        label="maximum distance of candidates (bits)",
-        chosen_on="Unrelated micrographs are about 510 bits apart, rarely below 400.",
+        help="maximum Hamming distance between query and candidate, in bits",
+        label="maximum distance between query and candidate (bits)",
+        chosen_on="The distance between unrelated micrographs is about 510 bits, and rarely below 400 bits.",
     )  # fmt: skip
-    """Bits. Farther candidates are compared only if these show no twin; see `far_distance`."""
+    """Maximum distance between query and candidate, in bits. References at larger distances are compared only if no
+    candidate is a twin; see `far_distance`."""
     far_distance: int = _setting(
         430, "bits", (0, BITS), wire="far_distance_bits", left_out=0,
-        help="if none of those is a twin, compare the few nearest up to this distance",
-        label="if none of these is a twin, the few nearest up to (bits)",
+        help="if no candidate is a twin, also compare the few nearest references up to this Hamming distance, in bits",
+        label="maximum distance of the references that are compared if no candidate is a twin (bits)",
         chosen_on="Noise and fine stripes can change this many bits of a hash.",
     )  # fmt: skip
-    """Bits. If no nearer reference shows the same field, the few nearest up to this distance are also compared: noise
-    and fine stripes can change this many bits of a hash, and pixels decide. References with a similar brightest or
-    darkest quarter are also compared, at any distance, because the rest may have become black or white. If this is not
-    above `max_distance`, no farther reference is compared."""
+    """Maximum distance, in bits, of references that are compared only if no candidate within `max_distance` is a twin.
+
+    Noise and fine stripes can change this many bits of a hash. The few nearest of these references are compared, and
+    their pixels decide. After that, references are compared if their brightest or darkest quarter resembles the same
+    quarter of the query. These references can be at any distance, because all other pixels may have become black or
+    white. If `far_distance` is not above `max_distance`, references at distances above `max_distance` are not
+    compared."""
     ssim_distance: int = _setting(
         BITS, "bits", (0, BITS), wire="ssim_distance_bits",
-        help="compare full-size pixels up to this Hamming distance",
-        label="SSIM computed up to (bits)",
+        help="maximum Hamming distance, in bits, of candidates whose full-size pixels are compared",
+        label="maximum distance of candidates whose SSIM is computed (bits)",
     )  # fmt: skip
-    """Bits. Farther candidates are not verified by full-size SSIM; only the ``legacy`` policy sets a limit."""
+    """Maximum distance, in bits, of candidates that are verified by full-size SSIM. Only the policy ``legacy`` limits
+    this distance."""
     excellent_ssim: float = _setting(
         0.95, "SSIM", (-1.0, 1.0),
-        help="full-size SSIM above which a candidate is the same acquisition",
-        label="excellent above this SSIM",
-        chosen_on="The value of the legacy scripts; real twins of one acquisition score 0.97 or more.",
+        help="full-size SSIM above which a candidate shows the same acquisition as the query",
+        label="excellent if the SSIM is above this value",
+        chosen_on="The legacy scripts used this value. The SSIM of real twins that show one acquisition is at least "
+        "0.97.",
     )  # fmt: skip
-    """Full-size SSIM above which a candidate is the same acquisition."""
+    """Full-size SSIM above which a candidate shows the same acquisition as the query."""
     good_scene: float = _setting(
         0.5, "scene score", (-1.0, 1.0),
-        help="scene score from which a candidate shows the same field",
-        label="good from this scene score",
-        chosen_on="None of 15,399 pairs of real micrographs of different scenes scored above 0.32; the same field "
-        "re-encoded, resized, with noise or equalised scored 0.62 or more.",
+        help="minimum scene score of a candidate that shows the same field as the query",
+        label="good if the scene score is at least this value",
+        chosen_on="None of 15,399 pairs of real micrographs of different scenes had a scene score above 0.32. The "
+        "scene score between an image and its re-encoded, resized, equalised or noisy copy was at least 0.62.",
     )  # fmt: skip
-    """Scene score from which a candidate shows the same field."""
+    """Minimum scene score of a candidate that shows the same field as the query."""
     lone_scene: float = _setting(
         0.35, "scene score", (-1.0, 1.0), left_out=1.0,
-        help="the same if no other reference scores more than a third of the candidate, as under heavy noise",
-        label="good from this scene score if no other reference is close",
-        chosen_on="As good_scene: above the 0.32 of different scenes.",
+        help="minimum scene score of a candidate that shows the same field despite heavy noise; it replaces "
+        "--good-scene if no other reference has more than a third of the candidate's scene score",
+        label="good if the scene score is at least this value and three times the scene score of any other reference",
+        chosen_on="The value is based on the same measurement as good_scene: the scene scores of different scenes were "
+        "at most 0.32.",
     )  # fmt: skip
-    """Scene score from which a candidate shows the same field if no other reference scores more than a third of it, as
-    under heavy noise. No effect if it is not below `good_scene`."""
+    """Minimum scene score of a candidate that shows the same field despite heavy noise. This minimum replaces
+    `good_scene` if no other reference has more than a third of the candidate's scene score. A value that is not below
+    `good_scene` has no effect."""
     ssim_margin: float = _setting(
         0.02, "SSIM", (0.0, 2.0),
-        help="candidates of two categories are ambiguous if their SSIMs are this close",
-        label="two categories are ambiguous within (SSIM)",
+        help="an answer is ambiguous if the SSIM of a candidate of another category is lower by at most this value",
+        label="ambiguous if the SSIMs of two categories differ by at most this value",
     )  # fmt: skip
-    """An SSIM of another category this close to that of the same acquisition makes the answer ambiguous."""
+    """Maximum difference of the SSIMs of two categories for the grade ``ambiguous``. SSIMs are compared if the best
+    match shows the same acquisition as the query."""
     scene_margin: float = _setting(
         0.1, "scene score", (0.0, 2.0),
-        help="the same for scene scores",
-        label="two categories are ambiguous within (scene score)",
+        help="an answer is ambiguous if the scene score of a candidate of another category is lower by at most this "
+        "value",
+        label="ambiguous if the scene scores of two categories differ by at most this value",
     )  # fmt: skip
-    """A scene score of another category this close to that of the same field makes the answer ambiguous."""
+    """Maximum difference of the scene scores of two categories for the grade ``ambiguous``. Scene scores are compared
+    if the best match shows the same field as the query."""
     reach: Reach = "windows"
-    """Which frames are searched if the whole image has no twin, as far as the store has them: ``frame``: none,
-    ``views``: without info bars and in all symmetries, ``windows``: also smaller frames of the field."""
+    """Frames that are compared if the comparison of the whole images finds no twin. ``frame``: no other frames.
+    ``views``: the image without its info bar, and all symmetries. ``windows``: also smaller frames of the field. Frames
+    that the store does not have cannot be searched."""
     ssim: FullSize = "best"
-    """Which candidates are compared at full size: ``never`` any (then no answer is ``excellent``), the ``best`` that
-    can change the answer, or ``all`` of the same field. The legacy rule ignores this."""
+    """Candidates that are compared at full size. ``never``: no candidates, so no answer can be ``excellent``. ``best``:
+    the candidates that can change the answer. ``all``: all candidates that show the same field. The legacy rule ignores
+    this setting."""
     max_p_wrong: float = _setting(
         0.05, "probability", (0.0, 1.0), left_out=1.0,
-        help="a match that is more likely than this to be wrong is sent to review, not labelled; 1: no limit",
-        label="doubtful above this probability of being wrong",
-        chosen_on="The shipped calibration: see docs/accuracy.md, \"The limit on p_wrong\".",
+        help="maximum probability that a labelled match is wrong; above this value, a person must review the match; 1 "
+        "means no limit",
+        label="doubtful if the probability of a wrong match is above this value",
+        chosen_on="The value was chosen with the calibration that is part of Twinscope; see docs/accuracy.md, "
+        "\"The limit on p_wrong\".",
     )  # fmt: skip
-    """A match that is more likely than this to be wrong is ``doubtful``; 1 means no limit."""
+    """Maximum probability that a labelled match is wrong. A match with a higher probability is ``doubtful``. If the
+    value is 1, there is no limit."""
 
     def __post_init__(self) -> None:
         faults = tuple(name_faults(self.name, MAX_POLICY_NAME))
@@ -205,20 +224,21 @@ class Policy:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
 
     def adjusted(self, changes: Mapping[str, object]) -> Policy:
-        """Return a policy with some thresholds, `reach` or `ssim` changed; None means unchanged.
+        """Return a copy of the policy with changed thresholds, `reach` or `ssim`; None keeps the current value.
 
-        If `max_distance` is changed and `far_distance` is not, no farther reference is compared. If `good_scene` is
-        changed and `lone_scene` is not, no candidate below it is a twin.
+        If `max_distance` is changed, but `far_distance` is not changed, references at distances above `max_distance`
+        are not compared. If `good_scene` is changed, but `lone_scene` is not changed, no candidate with a scene score
+        below `good_scene` is a twin.
 
         Raises
         ------
         OptionError
-            If a threshold is unknown or out of range.
+            If a threshold is unknown, or if its value is out of range.
         """
         for name in changes.keys() - THRESHOLDS:
             raise OptionError.unknown("threshold", name, THRESHOLDS)
         given = {name: _checked(name, value) for name, value in changes.items() if value is not None}
-        if "max_distance" in given:  # an explicit limit also applies to far candidates
+        if "max_distance" in given:  # a limit set by the caller also applies to far candidates
             given = {"far_distance": given["max_distance"]} | given
         if given.get("good_scene", self.good_scene) != self.good_scene:
             given = {"lone_scene": given["good_scene"]} | given
@@ -242,15 +262,15 @@ def _settings() -> tuple[Setting, ...]:
 
 
 SETTINGS: Final = _settings()
-"""Every threshold that a caller can set, in the order of `Policy`."""
+"""All thresholds that a caller can set, in the order of the fields of `Policy`."""
 _SETTING: Final = {setting.name: setting for setting in SETTINGS}
 _WORDS: Final[dict[str, tuple[str, ...]]] = {"rule": ("scene", "legacy"), "reach": REACHES, "ssim": FULL_SIZES}
 THRESHOLDS: Final = Thresholds.__optional_keys__
-"""The names that a request may change in a policy."""
+"""Names of the fields of a policy that a request may change."""
 
 
 def _checked(name: str, value: Any) -> str | int | float:
-    """Check the range of a threshold and return its value, numbers as `int` or `float`."""
+    """Check that a value is in the range of its threshold, and return the value; numbers become `int` or `float`."""
     if name in _WORDS:
         if isinstance(value, str) and value in _WORDS[name]:
             return value
@@ -266,11 +286,13 @@ def _checked(name: str, value: Any) -> str | int | float:
 
 
 _FORMER_NAMES: Final = {"reference": "legacy"}
-"""Policy names that earlier clients use."""
+"""Current policy name for each former name; earlier clients use the former names."""
 
 POLICIES: Final = {
     "default": Policy(),
-    # The two nearest: a preliminary match below 150 bits, verified by SSIM below 120, excellent above 0.95.
+    # The legacy rule compares the two nearest references. A reference at a distance below 150 bits is a preliminary
+    # match. If the distance is below 120 bits, the reference is verified by SSIM. The grade is excellent if the SSIM is
+    # above 0.95.
     "legacy": Policy(
         name="legacy", rule="legacy", k=2, max_distance=149, far_distance=149, ssim_distance=119, reach="frame",
         max_p_wrong=1.0,
@@ -279,12 +301,12 @@ POLICIES: Final = {
 
 
 def named_policy(name: str) -> Policy:
-    """Return the policy with a name or former name.
+    """Return the policy whose current or former name is `name`.
 
     Raises
     ------
     OptionError
-        If there is none; the message lists the names.
+        If no policy has this name. The message lists the known names.
     """
     current = _FORMER_NAMES.get(name, name)
     if current not in POLICIES:
@@ -293,6 +315,6 @@ def named_policy(name: str) -> Policy:
 
 
 def threshold_table() -> tuple[Threshold, ...]:
-    """Return every decision threshold: first those that a caller can set, then the fixed ones."""
+    """Return all decision thresholds: first the thresholds that a caller can set, then the fixed thresholds."""
     settable = tuple(Threshold(one.name, one.default, one.unit, one.label, one.chosen_on) for one in SETTINGS)
     return settable + FIXED_THRESHOLDS

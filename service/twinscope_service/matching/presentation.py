@@ -1,4 +1,4 @@
-"""Answers as plain values: for JSON, as a table row, and as one line."""
+"""Conversion of answers to values for JSON, to a row of a table, and to one line of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Final
 
 Scalar = str | int | float | None
-"""A value in a table."""
+"""Type of a value in a table."""
 _OF_MATCH: Final = {
     "distance": "distance",
     "scene_score": "scene_score",
@@ -22,11 +22,14 @@ _OF_MATCH: Final = {
     "published_prefix": "published_prefix",
     "note": "note",
 }
-"""The field of a candidate for each table column."""
+"""Maps the name of each column of the table to the attribute of a candidate."""
 
 
 def plain(value: object) -> Any:
-    """Return a value that `json.dumps` accepts; numbers that are not finite become None because JSON lacks them."""
+    """Convert a value to a value that `json.dumps` accepts.
+
+    Infinite numbers and NaN become None, because JSON cannot represent them.
+    """
     if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
         return value
     match value:
@@ -48,17 +51,17 @@ def plain(value: object) -> Any:
 
 
 def plain_fields(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass as plain values, without the fields that are excluded from comparison."""
+    """Return the attributes of a dataclass as values for JSON, without attributes that are ignored in comparisons."""
     return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
 
 
 def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Return an answer, its best candidate and how that was found as one flat row of strings and numbers.
+    """Return an answer, its best candidate and the transform of this candidate as one row of strings and numbers.
 
     Parameters
     ----------
     answer : mapping
-        In the form of `Answer.to_dict`.
+        The dictionary that `Answer.to_dict` returns.
     """
     best = answer["matches"][0] if answer["matches"] else {}
     chance, transform = answer["p_wrong"] or {}, best.get("transform") or {}
@@ -74,7 +77,7 @@ def row_of(answer: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def line_of(answer: Mapping[str, Any]) -> str:
-    """Return an answer, in the form of `Answer.to_dict`, as one line of printable characters."""
+    """Return one line of printable text for an answer. `answer` is the dictionary that `Answer.to_dict` returns."""
     matches = answer["matches"]
     if not matches:
         return f"<Answer {answer['grade']}: no candidates>"
@@ -86,12 +89,12 @@ def line_of(answer: Mapping[str, Any]) -> str:
 
 
 def match_line_of(match: Mapping[str, Any]) -> str:
-    """Return a candidate, in the form of `plain`, as one line of printable characters."""
+    """Return one line of printable text for a candidate. `match` is the dictionary that `plain` returns."""
     return f"<Match {match['image_id']}: {_label(match)}, {measures_of(match)}; {match['source']!a}>"
 
 
 def measures_of(match: Mapping[str, Any]) -> str:
-    """Return the measurements of a candidate as text for people."""
+    """Return the measurements of a candidate as a readable text."""
     parts = [f"{match['distance']} bits"]
     parts += [f"scene score {match['scene_score']:.3f}"] if match["scene_score"] is not None else []
     parts += [f"SSIM {match['ssim']:.3f}"] if match["ssim"] is not None else []
@@ -103,5 +106,5 @@ def _label(labelled: Mapping[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that any terminal and any page can show: bytes of names that are not UTF-8 are escaped."""
+    """Return a text that any terminal and any page can show. Bytes of file names that are not UTF-8 are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()

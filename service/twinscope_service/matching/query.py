@@ -1,4 +1,4 @@
-"""The query of a search, and the limits of the search."""
+"""The query of a search, and the restrictions of the search."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The image that a twin is searched for: its hash and as much of the image as is available.
+    """The image whose twin is searched for: its hash and, if available, its thumbnail, pixels and metadata.
 
     Attributes
     ----------
     hashed : PHash or Unhashable
     thumbnail : ndarray of uint8, shape (height, width), or None
-        Reduced pixels, as the store keeps them for references; without them no answer can be ``good``.
+        Small grey version of the image, like the thumbnails of references in the store. Without a thumbnail, no answer
+        can be ``good``.
     pixels : ndarray of uint8, shape (height, width), or None
-        Full-size pixels; without them no answer can be ``excellent``.
+        Full-size pixels. Without full-size pixels, no answer can be ``excellent``.
     instrument : InstrumentMetadata or None
-        Metadata of its instrument; None if unknown.
+        Metadata that the instrument recorded for the image; None if they are unknown.
     """
 
     hashed: PHash | Unhashable
@@ -51,11 +52,12 @@ class Limits:
     Attributes
     ----------
     verify : bool
-        False: hash distances only; the grade is ``unverified`` at best.
+        Whether pixels are compared. If `verify` is False, only distances are computed, and the best possible grade is
+        ``unverified``.
     categories : frozenset of str or None
-        Names of the categories that the search is restricted to; None means all.
+        Names of the categories to which the search is restricted; None means all categories.
     without : int or None
-        A reference that is excluded: the query itself.
+        If the query is an image of the store: its number. This image is excluded from the results.
     """
 
     verify: bool = True
@@ -67,13 +69,13 @@ class Limits:
         return self.categories is not None or self.without is not None
 
     def allow(self, number: int, records: dict[int, Record]) -> bool:
-        """Return whether an image may be a match; `records` holds its record."""
+        """Return whether an image may be a match. `records` maps the number of each image to its record."""
         return number != self.without and (
             self.categories is None or (number in records and records[number].category in self.categories)
         )
 
     def depth(self, policy: Policy) -> int:
-        """Return how many neighbours to search for: one more if one of them can be the query itself."""
+        """Return the number of neighbours to search for; one more if the query can find itself."""
         return policy.k + int(self.without is not None)
 
 

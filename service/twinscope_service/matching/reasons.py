@@ -1,6 +1,7 @@
-"""Reasons: why an answer has its grade, as codes with values. Only this module renders them as a sentence.
+"""Reasons: codes with values that explain the grade of an answer. Only this module makes a sentence of the codes.
 
-Programs read codes and values. The sentence is for people and may change with any release.
+Programs should use the codes and values. The sentence is only for reading. The text of the sentence may change with any
+release.
 """
 
 from __future__ import annotations
@@ -15,67 +16,70 @@ if TYPE_CHECKING:
 
 @unique
 class ReasonCode(StrEnum):
-    """Why a grade was given. The wire uses the same names in capitals, with the prefix ``REASON_CODE_``.
+    """Codes of the reasons that explain the grade of an answer.
 
-    The first reason of an answer states what was found; the others add to it. The names of the values, which are
-    numbers or texts, are in brackets.
+    The network protocol uses the same names in capitals, with the prefix ``REASON_CODE_``. The first reason of an
+    answer states the result of the search; the other reasons add details. The description of each code lists the names
+    of its values in brackets. Values are numbers or texts.
     """
 
     NO_REFERENCE_NEAR = "no_reference_near"
-    """No reference is within the distance (max_distance, bits)."""
+    """No reference is within the maximum distance of the query (max_distance, in bits)."""
     NOTHING_FARTHER = "nothing_farther"
-    """Farther references (up to far_distance, bits) were also searched: none was found to show the field."""
+    """References at larger distances were also compared, but none of them shows the field (far_distance, in bits)."""
     OTHER_FIELD = "other_field"
     """The most similar reference shows another field (distance, scene_score, good_scene)."""
     NOT_VERIFIED = "not_verified"
-    """The hash of a reference is near, but pixels were not compared (distance, detail)."""
+    """The hash of a reference is near the hash of the query, but the pixels were not compared (distance, detail)."""
     SAME_ACQUISITION = "same_acquisition"
-    """The full-size pixels agree (ssim, excellent_ssim)."""
+    """The full-size pixels of query and reference agree (ssim, excellent_ssim)."""
     SAME_FIELD = "same_field"
-    """The thumbnails show the same field (scene_score, good_scene)."""
+    """The thumbnails of query and reference show the same field (scene_score, good_scene)."""
     LONE_FIELD = "lone_field"
-    """The thumbnails show the same field despite noise, and no other reference is close (scene_score)."""
+    """The thumbnails show the same field despite noise, and no other reference is nearly as similar (scene_score)."""
     TRANSFORMED = "transformed"
-    """Query and reference were compared in this frame and orientation (transform)."""
+    """Query and reference were compared in another frame or orientation (transform)."""
     FULL_SIZE_MISSING = "full_size_missing"
     """The full-size pixels could not be compared (detail)."""
     NOISE_AGREES = "noise_agrees"
-    """The noise of the full-size pixels agrees (deviations, standard deviations)."""
+    """The noise of the full-size pixels agrees (deviations, in standard deviations)."""
     TWO_CATEGORIES = "two_categories"
-    """Two categories fit equally well (category, measured, other_category, other_measured, other_source)."""
+    """References of two categories fit equally well (category, measured, other_category, other_measured,
+    other_source)."""
     INSTRUMENTS_CONTRADICT = "instruments_contradict"
-    """The metadata of the two instruments disagree (contradictions)."""
+    """The instrument metadata of query and reference disagree (contradictions)."""
     SOME_REGIONS_ONLY = "some_regions_only"
-    """The images agree in some regions only."""
+    """Query and reference agree in some regions only."""
     LOOKALIKE = "lookalike"
     """Another reference also resembles the query (scene_score)."""
     OUTLINES_ONLY = "outlines_only"
-    """The images agree in outlines only, not in fine structure."""
+    """Query and reference agree in outlines only, not in fine structure."""
     P_WRONG_UNKNOWN = "p_wrong_unknown"
-    """A limit is set, but the probability that the match is wrong is unknown."""
+    """The probability of a wrong match has a limit, but the probability is unknown."""
     P_WRONG_ABOVE_LIMIT = "p_wrong_above_limit"
-    """The match is too likely to be wrong (p_wrong, max_p_wrong)."""
+    """The probability that the match is wrong is above the limit (p_wrong, max_p_wrong)."""
     UNHASHABLE = "unhashable"
-    """The image has too little structure (lack, detail)."""
+    """The image has too little structure for a hash (lack, detail)."""
     LEGACY_ABOVE = "legacy_above"
-    """Policy ``legacy``: SSIM above its threshold (ssim, excellent_ssim)."""
+    """Policy ``legacy``: the SSIM is above the threshold (ssim, excellent_ssim)."""
     LEGACY_BELOW = "legacy_below"
-    """Policy ``legacy``: SSIM not above its threshold (ssim, excellent_ssim)."""
+    """Policy ``legacy``: the SSIM is not above the threshold (ssim, excellent_ssim)."""
     LEGACY_PRELIMINARY = "legacy_preliminary"
-    """Policy ``legacy``: the hash is near, no SSIM (distance)."""
+    """Policy ``legacy``: the hash is near, but no SSIM was computed (distance)."""
     UNKNOWN = "unknown"
-    """A code of a newer server; the sentence of the answer explains it."""
+    """A code that this client does not know because the server is newer. The sentence of the answer explains the
+    reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason.
+    """One reason that explains the grade of an answer.
 
     Attributes
     ----------
     code : ReasonCode
     values : mapping of str to float or str
-        By name; see `ReasonCode`. Units are those of `Policy` and `Match`.
+        Values by name; `ReasonCode` lists the names. The units are the same as in `Policy` and `Match`.
     """
 
     code: ReasonCode
@@ -85,17 +89,20 @@ class Reason:
         return hash((self.code, tuple(sorted(self.values.items()))))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the reason as plain values: its ``code``, then its values by name."""
+        """Return the reason as a dictionary for JSON: the ``code``, then the values by name."""
         return {"code": self.code.value} | {name: _plain(value) for name, value in sorted(self.values.items())}
 
 
 def _plain(value: float | str) -> float | str:
-    """Return whole numbers as integers: the wire carries all numbers as floats, and JSON distinguishes 1 from 1.0."""
+    """Return a value; a whole number is returned as an integer.
+
+    The network protocol sends all numbers as floats, but JSON distinguishes 1 from 1.0.
+    """
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def reason(code: ReasonCode, **values: float | str) -> Reason:
-    """Build a reason from its values; numbers become floats, as on the wire."""
+    """Build a reason from its values. Numbers become floats, as in the network protocol."""
     return Reason(code, {name: value if isinstance(value, str) else float(value) for name, value in values.items()})
 
 
@@ -104,8 +111,8 @@ _SHARED: Final = (
     "pattern"
 )
 _CLAUSES: Final[Mapping[ReasonCode, str]] = {
-    ReasonCode.NO_REFERENCE_NEAR: "no reference within {max_distance:g} bits",
-    ReasonCode.NOTHING_FARTHER: "; a search up to {far_distance:g} bits found none that shows the same field",
+    ReasonCode.NO_REFERENCE_NEAR: "no reference within {max_distance:g} bits of the query",
+    ReasonCode.NOTHING_FARTHER: "; a search up to {far_distance:g} bits found no reference that shows the same field",
     ReasonCode.OTHER_FIELD: (
         "the most similar reference ({distance:g} bits away) shows another field: "
         "scene score {scene_score:.3f} < {good_scene:g}"
@@ -114,7 +121,7 @@ _CLAUSES: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.SAME_ACQUISITION: "same acquisition: SSIM {ssim:.3f} > {excellent_ssim:g}",
     ReasonCode.SAME_FIELD: "same field: scene score {scene_score:.3f} >= {good_scene:g}",
     ReasonCode.LONE_FIELD: (
-        "same field despite heavy noise: scene score {scene_score:.3f}, and no other reference is close"
+        "same field despite heavy noise: scene score {scene_score:.3f}, and no other reference is nearly as similar"
     ),
     ReasonCode.TRANSFORMED: " ({transform})",
     ReasonCode.FULL_SIZE_MISSING: " ({detail})",
@@ -129,7 +136,8 @@ _CLAUSES: Final[Mapping[ReasonCode, str]] = {
         f"; but another reference also resembles the query (scene score {{scene_score:.3f}}){_SHARED}"
     ),
     ReasonCode.OUTLINES_ONLY: (
-        "; but only outlines agree, not fine structure; check whether the images show similar grids or single shapes"
+        "; but the images agree in outlines only, not in fine structure; check whether the images show similar grids "
+        "or single shapes"
     ),
     ReasonCode.P_WRONG_UNKNOWN: "; but the probability that the match is wrong is unknown",
     ReasonCode.P_WRONG_ABOVE_LIMIT: (
@@ -138,12 +146,12 @@ _CLAUSES: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.UNHASHABLE: "{lack}: {detail}",
     ReasonCode.LEGACY_ABOVE: "SSIM {ssim:.3f} > {excellent_ssim:g}",
     ReasonCode.LEGACY_BELOW: "SSIM {ssim:.3f} <= {excellent_ssim:g}; the legacy scripts would still label the image",
-    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at {distance:g} bits, not verified by SSIM",
+    ReasonCode.LEGACY_PRELIMINARY: "preliminary match at a distance of {distance:g} bits, not verified by SSIM",
     ReasonCode.UNKNOWN: "",
 }
-"""The clause of each code, including the punctuation that joins it to the previous one."""
+"""The part of the sentence for each code, with the punctuation that joins the part to the previous part."""
 
 
 def sentence(reasons: Iterable[Reason]) -> str:
-    """Render reasons as one sentence for people."""
+    """Return the reasons as one readable sentence."""
     return "".join(_CLAUSES[reason.code].format_map(reason.values) for reason in reasons)

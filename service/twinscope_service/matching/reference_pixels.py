@@ -1,4 +1,4 @@
-"""Full-size pixels of references, read from the indexed files, with a bounded cache."""
+"""Full-size pixels of references. The pixels are read from the indexed files and kept in a cache of limited size."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ if TYPE_CHECKING:
 
 
 _Key = tuple[Path, str, str | None, bytes]
-"""A file and its content."""
+"""Key of the cache: root, path and archive member of a file, and the SHA-256 of its content."""
 
 PIXELS: Final = 256 << 20
-"""Default bytes of pixels that are kept in memory."""
+"""Default size of the cache, in bytes of pixels."""
 
 
 UPLOADS_FOLDER: Final = "uploads"
-"""Folder of a store that contains the uploaded files."""
+"""Name of the folder, inside the folder of a store, that contains the uploaded files."""
 
 
 class ReferencePixels:
-    """Reader of the pixels of references; safe to use from several threads.
+    """Reader of the full-size pixels of references, with a cache. Several threads can use one reader.
 
     Parameters
     ----------
     budget : int
-        Bytes of pixels kept in memory; the least recently used are removed first.
+        Size of the cache, in bytes of pixels. The least recently used images are removed first.
     uploads : Path, optional
-        Folder of the uploaded files, which are named by their SHA-256.
+        Folder of the uploaded files. The name of an uploaded file is its SHA-256.
 
     Attributes
     ----------
     hits, misses : int
-        How often requested pixels were in memory, and how often they had to be read.
+        Number of requests for pixels that were in the cache, and number of requests for pixels that were not in the
+        cache.
     """
 
     def __init__(self, budget: int = PIXELS, uploads: Path | None = None) -> None:
@@ -58,7 +59,7 @@ class ReferencePixels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pixels in memory."""
+        """Number of bytes of pixels in the cache."""
         return self._held
 
     def __call__(self, record: Record) -> NDArray[np.uint8]:
@@ -67,9 +68,10 @@ class ReferencePixels:
         Raises
         ------
         ImageError
-            If the file is missing, unreadable, or has changed since it was indexed.
+            If the file is missing, if the file cannot be read, or if it has changed since it was indexed.
         """
-        # The content alone is not enough: a caller could declare the hash of another image and get its pixels.
+        # The SHA-256 alone is not a safe cache key. For an image, a client could declare the SHA-256 of another image.
+        # The client would then get the pixels of the other image.
         key = record.root, record.path, record.member, record.sha256
         if record.root == UPLOADS:
             self._require_upload(record)

@@ -1,4 +1,4 @@
-"""Decoded thumbnails of references."""
+"""Reading and decoding of the thumbnails of references."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def reference_thumbnail(view: View, number: int) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the store has no thumbnail of it, or the thumbnail is damaged.
+        If the store has no thumbnail of the reference, or the thumbnail is damaged.
     """
     data = view.thumbnail(number)
     if data is None:
-        raise ImageError(image_id(number), "unsupported", "the store has no thumbnail of it")
+        raise ImageError(image_id(number), "unsupported", "the store has no thumbnail of this reference")
     try:
         return decode_thumbnail(data)
     except ImageError as error:
-        detail = "its thumbnail in the store is damaged; index it again"
+        detail = "the thumbnail in the store is damaged; index the image again"
         raise ImageError(image_id(number), "damaged", detail) from error

@@ -1,4 +1,4 @@
-"""A search: one query, the store to search, and the rules of the search."""
+"""A search: the query, the store, and the thresholds and restrictions that apply."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Search:
-    """One image and the store in which a twin is searched for.
+    """The search for the twin of one query in a store.
 
     Attributes
     ----------
     query : Query
     hashed : PHash
-        The hash of the query.
+        Hash of the query.
     view : View
-        The state of the store that answers.
+        State of the store in which the search runs.
     policy : Policy
     limits : Limits
     pixels : ReferencePixels
         Source of the full-size pixels of references.
     records : dict
-        The records of references that are known so far, by number. All searches of a batch share it.
+        Records of references that were read before; the keys are the numbers of the references. All searches of one
+        batch use the same dictionary.
     """
 
     query: Query
@@ -50,14 +51,14 @@ class Search:
 
     @property
     def thumbnail(self) -> NDArray[np.uint8] | None:
-        """The thumbnail of the query; None if the query is a bare hash."""
+        """The thumbnail of the query; None if the query is a hash without an image."""
         return self.query.thumbnail
 
     @property
     def full_size(self) -> PixelComparison | None:
-        """The full-size comparison; None if the query came without its pixels."""
+        """The comparison of full-size pixels; None if the query has no full-size pixels."""
         return None if self.query.pixels is None else PixelComparison(self.query.pixels, self.pixels, self.records)
 
     def learn(self, records: Mapping[int, Record]) -> None:
-        """Add records that a stage has read."""
+        """Add the records of references that a stage has read."""
         self.records.update(records)

@@ -1,4 +1,4 @@
-"""The searcher: all queries to a store, the same for an embedded store and for a server."""
+"""The searcher: the object that answers queries from a store. Embedded stores and servers both use it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from twinscope_service.matching.policy import Policy
 
 MAX_WAIT = 30.0
-"""Maximum seconds that a query waits for a generation."""
+"""Maximum time that a query waits for a generation, in seconds."""
 _POLL_SECONDS = 0.02
 
 
 class Searcher:
-    """The search of a store for all kinds of queries; safe to use from several threads.
+    """Object that answers queries from a store. Several threads can use one searcher.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ class Searcher:
         Parameters
         ----------
         query : Query or int
-            An image, or the number of a stored image, which is then excluded from its own matches.
+            An image, or the number of a stored image. A stored image is excluded from its own matches.
         options : Options
         timeout : float
-            Seconds to wait for `Options.min_generation`.
+            Maximum time to wait for `Options.min_generation`, in seconds.
 
         Returns
         -------
@@ -69,9 +69,9 @@ class Searcher:
         TaxonomyError
             If a requested category is unknown.
         GenerationError
-            If the generation was not published in time.
+            If the generation was not published within the timeout.
         RecipeError
-            If the query was hashed with another recipe than the store.
+            If the recipe of the query's hash differs from the recipe of the store.
         """
         self.await_generation(options.min_generation, timeout)
         view = self._store.view
@@ -84,12 +84,12 @@ class Searcher:
     def answer_all(
         self, queries: Sequence[Query | int], options: Options, timeout: float = MAX_WAIT
     ) -> list[Result | UnknownImageError]:
-        """Answer several queries from one generation, with one scan for all images; see `answer`.
+        """Answer several queries from one generation, with one scan of the index for all images; see `answer`.
 
         Returns
         -------
         list of Result or UnknownImageError
-            One for each query.
+            One result or error for each query.
         """
         self.await_generation(options.min_generation, timeout)
         view = self._store.view
@@ -140,7 +140,7 @@ class Searcher:
         Raises
         ------
         GenerationError
-            If it was not published in time.
+            If the generation was not published within the timeout.
         """
         if self._store.view.generation >= generation:
             return
@@ -151,7 +151,7 @@ class Searcher:
             time.sleep(_POLL_SECONDS)
 
     def _category(self, name: str, view: View) -> str:
-        """Resolve a category name by the store's taxonomy or by the other categories that it contains."""
+        """Return the category with this name, code or alias in the taxonomy, or with this name in the store."""
         found = view.taxonomy.find(name)
         held = self._categories(view)
         if found is not None and (found.name in held or name not in held):
@@ -168,7 +168,7 @@ class Searcher:
         return held[1]
 
     def _stored_result(self, number: int, policy: Policy, limits: Limits, view: View) -> Result:
-        """Answer a stored image, which is excluded from its own matches."""
+        """Search for the twin of a stored image. The image is excluded from its own matches."""
         query, limits = _stored(number, view), Limits(limits.verify, limits.categories, number)
         [result] = answer_all([query], view, policy, limits, self._pixels)
         return result

@@ -1,4 +1,4 @@
-"""The verdict: grade and reasons from the evidence. No other module makes grades or reasons."""
+"""The verdict: the grade and the reasons that follow from the evidence. Only this module decides on grades."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
 
 
 class Finding(Enum):
-    """What the candidates show according to hashes and pixels alone."""
+    """Result of a search according to hashes and pixels only. Look-alikes, metadata and probabilities are ignored."""
 
     NOTHING = auto()
     """There is no candidate."""
     OTHER_FIELD = auto()
-    """The best candidate shows another field."""
+    """The best candidate shows another field than the query."""
     UNVERIFIED = auto()
     """The pixels of the best candidate were not compared."""
     SAME_FIELD = auto()
-    """The best candidate shows the same field."""
+    """The best candidate shows the same field as the query."""
     SAME_ACQUISITION = auto()
-    """The best candidate is the same acquisition."""
+    """The best candidate shows the same acquisition as the query."""
     CONTESTED = auto()
-    """The best candidate and one of another category show the same field."""
+    """The best candidate and a candidate of another category both show the same field as the query."""
 
     @property
     def settled(self) -> bool:
-        """Whether pixels confirm a twin, so that the search can end."""
+        """Whether the pixels show a twin, so that the search can end."""
         return self in {Finding.SAME_FIELD, Finding.SAME_ACQUISITION, Finding.CONTESTED}
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no candidate shows the field of the query, according to the pixels."""
         return self in {Finding.NOTHING, Finding.OTHER_FIELD}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A grade with its reasons."""
+    """The grade of an answer and the reasons for this grade."""
 
     grade: Grade
     reasons: tuple[Reason, ...]
 
     @property
     def sentence(self) -> str:
-        """The reasons as one sentence for people."""
+        """The reasons as one readable sentence."""
         return sentence(self.reasons)
 
 
 def finding(evidence: Evidence, policy: Policy) -> Finding:
-    """Return what hashes and pixels show, before anything that speaks against it is considered.
+    """Return the result of a search according to hashes and pixels, without other evidence against the match.
 
-    Under the ``legacy`` rule only full-size SSIM counts, and categories are not compared.
+    The ``legacy`` rule uses only the full-size SSIM and does not compare the categories of the candidates.
     """
     if not evidence.matches:
         return Finding.NOTHING
@@ -78,20 +78,21 @@ def finding(evidence: Evidence, policy: Policy) -> Finding:
 
 
 def decide(evidence: Evidence, policy: Policy) -> Verdict:
-    """Decide on the grade and the reasons of a query.
+    """Decide on the grade of a query and on the reasons for this grade.
 
     Parameters
     ----------
     evidence : Evidence
     policy : Policy
-        The thresholds.
+        Thresholds.
 
     Returns
     -------
     Verdict
-        ``doubtful`` if pixels show a twin and something speaks against it: contradicting instrument metadata (not
-        under policy ``legacy``, whose scripts read none), something shared apart from the field, or a probability
-        of being wrong above `Policy.max_p_wrong`. Only the first of these is added as a reason.
+        The grade is ``doubtful`` if the pixels show a twin but there is evidence against the match. Evidence against
+        the match is: contradictions of the instrument metadata (ignored by the legacy rule); signs that query and match
+        share something other than the field; a probability of a wrong match above `Policy.max_p_wrong`. Only the first
+        evidence that applies is added to the reasons.
     """
     if evidence.unhashable is not None:
         lack, detail = evidence.unhashable.reason, evidence.unhashable.detail
@@ -102,10 +103,11 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
 
 
 def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
-    """Sort candidates, the most certain first.
+    """Sort candidates; the most certain candidate is first.
 
-    Candidates that are the same acquisition come first, by SSIM; then all others by scene score, distance and id. Lower
-    SSIMs do not count, because they were computed for some candidates only, depending on what the query contained.
+    Candidates that show the same acquisition come first, sorted by SSIM. All other candidates are sorted by scene
+    score, distance and id. An SSIM that does not prove the same acquisition is ignored. Such an SSIM is computed for
+    some candidates only, and only if the query has full-size pixels.
 
     Returns
     -------
@@ -121,15 +123,16 @@ def best_first(matches: Iterable[Match], policy: Policy) -> list[Match]:
 
 
 def ssim_wanted(matches: Sequence[Match], policy: Policy) -> list[bool]:
-    """Return for each candidate whether its full-size SSIM could change the answer.
+    """Return for each candidate whether its full-size SSIM must be computed because it could change the answer.
 
-    It could if the candidate shows the same field and its scene score is at most the margin below the best one; neither
-    label nor grade depends on the others. `Policy.ssim` can request more SSIMs, or none.
+    An SSIM can change the answer if the candidate shows the same field as the query, and its scene score is at most
+    `Policy.scene_margin` below the best scene score. The grade and the category do not depend on the SSIM of other
+    candidates. `Policy.ssim` can request the SSIM of more candidates, or of none.
 
     Returns
     -------
     list of bool
-        One for each candidate.
+        One value for each candidate.
     """
     best = max((match.scene_score for match in matches if match.scene_score is not None), default=-1.0)
     least = policy.good_scene if policy.ssim == "all" else max(policy.good_scene, best - policy.scene_margin)
@@ -176,7 +179,7 @@ def _same_field_verdict(evidence: Evidence, policy: Policy) -> Verdict:
         reasons = [reason(ReasonCode.LONE_FIELD, scene_score=score)]
     else:
         reasons = [reason(ReasonCode.SAME_FIELD, scene_score=score, good_scene=policy.good_scene), *_frame(best)]
-        if best.note:  # it has a scene score, so the note is about full-size pixels
+        if best.note:  # if there is a scene score, the note is about full-size pixels
             reasons.append(reason(ReasonCode.FULL_SIZE_MISSING, detail=best.note))
     if evidence.noise_residual:
         reasons.append(reason(ReasonCode.NOISE_AGREES, deviations=evidence.noise_residual))
@@ -210,7 +213,7 @@ _VERDICTS: Final[Mapping[Finding, Callable[[Evidence, Policy], Verdict]]] = {
 
 
 def _by_legacy_rule(evidence: Evidence, policy: Policy) -> Verdict:
-    """Decide by the legacy rule: only an SSIM above the threshold gives a label."""
+    """Decide by the legacy rule: only an SSIM above `Policy.excellent_ssim` gives a label."""
     if not evidence.matches:
         return _nothing(evidence, policy)
     best = evidence.matches[0]
@@ -223,7 +226,7 @@ def _by_legacy_rule(evidence: Evidence, policy: Policy) -> Verdict:
 
 
 def _doubt(grade: Grade, evidence: Evidence, policy: Policy) -> Reason | None:
-    """Return the first reason against a label, or None."""
+    """Return the first reason why the match gets no label, or None if there is no such reason."""
     best, chance = evidence.matches[0], evidence.p_wrong
     if best.contradictions and policy.rule == "scene":
         return reason(ReasonCode.INSTRUMENTS_CONTRADICT, contradictions="; ".join(best.contradictions))
@@ -251,16 +254,17 @@ def _same_field(match: Match, policy: Policy) -> bool:
 
 
 def _contender(matches: Sequence[Match], policy: Policy) -> Match | None:
-    """Return the first candidate of another category that fits as well as the best, or None."""
+    """Return the first candidate of another category that fits as well as the best candidate, or None."""
     best = matches[0]
     fits_as_well = _is_acquisition_as_well if _same_acquisition(best, policy) else _is_field_as_well
     return next((one for one in matches if one.category != best.category and fits_as_well(one, best, policy)), None)
 
 
 def _is_acquisition_as_well(match: Match, best: Match, policy: Policy) -> bool:
-    """Check whether a candidate may also be the same acquisition, even if its pixels could not be compared.
+    """Return whether a candidate may show the same acquisition as the best candidate.
 
-    Only the margin decides, not the threshold: the difference between 0.951 and 0.949 is not significant.
+    Only the difference of the SSIMs decides, not the threshold: the difference between 0.951 and 0.949 is not
+    significant. If an SSIM is missing because pixels could not be compared, the scene scores decide.
     """
     if match.ssim is None or best.ssim is None:
         return _is_field_as_well(match, best, policy)
@@ -268,7 +272,7 @@ def _is_acquisition_as_well(match: Match, best: Match, policy: Policy) -> bool:
 
 
 def _is_field_as_well(match: Match, best: Match, policy: Policy) -> bool:
-    if match.scene_score is None:  # its hash is as near, and nothing speaks against it
+    if match.scene_score is None:  # without pixels, the distances decide
         return match.distance <= best.distance
     if best.scene_score is None:
         return _same_field(match, policy)

@@ -1,1 +1,1 @@
-"""The gRPC server."""
+"""The gRPC server of Twinscope."""

@@ -1,4 +1,4 @@
-"""Slots: limits on concurrent calls of one kind, and on how long they may wait for their clients."""
+"""Slots: limits on the number of concurrent calls of one kind, and on the time that a call may wait for its client."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 class Slots:
     """The slots for one kind of call.
 
-    A call acquires its slot when it begins, before its request has arrived. A client that never sends a request
-    therefore also holds a slot, but it loses the slot if another call needs it.
+    A call acquires its slot when it begins, before its request has arrived. A client that never sends
+    a request therefore also holds a slot, but its call loses the slot if another call needs it.
 
     Parameters
     ----------
     most : int
+        Number of slots.
     full : str
-        Error message for calls that find no free slot.
+        Error message for a call if no slot is free.
     wait_limit : float
-        Seconds that a call may wait for its client to send the request or to accept a response.
+        Maximum time that a call may wait until its client sends the request or accepts a response, in seconds.
     evict_after : float
-        If all slots are in use, a new call replaces a call that has waited for its client for at least this many
-        seconds.
+        Minimum time that a call must have waited for its client before a new call may take its slot, in seconds. A call
+        loses its slot only if all slots are in use.
     """
 
     def __init__(self, most: int, full: str, *, wait_limit: float, evict_after: float = math.inf) -> None:
@@ -42,7 +43,7 @@ class Slots:
         self._lock = threading.Lock()
         self._used = 0
         self._waiting: dict[grpc.ServicerContext, float] = {}
-        """Start of each wait, oldest first."""
+        """Time when each waiting call began to wait for its client. The call that has waited longest comes first."""
 
     @property
     def used(self) -> int:
@@ -56,12 +57,12 @@ class Slots:
             return self._used - len(self._waiting)
 
     def acquire(self) -> None:
-        """Acquire a slot; `release` frees it.
+        """Acquire a slot; `release` frees the slot.
 
         Raises
         ------
         RequestError
-            OVERLOADED.
+            OVERLOADED if no slot is free.
         """
         ended = None
         with self._lock:
@@ -69,18 +70,18 @@ class Slots:
                 ended = self._longest_waiting(self._evict_after)
                 if ended is None:
                     raise overloaded(self._full)
-            self._used += 1  # exceeds the limit by one until the thread of the cancelled call notices
+            self._used += 1  # may exceed the limit by one until the cancelled call ends
         if ended is not None:
             ended.cancel()
 
     def release(self) -> None:
-        """Release a slot."""
+        """Free a slot."""
         with self._lock:
             self._used -= 1
 
     @contextmanager
     def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Mark a call as waiting for its client."""
+        """Mark a call as waiting for its client while the body of the ``with`` statement runs."""
         with self._lock:
             self._waiting[context] = time.monotonic()
         try:
@@ -90,7 +91,7 @@ class Slots:
                 self._waiting.pop(context, None)
 
     def end_overdue(self) -> None:
-        """Cancel the calls that have waited too long for their clients; must be called periodically."""
+        """Cancel the calls that have waited too long for their clients; the server calls this method periodically."""
         while True:
             with self._lock:
                 overdue = self._longest_waiting(self._wait_limit)
@@ -99,7 +100,12 @@ class Slots:
             overdue.cancel()
 
     def _longest_waiting(self, seconds: float) -> grpc.ServicerContext | None:
-        """Remove and return the longest waiting call if it has waited this many seconds; the caller holds the lock."""
+        """Return the call that has waited longest, and no longer mark it as waiting.
+
+        If this call has waited for less than `seconds`, return None and change nothing.
+
+        The caller must hold the lock.
+        """
         context, since = next(iter(self._waiting.items()), (None, math.inf))
         if context is None or time.monotonic() - since < seconds:
             return None

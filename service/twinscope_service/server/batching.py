@@ -1,4 +1,4 @@
-"""Batching: items that wait at the same time are processed together by one of their threads."""
+"""Batching: if several threads wait with one item each, one of the threads processes all these items together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Waiting(Generic[_Kind, _Item, _Outcome]):
         self.outcome: list[_Outcome] = []
         self.failure: Exception | None = None
         self.turn = threading.Lock()
-        """Released when the item has an outcome, or when its thread becomes the leader."""
+        """Lock that is released when the item has an outcome, or when the thread of the item becomes the leader."""
         self.turn.acquire()
 
     @property
@@ -33,15 +33,17 @@ class _Waiting(Generic[_Kind, _Item, _Outcome]):
 class Batcher(Generic[_Kind, _Item, _Outcome]):
     """Process single items in batches, without extra threads and without waiting for more items.
 
-    An item that arrives alone is processed at once, in its own thread. The items that arrive meanwhile are processed
-    together afterwards, in the thread of the first of them.
+    If an item arrives while no other item is processed, the thread of the item processes it at once. Items that arrive
+    during this work wait. Afterwards, the thread of the first waiting item becomes the leader and processes the waiting
+    items together.
 
     Parameters
     ----------
     work : callable
-        Returns the outcomes of items of one kind, in their order. An outcome must not depend on the other items.
+        Function that takes items of one kind and returns their outcomes in the same order. The outcome of an item must
+        not depend on the other items.
     most : int
-        Maximum items of a batch; it bounds how long an item waits for the others.
+        Maximum number of items in a batch. This maximum limits how long an item waits for the other items of its batch.
     """
 
     def __init__(self, work: Callable[[_Kind, Sequence[_Item]], Sequence[_Outcome]], most: int = 64) -> None:
@@ -52,14 +54,16 @@ class Batcher(Generic[_Kind, _Item, _Outcome]):
         self._leader: _Waiting[_Kind, _Item, _Outcome] | None = None
 
     def __call__(self, kind: _Kind, item: _Item) -> _Outcome:
-        """Return the outcome of an item; if the work raises an exception, every item of the batch raises it.
+        """Return the outcome of an item.
+
+        If the work on a batch raises an exception, the calls for all items of the batch raise this exception.
 
         Parameters
         ----------
         kind : hashable
-            Only items of equal kinds are processed together.
+            Kind of the item; only items of equal kinds are processed together.
         item
-            Passed to the work.
+            The item that the function `work` receives.
         """
         mine = _Waiting[_Kind, _Item, _Outcome](kind, item)
         with self._lock:
@@ -71,21 +75,21 @@ class Batcher(Generic[_Kind, _Item, _Outcome]):
                 mine.turn.acquire()
             if not mine.done:
                 self._lead(mine)
-        finally:  # also if this thread is interrupted
+        finally:  # an interrupted thread must also leave the queue
             self._leave(mine)
         if mine.failure is not None:
             raise mine.failure
         return mine.outcome[0]
 
     def _lead(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
-        """Process the leader's item and the queued items of its kind; wake their threads."""
-        time.sleep(0)  # yields the GIL once: threads that are ready to queue join this batch
+        """Process the item of the leader and the queued items of the same kind, then wake their threads."""
+        time.sleep(0)  # releases the GIL, so that other threads can add their items to this batch
         with self._lock:
             batch = [one for one in self._queue if one.kind == mine.kind][: self._most]
         try:
             for one, outcome in zip(batch, self._work(mine.kind, [one.item for one in batch]), strict=True):
                 one.outcome.append(outcome)
-        except Exception as error:  # noqa: BLE001  each of the waiting threads raises it
+        except Exception as error:  # noqa: BLE001  every thread of the batch raises this error
             for one in batch:
                 one.failure = error
         with self._lock:
@@ -97,7 +101,10 @@ class Batcher(Generic[_Kind, _Item, _Outcome]):
                 one.turn.release()
 
     def _leave(self, mine: _Waiting[_Kind, _Item, _Outcome]) -> None:
-        """Leave the queue; if this thread was the leader, pass the lead to the next."""
+        """Remove the item of this thread from the queue.
+
+        If this thread was the leader, the next thread becomes the leader.
+        """
         with self._lock:
             if mine in self._queue:
                 self._queue.remove(mine)

@@ -1,4 +1,4 @@
-"""The catalog service: writing and reading stored images."""
+"""The catalog service: writes and reads the images of the store."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._draining = draining
 
     def use(self, store: Store, searcher: Searcher) -> None:
-        """Set the store; must be called before the first call is admitted."""
+        """Set the store and the searcher; the server must call this method before it admits the first call."""
         self._store = store
         self._searcher = searcher
         self._writes = Writes(store)
@@ -62,14 +62,14 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def BatchUpsertImages(  # noqa: N802  the contract's name
         self, request: catalog_pb2.BatchUpsertImagesRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.BatchUpsertImagesResponse:
-        """Store images from their fingerprints."""
+        """Store images that the client sends as fingerprints."""
         self._require_writable()
         return self._upsert(request, context)
 
     def StreamUpsertImages(  # noqa: N802
         self, request_iterator: Iterator[catalog_pb2.StreamUpsertImagesRequest], context: grpc.ServicerContext
     ) -> Iterator[catalog_pb2.StreamUpsertImagesResponse]:
-        """Store batches as they arrive."""
+        """Store batches of fingerprints in the order of their arrival."""
         self._require_writable()
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
@@ -90,7 +90,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def UploadImages(  # noqa: N802
         self, request_iterator: Iterator[catalog_pb2.UploadImagesRequest], context: grpc.ServicerContext
     ) -> Iterator[catalog_pb2.UploadImagesResponse]:
-        """Store images from their files."""
+        """Store images that the client sends as files."""
         self._require_writable()
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
@@ -110,7 +110,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def BatchDeleteImages(  # noqa: N802
         self, request: catalog_pb2.BatchDeleteImagesRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.BatchDeleteImagesResponse:
-        """Remove images."""
+        """Remove images from the store."""
         self._require_writable()
         numbers = image_numbers(request)
         with self._calls.working(context):
@@ -124,7 +124,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def GetImage(  # noqa: N802
         self, request: catalog_pb2.GetImageRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetImageResponse:
-        """Return one image."""
+        """Return the record and the instrument metadata of one image."""
         with self._calls.working(context):
             record = self._record(request.image_id)
             metadata = self._store.view.instruments([record.id]).get(record.id)
@@ -134,7 +134,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def ListImages(  # noqa: N802
         self, request: catalog_pb2.ListImagesRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.ListImagesResponse:
-        """Return a page of images."""
+        """Return one page of the list of images."""
         size, after = page_of(request)
         with self._calls.working(context):
             records = self._store.view.snapshot.page(after, size + 1)
@@ -175,15 +175,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.BatchUpsertImagesRequest, context: grpc.ServicerContext, path: str = ""
     ) -> catalog_pb2.BatchUpsertImagesResponse:
         check_upserts(request, path)
-        where = below(path, "images")
+        field = below(path, "images")
         images: list[NewImage | TwinscopeError] = []
         for i, message in enumerate(request.images):
             try:
-                image = new_image_of(message, f"{where}[{i}]")
+                image = new_image_of(message, f"{field}[{i}]")
                 self._store.view.taxonomy.resolve(image.description.category)
                 images.append(image)
             except TaxonomyError as error:
-                images.append(unknown_category(error, f"{where}[{i}].description.category"))
+                images.append(unknown_category(error, f"{field}[{i}].description.category"))
             except TwinscopeError as error:
                 images.append(error)
         with self._calls.working(context):
@@ -237,7 +237,10 @@ def _following(sequence: int, last: int) -> int:
 
 
 def _file(received: Received[catalog_pb2.UploadImagesRequest], upload: Upload) -> bytes | RequestError:
-    """Return the bytes of one image, or the error of this image (not of the stream) if its SHA-256 does not match."""
+    """Return the bytes of one uploaded image, or an error if the SHA-256 of the bytes does not match.
+
+    The error concerns only this image; the stream stays open.
+    """
     data = assembled(_chunks(received), upload.size, b"")
     if upload.sha256 and sha256(data).digest() != upload.sha256:
         return damaged("the received bytes do not have the declared SHA-256")

@@ -1,4 +1,4 @@
-"""Writing through the server: images become catalog rows that are durable before they are acknowledged."""
+"""Writing of images by the server. The server acknowledges an image only after the catalog has stored it durably."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ Change = Literal["created", "replaced", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An image that was stored."""
+    """The result for an image that was stored: its number, and what the write changed."""
 
     number: int
     change: Change
 
 
 class Writes:
-    """Writer of images into a store; one write at a time across all processes.
+    """Writer of images into a store. Only one write at a time is possible, across all processes.
 
     Parameters
     ----------
     store : Store
-        Refreshed after every write, so that searches see the change.
+        The store. Every write ends with a refresh of the store, so that searches see the change.
     """
 
     def __init__(self, store: Store) -> None:
@@ -53,28 +53,29 @@ class Writes:
     def upsert(
         self, images: Sequence[NewImage | TwinscopeError], *, partly: bool
     ) -> tuple[list[Stored | TwinscopeError], int]:
-        """Insert or replace images.
+        """Insert or replace images in the store.
 
         Parameters
         ----------
         images : sequence of NewImage or TwinscopeError
-            An error represents an image that was already refused.
+            The images to store. An error in this sequence stands for an image that was already refused.
         partly : bool
-            If true, store the images that can be stored; otherwise raise the first refusal and store nothing.
+            If true, store all images that can be stored. If false and one image is refused, store none and raise the
+            error of the refused image.
 
         Returns
         -------
         results : list of Stored or TwinscopeError
-            One for each image.
+            One result for each image.
         generation : int
-            The first generation that shows the change.
+            The first generation that contains the change.
 
         Raises
         ------
         StoreLockedError
             If another process is writing.
         TaxonomyError
-            If a category is unknown and `partly` is False.
+            If a category is unknown and `partly` is false.
         """
         if not partly:
             for image in images:
@@ -91,7 +92,7 @@ class Writes:
             return results, write.publish()
 
     def upload(self, upload: Upload, data: bytes, pixel_budget: int) -> tuple[Stored, int]:
-        """Insert or replace an image from its file, which is kept in the store.
+        """Insert or replace an image that was uploaded as a file; the store keeps the file.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class Writes:
         StoreLockedError
             If another process is writing.
         """
-        self._store.view.taxonomy.resolve(upload.description.category)  # fails before the expensive work
+        self._store.view.taxonomy.resolve(upload.description.category)  # an unknown category fails before the slow work
         image = describe(data, upload.description.source, mtime_ns=upload.mtime_ns, pixel_budget=pixel_budget)
         with self._writing() as write:
             category = write.taxonomy.resolve(upload.description.category)
@@ -111,7 +112,7 @@ class Writes:
             return stored, write.publish()
 
     def delete(self, numbers: Sequence[int]) -> tuple[list[int], int]:
-        """Remove images; return the numbers that were not stored, and the first generation without the others."""
+        """Remove images; return the numbers that no image has, and the first generation without the removed images."""
         with self._writing() as write:
             known = write.catalog.records(list(dict.fromkeys(numbers)))
             write.delete(known)
@@ -119,7 +120,10 @@ class Writes:
 
     @contextmanager
     def _writing(self) -> Iterator[_Write]:
-        """Lock the store for one write, then refresh the searches; threads of this process wait for each other."""
+        """Lock the store while the body of the ``with`` statement writes, then refresh the store for searches.
+
+        The threads of this process write one after the other.
+        """
         with self._one:
             with open_writer(self._store.folder) as writer:
                 root_id, _, _ = writer.catalog.root_for(UPLOADS)
@@ -129,7 +133,7 @@ class Writes:
 
 
 class _Write:
-    """One write in progress."""
+    """One write in progress, with the catalog and the files that it changes."""
 
     def __init__(self, writer: StoreWriter, root_id: int, uploads: Uploads) -> None:
         self.catalog = writer.catalog
@@ -169,7 +173,7 @@ class _Write:
 def _checked(
     image: NewImage | TwinscopeError, taxonomy: Taxonomy
 ) -> tuple[Description, DescribedImage, Category] | TwinscopeError:
-    """Return the values to store for a new image, or the error that refuses it."""
+    """Return the values to store for a new image, or the error with which the image is refused."""
     if isinstance(image, TwinscopeError):
         return image
     try:

@@ -1,4 +1,4 @@
-"""gRPC handlers: wrap each call in a context manager, and keep track of threads that wait for a request."""
+"""gRPC handlers: wrap each call in a context manager, and record which calls wait for their clients."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ def wrapped(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Wrap a handler of any of the four kinds in a context manager.
 
-    To gRPC, the result looks like a handler of a request stream. For a single request, gRPC would wait in one of its
-    threads before it calls the handler, for ever if no request arrives. A stream is passed on at once, and read within
-    the context.
+    For gRPC, the returned handler always accepts a stream of requests. If a handler accepts a single request, a thread
+    of gRPC waits for the request before it calls the handler. If no request arrives, this thread waits for ever. gRPC
+    calls a handler of a stream immediately, so that the returned handler can read the request within the context.
 
     Parameters
     ----------
     handler : grpc.RpcMethodHandler
+        The handler to wrap.
     around : callable
-        Returns the context manager of a call.
+        Function that returns the context manager for a call.
     slots : Slots
-        Notified when a call waits for its client.
+        Slots that record when a call waits for its client.
     threads : ThreadPoolExecutor, optional
-        Threads that run the handler; by default those of the server.
+        Threads that run the handler; by default the threads of the server.
     """
     known = cast("Any", handler)
     kind = ("stream" if known.request_streaming else "unary", "stream" if known.response_streaming else "unary")
@@ -77,7 +78,10 @@ def wrapped(
 
 
 def _decoding(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a decoder that returns an error for invalid bytes; gRPC would report a raised error in its own way."""
+    """Return a decoder that returns an error if the bytes are invalid.
+
+    If the decoder raised the error, gRPC would report the error without the status of Twinscope.
+    """
 
     def decoded(data: bytes) -> Any:
         try:

@@ -1,4 +1,7 @@
-"""Health service: whether the server is serving, for single checks and for watchers."""
+"""Health service: it reports whether the server accepts calls.
+
+A client can ask for the status once, or watch for changes of the status.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ _Response = health_pb2.HealthCheckResponse
 class HealthService(health_pb2_grpc.HealthServicer):
     """Implementation of ``grpc.health.v1.Health``.
 
-    The library's implementation holds its lock while it waits for a watcher to accept a message, so one stuck watcher
-    would block every check.
+    The implementation in the gRPC library is not used, because one stuck watcher would block every check: this
+    implementation holds its lock while it waits until a watcher accepts a message.
 
     Parameters
     ----------
     services : sequence of str
-        Full names; "" is the server as a whole. The initial status is NOT_SERVING.
+        Full names of the services; "" means the server as a whole. The initial status of all services is NOT_SERVING.
     """
 
     def __init__(self, services: Sequence[str]) -> None:

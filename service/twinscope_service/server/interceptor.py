@@ -1,4 +1,7 @@
-"""The interceptor around every call: access, limits, timing, and the mapping of failures to statuses."""
+"""The interceptor around every call.
+
+It checks access and limits, measures times, and converts errors to statuses.
+"""
 
 from __future__ import annotations
 
@@ -33,40 +36,42 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("twinscope.server")
 
 _SERVED = "/twinscope.v1."
-"""Other services (health, channelz) are not counted, need no token, and have their own threads and slots."""
+"""Beginning of the method names of Twinscope. Calls of other services (health, channelz) need no token and are not
+counted in the metrics; they have separate threads and slots."""
 _REFLECTION = "/grpc.reflection."
-"""Needs no token; its streams have a few slots of their own."""
+"""Beginning of the method names of reflection. Reflection needs no token, and its streams have a few separate slots."""
 _WRITES = frozenset({"BatchUpsertImages", "StreamUpsertImages", "UploadImages", "BatchDeleteImages"})
 _MOST_REFLECTIONS = 8
 _MOST_CHECKS = 64
 _MOST_WATCHES = 64
 _SPARE_THREADS = 8
-"""For calls that are refused, or that are ending because they were cancelled."""
+"""Number of additional threads, for calls that are refused, or that are ending because they were cancelled."""
 _EVICT_AFTER = 0.25
-"""Seconds after which a call whose request has not arrived can lose its slot to another. A request normally arrives
-with its headers, within milliseconds."""
+"""Time that a call may keep its slot without a request if another call needs the slot, in seconds. A request normally
+arrives with its headers, within milliseconds."""
 _POLL_SECONDS = 0.25
 _RUN = uuid.uuid4().hex[:8]
 _NUMBERS = itertools.count(1)
-"""Numbers of the requests of this run. A random number for each would cause a thread switch, which costs more."""
+"""Numbers of the requests since the server started. A counter is faster than a random number for each request, which
+would cause a switch of threads."""
 
 
 class Calls(grpc.ServerInterceptor):
-    """The outermost interceptor.
+    """The outermost interceptor, which counts, limits and logs calls.
 
     Parameters
     ----------
     settings : ServerSettings
     metrics : Metrics
     tokens : Tokens or None
-        If None, every client that can connect may do everything.
+        Tokens of the clients. If None, every client that can connect may do everything.
     draining : threading.Event
-        Set when the server is about to stop; new calls are then refused.
+        Event that is set when the server is about to stop. New calls are then refused.
 
     Attributes
     ----------
     ready : threading.Event
-        Must be set when the index is loaded; calls before that are refused.
+        Event that must be set when the index is loaded. Earlier calls are refused.
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class Calls(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the wrapped handler of a call."""
+        """Return the handler of a call, wrapped in the checks of this class."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
@@ -109,11 +114,11 @@ class Calls(grpc.ServerInterceptor):
 
     @property
     def idle(self) -> bool:
-        """Whether no call is in progress; calls whose request has not arrived do not count."""
+        """Whether no call is in progress; a call whose request has not arrived does not count."""
         return self._single.served == 0 and self._streams.used == 0
 
     def end_overdue(self, stopped: threading.Event) -> None:
-        """Cancel calls that wait too long for their clients, until the server has stopped."""
+        """Check repeatedly, until the server has stopped, and cancel calls that wait too long for their clients."""
         while not stopped.wait(_POLL_SECONDS):
             for slots in (self._single, self._streams, self._reflections, self._checks, self._watches):
                 slots.end_overdue()
@@ -173,11 +178,11 @@ class Calls(grpc.ServerInterceptor):
                 yield
             finally:
                 slots.release()
-        except (GeneratorExit, grpc.RpcError):  # the client disconnected, or exceeded the time limit
+        except (GeneratorExit, grpc.RpcError):  # the client has disconnected or was too slow
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
-            aborted = cast("Any", context).code()  # set by an abort in an inner handler; missing in the type stubs
+            aborted = cast("Any", context).code()  # set if an inner handler aborted; missing in the type stubs
             if aborted is not None:
                 code = aborted
                 raise
@@ -196,7 +201,12 @@ class Calls(grpc.ServerInterceptor):
                 LOGGER.info("%s", Fields(line, who=caller or context.peer()))
 
     def _admitted(self, method: str, context: grpc.ServicerContext) -> str:
-        """Check token and rate; return the name of the token's holder, or "" if the server needs no tokens.
+        """Check the token and the rate of requests.
+
+        Returns
+        -------
+        str
+            Name of the client that the token belongs to, or "" if the server needs no tokens.
 
         Raises
         ------
@@ -230,12 +240,12 @@ class Calls(grpc.ServerInterceptor):
 
     @contextmanager
     def upload(self, size: int) -> Iterator[None]:
-        """Reserve the memory for an upload of `size` bytes.
+        """Reserve memory for an upload of `size` bytes while the body of the ``with`` statement runs.
 
         Raises
         ------
         RequestError
-            OVERLOADED.
+            OVERLOADED if too little memory is left.
         """
         try:
             self._uploads.reserve(size)
@@ -248,22 +258,26 @@ class Calls(grpc.ServerInterceptor):
             self._uploads.release(size)
 
     def timed(self, stage: str) -> AbstractContextManager[object]:
-        """Return a context manager that measures a stage of a request."""
+        """Return a context manager that measures the duration of a stage of a request."""
         return self._metrics.stage(stage).time()
 
     @contextmanager
     def working(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Hold a worker; the wait for one ends at the caller's deadline. The body must not wait for another worker.
+        """Occupy a worker while the body of the ``with`` statement runs.
+
+        The call waits for a free worker until the deadline of the call. The body must not wait for another worker.
 
         Raises
         ------
         RequestError
-            If the caller's deadline passes or the caller disconnects before a worker is free.
+            If the deadline of the call passes, or if the client disconnects, before a worker is free.
         """
         left = context.time_remaining()
         start = time.perf_counter()
         if not self._working.acquire(timeout=min(left, 3600.0) if left is not None else 3600.0):
-            raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, "OVERLOADED", "the deadline passed in the queue")
+            raise RequestError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, "OVERLOADED", "the deadline passed before a worker was free"
+            )
         try:
             if not context.is_active():
                 raise RequestError(grpc.StatusCode.CANCELLED, "OVERLOADED", "the caller has disconnected")
@@ -279,7 +293,7 @@ def _admit_all(method: str, context: grpc.ServicerContext) -> str:  # noqa: ARG0
 
 
 def _request_id(context: grpc.ServicerContext) -> str:
-    """Return the caller's id of the request if it is valid, otherwise a new id."""
+    """Return the request id that the client sent, if this id is valid; otherwise return a new id."""
     given = next((str(value) for key, value in context.invocation_metadata() if key == "x-request-id"), "")
     if given and re.fullmatch(r"[\w.-]{1,64}", given):
         return given

@@ -1,4 +1,4 @@
-"""The log of the server: one JSON object per line."""
+"""The log of the server, in which each line is one JSON object."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ if TYPE_CHECKING:
 
 
 class Fields(dict[str, Any]):
-    """Fields of a log line; pass them as the only argument of the message ``"%s"``."""
+    """Values of a log line by name. A caller passes them as the only argument of the message ``"%s"``."""
 
     def __str__(self) -> str:
-        """Return the text for logs in another format."""
+        """Return the values as JSON, for logs that are not written as JSON lines."""
         return json.dumps(self, default=str)
 
 
 class JsonLines(logging.Formatter):
-    """Formatter of a record as one line: ``time`` (UTC), ``level``, and the fields of the record or its ``message``."""
+    """Formatter that writes a log record as one line.
+
+    Each line contains the ``time`` (UTC), the ``level``, and the fields of the record. A record without fields has a
+    ``message`` instead.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line for a log record."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"time": time, "level": record.levelname}
         line |= record.args if isinstance(record.args, Fields) else {"message": record.getMessage()}
@@ -39,8 +43,8 @@ def log_to(stream: TextIO, level: int) -> None:
     ----------
     stream : TextIO
     level : int
-        The lowest level that is written, such as `logging.INFO`. FAISS logs the build that it loads at INFO, so at
-        least warnings are required from it.
+        Minimum level of the logs that are written, such as `logging.INFO`. The library FAISS logs at INFO which of its
+        builds it loads, so the minimum level for FAISS is at least WARNING.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the server, served over plain HTTP on a loopback port."""
+"""Prometheus metrics of the server, which it offers over plain HTTP on a loopback port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 @dataclass(frozen=True, slots=True)
 class MethodMetrics:
-    """The metrics of one method: calls in progress, their durations, and ended calls by status code."""
+    """The metrics of one method: calls in progress, durations of calls, and ended calls by status code."""
 
     in_flight: Gauge
     seconds: Histogram
@@ -28,7 +28,7 @@ class MethodMetrics:
 
 
 class Metrics:
-    """The metrics of one server, in a separate registry."""
+    """The metrics of one server, in a registry that no other server uses."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -37,24 +37,24 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "twinscope_request_seconds", "Time from the first byte to the status, by method.", ("method",),
+            "twinscope_request_seconds", "Time from the first byte of a call to its status, by method.", ("method",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.in_flight = Gauge(
             "twinscope_requests_in_flight", "Calls in progress, by method.", ("method",), registry=self.registry
         )
         self.refused = Counter(
-            "twinscope_requests_refused", "Calls refused before any work, by reason.", ("reason",),
+            "twinscope_requests_refused", "Calls that were refused before any work, by reason.", ("reason",),
             registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
-            "twinscope_stage_seconds", "Duration of the stages of a request: wait for a worker, work.", ("stage",),
+            "twinscope_stage_seconds", "Duration of each stage of a request: wait for a worker, work.", ("stage",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
 
-    @cache  # noqa: B019  one object per server, few methods
+    @cache  # noqa: B019  a server has one such object and few methods
     def method(self, name: str) -> MethodMetrics:
-        """Return the metrics of one method; the cache saves a lookup in prometheus_client for every call."""
+        """Return the metrics of one method; the cache of this function avoids a slow lookup in prometheus_client."""
         return MethodMetrics(
             self.in_flight.labels(name),
             self.seconds.labels(name),
@@ -63,24 +63,27 @@ class Metrics:
 
     @cache  # noqa: B019
     def stage(self, name: str) -> Histogram:
-        """Return the histogram of the durations of one stage."""
+        """Return the histogram of the durations of one stage of the requests."""
         return self.stages.labels(name)
 
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Register a gauge whose value is read when the metrics are collected."""
+        """Register a gauge; the function `value` returns its value whenever the metrics are collected."""
         Gauge(f"twinscope_{name}", text, registry=self.registry).set_function(value)
 
     def count(self, name: str, text: str, label: str, values: Mapping[str, Callable[[], float]]) -> None:
-        """Register counters, one for each value of a label, whose values are read when the metrics are collected."""
+        """Register one counter for each value of a label.
+
+        The functions in `values` return the counts whenever the metrics are collected.
+        """
         self.registry.register(_Counts(f"twinscope_{name}", text, label, values))
 
     def serve(self, port: int) -> Callable[[], None]:
-        """Serve the metrics on a loopback port; return a function that stops the service.
+        """Offer the metrics on a loopback port. Return a function that closes the port.
 
         Raises
         ------
         SettingsError
-            If the port is taken.
+            If another program uses the port.
         """
         try:
             server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)

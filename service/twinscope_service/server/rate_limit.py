@@ -1,4 +1,4 @@
-"""Rate limit of requests for each caller."""
+"""Limit on the number of requests per second from each caller."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ _MAX_CALLERS = 10_000
 
 
 class Rates:
-    """Token buckets, one for each caller; a bucket fills at the allowed rate and holds the requests of one second.
+    """Token buckets, one for each caller.
+
+    Each request takes one token from the bucket of its caller. A bucket is filled at the allowed rate, and it holds at
+    most the tokens for the requests of one second.
 
     Parameters
     ----------
     rate : float
-        Requests per second; 0 for no limit.
+        Maximum number of requests per second; 0 means no limit.
     """
 
     def __init__(self, rate: float) -> None:
@@ -27,16 +30,16 @@ class Rates:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit."""
+        """Whether the number of requests is limited."""
         return self._rate > 0
 
     def take(self, caller: str) -> None:
-        """Take one request from a caller's bucket.
+        """Take the token for one request from the bucket of a caller.
 
         Raises
         ------
         RequestError
-            RATE_LIMITED.
+            RATE_LIMITED if the bucket is empty.
         """
         with self._lock:
             if len(self._left) > _MAX_CALLERS:

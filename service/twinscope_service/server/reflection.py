@@ -1,4 +1,7 @@
-"""Reflection under two names: newer tools use v1, the library implements v1alpha; the messages are the same."""
+"""Reflection under two names, v1 and v1alpha.
+
+Newer tools use v1, but the library implements v1alpha. Both versions have the same messages.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,16 @@ _V1: Final = "grpc.reflection.v1"
 
 
 def add_reflection(server: grpc.Server, services: Sequence[str], idle_seconds: float) -> None:
-    """Serve the descriptors of the given services and of reflection itself.
+    """Let clients read the descriptors of the given services and of reflection itself.
 
     Parameters
     ----------
     server : grpc.Server
+        The server that gets the reflection service.
     services : sequence of str
-        Full names.
+        Full names of the services.
     idle_seconds : float
-        A request stream that is silent for this long is ended.
+        Maximum time without a message from the client, in seconds; the server then ends the stream.
     """
     both = (f"{_ALPHA}.ServerReflection", f"{_V1}.ServerReflection")
     _describe_v1()
@@ -51,7 +55,7 @@ def add_reflection(server: grpc.Server, services: Sequence[str], idle_seconds: f
 
 
 class _Symbols:
-    """A descriptor pool that also finds methods, which protobuf's own pool does not find as symbols."""
+    """A descriptor pool that also finds methods by their names; the pool of protobuf finds no methods."""
 
     def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
         self._pool = pool
@@ -67,7 +71,7 @@ class _Symbols:
 
 
 def _describe_v1() -> None:
-    """Register the v1 descriptor, made from that of v1alpha; the two differ only in their package.
+    """Register the v1 descriptor, made from the v1alpha descriptor. The two descriptors differ only in their package.
 
     Source: grpc/proto, grpc/reflection/v1/reflection.proto.
     """

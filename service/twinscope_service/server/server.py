@@ -1,4 +1,4 @@
-"""The server: ports, health, reflection, loading of new generations, and graceful shutdown."""
+"""The server: it opens ports, reports its health, loads new generations, and stops without losing requests."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _CANCEL_SECONDS = 3.0
-"""Seconds after which the server no longer waits for the end of a cancelled call."""
+"""Maximum time that the server waits for the end of a cancelled call, in seconds."""
 _FLUSH_SECONDS = 0.3
-"""Seconds for sending the last answers after all work has finished. Health watchers stay connected until then."""
+"""Time for sending the last answers after all work has finished, in seconds. Health watchers stay connected during this
+time."""
 _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in (
@@ -46,18 +47,18 @@ _MIB = 1 << 20
 
 
 class TwinscopeServer:
-    """A server for one store.
+    """A gRPC server for one store.
 
     Parameters
     ----------
     store : Path
-        Folder of the store.
+        Path of the folder of the store.
     settings : ServerSettings
 
     Raises
     ------
     SettingsError
-        If certificates or tokens cannot be used, or the port is taken.
+        If certificates or tokens cannot be used, or if another program uses the port.
 
     Attributes
     ----------
@@ -90,16 +91,16 @@ class TwinscopeServer:
         self.port = self._bind()
 
     def start(self) -> None:
-        """Start to serve; return when the index is loaded.
+        """Start the server and return when the index is loaded.
 
-        Until then the health status is NOT_SERVING, and calls fail with INDEX_NOT_READY.
+        While the index is loading, the health status is NOT_SERVING, and calls fail with INDEX_NOT_READY.
 
         Raises
         ------
         StoreError
             If the store does not exist or cannot be used.
         SettingsError
-            If the port of the metrics is taken.
+            If another program uses the port of the metrics.
         """
         self._server.start()
         overdue = threading.Thread(target=self._calls.end_overdue, args=(self._stopped,), name="overdue", daemon=True)
@@ -114,23 +115,23 @@ class TwinscopeServer:
         self._health.set_status(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self) -> None:
-        """Drain: report NOT_SERVING, refuse new calls, finish the calls in progress, and free all resources.
+        """Stop the server: report NOT_SERVING, refuse new calls, finish the calls in progress, and free all resources.
 
-        This takes at most the sum of ``lame_duck_seconds``, ``grace_seconds`` and a few seconds. Calls that are still
-        in progress then are cancelled; `stuck` is true if some threads did not end.
+        This method takes at most the sum of ``lame_duck_seconds``, ``grace_seconds`` and a few seconds. It cancels the
+        calls that have not finished by then. Afterwards, `stuck` is true if some threads did not end.
         """
         self._health.set_status(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers stop sending calls
+        self._stopped.wait(self._settings.lame_duck_seconds)  # load balancers now stop sending calls
         self._end(self._settings.grace_seconds)
 
     @property
     def stuck(self) -> bool:
-        """Whether a call is still running after the server has stopped; a process would wait for its end."""
+        """Whether a call is still running after the server has stopped, which keeps the process running."""
         return self._stopped.is_set() and not (self._ended and self._calls.idle)
 
     @property
     def target(self) -> str:
-        """Target for clients on this machine."""
+        """Target with which clients on this machine connect to the server."""
         scheme = "grpc" if self._settings.tls_certificate is None else "grpcs"
         return f"{scheme}://{_bracketed(self._settings.host)}:{self.port}"
 
@@ -159,15 +160,15 @@ class TwinscopeServer:
     def _end(self, grace: float) -> None:
         until = time.monotonic() + grace
         self._draining.set()
-        # When gRPC stops, it cancels calls that have arrived but not started: first send them an error that permits
-        # a retry.
+        # When gRPC stops, it cancels calls that have arrived but not started. Before that, the server answers these
+        # calls with an error that permits a retry.
         while not self._calls.idle and time.monotonic() < until:
             self._stopped.wait(_POLL_SECONDS)
         self._stopped.wait(min(_FLUSH_SECONDS, grace))
         last = min(_FLUSH_SECONDS, max(0.0, until - time.monotonic()))
         self._ended = self._server.stop(last).wait(last + _CANCEL_SECONDS)
         if not self._ended:
-            LOGGER.warning("some cancelled calls did not end; the server no longer waits for them")
+            LOGGER.warning("some cancelled calls did not end; the server no longer waits for these calls")
         self._stopped.set()
         self._closing.close()
         self._calls.close()
@@ -189,7 +190,7 @@ class TwinscopeServer:
             raise SettingsError(msg) from error
 
     def _watch(self, store: Store) -> None:
-        """Load new generations when they are published; log a failure once and try again."""
+        """Load each new generation after it is published; if loading fails, log the failure once and try again."""
         failing = False
         while not self._stopped.wait(self._settings.refresh_seconds):
             try:
@@ -197,7 +198,7 @@ class TwinscopeServer:
                 failing = False
             except Exception:  # noqa: BLE001  the server continues with the generation that it has
                 if not failing:
-                    LOGGER.exception("the store cannot be refreshed; still serving generation %d",
+                    LOGGER.exception("the store cannot be refreshed; the server still uses generation %d",
                                      store.view.generation)  # fmt: skip
                 failing = True
 
@@ -209,10 +210,11 @@ def _bracketed(host: str) -> str:
 def _channel_options(settings: ServerSettings) -> list[tuple[str, int]]:
     slots = settings.workers + settings.max_waiting + settings.max_streams
     return [
-        ("grpc.so_reuseport", 0),  # otherwise a second server on the port silently receives half of the calls
+        ("grpc.so_reuseport", 0),  # otherwise a second server could use the same port and get half of the calls
         ("grpc.max_receive_message_length", settings.max_message_mib * _MIB),
         ("grpc.max_send_message_length", -1),
-        # More than the slots: clients that share a proxy's connection are refused instead of kept waiting.
+        # The limit is higher than the number of slots. Clients that share the connection of a proxy are then refused
+        # instead of kept waiting.
         ("grpc.max_concurrent_streams", 2 * slots),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.keepalive_time_ms", 60_000),

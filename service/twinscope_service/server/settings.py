@@ -1,4 +1,8 @@
-"""Settings of the server: defaults, a TOML file, environment variables, flags; each layer overrides the previous."""
+"""Settings of the server.
+
+A setting has a default, which a TOML file, environment variables and flags of the command can change. An environment
+variable overrides the file, and a flag overrides both.
+"""
 
 # ruff: noqa: RUF009  _setting() returns a dataclass field, not a default value
 
@@ -28,40 +32,55 @@ def _setting(default: Any, text: str, *, least: float | None = None, most: float
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All settings of ``twinscope serve``; the metadata of the fields hold their help and range.
+    """All settings of ``twinscope serve``; the metadata of each field contain the help text and the range.
 
     Raises
     ------
     SettingsError
-        If a value is out of range, or the combination would serve other machines without protection.
+        If a value is out of range, if two settings contradict each other, or if other machines could use the server
+        without protection.
     """
 
-    host: str = _setting("127.0.0.1", "address to listen on; other addresses than loopback need TLS or --insecure")
-    port: int = _setting(50051, "port to listen on; 0 for any free port", least=0, most=_MAX_PORT)
-    insecure: bool = _setting(False, "allow plain text beyond this machine (a private network, a proxy with TLS)")
-    tls_certificate: Path | None = _setting(None, "certificate chain (PEM); reloaded when it changes")
-    tls_key: Path | None = _setting(None, "private key of the certificate (PEM)", secret=True)
-    tls_client_ca: Path | None = _setting(None, "authorities (PEM) that must have issued client certificates (mTLS)")
-    tokens: Path | None = _setting(None, "file of bearer tokens: one 'name role sha256' per line; reloaded when it "
-                                   "changes", secret=True)  # fmt: skip
-    workers: int = _setting(os.cpu_count() or 1, "requests that are processed at the same time", least=1)
-    max_waiting: int = _setting(256, "requests that may wait for a worker; more are refused with a retry delay",
-                                least=0)  # fmt: skip
-    max_streams: int = _setting(64, "streams that may be open at the same time", least=1)
-    stream_idle_seconds: float = _setting(60.0, "a client that sends nothing, or accepts no answer, for this long is "
-                                          "disconnected", least=0.1)  # fmt: skip
-    max_message_mib: int = _setting(16, "largest message", least=1)
-    max_upload_mib: int = _setting(256, "largest image file", least=1)
-    max_uploads_mib: int = _setting(1024, "memory for all uploads in progress; more are refused with a retry delay",
-                                    least=1)  # fmt: skip
-    max_megapixels: int = _setting(300, "largest image, millions of pixels", least=1)
-    requests_per_second: float = _setting(0.0, "limit for each token or client address; 0 for no limit", least=0)
-    cache_mib: int = _setting(256, "memory for pixels of references", least=0)
-    refresh_seconds: float = _setting(1.0, "interval of the checks for a new generation of the store", least=0.05)
-    grace_seconds: float = _setting(30.0, "time for requests in progress to finish when the server stops", least=0)
-    lame_duck_seconds: float = _setting(1.0, "time between reporting NOT_SERVING and refusing calls", least=0)
-    metrics_port: int = _setting(0, "loopback port of Prometheus metrics; 0 for none", least=0, most=_MAX_PORT)
-    channelz: bool = _setting(False, "serve gRPC's channelz diagnostics (loopback only)")
+    host: str = _setting("127.0.0.1", "address to listen on; an address other than loopback needs TLS or --insecure")
+    port: int = _setting(50051, "port to listen on; 0 means any free port", least=0, most=_MAX_PORT)
+    insecure: bool = _setting(
+        False, "allow plain text beyond this machine, for a private network or behind a proxy with TLS"
+    )
+    tls_certificate: Path | None = _setting(None, "PEM file of the certificate chain; reloaded when the file changes")
+    tls_key: Path | None = _setting(None, "PEM file of the private key of the certificate", secret=True)
+    tls_client_ca: Path | None = _setting(
+        None, "PEM file of the authorities that must have issued the certificate of each client (mTLS)"
+    )
+    tokens: Path | None = _setting(
+        None, "file of bearer tokens, one 'name role sha256' per line; reloaded when the file changes", secret=True
+    )
+    workers: int = _setting(os.cpu_count() or 1, "number of requests that are processed at the same time", least=1)
+    max_waiting: int = _setting(
+        256, "number of requests that may wait for a worker; further requests are refused with a retry delay", least=0
+    )
+    max_streams: int = _setting(64, "number of streams that may be open at the same time", least=1)
+    stream_idle_seconds: float = _setting(
+        60.0, "seconds after which a client is disconnected if it sends nothing, or accepts no answer", least=0.1
+    )
+    max_message_mib: int = _setting(16, "maximum size of a message, in MiB", least=1)
+    max_upload_mib: int = _setting(256, "maximum size of an image file, in MiB", least=1)
+    max_uploads_mib: int = _setting(
+        1024, "memory for all uploads in progress, in MiB; further uploads are refused with a retry delay", least=1
+    )
+    max_megapixels: int = _setting(300, "maximum size of an image, in millions of pixels", least=1)
+    requests_per_second: float = _setting(
+        0.0, "maximum requests per second of each token or client address; 0 means no limit", least=0
+    )
+    cache_mib: int = _setting(256, "memory for the pixels of references, in MiB", least=0)
+    refresh_seconds: float = _setting(1.0, "seconds between two checks for a new generation of the store", least=0.05)
+    grace_seconds: float = _setting(
+        30.0, "seconds that requests in progress have to finish when the server stops", least=0
+    )
+    lame_duck_seconds: float = _setting(
+        1.0, "seconds between the report of NOT_SERVING and the refusal of calls", least=0
+    )
+    metrics_port: int = _setting(0, "loopback port for Prometheus metrics; 0 means no metrics", least=0, most=_MAX_PORT)
+    channelz: bool = _setting(False, "offer the channelz diagnostics of gRPC (loopback only)")
     write: bool = _setting(True, "accept changes to the store")
 
     def __post_init__(self) -> None:
@@ -89,7 +108,7 @@ class ServerSettings:
             )
             raise SettingsError(msg)
         if self.channelz and not self.loopback:
-            msg = "channelz reveals every connection: serve it only on a loopback address"
+            msg = "channelz shows every connection: use it only with a loopback address"
             raise SettingsError(msg)
         if self.tokens is not None and not self.loopback and self.tls_certificate is None:
             msg = "tokens would cross the network in plain text: give --tls-certificate and --tls-key"
@@ -97,14 +116,14 @@ class ServerSettings:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """Whether only programs on this machine can connect to the server."""
         try:
             return ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return self.host == "localhost"
 
     def masked(self) -> dict[str, object]:
-        """Return all settings as plain values, secrets as ``(set)``."""
+        """Return all settings as plain values; each secret is replaced by ``(set)``."""
         plain: dict[str, object] = {}
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -115,26 +134,28 @@ class ServerSettings:
 
 
 def explained() -> dict[str, tuple[str, Any]]:
-    """Return the help and the default of every setting."""
+    """Return the help text and the default of every setting, by name."""
     return {setting.name: (setting.metadata["help"], setting.default) for setting in fields(ServerSettings)}
 
 
 def load_settings(
     flags: Mapping[str, Any], *, file: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> ServerSettings:
-    """Merge the layers: defaults, then the file, then the environment, then flags that are not None.
+    """Return the settings from the defaults, the file, the environment and the flags.
+
+    The file overrides the defaults, the environment overrides the file, and a flag overrides all if it is not None.
 
     Raises
     ------
     SettingsError
-        If a layer names an unknown setting, a value is invalid, or the file cannot be read.
+        If the file or a flag names an unknown setting, a value is invalid, or the file cannot be read.
     """
     values: dict[str, Any] = {}
     if file is not None:
         values |= _from_file(file)
     for name, text in (os.environ if environment is None else environment).items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name.startswith(ENVIRONMENT_PREFIX) and key in _TYPES and text:  # an empty variable sets nothing
+        if name.startswith(ENVIRONMENT_PREFIX) and key in _TYPES and text:  # an empty variable has no effect
             values[key] = _parsed(key, text, f"environment variable {name}")
     unknown = sorted(set(flags) - set(_TYPES))
     if unknown:

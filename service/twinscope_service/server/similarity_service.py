@@ -1,4 +1,4 @@
-"""The similarity service: passes queries from the wire to the searcher, and answers back."""
+"""The similarity service: receives queries, passes them to the searcher and sends the answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     Attributes
     ----------
     searcher : Searcher
-        Must be set before the first call is admitted.
+        The searcher that answers the queries. It must be set before the first call is admitted.
     """
 
     searcher: Searcher
@@ -52,7 +52,10 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     def Search(  # noqa: N802  the contract's name
         self, request: similarity_pb2.SearchRequest, context: grpc.ServicerContext
     ) -> similarity_pb2.SearchResponse:
-        """Answer one query; a bare hash, which needs little work, is processed together with others that wait."""
+        """Answer one query.
+
+        A bare hash needs little work, so it is processed together with other bare hashes that wait.
+        """
         options = options_of(request.options)
         query = query_of(request.query)
         if isinstance(query, Query) and query.thumbnail is None:
@@ -68,13 +71,13 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     def BatchSearch(  # noqa: N802
         self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext
     ) -> similarity_pb2.BatchSearchResponse:
-        """Answer a batch."""
+        """Answer a batch of queries."""
         return self._batch(request, context)
 
     def StreamSearch(  # noqa: N802
         self, request_iterator: Iterator[similarity_pb2.StreamSearchRequest], context: grpc.ServicerContext
     ) -> Iterator[similarity_pb2.StreamSearchResponse]:
-        """Answer batches as they arrive."""
+        """Answer batches of queries in the order of their arrival."""
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         last = 0
         try:
@@ -90,7 +93,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     def SearchByImage(  # noqa: N802
         self, request_iterator: Iterator[similarity_pb2.SearchByImageRequest], context: grpc.ServicerContext
     ) -> similarity_pb2.SearchByImageResponse:
-        """Answer for an uploaded image."""
+        """Answer a query whose image file the client uploads."""
         received = Received(request_iterator, self._settings.stream_idle_seconds)
         try:
             first = next(received, None)
@@ -119,7 +122,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
             return self.searcher.answer(Query.of_pixels(image.pixels, instrument), options)
 
     def _require_categories(self, options: Options, path: str, context: grpc.ServicerContext) -> None:
-        """Refuse categories that the requested generation does not contain, before the upload is read."""
+        """Refuse categories that the requested generation does not contain, before the server reads the upload."""
         if options.categories:
             self._await_generation(options, context)
             with _known_categories(path):
@@ -127,7 +130,10 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
     @contextmanager
     def _answering(self, options: Options, path: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """Wait for the generation that the options require, then hold a worker; `path` is the field of the options."""
+        """Wait for the generation that the options require, then occupy a worker until the ``with`` statement ends.
+
+        `path` is the path of the options in the request, for error messages.
+        """
         self._await_generation(options, context)
         with _known_categories(path), self._calls.working(context):
             yield
@@ -139,7 +145,8 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     def _hash_results(self, options: Options, queries: Sequence[Query]) -> list[similarity_pb2.QueryResult]:
         with self._calls.timed("hashes"):
             results = self.searcher.answer_all(queries, options)
-            return [_result(result) for result in results if isinstance(result, Result)]  # all: no query is an id
+            # Every result is a `Result`, because no query is the id of a stored image.
+            return [_result(result) for result in results if isinstance(result, Result)]
 
     def _stream_batch(
         self, request: similarity_pb2.StreamSearchRequest, context: grpc.ServicerContext
@@ -155,12 +162,12 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self, request: similarity_pb2.BatchSearchRequest, context: grpc.ServicerContext, path: str = ""
     ) -> similarity_pb2.BatchSearchResponse:
         options = batch_options(request, path)
-        where = below(path, "queries")
+        field = below(path, "queries")
         queries: list[Query | int] = []
         refused: dict[int, TwinscopeError] = {}
         for i, message in enumerate(request.queries):
             try:
-                queries.append(query_of(message, f"{where}[{i}]"))
+                queries.append(query_of(message, f"{field}[{i}]"))
             except TwinscopeError as error:
                 refused[i] = error
         with self._answering(options, below(path, "options"), context):
@@ -178,7 +185,10 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
 @contextmanager
 def _known_categories(path: str) -> Iterator[None]:
-    """Convert the error for an unknown category into one that names its field in the options at `path`."""
+    """Add the path of the field to the error for an unknown category.
+
+    `path` is the path of the options in the request.
+    """
     try:
         yield
     except TaxonomyError as error:
@@ -200,9 +210,9 @@ def _chunks(received: Received[similarity_pb2.SearchByImageRequest]) -> Iterator
 
 
 def _time_left(context: grpc.ServicerContext) -> float:
-    """Return the seconds until shortly before the caller's deadline, at most `MAX_WAIT`.
+    """Return the seconds until shortly before the deadline of the call, at most `MAX_WAIT`.
 
-    If there is no deadline, gRPC returns None or centuries.
+    If the call has no deadline, gRPC returns None or a time of centuries.
     """
     left = context.time_remaining()
     return MAX_WAIT if left is None else max(0.0, min(left - 0.05, MAX_WAIT))

@@ -1,4 +1,7 @@
-"""Conversion of exceptions to statuses: a code, a machine-readable reason, and no leaked internals."""
+"""Conversion of exceptions to statuses.
+
+A status contains a code and a reason for programs. A status contains no internal details of the server.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +33,23 @@ if TYPE_CHECKING:
 DOMAIN = "twinscope"
 _MOST_VIOLATIONS = 16
 _MOST_TEXT = 1000
-"""Characters. Statuses are sent in trailing metadata, of which clients accept 8 KiB; a longer status would arrive as a
-transport error."""
+"""Maximum length of a text in a status, in characters. A status is sent in the trailing metadata, of which clients
+accept at most 8 KiB. If the status were longer, the client would receive a transport error instead."""
 
 
 class RequestError(TwinscopeError):
-    """A request cannot be served, for a reason that the wire contract defines.
+    """A request fails for a reason that the wire contract defines.
 
     Attributes
     ----------
     code : grpc.StatusCode
+        Status code that is sent.
     reason : str
-        A value of ``ErrorReason`` without its prefix.
+        Name of a value of the enum ``ErrorReason``, without its prefix.
     metadata : dict of str
         Metadata of the ErrorInfo.
     retry_seconds : float or None
-        Delay before a retry; None if a retry would not help.
+        Delay before a retry, in seconds; None if a retry would not help.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class RequestError(TwinscopeError):
 
     @property
     def status(self) -> Status:
-        """The status that is sent."""
+        """The status that the server sends for this error."""
         status = Status(code=self.code.value[0], message=_short(str(self)))
         messages: list[Message] = [
             details.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata),
@@ -85,7 +89,7 @@ class RequestError(TwinscopeError):
 
 
 def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD") -> RequestError:
-    """Return the error for a request whose fields break the rules; each violation is (path of the field, fault)."""
+    """Return the error for a request that violates rules; each violation is the path of a field and a description."""
     listed = violations[:_MOST_VIOLATIONS]
     request = details.BadRequest(
         field_violations=[
@@ -98,23 +102,26 @@ def invalid(violations: Sequence[tuple[str, str]], reason: str = "INVALID_FIELD"
 
 
 def image_not_found(image_id: str) -> RequestError:
-    """Return the error for an id that is not stored."""
+    """Return the error for an image id that is not in the store."""
     resource = details.ResourceInfo(resource_type="image", resource_name=image_id)
     return RequestError(grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND", f"there is no image {image_id}", also=(resource,))
 
 
 def unknown_category(error: TaxonomyError, field: str) -> RequestError:
-    """Return the error for an unknown category in the field at a path."""
+    """Return the error for an unknown category; `field` is the path of the field with the category."""
     return invalid([(field, str(error))], "UNKNOWN_CATEGORY")
 
 
 def overloaded(message: str, reason: str = "OVERLOADED", retry_seconds: float = 0.5) -> RequestError:
-    """Return the error for a request that is refused before any work."""
+    """Return the error for a request that the server refuses before any work, for example because of too many calls."""
     return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_seconds=retry_seconds)
 
 
 def request_error(error: Exception, request_id: str) -> RequestError:
-    """Return the error to send; for an unexpected exception it contains only the id of the request."""
+    """Convert an exception to the error that the server sends.
+
+    For an unexpected exception, the error contains only the id of the request.
+    """
     match error:
         case RequestError():
             return error
@@ -153,5 +160,5 @@ def request_error(error: Exception, request_id: str) -> RequestError:
 
 
 def _short(text: str, most: int = _MOST_TEXT) -> str:
-    """Return a text shortened and escaped for a status."""
+    """Shorten a text to a maximum length and escape it, so that a status can contain it."""
     return escaped(text if len(text) <= most else f"{text[: most - 3]}...")

@@ -1,4 +1,4 @@
-"""Receiving streams: idle streams are ended, and an upload must match its declaration."""
+"""Receiving streams: the server ends idle streams and checks that an upload matches its declared size and SHA-256."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 2
-"""Messages received in advance; more would only use memory, because HTTP/2 flow control holds the rest."""
+"""Maximum number of messages that are received before they are needed. More messages would only use memory, because
+HTTP/2 flow control makes the client wait with the other messages."""
 _POLL_SECONDS = 0.1
-"""Seconds until a stream that waits for its client notices that the server is about to stop."""
+"""Maximum time until a stream that waits for its client notices that the server is about to stop, in seconds."""
 
 
 class Received(Generic[T]):
-    """Iterator over the messages of a client's stream; fails if the client is silent for too long.
+    """Iterator over the messages of a stream; raises an error if the client sends nothing for too long.
 
     Parameters
     ----------
     messages : iterator
-        The iterator from gRPC. An error instead of a message is raised when it is reached.
+        The iterator from gRPC. If it yields an error instead of a message, `Received` raises this error.
     idle_seconds : float
-        Longest silence.
+        Maximum time without a message, in seconds.
 
     Raises
     ------
     RequestError
-        During iteration: STREAM_IDLE, and errors instead of messages.
+        During the iteration: STREAM_IDLE, or an error that the iterator of gRPC yields instead of a message.
     """
 
     def __init__(self, messages: Iterator[T | RequestError], idle_seconds: float) -> None:
@@ -49,7 +50,7 @@ class Received(Generic[T]):
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
 
     def __iter__(self) -> Iterator[T]:
-        """Return self."""
+        """Return this iterator."""
         return self
 
     def __next__(self) -> T:
@@ -57,12 +58,12 @@ class Received(Generic[T]):
         return self._next(None)
 
     def until(self, draining: threading.Event) -> Iterator[T]:
-        """Yield the messages until the client closes its side; end the stream when the server is about to stop.
+        """Yield the messages until the client closes its side or the server is about to stop.
 
         Raises
         ------
         RequestError
-            DRAINING, and the errors of the iteration.
+            DRAINING if the server is about to stop, and the errors of the iteration.
         """
         with suppress(StopIteration):
             while True:
@@ -93,13 +94,13 @@ class Received(Generic[T]):
             return message
 
     def close(self) -> None:
-        """End the receiving thread; drop the messages that still arrive."""
+        """End the receiving thread and discard the messages that still arrive."""
         self._closed = True
         while not self._queue.empty():
             self._queue.get_nowait()
 
     def _receive(self) -> None:
-        with suppress(Exception):  # grpc raises a bare Exception when the call ends; no message follows
+        with suppress(Exception):  # gRPC raises an Exception when the call ends; no message follows
             for message in self._messages:
                 self._queue.put((message, False))
                 if self._closed:
@@ -108,12 +109,12 @@ class Received(Generic[T]):
 
 
 class UploadMemory:
-    """Memory budget for all uploads in progress.
+    """Limit on the memory of all uploads in progress.
 
     Parameters
     ----------
     most : int
-        Bytes.
+        Maximum memory in bytes.
     """
 
     def __init__(self, most: int) -> None:
@@ -123,16 +124,16 @@ class UploadMemory:
 
     @property
     def reserved(self) -> int:
-        """Reserved bytes."""
+        """Number of bytes that are reserved at present."""
         return self._reserved
 
     def reserve(self, size: int) -> None:
-        """Reserve the declared size of an upload, in bytes; `release` frees it.
+        """Reserve memory for an upload of this declared size in bytes; `release` frees the memory.
 
         Raises
         ------
         RequestError
-            OVERLOADED.
+            OVERLOADED if too little memory is left.
         """
         with self._lock:
             if self._reserved + size > self._most:
@@ -140,7 +141,7 @@ class UploadMemory:
             self._reserved += size
 
     def release(self, size: int) -> None:
-        """Release reserved bytes."""
+        """Free the memory that was reserved for an upload of this size in bytes."""
         with self._lock:
             self._reserved -= size
 
@@ -151,12 +152,12 @@ def out_of_order(message: str) -> RequestError:
 
 
 def require_upload_size(size: int, most: int) -> None:
-    """Refuse an image by its declared size, before any of it is read.
+    """Refuse an image if its declared size is too large, before any byte of the image is read.
 
     Raises
     ------
     RequestError
-        IMAGE_TOO_LARGE.
+        IMAGE_TOO_LARGE if the size is above the limit.
     """
     if size > most:
         raise RequestError(
@@ -167,22 +168,23 @@ def require_upload_size(size: int, most: int) -> None:
 
 
 def assembled(chunks: Iterator[bytes], size: int, digest: bytes) -> bytes:
-    """Return an uploaded file, assembled in one buffer.
+    """Return the bytes of an uploaded file, assembled from its chunks.
 
     Parameters
     ----------
     chunks : iterator of bytes
     size : int
-        Declared size in bytes; check it with `require_upload_size` first.
+        Declared size in bytes. The caller checks the size with `require_upload_size` first.
     digest : bytes
-        Declared SHA-256; empty if there is none.
+        Declared SHA-256; empty if the client declared none.
 
     Raises
     ------
     RequestError
-        UPLOAD_DAMAGED if fewer or other bytes arrive than were declared, STREAM_ORDER if more arrive.
+        UPLOAD_DAMAGED if fewer bytes arrive than declared, or if the SHA-256 differs. STREAM_ORDER if more bytes arrive
+        than declared.
     """
-    buffer = BytesIO()  # returns its bytes without a copy
+    buffer = BytesIO()  # its getvalue() does not copy the bytes
     while (received := buffer.tell()) < size:
         chunk = next(chunks, None)
         if chunk is None:

@@ -1,4 +1,4 @@
-"""TLS of the server: certificates from files, reloaded when the files change."""
+"""TLS of the server: the server reads certificates from files and reloads the files when they change."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ LOGGER = logging.getLogger("twinscope.server")
 
 
 class Certificates:
-    """Certificate, key and client authorities of a server.
+    """Certificate and private key of a server, and the authorities that issue client certificates.
 
     Parameters
     ----------
     certificate, key : Path
-        PEM files of the chain and the private key.
+        Paths of the PEM files with the certificate chain and with the private key.
     client_ca : Path, optional
-        PEM file of authorities; if given, clients must present a certificate issued by one of them.
+        Path of the PEM file with the authorities. If it is given, every client must present a certificate that one of
+        these authorities issued.
 
     Raises
     ------
     SettingsError
-        If a file cannot be read.
+        If a file cannot be read, or if the certificate and the key do not belong together.
     """
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
@@ -43,8 +44,8 @@ class Certificates:
         self._warned = ""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for one port; every handshake checks whether the files have changed."""
-        # The fetcher may return None for "unchanged", which the type stubs do not allow.
+        """Return credentials for one port; the server checks at every handshake whether the files have changed."""
+        # The function for a handshake may return None, which means "unchanged". The type stubs do not allow None.
         return grpc.dynamic_ssl_server_credentials(
             self._first, cast("Any", self._changed), require_client_authentication=self._client_ca is not None
         )
@@ -54,7 +55,7 @@ class Certificates:
             try:
                 stamp = self._stamped()
                 configuration = None if stamp == self._stamp else self._read()
-            except SettingsError as error:  # perhaps they are being replaced
+            except SettingsError as error:  # another program may be replacing the files
                 if str(error) != self._warned:
                     LOGGER.warning("%s; the previous certificate stays in use until the files can be loaded", error)
                 self._warned = str(error)
@@ -89,7 +90,7 @@ class Certificates:
         certificate, key = self._files[:2]
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, key, password="")  # refuses an encrypted key, without a prompt
+            context.load_cert_chain(certificate, key, password="")  # fails for an encrypted key, without a prompt
         except (OSError, ssl.SSLError) as error:
             msg = f"{certificate} and {key} are not a certificate and its key: {error}"
             raise SettingsError(msg) from error

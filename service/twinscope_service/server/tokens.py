@@ -1,4 +1,7 @@
-"""Bearer tokens: stored as SHA-256 in a file, compared in constant time, reloaded when the file changes."""
+"""Bearer tokens: a file stores the SHA-256 of each token, and the server reloads the file when it changes.
+
+The server compares tokens in constant time.
+"""
 
 from __future__ import annotations
 
@@ -23,34 +26,34 @@ _LINE = re.compile(r"(?P<name>\S+)\s+(?P<role>read|write)\s+(?P<digest>[0-9a-fA-
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Owner of a token."""
+    """The client that a token belongs to."""
 
     name: str
     role: Role
-    """``read`` may search; ``write`` may also change the store."""
+    """Role of the client: ``read`` permits searches, ``write`` also permits changes of the store."""
 
 
 def token_line(name: str, role: Role, token: str) -> str:
-    """Return the line of a token file for a token.
+    """Return the line that adds a token to a token file.
 
-    Tokens are long and random (`secrets.token_urlsafe`), so they cannot be guessed from a plain SHA-256.
+    A SHA-256 without salt is enough: tokens are long and random (`secrets.token_urlsafe`), so nobody can guess them.
     """
     return f"{name} {role} {sha256(token.encode()).hexdigest()}"
 
 
 class Tokens:
-    """The tokens of a file.
+    """The tokens in a token file.
 
     Parameters
     ----------
     path : Path
-        One token per line: name, role (``read`` or ``write``), SHA-256 of the token in hexadecimal; ``#`` begins a
-        comment.
+        Path of the token file. Each line describes one token with a name, the role (``read`` or ``write``), and the
+        SHA-256 of the token in hexadecimal. A ``#`` begins a comment.
 
     Raises
     ------
     SettingsError
-        If the file cannot be read or a line is malformed.
+        If the file cannot be read, or if a line is malformed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,11 +64,11 @@ class Tokens:
         self._warned = ""
 
     def holder(self, token: str) -> Holder | None:
-        """Return the holder of a token, or None if the token is unknown."""
+        """Return the client that a token belongs to, or None if the token is unknown."""
         digest = sha256(token.encode()).digest()
         found = None
         for known, holder in self._current():
-            if hmac.compare_digest(known, digest):  # all are compared, so the duration reveals nothing
+            if hmac.compare_digest(known, digest):  # no break: the duration must not reveal which token matches
                 found = holder
         return found
 
@@ -76,7 +79,7 @@ class Tokens:
                 if stamp != self._stamp:
                     self._holders, self._stamp = self._read(), stamp
                 self._warned = ""
-            except SettingsError as error:  # perhaps it is being rewritten
+            except SettingsError as error:  # another program may be writing the file
                 if str(error) != self._warned:
                     LOGGER.warning("%s; the previous tokens stay valid until the file can be read", error)
                 self._warned = str(error)

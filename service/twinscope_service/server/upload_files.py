@@ -1,4 +1,4 @@
-"""Uploaded image files: kept in the store, each named by the SHA-256 of its content."""
+"""Uploaded image files: the store keeps each file under a name that is the SHA-256 of the content."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Uploads:
-    """The folder of uploaded files; requires that the caller holds the write lock of the store.
+    """The folder of uploaded files. A caller of any method must hold the write lock of the store.
 
     Parameters
     ----------
     folder : Path
+        Path of the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +31,10 @@ class Uploads:
 
     @contextmanager
     def keeping(self, digest: bytes, data: bytes) -> Iterator[None]:
-        """Keep a file, durable when the body begins; if the body fails, remove the file unless it existed before."""
+        """Write a file durably before the body of the ``with`` statement begins.
+
+        If the body fails, this method removes the file, unless the file existed before.
+        """
         path = self._folder / digest.hex()
         if path.exists():
             yield
@@ -44,20 +48,24 @@ class Uploads:
             raise
 
     def release(self, digests: Iterable[bytes]) -> None:
-        """Note that some images no longer have these contents; `sweep` removes those that no other image has."""
+        """Record that some images no longer use the files with these digests.
+
+        The method `sweep` removes the files that no other image uses.
+        """
         names = {digest.hex() for digest in digests}
         self._released |= {name for name in names if (self._folder / name).exists()}
 
     def sweep(self, used: Callable[[], Container[bytes]]) -> None:
-        """Remove the released files that no image uses; the first call removes every file that no image uses.
+        """Remove the released files that no image uses.
 
-        Must be called by the write after the one that released the files, so that queries that were running at the
-        release can still read them.
+        The first call removes all files that no image uses. A released file must stay until the next write calls this
+        method, so that queries that were running at the release can still read the file.
 
         Parameters
         ----------
         used : callable
-            Returns the SHA-256 digests of all images; called only if there may be something to remove.
+            Function that returns the SHA-256 digests of all images. This method calls the function only if there may be
+            a file to remove.
         """
         names = self._released
         if not self._swept and self._folder.is_dir():

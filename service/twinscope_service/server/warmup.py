@@ -1,4 +1,7 @@
-"""Warm-up: the functions that a query needs are compiled, or loaded from the disk cache, before the first query."""
+"""Warm-up: before the first query, the server compiles the functions that a query needs.
+
+Functions that were compiled earlier are loaded from the cache on disk.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,17 @@ _SIDE = 64
 
 
 def warm() -> None:
-    """Run every compiled function once; this takes about 1 s, or about 10 s if nothing is cached yet."""
+    """Call every compiled function once.
+
+    The calls take about 1 s, or about 10 s if no function is cached yet.
+    """
     pixels = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8)
     query = Query.of_pixels(pixels)
     code = query.hashed.packed[None] if isinstance(query.hashed, PHash) else np.zeros((1, BYTES), np.uint8)
     image_index(len(code)).extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)
     if query.thumbnail is not None:
-        scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])  # another shape, so that one is reduced
+        # The second thumbnail has another shape, so that `scene_scores` also calls the functions that reduce an image.
+        scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])
         frame_codes(query.thumbnail, (WHOLE,), SYMMETRIES)
     find_lack(np.tile(pixels, (2, 2)))  # large enough for the noise check
     luma(np.dstack((pixels, pixels, pixels)))

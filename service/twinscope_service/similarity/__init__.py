@@ -1,1 +1,1 @@
-"""Measurements on a pair of images."""
+"""Measurements of the similarity of two images."""

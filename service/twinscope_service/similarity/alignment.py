@@ -1,4 +1,4 @@
-"""Alignment: the overlap of two images, registered as for the scene score."""
+"""Alignment: registers two images in the same way as the scene score, and cuts both images to their overlap."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
-"""A query and a candidate of equal shape."""
+"""The pixels of a query and of a candidate; both arrays have the same shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """The common area of the fields of two images, without the rows that an info bar may cover.
+    """The area that the fields of two images have in common, without the rows that an info bar may cover.
 
     Attributes
     ----------
     normal : pair of ndarray of float32, shape (height, width)
-        Locally centred and scaled pixels; see `local_contrast`.
+        Locally centred and scaled pixels of both images; see `local_contrast`.
     pixels : pair of ndarray of float32, shape (height, width)
-        The same pixels in grey levels.
+        Grey levels of the same pixels.
     """
 
     normal: Pair
@@ -35,17 +35,17 @@ class Overlap:
 
 
 def align(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | None:
-    """Return the overlap of a query and a candidate at the translation and the size with the best agreement.
+    """Return the overlap of a query and a candidate, for the shift and the size with the best agreement.
 
     Parameters
     ----------
     query, candidate : ndarray of uint8, shape (height, width)
-        Grey thumbnails; each may have its own shape.
+        Grey thumbnails. Their shapes may differ.
 
     Returns
     -------
     Overlap or None
-        None if the proportions differ too much.
+        None if the proportions of the two images differ too much.
     """
     best, overlap = -2.0, None
     for query_rows, candidate_rows, (height, width) in common_shapes(query.shape, candidate.shape):
@@ -60,7 +60,7 @@ def align(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Overlap | N
 
 
 def _moved(pair: Pair, found: SceneScore) -> Pair:
-    """Return the common area of both images of a pair, given the translation of the second."""
+    """Cut both images of a pair to their common area. `found` contains the shift of the second image."""
     height, width = pair[0].shape
     down, right = round(found.shift_y * height), round(found.shift_x * width)
     rows, columns = (slice(max(0, -by), size - max(0, by)) for by, size in ((down, height), (right, width)))

@@ -1,4 +1,4 @@
-"""Full-size SSIM exactly as the legacy scripts computed it, for comparison with them."""
+"""Full-size SSIM exactly as the legacy scripts computed it, for comparisons with these scripts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Compute the SSIM of the legacy scripts.
+    """Compute the full-size SSIM as the legacy scripts did.
 
-    Both images are equalised and autocontrasted at their own size. If the shapes differ, the query is resized to
-    the shape of the reference (scikit-image ``resize``, anti-aliased, range preserved). The data range is that of the
-    standardised reference.
+    The histograms of both images are equalised and their contrast is stretched, before any resizing. If the shapes
+    differ, the query is then resized to the shape of the reference (scikit-image ``resize`` with anti-aliasing and
+    preserved range). The data range of the SSIM is the grey-level range of the standardised reference.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
     Returns
     -------
     float
-        -1 to 1; NaN if the reference has a single grey value.
+        SSIM, -1 to 1. NaN if all pixels of the reference have the same grey value.
     """
     from skimage.metrics import structural_similarity
     from skimage.transform import resize

@@ -1,8 +1,9 @@
-"""Normalised thumbnails: smoothed, corrected for uneven illumination, locally centred and scaled.
+"""Normalisation of thumbnails: smoothing, correction of uneven illumination, local centring and scaling.
 
-Every sum has a fixed order, and BLAS is not used because its last digits depend on its number of threads: the result
-for a thumbnail must not depend on the caller. The last digits matter because `phase_correlation` scales all frequencies
-to the same magnitude, even the faintest, which contain little but rounding errors.
+The result for a thumbnail must always be the same, even in the last digits. Therefore, all sums are computed in a fixed
+order, and BLAS is not used. The last digits of BLAS results depend on the number of threads. The last digits matter
+because `phase_correlation` scales all frequencies to the same magnitude. The weakest frequencies contain mostly
+rounding errors.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.resampling import area_reduce
 
-# Lengths are in pixels of a thumbnail, levels are its grey levels. All were chosen on real micrographs.
-_SMOOTHING = 1.0  # standard deviation of the Gaussian filter against noise
-_SURROUNDINGS = 10.0  # standard deviation of the Gaussian of the local mean and variance
-_VARIANCE_FLOOR = 2.0  # added to the local variance: a contrast below 1.4 levels is not amplified fully
-_SHADING_DEGREE = 2  # in x and in y, of the polynomial surface that models uneven illumination
-_NEGLIGIBLE_GAIN = 1e-6
-_BLOCK_ROWS = 8  # rows of a matrix product that are computed together: they fit the L1 cache with their factors
+# Lengths are in pixels of a thumbnail, and contrasts in grey levels. All values were chosen with real micrographs.
+_SMOOTHING = 1.0  # standard deviation of the Gaussian filter that reduces noise
+_SURROUNDINGS = 10.0  # standard deviation of the Gaussian filter for the local mean and the local variance
+_VARIANCE_FLOOR = 2.0  # is added to the local variance, so that contrasts below 1.4 levels are amplified less
+_SHADING_DEGREE = 2  # degree, in x and in y, of the polynomial surface that models uneven illumination
+_NEGLIGIBLE_GAIN = 1e-6  # a frequency is ignored if its gain in the filter is at most this value
+_BLOCK_ROWS = 8  # number of rows of a matrix product that are computed together; the rows fit in the L1 cache
 
 
 def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -33,18 +34,18 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
     thumbnail : numpy.ndarray of uint8, shape (height, width)
         Grey thumbnail.
     shape : tuple of int
-        Height and width of the result, at most those of the thumbnail.
+        Height and width of the result, which must not exceed the height and the width of the thumbnail.
 
     Returns
     -------
     numpy.ndarray of float32, shape `shape`
-        Smoothed pixels minus a quadratic surface and the mean of their surroundings, in standard deviations of their
-        surroundings.
+        Normalised pixels. A quadratic surface and the mean of the surrounding pixels are subtracted from the smoothed
+        pixels. The difference is divided by the standard deviation of the surrounding pixels.
 
     Raises
     ------
     ValueError
-        If `thumbnail` is not a two-dimensional array of uint8 or `shape` is not within its shape.
+        If `thumbnail` is not a two-dimensional array of uint8, or if `shape` exceeds the shape of `thumbnail`.
     """
     pixels = area_reduce(thumbnail, shape)
     height, width = shape
@@ -58,7 +59,7 @@ def normalised(thumbnail: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
 
 @lru_cache(maxsize=1)
 def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Return the weights of a Gaussian filter, cut at four standard deviations as in SciPy."""
+    """Return the weights of a Gaussian filter that is cut off at four standard deviations, as in SciPy."""
     radius = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     normal: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
@@ -66,11 +67,11 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
 
 
 def _low_pass(side: int) -> NDArray[np.float64]:
-    """Return the one-dimensional basis of the Gaussian filter of the surroundings, with mirrored borders.
+    """Return the one-dimensional basis of the Gaussian filter for the surroundings, with mirrored borders.
 
-    The filter is diagonal in the DCT-II, with the Gaussian's transfer function exp(-(sigma omega)^2 / 2) at
-    omega = pi k / side. A wide Gaussian leaves so few coefficients that two thin matrix products are the fastest
-    exact filter.
+    In the basis of the DCT-II, the filter multiplies coefficient k by exp(-(sigma omega)^2 / 2), where
+    omega = pi k / side. For a wide Gaussian, all coefficients except a few are negligible. Two products with narrow
+    matrices are then the fastest exact way to compute the filter.
     """
     gains = np.exp(-0.5 * (_SURROUNDINGS * np.pi * np.arange(side) / side) ** 2)
     kept = np.count_nonzero(gains > _NEGLIGIBLE_GAIN)
@@ -79,7 +80,7 @@ def _low_pass(side: int) -> NDArray[np.float64]:
 
 
 def _polynomials(side: int) -> NDArray[np.float64]:
-    """Return an orthonormal basis of the polynomials of the shading's degree on `side` points."""
+    """Return an orthonormal basis of the polynomials up to degree `_SHADING_DEGREE` on `side` points."""
     powers = np.vander(np.linspace(-1, 1, side), _SHADING_DEGREE + 1)
     return np.linalg.qr(powers).Q
 
@@ -92,15 +93,16 @@ _Bases = tuple[_Folded, _BothWays]
 
 @lru_cache(maxsize=2048)
 def _both_ways(basis: Callable[[int], NDArray[np.float64]], side: int) -> _BothWays:
-    """Return a basis, of shape (side, few), and its transpose."""
+    """Return a basis, as an array with `side` rows and a few columns, and its transpose."""
     return _with_transpose(basis(side))
 
 
 @lru_cache(maxsize=2048)
 def _folded(basis: Callable[[int], NDArray[np.float64]], side: int) -> _Folded:
-    """Return the upper halves of the symmetric and the antisymmetric vectors of a basis, each with its transpose.
+    """Return the upper halves of the symmetric and of the antisymmetric vectors of a basis, each with its transpose.
 
-    In both bases symmetric and antisymmetric vectors alternate; the middle of an odd side is in the upper half.
+    Every second vector of `basis` is symmetric, and all others are antisymmetric. If `side` is odd, the upper half
+    contains the middle.
     """
     upper = basis(side)[: side - side // 2]
     return _with_transpose(upper[:, ::2]), _with_transpose(upper[:, 1::2])
@@ -114,23 +116,23 @@ def _with_transpose(basis: NDArray[np.float64]) -> _BothWays:
 def _levelled(
     smooth: NDArray[np.float32], shading: _Bases, surroundings: _Bases, floor: np.float32
 ) -> NDArray[np.float32]:
-    """Subtract the shading, then the mean of the surroundings, and divide by their standard deviation."""
+    """Subtract the shading and the mean of the surrounding pixels, and divide by their standard deviation."""
     level = smooth - _projected(smooth, shading)
     centred = level - _projected(level, surroundings)
     variance = _projected(centred * centred, surroundings)
     for y in range(centred.shape[0]):
         for x in range(centred.shape[1]):
-            # rounding of the float32 sums can make the variance slightly negative
+            # Rounding errors of the float32 sums can make the variance slightly negative.
             centred[y, x] /= np.sqrt(max(variance[y, x], np.float32(0)) + floor)
     return centred
 
 
 @compiled(error_model="numpy")
 def _projected(pixels: NDArray[np.float32], bases: _Bases) -> NDArray[np.float32]:
-    """Apply B B^T along both axes.
+    """Project an image onto a basis B along both axes: multiply by B B^T.
 
-    Along the columns B is folded: symmetric vectors are multiplied by the sum of a line and its mirror image, and
-    antisymmetric vectors by their difference, which halves the work.
+    For each column, symmetric vectors of B are multiplied by the sum of the upper half and the mirrored lower half.
+    Antisymmetric vectors are multiplied by the difference of the two halves. This method halves the computing time.
     """
     (symmetric, antisymmetric), across = bases
     height = pixels.shape[0]
@@ -138,7 +140,7 @@ def _projected(pixels: NDArray[np.float32], bases: _Bases) -> NDArray[np.float32
     sums, differences = np.empty((half, pixels.shape[1]), np.float32), np.empty((half, pixels.shape[1]), np.float32)
     for y in range(half):
         line, mirrored = pixels[y], pixels[height - 1 - y]
-        weight = np.float32(1 if y < height // 2 else 0.5)  # the middle is its own mirror image
+        weight = np.float32(1 if y < height // 2 else 0.5)  # the middle row is its own mirror image
         for x in range(len(line)):
             sums[y, x] = weight * (line[x] + mirrored[x])
             differences[y, x] = line[x] - mirrored[x]
@@ -160,10 +162,10 @@ def _half_projected(lines: NDArray[np.float32], along: _BothWays, across: _BothW
 
 @compiled(error_model="numpy")
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the matrix product, every element summed from the first column of `left` to its last.
+    """Return a matrix product; the sum for each element is computed in the order of the columns of `left`.
 
-    Blocks of rows reduce how often the rows of `right` are loaded. Four columns at once save three of four loads and
-    stores of the sums.
+    Rows are computed in blocks, so that the rows of `right` are loaded less often. Four columns of `left` are added at
+    a time, so that the sums are loaded and stored only a quarter as often.
     """
     height, depth = left.shape
     width, by_four = right.shape[1], depth - depth % 4
@@ -188,7 +190,10 @@ def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
 
 @compiled(fastmath=True, error_model="numpy")
 def _smoothed(pixels: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Apply a separable filter; outside the image, pixels are mirrored with the border repeated (d c b a | a b c d)."""
+    """Apply a separable filter to an image.
+
+    Outside the image, pixels are mirrored, and the border pixel is repeated: (d c b a | a b c d).
+    """
     height, width = pixels.shape
     radius = weights.size // 2
     smooth = np.empty((height, width), np.float32)

@@ -1,6 +1,7 @@
-"""Translation between two normalised images: the peak of their phase correlation within a limited range.
+"""Measurement of the shift between two normalised images by the peak of their phase correlation.
 
-Source: Kuglin and Hines (1975, Proc. Int. Conf. Cybernetics and Society, 163-165).
+The search for the peak is limited to a range of shifts. Source of the method: Kuglin and Hines (1975, Proc. Int. Conf.
+Cybernetics and Society, 163-165).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import scipy.fft
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 
-_REACH = 1 / 6  # largest translation that is searched, as a share of the height or width
+_REACH = 1 / 6  # maximum shift that can be found, as a share of the height or the width
 
 
 def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the half spectrum of an image under a Hann window, padded to sides for which an FFT is fast.
+    """Multiply an image by a Hann window, and return the half spectrum of the result.
+
+    The image is padded to side lengths for which the FFT is fast.
 
     Parameters
     ----------
@@ -26,7 +29,7 @@ def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
     Returns
     -------
     numpy.ndarray of complex64
-        Input of `translation`.
+        Spectrum, which is an argument of `translation`.
     """
     transformed: NDArray[np.complex64] = scipy.fft.rfft2(normal * _hann(normal.shape), s=_padded(normal.shape))
     return transformed
@@ -35,20 +38,20 @@ def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
 def translation(
     query: NDArray[np.complex64], candidate: NDArray[np.complex64], shape: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Return the translation with the highest phase correlation, up to a sixth of the height and width.
+    """Return the shift with the highest phase correlation, up to a sixth of the height and of the width.
 
     Parameters
     ----------
     query, candidate : numpy.ndarray of complex64
-        Results of `spectrum`.
+        Spectra of both images, from `spectrum`.
     shape : tuple of int
         Height and width of both images.
 
     Returns
     -------
     tuple of int
-        Down and right, in pixels: the displacement of the candidate's content relative to the query's. Zero if there is
-        no peak.
+        Shift of the content of the candidate relative to the content of the query: down and to the right, in pixels.
+        The shift is zero if there is no peak.
     """
     height, width = _padded(shape)
     reach_y, reach_x = int(shape[0] * _REACH), int(shape[1] * _REACH)
@@ -66,13 +69,13 @@ def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1024)
 def _padded(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the shape of the transform: the next sides for which an FFT is fast."""
+    """Return the shape of the transform: the next larger side lengths for which the FFT is fast."""
     return scipy.fft.next_fast_len(shape[0]), scipy.fft.next_fast_len(shape[1], real=True)
 
 
 @compiled(fastmath=True, error_model="numpy")
 def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Return the cross-power spectrum conj(query) * candidate, every coefficient scaled to modulus 1."""
+    """Return the cross-power spectrum conj(query) * candidate, with each coefficient scaled to modulus 1."""
     white = np.empty_like(query)
     for y in range(query.shape[0]):
         for x in range(query.shape[1]):
@@ -86,7 +89,10 @@ def _whitened(query: NDArray[np.complex64], candidate: NDArray[np.complex64]) ->
 
 @compiled(error_model="numpy")
 def _peak(near: NDArray[np.float32], reach_y: int, reach_x: int) -> tuple[int, int]:
-    """Return the translation (down, right) with the largest value; rows begin at -reach_y, columns at 0."""
+    """Return the shift (down, right) with the largest value.
+
+    The first row of `near` is the shift -reach_y, and the first column is the shift 0.
+    """
     width = near.shape[1]
     best, best_y, best_x = near[reach_y, 0], 0, 0
     for y in range(-reach_y, reach_y + 1):

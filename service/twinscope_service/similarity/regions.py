@@ -1,10 +1,13 @@
-"""Regions: how well two images agree in each region of their field.
+"""Regions: the agreement of two images in each of the 25 regions of their field.
 
-Two images of one field agree everywhere, except where something was drawn over it. Two fields that share only a panel,
-a mask, the rim of an aperture or a logo agree in those regions only, even if their overall score is high. A region that
-is flat in both images shows nothing and does not count, although a mask next to it leaves a trace in its normalised
-pixels. A region that is clipped to black or white in one image (made darker or brighter) and is dark or bright in the
-other is no contradiction either.
+Two images of one field agree in all regions, except where something was drawn over the field. Images of two fields that
+share only a panel, a mask, the rim of an aperture or a logo agree only in the regions of this object, even if their
+scene score is high.
+
+Two kinds of regions are no evidence against a match. A region that is flat in both images has no content to compare.
+Such a region is not counted, even if a mask beside the region changes the normalised pixels of the region. A region can
+also be black or white in one image only because this image was made darker or brighter. If the region is dark or bright
+in the other image too, the region is called clipped and does not have to agree.
 """
 
 from __future__ import annotations
@@ -35,31 +38,34 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value", np.float32, np.bool_)
 
 _SIDE: Final = 5
-"""Regions in a row and in a column."""
+"""Number of regions in each row and in each column."""
 _LEAST_ENERGY: Final = 1e-3
-"""Energy of the normalised pixels of a region; below it there is nothing to compare."""
+"""Minimum variance of the normalised pixels of a region. A region with less variance has no content to compare."""
 _FLAT: Final = 1.5
-"""Standard deviation in grey levels of a thumbnail, below which lines and regions are flat."""
+"""A line or a region of pixels counts as flat if its standard deviation is below this value, in grey levels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Correlations of the regions of two fields, row by row from the top left."""
+    """Correlation of two fields in each region. The regions are listed row by row; the top left region is first."""
 
     correlations: tuple[float, ...]
     flat: tuple[bool, ...]
-    """Whether a region is flat in both images; a flat region does not count."""
+    """Whether each region is flat in both images. Flat regions are not counted."""
     clipped: tuple[bool, ...]
-    """Whether a region is clipped to black or white in one image, and accordingly dark or bright in the other."""
+    """Whether each region is clipped to black or white in one image, and is also dark or bright in the other image."""
 
     @property
     def median(self) -> float:
-        """Median correlation, which ignores overlays in a few regions; 0 if all regions are flat."""
+        """Median correlation of the regions that are not flat; 0 if all regions are flat.
+
+        An overlay that covers only a few regions hardly changes the median.
+        """
         return _median(np.array(self.correlations)[~np.array(self.flat)])
 
     @property
     def agree(self) -> bool:
-        """Whether nearly all regions agree, and the inner regions no less than the others."""
+        """Whether nearly all regions agree, and the regions in the middle agree about as well as all regions."""
         values, flat, clipped = (
             np.reshape(each, (_SIDE, _SIDE)) for each in (self.correlations, self.flat, self.clipped)
         )
@@ -79,17 +85,17 @@ class Regions:
 
 
 def compare_regions(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> Regions:
-    """Compare two thumbnails region by region, registered as for the scene score.
+    """Register two thumbnails in the same way as the scene score, and compare them region by region.
 
     Parameters
     ----------
     query, candidate : ndarray of uint8, shape (height, width)
-        Grey thumbnails; each may have its own shape.
+        Grey thumbnails. Their shapes may differ.
 
     Returns
     -------
     Regions
-        Flat everywhere if the proportions differ too much for a registration.
+        All regions are marked as flat if the proportions of the thumbnails differ too much for a registration.
     """
     overlap = align(query, candidate)
     if overlap is None:
@@ -109,7 +115,10 @@ def compare_regions(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> R
 
 
 def _structured(*images: NDArray[np.float32]) -> tuple[slice, slice]:
-    """Return the rectangle outside which all images are flat, such as behind a mask or outside an aperture."""
+    """Return the smallest rectangle that contains all structure of the images.
+
+    Outside this rectangle all images are flat, for example behind a mask or outside an aperture.
+    """
     spans = []
     for across in (1, 0):
         lines = np.flatnonzero(np.max([image.std(axis=across) for image in images], axis=0) >= _FLAT)
@@ -118,9 +127,11 @@ def _structured(*images: NDArray[np.float32]) -> tuple[slice, slice]:
 
 
 def _extremes(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[NDArray[np.bool_]]:
-    """Yield which pixels are at the darkest level of one image and among the darkest of the other; then the brightest.
+    """Yield a mask of the pixels that are darkest in both images, then a mask of the pixels that are brightest in both.
 
-    Clipping keeps the order of grey levels: the clipped share of one image is the same share of the other image.
+    A pixel of `one` counts as darkest if it has the darkest grey level of `one`, because such a pixel may be clipped.
+    Clipping does not change the order of grey levels. Therefore, a clipped pixel must also be one of the darkest pixels
+    of `other`. The share of darkest pixels is the same in both images.
     """
     for sign in (1, -1):
         level, others = sign * one, sign * other

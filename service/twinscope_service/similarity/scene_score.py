@@ -1,8 +1,9 @@
-"""Scene score of two thumbnails: whether they show one field, independent of size, contrast and encoding.
+"""Scene score: a correlation of two thumbnails that shows whether both show one field.
 
-Both thumbnails are reduced to one size, smoothed, corrected for uneven illumination, and locally centred and scaled, so
-that contrast and brightness no longer matter (`local_contrast`). Phase correlation proposes a translation
-(`phase_correlation`), and the zero-mean normalised cross-correlation (ZNCC) of the overlap is the score.
+The scene score hardly depends on size, contrast and encoding. Both thumbnails are reduced to the same size, smoothed,
+corrected for uneven illumination, and locally centred and scaled (`local_contrast`). The shift between the two
+thumbnails is found by phase correlation (`phase_correlation`). The scene score is the zero-mean normalised
+cross-correlation (ZNCC) of their overlap.
 """
 
 from __future__ import annotations
@@ -21,42 +22,48 @@ from twinscope_indexer.imaging.infobar import field_rows
 from twinscope_service.similarity.local_contrast import normalised
 from twinscope_service.similarity.phase_correlation import spectrum, translation
 
-# All were chosen on real micrographs.
-_MARGIN = 1 / 24  # share of each side that is excluded from the score, because local means are one-sided there
-_WORTH_CHECKING = 0.3  # lower scores mean different scenes, so the field alone is not compared
-_NEGLIGIBLE = 1e-3  # if the unmoved field scores at most this much less than the whole, no translation is searched
-_LEAST_ENERGY = 1e-3  # of the normalised pixels; below it (0.05 levels of contrast) there is nothing to compare
-_SAME_ASPECT = 0.99  # ratio of the two aspects (height to width), smaller to larger, from which they count as equal
-_LEAST_ASPECT = 0.8  # below this ratio the two images cannot show one field
+# All values were chosen with real micrographs. The aspect of an image is its height divided by its width.
+_MARGIN = 1 / 24  # share of each side that is excluded at the border, where local means use pixels of one side only
+_WORTH_CHECKING = 0.3  # minimum score of two images for an additional comparison of their fields, without info bars
+_NEGLIGIBLE = 1e-3  # the shift of the fields is not measured if their score is lower by at most this value
+_LEAST_ENERGY = 1e-3  # minimum variance of normalised pixels; pixels with less (0.05 grey levels) have no content
+_SAME_ASPECT = 0.99  # minimum ratio of two aspects (smaller divided by larger) that count as equal
+_LEAST_ASPECT = 0.8  # minimum ratio of the aspects of two images that can show one field
 
 _PREPARED = 64
-"""Prepared images in the cache, 0.25 MB each."""
+"""Maximum number of prepared images in the cache. Each image needs 0.25 MB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneScore:
-    """Agreement of two thumbnails, and the translation between them."""
+    """Scene score of two thumbnails, and the shift between the two thumbnails."""
 
     score: float
-    """ZNCC of the overlap, -1 to 1: near 0 for different scenes, above 0.5 for one scene."""
+    """ZNCC of the overlap, -1 to 1. The score is near 0 if the images show different scenes, and above 0.5 if both show
+    the same scene."""
     shift_x: float
-    """Translation as a share of the image's width; positive if the candidate's content is further to the right."""
+    """Horizontal shift, divided by the width of the image. The shift is positive if the content of the candidate is
+    further to the right than the content of the query."""
     shift_y: float
-    """Translation as a share of the query's height; positive if the candidate's content is further down."""
+    """Vertical shift, divided by the height of the query. The shift is positive if the content of the candidate is
+    further down than the content of the query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneImage:
-    """A thumbnail prepared for `score`; reuse it if it is compared with many others."""
+    """A thumbnail that is prepared for `score`. One prepared thumbnail can be compared with many others."""
 
     normal: NDArray[np.float32]
-    """Shape (height, width): locally centred and scaled pixels."""
+    """Locally centred and scaled pixels; shape (height, width)."""
 
     _spectra: list[NDArray[np.complex64]] = field(default_factory=list)
 
     @property
     def spectrum(self) -> NDArray[np.complex64]:
-        """Spectrum for `phase_correlation`; computed at first use, possibly by two threads at the same time."""
+        """Spectrum for `phase_correlation`, computed at the first use.
+
+        If two threads need the spectrum at the same time, both may compute it.
+        """
         if not self._spectra:
             self._spectra.append(spectrum(self.normal))
         return self._spectra[0]
@@ -70,7 +77,8 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
     thumbnail : numpy.ndarray of uint8, shape (height, width)
         Grey thumbnail.
     shape : tuple of int, optional
-        Height and width to which it is first reduced, by area averaging; by default its own shape.
+        Height and width to which the thumbnail is reduced first, by area averaging. By default, the thumbnail is not
+        reduced.
 
     Returns
     -------
@@ -80,29 +88,30 @@ def prepare(thumbnail: NDArray[np.uint8], shape: tuple[int, int] | None = None) 
     Raises
     ------
     ValueError
-        If `thumbnail` is not a two-dimensional array of uint8 or `shape` is not within its shape.
+        If `thumbnail` is not a two-dimensional array of uint8, or if `shape` exceeds the shape of `thumbnail`.
     """
     return SceneImage(normalised(thumbnail, shape or thumbnail.shape))
 
 
 def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) -> SceneScore:
-    """Compare two prepared thumbnails of equal shape, unmoved and at the translation of the phase correlation.
+    """Compare two prepared thumbnails of equal shape twice: without a shift, and with the shift found for them.
 
-    At each of the two positions the score is the smaller of two: that of the whole overlap, and that without the rows
-    that an info bar may cover (`field_rows`), because a shared info bar is not a shared scene. The better position
-    counts.
+    Two correlations are computed for each of the two positions: one of the whole overlap, and one without the rows that
+    an info bar may cover (`field_rows`). The smaller correlation is the score of the position, because equal info bars
+    do not mean that the scenes are equal. The function returns the higher score of the two positions.
 
     Parameters
     ----------
     query, candidate : SceneImage
-        Results of `prepare`, of equal shape.
+        Thumbnails of equal shape, from `prepare`.
     enough : float
-        The unmoved score from which no translation is searched; by default one is always searched.
+        If the score without a shift is at least this value, the function does not search for a shift. By default, every
+        comparison includes a search for the shift between the two images.
 
     Returns
     -------
     SceneScore
-        Score and translation; score 0 if one thumbnail has no features.
+        Score and shift. The score is 0 if a thumbnail has no features.
 
     Raises
     ------
@@ -128,38 +137,40 @@ def score(query: SceneImage, candidate: SceneImage, enough: float = math.inf) ->
 
 
 def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8]]) -> list[SceneScore]:
-    """Compare one thumbnail with many.
+    """Compute the scene scores of one thumbnail with many other thumbnails.
 
-    Thumbnails of different shapes are compared at the smaller height and the smaller width of the two. If their
-    proportions differ slightly, because one has lost its info bar (or more of its bottom), they are also compared at
-    equal widths from the top down, and the better score counts. If the score is high, the fields alone are compared
-    again, cut off above the info bar before any processing, and the smaller score counts: a shared bar affects the
-    local means and the shading of an empty field next to it. (If the unmoved fields score at most 0.001 less than the
-    whole, no translation is searched for them.) If the proportions differ by more than a fifth, the images cannot show
-    one field and score 0.
+    Two thumbnails of different shapes are reduced to the smaller of the two heights and the smaller of the two widths.
+    The proportions of two thumbnails can differ slightly because the info bar, or more rows at the bottom, were removed
+    from one image. In this case, the thumbnails are also compared at equal widths, aligned at the top, and the higher
+    score is used. If the proportions differ by more than a fifth, the images cannot show one field, and the score is 0.
+
+    If the score is at least 0.3, the fields are also compared without the info bars, and the lower score is used. The
+    info bars are removed before any processing. Otherwise, an equal info bar in both images would change the local
+    means and the shading of an empty field beside it. If the score of the fields without a shift is lower than the
+    score of the thumbnails by at most 0.001, the function does not search for a shift of the fields.
 
     Parameters
     ----------
     query : numpy.ndarray of uint8, shape (height, width)
         Grey thumbnail.
     candidates : sequence of numpy.ndarray of uint8
-        Grey thumbnails; each may have its own shape.
+        Grey thumbnails. Their shapes may differ.
 
     Returns
     -------
     list of SceneScore
-        One for each candidate, in the same order.
+        One score for each candidate, in the order of the candidates.
 
     Raises
     ------
     ValueError
-        If a thumbnail is not a two-dimensional array of uint8, or is empty.
+        If a thumbnail is empty or is not a two-dimensional array of uint8.
     """
     for thumbnail in (query, *candidates):
         require_grey(thumbnail)
     scores = []
     for candidate in candidates:
-        best: SceneScore | None = None  # stays None if the proportions differ too much
+        best: SceneScore | None = None  # remains None if the proportions of the two thumbnails differ too much
         for query_rows, candidate_rows, shape in common_shapes(query.shape, candidate.shape):
             found = _compared(query[:query_rows], candidate[:candidate_rows], shape)
             if found.score >= _WORTH_CHECKING:
@@ -175,22 +186,36 @@ def scene_scores(query: NDArray[np.uint8], candidates: Sequence[NDArray[np.uint8
 def _compared(
     query: NDArray[np.uint8], candidate: NDArray[np.uint8], shape: tuple[int, int], enough: float = math.inf
 ) -> SceneScore:
-    """Compare two thumbnails, both reduced to one shape first."""
+    """Reduce two thumbnails to the same shape, and compute their scene score."""
     first, second = (prepared(image.tobytes(), image.shape, shape) for image in (query, candidate))
     return score(first, second, enough)
 
 
 @lru_cache(maxsize=_PREPARED)
 def prepared(pixels: bytes, size: tuple[int, ...], shape: tuple[int, int]) -> SceneImage:
-    """Return the result of `prepare` for a thumbnail of shape `size`, reduced to `shape`; the last results are cached.
+    """Return the result of `prepare` for the pixels of a thumbnail. A cache contains the last results.
 
-    A query is compared with many candidates in several stages of a search, and a candidate again as a rival.
+    The cache saves time because a search compares the query with many candidates in several stages, and compares some
+    candidates more than once.
+
+    Parameters
+    ----------
+    pixels : bytes
+        Pixels of the thumbnail, uint8.
+    size : tuple of int
+        Height and width of the thumbnail.
+    shape : tuple of int
+        Height and width to which the thumbnail is reduced.
     """
     return prepare(np.frombuffer(pixels, np.uint8).reshape(size), shape)
 
 
 def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Yield the ways to register two images: rows used of the query, rows used of the candidate, common shape."""
+    """Yield the ways to register two images of these shapes.
+
+    Each way consists of the number of rows of the query that are used, the number of rows of the candidate that are
+    used, and the common shape to which both images are reduced.
+    """
     aspects = query[0] / query[1], candidate[0] / candidate[1]
     flatter = min(aspects)
     if flatter < _LEAST_ASPECT * max(aspects):
@@ -205,7 +230,7 @@ def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterato
 
 
 def _agreement(query: SceneImage, candidate: SceneImage, down: int, right: int) -> float:
-    """Return the smaller ZNCC, with or without the bottom rows, of two images; the candidate is moved first."""
+    """Return the smaller of two ZNCCs: with and without the bottom rows. The candidate is shifted first."""
     height, width = query.normal.shape
     margins = int(height * _MARGIN), int(width * _MARGIN)
     agreement: float = _least_zncc(query.normal, candidate.normal, field_rows(height), down, right, *margins)
@@ -222,9 +247,10 @@ def _least_zncc(
     margin_y: int,
     margin_x: int,
 ) -> float:
-    """Return the smaller of two ZNCCs of query[y, x] and candidate[y + down, x + right] without the margins.
+    """Return the smaller of two ZNCCs of query[y, x] and candidate[y + down, x + right], without the margins.
 
-    One ZNCC is that of all rows, the other that of the first `field` rows, whose sums are intermediate results.
+    The first ZNCC is computed from all rows, and the second from the first `field` rows only. The sums for the second
+    ZNCC are intermediate results of the sums for the first ZNCC.
     """
     rows = query.shape[0]
     top, bottom = max(margin_y, margin_y - down), min(rows - margin_y, rows - margin_y - down)
@@ -256,7 +282,7 @@ def _least_zncc(
 
 @compiled(fastmath=True, error_model="numpy")
 def _correlation(sum_q: float, sum_c: float, square_q: float, square_c: float, product: float, count: int) -> float:
-    """Return the Pearson correlation of `count` pairs from their sums; 0 if one side has no features."""
+    """Return the Pearson correlation of `count` pairs of values, computed from sums; 0 if an image has no features."""
     count = max(count, 1)
     mean_q, mean_c = sum_q / count, sum_c / count
     energy_q, energy_c = square_q / count - mean_q * mean_q, square_c / count - mean_c * mean_c

@@ -1,4 +1,4 @@
-"""Mean structural similarity (SSIM) of two grey images at full size, computed exactly in one pass."""
+"""Mean structural similarity (SSIM) of two grey images at full size, computed exactly in one pass over the pixels."""
 
 from __future__ import annotations
 
@@ -12,52 +12,53 @@ from twinscope_indexer.hashing.arrays import read_only, require_grey
 from twinscope_indexer.hashing.equalize import standardise
 
 WINDOW = 7
-"""Side of the square, uniform window in pixels; the default of scikit-image."""
+"""Side of the square window, in pixels, as by default in scikit-image. All pixels of the window have equal weight."""
 
 _K1, _K2 = 0.01, 0.03  # Wang, Bovik, Sheikh, Simoncelli (2004), IEEE Trans. Image Process. 13(4), 600-612
 _AREA = WINDOW * WINDOW
-# Outside these limits the score no longer depends on the data range in single precision, and products of the
-# stabilising constants would overflow or vanish.
+# Outside these limits of the data range, the SSIM in single precision no longer depends on the data range, and products
+# of the stabilising constants would be too large or too small for single precision.
 _LEAST_RANGE, _GREATEST_RANGE = 1e-3, 1e8
 
 
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], data_range: float = 255) -> float:
     """Compute the mean SSIM of two images.
 
-    Equal to ``skimage.metrics.structural_similarity(a, b, data_range=data_range)`` within 1e-6: a uniform window
-    of 7 x 7 pixels, sample (co)variances, K1 = 0.01, K2 = 0.03, the mean over all windows inside the image.
+    The result differs from ``skimage.metrics.structural_similarity(a, b, data_range=data_range)`` by at most 1e-6. The
+    SSIM is computed with a uniform window of 7 x 7 pixels, sample variances and covariances, K1 = 0.01 and K2 = 0.03,
+    and averaged over all windows inside the image.
 
     Parameters
     ----------
     a, b : numpy.ndarray of uint8, shape (height, width)
         Grey images of equal shape, at least 7 x 7 pixels.
     data_range : float
-        Distance between the smallest and the largest possible value, in grey levels.
+        Difference between the largest and the smallest possible pixel value, in grey levels.
 
     Returns
     -------
     float
-        -1 to 1; exactly 1 for identical images.
+        Mean SSIM, -1 to 1. The SSIM of identical images is exactly 1.
 
     Raises
     ------
     ValueError
-        If the images are not uint8, not two-dimensional, of different shapes or smaller than the window, or if
-        `data_range` is not positive and finite.
+        If the images are not two-dimensional arrays of uint8, have different shapes or are smaller than the window, or
+        if `data_range` is not positive and finite.
     """
     _check_pair(a, b)
     if not (math.isfinite(data_range) and data_range > 0):
         raise ValueError(f"data_range must be positive and finite, not {data_range}; use 255 for 8-bit images")
     data_range = min(max(float(data_range), _LEAST_RANGE), _GREATEST_RANGE)
-    # Means and variances stay multiplied by powers of the window's area, so that they are whole numbers;
-    # the constants are scaled accordingly. See `_mean_ssim`.
+    # Means and variances are not divided by the area of the window, so that they are whole numbers. Therefore, the
+    # constants are multiplied by the same powers of the area. See `_mean_ssim`.
     luminance = (_K1 * data_range) ** 2 * _AREA**2
     contrast = (_K2 * data_range) ** 2 * _AREA * (_AREA - 1)
     return float(_mean_ssim(read_only(a), read_only(b), np.float32(luminance), np.float32(contrast)))
 
 
 def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Compute the mean SSIM of two images after `standardise`, over the full range of 255 grey levels.
+    """Standardise two images, and compute their mean SSIM with a data range of 255 grey levels.
 
     Parameters
     ----------
@@ -67,23 +68,24 @@ def standardised_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     Returns
     -------
     float
-        -1 to 1. Equalising amplifies noise, so a value near 1 means the same acquisition, including its noise.
+        Mean SSIM, -1 to 1. Standardising amplifies noise. Therefore, a value near 1 means that the noise also agrees,
+        and that the images show the same acquisition.
 
     Raises
     ------
     ValueError
-        As for `ssim`.
+        If `ssim` would raise an error for these images.
     """
     _check_pair(a, b)
     return ssim(standardise(a), standardise(b))
 
 
 def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Resample one of two images to the shape of the other, for `standardised_ssim`.
+    """Resample one of two images to the shape of the other image, as `standardised_ssim` requires.
 
-    The image with more pixels is resampled to the shape of the other, with Pillow's ``LANCZOS`` filter, which is
-    wide enough to avoid aliasing when it reduces. Pass raw pixels and standardise afterwards, because the histogram of
-    the compared pixels must be equalised. If both shapes have the same number of pixels, `b` is resampled.
+    The image with more pixels is resampled. If both images have the same number of pixels, `b` is resampled. The filter
+    is Pillow's ``LANCZOS``, which avoids aliasing when an image is reduced. Pass raw pixels, and standardise the images
+    afterwards, because the histogram of the compared pixels must be equalised.
 
     Parameters
     ----------
@@ -93,7 +95,8 @@ def match_shape(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.
     Returns
     -------
     tuple of numpy.ndarray of uint8
-        The two images in the given order, of equal shape; an unchanged image is returned itself.
+        The two images with equal shapes, in the order of the arguments. An image that is not resampled is returned
+        without a copy.
     """
     if a.shape == b.shape:
         return a, b
@@ -116,24 +119,29 @@ def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
         raise ValueError(f"SSIM needs at least {WINDOW} x {WINDOW} pixels; the images have shape {a.shape}")
 
 
-# Only the float64 sums may be reassociated: the quotients keep IEEE rounding, so identical images give exactly 1.
+# The compiler may only change the order of the float64 sums. The quotients keep IEEE rounding, so the SSIM of identical
+# images is exactly 1.
 @compiled(fastmath={"reassoc"}, error_model="numpy")
 def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32, contrast: np.float32) -> float:
-    """Compute the mean SSIM from running column sums of the last seven rows.
+    """Compute the mean SSIM from running sums over the last seven rows of each column.
 
-    With n = 49 pixels in a window and whole-number sums A, B, S (of squares, both images) and P (of products), an
-    SSIM is (2AB + c1)(2(nP - AB) + c2) / ((A^2 + B^2 + c1)(nS - A^2 - B^2 + c2)): all but the last few operations
-    are exact in 32-bit integers (the largest value, nS, is 49 * 49 * 2 * 255^2 = 3.1e8), so images of low variance
-    lose no accuracy to cancellation. Both factors of the numerator are halved here, and the mean is multiplied by 4.
+    A window has n = 49 pixels. A and B are the sums of the grey levels of the two images in the window, S is the sum of
+    the squares of both images, and P is the sum of the products. The SSIM of the window is
+    (2AB + c1)(2(nP - AB) + c2) / ((A^2 + B^2 + c1)(nS - A^2 - B^2 + c2)).
 
-    The two sums of levels, at most 49 * 255 each, share one 32-bit number (a in the lower half, b in the upper half),
-    so one addition updates both.
+    All operations except the last few are exact, because the sums are 32-bit integers. The largest value, nS, is
+    49 * 49 * 2 * 255^2 = 3.1e8. Therefore, images of low variance lose no accuracy by cancellation. The code halves
+    both factors of the numerator, and multiplies the mean by 4.
+
+    The sums A and B are at most 49 * 255. One 32-bit integer stores both sums (A in the lower half, B in the upper
+    half), so that one addition changes both sums.
     """
     height, width = a.shape
     inner = width - 6
     half_luminance, half_contrast = np.float32(luminance / 2), np.float32(contrast / 2)
     levels, squares, products = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(width, np.int32)
-    # Seven shifted views of each column sum instead of index arithmetic: LLVM turns them into vector loads.
+    # Seven shifted views of each array of column sums are used instead of index arithmetic, because LLVM compiles the
+    # views to vector loads.
     l0, l1, l2, l3 = levels[:inner], levels[1 : inner + 1], levels[2 : inner + 2], levels[3 : inner + 3]
     l4, l5, l6 = levels[4 : inner + 4], levels[5 : inner + 5], levels[6 : inner + 6]
     s0, s1, s2, s3 = squares[:inner], squares[1 : inner + 1], squares[2 : inner + 2], squares[3 : inner + 3]
@@ -169,7 +177,7 @@ def _mean_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], luminance: np.float32
             variance = np.float32(np.int32(49 * square - either))
             numerator = (np.float32(both) + half_luminance) * (covariance + half_contrast)
             quarter_ssim[x] = numerator / ((np.float32(either) + luminance) * (variance + contrast))
-        for x in range(inner):  # a separate loop, so that eight quotients are computed at a time, not four
+        for x in range(inner):  # a separate loop, so that the loop above computes eight quotients at a time, not four
             total += np.float64(quarter_ssim[x])
     mean: float = 4 * total / ((height - 6) * inner)
     return mean

@@ -1,9 +1,9 @@
-"""Texture: how well two images agree beyond the outlines that dominate their scene score.
+"""Texture: the agreement of two images in fine structure, without the outlines that dominate the scene score.
 
-A scene score measures mostly a few strong shapes: the bars of a grid, the rim of a hole, one round particle. Two
-fields with the same kind of grid, or with one particle each, share these shapes. A hash weights all its frequencies
-equally, including the weak ones: the hashes of two registered images of one field agree in most bits, those of
-different fields do not.
+The scene score depends mostly on a few strong shapes: the bars of a grid, the rim of a hole, or one round particle. Two
+different fields with the same kind of grid, or with one particle each, can have these shapes in common. A hash gives
+all frequencies equal weight, including weak frequencies. Therefore, the hashes of two registered images agree in most
+bits if the images show one field, but not if they show different fields.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MARGIN: Final = 0.12
+"""Width of the border that the second frame excludes, as a share of each side of the image."""
 _FRAMES: Final = (WHOLE, Frame(_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN))
-"""The second frame excludes most labels and scale bars."""
+"""Frames that are hashed: the whole overlap, and its middle, which excludes most labels and scale bars."""
 _CLIPPED: Final = 0.25
-"""Share of the pixels at one end of the grey scale from which the other end is also compared: the frames for one end
-hash a quarter of the pixels."""
+"""If at least this share of the pixels is at one end of the grey scale, the other end is also compared. The value is a
+quarter, because a quarter of the pixels is used for the hash of one end."""
 _LEVEL: Final = 1.5
-"""Grey levels by which pixels at one end may differ."""
+"""A pixel is at one end of the grey scale if its difference from the extreme value is at most this many grey levels."""
 
 
 def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> int | None:
-    """Return the least Hamming distance between the hashes of the common area of two images.
+    """Register two images, and return the smallest Hamming distance between the hashes of their common area.
 
     Parameters
     ----------
     query, candidate : ndarray of uint8, shape (height, width)
-        Grey thumbnails; each may have its own shape.
+        Grey thumbnails. Their shapes may differ.
 
     Returns
     -------
     int or None
-        Bits; 1024 if the images cannot be registered, None if their common area has no hash.
+        Distance in bits. 1024 if the images cannot be registered; None if their common area has no hash.
     """
     overlap = align(query, candidate)
     if overlap is None:
@@ -63,7 +64,10 @@ def texture_distance(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> 
 
 
 def agree_in_texture(query: NDArray[np.uint8], candidate: NDArray[np.uint8], score: float) -> bool:
-    """Check whether two images with the given scene score agree in fine structure; true if it cannot be measured."""
+    """Return whether two images agree in fine structure. `score` is the scene score of the two images.
+
+    The result is also True if the agreement cannot be measured.
+    """
     distance = texture_distance(query, candidate)
     return distance is None or distance <= (TEXTURE_BITS if score < CLEAR_TEXTURE_SCENE else TEXTURE_BITS_IF_CLEAR)
 

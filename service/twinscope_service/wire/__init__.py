@@ -1,6 +1,7 @@
 """Lossless conversion between the messages of the wire contract and the types of the matcher and the catalog.
 
-``answers``: policies and answers; ``queries``: queries and options; ``records``: stored images; ``upserts``: images to
-store; ``index``: statistics; ``rules``: rules that messages must follow; ``text``: encoding of names that are not
-UTF-8. The package uses neither network nor store. Server and clients both use it.
+The module ``answers`` converts policies and answers, ``queries`` queries and options, ``instruments`` instrument
+metadata, ``records`` stored images, ``upserts`` images to store, and ``index`` the statistics of a store. The module
+``rules`` checks the rules that messages must follow. The module ``text`` encodes names that are not UTF-8. The package
+uses neither the network nor a store, so that both the server and the clients can use it.
 """

@@ -1,4 +1,4 @@
-"""Policies, matches and answers as messages."""
+"""Conversion of policies, matches and answers to messages, and back."""
 
 from __future__ import annotations
 
@@ -54,16 +54,20 @@ _FULL_SIZES: Final[dict[FullSize, types_pb2.FullSize.ValueType]] = {
 _FULL_SIZE_OF: Final = {number: use for use, number in _FULL_SIZES.items()}
 REACH_OF: Final = {number: reach for reach, number in REACHES.items()}
 _MAX_REMEMBERED: Final = 256
-"""Bytes; a policy is smaller unless it contains unknown fields."""
+"""Maximum size of a policy that is cached, in bytes. A policy is larger only if it contains unknown fields."""
 
 THRESHOLDS: Final = {setting.name: setting.wire for setting in SETTINGS}
-"""Maps attributes of `Policy` to fields of the message."""
+"""Field of the message for each threshold, by the attribute of `Policy`."""
 _LEFT_OUT: Final = {setting.name: setting.left_out for setting in SETTINGS if setting.optional}
-"""Values of thresholds that a policy with its own rule may omit; they were added later and then have no effect."""
+"""Value of each threshold that a policy with its own rule may omit, because the threshold was added later. A threshold
+with this value has no effect."""
 
 
 def policy_message(policy: Policy) -> types_pb2.Policy:
-    """Return the complete message of a policy, as in an answer; in a request it means exactly this policy."""
+    """Return the complete message of a policy, as answers contain it.
+
+    If a request contains this message, the request uses exactly this policy.
+    """
     return types_pb2.Policy(
         name=escaped(policy.name),
         rule=_RULES[policy.rule],
@@ -73,11 +77,13 @@ def policy_message(policy: Policy) -> types_pb2.Policy:
     )
 
 
-_policy_message = lru_cache(maxsize=256)(policy_message)  # copied into answers; must never be changed
+_policy_message = lru_cache(maxsize=256)(policy_message)  # callers copy the cached message and must not change it
 
 
 def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
-    """Read a policy that is named, perhaps with changes, or complete.
+    """Read a policy from its message.
+
+    The message contains either the name of a policy, perhaps with changed thresholds, or a complete policy.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def policy_of(message: types_pb2.Policy, path: str = "policy") -> Policy:
 
 
 def check_policy(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Yield the violations in a policy."""
+    """Yield one violation for each rule that the message of a policy breaks."""
     try:
         policy_of(message, path)
     except MessageError as error:
@@ -113,11 +119,14 @@ def _read_policy(sent: bytes, path: str) -> Policy:
     )
 
 
-_remembered = lru_cache(maxsize=256)(_read_policy)  # every query and every answer contains one of a few policies
+_remembered = lru_cache(maxsize=256)(_read_policy)  # most queries and answers contain one of a few policies
 
 
 def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
-    """Yield the violations in a policy; `Policy` defines the ranges of the thresholds."""
+    """Yield one violation for each rule that the message of a policy breaks.
+
+    The class `Policy` defines the ranges of the thresholds.
+    """
     base, given = POLICIES["default"], _given(message)
     if message.rule == types_pb2.RULE_UNSPECIFIED:
         name_faults = tuple(check_text(message.name, below(path, "name"), 0, MAX_POLICY_NAME))
@@ -129,19 +138,23 @@ def _policy_faults(message: types_pb2.Policy, path: str) -> Iterator[Violation]:
     else:
         yield from check_text(message.name, below(path, "name"), 1, MAX_POLICY_NAME)
         if message.rule not in _RULE_OF:
-            yield Violation(below(path, "rule"), f"{message.rule} is unknown here; a newer release may know it")
+            yield Violation(below(path, "rule"), _unknown(message.rule))
         for threshold, field in THRESHOLDS.items():
             if threshold not in _LEFT_OUT and threshold not in given:
                 yield Violation(below(path, field), "must be set if the policy has its own rule")
     if message.reach != types_pb2.REACH_UNSPECIFIED and message.reach not in REACH_OF:
-        yield Violation(below(path, "reach"), f"{message.reach} is unknown here; a newer release may know it")
+        yield Violation(below(path, "reach"), _unknown(message.reach))
     if message.full_size != types_pb2.FULL_SIZE_UNSPECIFIED and message.full_size not in _FULL_SIZE_OF:
-        yield Violation(below(path, "full_size"), f"{message.full_size} is unknown here; a newer release may know it")
+        yield Violation(below(path, "full_size"), _unknown(message.full_size))
     for threshold, value in given.items():
         try:
             base.adjusted({threshold: value})
         except OptionError as error:
             yield Violation(below(path, THRESHOLDS[threshold]), str(error))
+
+
+def _unknown(value: int) -> str:
+    return f"this release does not know the value {value}; a newer release may know it"
 
 
 def _given(message: types_pb2.Policy) -> dict[str, float | int]:
@@ -150,7 +163,7 @@ def _given(message: types_pb2.Policy) -> dict[str, float | int]:
 
 
 def match_message(match: Match) -> types_pb2.Match:
-    """Return the message of a match."""
+    """Convert a match to a message."""
     prefix = match.published_prefix
     return types_pb2.Match(
         image_id=match.image_id,
@@ -170,7 +183,7 @@ def match_message(match: Match) -> types_pb2.Match:
 
 
 def match_of(message: types_pb2.Match) -> Match:
-    """Read a match."""
+    """Convert a message to a match."""
     return Match(
         image_id=message.image_id,
         source=unescaped(message.source),
@@ -214,7 +227,7 @@ def _reason_of(message: types_pb2.Reason) -> Reason:
 
 
 def answer_message(answer: Answer) -> types_pb2.Answer:
-    """Return the message of an answer."""
+    """Convert an answer to a message."""
     return types_pb2.Answer(
         grade=_GRADES[answer.grade],
         matches=[match_message(match) for match in answer.matches],
@@ -233,16 +246,15 @@ def answer_message(answer: Answer) -> types_pb2.Answer:
 
 
 def answer_of(message: types_pb2.Answer, path: str = "answer") -> Answer:
-    """Read an answer; the inverse of `answer_message`.
+    """Convert a message to an answer; the inverse of `answer_message`.
 
     Raises
     ------
     MessageError
-        If this release does not know the grade or the policy; a newer release may know it.
+        If this release does not know the grade or the policy of the answer; a newer release may know them.
     """
     if message.grade not in _GRADE_OF:
-        description = f"grade {message.grade} is unknown here; a newer release may know it"
-        raise MessageError([Violation(below(path, "grade"), description)])
+        raise MessageError([Violation(below(path, "grade"), _unknown(message.grade))])
     return Answer(
         grade=_GRADE_OF[message.grade],
         matches=tuple(match_of(match) for match in message.matches),

@@ -1,4 +1,4 @@
-"""The statistics of a store as a message."""
+"""Conversion of the statistics of a store to a message, and back."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _COUNTS = ("images", "searchable", "unhashable", "failures", "prefixes", "contra
 
 
 def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
-    """Return the message of a store's statistics; the server adds the fields about itself.
+    """Convert the statistics of a store to a message; the server adds the fields that describe the server.
 
     Parameters
     ----------
     stats : mapping
-        ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (``kind``, ``base``, ``delta``,
-        ``reach``), ``calibration`` (``name``, ``images``, ``least_p_wrong``), ``created``, ``roots``, and the
-        counts of `Catalog.counts`.
+        The keys are ``store``, ``store_id``, ``generation``, ``recipe``, ``index`` (a mapping with the keys ``kind``,
+        ``base``, ``delta``, ``reach``), ``calibration`` (a mapping with the keys ``name``, ``images``,
+        ``least_p_wrong``), ``created``, ``roots``, and the keys of `Catalog.counts`.
     """
     created = None
     if stats["created"] is not None:
@@ -56,7 +56,7 @@ def index_message(stats: Mapping[str, Any]) -> catalog_pb2.GetIndexResponse:
 
 
 def stats_of(message: catalog_pb2.GetIndexResponse) -> dict[str, Any]:
-    """Read a store's statistics; the inverse of `index_message`, in the same order."""
+    """Convert a message to the statistics of a store, in the same order; the inverse of `index_message`."""
     index, counts = message.index, message.counts
     return {
         "store": unescaped(message.store),

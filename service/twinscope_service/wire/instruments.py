@@ -1,4 +1,4 @@
-"""Instrument metadata as messages."""
+"""Conversion of instrument metadata to messages, and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TEXTS: Final = ("vendor", "instrument", "detector", "acquired")
 _MAX_TEXT: Final = 1024
-"""Bytes; texts read from files are far shorter."""
+"""Maximum size of a text, in bytes. Texts that are read from image files are far shorter."""
 _NUMBERS: Final = (
     "beam_energy_kev", "working_distance_mm", "magnification", "pixel_width_nm", "pixel_height_nm", "field_width_um",
     "data_bar_px",
@@ -25,7 +25,10 @@ _NUMBERS: Final = (
 
 
 def instrument_message(metadata: InstrumentMetadata) -> types_pb2.InstrumentMetadata:
-    """Return the message of metadata, without the fields that are kept verbatim."""
+    """Convert instrument metadata to a message.
+
+    The message omits `InstrumentMetadata.verbatim`, the original text of the metadata.
+    """
     values: dict[str, Any] = {name: getattr(metadata, name) for name in _NUMBERS}
     for name in _TEXTS:
         text = getattr(metadata, name)
@@ -37,7 +40,10 @@ def instrument_message(metadata: InstrumentMetadata) -> types_pb2.InstrumentMeta
 
 
 def instrument_of(message: types_pb2.InstrumentMetadata) -> InstrumentMetadata:
-    """Read metadata; the inverse of `instrument_message`, except for the fields that are kept verbatim."""
+    """Convert a message to instrument metadata.
+
+    This is the inverse of `instrument_message`, except that messages omit `InstrumentMetadata.verbatim`.
+    """
     given = {field.name: value for field, value in message.ListFields() if field.name != "stage"}
     for name in given.keys() & set(_TEXTS):
         given[name] = unescaped(given[name])
@@ -46,7 +52,7 @@ def instrument_of(message: types_pb2.InstrumentMetadata) -> InstrumentMetadata:
 
 
 def check_instrument(message: types_pb2.InstrumentMetadata, path: str) -> Iterator[Violation]:
-    """Yield the violations in metadata that a client sends."""
+    """Yield one violation for each rule that is broken by the instrument metadata of a message."""
     for name in _TEXTS:
         yield from check_text(getattr(message, name), below(path, name), 0, _MAX_TEXT)
     numbers = [(name, value) for name, value in ((f.name, v) for f, v in message.ListFields()) if name in _NUMBERS]

@@ -1,4 +1,4 @@
-"""Fingerprints, queries and options as messages."""
+"""Conversion of fingerprints, queries and options to messages, and back."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 MAX_THUMBNAIL: Final = 64 << 10
-"""Bytes of an encoded thumbnail."""
+"""Maximum size of an encoded thumbnail, in bytes."""
 
 _MAX_REMEMBERED: Final = 512
-"""Bytes; options are longer only if they name many categories."""
+"""Maximum size of options that are cached, in bytes. Options are larger only if they name many categories."""
 _MAX_RECIPE: Final = 256
 _MAX_DETAIL: Final = 256
 _REASONS: Final[dict[Reason, types_pb2.Unhashable.Reason.ValueType]] = {
@@ -54,7 +54,7 @@ _REASON_OF: Final = {number: reason for reason, number in _REASONS.items()}
 
 
 def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:
-    """Return the message of a fingerprint."""
+    """Convert a fingerprint to a message."""
     hashed = fingerprint.hashed
     if isinstance(hashed, PHash):
         return types_pb2.Fingerprint(hash=hashed.code, recipe=hashed.recipe, thumbnail=fingerprint.thumbnail)
@@ -63,21 +63,21 @@ def fingerprint_message(fingerprint: Fingerprint) -> types_pb2.Fingerprint:
 
 
 def fingerprint_of(message: types_pb2.Fingerprint, path: str) -> Fingerprint:
-    """Read a fingerprint without decoding its thumbnail.
+    """Convert a message to a fingerprint without decoding the thumbnail.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     RecipeError
-        If the recipe differs from that of this release.
+        If the recipe differs from the recipe of this release.
     """
     require(check_fingerprint(message, path))
     return _fingerprint(message)
 
 
 def _fingerprint(message: types_pb2.Fingerprint) -> Fingerprint:
-    """Read a fingerprint that has been checked."""
+    """Convert a message to a fingerprint; `check_fingerprint` must have accepted the message."""
     require_recipe(message.recipe)
     if message.WhichOneof("identity") == "hash":
         return Fingerprint(PHash(message.hash, message.recipe), message.thumbnail)
@@ -86,15 +86,18 @@ def _fingerprint(message: types_pb2.Fingerprint) -> Fingerprint:
 
 
 def check_fingerprint(message: types_pb2.Fingerprint, path: str) -> Iterator[Violation]:
-    """Yield the violations in a fingerprint; the content of its thumbnail is not checked."""
+    """Yield one violation for each rule that a fingerprint breaks.
+
+    This function does not check the content of the thumbnail.
+    """
     identity = message.WhichOneof("identity")
     if identity is None:
-        yield Violation(path, "one of hash and unhashable must be set")
+        yield Violation(path, "either hash or unhashable must be set")
     elif identity == "hash":
         yield from _check_hash(message.hash, below(path, "hash"))
     else:
         if message.unhashable.reason not in _REASON_OF:
-            yield Violation(below(path, "unhashable.reason"), "must be a reason that is known here")
+            yield Violation(below(path, "unhashable.reason"), "must be a reason that this release knows")
         yield from check_text(message.unhashable.detail, below(path, "unhashable.detail"), 0, _MAX_DETAIL)
     yield from check_text(message.recipe, below(path, "recipe"), 1, _MAX_RECIPE, is_escaped=False)
     if len(message.thumbnail) > MAX_THUMBNAIL:
@@ -108,19 +111,19 @@ def _check_hash(code: bytes, path: str) -> Iterator[Violation]:
 
 
 def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
-    """Read a query.
+    """Convert a message to a query.
 
     Returns
     -------
     Query or int
-        The query, or the number of the stored image that is the query.
+        The query, or the number in the catalog of the stored image that is the query.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     RecipeError
-        If the recipe differs from that of this release.
+        If the recipe differs from the recipe of this release.
     """
     tag_faults = check_text(message.client_tag, below(path, "client_tag"), 0, MAX_TAG, is_escaped=False)
     target = message.WhichOneof("target")
@@ -138,16 +141,18 @@ def query_of(message: similarity_pb2.Query, path: str = "query") -> Query | int:
             return query
         require(check_instrument(message.instrument, below(path, "instrument")))
         return replace(query, instrument=instrument_of(message.instrument))
-    raise MessageError((*tag_faults, Violation(path, "one of hash, image_id and fingerprint must be set")))
+    raise MessageError((*tag_faults, Violation(path, "hash, image_id or fingerprint must be set")))
 
 
 def decoded(fingerprint: Fingerprint, path: str) -> Query:
-    """Return the query of a fingerprint from the message at `path`.
+    """Decode the thumbnail of a fingerprint and return the query.
+
+    `path` is the path of the fingerprint in the request, for error messages.
 
     Raises
     ------
     MessageError
-        If its thumbnail cannot be decoded.
+        If the thumbnail cannot be decoded.
     """
     try:
         return fingerprint.query()
@@ -156,7 +161,7 @@ def decoded(fingerprint: Fingerprint, path: str) -> Query:
 
 
 def options_message(options: Options) -> similarity_pb2.SearchOptions:
-    """Return the message of options."""
+    """Convert search options to a message."""
     return similarity_pb2.SearchOptions(
         policy=policy_message(options.policy),
         verification=similarity_pb2.VERIFICATION_FULL if options.verify else similarity_pb2.VERIFICATION_NONE,
@@ -167,14 +172,14 @@ def options_message(options: Options) -> similarity_pb2.SearchOptions:
 
 
 def options_of(message: similarity_pb2.SearchOptions, path: str = "options") -> Options:
-    """Read options.
+    """Convert a message to search options.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     RecipeError
-        If the recipe of bare hashes differs from that of this release.
+        If the recipe of bare hashes differs from the recipe of this release.
     """
     sent = message.SerializeToString()
     return (_remembered if len(sent) <= _MAX_REMEMBERED else _read_options)(sent, path)
@@ -193,13 +198,13 @@ def _read_options(sent: bytes, path: str) -> Options:
     )
 
 
-_remembered = lru_cache(maxsize=256)(_read_options)  # every query contains one of a few options
+_remembered = lru_cache(maxsize=256)(_read_options)  # most queries contain the same few options
 
 
 def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator[Violation]:
     yield from check_policy(message.policy, below(path, "policy"))
     if message.verification not in similarity_pb2.Verification.values():
-        yield Violation(below(path, "verification"), f"{message.verification} is unknown here")
+        yield Violation(below(path, "verification"), f"this release does not know the value {message.verification}")
     if len(message.categories) > MAX_CATEGORIES:
         description = f"must have at most {MAX_CATEGORIES} elements, has {len(message.categories)}"
         yield Violation(below(path, "categories"), description)
@@ -212,14 +217,16 @@ def _check_options(message: similarity_pb2.SearchOptions, path: str) -> Iterator
 
 
 def batch_options(message: similarity_pb2.BatchSearchRequest, path: str = "") -> Options:
-    """Check the size of a batch and read its options; its queries are read one by one, by `query_of`.
+    """Check the size of a batch and return the options of the batch.
+
+    This function does not read the queries; `query_of` reads each of them.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     RecipeError
-        If the recipe of bare hashes differs from that of this release.
+        If the recipe of bare hashes differs from the recipe of this release.
     """
     field = below(path, "queries")
     require(check_count(len(message.queries), field))
@@ -229,12 +236,12 @@ def batch_options(message: similarity_pb2.BatchSearchRequest, path: str = "") ->
 
 
 def header_options(message: similarity_pb2.ImageHeader, path: str = "header") -> Options:
-    """Read the options of a search by image, and check the declarations in its header.
+    """Check the header of a search by image and return the options in it.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     """
     require(
         (

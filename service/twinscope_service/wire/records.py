@@ -1,4 +1,4 @@
-"""Stored images as messages, and requests for them."""
+"""Conversion of stored images to messages and back, and reading of requests for stored images."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MAX_PAGE: Final = 1000
 _MAX_WORD: Final = 16
 _MAX_SIDE: Final = 1_000_000
 _SECOND: Final = 1_000_000_000  # nanoseconds
-_EARLIEST, _LATEST = -9_214_560_000, 9_214_646_399  # the years 1678 to 2261, which fit 64 bits as nanoseconds
+_EARLIEST, _LATEST = -9_214_560_000, 9_214_646_399  # seconds since 1970; 1678 to 2261 fit 64-bit nanoseconds
 
 
 def image_message(record: Record) -> catalog_pb2.Image:
-    """Return the message of a record."""
+    """Convert a record to a message."""
     prefix = record.published_prefix
     indexed = Timestamp()
     indexed.FromJsonString(record.indexed_at)
@@ -63,7 +63,7 @@ def image_message(record: Record) -> catalog_pb2.Image:
 
 
 def record_of(message: catalog_pb2.Image) -> Record:
-    """Read a record; the inverse of `image_message`."""
+    """Convert a message to a record; the inverse of `image_message`."""
     source, facts = message.source, facts_of(message.file)
     return Record(
         id=image_number(message.image_id),
@@ -91,7 +91,7 @@ def record_of(message: catalog_pb2.Image) -> Record:
 
 
 def facts_message(facts: FileFacts | Record) -> catalog_pb2.FileFacts:
-    """Return the message of the facts about a file."""
+    """Convert the facts about a file to a message."""
     return catalog_pb2.FileFacts(
         size_bytes=facts.size,
         modify_time=timestamp(facts.mtime_ns),
@@ -105,7 +105,7 @@ def facts_message(facts: FileFacts | Record) -> catalog_pb2.FileFacts:
 
 
 def facts_of(message: catalog_pb2.FileFacts) -> FileFacts:
-    """Read the facts about a file."""
+    """Convert a message to the facts about a file."""
     return FileFacts(
         message.size_bytes, nanoseconds(message.modify_time), message.sha256, message.format, message.mode,
         message.bits, message.width, message.height,
@@ -113,18 +113,18 @@ def facts_of(message: catalog_pb2.FileFacts) -> FileFacts:
 
 
 def timestamp(mtime_ns: int) -> Timestamp:
-    """Return the message of a time in nanoseconds since 1970."""
+    """Convert a time in nanoseconds since 1970 to a message."""
     seconds, rest = divmod(mtime_ns, _SECOND)
     return Timestamp(seconds=seconds, nanos=rest)
 
 
 def nanoseconds(time: Timestamp) -> int:
-    """Return a time in nanoseconds since 1970."""
+    """Convert the message of a time to nanoseconds since 1970."""
     return time.seconds * _SECOND + time.nanos
 
 
 def check_facts(message: catalog_pb2.FileFacts, path: str) -> Iterator[Violation]:
-    """Yield the violations in the facts that a client sends about a file."""
+    """Yield one violation for each rule that the facts about a file break."""
     numbers = {"size_bytes": (message.size_bytes, (1 << 63) - 1), "bits": (message.bits, 64)}
     numbers |= {"width": (message.width, _MAX_SIDE), "height": (message.height, _MAX_SIDE)}
     for field, (value, most) in numbers.items():
@@ -137,18 +137,18 @@ def check_facts(message: catalog_pb2.FileFacts, path: str) -> Iterator[Violation
 
 
 def check_time(time: Timestamp, path: str) -> Iterator[Violation]:
-    """Yield the violation in a time, if any; an omitted time is the beginning of 1970."""
+    """Yield a violation if a time is out of range; a time that is not set is the beginning of 1970 and is valid."""
     if not (_EARLIEST <= time.seconds <= _LATEST and 0 <= time.nanos < _SECOND):
         yield Violation(path, "must be a time in the years 1678 to 2261")
 
 
 def image_numbers(message: catalog_pb2.BatchDeleteImagesRequest) -> list[int]:
-    """Read the ids of a batch as numbers of the catalog.
+    """Return the numbers in the catalog of the images whose ids are in a request.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the number of ids is out of range, or an id is malformed.
     """
     require(check_count(len(message.image_ids), "image_ids"))
     require(fault for i, one in enumerate(message.image_ids) for fault in check_image_id(one, f"image_ids[{i}]"))
@@ -156,19 +156,19 @@ def image_numbers(message: catalog_pb2.BatchDeleteImagesRequest) -> list[int]:
 
 
 def page_of(message: catalog_pb2.ListImagesRequest) -> tuple[int, int]:
-    """Read the request for a page.
+    """Read a request for one page of the list of images.
 
     Returns
     -------
     size : int
         Maximum number of images on the page.
     after : int
-        The page begins after the image with this number; -1 for the first page.
+        Number of the image after which the page begins; -1 for the first page.
 
     Raises
     ------
     MessageError
-        If a rule is broken, or the token is not from `page_token`.
+        If the page size is negative, or the token was not made by `page_token`.
     """
     faults = []
     if message.page_size < 0:

@@ -1,4 +1,4 @@
-"""The rules that messages must follow, as stated in the comments of the wire contract."""
+"""The rules that messages must follow; the comments of the wire contract state these rules."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MAX_BATCH: Final = 1024
-"""Queries, images or ids in one message."""
+"""Maximum number of queries, images or ids in one message."""
 MAX_CANDIDATES: Final = 65_536
-"""Queries of a message times k; bounds the size of the answer."""
+"""Maximum number of queries in a message, multiplied by k. This maximum limits the size of the response."""
 MAX_TAG: Final = 128
-"""Bytes of a client's tag."""
+"""Maximum size of the tag of a client, in bytes."""
 MAX_CHUNK: Final = 1 << 20
-"""Bytes of a chunk of an uploaded file."""
+"""Maximum size of a chunk of an uploaded file, in bytes."""
 
 
 class Violation(NamedTuple):
-    """One broken rule; becomes a FieldViolation of google.rpc.BadRequest."""
+    """One rule that a message violates; the server sends it as a FieldViolation of google.rpc.BadRequest."""
 
     field: str
-    """Path from the request to the field, such as ``queries[3].hash``."""
+    """Path of the field, which begins at the request, such as ``queries[3].hash``."""
     description: str
-    """The rule and the actual value."""
+    """Description of the rule and of the value that violates it."""
 
 
 class MessageError(TwinscopeError):
-    """A message breaks the rules of the wire contract.
+    """A message violates rules of the wire contract.
 
     Attributes
     ----------
     violations : tuple of Violation
-        All violations that were found.
+        All rules that the message violates.
     """
 
     def __init__(self, violations: Iterable[Violation]) -> None:
@@ -59,12 +59,12 @@ def require(violations: Iterable[Violation]) -> None:
 
 
 def below(path: str, field: str) -> str:
-    """Return the path of a field of the message at `path`; the request itself has the path ""."""
+    """Return the path of a field in the message that has the path `path`; the request itself has the path ""."""
     return f"{path}.{field}" if path else field
 
 
 def check_text(text: str, path: str, least: int, most: int, *, is_escaped: bool = True) -> Iterator[Violation]:
-    """Yield the violation in a string, if any: its length in bytes, as sent, or its escapes."""
+    """Yield a violation if a string has a wrong length in bytes, as it is sent, or contains a wrong escape."""
     size = len(text.encode())
     if not least <= size <= most:
         yield Violation(path, "must be set" if size == 0 else f"must have {least} to {most} bytes, has {size}")
@@ -82,21 +82,31 @@ def check_count(count: int, path: str) -> Iterator[Violation]:
 
 
 def check_candidates(queries: int, k: int, path: str) -> Iterator[Violation]:
-    """Yield a violation if the answer to a batch would be too large."""
+    """Yield a violation if the response to a batch would be too large."""
     if queries * k > MAX_CANDIDATES:
-        yield Violation(path, f"{queries} queries with k = {k} are more than {MAX_CANDIDATES} candidates; send fewer")
+        yield Violation(
+            path, f"{queries} queries with k = {k} give more than {MAX_CANDIDATES} candidates; send fewer queries"
+        )
 
 
 def check_sequence(sequence: int, path: str) -> Iterator[Violation]:
-    """Yield a violation if a sequence number is not positive; the stream checks that the numbers increase."""
+    """Yield a violation if a sequence number is not positive.
+
+    The server checks separately that the numbers of a stream increase.
+    """
     if sequence < 1:
         yield Violation(path, f"must be at least 1, is {sequence}")
 
 
 def check_upload(size_bytes: int, sha256: bytes, path: str) -> Iterator[Violation]:
-    """Yield the violations in what a header declares about its file; the server checks the size limit."""
+    """Yield one violation for each rule that the declared size and SHA-256 of a file break.
+
+    The server separately checks the maximum size.
+    """
     if size_bytes < 1:
-        yield Violation(below(path, "size_bytes"), f"must be the size of the file, at least 1; is {size_bytes}")
+        yield Violation(
+            below(path, "size_bytes"), f"must be the size of the file in bytes, at least 1; is {size_bytes}"
+        )
     yield from check_digest(sha256, below(path, "sha256"))
 
 

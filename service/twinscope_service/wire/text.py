@@ -1,7 +1,8 @@
-r"""Escaped text: strings of protocol buffers must be valid UTF-8, but file names need not be.
+r"""Escaped text: it allows messages to contain file names that are not valid UTF-8.
 
-Python represents an invalid byte HH of a name as the lone surrogate U+DCHH (PEP 383). It is sent as ``\udcHH``, and a
-backslash as two backslashes.
+Strings of protocol buffers must be valid UTF-8, but file names need not be. Python represents an invalid byte HH of a
+name as the lone surrogate U+DCHH (PEP 383). In escaped text, this surrogate is written as ``\udcHH``, and a backslash
+is written as two backslashes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ _ESCAPE = re.compile(r"\\(?:(\\)|u(d[89a-f][0-9a-f]{2}))?")
 
 
 def escaped(text: str) -> str:
-    """Return any text in a form that the wire accepts."""
-    if text.isascii() and "\\" not in text:  # the usual case, ten times as fast
+    """Return a text with escapes, so that every message can contain it."""
+    if text.isascii() and "\\" not in text:  # true for most texts, and ten times as fast as the general case
         return text
     return _SPECIAL.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\u{ord(found[0]):04x}", text)
 
@@ -32,7 +33,7 @@ def unescaped(text: str) -> str:
 
     def plain(found: re.Match[str]) -> str:
         if found[0] == "\\":
-            msg = rf"a backslash must be written as two, and a byte HH that is not UTF-8 as \udcHH; got {text[:80]!r}"
+            msg = rf"write a backslash as two backslashes, and a byte HH that is not UTF-8 as \udcHH; got {text[:80]!r}"
             raise ValueError(msg)
         return found[1] or chr(int(found[2], 16))
 

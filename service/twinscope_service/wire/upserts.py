@@ -1,4 +1,4 @@
-"""Images to store, as messages."""
+"""Conversion between messages and the images that a client sends to be stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_NAME: Final = 255
 
 
 def description_message(description: Description) -> catalog_pb2.ImageDescription:
-    """Return the message of a description."""
+    """Convert the description of an image to a message."""
     return catalog_pb2.ImageDescription(
         source=escaped(description.source),
         category=escaped(description.category),
@@ -42,7 +42,7 @@ def _description(message: catalog_pb2.ImageDescription) -> Description:
 
 
 def new_image_message(image: NewImage) -> catalog_pb2.NewImage:
-    """Return the message of an image to store."""
+    """Convert an image that is to be stored to a message."""
     return catalog_pb2.NewImage(
         description=description_message(image.description),
         fingerprint=fingerprint_message(image.fingerprint),
@@ -51,14 +51,14 @@ def new_image_message(image: NewImage) -> catalog_pb2.NewImage:
 
 
 def new_image_of(message: catalog_pb2.NewImage, path: str = "image") -> NewImage:
-    """Read an image to store.
+    """Convert a message to an image that is to be stored.
 
     Raises
     ------
     MessageError
-        If a rule is broken, or the thumbnail cannot be decoded.
+        If the message violates a rule, or if the thumbnail cannot be decoded.
     RecipeError
-        If the recipe differs from that of this release.
+        If the recipe differs from the recipe of this release.
     """
     field = below(path, "fingerprint")
     require(
@@ -74,12 +74,14 @@ def new_image_of(message: catalog_pb2.NewImage, path: str = "image") -> NewImage
 
 
 def check_upserts(message: catalog_pb2.BatchUpsertImagesRequest, path: str = "") -> None:
-    """Check the size of a batch and that its sources are unique; `new_image_of` reads its images one by one.
+    """Check the number of images in a batch, and check that no two images have the same source.
+
+    This function does not read the images; `new_image_of` reads each of them.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     """
     field = below(path, "images")
     require(check_count(len(message.images), field))
@@ -88,12 +90,14 @@ def check_upserts(message: catalog_pb2.BatchUpsertImagesRequest, path: str = "")
     for i, image in enumerate(message.images):
         j = first.setdefault(image.description.source, i)
         if j != i:
-            duplicates.append(Violation(f"{field}[{i}].description.source", f"must be unique, is that of {field}[{j}]"))
+            duplicates.append(
+                Violation(f"{field}[{i}].description.source", f"must be unique, but {field}[{j}] also has it")
+            )
     require(duplicates)
 
 
 def upload_message(upload: Upload) -> catalog_pb2.UploadHeader:
-    """Return the header message of an upload."""
+    """Convert the header of an upload to a message."""
     return catalog_pb2.UploadHeader(
         sequence=upload.sequence,
         description=description_message(upload.description),
@@ -104,12 +108,12 @@ def upload_message(upload: Upload) -> catalog_pb2.UploadHeader:
 
 
 def upload_of(message: catalog_pb2.UploadHeader, path: str = "header") -> Upload:
-    """Read the header of an upload.
+    """Convert a message to the header of an upload.
 
     Raises
     ------
     MessageError
-        If a rule is broken.
+        If the message violates a rule.
     """
     require(
         (

@@ -334,8 +334,8 @@ def test_a_reach_beyond_the_store_is_warned_of_once(
     assert ran.code == 0
     warnings = [line for line in ran.err.splitlines() if "--reach" in line]
     expected = (
-        "warning: --reach windows has the same effect as --reach views, because the store was indexed with that reach. "
-        f"To change it: twinscope index --reach windows SOURCE... --store {shelf.store}"
+        "warning: --reach windows has the same effect as --reach views, because the store was indexed with --reach "
+        f"views. To change the store: twinscope index --reach windows SOURCE... --store {shelf.store}"
     )
     assert warnings == ([expected] if warned else [])
 
@@ -357,8 +357,8 @@ def test_the_reach_is_checked_only_with_the_option(shelf: Shelf, lab: Path, twin
 @pytest.mark.parametrize("command", ["search", "label"])
 def test_help_explains_what_reach_frame_turns_off(twinscope: Any, command: str) -> None:
     text = " ".join(twinscope(command, "--help").out.split())
-    assert "(twins that are rotated, mirrored or inverted, or whose info bar was cut or added, " in text
-    assert "was cut or added, are then not found)" in text
+    assert "so that twins that are rotated, mirrored or inverted, or whose info bar was cut or added, " in text
+    assert "was cut or added, are not found;" in text
 
 
 # -- label (its output files are tested in labelling/) -----------------------------------------------------------------

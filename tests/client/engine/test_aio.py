@@ -418,14 +418,14 @@ def test_errors_equal_those_of_other_engines(served: str, do: Callable[[Any], An
 
 def test_an_exceeded_deadline(shelf: Shelf, slow: Slowness) -> None:
     with serving(shelf.store) as target:
-        with pytest.raises(ServerError, match="is the server running") as caught:
+        with pytest.raises(ServerError, match="check that the server is running") as caught:
             with_engine(target, lambda ts: ts.search(shelf.reference("Tips", 0)), timeout=0.3)
         slow.finish()
     assert (caught.value.code, caught.value.retriable) == ("DEADLINE_EXCEEDED", True)
 
 
 def test_an_unreachable_server() -> None:
-    with pytest.raises(ServerError, match="is the server running") as caught:
+    with pytest.raises(ServerError, match="check that the server is running") as caught:
         with_engine("grpc://127.0.0.1:1", lambda ts: ts.stats(), timeout=0.5)
     assert caught.value.retriable
 
@@ -598,7 +598,7 @@ def test_a_different_release_is_warned_of_once(served: str, monkeypatch: pytest.
 
     ways = {"call": lambda: asyncio.run(called()), "context": lambda: asyncio.run(entered()), "blocking": blocking}
     monkeypatch.setattr("twinscope_client.remote.version_check.version", lambda name: "99.7.1")
-    with pytest.warns(VersionSkewWarning, match=r"this is 99\.7\.1") as caught:
+    with pytest.warns(VersionSkewWarning, match=r"this client is Twinscope 99\.7\.1") as caught:
         ways[way]()
     assert [warning.filename for warning in caught] == [__file__]
 

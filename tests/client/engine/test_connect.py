@@ -261,7 +261,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def test_certificate_and_key_go_together(with_engine: Callable[..., Any], ca: Authority, half: str) -> None:
     """gRPC ends the whole process if it gets one without the other."""
     files = dict(zip(("certificate", "key"), ca.issue("client"), strict=True))
-    with pytest.raises(SettingsError, match="give both or none"):
+    with pytest.raises(SettingsError, match="give both or neither"):
         with_engine(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
 
 
@@ -313,10 +313,11 @@ def test_an_untrusted_certificate_raises_at_once(
     host = "127.0.0.2" if kind == "of another host" else "127.0.0.1"
     with (
         serving(shelf.store, tls_certificate=certificate, tls_key=key, host=host) as target,
-        pytest.raises(ServerError, match=r"certificate is not trusted: .*--ca or connect\(") as caught,
+        pytest.raises(ServerError, match=r"certificate of the server is not trusted: .*--ca or connect\(") as caught,
     ):
         with_engine(target, lambda ts: ts.stats(), ca=trusted)
-    assert {"expired": "expired", "foreign": "issuer", "of another host": "another name"}[kind] in str(caught.value)
+    fault = {"expired": "expired", "foreign": "issuer", "of another host": "the name in the certificate differs"}
+    assert fault[kind] in str(caught.value)
     assert (caught.value.code, caught.value.retriable) == ("UNAVAILABLE", False)
 
 
@@ -414,7 +415,7 @@ def test_a_token_file_can_change(shelf: Shelf, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("name", ["token", "ca", "certificate", "key", "timeout"])
 def test_a_folder_takes_no_server_options(shelf: Shelf, name: str) -> None:
     value: Any = 5.0 if name == "timeout" else "x"
-    with pytest.raises(OptionError, match=f"^{name}: only for servers, but .* is a folder"):
+    with pytest.raises(OptionError, match=f"^{name} can be used only with a server, but .* is a folder"):
         connect(shelf.store, **{name: value})
     with connect(shelf.store, **{name: None}) as ts:
         assert ts.stats()["images"] == 6
@@ -428,7 +429,7 @@ def test_the_command_takes_no_server_options_for_a_folder(
     assert main(command) == 0
     for more in (["--ca", "ca.pem"], ["--token-file", str(tmp_path / "none")]):
         assert main([*command, *more]) == 1
-        assert "only for servers" in capsys.readouterr().err
+        assert "only with a server" in capsys.readouterr().err
 
 
 def test_a_misspelt_connection_option_is_refused(shelf: Shelf, with_engine: Callable[..., Any]) -> None:

@@ -302,20 +302,20 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty: it must hold a header with a column that names the images"),
+        (b"", "is empty: it must contain a header with a column for the images"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
         (b",,\n,,\n", "is empty"),
         (b"path,category\n", "has a header, but no rows"),
-        (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must name .*'a.tif', 'Tips'"),
-        (b"path,label\na,b\n", "the header must name .* and the column category; found 'path', 'label'"),
-        (b"category,transform\na,b\n", "the header must name a column that names the images"),
+        (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must contain .*'a.tif', 'Tips'"),
+        (b"path,label\na,b\n", "the header must contain .* and the column category; found 'path', 'label'"),
+        (b"category,transform\na,b\n", "the header must contain a column for the images"),
         (b"path,source,category\na,b,Tips\n", r"more than one column matches \(path and source\)"),
         (b"path,category,Category\na,Tips,Tips\n", r"more than one column matches \(category\)"),
         (b"path,category\na.tif,Tipps\n", "line 2: 'Tipps' is not a category .*Leave the category empty"),
         (b"path,category\na.tif,Tips\nb.tif\n", "line 3: the row ends before the column category"),
         (b"path,category\na,b.tif,Tips\n", "line 2: the row has more columns than the header"),
-        (b"path,category\n,Tips\n", "line 2: the image is not named"),
-        (b"path,category\n./,Tips\n", "line 2: the image is not named"),
+        (b"path,category\n,Tips\n", "line 2: the row names no image"),
+        (b"path,category\n./,Tips\n", "line 2: the row names no image"),
         (b"path,category\na.tif,Tips\nb.tif,\na.tif,Powder\n", "lines 2 and 4 contradict .*category Tips and Powder"),
         (b"path,category\na.tif,Tips\n./a.tif,\n", r"lines 2 and 3 contradict .*category Tips and \(empty\)"),
         (b"path,category\na/b.tif,Tips\na\\b.tif,\n", "lines 2 and 3 contradict"),
@@ -323,7 +323,7 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
         (b"path,category,twin\na.tif,,1.jpg\n", "line 2: a twin is named, but no category"),
         (b"path,category\na.tif,Tips\ncaf\xe9.tif,Tips\n", "line 3: this is not UTF-8 .byte 0xe9.; save it as"),
         ("path,category\na.tif,Tips\n".encode("utf-16"), "line 1: this is not UTF-8"),
-        (b'path,category\n"a.tif,Tips\n', "is not a well-formed CSV: .*quotation mark left open"),
+        (b'path,category\n"a.tif,Tips\n', "is not a well-formed CSV file: .*closing quotation mark missing"),
         (b'"path,category\na.tif,Tips\n', "is not a well-formed CSV"),
         (b"path,category\n" + b"x" * 200_000 + b",Tips\n", "is not a well-formed CSV"),
     ],
@@ -377,7 +377,7 @@ def test_rows_match_images_by_the_end_of_their_paths(image: str, matched: str | 
 def test_image_belongs_to_the_best_matching_row() -> None:
     found = assign(_rows("y/1.tif", "x/1.tif", "/old/x/1.tif"), ["/lab/x/1.tif"])
     assert {image: row.line for image, row in found.rows.items()} == {"/lab/x/1.tif": 3}
-    assert [(row.line, "matches it better" in why) for row, why in found.unmatched] == [(2, True), (4, True)]
+    assert [(row.line, "matches this image better" in why) for row, why in found.unmatched] == [(2, True), (4, True)]
     assert found.by_name == 0
 
 
@@ -540,7 +540,7 @@ def test_text_tables(twinscope: Any, run: Path, truth: Path) -> None:
     assert "False labels: 2" in lines
     assert any(line.startswith(f"  {run.parent}/lab/filed.tif, none: labelled Fibres") for line in lines)
     assert any(line.startswith(f"  {run.parent}/lab/unrelated.tif") and "has no twin" in line for line in lines)
-    assert any("1 unknown: found in another frame" in line for line in lines)
+    assert any("unknown answer: 1 (the match is in another frame" in line for line in lines)
 
 
 def test_known_legacy_answers_agree_with_a_legacy_run(
@@ -596,7 +596,7 @@ def test_foreign_files_are_never_overwritten(twinscope: Any, run: Path, truth: P
     (tmp_path / "out" / name).write_text('{"of": "someone else"}')
     ran = twinscope("evaluate", run, "--truth", truth, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (1, "")
-    assert f"holds {name}, but no evaluation by Twinscope; choose another folder" in ran.err
+    assert f"holds {name}, which 'twinscope evaluate' has not written; choose another folder" in ran.err
     assert _snapshot(tmp_path / "out") == {name: b'{"of": "someone else"}'}
 
 
@@ -606,21 +606,21 @@ def test_unmatched_rows_and_images_are_listed(twinscope: Any, run: Path, truth: 
     assert ran.code == 3
     assert "that are not used: note" in ran.err
     assert "1 rows were matched by file name although their folders differ" in ran.err
-    assert "line 2, tip.tif: 2 images match: write more of the path" in ran.err
-    assert "line 4, nowhere.tif: no image of that name in the run" in ran.err
-    assert "7 images of the run have no row and are left out:" in ran.err
+    assert "line 2, tip.tif: 2 images match this path: add more folders to the path" in ran.err
+    assert "line 4, nowhere.tif: the run contains no image with this file name" in ran.err
+    assert "7 images of the run have no row and are not evaluated:" in ran.err
     found = json.loads(ran.out)
     assert found["groups"][0]["images"] == 2
     assert [row["line"] for row in found["rows_without_image"]] == [2, 4]
     assert len(found["images_without_row"]) == 7
-    assert "no image of that name in the run" in (tmp_path / "out" / "evaluation.html").read_text()
+    assert "the run contains no image with this file name" in (tmp_path / "out" / "evaluation.html").read_text()
 
 
 def test_images_without_a_row_are_not_an_error(twinscope: Any, run: Path, truth: Path) -> None:
     truth.write_text("path,category\nnoisy.tif,Particles\n")
     ran = twinscope("evaluate", run, "--truth", truth)
     assert ran.code == 0
-    assert "8 images of the run have no row and are left out:" in ran.err
+    assert "8 images of the run have no row and are not evaluated:" in ran.err
 
 
 def test_a_table_about_other_images_is_refused(twinscope: Any, run: Path, truth: Path) -> None:

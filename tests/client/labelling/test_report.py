@@ -263,7 +263,7 @@ def test_outcomes_add_up_and_are_stated_in_one_sentence(make):
         ([_decision("/a", "ambiguous")], "No image was labelled; 1 needs review."),
         (
             [_decision("/a", "good"), _decision("/b", "good", output="", written=False)],
-            "1 of 2 images was labelled; 1 matched below the requested grade.",
+            "1 of 2 images was labelled; 1 got a lower grade than requested.",
         ),
         (
             [_decision("/a", "good", written=False), _decision("/b", "good", output="", written=False, problem="full")],
@@ -280,15 +280,15 @@ def test_sentence(make, decisions, expected):
     ("chances", "expected"),
     [
         ([], ""),
-        ([None], "It is not known how likely the labels are to be wrong."),
-        ([0.0001, 0.01], "more than 1 % likely to be wrong: 0 of 2; the largest probability is 1 %."),
-        ([0.0234567, 0.5, None], ": 2 of 2 (unknown for 1 more); the largest probability is 50 %."),
-        ([0.00000001], ": 0 of 1; the largest probability is less than 0.01 %."),
-        ([0.0], ": 0 of 1; the largest probability is less than 0.01 %."),
-        ([1.0], ": 1 of 1; the largest probability is 100 %."),
+        ([None], "The probability that a label is wrong is not known."),
+        ([0.0001, 0.01], "more than 1 %: 0 of 2. The largest probability is 1 %."),
+        ([0.0234567, 0.5, None], ": 2 of 2. The largest probability is 50 %. Labels with an unknown probability: 1."),
+        ([0.00000001], ": 0 of 1. The largest probability is less than 0.01 %."),
+        ([0.0], ": 0 of 1. The largest probability is less than 0.01 %."),
+        ([1.0], ": 1 of 1. The largest probability is 100 %."),
     ],
 )
-def test_risk_is_stated_in_one_sentence(make, chances, expected):
+def test_risk_of_wrong_labels_is_stated(make, chances, expected):
     decisions = [_decision(f"/lab/{n}.tif", "good", p_wrong=chance) for n, chance in enumerate(chances)]
     decisions.append(_decision("/lab/refused.tif", "doubtful", p_wrong=0.9))  # no label, so it cannot be wrong
     journal = make(decisions)
@@ -386,7 +386,7 @@ def test_short_runs_and_missing_settings(make, count, settings):
     assert "Labelling report" in page.text
     if count == 0:
         assert "No images were processed." in page.text
-        assert "Nothing was labelled." in page.text
+        assert "No image was labelled." in page.text
         assert summarise(journal)["shares"]["excellent_of_readable"] is None
     for name in _FILES[2:]:
         _valid_png(journal.folder / name)
@@ -444,10 +444,10 @@ def test_a_far_distance_that_has_no_effect_is_not_drawn(make):
     [
         (
             {},
-            "Candidates were searched up to 300 bits; if none of them was a twin, the few nearest ones up to 430 bits",
+            "300 bits. If none of these candidates was a twin, the few nearest references up to a distance of 430 bits",
         ),
-        ({"far_distance": 300}, "Candidates were searched up to 300 bits. The plots"),
-        ({"max_distance": 149, "far_distance": 149}, "Candidates were searched up to 149 bits. The plots"),
+        ({"far_distance": 300}, "searched for candidates up to a distance of 300 bits. The plots"),
+        ({"max_distance": 149, "far_distance": 149}, "searched for candidates up to a distance of 149 bits. The plots"),
     ],
 )
 def test_page_states_how_far_candidates_were_searched(make, changes, expected):
@@ -458,7 +458,7 @@ def test_page_states_how_far_candidates_were_searched(make, changes, expected):
     assert ("can agree at any distance between the whole images" in text) == (not changes)
     assert "farthest candidate" not in text
     if not changes:
-        assert "if none of these is a twin, the few nearest up to (bits)430" in text
+        assert "maximum distance of the references that are compared if no candidate is a twin (bits)430" in text
 
 
 def test_page_of_a_run_without_a_policy_states_no_limits():
@@ -563,7 +563,7 @@ def test_long_lists_end_with_a_pointer(make):
     text = _Page(_rendered(journal)).text
     assert f"/lab/{LISTED - 1:05d}.tif" in text
     assert f"/lab/{LISTED:05d}.tif" not in text
-    assert f"The first {LISTED} of {LISTED + 1} are listed; the full list is in failures.csv." in " ".join(text.split())
+    assert f"first {LISTED} of {LISTED + 1} rows; the full list is in failures.csv." in " ".join(text.split())
 
 
 def test_long_list_of_sources_is_cut(make):
@@ -577,7 +577,7 @@ def test_decisions_of_several_states_are_reported(make):
     one, other = _decision("/a", "good"), _decision("/b", "good", decided_by="store/2")
     for name, decisions, reported in (("one", [one], False), ("two", [one, other], True)):
         journal = make(decisions, _settings(), name)
-        assert ("2 different states" in _rendered(journal)) is reported
+        assert ("2 different combinations" in _rendered(journal)) is reported
 
 
 def test_gallery_shows_the_weakest_labels_first(make):
@@ -626,12 +626,12 @@ def test_doubtful_image_is_shown_with_its_contradictions(make, tmp_path):
         ("ambiguous", f"{energy}; {place}"),
     ]
     text = " ".join(_Page(_rendered(journal, _Thumbnails())).text.split())
-    for exhibit in text.partition("Nearest refusals")[2].split(" bits apart ")[1:]:
-        assert exhibit.startswith("0.42 % likely to be wrong ")
+    for exhibit in text.partition("Refused images with the best candidates")[2].split(" match is wrong: ")[1:]:
+        assert exhibit.startswith("0.42 % ")
         assert exhibit.count(energy) == exhibit.count(place) == 1
-    assert text.count("0.42 % likely to be wrong") == 2
+    assert text.count("probability that the match is wrong: 0.42 %") == 2
     assert DECISION_GRADES["doubtful"].meaning in text
-    assert "doubtful above this probability of being wrong" in text
+    assert "doubtful if the probability of a wrong match is above this value" in text
 
 
 def test_every_grade_has_its_colour_in_every_palette(make):
@@ -682,7 +682,7 @@ def test_modified_query_is_reported(make, tmp_path):
     ("engine", "why"),
     [
         (None, "the store was not available"),
-        (_Thumbnails(missing=True), "the store holds no thumbnail of it"),
+        (_Thumbnails(missing=True), "the store holds no thumbnail of this reference"),
         (_Thumbnails(error=StoreError("the catalogue is damaged")), "the catalogue is damaged"),
     ],
 )

@@ -115,7 +115,7 @@ def test_exception_of_a_call_reaches_the_caller() -> None:
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [("SIGSEGV", r"crashed \(SIGSEGV\)"), ("SIGABRT", r"crashed \(SIGABRT\)"), ("SIGKILL", "when memory runs out")],
+    [("SIGSEGV", r"crashed \(SIGSEGV\)"), ("SIGABRT", r"crashed \(SIGABRT\)"), ("SIGKILL", "because memory ran out")],
 )
 def test_crash_is_reported_and_later_calls_succeed(capfd: pytest.CaptureFixture[str], how: str, message: str) -> None:
     with pytest.raises(WorkerLostError, match=message):
@@ -284,6 +284,17 @@ def test_calls_that_never_return_can_be_ended(fresh: None, tmp_path: Path) -> No
         assert all(isinstance(call.exception(), RuntimeError) for call in calls)
     for path in tmp_path.iterdir():
         wait_until_gone(int(path.read_text()))
+    assert made.call(len, "four") == 4
+
+
+def test_call_that_waits_in_a_process_can_be_ended(fresh: None, tmp_path: Path) -> None:
+    made = Workers(1)
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(made.call, hang, tmp_path / name) for name in "ab"]
+        while workers_of(made) < 2 or not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        made.end_calls()
+        assert all(isinstance(call.exception(), RuntimeError) for call in calls)
     assert made.call(len, "four") == 4
 
 

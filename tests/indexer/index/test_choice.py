@@ -70,7 +70,7 @@ def test_the_fastest_engine_is_chosen_for_each_workload(found: Times, single: st
 
 def test_the_reason_lists_all_measured_times() -> None:
     assert fastest(timed((1, 2), (0.25, 4))).reason == (
-        "measured on this machine, in ms a query of 250,000 hashes: single scan 1.00, faiss 2.00; "
+        "measured on this machine with 250,000 hashes, in ms per query: single scan 1.00, faiss 2.00; "
         "batch scan 0.25, faiss 4.00; frames scan 1.00, faiss 2.00"
     )
 
@@ -101,7 +101,8 @@ def test_two_engines_are_paired_if_each_is_much_faster(monkeypatch: pytest.Monke
     index = image_index(MEASURED_FROM).extended(in_parts(codes, 50))
     described = index.describe()
     assert described.engine == "faiss, scan"
-    assert described.kind.startswith("one query: FAISS's flat index (exact), 4 segments; several: blocked scan (exact)")
+    beginning = "one query: FAISS's flat index (exact), 4 segments; several queries: blocked scan (exact)"
+    assert described.kind.startswith(beginning)
     assert frame_index(MEASURED_FROM).describe().engine == "scan"
     query = np.frombuffer(next(iter(codes.values())), np.uint8)[None]
     assert [near.ids.tolist() for near in index.search(query, 3, 1024)] == [
@@ -113,7 +114,8 @@ def test_the_scan_is_chosen_if_measuring_is_impossible(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", "/opt/app/viewer")  # a program with Python built in
     chosen = choose(MEASURED_FROM)
     assert (chosen.single, chosen.batch, chosen.frames) == ("scan",) * 3
-    assert chosen.reason == "there is no Python interpreter to measure with"
+    reason = "the engines were not measured, because there is no Python interpreter for a separate process"
+    assert chosen.reason == reason
     assert not cache.exists()
 
 

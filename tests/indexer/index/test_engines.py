@@ -96,7 +96,8 @@ def test_a_small_store_reports_that_nothing_was_measured(tmp_path: Path, monkeyp
         writer.publish()
     with connect(tmp_path) as client:
         kind = client.stats()["index"]["kind"]
-    assert kind == f"blocked scan (exact), one segment; not measured below {MEASURED_FROM:,} hashes"
+    reason = f"chosen without a measurement, because the index has fewer than {MEASURED_FROM:,} hashes"
+    assert kind == f"blocked scan (exact), one segment; {reason}"
 
 
 def test_an_unknown_engine_is_refused(

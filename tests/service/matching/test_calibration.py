@@ -166,7 +166,7 @@ def test_calibrate_command(collection: Path, capsys: pytest.CaptureFixture[str])
         assert main(["calibrate", str(store), "--workers", "2"]) == 0
         output = capsys.readouterr()
         assert "13 images of this collection" in output.out
-        assert "Are they labelled correctly?" in output.err
+        assert "Check their labels" in output.err
         assert "mislabelled.png" in output.err
         engine.refresh()
         assert "no image is labelled by default" in output.err
@@ -199,7 +199,7 @@ def test_missing_files_are_reported(collection: Path, tmp_path: Path, capsys: py
     (collection / "labelled").rename(labelled)
     try:
         assert main(["calibrate", str(collection / "store"), "--dry-run", "--sample", "6"]) == 0
-        assert "6 of them could not be read where they were indexed" in capsys.readouterr().out
+        assert "6 of these images could not be read" in capsys.readouterr().out
     finally:
         labelled.rename(collection / "labelled")
 

@@ -232,7 +232,7 @@ def test_faint_twin_is_found_if_no_other_reference_is_close(tmp_path: Path, fain
             best = lenient[name].best
             assert best is not None
             assert 0.35 <= (best.scene_score or 0) < 0.5
-            assert "no other reference is close" in lenient[name].reason
+            assert "no other reference is nearly as similar" in lenient[name].reason
 
 
 def test_faint_twin_among_few_references_gets_no_label(tmp_path: Path, faint: dict[str, Grey]) -> None:
@@ -317,7 +317,7 @@ def test_restricted_search_checks_all_categories(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("seed", "sigma", "grade"), [(302, 40, "ambiguous"), (304, 48, "doubtful")])
 def test_field_with_a_second_far_label_gets_no_label(tmp_path: Path, seed: int, sigma: float, grade: str) -> None:
-    """Both show one image, so the farther one is no look-alike, but it speaks against the label."""
+    """Both show one image, so the farther one is no look-alike, but it is evidence against the label."""
     sharp = _faint_field(seed)
     clear = np.clip(128 + (sharp.astype(float) - 128) * 3, 0, 255)
     both = {"Tips/sharp": sharp, "Powder/blurred": np.rint(gaussian_filter(clear, 2.5)).astype(np.uint8)}

@@ -119,9 +119,9 @@ def test_unrelated_image_gets_no_label_at_any_distance(shelf: Shelf) -> None:
     with matching(shelf.store) as (matcher, _):
         nothing = matcher.match(Query.of_pixels(unrelated))
         assert nothing.matches == ()
-        assert nothing.reason.startswith("no reference within 300 bits; a search up to 430 bits found none that shows")
+        assert nothing.reason.startswith("no reference within 300 bits of the query; a search up to 430 bits found no")
         near = matcher.match(Query.of_pixels(unrelated), _DEFAULT.adjusted({"far_distance": 300}))
-        assert near.reason == "no reference within 300 bits"
+        assert near.reason == "no reference within 300 bits of the query"
         answer = matcher.match(Query.of_pixels(unrelated), _DEFAULT.adjusted({"max_distance": BITS, "k": 6}))
     assert answer.grade == "none"
     assert len(answer.matches) == 6
@@ -298,7 +298,7 @@ def test_damaged_thumbnail_affects_only_its_reference(tmp_path: Path, damage: st
     assert {name: answer.grade for name, answer in answers.items()} == dict.fromkeys(answers, "excellent")
     assert affected.best is not None
     assert (affected.grade, affected.best.category) == ("unverified", "Powder")
-    assert affected.best.note == "its thumbnail in the store is damaged; index it again"
+    assert affected.best.note == "the thumbnail in the store is damaged; index the image again"
     assert affected.best.note in affected.reason
     assert all(answer.category is None for answer in together[-2:])
 

@@ -52,7 +52,7 @@ def test_client_and_server_refuse_the_same_options(categories: list[str], genera
         ({"categories": ("Tips", "x" * 257)}, r"categories\[1\] must have 1 to 256 bytes, has 257"),
         ({"categories": ("Tips", 5)}, r"categories\[1\] must be a name, code or alias, not int"),
         ({"categories": ("Tips",) * 65}, "at most 64 elements, has 65"),
-        ({"min_generation": -1}, "min_generation must be a whole number from 0, got -1"),
+        ({"min_generation": -1}, "min_generation must be a whole number of at least 0, got -1"),
         ({"min_generation": 1 << 63}, "min_generation"),
         ({"min_generation": 1.0}, "min_generation"),
         ({"verify": "no"}, "verify must be True or False, got 'no'"),

@@ -58,7 +58,7 @@ def test_every_grade_has_its_reason() -> None:
         found = judged(matches)
         assert found.grade == expected
         assert why in found.sentence
-    assert (judged([]).grade, judged([]).sentence) == ("none", "no reference within 300 bits")
+    assert (judged([]).grade, judged([]).sentence) == ("none", "no reference within 300 bits of the query")
     found = judged([match(distance=211, scene=0.2)])
     assert found.grade == "none"
     assert "211 bits" in found.sentence
@@ -207,7 +207,7 @@ def test_legacy_rule_has_no_rivals() -> None:
     found = [match("Tips", 6, ssim=0.98), match("Fibres", 6, ssim=0.98)]
     assert judged(found, _LEGACY).grade == "excellent"
     nothing = judged([], _LEGACY)
-    assert (nothing.grade, nothing.sentence) == ("none", "no reference within 149 bits")
+    assert (nothing.grade, nothing.sentence) == ("none", "no reference within 149 bits of the query")
 
 
 # -- order ---------------------------------------------------------------------------------------------------------

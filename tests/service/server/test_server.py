@@ -849,7 +849,7 @@ def test_invalid_target_is_refused(target: str) -> None:
 
 
 def test_missing_server_is_reported() -> None:
-    with pytest.raises(ServerError, match="is the server running") as caught:
+    with pytest.raises(ServerError, match="check that the server is running") as caught:
         connect("grpc://127.0.0.1:1", timeout=1)
     assert caught.value.retriable
 

@@ -212,7 +212,7 @@ def test_foreign_file_is_not_overwritten_by_a_sidecar(
     command = ["label", str(lab / "queries" / "same.tif"), "--at", str(lab / "store"), "--sidecar"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 1
     assert foreign.read_bytes() == content
-    assert "another file" in capsys.readouterr().err
+    assert "is not the sidecar of this image" in capsys.readouterr().err
 
 
 def test_sidecar_of_the_same_image_is_updated(lab: Path, tmp_path: Path) -> None:

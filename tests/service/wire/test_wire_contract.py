@@ -57,10 +57,10 @@ def test_contract_passes_the_linter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "before", "after", "found"),
     [
-        ("similarity", "  // Query.client_tag.\n", "", b'Field "client_tag"'),
-        ("catalog", "  // Describes store, index and server.\n", "", b'RPC "GetIndex"'),
+        ("similarity", "  // Query.client_tag, returned unchanged.\n", "", b'Field "client_tag"'),
+        ("catalog", "  // Describes the store, the index and the server.\n", "", b'RPC "GetIndex"'),
         ("catalog", "// A stored image.\n", "", b'Message "Image"'),
-        ("types", "  // No twin.\n", "", b'Enum value "GRADE_NONE"'),
+        ("types", "  // No twin of the query was found.\n", "", b'Enum value "GRADE_NONE"'),
         ("types", "  GRADE_NONE = 5;", "  NO_TWIN = 5;", b"NO_TWIN"),
     ],
 )

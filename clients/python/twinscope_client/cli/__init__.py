@@ -1,1 +1,1 @@
-"""The ``twinscope`` command."""
+"""The command ``twinscope`` and its subcommands."""

@@ -1,11 +1,17 @@
-"""Calibrate a store: estimate how likely its matches are to be wrong.
+"""Calibrate a store: estimate the probability that a match from this store is wrong.
 
-Searches the store for a random sample of its own images, in two ways: altered as collections alter images, with their
-twins in the store (right matches), and with themselves and their copies excluded, so that the nearest reference is
-wrong, whether of the same category or of another. From the scores of both, fits the probability that a match is wrong,
-and writes this calibration into the store. Answers then carry the probability as p_wrong, with an interval, and search
-and label send matches above --max-p-wrong to review. A store without its own calibration uses the one that Twinscope
-ships, which was fitted on micrographs of many laboratories.
+Takes a random sample of the images of the store, and searches the store for each image in two ways:
+
+  right matches  Each image is changed like the images of real collections: it is re-encoded, resized, cropped or
+                 rotated, or noise is added. The twin of the image is in the store.
+  wrong matches  The search excludes the image itself and its copies. The nearest reference is therefore a wrong match,
+                 in the same category or in another category.
+
+Then computes from the scores of both groups how the probability that a match is wrong depends on its scores. Writes
+this calibration into the store. After that, every answer from this store contains the probability as p_wrong, with an
+interval. If p_wrong is above --max-p-wrong, 'search' and 'label' do not label the image, and the image must be
+reviewed. If a store has no calibration, Twinscope uses the calibration that is shipped with Twinscope. The shipped
+calibration was fitted on micrographs of many laboratories.
 
 Example: twinscope calibrate lab.store --sample 1000
 """
@@ -24,37 +30,47 @@ if TYPE_CHECKING:
     from twinscope_service.matching.calibrate import Samples
     from twinscope_service.matching.calibration import Calibration
 
-HELP = "estimate how likely matches are to be wrong"
+HELP = "estimate the probability that a match is wrong"
 
 _SHARES = (0.001, 0.01, 0.05)
 _TOO_COARSE = 0.02
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of a store")
+    """Add the options of the subcommand to the parser."""
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
     parser.add_argument(
-        "--sample", type=int, default=300, metavar="N", help="images in the random sample (default: 300)"
+        "--sample", type=int, default=300, metavar="N", help="number of images in the random sample (default: 300)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random sample (default: 0)")
     parser.add_argument(
-        "--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads (default: one per core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="number of threads (default: one thread per core)",
     )
     parser.add_argument("--json", action="store_true", help="print the calibration as one JSON object")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--dry-run", action="store_true", help="fit and print, but do not write to the store")
-    what.add_argument(
-        "--forget", action="store_true", help="remove the calibration of the store; the shipped one applies again"
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="compute and print the calibration, but do not write the calibration into the store",
+    )
+    change.add_argument(
+        "--forget",
+        action="store_true",
+        help="remove the calibration from the store; then the store uses the shipped calibration again",
     )
     parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     if parsed.sample < 1 or parsed.workers < 1:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
-        parsed.parser.error("--forget prints no calibration, so it cannot be used with --json")
+        parsed.parser.error("--json cannot be used with --forget, because --forget prints no calibration")
     from twinscope_indexer.store.reader import Store, open_writer
 
     if parsed.forget:
@@ -80,16 +96,17 @@ def run(parsed: argparse.Namespace) -> int:
         least = calibration.floors[0]
         if least > _TOO_COARSE:
             say(
-                f"warning: so few images cannot support a p_wrong below {least:.1%}; the calibration that Twinscope "
-                "ships supports 0.6 %. Use a larger sample (--sample), or remove this calibration (--forget)."
+                f"warning: the sample has too few images. With this calibration, p_wrong is never below {least:.1%}; "
+                "with the calibration that Twinscope ships, the lowest p_wrong is 0.6 %. Use a larger sample "
+                "(--sample), or remove this calibration (--forget)."
             )
         from twinscope_service.matching.policy import POLICIES
 
         limit = POLICIES["default"].max_p_wrong
         if least > limit:
             say(
-                f"warning: with this calibration no image is labelled by default: the limit is {limit:.0%} "
-                f"(--max-p-wrong), but {calibration.impostors} images support no p_wrong below {least:.1%}."
+                f"warning: with this calibration no image is labelled by default. The default of --max-p-wrong is "
+                f"{limit:.0%}, but with a sample of {calibration.impostors} images, p_wrong is never below {least:.1%}."
             )
         say(f"Calibration written to {parsed.store}. Answers from this store now use it for p_wrong.")
     return DONE
@@ -109,7 +126,10 @@ def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Samples, Calibrat
 def _show(samples: Samples, calibration: Calibration) -> None:
     emit(f"Fitted on {calibration.name}.")
     if samples.unreadable:
-        emit(f"{samples.unreadable} of them could not be read where they were indexed, so their SSIM is missing.")
+        emit(
+            f"{samples.unreadable} of these images could not be read at the path that the store records, so their SSIM "
+            "is missing."
+        )
     right = [calibration.judged(row).estimate for rows in samples.genuine for row in rows]
     wrong = [calibration.judged(row).estimate for rows in samples.impostors for row in rows]
     emit(f"{'p_wrong at most':>16}  {'right matches kept':>20}  {'wrong matches kept':>20}")
@@ -117,10 +137,11 @@ def _show(samples: Samples, calibration: Calibration) -> None:
         kept, missed = sum(p <= share for p in right), sum(p <= share for p in wrong)
         emit(f"{share:>16.1%}  {_of(kept, len(right)):>20}  {_of(missed, len(wrong)):>20}")
     least, high = calibration.floors
-    emit(f"Lowest p_wrong that this sample can support: {least:.2g}, with an interval up to {high:.2g}.")
+    emit(f"Lowest p_wrong that is possible with this sample: {least:.2g}, with an interval up to {high:.2g}.")
     say_some(
-        f"{len(samples.copies)} pairs of images of different categories look the same. Are they labelled correctly?",
-        [f"{one}  and  {other}" for one, other in samples.copies], len(samples.copies), "only the first are listed",
+        f"{len(samples.copies)} pairs of images look the same but have different categories. Check their labels:",
+        [f"{one}  and  {other}" for one, other in samples.copies],
+        len(samples.copies), "only the first pairs are listed",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Output of the command: data on stdout, messages on stderr, progress bars on terminals only."""
+"""Output of the command: data to stdout, messages to stderr, and a progress bar if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.tables import Table
 
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes: done; failed; wrong usage; done, but some inputs could not be read; stopped by Ctrl-C."""
+"""Exit codes. 0: done. 1: failed. 2: wrong usage. 3: done, but some inputs could not be read. 130: stopped by Ctrl-C.
+"""
 
 _bars: list[tqdm[Any]] = []
-"""The progress bar on the terminal, if there is one."""
+"""List that contains the progress bar while a progress bar is shown on the terminal; empty otherwise."""
 
 
 def say(text: str = "") -> None:
-    """Write a message to stderr. Characters that the terminal cannot show are escaped."""
+    """Write a message to stderr; characters that the terminal cannot show are written as escape sequences."""
     _write_line(text, sys.stderr)
 
 
 def emit(text: str) -> None:
-    """Write a line of data to stdout."""
+    """Write a line of data to stdout; characters that the terminal cannot show are written as escape sequences."""
     _write_line(text, sys.stdout)
 
 
@@ -39,13 +40,13 @@ def _write_line(text: str, stream: TextIO) -> None:
     encoding = stream.encoding or "utf-8"
     line = text.encode(encoding, "backslashreplace").decode(encoding)
     if _bars and stream.isatty():
-        _bars[-1].write(line, file=stream)  # above the bar
+        _bars[-1].write(line, file=stream)  # tqdm writes the line above the progress bar
     else:
         stream.write(line + "\n")
 
 
 def table() -> Table:
-    """Return a table that writes to stdout. Characters that the terminal cannot show are escaped."""
+    """Return an object that writes a CSV table to stdout; characters that the terminal cannot show are escaped."""
     from twinscope_client.labelling.tables import Table
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -54,7 +55,18 @@ def table() -> Table:
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
-    """Write a heading and the first ten lines. If there are more, add `rest`, which names the full list."""
+    """Write a heading and at most ten lines to stderr. If there are no lines, write nothing.
+
+    Parameters
+    ----------
+    heading : str
+    lines : sequence of str
+        The first lines of the list.
+    total : int
+        Number of lines in the full list.
+    rest : str
+        Text that says where the full list is. The text is written if the full list has more lines than were written.
+    """
     if not lines:
         return
     say(heading)
@@ -65,7 +77,7 @@ def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
 
 
 def say_runs(folders: Sequence[str]) -> None:
-    """Report the folders that were skipped because they are outputs of labelling runs."""
+    """Write how many folders were skipped because the folders are outputs of labelling runs."""
     from twinscope_indexer.sources.corpus import RUN_MARKER
 
     once = list(dict.fromkeys(folders))
@@ -73,35 +85,38 @@ def say_runs(folders: Sequence[str]) -> None:
         more = f", and {len(once) - 1} more" if len(once) > 1 else ""
         say(
             f"{len(once)} folders were skipped because they are outputs of labelling runs (each holds a file "
-            f"{RUN_MARKER}; labelled copies must not become sources): {once[0]}{more}"
+            f"{RUN_MARKER}; labelled copies must not be used as sources): {once[0]}{more}"
         )
 
 
 @contextmanager
-def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]]:
-    """Show a bar with rate and remaining time while the body runs, if stderr is a terminal.
+def progress(task: str, count: Callable[[], int]) -> Iterator[Callable[[], None]]:
+    """Show a progress bar until the context ends, if stderr is a terminal.
+
+    The bar shows the number of images per second and the remaining time.
 
     Parameters
     ----------
-    what : str
-        The task, shown before the bar.
+    task : str
+        Name of the task, shown before the bar.
     count : callable
-        Counts the images. Runs in the background, because counting can take long.
+        Function that returns the total number of images. The function runs in a separate thread, because counting the
+        images can take a long time.
 
     Yields
     ------
     callable
-        Call it once for each finished image.
+        Function to call once for each finished image.
     """
     if not sys.stderr.isatty():
         yield lambda: None
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=" images", dynamic_ncols=True, smoothing=0.05, file=sys.stderr) as bar:
+    with tqdm(desc=task, unit=" images", dynamic_ncols=True, smoothing=0.05, file=sys.stderr) as bar:
 
         def set_total() -> None:
-            with suppress(TwinscopeError):  # the body raises the same error, and it is reported there
+            with suppress(TwinscopeError):  # the task raises the same error later, and the command reports it
                 bar.total = count()
                 bar.refresh()
 
@@ -117,7 +132,7 @@ def progress(what: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
 
 
 def stop_cleanly_on_sigterm() -> None:
-    """Handle SIGTERM (the warning of a batch system) like Ctrl-C, so that a run ends cleanly."""
+    """Treat the signal SIGTERM like Ctrl-C, so that finished work is kept if a batch system stops the run."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,8 +1,10 @@
 """Convert images to JPEG.
 
-Writes one JPEG for each image into DIR, with the same subfolders. TIFFs of more than 8 bits go through the same grey
-window as for hashing, so nothing is clipped to white. Never overwrites a file with other content: the new file gets a
-numbered name. DIR can be inside PATH, but PATH cannot be DIR or inside DIR, because files in DIR count as results.
+Writes one JPEG for each image into DIR. DIR then has the same subfolders as PATH. A TIFF with more than 8 bits per
+pixel is scaled to 8 bits. The grey window for this scaling is the same as for hashing, so that bright areas are not
+clipped to white. If DIR already contains a different file with the same name, Twinscope keeps that file, and the name
+of the new JPEG gets a number. DIR can be inside PATH. PATH must not be DIR or a folder inside DIR, because Twinscope
+treats all files in DIR as results.
 
 Example: twinscope convert tiffs/ --out jpegs/
 """
@@ -18,9 +20,9 @@ HELP = "convert images to JPEG"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder for the JPEGs")
     parser.add_argument(
         "--quality", type=int, default=100, metavar="N", help="JPEG quality, 1 to 100 (default: %(default)s)"
     )
@@ -28,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     if not 1 <= parsed.quality <= 100:
         parsed.parser.error(f"--quality must be 1 to 100, got {parsed.quality}")
     from twinscope_indexer.indexing.run import count_images

@@ -1,7 +1,8 @@
 """Demonstrate indexing and labelling on synthetic micrographs.
 
-Creates a labelled collection and unlabelled TIFFs in DIR, runs 'twinscope index' and 'twinscope label' on them, and
-compares the labels with the truth. Ends with exit code 1 if a label is wrong.
+Creates a labelled collection and unlabelled TIFFs in DIR, and runs 'twinscope index' and 'twinscope label' on these
+files. Then compares the labels with the true categories. Ends with exit code 1 if the label of a TIFF is wrong or
+missing.
 
 Example: twinscope demo --out demo-out
 """
@@ -17,17 +18,25 @@ HELP = "demonstrate indexing and labelling on synthetic micrographs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     parser.add_argument(
-        "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="new or empty folder (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("demo-out"),
+        metavar="DIR",
+        help="output folder, which must be new or empty (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the micrographs (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of the synthetic micrographs (default: %(default)s)",
     )
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     from twinscope_client.cli.demo_walkthrough import perform
 
     right = perform(parsed.out, seed=parsed.seed, say=say)

@@ -1,4 +1,4 @@
-"""The demonstration: runs the real commands on synthetic micrographs and compares the labels with the truth."""
+"""The demonstration: run the real commands on synthetic micrographs, and compare the labels with the truth."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The decision about one TIFF of the demonstration, with the truth."""
+    """The decision about one TIFF of the demonstration, and the true category of this TIFF."""
 
     truth: Truth
     decision: Decision
 
     @property
     def right(self) -> bool:
-        """True if the TIFF got the label of its twin, or no label if it has no twin."""
+        """Whether the decision is right: the label of the twin, or no label if the TIFF has no twin."""
         if not self.truth.category:
             return not self.decision.labelled
         twin = self.decision.match_source.endswith(self.truth.reference)
@@ -35,26 +35,26 @@ class Outcome:
 
 
 def perform(root: Path, *, seed: int = 0, say: Callable[[str], None]) -> bool:
-    """Run the demonstration: synthesise, index, label and compare.
+    """Run the demonstration: create micrographs, index the collection, label the TIFFs, and check the labels.
 
     Parameters
     ----------
     root : Path
-        A new or empty folder.
+        Output folder, which must be new or empty.
     seed : int
-        Seed of the micrographs.
+        Random seed of the micrographs.
     say : callable
-        Prints a line for the user.
+        Function that prints a line for the user.
 
     Returns
     -------
     bool
-        True if every label is right and every TIFF without a twin was refused.
+        True if every TIFF with a twin got the right label, and no TIFF without a twin got a label.
 
     Raises
     ------
     OutputError
-        If `root` cannot be used.
+        If the folder `root` cannot be used.
     """
     say(f"Creating a labelled collection and unlabelled TIFFs in {root} ...")
     made = write_collection(root, seed=seed)
@@ -63,7 +63,7 @@ def perform(root: Path, *, seed: int = 0, say: Callable[[str], None]) -> bool:
     labelled = _command("label", made.queries, "--at", store, "--out", out, say=say)
     outcomes = _outcomes(made, out)
     _report(outcomes, out, say)
-    # One file is truncated on purpose, so the expected exit code is PARTLY.
+    # One TIFF of the demonstration is truncated on purpose, so the expected exit code of `label` is PARTLY.
     return indexed == 0 and labelled == PARTLY and all(outcome.right for outcome in outcomes)
 
 

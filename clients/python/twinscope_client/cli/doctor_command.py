@@ -1,7 +1,9 @@
 """Check that this installation works on this machine.
 
-Prints versions and processor features. Then compares hash, SSIM and index with imagehash, scikit-image and NumPy. The
-first run also compiles the kernels and caches them for later runs. Ends with exit code 1 if a check fails.
+Prints the versions of all relevant packages and the features of the processor. Then compares results of Twinscope with
+the results of other programs: hashes with the package imagehash, SSIM values with scikit-image, and index searches with
+a NumPy scan. The first run also compiles functions to machine code. Later runs use this machine code again. Ends with
+exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ HELP = "check that this installation works on this machine"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     from dataclasses import asdict
 
     from twinscope_client.doctor import checks, machine, versions

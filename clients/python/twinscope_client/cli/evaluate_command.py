@@ -1,20 +1,26 @@
-"""Compare a labelling run with a truth table: recall, precision, false labels.
+"""Compare a labelling run with a truth table: compute recall and precision, and list the false labels.
 
-RUN is the output folder of 'twinscope label'; it is only read. The truth table (CSV, UTF-8; commas, semicolons or tabs)
-has a header and one row for each image:
+RUN is the output folder of 'twinscope label'. Files in RUN are not changed. The truth table is a CSV file in UTF-8 with
+commas, semicolons or tabs. It has a header and one row for each image:
 
-  path       the image: its path, the end of its path, or its file name if only one image has that name
-             (the column can also be called source, image, file, query or TIFF_path)
-  category   the right category (name, code or alias); empty: the collection has no twin, the image must be refused
-  transform  optional: what was done to the image; results are also printed for each transform
-  twin       optional: the right reference, its path or the end of its path; right labels from another reference are
-             counted
+  path       The path of the image, the end of this path, or the file name if only one image has that name. The column
+             can also be called source, image, file, query or TIFF_path.
+  category   The right category of the image: a name, code or alias. If the collection has no twin of the image, the
+             category is empty, and the image must not be labelled.
+  transform  Optional. The kind of change that was made to the image. Results are also printed for each transform.
+  twin       Optional. The path of the right reference, or the end of this path. If a label is right but comes from
+             another reference, the label is counted separately.
 
-Prints, for all images, each transform and each true category: the numbers of images, labels, right labels, wrong labels
-and refusals; the recall (right labels among the images that have a twin) with its 95 % interval (Wilson); and the
-precision (right labels among all labels). Also prints the recall that each single score would reach without a false
-label, and its threshold; the result of the legacy rule; and every false label. Images of the run that the table does
-not name are left out and listed on stderr. Exit code 3: the table names images that the run does not have.
+Prints these results for all images, for each transform and for each true category:
+
+  - the numbers of images, labels, right labels, wrong labels and refused images;
+  - the recall, with its 95 % Wilson interval: of all images with a twin, the fraction that got the right label;
+  - the precision: of all labels, the fraction that is right.
+
+Also prints a threshold for each score. If labels depended on this score alone, this threshold would give the highest
+recall without a false label. Also prints this recall. Then prints the result of the legacy rule, and a list of all
+false labels. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends
+with exit code 3 if the table has rows for images that are not in the run.
 
 Example: twinscope evaluate labelled/ --truth truth.csv --out evaluation/
 """
@@ -42,14 +48,14 @@ _RESULTS = (
     "evaluation_scene_score.png", "evaluation_ssim.png", "evaluation_distance.png",
 )  # fmt: skip
 _MARK = "twinscope evaluate"
-"""The value of ``made_by`` in evaluation.json. Only files of an earlier evaluation are overwritten."""
+"""Value of ``made_by`` in evaluation.json. An evaluation overwrites earlier results only if they have this value."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     parser.add_argument("run_dir", type=Path, metavar="RUN", help="output folder of 'twinscope label'")
     parser.add_argument(
-        "--truth", required=True, type=Path, metavar="CSV", help="truth table: the right category of each image"
+        "--truth", required=True, type=Path, metavar="CSV", help="truth table with the right category of each image"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument(
@@ -60,16 +66,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--taxonomy",
         type=Path,
         metavar="F.toml",
-        help="categories of the truth table, instead of the ten built-in ones",
+        help="file with the categories of the truth table (default: the ten built-in categories)",
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"), default="error",
-        help="'keep' accepts unknown category names as they are (default: error)",
+        help="what to do with unknown category names in the truth table: 'error' stops the command, 'keep' accepts the "
+        "names as they are (default: error)",
     )  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     from twinscope_client.evaluation.tables import to_text
 
     if parsed.out is not None:
@@ -88,7 +95,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluation, list[str]]:
-    """Return the truth, the image of each row, the evaluation, and the images without a row."""
+    """Return the truth table, the image of each row, the evaluation, and the images that have no row."""
     from functools import partial
 
     from twinscope_indexer.taxonomy import load_taxonomy
@@ -117,7 +124,7 @@ def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluatio
 
 
 def _categories(journal: Journal) -> dict[str, str]:
-    """Return the names of the categories that a run assigned, by name and by code."""
+    """Return the names of all categories that the run assigned, as a dict with category names and codes as keys."""
     names = {decision.category: decision.code for decision in journal.decisions("category <> ''")}
     return {code: name for name, code in names.items()} | {name: name for name in names}
 
@@ -131,21 +138,21 @@ def _require_any(parsed: argparse.Namespace, truth: Truth, found: Assignment, jo
     example = "the run has no images" if first is None else f"the run has images such as {first!r}"
     msg = (
         f"none of the {len(truth.rows)} rows of {parsed.truth} matches an image of {parsed.run_dir}: "
-        f"{example}, the table has rows such as {truth.rows[0].image!r} ({found.unmatched[0][1]})"
+        f"{example}, and the table has rows such as {truth.rows[0].image!r} ({found.unmatched[0][1]})"
     )
     raise TaxonomyError(msg)
 
 
 def _report(parsed: argparse.Namespace, truth: Truth, found: Assignment, left_out: list[str]) -> None:
-    """Report what was not evaluated, and the rows that were matched by file name alone."""
+    """Report the rows and images that were not evaluated, and the rows that were matched by file name alone."""
     if truth.unused:
         say(f"Columns of {parsed.truth} that are not used: {', '.join(truth.unused)}")
     if found.by_name:
         say(f"{found.by_name} rows were matched by file name although their folders differ.")
     rows = [f"line {row.line}, {row.image}: {why}" for row, why in found.unmatched]
-    rest = "in --json and --out"
+    rest = "the output of --json and --out contains the full list"
     say_some(f"{len(rows)} rows of {parsed.truth} match no image of the run:", rows, len(rows), rest)
-    say_some(f"{len(left_out)} images of the run have no row and are left out:", left_out, len(left_out), rest)
+    say_some(f"{len(left_out)} images of the run have no row and are not evaluated:", left_out, len(left_out), rest)
 
 
 def _described(
@@ -167,12 +174,15 @@ def _described(
 
 
 def _require_no_other_results(out: Path) -> None:
-    """Raise an error if the results would overwrite files that no earlier evaluation wrote."""
+    """Raise an error if the results would overwrite files that were not written by an earlier evaluation."""
     from twinscope_client.errors import OutputError
 
     foreign = [name for name in _RESULTS if os.path.lexists(out / name)]
     if foreign and not _is_ours(out / "evaluation.json"):
-        msg = f"{out} holds {', '.join(foreign)}, but no evaluation by Twinscope; choose another folder"
+        msg = (
+            f"{out} holds {', '.join(foreign)}, which 'twinscope evaluate' has not written; choose another folder, so "
+            "that these files are not overwritten"
+        )
         raise OutputError(msg)
 
 

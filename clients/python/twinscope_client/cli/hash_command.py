@@ -1,7 +1,7 @@
-"""Print the perceptual hash of images: 256 hexadecimal digits, as imagehash writes them.
+"""Print the perceptual hash of each image as 256 hexadecimal digits, like the Python package imagehash.
 
-Prints one line for each image: the hash, two spaces, the path (like sha256sum). With --csv, writes a table with the
-columns file,path,phash instead.
+Prints one line for each image: the hash, two spaces and the path, like the command sha256sum. With --csv, prints no
+hashes, but writes a CSV table with the columns file, path and phash.
 
 Example: twinscope hash tiffs/ --csv hashes.csv
 """
@@ -20,23 +20,30 @@ from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, progress, s
 if TYPE_CHECKING:
     from twinscope_indexer.sources.corpus import Item
 
-HELP = "print the perceptual hash of images"
+HELP = "print the perceptual hash of each image"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or archive")
+    """Add the options of the subcommand to the parser."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image file, folder or archive")
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write a new CSV file (file,path,phash) instead of stdout"
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="write the hashes into a new CSV file with the columns file,path,phash instead of printing them",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="threads (default: one per core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="number of threads (default: one thread per core)",
     )
     parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     if parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
     from twinscope_indexer.compute.ordered import in_order

@@ -1,7 +1,8 @@
 """Check that a server is ready to answer.
 
-Prints the status of the server and ends with exit code 0 if it is SERVING, else with 1. For the health checks of
-containers and load balancers. Needs no token. A server that is starting or shutting down is not SERVING.
+Prints the status of the server. Ends with exit code 0 if the status is SERVING, otherwise with exit code 1. While a
+server is starting or shutting down, the status is not SERVING. Containers and load balancers can use this command as
+their health check. The command needs no token.
 
 Example: twinscope health grpc://127.0.0.1:50051
 """
@@ -18,21 +19,32 @@ HELP = "check that a server is ready to answer"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("target", metavar="TARGET", help="grpc://host:port, or grpcs://host:port (TLS)")
-    parser.add_argument("--service", default="", metavar="NAME", help="check one service instead of the whole server")
+    """Add the options of the subcommand to the parser."""
     parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="SECONDS", help="longest time to wait (default: 5)"
+        "target", metavar="TARGET", help="address of the server: grpc://host:port, or grpcs://host:port with TLS"
     )
     parser.add_argument(
-        "--ca", type=Path, metavar="PEM", help="certificate authorities to trust instead of the system's"
+        "--service", default="", metavar="NAME", help="check one service of the server instead of the whole server"
     )
-    parser.add_argument("--cert", type=Path, metavar="PEM", help="certificate of this client (mTLS)")
-    parser.add_argument("--key", type=Path, metavar="PEM", help="private key of --cert")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="maximum time to wait, in seconds (default: 5)"
+    )
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="PEM",
+        help="file with the certificate authorities to trust instead of the authorities of the operating system",
+    )
+    parser.add_argument(
+        "--cert", type=Path, metavar="PEM", help="file with the certificate of this client, for mutual TLS (mTLS)"
+    )
+    parser.add_argument(
+        "--key", type=Path, metavar="PEM", help="file with the private key for the certificate of --cert"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     import grpc
 
     from twinscope_client.remote.engine import open_channel
@@ -47,7 +59,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise MissingExtraError(what, "server") from error
 
     with open_channel(parsed.target, {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # Any: the types of the package grpc_health are incomplete
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
         except grpc.RpcError as error:

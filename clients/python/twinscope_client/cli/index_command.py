@@ -1,9 +1,12 @@
 """Build or update a store from a labelled collection.
 
-SOURCE is a folder (read recursively), an image file, or a .tar, .tar.gz, .tgz or .zip archive (read without unpacking).
-Writes the store into the folder DIR; sources are only read. Run the same command again when the collection has changed:
-it skips unchanged files, replaces changed ones and retries failed ones. Ctrl-C keeps finished work; the same command
-then continues. Outputs of labelling runs (folders with a file .twinscope-run) are skipped and listed.
+SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tgz or .zip). Twinscope reads
+archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
+
+Run the same command again when the collection has changed. Twinscope then skips unchanged files, indexes changed files
+again, and retries files that could not be read. If you stop the command with Ctrl-C, finished work is kept. To index
+the remaining files, run the same command again. If a folder contains a file .twinscope-run, the folder is the output of
+a labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope index collection/ --store lab.store
 """
@@ -23,47 +26,58 @@ HELP = "build or update a store from a labelled collection"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, image or archive")
+    """Add the options of the subcommand to the parser."""
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, image file or archive")
     parser.add_argument(
-        "--store", required=True, type=Path, metavar="DIR", help="folder of the store; created if missing"
+        "--store",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder of the store; the folder is created if it does not exist",
     )
     parser.add_argument(
         "--labels", metavar="folder|prefix|FILE.csv",
-        help="source of the categories: 'folder', the name of the folder or archive (default of a new store); "
-        "'prefix', the code before the file name; or a CSV file with the columns file,category (paths below SOURCE, or "
-        "file names that only one image has). The store remembers this option",
+        help="source of the category of each image: 'folder', the name of its folder or archive (default of a new "
+        "store); 'prefix', the code before the file name; FILE.csv, a CSV file with the columns file,category. The "
+        "column 'file' contains the path of each image relative to SOURCE, or only its file name if no other image has "
+        "this name. This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--taxonomy",
         type=Path,
         metavar="F.toml",
-        help="categories to use instead of the ten built-in ones; the store remembers them",
+        help="file with the categories to use instead of the ten built-in categories; these categories are saved in "
+        "the store",
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
-        help="'keep' creates a category for every unknown name (default: such images are left out and listed)",
+        help="what to do with images whose category is unknown: 'error' (default of a new store), leave these images "
+        "out of the store and list them; 'keep', create a category for every unknown name. This option is saved "
+        "in the store",
     )  # fmt: skip
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="frames of each image to hash: 'frame', the whole image only; 'views', also the image without an info bar "
-        "(default of a new store; finds twins that were cropped at the bottom, rotated, mirrored or inverted); "
-        "'windows', also 409 smaller frames (finds twins that show only a part of the field; 52 KB more per image). "
-        "The store remembers this option",
+        help="frames of each image to hash: 'frame', only the whole image; 'views' (default of a new store), also the "
+        "image without an info bar, so that twins that were cropped at the bottom, rotated, mirrored or inverted are "
+        "found; 'windows', also 409 smaller frames, so that twins that show only a part of the field are found (52 KB "
+        "more per image). This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--prune", action="store_true",
-        help="remove images from the store if their files no longer exist, except below folders that were skipped or "
-        "could not be opened",
+        help="remove images from the store if their files no longer exist. Images below a folder that was skipped or "
+        "could not be opened are not removed",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="threads, and processes if the run is long (default: one per core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )
     parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     if parsed.workers is not None and parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
     from twinscope_indexer.indexing.run import count_images, index
@@ -94,15 +108,18 @@ def _report(report: IndexReport, store: Path) -> int:
         f"(generation {report.generation}).")  # fmt: skip
     say_runs(report.runs)
     if counts["unhashable"]:
-        say(f"{counts['unhashable']} images have too little structure to be identified; they will never match.")
+        say(
+            f"{counts['unhashable']} images have too little structure to be identified; a search never returns these "
+            "images."
+        )
     if report.ignored:
         say(f"{report.ignored.total()} files are not images ({_by_suffix(report)}).")
     if report.contradicting_prefixes:
         say(f"{report.contradicting_prefixes} of {report.prefixes} published file-name prefixes contradict the "
-            "category; prefixes are only recorded.")  # fmt: skip
+            "category of their image; Twinscope records the prefixes but does not use them.")  # fmt: skip
     if counts["withdrawn"]:
-        say(f"{counts['withdrawn']} images were removed from the store: the labels given now set no category for them. "
-            "To add them again, run the command with the right --labels or --taxonomy.")  # fmt: skip
+        say(f"{counts['withdrawn']} images were removed from the store, because the labels of this command give them "
+            "no category. To add them again, run the command with the right --labels or --taxonomy.")  # fmt: skip
     if counts["removed"]:
         say(f"{counts['removed']} images were removed because their files no longer exist.")
     elif counts["vanished"]:
@@ -114,13 +131,17 @@ def _report(report: IndexReport, store: Path) -> int:
         say(f"{number} images were left out: {message}")
     if report.unknown_categories:
         say(f"For the full list: twinscope store export {store} --failures")
-        say("To include them: --unknown-category keep, a CSV file with --labels, or a --taxonomy with the name.")
+        say(
+            "To include these images, use --unknown-category keep, a CSV file with --labels, or a --taxonomy that "
+            "contains the name."
+        )
     listed = [f"{uri}: {message}" for uri, message in report.failures]
     failed = counts["failed"] - report.unknown_categories.total()
     say_some(f"{failed} images could not be read:", listed, failed, f"twinscope store export {store} --failures")
     say_some(
         f"{len(report.unreadable)} folders or archives could not be opened:",
-        [f"{path}: {reason}" for path, reason in report.unreadable], len(report.unreadable), "as above",
+        [f"{path}: {reason}" for path, reason in report.unreadable], len(report.unreadable),
+        f"twinscope store export {store} --failures",
     )  # fmt: skip
     if counts["failed"] or report.unreadable or (report.runs and not report.counts.total()):
         return PARTLY if report.searchable else FAILED

@@ -1,21 +1,27 @@
-"""Label images: copy them into folders named after the categories of their twins.
+"""Label images: copy each image into a folder that is named after the category of its twin.
 
-PATH is an image or a folder (read recursively); sources are only read. Writes into DIR:
+PATH is an image file, or a folder with all its subfolders. Files in PATH are not changed. Writes into DIR:
 
-  <Category>/<name>  labelled copies
-  matches.csv        images that were labelled
-  review.csv         images that were not labelled, with the reason
-  failures.csv       images that could not be read
+  <Category>/<name>  labelled copies of the images
+  matches.csv        table of the images that were labelled
+  review.csv         table of the images that were not labelled, each with the reason
+  failures.csv       table of the images that could not be read
   labels.jsonl       provenance of every label
-  report.html        report with figures; also summary.json and plots
+  report.html        report with figures
+  summary.json       values of the report, for programs
+  plots              figures of the report
 
-Never overwrites a file: identical content stays in place, other content gets a numbered name. If a category has the
-name of one of these files, the name of its folder ends with _ (plots_).
+Copies are never overwritten. If DIR already contains an identical file, Twinscope keeps that file. If DIR contains a
+different file with the same name, the name of the new copy gets a number. If a category has the same name as one of
+these files or folders, Twinscope adds an underscore to the name of the category folder. For example, the folder of a
+category plots is plots_.
 
-Ctrl-C keeps finished work; the same command then continues. After a finished run, the same command changes nothing: a
-decision stands as long as the path, size and modification time of the image, the store, the policy and the thresholds
-stay the same. If an image changed but kept its size and time, give it a new time (touch IMAGE) to have it decided
-again. Outputs of other runs below PATH (folders with a file .twinscope-run) are skipped and listed.
+If you stop the command with Ctrl-C, finished work is kept. To label the remaining images, run the same command again.
+If the run was finished, running the same command again changes nothing. Twinscope decides again about an image if its
+path, size or modification time has changed. Twinscope decides again about all images if the store, the policy or a
+threshold has changed. If the content of an image has changed, but its size and modification time have not, set a new
+modification time (touch IMAGE) before the next run. If a folder below PATH contains a file .twinscope-run, the folder
+is the output of another labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope label tiffs/ --at lab.store --out labelled/
 """
@@ -42,44 +48,51 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Journal
     from twinscope_client.labelling.run import LabelReport
 
-HELP = "write labelled copies of images, and a report"
+HELP = "find the twin of each image, and write labelled copies and a report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
+    """Add the options of the subcommand to the parser."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image file or folder")
     add_target_options(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--min-grade", choices=("excellent", "good"), default="good",
-        help="lowest grade that is labelled; 'excellent' requires the same acquisition (default: good)",
+        help="label only images with at least this grade; 'excellent' requires the same acquisition (default: good)",
     )  # fmt: skip
     parser.add_argument(
         "--name", default="{code}_{stem}{suffix}", metavar="TEMPLATE",
-        help="names of the copies; fields: code, category, stem, suffix, hash, grade (default: %(default)s)",
+        help="template for the file names of the copies. The template can contain these placeholders: {code}, "
+        "{category}, {stem}, {suffix}, {hash}, {grade} (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--jpeg", action="store_true", help="also write a quality-100 JPEG named {code}_{hash}.jpg")
+    parser.add_argument(
+        "--jpeg",
+        action="store_true",
+        help="also write each copy as a JPEG of quality 100 with the name {code}_{hash}.jpg",
+    )
     parser.add_argument(
         "--sidecar", action="store_true",
-        help="also write NAME.json beside each copy, with the provenance of its label and all instrument metadata",
+        help="also write a file NAME.json beside each copy NAME, with the provenance of the label and all instrument "
+        "metadata",
     )  # fmt: skip
     parser.add_argument(
         "--link",
         choices=("copy", "hard", "sym"),
         default="copy",
-        help="copy files (default), or create hard or symbolic links",
+        help="how to create the labelled copies: 'copy', copy the files (default); 'hard', create hard links; 'sym', "
+        "create symbolic links",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the decisions as CSV; write no files")
+    parser.add_argument("--dry-run", action="store_true", help="print the decisions as a CSV table, and write no files")
     parser.add_argument(
         "--workers", type=int, metavar="N", default=os.cpu_count() or 1,
-        help="threads, and processes if the run is long (default: one per core)",
+        help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )  # fmt: skip
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     policy = chosen_policy(parsed)
     if parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
@@ -101,7 +114,7 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.labelling.job import described, open_journal, require_outside_store, write_results
     from twinscope_client.labelling.run import count_queries, label, scopes_apart
 
-    scopes_apart(parsed.paths, parsed.out)  # before anything is created there
+    scopes_apart(parsed.paths, parsed.out)  # checked before Twinscope creates files in the output folder
     with ExitStack() as opened:
         engine = opened.enter_context(open_target(parsed))
         require_outside_store(parsed.out, engine)
@@ -129,14 +142,14 @@ def _report_open_points(journal: Journal, report: LabelReport) -> None:
     uncompared = journal.count_reason(ReasonCode.FULL_SIZE_MISSING, "grade = 'good'")
     if uncompared:
         say(
-            f"{uncompared} twins could not be compared at full size, so their grade is at most 'good'. If the "
-            "collection has moved, run twinscope store relocate."
+            f"{uncompared} images could not be compared at full size with their twins, so their grade is at most "
+            "'good'. If the collection has moved, run twinscope store relocate."
         )
     earlier = journal.scalar("count(*)", "earlier_output <> ''")
     if earlier:
         say(
-            f"{earlier} images have copies from earlier runs under labels that no longer apply. These copies were left "
-            "in place; check them (column earlier_output of matches.csv and review.csv)."
+            f"{earlier} images have copies from earlier runs with labels that no longer apply. Twinscope has not "
+            "removed these copies; check them. The column earlier_output of matches.csv and review.csv lists them."
         )
     if not sum(report.counts.values()):
         say("The given paths contain no images.")

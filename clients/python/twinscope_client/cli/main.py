@@ -1,4 +1,7 @@
-"""The ``twinscope`` command: one module for each subcommand. Heavy imports wait until a subcommand runs."""
+"""The command ``twinscope``.
+
+Each subcommand is one module. The module imports large packages only when the subcommand runs.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +38,23 @@ example:
   twinscope label tiffs/ --at lab.store --out labelled/
 
 exit codes:
-  0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read (they are listed); 130 stopped by Ctrl-C
+  0    done
+  1    failed
+  2    wrong usage
+  3    done, but some inputs could not be read; these inputs are listed
+  130  stopped by Ctrl-C
 
-Data goes to stdout; messages and progress go to stderr. For the help of a command: twinscope COMMAND --help"""
+Data are written to stdout; messages and the progress bar are written to stderr.
+To see the help of a command, run: twinscope COMMAND --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command ``twinscope``.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        By default those of the process.
+        Command-line arguments without the program name; by default the arguments of this process.
 
     Returns
     -------
@@ -54,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read; 130 interrupted.
     """
     parsed = _parser().parse_args(arguments)
-    # Each thread handles one image; libraries that start their own threads for small matrices would slow that down.
+    # Twinscope handles one image in each thread. If BLAS libraries started more threads, all threads would be slower.
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
@@ -63,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         stop_cleanly_on_sigterm()
         code = int(parsed.run(parsed))
-        sys.stdout.flush()  # inside the try, so that a closed pipe is handled below
+        sys.stdout.flush()  # a closed pipe raises BrokenPipeError here, handled below
         return code
     except TwinscopeError as error:
         say(f"twinscope {parsed.command}: {error}")
@@ -82,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="twinscope",
-        description="Find the labelled twin of a micrograph and apply its label.",
+        description="Find the labelled twin of a micrograph, and give the label of the twin to the micrograph.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

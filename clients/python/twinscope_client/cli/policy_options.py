@@ -1,4 +1,4 @@
-"""The options that choose a policy and adjust its thresholds."""
+"""The options that select a policy and change the thresholds of the policy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _METAVARS = {"bits": "BITS", "probability": "P", "candidates": "N"}
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--policy``, ``-k`` and the thresholds."""
-    group = parser.add_argument_group("policy: what counts as the same image (every answer repeats it)")
+    """Add ``--policy``, ``-k`` and the options for the thresholds."""
+    group = parser.add_argument_group(
+        "policy: the thresholds that decide whether an image has a twin (every answer contains the policy)"
+    )
     group.add_argument(
         "--policy", choices=("default", "legacy"), default="default",
-        help="'legacy' applies the rule of the scripts that Twinscope replaces, for comparison",
+        help="name of the policy; the options below change single thresholds. 'legacy' applies the rule of the scripts "
+        "that Twinscope replaces, for a comparison with old results (default: default)",
     )  # fmt: skip
     from twinscope_service.matching.policy import SETTINGS
 
@@ -32,20 +35,21 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     group.add_argument(
         "--ssim", choices=("never", "best", "all"),
-        help="candidates to compare at full size: 'never', none (then no grade is excellent); 'best', those that can "
-        "change the answer (default); 'all', every candidate that shows the same field",
+        help="candidates to compare with the query at full size: 'never', no candidates (no answer then has the grade "
+        "excellent); 'best', only the candidates that can change the answer (default); 'all', every candidate that "
+        "shows the same field",
     )  # fmt: skip
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="frames to try if the whole image has no twin: 'frame', none (twins that are rotated, mirrored or "
-        "inverted, or whose info bar was cut or added, are then not found); 'views', the frames that find these; "
-        "'windows', also smaller frames, which find twins that show only a part of the field (default: the reach of "
-        "the store)",
+        help="other frames of the query to use if the whole image has no twin: 'frame', none, so that twins that are "
+        "rotated, mirrored or inverted, or whose info bar was cut or added, are not found; 'views', the frames that "
+        "find these twins; 'windows', these frames and smaller frames, which find twins that show only a part of the "
+        "field (default: the reach of the store)",
     )  # fmt: skip
 
 
 def chosen_policy(parsed: argparse.Namespace) -> Policy:
-    """Return the policy that the options describe. Wrong usage ends the command with exit code 2."""
+    """Return the policy that the options select. If an option is wrong, end the command with exit code 2."""
     from twinscope_service.matching.policy import SETTINGS, named_policy
 
     changes = {setting.name: getattr(parsed, setting.name) for setting in SETTINGS}
@@ -57,27 +61,27 @@ def chosen_policy(parsed: argparse.Namespace) -> Policy:
 
 
 def warn_of_reach(parsed: argparse.Namespace, engine: Engine) -> None:
-    """Warn if ``--reach`` exceeds the reach that the store was indexed with. Without the option, check nothing."""
+    """Warn if ``--reach`` is given and is larger than the reach that was used to index the store."""
     if parsed.reach is None:
         return
     from twinscope_indexer.hashing.reach import REACHES
 
     held = engine.stats()["index"]["reach"]
     if REACHES.index(parsed.reach) > REACHES.index(held):
-        where = f"--store {parsed.at}" if "://" not in parsed.at else "--store DIR, on the machine of the server"
+        store = f"--store {parsed.at}" if "://" not in parsed.at else "--store DIR, on the machine of the server"
         say(
             f"warning: --reach {parsed.reach} has the same effect as --reach {held}, because the store was indexed "
-            f"with that reach. To change it: twinscope index --reach {parsed.reach} SOURCE... {where}"
+            f"with --reach {held}. To change the store: twinscope index --reach {parsed.reach} SOURCE... {store}"
         )
 
 
 def warn_of_limit(policy: Policy, engine: Engine) -> None:
-    """Warn if the calibration cannot support a `p_wrong` as low as the limit, so that nothing is labelled."""
+    """Warn if no image can be labelled, because the limit of `p_wrong` is too low for the calibration."""
     calibration = engine.stats()["calibration"]
     least = calibration["least_p_wrong"]
     if policy.rule == "scene" and policy.max_p_wrong < least:
         say(
-            f"warning: nothing will be labelled, and all matches go to review: the calibration ({calibration['name']}) "
+            f"warning: nothing will be labelled, and all matches go to review. The calibration ({calibration['name']}) "
             f"is based on {calibration['images']} images and cannot support a p_wrong below {least:.2g}, but "
             f"--max-p-wrong is {policy.max_p_wrong:g}. Run twinscope calibrate on a larger store, or use --max-p-wrong "
             f"{min(1.0, least * 1.01):.2g} and check the labels."
@@ -85,6 +89,6 @@ def warn_of_limit(policy: Policy, engine: Engine) -> None:
 
 
 def warn_of_emptiness(engine: Engine) -> None:
-    """Warn if the store has no searchable image; the answers would look like images without twins."""
+    """Warn if the store has no searchable image, because every answer will then say that the image has no twin."""
     if not engine.stats()["searchable"]:
         say("warning: the store has no searchable image, so no twin can be found. Is `twinscope index` still running?")

@@ -1,7 +1,7 @@
-"""Rebuild the tables and the report of a labelling run from its journal.
+"""Write the tables and the report of a labelling run again.
 
-Writes the tables (matches.csv, review.csv, failures.csv, labels.jsonl), summary.json, report.html and plots in RUN_DIR
-again. Images are neither searched nor copied again.
+Reads the journal of the run, which is in RUN_DIR. Then writes matches.csv, review.csv, failures.csv, labels.jsonl,
+summary.json, report.html and the plots in RUN_DIR again. Does not search or copy any image.
 
 Example: twinscope report labelled/
 """
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from twinscope_client.cli.console import DONE, say
 
-HELP = "rebuild the tables and the report of a labelling run"
+HELP = "write the tables and the report of a labelling run again"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of 'twinscope label'")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     from twinscope_indexer.errors import StoreError
 
     from twinscope_client.connect import connect

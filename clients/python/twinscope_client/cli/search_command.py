@@ -1,6 +1,7 @@
-"""Search a store for the twins of images.
+"""Search a store for the twin of each image.
 
-Prints one line for each image and one for each of its candidates; with --json, one JSON object for each image.
+Prints one line for each image, followed by one line for each candidate of this image. With --json, prints one JSON
+object for each image.
 
 Example: twinscope search sample_123.tif --at lab.store
 """
@@ -24,20 +25,20 @@ from twinscope_client.cli.target_options import add_target_options, open_target
 if TYPE_CHECKING:
     from twinscope_service.matching.answer import Answer, ChanceOfError, Match
 
-HELP = "search a store for the twins of images"
+HELP = "search a store for the twin of each image"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file")
+    """Add the options of the subcommand to the parser."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="path of an image file")
     add_target_options(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each image instead of text")
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     policy = chosen_policy(parsed)
     from twinscope_indexer.errors import ImageError
 

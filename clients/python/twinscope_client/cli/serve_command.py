@@ -1,9 +1,10 @@
 """Serve a store to other tools over gRPC.
 
-By default, listens on this machine only; other addresses (--host) require TLS or --insecure. Each setting can also come
-from the environment (TWINSCOPE_PORT=...) or from a TOML file (port = ...); flags override the environment, the
-environment overrides the file. Picks up new generations of the store while running. SIGTERM and Ctrl-C stop it
-gracefully.
+By default, the server accepts connections only from this machine. Other addresses (--host) require TLS or --insecure.
+Each setting can be given as an option (--port X), as an environment variable (TWINSCOPE_PORT=X) or in a TOML file
+(port = X). If a setting is given more than once, an option overrides an environment variable, and an environment
+variable overrides the file. When a new generation of the store is published, the running server uses this generation.
+After SIGTERM or Ctrl-C, the server waits for calls in progress and then stops.
 
 Example: twinscope serve lab.store
 """
@@ -30,25 +31,29 @@ HELP = "serve a store to other tools over gRPC"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("store", type=Path, nargs="?", metavar="STORE", help="folder of a store")
-    parser.add_argument("--config", type=Path, metavar="F.toml", help="TOML file with settings")
+    """Add the options of the subcommand to the parser."""
+    parser.add_argument("store", type=Path, nargs="?", metavar="STORE", help="folder of the store")
+    parser.add_argument("--config", type=Path, metavar="F.toml", help="TOML file with settings of the server")
     parser.add_argument(
-        "--print-config", action="store_true", help="print the settings as JSON with masked secrets, and exit"
+        "--print-config",
+        action="store_true",
+        help="print the settings as JSON and exit; secrets are masked in this output",
     )
     parser.add_argument(
-        "--new-token", metavar="NAME", help="print a new token and its line for the file of --tokens, and exit"
+        "--new-token",
+        metavar="NAME",
+        help="print a new token with the name NAME, print the line to add to the file given with --tokens, and exit",
     )
     parser.add_argument(
         "--role", choices=("read", "write"), default="read", help="role of the new token (default: read)"
     )
-    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    parser.add_argument("--quiet", action="store_true", help="write only warnings and errors to the log")
     _add_settings(parser)
     parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     from twinscope_service.server.settings import explained, load_settings
 
     if parsed.new_token is not None:
@@ -71,7 +76,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     log_to(sys.stderr, logging.WARNING if parsed.quiet else logging.INFO)
     server = TwinscopeServer(parsed.store, settings)
-    stopping: SimpleQueue[None] = SimpleQueue()  # reentrant; setting an Event in a handler can deadlock
+    stopping: SimpleQueue[None] = SimpleQueue()  # in a signal handler, an Event could cause a deadlock
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.put(None))
     server.start()
@@ -81,7 +86,7 @@ def run(parsed: argparse.Namespace) -> int:
     server.stop()
     if server.stuck:
         say("Some calls did not finish; their results are lost.")
-        os._exit(FAILED)  # a normal exit would wait for their threads without limit
+        os._exit(FAILED)  # a normal exit would wait for the threads of these calls, perhaps forever
     return DONE
 
 
@@ -109,7 +114,10 @@ def _new_token(name: str, role: Role) -> int:
         msg = f"{name!r} cannot be the name of a token: use one word without '#'"
         raise SettingsError(msg)
     token = secrets.token_urlsafe(32)
-    say(f"First line: the token for {name}; it is not shown again. Second line: add it to the file of --tokens.")
+    say(
+        f"The first line below is the token for {name}; it is not shown again. Add the second line to the file "
+        "given with --tokens."
+    )
     emit(token)
     emit(token_line(name, role, token))
     return DONE

@@ -1,4 +1,4 @@
-"""Describe a store, export its catalog, or record that the collection has moved.
+"""Describe a store, export the catalog of a store, or record that the collection of a store has moved.
 
 Example: twinscope store stats lab.store
 Example: twinscope store export lab.store > records.csv
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twinscope_client.cli.console import DONE, FAILED, emit, say, table
 
-HELP = "describe, export or relocate a store"
+HELP = "describe a store, export its catalog, or record that its collection has moved"
 
 _EXPORTED = (
     "image_id", "uri", "category", "code", "published_prefix", "hash", "unhashable", "width", "height", "bits", "mode",
@@ -22,25 +22,30 @@ _EXPORTED = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of the subcommand to the parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     stats = actions.add_parser(
-        "stats", help="print the images of each category, the generation, the index and its engine"
+        "stats",
+        help="print the number of images of each category, the generation, the size of the index and the index engine",
     )
-    stats.add_argument("store", type=Path)
+    stats.add_argument("store", type=Path, help="folder of the store")
     stats.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    export = actions.add_parser("export", help="print the catalog as CSV")
-    export.add_argument("store", type=Path)
-    export.add_argument("--failures", action="store_true", help="print the images that could not be indexed instead")
-    relocate = actions.add_parser("relocate", help="record that the collection has moved from OLD to NEW")
-    relocate.add_argument("store", type=Path)
-    relocate.add_argument("old", type=Path, help="folder that the store has recorded")
+    export = actions.add_parser("export", help="print the catalog as a CSV table")
+    export.add_argument("store", type=Path, help="folder of the store")
+    export.add_argument(
+        "--failures", action="store_true", help="print the images that could not be indexed instead of the catalog"
+    )
+    relocate = actions.add_parser("relocate", help="record that the collection has moved from folder OLD to folder NEW")
+    relocate.add_argument("store", type=Path, help="folder of the store")
+    relocate.add_argument("old", type=Path, help="folder of the collection, as recorded in the store")
     relocate.add_argument("new", type=Path, help="folder where the collection is now")
-    relocate.add_argument("--force", action="store_true", help="relocate even if the images are not found in NEW")
+    relocate.add_argument(
+        "--force", action="store_true", help="change the recorded folder even if no image is found in NEW"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand, and return the exit code."""
     return {"stats": _stats, "export": _export, "relocate": _relocate}[parsed.action](parsed)
 
 
@@ -97,5 +102,8 @@ def _relocate(parsed: argparse.Namespace) -> int:
             "Check the folder, or use --force."
         )
         return FAILED
-    say(f"{parsed.old} was replaced by {parsed.new}; {moved.found} of the {moved.looked_at} images checked are there.")
+    say(
+        f"The store now records the folder {parsed.new} instead of {parsed.old}; {moved.found} of the "
+        f"{moved.looked_at} images checked are there."
+    )
     return DONE

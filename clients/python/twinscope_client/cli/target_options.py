@@ -1,4 +1,4 @@
-"""The options that name a store, and the connection to its server."""
+"""The options that name the store to search, and the function that opens this store."""
 
 from __future__ import annotations
 
@@ -17,20 +17,27 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
         "--at",
         required=True,
         metavar="TARGET",
-        help="store to search: a folder, grpc://host:port, or grpcs://host:port (TLS)",
+        help="store to search: the folder of a store, or a server (grpc://host:port, or grpcs://host:port with TLS)",
     )
     group = parser.add_argument_group("servers")
     group.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="file with the bearer token (default: environment variable TWINSCOPE_TOKEN)",
+        help="file with the bearer token (default: the token in the environment variable TWINSCOPE_TOKEN)",
     )
     group.add_argument(
-        "--ca", type=Path, metavar="PEM", help="certificate authorities to trust instead of the system's"
+        "--ca",
+        type=Path,
+        metavar="PEM",
+        help="file with the certificate authorities to trust instead of the authorities of the operating system",
     )
-    group.add_argument("--cert", type=Path, metavar="PEM", help="certificate of this client (mTLS)")
-    group.add_argument("--key", type=Path, metavar="PEM", help="private key of --cert")
+    group.add_argument(
+        "--cert", type=Path, metavar="PEM", help="file with the certificate of this client, for mutual TLS (mTLS)"
+    )
+    group.add_argument(
+        "--key", type=Path, metavar="PEM", help="file with the private key for the certificate of --cert"
+    )
 
 
 def open_target(parsed: argparse.Namespace) -> Engine:
@@ -39,7 +46,7 @@ def open_target(parsed: argparse.Namespace) -> Engine:
     Raises
     ------
     TwinscopeError
-        If it cannot be opened.
+        If the store cannot be opened.
     """
     from twinscope_client.connect import connect
 

@@ -1,1 +1,1 @@
-"""Synthetic micrographs, and the demonstration built on them."""
+"""Functions that make synthetic micrographs, and a demonstration collection of synthetic micrographs."""

@@ -27,13 +27,14 @@ _SCENES: dict[str, tuple[_Scene, tuple[float, float]]] = {
     "MEMS_devices_and_electrodes": (devices.mems, (50, 2_000)),
     "Biological": (living.biological, (1_500, 6_000)),
 }
-"""The scene of each category, and its range of magnifications."""
+"""For each category: the function that draws the specimen, and the range of magnifications."""
 
 CATEGORIES: tuple[str, ...] = tuple(_SCENES)
-"""The ten categories, with the names of the folders in the published collection."""
+"""Names of the ten categories. The folders in the published collection have the same names."""
 
 WINDOW: tuple[int, int] = (2_048, 47_103)
-"""Counts of the 16-bit scan that are black and white in the 8-bit scan: detectors do not use the full range."""
+"""Values of the 16-bit scan that become black (0) and white (255) in the 8-bit scan. The two values are not the ends of
+the 16-bit range, because detectors do not use the full range."""
 
 _SMALLEST = 64
 
@@ -55,30 +56,31 @@ def synthesise(
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return a synthetic micrograph.
 
-    The same arguments give the same pixels; another seed gives another field of another specimen.
+    The same arguments always give the same pixels. A different seed gives a field of a different specimen.
 
     Parameters
     ----------
     category : str
         One of `CATEGORIES`.
     seed : int
-        Chooses the specimen; not negative.
+        Number that selects the specimen. The number must be 0 or larger.
     width, height : int
         Size in pixels, at least 64.
     info_bar : bool
-        Draw the info bar over the bottom of the image; the pixels above it do not depend on it.
+        Whether the info bar is drawn over the bottom of the image. The pixels above the info bar do not depend on this
+        option.
     depth : int
-        Bits per pixel. The 8-bit scan is `window` of the 16-bit one.
+        Number of bits per pixel: 8 or 16. The function `window` converts the 16-bit scan to the 8-bit scan.
 
     Returns
     -------
     NDArray
-        Shape (height, width), uint8 or (depth 16) uint16.
+        The micrograph, shape (height, width); uint16 for a depth of 16, otherwise uint8.
 
     Raises
     ------
     ValueError
-        If the category is unknown, the seed negative, the size too small or the depth neither 8 nor 16.
+        If the category is unknown, the seed is negative, the size is too small, or the depth is neither 8 nor 16.
     """
     if depth not in (8, 16):
         raise ValueError(f"a micrograph has a depth of 8 or 16 bits, not {depth}")
@@ -94,13 +96,13 @@ def synthesise(
 
 
 def conditions(category: str, seed: int) -> Conditions:
-    """Return the conditions of the micrograph with this category and seed; errors as for `synthesise`."""
+    """Return the instrument conditions of a micrograph. The errors are the same as for `synthesise`."""
     _, magnifications = _SCENES[_known(category)]
     return Conditions.drawn(_generators(category, seed)[2], magnifications)
 
 
 def window(counts: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return the 8-bit scan of a 16-bit scan, same shape: `WINDOW` scaled to 0 to 255 and rounded."""
+    """Convert a 16-bit scan to an 8-bit scan. The two values of `WINDOW` become 0 and 255, and results are rounded."""
     low, high = WINDOW
     grey: Field = np.rint((counts.astype(np.float32) - low) * np.float32(255 / (high - low)))
     return grey.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A demonstration collection: labelled JPEGs as published, unlabelled TIFFs of a lab, and the truth about them."""
+"""A demonstration collection: labelled JPEGs, unlabelled TIFFs of a lab, and the correct category of each TIFF."""
 
 from __future__ import annotations
 
@@ -36,31 +36,32 @@ _PUBLISHED_PREFIX = {
     "MEMS_devices_and_electrodes": "L8",
     "Fibres": "L9",
 }
-"""Prefixes of the published NFFA-EUROPE JPEGs; they contradict the codes documented for the categories."""
+"""Prefixes in the file names of the JPEGs that NFFA-EUROPE published. These prefixes differ from the documented codes
+of the categories."""
 
 _SHIPPED_AS = {"Powder": "tar", "Tips": "zip"}
-"""Categories that are an archive instead of a folder."""
+"""Categories whose images are written into an archive instead of a folder, and the type of each archive."""
 
 _SESSIONS = ("2024-03-11 session", "2024-03-12 session", "2024-06 Møller & Ðurić")
 _ODD_NAME = 'Müller\'s "as received" grid – 5 µm.tif'
-_SEED_STRIDE = 1_000_000  # collections of different seeds share no micrograph
-_UNRELATED = 500_000  # added to the seeds of micrographs that the collection does not hold
+_SEED_STRIDE = 1_000_000  # so that collections with different seeds have no micrograph in common
+_UNRELATED = 500_000  # added to the seeds of micrographs that have no twin in the collection
 _ARCHIVE_TIME = (2021, 6, 1, 12, 0, 0)
-_ARCHIVE_MTIME = 1_622_548_800  # the same in seconds since 1970, UTC
+_ARCHIVE_MTIME = 1_622_548_800  # this time in seconds since 1970, UTC
 
 
 @dataclass(frozen=True)
 class DemoCollection:
-    """The paths of a written collection.
+    """The paths of a demonstration collection.
 
     Attributes
     ----------
     references : Path
-        Folder of the labelled JPEGs: a folder or an archive for each category.
+        Folder of the labelled JPEGs. This folder contains one folder or archive for each category.
     queries : Path
         Folder of the TIFFs of the lab.
     truth : Path
-        CSV file with one row per TIFF and the columns of `Truth`.
+        CSV file with one row for each TIFF. The columns are the attributes of `Truth`.
     """
 
     references: Path
@@ -69,18 +70,19 @@ class DemoCollection:
 
 
 class Truth(NamedTuple):
-    """The truth about a TIFF of the lab.
+    """The known correct result for one TIFF of the lab.
 
     Attributes
     ----------
     query : str
-        Path relative to the root, with forward slashes.
+        Path of the TIFF relative to the root, with forward slashes.
     change : str
-        The change that was applied to the scan, or ``no twin``, ``truncated`` or ``blank``.
+        The change that was applied to the scan. Other possible values are ``no twin``, ``truncated`` and ``blank``.
     category : str
-        Category of its twin; empty if there is none.
+        Category of the twin; empty if there is no twin.
     reference : str
-        Path of its twin relative to the root, ``archive!member`` in an archive; empty if there is none.
+        Path of the twin relative to the root. If the twin is in an archive, the path has the form ``archive!member``.
+        Empty if there is no twin.
     """
 
     query: str
@@ -127,7 +129,7 @@ _EXACT: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "same scan, 8 bit": window,
     "same scan, 16 bit": lambda scan: scan,
 }
-"""Changes for the first TIFFs of every category: they keep the pixels of the labelled JPEG."""
+"""Changes that are applied to the first TIFFs of every category. These changes do not alter the pixels of the scan."""
 
 _FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "re-encoded at quality 70": _at_quality_70,
@@ -137,7 +139,8 @@ _FURTHER: dict[str, Callable[[NDArray[np.uint16]], _Pixels]] = {
     "noise of 6 grey levels": _noisy,
     _NO_TWIN: window,
 }
-"""Changes for the other TIFFs, in rotation."""
+"""Changes for all other TIFFs. Each TIFF gets the next change in this list; after the last change, the list starts
+again."""
 
 
 def write_collection(
@@ -148,21 +151,24 @@ def write_collection(
     seed: int = 0,
     size: tuple[int, int] = (640, 480),
 ) -> DemoCollection:
-    """Write labelled JPEGs, a lab's TIFFs and the truth about them; the same arguments give the same bytes.
+    """Write labelled JPEGs, TIFFs of a lab, and the correct result for each TIFF.
 
-    ``collection/`` holds a folder for each category, except for one ``.tar`` and one ``.zip``. ``lab/`` holds a folder
-    for each session. The first two TIFFs of a category are exact twins with 8 and 16 bits; further ones are changed or
-    have no twin. The TIFFs include two with the same name, a name with spaces, quotes and non-ASCII letters, a
-    truncated file and a blank image.
+    The same arguments always give the same bytes. ``collection/`` contains a folder for each category. Two categories
+    have an archive instead: one has a ``.tar`` file, the other a ``.zip`` file. ``lab/`` contains a folder for each
+    session at the microscope. The first two TIFFs of a category show the same scans as two labelled JPEGs. One of the
+    two TIFFs has 8 bits per pixel, and the other has 16 bits. All other TIFFs were changed or have no twin. Two TIFFs
+    have the same name. One file name contains spaces, quotes and non-ASCII letters. One TIFF is truncated, and one is
+    blank.
 
     Parameters
     ----------
     root : Path
-        Output folder; created if it does not exist.
+        Output folder. The folder is created if it does not exist.
     per_category, queries_per_category : int
-        Number of JPEGs and of TIFFs for each category, without the truncated and the blank TIFF; at least 1.
+        Number of JPEGs and number of TIFFs for each category, both at least 1. The truncated and the blank TIFF are
+        not counted.
     seed : int
-        Chooses the micrographs; not negative.
+        Number that selects the micrographs. The number must be 0 or larger.
     size : tuple of int
         Width and height of the micrographs in pixels.
 
@@ -173,7 +179,7 @@ def write_collection(
     Raises
     ------
     OutputError
-        If `root` is a file, or a folder that is not empty, or cannot be written.
+        If `root` is a file, if `root` is a folder that is not empty, or if the files cannot be written.
     ValueError
         If a number is too small.
     """
@@ -184,7 +190,7 @@ def write_collection(
     try:
         root.mkdir(parents=True, exist_ok=True)
         if any(root.iterdir()):
-            raise OutputError(f"{root}: the folder is not empty; choose a new or an empty one for the demonstration")
+            raise OutputError(f"{root}: the folder is not empty; choose a new or an empty folder for the demonstration")
         references = {name: list(_write_category(root, name, per_category, seed, size)) for name in CATEGORIES}
         truth = list(_write_lab(root, references, queries_per_category, seed, size))
         with (root / "truth.csv").open("x", encoding="utf-8", newline="") as file:
@@ -195,7 +201,7 @@ def write_collection(
 
 
 def _write_category(root: Path, category: str, count: int, seed: int, size: tuple[int, int]) -> Iterator[_Reference]:
-    """Write the JPEGs of a category as a folder or an archive, and yield them."""
+    """Write the JPEGs of a category as a folder or an archive, and yield the references."""
     files: dict[str, bytes] = {}
     for number in range(count):
         chosen = seed * _SEED_STRIDE + number
@@ -209,7 +215,10 @@ def _write_category(root: Path, category: str, count: int, seed: int, size: tupl
 
 
 def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
-    """Write the files of a category (by name relative to `folder`) as a folder or an archive."""
+    """Write the files of a category as a folder or an archive.
+
+    `files` maps each path within `folder` to the content.
+    """
     (folder if category in _SHIPPED_AS else folder / category).mkdir(parents=True, exist_ok=True)
     match _SHIPPED_AS.get(category):
         case "tar":
@@ -231,7 +240,7 @@ def _ship(folder: Path, category: str, files: dict[str, bytes]) -> None:
 def _write_lab(
     root: Path, references: dict[str, list[_Reference]], per_category: int, seed: int, size: tuple[int, int]
 ) -> Iterator[Truth]:
-    """Write the TIFFs of the lab, and yield the truth about each."""
+    """Write the TIFFs of the lab, and yield the correct result for each TIFF."""
     for session in _SESSIONS:
         (root / "lab" / session).mkdir(parents=True)
     width, height = size
@@ -250,7 +259,7 @@ def _write_lab(
 
 
 def _write_unusable(root: Path, seed: int, size: tuple[int, int]) -> Iterator[Truth]:
-    """Write a truncated and a blank TIFF, and yield the truth about them."""
+    """Write a truncated TIFF and a blank TIFF, and yield the correct result for both files."""
     width, height = size
     folder = root / "lab" / _SESSIONS[-1]
     chosen = seed * _SEED_STRIDE + _UNRELATED - 1
@@ -266,12 +275,18 @@ def _write_unusable(root: Path, seed: int, size: tuple[int, int]) -> Iterator[Tr
 
 
 def _lab_name(number: int) -> str:
-    """Return the name of a TIFF: the first two, in different sessions, share a name; the third name is unusual."""
+    """Return the name of a TIFF.
+
+    The first two TIFFs have the same name in different folders. The third TIFF has an unusual name.
+    """
     return {0: "overview.tif", 1: "overview.tif", 2: _ODD_NAME}.get(number, f"sample_{number + 1:03d}.tif")
 
 
 def _write_tiff(path: Path, pixels: _Pixels, taken: Conditions, width: int) -> None:
-    """Write a TIFF with its conditions; `width` is the width of the scan before resizing, in pixels."""
+    """Write a TIFF that contains the instrument conditions.
+
+    `width` is the width in pixels before the scan was resized.
+    """
     nanometres = taken.pixel_size(width) * width / pixels.shape[1]
     with path.open("xb") as file:
         tifffile.imwrite(
@@ -288,7 +303,7 @@ def _write_tiff(path: Path, pixels: _Pixels, taken: Conditions, width: int) -> N
 
 
 def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """Return the pixels as an RGB JPEG, like those of the published collection."""
+    """Return the pixels as an RGB JPEG, because the published JPEGs are RGB."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert("RGB").save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

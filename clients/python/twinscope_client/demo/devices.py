@@ -12,11 +12,12 @@ from twinscope_client.demo.detector import secondary_electrons
 from twinscope_client.demo.relief import Field, Relief, fractal, polygons
 
 Outlines = list[tuple[NDArray[np.float64], float]]
-"""Outlines (x, y) in pixels relative to the centre of the device, with a height in layers; negative: etched."""
+"""Outlines, and the height of each outline, as a number of layers. The height of an etched area is negative. The points
+(x, y) are in pixels relative to the centre of the device."""
 
 
 def mems(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of a comb, cantilevers, a coil or electrodes, shape (height, width), float32."""
+    """Return the signal of a device (comb, cantilevers, coil or electrodes), shape (height, width), float32."""
     chip = Relief(width, height)
     scale = chip.scale
     device = (_comb, _cantilevers, _coil, _electrodes)[int(rng.integers(4))](rng)
@@ -41,7 +42,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> NDArray[np.flo
 
 
 def _comb(rng: np.random.Generator) -> Outlines:
-    """Return interdigitated fingers between two bus bars, with their pads."""
+    """Return the outlines of a comb: interdigitated fingers between two bus bars, with contact pads."""
     pitch, fingers = rng.uniform(13, 26), int(rng.integers(9, 22))
     long, bus = rng.uniform(110, 220), rng.uniform(18, 42)
     half, wide = pitch * fingers / 2, pitch * rng.uniform(0.42, 0.62)
@@ -59,7 +60,10 @@ def _comb(rng: np.random.Generator) -> Outlines:
 
 
 def _cantilevers(rng: np.random.Generator) -> Outlines:
-    """Return beams over an etched trench, perforated for the release etch."""
+    """Return the outlines of beams over an etched trench.
+
+    The beams have holes for the etchant that releases the beams.
+    """
     beams, pitch = int(rng.integers(3, 7)), rng.uniform(62, 110)
     wide, trench = pitch * rng.uniform(0.4, 0.62), rng.uniform(190, 330)
     half = beams * pitch / 2
@@ -82,12 +86,12 @@ def _cantilevers(rng: np.random.Generator) -> Outlines:
 
 
 def _coil(rng: np.random.Generator) -> Outlines:
-    """Return a square spiral with an underpass and two pads."""
+    """Return the outlines of a square spiral with two contact pads and a lead that crosses the turns."""
     turns, pitch = int(rng.integers(4, 8)), rng.uniform(22, 38)
     wide = pitch * rng.uniform(0.45, 0.65)
     parts: Outlines = []
     x = y = 0.0
-    for side in range(4 * turns + 1):  # right, down, left, up; longer by a pitch after every second side
+    for side in range(4 * turns + 1):  # right, down, left, up; the sides have 1, 1, 2, 2, 3, ... pitches
         long = (side // 2 + 1) * pitch
         to_x, to_y = x + (long, 0, -long, 0)[side % 4], y + (0, long, 0, -long)[side % 4]
         ends = min(x, to_x) - wide / 2, min(y, to_y) - wide / 2, max(x, to_x) + wide / 2, max(y, to_y) + wide / 2
@@ -97,13 +101,13 @@ def _coil(rng: np.random.Generator) -> Outlines:
     parts.append((_box(x - wide / 2, y - wide / 2, x + way, y + wide / 2), 1.0))
     parts.append((_box(x + way, y - pad, x + way + 2 * pad, y + pad), 1.0))
     top = -(turns + 1) * pitch - way
-    parts.append((_box(-wide / 2, top, wide / 2, wide / 2), 2.0))  # over the turns, from the middle to the outside
+    parts.append((_box(-wide / 2, top, wide / 2, wide / 2), 2.0))  # lead across the turns, from the middle outwards
     parts.append((_box(-pad, top - 2 * pad, pad, top), 2.0))
     return parts
 
 
 def _electrodes(rng: np.random.Generator) -> Outlines:
-    """Return tapered leads that meet at a small gap, some with a bar across it."""
+    """Return the outlines of tapered leads with a small gap between them. In some devices, a bar crosses the gap."""
     leads, gap = int(rng.choice([2, 4, 6])), rng.uniform(10, 40)
     narrow, broad = rng.uniform(5, 12), rng.uniform(55, 120)
     parts: Outlines = []

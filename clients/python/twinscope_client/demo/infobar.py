@@ -1,4 +1,4 @@
-"""Instrument conditions, and the info bar that shows them at the bottom of a micrograph."""
+"""Instrument conditions, and the info bar that shows these conditions at the bottom of a micrograph."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 BAR_SHARE = 0.075
-"""Height of the info bar as a share of the height of the micrograph."""
+"""Height of the info bar as a fraction of the height of the micrograph."""
 
 _FIELD_WIDTH_UM = 114_300.0
-"""Width of the field at magnification 1, in micrometres: magnifications refer to a Polaroid print 4.5 inches wide."""
+"""Width of the field at magnification 1, in micrometres. A magnification is defined on a Polaroid print that is 4.5
+inches wide."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a micrograph was taken.
+    """The instrument conditions under which a micrograph was taken.
 
     Attributes
     ----------
     voltage : float
         Accelerating voltage in kV.
     working_distance : float
-        In mm.
+        Working distance in mm.
     magnification : float
-        Relative to a print 114.3 mm wide.
+        Magnification of a print that is 114.3 mm wide.
     detector : str
         Abbreviation of the detector.
     taken : datetime.datetime
-        Local time, without a zone.
+        Local time of the acquisition, without a time zone.
     style : int
-        0, 1 or 2: white on black, black on grey, or white on dark grey with a rule.
+        Style of the info bar: 0 for white text on black, 1 for black text on grey, and 2 for white text on dark grey
+        with a line at the top.
     """
 
     voltage: float
@@ -46,7 +48,7 @@ class Conditions:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, magnifications: tuple[float, float]) -> Conditions:
-        """Return plausible conditions with a magnification in the given range."""
+        """Return random but plausible conditions. The magnification lies within `magnifications`."""
         low, high = np.log(magnifications)
         magnification = float(f"{math.exp(rng.uniform(low, high)):.3g}")
         start = datetime.datetime(2016, 1, 4, 8)
@@ -61,11 +63,11 @@ class Conditions:
         )
 
     def pixel_size(self, width: int) -> float:
-        """Return the size of a pixel in nanometres for a micrograph `width` pixels wide."""
+        """Return the size of a pixel in nanometres for a micrograph that is `width` pixels wide."""
         return _FIELD_WIDTH_UM * 1000 / self.magnification / width
 
     def line(self) -> str:
-        """Return the conditions as text of the info bar."""
+        """Return the text of the info bar."""
         times = self.magnification
         shown = f"{times / 1000:.3g} kX" if times >= 1000 else f"{times:.0f} X"
         beam = f"{self.voltage:.1f} kV  WD {self.working_distance:.1f} mm  Mag {shown}"
@@ -73,12 +75,12 @@ class Conditions:
 
 
 def bar_height(height: int) -> int:
-    """Return the height of the info bar in pixels for a micrograph of the given height."""
+    """Return the height of the info bar for a micrograph with this height, both in pixels."""
     return max(8, round(BAR_SHARE * height))
 
 
 def draw_bar(conditions: Conditions, width: int, height: int) -> NDArray[np.float32]:
-    """Return the info bar, shape (bar_height(height), width), float32 from 0 (black) to 1 (white)."""
+    """Return the pixels of the info bar, shape (bar_height(height), width), float32 from 0 (black) to 1 (white)."""
     rows = bar_height(height)
     ground, ink = ((0, 255), (178, 0), (64, 255))[conditions.style]
     strip = Image.new("L", (width, rows), ground)
@@ -95,7 +97,11 @@ def draw_bar(conditions: Conditions, width: int, height: int) -> NDArray[np.floa
 
 
 def _scale_bar(pixel_nm: float, width: int) -> tuple[int, str]:
-    """Return the length in pixels and the label of the longest round scale bar up to a sixth of the width."""
+    """Return the length in pixels and the label of the scale bar.
+
+    The physical length of the scale bar is 1, 2 or 5 times a power of ten. The scale bar is as long as possible, but
+    its length is at most one sixth of the image width.
+    """
     longest = pixel_nm * width / 6
     decade = 10.0 ** math.floor(math.log10(longest))
     size = decade * max(step for step in (1, 2, 5) if step * decade <= longest)

@@ -11,12 +11,12 @@ from twinscope_client.demo.relief import Field, Relief, fractal, turned
 
 
 def biological(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of pollen, blood or bacteria, shape (height, width), float32."""
+    """Return the signal of a specimen (pollen, blood or bacteria), shape (height, width), float32."""
     return (_pollen, _blood, _bacteria)[int(rng.permutation(3)[0])](width, height, rng)
 
 
 def _pollen(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return spiny grains on a crumpled ground."""
+    """Return the signal of spiny pollen grains on a crumpled surface."""
     view = Relief(width, height, tone=0.13)
     view.z += fractal(rng, view.z.shape, 70 * view.scale, 4) * 7 * view.scale
     fine = fractal(rng, view.z.shape, 7 * view.scale, 2) * 0.7 * view.scale
@@ -27,14 +27,14 @@ def _pollen(width: int, height: int, rng: np.random.Generator) -> Field:
         radius = size * rng.uniform(0.85, 1.12)
         view.ellipsoid(y, x, (radius, radius * rng.uniform(0.88, 1), radius), rng.uniform(0, 3), radius, 0.42)
         number = np.arange(spines) + 0.5
-        up = 1 - 1.15 * number / spines  # a spiral of the golden angle spreads points evenly over a sphere
+        up = 1 - 1.15 * number / spines  # points on a spiral with the golden angle are evenly distributed over a sphere
         out, turn = np.sqrt(1 - up**2), number * 2.399963 + rng.uniform(0, 6)
         for to_y, to_x, to_z in np.stack([out * np.sin(turn), out * np.cos(turn), up], axis=1).tolist():
             feet, ends = 0.93 * radius, (1 + long) * radius
             foot = (y + to_y * feet, x + to_x * feet, radius + to_z * feet)
             tip = (y + to_y * ends, x + to_x * ends, radius + to_z * ends)
             thick = 0.085 * radius
-            if to_z > 0.8:  # seen end on
+            if to_z > 0.8:  # the tip of the spine is directed towards the viewer
                 view.ellipsoid(*foot[:2], (thick, thick, 3 * thick), 0.0, foot[2], 0.50)
             view.cylinder(foot, tip, (thick, 0.1 * thick), 0.50)
     view.z += fine
@@ -42,7 +42,7 @@ def _pollen(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def _blood(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return biconcave red blood cells among fibrin threads."""
+    """Return the signal of biconcave red blood cells among fibrin threads."""
     view = Relief(width, height, tone=0.12)
     view.z += fractal(rng, view.z.shape, 90 * view.scale, 4) * 3 * view.scale
     size = rng.uniform(34, 66) * view.scale
@@ -57,8 +57,9 @@ def _blood(width: int, height: int, rng: np.random.Generator) -> Field:
         along, across = turned(at, angle)
         across = across / np.float32(radius * math.cos(tilt))
         square = (along / radius) ** 2 + across**2
-        # Thickness of the cell in units of its radius (E. Evans and Y.-C. Fung, Microvasc. Res. 4 (1972) 335:
-        # 0.81, 7.83 and -4.39 um for a radius of 3.91 um); the thickness is exaggerated so that the relief is visible.
+        # Thickness of the cell in units of its radius, after E. Evans and Y.-C. Fung, Microvasc. Res. 4 (1972) 335
+        # (coefficients 0.81, 7.83 and -4.39 um for a radius of 3.91 um). The thickness is exaggerated below, so that
+        # the relief is visible.
         profile = np.sqrt(np.maximum(1 - square, 0)) * (0.207 + 2.003 * square - 1.123 * square**2)
         leaning = across * np.float32(0.7 * radius * math.sin(tilt))
         cell = level + 1.3 * radius * profile + leaning
@@ -73,7 +74,7 @@ def _blood(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def _bacteria(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return rods, some of them dividing, on a filter membrane with round holes."""
+    """Return the signal of rod-shaped bacteria on a filter membrane with round holes; some bacteria are dividing."""
     view = Relief(width, height, tone=0.21)
     view.z += fractal(rng, view.z.shape, 40 * view.scale, 4) * 1.6 * view.scale
     hole = rng.uniform(9, 17) * view.scale
@@ -97,7 +98,7 @@ def _bacteria(width: int, height: int, rng: np.random.Generator) -> Field:
         level = radius * (1 + rng.integers(0, 3) * (not loose))
         dy, dx = half * math.sin(angle), half * math.cos(angle)
         tone = 0.40
-        if rng.random() < 0.2:  # dividing: two rods in a line
+        if rng.random() < 0.2:  # a dividing bacterium: two rods in a line
             long = (0.62 * half + 0.6 * radius, radius, radius)
             for side in (-0.5, 0.5):
                 view.ellipsoid(y + side * dy, x + side * dx, long, angle, level, tone)

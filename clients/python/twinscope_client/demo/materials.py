@@ -15,7 +15,7 @@ def fibres(width: int, height: int, rng: np.random.Generator) -> Field:
     """Return the signal of a mat of spun fibres, shape (height, width), float32."""
     mat = Relief(width, height, tone=0.10)
     thick = rng.uniform(2.5, 7.5) * mat.scale
-    spread = rng.choice([0.35, 3.0])  # half of the mats are aligned in one direction
+    spread = rng.choice([0.35, 3.0])  # in half of the mats, the fibres have one main direction
     main, layers = rng.uniform(0, math.pi), int(rng.integers(4, 6))
     reach = math.hypot(width, height)
     count = int(0.42 * reach / thick)
@@ -39,7 +39,10 @@ def fibres(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def particles(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of round particles, single and in clusters, on a flat support; as `fibres`."""
+    """Return the signal of single or clustered round particles on a flat support.
+
+    Shape and type are the same as in `fibres`.
+    """
     support = Relief(width, height, tone=0.20)
     support.z += fractal(rng, support.z.shape, 60 * support.scale, 3) * 0.6 * support.scale
     support.tone += fractal(rng, support.z.shape, 170 * support.scale, 2) * 0.022
@@ -52,7 +55,7 @@ def particles(width: int, height: int, rng: np.random.Generator) -> Field:
         for y, x in middle + rng.normal(0, 0.75 * size * math.sqrt(members), (members, 2)) * (members > 1):
             radius = float(size * rng.lognormal(0, spread))
             flat = rng.uniform(0.86, 1.0)
-            base = radius * (1 + (rng.random() < 0.3))  # some lie on others
+            base = radius * (1 + (rng.random() < 0.3))  # some particles lie on others
             support.ellipsoid(
                 y, x, (radius, radius * flat, radius), rng.uniform(0, math.pi), base, rng.uniform(0.42, 0.52)
             )
@@ -61,7 +64,11 @@ def particles(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def nanowires(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of straight wires with a catalyst bead: a tilted forest, or lying wires; as `fibres`."""
+    """Return the signal of straight wires with catalyst beads.
+
+    Shape and type are the same as in `fibres`. The wires stand upright, close together, and are seen from the side, or
+    they lie on a flat surface.
+    """
     return _forest(width, height, rng) if rng.random() < 0.65 else _lying_wires(width, height, rng)
 
 
@@ -71,12 +78,12 @@ def _forest(width: int, height: int, rng: np.random.Generator) -> Field:
     length, thick = rng.uniform(90, 190) * ground.scale, rng.uniform(2.0, 4.2) * ground.scale
     lean, disorder = rng.normal(0, 0.10), rng.uniform(0.03, 0.10)
     count = int(rng.uniform(0.45, 0.9) * width * height / (length * thick * 2.2))
-    feet = np.sort(rng.uniform(-0.05, 1.45, count)) * height  # the far wires first: they are behind the others
+    feet = np.sort(rng.uniform(-0.05, 1.45, count)) * height  # far wires are drawn first, behind the near wires
     density = fractal(rng, (64, 64), 20)
     for foot in feet:
         x = rng.uniform(-0.05, 1.05) * width
         row, column = int(min(foot / height, 1.44) / 1.45 * 63), int(np.clip(x / width, 0, 1) * 63)
-        if density[row, column] < -0.6:  # a bare patch
+        if density[row, column] < -0.6:  # a patch without wires
             continue
         angle = lean + rng.normal(0, disorder)
         tall = length * rng.lognormal(0, 0.22)
@@ -101,20 +108,23 @@ def _lying_wires(width: int, height: int, rng: np.random.Generator) -> Field:
         end = (y + long * math.sin(angle), x + long * math.cos(angle), level)
         ground.cylinder((y, x, level), end, (1.15 * radius, 0.9 * radius), 0.55)
         ground.ellipsoid(end[0], end[1], (1.5 * radius,) * 3, 0.0, level + 1, 0.95)
-    for _ in range(int(rng.integers(20, 80))):  # seeds that never grew
+    for _ in range(int(rng.integers(20, 80))):  # catalyst beads without a wire
         y, x = rng.uniform(0, 1, 2) * (height, width)
         ground.ellipsoid(y, x, (1.4 * thick, 1.2 * thick, thick), rng.uniform(0, 3), 0.0, 0.7)
     return secondary_electrons(ground, rng, edge=0.40, shadow=0.30)
 
 
 def porous_sponge(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of an open foam: pores that open into the pores below; as `fibres`."""
+    """Return the signal of an open foam.
+
+    Each pore opens into the pores below it. Shape and type are the same as in `fibres`.
+    """
     foam = Relief(width, height)
     size = rng.uniform(26, 58) * foam.scale
     foam.z += fractal(rng, foam.z.shape, 0.8 * size, 2) * (0.10 * size)
     ragged = fractal(rng, foam.z.shape, 0.5 * size, 2) * np.float32(0.07)
     count = int(1.2 * (width + 2 * size) * (height + 2 * size) / size**2)
-    for depth in np.sort(rng.uniform(-0.3, 1.5, count)):  # from the top: pores above open into pores below
+    for depth in np.sort(rng.uniform(-0.3, 1.5, count)):  # pores at the top first, deep pores last
         y, x = rng.uniform(-size, height + size), rng.uniform(-size, width + size)
         radius = size * min(rng.lognormal(-0.20, 0.30), 1.7)
         at = foam.window(y, x, radius)
@@ -132,7 +142,7 @@ def porous_sponge(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def powder(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of a heap of angular grains of all sizes; as `fibres`."""
+    """Return the signal of a heap of angular grains of all sizes. Shape and type are the same as in `fibres`."""
     heap = Relief(width, height, tone=0.05)
     size = rng.uniform(23, 44) * heap.scale
     facets = int(rng.integers(7, 12))
@@ -158,9 +168,12 @@ def powder(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def _grain(rng: np.random.Generator, facets: int) -> Image.Image:
-    """Return the height of a convex polyhedron over a square 2.5 times as wide as its radius, in radii."""
+    """Return the height map of a convex polyhedron.
+
+    The unit is its radius. The map is a square with sides of 2.5 radii.
+    """
     y, x = np.mgrid[-1.25:1.25:61j, -1.25:1.25:61j].astype(np.float32)
-    turns = rng.uniform(0, 2 * math.pi) + np.arange(facets) * 2.399963  # the golden angle spreads the facets evenly
+    turns = rng.uniform(0, 2 * math.pi) + np.arange(facets) * 2.399963  # golden angle, for evenly distributed facets
     grain = np.full(y.shape, np.inf, np.float32)
     for turn, up, away in zip(turns, rng.uniform(0.12, 0.97, facets), rng.uniform(0.6, 1.0, facets), strict=True):
         steep = math.sqrt(1 - up**2)

@@ -1,4 +1,7 @@
-"""Micrographs for demonstrations and tests: single images, and a labelled collection with the TIFFs of a lab."""
+"""Synthetic micrographs for demonstrations and tests.
+
+They are single images, or a labelled collection with unlabelled TIFFs of a lab.
+"""
 
 from twinscope_client.demo.acquisition import CATEGORIES, synthesise, window
 from twinscope_client.demo.collection import DemoCollection, write_collection

@@ -1,4 +1,4 @@
-"""The relief of a specimen, and the shapes and textures that it is built from."""
+"""The relief (height map) of a specimen, and functions for the shapes and textures of the relief."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Field = NDArray[np.float32]
-"""A map of the image, shape (height, width), float32."""
+"""A map with one value for each pixel, shape (height, width), float32."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The pixels of an image around a point.
+    """A rectangle of pixels around a point of an image.
 
     Attributes
     ----------
     rows, columns : slice
-        The pixels, clipped to the image.
+        Rows and columns of the rectangle. Parts outside the image are cut off.
     dy, dx : NDArray
-        Distance of its rows and columns from the point in pixels, shapes (rows, 1) and (1, columns), float32.
+        Distance of each row and of each column from the point, in pixels; shapes (rows, 1) and (1, columns), float32.
     """
 
     rows: slice
@@ -32,23 +32,24 @@ class Window:
 
 
 class Relief:
-    """A specimen seen along the beam: higher bodies hide lower ones.
+    """A specimen that is seen from above, along the beam. Higher bodies hide lower bodies.
 
     Parameters
     ----------
     width, height : int
         Size of the image in pixels.
     tone : float
-        Electron yield of the bare ground, in units of a bright metal.
+        Electron yield of the bare ground, relative to the yield of a bright metal.
 
     Attributes
     ----------
     z : NDArray
         Height above the ground in pixels, shape (height, width), float32.
     tone : NDArray
-        Electron yield, same shape and dtype.
+        Electron yield of each pixel, shape (height, width), float32.
     scale : float
-        Pixels of this image per pixel of an image of 640 x 480; shapes are scaled by it.
+        Size of this image relative to an image of 640 x 480 pixels. The sizes of all shapes are multiplied by this
+        number.
     """
 
     def __init__(self, width: int, height: int, tone: float = 0.4) -> None:
@@ -58,7 +59,7 @@ class Relief:
         self.tone: Field = np.full((height, width), tone, np.float32)
 
     def window(self, y: float, x: float, reach: float) -> Window | None:
-        """Return the pixels within `reach` of a point, or None if all of them are outside the image."""
+        """Return the pixels within `reach` of a point, or None if no such pixel is in the image."""
         top, bottom = max(0, math.floor(y - reach)), min(self.height, math.ceil(y + reach) + 1)
         left, right = max(0, math.floor(x - reach)), min(self.width, math.ceil(x + reach) + 1)
         if top >= bottom or left >= right:
@@ -68,7 +69,11 @@ class Relief:
         return Window(slice(top, bottom), slice(left, right), dy, dx)
 
     def cover(self, at: Window, z: Field, tone: float | Field) -> None:
-        """Add a body to the specimen; it is visible where its height `z` exceeds the present height (NaN: no body)."""
+        """Add a body to the specimen.
+
+        The body is visible where `z`, the height of the body, is larger than the height of the specimen. At pixels
+        without the body, `z` is NaN.
+        """
         shown = z > self.z[at.rows, at.columns]
         np.copyto(self.z[at.rows, at.columns], z, where=shown)
         np.copyto(self.tone[at.rows, at.columns], np.float32(tone) if isinstance(tone, float) else tone, where=shown)
@@ -81,9 +86,9 @@ class Relief:
         Parameters
         ----------
         y, x, base : float
-            Centre in pixels.
+            Row, column and height of the centre in pixels.
         radii : tuple of float
-            Half axes in pixels: along `angle`, across it, and upwards.
+            Half axes in pixels: in the direction `angle`, perpendicular to this direction, and upwards.
         angle : float
             Angle between the first half axis and the rows, in radians.
         tone : float
@@ -111,13 +116,14 @@ class Relief:
         Parameters
         ----------
         start, stop : tuple of float
-            Ends of its axis in pixels: y, x and height.
+            The two ends of the axis: y, x and height in pixels.
         radii : tuple of float
-            Radius in pixels at the start and at the stop.
+            Radius at `start` and radius at `stop`, in pixels.
         tone : float
             Electron yield.
         bend, waves, phase : float
-            Amplitude (pixels), number over the length, and phase (radians) of a sinusoidal bend.
+            A sinusoidal bend: its amplitude in pixels, its number of periods along the length, and its phase in
+            radians.
         """
         steep = abs(stop[0] - start[0]) > abs(stop[1] - start[1])
         z, tones = (self.z.T, self.tone.T) if steep else (self.z, self.tone)
@@ -146,7 +152,10 @@ class Relief:
         tones[rows, columns] = tone
 
     def dust(self, rng: np.random.Generator, most: int, sizes: tuple[float, float]) -> None:
-        """Add fewer than `most` bright grains with radii in the range `sizes` (pixels of an image 480 pixels high)."""
+        """Add at least 3 but fewer than `most` bright grains, with radii in the range `sizes`.
+
+        The values of `sizes` are radii in pixels for an image that is 480 pixels high.
+        """
         for _ in range(int(rng.integers(3, most))):
             y, x = rng.uniform(0, self.height), rng.uniform(0, self.width)
             radius = rng.uniform(*sizes) * self.scale
@@ -155,13 +164,13 @@ class Relief:
 
 
 def turned(at: Window, angle: float) -> tuple[Field, Field]:
-    """Return the coordinates along and across `angle` (radians) in a window, each with its shape."""
+    """Return the coordinates of the pixels of a window, along and across the direction `angle` (in radians)."""
     cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     return at.dx * cosine + at.dy * sine, at.dy * cosine - at.dx * sine
 
 
 def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octaves: int = 1) -> Field:
-    """Return smooth noise of mean about 0 and standard deviation about 1.
+    """Return smooth noise with a mean of about 0 and a standard deviation of about 1.
 
     Parameters
     ----------
@@ -172,17 +181,18 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
     cell : float
         Size of the largest features in pixels.
     octaves : int
-        Number of layers; each has half the size and half the strength of the previous one.
+        Number of layers of noise. In each layer, the features have half the size and half the strength of the features
+        in the previous layer.
 
     Returns
     -------
     NDArray
-        Shape `shape`, float32.
+        The noise, shape `shape`, float32.
     """
     cells = [max(cell / 2**octave, 1.0) for octave in range(octaves)]
     layers: Image.Image | None = None
     for octave, size in enumerate(cells):
-        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two more cells on every side
+        rows, columns = (math.ceil(length / size) + 4 for length in shape)  # two additional cells on every side
         grid = rng.standard_normal((rows, columns), dtype=np.float32) / np.float32(2**octave)
         if layers is not None:
             ratio = size / cells[octave - 1]
@@ -194,13 +204,16 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cell: float, octav
         raise ValueError(f"noise needs at least one octave, not {octaves}")
     box = (2.0, 2.0, 2.0 + shape[1] / size, 2.0 + shape[0] / size)
     noise: Field = np.array(layers.resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
-    # Bicubic interpolation leaves about 0.67 of the variance of white noise; the octaves add up.
+    # After bicubic interpolation, white noise has about 0.67 of its variance. The variances of all octaves are added.
     noise /= np.float32(math.sqrt(sum(0.67 / 4**octave for octave in range(octaves))))
     return noise
 
 
 def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], float]]) -> Field:
-    """Return a map in which outlines, arrays (x, y) of shape (points, 2), are filled with their values in order."""
+    """Return a map in which each outline is filled with its value. The outlines are filled in the order of the list.
+
+    An outline is an array of points (x, y), shape (points, 2).
+    """
     image = Image.new("F", shape[::-1], 0.0)
     draw = ImageDraw.Draw(image)
     for points, value in outlines:
@@ -211,9 +224,9 @@ def polygons(shape: tuple[int, int], outlines: list[tuple[NDArray[np.float64], f
 def voronoi(
     shape: tuple[int, int], points: NDArray[np.float64], warp: tuple[Field, Field] | None = None
 ) -> tuple[Field, NDArray[np.int16]]:
-    """Return the distance of each pixel to the border of its Voronoi cell (pixels), and the cell's number.
+    """Return two maps: the distance of each pixel from the border of its Voronoi cell, and the number of the cell.
 
-    Computed on every second pixel and interpolated.
+    The distances are in pixels. Both maps are computed for every second pixel, and then enlarged to the full size.
 
     Parameters
     ----------
@@ -222,14 +235,14 @@ def voronoi(
     points : NDArray
         Seeds of the cells (y, x) in pixels, shape (cells, 2).
     warp : tuple of NDArray, optional
-        Displacement of the pixels in y and x, each of shape `shape`, which makes the borders irregular.
+        Displacement of the pixels in y and in x, each of shape `shape`. The displacement makes the borders irregular.
 
     Returns
     -------
     border : NDArray
-        Half the difference of the distances to the two nearest seeds, shape `shape`, float32.
+        Half the difference between the distances to the two nearest seeds, shape `shape`, float32.
     cell : NDArray
-        Shape `shape`, int16.
+        Number of the Voronoi cell, shape `shape`, int16.
     """
     y, x = np.mgrid[0 : shape[0] : 2, 0 : shape[1] : 2].astype(np.float32)
     if warp is not None:

@@ -33,13 +33,13 @@ def patterned_surface(width: int, height: int, rng: np.random.Generator) -> Fiel
         along = along * (math.sqrt(3) / 2)
     distance = _motif(motif, across, along)
     half = duty / 2 if motif != "cross" else 0.12
-    element = np.clip((half - distance) * (pitch / 2) + 0.5, 0, 1)  # walls two pixels wide
+    element = np.clip((half - distance) * (pitch / 2) + 0.5, 0, 1)  # the walls are two pixels wide
     if motif != "line":
         faults = rng.random((257, 263), np.float32) < rng.choice([0.01, 0.05])  # missing elements
         element *= ~faults[row.astype(np.intp) % 257, column.astype(np.intp) % 263]
     if motif == "hole":
         element = 1 - element
-    if rng.random() < 0.5:  # the edge of the written field
+    if rng.random() < 0.5:  # the edge of the area that lithography has written
         away = rng.uniform(0, 2 * math.pi)
         beyond = (x - width / 2) * math.cos(away) + (y - height / 2) * math.sin(away)
         element *= beyond < rng.uniform(0.1, 0.35) * width
@@ -51,7 +51,7 @@ def patterned_surface(width: int, height: int, rng: np.random.Generator) -> Fiel
 
 
 def _motif(name: str, across: Field, along: Field) -> Field:
-    """Return the distance from the middle of an element, by the coordinates in its unit cell (-0.5 to 0.5)."""
+    """Return the distance from the middle of an element. Coordinates in the unit cell are from -0.5 to 0.5."""
     if name in ("pillar", "hole"):
         radius: Field = np.sqrt(across**2 + along**2)
         return radius
@@ -64,9 +64,9 @@ def _motif(name: str, across: Field, along: Field) -> Field:
 
 
 def tips(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of one sharp probe that enters the image from any side; as `patterned_surface`."""
+    """Return the signal of one sharp probe that enters the image from a random side, shape (height, width), float32."""
     scale = min(width / 640, height / 480)
-    angle = rng.uniform(0, 2 * math.pi)  # direction in which the probe points
+    angle = rng.uniform(0, 2 * math.pi)  # direction of the probe, from its base to its tip
     apex_y, apex_x = rng.uniform(0.25, 0.75) * height, rng.uniform(0.25, 0.75) * width
     opening, apex = rng.uniform(0.06, 0.26), rng.uniform(2, 9) * scale
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -77,13 +77,13 @@ def tips(width: int, height: int, rng: np.random.Generator) -> Field:
     radius = np.sqrt(2 * apex * behind + (opening * behind) ** 2) * bent
     shank, start = rng.uniform(45, 150) * scale, rng.uniform(150, 330) * scale
     radius = np.where(back > start, np.maximum(radius, np.minimum(shank, radius + (back - start) * 0.6)), radius)
-    grooves = fractal(rng, y.shape, 26 * scale, 4)  # drawn or etched: rough along the shank
+    grooves = fractal(rng, y.shape, 26 * scale, 4)  # the shank of a drawn or etched probe is rough
     radius = radius + grooves * np.minimum(0.02 * behind, 1.6 * scale)
     body = back > 0
     body &= np.abs(aside) < radius
     probe = Relief(width, height)
     rest = np.sqrt(np.maximum(radius**2 - aside**2, 0))
-    far = fractal(rng, y.shape, 190 * scale, 3)  # the holder, far out of focus
+    far = fractal(rng, y.shape, 190 * scale, 3)  # the holder of the probe, which is strongly out of focus
     probe.z = np.where(body, 30 * scale + rest, 0).astype(np.float32)
     probe.z += np.where(body, grooves * 1.2 * scale + fractal(rng, y.shape, 12 * scale, 2) * 0.5 * scale, 0)
     glow = np.exp(-np.hypot(back, aside) / (120 * scale)) * 0.03
@@ -99,7 +99,10 @@ def tips(width: int, height: int, rng: np.random.Generator) -> Field:
 
 
 def films_coated_surface(width: int, height: int, rng: np.random.Generator) -> Field:
-    """Return the signal of a coating: a cracked film from above, or a layered cross-section; as `patterned_surface`."""
+    """Return the signal of a coating, shape (height, width), float32.
+
+    The image shows a cracked film from above, or a cross-section of several layers.
+    """
     return _cracked_film(width, height, rng) if rng.random() < 0.5 else _cross_section(width, height, rng)
 
 
@@ -113,7 +116,7 @@ def _cracked_film(width: int, height: int, rng: np.random.Generator) -> Field:
     border, cell = voronoi(shape, seeds, warp)
     gap = rng.uniform(1.2, 3.6) * scale
     flake = np.clip((border - gap) / (1.5 * scale), 0, 1)
-    curl = np.exp(-np.maximum(border - gap, 0) / (16 * scale))  # the rims of a drying film lift
+    curl = np.exp(-np.maximum(border - gap, 0) / (16 * scale))  # the edges of a drying film bend upwards
     grain = fractal(rng, shape, rng.uniform(5, 9) * scale, 2)
     lost = rng.random(cells) < 0.06  # flakes that fell off
     flake = np.where(lost[cell], 0.0, flake).astype(np.float32)
@@ -129,7 +132,7 @@ def _cross_section(width: int, height: int, rng: np.random.Generator) -> Field:
     scale, shape = cut.scale, (height, width)
     tilt = rng.normal(0, 0.35)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    up = (height - y) * math.cos(tilt) + (x - width / 2) * math.sin(tilt)  # away from the substrate
+    up = (height - y) * math.cos(tilt) + (x - width / 2) * math.sin(tilt)  # distance from the substrate
     side = (x - width / 2) * math.cos(tilt) + y * math.sin(tilt)
     column = rng.uniform(11, 26) * scale
     count = int(2.2 * (width + height) / column)
@@ -147,7 +150,7 @@ def _cross_section(width: int, height: int, rng: np.random.Generator) -> Field:
     cut.tone[:] = 0.30
     cut.z = fractal(rng, shape, 90 * scale, 3) * 0.8 * scale
     river = np.abs(np.sin((side + 1.4 * up) / (37 * scale) + fractal(rng, shape, 120 * scale, 2)))
-    cut.z += np.where(up < level, river * 2.2 * scale, 0)  # the steps of a cleaved crystal
+    cut.z += np.where(up < level, river * 2.2 * scale, 0)  # the steps on the surface of a cleaved crystal
     tones = rng.permutation([0.24, 0.38, 0.52, 0.44])
     for layer in range(layers):
         thick = rng.uniform(28, 105) * scale * (1.5 if layer == columnar else 1)

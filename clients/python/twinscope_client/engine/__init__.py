@@ -1,1 +1,1 @@
-"""Engines, which answer queries: their protocol, and the engine for a store opened in this process."""
+"""Engines answer queries. This package defines the methods of all engines, and the engine for a store in a folder."""

@@ -1,4 +1,4 @@
-"""Conversion of a caller's arguments to options and hashes, the same for every engine."""
+"""Functions that check the arguments of a search and convert the arguments to options and hashes, for all engines."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 
 def search_options(given: Mapping[str, Any], kind: type[HashOptions]) -> Options:
-    """Build the options of a search from its keyword arguments.
+    """Build the options of a search from the keyword arguments of the search.
 
     Parameters
     ----------
     given : mapping
+        The keyword arguments.
     kind : type
-        The `TypedDict` that lists the keywords of this search.
+        The `TypedDict` that lists the keywords of this kind of search.
 
     Raises
     ------
     OptionError
-        If a keyword, a policy or a threshold is unknown, or a value violates the wire contract.
+        If a keyword, a policy or a threshold is unknown, or if a value violates the wire contract.
     """
     require_known(given, kind)
     policy = given.get("policy", "default")
@@ -53,22 +54,22 @@ def _names(categories: Any) -> tuple[Any, ...]:
 
 
 def require_hashes(hashes: Any, recipe: str) -> list[PHash]:
-    """Check the hashes to search by, and return them as a list.
+    """Check the hashes of a search, and return the hashes as a list.
 
     Parameters
     ----------
     hashes : iterable of PHash
     recipe : str
-        The recipe of the store's index.
+        Recipe of the hashes in the index of the store.
 
     Raises
     ------
     TypeError
         If an item is not a `PHash`.
     RecipeError
-        If a hash was made by another recipe.
+        If a hash was computed with a recipe other than `recipe`.
     """
-    how = "twinscope_indexer.hashing.hash_pixels(pixels) makes one from the pixels of an image"
+    how = "twinscope.hash_pixels(pixels) computes a PHash from the pixels of an image"
     if isinstance(hashes, PHash) or not hasattr(hashes, "__iter__"):
         msg = f"search_hashes takes a list of PHash, not {type(hashes).__name__}; {how}"
         raise TypeError(msg)

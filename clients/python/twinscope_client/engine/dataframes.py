@@ -1,4 +1,4 @@
-"""Answers as columns of a table, for pandas and polars."""
+"""Conversion of answers to the columns of a table, for data frames of pandas and polars."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ T = TypeVar("T")
 
 
 def columns(found: Iterable[Answer | tuple[T, Answer | ImageError]]) -> dict[str, list[Scalar]]:
-    """Return answers as a table: one column for each name, one row for each answer.
+    """Convert answers to a table that has one row for each answer.
 
-    The table is a dict of columns, not a list of rows, so that a data frame infers each type from the whole column.
+    The table is a dict of columns, not a list of rows. From a dict, pandas and polars infer the data type of each
+    column from all values of the column.
 
     Parameters
     ----------
     found : iterable of Answer, or of (image, Answer or ImageError)
-        Pairs as `Engine.search_many` yields them.
+        Answers, or the pairs that `Engine.search_many` yields.
 
     Returns
     -------
     dict of list
-        The columns of `Answer.to_row`. For pairs, ``image`` comes first (the path; None if the image has no path) and
-        ``fault`` last. An image that could not be read has the grade ``failed``, with the error as its reason.
+        The columns of `Answer.to_row`. For pairs, the table has two more columns. The first column, ``image``, contains
+        the path of the image, or None if the image has no path. The last column is ``fault``. If an image could not be
+        read, its grade is ``failed``, and the column ``reason`` contains the error message.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The engine in this process: a store in a folder, without a server."""
+"""The engine for a store in a folder. This engine answers queries in this process and needs no server."""
 
 from __future__ import annotations
 
@@ -41,21 +41,22 @@ T = TypeVar("T")
 
 
 class EmbeddedEngine:
-    """A store opened in this process; safe to use from several threads.
+    """An engine for a store in a folder. Several threads can use the engine at the same time.
 
-    A pickle holds the absolute path of the folder; loading it opens the newest generation of the store there.
+    A pickle of the engine contains the absolute path of the folder. When the pickle is loaded, the newest generation of
+    the store in this folder is opened.
 
     Parameters
     ----------
     folder : Path
-        The store.
+        The folder of the store.
     pixels : int
-        Bytes of full-size pixels of references to keep in memory.
+        Maximum memory for the cache of the full-size pixels of references, in bytes.
 
     Raises
     ------
     StoreError
-        If there is no store, or a store that cannot be used.
+        If the folder contains no store, or if the store in the folder cannot be used.
     """
 
     def __init__(self, folder: Path, pixels: int = PIXELS) -> None:
@@ -79,7 +80,7 @@ class EmbeddedEngine:
         return search_all(lambda image: self._search(image, chosen, None), images, workers)
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
-        """Find the nearest references of hashes; see `Engine.search_hashes`."""
+        """Find the nearest references of each hash; see `Engine.search_hashes`."""
         chosen = search_options(options, HashOptions)
         self._require_open()
         queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
@@ -109,27 +110,27 @@ class EmbeddedEngine:
 
     @property
     def target(self) -> str:
-        """The absolute path of the store's folder."""
+        """Absolute path of the folder of the store."""
         return str(self.folder.absolute())
 
     @property
     def folder(self) -> Path:
-        """The store's folder."""
+        """Folder of the store."""
         return self._store.folder
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes and their ids in memory."""
+        """Memory for the hashes and the image ids of the index, in bytes."""
         return self._store.view.nbytes
 
     @property
     def identity(self) -> str:
-        """Identifier of the store and of the generation that it answers from."""
+        """Identifier of the store and of the generation that this engine searches."""
         self._require_open()
         return f"{self._store.store_id}/{self._store.view.generation}"
 
     def refresh(self) -> None:
-        """Switch to the newest generation of the store."""
+        """Open the newest generation of the store, and use this generation from now on."""
         self._require_open()
         self._store.refresh()
 
@@ -139,7 +140,7 @@ class EmbeddedEngine:
         self._store.close()
 
     def __enter__(self) -> Self:
-        """Return the engine, for use as a context manager."""
+        """Return the engine, so that a program can use the engine in a ``with`` statement."""
         return self
 
     def __exit__(
@@ -149,7 +150,7 @@ class EmbeddedEngine:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target instead of the open store."""
+        """Store the path of the folder in the pickle instead of the open store."""
         self._require_open()
         return EmbeddedEngine, (Path(self.target), self._pixels)
 

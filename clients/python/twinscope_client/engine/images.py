@@ -1,4 +1,4 @@
-"""Conversion of files, arrays and PIL images to grey pixels."""
+"""Conversion of image files, arrays and PIL images to grey pixels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
 
 @dataclass(frozen=True, slots=True)
 class DecodedFile:
-    """An image file that is already decoded.
+    """An image file and its decoded pixels, so that a search does not decode the file again.
 
     Attributes
     ----------
     path : Path
-        The file, uploaded if a server needs it.
+        Path of the file. The file is uploaded if a server needs the full-size image.
     pixels : ndarray of uint8, shape (height, width)
-        The grey pixels of the file, as `grey_pixels` returns them.
+        The grey pixels of the file, as returned by `grey_pixels`.
     """
 
     path: Path
@@ -33,13 +33,14 @@ class DecodedFile:
 
 
 def grey_pixels(image: Any) -> NDArray[np.uint8]:
-    """Return 8-bit grey pixels.
+    """Read an image, and return its grey pixels with 8 bits per pixel.
 
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
-        An image file, or pixels: shape (height, width) or (height, width, 3 or 4). Pixels of more than 8 bits go
-        through the same window as a TIFF with the same samples; see `twinscope_indexer.imaging.window`.
+        An image file, or an array of pixels with the shape (height, width) or (height, width, 3 or 4). Pixels with more
+        than 8 bits are scaled to 8 bits. The grey window is the same as for the pixels of a TIFF; see
+        `twinscope_indexer.imaging.window`.
 
     Returns
     -------
@@ -48,9 +49,9 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the file cannot be read, or the array is not an image.
+        If the file cannot be read, or if the array has a shape or a data type that images cannot have.
     TypeError
-        If the value is of a type that cannot hold an image.
+        If the value is not an image file, an array or a PIL image.
     """
     if isinstance(image, DecodedFile):
         return image.pixels
@@ -66,19 +67,19 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
 
 
 def can_hold_an_image(image: object) -> bool:
-    """Check whether a value is of a type that can hold an image."""
+    """Return whether the type of a value is one of the types that `grey_pixels` accepts."""
     return isinstance(image, (str, bytes, os.PathLike, np.ndarray, Image.Image)) or hasattr(image, "seek")
 
 
 def acquisition(image: Any, given: InstrumentMetadata | None = None) -> InstrumentMetadata | None:
-    """Return the instrument metadata of an image, in uniform units; None if there are none.
+    """Return the instrument metadata of an image, in uniform units, or None if the image has no metadata.
 
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
-        As for `grey_pixels`. Pixels alone have no metadata.
+        The image, in a form that `grey_pixels` accepts. An array or a PIL image has no metadata.
     given : InstrumentMetadata, optional
-        Metadata to use instead of those of the file.
+        Metadata to use instead of the metadata in the file.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def _of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             f"got {array.dtype} of shape {array.shape}"
         )
         raise ImageError("array", "unsupported", msg)
-    content = array[..., :3] if colour else array  # without alpha
+    content = array[..., :3] if colour else array  # the alpha channel is ignored
     if content.dtype.kind == "b":
         content = content.astype(np.uint8) * 255
     deep = content.dtype != np.uint8

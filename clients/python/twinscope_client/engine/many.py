@@ -1,4 +1,4 @@
-"""Searches of many images in one call: answers in order, with the error of a bad image instead of its answer."""
+"""Search for many images in one call. For an image that cannot be read, the result is an error instead of an answer."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IMAGES_AT_ONCE: Final = min(os.cpu_count() or 1, 16)
-"""Images that are read, hashed and compared at the same time by default."""
+"""Default number of images that are read, hashed and compared at the same time."""
 
 
 def search_all(
     search: Callable[[T], Answer], images: Iterable[T], workers: int | None
 ) -> Iterator[tuple[T, Answer | ImageError]]:
-    """Search many images in threads; see `Engine.search_many`.
+    """Search for the twins of many images, in several threads; see `Engine.search_many`.
 
     Parameters
     ----------
     search : callable
-        Returns the answer for one image.
+        Function that returns the answer for one image.
     images : iterable
-        Consumed in the caller's thread, a few images ahead of the next answer.
+        The images. The thread of the caller reads this iterable, only a few images in advance.
     workers : int, optional
-        Number of threads.
+        Number of threads; `IMAGES_AT_ONCE` by default.
     """
     require_several(images, workers)
     return in_order(partial(_searched, search), images, workers or IMAGES_AT_ONCE)
 
 
 def require_several(images: object, workers: int | None) -> None:
-    """Check the arguments of `search_many` before any image is searched.
+    """Check the arguments of `search_many` before the first search.
 
     Raises
     ------
     TypeError
-        If `images` is one image instead of several.
+        If `images` is one image instead of a list or an iterator of images.
     OptionError
         If `workers` is not a whole number of at least 1.
     """
@@ -64,17 +64,19 @@ def require_several(images: object, workers: int | None) -> None:
 def _searched(search: Callable[[T], Answer], image: T) -> tuple[T, Answer | ImageError]:
     try:
         return image, search(image)
-    except Exception as error:  # noqa: BLE001  an error of one file must not stop the others
+    except Exception as error:  # noqa: BLE001  an error in one image must not stop the other searches
         return image, fault_of(image, error)
 
 
 def fault_of(image: object, error: Exception) -> ImageError:
-    """Return the error of one image as a value, without its traceback, whose frames hold the content of the file.
+    """Convert an exception to an `ImageError` for one image.
+
+    The `ImageError` has no traceback, because a traceback would keep the content of the file in memory.
 
     Raises
     ------
     TwinscopeError
-        If the error comes from the store, the server or the options, and so concerns every image.
+        If the store, the server or the options caused the error. Such an error would occur for every image.
     """
     if isinstance(error, TwinscopeError) and not _concerns_the_image(error):
         raise error
@@ -83,7 +85,7 @@ def fault_of(image: object, error: Exception) -> ImageError:
         case ImageError():
             fault = ImageError(error.source, error.fault, error.detail)
         case ServerError():
-            fault = ImageError(name, "unreadable", f"it changed while it was uploaded: {error}")
+            fault = ImageError(name, "unreadable", f"the file changed while it was uploaded: {error}")
         case MemoryError():
             fault = ImageError(name, "too_large", "not enough memory to decode it")
         case TypeError() if not can_hold_an_image(image):
@@ -98,5 +100,5 @@ def _concerns_the_image(error: TwinscopeError) -> bool:
 
 
 def image_name(image: Any) -> str | None:
-    """Return the path of an image for a table; None if the image has no path."""
+    """Return the path of an image as text for a table, or None if the image has no path."""
     return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None

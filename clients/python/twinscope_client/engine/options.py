@@ -1,4 +1,8 @@
-"""The keywords of searches and connections: one definition for all engines, checked by mypy and at run time."""
+"""The keyword arguments of searches and connections. All engines use the same keyword arguments.
+
+The type checker mypy can check these keyword arguments in programs that use Twinscope. Twinscope also checks these
+keyword arguments at run time.
+"""
 
 from __future__ import annotations
 
@@ -18,70 +22,76 @@ if TYPE_CHECKING:
 File = str | PathLike[str]
 """Path of a file."""
 Token = str | PathLike[str] | Callable[[], str]
-"""A bearer token, or the file that holds it or a function that returns it, read for every request."""
+"""Bearer token: text, the path of a file that holds the token, or a function that returns the token. Twinscope reads
+the file or calls the function again for every request."""
 AsyncToken = str | PathLike[str] | Callable[[], str | Awaitable[str]]
-"""The same for asyncio. The function must not block; it can be a coroutine function."""
+"""Bearer token for asyncio: text, the path of a file, or a function that returns the token. The function must not block
+the event loop; it can be a coroutine function."""
 
 
 class HashOptions(Thresholds, total=False):
     """Options of `search_hashes` and `search_stored`."""
 
     policy: str | Policy
-    """``default`` (the default), ``legacy``, or your own policy."""
+    """Name of the policy, ``default`` or ``legacy``, or a `Policy` with your own thresholds. By default ``default``."""
     categories: Sequence[str]
-    """Search only references of these categories (name, code or alias); by default all."""
+    """Names, codes or aliases of the categories to search. By default, references of all categories are searched."""
     min_generation: int
-    """Answer from this generation of the store or a newer one; the response to a write names its generation. Waits
-    for it up to 30 seconds, and not longer than a call to a server can take."""
+    """Number of the oldest generation of the store that the search may use. The response to a write contains the number
+    of a generation. Use this number if the search must find the written images. The search waits at most 30 seconds for
+    this generation, and not longer than the maximum duration of a call to a server."""
 
 
 class SearchManyOptions(HashOptions, total=False):
     """Options of `search_many`."""
 
     verify: bool
-    """False: compare hashes only; the best grade is then ``unverified``. True by default."""
+    """Whether candidates are verified; True by default. If False, only hashes are compared, and the best possible grade
+    is ``unverified``."""
 
 
 class SearchOptions(SearchManyOptions, total=False):
     """Options of `search`."""
 
     instrument: InstrumentMetadata | None
-    """Instrument metadata of the image. By default they are read from the file and from the text file beside it
-    (`twinscope_indexer.metadata.reader`). A candidate that contradicts them makes the answer ``doubtful``."""
+    """Instrument metadata of the image. By default, Twinscope reads the metadata from the image file and from the text
+    file beside the image file; see `twinscope_indexer.metadata.reader`. If the metadata of the best match contradict
+    these metadata, the answer is ``doubtful``."""
 
 
 class _ServerOptions(TypedDict, total=False):
     ca: File | None
-    """PEM file of the authorities to trust instead of the system's."""
+    """Path of a PEM file with the certificate authorities that Twinscope trusts instead of the authorities of the
+    operating system."""
     certificate: File | None
-    """PEM file of the certificate of this client (mTLS); requires `key`."""
+    """Path of a PEM file with the certificate of this client, for mutual TLS (mTLS). It requires `key`."""
     key: File | None
-    """PEM file of the private key of `certificate`."""
+    """Path of a PEM file with the private key of `certificate`."""
     timeout: float | None
-    """Longest time for one call to a server, in seconds; 60 by default."""
+    """Maximum duration of one call to a server, in seconds; 60 by default."""
 
 
 class ConnectOptions(_ServerOptions, total=False):
-    """Options of `connect`, all for servers."""
+    """Options of `connect`. All these options apply only to servers."""
 
     token: Token | None
-    """Bearer token. Without TLS it is sent to this machine only."""
+    """Bearer token. Without TLS, the token can be sent only to a server on this machine."""
 
 
 class AsyncConnectOptions(_ServerOptions, total=False):
     """Options of `aio.connect`."""
 
     token: AsyncToken | None
-    """Bearer token. Without TLS it is sent to this machine only."""
+    """Bearer token. Without TLS, the token can be sent only to a server on this machine."""
 
 
 def require_known(given: Mapping[str, object], kind: Any) -> None:
-    """Check the names of keywords against the `TypedDict` that lists them.
+    """Check that every keyword is a keyword of the `TypedDict` `kind`.
 
     Raises
     ------
     OptionError
-        If a keyword is unknown. The message suggests the closest one and lists all.
+        If a keyword is unknown. The message suggests the most similar keyword and lists all keywords.
     """
     for name in sorted(given.keys() - kind.__optional_keys__):
         raise OptionError.unknown("option", name, kind.__optional_keys__)

@@ -1,4 +1,4 @@
-"""The thumbnails that a notebook shows with an answer. They are fetched only when they are shown."""
+"""The thumbnails that a notebook shows with an answer. Twinscope reads a thumbnail only when a notebook shows it."""
 
 from __future__ import annotations
 
@@ -23,38 +23,46 @@ if TYPE_CHECKING:
 
 
 class ThumbnailSource(Protocol):
-    """A source of the thumbnails of references: an engine."""
+    """An object that returns the thumbnails of references, for example an engine."""
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Return the thumbnail of a reference, uint8 (height, width), or None if it is not in the store."""
+        """Return the thumbnail of a reference, or None if the reference is not in the store.
+
+        The thumbnail is an array of uint8 with the shape (height, width).
+        """
 
 
 ReadThumbnail = Callable[[ThumbnailSource], bytes | None]
-"""A function that returns a thumbnail as a JPEG, or None if there is none."""
+"""A function that returns a thumbnail as the bytes of a JPEG, or None if there is no thumbnail."""
 
 
 def with_thumbnails(answer: Answer, source: ThumbnailSource, query: ReadThumbnail) -> Answer:
-    """Return an answer that can show its thumbnails while the engine exists; it does not keep the engine alive.
+    """Return a copy of an answer that can show thumbnails as long as the engine exists.
+
+    The copy holds only a weak reference to the engine, so that the engine can be garbage-collected.
 
     Parameters
     ----------
     answer : Answer
     source : ThumbnailSource
-        The engine that answered.
+        The engine that gave the answer.
     query : callable
-        Returns the thumbnail of the query.
+        Function that returns the thumbnail of the query.
     """
     return replace(answer, thumbnails=_Thumbnails(source, query))
 
 
 def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
-    """Return the function that reads the thumbnail of a query. A file is read again, so that answers stay small.
+    """Return a function that reads the thumbnail of a query.
+
+    If the query is a file, the function reads the file again, so that the answer does not keep the thumbnail in memory.
 
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
+        The query.
     encoded : bytes
-        Its thumbnail.
+        The thumbnail of the query, as a JPEG.
     """
     if isinstance(image, (str, os.PathLike)):
         return lambda _: encode_thumbnail(grey_pixels(image))
@@ -62,7 +70,7 @@ def of_image(image: Any, encoded: bytes) -> ReadThumbnail:
 
 
 def of_reference(image_id: str) -> ReadThumbnail:
-    """Return the function that reads the thumbnail of a reference."""
+    """Return a function that reads the thumbnail of the reference with this id."""
 
     def read(source: ThumbnailSource) -> bytes | None:
         pixels = source.thumbnail(image_id)
@@ -72,7 +80,7 @@ def of_reference(image_id: str) -> ReadThumbnail:
 
 
 class _Thumbnails:
-    """The thumbnails of one answer. Both methods return a JPEG, or None if it is no longer available."""
+    """The thumbnails of one answer. Both methods return a JPEG, or None if the thumbnail is no longer available."""
 
     def __init__(self, source: ThumbnailSource, query: ReadThumbnail) -> None:
         self._source = weakref.ref(source)
@@ -86,7 +94,7 @@ class _Thumbnails:
 
     def _read(self, read: ReadThumbnail) -> bytes | None:
         source = self._source()
-        with suppress(TwinscopeError):  # closed, unreachable or moved: show the answer without thumbnails
+        with suppress(TwinscopeError):  # if the store is closed, moved or unreachable, the answer has no thumbnails
             return None if source is None else read(source)
         return None
 

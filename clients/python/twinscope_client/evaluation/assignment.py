@@ -1,4 +1,4 @@
-"""Assignment of the rows of a table of truth to the images of a labelling run."""
+"""For each row of a table of truth, find the image of the labelling run that the row describes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,32 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Assignment:
-    """The rows of a table of truth, assigned to the images of a run."""
+    """The rows of a table of truth, and the image that each row describes."""
 
     rows: dict[str, TruthRow] = field(default_factory=dict)
-    """Rows by the path of their image."""
+    """Rows for which an image was found; each key is the path of the image."""
     by_name: int = 0
-    """Number of rows with other folders than the image: only the file name, and perhaps some folders, agree."""
+    """Number of rows that have the file name of the image, but not the same folders. Some of the last folders can be
+    equal."""
     unmatched: list[tuple[TruthRow, str]] = field(default_factory=list)
-    """Rows without an image, and why."""
+    """Rows for which no image was found, each with the reason."""
 
 
 def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
-    """Find the image of each row.
+    """Find the image that each row of a table of truth describes.
 
-    A row belongs to the image with its file name. If several images have that name, it belongs to the image whose
-    folders, counted from the file, agree with most folders of the row. If two images agree equally well, it belongs to
-    neither. If several rows belong to one image, the row that agrees best gets it; if two agree equally well, none.
+    An image is chosen for a row if the image has the same file name as the row. If several images have this file name,
+    the folders of each image are compared with the folders in the row, beginning with the last folder. The image with
+    the largest number of equal folders is chosen. If several images have the same largest number of equal folders, no
+    image is chosen for the row. If one image is chosen for several rows, the row with the largest number of equal
+    folders gets the image. If several of these rows have the same largest number of equal folders, none of these rows
+    gets the image.
 
     Parameters
     ----------
     rows : iterable of TruthRow
     images : iterable of str
-        Absolute paths.
+        Absolute paths of the images of the run.
 
     Returns
     -------
@@ -57,9 +61,9 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
         if len(best) == 1:
             claims[best[0]].append((most, most == len(named), row))
         elif not best:
-            found.unmatched.append((row, "no image of that name in the run"))
+            found.unmatched.append((row, "the run contains no image with this file name"))
         else:
-            found.unmatched.append((row, f"{len(best)} images match: write more of the path"))
+            found.unmatched.append((row, f"{len(best)} images match this path: add more folders to the path"))
     for image, claimed in claims.items():
         _settle(found, image, claimed)
     found.unmatched.sort(key=lambda pair: pair[0].line)
@@ -67,31 +71,38 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
 
 
 def is_twin(source: str, twin: str) -> bool:
-    """Check whether a reference (a path, or ``archive!member``) is the twin that a row names by its path or its end."""
+    """Check whether a reference is the twin that a row of a table of truth names.
+
+    `source` is the path of the reference, or ``archive!member`` for a reference in an archive. `twin` is the path in
+    the table of truth: the complete path, or only its end.
+    """
     named = _parts(twin.replace("!", "/"))
     return _common_end(named, _parts(source.replace("!", "/"))) == len(named)
 
 
 def readable(path: str) -> str:
-    r"""Return a path in a form that a table can hold: bytes that are not UTF-8 become escapes such as ``\xff``."""
+    r"""Return a path as valid text: bytes that are not UTF-8 are replaced by escape sequences such as ``\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _named(image: str, files: Mapping[str, object]) -> tuple[str, ...]:
-    """Split the name of an image; backslashes separate folders unless an image has exactly that name."""
+    """Split a path from a table of truth into its folders and its file name.
+
+    A backslash is read as a separator of folders, except if the file name of an image contains this backslash.
+    """
     parts = _parts(image)
     return parts if parts[-1] in files else _parts(image.replace("\\", "/"))
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    # One form of accented letters: macOS folders return names in another form.
+    # Accented letters are converted to one Unicode form, because macOS uses another form than other systems.
     normal = unicodedata.normalize("NFC", readable(path))
     parts = tuple(part for part in normal.split("/") if part not in {"", "."})
     return ("/", *parts) if normal.startswith("/") else parts
 
 
 def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Count the components in which two paths agree, from the file upwards."""
+    """Count how many parts of two paths are equal, from the file name backwards."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if a != b:
@@ -101,7 +112,7 @@ def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 
 def _settle(found: Assignment, image: str, claimed: list[tuple[int, bool, TruthRow]]) -> None:
-    """Assign an image to the row that agrees best with its path."""
+    """Assign an image to the row whose path is most similar to the path of the image."""
     closest = max((length, whole) for length, whole, _ in claimed)
     nearest = [row for length, whole, row in claimed if (length, whole) == closest]
     if len(nearest) == 1:
@@ -109,5 +120,9 @@ def _settle(found: Assignment, image: str, claimed: list[tuple[int, bool, TruthR
         found.by_name += not closest[1]
     for _, _, row in claimed:
         if row is not found.rows.get(image):
-            why = "another row matches it better" if len(nearest) == 1 else "several rows match it equally well"
-            found.unmatched.append((row, f"the only image of that name is {readable(image)}, and {why}"))
+            others = (
+                "another row matches this image better"
+                if len(nearest) == 1
+                else "several rows match this image equally well"
+            )
+            found.unmatched.append((row, f"the best image for this row is {readable(image)}, but {others}"))

@@ -20,9 +20,9 @@ class LegacyAnswer:
     """The answer of the legacy rule for one image."""
 
     category: str = ""
-    """The label; empty if the image is refused, or if the answer is unknown."""
+    """Category of the label; empty if the image gets no label, or if the answer is unknown."""
     unknown: str = ""
-    """Why the answer is unknown; empty if it is known."""
+    """Reason why the answer is unknown; empty if the answer is known."""
 
 
 REFUSED: Final = LegacyAnswer()
@@ -36,11 +36,13 @@ class _Candidate(NamedTuple):
 
 
 def legacy_answer(decision: Decision) -> LegacyAnswer:
-    """Apply policy ``legacy`` to the record of one image in a run.
+    """Apply the policy ``legacy`` to the decision that a run has recorded about one image.
 
-    The recorded candidates, the best one and the best of another category, stand for the two nearest ones. Within
-    149 bits, a candidate is a preliminary match; within 119 bits, it is verified by full-size SSIM and labelled above
-    0.95. The recorded SSIM differs from that of the legacy scripts if query and reference differ in size.
+    A run records two candidates: the best candidate, and the best candidate of another category. The legacy scripts
+    used the two nearest candidates; this function uses the two recorded candidates instead. A candidate at a distance
+    of at most 149 bits is a preliminary match. For a candidate at a distance of at most 119 bits, the full-size SSIM is
+    also checked. If the SSIM is above 0.95, the image gets the category of the candidate as its label. If the query and
+    the reference have different sizes, the recorded SSIM differs from the SSIM that the legacy scripts computed.
 
     Parameters
     ----------
@@ -49,12 +51,16 @@ def legacy_answer(decision: Decision) -> LegacyAnswer:
     Returns
     -------
     LegacyAnswer
-        Unknown if the run did not search or compare as far as the rule does, or found the match in another frame.
+        The answer. The answer is unknown in three cases:
+
+        - The run found no candidate, but did not search up to the maximum distance of the legacy rule.
+        - The run did not compute an SSIM that the legacy rule needs.
+        - The run found the match or the rival in another frame or orientation.
     """
     policy = _policy(decision)
     if decision.grade in {"failed", "unhashable"}:
         return REFUSED
-    if policy.get("name") == RULE.name:  # the run was decided by this rule
+    if policy.get("name") == RULE.name:  # the run itself used the legacy rule
         return LegacyAnswer(decision.category) if decision.grade in LABELLED else REFUSED
     if not decision.match_id:
         return _without_candidates(policy)
@@ -63,7 +69,7 @@ def legacy_answer(decision: Decision) -> LegacyAnswer:
 
 
 def _policy(decision: Decision) -> dict[str, Any]:
-    """Return the policy of a decision; empty if it is not recorded in a known form."""
+    """Return the policy that was used for a decision; empty if the recorded policy cannot be read."""
     try:
         recorded = json.loads(decision.decided_by)
     except ValueError:
@@ -75,16 +81,18 @@ def _policy(decision: Decision) -> dict[str, Any]:
 def _without_candidates(policy: dict[str, Any]) -> LegacyAnswer:
     if policy.get("max_distance", -1) >= RULE.max_distance:
         return REFUSED
-    return LegacyAnswer(unknown=f"no candidate, but the run did not search as far as {RULE.max_distance} bits")
+    return LegacyAnswer(
+        unknown=f"there is no candidate, but the run did not search up to a distance of {RULE.max_distance} bits"
+    )
 
 
 def _distance_unknown(decision: Decision, policy: dict[str, Any]) -> str:
-    """Return why the recorded distances may not be those of the whole images; empty if they are."""
+    """Return the reason why the distance between the whole images is unknown; empty if the distance is known."""
     if policy.get("reach") == "frame":
         return ""
     unchanged = decision.query_frame == decision.reference_frame == "whole" and not decision.symmetry
     if not unchanged or decision.rival_transform:
-        return "found in another frame or orientation: the distance of the whole image is not recorded"
+        return "the match is in another frame or orientation: the distance between the whole images is not recorded"
     return ""
 
 
@@ -105,6 +113,8 @@ def _of_candidates(candidates: list[_Candidate]) -> LegacyAnswer:
         return REFUSED
     ordered = sorted((-c.ssim, c.distance, c.image_id, c.category) for c in verified if c.ssim is not None)
     if len(ordered) < len(verified):
-        return LegacyAnswer(unknown=f"a candidate within {RULE.ssim_distance} bits has no full-size SSIM in the run")
+        return LegacyAnswer(
+            unknown=f"no full-size SSIM was computed for a candidate at a distance of at most {RULE.ssim_distance} bits"
+        )
     ssim, _, _, category = ordered[0]
     return LegacyAnswer(category) if -ssim > RULE.excellent_ssim else REFUSED

@@ -1,4 +1,4 @@
-"""The evaluation of a labelling run: recall, precision, false labels, and how well each score separates."""
+"""The evaluation of a labelling run: recall, precision, false labels, and the recall that each score reaches alone."""
 
 from __future__ import annotations
 
@@ -20,42 +20,44 @@ if TYPE_CHECKING:
 Kind = Literal["all", "transform", "category"]
 ScoreName = Literal["scene_score", "ssim", "distance"]
 SCORES: Final[dict[ScoreName, int]] = {"scene_score": 1, "ssim": 1, "distance": -1}
-"""The scores of a candidate; 1 if more is better, -1 if less is better."""
+"""The scores of a candidate. The value is 1 if a larger score is better, and -1 if a smaller score is better."""
 
 NO_TWIN: Final = "(no twin)"
 NO_TRANSFORM: Final = "(none named)"
 _QUANTILE: Final = NormalDist().inv_cdf(0.975)
-"""Quantile of the normal distribution for 95 % intervals."""
+"""Quantile of the normal distribution that is used to compute 95 % intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One image of a run, with the truth about it."""
+    """One image of a run, with the decision of the run and the right category."""
 
     image: str
     """Path of the image."""
     truth: str
-    """The right category; empty: the image has no twin and must be refused."""
+    """Name of the right category; empty if the image has no twin and must not be labelled."""
     label: str
-    """Category of the label; empty: refused."""
+    """Category of the label; empty if the image has no label."""
     nearest: str = ""
-    """Category of the best candidate, labelled or not; empty if there is none."""
+    """Category of the best candidate, even if the image has no label; empty if there is no candidate."""
     scene_score: float | None = None
+    """Scene score of the best candidate; None if it was not computed."""
     ssim: float | None = None
+    """SSIM of the best candidate; None if it was not computed."""
     distance: int | None = None
-    """Distance of the best candidate in bits. Like its scores, None if not computed."""
+    """Distance of the best candidate in bits; None if it was not computed."""
     transform: str = ""
     grade: str = ""
     reference: str = ""
-    """Source of the best candidate."""
+    """Path of the reference that is the best candidate."""
     twin: str = ""
-    """The right reference; empty if the truth does not name it."""
+    """Path of the right reference; empty if the table of truth names no reference."""
     legacy: LegacyAnswer = REFUSED
-    """Answer of the legacy rule."""
+    """Answer of the legacy rule for the image."""
 
     @classmethod
     def of(cls, decision: Decision, row: TruthRow) -> Case:
-        """Combine the decision of a run with the truth."""
+        """Create a case from the decision about an image, and from the row for this image in the table of truth."""
         return cls(
             readable(decision.path), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
@@ -74,17 +76,17 @@ class Case:
 
     @property
     def genuine(self) -> bool:
-        """Whether the best candidate is of the right category."""
+        """Whether the best candidate belongs to the right category."""
         return bool(self.truth) and self.nearest == self.truth
 
     @property
     def by_another(self) -> bool:
-        """Whether the label is right, but from a reference other than the twin that the truth names."""
+        """Whether the label is right, but comes from another reference than the twin in the table of truth."""
         return self.right and bool(self.twin) and not is_twin(self.reference, self.twin)
 
 
 class Share(NamedTuple):
-    """A number of items out of a total."""
+    """A share: the number of items in a part, and the total number of items."""
 
     part: int
     whole: int
@@ -96,7 +98,7 @@ class Share(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % score interval of the share; None if the total is 0.
+        """The 95 % confidence interval (Wilson score interval) of the share; None if the total is 0.
 
         See E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
         """
@@ -106,53 +108,53 @@ class Share(NamedTuple):
         centre = share + weight / 2
         spread = _QUANTILE * math.sqrt(share * (1 - share) / self.whole + weight / (4 * self.whole))
         low, high = (centre - spread) / (1 + weight), (centre + spread) / (1 + weight)
-        # At the ends the formula gives exactly 0 and 1, except for rounding.
+        # If the share is 0 or 1, one end of the interval is exactly 0 or 1, but the formula adds a rounding error.
         return (0.0 if self.part == 0 else low, 1.0 if self.part == self.whole else high)
 
 
 class Separation(NamedTuple):
-    """How many twins a single score would find without any false label."""
+    """The recall of a single score, with a threshold that gives no false label."""
 
     found: Share
-    """Twins at or beyond the threshold, out of all images that have a twin."""
+    """Recall: the share of the images with a twin that would get the right label."""
     threshold: float | None
-    """Score of the weakest of these twins; None if there are none."""
+    """Threshold that gives no false label: the worst score of the images in `found`; None if no image is found."""
     nearest_false: float | None
-    """Best score of a candidate of a wrong category; None if there is none."""
+    """Best score of a candidate of a wrong category; None if there is no such candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegacyTally:
-    """The outcomes of the legacy rule for the images of a group."""
+    """The results of the legacy rule for a group of images."""
 
     right: int
     wrong: int
     refused: int
     unknown: int
     unknown_twins: int
-    """Images with an unknown outcome that have a twin."""
+    """Number of images with a twin for which the answer of the legacy rule is unknown."""
     recall: Share
-    """Computed from the known outcomes: a lower bound if `unknown_twins` is not 0."""
+    """Recall, computed from the known answers. If `unknown_twins` is not 0, the real recall can be higher."""
 
     @property
     def precision(self) -> Share:
-        """Right labels out of all labels; meaningless unless `unknown` is 0."""
+        """Share of the labels that are right; this value is valid only if `unknown` is 0."""
         return Share(self.right, self.right + self.wrong)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The numbers for all images, for the images with one transform, or for those of one true category."""
+    """The results for a group of images: for all images, for one transform, or for one category."""
 
     kind: Kind
     name: str
     images: int
     twins: int
-    """Images that have a twin in the collection."""
+    """Number of images that have a twin in the collection."""
     right: int
     wrong: int
     by_another: int
-    """Right labels from a reference other than the twin that the truth names."""
+    """Number of right labels that come from another reference than the twin in the table of truth."""
     separations: dict[ScoreName, Separation]
     legacy: LegacyTally
 
@@ -168,12 +170,12 @@ class Group:
 
     @property
     def recall(self) -> Share:
-        """Right labels out of all images that have a twin."""
+        """Share of the images with a twin that got the right label."""
         return Share(self.right, self.twins)
 
     @property
     def precision(self) -> Share:
-        """Right labels out of all labels."""
+        """Share of the labels that are right."""
         return Share(self.right, self.labelled)
 
 
@@ -182,9 +184,10 @@ class Evaluation:
     """The evaluation of a labelling run."""
 
     cases: list[Case]
-    """In the order of their paths."""
+    """Images of the run, sorted by path."""
     groups: list[Group]
-    """All images; then by transform, if the truth names any; then by category."""
+    """First the group of all images, then one group for each transform, then one group for each category. If the table
+    of truth names no transform, there are no groups for transforms."""
 
     @property
     def false_labels(self) -> list[Case]:
@@ -193,7 +196,7 @@ class Evaluation:
 
     @property
     def legacy_unknown(self) -> dict[str, int]:
-        """Why the answer of the legacy rule is unknown, with the number of images; the most frequent first."""
+        """Number of images for each reason why an answer of the legacy rule is unknown, the largest number first."""
         return dict(Counter(case.legacy.unknown for case in self.cases if case.legacy.unknown).most_common())
 
 
@@ -217,16 +220,16 @@ def evaluate(cases: Iterable[Case]) -> Evaluation:
 
 
 def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense: int = 1) -> Separation:
-    """Find the threshold of a score that accepts as many twins as possible without any false label.
+    """Find the threshold of a score that gives as many right labels as possible, but no false label.
 
     Parameters
     ----------
     genuine, false : sequence of float
-        Scores of candidates of the right and of a wrong category.
+        Scores of candidates: `genuine` for the right category, and `false` for wrong categories.
     twins : int
-        Number of images that have a twin, including those without such a score.
+        Number of images that have a twin, including images for which the score was not computed.
     sense : {1, -1}
-        1: a label needs at least the threshold; -1: at most.
+        1 if the score must be at least the threshold; -1 if the score must be at most the threshold.
 
     Returns
     -------
@@ -239,7 +242,7 @@ def separate(genuine: Sequence[float], false: Sequence[float], twins: int, sense
 
 
 def scores(cases: Iterable[Case], name: ScoreName) -> tuple[list[float], list[float]]:
-    """Return the computed scores of best candidates of the right category, and of those of wrong categories."""
+    """Return the values of one score in two lists: first for right candidates, then for wrong candidates."""
     split: tuple[list[float], list[float]] = [], []
     for case in cases:
         score = getattr(case, name)

@@ -1,4 +1,4 @@
-"""The page of an evaluation: one self-contained HTML file."""
+"""The web page with the evaluation of a labelling run: one HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 LISTED = 200
-"""Maximum number of rows of a list in the page; evaluation.json has all rows."""
+"""Maximum number of rows in each list on the page; evaluation.json contains all rows."""
 
 
 def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: Mapping[str, Any]) -> str:
@@ -40,15 +40,15 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
     ----------
     evaluation : Evaluation
     plots : mapping of bytes
-        PNG files by score.
+        The content of the PNG file for each score; each key is the name of a score.
     described : mapping
-        The content of evaluation.json; read are ``run``, ``truth``, ``right_by_another_reference``,
+        The content of evaluation.json. The page uses the keys ``run``, ``truth``, ``right_by_another_reference``,
         ``rows_without_image`` and ``images_without_row``.
 
     Returns
     -------
     str
-        HTML; all text is escaped, and unprintable characters are shown as escape sequences.
+        The page as HTML. All text is escaped, and unprintable characters are shown as escape sequences.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_finalised, trim_blocks=True, lstrip_blocks=True
@@ -75,16 +75,16 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
 
 
 def _lists(described: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the lists at the bottom of the page, by heading."""
+    """Return the lists at the bottom of the page; the keys are the headings."""
     return {
-        "Right labels from a reference other than the named twin": [
+        "Right labels from another reference than the twin in the table of truth": [
             f"{case['image']}: {case['reference']}, not {case['twin']}"
             for case in described["right_by_another_reference"]
         ],
-        "Rows of the truth without an image in the run": [
+        "Rows of the table of truth for which no image was found": [
             f"line {row['line']}, {row['image']}: {row['reason']}" for row in described["rows_without_image"]
         ],
-        "Images of the run without a row (not evaluated)": list(described["images_without_row"]),
+        "Images that were not evaluated: the table of truth has no row for them": list(described["images_without_row"]),
     }
 
 

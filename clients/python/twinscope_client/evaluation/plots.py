@@ -1,4 +1,4 @@
-"""The plots of an evaluation: distributions of the scores of right and of wrong candidates."""
+"""The plots of an evaluation: for each score, histograms of right candidates and of wrong candidates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from twinscope_client.evaluation.metrics import Evaluation, ScoreName, Separation
 
-# Distinguishable with any colour vision: M. Okabe, K. Ito, "Color Universal Design" (2008).
+# People with colour blindness can also distinguish these colours: M. Okabe, K. Ito, "Color Universal Design" (2008).
 _RIGHT: Final = "#0072B2"
 _WRONG: Final = "#D55E00"
 _INK: Final = "#222222"
 _LOWEST: Final = 0.6
-"""Lower end of the logarithmic axis of counts."""
+"""Lower end of the logarithmic axis that shows the number of images."""
 
 _LEAST_BINS: Final = 10
 _BEST: Final[dict[ScoreName, float]] = {"scene_score": 1, "ssim": 1, "distance": 0}
@@ -37,7 +37,7 @@ _AXES: Final[dict[ScoreName, str]] = {
 
 
 def draw(evaluation: Evaluation) -> dict[ScoreName, bytes]:
-    """Draw a histogram of each score, for candidates of the right category and for wrong ones.
+    """Draw a plot for each score, with one histogram for right candidates and one histogram for wrong candidates.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def draw(evaluation: Evaluation) -> dict[ScoreName, bytes]:
     Returns
     -------
     dict of bytes
-        PNG files by score; the same bytes for the same evaluation.
+        The PNG file for each score; each key is the name of a score. The same evaluation always gives the same bytes.
     """
     return {name: _histogram(evaluation, name) for name in SCORES}
 
@@ -60,14 +60,14 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
     axes.set_ylabel(f"Images per {width:g}{' bits' if name == 'distance' else ''}", color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     if not right and not wrong:
-        axes.text(0.5, 0.5, "Not computed for any image", transform=axes.transAxes, ha="center", color="#666666")
+        axes.text(0.5, 0.5, "No image has this score", transform=axes.transAxes, ha="center", color="#666666")
         return _png(figure)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     edges = _edges([*right, *wrong], width, _BEST[name])
     most = max(
         _stairs(axes, right, edges, _RIGHT, f"candidate of the right category ({len(right):,})"),
-        _stairs(axes, wrong, edges, _WRONG, f"wrong candidate, or no twin ({len(wrong):,})"),
+        _stairs(axes, wrong, edges, _WRONG, f"candidate of a wrong category, or no twin ({len(wrong):,})"),
     )
     axes.set_yscale("log")
     axes.set_ylim(_LOWEST, max(12.0, most * 3.0))
@@ -81,7 +81,10 @@ def _histogram(evaluation: Evaluation, name: ScoreName) -> bytes:
 
 
 def _edges(values: list[float], width: float, best: float) -> NDArray[np.floating[Any]]:
-    """Return the edges of at least ten bins, multiples of the width, that cover all values and the best one."""
+    """Return the edges of the bins of a histogram; each edge is a multiple of the bin width.
+
+    There are at least ten bins. The bins cover all values and the best possible value.
+    """
     first = math.floor(min([*values, best]) / width + 1e-9)
     last = math.ceil(max([*values, best]) / width - 1e-9)
     if best <= min(values):
@@ -90,23 +93,27 @@ def _edges(values: list[float], width: float, best: float) -> NDArray[np.floatin
 
 
 def _stairs(axes: Axes, values: list[float], edges: NDArray[np.floating[Any]], colour: str, label: str) -> int:
-    """Draw one histogram, outlined and lightly filled so that one behind it is visible; return its highest count."""
-    # A score on an edge belongs to the bin above it, in spite of rounding; the last bin includes both edges.
+    """Draw one histogram, and return the highest count.
+
+    The histogram has an outline and a transparent fill, so that another histogram behind it is visible.
+    """
+    # A score on an edge is counted in the bin above the edge, even if the score has a rounding error. The last bin
+    # includes both edges.
     counts, _ = np.histogram(np.clip(np.asarray(values) + 1e-9, edges[0], edges[-1]), edges)
-    heights = np.maximum(counts, _LOWEST)  # the logarithm of 0 would leave the outline open
+    heights = np.maximum(counts, _LOWEST)  # a logarithmic axis cannot show a count of 0
     axes.stairs(heights, edges, baseline=_LOWEST, fill=True, color=colour, alpha=0.25)
     axes.stairs(heights, edges, baseline=_LOWEST, color=colour, linewidth=1.4, label=label)
     return int(counts.max())
 
 
 def _threshold(axes: Axes, separation: Separation, sense: int) -> None:
-    """Draw the threshold that gives no false label, if there is one."""
+    """Draw the threshold that gives no false label, if there is such a threshold."""
     if separation.threshold is None:
         return
     axes.axvline(separation.threshold, color=_INK, linestyle="--", linewidth=1)
     left, right = axes.get_xlim()
     leftwards = separation.threshold > (left + right) / 2
-    label = f"no false label {'from' if sense > 0 else 'up to'} {shown_threshold(separation, sense)}"
+    label = f"no false label at {'or above' if sense > 0 else 'or below'} {shown_threshold(separation, sense)}"
     axes.annotate(
         label, (separation.threshold, 0.98), xycoords=("data", "axes fraction"), xytext=(-4 if leftwards else 4, 0),
         textcoords="offset points", ha="right" if leftwards else "left", va="top", fontsize=9, color=_INK,
@@ -116,6 +123,6 @@ def _threshold(axes: Axes, separation: Separation, sense: int) -> None:
 
 def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    # The software name and version are left out, so that the file depends only on the plot.
+    # The file does not contain the name and version of the software. Therefore, equal plots give equal files.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""An evaluation as tables of plain text, as CSV, and as plain values for JSON."""
+"""The results of an evaluation as tables in plain text, as CSV, and as values for JSON."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ SCORE_TITLES: Final[dict[ScoreName, str]] = {
 }  # fmt: skip
 LABEL_COLUMNS: Final = ("images", "twins", "labelled", "right", "wrong", "refused", "recall (95 %)", "precision")
 LEGACY_COLUMNS: Final = ("right", "wrong", "refused", "unknown", "recall", "precision")
-BY_SCORE_TITLE: Final = "Recall with a single score, at the threshold that gives no false label:"
-LEGACY_TITLE: Final = 'The legacy rule (policy "legacy") on the recorded candidates:'
+BY_SCORE_TITLE: Final = "Recall if only one score is used, with the threshold that gives no false label:"
+LEGACY_TITLE: Final = 'Results of the legacy rule (policy "legacy") for the recorded candidates:'
 _NOTHING: Final = "-"
 
 
 def to_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as plain values.
+    """Return an evaluation as values that can be written to JSON.
 
     Returns
     -------
     dict
-        - ``groups``: one for all images, one for each transform and one for each category (``kind``, ``name``); shares
-          are 0 to 1, or None if the total is 0. ``legacy_rule`` is the legacy rule; its recall counts unknown images as
-          not found.
+        - ``groups``: one group for all images, one group for each transform, and one group for each category. ``kind``
+          and ``name`` identify a group. Shares are numbers from 0 to 1, or None if the total is 0. ``legacy_rule``
+          contains the results of the legacy rule. In the recall of the legacy rule, an image with an unknown answer
+          counts as an image without a label.
         - ``false_labels``: the images with a false label.
-        - ``right_by_another_reference``: images with the right label, but not from the twin that the truth names.
-        - ``legacy_rule_unknown``: why the answer of the legacy rule is unknown, with the number of images.
+        - ``right_by_another_reference``: images whose label is right, but comes from another reference than the twin in
+          the table of truth.
+        - ``legacy_rule_unknown``: number of images for each reason why the answer of the legacy rule is unknown.
     """
     return {
         "groups": [_group(group) for group in evaluation.groups],
@@ -46,7 +48,10 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Return the groups of an evaluation as CSV, one a row; the columns are the key paths of `to_dict`."""
+    """Return the groups of an evaluation as CSV, with one row for each group.
+
+    The names of the columns are the keys of a group in `to_dict`. For nested values, the keys are joined by dots.
+    """
     rows = [dict(_flat(_group(group))) for group in evaluation.groups]
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -56,7 +61,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_text(evaluation: Evaluation) -> list[str]:
-    """Return an evaluation as lines of text: the tables, and every false label."""
+    """Return an evaluation as lines of text: the tables, and a list of all false labels."""
     groups = evaluation.groups
     lines = [sentence(evaluation), "", *_table(groups, LABEL_COLUMNS, [label_cells(group) for group in groups])]
     lines += ["", BY_SCORE_TITLE, *_table(groups, tuple(SCORE_TITLES.values()), [score_cells(g) for g in groups])]
@@ -67,9 +72,10 @@ def to_text(evaluation: Evaluation) -> list[str]:
 
 
 def unknown_lines(evaluation: Evaluation) -> list[str]:
-    """Return why the answers of the legacy rule are unknown, and how to find them."""
-    reasons = [f"{count:,} unknown: {why}" for why, count in evaluation.legacy_unknown.items()]
-    return [*reasons, "To find out, evaluate a run of 'twinscope label --policy legacy'."] if reasons else []
+    """Return lines that explain why answers of the legacy rule are unknown, and how to get these answers."""
+    reasons = [f"Images with an unknown answer: {count:,} ({why})" for why, count in evaluation.legacy_unknown.items()]
+    advice = "To get the unknown answers, evaluate a run of 'twinscope label --policy legacy'."
+    return [*reasons, advice] if reasons else []
 
 
 def sentence(evaluation: Evaluation) -> str:
@@ -89,12 +95,15 @@ def label_cells(group: Group) -> tuple[str, ...]:
 
 
 def score_cells(group: Group) -> tuple[str, ...]:
-    """Return the recall with each single score, and its threshold."""
+    """Return one cell for each score: the recall if only this score is used, and the threshold."""
     return tuple(_separated(group.separations[name], sense) for name, sense in SCORES.items())
 
 
 def legacy_cells(legacy: LegacyTally) -> tuple[str, ...]:
-    """Return the cells of `LEGACY_COLUMNS` for a group; a recall is a lower bound if some twins are unknown."""
+    """Return the cells of `LEGACY_COLUMNS` for a group.
+
+    If the answer of the legacy rule is unknown for some images with a twin, the recall is a lower limit.
+    """
     recall = percent(legacy.recall.value)
     if legacy.unknown_twins:
         recall = f">= {recall}" if legacy.unknown_twins < legacy.recall.whole else _NOTHING
@@ -106,12 +115,15 @@ def legacy_cells(legacy: LegacyTally) -> tuple[str, ...]:
 def false_label(case: Case) -> str:
     """Return one line about a false label."""
     transform = f", {case.transform}" if case.transform else ""
-    truth = f"is {case.truth}" if case.truth else "has no twin"
+    truth = f"the right category is {case.truth}" if case.truth else "the image has no twin"
     return f"{case.image}{transform}: labelled {case.label} ({case.grade}, from {case.reference}), but {truth}"
 
 
 def shown_threshold(separation: Separation, sense: int) -> str:
-    """Return a threshold with as few decimals, at least three, as still exclude the nearest false score."""
+    """Return a threshold as text. A threshold that is not an integer has at least three decimals.
+
+    If a wrong candidate would reach the rounded threshold, more decimals are kept.
+    """
     threshold, false = separation.threshold, separation.nearest_false
     if threshold is None:
         return _NOTHING
@@ -126,7 +138,7 @@ def shown_threshold(separation: Separation, sense: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in percent, rounded down so that 100 % means all."""
+    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
     return _NOTHING if share is None else f"{_tenths(share):.1f} %"
 
 
@@ -152,7 +164,7 @@ def _separated(separation: Separation, sense: int) -> str:
 
 
 def _table(groups: Sequence[Group], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return a header and a row for each group; groups of one kind are listed under the name of the kind."""
+    """Return a table as lines of text: a header, a title for each kind of group, and a row for each group."""
     names = [group.name if group.kind == "all" else f"  {_one_line(group.name)}" for group in groups]
     first = max(map(len, [*names, "transform"]))
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]

@@ -1,1 +1,1 @@
-"""A labelling run: decisions, the journal, outputs, tables, the report."""
+"""Labelling runs: the decisions, the journal, the labelled copies, the tables and the report."""

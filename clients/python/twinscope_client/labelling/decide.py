@@ -1,4 +1,4 @@
-"""The decision about one image file: read it, search for its twin, record the answer."""
+"""The decision about one image file: read the file, search for the twin of the image, and record the answer."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _UNCHANGED: Final = Transform("", "whole", "whole")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An image to decide about, and the policy to use.
+    """One image that needs a decision, and the policy for this decision.
 
     Attributes
     ----------
     item : Item
     policy : Policy
     decided_by : str
-        See `Decision`.
+        Store, generation and policy that are used for the decision; see `Decision`.
     """
 
     item: Item
@@ -46,7 +46,7 @@ class Task:
     decided_by: str
 
     def decision(self, digest: str, grade: str, reason: str) -> Decision:
-        """Return a decision without a candidate."""
+        """Return a decision about the image without a candidate."""
         item = self.item
         return Decision(
             str(item.file), item.size, item.mtime_ns, digest, self.decided_by, utc_now(), grade, reason,
@@ -56,18 +56,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class QueryFile:
-    """The content of an image file, or why it could not be read.
+    """The content of an image file, or the reason why the file could not be read.
 
     Attributes
     ----------
     sha256 : str
-        SHA-256 of the file, hexadecimal; empty if the file could not be read.
+        SHA-256 of the file in hexadecimal; empty if the file could not be read.
     pixels : ndarray of uint8, shape (height, width), or None
-        None if something is wrong with the image.
+        Grey levels of the image; None if the image could not be read.
     instrument : InstrumentMetadata
-        The metadata that the instrument wrote.
+        Metadata that the instrument wrote.
     fault : str
-        What is wrong with the image; empty if nothing is.
+        Reason why the image could not be read; empty if the image was read.
     """
 
     sha256: str
@@ -84,17 +84,18 @@ def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
     engine : Engine
     task : Task
     workers : Workers
-        Processes that read the file, so that a crash of a decoder costs only one image.
+        Processes that read image files. If a file crashes one of these processes, the run continues with the next
+        image.
 
     Returns
     -------
     Decision
-        ``failed`` if something is wrong with the image.
+        The decision. If the image cannot be read or compared, the grade is ``failed``.
 
     Raises
     ------
     TwinscopeError
-        If something is wrong with the store or the server.
+        If the store or the server cannot be used.
     """
     query = _read_in_worker(workers, task.item)
     if query.pixels is None:
@@ -104,7 +105,7 @@ def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
         answer = engine.search(image, policy=task.policy, instrument=query.instrument)
     except Exception as error:
         if isinstance(error, TwinscopeError) and not isinstance(error, ImageError):
-            raise  # it is about the store or the server, not about the image
+            raise  # the cause of the error is the store or the server, not the image
         return task.decision(query.sha256, "failed", fault_of(error)[1])
     return _with_answer(task.decision(query.sha256, answer.grade, answer.reason), answer)
 
@@ -117,7 +118,7 @@ def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
 
 
 def read_query(item: Item) -> QueryFile:
-    """Read an image file; return any fault instead of raising it."""
+    """Read an image file. If the file cannot be read, the result contains the reason, and no exception is raised."""
     digest = ""
     try:
         data = item.read()

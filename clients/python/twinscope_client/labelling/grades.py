@@ -10,4 +10,4 @@ FAILED: Final = GradeInfo(
     "failed", False, "failed", "#B3362B", "#b3362b", "#f08478", ".", "The file could not be read as an image."
 )  # fmt: skip
 DECISION_GRADES: Final = {grade.name: grade for grade in (*GRADES, FAILED)}
-"""Grades by name, the most certain first."""
+"""All grades of decisions, beginning with the most certain grade; each key is the name of a grade."""

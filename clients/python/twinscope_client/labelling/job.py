@@ -1,4 +1,4 @@
-"""A complete labelling run: its journal, the settings that it records, and its results."""
+"""A complete labelling run: open the journal, record the settings, label the images, and write the results."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ def label(
     settings: run.LabelSettings | None = None,
     progress: run.Progress = lambda _: None,
 ) -> run.LabelReport:
-    """Label images as ``twinscope label`` does: write copies under the categories of their twins, tables and a report.
+    """Label images as ``twinscope label`` does: write labelled copies, tables and a report.
 
-    Sources are only read, and nothing is ever overwritten. If a run is stopped, the same call continues it.
+    The label of an image is the category of its twin. For each category, there is a folder for the copies. Sources are
+    never changed. The tables, reports and sidecars of earlier runs are replaced. No other file is overwritten. To
+    continue a run that was stopped, repeat the same call.
 
     Parameters
     ----------
     sources : path, or sequence of path
-        Images, or folders, which are searched recursively.
+        Images or folders. The images in all subfolders are also labelled.
     at : path, str or Engine
-        The folder of a store, a server, or an open engine.
+        The folder of a store, the address of a server, or an open engine.
     out : path
         The output folder.
     settings : LabelSettings, optional
         Policy, names of the copies, and other options.
     progress : callable, optional
-        Called with the decision about each image.
+        Function that is called with the decision about each image.
 
     Returns
     -------
@@ -57,13 +59,13 @@ def label(
     SourceError
         If a source does not exist.
     OutputError
-        If the output folder holds other results, lies within the store, or contains a source.
+        If the output folder contains other results, is inside the store, or contains a source.
     StoreError, SettingsError, ServerError
-        If the store cannot be opened; see `connect`.
+        If the store or the server cannot be opened; see `connect`.
     """
     folder, settings = Path(out), settings or run.LabelSettings()
     paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    run.scopes_apart(paths, folder)  # before anything is written there
+    run.scopes_apart(paths, folder)  # this check must come before the first write to the output folder
     with connect(at) if isinstance(at, (str, os.PathLike)) else nullcontext(at) as engine:
         require_outside_store(folder, engine)
         with open_journal(folder, dry_run=settings.dry_run) as journal:
@@ -81,25 +83,25 @@ def require_outside_store(out: Path, engine: Engine) -> None:
     Raises
     ------
     OutputError
-        If it does.
+        If the output folder lies within the store.
     """
     if "://" not in engine.target and out.resolve().is_relative_to(Path(engine.target).resolve()):
-        msg = f"the output folder {out} lies within the store {engine.target}; choose a folder outside it"
+        msg = f"the output folder {out} lies within the store {engine.target}; choose a folder outside the store"
         raise OutputError(msg)
 
 
 @contextmanager
 def open_journal(out: Path, *, dry_run: bool) -> Iterator[Journal]:
-    """Open the journal of a run in its output folder, or the journal of a dry run in a temporary folder.
+    """Open the journal of a run in the output folder. For a dry run, open a journal in a temporary folder.
 
     Raises
     ------
     OutputError
-        If the folder holds tables or a report but no journal: a run replaces its own tables and report.
+        If the folder contains tables or a report but no journal. A run would overwrite these tables or this report.
     """
     foreign = [name for name in RESULTS if os.path.lexists(out / name)]
     if not dry_run and foreign and not is_journal(out / JOURNAL_NAME):
-        msg = f"{out} holds {', '.join(foreign)}, but no labelling run; give a new or an empty output folder"
+        msg = f"{out} holds {', '.join(foreign)}, but no labelling run; choose a new or an empty output folder"
         raise OutputError(msg)
     with TemporaryDirectory() as scratch:
         journal = Journal(Path(scratch) if dry_run else out)

@@ -1,4 +1,4 @@
-"""The journal of a labelling run: every decision and every written file, so that a stopped run can continue."""
+"""The journal of a labelling run: it records all decisions and written files, so that a stopped run can continue."""
 
 from __future__ import annotations
 
@@ -22,94 +22,101 @@ if TYPE_CHECKING:
 
 _VERSION: Final = "1"
 _KIND: Final = 0x7477_7363
-"""SQLite's application id (https://www.sqlite.org/fileformat.html) of a journal: ``twsc``."""
+"""Application id ``twsc`` in the SQLite header of every journal; see https://www.sqlite.org/fileformat.html."""
 _MARK: Final = b"""\
-This folder holds the results of 'twinscope label'. While this file is here, 'twinscope index' and 'twinscope label'
-skip the folder: labelled copies must not become references, and are not labelled again.
+This folder holds the results of 'twinscope label'. While this file exists, 'twinscope index' and 'twinscope label'
+skip the folder. Therefore, labelled copies do not become references and are not labelled again.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision about one query image, and the state of its outputs."""
+    """The decision about one query image, and the state of the output files."""
 
     path: str
     """Absolute path of the query."""
     size: int
+    """Size of the query file in bytes."""
     mtime_ns: int
+    """Modification time of the query file in nanoseconds."""
     sha256: str
-    """SHA-256 of the query file, hexadecimal; empty if the file could not be read."""
+    """SHA-256 of the query file in hexadecimal; empty if the file could not be read."""
     decided_by: str
-    """Everything that the decision depends on in addition to the image: store, generation, policy."""
+    """Store, generation and policy that were used for the decision, as JSON."""
     decided_at: str
-    """UTC, ISO 8601."""
+    """Time of the decision in UTC, in the format of ISO 8601."""
     grade: str
-    """A `Grade`, or ``failed`` if the image could not be read."""
+    """Grade of the answer (see `Grade`), or ``failed`` if the image could not be read."""
     reason: str
-    """The reason, as a sentence."""
+    """Reason for the grade, as a sentence."""
     reasons: str = ""
-    """The reasons as codes with values: JSON, a list of `Reason.to_dict`; empty if the image could not be read."""
+    """Reasons for the grade as a JSON list, with the result of `Reason.to_dict` for each reason. The text is empty if
+    the image could not be read."""
     category: str = ""
-    """Category of the best candidate; empty if there is none."""
+    """Category of the best candidate; empty if there is no candidate."""
     code: str = ""
     query_hash: str = ""
     distance: int | None = None
     ssim: float | None = None
     scene_score: float | None = None
     symmetry: str = ""
-    """Operation on the query before the comparison with the best candidate, such as ``rotated by 90, inverted``;
-    empty: none."""
+    """Operation that was applied to the query before the comparison with the best candidate, such as ``rotated by 90,
+    inverted``; empty if no operation was applied."""
     query_frame: str = ""
-    """Frame of the query that was compared, such as ``bottom 7 % cut``; ``whole`` for the whole image, empty without a
-    candidate."""
+    """Frame of the query that was compared, such as ``bottom 7 % cut``, or ``whole`` for the whole image. The text is
+    empty if there is no candidate."""
     reference_frame: str = ""
-    """Frame of the candidate that was compared."""
+    """Frame of the best candidate that was compared."""
     shift_x: float | None = None
-    """Shift of the query, after that operation, against the candidate, as a fraction of its width."""
+    """Horizontal shift between query and best candidate, as a fraction of the width of the query. The shift is measured
+    after `symmetry` was applied to the query."""
     shift_y: float | None = None
-    """The same, as a fraction of its height."""
+    """Vertical shift between query and best candidate, as a fraction of the height of the query. The shift is measured
+    after `symmetry` was applied to the query."""
     match_id: str = ""
     match_source: str = ""
     published_prefix: str = ""
     rival_id: str = ""
-    """Id of the best candidate of another category; empty if there is none."""
+    """Id of the best candidate of another category; empty if there is no such candidate."""
     rival_source: str = ""
     rival_category: str = ""
     rival_distance: int | None = None
     rival_ssim: float | None = None
     rival_scene_score: float | None = None
     rival_transform: str = ""
-    """Frame and orientation in which the rival was compared, as text; empty: unchanged."""
+    """Frame and orientation in which the rival was compared; empty if both images were compared unchanged."""
     instrument: str = ""
-    """Instrument metadata of the query, in one set of units: JSON from `InstrumentMetadata.to_dict`."""
+    """Instrument metadata of the query: the result of `InstrumentMetadata.to_dict` in JSON, always in the same
+    units."""
     contradictions: str = ""
-    """Why the instruments of the query and of the best candidate cannot have recorded one acquisition."""
+    """Contradictions in the instrument metadata: reasons why query and best candidate cannot show the same
+    acquisition."""
     p_wrong: float | None = None
     """Estimated probability that the best candidate is wrong."""
     p_wrong_low: float | None = None
-    """Lower end of its 95 % interval."""
+    """Lower end of the 95 % interval of `p_wrong`."""
     p_wrong_high: float | None = None
-    """Upper end of its 95 % interval."""
+    """Upper end of the 95 % interval of `p_wrong`."""
     generation: int = 0
     recipe: str = ""
     taxonomy: str = ""
     policy: str = ""
     output: str = ""
-    """Reserved path of the labelled copy, relative to the output folder; empty: no copy."""
+    """Path that is reserved for the labelled copy, relative to the output folder; empty if the image gets no copy."""
     jpeg_output: str = ""
     sidecar: bool = False
-    """Whether a JSON file with provenance and metadata is written next to the copy."""
+    """Whether a JSON file is written next to the copy; it contains the origin of the label and the metadata."""
     written: bool = False
-    """Whether the outputs are complete."""
+    """Whether all output files of the decision were written."""
     problem: str = ""
-    """Why the labelled copy could not be written; empty if it could, or if no copy is wanted."""
+    """Reason why the labelled copy could not be written; empty if there was no problem."""
     earlier_output: str = ""
-    """Copies from earlier runs whose label or content no longer holds, but that are not deleted; one a line (the name
-    of a copy has no line break)."""
+    """Paths of copies from earlier runs whose label or content is outdated. Each line contains one path; the name of a
+    copy contains no line break. These copies are not deleted."""
 
     @property
     def reason_codes(self) -> frozenset[str]:
-        """Codes of `reasons`; see `twinscope_service.matching.reasons.ReasonCode`."""
+        """The codes of all reasons; see `twinscope_service.matching.reasons.ReasonCode`."""
         return frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
 
     @property
@@ -135,12 +142,13 @@ class Journal:
     Parameters
     ----------
     folder : Path
-        The output folder; created if it does not exist.
+        The output folder. If the folder does not exist, it is created.
 
     Raises
     ------
     OutputError
-        If it cannot be written, another run is writing there, or another file has the name of the journal.
+        If the journal cannot be written, another run is writing to the folder, or a different file has the name of
+        the journal.
     """
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
@@ -150,7 +158,7 @@ class Journal:
             if create:
                 folder.mkdir(parents=True, exist_ok=True)
             elif not path.exists():
-                msg = f"{folder} holds no labelling run (no {JOURNAL_NAME}); 'twinscope label' creates one"
+                msg = f"{folder} holds no labelling run: {JOURNAL_NAME} is missing; run 'twinscope label' first"
                 raise OutputError(msg)
             _require_journal(path)
             if not (folder / RUN_MARKER).exists():
@@ -171,7 +179,10 @@ class Journal:
             msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
             raise OutputError(msg) from error
         if version != _VERSION:
-            msg = f"{path} has version {version}, this Twinscope reads {_VERSION}: give another output folder"
+            msg = (
+                f"the journal {path} has version {version}, but this Twinscope reads version {_VERSION}; "
+                "choose another output folder"
+            )
             raise OutputError(msg)
 
     def _create(self) -> None:
@@ -189,7 +200,10 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Collect the writes of the body until `save`; save all at its end, also after an error: each row is complete.
+        """Collect the changes that are made in a ``with`` block, and save these changes at the end of the block.
+
+        The method `save` saves the changes earlier. If the block raises an error, the changes are also saved, because
+        every changed row is complete.
 
         Raises
         ------
@@ -200,20 +214,20 @@ class Journal:
         try:
             yield
         finally:
-            if self._db.in_transaction:  # a full disk can end the transaction
+            if self._db.in_transaction:  # if the disk is full, SQLite can end the transaction
                 self._write("COMMIT")
 
     def save(self) -> None:
-        """Make the writes of the current batch durable, and continue the batch."""
+        """Save the changes of the current batch to the disk, and continue the batch."""
         self._write("COMMIT")
         self._write("BEGIN")
 
     def find(self, path: str) -> Decision | None:
-        """Return the decision about a query, if there is one."""
+        """Return the decision about a query; None if there is no decision."""
         return next(self._select("path = ?", (_stored(path),)), None)
 
     def put(self, decision: Decision) -> None:
-        """Insert or replace a decision; an unchanged one is not written again."""
+        """Insert or replace a decision. An unchanged decision is not written again."""
         row = tuple(_stored(value) if isinstance(value, str) else value for value in _values(decision))
         if self._db.execute(_FIND, (_stored(decision.path),)).fetchone() != row:
             self._set_mark("no")
@@ -221,11 +235,11 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Whether the last run with new decisions or settings was completed."""
+        """Whether the last run that changed decisions or settings was completed."""
         return self._mark == "yes"
 
     def finish(self) -> None:
-        """Record that all images were processed; a new decision or changed settings clear this mark."""
+        """Mark the run as finished. A new decision or changed settings remove this mark."""
         self._set_mark("yes")
 
     def _set_mark(self, mark: str) -> None:
@@ -234,10 +248,10 @@ class Journal:
         self._write("REPLACE INTO meta VALUES ('finished', ?)", (mark,))
         self._mark = mark
         if mark == "no" and self._db.in_transaction:
-            self.save()  # otherwise a killed run would lose it with its first rows
+            self.save()  # otherwise, a run that is stopped early would lose the mark and its first rows
 
     def owner(self, output: str) -> str | None:
-        """Return the path of the query that an output is reserved for, if there is one."""
+        """Return the path of the query for which an output path is reserved; None if there is no such query."""
         row = self._db.execute(
             "SELECT path FROM decisions WHERE output = ?1 UNION SELECT path FROM decisions WHERE jpeg_output = ?1",
             (_stored(output),),
@@ -245,24 +259,28 @@ class Journal:
         return None if row is None else os.fsdecode(row[0])
 
     def decisions(self, where: str = "1", order: str = "path") -> Iterator[Decision]:
-        """Yield decisions; `where` and `order` are SQL over the attributes of `Decision`."""
+        """Yield the decisions that meet a condition, in a sort order.
+
+        The condition `where` and the sort order `order` are SQL expressions. In these expressions, each attribute of
+        `Decision` is a column. By default, all decisions are yielded, sorted by path.
+        """
         return self._select(f"{where} ORDER BY {order}", ())
 
     def scalar(self, expression: str, where: str = "1") -> Any:
-        """Return one aggregate, such as ``count(*)``, over decisions."""
+        """Calculate an SQL expression, such as ``count(*)``, for all decisions that meet the condition `where`."""
         return self._db.execute(f"SELECT {expression} FROM decisions WHERE {where}").fetchone()[0]
 
     def counts(self, column: str, where: str = "1") -> dict[str, int]:
-        """Count decisions by the values of a column."""
+        """Return the number of decisions for each value of a column."""
         return dict(self._db.execute(f"SELECT {column}, count(*) FROM decisions WHERE {where} GROUP BY 1 ORDER BY 1"))
 
     def count_reason(self, code: str, where: str = "1") -> int:
-        """Count decisions that have a reason with this code; see `ReasonCode`."""
+        """Count the decisions that have a reason with this code; see `ReasonCode`."""
         has = f"EXISTS (SELECT 1 FROM json_each(reasons) WHERE json_extract(value, '$.code') = '{code}')"
         return int(self.scalar("count(*)", f"reasons <> '' AND {has} AND {where}"))
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the last start of the run."""
+        """Return the settings of the last run."""
         row = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
         return {} if row is None else dict(json.loads(row[0]))
 
@@ -276,7 +294,7 @@ class Journal:
         try:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
-            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. The same command continues from there."
+            msg = f"{self.folder / JOURNAL_NAME} cannot be written: {error}. Run the same command again to continue."
             raise OutputError(msg) from error
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Decision]:
@@ -288,14 +306,14 @@ class Journal:
 
 
 def is_journal(path: Path) -> bool:
-    """Check by its header whether a file is the journal of a run; it may be open elsewhere.
+    """Check whether a file is a journal. Only the header is read, so another process can have the file open.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     """
-    if not path.is_file():  # opening a pipe would wait for its writer
+    if not path.is_file():  # to open a named pipe would wait until another process writes to the pipe
         return False
     with path.open("rb") as stream:
         header = stream.read(72)
@@ -303,17 +321,20 @@ def is_journal(path: Path) -> bool:
 
 
 def _require_journal(path: Path) -> None:
-    """Raise an error if something else has the name of the journal; a killed start can leave an empty file."""
+    """Raise an error if a file has the name of the journal but is not a journal.
+
+    An empty file is accepted, because a run that is stopped during its start can leave an empty file.
+    """
     if os.path.lexists(path) and not is_journal(path) and not (path.is_file() and path.stat().st_size == 0):
         msg = (
             f"the output folder {path.parent} cannot be used: its {path.name} is not the journal of a labelling run; "
-            "give another output folder"
+            "choose another output folder"
         )
         raise OutputError(msg)
 
 
 def _stored(text: str) -> str | bytes:
-    """Return a text in a form that SQLite can hold: as bytes if it has a file name that is not valid UTF-8."""
+    """Prepare a text for SQLite: a text that is not valid UTF-8, such as some file names, is converted to bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Reservations: names for the outputs of each decision that no other image and no other file has."""
+"""Reservation of names: each output file gets a name that is not used by another image or another file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Reservations:
-    """Names for outputs; a name from an earlier run is kept as long as it fits.
+    """The names of all output files. A name from an earlier run is kept if the name still fits the decision.
 
     Parameters
     ----------
     journal : Journal
-        The journal, which holds the reserved names.
+        The journal, which contains the reserved names.
     out : Path
         The output folder.
     settings : LabelSettings
@@ -40,13 +40,13 @@ class Reservations:
         self._settings = settings
 
     def reserved(self, decision: Decision, known: Decision | None) -> Decision:
-        """Return a decision with the names of its outputs, and whether they already exist.
+        """Return a decision with the names of its output files. If these files exist already, `written` is True.
 
         Parameters
         ----------
         decision : Decision
         known : Decision or None
-            The decision of an earlier run about the same image; returned if nothing is new.
+            The decision of an earlier run about the same image. If nothing has changed, this decision is returned.
         """
         wanted = self._wanted(decision)
         output = self._named(wanted, decision, known) if wanted else ""
@@ -69,7 +69,7 @@ class Reservations:
         return known if replace(settled, decided_at=known.decided_at) == known else settled
 
     def _outputs_exist(self, known: Decision, settled: Decision) -> bool:
-        """Check whether the outputs of an earlier run still exist; that run has checked their content."""
+        """Check whether the output files of an earlier run still exist. Their content is not checked again."""
         if (known.sha256, known.output, known.jpeg_output) != (settled.sha256, settled.output, settled.jpeg_output):
             return False
         same_sidecar = known.sidecar and known.decided_by == settled.decided_by
@@ -82,14 +82,14 @@ class Reservations:
             return False
 
     def _outdated(self, known: Decision, output: str, jpeg: str) -> list[str]:
-        """Return the copies of an image from earlier runs that still exist but no longer hold."""
+        """Return existing copies of an image, written by earlier runs, whose label or content is outdated."""
         earlier = known.earlier_output.split("\n")
         if output != known.output or jpeg:
             earlier += [known.output, known.jpeg_output]
         return [path for path in earlier if path not in {"", output, jpeg} and os.path.lexists(self._out / path)]
 
     def _wanted(self, decision: Decision) -> Path | None:
-        """Return the labelled name of an image, relative to the output folder; None if it gets no label."""
+        """Return the preferred path of the labelled copy in the output folder; None if the image gets no label."""
         if decision.grade not in LABELLED:
             return None
         if GRADE_NAMES.index(decision.grade) > GRADE_NAMES.index(self._settings.min_grade):
@@ -106,7 +106,7 @@ class Reservations:
         return Path(category_folder(decision.category)) / fitting_name(name)
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
-        """Return the name of the copy: the name from an earlier run if it still fits, else the first free one."""
+        """Return the name of the copy from an earlier run if this name still fits, otherwise the first free name."""
         if known is not None and known.output and _is_numbered(Path(known.output), wanted):
             same_content = known.sha256 == decision.sha256
             if same_content or is_free(self._out / known.output, decision.sha256):
@@ -121,7 +121,7 @@ class Reservations:
         return self._free_name(name, decision, lambda: _jpeg_digest(decision))
 
     def _free_name(self, wanted: Path, decision: Decision, digest: Callable[[], str]) -> str:
-        """Return the first name that is reserved for no other image and used by no file with other content."""
+        """Return the first name that is not reserved for another image and not used by a file with other content."""
         for candidate in numbered(wanted):
             if self._journal.owner(str(candidate)) not in {None, decision.path}:
                 continue
@@ -132,20 +132,20 @@ class Reservations:
 
 
 def _short_hash(decision: Decision) -> str:
-    """Return 32 digits: a 1024-bit hash in hexadecimal does not fit in a file name."""
+    """Return a short form of the hash, with 32 digits. The full hash has 256 digits and does not fit in a file name."""
     return blake2b(bytes.fromhex(decision.query_hash), digest_size=16).hexdigest()
 
 
 def _jpeg_digest(decision: Decision) -> str:
-    """Return the SHA-256 of the JPEG of an image, to compare it with an existing file."""
+    """Return the SHA-256 of the JPEG that would be written for an image, for comparison with an existing file."""
     try:
         return sha256(encode_jpeg(decision.path)).hexdigest()
     except ImageError:
-        return ""  # equal to no digest; writing the JPEG reports the error
+        return ""  # no file has an empty digest; the error is reported when the JPEG is written
 
 
 def _is_numbered(path: Path, wanted: Path) -> bool:
-    """Check whether a path is `wanted`, or `wanted` with a number before its suffix."""
+    """Check whether a path is equal to `wanted`, or differs only by a number before the suffix."""
     if path.parent != wanted.parent or path.suffix != wanted.suffix:
         return False
     rest = path.stem.removeprefix(wanted.stem)

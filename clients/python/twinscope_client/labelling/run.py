@@ -1,4 +1,4 @@
-"""Labelling: decide about every query image, then write labelled copies; resumable at any moment."""
+"""Labelling: decide about every query image, then write labelled copies. A stopped run can be continued."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ class LabelReport:
     """The result of a labelling run."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Images by grade (``failed`` included), and ``written``, ``kept`` (already there), ``unwritten``, ``reused``
-    (the decision of an earlier run stood)."""
+    """Number of images for each grade (including ``failed``), and number of images for each result. The results are:
+    ``written``, ``kept`` (the copies existed already), ``unwritten`` (a copy could not be written) and ``reused`` (the
+    decision of an earlier run was used again)."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Folders that could not be opened."""
+    """Folders that could not be opened, each with the reason."""
     runs: list[str] = field(default_factory=list)
-    """Folders that were left out as outputs of other labelling runs (`corpus.is_run`)."""
+    """Folders that were skipped because they contain the results of other labelling runs; see `corpus.is_run`."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Number of files that are not images, by suffix."""
+    """Number of files that are not images, for each suffix of the file names."""
     problems: list[str] = field(default_factory=list)
-    """Copies that could not be written."""
+    """Images whose copies could not be written, each with the reason."""
 
 
 class Progress(Protocol):
@@ -69,18 +70,21 @@ def label(
     settings: LabelSettings,
     progress: Progress = lambda _: None,
 ) -> LabelReport:
-    """Label images: find the twin of each, and put a copy under the twin's category (`outputs.category_folder`).
+    """Label images: find the twin of each image, and write a copy into the folder of the twin's category.
 
-    Sources are only read. A decision in the journal about the same file, store and policy is reused, and existing
-    outputs are kept, so a second run changes nothing. A file counts as the same if its path, size and modification
-    time are the same. If a file was changed but size and time were kept, ``touch`` it to have it compared again.
+    Sources are never changed. `outputs.category_folder` defines the names of the folders. If the journal contains a
+    decision about the same file with the same store and policy, this decision is used again. Existing output files are
+    kept. Therefore, a repeated run changes nothing. A file counts as unchanged if its path, size and modification time
+    are unchanged. If the content of a file has changed, but not its size and modification time, run ``touch`` on the
+    file. The next run then compares the file again.
 
     Parameters
     ----------
     sources : sequence of path
-        Images, or folders (searched recursively, except the output folder itself and the outputs of other runs).
+        Images or folders. The images in all subfolders are also labelled. The output folder and the results of other
+        runs are skipped.
     engine : Engine
-        The source of the labels.
+        The engine that answers the queries.
     journal : Journal
         The journal of the run.
     out : Path
@@ -106,10 +110,11 @@ def label(
     walked = Walk()
     run = _Run(engine, journal, out, settings)
     with journal.batch():
-        # `decide` (read and search an image) and `put` (write and sync its copies) take most of the time. They do not
-        # depend on other images, so they run in parallel. `settle` assigns the names: which of two images gets the name
-        # without a number must not depend on which was decided first, so it follows the order of the sources. It also
-        # uses the journal, whose connection belongs to this thread.
+        # `decide` reads an image and searches for its twin, and `put` writes the copies to the disk. These functions
+        # take most of the time and do not depend on other images, so they run in parallel. `settle` chooses the names
+        # of the copies. If two copies have the same preferred name, one of the names gets a number. The choice must not
+        # depend on the order in which the decisions are finished. Therefore, `settle` is called in the order of the
+        # sources. `settle` also uses the journal, and the database connection of the journal belongs to this thread.
         queries = run.queries(_items(scopes, out, walked))
         with closing(in_order(run.decide, queries, run.workers.threads, run.workers.end_calls)) as decided:
             settled = map(run.settle, decided)
@@ -136,7 +141,7 @@ def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path) -> int:
 
 
 def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
-    """Find the sources, and check that none lies within the output folder; nothing is written.
+    """Find the sources, and check that no source lies within the output folder. This function writes nothing.
 
     Raises
     ------
@@ -150,13 +155,13 @@ def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[S
     for scope in scopes:
         source = (scope.root / scope.prefix).resolve()
         if source == output or output in source.parents:
-            msg = f"{source} lies within the output folder {out}; give an output folder apart from the images"
+            msg = f"{source} lies within the output folder {out}; choose an output folder that contains no images"
             raise OutputError(msg)
     return scopes
 
 
 def _items(scopes: list[Scope], out: Path, walked: Walk) -> Iterator[Item]:
-    """Yield the images of the sources; an image that lies in several sources is yielded once."""
+    """Yield the images of all sources. An image that belongs to several sources is yielded only once."""
     output = out.resolve()
     seen: set[Path] = set()
     for scope in scopes:
@@ -173,28 +178,28 @@ def _items(scopes: list[Scope], out: Path, walked: Walk) -> Iterator[Item]:
 
 
 class _Query(NamedTuple):
-    """An image, and the decision of an earlier run about it."""
+    """An image, and the decision of an earlier run about this image, if there is one."""
 
     item: Item
     known: Decision | None
 
 
 class _Decided(NamedTuple):
-    """A decision, and the decision of an earlier run about the same image."""
+    """A decision, and the decision of an earlier run about the same image, if there is one."""
 
     decision: Decision
     known: Decision | None
 
 
 class _PutOutcome(NamedTuple):
-    """A decision, and the outcome of writing its outputs; empty if no outputs are wanted."""
+    """A decision, and the result of writing its output files; the result is empty if there are no files to write."""
 
     decision: Decision
     outcome: Literal["", "written", "kept", "failed"]
 
 
 class _Run:
-    """The steps of one run: `decide` and `put` are called in threads, the others only in the calling thread."""
+    """The steps of one run. `decide` and `put` run in worker threads; all other methods run in the calling thread."""
 
     def __init__(self, engine: Engine, journal: Journal, out: Path, settings: LabelSettings) -> None:
         self.report = LabelReport()
@@ -208,11 +213,11 @@ class _Run:
         self._unsaved = 0
 
     def queries(self, items: Iterable[Item]) -> Iterator[_Query]:
-        """Yield every item with its decision in the journal, if there is one."""
+        """Yield every image with the decision in the journal about this image, if there is one."""
         return (_Query(item, self._journal.find(str(item.file))) for item in items)
 
     def decide(self, query: _Query) -> _Decided:
-        """Decide about one image, unless the decision of an earlier run still holds."""
+        """Decide about one image, unless the decision of an earlier run is still valid."""
         item, known = query
         if known is not None and self._holds(known, item):
             return _Decided(known, known)
@@ -220,23 +225,25 @@ class _Run:
         return _Decided(decide(self._engine, task, self.workers), known)
 
     def _holds(self, known: Decision, item: Item) -> bool:
-        """Check whether an earlier decision still holds; images that could not be read or compared are tried again.
+        """Check whether an earlier decision is still valid.
 
-        A file that was changed but kept its size and time counts as the same: otherwise every file must be read.
+        If an image could not be read or compared, the decision is not valid, and the run tries the image again. A file
+        counts as unchanged if its size and modification time are unchanged. Its content is not compared, because it
+        takes too long to read every file.
         """
         same_file = (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
         compared = known.ssim is not None or known.grade in {"none", "unhashable"}
         return same_file and known.decided_by == self._decided_by and compared
 
     def settle(self, decided: _Decided) -> Decision:
-        """Reserve the names of the outputs of one decision, and record it."""
+        """Reserve the names of the output files of one decision, and record the decision."""
         settled = self._reservations.reserved(*decided)
         self._put(settled)
         self.report.counts["reused"] += decided.decision is decided.known
         return settled
 
     def put(self, decision: Decision) -> _PutOutcome:
-        """Write the outputs of one decision."""
+        """Write the output files of one decision."""
         if self._settings.dry_run or not decision.output:
             return _PutOutcome(decision, "")
         if decision.written:
@@ -250,14 +257,17 @@ class _Run:
                 written |= write_sidecar(self._out / decision.output, provenance(decision), read_metadata(source))
         except FileExistsError:
             names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
-            problem = f"{names} is another file: nothing was overwritten. Run again for a numbered name"
+            problem = (
+                f"another file has the name {names}; nothing was overwritten. Run the same command again: the copy "
+                "then gets a numbered name"
+            )
             return _PutOutcome(replace(decision, output="", jpeg_output="", problem=problem), "failed")
         except (OutputError, ImageError) as error:
             return _PutOutcome(replace(decision, problem=str(error)), "failed")
         return _PutOutcome(replace(decision, written=True), "written" if written else "kept")
 
     def note(self, decision: Decision, outcome: str) -> None:
-        """Record the outcome of writing the outputs of one decision."""
+        """Record whether the output files of one decision were written."""
         self.report.counts[decision.grade] += 1
         if outcome:
             self.report.counts["unwritten" if outcome == "failed" else outcome] += 1

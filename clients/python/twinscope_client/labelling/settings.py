@@ -24,25 +24,29 @@ class LabelSettings:
     Raises
     ------
     OptionError
-        If the template is not well formed, or names an unknown field.
+        If the template is not well formed, contains an unknown name, or contains neither ``{stem}`` nor ``{hash}``.
     """
 
     min_grade: MinGrade = "good"
-    """The lowest grade that is labelled; ``excellent``: only if the acquisition itself was found."""
+    """Lowest grade that gets a label. With ``excellent``, only images that show the same acquisition as a reference are
+    labelled."""
     template: str = DEFAULT_TEMPLATE
-    """File name of a labelled copy, with the fields code, category, stem, suffix, hash, grade."""
+    """Template for the file name of a labelled copy. The template can contain these names in braces: code, category,
+    stem, suffix, hash and grade."""
     jpeg: bool = False
-    """Also write a quality-100 JPEG named ``{code}_{hash}.jpg``."""
+    """Whether a JPEG is also written for each labelled image, with quality 100 and the name ``{code}_{hash}.jpg``."""
     sidecar: bool = False
-    """Also write a JSON file next to each labelled copy, with the origin of the label and the instrument metadata."""
+    """Whether a JSON file is written next to each copy; it contains the origin of the label and the instrument
+    metadata."""
     link: LinkMode = "copy"
-    """Whether the TIFF is copied or linked."""
+    """How a labelled copy is made: as a copy of the file, a hard link or a symbolic link."""
     dry_run: bool = False
-    """Decide and reserve names, but write no files."""
+    """Whether the run only makes decisions and chooses file names, but writes no files."""
     policy: Policy = field(default_factory=lambda: named_policy("default"))
     workers: int = os.cpu_count() or 1
-    """How many images are read (by up to 16 processes) and searched at a time. 0: one at a time, in this process; a
-    file that crashes its decoder then ends the process."""
+    """Number of images that are processed at the same time; at most 16 processes read image files. With 0, the calling
+    process reads one image after the other. An image file that crashes the decoder then also ends the calling
+    process."""
 
     def __post_init__(self) -> None:
         try:
@@ -53,7 +57,7 @@ class LabelSettings:
             raise OptionError(msg) from error
         if not fields <= _FIELDS or not fields & {"stem", "hash"}:
             msg = (
-                f"the name template {self.template!r} may use {', '.join(sorted(_FIELDS))} in braces, "
+                f"the name template {self.template!r} may use only the names {', '.join(sorted(_FIELDS))} in braces, "
                 "and must use {stem} or {hash}"
             )
             raise OptionError(msg)

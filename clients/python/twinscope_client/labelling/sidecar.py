@@ -1,4 +1,4 @@
-"""Sidecars: a JSON file next to each labelled copy, with the origin of its label and the instrument metadata."""
+"""Sidecars: JSON files next to the labelled copies, with the origin of the label and the instrument metadata."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def write_sidecar(copy: Path, provenance: dict[str, Any], metadata: InstrumentMe
     copy : Path
         The labelled copy.
     provenance : dict
-        The origin of the label: plain JSON, with ``query_sha256``.
+        The origin of the label, as values that can be written to JSON. The key ``query_sha256`` is required.
     metadata : InstrumentMetadata
-        The instrument metadata, `verbatim` included.
+        The instrument metadata, including `verbatim`.
 
     Returns
     -------
     bool
-        False if the file has this content already.
+        True if the sidecar was written; False if an existing sidecar has the same content.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or another file has its name; that file is left unchanged.
+        If the sidecar cannot be written, or another file has the name of the sidecar. The other file is not changed.
     """
     path = sidecar_path(copy)
     content = {"kind": _KIND, "label": provenance, "instrument": metadata.to_dict()}
@@ -50,14 +50,14 @@ def write_sidecar(copy: Path, provenance: dict[str, Any], metadata: InstrumentMe
         return put_bytes(data, path)
     except FileExistsError as error:
         if not _is_sidecar_of(path, provenance["query_sha256"]):
-            msg = f"{path} is another file: it was left unchanged. Move it away, and run again"
+            msg = f"{path} is not the sidecar of this image and was left unchanged. Move this file away, and run again"
             raise OutputError(msg) from error
     replace_if_changed(path, data)
     return True
 
 
 def _is_sidecar_of(path: Path, query_sha256: str) -> bool:
-    """Check whether a file is the sidecar of an image."""
+    """Check whether a file is the sidecar of the image with this SHA-256."""
     try:
         content = json.loads(path.read_bytes())
         return bool(content["kind"] == _KIND and content["label"]["query_sha256"] == query_sha256)

@@ -1,17 +1,22 @@
 """The tables of a labelling run: matches.csv, review.csv, failures.csv, labels.jsonl.
 
-Spreadsheets interpret a text as a formula if it begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break, and
-the names of detectors, folders and files can begin like that. In CSV files, such a text is preceded by an apostrophe,
-as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection). A text that begins with apostrophes and then
-such a character gets one more apostrophe. Numbers, also negative ones, and all other texts are unchanged. To recover
-the original text, remove the first of these apostrophes; labels.jsonl has none.
+Spreadsheet programs interpret a text as a formula if the text begins with ``=``, ``+``, ``-``, ``@``, a tab or a line
+break. Names of detectors, folders and files can begin with these characters. In CSV files, Twinscope therefore writes
+an apostrophe before a text that begins with one of these characters, as OWASP advises
+(https://owasp.org/www-community/attacks/CSV_Injection). A text that begins with apostrophes, followed by one of these
+characters, gets one more apostrophe. Numbers, including negative numbers, and all other texts are not changed. To
+recover the original text, remove the first apostrophe. labels.jsonl contains the original texts.
 
-Five columns record how the best candidate was found. ``symmetry`` is the operation on the query, such as ``rotated by
-90, inverted`` (clockwise; empty: none). ``query_frame`` and ``reference_frame`` are the frames that were compared, such
-as ``bottom 7 % cut`` (``whole``: the whole image; empty: no candidate). ``shift_x`` and ``shift_y`` are the shift of
-the query, after that operation, against the candidate, as fractions of its width and height. ``p_wrong`` is the
-estimated probability that the candidate is wrong, ``p_wrong_low`` and ``p_wrong_high`` its 95 % interval. labels.jsonl
-and sidecars hold the same as ``transform`` and ``shift``, which are null if unknown.
+Five columns describe how the best candidate was found. ``symmetry`` is the operation that was applied to the query,
+such as ``rotated by 90, inverted``. Rotations are clockwise, in degrees. If no operation was applied, the column is
+empty. ``query_frame`` and ``reference_frame`` are the frames that were compared, such as ``bottom 7 % cut``, or
+``whole`` for the whole image. If there is no candidate, these two columns are empty. ``shift_x`` and ``shift_y`` are
+the horizontal and the vertical shift between the query and the candidate, as fractions of the width and the height of
+the query. The shift is measured after the operation was applied. In labels.jsonl and in sidecars, ``transform`` and
+``shift`` contain the values of the five columns. If the values are unknown, ``transform`` or ``shift`` is null.
+
+``p_wrong`` is the estimated probability that the best candidate is wrong. ``p_wrong_low`` and ``p_wrong_high`` are the
+ends of the 95 % interval of this probability.
 """
 
 from __future__ import annotations
@@ -50,16 +55,16 @@ REVIEW_COLUMNS = (
 )  # fmt: skip
 FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""First characters of texts that a spreadsheet interprets as formulas."""
+"""If a text begins with one of these characters, spreadsheet programs interpret the text as a formula."""
 
 
 def write_tables(journal: Journal) -> None:
-    """Write the tables of a run; a table whose content is unchanged is not written again.
+    """Write the tables of a run. If the content of a table is unchanged, the table is not written again.
 
     Raises
     ------
     OutputError
-        If one cannot be written.
+        If a table cannot be written.
     """
     folder = journal.folder
     labelled = "output <> '' AND written"
@@ -73,12 +78,12 @@ def write_tables(journal: Journal) -> None:
 
 
 class Table:
-    """A CSV table in which no text is a formula and no row ends inside a value.
+    """A CSV table that spreadsheet programs read correctly: no text becomes a formula, and no value ends a row.
 
     Parameters
     ----------
     stream : TextIO
-        Opened without translation of line ends.
+        A text stream that writes line ends unchanged.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -88,7 +93,7 @@ class Table:
     def writerow(self, values: Iterable[object]) -> None:
         """Write one row."""
         texts = [_as_text(value) for value in values]
-        # Many readers end a row at a carriage return, but csv quotes it only if it is the line terminator.
+        # Many CSV readers end a row at a carriage return. Python's csv writer does not quote a carriage return.
         returns = any(isinstance(text, str) and "\r" in text for text in texts)
         (self._quoted if returns else self._plain).writerow(texts)
 
@@ -142,7 +147,7 @@ def _found(d: Decision) -> tuple[object, ...]:
 
 
 def _instrument(d: Decision) -> tuple[object, ...]:
-    """Return the instrument metadata, one value for each of its columns."""
+    """Return the instrument metadata: one value for each column in `INSTRUMENT_COLUMNS`."""
     written = json.loads(d.instrument) if d.instrument else {}
     written |= {f"stage_{axis}": value for axis, value in written.get("stage", {}).items()}
     return tuple(written.get(column, "") for column in INSTRUMENT_COLUMNS)
@@ -153,7 +158,7 @@ def _failure_row(d: Decision) -> tuple[object, ...]:
 
 
 def provenance(d: Decision) -> dict[str, object]:
-    """Return the origin of one applied label, as plain JSON."""
+    """Return the origin of the label of one copy, as values that can be written to JSON."""
     transform = {"symmetry": d.symmetry, "query_frame": d.query_frame, "reference_frame": d.reference_frame}
     return {
         "query": _readable(d.path), "query_sha256": d.sha256, "output": _readable(d.output),
@@ -169,7 +174,7 @@ def provenance(d: Decision) -> dict[str, object]:
 
 
 def _readable(path: str) -> str:
-    r"""Return a path in a form that JSON can hold: bytes that are not UTF-8 become escapes such as ``\xff``."""
+    r"""Return a path as valid text: bytes that are not UTF-8 are replaced by escape sequences such as ``\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -1,1 +1,1 @@
-"""The engine for a store on a server: channel, requests, uploads, errors."""
+"""The engine for a store on a server, with its connection, requests, uploads and errors."""

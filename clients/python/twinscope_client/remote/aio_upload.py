@@ -1,4 +1,4 @@
-"""Uploads in asyncio."""
+"""Upload of an image to a server by the client for asyncio."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 
 async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
-    """Stream an upload and return the response.
+    """Send the messages of an upload to the server, and return the response of the server.
 
-    A thread reads the file piece by piece, no faster than the server accepts it. If anything ends the upload early,
-    for example the cancellation of the task, the call also ends.
+    A separate thread reads the file in pieces, and reads the next piece only after the server has accepted the previous
+    piece. If the upload ends early, for example because the task was cancelled, the call is also cancelled.
 
     Raises
     ------
@@ -33,7 +33,8 @@ async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
     statuses = _Statuses(call)
     messages = iter(upload)
     try:
-        # The server may answer before everything was sent. Writing then fails, and the call holds the reason.
+        # The server may answer before the whole image was sent. Then the write fails, and the status of the call
+        # contains the reason.
         with suppress(grpc.RpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             while not call.done() and (message := await asyncio.to_thread(next, messages, None)) is not None:
                 await call.write(message)
@@ -50,10 +51,10 @@ async def send(call: grpc.aio.StreamUnaryCall[Any, Any], upload: Upload) -> Any:
 
 
 class _Statuses:
-    """The final statuses of a call, in order.
+    """The final statuses of a call, in the order in which they arrived.
 
-    There can be two: if a server ends a call while a message is being sent, grpc.aio replaces the status of the server
-    by its own INTERNAL (https://github.com/grpc/grpc/issues/36066).
+    A call can have two final statuses. If a server ends the call while the client is sending a message, grpc.aio
+    replaces the status of the server with a status INTERNAL. See https://github.com/grpc/grpc/issues/36066.
     """
 
     def __init__(self, call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
@@ -61,7 +62,7 @@ class _Statuses:
         call.add_done_callback(self._record)
 
     def server_error(self) -> grpc.aio.AioRpcError | None:
-        """Return the first error that is not INTERNAL, if there is one."""
+        """Return the first error whose status is not INTERNAL, or None if there is no such error."""
         return next((error for error in self._errors if error.code() is not grpc.StatusCode.INTERNAL), None)
 
     def _record(self, call: Any) -> None:
@@ -71,7 +72,7 @@ class _Statuses:
 
 
 def _result_of(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Return the result of a coroutine that does not wait."""
+    """Return the result of a coroutine that finishes without waiting for anything."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -1,4 +1,4 @@
-"""The connection to a server: address, TLS, tokens, and the calls that gRPC retries."""
+"""The connection to a server: the address, TLS, tokens, and the rules by which gRPC retries failed calls."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from twinscope_client.engine.options import AsyncConnectOptions, AsyncToken, ConnectOptions, File
 
 DEFAULT_TIMEOUT: Final = 60.0
-"""Default of the longest time for one call, in seconds."""
+"""Default maximum duration of one call, in seconds."""
 
 _RETRIED_UPLOAD: Final = 64 << 20
-"""Bytes of an upload that gRPC buffers for a retry. Once more was sent, the upload is not retried."""
+"""Maximum size of an upload that gRPC can retry, in bytes. gRPC keeps the sent messages in a buffer of this size; if a
+client has sent more, a failed upload is not retried."""
 _SERVICE_CONFIG: Final = json.dumps(
     {
         "methodConfig": [
@@ -32,10 +33,11 @@ _SERVICE_CONFIG: Final = json.dumps(
                 "name": [{"service": "twinscope.v1.SimilarityService"}, {"service": "twinscope.v1.CatalogService"}],
                 "retryPolicy": {
                     "maxAttempts": 5,
-                    "initialBackoff": "0.3s",  # 7.6 s in total, longer than a restart takes
+                    # The waiting times of all retries add up to 7.6 s. The restart of a server takes less time.
+                    "initialBackoff": "0.3s",
                     "maxBackoff": "5s",
                     "backoffMultiplier": 2.5,
-                    # CANCELLED: the status of calls that a stopping server has not started
+                    # A server that is stopping returns CANCELLED for calls that it has not started.
                     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
             }
@@ -48,7 +50,7 @@ OPTIONS: Final = (
     ("grpc.per_rpc_retry_buffer_size", _RETRIED_UPLOAD),
     ("grpc.keepalive_time_ms", 60_000),
 )
-"""Options of a channel to a server."""
+"""Options of the gRPC channel to a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,9 @@ class Endpoint:
     Attributes
     ----------
     address : str
-        ``host:port``, the form that gRPC expects.
+        Address of the server in the form ``host:port``, which gRPC expects.
     credentials : grpc.ChannelCredentials or None
-        None without TLS.
+        Credentials for TLS, or None without TLS.
     """
 
     address: str
@@ -68,23 +70,23 @@ class Endpoint:
 
     @classmethod
     def of(cls, target: str, options: ConnectOptions | AsyncConnectOptions) -> Endpoint:
-        """Parse a target, and check the options of the connection.
+        """Convert a target to an endpoint, and check the options of the connection.
 
         Parameters
         ----------
         target : str
-            ``grpc://host:port`` without TLS, ``grpcs://host:port`` with it.
+            Address of the server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
         options : ConnectOptions or AsyncConnectOptions
 
         Raises
         ------
         SettingsError
-            If the target, a file or a token cannot be used, if files for TLS are given without TLS, or if a token
-            would cross the network in plain text.
+            If the target, a PEM file or the token cannot be used, if PEM files are given for a target without TLS, or
+            if a token would be sent over the network without encryption.
         """
         token = options.get("token")
         ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
-        shown = re.sub(r"//[^/]*@", "//", target)  # without a password
+        shown = re.sub(r"//[^/]*@", "//", target)  # error messages must not show a user name or a password
         msg = f"{shown} is not a server: write grpc://host:port, or grpcs://host:port with TLS"
         try:
             parts = urlsplit(target)
@@ -109,7 +111,7 @@ class Endpoint:
 
 
 def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
-    """Return the longest time for one call, in seconds.
+    """Return the maximum duration of one call, in seconds.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
 
 
 def current_token(token: AsyncToken) -> str | Awaitable[str]:
-    """Return the present token: the text itself, the content of a file, or the result of a function.
+    """Return the current token: the text, the content of the file, or the result of the function.
 
     Raises
     ------
@@ -145,17 +147,20 @@ def current_token(token: AsyncToken) -> str | Awaitable[str]:
 
 
 def pickled_options(options: ConnectOptions | AsyncConnectOptions) -> dict[str, object]:
-    """Return the options for a pickle: with absolute paths, and without a token.
+    """Return the options of a connection that are stored in a pickle.
+
+    All paths in these options are absolute. The options never contain a token.
 
     Raises
     ------
     SettingsError
-        If the token was given as text. Pickles are stored in files and queues, where a token does not belong.
+        If the token was given as text. Programs store pickles in files and queues, where a token would not be safe.
     """
     if isinstance(options.get("token"), str):
         msg = (
-            "an engine whose token was given as text cannot be pickled, because the pickle would hold the token: give "
-            "connect(..., token=...) the Path of a file that holds it, or a function of a module that returns it"
+            "an engine whose token was given as text cannot be pickled, because the pickle would hold the token. Give "
+            "connect(..., token=...) the Path of a file that holds the token, or a function of a module that returns "
+            "the token"
         )
         raise SettingsError(msg)
     kept = dict(options)
@@ -167,29 +172,29 @@ def pickled_options(options: ConnectOptions | AsyncConnectOptions) -> dict[str, 
 
 
 def bearer(token: object) -> tuple[str, str]:
-    """Return the header that carries a token.
+    """Return the name and the value of the request header that contains the token.
 
     Raises
     ------
     SettingsError
-        If the token is not text that can be sent. The message does not show the token.
+        If the token is not text, or if a header cannot contain this text. The error message does not show the token.
     """
     if not isinstance(token, str):
         msg = f"the token must be text, the Path of a file, or a function that returns text; got {type(token).__name__}"
         raise SettingsError(msg)
     if re.fullmatch("[!-~]([ -~]*[!-~])?", token) is None:
-        what = "starts or ends with a space, or holds a line end or other than ASCII text" if token else "is empty"
-        msg = f"the token {what}: strip the text of a file, and check that it is the token"
+        fault = "starts or ends with a space, or holds a line end or a character outside ASCII" if token else "is empty"
+        msg = f"the token {fault}: remove spaces and line ends, and check that this text is the token"
         raise SettingsError(msg)
     return "authorization", f"Bearer {token}"
 
 
 def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.ChannelCredentials:
     if (certificate is None) is not (key is None):
-        msg = "certificate and key (--cert and --key) go together: give both or none"
+        msg = "certificate and key (--cert and --key) must be given together: give both or neither"
         raise SettingsError(msg)
     texts = [None if file is None else _pem(file) for file in (ca, key, certificate)]
-    # OpenSSL checks the files first, because with a wrong one gRPC would abort or keep retrying.
+    # OpenSSL checks the files first, because with a wrong file gRPC would abort the process or retry again and again.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if ca is not None:
@@ -199,7 +204,7 @@ def _tls(ca: File | None, certificate: File | None, key: File | None) -> grpc.Ch
         raise SettingsError(msg) from error
     try:
         if certificate is not None:
-            context.load_cert_chain(certificate, key, password="")  # refuses an encrypted key, without a prompt
+            context.load_cert_chain(certificate, key, password="")  # for an encrypted key, an error and no prompt
     except (OSError, ssl.SSLError) as error:
         msg = f"{certificate} and {key} are not a certificate and its key: {error}"
         raise SettingsError(msg) from error

@@ -1,4 +1,7 @@
-"""The engine for a store on a server: the same answers as an embedded engine, with little data sent."""
+"""The engine for a store on a server.
+
+This engine gives the same answers as an embedded engine, and sends little data to the server.
+"""
 
 from __future__ import annotations
 
@@ -33,29 +36,32 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _CALLS_AT_ONCE: Final = max(IMAGES_AT_ONCE, 8)
-"""Images that `search_many` searches at the same time: more than cores, because each mostly waits for the server."""
+"""Default number of images that `search_many` searches at the same time. This number may be larger than the number of
+cores, because a search mostly waits for the server."""
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class RemoteEngine:
-    """A store on a server; safe to use from several threads.
+    """An engine for a store on a server. Several threads can use the engine at the same time.
 
-    A pickle holds the target and the options; loading it connects again. If the token was given as a file or a
-    function, it is read again after loading; an engine whose token was given as text cannot be pickled.
+    A pickle of the engine contains the target and the options. When the pickle is loaded, the engine connects to the
+    server again. If the token was given as a file or a function, Twinscope gets the token again after the pickle is
+    loaded. If the token was given as text, the engine cannot be pickled.
 
     Parameters
     ----------
     target : str
-        ``grpc://host:port`` without TLS, ``grpcs://host:port`` with it.
+        Address of the server: ``grpc://host:port`` without TLS, ``grpcs://host:port`` with TLS.
     **options : ConnectOptions
+        Options of the connection.
 
     Raises
     ------
     OptionError
         If an option is unknown or out of range.
     SettingsError
-        If the target or a file cannot be used.
+        If the target, a PEM file or the token cannot be used.
     ServerError
         If the server cannot be reached or refuses the connection.
     """
@@ -82,7 +88,8 @@ class RemoteEngine:
     def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
 
-        Hash and thumbnail are sent first, the image itself only if it could change the answer.
+        The engine first sends the hash and the thumbnail. The engine then sends the image itself, but only if the
+        full-size pixels could change the answer.
         """
         return self._search(image, search_options(options, SearchOptions), options.get("instrument"))
 
@@ -96,7 +103,7 @@ class RemoteEngine:
         return search_all(lambda image: self._search(image, chosen, None), images, at_once)
 
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
-        """Find the nearest references of hashes; see `Engine.search_hashes`."""
+        """Find the nearest references of each hash; see `Engine.search_hashes`."""
         chosen = search_options(options, HashOptions)
         return self._complete(dialogue.search_hashes(self._stubs, hashes, chosen, self._index.recipe, self.target))
 
@@ -120,31 +127,34 @@ class RemoteEngine:
 
     @property
     def identity(self) -> str:
-        """Identifier of the store and of the generation that it answers from."""
+        """Identifier of the store and of its generation, as the server last reported it; see `refresh`."""
         self._require_open()
         return dialogue.identity_of(self._index)
 
     def refresh(self) -> None:
-        """Update `identity`; the server picks up new generations by itself."""
+        """Ask the server which generation it uses, and update `identity`.
+
+        A search does not need this call, because the server always uses the newest generation.
+        """
         self._index = self._complete(dialogue.describe(self._stubs))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
-        """Return the engine, for use as a context manager."""
+        """Return the engine, so that a program can use the engine in a ``with`` statement."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection."""
+        """Close the connection to the server."""
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the target instead of the connection."""
+        """Store the target and the options in the pickle instead of the open connection."""
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
@@ -175,17 +185,18 @@ class RemoteEngine:
 
 
 def reconnected(kind: Any, target: str, options: dict[str, object]) -> Any:
-    """Return a new engine with the target and the options of a pickle."""
+    """Return a new engine for the target and the options from a pickle."""
     return kind(target, **options)
 
 
 def open_channel(target: str, options: ConnectOptions) -> grpc.Channel:
-    """Open a channel to a server.
+    """Open a gRPC channel to a server.
 
     Raises
     ------
     SettingsError
-        If the target or a file cannot be used, or a token would cross the network in plain text.
+        If the target, a PEM file or the token cannot be used, or if a token would be sent over the network without
+        encryption.
     """
     endpoint = Endpoint.of(target, options)
     if endpoint.credentials is None:

@@ -1,4 +1,4 @@
-"""Conversion of server statuses to exceptions."""
+"""Conversion of the error statuses of a server to exceptions."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _FAULTS = ("missing", "unreadable", "empty", "truncated", "damaged", "unsupporte
 _RETRIABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS"}
 _DETAILS = "grpc-status-details-bin"
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Verification Check failed")
-"""The error text of gRPC if it does not trust the certificate of a server."""
+"""Pattern for the texts of gRPC errors which mean that the certificate of the server is not trusted."""
 
 
-def exception_of_call(error: grpc.RpcError, where: str) -> TwinscopeError:
-    """Return the exception for a failed call to the server `where`."""
+def exception_of_call(error: grpc.RpcError, target: str) -> TwinscopeError:
+    """Return the exception for a failed call. `target` is the address of the server."""
     call: Any = error
     code = call.code().name
     trailing = dict(call.trailing_metadata() or ())
@@ -45,14 +45,16 @@ def exception_of_call(error: grpc.RpcError, where: str) -> TwinscopeError:
         status = Status.FromString(trailing[_DETAILS])
     if not status.message:
         status.message = call.details() or code.lower().replace("_", " ")
-    return exception_of(status, where, code)
+    return exception_of(status, target, code)
 
 
 @contextmanager
-def raise_if_untrusted(where: str) -> Iterator[None]:
-    """Raise an error at once if the certificate of the server `where` is not trusted; ignore other failed calls.
+def raise_if_untrusted(target: str) -> Iterator[None]:
+    """Raise an error if a call in this context fails because the certificate of the server is not trusted.
 
-    Retries cannot succeed, but gRPC would repeat the other calls for seconds.
+    If the call fails for another reason, the failure is ignored. The call must be a health check, because gRPC does not
+    retry a health check. gRPC would retry another call for several seconds, although all retries with the same
+    certificate fail.
 
     Raises
     ------
@@ -63,23 +65,23 @@ def raise_if_untrusted(where: str) -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         call: Any = error
-        untrusted = _untrusted(call.details() or "", where)
+        untrusted = _untrusted(call.details() or "", target)
         if untrusted is not None:
             raise untrusted from error
 
 
-def _untrusted(text: str, where: str) -> ServerError | None:
+def _untrusted(text: str, target: str) -> ServerError | None:
     found = _UNTRUSTED.search(text)
     if found is None:
         return None
-    why = found[1] or "it is for another name than this address"
-    how = "give its authority with --ca or connect(..., ca=...)"
-    return ServerError(f"{where}: the server's certificate is not trusted: {why} ({how})", code="UNAVAILABLE")
+    why = found[1] or "the name in the certificate differs from this address"
+    how = "name the certificate authority with --ca or connect(..., ca=...)"
+    return ServerError(f"{target}: the certificate of the server is not trusted: {why} ({how})", code="UNAVAILABLE")
 
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """The machine-readable details of a status."""
+    """The machine-readable details of an error status."""
 
     info: details.ErrorInfo
     retry: details.RetryInfo
@@ -96,31 +98,31 @@ class _Details:
         return found
 
     def value(self, key: str) -> str:
-        """Return a value of the ErrorInfo; empty if there is none."""
+        """Return the text for a key in the message ErrorInfo, or an empty text if the key is missing."""
         return unescaped(self.info.metadata.get(key, ""))
 
     def number(self, key: str) -> int:
-        """Return a number of the ErrorInfo; 0 if there is none."""
+        """Return the number for a key in the message ErrorInfo, or 0 if the key is missing."""
         text = self.value(key)
         return int(text) if text.isdecimal() else 0
 
 
-def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
-    """Return the exception for the status of a call, or of one item of a call."""
+def exception_of(status: Status, target: str, code: str = "") -> TwinscopeError:
+    """Return the exception for the error status of a call, or for the error status of one query of a call."""
     name = code or next(one.name for one in grpc.StatusCode if one.value[0] == status.code)
     found = _Details.of(status)
     text = unescaped(status.message) if found.info.domain == DOMAIN else status.message
-    known = _known(found, text, where)
+    known = _known(found, text, target)
     if known is not None:
         return known
     delay = found.retry.retry_delay
     seconds = delay.ToMilliseconds() / 1000 if found.retry.HasField("retry_delay") else None
-    untrusted = None if found.info.reason else _untrusted(text, where)
+    untrusted = None if found.info.reason else _untrusted(text, target)
     if untrusted is not None:
         return untrusted
     kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
     return kind(
-        f"{where}: {text}{_hint(name, found.info.reason)}",
+        f"{target}: {text}{_hint(name, found.info.reason)}",
         code=name,
         reason=found.info.reason,
         retriable=name in _RETRIABLE,
@@ -128,8 +130,8 @@ def exception_of(status: Status, where: str, code: str = "") -> TwinscopeError:
     )
 
 
-def _known(found: _Details, text: str, where: str) -> TwinscopeError | None:
-    """Return the exception that an embedded store would raise; None for errors that only a server has."""
+def _known(found: _Details, text: str, target: str) -> TwinscopeError | None:
+    """Return the exception that an embedded engine would raise, or None if only a server can have this error."""
     match found.info.reason:
         case "IMAGE_UNREADABLE":
             fault = found.value("fault")
@@ -144,7 +146,7 @@ def _known(found: _Details, text: str, where: str) -> TwinscopeError | None:
         case "IMAGE_NOT_FOUND" if found.resource.resource_name:
             return UnknownImageError(found.resource.resource_name)
         case "STORE_LOCKED":
-            return StoreLockedError(f"{where}: {text}")
+            return StoreLockedError(f"{target}: {text}")
         case "GENERATION_NOT_REACHED" if found.number("wanted"):
             return GenerationError(found.number("wanted"), found.number("generation"))
     return None
@@ -152,9 +154,9 @@ def _known(found: _Details, text: str, where: str) -> TwinscopeError | None:
 
 def _hint(name: str, reason: str) -> str:
     if name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"} and not reason:
-        return " (is the server running, and is the address right? grpcs:// for TLS, grpc:// without)"
+        return " (check that the server is running and that the address is right: grpcs:// with TLS, grpc:// without)"
     return (
-        " (give a token: --token-file, TWINSCOPE_TOKEN, or connect(..., token=...))"
+        " (give a token with --token-file, TWINSCOPE_TOKEN or connect(..., token=...))"
         if reason == "TOKEN_INVALID"
         else ""
     )

@@ -1,7 +1,8 @@
-"""The requests to a server and the meaning of its responses, for blocking and asynchronous clients.
+"""The requests to a server and the conversion of its responses, for the blocking client and the client for asyncio.
 
-A dialogue is a generator: it yields the calls to make, receives their responses, and returns the result.
-`twinscope_client.remote.engine` makes the calls and blocks, `twinscope_client.aio` awaits them.
+Each operation is a generator, called a dialogue. A dialogue yields the calls to make, receives the responses to these
+calls, and returns the result of the operation. `twinscope_client.remote.engine` makes blocking calls, and
+`twinscope_client.aio` awaits the calls.
 """
 
 from __future__ import annotations
@@ -35,26 +36,26 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 _BATCH: Final = 1024
-"""Largest number of queries in one message."""
+"""Maximum number of queries in one message."""
 _BATCH_CANDIDATES: Final = 65_536
-"""Largest number of queries in one message, times ``k``."""
+"""Maximum number of candidates that one message can request: the number of queries times ``k``."""
 HEALTH_TIMEOUT: Final = 5.0
-"""Longest time for a health check, in seconds."""
+"""Maximum duration of a health check, in seconds."""
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
 R = TypeVar("R")
 
 
 class Stubs(NamedTuple):
-    """The methods of a server, blocking or asynchronous like its channel."""
+    """The methods of a server. The methods are blocking or asynchronous, like the channel that they use."""
 
     similarity: similarity_pb2_grpc.SimilarityServiceStub
     catalog: catalog_pb2_grpc.CatalogServiceStub
     health: Callable[..., Any]
-    """The health check. It needs no token, and gRPC does not retry it."""
+    """Method for the health check. This method needs no token, and gRPC does not retry it."""
 
     @classmethod
     def of(cls, channel: grpc.Channel | grpc.aio.Channel) -> Stubs:
-        """Build the stubs of a channel."""
+        """Return the methods of the server to which the channel is connected."""
         health = channel.unary_unary(_HEALTH, request_serializer=bytes, response_deserializer=bytes)
         return cls(
             similarity_pb2_grpc.SimilarityServiceStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel), health
@@ -63,14 +64,14 @@ class Stubs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to make.
+    """A call to the server that the client has not made yet.
 
     Attributes
     ----------
     method : callable
-        A method of a stub.
+        Method of a gRPC stub.
     request : message or Upload
-        An upload becomes a stream of messages.
+        Request to send. The messages of an `Upload` are sent as a stream.
     """
 
     method: Callable[..., Any]
@@ -78,7 +79,7 @@ class Call:
 
 
 class Found(NamedTuple):
-    """The answer for an image, and the thumbnail of the image as a JPEG."""
+    """The answer to a search by image, and the thumbnail of this image as a JPEG."""
 
     answer: Answer
     thumbnail: bytes
@@ -86,23 +87,23 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[R]):
-    """The end of a dialogue, with its result."""
+    """The result of a dialogue that has ended."""
 
     value: R
 
 
 Dialogue = Generator[Call, Any, R]
-"""A generator that yields calls, receives their responses, and returns the result."""
+"""A generator that yields the calls to make, receives the responses to these calls, and returns the result."""
 
 
 def proceed(dialogue: Dialogue[R], response: Any) -> Call | Outcome[R]:
-    """Advance a dialogue to its next call or to its end.
+    """Continue a dialogue, and return its next call, or its result if the dialogue has ended.
 
     Parameters
     ----------
     dialogue : Dialogue
     response : message or None
-        The response of the last call; None at the start.
+        Response to the previous call, or None at the start of the dialogue.
     """
     try:
         return dialogue.send(response)
@@ -111,18 +112,20 @@ def proceed(dialogue: Dialogue[R], response: Any) -> Call | Outcome[R]:
 
 
 def describe(stubs: Stubs) -> Dialogue[catalog_pb2.GetIndexResponse]:
-    """Request the description of the server's index."""
+    """Request a description of the store on the server and of its index."""
     described: catalog_pb2.GetIndexResponse = yield Call(stubs.catalog.GetIndex, catalog_pb2.GetIndexRequest())
     return described
 
 
 def identity_of(index: catalog_pb2.GetIndexResponse) -> str:
-    """Return the identifier of the store and of the generation that it answers from."""
+    """Return the identifier of the store and of the generation that the server searches."""
     return f"{index.store_id}/{index.generation}"
 
 
 def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMetadata | None = None) -> Dialogue[Found]:
-    """Search by hash and thumbnail, then by the image itself if it could change the answer.
+    """Search by the hash and the thumbnail of an image.
+
+    If the full-size pixels could change the answer, then search by the full-size image.
 
     Raises
     ------
@@ -142,9 +145,9 @@ def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMet
 
 
 def _query_and_content(image: Any) -> tuple[similarity_pb2.Query, Any]:
-    """Return the query of an image, and the content to upload: the file, or the pixels if there is no file.
+    """Return the query for an image, and the content to upload: the file, or the pixels if there is no file.
 
-    The pixels of a file are not kept, because many searches can be in progress at once.
+    If there is a file, its decoded pixels are not kept in memory, because many searches can be in progress at once.
     """
     pixels = grey_pixels(image)
     query = similarity_pb2.Query(fingerprint=fingerprint_message(Fingerprint.of_pixels(pixels)))
@@ -154,9 +157,9 @@ def _query_and_content(image: Any) -> tuple[similarity_pb2.Query, Any]:
 
 
 def search_hashes(
-    stubs: Stubs, hashes: Sequence[PHash], options: Options, recipe: str, where: str
+    stubs: Stubs, hashes: Sequence[PHash], options: Options, recipe: str, target: str
 ) -> Dialogue[list[Answer]]:
-    """Search by many hashes.
+    """Search by many hashes, in as many messages as needed.
 
     Parameters
     ----------
@@ -164,16 +167,16 @@ def search_hashes(
     hashes : sequence of PHash
     options : Options
     recipe : str
-        The recipe of the server's index.
-    where : str
-        The target of the server, for messages.
+        Recipe of the hashes in the index of the server.
+    target : str
+        Target of the server, for error messages.
 
     Raises
     ------
     TypeError
         If an item is not a `PHash`.
     RecipeError
-        If a hash was made by another recipe.
+        If a hash was computed with a recipe other than `recipe`.
     """
     given = require_hashes(hashes, recipe)
     message = options_message(options)
@@ -185,18 +188,18 @@ def search_hashes(
         request = similarity_pb2.BatchSearchRequest(queries=queries, options=message)
         for result in (yield Call(stubs.similarity.BatchSearch, request)).results:
             if result.HasField("error"):
-                raise exception_of(result.error, where)
+                raise exception_of(result.error, target)
             answers.append(answer_of(result.answer))
     return answers
 
 
 def search_stored(stubs: Stubs, image_id: str, options: Options) -> Dialogue[Answer]:
-    """Search by a stored image.
+    """Search by an image that is in the store.
 
     Raises
     ------
     UnknownImageError
-        If the text is not an image id.
+        If `image_id` is not 16 hexadecimal digits.
     """
     message = options_message(options)
     image_number(image_id)
@@ -205,12 +208,12 @@ def search_stored(stubs: Stubs, image_id: str, options: Options) -> Dialogue[Ans
 
 
 def thumbnail(stubs: Stubs, image_id: str) -> Dialogue[NDArray[np.uint8]]:
-    """Request the thumbnail of a reference, uint8, shape (height, width).
+    """Request the thumbnail of a reference: an array of uint8 with the shape (height, width).
 
     Raises
     ------
     UnknownImageError
-        If the text is not an image id.
+        If `image_id` is not 16 hexadecimal digits.
     """
     image_number(image_id)
     response = yield Call(stubs.catalog.GetThumbnail, catalog_pb2.GetThumbnailRequest(image_id=image_id))

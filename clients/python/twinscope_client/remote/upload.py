@@ -1,4 +1,4 @@
-"""The messages that upload an image."""
+"""The messages that upload an image to a server."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ if TYPE_CHECKING:
     from twinscope_service.matching.options import Options
 
 CHUNK: Final = 256 << 10
-"""Bytes of one chunk of an upload. Sizes from 256 KiB to 1 MiB measured fastest."""
+"""Size of one chunk of an upload, in bytes. In measurements, sizes from 256 KiB to 1 MiB were fastest."""
 
 
 class Upload:
-    """The messages of one upload. A file is read from disk while they are sent.
+    """The messages of one upload. The image file is read from disk while the messages are sent.
 
     Parameters
     ----------
     content : path, bytes, binary file, or ndarray of uint8, shape (height, width)
-        An image file, or grey pixels if there is no file; these are sent as a TIFF.
+        An image file, or an array of grey pixels if there is no file. The pixels of an array are sent as a TIFF.
     options : Options
         Options of the search.
     instrument : message, optional
-        Instrument metadata; by default the server reads them from the file.
+        Instrument metadata of the image. By default, the server reads the metadata from the file.
 
     Attributes
     ----------
     failure : ImageError or None
-        The error that ended the messages early. gRPC hides the exception of an iterator of requests.
+        The error that ended the upload early, or None. The error is stored here, because gRPC does not report an
+        exception of an iterator of requests.
     """
 
     def __init__(self, content: Any, options: Options, instrument: types_pb2.InstrumentMetadata | None = None) -> None:
@@ -53,12 +54,12 @@ class Upload:
         self.failure: ImageError | None = None
 
     def __iter__(self) -> Iterator[similarity_pb2.SearchByImageRequest]:
-        """Yield the header, then the chunks.
+        """Yield the message with the header, then the messages with the chunks of the file.
 
         Raises
         ------
         ImageError
-            If the file can no longer be read.
+            If the file cannot be read during the upload.
         """
         try:
             yield from self._messages()

@@ -1,1 +1,4 @@
-"""Readers of the metadata of each vendor; every module defines a ``READER`` (see `vendor`)."""
+"""One module for each vendor, which reads the metadata that the instruments of this vendor write.
+
+Every module in this folder defines a ``READER``; see `metadata.vendor`.
+"""

@@ -1,10 +1,14 @@
 """FEI and Thermo Fisher: TIFF tags 34680 (FEI_SFEG) and 34682 (FEI_HELIOS).
 
-INI text in SI units: volts, metres, radians. ``[Beam]`` names the section of the beam in use (``Beam=EBeam`` or
-``IBeam``) and of its scan (``Scan=EScan``). Sources: tifffile (`read_fei_metadata`) for the names of the tags and the
-format, RosettaSciIO's TIFF reader for the units. Two rules come from a comparison of files with the info bars in their
-images: the info bar is the rows of the image beyond ``[Image] ResolutionY``, and the magnification is
-``MagCanvasRealWidth``, the width of the canvas that it refers to, divided by the field width.
+The value of each tag is INI text. Values are in SI units: volts, metres, radians. In the section ``[Beam]``, the key
+``Beam`` is the name of the section for the beam in use (``EBeam`` or ``IBeam``). The key ``Scan`` is the name of the
+section for the scan of this beam, for example ``EScan``.
+
+Sources: The names of the tags and the format are from tifffile (`read_fei_metadata`). The units are from RosettaSciIO's
+TIFF reader. Two rules were found by comparison of the metadata with the info bars in images. First, the scanned field
+has ``[Image] ResolutionY`` rows, and the rows below it are the info bar. Second, the magnification is
+``MagCanvasRealWidth`` divided by the field width. ``MagCanvasRealWidth`` is the width of the displayed image (the
+canvas) for which the magnification is valid.
 """
 
 from __future__ import annotations
@@ -21,13 +25,21 @@ _Sections = Mapping[str, Mapping[str, str]]
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty for other text.
+    """Read the value of the tag. If the value is not INI text, the result is empty.
 
-    The normalised values are [System] SystemType; HV of [Beam] and of the section of the beam in use; WD of that
-    section, else [Stage] WorkingDistance; MagCanvasRealWidth divided by HorFieldsize; [Scan] PixelWidth, PixelHeight
-    and HorFieldsize, else HFW of the beam; [Detectors] Name with Mode (``ABS A``: detectors with several signals;
-    ``None``: cameras); [Stage] StageX, Y, Z, R and T; [PrivateFei] TimeOfCreation, which has a known order of day and
-    month, else [User] Date and Time; [PrivateFei] DatabarHeight and the rows below [Image] ResolutionY.
+    The normalised values come from these keys:
+
+    - instrument: [System] SystemType
+    - beam energy: HV in [Beam] and in the section of the beam in use
+    - working distance: WD in the section of the beam in use, or else [Stage] WorkingDistance
+    - magnification: MagCanvasRealWidth divided by the field width
+    - pixel size: [Scan] PixelWidth and PixelHeight
+    - field width: [Scan] HorFieldsize, or else HFW in the section of the beam in use
+    - detector: [Detectors] Name and Mode; for example, Mode is ``ABS A`` for a detector with several signals, and the
+      word ``None`` for a camera
+    - stage: [Stage] StageX, StageY, StageZ, StageR and StageT
+    - date: [PrivateFei] TimeOfCreation if its order of day and month is clear, or else [User] Date and Time
+    - info bar: [PrivateFei] DatabarHeight, and the number of rows below [Image] ResolutionY
     """
     sections = parse_ini(decode(tag.data))
     if not sections:
@@ -70,7 +82,7 @@ def _get(sections: _Sections, section: str, key: str) -> str:
 
 
 def _same(one: str, other: str) -> float | None:
-    """Read a value that is written twice; None if the two differ."""
+    """Read a value that the file contains twice. If the two values differ by more than 2 %, the result is None."""
     values = [value for value in (positive(number(one)), positive(number(other))) if value is not None]
     if not values or not agree(values[0], values[-1]):
         return None
@@ -78,7 +90,10 @@ def _same(one: str, other: str) -> float | None:
 
 
 def _detector(name: str, mode: str) -> str | None:
-    """Return the name of the signal; the mode of cameras is the word ``None``."""
+    """Return the name of the signal, which consists of the detector and its mode.
+
+    For cameras, the mode is the word ``None``.
+    """
     return words(name if mode == "None" else f"{name} {mode}")
 
 
@@ -88,14 +103,17 @@ def _acquired(sections: _Sections) -> str | None:
 
 
 def _data_bar(text: str, stored: tuple[int | None, int | None], image_size: ImageSize) -> int | None:
-    """Return the height of the info bar; None if the written height differs from the extra rows of the image."""
+    """Return the height of the info bar in rows of pixels.
+
+    If the height in the metadata differs from the number of rows below the field, the result is None.
+    """
     field_width, field_height = stored
     height = image_size.height
     below = None
     if field_width and field_height:
         below = image_size.rows_below((field_width, field_height))
         if below is None and height is not None and image_size.width is not None:
-            return None  # the image was changed after it was saved
+            return None  # the image was changed after the instrument saved it
     written = count(text)
     if written is not None and height is not None and written >= height:
         return None

@@ -1,7 +1,8 @@
-"""Hitachi: a file ``NAME.txt`` beside the image, or the same text as its ImageDescription (TIFF tag 270).
+"""Hitachi: the text file ``NAME.txt`` in the folder of the image, or the same text in TIFF tag 270 (ImageDescription).
 
-INI text with one section, ``[SemImageFile]``; some instruments write it in UTF-16. Sources: Bio-Formats'
-``HitachiReader`` (keys, the size of a pixel, working distance in µm, dates with the month first) and public files.
+The file is INI text with one section, ``[SemImageFile]``. Some instruments write the text in UTF-16. Sources: Public
+files were used. The keys, the pixel size, the working distance in µm, and the month as first part of dates were taken
+from ``HitachiReader`` of Bio-Formats.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ def _is_text(text: str) -> bool:
 
 
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read the text.
+    """Read the metadata from the text.
 
-    The normalised values are InstructName, AcceleratingVoltage (V), WorkingDistance (µm), Magnification, PixelSize
-    (nm), SignalName, StagePositionX and StagePositionY (nm), Date and Time. The other axes of the stage are ignored,
-    because their units differ between instruments. The info bar can lie inside the field or below it, so its height is
-    known only if the image has more rows than DataSize.
+    The normalised values come from the keys InstructName, AcceleratingVoltage (V), WorkingDistance (µm), Magnification,
+    PixelSize (nm), SignalName, StagePositionX and StagePositionY (nm), Date and Time. The other axes of the stage are
+    ignored, because their units differ between instruments.
+
+    The info bar can be inside the field or below the field. The height of the info bar is therefore known only if the
+    image has more rows of pixels than DataSize says.
     """
     values = parse_ini(text).get(_KEY, {})
     stored = size(values.get("DataSize"))

@@ -1,9 +1,11 @@
-"""JEOL: a file ``NAME.txt`` beside the image, or the same text as its ImageDescription (TIFF tag 270).
+"""JEOL: the text file ``NAME.txt`` in the folder of the image, or the same text in TIFF tag 270 (ImageDescription).
 
-Each line has a key, which starts with ``$CM_`` (common), ``$SM_`` or ``$$SM_`` (scanning), a blank and a value. There
-is no public specification. Keys and units were compared with public readers: D. John's Fiji plugin (stage position
-``x y z rotation tilt``, micron bar), the RDE template of Japan's NIMS (units of CM_FIELD_OF_VIEW, CM_PIXEL_SIZE and the
-stage), and nomad-em-parser (the form ``X=.., Y=..`` of CM_STAGE_POSITION).
+Each line consists of a key, a space and a value. A key starts with ``$CM_`` for common values, or with ``$SM_`` or
+``$$SM_`` for values of scanning microscopes. There is no public specification.
+
+The keys and units were compared with three public programs. D. John's Fiji plugin was used for the stage position ``x y
+z rotation tilt`` and the scale bar. The RDE template of NIMS, Japan, was used for the units of CM_FIELD_OF_VIEW,
+CM_PIXEL_SIZE and the stage. The program nomad-em-parser was used for the form ``X=.., Y=..`` of CM_STAGE_POSITION.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ def _is_text(text: str) -> bool:
 
 
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read the text.
+    """Read the metadata from the text.
 
-    The normalised values are CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL (else CM_SIGNAL_NAME),
-    CM_STAGE_POS or CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME. The pixel size is CM_PIXEL_SIZE (µm), with
-    CM_FIELD_OF_VIEW (µm); if both are missing, it is the length of the scale bar (SM_MICRON_MARKER) divided by its
-    length in pixels (SM_MICRON_BAR). The info bar is the rows of the image beyond CM_FULL_SIZE (or CM_IMAGE_SIZE).
+    The normalised values come from the keys CM_INSTRUMENT, CM_ACCEL_VOLT (kV), SM_WD (mm), CM_MAG, CM_SIGNAL or else
+    CM_SIGNAL_NAME, CM_STAGE_POS or else CM_STAGE_POSITION (mm and degrees), CM_DATE and CM_TIME.
+
+    The pixel size is CM_PIXEL_SIZE (µm), and the field width is CM_FIELD_OF_VIEW (µm). If both keys are missing, the
+    pixel size is SM_MICRON_MARKER divided by SM_MICRON_BAR. These are the physical length of the scale bar and its
+    length in pixels. The size of the scanned field is CM_FULL_SIZE, or else CM_IMAGE_SIZE. The rows below the field are
+    the info bar.
     """
     values = _values(text)
     stored = size(values.get("CM_FULL_SIZE")) or size(values.get("CM_IMAGE_SIZE"))
@@ -58,7 +63,7 @@ def _verbatim(text: str) -> dict[str, str]:
 
 
 def _values(text: str) -> dict[str, str]:
-    """Return the values by key, without the one or two ``$`` of the key."""
+    """Return the value of every key. The ``$`` or ``$$`` at the beginning of a key is removed."""
     return {key.lstrip("$"): value for key, value in _verbatim(text).items()}
 
 
@@ -73,7 +78,7 @@ def _calibration(values: dict[str, str], stored: tuple[int, int] | None, image_s
 
 
 def _stage(text: str) -> StagePosition:
-    """Read ``x y z rotation tilt`` or ``X=.., Y=.., R=.., Z=.., T=..``."""
+    """Read a stage position in the form ``x y z rotation tilt`` or ``X=.., Y=.., R=.., Z=.., T=..``."""
     if len(text) > 200:
         return StagePosition()
     axes = dict(re.findall(r"([XYZRT])\s*=\s*([^,\s]+)", text)) or dict(zip("XYZRT", text.split(), strict=False))

@@ -1,8 +1,9 @@
-"""Olympus Soft Imaging Solutions: TIFF tag 33560, written by cameras on transmission microscopes.
+"""Olympus Soft Imaging Solutions: TIFF tag 33560. The tag is written by cameras of transmission electron microscopes.
 
-The tag points to a binary structure without a public specification. The few known fields are those of tifffile's
-`read_sis`: the date and, in a block of general data, the pixel size in metres, the magnification and the name of the
-camera. The date has no seconds; DateTime (tag 306) of the same file has them.
+The value of the tag is the position of a binary structure in the file. There is no public specification of this
+structure. The few known values are the ones that the function `read_sis` of tifffile reads. They are the date and, in a
+block of general data, the pixel size in metres, the magnification and the name of the camera. The date has no seconds.
+The seconds are in the tag DateTime (306) of the same file.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ from twinscope_indexer.metadata.text import decode
 from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
 
 _VENDOR = "Olympus-SIS"
-_DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null (TIFF 6.0, page 31)
-_HEAD = struct.Struct("<4s6xhhhhh6x32sH")  # magic, minute, hour, day, month from 0, year from 1900, name, blocks
-_BLOCK = struct.Struct("<hhI")  # kind, count, offset in the file
+_DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null byte (TIFF 6.0, page 31)
+# The head contains: magic bytes, minute, hour, day, month (0 to 11), years since 1900, name, number of blocks.
+_HEAD = struct.Struct("<4s6xhhhhh6x32sH")
+_BLOCK = struct.Struct("<hhI")  # type, count, offset in the file
 _GENERAL = 1
-_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, kind of image
+_GENERAL_DATA = struct.Struct("<10xhdd8xd2x34s32s")  # power of ten, x, y, magnification, camera, type of image
 _MAX_BLOCKS = 64
-_MAX_DIGITS = 30  # larger than the power of ten of any length
+_MAX_DIGITS = 30  # larger powers of ten are not plausible
 
 
 @dataclass(frozen=True, slots=True)
 class _General:
-    """The block of general data."""
+    """The values in the block of general data."""
 
     pixel_width_m: float
     pixel_height_m: float
@@ -41,10 +43,12 @@ class _General:
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the structure that the tag points to; empty for another structure.
+    """Read the structure whose position is the value of the tag.
 
-    The normalised values are the pixel size, the magnification, the name of the camera as the detector, and the date,
-    with the seconds of DateTime if the two agree to the minute.
+    If the structure is of another type, the result is empty.
+
+    The normalised values are the pixel size, the magnification, the name of the camera (as the detector) and the date.
+    The seconds are taken from DateTime, if DateTime is equal to the date except for the seconds.
     """
     offset = tag.entry.offset
     if tag.entry.size <= tag.entry.inline:
@@ -71,7 +75,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
         "pixelsizey": general.pixel_height_m,
         "magnification": general.magnification,
     }
-    # JSON has neither NaN nor infinity.
+    # NaN and infinity are kept as text, because JSON does not allow these numbers.
     kept |= {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
     kept |= {"cameraname": general.camera, "picturetype": general.image_type}
     calibration = tag.image_size.calibrated(
@@ -89,7 +93,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 def _moment(year: int, month: int, day: int, hour: int, minute: int) -> str | None:
     try:
-        return datetime(year, month, day, hour, minute).isoformat()  # the camera's clock, without a time zone
+        return datetime(year, month, day, hour, minute).isoformat()  # by the camera's clock, without a time zone
     except ValueError:
         return None
 

@@ -1,8 +1,9 @@
-"""JEOL transmission microscopes: XML in the ImageDescription (TIFF tag 270) of images saved by SightX.
+"""JEOL transmission electron microscopes: XML in TIFF tag 270 (ImageDescription) of images that SightX saved.
 
-There is no public specification. The elements and their units (volts, nanometres) are those of RosettaSciIO's TIFF
-reader. The pixels per metre refer to the camera, so the magnification converts them to the sample. This was found by a
-comparison with the lengths of lines that users had measured, which the files also contain.
+There is no public specification. The elements and their units (volts, nanometres) were taken from RosettaSciIO's TIFF
+reader. PixelsPerMeter is the number of pixels per metre on the camera. The product of this number and the magnification
+is the number of pixels per metre on the sample. The files also contain the lengths of lines that users measured in the
+images. These lengths confirm the calculation.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ def _is_text(text: str) -> bool:
 
 
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read the text.
+    """Read the metadata from the text.
 
-    The normalised values are Instruments, AccelerationVoltage (V), SelectorValue, ImageSourceDetector, MX, MY and MZ
-    of the stage motors (nm), TX, the tilt of the stage (degrees), and DateTime. SelectorValue is the magnification only
-    if the image shows the sample and not its diffraction, and the beam was not scanned. The pixel size is computed from
-    PixelsPerMeter and the magnification. The shift of a piezo stage (PX, PY) is not added to that of the motors,
-    because its unit is unknown. The second tilt is ignored, because `StagePosition` has only one.
+    The normalised values come from the elements Instruments, AccelerationVoltage (V), SelectorValue,
+    ImageSourceDetector, MX, MY and MZ (positions of the stage motors in nm), TX (tilt of the stage in degrees) and
+    DateTime. SelectorValue is the magnification only if two conditions are true: the image shows the sample and not a
+    diffraction pattern, and the beam was not scanned. The pixel size is computed from PixelsPerMeter and the
+    magnification.
+
+    The shift of a piezo stage (PX, PY) is not added to the position of the motors, because its unit is unknown. The
+    second tilt is ignored, because `StagePosition` has only one tilt.
     """
     tree = parse_xml(text).get(_KEY)
     if not isinstance(tree, dict):
@@ -63,7 +67,7 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _at(tree: Mapping[str, Any], path: str) -> str | None:
-    """Return the text of an element; None if it is missing, occurs twice or has children."""
+    """Return the text of an element. If the element is missing, occurs twice or has children, the result is None."""
     found: Any = tree
     for name in path.split("/"):
         found = found.get(name) if isinstance(found, dict) else None
@@ -71,13 +75,13 @@ def _at(tree: Mapping[str, Any], path: str) -> str | None:
 
 
 def _calibration(tree: Mapping[str, Any], magnification: float | None, image_size: ImageSize) -> Calibration:
-    """Return the calibration on the sample."""
+    """Return the calibration of the image, in lengths on the sample."""
     across, down = (
         positive(number(_at(tree, f"{_IMAGE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
     )
     if magnification is None or across is None:
         return Calibration()
-    scale = 1e9 / magnification  # nanometres on the sample for a metre on the camera
+    scale = 1e9 / magnification  # length on the sample in nanometres that is imaged onto one metre of the camera
     return image_size.calibrated(
         positive(scale / across),
         pixel_height_nm=positive(scale / down) if down else None,

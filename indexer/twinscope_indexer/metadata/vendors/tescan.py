@@ -1,9 +1,13 @@
-"""TESCAN: TIFF tag 50431, or a file ``NAME-tif.hdr`` beside the image.
+"""TESCAN: TIFF tag 50431, or a text file ``NAME-tif.hdr`` in the folder of the image.
 
-The tag is a chain of blocks: length (32 bits, including the 16 bits of the type), type, content. Type 1 is a thumbnail,
-2 the general values, 3 those of the electron column, 4 GAMA, 5 those of the ion column, 0 the end. All but the
-thumbnail are ``key=value`` text in SI units, except angles in degrees. Sources: Gwyddion's ``tescan`` module for the
-blocks, NexusLIMS's TESCAN extractor for the units. The file has the same values in the sections [MAIN] and [SEM].
+The value of the tag is a sequence of blocks. A block consists of its length, its type and its content. The length is a
+number of 32 bits. It includes the type, which has 16 bits, and the content. The type is 1 for a thumbnail, 2 for
+general values, 3 for values of the electron column, 4 for GAMA, 5 for values of the ion column, and 0 for the end of
+the sequence. Every content except a thumbnail is text of the form ``key=value``. Angles are in degrees, and all other
+values are in SI units.
+
+The text file contains the same values in the sections [MAIN] and [SEM]. Sources: The structure of the blocks is from
+Gwyddion's ``tescan`` module. The units are from NexusLIMS's TESCAN extractor.
 """
 
 from __future__ import annotations
@@ -21,11 +25,14 @@ from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag,
 _KEY = "TESCAN"
 _BLOCKS = {2: "MAIN", 3: "SEM", 4: "GAMA", 5: "FIB"}
 _THUMBNAIL = 1
-_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # beginnings of text without blocks around it
+_STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # text that is not in blocks begins in one of these ways
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty for other content, because software of other makers also uses its number."""
+    """Read the value of the tag. If the value has another format, the result is empty.
+
+    Software of other makers also uses this tag number.
+    """
     sections, thumbnail = _blocks(tag.data, tag.directory.order)
     if not sections:
         start = min((at for at in map(tag.data.find, _STARTS) if at >= 0), default=None)
@@ -48,13 +55,16 @@ def _read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
-    """Return the values by section and the length of the thumbnail; both are empty if there are no blocks."""
+    """Return the values of all sections, and the length of the thumbnail in bytes.
+
+    If `data` contains no blocks, the values are empty and the length is 0.
+    """
     header = struct.Struct(order + "IH")
     sections: dict[str, dict[str, str]] = {}
     thumbnail = at = 0
     while at + header.size <= len(data):
         length, kind = header.unpack_from(data, at)
-        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end, or not a block
+        if length < 2 or kind not in {_THUMBNAIL, *_BLOCKS}:  # the end of the sequence, or data that is not a block
             break
         content = data[at + header.size : at + header.size + length - 2]
         if kind == _THUMBNAIL:
@@ -69,14 +79,23 @@ def _blocks(data: bytes, order: str) -> tuple[dict[str, dict[str, str]], int]:
 def _normalise(
     sections: Mapping[str, Mapping[str, str]], verbatim: dict[str, Any], image_size: ImageSize
 ) -> InstrumentMetadata:
-    """Normalise the values.
+    """Convert the values of all sections to normalised metadata.
 
-    They are DeviceModel or Device, HV (else AcceleratorVoltage), WD, Magnification, PixelSizeX and PixelSizeY, Detector
-    or Detector0, StageX, StageY, StageZ, StageRotation and StageTilt, Date and Time, and ImageStripSize, the info bar.
-    If several views lie side by side (ViewFieldsCountX), there is no field width.
+    The normalised values come from these keys:
+
+    - instrument: DeviceModel, or else Device
+    - beam energy: HV, or else AcceleratorVoltage
+    - working distance and magnification: WD and Magnification
+    - pixel size: PixelSizeX and PixelSizeY
+    - detector: Detector, or else Detector0
+    - stage: StageX, StageY, StageZ, StageRotation and StageTilt
+    - date: Date and Time
+    - height of the info bar: ImageStripSize
+
+    If the image consists of several views side by side (ViewFieldsCountX above 1), the field width is unknown.
     """
     values: dict[str, str] = {}
-    for section in ("FIB", "SEM", "MAIN"):  # the electron column overrides the ion column
+    for section in ("FIB", "SEM", "MAIN"):  # if both columns have a key, the value of the electron column is used
         values.update({key: value for key, value in sections.get(section, {}).items() if value})
     single = count(values.get("ViewFieldsCountX", "1")) == 1
     calibration = (image_size if single else ImageSize()).calibrated(
@@ -107,6 +126,6 @@ def _normalise(
 
 READER = VendorReader(
     "TESCAN",
-    tags=(VendorTag(50431, _KEY, _read, limit=1 << 20),),  # a thumbnail comes before the text
+    tags=(VendorTag(50431, _KEY, _read, limit=1 << 20),),  # a high limit, because the text comes after a thumbnail
     text=VendorText(_is_text, _read_text, beside=("{stem}-{suffix}.hdr", "{stem}.hdr")),
 )

@@ -1,10 +1,12 @@
-"""Zeiss SmartSEM: TIFF tag 34118, named CZ_SEM by tifffile.
+"""Zeiss SmartSEM: TIFF tag 34118, which tifffile calls CZ_SEM.
 
-The text is a table of parameters: a name in capitals (``AP_`` analogue, ``DP_`` digital, ``SV_`` text) on one line,
-and the text that the microscope shows on the next, ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Numbers without names
-precede the table. The fourth of them is the pixel size in metres for an image 1024 pixels wide. Sources: tifffile
-(`read_cz_sem`) and, for the fourth number, RosettaSciIO's TIFF reader; both follow Gwyddion. Names and units are those
-found in files.
+The value of the tag is a table of parameters. Each parameter has two lines. The first line is the name in capital
+letters. A name begins with ``AP_`` (analogue), ``DP_`` (digital) or ``SV_`` (text). The second line is the text that
+the microscope displays, for example ``WD = 8.2 mm`` or ``Date :26 Apr 2021``. Before the table, there are numbers
+without names. The fourth number is the pixel size in metres for an image that is 1024 pixels wide.
+
+Sources: The format is from tifffile (`read_cz_sem`). The meaning of the fourth number is from RosettaSciIO's TIFF
+reader. Both programs are based on Gwyddion. The names and units of the parameters were taken from files.
 """
 
 from __future__ import annotations
@@ -51,20 +53,27 @@ _USED = (
     "AP_TIME",
 )
 _NAME = re.compile(r"[A-Z]{2}_[A-Z0-9_]{1,80}", re.ASCII)
-_UNNAMED_PIXEL = 3  # index of the pixel size among the numbers without names
-_UNNAMED_WIDTH = 1024  # width in pixels that it refers to
+_UNNAMED_PIXEL = 3  # index of the pixel size in the list of numbers without names
+_UNNAMED_WIDTH = 1024  # this pixel size is valid for an image with this width in pixels
 
 
 def _read(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of the tag; empty for other text.
+    """Read the value of the tag. If the text contains no parameters, the result is empty.
 
-    The normalised values are DP_SEM (else SV_SERIAL_NUMBER, which begins with the model), AP_ACTUALKV (else
-    AP_MANUALKV), AP_WD, AP_MAG, AP_IMAGE_PIXEL_SIZE (else AP_PIXEL_SIZE, else the number without a name) with AP_WIDTH,
-    DP_DETECTOR_CHANNEL (else DP_DETECTOR_TYPE), AP_STAGE_AT_X, _Y, _Z, _R and _T, AP_DATE and AP_TIME. An image made
-    with the ion beam has no beam energy, because the written one is that of the electrons.
+    The normalised values come from these parameters:
 
-    Zeiss draws the info bar into the field and does not write its height. There are rows below the field only if the
-    image is higher than DP_IMAGE_STORE.
+    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, whose first part is the model
+    - beam energy: AP_ACTUALKV, or else AP_MANUALKV
+    - working distance and magnification: AP_WD and AP_MAG
+    - pixel size: AP_IMAGE_PIXEL_SIZE, or else AP_PIXEL_SIZE, or else the fourth number without a name
+    - field width: AP_WIDTH
+    - detector: DP_DETECTOR_CHANNEL, or else DP_DETECTOR_TYPE
+    - stage: AP_STAGE_AT_X, _Y, _Z, _R and _T
+    - date: AP_DATE and AP_TIME
+
+    If an image was made with the ion beam, its beam energy is unknown, because the file contains only the energy of the
+    electron beam. Zeiss instruments draw the info bar inside the field, and its height is not in the file. The image
+    has rows of pixels below the field only if it has more rows than DP_IMAGE_STORE says.
     """
     named, unnamed = _table(decode(tag.data))
     if not named:
@@ -94,7 +103,10 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 
 def _table(text: str) -> tuple[dict[str, str], list[str]]:
-    """Return the lines that follow a name, by that name, and the remaining lines."""
+    """Return a dictionary and a list.
+
+    The dictionary maps each name to the line after the name. The list contains all other lines.
+    """
     named: dict[str, str] = {}
     unnamed: list[str] = []
     name = ""
@@ -110,19 +122,23 @@ def _table(text: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _value(line: str) -> str:
-    """Return the text after the first ``=`` or ``:``."""
+    """Return the text of a line after the first ``=`` or ``:``."""
     found = re.search("[=:]", line)
     return line[found.end() :].strip() if found else ""
 
 
 def _first(shown: dict[str, str], names: tuple[str, ...], units: Units, shift: int) -> float | None:
-    """Read the first of the parameters that is present; None unless it is above zero."""
+    """Read the first of these parameters that the file contains. If its value is not above zero, the result is None."""
     name = next((name for name in names if name in shown), "")
     return positive(quantity(shown.get(name), units, shift))
 
 
 def _detector(shown: dict[str, str]) -> str | None:
-    """Return the name of the signal: both if two are mixed, None if the parameters disagree."""
+    """Return the name of the signal.
+
+    If two signals are mixed, the result contains both names. If the parameters contradict each other, the result is
+    None.
+    """
     channel, kind = words(shown.get("DP_DETECTOR_CHANNEL")), words(shown.get("DP_DETECTOR_TYPE"))
     if channel and kind and channel != kind:
         return None
@@ -142,7 +158,8 @@ def _calibration(
         image = positive(quantity(_value(line), LENGTH, 9))
         if image is None and len(unnamed) > _UNNAMED_PIXEL:
             image = positive(number(unnamed[_UNNAMED_PIXEL], 9))
-        if image is not None and not line.startswith("Image"):  # it refers to an image 1024 pixels wide
+        # If "Image" is not in the line, the pixel size is valid for an image that is 1024 pixels wide.
+        if image is not None and not line.startswith("Image"):
             image = image * _UNNAMED_WIDTH / image_size.width if image_size.width is not None else None
     field = positive(quantity(_value(named.get("AP_WIDTH", "")), LENGTH, 6))
     return image_size.calibrated(image, field, saved_width=stored[0] if stored else None)

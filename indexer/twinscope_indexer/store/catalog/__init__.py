@@ -1,1 +1,1 @@
-"""The catalog (SQLite): images, settings, failures, generations."""
+"""Catalog of a store: an SQLite database with the images, settings, failures and generations."""

@@ -1,4 +1,4 @@
-"""The catalog of a store: one SQLite file, the authoritative source for every image."""
+"""Catalog of a store: one SQLite file. If an index file differs from the catalog, the catalog is correct."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["SCHEMA_VERSION", "Catalog", "Failure", "Generation", "Record"]
 
 
 class Catalog(RootTable, RecordTables, GenerationTables):
-    """An open catalog; `Database` opens it."""
+    """Open catalog with all its tables; the parameters are the same as for `Database`."""
 
     def categories(self) -> frozenset[str]:
         """Return the names of all categories of images."""
         return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT category FROM images"))
 
     def of_categories(self, names: Collection[str]) -> NDArray[np.int64]:
-        """Return the ids of all images of some categories, int64 of shape (n,), in ascending order."""
+        """Return the ids of all images whose category is in `names`, int64 of shape (n,), in ascending order."""
         query = "SELECT id FROM images WHERE category IN (SELECT value FROM json_each(?)) ORDER BY id"
         rows = self._db.execute(query, (json.dumps(sorted(names)),)).fetchall()
         return np.array([row[0] for row in rows], dtype=np.int64)
@@ -40,7 +40,14 @@ class Catalog(RootTable, RecordTables, GenerationTables):
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def counts(self) -> dict[str, Any]:
-        """Count the images: by category, format and bits, searchable, unhashable; failures; contradicting prefixes."""
+        """Return the numbers of images and failures in the catalog.
+
+        ``images``, ``searchable``, ``unhashable`` and ``failures`` are total numbers. ``prefixes`` is the number of
+        images whose published file name begins with a code. ``contradicting_prefixes`` is the number of images whose
+        published file name begins with a code that differs from the code of the category. ``category``, ``format`` and
+        ``bits`` are dictionaries. They contain the number of images for each category, for each file format and for
+        each number of bits.
+        """
         grouped = {
             name: dict(self._db.execute(f"SELECT {name}, count(*) FROM images GROUP BY 1 ORDER BY 1").fetchall())
             for name in ("category", "format", "bits")

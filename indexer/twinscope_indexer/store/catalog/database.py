@@ -1,4 +1,4 @@
-"""The database file of a catalog: opening it with SQLite, transactions, and the store's own settings."""
+"""Database file of a catalog: this module opens the file, runs transactions, and holds the settings of the store."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "4"
 _MAX_LOG = 4 << 20
-"""Bytes that SQLite's log may keep on the disk after all of it was copied into the database file."""
+"""After the whole log of SQLite was copied into the database file, SQLite shortens the log file to this size in
+bytes."""
 
 
 class Database:
-    """An open catalog: the connection of one thread.
+    """Connection of one thread to the database file of a catalog.
 
     Parameters
     ----------
     path : Path
-        The SQLite file.
+        Path of the SQLite file.
     create : bool
-        Create a new catalog if there is none.
+        If true, and if there is no catalog, a new catalog is created.
     read_only : bool
-        Never write.
+        If true, the catalog cannot be changed.
 
     Raises
     ------
     StoreError
-        If there is no catalog, or if it is damaged or of another version.
+        If there is no catalog, or if the catalog is damaged or has another schema version.
     """
 
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
@@ -48,7 +49,7 @@ class Database:
         try:
             self._db = _connect(str(path))
             if read_only and not _readable(self._db):
-                # The folder cannot be written, so SQLite cannot create the files that coordinate it with writers.
+                # The folder cannot be written, so SQLite cannot create the files that coordinate readers and writers.
                 self._frozen = _state(path)
                 if self._frozen[2]:
                     msg = f"{path} was not closed by its last writer; open it once with write access to its folder"
@@ -71,7 +72,7 @@ class Database:
         if version != SCHEMA_VERSION:
             msg = (
                 f"{path} has schema version {version}, but this Twinscope reads {SCHEMA_VERSION}; index the collection "
-                "again into a new store, or use the release that made it"
+                "again into a new store, or use the release of Twinscope that made the store"
             )
             raise StoreError(msg)
 
@@ -83,17 +84,20 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the SQLite file."""
         return self._path
 
     @property
     def frozen(self) -> bool:
-        """True if the file was opened as immutable because its folder cannot be written."""
+        """True if the folder cannot be written; the file is then opened as immutable."""
         return self._frozen is not None
 
     @property
     def outdated(self) -> bool:
-        """True if the file must be opened again: it is frozen and was changed, but not replaced."""
+        """True if the file was opened as immutable and has changed since then; the file must then be opened again.
+
+        If the file was replaced by another file, the result is False.
+        """
         if self._frozen is None:
             return False
         try:
@@ -103,7 +107,7 @@ class Database:
 
     @property
     def replaced(self) -> bool:
-        """True if the path now belongs to another file.
+        """True if another file is now at the path of the catalog.
 
         Raises
         ------
@@ -117,17 +121,21 @@ class Database:
         self._db.close()
 
     def begin(self) -> None:
-        """Begin a transaction that `commit` ends, for writes that last a whole run."""
+        """Begin a transaction for the writes of a whole indexing run; `commit` ends the transaction."""
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Make everything since `begin` durable."""
-        if self._db.in_transaction:  # it is false after an interruption between `commit` and `begin`
+        """Save everything that was written since `begin` permanently on the disk."""
+        if self._db.in_transaction:  # no transaction is open after an interruption between `commit` and `begin`
             self._db.execute("COMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write all of the body or nothing of it. Within another transaction, the end of that one makes it durable."""
+        """Run the body of the ``with`` statement as a transaction: either all its writes take effect, or none of them.
+
+        If this transaction is inside another transaction, the writes are saved permanently when the outer transaction
+        ends.
+        """
         begin, undo, end = "BEGIN IMMEDIATE", ["ROLLBACK"], "COMMIT"
         if self._db.in_transaction:
             begin, undo, end = "SAVEPOINT part", ["ROLLBACK TO part", "RELEASE part"], "RELEASE part"
@@ -136,31 +144,34 @@ class Database:
             yield
         except BaseException:
             for statement in undo:
-                if self._db.in_transaction:  # it is false if SQLite has already rolled everything back
+                if self._db.in_transaction:  # no transaction is left if SQLite has already rolled back everything
                     self._db.execute(statement)
             raise
         self._db.execute(end)
 
     def checkpoint(self) -> bool:
-        """Copy SQLite's log into the database file as far as readers allow; return True if all of it was copied."""
+        """Copy SQLite's log into the database file; return True if the whole log was copied.
+
+        While readers are open, SQLite may be unable to copy the newest part of the log.
+        """
         _, held, moved = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(held == moved)
 
     @property
     def log_size(self) -> int:
-        """Bytes of SQLite's log on the disk."""
+        """Size of SQLite's log on the disk, in bytes."""
         try:
             return self._path.with_name(f"{self._path.name}-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
     def meta(self, key: str) -> str | None:
-        """Return a value of the store's own settings, or None if it is not set."""
+        """Return the value of a setting of the store, or None if the setting has no value."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def set_meta(self, key: str, value: str) -> None:
-        """Set a value of the store's own settings; readers see it from the next generation on."""
+        """Set the value of a setting of the store; readers see the value when the next generation is published."""
         if self.meta(key) == value:
             return
         with self.transaction():
@@ -180,7 +191,7 @@ def _readable(db: sqlite3.Connection) -> bool:
     try:
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        primary = error.sqlite_errorcode & 0xFF  # the other bits hold the extended code
+        primary = error.sqlite_errorcode & 0xFF  # the higher bits hold the extended error code
         if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             db.close()
             return False
@@ -189,13 +200,16 @@ def _readable(db: sqlite3.Connection) -> bool:
 
 
 def _state(path: Path) -> tuple[int, int, bool]:
-    """Return time and size of a catalog file, and whether there is a write-ahead log beside it."""
+    """Return the modification time and size of a catalog file, and whether the file has a write-ahead log."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, path.with_name(f"{path.name}-wal").exists()
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Return device and inode, which identify the file at a path; the inode of an open file is not reused."""
+    """Return the device number and the inode number, which identify the file at a path.
+
+    While a file is open, no other file gets its inode number.
+    """
     try:
         found = path.stat()
     except OSError as error:
@@ -205,7 +219,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def stored(text: str | None) -> str | bytes | None:
-    """Return a path in a form for SQLite: text, or bytes if the file name is not valid UTF-8."""
+    """Convert a path for storage in SQLite: the result is text, or bytes if the path is not valid UTF-8."""
     if text is None:
         return None
     try:
@@ -216,5 +230,5 @@ def stored(text: str | None) -> str | bytes | None:
 
 
 def restored(value: str | bytes) -> str:
-    """Return the path from which `stored` made a value."""
+    """Return the path that the function `stored` has converted to this value."""
     return os.fsdecode(value)

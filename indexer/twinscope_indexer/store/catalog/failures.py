@@ -1,4 +1,7 @@
-"""The images that a walk over a collection has seen, and the sources that could not be indexed."""
+"""Catalog tables of the sources that could not be indexed, and of the images that were seen during a walk.
+
+A walk is one pass through all sources of a collection.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image that could not be indexed."""
+    """Source (an image, an archive or a folder) that could not be indexed, and the error."""
 
     uri: str
     fault: str
@@ -25,25 +28,26 @@ class Failure:
 
 
 class WalkTables(Database):
-    """The catalog's tables of failures and, during a walk, of the images that were seen."""
+    """Catalog tables of failures, and of the images that were seen so far during a walk."""
 
     def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str) -> None:
-        """Record that a source could not be indexed; call it only between `begin_walk` and the end of the walk."""
-        readable = message.encode("utf-8", "backslashreplace").decode()  # it may quote a name that is not valid UTF-8
+        """Record that a source could not be indexed; call this method only during a walk, after `begin_walk`."""
+        # The message may quote a file name that is not valid UTF-8.
+        readable = message.encode("utf-8", "backslashreplace").decode()
         values = (root_id, stored(path), stored(member), fault, readable, utc_now())
         self.forget_failure(root_id, path, member)
         rowid = self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid
         self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
 
     def forget_failure(self, root_id: int, path: str, member: str | None) -> None:
-        """Delete the failure of a source, if there is one."""
+        """Delete the failure of a source, if the catalog contains this failure."""
         self._db.execute(
             "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ?",
             (root_id, stored(path), stored(member or "")),
         )
 
     def failures(self) -> Iterator[Failure]:
-        """Yield all present failures."""
+        """Yield all failures that are recorded in the catalog."""
         query = (
             "SELECT roots.path, failures.path, member, fault, message, at FROM failures"
             " JOIN roots ON roots.id = root_id ORDER BY root_id, failures.path, member"
@@ -53,7 +57,7 @@ class WalkTables(Database):
             yield Failure(source_uri(Path(restored(root)), restored(path), inner), *rest)
 
     def begin_walk(self) -> None:
-        """Start to record which images a walk sees; they are kept on disk, so that memory stays bounded."""
+        """Begin a walk with an empty table of seen images; the table is on the disk, to save memory."""
         self._db.execute("PRAGMA temp_store = FILE")
         self._db.executescript(
             "CREATE TEMP TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY);"
@@ -62,18 +66,18 @@ class WalkTables(Database):
         )
 
     def note_seen(self, number: int) -> None:
-        """Record that the walk has seen an image."""
+        """Record that an image was seen during the walk."""
         self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
     def unseen(self, root_id: int, prefix: str) -> Iterator[tuple[int, str]]:
-        """Yield id and path of the images below a prefix that the walk has not seen."""
+        """Yield the id and the path of each image below the path `prefix` that was not seen during the walk."""
         query = "SELECT id, path FROM images WHERE root_id = ? AND id NOT IN (SELECT id FROM seen)"
         for number, path in self._db.execute(query, (root_id,)):
             if _below(restored(path), prefix):
                 yield number, restored(path)
 
     def forget_unseen_failures(self, root_id: int, prefix: str) -> None:
-        """Delete failures below a prefix that did not recur in the walk."""
+        """Delete the failures below the path `prefix` that did not occur again during the walk."""
         query = "SELECT rowid, path FROM failures WHERE root_id = ? AND rowid NOT IN (SELECT rowid FROM seen_failures)"
         unseen = [(rowid,) for rowid, path in self._db.execute(query, (root_id,)) if _below(restored(path), prefix)]
         self._db.executemany("DELETE FROM failures WHERE rowid = ?", unseen)

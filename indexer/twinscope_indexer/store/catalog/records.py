@@ -1,4 +1,4 @@
-"""Records: what a catalog holds about its images."""
+"""Records: the data that a catalog holds about each image."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _ROW: Final = (
     "unhashable, recipe, category, code, taxonomy, published_prefix, indexed_at, generation"
 )
 _MAX_VARIABLES: Final = 500
+"""Maximum number of ids in one SQL query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the catalog holds about one reference."""
+    """Data that the catalog holds about one reference."""
 
     id: int
-    """63-bit number that does not change while the image is in the store."""
+    """Integer of 63 bits that identifies the image. This id does not change while the image is in the store."""
     root: Path
     path: str
     member: str | None
@@ -46,7 +47,7 @@ class Record:
     width: int
     height: int
     hash: bytes | None
-    """128 bytes, or None for an unhashable image."""
+    """Hash as 128 bytes, or None if the image is unhashable."""
     unhashable: str | None
     recipe: str
     category: str
@@ -63,25 +64,25 @@ class Record:
 
     @property
     def image_id(self) -> str:
-        """The id as 16 hexadecimal digits, the form that users and clients see."""
+        """Id as 16 hexadecimal digits. Users and clients see the id in this form."""
         return image_id(self.id)
 
 
 class RecordTables(WalkTables):
-    """The catalog's tables of images and of their thumbnails, frames and instrument metadata."""
+    """Catalog tables of images, and of the thumbnails, frames and instrument metadata of these images."""
 
     def find(self, root_id: int, path: str, member: str | None) -> Record | None:
-        """Return the record of a source, if there is one."""
-        where = "images.root_id = ? AND images.path = ? AND ifnull(member, '') = ?"
-        return next(self._records(where, (root_id, stored(path), stored(member or ""))), None)
+        """Return the record of a source, or None if there is no record."""
+        condition = "images.root_id = ? AND images.path = ? AND ifnull(member, '') = ?"
+        return next(self._records(condition, (root_id, stored(path), stored(member or ""))), None)
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
-        """Return the records of images by id; unknown ids are left out."""
+        """Return the records of images, with the ids as keys; unknown ids are ignored."""
         found: dict[int, Record] = {}
         for start in range(0, len(ids), _MAX_VARIABLES):
             part = [int(number) for number in ids[start : start + _MAX_VARIABLES]]
-            where = f"images.id IN ({','.join('?' * len(part))})"
-            found.update((record.id, record) for record in self._records(where, part))
+            condition = f"images.id IN ({','.join('?' * len(part))})"
+            found.update((record.id, record) for record in self._records(condition, part))
         return found
 
     def all_records(self) -> Iterator[Record]:
@@ -89,23 +90,27 @@ class RecordTables(WalkTables):
         return self._records("1 ORDER BY images.root_id, images.path, member", ())
 
     def page(self, after: int, size: int) -> list[Record]:
-        """Return the next `size` records after an id, ordered by id."""
+        """Return at most `size` records with ids greater than `after`, ordered by id."""
         return list(self._records("images.id > ? ORDER BY images.id LIMIT ?", (after, size)))
 
     def digests(self, root_id: int) -> set[bytes]:
-        """Return the SHA-256 of all images of a root, including replaced images that readers still see."""
+        """Return the SHA-256 of each image of a root, including replaced images that readers still see."""
         query = "SELECT sha256 FROM {} WHERE root_id = ?"
         tables = ("images", "images_before")
         return {bytes(row[0]) for table in tables for row in self._db.execute(query.format(table), (root_id,))}
 
-    def _records(self, where: str, values: Sequence[object]) -> Iterator[Record]:
-        query = f"SELECT {_ROW} FROM images JOIN roots ON roots.id = images.root_id WHERE {where}"
+    def _records(self, condition: str, values: Sequence[object]) -> Iterator[Record]:
+        query = f"SELECT {_ROW} FROM images JOIN roots ON roots.id = images.root_id WHERE {condition}"
         for row in self._db.execute(query, values):
             number, root, path, member, *rest = row
             yield Record(number, _folder(root), restored(path), None if member is None else restored(member), *rest)
 
     def new_id(self, root: Path, path: str, member: str | None) -> int:
-        """Return an id for a new image, made from its name below its root so that it does not depend on any order."""
+        """Return an id for a new image.
+
+        The id is computed from the name of the root and from the path of the image relative to the root. So the id does
+        not depend on the order in which images are indexed.
+        """
         name = os.fsencode(f"{root.name}\0{path}\0{member or ''}")
         for salt in range(1 << 16):
             digest = blake2b(name, digest_size=8, salt=salt.to_bytes(2, "big")).digest()
@@ -123,18 +128,18 @@ class RecordTables(WalkTables):
         frames: bytes = b"",
         instrument: InstrumentMetadata = NO_METADATA,
     ) -> None:
-        """Insert or replace an image, and delete an earlier failure of its source.
+        """Insert or replace an image, and delete an earlier failure of the same source.
 
         Parameters
         ----------
         record : Record
         root_id : int
         thumbnail : bytes
-            Encoded; empty if there is none.
+            Encoded thumbnail; empty if the image has no thumbnail.
         frames : bytes
-            Codes of its frames, concatenated; empty if there are none.
+            Codes of all frames, one after another; empty if there are no codes.
         instrument : InstrumentMetadata
-            Its instrument metadata; false if there are none.
+            Instrument metadata; `NO_METADATA` if the image has no instrument metadata.
         """
         values = (
             record.id, root_id, stored(record.path), stored(record.member), record.size, record.mtime_ns,
@@ -158,32 +163,37 @@ class RecordTables(WalkTables):
             self.forget_failure(root_id, record.path, record.member)
 
     def touch(self, number: int, size: int, mtime_ns: int) -> None:
-        """Record that the file of an image has a new time but the same content."""
+        """Record that the file of an image has a new modification time but the same content."""
         self._db.execute("UPDATE images SET size = ?, mtime_ns = ? WHERE id = ?", (size, mtime_ns, number))
 
     def relabel(self, number: int, category: str, code: str, taxonomy: str, generation: int) -> None:
-        """Set the category of an image from `generation` on; the index does not change."""
+        """Change the category of an image; readers see the new category when `generation` is published.
+
+        The new category does not change the index.
+        """
         with self.transaction():
             shadow.keep_record(self._db, number, generation)
             values = (category, code, taxonomy, number)
             self._db.execute("UPDATE images SET category = ?, code = ?, taxonomy = ? WHERE id = ?", values)
 
     def delete(self, numbers: Iterable[int], generation: int) -> None:
-        """Remove images from `generation` on."""
+        """Remove images; readers see the removal when `generation` is published."""
         rows = [(number, generation) for number in numbers]
-        with self.transaction():  # an interruption must not leave an image that no index contains
+        with self.transaction():  # without it, an interruption could leave an image that is in no index
             shadow.keep_images(self._db, [number for number, _ in rows], generation)
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?, ?)", rows)
             for table in ("images", "thumbnails", "frames", "instruments"):
                 self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number, _ in rows])
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Return the encoded thumbnail of an image, if it is stored."""
+        """Return the encoded thumbnail of an image, or None if no thumbnail is stored."""
         row = self._db.execute("SELECT data FROM thumbnails WHERE id = ?", (number,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def instruments(self, numbers: Sequence[int]) -> dict[int, InstrumentMetadata]:
-        """Return the instrument metadata of images, in one set of units; images without metadata are left out.
+        """Return the instrument metadata of images, with the ids as keys; images without metadata are ignored.
+
+        The units are the same for all instruments.
 
         Raises
         ------
@@ -195,12 +205,15 @@ class RecordTables(WalkTables):
         return {number: InstrumentMetadata.from_dict(json.loads(text)) for number, text in rows}
 
     def verbatim(self, number: int) -> dict[str, Any]:
-        """Return the instrument metadata of an image as they were written; empty if there are none."""
+        """Return the original instrument metadata of an image, without conversion; empty if there are no metadata."""
         row = self._db.execute("SELECT verbatim FROM instruments WHERE id = ?", (number,)).fetchone()
         return {} if row is None else unpack_verbatim(row[0])
 
 
 @lru_cache(maxsize=1024)
 def _folder(root: str | bytes) -> Path:
-    """Return a root as a path; cached, because a store has few roots but every record has one."""
+    """Return the path of a root.
+
+    A store has few roots, but every record needs the path of a root. Therefore the results are kept in memory.
+    """
     return Path(restored(root))

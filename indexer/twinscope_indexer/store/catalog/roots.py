@@ -1,4 +1,4 @@
-"""Roots: the folders that the paths in a catalog are relative to."""
+"""Roots of a catalog: the paths of images are relative to these folders."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from twinscope_indexer.store.catalog.database import Database, restored, stored
 
 
 class RootTable(Database):
-    """The catalog's table of roots."""
+    """Catalog table of roots."""
 
     def roots(self) -> dict[int, Path]:
-        """Return all roots by id."""
+        """Return the folders of all roots, with the ids of the roots as keys."""
         return {
             number: Path(restored(path)) for number, path in self._db.execute("SELECT id, path FROM roots ORDER BY id")
         }
 
     def root_for(self, folder: Path) -> tuple[int, Path, str]:
-        """Return the root that contains `folder`; add one if there is none.
+        """Return the root that contains `folder`; add a new root if no root contains it.
 
-        A file must not enter twice because it was reached through two folders. Therefore a root above `folder` is used,
-        and roots below `folder` are merged into the new root.
+        A file must be in the catalog only once, even if the file is in two indexed folders. Therefore an existing root
+        is used if it contains `folder`. Existing roots inside `folder` are merged into the new root.
 
         Returns
         -------
         tuple
-            Id of the root, its folder, and the path of `folder` below it ("" for the root itself).
+            Id of the root, folder of the root, and path of `folder` relative to the root ("" if `folder` is the root).
         """
         roots = self.roots()
         for number, path in roots.items():

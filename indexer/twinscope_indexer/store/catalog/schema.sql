@@ -1,21 +1,21 @@
--- The catalog of a store: every index can be rebuilt from it. Schema version 4.
+-- Catalog of a store, schema version 4. All indexes of the store can be rebuilt from the catalog.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Folders that source paths are relative to; `twinscope store relocate` changes their path.
+-- Folders to which the paths of sources are relative. `twinscope store relocate` changes the path of a folder.
 CREATE TABLE roots (
     id   INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE           -- TEXT, or BLOB if a file name is not valid UTF-8
 );
 
 CREATE TABLE images (
-    id               INTEGER PRIMARY KEY,  -- 63 bits of BLAKE2b of the root's name and the path below it
+    id               INTEGER PRIMARY KEY,  -- 63 bits of the BLAKE2b hash of the root's name and the path below the root
     root_id          INTEGER NOT NULL REFERENCES roots (id),
     path             BLOB NOT NULL,
-    member           BLOB,                 -- path within the archive, else NULL
+    member           BLOB,                 -- path inside the archive, or NULL if the image is in no archive
     size             INTEGER NOT NULL,     -- bytes
     mtime_ns         INTEGER NOT NULL,
     sha256           BLOB NOT NULL,
@@ -25,42 +25,42 @@ CREATE TABLE images (
     width            INTEGER NOT NULL,
     height           INTEGER NOT NULL,
     hash             BLOB,                 -- 128 bytes; NULL if the image is unhashable
-    unhashable       TEXT,                 -- why the image is unhashable, else NULL
+    unhashable       TEXT,                 -- reason why the image is unhashable, or NULL if it has a hash
     recipe           TEXT NOT NULL,
     category         TEXT NOT NULL,
     code             TEXT NOT NULL,
     taxonomy         TEXT NOT NULL,
     published_prefix TEXT,
     indexed_at       TEXT NOT NULL,        -- UTC, ISO 8601
-    generation       INTEGER NOT NULL,     -- the first generation that has the image with this content
+    generation       INTEGER NOT NULL,     -- first generation that contains the image with this content
     CHECK ((hash IS NULL) <> (unhashable IS NULL)),
     CHECK (hash IS NULL OR length(hash) = 128)
 );
 CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
 CREATE INDEX images_by_generation ON images (generation);
 
--- Separate from the images, so that scanning those stays fast. Written before the image's row, so that no indexed file
--- lacks its thumbnail.
+-- Thumbnails are not in the table of images, so that scanning that table stays fast. A thumbnail is written before the
+-- row of its image, so that every indexed image has its thumbnail.
 CREATE TABLE thumbnails (
     id   INTEGER PRIMARY KEY,
     data BLOB NOT NULL
 );
 
--- Hashes of the frames of an image, 128 bytes each, in the order of frames.reference_frames. Unhashable images have no
--- row; the hashes of very small frames are zero.
+-- Hashes of the frames of an image, 128 bytes for each frame, in the order of hashing.frames.reference_frames. An
+-- unhashable image has no row in this table. The hash of a very small frame is zero.
 CREATE TABLE frames (
     id    INTEGER PRIMARY KEY,
     codes BLOB NOT NULL
 );
 
--- What the instrument wrote into the file or into a side file; no row if it wrote nothing.
+-- Metadata that the instrument wrote into the image file or into a side file. An image without metadata has no row.
 CREATE TABLE instruments (
     id       INTEGER PRIMARY KEY,
-    metadata TEXT NOT NULL,             -- JSON, in one set of units
-    verbatim BLOB NOT NULL              -- as written by the instrument: JSON, compressed with zlib
+    metadata TEXT NOT NULL,             -- JSON, in units that are the same for all instruments
+    verbatim BLOB NOT NULL              -- original metadata of the instrument as JSON, compressed with zlib
 );
 
--- Images that were deleted after the newest index file was written, which still holds them.
+-- Images that were deleted after the newest index file was written. That file still holds the hashes of these images.
 CREATE TABLE deletions (
     id         INTEGER NOT NULL,
     generation INTEGER NOT NULL,
@@ -77,7 +77,8 @@ CREATE TABLE failures (
 );
 CREATE UNIQUE INDEX failures_by_source ON failures (root_id, path, ifnull(member, ''));
 
--- What readers see. A row with a file names a published index file, made from all rows up to its number.
+-- Published states of the store, which readers see. `file` is the name of an index file that was made from the images
+-- of all generations up to `number`.
 CREATE TABLE generations (
     number INTEGER PRIMARY KEY,
     images INTEGER NOT NULL,
@@ -87,8 +88,8 @@ CREATE TABLE generations (
     at     TEXT NOT NULL
 );
 
--- The published rows that an unpublished write has changed or removed (shadow.py): tables with the same columns, without
--- the constraints.
+-- Shadow tables: published rows that a write has changed or removed but not published yet; see shadow.py. They have the
+-- columns of the original tables, but not the constraints.
 CREATE TABLE images_before AS SELECT * FROM images LIMIT 0;
 CREATE UNIQUE INDEX images_before_by_id ON images_before (id);
 CREATE TABLE thumbnails_before AS SELECT * FROM thumbnails LIMIT 0;

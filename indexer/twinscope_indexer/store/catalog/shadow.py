@@ -1,8 +1,8 @@
-"""Shadow tables: rows that an unpublished write has changed or removed but readers still see.
+"""Shadow tables: copies of published rows that a writer has changed or removed since the last generation.
 
-An indexing run commits periodically, but publishes its generation at the end, or never if it is killed. Until then,
-shadow tables (``images_before`` and so on) keep the rows that it replaces. So a store that is opened meanwhile answers
-for the published generation, like a store that was opened earlier.
+An indexing run commits its writes periodically, but publishes its generation only at the end. If the run is killed, the
+generation is never published. Shadow tables (``images_before`` and so on) keep the rows that the run replaces until the
+generation is published. So readers see only the published generation, even if they open the store during the run.
 """
 
 from __future__ import annotations
@@ -18,39 +18,45 @@ _TABLES: Final = (*_OF_IMAGES, "meta")
 
 
 def keep_images(db: sqlite3.Connection, numbers: Iterable[int], generation: int) -> None:
-    """Keep images that a write of a generation replaces or removes, unless the same generation wrote them."""
+    """Copy images to the shadow tables, before a write of `generation` replaces or removes the images.
+
+    An image that was written by the same generation is not copied.
+    """
     rows = [(number, generation) for number in numbers]
     for table in reversed(_OF_IMAGES):
         _keep(db, table, rows)
 
 
 def keep_record(db: sqlite3.Connection, number: int, generation: int) -> None:
-    """Keep only the row of an image that a write of a generation changes, not its thumbnail, frames or metadata."""
+    """Copy the row of an image to its shadow table, before a write of `generation` changes the row.
+
+    The thumbnail, the frames and the metadata of the image are not copied.
+    """
     _keep(db, "images", [(number, generation)])
 
 
 def keep_setting(db: sqlite3.Connection, key: str) -> None:
-    """Keep the value of a setting, or the fact that it has none."""
+    """Copy the value of a setting to its shadow table; if there is no value, record that the setting has no value."""
     db.execute("INSERT OR IGNORE INTO meta_before SELECT ?1, (SELECT value FROM meta WHERE key = ?1)", (key,))
 
 
 def forget(db: sqlite3.Connection) -> None:
-    """Delete all shadow rows, after the rows that replaced them were published."""
+    """Delete all rows of the shadow tables; call this function after the new rows were published."""
     for table in _TABLES:
         db.execute(f"DELETE FROM {table}_before")
 
 
 def anything(db: sqlite3.Connection) -> bool:
-    """Check whether there are shadow rows."""
+    """Check whether any shadow table has rows."""
     found = " OR ".join(f"EXISTS (SELECT 1 FROM {table}_before)" for table in _TABLES)
     return bool(db.execute(f"SELECT {found}").fetchone()[0])
 
 
 def cover(db: sqlite3.Connection, published: int) -> None:
-    """Hide unpublished rows from a reader's connection, with temporary views that have the names of the tables.
+    """Hide unpublished rows from a reader: temporary SQL views with the same names replace the tables.
 
-    Thumbnail, frames and metadata of an image come from the shadow tables only if the write has replaced or removed the
-    image; if the image was only relabelled, its row is the only one in a shadow table.
+    If a write has replaced or removed an image, the views show the row, the thumbnail, the frames and the metadata from
+    the shadow tables. If the image was only relabelled, only its row comes from a shadow table.
     """
     db.execute(
         f"CREATE TEMP VIEW images AS SELECT * FROM main.images AS now WHERE generation <= {published}"

@@ -1,4 +1,4 @@
-"""The report of a labelling run: numbers, plots, and one page."""
+"""The report of a labelling run: a summary in JSON, plots, and an HTML page."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ __all__ = ["summarise", "write_report"]
 def write_report(journal: Journal, engine: Engine | None) -> None:
     """Write ``summary.json``, ``report.html`` and ``plots/*.png`` into the folder of a run.
 
-    They depend only on the journal and the images, so the report of an unchanged run is not written again.
+    These files depend only on the journal and the images. If nothing has changed, they are not written again.
 
     Parameters
     ----------
     journal : Journal
         The journal of the run.
     engine : Engine or None
-        The source of the reference thumbnails; without it the page says that they are missing.
+        The engine from which the thumbnails of the references are read. If it is None, the page says that the store was
+        not available.
 
     Raises
     ------
     OutputError
         If a file cannot be written.
     """
-    # Matplotlib and Jinja take half a second to import; a command that only prints help need not wait for them.
+    # The import of Matplotlib and Jinja takes half a second. A command that only prints help must not wait for it.
     from twinscope_client.labelling.report.gallery import curate
     from twinscope_client.labelling.report.page import render
     from twinscope_client.labelling.report.plots import draw

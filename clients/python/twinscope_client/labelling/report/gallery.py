@@ -1,4 +1,4 @@
-"""The gallery of a run: its weakest labels and its nearest refusals, each query next to its reference."""
+"""The gallery of a labelling run: images that a person should check first, next to their best candidates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.journal import Decision, Journal
 
 EXHIBITS = 12
-"""Number of images in each half of the gallery."""
+"""Maximum number of labelled images in the gallery, and maximum number of refused images in the gallery."""
 
 _LONG_SIDE = 240  # pixels
 _QUALITY = 80
@@ -35,35 +35,35 @@ _REFUSED = [name for name, grade in DECISION_GRADES.items() if not grade.labelle
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A reduced image, or why there is none."""
+    """A reduced image, or the reason why no image can be shown."""
 
     role: str
-    """``query``, ``reference`` or ``rival``."""
+    """Role of the image: ``query``, ``reference`` or ``rival``."""
     source: str
-    """Path of the full image."""
+    """Path of the full-size image."""
     category: str = ""
     uri: str = ""
-    """``data:`` URI of a JPEG; empty without an image."""
+    """``data:`` URI of the reduced image as a JPEG; empty if no image can be shown."""
     note: str = ""
-    """What is wrong with the image, as text."""
+    """A remark about the image, for example the reason why no image can be shown; empty if there is no remark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One decision with its figures side by side."""
+    """One decision, with the images of the query, the reference and the rival side by side."""
 
     decision: Decision
     figures: tuple[Figure, ...]
 
     @property
     def contradictions(self) -> str:
-        """How the instruments contradict each other; empty if they do not, or if the reason contains it."""
+        """Contradictions in the instrument metadata; empty if the reason for the grade already names them."""
         in_reason = ReasonCode.INSTRUMENTS_CONTRADICT in self.decision.reason_codes
         return "" if in_reason else self.decision.contradictions
 
     @property
     def link(self) -> str:
-        """URL of the labelled copy, relative to the output folder; empty without one."""
+        """URL of the labelled copy, relative to the output folder; empty if there is no copy."""
         return link_to(self.decision.output) if self.decision.labelled else ""
 
 
@@ -72,19 +72,20 @@ class Gallery:
     """The decisions that a person should check first."""
 
     accepted: tuple[Exhibit, ...]
-    """Labelled images, the weakest first: by SSIM, or by scene score if no SSIM was computed."""
+    """Labelled images with the lowest SSIM, sorted by SSIM. If an image has no SSIM, the scene score is used."""
     refused: tuple[Exhibit, ...]
-    """Images with a candidate that got no label, the nearest first; every grade is represented."""
+    """Images that have a candidate but got no label, grouped by grade. In each group, the best candidate comes
+    first."""
 
 
 def curate(journal: Journal, engine: Engine | None) -> Gallery:
-    """Choose the decisions of the gallery, and read their images.
+    """Choose the decisions that the gallery shows, and read the images.
 
     Parameters
     ----------
     journal : Journal
     engine : Engine or None
-        The source of the reference thumbnails.
+        The engine that supplies the thumbnails of the references, or None if no engine is available.
 
     Returns
     -------
@@ -99,12 +100,15 @@ def curate(journal: Journal, engine: Engine | None) -> Gallery:
 
 
 def link_to(path: str) -> str:
-    """Return the URL of a path, both relative to the output folder."""
+    """Convert a path into a URL. The path and the URL are relative to the output folder."""
     return quote(os.fsencode(path))
 
 
 def _nearest_refused(journal: Journal) -> list[Decision]:
-    """Choose refused decisions from every refusing grade in rotation, the nearest candidates of each first."""
+    """Choose refused images: one of each grade, then a second one of each grade, and so on.
+
+    In each grade, the images with the best candidates are chosen first.
+    """
     nearest = f"ssim IS NULL, ssim DESC, scene_score IS NULL, scene_score DESC, distance, path LIMIT {EXHIBITS}"
     by_grade = [journal.decisions(f"grade = '{grade}' AND match_id <> ''", nearest) for grade in _REFUSED]
     rotated = (decision for decision in chain.from_iterable(zip_longest(*by_grade)) if decision is not None)
@@ -130,9 +134,9 @@ def _query(decision: Decision) -> Figure:
     except OSError as error:
         return Figure("query", decision.path, note=error.strerror or str(error))
     except MemoryError:
-        return Figure("query", decision.path, note="not enough memory to decode it")
+        return Figure("query", decision.path, note="not enough memory to decode the image")
     changed = (status.st_size, status.st_mtime_ns) != (decision.size, decision.mtime_ns)
-    note = "the file was modified after it was compared" if changed else ""
+    note = "the file was modified after the comparison" if changed else ""
     return Figure("query", decision.path, uri=_data_uri(pixels), note=note)
 
 
@@ -144,7 +148,7 @@ def _reference(role: str, image_id: str, source: str, category: str, engine: Eng
     except TwinscopeError as error:
         return Figure(role, source, category, note=str(error))
     if pixels is None:
-        return Figure(role, source, category, note="the store holds no thumbnail of it")
+        return Figure(role, source, category, note="the store holds no thumbnail of this reference")
     return Figure(role, source, category, uri=_data_uri(pixels))
 
 

@@ -1,4 +1,4 @@
-"""The page of a run: one self-contained HTML file."""
+"""The report page of a labelling run: one HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from twinscope_client.labelling.report.gallery import Gallery
 
 LISTED = 200
-"""Maximum number of rows of a list in the page; the CSV tables have all rows."""
+"""Maximum number of rows in each list on the page; the CSV tables contain all rows."""
 
 _SOURCES_LISTED = 20
 
 _SETTINGS = {
     "version": "Twinscope version",
-    "target": "Labelled collection",
-    "store_id": "Identity of the collection",
-    "generation": "State of the collection (generation)",
-    "sources": "Images taken from",
-    "min_grade": "Lowest grade that is labelled",
-    "template": "Names of the copies",
-    "jpeg": "JPEG for each copy",
-    "sidecar": "JSON file for each copy",
-    "link": "Kind of copies",
+    "target": "Store or server",
+    "store_id": "Identifier of the store",
+    "generation": "Generation (published state of the store)",
+    "sources": "Sources of the images",
+    "min_grade": "Lowest grade that gets a label",
+    "template": "Template for the names of the copies",
+    "jpeg": "Also write a JPEG of each copy",
+    "sidecar": "Also write a JSON file for each copy",
+    "link": "Kind of copies (files or links)",
     "policy": "Policy",
 }
 _THRESHOLDS = {"name": "name", "rule": "rule"} | {setting.name: setting.label for setting in SETTINGS}
@@ -49,17 +49,17 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     Parameters
     ----------
     journal : Journal
-        The source of the lists.
+        The journal, from which the lists of the page are read.
     summary : mapping
-        See `summarise`.
+        The numbers of the run; see `summarise`.
     plots : mapping of bytes
-        PNG files by name.
+        The content of the PNG file for each plot; each key is the name of a plot.
     gallery : Gallery
 
     Returns
     -------
     str
-        HTML; all text is escaped, and unprintable characters are shown as escape sequences.
+        The page as HTML. All text is escaped, and unprintable characters are shown as escape sequences.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_finalised, trim_blocks=True, lstrip_blocks=True
@@ -87,7 +87,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
     if not total:
         return "No images were processed."
     clauses = {
-        "withheld": ("matched below the requested grade", "matched below the requested grade"),
+        "withheld": ("got a lower grade than requested", "got a lower grade than requested"),
         "unwritten": ("has a label, but no copy yet", "have a label, but no copy yet"),
         "no_twin": ("had no twin", "had no twin"),
         "for_review": ("needs review", "need review"),
@@ -104,43 +104,49 @@ def sentence(summary: Mapping[str, Any]) -> str:
 
 
 def risk(summary: Mapping[str, Any]) -> str:
-    """Return one sentence about how likely the labels are to be wrong; empty if nothing was labelled."""
+    """Return sentences about the probability of wrong labels; empty if no image was labelled."""
     labelled, chances = summary["labelled"]["images"], summary["p_wrong"]
     if not labelled:
         return ""
     if not chances["known"]:
-        return "It is not known how likely the labels are to be wrong."
+        return "The probability that a label is wrong is not known."
     unknown = labelled - chances["known"]
-    return (
-        f"Labels that are more than {_chance(chances['limit'])} likely to be wrong: {chances['above_limit']:,} of "
-        f"{chances['known']:,}{f' (unknown for {unknown:,} more)' if unknown else ''}; the largest probability is "
-        f"{_chance(chances['largest'])}."
+    text = (
+        f"Labels whose probability of being wrong is more than {_chance(chances['limit'])}: "
+        f"{chances['above_limit']:,} of {chances['known']:,}. The largest probability is {_chance(chances['largest'])}."
     )
+    return f"{text} Labels with an unknown probability: {unknown:,}." if unknown else text
 
 
 def limits(summary: Mapping[str, Any]) -> str:
-    """Return how far candidates were searched, and what lies beyond; empty if the policy is not known."""
+    """Return sentences about the maximum distance of the search, and about candidates at a larger distance.
+
+    The text is empty if the policy of the run is not known.
+    """
     policy = summary["settings"].get("policy") or {}
     usual, far = policy.get("max_distance"), policy.get("far_distance")
     if usual is None:
         return ""
-    text = f"Candidates were searched up to {usual:,} bits"
+    text = f"Twinscope searched for candidates up to a distance of {usual:,} bits."
     if far is None or far <= usual:
-        return f"{text}."
-    text += f"; if none of them was a twin, the few nearest ones up to {far:,} bits were also compared."
+        return text
+    text += (
+        " If none of these candidates was a twin, the few nearest references up to a distance of "
+        f"{far:,} bits were also compared."
+    )
     if policy.get("reach") == "frame":
         return text
     return (
-        f"{text} Candidates farther away were found in other ways, for example by the brightest or the darkest regions "
-        "of the images, which can agree at any distance between the whole images."
+        f"{text} Candidates at a larger distance were found in other ways. For example, the brightest or the darkest "
+        "regions of two images can agree at any distance between the whole images."
     )
 
 
 def printable(text: str) -> str:
-    r"""Return a text that can be shown and encoded; HTML is not escaped here.
+    r"""Return a text in which all characters can be displayed and encoded. This function does not escape HTML.
 
-    Bytes that are not UTF-8, control characters, and marks that change the writing direction become escape sequences
-    such as ``\xff``.
+    Some characters are replaced by escape sequences such as ``\xff``: bytes that are not UTF-8, control characters, and
+    marks that change the writing direction.
     """
     if text.isprintable():
         return text
@@ -158,7 +164,7 @@ def _finalised(value: object) -> object:
 
 
 def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decision]]:
-    """Return the first rows of each list; the journal is read only for lists that have rows."""
+    """Return the first rows of each list on the page. For an empty list, the journal is not read."""
     outcomes = summary["outcomes"]
     chosen = {
         "failed": (outcomes["failed"], "grade = 'failed'"),
@@ -174,7 +180,7 @@ def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decis
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield every setting with its title; an unknown setting is shown by its key."""
+    """Yield the title and the values of every setting. For an unknown setting, the title is the key of the setting."""
     for key in [*(key for key in _SETTINGS if key in settings), *sorted(set(settings) - set(_SETTINGS))]:
         value, name = settings[key], _SETTINGS.get(key, key)
         if isinstance(value, dict):
@@ -199,7 +205,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Return a share in percent, rounded down so that 100 % means all."""
+    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
     return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
 
 
@@ -208,7 +214,7 @@ def _fixed(value: float | None, digits: int) -> str:
 
 
 def _chance(probability: float | None) -> str:
-    """Return a probability in percent with two significant digits (three from 10 %)."""
+    """Return a probability in percent: below 10 % with two significant digits, otherwise with three digits."""
     if probability is None:
         return "–"
     if probability < 0.0001:

@@ -1,4 +1,4 @@
-"""The plots of a run: distances of the candidates, their SSIM, and their SSIM by row of the run."""
+"""The plots of a labelling run: histograms of distance and SSIM, and a plot with the SSIM of each image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def draw(run: Survey) -> dict[str, bytes]:
     Returns
     -------
     dict of bytes
-        PNG files by name: ``distance``, ``ssim``, ``ssim_by_row``; the same bytes for the same run.
+        The PNG files, with the keys ``distance``, ``ssim`` and ``ssim_by_row``. The same run always gives the same
+        bytes.
     """
     policy = run.summary["settings"].get("policy") or {}
     histograms = run.summary["histograms"]
@@ -54,9 +55,9 @@ def _distance(images: dict[str, dict[str, int]], policy: Mapping[str, Any]) -> b
     end = min(BITS, max([100, *(edge + DISTANCE_BIN for edge in seen), max(usual or 0, far or 0) + 2 * DISTANCE_BIN]))
     _bars(axes, images, 0, math.ceil(end / DISTANCE_BIN), DISTANCE_BIN)
     if usual is not None:
-        _threshold(axes, usual, f"candidates searched: up to {usual} bits")
+        _threshold(axes, usual, f"maximum distance of the search: {usual} bits")
         if far is not None and far > usual:
-            _threshold(axes, far, f"if none is a twin, the few nearest: up to {far} bits", row=1)
+            _threshold(axes, far, f"maximum distance if no twin was found: {far} bits", row=1)
     return _png(figure, axes, "No image had a candidate" if not images else "")
 
 
@@ -72,8 +73,8 @@ def _ssim(images: dict[str, dict[str, int]], excellent: float | None) -> bytes:
 
 def _by_row(run: Survey, excellent: float | None) -> bytes:
     total = run.summary["images"]
-    shown = f"; every {run.stride:,}th with SSIM is drawn" if run.stride > 1 else ""
-    figure, axes = _canvas(f"Row (images in the order of their paths{shown})", "Full-size SSIM (1: identical)", 12)
+    shown = f"; 1 of {run.stride:,} points is shown" if run.stride > 1 else ""
+    figure, axes = _canvas(f"Number of the image (sorted by path{shown})", "Full-size SSIM (1: identical)", 12)
     for grade, points in _by_grade(run.points).items():
         axes.scatter(
             [point.row for point in points], [point.ssim for point in points], label=f"{grade} ({len(points):,})",
@@ -87,7 +88,7 @@ def _by_row(run: Survey, excellent: float | None) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     if excellent is not None:
         axes.axhline(excellent, color=_INK, linestyle="--", linewidth=1)
-        # Next to the plot, so that the text hides no point.
+        # The text is placed next to the plot, so that the text hides no point.
         axes.annotate(
             f"excellent\nabove {excellent:g}", (1.005, excellent), xycoords=("axes fraction", "data"),
             va="center", fontsize=9, color=_INK, annotation_clip=False,
@@ -115,14 +116,14 @@ def _canvas(x: str, y: str, width: float = 6.4) -> tuple[Figure, Axes]:
 
 
 def _bars(axes: Axes, images: dict[str, dict[str, int]], first: int, last: int, width: float) -> None:
-    """Draw a histogram for each grade, on a logarithmic axis so that a single image is visible."""
+    """Draw a histogram for each grade. The axis is logarithmic, so that even a single image is visible."""
     edges = [value * width for value in range(first, last + 1)]
     for grade, bins in images.items():
         counts = [0] * (last - first)
         for edge, count in bins.items():
             counts[round(float(edge) / width) - first] += count
         colour = _COLOURS.get(grade, _OTHER)
-        # An empty bin is drawn at the bottom of the axis: the logarithm of 0 would leave the outline open.
+        # An empty bin is drawn at the lower end of the axis, because a logarithmic axis cannot show 0.
         heights = [count or _LOWEST for count in counts]
         axes.stairs(heights, edges, baseline=_LOWEST, fill=True, color=colour, alpha=0.25)
         axes.stairs(heights, edges, baseline=_LOWEST, color=colour, linewidth=1.4, label=f"{grade} ({sum(counts):,})")
@@ -136,11 +137,11 @@ def _bars(axes: Axes, images: dict[str, dict[str, int]], first: int, last: int, 
 
 
 _LOWEST = 0.6
-"""Lower end of the logarithmic axis of counts."""
+"""Lower end of the logarithmic axis that shows the number of images."""
 
 
 def _threshold(axes: Axes, value: float, label: str, row: int = 0) -> None:
-    """Draw a line and its label; `row` separates the labels of two lines."""
+    """Draw a threshold as a dashed line with a label; `row` is the row of the label, counted from the top."""
     axes.axvline(value, color=_INK, linestyle="--", linewidth=1)
     left, right = axes.get_xlim()
     leftwards = value > (left + right) / 2
@@ -161,6 +162,6 @@ def _png(figure: Figure, axes: Axes, instead: str) -> bytes:
     else:
         figure.legend(loc="outside upper left", ncols=3 if figure.get_figwidth() < 10 else 6, frameon=False, fontsize=9)
     buffer = BytesIO()
-    # The software name and version are left out, so that the file depends only on the plot.
+    # The file does not contain the name and version of the software. Therefore, equal plots give equal files.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The numbers of a labelling run, computed from its journal in one pass."""
+"""The summary of a labelling run. All numbers are calculated while the journal is read once."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ DISTANCE_BIN = 10
 """Width of a bar in the histogram of distances, in bits."""
 
 SSIM_BINS = 100
-"""Bars per unit in the histogram of SSIM."""
+"""Number of bars in the histogram of SSIM between 0 and 1."""
 
 LIKELY_WRONG = 0.01
-"""Labels with a higher probability of being wrong are counted."""
+"""The report counts the labels whose probability of being wrong is higher than this limit."""
 
 MOST_POINTS = 4000
-"""Maximum number of points in the plot of SSIM by row; for longer runs, every n-th row is drawn."""
+"""Maximum number of points in the plot ``ssim_by_row``. If there are more points, only every n-th point is drawn."""
 
 
 class Point(NamedTuple):
-    """The SSIM of one image."""
+    """One point in the plot ``ssim_by_row``: the SSIM of one image."""
 
     row: int
-    """Position among all images of the run in the order of their paths, from 1."""
+    """Position of the image when all images of the run are sorted by path; the first position is 1."""
     ssim: float
     grade: str
 
 
 @dataclass(slots=True)
 class Survey:
-    """The data of a run that the report needs."""
+    """All data of a run that the report needs."""
 
     summary: dict[str, Any]
-    """See `summarise`."""
+    """Numbers of the run; see `summarise`."""
     points: list[Point]
     stride: int
-    """`points` has every `stride`-th image whose SSIM was computed."""
+    """The number n: `points` contains every n-th image for which the SSIM was computed."""
 
 
 def summarise(journal: Journal) -> dict[str, Any]:
@@ -55,29 +55,36 @@ def summarise(journal: Journal) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values, the same for the same journal:
+        Values that can be written to JSON. The same journal always gives the same values.
 
-        - ``images``, ``readable`` (without failures); ``outcomes``: number of images by outcome, which sums to
-          ``images``.
-        - ``shares``: ``labelled_of_readable``; ``excellent_of_readable``, excellent images per readable image;
-          ``excellent_of_labelled``, excellent labelled images per labelled image. None if there are none.
-        - ``labelled``, ``by_grade``, ``by_category``: the number of images, and the means of SSIM, scene score and
-          distance (bits). A mean covers the images for which the quantity was computed, None without any;
-          ``with_ssim`` is the number of images in the mean SSIM. For a category, the means cover its labelled images;
-          ``not_labelled`` counts unlabelled images whose nearest candidate has that category.
-        - ``p_wrong``: the number of labelled images whose probability of a wrong label is ``known``, the number of
-          them with a probability ``above_limit`` (more than ``limit``), and the ``largest`` (None without any).
-        - ``histograms``: images by grade and lower edge of the bin. A bin of distances includes its upper edge and not
-          its lower one (the first includes both), a bin of SSIM its lower edge and not its upper one (the last both).
-        - ``decided``: the times of the earliest and the latest decision (UTC), and the number of different stores,
-          generations or policies that decided; without failures, which are tried again in every run.
-        - ``settings``: of the last run; ``finished``: false if it was stopped before all images were processed.
+        - ``images`` is the number of images, and ``readable`` is the number of images that could be read. ``outcomes``
+          contains the number of images for each outcome. The sum of these numbers is ``images``.
+        - ``shares`` are ratios, or None if the divisor is 0. ``labelled_of_readable`` is the number of labelled images,
+          divided by the number of readable images. ``excellent_of_readable`` is the number of images with the grade
+          ``excellent``, divided by the number of readable images. ``excellent_of_labelled`` is the number of labelled
+          images with the grade ``excellent``, divided by the number of labelled images.
+        - ``labelled``, ``by_grade`` and ``by_category`` contain the number of images, and the means of SSIM, scene
+          score and distance (in bits). A mean is calculated from the images for which the value was computed. If there
+          are no such images, the mean is None. ``with_ssim`` is the number of images for which the SSIM was computed.
+          The means of a category are calculated from the labelled images only. ``not_labelled`` is the number of images
+          that got no label although their best candidate has this category.
+        - ``p_wrong`` describes the estimated probability that a label is wrong. ``known`` is the number of labels with
+          an estimate. ``above_limit`` is the number of labels with an estimate above ``limit``. ``largest`` is the
+          largest estimate, or None if there are no estimates.
+        - ``histograms`` contain the number of images for each grade and each bin. The key of a bin is the lower edge of
+          the bin. A bin of distances includes its upper edge but not its lower edge; the first bin includes both edges.
+          A bin of SSIM includes its lower edge but not its upper edge; the last bin includes both edges.
+        - ``decided`` contains the times of the earliest and the latest decision (UTC). ``by`` is the number of
+          different combinations of store, generation and policy. Images that could not be read are not included,
+          because every run tries to read them again.
+        - ``settings`` are the settings of the last run. ``finished`` is false if the last run was stopped before all
+          images were processed.
     """
     return survey(journal).summary
 
 
 def survey(journal: Journal) -> Survey:
-    """Read the decisions of a run once, in the order of their paths, and return the data of the report."""
+    """Read all decisions of a run once, sorted by path, and return the data for the report."""
     stride = max(1, math.ceil(journal.scalar("count(ssim)") / MOST_POINTS))
     tally, points, compared = _Tally(), [], 0
     for row, decision in enumerate(journal.decisions(), 1):
@@ -91,13 +98,14 @@ def survey(journal: Journal) -> Survey:
 
 
 def outcome(decision: Decision) -> str:
-    """Return the outcome of an image.
+    """Return the outcome of a run for one image.
 
     Returns
     -------
     str
-        ``labelled``; ``withheld`` (its grade is below the requested one); ``unwritten`` (the copy could not be
-        written, or the run was stopped before that); ``for_review``; ``no_twin``; ``unhashable``; ``failed``.
+        One of ``labelled``, ``withheld`` (the grade of the image is below the requested grade), ``unwritten`` (the
+        copy could not be written, or the run was stopped before the copy was written), ``for_review``, ``no_twin``,
+        ``unhashable`` and ``failed``.
     """
     if decision.labelled:
         return "labelled"
@@ -124,7 +132,7 @@ class _Mean:
 
 @dataclass(slots=True)
 class _Measures:
-    """A number of images, and the means of their measurements."""
+    """The number of images in a group, and the means of SSIM, scene score and distance of these images."""
 
     images: int = 0
     ssim: _Mean = field(default_factory=_Mean)
@@ -148,7 +156,7 @@ class _Measures:
 
 @dataclass(slots=True)
 class _Chances:
-    """Probabilities of wrong labels, if known."""
+    """Summary of the estimated probabilities that labels are wrong."""
 
     known: int = 0
     above_limit: int = 0
@@ -192,7 +200,7 @@ _OUTCOMES = ("labelled", "withheld", "unwritten", "for_review", "no_twin", "unha
 
 
 class _Tally:
-    """All counts of a run; their size does not depend on the number of images."""
+    """All counts of a run. The required memory does not depend on the number of images."""
 
     def __init__(self) -> None:
         self._outcomes = Counter(dict.fromkeys(_OUTCOMES, 0))
@@ -268,14 +276,21 @@ class _Tally:
 
 
 def _distance_bin(distance: int) -> int:
-    """Return the number of the bin of a distance: 0 to 10 bits, 11 to 20, ...; a threshold of 300 lies between bins."""
+    """Return the number of the bin for a distance: 0 to 10 bits, 11 to 20 bits, and so on.
+
+    A threshold of 300 bits is therefore the border between two bins.
+    """
     return max(0, (distance - 1) // DISTANCE_BIN)
 
 
 def _ssim_bin(ssim: float) -> int:
-    """Return the number of the bin of a value; 1 is in the last bin, and 0.29 in its own bin in spite of rounding."""
+    """Return the number of the bin for an SSIM.
+
+    The last bin includes an SSIM of 1. A value on an edge, such as 0.29, is put into the bin above the edge, even if
+    the value has a rounding error.
+    """
     return min(math.floor(ssim * SSIM_BINS + 1e-9), SSIM_BINS - 1)
 
 
 def _share(part: float, total: int) -> float | None:
-    return round(part / total, 9) if total else None  # the rest is rounding error of the sum
+    return round(part / total, 9) if total else None  # more digits would show only rounding errors
