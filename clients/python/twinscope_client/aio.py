@@ -113,20 +113,7 @@ class AsyncEngine:
     server is also cancelled. Any number of tasks of one event loop can share an engine. The engine can be pickled like
     a `RemoteEngine`.
 
-    Parameters
-    ----------
-    target : str
-        Address of the server, in the same form as for `connect`.
-    **options : AsyncConnectOptions
-        Options of the connection, the same as for `connect`.
-
-    Raises
-    ------
-    OptionError
-        If an option is unknown or out of range.
-    SettingsError
-        If the target is not a server, if a file cannot be used, or if the token would be sent over the network without
-        encryption.
+    The parameters and the errors are the same as for `connect`.
     """
 
     def __init__(self, target: str, **options: Unpack[AsyncConnectOptions]) -> None:

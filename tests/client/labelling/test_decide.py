@@ -7,6 +7,7 @@ from pathlib import Path
 
 import crashing
 import pytest
+import tifffile
 from PIL import Image
 from serving import serving
 from shelf import Shelf
@@ -16,6 +17,7 @@ from twinscope_client.engine.images import DecodedFile, acquisition, grey_pixels
 from twinscope_client.labelling import decide as deciding
 from twinscope_client.labelling.journal import Decision, Journal
 from twinscope_client.labelling.run import LabelReport, LabelSettings, label
+from twinscope_indexer.compute import workers
 from twinscope_indexer.metadata.reader import acquisition_of
 
 
@@ -65,7 +67,9 @@ def test_worker_processes_change_no_decision(lab: Path, shelf: Shelf, tmp_path: 
 def test_decoder_crash_costs_one_image_that_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, lab: Path, shelf: Shelf, tmp_path: Path, remote: bool
 ) -> None:
-    (lab / "unrelated.tif").rename(lab / "crash.tif")
+    pixels = tifffile.imread(lab / "unrelated.tif")
+    (lab / "unrelated.tif").unlink()
+    tifffile.imwrite(lab / "crash.tif", pixels, compression="zlib")
     monkeypatch.setattr(deciding, "read_query", crashing.read_query)
     if remote:
         with serving(shelf.store) as target:
@@ -79,6 +83,18 @@ def test_decoder_crash_costs_one_image_that_is_tried_again(
     report, found = decided(lab, shelf.store, tmp_path / "out", 2)
     assert report.counts["failed"] == 1
     assert {Path(one.path).name: one.grade for one in found}["crash.tif"] == "none"
+
+
+def test_only_files_that_need_a_codec_are_read_by_a_worker(
+    monkeypatch: pytest.MonkeyPatch, lab: Path, shelf: Shelf, tmp_path: Path
+) -> None:
+    pixels = tifffile.imread(lab / "unrelated.tif")
+    tifffile.imwrite(lab / "packed.tif", pixels, compression="zlib")
+    sent: list[str] = []
+    monkeypatch.setattr(workers, "_result", lambda _, function, item: (sent.append(item.name), function(item))[1])
+    decided(lab, shelf.store, tmp_path / "out", 2)
+    assert "packed.tif" in sent
+    assert "unrelated.tif" not in sent
 
 
 def test_decoded_file_equals_the_file(lab: Path) -> None:

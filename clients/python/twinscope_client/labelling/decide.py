@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from twinscope_indexer.compute.workers import WorkerLostError, Workers
 from twinscope_indexer.errors import ImageError, TwinscopeError, fault_of
 from twinscope_indexer.files import utc_now
+from twinscope_indexer.imaging.codecs import needs_codec
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata, read_sidecar
 from twinscope_indexer.sources.corpus import Item
@@ -111,6 +112,8 @@ def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
 
 
 def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
+    if item.member is None and not needs_codec(item.file):
+        return read_query(item)  # pixels of a worker process must be sent back, which takes as long as reading the file
     try:
         return workers.call(read_query, item)
     except WorkerLostError as error:

@@ -1,0 +1,66 @@
+"""Need for codecs: which files can be read without the compiled decoders of other libraries.
+
+A damaged file can crash a compiled decoder. A TIFF file that is not compressed needs no decoder: NumPy copies the
+pixels from the file. Most microscopes write such files.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal
+
+from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.sniffing import ImageFile, opened
+from twinscope_indexer.imaging.tiff_directories import Directory, count_directories, read_directories, read_value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_BITS, _COMPRESSION, _FILL_ORDER, _PREDICTOR = 258, 259, 266, 317
+_WHOLE_BYTES: Final = frozenset({8, 16, 32, 64})
+"""Bits per sample that NumPy reads by itself."""
+_MOST_SAMPLES: Final = 16
+
+
+def needs_codec(path: Path) -> bool:
+    """Check whether a compiled decoder is needed to read an image file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+        False only for a TIFF file of which every directory states, or implies, that its pixels are not compressed and
+        that each sample consists of whole bytes. True for all other files, and for files that cannot be read.
+    """
+    with suppress(ImageError), opened(path) as file:
+        return file.format != "TIFF" or not _is_plain(file)
+    return True
+
+
+def _is_plain(file: ImageFile) -> bool:
+    directories = read_directories(file)
+    all_read = count_directories(file) == (len(directories), True)
+    return all_read and all(_has_plain_pixels(file, directory) for directory in directories)
+
+
+def _has_plain_pixels(file: ImageFile, directory: Directory) -> bool:
+    for code in (_COMPRESSION, _FILL_ORDER, _PREDICTOR):  # 1, the default of each tag, means that nothing is done
+        if _numbers(file, directory, code) not in (None, {1}):
+            return False
+    bits = _numbers(file, directory, _BITS)
+    return bits is not None and bits <= _WHOLE_BYTES
+
+
+def _numbers(file: ImageFile, directory: Directory, code: int) -> set[int] | None:
+    """Return the different numbers of a tag with 16-bit numbers, or None if the directory does not have the tag."""
+    tag = directory.tags.get(code)
+    if tag is None:
+        return None
+    value = read_value(file.stream, tag, 2 * _MOST_SAMPLES)
+    if len(value) != tag.size or len(value) % 2:
+        return {0}
+    order: Literal["little", "big"] = "little" if directory.order == "<" else "big"
+    return {int.from_bytes(value[at : at + 2], order) for at in range(0, len(value), 2)}
