@@ -467,7 +467,7 @@ def test_page_of_a_run_without_a_policy_states_no_limits():
 
 def test_doubtful_is_explained_by_all_its_reasons():
     meaning = DECISION_GRADES["doubtful"].meaning
-    for reason in ("instruments", "some regions only", "another reference", "outlines only", "wrong"):
+    for reason in ("instrument metadata", "some regions only", "another reference", "outlines only", "wrong"):
         assert reason in meaning
 
 
