@@ -147,18 +147,30 @@ class _Process:
             return function(argument)
         try:
             result = _result(executor, function, argument)
-        except BaseException:
-            with self._lock:
-                self._executor = None if self._executor is executor else self._executor
-            executor.shutdown(wait=False, kill_workers=True)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, BrokenProcessPool):
+                self._release(executor)  # the function raised it; the process still runs, perhaps with another call
+            else:
+                self._discard(executor)
             raise
+        self._release(executor)
+        return result
+
+    def _release(self, executor: ProcessPoolExecutor) -> None:
+        """Record the end of a call. After the last call, later runs can use the executor."""
         with self._lock:
             if self._executor is executor:
                 self._calls -= 1
                 if not self._calls:
                     self._executor = None
                     _free[os.getpid()].append((executor, time.monotonic()))
-        return result
+
+    def _discard(self, executor: ProcessPoolExecutor) -> None:
+        """Kill the process of an executor, and use the executor no more."""
+        with self._lock:
+            if self._executor is executor:
+                self._executor = None
+        executor.shutdown(wait=False, kill_workers=True)
 
     def call_alone(self, function: Callable[[T], R], argument: T) -> R:
         """Call a function in a new process. Idle processes are not used, because they may have been killed."""

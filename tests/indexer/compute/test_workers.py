@@ -71,6 +71,30 @@ def test_crash_does_not_cost_the_call_that_waits_in_the_process(fresh: None, tmp
             crashing.result()
 
 
+def test_exception_does_not_cost_the_call_that_waits_in_the_process(fresh: None, tmp_path: Path) -> None:
+    made = Workers(1)
+    with ThreadPoolExecutor(2) as threads:
+        failing = threads.submit(made.call, raise_when_told, tmp_path)
+        while not (tmp_path / "running").exists():
+            time.sleep(0.01)
+        waiting = threads.submit(made.call, process_id, None)
+        while workers_of(made) < 2:
+            time.sleep(0.01)
+        (tmp_path / "go").touch()
+        with pytest.raises(LookupError):
+            failing.result()
+        assert str(waiting.result()) == (tmp_path / "running").read_text()
+
+
+def raise_when_told(folder: Path) -> None:
+    """Write the process id, and raise when the file ``go`` is there."""
+    (folder / "part").write_text(str(os.getpid()))
+    (folder / "part").rename(folder / "running")
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    raise LookupError
+
+
 def workers_of(made: Workers) -> int:
     """Return the number of calls that have a process or wait in one."""
     return sum(process.users for process in made._processes)
