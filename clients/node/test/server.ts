@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -35,11 +36,12 @@ export interface Server {
   stop(): Promise<number | null>;
 }
 
-/** Starts a server on a free port. */
+/** Starts a server on a free port. It ends with the process of the tests, so that a failed test cannot leave it behind. */
 export async function serve(store: string, ...flags: string[]): Promise<Server> {
   const child = spawn(TWINSCOPE, ['serve', store, '--port', '0', '--lame-duck-seconds', '0', '--quiet', ...flags], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  process.once('exit', () => child.kill('SIGKILL'));
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
   const lines: string[] = [];
   for await (const line of createInterface({ input: child.stderr })) {
@@ -47,7 +49,10 @@ export async function serve(store: string, ...flags: string[]): Promise<Server> 
     const target = / at (grpcs?:\/\/\S+);/.exec(line)?.[1];
     if (target !== undefined) {
       child.stderr.resume();
-      return { target, stop: () => (child.kill('SIGTERM'), exited) };
+      // A server that a failed test did not stop must not keep this process alive.
+      child.unref();
+      (child.stderr as Socket).unref();
+      return { target, stop: () => (child.ref(), child.kill('SIGTERM'), exited) };
     }
   }
   throw new Error(`the server did not start: ${lines.join('\n')}`);

@@ -123,6 +123,18 @@ def _lower_camel(text: str) -> str:
     return json.dumps(json.loads(text, object_pairs_hook=renamed))
 
 
+def _run_npm(npm: str, arguments: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run npm in the folder of the client; a run that hangs fails with what it printed."""
+    command = (npm, *arguments)
+    try:
+        return subprocess.run(
+            command, check=False, cwd=_NODE, env=environment, capture_output=True, text=True, timeout=1200
+        )
+    except subprocess.TimeoutExpired as error:
+        printed = (error.stdout or b"").decode(errors="replace")
+        pytest.fail(f"npm {' '.join(arguments)} did not end; it printed:\n{printed[-8000:]}")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_node_package_passes_its_tests():
@@ -133,9 +145,7 @@ def test_node_package_passes_its_tests():
         pytest.skip("the twinscope command is not installed next to this Python")
     environment = os.environ | {"TWINSCOPE_COMMAND": str(command)}
     for arguments in (("ci",), ("run", "build"), ("test",)):
-        done = subprocess.run(
-            (npm, *arguments), check=False, cwd=_NODE, env=environment, capture_output=True, text=True, timeout=1200
-        )
+        done = _run_npm(npm, arguments, environment)
         assert done.returncode == 0, f"npm {' '.join(arguments)}:\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
     assert "# fail 0" in done.stdout
     assert "# pass 0" not in done.stdout
