@@ -35,7 +35,7 @@ def rows(work: Work) -> list[Row]:
     note = f"{peaks[0] / 2**20:.0f} MiB at {few:,} images, {peaks[1] / 2**20:.0f} MiB at {many:,}"
     found = [
         row(
-            "additional peak memory of indexing per image", "", [(0.0, grown)], Target("value", 400), unit="B",
+            "additional peak memory per image while indexing", "", [(0.0, grown)], Target("value", 400), unit="B",
             note=note,
         )
     ]  # fmt: skip

@@ -189,7 +189,7 @@ CLIPPED_REGION: Final = _listed(
 )  # fmt: skip
 REGIONS_CLIPPED: Final = _listed(
     "regions_clipped", 8, "regions of 25",
-    "Maximum number of clipped regions that do not have to agree.",
+    "Maximum number of regions that may disagree because they are clipped.",
     "If a panel covers half the field, and the rest of one image is blank, more than this many regions are clipped.",
 )  # fmt: skip
 

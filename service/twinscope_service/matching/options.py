@@ -56,7 +56,7 @@ class Options:
 
 
 def _as_given(value: Any) -> Any:
-    """Return a value as `Any`, so that its type can be checked although the value has a type annotation."""
+    """Return the value as `Any`, because mypy rejects a check at run time of a type that is already annotated."""
     return value
 
 

@@ -64,7 +64,7 @@ with this value has no effect."""
 
 
 def policy_message(policy: Policy) -> types_pb2.Policy:
-    """Return the complete message of a policy, as answers contain it.
+    """Return the complete message of a policy. Answers contain the policy in this form.
 
     If a request contains this message, the request uses exactly this policy.
     """

@@ -14,7 +14,7 @@ _ESCAPE = re.compile(r"\\(?:(\\)|u(d[89a-f][0-9a-f]{2}))?")
 
 
 def escaped(text: str) -> str:
-    """Return a text with escapes, so that every message can contain it."""
+    """Escape the characters of a text that a message cannot contain."""
     if text.isascii() and "\\" not in text:  # true for most texts, and ten times as fast as the general case
         return text
     return _SPECIAL.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\u{ord(found[0]):04x}", text)

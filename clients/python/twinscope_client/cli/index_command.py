@@ -51,16 +51,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
-        help="what to do with images whose category is unknown: 'error' (default of a new store), leave these images "
-        "out of the store and list them; 'keep', create a category for every unknown name. This option is saved "
-        "in the store",
+        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves these "
+        "images out of the store and lists them. The value 'keep' creates a category for every unknown name. This "
+        "option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="frames of each image to hash: 'frame', only the whole image; 'views' (default of a new store), also the "
-        "image without an info bar, so that twins that were cropped at the bottom, rotated, mirrored or inverted are "
-        "found; 'windows', also 409 smaller frames, so that twins that show only a part of the field are found (52 KB "
-        "more per image). This option is saved in the store",
+        help="frames of each image to hash. The value 'frame' hashes only the whole image. The value 'views' (default "
+        "of a new store) also hashes the image without an info bar, so that twins that were cropped at the bottom, "
+        "rotated, mirrored or inverted are found. The value 'windows' also hashes 409 smaller frames, so that twins "
+        "that show only a part of the field are found (52 KB more per image). This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--prune", action="store_true",
