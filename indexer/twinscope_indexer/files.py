@@ -6,8 +6,10 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
@@ -94,6 +96,36 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb", buffering=0) as stream:
         return _sha256(stream)
+
+
+def stream_sha256(stream: BinaryIO) -> str:
+    """Return the SHA-256 of an open file on disk in hexadecimal, from its beginning to its end.
+
+    If the same file is hashed again and has not changed, it is not read again. A stack is therefore read only once,
+    although each of its pages needs the SHA-256 of the file.
+    """
+    found = os.fstat(stream.fileno())
+    return _kept_digest(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns).of(stream)
+
+
+class _Digest:
+    """The SHA-256 of one file. It is computed at the first call of `of`; other threads wait for this call."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._value = ""
+
+    def of(self, stream: BinaryIO) -> str:
+        with self._lock:
+            if not self._value:
+                stream.seek(0)
+                self._value = _sha256(stream)
+            return self._value
+
+
+@lru_cache(maxsize=64)
+def _kept_digest(*identity: int) -> _Digest:  # noqa: ARG001  the arguments are the key
+    return _Digest()
 
 
 def _sha256(stream: BinaryIO) -> str:

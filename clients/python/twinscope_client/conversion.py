@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.reader import read_pil_image
+from twinscope_indexer.indexing.pages import Pages, page_items
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
 from twinscope_client.errors import OutputError
@@ -22,6 +23,7 @@ from twinscope_client.outputs import fitting_name, numbered, put_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twinscope_indexer.imaging.sniffing import Source
     from twinscope_indexer.sources.corpus import Item, Scope
 
 
@@ -40,6 +42,7 @@ def convert(
     out: Path,
     *,
     quality: int = 100,
+    pages: Pages = "all",
     progress: Callable[[Item], None] = lambda _: None,
 ) -> ConversionReport:
     """Convert every image to JPEG.
@@ -55,6 +58,9 @@ def convert(
         other content has the same path, this file is not overwritten.
     quality : int
         JPEG quality, 1 to 100.
+    pages : {"all", "first"}
+        Which pages of a stack are converted: each page that is a picture, or only the first one. The JPEG of a page is
+        ``<stem>_page3.jpg``.
     progress : callable
         Function that is called for every finished image.
 
@@ -74,7 +80,7 @@ def convert(
     output = out.resolve()
     for scope in _scopes_apart(sources, out):
         items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
-        for item in items:
+        for item in page_items(items, pages):
             try:
                 written = _convert_one(item, out, quality)
                 report.counts["written" if written else "kept"] += 1
@@ -105,28 +111,30 @@ def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[
     return scopes
 
 
-def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = None, quality: int = 100) -> bytes:
-    """Encode an image file as JPEG, without chroma subsampling.
+def encode_jpeg(source: Source, *, name: str | None = None, quality: int = 100, page: int = 0) -> bytes:
+    """Encode an image file, or one page of a stack, as JPEG, without chroma subsampling.
 
     Raises
     ------
     ImageError
         If the image cannot be read, or if one side has more than 65,535 pixels, which is the limit of JPEG.
     """
-    image = read_pil_image(source, name=name)
+    image = read_pil_image(source, name=name, page=page)
     data = BytesIO()
     try:
         image.save(data, "JPEG", quality=quality, subsampling=0)
     except (OSError, ValueError) as error:
-        shown = name or (os.fspath(source) if not isinstance(source, bytes) else "image")
+        shown = name or (os.fspath(source) if isinstance(source, (str, os.PathLike)) else "image")
         raise ImageError(str(shown), "unsupported", f"cannot be written as JPEG: {error}") from error
     return data.getvalue()
 
 
 def _convert_one(item: Item, out: Path, quality: int) -> bool:
-    data = encode_jpeg(item.read(), name=item.uri, quality=quality)
+    with item.open() as content:
+        data = encode_jpeg(content.stream, name=item.uri, quality=quality, page=item.page)
     folder = PurePosixPath(item.path).parent
-    wanted = out / folder / fitting_name(f"{Path(item.name).stem}.jpg")
+    page = f"_page{item.page}" if item.page else ""
+    wanted = out / folder / fitting_name(f"{Path(item.name).stem}{page}.jpg")
     for target in numbered(wanted):
         try:
             return put_bytes(data, target)

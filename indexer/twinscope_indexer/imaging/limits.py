@@ -1,4 +1,4 @@
-"""Limits on the size that the header of an image can claim: the pixel budget, and the compression ratio of Deflate."""
+"""Limits on the size of an image: the pixel budget, the compression ratio of Deflate, and the size of a whole file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twinscope_indexer.errors import ImageError
 DEFLATE_RATIO = 1032
 """Maximum compression ratio of Deflate (zlib, "Technical Details": the 1032:1 limit)."""
 
-
+_MOST_WHOLE = 2 << 30  # bytes; a file of a format without strips and tiles is read into memory as a whole
 _MOST_SIDE = 1_000_000  # pixels; even for a narrow image, resampling needs up to 128 bytes per pixel of the long side
 
 
@@ -27,3 +27,20 @@ def check_budget(name: str, width: int, height: int, budget: int) -> None:
         )
     if max(width, height) > _MOST_SIDE:
         raise ImageError(name, "too_large", f"{width} x {height} pixels: a side of more than {_MOST_SIDE:,} is refused")
+
+
+def require_divisible(name: str, size: int, kind: str) -> None:
+    """Raise an error if a file has more than 2 GiB and its format cannot be read in parts. TIFF files can be.
+
+    Raises
+    ------
+    ImageError
+        The fault is ``too_large``.
+    """
+    if size > _MOST_WHOLE:
+        raise ImageError(
+            name,
+            "too_large",
+            f"the file has {size} bytes; a {kind} file is read as a whole, so the limit is {_MOST_WHOLE} bytes. Only "
+            "TIFF files may be larger",
+        )

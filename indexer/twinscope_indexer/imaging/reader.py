@@ -18,10 +18,11 @@ from PIL import Image
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.bmp import read_bmp
 from twinscope_indexer.imaging.jpeg import read_jpeg
+from twinscope_indexer.imaging.limits import require_divisible
 from twinscope_indexer.imaging.png import read_png
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import Format, ImageFile, Source, opened
-from twinscope_indexer.imaging.tiff import read_tiff
+from twinscope_indexer.imaging.tiff import read_tiff, read_tiff_page
 from twinscope_indexer.imaging.window import Window
 
 PIXEL_BUDGET = 300_000_000
@@ -52,12 +53,14 @@ class GreyImage:
     samples are unsigned integers of at most 8 bits."""
 
 
-def read_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> GreyImage:
+def read_image(
+    source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET, page: int = 0
+) -> GreyImage:
     """Decode an image to 8-bit grey.
 
-    Only one image of a file is read. In a TIFF file, this is the first page with an image. Pages with a mask or a
-    reduced copy are skipped. If the image is a volume, only the first plane is read. If an image without a colour space
-    has separate channels, only the first channel is read. In an animation, only the first frame is read. Alpha is
+    Only one image of a file is read. By default, this is the first page with an image of a TIFF file. Pages with a mask
+    or a reduced copy are skipped. If the image is a volume, only the first plane is read. If an image without a colour
+    space has separate channels, only the first channel is read. In an animation, only the first frame is read. Alpha is
     ignored. CMYK is converted in the same way as in Pillow. TIFF images are turned upright according to the Orientation
     tag. The Exif orientation of JPEG and PNG files is ignored. Pillow treats the orientation of TIFF, JPEG and PNG
     files in the same way.
@@ -72,6 +75,9 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     pixel_budget : int
         Maximum number of pixels to decode. Images with more pixels, or with a side of more than a million pixels, are
         refused before memory is allocated.
+    page : int
+        Number of a page of a TIFF file, counted from 1. All pages are counted, also masks and reduced copies. With 0,
+        the first page with an image is read. `twinscope_indexer.imaging.pages` lists the pages that are pictures.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
         If the file has any fault. The attribute `fault` of the exception is the kind of the fault. Invalid content of a
         file never causes any other exception.
     """
-    raster, called = _read(source, name, pixel_budget)
+    raster, called = _read(source, name, pixel_budget, page)
     try:
         pixels, window = raster.grey()
     except ValueError as error:
@@ -92,7 +98,9 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int = P
     return GreyImage(pixels, raster.format, raster.mode, raster.bits, width, height, raster.pages, raster.page, window)
 
 
-def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> Image.Image:
+def read_pil_image(
+    source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET, page: int = 0
+) -> Image.Image:
     """Decode an image for display: for reviews and for conversion to JPEG.
 
     The parameters are the same as for `read_image`.
@@ -108,15 +116,20 @@ def read_pil_image(source: Source, *, name: str | None = None, pixel_budget: int
     ImageError
         As for `read_image`.
     """
-    raster, called = _read(source, name, pixel_budget)
+    raster, called = _read(source, name, pixel_budget, page)
     try:
         return raster.to_pil()
     except ValueError as error:
         raise ImageError(called, "damaged", f"the image has no usable values: {error}") from error
 
 
-def _read(source: Source, name: str | None, budget: int) -> tuple[Raster, str]:
+def _read(source: Source, name: str | None, budget: int, page: int) -> tuple[Raster, str]:
     with opened(source, name) as file:
+        if file.format == "TIFF":
+            return (read_tiff_page(file, budget, page) if page else read_tiff(file, budget)), file.name
+        if page > 1:
+            raise ImageError(file.name, "missing", f"a {file.format} file has no page {page}")
+        require_divisible(file.name, file.size, file.format)
         return _DECODERS[file.format](file, budget), file.name
 
 

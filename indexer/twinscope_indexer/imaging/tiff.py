@@ -23,6 +23,7 @@ from twinscope_indexer.imaging import tiff_segments
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import ImageFile
 from twinscope_indexer.imaging.tiff_directories import count_directories
+from twinscope_indexer.imaging.tiff_pages import chain_of
 
 # PhotometricInterpretation (TIFF 6.0, page 37)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
@@ -65,19 +66,53 @@ def read_tiff(file: ImageFile, budget: int) -> Raster:
     ------
     ImageError
     """
-    name = file.name
     pages, complete = count_directories(file)
-    with (
-        _decoding(name),
-        TiffFile(
-            file.stream, name="tiff", offset=0, size=file.size, is_ndpi=False, is_lsm=False, is_scanimage=False
-        ) as tiff,
-    ):
-        index, page = _find_image_page(tiff, pages, complete, name)
-        colour = _colour(page, name)
-        samples = tiff_segments.decode(page, file, _COLOURS.get(colour, (1,))[0], budget)
-        turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
-        return _raster(page, colour, turn(samples) if turn else samples, (pages, index), name)
+    with _decoding(file.name), _opened(file) as tiff:
+        index, page = _find_image_page(tiff, pages, complete, file.name)
+        return _decoded(page, file, budget, (pages, index))
+
+
+def read_tiff_page(file: ImageFile, budget: int, number: int) -> Raster:
+    """Decode one page of a TIFF or BigTIFF file.
+
+    Parameters
+    ----------
+    file : ImageFile
+    budget : int
+        Maximum number of pixels to decode.
+    number : int
+        Number of the page in the file, counted from 1.
+
+    Raises
+    ------
+    ImageError
+        The fault is ``missing`` if the file has no such page, and ``truncated`` if the file ends before the page. The
+        other faults are the same as for `read_tiff`.
+    """
+    chain = chain_of(file)
+    count = len(chain.offsets)
+    if number == count + 1 and chain.fault:
+        raise ImageError(file.name, "truncated", chain.fault)
+    if not 1 <= number <= count:
+        raise ImageError(file.name, "missing", f"the file has no page {number}; the number of its pages is {count}")
+    with _decoding(file.name), _opened(file) as tiff:
+        tiff.filehandle.seek(chain.offsets[number - 1])
+        page = TiffPage(tiff, number - 1)
+        if not all(isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)):
+            raise ImageError(file.name, "damaged", f"page {number} of the TIFF file holds no image")
+        return _decoded(page, file, budget, (count, number - 1))
+
+
+def _opened(file: ImageFile) -> TiffFile:
+    return TiffFile(file.stream, name="tiff", offset=0, size=file.size, is_ndpi=False, is_lsm=False, is_scanimage=False)
+
+
+def _decoded(page: TiffPage, file: ImageFile, budget: int, place: tuple[int, int]) -> Raster:
+    """Decode a page. `place` is the number of pages of the file, and the index of the page."""
+    colour = _colour(page, file.name)
+    samples = tiff_segments.decode(page, file, _COLOURS.get(colour, (1,))[0], budget)
+    turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
+    return _raster(page, colour, turn(samples) if turn else samples, place, file.name)
 
 
 # Orientation (TIFF 6.0, page 36) -> function that turns an array of shape (height, width, ...) upright

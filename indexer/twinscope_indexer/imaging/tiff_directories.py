@@ -127,6 +127,40 @@ def read_directories(file: ImageFile) -> list[Directory]:
     return [_read_directory(file, link) for link in islice(_chain(file), _MOST_DIRECTORIES)]
 
 
+def directory_offsets(file: ImageFile) -> tuple[list[int], str]:
+    """Return the offsets of the directories of a TIFF or BigTIFF file, and the fault that ends their chain early.
+
+    Returns
+    -------
+    list of int
+        At least one offset, in the order of the chain.
+    str
+        Description of the fault. The text is empty if the chain is complete, or if it returns to an earlier directory.
+
+    Raises
+    ------
+    ImageError
+        As for `read_directories`, if there is not even one directory.
+    """
+    offsets: list[int] = []
+    following = 0
+    try:
+        for link in _chain(file):
+            offsets.append(link.offset)
+            following = link.following
+    except ImageError:
+        if not offsets:
+            raise
+        return offsets, ""
+    return offsets, "" if following == 0 or following in offsets else "the file ends before this page"
+
+
+def read_directory_at(file: ImageFile, offset: int) -> Directory:
+    """Read the directory at an offset that `directory_offsets` returned."""
+    file.stream.seek(0)
+    return _read_directory(file, _link(file, offset, _Layout.of(file.stream.read(16))))
+
+
 def _chain(file: ImageFile) -> Iterator[_Link]:
     """Yield the directories of a file, in the order of the chain."""
     file.stream.seek(0)

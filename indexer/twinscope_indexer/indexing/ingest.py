@@ -6,7 +6,6 @@ Indexing and uploads to a server use this module.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.files import utc_now
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from twinscope_indexer.hashing.hashability import Unhashable
     from twinscope_indexer.hashing.reach import Reach
+    from twinscope_indexer.sources.location import Content
     from twinscope_indexer.store.catalog.catalog import Catalog
     from twinscope_indexer.taxonomy import Category
 
@@ -39,6 +39,7 @@ class FileFacts:
     bits: int = 0
     width: int = 0
     height: int = 0
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class DescribedImage:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of an image. A store identifies an image by its root, path and member.
+    """The origin of an image. A store identifies an image by its root, path, member and page.
 
     Attributes
     ----------
@@ -88,6 +89,8 @@ class Origin:
         Path of the image within the archive. None if the image is not in an archive.
     published_name : str
         A file name that may begin with the code of a category.
+    pages : int
+        Number of images in the file. 0 if only the first image of the file was looked for.
     """
 
     root_id: int
@@ -95,19 +98,31 @@ class Origin:
     path: str
     member: str | None
     published_name: str
+    pages: int = 0
 
 
 def describe(
-    data: bytes, name: str, *, mtime_ns: int = 0, sidecar: bytes | None = None, pixel_budget: int = PIXEL_BUDGET
+    content: Content,
+    digest: bytes,
+    *,
+    name: str,
+    page: int = 0,
+    mtime_ns: int = 0,
+    sidecar: bytes | None = None,
+    pixel_budget: int = PIXEL_BUDGET,
 ) -> DescribedImage:
-    """Read an image file and describe its content.
+    """Read an image file, or a page of a stack, and describe its content.
 
     Parameters
     ----------
-    data : bytes
+    content : Content
         Content of the file.
+    digest : bytes
+        SHA-256 of the file, as returned by `Content.sha256`.
     name : str
         Name of the image in error messages.
+    page : int
+        Number of the page of a stack, or 0 if the file is one image.
     mtime_ns : int
         Time of the last modification of the file, in nanoseconds since 1970.
     sidecar : bytes, optional
@@ -120,18 +135,19 @@ def describe(
     ImageError
         If the image file cannot be read.
     """
-    image = read_image(data, name=name, pixel_budget=pixel_budget)
+    image = read_image(content.stream, name=name, pixel_budget=pixel_budget, page=page)
     facts = FileFacts(
-        size=len(data),
+        size=content.size,
         mtime_ns=mtime_ns,
-        sha256=sha256(data).digest(),
+        sha256=digest,
         format=image.format,
         mode=image.mode,
         bits=image.bits,
         width=image.width,
         height=image.height,
+        page=page,
     )
-    instrument = read_metadata(data, name=name, sidecar=sidecar)
+    instrument = read_metadata(content.stream, name=name, sidecar=sidecar)
     return DescribedImage(facts, hash_pixels(image.pixels), encode_thumbnail(image.pixels), instrument)
 
 
@@ -175,6 +191,8 @@ def record_of(
         published_prefix=published_prefix(origin.published_name),
         indexed_at=utc_now(),
         generation=generation,
+        page=facts.page,
+        pages=origin.pages,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import SourceError
 from twinscope_indexer.indexing.label_rules import label_rule, remembered, repeated_names
+from twinscope_indexer.indexing.pages import Pages, page_items
 from twinscope_indexer.indexing.reframing import set_reach
 from twinscope_indexer.indexing.report import IndexReport, Progress
 from twinscope_indexer.indexing.update import SourceUpdate, UpdateSettings, images_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twinscope_indexer.hashing.reach import Reach
+    from twinscope_indexer.store.catalog.catalog import Catalog
 
 __all__ = ["IndexReport", "Progress", "count_images", "index"]
 
@@ -34,6 +36,7 @@ def index(
     reach: Reach | None = None,
     workers: int | None = None,
     prune: bool = False,
+    pages: Pages | None = None,
     progress: Progress = lambda _: None,
 ) -> IndexReport:
     """Update a store so that it contains the images that are now in its sources.
@@ -68,6 +71,9 @@ def index(
     prune : bool
         Whether to remove images from the store if their files no longer exist. If a folder could not be opened, or was
         skipped as the output of a labelling run, its images are kept.
+    pages : {"all", "first"}, optional
+        Which pages of a stack are images of the store: each page that is a picture, or only the first one. Default: the
+        value of the last run, or ``all`` in the first run. Use ``first`` if the pages are planes of one volume.
     progress : Progress, optional
         Function that is called for every finished image.
 
@@ -96,7 +102,8 @@ def index(
         repeated = repeated_names(labels, (item for scope in scopes for item in images_of(scope, Walk(), store)))
         reach = reach or (stored_reach(writer.catalog) if writer.catalog.meta("reach") else "views")
         rule = label_rule(labels, taxonomy, repeated)
-        settings = UpdateSettings(rule, taxonomy.version, reach, workers, prune)
+        pages = _remembered_pages(writer.catalog, pages)
+        settings = UpdateSettings(rule, taxonomy.version, reach, workers, prune, pages)
         try:
             set_reach(writer, reach, max(1, workers))
             for scope in scopes:
@@ -110,15 +117,23 @@ def index(
     return report
 
 
-def count_images(sources: Sequence[str | os.PathLike[str]]) -> int:
-    """Count the images that `index` would process.
+def _remembered_pages(catalog: Catalog, pages: Pages | None) -> Pages:
+    """Return which pages of a stack are images of a store, and save this setting in the store."""
+    if pages is None:
+        pages = "first" if catalog.meta("pages") == "first" else "all"
+    catalog.set_meta("pages", pages)
+    return pages
+
+
+def count_images(sources: Sequence[str | os.PathLike[str]], pages: Pages = "all") -> int:
+    """Count the images that `index` would process. Each page of a stack counts, if `pages` is ``all``.
 
     Raises
     ------
     SourceError
         If a source does not exist.
     """
-    return sum(1 for source in sources for _ in walk(scope_of(source), Walk()))
+    return sum(1 for source in sources for _ in page_items(walk(scope_of(source), Walk()), pages))
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:

@@ -12,15 +12,17 @@ from twinscope_indexer.compute.workers import Workers
 from twinscope_indexer.errors import SourceError, TaxonomyError
 from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.indexing.ingest import DescribedImage, Origin, put_image, record_of
-from twinscope_indexer.indexing.reading import ReadOutcome, ReadTask, read_by
+from twinscope_indexer.indexing.known_pages import counterpart
+from twinscope_indexer.indexing.reading import FileOutcome, ReadOutcome, ReadTask, read_by, rest_of
 from twinscope_indexer.sources.corpus import Walk, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from twinscope_indexer.hashing.reach import Reach
     from twinscope_indexer.indexing.label_rules import LabelRule
+    from twinscope_indexer.indexing.pages import Pages
     from twinscope_indexer.indexing.report import IndexReport, Progress
     from twinscope_indexer.sources.corpus import Item, Scope
     from twinscope_indexer.store.catalog.catalog import Record
@@ -47,6 +49,8 @@ class UpdateSettings:
         Number of processes that read images. If `workers` is 0, the main process reads the images.
     prune : bool
         Whether to remove images from the store if their files no longer exist.
+    pages : {"all", "first"}
+        Which pages of a stack are images of the store.
     """
 
     rule: LabelRule
@@ -54,14 +58,15 @@ class UpdateSettings:
     reach: Reach
     workers: int
     prune: bool
+    pages: Pages = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """An image that must be read, because it is new or its file may have changed."""
+    """A file that must be read, because it is new or may have changed. `known` are its images in the store, by page."""
 
     item: Item
-    known: Record | None
+    known: Mapping[int, Record]
     category: Category
 
 
@@ -114,20 +119,18 @@ class SourceUpdate:
         try:
             unread = self._unread_images(images_of(self._scope, skipped, self._writer.folder))
             outcomes = in_order(self._read, unread, self._workers.threads, self._workers.end_calls)
-            for pending, outcome in outcomes:
-                self._write_outcome(pending, outcome)
-                self._save_periodically()
+            for pending, task, outcome in outcomes:
+                self._write_file(pending, task, outcome)
             self._note_unreadable(skipped)
             self._compare(skipped)
         finally:
             self._catalog.commit()
 
-    def _read(self, pending: _Pending) -> tuple[_Pending, ReadOutcome]:
-        """Read one image. This method runs in several threads at the same time."""
-        known = pending.known
-        known_sha256 = known.sha256 if known is not None and known.recipe == RECIPE else b""
-        task = ReadTask(pending.item, known_sha256, self._settings.reach)
-        return pending, read_by(self._workers, task)
+    def _read(self, pending: _Pending) -> tuple[_Pending, ReadTask, FileOutcome]:
+        """Read one file, or the first pages of a stack. This method runs in several threads at the same time."""
+        known = {page: record.sha256 if record.recipe == RECIPE else b"" for page, record in pending.known.items()}
+        task = ReadTask(pending.item, known, self._settings.reach, self._settings.pages)
+        return pending, task, read_by(self._workers, task)
 
     def _unread_images(self, items: Iterable[Item]) -> Iterator[_Pending]:
         """Yield the images that must be read, with paths relative to the root.
@@ -138,28 +141,39 @@ class SourceUpdate:
             item = replace(found, root=self._root, path=f"{self._below}/{found.path}" if self._below else found.path)
             self._walked += 1
             self._save_periodically()
-            known = self._catalog.find(self._root_id, item.path, item.member)
-            if known is not None:
-                self._catalog.note_seen(known.id)
+            known = self._catalog.find_pages(self._root_id, item.path, item.member)
+            for record in known.values():
+                self._catalog.note_seen(record.id)
+            if item.page:
+                known = {page: record for page, record in known.items() if page == item.page}
             try:
                 category = self._settings.rule(item, found.inner_path)
             except TaxonomyError as error:
                 self._exclude(item, known, str(error))
                 continue
-            if known is not None and _same_file(known, item):
-                self._keep(known, category)
+            if self._is_unchanged(known, item):
+                for record in known.values():
+                    self._keep(record, category)
             else:
                 yield _Pending(item, known, category)
 
-    def _exclude(self, item: Item, known: Record | None, message: str) -> None:
-        """Exclude an image that has no category, and remove its old record from the store.
+    def _is_unchanged(self, known: Mapping[int, Record], item: Item) -> bool:
+        """Check whether the store contains all images of a file, and whether the file is unchanged."""
+        if not known or not all(_same_file(record, item) for record in known.values()):
+            return False
+        first = next(iter(known.values()))
+        if item.page or first.format != "TIFF":
+            return True
+        return list(known) == [0] if self._settings.pages == "first" else first.pages == len(known)
+
+    def _exclude(self, item: Item, known: Mapping[int, Record], message: str) -> None:
+        """Exclude an image that has no category, and remove its old records from the store.
 
         Otherwise, queries that show the same field would get the old label, which is no longer valid.
         """
         self._report.count_unknown_category(message)
-        if known is not None:
-            self._catalog.delete([known.id], self._writer.generation)
-            self._report.counts["withdrawn"] += 1
+        self._delete(known.values())
+        self._report.counts["withdrawn"] += len(known)
         self._note_failure(item, "no_category", message)
 
     def _keep(self, known: Record, category: Category) -> None:
@@ -170,26 +184,57 @@ class SourceUpdate:
         self._catalog.relabel(known.id, category.name, category.code, taxonomy, self._writer.generation)
         self._count("relabelled")
 
-    def _write_outcome(self, pending: _Pending, outcome: ReadOutcome) -> None:
+    def _write_file(self, pending: _Pending, task: ReadTask, outcome: FileOutcome) -> None:
+        """Write the results for one file into the catalog. If the file is a stack, read the rest of its pages."""
+        numbers = outcome.numbers
+        continued = {counterpart(page, numbers, pending.known) for page in numbers}
+        gone = [record for page, record in pending.known.items() if page not in continued]
+        self._delete(gone)  # the records describe an earlier content of the file
+        self._report.counts["removed"] += len(gone) if numbers else 0
+        self._write_images(pending, outcome)
+        for part in in_order(self._read_rest, rest_of(task, numbers), self._workers.threads, self._workers.end_calls):
+            self._write_images(pending, part)
+
+    def _read_rest(self, task: ReadTask) -> FileOutcome:
+        return read_by(self._workers, task)
+
+    def _write_images(self, pending: _Pending, outcome: FileOutcome) -> None:
+        for image in outcome.images:
+            self._write_image(pending, image, outcome.numbers)
+            self._save_periodically()
+
+    def _write_image(self, pending: _Pending, outcome: ReadOutcome, numbers: tuple[int, ...]) -> None:
         """Write the result of reading one image into the catalog."""
-        item, known = pending.item, pending.known
+        item = replace(pending.item, page=outcome.page)
+        page = counterpart(outcome.page, numbers, pending.known) if numbers else None
+        known = None if page is None else pending.known[page]
+        counted = 0 if self._settings.pages == "first" or pending.item.page else len(numbers)
         if outcome.fault:
-            if known is not None:  # the record describes an earlier content of the file
-                self._catalog.delete([known.id], self._writer.generation)
+            self._delete([] if known is None else [known])  # the record describes an earlier content of the file
             self._note_failure(item, outcome.fault, outcome.message)
             self._report.list_failure(item.uri, outcome.message)
         elif outcome.image is not None:
-            self._put(pending, outcome.image, outcome.frames)
+            leads = outcome.page == numbers[0]
+            self._put(replace(pending, item=item), known, outcome.image, outcome.frames, (leads, counted))
         elif known is not None:
             self._catalog.touch(known.id, item.size, item.mtime_ns)
+            if (known.page, known.pages) != (item.page, counted):
+                self._catalog.set_page(known.id, item.page, counted, self._writer.generation)
             self._keep(known, pending.category)
 
-    def _put(self, pending: _Pending, image: DescribedImage, frames: bytes) -> None:
-        item, known = pending.item, pending.known
-        number = known.id if known is not None else self._catalog.new_id(item.root, item.path, item.member)
+    def _put(
+        self, pending: _Pending, known: Record | None, image: DescribedImage, frames: bytes, place: tuple[bool, int]
+    ) -> None:
+        """Write a new or changed image. `place`: whether it is the first image of its file, and the number of images.
+
+        The first image of a file has the id of the file, whether the file is a stack or not.
+        """
+        item, (leads, counted) = pending.item, place
+        below = 0 if leads else item.page
+        number = known.id if known is not None else self._catalog.new_id(item.root, item.path, item.member, below)
         record = record_of(
             image,
-            Origin(self._root_id, item.root, item.path, item.member, item.name),
+            Origin(self._root_id, item.root, item.path, item.member, item.name, counted),
             pending.category,
             self._settings.taxonomy,
             number=number,
@@ -200,8 +245,13 @@ class SourceUpdate:
         outcome = "added" if known is None else "changed"
         self._count("unhashable" if record.hash is None else outcome)
 
+    def _delete(self, records: Iterable[Record]) -> None:
+        numbers = [record.id for record in records]
+        if numbers:
+            self._catalog.delete(numbers, self._writer.generation)
+
     def _note_failure(self, item: Item, fault: str, message: str) -> None:
-        self._catalog.put_failure(self._root_id, item.path, item.member, fault, message)
+        self._catalog.put_failure(self._root_id, item.path, item.member, fault, message, item.page)
         self._count("failed")
 
     def _count(self, outcome: str) -> None:

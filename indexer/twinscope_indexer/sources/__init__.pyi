@@ -14,5 +14,5 @@ from .corpus import (
     walk as walk,
 )
 from .location import (
-    read_source as read_source,
+    opened_source as opened_source,
 )

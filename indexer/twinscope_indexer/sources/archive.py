@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_FILE = 2 << 30
-"""Maximum size of an image file, in bytes. Larger files are not read, because there might not be enough memory.
-Micrographs are never so large."""
+"""Maximum size of an image in an archive, in bytes. Such an image is read into memory as a whole. An image file that is
+not in an archive may be larger."""
 
 _DAMAGE = (
     OSError, EOFError, RuntimeError, ValueError, IndexError, struct.error, zlib.error, lzma.LZMAError,
@@ -118,7 +118,7 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  t
 
 
 def require_size(source: str, size: int) -> None:
-    """Raise an error if an image file is larger than `MAX_FILE`.
+    """Raise an error if an image in an archive is larger than `MAX_FILE`.
 
     Raises
     ------
@@ -126,7 +126,11 @@ def require_size(source: str, size: int) -> None:
         If the file has more than `MAX_FILE` bytes.
     """
     if size > MAX_FILE:
-        raise ImageError(source, "too_large", f"the file has {size} bytes; the limit is {MAX_FILE} bytes")
+        raise ImageError(
+            source,
+            "too_large",
+            f"the file has {size} bytes; the limit in an archive is {MAX_FILE} bytes. Unpack the archive",
+        )
 
 
 def _missing(path: Path, name: str) -> ImageError:

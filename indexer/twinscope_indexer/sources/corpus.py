@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import SourceError
 from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
-from twinscope_indexer.sources.location import read_source, source_uri
+from twinscope_indexer.sources.location import Content, opened_source, source_uri, split_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
 """Suffixes of image files. Files with other suffixes in a folder or an archive are ignored."""
@@ -47,6 +48,8 @@ class Item:
     """Size of the image file in bytes."""
     mtime_ns: int
     """Time of the last modification of the file or archive, in nanoseconds since 1970."""
+    page: int = 0
+    """Number of the page if the image is a page of a stack, counted from 1. 0 if the file is one image."""
 
     @property
     def file(self) -> Path:
@@ -55,8 +58,8 @@ class Item:
 
     @property
     def uri(self) -> str:
-        """Location of the image as readable text: a path, or ``archive!member``."""
-        return source_uri(self.root, self.path, self.member)
+        """Location of the image as readable text: a path, or ``archive!member``, with ``#page=N`` for a page."""
+        return source_uri(self.root, self.path, self.member, self.page)
 
     @property
     def name(self) -> str:
@@ -81,15 +84,15 @@ class Item:
         names.append(self.root.name)
         return [name for name in names if name not in {"", ".", ".."}]
 
-    def read(self) -> bytes:
-        """Return the bytes of the image file.
+    def open(self) -> AbstractContextManager[Content]:
+        """Open the image file. A small file is read with one call, a large file or a stack in parts.
 
         Raises
         ------
         ImageError
             If the image file cannot be read.
         """
-        return read_source(self.root, self.path, self.member)
+        return opened_source(self.root, self.path, self.member, self.page)
 
 
 @dataclass(slots=True)
@@ -123,6 +126,8 @@ class Scope:
     """Absolute path of the folder, or of the folder that contains the single file."""
     prefix: str
     """Path of the single file relative to `root`. Empty if the source is a folder."""
+    page: int = 0
+    """Number of the page, if the user named one page of a stack (``stack.tif#page=3``); otherwise 0."""
 
 
 def scope_of(source: str | os.PathLike[str]) -> Scope:
@@ -133,11 +138,12 @@ def scope_of(source: str | os.PathLike[str]) -> Scope:
     SourceError
         If the folder or file does not exist, or if access is not allowed.
     """
-    path = Path(os.path.abspath(source))  # noqa: PTH100  resolve() would replace the names of links
-    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
+    named, page = split_page(source)
+    path = Path(os.path.abspath(named))  # noqa: PTH100  resolve() would replace the names of links
+    if os.path.isdir(path) and not page:  # noqa: PTH112  Path.is_dir() raises without access to a parent folder
         return Scope(path, "")
-    if os.path.exists(path):  # noqa: PTH110  likewise
-        return Scope(path.parent, path.name)
+    if os.path.exists(path) and not (page and (path.is_dir() or is_archive(path.name))):  # noqa: PTH110  likewise
+        return Scope(path.parent, path.name, page)
     msg = f"{source}: no such file or folder, or no permission to open it"
     raise SourceError(msg)
 
@@ -164,7 +170,8 @@ def walk(
     Item
     """
     if scope.prefix:
-        yield from _file_items(scope.root, scope.prefix, into, archives=archives, named=True)
+        for item in _file_items(scope.root, scope.prefix, into, archives=archives, named=True):
+            yield replace(item, page=scope.page) if scope.page else item
         return
     yield from _folder_items(scope.root, "", into, archives=archives, leave_out=leave_out, above=())
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.reader import read_image
-from twinscope_indexer.sources.location import read_source
+from twinscope_indexer.sources.location import Content, opened_source
 
 from twinscope_service.matching.answer import UPLOADS
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
     from numpy.typing import NDArray
     from twinscope_indexer.store.catalog.catalog import Record
 
 
-_Key = tuple[Path, str, str | None, bytes]
-"""Key of the cache: root, path and archive member of a file, and the SHA-256 of its content."""
+_Key = tuple[Path, str, str | None, int, bytes]
+"""Key of the cache: root, path and archive member of a file, the page, and the SHA-256 of the content of the file."""
 
 PIXELS: Final = 256 << 20
 """Default size of the cache, in bytes of pixels."""
@@ -72,7 +73,7 @@ class ReferencePixels:
         """
         # The SHA-256 alone is not a safe cache key. For an image, a client could declare the SHA-256 of another image.
         # The client would then get the pixels of the other image.
-        key = record.root, record.path, record.member, record.sha256
+        key = record.root, record.path, record.member, record.page, record.sha256
         if record.root == UPLOADS:
             self._require_upload(record)
         with self._lock:
@@ -82,17 +83,17 @@ class ReferencePixels:
                 self._cache.move_to_end(key)
                 return found
             self.misses += 1
-        data = self._file(record)
-        if sha256(data).digest() != record.sha256:
-            raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index it again")
-        pixels = read_image(data, name=record.uri).pixels
+        with self._opened(record) as content:
+            if content.sha256() != record.sha256:
+                raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index it again")
+            pixels = read_image(content.stream, name=record.uri, page=record.page).pixels
         self._keep(key, pixels)
         return pixels
 
-    def _file(self, record: Record) -> bytes:
+    def _opened(self, record: Record) -> AbstractContextManager[Content]:
         if record.root != UPLOADS:
-            return read_source(record.root, record.path, record.member)
-        return read_source(self._require_upload(record), record.sha256.hex(), None)
+            return opened_source(record.root, record.path, record.member, record.page)
+        return opened_source(self._require_upload(record), record.sha256.hex(), None, record.page)
 
     def _require_upload(self, record: Record) -> Path:
         """Return the folder that contains the file of an uploaded image."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
 from twinscope_indexer.errors import TwinscopeError
 from twinscope_indexer.indexing.ingest import DescribedImage, Origin, describe, put_image, record_of
+from twinscope_indexer.indexing.pages import first_hashable_page
+from twinscope_indexer.sources.location import Content
 from twinscope_indexer.store.frames import stored_reach
 from twinscope_indexer.store.reader import StoreWriter, open_writer
 from twinscope_indexer.store.settings import taxonomy_of
@@ -104,7 +107,12 @@ class Writes:
             If another process is writing.
         """
         self._store.view.taxonomy.resolve(upload.description.category)  # an unknown category fails before the slow work
-        image = describe(data, upload.description.source, mtime_ns=upload.mtime_ns, pixel_budget=pixel_budget)
+        name = upload.description.source
+        page = first_hashable_page(data, name=name, pixel_budget=pixel_budget)
+        content = Content(BytesIO(data), name)
+        image = describe(
+            content, content.sha256(), name=name, page=page, mtime_ns=upload.mtime_ns, pixel_budget=pixel_budget
+        )
         with self._writing() as write:
             category = write.taxonomy.resolve(upload.description.category)
             with self._uploads.keeping(image.file.sha256, data), write.catalog.transaction():
@@ -147,7 +155,7 @@ class _Write:
         number = self.catalog.new_id(UPLOADS, description.source, None) if known is None else known.id
         record = record_of(
             image,
-            Origin(self._root_id, UPLOADS, description.source, None, description.published_name),
+            Origin(self._root_id, UPLOADS, description.source, None, description.published_name, pages=1),
             category,
             self.taxonomy.version,
             number=number,

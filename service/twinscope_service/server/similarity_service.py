@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twinscope.v1 import similarity_pb2, similarity_pb2_grpc
 from twinscope_indexer.errors import TaxonomyError, TwinscopeError
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.indexing.pages import first_hashable_page
 from twinscope_indexer.metadata.reader import acquisition_of
 
 from twinscope_service.matching.answer import Result
@@ -116,7 +117,9 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self, data: bytes, header: similarity_pb2.ImageHeader, options: Options, context: grpc.ServicerContext
     ) -> Result:
         with self._answering(options, "header.options", context):
-            image = read_image(data, name="upload", pixel_budget=self._settings.max_megapixels * 1_000_000)
+            budget = self._settings.max_megapixels * 1_000_000
+            page = first_hashable_page(data, name="upload", pixel_budget=budget)
+            image = read_image(data, name="upload", pixel_budget=budget, page=page)
             given = header.HasField("instrument")
             instrument = instrument_of(header.instrument) if given else acquisition_of(data)
             return self.searcher.answer(Query.of_pixels(image.pixels, instrument), options)

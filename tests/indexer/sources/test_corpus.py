@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import random
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -18,9 +20,19 @@ from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.sources import archive
 from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
 from twinscope_indexer.sources.corpus import RUN_MARKER, Item, Walk, scope_of, walk
-from twinscope_indexer.sources.location import read_source
+from twinscope_indexer.sources.location import opened_source, source_uri
 
 AWKWARD = ["with space.jpg", 'it\'s "quoted".jpg', "größe µm.jpg", "日本.jpg", "new\nline.jpg", "-rf.jpg", "a;b&c.jpg"]
+
+
+def read(item):
+    with item.open() as content:
+        return content.stream.read()
+
+
+def read_at(root, path, member):
+    with opened_source(root, path, member) as content:
+        return content.stream.read()
 
 
 def walked(source: Path, skipped: Walk | None = None, **options) -> list[Item]:
@@ -113,7 +125,7 @@ def test_an_item_has_size_time_and_path(tmp_path):
     os.utime(tmp_path / "Tips/a.jpg", ns=(5, 1_234_567_890_123_456_789))
     [item] = walked(tmp_path)
     assert (item.root, item.path, item.member, item.name) == (tmp_path, "Tips/a.jpg", None, "a.jpg")
-    assert (item.size, item.mtime_ns) == (len(item.read()), 1_234_567_890_123_456_789)
+    assert (item.size, item.mtime_ns) == (len(read(item)), 1_234_567_890_123_456_789)
     assert item.uri == str(tmp_path / "Tips/a.jpg")
     assert item.folders == ["Tips", tmp_path.name]
 
@@ -123,7 +135,7 @@ def test_awkward_names_are_walked_and_read(tmp_path, name):
     fill(tmp_path, f"dir {name}/{name}")
     [item] = walked(tmp_path)
     assert item.name == name
-    assert item.read() == (tmp_path / f"dir {name}" / name).read_bytes()
+    assert read(item) == (tmp_path / f"dir {name}" / name).read_bytes()
 
 
 def test_names_that_are_not_utf8_are_walked_and_read(tmp_path):
@@ -134,7 +146,7 @@ def test_names_that_are_not_utf8_are_walked_and_read(tmp_path):
         pytest.skip("the file system takes only UTF-8 names")
     [item] = walked(tmp_path)
     assert os.fsencode(item.path) == b"caf\xe9 \xff.jpg"
-    assert item.read().startswith(b"content")
+    assert read(item).startswith(b"content")
 
 
 def test_links_are_followed_but_loops_end(tmp_path):
@@ -177,7 +189,7 @@ def test_pipes_are_refused_without_waiting(tmp_path):
     skipped = Walk()
     [item] = walked(tmp_path, skipped)
     with pytest.raises(ImageError, match="not a regular file"):
-        item.read()
+        read(item)
     [(path, reason)] = skipped.unreadable
     assert path.endswith("pipe.tar")
     assert "not a regular file" in reason
@@ -229,17 +241,62 @@ def test_removed_or_replaced_image_is_an_image_error(tmp_path, fault):
     if fault == "unreadable":
         item.file.mkdir()
     with pytest.raises(ImageError) as refused:
-        item.read()
+        read(item)
     assert refused.value.fault == fault
 
 
-def test_too_large_file_is_refused_unread(tmp_path):
+def test_large_file_is_not_read_into_memory(tmp_path):
     with (tmp_path / "a.tif").open("wb") as stream:
+        stream.write(b"begin")
         stream.truncate(archive.MAX_FILE + 1)
     [item] = walked(tmp_path)
-    with pytest.raises(ImageError) as refused:
-        item.read()
-    assert refused.value.fault == "too_large"
+    tracemalloc.start()
+    with item.open() as content:
+        assert content.stream.read(5) == b"begin"
+        assert content.size == archive.MAX_FILE + 1
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("page", [0, 2])
+def test_the_digest_is_that_of_the_whole_file(tmp_path, page):
+    path = tmp_path / "a.tif"
+    for data in (b"first content", b"other content"):
+        path.write_bytes(data)
+        with opened_source(tmp_path, "a.tif", None, page) as content:
+            content.stream.read(4)
+            assert [content.sha256(), content.sha256()] == [hashlib.sha256(data).digest()] * 2
+
+
+def test_a_page_is_named_after_the_file(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"x")
+    [item] = walked(f"{tmp_path}/a.tif#page=12")
+    assert (item.path, item.page) == ("a.tif", 12)
+    assert item.uri == f"{tmp_path}/a.tif#page=12"
+    assert source_uri(tmp_path, "a.zip", "b.tif", 3) == f"{tmp_path}/a.zip!b.tif#page=3"
+    [whole] = walked(tmp_path)
+    assert (whole.page, whole.uri) == (0, f"{tmp_path}/a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.tif#page=0", "a.tif#page=-1", "a.tif#page=x", "b.tif#page=1", "#page=2"])
+def test_what_is_no_page_of_a_file_is_not_found(tmp_path, name):
+    (tmp_path / "a.tif").write_bytes(b"x")
+    with pytest.raises(SourceError, match="no such file"):
+        scope_of(tmp_path / name)
+
+
+def test_a_folder_or_an_archive_has_no_pages(tmp_path):
+    tar(tmp_path / "a.tar", [("x.tif", b"x")])
+    for name in (f"{tmp_path}#page=1", tmp_path / "a.tar#page=1"):
+        with pytest.raises(SourceError, match="no such file"):
+            scope_of(name)
+
+
+def test_a_file_name_with_a_page_names_the_file(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"x")
+    (tmp_path / "a.tif#page=2").write_bytes(b"y")
+    [item] = walked(tmp_path / "a.tif#page=2")
+    assert (item.path, item.page, read(item)) == ("a.tif#page=2", 0, b"y")
 
 
 # -- archives -----------------------------------------------------------------------------------------------------
@@ -255,7 +312,7 @@ def test_members_of_an_archive_are_walked_and_read_in_place(tmp_path, kind):
     assert [(item.path, item.member, item.size) for item in items] == [
         (f"box{kind}", name, len(data)) for name, data in MEMBERS
     ]
-    assert [item.read() for item in items] == [data for _, data in MEMBERS]
+    assert [read(item) for item in items] == [data for _, data in MEMBERS]
     assert items[2].uri == f"{tmp_path}/box{kind}!Tips/deep/ä b'c.jpg"
     assert items[2].inner_path == f"box{kind}/Tips/deep/ä b'c.jpg"
     assert items[2].folders == ["deep", "Tips", "box", tmp_path.name]
@@ -285,7 +342,7 @@ def test_members_with_paths_outside_the_archive_write_nothing(tmp_path, kind):
     packed(tmp_path / "in" / f"box{kind}", [(name, name.encode()) for name in names])
     items = walked(tmp_path / "in")
     assert len(items) == len(names)
-    assert [item.read().decode() for item in items] == names
+    assert [read(item).decode() for item in items] == names
     assert all(".." not in item.folders for item in items)
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["in", f"box{kind}"])
 
@@ -296,7 +353,7 @@ def test_hidden_members_are_skipped(tmp_path, kind):
     packed(tmp_path / f"box{kind}", [(name, b"x") for name in names])
     [item] = walked(tmp_path)
     assert item.inner_path == f"box{kind}/Tips/a.jpg"
-    assert item.read() == b"x"
+    assert read(item) == b"x"
 
 
 @pytest.mark.parametrize("kind", [".tar", ".tgz"])
@@ -309,7 +366,7 @@ def test_tar_names_that_are_not_utf8_are_read(tmp_path, kind):
         stream.addfile(info, io.BytesIO(b"abc"))
     [item] = walked(tmp_path)
     assert item.member == name
-    assert item.read() == b"abc"
+    assert read(item) == b"abc"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -321,7 +378,7 @@ def test_last_of_members_with_the_same_name_counts(tmp_path, kind):
     else:
         packed(path, [("a.jpg", b"old"), ("b.jpg", b"x"), ("a.jpg", b"newer")])
     items = walked(tmp_path)
-    assert {item.member: (item.size, item.read()) for item in items} == {"a.jpg": (5, b"newer"), "b.jpg": (1, b"x")}
+    assert {item.member: (item.size, read(item)) for item in items} == {"a.jpg": (5, b"newer"), "b.jpg": (1, b"x")}
     assert len(items) == 2
 
 
@@ -340,7 +397,7 @@ def test_only_files_and_hard_links_in_a_tar_are_images(tmp_path, kind):
             info.type, info.linkname = kind_of_member, target
             info.size = 3 if kind_of_member == tarfile.REGTYPE else 0
             stream.addfile(info, io.BytesIO(b"abc"))
-    assert [(item.member, item.read()) for item in walked(tmp_path)] == [("a.jpg", b"abc"), ("again.jpg", b"abc")]
+    assert [(item.member, read(item)) for item in walked(tmp_path)] == [("a.jpg", b"abc"), ("again.jpg", b"abc")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -386,7 +443,7 @@ def test_every_loss_in_a_truncated_archive_is_reported(tmp_path, kind):
         skipped, intact, faults = Walk(), {}, set()
         for item in walked(path, skipped):
             try:
-                intact[item.member] = item.read()
+                intact[item.member] = read(item)
             except ImageError as error:
                 faults.add(error.fault)
         assert faults <= {"truncated", "damaged"}
@@ -400,7 +457,7 @@ def test_complete_members_of_a_truncated_tar_are_read(tmp_path):
     path.write_bytes(path.read_bytes()[: 3 * 1536 + 100])
     skipped = Walk()
     items = walked(path, skipped)
-    assert [item.read() for item in items] == [bytes([i]) * 600 for i in range(3)]
+    assert [read(item) for item in items] == [bytes([i]) * 600 for i in range(3)]
     assert "after its 3 readable files" in skipped.unreadable[0][1]
 
 
@@ -432,7 +489,7 @@ def test_damage_anywhere_in_an_archive_raises_image_errors(tmp_path_factory, kin
     sources = set()
     for item in walked(path):
         try:
-            item.read()
+            read(item)
         except ImageError as error:
             sources.add(error.source.partition("!")[0])
     assert sources <= {str(path)}
@@ -442,9 +499,9 @@ def test_a_changed_archive_is_opened_again(tmp_path):
     path = tar(tmp_path / "x.tar", [("a.jpg", b"old")])
     [item] = walked(path)
     tar(path, [("b.jpg", b"b" * 2000), ("a.jpg", b"new content")])
-    assert item.read() == b"new content"
+    assert read(item) == b"new content"
     with pytest.raises(ImageError) as refused:
-        read_source(item.root, item.path, "gone.jpg")
+        read_at(item.root, item.path, "gone.jpg")
     assert refused.value.fault == "missing"
 
 
@@ -452,10 +509,10 @@ def test_a_changed_archive_is_opened_again(tmp_path):
 def test_a_missing_member_or_archive_is_an_image_error(tmp_path, kind):
     path = packed(tmp_path / f"x{kind}", MEMBERS)
     with pytest.raises(ImageError, match="does not contain this file"):
-        read_source(tmp_path, path.name, "none.jpg")
+        read_at(tmp_path, path.name, "none.jpg")
     path.unlink()
     with pytest.raises(ImageError):
-        read_source(tmp_path, path.name, "top.jpg")
+        read_at(tmp_path, path.name, "top.jpg")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -485,7 +542,7 @@ def test_an_encrypted_or_unknown_zip_member_is_an_image_error(tmp_path):
         data[start] |= 1  # the flag for encryption
     path.write_bytes(data)
     with pytest.raises(ImageError, match="encrypted"):
-        walked(path)[0].read()
+        read(walked(path)[0])
 
 
 @pytest.mark.parametrize(

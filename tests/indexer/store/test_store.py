@@ -770,7 +770,7 @@ def test_a_catalog_of_another_schema_is_refused(tmp_path):
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     db.close()
     for refused in (lambda: Store(tmp_path), lambda: open_writer(tmp_path).__enter__()):
-        with pytest.raises(StoreError, match="schema version 99, but this Twinscope reads 4; index the collection"):
+        with pytest.raises(StoreError, match="schema version 99, but this Twinscope reads 5; index the collection"):
             refused()
 
 

@@ -12,10 +12,15 @@ import pytest
 import tifffile
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
 from twinscope_indexer.imaging.reader import PIXEL_BUDGET
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.store.reader import CATALOG_NAME, Store
 from twinscope_service.matching.new_image import Description, Upload
+from twinscope_service.matching.options import Options
+from twinscope_service.matching.query import Query
+from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
+from twinscope_service.matching.searcher import Searcher
 from twinscope_service.server.catalog_writer import Writes
 from vendor_tags import text_tag, zeiss_text
 
@@ -76,3 +81,28 @@ def test_uploaded_image_has_the_rows_of_an_indexed_one(tmp_path: Path, name: str
     assert len(indexed["images"]) == len(indexed["thumbnails"]) == 1
     assert len(indexed["instruments"]) == (name == "instrument.tif")
     assert len(indexed["frames"]) == (reach != "frame" and name != "blank.bmp")
+
+
+def test_an_uploaded_stack_is_its_first_page_that_can_be_hashed(tmp_path: Path) -> None:
+    pages = [np.full((240, 320), 9, np.uint8), _PIXELS, np.rot90(_PIXELS).copy()]
+    data = io.BytesIO()
+    with tifffile.TiffWriter(data) as writer:
+        for page in pages:
+            writer.write(page, contiguous=False, metadata=None)
+    (tmp_path / "data").mkdir()
+    index([tmp_path / "data"], tmp_path / "store", workers=0)
+    store = Store(tmp_path / "store")
+    try:
+        upload = Upload(1, Description("a/source", "Tips", "a.tif"), len(data.getvalue()))
+        writes = Writes(store)
+        assert writes.upload(upload, data.getvalue(), PIXEL_BUDGET)[0].change == "created"
+        assert writes.upload(upload, data.getvalue(), PIXEL_BUDGET)[0].change == "unchanged"
+        [record] = store.catalog.all_records()
+        hashed = hash_pixels(_PIXELS)
+        assert isinstance(hashed, PHash)
+        assert (record.hash, record.page) == (hashed.code, 2)
+        searcher = Searcher(store, ReferencePixels(uploads=tmp_path / "store" / UPLOADS_FOLDER))
+        answer = searcher.answer(Query.of_pixels(_PIXELS), Options()).answer
+        assert (answer.grade, answer.matches[0].source) == ("excellent", "a/source")
+    finally:
+        store.close()

@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_some
+from twinscope_client.cli.pages_option import add_pages_option
 
 HELP = "convert images to JPEG"
 
@@ -26,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality", type=int, default=100, metavar="N", help="JPEG quality, 1 to 100 (default: %(default)s)"
     )
+    add_pages_option(parser)
     parser.set_defaults(parser=parser)
 
 
@@ -37,8 +39,10 @@ def run(parsed: argparse.Namespace) -> int:
 
     from twinscope_client.conversion import convert
 
-    with progress("converting", lambda: count_images(parsed.paths)) as step:
-        report = convert(parsed.paths, parsed.out, quality=parsed.quality, progress=lambda _: step())
+    with progress("converting", lambda: count_images(parsed.paths, parsed.pages)) as step:
+        report = convert(
+            parsed.paths, parsed.out, quality=parsed.quality, pages=parsed.pages, progress=lambda _: step()
+        )
     counts = report.counts
     say(f"{counts['written']} JPEGs written to {parsed.out}, {counts['kept']} were already there.")
     say_some(

@@ -109,13 +109,14 @@ def _evaluated(parsed: argparse.Namespace) -> tuple[Truth, Assignment, Evaluatio
     journal = Journal(parsed.run_dir, create=False)
     try:
         truth = read_truth(parsed.truth, partial(category_name, met=_categories(journal), taxonomy=taxonomy))
-        found = assign(truth.rows, (decision.path for decision in journal.decisions()))
+        images = dict.fromkeys(name for one in journal.decisions() for name in (one.path, one.query))
+        found = assign(truth.rows, images)  # a row names a page of a stack, or all pages of the file
         _require_any(parsed, truth, found, journal)
         cases, left_out = [], []
         for decision in journal.decisions():
-            row = found.rows.get(decision.path)
+            row = found.rows.get(decision.query) or found.rows.get(decision.path)
             if row is None:
-                left_out.append(readable(decision.path))
+                left_out.append(readable(decision.query))
             else:
                 cases.append(Case.of(decision, row))
     finally:

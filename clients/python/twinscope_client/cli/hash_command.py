@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, progress, say
+from twinscope_client.cli.pages_option import add_pages_option
 
 if TYPE_CHECKING:
     from twinscope_indexer.sources.corpus import Item
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         help="number of threads (default: one thread per core)",
     )
+    add_pages_option(parser)
     parser.set_defaults(parser=parser)
 
 
@@ -47,6 +49,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
     from twinscope_indexer.compute.ordered import in_order
+    from twinscope_indexer.indexing.pages import page_items
     from twinscope_indexer.indexing.run import count_images
     from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
@@ -54,7 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     found = Walk()
     scopes = [scope_of(path) for path in parsed.paths]
-    items = (item for scope in scopes for item in walk(scope, found))
+    items = page_items((item for scope in scopes for item in walk(scope, found)), parsed.pages)
     counts = {"hashed": 0, "failed": 0}
     with ExitStack() as stack:
         write = _to_stdout
@@ -69,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(("file", "path", "phash"))
             write = lambda item, text: table.writerow((item.name, item.uri, text))  # noqa: E731
-        step = stack.enter_context(progress("hashing", lambda: count_images(parsed.paths)))
+        step = stack.enter_context(progress("hashing", lambda: count_images(parsed.paths, parsed.pages)))
         for item, text, problem in in_order(_hash_one, items, parsed.workers):
             if problem:
                 say(f"{item.uri}: {problem}")
@@ -94,7 +97,8 @@ def _hash_one(item: Item) -> tuple[Item, str, str]:
     from twinscope_indexer.imaging.reader import read_image
 
     try:
-        hashed = hash_pixels(read_image(item.read(), name=item.uri).pixels)
+        with item.open() as content:
+            hashed = hash_pixels(read_image(content.stream, name=item.uri, page=item.page).pixels)
     except ImageError as error:
         return item, "", error.detail
     if isinstance(hashed, PHash):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some
+from twinscope_client.cli.pages_option import add_pages_option
 
 if TYPE_CHECKING:
     from twinscope_indexer.indexing.run import IndexReport
@@ -67,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="remove images from the store if their files no longer exist. Images below a folder that was skipped or "
         "could not be opened are not removed",
     )  # fmt: skip
+    add_pages_option(parser, default=None, note=" (default of a new store). This option is saved in the store")
     parser.add_argument(
         "--workers",
         type=int,
@@ -85,7 +87,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     taxonomy = None if parsed.taxonomy is None else load_taxonomy(parsed.taxonomy)
     keep_unknown = None if parsed.unknown_category is None else parsed.unknown_category == "keep"
-    with progress("indexing", lambda: count_images(parsed.sources)) as step:
+    with progress("indexing", lambda: count_images(parsed.sources, parsed.pages or "all")) as step:
         report = index(
             parsed.sources,
             parsed.store,
@@ -95,6 +97,7 @@ def run(parsed: argparse.Namespace) -> int:
             reach=parsed.reach,
             workers=parsed.workers,
             prune=parsed.prune,
+            pages=parsed.pages,
             progress=lambda _: step(),
         )
     return _report(report, parsed.store)

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some, table
+from twinscope_client.cli.pages_option import add_pages_option
 from twinscope_client.cli.policy_options import (
     add_policy_options,
     chosen_policy,
@@ -87,6 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", default=os.cpu_count() or 1,
         help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )  # fmt: skip
+    add_pages_option(parser)
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
 
@@ -105,6 +107,7 @@ def run(parsed: argparse.Namespace) -> int:
             jpeg=parsed.jpeg,
             sidecar=parsed.sidecar,
             link=parsed.link,
+            pages=parsed.pages,
             dry_run=parsed.dry_run,
             policy=policy,
             workers=parsed.workers,
@@ -124,7 +127,7 @@ def run(parsed: argparse.Namespace) -> int:
         warn_of_limit(policy, engine)
         if not parsed.dry_run:
             journal.set_settings(described(parsed.paths, engine, settings))
-        with progress("labelling", lambda: count_queries(parsed.paths, parsed.out)) as step:
+        with progress("labelling", lambda: count_queries(parsed.paths, parsed.out, parsed.pages)) as step:
             report = label(parsed.paths, engine, journal, parsed.out, settings, lambda _: step())
         code = _report(report, parsed)
         _report_open_points(journal, report)
@@ -151,6 +154,12 @@ def _report_open_points(journal: Journal, report: LabelReport) -> None:
             f"{earlier} images have copies from earlier runs with labels that no longer apply. Twinscope has not "
             "removed these copies; check them. The column earlier_output of matches.csv and review.csv lists them."
         )
+    differing = journal.scalar("count(DISTINCT path)", "stack_conflict <> ''")
+    if differing:
+        say(
+            f"{differing} stacks got no copy, because their pages have different labels, or because a page has no "
+            "label. The table review.csv names the pages."
+        )
     if not sum(report.counts.values()):
         say("The given paths contain no images.")
 
@@ -160,7 +169,7 @@ def _print_plan(journal: Journal) -> None:
     rows.writerow(("TIFF_path", "grade", "category", "output_path", "reason"))
     for decision in journal.decisions():
         category = decision.category if decision.output else ""
-        rows.writerow((decision.path, decision.grade, category, decision.output, decision.reason))
+        rows.writerow((decision.query, decision.grade, category, decision.output, decision.explanation))
 
 
 def _report(report: LabelReport, parsed: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import json
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, say
+from twinscope_client.cli.pages_option import add_pages_option
 from twinscope_client.cli.policy_options import (
     add_policy_options,
     chosen_policy,
@@ -30,9 +31,10 @@ HELP = "search a store for the twin of each image"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="path of an image file")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="path of an image file, or of a page (F.tif#page=3)")
     add_target_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object for each image instead of text")
+    add_pages_option(parser)
     add_policy_options(parser)
     parser.set_defaults(parser=parser)
 
@@ -41,13 +43,15 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
     policy = chosen_policy(parsed)
     from twinscope_indexer.errors import ImageError
+    from twinscope_indexer.indexing.pages import pages_of
 
+    images = [page for image in parsed.images for page in (pages_of(image) if parsed.pages == "all" else [image])]
     failed = 0
     with open_target(parsed) as engine:
         warn_of_emptiness(engine)
         warn_of_reach(parsed, engine)
         warn_of_limit(policy, engine)
-        for image, found in engine.search_many(parsed.images, policy=policy):
+        for image, found in engine.search_many(images, policy=policy):
             if isinstance(found, ImageError):
                 failed += 1
                 say(f"{image}: {found.detail}")
@@ -58,7 +62,7 @@ def run(parsed: argparse.Namespace) -> int:
             else:
                 _show(image, found)
     if failed:
-        return PARTLY if failed < len(parsed.images) else FAILED
+        return PARTLY if failed < len(images) else FAILED
     return DONE
 
 

@@ -16,8 +16,8 @@ from twinscope_client.cli.console import DONE, FAILED, emit, say, table
 HELP = "describe a store, export its catalog, or record that its collection has moved"
 
 _EXPORTED = (
-    "image_id", "uri", "category", "code", "published_prefix", "hash", "unhashable", "width", "height", "bits", "mode",
-    "format", "size", "sha256", "recipe", "taxonomy", "indexed_at", "generation",
+    "image_id", "uri", "page", "category", "code", "published_prefix", "hash", "unhashable", "width", "height", "bits",
+    "mode", "format", "size", "sha256", "recipe", "taxonomy", "indexed_at", "generation",
 )  # fmt: skip
 
 

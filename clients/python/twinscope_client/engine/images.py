@@ -13,7 +13,9 @@ from PIL import Image
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.reader import read_image
+from twinscope_indexer.indexing.pages import first_hashable_page
 from twinscope_indexer.metadata.reader import InstrumentMetadata, acquisition_of
+from twinscope_indexer.sources.location import paged, split_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,14 @@ class DecodedFile:
         Path of the file. The file is uploaded if a server needs the full-size image.
     pixels : ndarray of uint8, shape (height, width)
         The grey pixels of the file, as returned by `grey_pixels`.
+    page : int
+        Number of the page if the image is a page of a stack, counted from 1; otherwise 0. The pixels of a page are
+        uploaded instead of the file.
     """
 
     path: Path
     pixels: NDArray[np.uint8]
+    page: int = 0
 
 
 def grey_pixels(image: Any) -> NDArray[np.uint8]:
@@ -38,7 +44,8 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
     Parameters
     ----------
     image : path, bytes, binary file, ndarray or PIL image
-        An image file, or an array of pixels with the shape (height, width) or (height, width, 3 or 4). Pixels with more
+        An image file, a page of a stack (``stack.tif#page=3``), or an array of pixels with the shape (height, width) or
+        (height, width, 3 or 4). For a stack without a page, the first page that can be hashed is read. Pixels with more
         than 8 bits are scaled to 8 bits. The grey window is the same as for the pixels of a TIFF; see
         `twinscope_indexer.imaging.window`.
 
@@ -63,7 +70,15 @@ def grey_pixels(image: Any) -> NDArray[np.uint8]:
         return _of_array(np.asarray(image)) if deep else np.array(image.convert("L"))
     if isinstance(image, np.ndarray):
         return _of_array(image)
-    return read_image(image).pixels
+    if isinstance(image, (str, os.PathLike)):
+        path, page = split_page(image)
+        return read_image(path, name=paged(path, page), page=page or first_hashable_page(path)).pixels
+    return read_image(image, page=first_hashable_page(image)).pixels
+
+
+def is_page(image: object) -> bool:
+    """Return whether a value is the location of one page of a stack, for example ``stack.tif#page=3``."""
+    return isinstance(image, (str, os.PathLike)) and split_page(image)[1] > 0
 
 
 def can_hold_an_image(image: object) -> bool:
@@ -90,6 +105,8 @@ def acquisition(image: Any, given: InstrumentMetadata | None = None) -> Instrume
         return given.normalised or None
     if isinstance(image, DecodedFile):
         return acquisition_of(image.path)
+    if isinstance(image, (str, os.PathLike)):
+        return acquisition_of(split_page(image)[0])
     return None if isinstance(image, (np.ndarray, Image.Image)) else acquisition_of(image)
 
 

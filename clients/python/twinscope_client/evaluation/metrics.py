@@ -59,7 +59,7 @@ class Case:
     def of(cls, decision: Decision, row: TruthRow) -> Case:
         """Create a case from the decision about an image, and from the row for this image in the table of truth."""
         return cls(
-            readable(decision.path), row.category, decision.category if decision.labelled else "",
+            readable(decision.query), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
             row.transform, decision.grade, readable(decision.match_source), row.twin, legacy_answer(decision),
         )  # fmt: skip

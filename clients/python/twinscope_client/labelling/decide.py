@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.compute.workers import WorkerLostError, Workers
@@ -51,7 +50,7 @@ class Task:
         item = self.item
         return Decision(
             str(item.file), item.size, item.mtime_ns, digest, self.decided_by, utc_now(), grade, reason,
-            policy=self.policy.name,
+            policy=self.policy.name, page=item.page,
         )  # fmt: skip
 
 
@@ -101,7 +100,7 @@ def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
     query = _read_in_worker(workers, task.item)
     if query.pixels is None:
         return task.decision(query.sha256, "failed", query.fault)
-    image = DecodedFile(task.item.file, query.pixels)
+    image = DecodedFile(task.item.file, query.pixels, task.item.page)
     try:
         answer = engine.search(image, policy=task.policy, instrument=query.instrument)
     except Exception as error:
@@ -121,13 +120,16 @@ def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
 
 
 def read_query(item: Item) -> QueryFile:
-    """Read an image file. If the file cannot be read, the result contains the reason, and no exception is raised."""
+    """Read an image file, or a page of a stack.
+
+    If the file cannot be read, the result contains the reason, and no exception is raised.
+    """
     digest = ""
     try:
-        data = item.read()
-        digest = sha256(data).hexdigest()
-        instrument = read_metadata(data, name=item.uri, sidecar=read_sidecar(item.file))
-        return QueryFile(digest, read_image(data, name=item.uri).pixels, instrument)
+        with item.open() as content:
+            digest = content.sha256().hex()
+            instrument = read_metadata(content.stream, name=item.uri, sidecar=read_sidecar(item.file))
+            return QueryFile(digest, read_image(content.stream, name=item.uri, page=item.page).pixels, instrument)
     except Exception as error:  # noqa: BLE001  a file that breaks a decoder must not stop the run
         return QueryFile(digest, fault=fault_of(error)[1])
 

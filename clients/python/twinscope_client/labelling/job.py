@@ -128,6 +128,7 @@ def described(
         "jpeg": settings.jpeg,
         "sidecar": settings.sidecar,
         "link": settings.link,
+        "pages": settings.pages,
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twinscope_indexer.files import write_durably
 from twinscope_indexer.sources.corpus import RUN_MARKER
+from twinscope_indexer.sources.location import paged
 
 from twinscope_client.errors import OutputError
 from twinscope_client.outputs import JOURNAL_NAME
@@ -20,9 +21,11 @@ from twinscope_client.outputs import JOURNAL_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 _KIND: Final = 0x7477_7363
 """Application id ``twsc`` in the SQLite header of every journal; see https://www.sqlite.org/fileformat.html."""
+STACK_CONFLICT: Final = "stack_pages_differ"
+"""Code of the reason why a stack gets no copy: its pages have different labels, or a page has no label."""
 _MARK: Final = b"""\
 This folder holds the results of 'twinscope label'. While this file exists, 'twinscope index' and 'twinscope label'
 skip the folder. Therefore, labelled copies do not become references and are not labelled again.
@@ -113,11 +116,28 @@ class Decision:
     earlier_output: str = ""
     """Paths of copies from earlier runs whose label or content is outdated. Each line contains one path; the name of a
     copy contains no line break. These copies are not deleted."""
+    page: int = 0
+    """Number of the page if the query is a page of a stack, counted from 1. 0 if the file is one image."""
+    stack_conflict: str = ""
+    """Labels of the pages of the stack, if they differ or if a page has no label. The stack then gets no copy."""
 
     @property
     def reason_codes(self) -> frozenset[str]:
-        """The codes of all reasons; see `twinscope_service.matching.reasons.ReasonCode`."""
-        return frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
+        """The codes of all reasons: those of the answer (see `ReasonCode`), and `STACK_CONFLICT`."""
+        codes = frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
+        return codes | {STACK_CONFLICT} if self.stack_conflict else codes
+
+    @property
+    def query(self) -> str:
+        """Location of the query: the path, with ``#page=N`` for a page of a stack."""
+        return paged(self.path, self.page)
+
+    @property
+    def explanation(self) -> str:
+        """Reason why the query has no copy, or the reason for its grade, as a sentence."""
+        if self.stack_conflict:
+            return f"{self.reason}; but the stack got no copy, because its pages differ: {self.stack_conflict}"
+        return self.problem or self.reason
 
     @property
     def failed(self) -> bool:
@@ -132,7 +152,7 @@ class Decision:
 
 _COLUMNS = [field.name for field in fields(Decision)]
 _values = attrgetter(*_COLUMNS)
-_FIND = f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE path = ?"
+_FIND = f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE path = ? AND page = ?"
 _PUT = f"REPLACE INTO decisions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
@@ -189,7 +209,7 @@ class Journal:
         """Create the tables of a new journal."""
         self._db.execute(f"PRAGMA application_id = {_KIND}")
         self._db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-        self._db.execute(f"CREATE TABLE decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID")
+        self._db.execute(f"CREATE TABLE decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path, page)) WITHOUT ROWID")
         for column in ("output", "jpeg_output"):
             self._db.execute(f"CREATE INDEX by_{column} ON decisions ({column})")
         self._db.execute("INSERT INTO meta VALUES ('version', ?), ('finished', 'no')", (_VERSION,))
@@ -222,14 +242,23 @@ class Journal:
         self._write("COMMIT")
         self._write("BEGIN")
 
-    def find(self, path: str) -> Decision | None:
+    def find(self, path: str, page: int = 0) -> Decision | None:
         """Return the decision about a query; None if there is no decision."""
-        return next(self._select("path = ?", (_stored(path),)), None)
+        return next(self._select("path = ? AND page = ?", (_stored(path), page)), None)
+
+    def of_file(self, path: str) -> list[Decision]:
+        """Return the decisions about all pages of a file. If the file is one image, there is at most one decision."""
+        return list(self._select("path = ? ORDER BY page", (_stored(path),)))
+
+    def forget(self, decision: Decision) -> None:
+        """Remove the decision about a page that the file no longer has."""
+        self._set_mark("no")
+        self._write("DELETE FROM decisions WHERE path = ? AND page = ?", (_stored(decision.path), decision.page))
 
     def put(self, decision: Decision) -> None:
         """Insert or replace a decision. An unchanged decision is not written again."""
         row = tuple(_stored(value) if isinstance(value, str) else value for value in _values(decision))
-        if self._db.execute(_FIND, (_stored(decision.path),)).fetchone() != row:
+        if self._db.execute(_FIND, (_stored(decision.path), decision.page)).fetchone() != row:
             self._set_mark("no")
             self._write(_PUT, row)
 
@@ -258,11 +287,11 @@ class Journal:
         ).fetchone()
         return None if row is None else os.fsdecode(row[0])
 
-    def decisions(self, where: str = "1", order: str = "path") -> Iterator[Decision]:
+    def decisions(self, where: str = "1", order: str = "path, page") -> Iterator[Decision]:
         """Yield the decisions that meet a condition, in a sort order.
 
         The condition `where` and the sort order `order` are SQL expressions. In these expressions, each attribute of
-        `Decision` is a column. By default, all decisions are yielded, sorted by path.
+        `Decision` is a column. By default, all decisions are yielded, sorted by path and page.
         """
         return self._select(f"{where} ORDER BY {order}", ())
 

@@ -6,20 +6,32 @@ import os
 from dataclasses import replace
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twinscope_indexer.errors import ImageError
 from twinscope_service.matching.grades import GRADE_NAMES, LABELLED
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.labelling.journal import Decision
 from twinscope_client.labelling.sidecar import sidecar_path
 from twinscope_client.outputs import category_folder, fitting_name, is_free, numbered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from twinscope_client.labelling.journal import Decision, Journal
+    from twinscope_client.labelling.journal import Journal
     from twinscope_client.labelling.settings import LabelSettings
+
+
+_PAGES_LISTED: Final = 5
+"""Maximum number of pages that the description of a conflict names for each label."""
+
+
+class Decided(NamedTuple):
+    """A decision, and the decision of an earlier run about the same image, if there is one."""
+
+    decision: Decision
+    known: Decision | None
 
 
 class Reservations:
@@ -39,32 +51,52 @@ class Reservations:
         self._out = out
         self._settings = settings
 
-    def reserved(self, decision: Decision, known: Decision | None) -> Decision:
-        """Return a decision with the names of its output files. If these files exist already, `written` is True.
+    def reserved(self, pages: Sequence[Decided], gone: Sequence[Decision] = ()) -> list[Decision]:
+        """Return the decisions about one file with the names of the output files.
+
+        If these files exist already, `written` is True. If nothing has changed, the decision of the earlier run is
+        returned. The pages of a stack share one copy. If their labels differ, the stack gets no copy.
 
         Parameters
         ----------
-        decision : Decision
-        known : Decision or None
-            The decision of an earlier run about the same image. If nothing has changed, this decision is returned.
+        pages : sequence of Decided
+            The decisions about all pages of a stack. If the file is one image, there is one decision.
+        gone : sequence of Decision
+            Decisions of an earlier run about pages that the file no longer has.
         """
-        wanted = self._wanted(decision)
-        output = self._named(wanted, decision, known) if wanted else ""
-        jpeg = self._jpeg_named(wanted, decision, known) if wanted and self._settings.jpeg else ""
-        outdated = "\n".join(self._outdated(known, output, jpeg)) if known is not None else ""
-        sidecar = bool(output) and self._settings.sidecar
-        settled = replace(
+        decisions = [one.decision for one in pages]
+        wanted = [self._wanted(decision) for decision in decisions]
+        conflict = stack_conflict(decisions, [path is not None for path in wanted])
+        output = "" if conflict else self._shared_name(wanted, pages, gone)
+        settled = [
+            self._settled(one, path, output if path is not None else "", conflict if path is not None else "")
+            for one, path in zip(pages, wanted, strict=True)
+        ]
+        earlier = [*(one.known for one in pages if one.known is not None), *gone]
+        outdated = self._outdated(earlier, output, {decision.jpeg_output for decision in settled})
+        settled[0] = replace(settled[0], earlier_output="\n".join(outdated))
+        return [self._compared(decision, one.known) for decision, one in zip(settled, pages, strict=True)]
+
+    def _settled(self, decided: Decided, wanted: Path | None, output: str, conflict: str) -> Decision:
+        """Return a decision with the names of its output files, as if no output file existed."""
+        decision, known = decided
+        jpeg = self._jpeg_named(wanted, decision, known) if wanted and output and self._settings.jpeg else ""
+        return replace(
             decision,
             output=output,
             jpeg_output=jpeg,
-            sidecar=sidecar,
-            earlier_output=outdated,
+            sidecar=bool(output) and self._settings.sidecar,
+            earlier_output="",
             written=False,
             problem="",
+            stack_conflict=conflict,
         )
+
+    def _compared(self, settled: Decision, known: Decision | None) -> Decision:
+        """Return the decision of the earlier run if nothing has changed, otherwise the new decision."""
         if known is None:
             return settled
-        if known.written and output and self._outputs_exist(known, settled):
+        if known.written and settled.output and self._outputs_exist(known, settled):
             settled = replace(settled, written=True)
         return known if replace(settled, decided_at=known.decided_at) == known else settled
 
@@ -81,12 +113,15 @@ class Reservations:
         except OSError:
             return False
 
-    def _outdated(self, known: Decision, output: str, jpeg: str) -> list[str]:
-        """Return existing copies of an image, written by earlier runs, whose label or content is outdated."""
-        earlier = known.earlier_output.split("\n")
-        if output != known.output or jpeg:
-            earlier += [known.output, known.jpeg_output]
-        return [path for path in earlier if path not in {"", output, jpeg} and os.path.lexists(self._out / path)]
+    def _outdated(self, earlier: Sequence[Decision], output: str, jpegs: set[str]) -> list[str]:
+        """Return existing copies of a file, written by earlier runs, whose label or content is outdated."""
+        paths: dict[str, None] = {}
+        for known in earlier:
+            paths |= dict.fromkeys(known.earlier_output.split("\n"))
+            if output != known.output or any(jpegs):
+                paths |= dict.fromkeys((known.output, known.jpeg_output))
+        current = {"", output, *jpegs}
+        return [path for path in paths if path not in current and os.path.lexists(self._out / path)]
 
     def _wanted(self, decision: Decision) -> Path | None:
         """Return the preferred path of the labelled copy in the output folder; None if the image gets no label."""
@@ -104,6 +139,14 @@ class Reservations:
             grade=decision.grade,
         )
         return Path(category_folder(decision.category)) / fitting_name(name)
+
+    def _shared_name(self, wanted: Sequence[Path | None], pages: Sequence[Decided], gone: Sequence[Decision]) -> str:
+        """Return the name of the copy that all pages share: the name for the first page that has a label."""
+        for path, one in zip(wanted, pages, strict=True):
+            if path is not None:
+                earlier = (known for known in (one.known, *(page.known for page in pages), *gone) if known is not None)
+                return self._named(path, one.decision, next((known for known in earlier if known.output), None))
+        return ""
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
         """Return the name of the copy from an earlier run if this name still fits, otherwise the first free name."""
@@ -131,6 +174,35 @@ class Reservations:
         raise RuntimeError(wanted)  # numbered() never ends
 
 
+def stack_conflict(decisions: Sequence[Decision], labelled: Sequence[bool]) -> str:
+    """Return the labels of the pages of a stack, if they differ or if a page has no label; otherwise an empty text.
+
+    A page with too little structure cannot be recognised, and does not count. If no page has a label, there is no
+    conflict.
+
+    Parameters
+    ----------
+    decisions : sequence of Decision
+        The decisions about all pages, in ascending order.
+    labelled : sequence of bool
+        Whether the grade of each page is high enough for a label.
+    """
+    found: dict[str, list[int]] = {}
+    for decision, has_label in zip(decisions, labelled, strict=True):
+        if decision.grade != "unhashable":
+            found.setdefault(decision.category if has_label else "", []).append(decision.page)
+    if len(found) < 2:
+        return ""
+    named = sorted((numbers, label) for label, numbers in found.items())
+    return "; ".join(f"{_listed(numbers)}: {label or 'no label'}" for numbers, label in named)
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:_PAGES_LISTED]))
+    more = f" and {len(numbers) - _PAGES_LISTED} more" if len(numbers) > _PAGES_LISTED else ""
+    return f"page{'s' if len(numbers) > 1 else ''} {shown}{more}"
+
+
 def _short_hash(decision: Decision) -> str:
     """Return a short form of the hash, with 32 digits. The full hash has 256 digits and does not fit in a file name."""
     return blake2b(bytes.fromhex(decision.query_hash), digest_size=16).hexdigest()
@@ -139,7 +211,7 @@ def _short_hash(decision: Decision) -> str:
 def _jpeg_digest(decision: Decision) -> str:
     """Return the SHA-256 of the JPEG that would be written for an image, for comparison with an existing file."""
     try:
-        return sha256(encode_jpeg(decision.path)).hexdigest()
+        return sha256(encode_jpeg(decision.path, page=decision.page)).hexdigest()
     except ImageError:
         return ""  # no file has an empty digest; the error is reported when the JPEG is written
 

@@ -6,13 +6,15 @@ import json
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.workers import Workers
-from twinscope_indexer.errors import ImageError
+from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.files import remove_partial_files
+from twinscope_indexer.indexing.pages import Pages, page_items
 from twinscope_indexer.metadata.reader import read_metadata
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
 
@@ -20,10 +22,10 @@ from twinscope_client.conversion import encode_jpeg
 from twinscope_client.errors import OutputError
 from twinscope_client.labelling.decide import Task, decide
 from twinscope_client.labelling.journal import Decision, Journal
-from twinscope_client.labelling.reservation import Reservations
+from twinscope_client.labelling.reservation import Decided, Reservations
 from twinscope_client.labelling.settings import LabelSettings
 from twinscope_client.labelling.sidecar import write_sidecar
-from twinscope_client.labelling.tables import provenance
+from twinscope_client.labelling.tables import origin
 from twinscope_client.outputs import put_bytes, put_source
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class LabelReport:
 
 
 class Progress(Protocol):
-    """A function that is called for every finished image."""
+    """A function that is called for every finished image. Each page of a stack is an image."""
 
     def __call__(self, decision: Decision, /) -> None:
         """Receive the decision about one image."""
@@ -108,20 +110,22 @@ def label(
         for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
             remove_partial_files(folder)
     walked = Walk()
-    run = _Run(engine, journal, out, settings)
+    run = _Run(engine, journal, out, settings, progress)
     with journal.batch():
         # `decide` reads an image and searches for its twin, and `put` writes the copies to the disk. These functions
         # take most of the time and do not depend on other images, so they run in parallel. `settle` chooses the names
         # of the copies. If two copies have the same preferred name, one of the names gets a number. The choice must not
         # depend on the order in which the decisions are finished. Therefore, `settle` is called in the order of the
         # sources. `settle` also uses the journal, and the database connection of the journal belongs to this thread.
-        queries = run.queries(_items(scopes, out, walked))
+        # All pages of a stack are settled together, because they share one copy.
+        queries = run.queries(_items(scopes, out, walked, settings.pages))
         with closing(in_order(run.decide, queries, run.workers.threads, run.workers.end_calls)) as decided:
-            settled = map(run.settle, decided)
+            files = groupby(map(run.note_page, decided), lambda one: one.decision.path)
+            settled = (run.settle(list(pages)) for _, pages in files)
             with closing(in_order(run.put, settled, run.workers.threads)) as finished:
-                for decision, outcome in finished:
-                    run.note(decision, outcome)
-                    progress(decision)
+                for outcomes in finished:
+                    for decision, outcome in outcomes:
+                        run.note(decision, outcome)
         journal.finish()
     run.report.unreadable = walked.unreadable
     run.report.ignored = walked.ignored
@@ -129,15 +133,15 @@ def label(
     return run.report
 
 
-def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path) -> int:
-    """Count the images that `label` would process.
+def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path, pages: Pages = "all") -> int:
+    """Count the images that `label` would process. Each page of a stack counts, if `pages` is ``all``.
 
     Raises
     ------
     SourceError
         If a source does not exist.
     """
-    return sum(1 for _ in _items([scope_of(source) for source in sources], out, Walk()))
+    return sum(1 for _ in _items([scope_of(source) for source in sources], out, Walk(), pages))
 
 
 def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
@@ -146,12 +150,19 @@ def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[S
     Raises
     ------
     SourceError
-        If a source does not exist.
+        If a source does not exist, or is a page of a stack.
     OutputError
         If a source lies within the output folder.
     """
     output = out.resolve()
     scopes = [scope_of(source) for source in sources]
+    for scope in scopes:
+        if scope.page:
+            msg = (
+                f"{scope.root / scope.prefix} is copied as a whole, so page {scope.page} cannot be labelled alone; "
+                "name the file without the page"
+            )
+            raise SourceError(msg)
     for scope in scopes:
         source = (scope.root / scope.prefix).resolve()
         if source == output or output in source.parents:
@@ -160,8 +171,13 @@ def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[S
     return scopes
 
 
-def _items(scopes: list[Scope], out: Path, walked: Walk) -> Iterator[Item]:
-    """Yield the images of all sources. An image that belongs to several sources is yielded only once."""
+def _items(scopes: list[Scope], out: Path, walked: Walk, pages: Pages) -> Iterator[Item]:
+    """Yield the images of all sources, each page of a stack as an image of its own."""
+    return page_items(_files(scopes, out, walked), pages)
+
+
+def _files(scopes: list[Scope], out: Path, walked: Walk) -> Iterator[Item]:
+    """Yield the image files of all sources. A file that belongs to several sources is yielded only once."""
     output = out.resolve()
     seen: set[Path] = set()
     for scope in scopes:
@@ -184,24 +200,23 @@ class _Query(NamedTuple):
     known: Decision | None
 
 
-class _Decided(NamedTuple):
-    """A decision, and the decision of an earlier run about the same image, if there is one."""
-
-    decision: Decision
-    known: Decision | None
-
-
 class _PutOutcome(NamedTuple):
-    """A decision, and the result of writing its output files; the result is empty if there are no files to write."""
+    """A decision, and the result of writing its output files.
+
+    The result is empty if there are no files to write. It is ``shared`` if the copy belongs to another page of the same
+    stack, so that each copy is counted only once.
+    """
 
     decision: Decision
-    outcome: Literal["", "written", "kept", "failed"]
+    outcome: Literal["", "written", "kept", "failed", "shared"]
 
 
 class _Run:
     """The steps of one run. `decide` and `put` run in worker threads; all other methods run in the calling thread."""
 
-    def __init__(self, engine: Engine, journal: Journal, out: Path, settings: LabelSettings) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, out: Path, settings: LabelSettings, progress: Progress
+    ) -> None:
         self.report = LabelReport()
         self.workers = Workers(settings.workers)
         self._engine = engine
@@ -210,19 +225,28 @@ class _Run:
         self._settings = settings
         self._reservations = Reservations(journal, out, settings)
         self._decided_by = json.dumps([engine.identity, asdict(settings.policy)], sort_keys=True)
+        self._progress = progress
         self._unsaved = 0
 
     def queries(self, items: Iterable[Item]) -> Iterator[_Query]:
         """Yield every image with the decision in the journal about this image, if there is one."""
-        return (_Query(item, self._journal.find(str(item.file))) for item in items)
+        return (_Query(item, self._journal.find(str(item.file), item.page)) for item in items)
 
-    def decide(self, query: _Query) -> _Decided:
+    def decide(self, query: _Query) -> Decided:
         """Decide about one image, unless the decision of an earlier run is still valid."""
         item, known = query
         if known is not None and self._holds(known, item):
-            return _Decided(known, known)
+            return Decided(known, known)
         task = Task(item, self._settings.policy, self._decided_by)
-        return _Decided(decide(self._engine, task, self.workers), known)
+        return Decided(decide(self._engine, task, self.workers), known)
+
+    def note_page(self, decided: Decided) -> Decided:
+        """Record a new decision about a page of a stack, so that it is not lost if the run is stopped in the stack."""
+        if decided.decision.page:
+            if decided.known is None:
+                self._put(decided.decision)
+            self._progress(decided.decision)
+        return decided
 
     def _holds(self, known: Decision, item: Item) -> bool:
         """Check whether an earlier decision is still valid.
@@ -235,45 +259,79 @@ class _Run:
         compared = known.ssim is not None or known.grade in {"none", "unhashable"}
         return same_file and known.decided_by == self._decided_by and compared
 
-    def settle(self, decided: _Decided) -> Decision:
-        """Reserve the names of the output files of one decision, and record the decision."""
-        settled = self._reservations.reserved(*decided)
-        self._put(settled)
-        self.report.counts["reused"] += decided.decision is decided.known
+    def settle(self, pages: list[Decided]) -> list[Decision]:
+        """Reserve the names of the output files of one file, and record the decisions about all its pages."""
+        first = pages[0].decision
+        current = {one.decision.page for one in pages}
+        gone = [known for known in self._journal.of_file(first.path) if known.page not in current]
+        settled = self._reservations.reserved(pages, gone)
+        for decision in settled:
+            self._put(decision)
+        for decision in gone:
+            self._journal.forget(decision)
+        self.report.counts["reused"] += sum(one.decision is one.known for one in pages)
         return settled
 
-    def put(self, decision: Decision) -> _PutOutcome:
-        """Write the output files of one decision."""
-        if self._settings.dry_run or not decision.output:
-            return _PutOutcome(decision, "")
+    def put(self, pages: list[Decision]) -> list[_PutOutcome]:
+        """Write the output files of one file. The pages of a stack share one copy, which the first of them writes."""
+        outcomes: list[_PutOutcome] = []
+        lead: _PutOutcome | None = None
+        for decision in pages:
+            if self._settings.dry_run or not decision.output:
+                outcomes.append(_PutOutcome(decision, ""))
+            elif lead is None:
+                lead = self._put_copy(decision, [page for page in pages if page.output])
+                outcomes.append(lead)
+            else:
+                outcomes.append(self._put_page(decision, lead))
+        return outcomes
+
+    def _put_copy(self, decision: Decision, labelled: list[Decision]) -> _PutOutcome:
+        """Write the copy of a file. `labelled` are the decisions about the pages that share the copy."""
         if decision.written:
             return _PutOutcome(decision, "kept")
         source = Path(decision.path)
         try:
             written = put_source(source, decision.sha256, self._out / decision.output, self._settings.link)
-            if decision.jpeg_output:
-                written |= put_bytes(encode_jpeg(source), self._out / decision.jpeg_output)
+            written |= self._put_jpeg(decision)
             if decision.sidecar:
-                written |= write_sidecar(self._out / decision.output, provenance(decision), read_metadata(source))
+                written |= write_sidecar(self._out / decision.output, origin(labelled), read_metadata(source))
         except FileExistsError:
-            names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
-            problem = (
-                f"another file has the name {names}; nothing was overwritten. Run the same command again: the copy "
-                "then gets a numbered name"
-            )
-            return _PutOutcome(replace(decision, output="", jpeg_output="", problem=problem), "failed")
+            return _taken(decision)
         except (OutputError, ImageError) as error:
             return _PutOutcome(replace(decision, problem=str(error)), "failed")
         return _PutOutcome(replace(decision, written=True), "written" if written else "kept")
+
+    def _put_page(self, decision: Decision, lead: _PutOutcome) -> _PutOutcome:
+        """Write the JPEG of a page whose copy was written for another page of the same stack."""
+        if lead.outcome == "failed":
+            shared = replace(decision, output=lead.decision.output, problem=lead.decision.problem, written=False)
+            return _PutOutcome(shared, "shared")
+        try:
+            if not decision.written:
+                self._put_jpeg(decision)
+        except FileExistsError:
+            return _taken(decision)
+        except (OutputError, ImageError) as error:
+            return _PutOutcome(replace(decision, problem=str(error)), "failed")
+        return _PutOutcome(replace(decision, written=True), "shared")
+
+    def _put_jpeg(self, decision: Decision) -> bool:
+        if not decision.jpeg_output:
+            return False
+        return put_bytes(encode_jpeg(decision.path, page=decision.page), self._out / decision.jpeg_output)
 
     def note(self, decision: Decision, outcome: str) -> None:
         """Record whether the output files of one decision were written."""
         self.report.counts[decision.grade] += 1
         if outcome:
-            self.report.counts["unwritten" if outcome == "failed" else outcome] += 1
             self._put(decision)
+        if outcome and outcome != "shared":
+            self.report.counts["unwritten" if outcome == "failed" else outcome] += 1
         if outcome == "failed":
-            self.report.problems.append(f"{decision.path}: {decision.problem}")
+            self.report.problems.append(f"{decision.query}: {decision.problem}")
+        if not decision.page:
+            self._progress(decision)
 
     def _put(self, decision: Decision) -> None:
         self._journal.put(decision)
@@ -281,3 +339,13 @@ class _Run:
         if self._unsaved >= _ROWS_PER_SAVE:
             self._journal.save()
             self._unsaved = 0
+
+
+def _taken(decision: Decision) -> _PutOutcome:
+    """Return the result for a decision whose output file has the name of another file."""
+    names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
+    problem = (
+        f"another file has the name {names}; nothing was overwritten. Run the same command again: the copy then gets a "
+        "numbered name"
+    )
+    return _PutOutcome(replace(decision, output="", jpeg_output="", problem=problem), "failed")

@@ -7,6 +7,7 @@ import string
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from twinscope_indexer.indexing.pages import PAGES, Pages
 from twinscope_service.errors import OptionError
 from twinscope_service.matching.policy import Policy, named_policy
 
@@ -43,12 +44,18 @@ class LabelSettings:
     dry_run: bool = False
     """Whether the run only makes decisions and chooses file names, but writes no files."""
     policy: Policy = field(default_factory=lambda: named_policy("default"))
+    pages: Pages = "all"
+    """Which pages of a stack are queries: each page that is a picture, or only the first one. Use ``first`` if the
+    pages are planes of one volume."""
     workers: int = os.cpu_count() or 1
     """Number of images that are processed at the same time; at most 16 processes read image files. With 0, the calling
     process reads one image after the other. An image file that crashes the decoder then also ends the calling
     process."""
 
     def __post_init__(self) -> None:
+        if self.pages not in PAGES:
+            msg = f"pages must be one of {', '.join(PAGES)}, got {self.pages!r}"
+            raise OptionError(msg)
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
             self.template.format(**dict.fromkeys(_FIELDS | fields, "x"))

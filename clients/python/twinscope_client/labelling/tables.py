@@ -15,6 +15,11 @@ the horizontal and the vertical shift between the query and the candidate, as fr
 the query. The shift is measured after the operation was applied. In labels.jsonl and in sidecars, ``transform`` and
 ``shift`` contain the values of the five columns. If the values are unknown, ``transform`` or ``shift`` is null.
 
+``page`` is the number of the page if the query is a page of a stack, counted from 1; otherwise it is empty. The pages
+of a stack share one copy, so their rows name the same copy. ``reason_codes`` are the codes of the reasons for the
+grade, separated by spaces. The code ``stack_pages_differ`` means that the stack got no copy, because its pages have
+different labels, or because a page has no label.
+
 ``p_wrong`` is the estimated probability that the best candidate is wrong. ``p_wrong_low`` and ``p_wrong_high`` are the
 ends of the 95 % interval of this probability.
 """
@@ -31,7 +36,7 @@ from typing import TYPE_CHECKING, TextIO
 from twinscope_client.outputs import replace_if_changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from twinscope_client.labelling.journal import Decision, Journal
 
@@ -45,15 +50,15 @@ _FOUND_COLUMNS = ("symmetry", "query_frame", "reference_frame", "shift_x", "shif
 MATCH_COLUMNS = (
     *_HISTORICAL, "grade", "category", "code", "scene_score", "output_path", "jpeg_output_path", "match_id",
     "published_prefix", "query_sha256", "query_hash", "generation", "recipe", "taxonomy", "policy", "reason",
-    "earlier_output", "p_wrong", "p_wrong_high", "p_wrong_low", *_FOUND_COLUMNS, *INSTRUMENT_COLUMNS,
+    "earlier_output", "p_wrong", "p_wrong_high", "p_wrong_low", *_FOUND_COLUMNS, *INSTRUMENT_COLUMNS, "page",
 )  # fmt: skip
 REVIEW_COLUMNS = (
     *_HISTORICAL, "grade", "reason", "category", "code", "scene_score", "rival_path", "rival_category",
     "rival_distance", "rival_ssim", "rival_scene_score", "match_id", "rival_id", "query_sha256", "generation",
     "recipe", "taxonomy", "policy", "earlier_output", "contradictions", "p_wrong", "p_wrong_high", "p_wrong_low",
-    *_FOUND_COLUMNS,
+    *_FOUND_COLUMNS, "page", "reason_codes",
 )  # fmt: skip
-FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason")
+FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason", "page")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """If a text begins with one of these characters, spreadsheet programs interpret the text as a formula."""
 
@@ -129,16 +134,17 @@ def _match_row(d: Decision) -> tuple[object, ...]:
         *_historical(d), d.grade, d.category, d.code, _number(d.scene_score), d.output, d.jpeg_output, d.match_id,
         d.published_prefix, d.sha256, d.query_hash, d.generation, d.recipe, d.taxonomy, d.policy, d.reason,
         d.earlier_output, _number(d.p_wrong), _number(d.p_wrong_high), _number(d.p_wrong_low), *_found(d),
-        *_instrument(d),
+        *_instrument(d), d.page or "",
     )  # fmt: skip
 
 
 def _review_row(d: Decision) -> tuple[object, ...]:
     return (
-        *_historical(d), d.grade, d.problem or d.reason, d.category, d.code, _number(d.scene_score), d.rival_source,
+        *_historical(d), d.grade, d.explanation, d.category, d.code, _number(d.scene_score), d.rival_source,
         d.rival_category, _number(d.rival_distance), _number(d.rival_ssim), _number(d.rival_scene_score), d.match_id,
         d.rival_id, d.sha256, d.generation, d.recipe, d.taxonomy, d.policy, d.earlier_output, d.contradictions,
-        _number(d.p_wrong), _number(d.p_wrong_high), _number(d.p_wrong_low), *_found(d),
+        _number(d.p_wrong), _number(d.p_wrong_high), _number(d.p_wrong_low), *_found(d), d.page or "",
+        " ".join(sorted(d.reason_codes)),
     )  # fmt: skip
 
 
@@ -154,14 +160,14 @@ def _instrument(d: Decision) -> tuple[object, ...]:
 
 
 def _failure_row(d: Decision) -> tuple[object, ...]:
-    return (PurePath(d.path).name, d.path, d.reason)
+    return (PurePath(d.path).name, d.path, d.reason, d.page or "")
 
 
 def provenance(d: Decision) -> dict[str, object]:
     """Return the origin of the label of one copy, as values that can be written to JSON."""
     transform = {"symmetry": d.symmetry, "query_frame": d.query_frame, "reference_frame": d.reference_frame}
     return {
-        "query": _readable(d.path), "query_sha256": d.sha256, "output": _readable(d.output),
+        "query": _readable(d.path), "page": d.page or None, "query_sha256": d.sha256, "output": _readable(d.output),
         "jpeg_output": _readable(d.jpeg_output), "category": d.category, "code": d.code, "grade": d.grade,
         "match_id": d.match_id, "match_source": _readable(d.match_source),
         "hamming_distance": d.distance, "ssim": d.ssim, "scene_score": d.scene_score, "recipe": d.recipe,
@@ -171,6 +177,12 @@ def provenance(d: Decision) -> dict[str, object]:
         "shift": None if d.shift_x is None or d.shift_y is None else [d.shift_x, d.shift_y],
         "reasons": json.loads(d.reasons or "[]"),
     }  # fmt: skip
+
+
+def origin(pages: Sequence[Decision]) -> dict[str, object]:
+    """Return the origin of one copy: that of its label, and for a stack also that of the label of each page."""
+    first = provenance(pages[0])
+    return first | {"pages": [provenance(page) for page in pages]} if pages[0].page else first
 
 
 def _readable(path: str) -> str:

@@ -22,7 +22,7 @@ from twinscope_service.wire.instruments import instrument_message
 from twinscope_service.wire.queries import fingerprint_message, options_message
 
 from twinscope_client.engine.arguments import require_hashes
-from twinscope_client.engine.images import DecodedFile, acquisition, grey_pixels
+from twinscope_client.engine.images import DecodedFile, acquisition, grey_pixels, is_page
 from twinscope_client.remote.errors import exception_of
 from twinscope_client.remote.upload import Upload
 
@@ -147,13 +147,14 @@ def search(stubs: Stubs, image: Any, options: Options, instrument: InstrumentMet
 def _query_and_content(image: Any) -> tuple[similarity_pb2.Query, Any]:
     """Return the query for an image, and the content to upload: the file, or the pixels if there is no file.
 
-    If there is a file, its decoded pixels are not kept in memory, because many searches can be in progress at once.
+    If there is a file, its decoded pixels are not kept in memory, because many searches can be in progress at once. For
+    a page of a stack, the pixels are uploaded, because a server would choose the page of an uploaded stack itself.
     """
     pixels = grey_pixels(image)
     query = similarity_pb2.Query(fingerprint=fingerprint_message(Fingerprint.of_pixels(pixels)))
     if isinstance(image, DecodedFile):
-        return query, image.path
-    return query, pixels if isinstance(image, (np.ndarray, Image.Image)) else image
+        return query, pixels if image.page else image.path
+    return query, pixels if isinstance(image, (np.ndarray, Image.Image)) or is_page(image) else image
 
 
 def search_hashes(

@@ -16,7 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
+_WITHOUT_PAGES = "4"
+"""Earlier schema version, without columns for the pages of stacks. Such a catalog can be read. It is converted when it
+is opened for writing."""
+_ADD_PAGES = """
+BEGIN IMMEDIATE;
+ALTER TABLE images ADD COLUMN page INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE images ADD COLUMN pages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE images_before ADD COLUMN page INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE images_before ADD COLUMN pages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE failures ADD COLUMN page INTEGER NOT NULL DEFAULT 0;
+DROP INDEX images_by_source;
+CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''), page);
+DROP INDEX failures_by_source;
+CREATE UNIQUE INDEX failures_by_source ON failures (root_id, path, ifnull(member, ''), page);
+UPDATE meta SET value = '5' WHERE key = 'schema_version';
+COMMIT;
+"""
 _MAX_LOG = 4 << 20
 """After the whole log of SQLite was copied into the database file, SQLite shortens the log file to this size in
 bytes."""
@@ -63,13 +80,17 @@ class Database:
             if read_only:
                 self._db.execute("PRAGMA query_only = ON")
             version = self.meta("schema_version")
+            if version == _WITHOUT_PAGES and not read_only:
+                self._db.executescript(_ADD_PAGES)
+                version = self.meta("schema_version")
             if version == SCHEMA_VERSION and not read_only:
                 self._db.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
+            self._paged = version == SCHEMA_VERSION
             self._identity = _identity(path)
         except sqlite3.Error as error:
             msg = f"{path} is damaged or not a catalog: {error}. Restore a backup, or index into a new store."
             raise StoreError(msg) from error
-        if version != SCHEMA_VERSION:
+        if version not in (SCHEMA_VERSION, _WITHOUT_PAGES):
             msg = (
                 f"{path} has schema version {version}, but this Twinscope reads {SCHEMA_VERSION}; index the collection "
                 "again into a new store, or use the release of Twinscope that made the store"
@@ -115,6 +136,13 @@ class Database:
             If there is no file at the path.
         """
         return _identity(self._path) != self._identity
+
+    @property
+    def paged(self) -> bool:
+        """True if the tables have columns for the pages of stacks; see `_WITHOUT_PAGES`."""
+        if not self._paged:  # a writer may have converted the catalog in the meantime
+            self._paged = self.meta("schema_version") == SCHEMA_VERSION
+        return self._paged
 
     def close(self) -> None:
         """Close the connection."""

@@ -30,31 +30,32 @@ class Failure:
 class WalkTables(Database):
     """Catalog tables of failures, and of the images that were seen so far during a walk."""
 
-    def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str) -> None:
+    def put_failure(self, root_id: int, path: str, member: str | None, fault: str, message: str, page: int = 0) -> None:
         """Record that a source could not be indexed; call this method only during a walk, after `begin_walk`."""
         # The message may quote a file name that is not valid UTF-8.
         readable = message.encode("utf-8", "backslashreplace").decode()
-        values = (root_id, stored(path), stored(member), fault, readable, utc_now())
-        self.forget_failure(root_id, path, member)
-        rowid = self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid
+        values = (root_id, stored(path), stored(member), fault, readable, utc_now(), page)
+        self.forget_failure(root_id, path, member, page)
+        rowid = self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", values).lastrowid
         self._db.execute("INSERT OR IGNORE INTO seen_failures VALUES (?)", (rowid,))
 
-    def forget_failure(self, root_id: int, path: str, member: str | None) -> None:
+    def forget_failure(self, root_id: int, path: str, member: str | None, page: int = 0) -> None:
         """Delete the failure of a source, if the catalog contains this failure."""
         self._db.execute(
-            "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ?",
-            (root_id, stored(path), stored(member or "")),
+            "DELETE FROM failures WHERE root_id = ? AND path = ? AND ifnull(member, '') = ? AND page = ?",
+            (root_id, stored(path), stored(member or ""), page),
         )
 
     def failures(self) -> Iterator[Failure]:
         """Yield all failures that are recorded in the catalog."""
+        page = "page" if self.paged else "0 AS page"
         query = (
-            "SELECT roots.path, failures.path, member, fault, message, at FROM failures"
-            " JOIN roots ON roots.id = root_id ORDER BY root_id, failures.path, member"
+            f"SELECT roots.path, failures.path, member, {page}, fault, message, at FROM failures"
+            " JOIN roots ON roots.id = root_id ORDER BY root_id, failures.path, member, 4"
         )
-        for root, path, member, *rest in self._db.execute(query):
+        for root, path, member, number, *rest in self._db.execute(query):
             inner = None if member is None else restored(member)
-            yield Failure(source_uri(Path(restored(root)), restored(path), inner), *rest)
+            yield Failure(source_uri(Path(restored(root)), restored(path), inner, number), *rest)
 
     def begin_walk(self) -> None:
         """Begin a walk with an empty table of seen images; the table is on the disk, to save memory."""

@@ -56,11 +56,15 @@ class Record:
     published_prefix: str | None
     indexed_at: str
     generation: int
+    page: int = 0
+    """Number of the page if the image is a page of a stack, counted from 1. 0 if the file is one image."""
+    pages: int = 0
+    """Number of images in the file. 0 if the images were not counted."""
 
     @property
     def uri(self) -> str:
-        """Location of the image: a path, or ``archive!member``."""
-        return source_uri(self.root, self.path, self.member)
+        """Location of the image: a path, or ``archive!member``, with ``#page=N`` for a page of a stack."""
+        return source_uri(self.root, self.path, self.member, self.page)
 
     @property
     def image_id(self) -> str:
@@ -72,9 +76,17 @@ class RecordTables(WalkTables):
     """Catalog tables of images, and of the thumbnails, frames and instrument metadata of these images."""
 
     def find(self, root_id: int, path: str, member: str | None) -> Record | None:
-        """Return the record of a source, or None if there is no record."""
+        """Return the record of a source, or None if there is no record. For a stack, return its first page."""
+        return next(iter(self.find_pages(root_id, path, member).values()), None)
+
+    def find_pages(self, root_id: int, path: str, member: str | None) -> dict[int, Record]:
+        """Return the records of a source, with the numbers of the pages as keys, in ascending order.
+
+        A file that is one image has only the page 0.
+        """
         condition = "images.root_id = ? AND images.path = ? AND ifnull(member, '') = ?"
-        return next(self._records(condition, (root_id, stored(path), stored(member or ""))), None)
+        found = self._records(condition, (root_id, stored(path), stored(member or "")))
+        return {record.page: record for record in sorted(found, key=lambda record: record.page)}
 
     def records(self, ids: Sequence[int]) -> dict[int, Record]:
         """Return the records of images, with the ids as keys; unknown ids are ignored."""
@@ -87,7 +99,7 @@ class RecordTables(WalkTables):
 
     def all_records(self) -> Iterator[Record]:
         """Yield all records, ordered by root and path."""
-        return self._records("1 ORDER BY images.root_id, images.path, member", ())
+        return self._records(f"1 ORDER BY images.root_id, images.path, member{', page' if self.paged else ''}", ())
 
     def page(self, after: int, size: int) -> list[Record]:
         """Return at most `size` records with ids greater than `after`, ordered by id."""
@@ -100,18 +112,20 @@ class RecordTables(WalkTables):
         return {bytes(row[0]) for table in tables for row in self._db.execute(query.format(table), (root_id,))}
 
     def _records(self, condition: str, values: Sequence[object]) -> Iterator[Record]:
-        query = f"SELECT {_ROW} FROM images JOIN roots ON roots.id = images.root_id WHERE {condition}"
+        pages = "page, pages" if self.paged else "0, 0"
+        query = f"SELECT {_ROW}, {pages} FROM images JOIN roots ON roots.id = images.root_id WHERE {condition}"
         for row in self._db.execute(query, values):
             number, root, path, member, *rest = row
             yield Record(number, _folder(root), restored(path), None if member is None else restored(member), *rest)
 
-    def new_id(self, root: Path, path: str, member: str | None) -> int:
+    def new_id(self, root: Path, path: str, member: str | None, page: int = 0) -> int:
         """Return an id for a new image.
 
-        The id is computed from the name of the root and from the path of the image relative to the root. So the id does
-        not depend on the order in which images are indexed.
+        The id is computed from the name of the root, from the path of the image relative to the root, and from the
+        number of the page. So the id does not depend on the order in which images are indexed. For a file that is one
+        image, and for the first page of a stack, `page` is 0.
         """
-        name = os.fsencode(f"{root.name}\0{path}\0{member or ''}")
+        name = os.fsencode(f"{root.name}\0{path}\0{member or ''}" + (f"\0{page}" if page else ""))
         for salt in range(1 << 16):
             digest = blake2b(name, digest_size=8, salt=salt.to_bytes(2, "big")).digest()
             number = int.from_bytes(digest, "big") >> 1
@@ -145,7 +159,7 @@ class RecordTables(WalkTables):
             record.id, root_id, stored(record.path), stored(record.member), record.size, record.mtime_ns,
             record.sha256, record.format, record.mode, record.bits, record.width, record.height, record.hash,
             record.unhashable, record.recipe, record.category, record.code, record.taxonomy, record.published_prefix,
-            record.indexed_at, record.generation,
+            record.indexed_at, record.generation, record.page, record.pages,
         )  # fmt: skip
         with self.transaction():
             shadow.keep_images(self._db, [record.id], record.generation)
@@ -160,11 +174,20 @@ class RecordTables(WalkTables):
             else:
                 self._db.execute("DELETE FROM instruments WHERE id = ?", (record.id,))
             self._db.execute(f"REPLACE INTO images VALUES ({','.join('?' * len(values))})", values)
-            self.forget_failure(root_id, record.path, record.member)
+            self.forget_failure(root_id, record.path, record.member, record.page)
 
     def touch(self, number: int, size: int, mtime_ns: int) -> None:
         """Record that the file of an image has a new modification time but the same content."""
         self._db.execute("UPDATE images SET size = ?, mtime_ns = ? WHERE id = ?", (size, mtime_ns, number))
+
+    def set_page(self, number: int, page: int, pages: int, generation: int) -> None:
+        """Change the number of the page of an image, and the number of images in its file.
+
+        Readers see the change when `generation` is published.
+        """
+        with self.transaction():
+            shadow.keep_record(self._db, number, generation)
+            self._db.execute("UPDATE images SET page = ?, pages = ? WHERE id = ?", (page, pages, number))
 
     def relabel(self, number: int, category: str, code: str, taxonomy: str, generation: int) -> None:
         """Change the category of an image; readers see the new category when `generation` is published.

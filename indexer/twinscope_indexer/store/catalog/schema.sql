@@ -1,4 +1,4 @@
--- Catalog of a store, schema version 4. All indexes of the store can be rebuilt from the catalog.
+-- Catalog of a store, schema version 5. All indexes of the store can be rebuilt from the catalog.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -33,10 +33,12 @@ CREATE TABLE images (
     published_prefix TEXT,
     indexed_at       TEXT NOT NULL,        -- UTC, ISO 8601
     generation       INTEGER NOT NULL,     -- first generation that contains the image with this content
+    page             INTEGER NOT NULL DEFAULT 0,  -- number of the page of a stack, from 1; 0 if the file is one image
+    pages            INTEGER NOT NULL DEFAULT 0,  -- number of images in the file; 0 if they were not counted
     CHECK ((hash IS NULL) <> (unhashable IS NULL)),
     CHECK (hash IS NULL OR length(hash) = 128)
 );
-CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''));
+CREATE UNIQUE INDEX images_by_source ON images (root_id, path, ifnull(member, ''), page);
 CREATE INDEX images_by_generation ON images (generation);
 
 -- Thumbnails are not in the table of images, so that scanning that table stays fast. A thumbnail is written before the
@@ -73,9 +75,10 @@ CREATE TABLE failures (
     member  BLOB,
     fault   TEXT NOT NULL,
     message TEXT NOT NULL,
-    at      TEXT NOT NULL
+    at      TEXT NOT NULL,
+    page    INTEGER NOT NULL DEFAULT 0  -- as in the table of images
 );
-CREATE UNIQUE INDEX failures_by_source ON failures (root_id, path, ifnull(member, ''));
+CREATE UNIQUE INDEX failures_by_source ON failures (root_id, path, ifnull(member, ''), page);
 
 -- Published states of the store, which readers see. `file` is the name of an index file that was made from the images
 -- of all generations up to `number`.

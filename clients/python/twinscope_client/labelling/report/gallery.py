@@ -91,7 +91,7 @@ def curate(journal: Journal, engine: Engine | None) -> Gallery:
     -------
     Gallery
     """
-    weakest = f"coalesce(ssim, scene_score), distance DESC, path LIMIT {EXHIBITS}"
+    weakest = f"coalesce(ssim, scene_score), distance DESC, path, page LIMIT {EXHIBITS}"
     accepted = journal.decisions("output <> '' AND written", weakest)
     return Gallery(
         tuple(_exhibit(decision, engine) for decision in accepted),
@@ -109,7 +109,7 @@ def _nearest_refused(journal: Journal) -> list[Decision]:
 
     In each grade, the images with the best candidates are chosen first.
     """
-    nearest = f"ssim IS NULL, ssim DESC, scene_score IS NULL, scene_score DESC, distance, path LIMIT {EXHIBITS}"
+    nearest = f"ssim IS NULL, ssim DESC, scene_score IS NULL, scene_score DESC, distance, path, page LIMIT {EXHIBITS}"
     by_grade = [journal.decisions(f"grade = '{grade}' AND match_id <> ''", nearest) for grade in _REFUSED]
     rotated = (decision for decision in chain.from_iterable(zip_longest(*by_grade)) if decision is not None)
     return sorted(islice(rotated, EXHIBITS), key=lambda decision: _REFUSED.index(decision.grade))
@@ -127,17 +127,17 @@ def _exhibit(decision: Decision, engine: Engine | None) -> Exhibit:
 
 def _query(decision: Decision) -> Figure:
     try:
-        pixels = read_image(decision.path).pixels
+        pixels = read_image(decision.path, page=decision.page).pixels
         status = Path(decision.path).stat()
     except ImageError as error:
-        return Figure("query", decision.path, note=error.detail)
+        return Figure("query", decision.query, note=error.detail)
     except OSError as error:
-        return Figure("query", decision.path, note=error.strerror or str(error))
+        return Figure("query", decision.query, note=error.strerror or str(error))
     except MemoryError:
-        return Figure("query", decision.path, note="not enough memory to decode the image")
+        return Figure("query", decision.query, note="not enough memory to decode the image")
     changed = (status.st_size, status.st_mtime_ns) != (decision.size, decision.mtime_ns)
     note = "the file was modified after the comparison" if changed else ""
-    return Figure("query", decision.path, uri=_data_uri(pixels), note=note)
+    return Figure("query", decision.query, uri=_data_uri(pixels), note=note)
 
 
 def _reference(role: str, image_id: str, source: str, category: str, engine: Engine | None) -> Figure:

@@ -38,6 +38,7 @@ _SETTINGS = {
     "jpeg": "Also write a JPEG of each copy",
     "sidecar": "Also write a JSON file for each copy",
     "link": "Kind of copies (files or links)",
+    "pages": "Pages of a stack that are images",
     "policy": "Policy",
 }
 _THRESHOLDS = {"name": "name", "rule": "rule"} | {setting.name: setting.label for setting in SETTINGS}
@@ -173,6 +174,7 @@ def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decis
             "grade IN ('excellent', 'good') AND NOT written AND (output <> '' OR problem <> '')",
         ),
         "outdated": (summary["outdated_copies"], "earlier_output <> ''"),
+        "differing": (journal.scalar("count(*)", "stack_conflict <> ''"), "stack_conflict <> ''"),
     }
     return {
         name: list(islice(journal.decisions(where), LISTED)) if count else [] for name, (count, where) in chosen.items()

@@ -112,6 +112,8 @@ def outcome(decision: Decision) -> str:
     grade = DECISION_GRADES.get(decision.grade)
     if grade is None:
         return "for_review"
+    if decision.stack_conflict:
+        return "for_review"
     return "unwritten" if grade.labelled and (decision.output or decision.problem) else grade.outcome
 
 
