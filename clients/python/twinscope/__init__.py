@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from twinscope_client.remote.version_check import VersionSkewWarning
     from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
     from twinscope_indexer.imaging.reader import read_image
+    from twinscope_indexer.indexing.pages import pages_of
     from twinscope_indexer.indexing.run import IndexReport, index
     from twinscope_service.matching.answer import Answer, Match
     from twinscope_service.matching.grades import Grade
@@ -105,6 +106,7 @@ __all__ = [
     "hash_pixels",
     "index",
     "label",
+    "pages_of",
     "read_image",
 ]
 
@@ -131,6 +133,7 @@ _HOMES = {
     "hash_pixels": "twinscope_indexer.hashing.perceptual",
     "index": "twinscope_indexer.indexing.run",
     "label": "twinscope_client.labelling.job",
+    "pages_of": "twinscope_indexer.indexing.pages",
     "read_image": "twinscope_indexer.imaging.reader",
 }
 """Maps each exported name to the module that defines the name. The exported names that are not listed here are

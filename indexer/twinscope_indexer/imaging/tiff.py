@@ -100,6 +100,9 @@ def read_tiff_page(file: ImageFile, budget: int, number: int) -> Raster:
         page = TiffPage(tiff, number - 1)
         if not all(isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)):
             raise ImageError(file.name, "damaged", f"page {number} of the TIFF file holds no image")
+        if chain.step:
+            page.dataoffsets = (page.dataoffsets[0] + (number - 1) * chain.step,)
+            page.databytecounts = (chain.step,)
         return _decoded(page, file, budget, (count, number - 1))
 
 

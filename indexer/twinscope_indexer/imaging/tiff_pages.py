@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -16,6 +17,10 @@ from twinscope_indexer.imaging.sniffing import ImageFile
 from twinscope_indexer.imaging.tiff_directories import Directory, directory_offsets, read_directory_at, read_value
 
 _NEW_SUBFILE, _SUBFILE, _PHOTOMETRIC = 254, 255, 262
+_BITS, _COMPRESSION, _DESCRIPTION, _STRIP_OFFSETS, _SAMPLES = 258, 259, 270, 273, 277
+_IMAGEJ_IMAGES: Final = re.compile(rb"^images=([0-9]{1,9})\r?$", re.MULTILINE)
+_MOST_TEXT: Final = 4096  # bytes; ImageJ writes the number of images into the first lines
+_MOST_PAGES: Final = 1 << 20
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType (TIFF 6.0, page 36)
 _OLD_REDUCED: Final = 2  # value of SubfileType (TIFF 6.0, page 40)
 _TRANSPARENCY: Final = 4  # PhotometricInterpretation of a mask
@@ -35,10 +40,14 @@ class Chain:
         Offset of the directory of each page.
     fault : str
         Reason why the chain ends before its last page; empty if the chain is complete.
+    step : int
+        Distance in bytes between the pixels of one page and the next page, if all pages share one directory; otherwise
+        0. ImageJ writes such files if they have more than 4 GiB.
     """
 
     offsets: tuple[int, ...]
     fault: str
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,29 @@ def _number(file: ImageFile, directory: Directory, code: int) -> int:
 
 def _read_chain(file: ImageFile) -> Chain:
     offsets, fault = directory_offsets(file)
+    if len(offsets) == 1:
+        shared = _shared_directory(file, offsets[0])
+        if shared is not None:
+            return shared
     return Chain(tuple(offsets), fault)
+
+
+def _shared_directory(file: ImageFile, offset: int) -> Chain | None:
+    """Return the chain of a file of ImageJ in which all pages share the only directory; None for any other file."""
+    directory = read_directory_at(file, offset)
+    description = directory.tags.get(_DESCRIPTION)
+    text = b"" if description is None else read_value(file.stream, description, _MOST_TEXT)
+    found = _IMAGEJ_IMAGES.search(text) if text.startswith(b"ImageJ=") else None
+    bits, first = (_number(file, directory, code) for code in (_BITS, _STRIP_OFFSETS))
+    samples = _number(file, directory, _SAMPLES) or 1
+    step = (directory.width or 0) * (directory.height or 0) * samples * bits // 8
+    plain = _number(file, directory, _COMPRESSION) in {0, 1} and bits in {8, 16, 32} and samples == 1
+    if found is None or int(found[1]) < 2 or not plain or not first or not step:
+        return None
+    there = min(int(found[1]), (file.size - first) // step, _MOST_PAGES)
+    if there < 1:
+        return None
+    return Chain((offset,) * there, "" if there == int(found[1]) else "the file ends before this page", step)
 
 
 @dataclass(slots=True)

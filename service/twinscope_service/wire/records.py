@@ -9,8 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from twinscope.v1 import catalog_pb2
 from twinscope_indexer.image_id import image_id, image_number
 from twinscope_indexer.indexing.ingest import FileFacts
+from twinscope_indexer.sources.location import paged
 from twinscope_indexer.store.catalog.catalog import Record
 
+from twinscope_service.matching.answer import UPLOADS
 from twinscope_service.wire.rules import (
     MessageError,
     Violation,
@@ -39,12 +41,14 @@ def image_message(record: Record) -> catalog_pb2.Image:
     prefix = record.published_prefix
     indexed = Timestamp()
     indexed.FromJsonString(record.indexed_at)
+    page = 0 if record.root == UPLOADS else record.page  # the client chose the path of an uploaded image
+    inner = record.member is not None
     message = catalog_pb2.Image(
         image_id=record.image_id,
         source=catalog_pb2.Source(
             root=escaped(str(record.root)),
-            path=escaped(record.path),
-            member=None if record.member is None else escaped(record.member),
+            path=escaped(record.path if inner else paged(record.path, page)),
+            member=None if record.member is None else escaped(paged(record.member, page)),
         ),
         file=facts_message(record),
         recipe=record.recipe,

@@ -242,6 +242,31 @@ def test_the_chain_of_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_pages_of_imagej_that_share_one_directory(tmp_path: Path, dtype: type) -> None:
+    scenes = np.stack([scene(n).astype(dtype) for n in range(5)])
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, scenes, imagej=True)
+    whole = buffer.getvalue()
+    order = {b"II": "<", b"MM": ">"}[whole[:2]]
+    (at,) = struct.unpack_from(f"{order}I", whole, 4)
+    at += 2 + 12 * struct.unpack_from(f"{order}H", whole, at)[0]
+    shared = whole[:at] + bytes(4) + whole[at + 4 :]
+    with tifffile.TiffFile(io.BytesIO(whole)) as tiff:
+        end = tiff.pages[0].dataoffsets[0] + scenes.nbytes
+    path = tmp_path / "shared.tif"
+    path.write_bytes(shared[:end])
+    assert stack_pages(path) == stack_pages(shared) == (1, 2, 3, 4, 5)
+    for number in range(1, 6):
+        assert np.array_equal(read_image(path, page=number).pixels, read_image(whole, page=number).pixels)
+    with pytest.raises(ImageError, match="no page 6"):
+        read_image(path, page=6)
+    cut = shared[: end - 10]
+    assert stack_pages(cut) == (1, 2, 3, 4, 5)
+    with pytest.raises(ImageError, match="ends before this page"):
+        read_image(cut, page=5)
+
+
 def test_locations_of_pages(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(stack(scene(1), scene(2)))

@@ -526,3 +526,13 @@ def test_largest_thumbnail_is_within_the_limit() -> None:
     blocks = np.tile(np.repeat([0, 255], 8), (48 * 48, 1)).astype(np.uint8)
     fine = rng.permuted(blocks, axis=1).reshape(48, 48, 4, 4).swapaxes(1, 2).reshape(192, 192)
     assert max(len(encode_thumbnail(pixels)) for pixels in (noise, fine)) <= queries.MAX_THUMBNAIL
+
+
+@pytest.mark.parametrize(("member", "page", "shown"), [(None, 3, "a.tif#page=3"), ("b.tif", 2, "a.zip!b.tif#page=2")])
+def test_the_source_of_a_page_names_the_page(member: str | None, page: int, shown: str) -> None:
+    path = "a.tif" if member is None else "a.zip"
+    record = Record(
+        7, Path("/lab"), path, member, 1, 0, b"", "TIFF", "L", 8, 1, 1, None, "featureless", RECIPE, "", "", "", None,
+        "2024-02-29T23:59:59Z", 1, page,
+    )  # fmt: skip
+    assert records.record_of(received(records.image_message(record))).uri == record.uri == f"/lab/{shown}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -58,8 +58,9 @@ class Record:
     generation: int
     page: int = 0
     """Number of the page if the image is a page of a stack, counted from 1. 0 if the file is one image."""
-    pages: int = 0
-    """Number of images in the file. 0 if the images were not counted."""
+    pages: int = field(default=0, compare=False)
+    """Number of images in the file. 0 if the images were not counted. This attribute is ignored when two records are
+    compared."""
 
     @property
     def uri(self) -> str:
