@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.sniffing import ImageFile, opened
-from twinscope_indexer.imaging.tiff_directories import Directory, count_directories, read_directories, read_value
+from twinscope_indexer.imaging.tiff_directories import Directory, read_directories, read_value
+from twinscope_indexer.imaging.tiff_pages import chain_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,8 @@ def needs_codec(path: Path) -> bool:
 
 def _is_plain(file: ImageFile) -> bool:
     directories = read_directories(file)
-    all_read = count_directories(file) == (len(directories), True)
+    chain = chain_of(file)
+    all_read = len(chain.offsets) == len(directories) and not chain.fault
     return all_read and all(_has_plain_pixels(file, directory) for directory in directories)
 
 

@@ -133,7 +133,9 @@ def count_images(sources: Sequence[str | os.PathLike[str]], pages: Pages = "all"
     SourceError
         If a source does not exist.
     """
-    return sum(1 for source in sources for _ in page_items(walk(scope_of(source), Walk()), pages))
+    items = (item for source in sources for item in walk(scope_of(source), Walk()))
+    # Images in archives are not unpacked to count their pages.
+    return sum(1 for item in items for _ in ([item] if item.member is not None else page_items([item], pages)))
 
 
 def _require_apart(scopes: list[Scope], store: Path) -> None:

@@ -124,7 +124,7 @@ def _report(report: IndexReport, store: Path) -> int:
         say(f"{counts['withdrawn']} images were removed from the store, because the labels of this command give them "
             "no category. To add them again, run the command with the right --labels or --taxonomy.")  # fmt: skip
     if counts["removed"]:
-        say(f"{counts['removed']} images were removed because their files no longer exist.")
+        say(f"{counts['removed']} images were removed because their files or pages no longer exist.")
     elif counts["vanished"]:
         say_some(
             f"{counts['vanished']} files no longer exist; --prune removes them from the store:",

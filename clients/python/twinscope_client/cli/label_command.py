@@ -16,6 +16,9 @@ different file with the same name, the name of the new copy gets a number. If a 
 these files or folders, Twinscope adds an underscore to the name of the category folder. For example, the folder of a
 category plots is plots_.
 
+Each page of a TIFF stack that is a picture is an image of its own, with a name such as F.tif#page=3. A stack gets a
+copy only if all its pages have the same label. Otherwise, its pages are listed in review.csv.
+
 If you stop the command with Ctrl-C, finished work is kept. To label the remaining images, run the same command again.
 If the run was finished, running the same command again changes nothing. Twinscope decides again about an image if its
 path, size or modification time has changed. Twinscope decides again about all images if the store, the policy or a
