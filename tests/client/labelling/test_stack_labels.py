@@ -20,7 +20,7 @@ from twinscope_client import connect
 from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.errors import OutputError
-from twinscope_client.labelling import run as labelling
+from twinscope_client.labelling import copies as writing
 from twinscope_client.labelling.journal import JOURNAL_NAME, Decision, Journal
 from twinscope_client.labelling.report.summary import summarise
 from twinscope_client.labelling.run import LabelReport, LabelSettings, count_queries, label
@@ -230,7 +230,7 @@ def test_a_copy_that_cannot_be_written_is_counted_once(
         msg = "the disk is full"
         raise OutputError(msg)
 
-    monkeypatch.setattr(labelling, "put_source", refuse)
+    monkeypatch.setattr(writing, "put_source", refuse)
     report = run(stack, shelf.store, tmp_path / "out")
     assert (report.counts["unwritten"], report.problems) == (1, [f"{stack}#page=1: the disk is full"])
     assert [row["reason"] for row in rows(tmp_path / "out", "review.csv")] == ["the disk is full"] * 2

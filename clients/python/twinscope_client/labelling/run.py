@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.workers import Workers
-from twinscope_indexer.errors import ImageError, SourceError
+from twinscope_indexer.errors import SourceError
 from twinscope_indexer.files import remove_partial_files
 from twinscope_indexer.indexing.pages import Pages, page_items
-from twinscope_indexer.metadata.reader import read_metadata
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
 
-from twinscope_client.conversion import encode_jpeg
 from twinscope_client.errors import OutputError
+from twinscope_client.labelling.copies import Copies, Put
 from twinscope_client.labelling.decide import Task, decide
 from twinscope_client.labelling.journal import Decision, Journal
 from twinscope_client.labelling.reservation import Decided, Reservations
 from twinscope_client.labelling.settings import LabelSettings
-from twinscope_client.labelling.sidecar import write_sidecar
-from twinscope_client.labelling.tables import origin
-from twinscope_client.outputs import put_bytes, put_source
 
 if TYPE_CHECKING:
     import os
@@ -200,17 +196,6 @@ class _Query(NamedTuple):
     known: Decision | None
 
 
-class _PutOutcome(NamedTuple):
-    """A decision, and the result of writing its output files.
-
-    The result is empty if there are no files to write. It is ``shared`` if the copy belongs to another page of the same
-    stack, so that each copy is counted only once.
-    """
-
-    decision: Decision
-    outcome: Literal["", "written", "kept", "failed", "shared"]
-
-
 class _Run:
     """The steps of one run. `decide` and `put` run in worker threads; all other methods run in the calling thread."""
 
@@ -224,6 +209,7 @@ class _Run:
         self._out = out
         self._settings = settings
         self._reservations = Reservations(journal, out, settings)
+        self._copies = Copies(out, settings)
         self._decided_by = json.dumps([engine.identity, asdict(settings.policy)], sort_keys=True)
         self._progress = progress
         self._unsaved = 0
@@ -272,54 +258,9 @@ class _Run:
         self.report.counts["reused"] += sum(one.decision is one.known for one in pages)
         return settled
 
-    def put(self, pages: list[Decision]) -> list[_PutOutcome]:
-        """Write the output files of one file. The pages of a stack share one copy, which the first of them writes."""
-        outcomes: list[_PutOutcome] = []
-        lead: _PutOutcome | None = None
-        for decision in pages:
-            if self._settings.dry_run or not decision.output:
-                outcomes.append(_PutOutcome(decision, ""))
-            elif lead is None:
-                lead = self._put_copy(decision, [page for page in pages if page.output])
-                outcomes.append(lead)
-            else:
-                outcomes.append(self._put_page(decision, lead))
-        return outcomes
-
-    def _put_copy(self, decision: Decision, labelled: list[Decision]) -> _PutOutcome:
-        """Write the copy of a file. `labelled` are the decisions about the pages that share the copy."""
-        if decision.written:
-            return _PutOutcome(decision, "kept")
-        source = Path(decision.path)
-        try:
-            written = put_source(source, decision.sha256, self._out / decision.output, self._settings.link)
-            written |= self._put_jpeg(decision)
-            if decision.sidecar:
-                written |= write_sidecar(self._out / decision.output, origin(labelled), read_metadata(source))
-        except FileExistsError:
-            return _taken(decision)
-        except (OutputError, ImageError) as error:
-            return _PutOutcome(replace(decision, problem=str(error)), "failed")
-        return _PutOutcome(replace(decision, written=True), "written" if written else "kept")
-
-    def _put_page(self, decision: Decision, lead: _PutOutcome) -> _PutOutcome:
-        """Write the JPEG of a page whose copy was written for another page of the same stack."""
-        if lead.outcome == "failed":
-            shared = replace(decision, output=lead.decision.output, problem=lead.decision.problem, written=False)
-            return _PutOutcome(shared, "shared")
-        try:
-            if not decision.written:
-                self._put_jpeg(decision)
-        except FileExistsError:
-            return _taken(decision)
-        except (OutputError, ImageError) as error:
-            return _PutOutcome(replace(decision, problem=str(error)), "failed")
-        return _PutOutcome(replace(decision, written=True), "shared")
-
-    def _put_jpeg(self, decision: Decision) -> bool:
-        if not decision.jpeg_output:
-            return False
-        return put_bytes(encode_jpeg(decision.path, page=decision.page), self._out / decision.jpeg_output)
+    def put(self, pages: list[Decision]) -> list[Put]:
+        """Write the output files of one file."""
+        return self._copies.put(pages)
 
     def note(self, decision: Decision, outcome: str) -> None:
         """Record whether the output files of one decision were written."""
@@ -339,13 +280,3 @@ class _Run:
         if self._unsaved >= _ROWS_PER_SAVE:
             self._journal.save()
             self._unsaved = 0
-
-
-def _taken(decision: Decision) -> _PutOutcome:
-    """Return the result for a decision whose output file has the name of another file."""
-    names = " or ".join(filter(None, (decision.output, decision.jpeg_output)))
-    problem = (
-        f"another file has the name {names}; nothing was overwritten. Run the same command again: the copy then gets a "
-        "numbered name"
-    )
-    return _PutOutcome(replace(decision, output="", jpeg_output="", problem=problem), "failed")
