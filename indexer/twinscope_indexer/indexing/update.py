@@ -200,10 +200,10 @@ class SourceUpdate:
 
     def _write_images(self, pending: _Pending, outcome: FileOutcome) -> None:
         for image in outcome.images:
-            self._write_image(pending, image, outcome.numbers)
+            self._write_outcome(pending, image, outcome.numbers)
             self._save_periodically()
 
-    def _write_image(self, pending: _Pending, outcome: ReadOutcome, numbers: tuple[int, ...]) -> None:
+    def _write_outcome(self, pending: _Pending, outcome: ReadOutcome, numbers: tuple[int, ...]) -> None:
         """Write the result of reading one image into the catalog."""
         item = replace(pending.item, page=outcome.page)
         page = counterpart(outcome.page, numbers, pending.known) if numbers else None

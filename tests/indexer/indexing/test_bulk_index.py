@@ -445,10 +445,10 @@ def test_unexpected_decoder_error_costs_one_image(tmp_path, monkeypatch, error):
     collection(tmp_path / "data", "Tips/a.png", "Tips/b.png")
     real = reading.describe
 
-    def weak(data: bytes, name: str, **options: object) -> object:
+    def weak(*content: object, name: str, **options: object) -> object:
         if name.endswith("a.png"):
             raise error
-        return real(data, name, **options)
+        return real(*content, name=name, **options)
 
     monkeypatch.setattr(reading, "describe", weak)
     assert counted(index([tmp_path / "data"], tmp_path / "store", workers=0)) == {"added": 1, "failed": 1}
