@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
+import numpy as np
+import tifffile
+
 Extra = tuple[int, int, int, object, bool]
+WIDTH, HEIGHT = 64, 48
+
+
+def tiff(*extra: Extra, width: int = WIDTH, height: int = HEIGHT, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.arange(width * height, dtype=np.uint8).reshape(height, width)
+    tifffile.imwrite(buffer, pixels, metadata=None, extratags=list(extra), **options)
+    return buffer.getvalue()
 
 
 def text_tag(code: int, text: str, encoding: str = "cp1252") -> Extra:

@@ -29,16 +29,7 @@ from twinscope_indexer.metadata import registry
 from twinscope_indexer.metadata.consistency import contradictions
 from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition, read_metadata, read_sidecar
 from twinscope_indexer.metadata.text import parse_xml
-from vendor_tags import ZEISS, Extra, bytes_tag, text_tag, zeiss_text
-
-WIDTH, HEIGHT = 64, 48
-
-
-def tiff(*extra: Extra, width: int = WIDTH, height: int = HEIGHT, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.arange(width * height, dtype=np.uint8).reshape(height, width)
-    tifffile.imwrite(buffer, pixels, metadata=None, extratags=list(extra), **options)
-    return buffer.getvalue()
+from vendor_tags import HEIGHT, WIDTH, ZEISS, bytes_tag, text_tag, tiff, zeiss_text
 
 
 def zeiss(encoding: str = "cp1252", **changes: str | None) -> InstrumentMetadata:
