@@ -87,5 +87,5 @@ class VendorReader:
     tags: tuple[VendorTag, ...] = ()
     text: VendorText | None = None
     makes_cameras: bool = False
-    """Whether the vendor makes cameras for microscopes of other makers. If a file contains metadata of both the camera
-    and the microscope, the values of the microscope are used."""
+    """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other makers. If a file
+    contains metadata of both the camera and the microscope, the values of the microscope are used."""

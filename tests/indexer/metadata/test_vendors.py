@@ -29,7 +29,19 @@ from twinscope_indexer.metadata import registry
 from twinscope_indexer.metadata.consistency import contradictions
 from twinscope_indexer.metadata.reader import InstrumentMetadata, StagePosition, read_metadata, read_sidecar
 from twinscope_indexer.metadata.text import parse_xml
-from vendor_tags import HEIGHT, WIDTH, ZEISS, bytes_tag, text_tag, tiff, zeiss_text
+from vendor_tags import (
+    DISS,
+    HEIGHT,
+    WIDTH,
+    ZEISS,
+    bytes_tag,
+    diss_text,
+    orion_text,
+    text_tag,
+    tiff,
+    tvips,
+    zeiss_text,
+)
 
 
 def zeiss(encoding: str = "cp1252", **changes: str | None) -> InstrumentMetadata:
@@ -972,16 +984,19 @@ def test_values_beyond_the_end_of_the_file(offset: int) -> None:
         assert not read_metadata(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + directory)
 
 
-FILES = [
-    tiff(text_tag(34118, zeiss_text())),
-    tiff(text_tag(34682, fei_text()), byteorder=">"),
-    tiff(text_tag(34680, fei_text()), bigtiff=True),
-    tiff(bytes_tag(50431, tescan_blocks("<"))),
-    tiff(text_tag(270, JEOL)),
-    tiff(text_tag(270, HITACHI)),
-    sis(),
-    tiff(text_tag(270, SIGHTX)),
-]
+FILES = {
+    "diss": tiff(text_tag(700, diss_text(DISS))),
+    "fei": tiff(text_tag(34682, fei_text()), byteorder=">"),
+    "hitachi": tiff(text_tag(270, HITACHI)),
+    "jeol": tiff(text_tag(270, JEOL)),
+    "olympus": sis(),
+    "orion": tiff(text_tag(65000, orion_text())),
+    "sightx": tiff(text_tag(270, SIGHTX)),
+    "tescan": tiff(bytes_tag(50431, tescan_blocks("<"))),
+    "tvips": tvips(),
+    "zeiss": tiff(text_tag(34118, zeiss_text())),
+}
+"""A file of each module of `vendors`, with all values that the module reads."""
 
 
 def harmless(data: bytes, sidecar: bytes = b"") -> None:
@@ -992,16 +1007,14 @@ def harmless(data: bytes, sidecar: bytes = b"") -> None:
         assert contradictions(found, found) == []
 
 
-@pytest.mark.parametrize(
-    "data", FILES, ids=["Zeiss", "FEI", "FEI big", "TESCAN", "JEOL", "Hitachi", "Olympus", "SightX"]
-)
+@pytest.mark.parametrize("data", FILES.values(), ids=FILES)
 def test_truncated_files(data: bytes) -> None:
-    for end in range(0, len(data), 13):
+    for end in range(0, len(data), max(13, len(data) // 400)):
         harmless(data[:end])
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(FILES), st.data())
+@given(st.sampled_from([*FILES.values()]), st.data())
 def test_damaged_files(content: bytes, draw: st.DataObject) -> None:
     data = bytearray(content)
     start = draw.draw(st.sampled_from([0, *([len(data) * k // 8 for k in range(8)])]))
@@ -1023,7 +1036,7 @@ def test_damaged_texts_beside_an_image(text: str, changes: list[tuple[int, bytes
     content = bytearray(text.encode())
     for at, junk in changes:
         content[at : at + len(junk)] = junk
-    harmless(FILES[0][:8] + bytes(100), bytes(content))
+    harmless(FILES["zeiss"][:8] + bytes(100), bytes(content))
     harmless(tiff(), bytes(content))
 
 
