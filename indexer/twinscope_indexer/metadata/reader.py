@@ -90,15 +90,15 @@ def read_sidecar(image: Path) -> bytes:
     Returns
     -------
     bytes
-        Content of the first text file that an instrument wrote, at most 256 KiB. The result is empty if there is no
-        such text file, or if it cannot be read.
+        Content of the first text file that an instrument wrote, at most 256 KiB. If the file is not a text, the result
+        is a text with its metadata. The result is empty if there is no such file, or if it cannot be read.
     """
-    for beside in SIDE_FILES:
+    for beside, convert in SIDE_FILES:
         try:
             path = image.with_name(beside.format(stem=image.stem, suffix=image.suffix.lstrip(".")))
             if stat.S_ISREG(path.stat().st_mode):  # no pipe, because opening a pipe can block
                 with path.open("rb") as file:
-                    content = file.read(MOST_TEXT)
+                    content = file.read(MOST_TEXT) if convert is None else convert(file).encode()
                 if is_known(decode(content)):
                     return content
         except (OSError, ValueError):  # the image can be read without its text file

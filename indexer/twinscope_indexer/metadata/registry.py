@@ -104,7 +104,10 @@ these modules.
 CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
 """Names of the vendors that make cameras for microscopes of other makers."""
 
-SIDE_FILES = tuple(dict.fromkeys(name for reader in READERS if reader.text for name in reader.text.beside))
-"""Patterns for the names of all text files that instruments save with images; see `VendorText.beside`."""
+SIDE_FILES = tuple(
+    dict.fromkeys((name, reader.text.convert) for reader in READERS if reader.text for name in reader.text.beside)
+)
+"""Patterns for the names of all files that instruments save with images, and the functions that make texts from them;
+see `VendorText.beside` and `VendorText.convert`."""
 
 _TAGS = tuple(_tags())

@@ -76,6 +76,9 @@ class VendorText:
     beside: tuple[str, ...] = ()
     """Patterns for the name of the text file. ``{stem}`` and ``{suffix}`` are replaced by the parts of the image's
     name."""
+    convert: Callable[[BinaryIO], str] | None = None
+    """Function that makes a text from the file, if the file is not a text. The stream is seekable. The function must
+    never raise an exception for the content of the file."""
 
 
 @dataclass(frozen=True, slots=True)

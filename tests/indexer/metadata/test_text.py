@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twinscope_indexer.metadata.text import decode, decode_base64, element_text, parse_xml
 
@@ -29,11 +29,13 @@ def test_western_words_are_never_japanese(text: str) -> None:
     assert decode(text.encode("cp1252")) == text
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=100))
 def test_decoding_never_fails(data: bytes) -> None:
     assert "\0" not in decode(data)
 
 
+@settings(max_examples=50)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), max_size=60), st.integers(0, 9))
 def test_base64_with_any_padding(text: str, spaces: int) -> None:
     content = (text + " " * spaces).encode()

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import tifffile
 import twinscope_indexer
+from dm_tags import IMAGE_TAGS, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -987,6 +988,7 @@ def test_values_beyond_the_end_of_the_file(offset: int) -> None:
 FILES = {
     "diss": tiff(text_tag(700, diss_text(DISS))),
     "fei": tiff(text_tag(34682, fei_text()), byteorder=">"),
+    "gatan": tiff(text_tag(65003, "nm"), (65009, 12, 1, 0.5, True), bytes_tag(65027, document(IMAGE_TAGS, 4))),
     "hitachi": tiff(text_tag(270, HITACHI)),
     "jeol": tiff(text_tag(270, JEOL)),
     "olympus": sis(),
