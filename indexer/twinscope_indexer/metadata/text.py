@@ -19,7 +19,7 @@ _SAMPLE = 64  # number of bytes from which UTF-16 without a byte order mark is r
 # Two Japanese characters in succession, in Shift-JIS. One alone can also be a quotation mark before a letter, in
 # Windows-1252.
 _JAPANESE = re.compile(rb"(?:[\x81-\x98][\x40-\x7e\x80-\xfc]){2}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=?\s*=?\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 def decode(data: bytes) -> str:
@@ -70,9 +70,10 @@ def decode_base64(text: str) -> str | None:
     str or None
         The decoded text. The result is None if `text` contains other characters than base64.
     """
-    if not _BASE64.fullmatch(text):
+    digits = "".join(text.split())
+    if not _BASE64.fullmatch(digits):
         return None
-    digits = "".join(text.split()).rstrip("=")
+    digits = digits.rstrip("=")
     if len(digits) % 4 == 1:  # the text was truncated; one digit contains less than a byte
         digits = digits[:-1]
     return decode(base64.b64decode(digits + "=" * (-len(digits) % 4)))

@@ -82,6 +82,18 @@ class VendorText:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedValue:
+    """Where a vendor writes a normalised value. The pages in ``docs/vendors`` list these objects."""
+
+    name: str
+    """Name of the value in `InstrumentMetadata`. The values of the stage have names such as ``stage.x_mm``."""
+    source: str
+    """The keys of the vendor, and how the value is computed from them."""
+    unit: str = ""
+    """Unit in which the vendor writes the value. The word ``written`` means that the file contains the unit."""
+
+
+@dataclass(frozen=True, slots=True)
 class VendorReader:
     """The reader for one type of file of a vendor: the TIFF tags and the text."""
 
@@ -89,6 +101,10 @@ class VendorReader:
     """Name of the vendor, as in `InstrumentMetadata.vendor`."""
     tags: tuple[VendorTag, ...] = ()
     text: VendorText | None = None
+    mapped: tuple[MappedValue, ...] = ()
+    """All values that the reader can read."""
+    checked: str = ""
+    """How the reader was checked, in Markdown: real files, or only files that were made for the tests."""
     makes_cameras: bool = False
     """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other makers. If a file
     contains metadata of both the camera and the microscope, the values of the microscope are used."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import math
 import os
+import pkgutil
 import shutil
 import struct
 import subprocess
@@ -986,7 +988,7 @@ def test_values_beyond_the_end_of_the_file(offset: int) -> None:
 
 
 FILES = {
-    "diss": tiff(text_tag(700, diss_text(DISS))),
+    "diss": tiff(bytes_tag(700, diss_text(DISS).encode())),
     "fei": tiff(text_tag(34682, fei_text()), byteorder=">"),
     "gatan": tiff(text_tag(65003, "nm"), (65009, 12, 1, 0.5, True), bytes_tag(65027, document(IMAGE_TAGS, 4))),
     "hitachi": tiff(text_tag(270, HITACHI)),
@@ -996,9 +998,26 @@ FILES = {
     "sightx": tiff(text_tag(270, SIGHTX)),
     "tescan": tiff(bytes_tag(50431, tescan_blocks("<"))),
     "tvips": tvips(),
-    "zeiss": tiff(text_tag(34118, zeiss_text())),
+    "zeiss": tiff(text_tag(34118, zeiss_text(DP_IMAGE_STORE="Store resolution = 64 * 40"))),
 }
 """A file of each module of `vendors`, with all values that the module reads."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_documented_values_are_those_that_are_read(name: str) -> None:
+    """The pages in docs/vendors list `mapped`."""
+    reader = importlib.import_module(f"twinscope_indexer.metadata.vendors.{name}").READER
+    found = read_metadata(FILES[name]).to_dict()
+    known = {key for key in found if key not in ("vendor", "stage", "verbatim")}
+    known |= {f"stage.{key}" for key in found.get("stage", {})}
+    documented = [row.name for row in reader.mapped]
+    assert sorted(documented) == sorted(known)
+    assert reader.vendor == found["vendor"]
+    assert reader.checked
+
+
+def test_every_module_has_a_file() -> None:
+    assert {*FILES} == {module.name for module in pkgutil.iter_modules(registry.vendors.__path__)}
 
 
 def harmless(data: bytes, sidecar: bytes = b"") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.reader import read_metadata
-from vendor_tags import bytes_tag, text_tag, tiff
+from vendor_tags import bytes_tag, diss_text, text_tag, tiff
 
 JEOL = "\r\n".join([
     "$CM_FORMAT Bitmap", "$CM_INSTRUMENT JSM-X", "$CM_ACCEL_VOLT 15.0", "$CM_MAG 20000", "$CM_FULL_SIZE 64 40",
@@ -240,3 +241,30 @@ def test_side_file_of_another_kind_does_not_hide_the_right_one(tmp_path) -> None
     (tmp_path / "a.txt").write_text("my notes")
     (tmp_path / "a.TXT").write_text(JEOL)
     assert read_metadata(tmp_path / "a.tif").normalised == JEOL_VALUES
+
+
+LONG = 1 << 18
+HOSTILE = {
+    "spaces": "A" * 8 + " " * LONG + "!",
+    "padding": "A" * 8 + "=" * LONG,
+    "base64": base64.b64encode(b"<a>" * LONG).decode(),
+    "keys": "$CM_MAG" + " " * LONG + "=" + " " * LONG + "x",
+    "long key": "$CM_" + "A" * LONG + " 5\n$CM_MAG 5",
+    "lines": "\n" * LONG + "$CM_MAG 5",
+    "sections": "[SemImageFile]\n" * (LONG // 15),
+    "brackets": "[" * LONG + "SemImageFile" + "]" * LONG,
+    "numbers": "$CM_MAG " + "9" * LONG + "\n$CM_PIXEL_SIZE " + "1" * LONG + "nm\n$CM_FIELD_OF_VIEW nan inf",
+    "nested": diss_text("<d:HV>" * 25 + "<a>1</a>" * 20_000 + "</d:HV>" * 25),
+    "deep": diss_text("<d:HV>" * 10_000),
+    "entities": "<!DOCTYPE a [<!ENTITY b '" + "c" * 1000 + "'>]><ImageTags>" + "&b;" * 1000 + "</ImageTags>",
+    "nulls": "\0" * LONG,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_texts_are_read_in_bounded_time(name: str) -> None:
+    content = HOSTILE[name].encode()
+    codes = (270, 700, 34680, 37500, 65000, 65027)
+    for data in (tiff(*(bytes_tag(code, content[:LONG]) for code in codes)), tiff()):
+        found = read_metadata(data, sidecar=content[:LONG])
+        json.dumps(found.to_dict(), allow_nan=False)

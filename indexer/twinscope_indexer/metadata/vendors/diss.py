@@ -23,7 +23,7 @@ from twinscope_indexer.metadata.quantity import (
     quantity,
 )
 from twinscope_indexer.metadata.text import decode, parse_xml
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag
 
 _VENDOR = "point electronic"
 _SIGNS = ("point electronic DISS", "ns.pointelectronic.com")
@@ -73,18 +73,35 @@ def _values(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from _values(item)
 
 
-def _texts(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of all attributes and elements."""
-    for key, value in tree.items():
+def _texts(tree: Mapping[str, Any], levels: int = 2) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of all attributes and elements on the outer levels."""
+    for key, value in tree.items() if levels else ():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, str):
                 yield _name(key), item
             else:
-                yield from _texts(item)
+                yield from _texts(item, levels - 1)
 
 
 def _name(key: str) -> str:
     return key.removeprefix("@").rpartition(":")[2]
 
 
-READER = VendorReader(_VENDOR, tags=(VendorTag(700, "DISS", _read),), makes_cameras=True)
+READER = VendorReader(
+    _VENDOR,
+    tags=(VendorTag(700, "DISS", _read),),
+    makes_cameras=True,
+    mapped=(
+        MappedValue("beam_energy_kev", "HV", "written"),
+        MappedValue("working_distance_mm", "WD", "written"),
+        MappedValue("magnification", "Mag"),
+        MappedValue("pixel_width_nm", "PixelSizeX", "m"),
+        MappedValue("pixel_height_nm", "PixelSizeY", "m"),
+        MappedValue("field_width_um", "PixelSizeX multiplied by the width of the image"),
+        MappedValue("acquired", "xmp:CreateDate"),
+    ),
+    checked=(
+        "Only files that were made for the tests. pynxtools-em 0.4.6, which was tested with files of DISS 5.15, "
+        "finds the same names and reads the same values from them. No real file of DISS 6 was available."
+    ),
+)

@@ -38,7 +38,7 @@ from twinscope_indexer.metadata.quantity import (
     words,
 )
 from twinscope_indexer.metadata.text import decode, decode_base64, element_text, parse_ini, parse_xml
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag
 
 _VENDOR = "FEI"
 _Sections = Mapping[str, Mapping[str, str]]
@@ -58,22 +58,7 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
 
 def _read_ini(sections: _Sections, xml: Mapping[str, Any], tag: TagValue) -> InstrumentMetadata:
-    """Read the metadata from the sections of INI text. XML after the text is only kept.
-
-    The normalised values come from these keys:
-
-    - instrument: [System] SystemType
-    - beam energy: HV in [Beam] and in the section of the beam in use
-    - working distance: WD in the section of the beam in use, or else [Stage] WorkingDistance
-    - magnification: MagCanvasRealWidth divided by the field width
-    - pixel size: [Scan] PixelWidth and PixelHeight
-    - field width: [Scan] HorFieldsize, or else HFW in the section of the beam in use
-    - detector: [Detectors] Name and Mode; for example, Mode is ``ABS A`` for a detector with several signals, and the
-      word ``None`` for a camera
-    - stage: [Stage] StageX, StageY, StageZ, StageR and StageT
-    - date: [PrivateFei] TimeOfCreation if its order of day and month is clear, or else [User] Date and Time
-    - info bar: [PrivateFei] DatabarHeight, and the number of rows below [Image] ResolutionY
-    """
+    """Read the metadata from the sections of INI text. XML after the text is only kept."""
     beam_in_use = _get(sections, "Beam", "Beam") or "EBeam"
     stage = sections.get("Stage", {})
     stored = count(_get(sections, "Image", "ResolutionX")), count(_get(sections, "Image", "ResolutionY"))
@@ -227,5 +212,59 @@ READER = VendorReader(
         VendorTag(34680, "FEI_SFEG", _read),
         VendorTag(34682, "FEI_HELIOS", _read),
         VendorTag(34683, "FEI_TITAN", _read),
+    ),
+    mapped=(
+        MappedValue(
+            "instrument",
+            "[System] SystemType; XML: Instrument/InstrumentClass, or else InstrumentModel; Tecnai: Microscope",
+        ),
+        MappedValue(
+            "beam_energy_kev",
+            "HV in [Beam] and in the section of the beam in use, which must agree; XML: "
+            "Optics/AccelerationVoltage; Tecnai: High tension",
+            "V; Tecnai: written",
+        ),
+        MappedValue(
+            "working_distance_mm",
+            "WD in the section of the beam in use, or else [Stage] WorkingDistance; XML: Optics/WorkingDistance",
+            "m",
+        ),
+        MappedValue(
+            "magnification",
+            "[Image] MagCanvasRealWidth divided by the field width; Tecnai: Magnification, not in diffraction patterns",
+        ),
+        MappedValue("pixel_width_nm", "[Scan] PixelWidth; XML: BinaryResult/PixelSize/X", "m; XML: written"),
+        MappedValue("pixel_height_nm", "[Scan] PixelHeight; XML: BinaryResult/PixelSize/Y", "m; XML: written"),
+        MappedValue("field_width_um", "[Scan] HorFieldsize, or else HFW in the section of the beam in use", "m"),
+        MappedValue(
+            "detector",
+            "[Detectors] Name and Mode; for example, Mode is ABS A for a detector with several signals, and the "
+            "word None for a camera; XML: Detectors/ScanningDetector/DetectorName and Signal, if there is one "
+            "detector",
+        ),
+        MappedValue(
+            "stage.x_mm", "[Stage] StageX; XML: StageSettings/StagePosition/X; Tecnai: Stage X", "m; Tecnai: written"
+        ),
+        MappedValue("stage.y_mm", "[Stage] StageY; XML: Y; Tecnai: Stage Y", "m; Tecnai: written"),
+        MappedValue("stage.z_mm", "[Stage] StageZ; XML: Z; Tecnai: Stage Z", "m; Tecnai: written"),
+        MappedValue("stage.rotation_deg", "[Stage] StageR; XML: Rotation", "rad"),
+        MappedValue("stage.tilt_deg", "[Stage] StageT; XML: Tilt/Alpha; Tecnai: Stage A", "rad; Tecnai: written"),
+        MappedValue(
+            "acquired",
+            "[PrivateFei] TimeOfCreation if its order of day and month is clear, or else [User] Date and Time; "
+            "XML: Acquisition/AcquisitionDatetime",
+        ),
+        MappedValue(
+            "data_bar_px",
+            "[PrivateFei] DatabarHeight, and the number of rows below [Image] ResolutionY, which must agree; XML:"
+            " rows below BinaryResult/ImageSize/Y",
+            "pixels",
+        ),
+    ),
+    checked=(
+        "INI text: real files of a Helios NanoLab 660 and of a Nova NanoSEM 450. The values are the same as those "
+        "of tifffile and, as far as it reads them, of pynxtools-em 0.4.6. XML, text in base64 and Tecnai labels: "
+        "only files that were made for the tests, after published examples. pynxtools-em reads the same elements "
+        "from these files, with the same units, and the same values of the Tecnai labels."
     ),
 )

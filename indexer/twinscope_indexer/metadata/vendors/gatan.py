@@ -21,7 +21,7 @@ from twinscope_indexer.metadata.digital_micrograph import read_tags
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import LENGTH, moment, number, positive, quantity, words
 from twinscope_indexer.metadata.text import decode
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag, VendorText
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag, VendorText
 
 _VENDOR = "Gatan"
 _KEY = "DigitalMicrograph"
@@ -133,4 +133,28 @@ READER = VendorReader(
         convert=_convert,
     ),
     makes_cameras=True,
+    mapped=(
+        MappedValue(
+            "instrument", "Session Info/Microscope, or else Microscope Info/Microscope, or else Microscope Info/Name"
+        ),
+        MappedValue("beam_energy_kev", "Microscope Info/Voltage", "V"),
+        MappedValue("magnification", "Microscope Info/Indicated Magnification; not in diffraction patterns"),
+        MappedValue("pixel_width_nm", "TIFF tag 65009; files: ImageData/Calibrations/Dimension/0", "written"),
+        MappedValue("pixel_height_nm", "TIFF tag 65010; files: ImageData/Calibrations/Dimension/1", "written"),
+        MappedValue("field_width_um", "pixel width multiplied by the width of the image"),
+        MappedValue("detector", "Acquisition/Device/Name, or else DataBar/Device Name"),
+        MappedValue("stage.x_mm", "Microscope Info/Stage Position/Stage X", "µm"),
+        MappedValue("stage.y_mm", "Microscope Info/Stage Position/Stage Y", "µm"),
+        MappedValue("stage.z_mm", "Microscope Info/Stage Position/Stage Z", "µm"),
+        MappedValue("stage.tilt_deg", "Microscope Info/Stage Position/Stage Alpha", "degrees"),
+        MappedValue(
+            "acquired", "DataBar/Acquisition Date and Acquisition Time, if the order of day and month is clear"
+        ),
+    ),
+    checked=(
+        "Real files: 110 files `.dm3` and `.dm4` from the tests of HyperSpy 1.7.6, and a TIFF file. All numbers and"
+        " texts are the same as those of ncempy 1.16. pynxtools-em 0.4.6 reads the same values, with one "
+        "difference. It reads the stage in metres and radians. A stage position of -470 in a real file shows that "
+        "this cannot be right."
+    ),
 )

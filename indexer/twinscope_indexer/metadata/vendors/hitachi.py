@@ -15,7 +15,7 @@ from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import LENGTH, VOLTAGE, moment, number, positive, quantity, size, words
 from twinscope_indexer.metadata.text import lines, parse_ini
-from twinscope_indexer.metadata.vendor import VendorReader, VendorText
+from twinscope_indexer.metadata.vendor import MappedValue, VendorReader, VendorText
 
 _HEADERS = {"[SemImageFile]", "[TemImageFile]"}
 
@@ -32,9 +32,7 @@ def _section(text: str) -> str | None:
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the metadata from the text.
 
-    The normalised values come from the keys InstructName, AcceleratingVoltage (V), WorkingDistance (µm), Magnification,
-    PixelSize (nm), SignalName, StagePositionX and StagePositionY (nm), Date and Time. The other axes of the stage are
-    ignored, because their units differ between instruments.
+    The other axes of the stage are ignored, because their units differ between instruments.
 
     The info bar can be inside the field or below the field. The height of the info bar is therefore known only if the
     image has more rows of pixels than DataSize says.
@@ -60,4 +58,25 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     )
 
 
-READER = VendorReader("Hitachi", text=VendorText(_is_text, _read, beside=("{stem}.txt", "{stem}.TXT")))
+READER = VendorReader(
+    "Hitachi",
+    text=VendorText(_is_text, _read, beside=("{stem}.txt", "{stem}.TXT")),
+    mapped=(
+        MappedValue("instrument", "InstructName, or else Instrument name"),
+        MappedValue("beam_energy_kev", "AcceleratingVoltage", "V, or written"),
+        MappedValue("working_distance_mm", "WorkingDistance", "µm, or written"),
+        MappedValue("magnification", "Magnification"),
+        MappedValue("pixel_width_nm", "PixelSize", "nm"),
+        MappedValue("pixel_height_nm", "the same as pixel_width_nm"),
+        MappedValue("field_width_um", "PixelSize multiplied by the width of the image"),
+        MappedValue("detector", "SignalName"),
+        MappedValue("stage.x_mm", "StagePositionX", "nm"),
+        MappedValue("stage.y_mm", "StagePositionY", "nm"),
+        MappedValue("acquired", "Date and Time; the month comes first in 03/12/2019"),
+        MappedValue("data_bar_px", "rows of pixels below DataSize; the bar can also be inside the field", "pixels"),
+    ),
+    checked=(
+        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "from them, for `[SemImageFile]` and `[TemImageFile]`."
+    ),
+)

@@ -23,7 +23,7 @@ from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import LENGTH, VOLTAGE, moment, number, positive, quantity, size, words
 from twinscope_indexer.metadata.text import decode, lines
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag, VendorText
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag, VendorText
 
 _LINE = re.compile(r"(\$\$?[A-Z]{2,4}_[^\s=]{1,80})(?:\s*=\s*|\s+|$)(.*)", re.ASCII)
 _FIRST = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*([^\W\d]{0,3})")  # a number, and its unit if there is one
@@ -127,4 +127,31 @@ READER = VendorReader(
     "JEOL",
     tags=(VendorTag(37500, "JEOL_MAKER_NOTE", _read_tag),),
     text=VendorText(_is_text, _read, beside=("{stem}.txt", "{stem}.TXT")),
+    mapped=(
+        MappedValue("instrument", "CM_INSTRUMENT"),
+        MappedValue("beam_energy_kev", "CM_ACCEL_VOLT, or else CM_ACCEL_VOLTAGE", "kV"),
+        MappedValue("working_distance_mm", "SM_WD", "mm"),
+        MappedValue("magnification", "CM_MAG; not in diffraction patterns"),
+        MappedValue(
+            "pixel_width_nm",
+            "CM_PIXEL_SIZE, or else SM_MICRON_MARKER divided by SM_MICRON_BAR, or else EM_PIXELSPERMETER_X if it "
+            "is at least 10 000 000 and thus refers to the sample",
+            "µm; marker: written",
+        ),
+        MappedValue("pixel_height_nm", "EM_PIXELSPERMETER_Y, or else the same as pixel_width_nm"),
+        MappedValue("field_width_um", "CM_FIELD_OF_VIEW", "µm"),
+        MappedValue("detector", "CM_SIGNAL, or else CM_SIGNAL_NAME"),
+        MappedValue("stage.x_mm", "CM_STAGE_POS or CM_STAGE_POSITION; not in TIFF tag 37500", "mm"),
+        MappedValue("stage.y_mm", "the same keys", "mm"),
+        MappedValue("stage.z_mm", "the same keys", "mm"),
+        MappedValue("stage.rotation_deg", "the same keys", "degrees"),
+        MappedValue("stage.tilt_deg", "the same keys", "degrees"),
+        MappedValue("acquired", "CM_DATE and CM_TIME; the month comes first in 03/12/2019"),
+        MappedValue("data_bar_px", "rows of pixels below CM_FULL_SIZE, CM_IMAGE_SIZE or CM_FRAME_SIZE", "pixels"),
+    ),
+    checked=(
+        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "from them, with two differences. It reads the stage position in tag 37500 in micrometres, but its source "
+        "calls this unit uncertain. It does not read the scale of transmission microscopes."
+    ),
 )

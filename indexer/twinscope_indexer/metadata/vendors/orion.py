@@ -26,7 +26,7 @@ from twinscope_indexer.metadata.quantity import (
     words,
 )
 from twinscope_indexer.metadata.text import decode, element_text, parse_xml
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag
 
 _KEY = "ImageTags"
 _LENGTHS: Units = {**LENGTH, "Meters": 0, "Millimeters": -3, "Micrometers": -6, "Microns": -6, "Nanometers": -9}
@@ -81,4 +81,28 @@ def _acquired(text: str) -> str | None:
     return iso_moment(text) or moment(day, clock)
 
 
-READER = VendorReader("Zeiss", tags=(VendorTag(65000, "ORION", _read),))
+READER = VendorReader(
+    "Zeiss",
+    tags=(VendorTag(65000, "ORION", _read),),
+    mapped=(
+        MappedValue("instrument", "System.Model, or else System.Name"),
+        MappedValue("beam_energy_kev", "AccelerationVoltage; the energy of the ions", "written"),
+        MappedValue("working_distance_mm", "WorkingDistance", "written"),
+        MappedValue("magnification", "MagnificationDisplay"),
+        MappedValue("pixel_width_nm", "ScalingX", "written"),
+        MappedValue("pixel_height_nm", "ScalingY", "written"),
+        MappedValue("field_width_um", "Fov", "written"),
+        MappedValue("detector", "DetectorName"),
+        MappedValue("stage.x_mm", "StageX", "written"),
+        MappedValue("stage.y_mm", "StageY", "written"),
+        MappedValue("stage.z_mm", "StageZ", "written"),
+        MappedValue("stage.rotation_deg", "StageRotate", "degrees"),
+        MappedValue("stage.tilt_deg", "StageTilt", "degrees"),
+        MappedValue("acquired", "TimeStamp"),
+    ),
+    checked=(
+        "Only files that were made for the tests, after values that the tests of NexusLIMS name for a file of an "
+        "Orion NanoFab. A value whose unit is spelled in another way is not read. pynxtools-em has no reader for "
+        "this format."
+    ),
+)

@@ -16,7 +16,7 @@ from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, iso_moment, number, positive, words
 from twinscope_indexer.metadata.text import element_text, parse_xml
-from twinscope_indexer.metadata.vendor import VendorReader, VendorText
+from twinscope_indexer.metadata.vendor import MappedValue, VendorReader, VendorText
 
 _KEY = "TemReporter"
 
@@ -31,9 +31,7 @@ def _is_text(text: str) -> bool:
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the metadata from the text.
 
-    The normalised values come from the elements Instruments, AccelerationVoltage (V), SelectorValue,
-    ImageSourceDetector, MX, MY and MZ (positions of the stage motors in nm), TX (tilt of the stage in degrees) and
-    DateTime. SelectorValue is the magnification only if two conditions are true: the image shows the sample and not a
+    SelectorValue is the magnification only if two conditions are true: the image shows the sample and not a
     diffraction pattern, and the beam was not scanned. The pixel size is computed from PixelsPerMeter and the
     magnification.
 
@@ -82,4 +80,31 @@ def _calibration(tree: Mapping[str, Any], magnification: float | None, image_siz
     )
 
 
-READER = VendorReader("JEOL", text=VendorText(_is_text, _read))
+READER = VendorReader(
+    "JEOL",
+    text=VendorText(_is_text, _read),
+    mapped=(
+        MappedValue("instrument", "Instruments"),
+        MappedValue("beam_energy_kev", "ElectronGun/AccelerationVoltage", "V"),
+        MappedValue(
+            "magnification", "ImageFormingSystem/SelectorValue; not in diffraction patterns and scanned images"
+        ),
+        MappedValue(
+            "pixel_width_nm", "PixelsPerMeter/Horizontal and the magnification", "pixels per metre of the camera"
+        ),
+        MappedValue(
+            "pixel_height_nm", "PixelsPerMeter/Vertical and the magnification", "pixels per metre of the camera"
+        ),
+        MappedValue("field_width_um", "pixel width multiplied by the width of the image"),
+        MappedValue("detector", "ImageSourceDetector"),
+        MappedValue("stage.x_mm", "GonioStage/StagePosition/MX", "nm"),
+        MappedValue("stage.y_mm", "GonioStage/StagePosition/MY", "nm"),
+        MappedValue("stage.z_mm", "GonioStage/StagePosition/MZ", "nm"),
+        MappedValue("stage.tilt_deg", "GonioStage/StagePosition/TX", "degrees"),
+        MappedValue("acquired", "DateTime"),
+    ),
+    checked=(
+        "Three real files of a JEM-ARM200F whose pixels were replaced. The values are the same as those of HyperSpy"
+        " 1.7.6. pynxtools-em has no reader for this format."
+    ),
+)

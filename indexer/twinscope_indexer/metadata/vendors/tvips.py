@@ -19,7 +19,7 @@ from typing import Any, Literal
 from twinscope_indexer.metadata.calibration import Calibration
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import positive, words
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag
 
 _VENDOR = "TVIPS"
 _FIRST = 244  # length of the first part in bytes; the version is in the first four bytes
@@ -123,4 +123,22 @@ READER = VendorReader(
         VendorTag(37708, _VENDOR, _read),
     ),
     makes_cameras=True,
+    mapped=(
+        MappedValue("instrument", "TemType"),
+        MappedValue("beam_energy_kev", "TemHighTension", "V"),
+        MappedValue("magnification", "TemMagnification; not in diffraction patterns"),
+        MappedValue("pixel_width_nm", "PixelSizeX; not in diffraction patterns", "nm"),
+        MappedValue("pixel_height_nm", "PixelSizeY; not in diffraction patterns", "nm"),
+        MappedValue("field_width_um", "PixelSizeX multiplied by the width of the image"),
+        MappedValue("detector", "CameraType"),
+        MappedValue("stage.x_mm", "first number of TemStagePosition", "m"),
+        MappedValue("stage.y_mm", "second number", "m"),
+        MappedValue("stage.z_mm", "third number", "m"),
+        MappedValue("stage.tilt_deg", "fourth number", "degrees"),
+        MappedValue("acquired", "Date and Time"),
+    ),
+    checked=(
+        "A real file of a camera TemCam-F416. The values are the same as those of tifffile and HyperSpy 1.7.6. "
+        "pynxtools-em has no reader for this format. Version 1 of the structure is not read."
+    ),
 )
