@@ -104,10 +104,11 @@ answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE
 evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
-reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire
+reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire, vendors
 	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
 	$(BIN)/python docs/command_page.py > docs/command.md
 	$(BIN)/python docs/wire_page.py > docs/wire.md
+	$(BIN)/python docs/vendor_pages.py
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
