@@ -50,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
-        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves these "
-        "images out of the store and lists them. The value 'keep' creates a category for every unknown name. This "
+        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves them "
+        "out of the store and lists them. The value 'keep' creates a category for every unknown name. This "
         "option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
@@ -77,7 +77,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def stopped(parsed: argparse.Namespace) -> str:
     """Return the message for Ctrl-C."""
-    return f"Stopped. Finished work is kept in {parsed.store}; run the same command again to continue."
+    if getattr(parsed, "dry_run", False):
+        return "Stopped. Nothing was written."
+    return "Stopped. Finished work is kept; run the same command again to continue."
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -70,7 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--name", default="{code}_{stem}{suffix}", metavar="TEMPLATE",
         help="template for the file names of the copies. The template can contain these placeholders: {code}, "
-        "{category}, {stem}, {suffix}, {hash}, {grade} (default: %(default)s)",
+        "{category}, {stem}, {suffix}, {hash}, {grade}, {parent} (name of the folder of the image), {date} (day of the "
+        "acquisition, or no-date) and {instrument} (name of the instrument, or no-instrument). If a category has no "
+        "code of its own, {code}_ is left out (default: %(default)s)",
     )  # fmt: skip
     output.add_argument(
         "--link",
@@ -102,7 +104,7 @@ def stopped(parsed: argparse.Namespace) -> str:
     """Return the message for Ctrl-C."""
     if parsed.dry_run:
         return "Stopped. Nothing was written."
-    return f"Stopped. Finished work is kept in {parsed.out}; run the same command again to continue."
+    return "Stopped. Finished work is kept; run the same command again to continue."
 
 
 def run(parsed: argparse.Namespace) -> int:
