@@ -30,9 +30,28 @@ class ConversionReport:
     """The result of a conversion."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of images for each result: ``written``, ``kept`` if the JPEG already existed, or ``failed``."""
+    """Number of images for each result: ``written``, ``kept`` if the JPEG already existed, ``failed`` if the image or
+    folder could not be read, or ``unwritten`` if the JPEG could not be written."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Images that could not be converted, and folders that could not be opened, each with the reason."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Folders that could not be opened, each with the reason; `failures` also contains them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The result for one image."""
+
+    path: str
+    """Location of the image."""
+    result: str
+    """``written``, ``kept``, ``failed`` or ``unwritten``; see `ConversionReport.counts`."""
+    output: Path | None = None
+    """Path of the JPEG; None if there is no JPEG."""
+    fault: str = ""
+    """Kind of the problem, if the image could not be read; see `twinscope_indexer.errors.ImageFault`."""
+    reason: str = ""
+    """Description of the problem, if there is no JPEG."""
 
 
 def convert(
@@ -40,7 +59,7 @@ def convert(
     out: Path,
     *,
     quality: int = 100,
-    progress: Callable[[Item], None] = lambda _: None,
+    progress: Callable[[Converted], None] = lambda _: None,
 ) -> ConversionReport:
     """Convert every image to JPEG.
 
@@ -56,7 +75,7 @@ def convert(
     quality : int
         JPEG quality, 1 to 100.
     progress : callable
-        Function that is called for every finished image.
+        Function that is called with the result for every finished image.
 
     Returns
     -------
@@ -75,19 +94,15 @@ def convert(
     for scope in _scopes_apart(sources, out):
         items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
         for item in items:
-            try:
-                written = _convert_one(item, out, quality)
-                report.counts["written" if written else "kept"] += 1
-            except ImageError as error:
-                report.counts["failed"] += 1
-                report.failures.append((item.uri, error.detail))
-            except OutputError as error:
-                report.counts["failed"] += 1
-                report.failures.append((item.uri, str(error)))
-            progress(item)
+            converted = _convert_one(item, out, quality)
+            report.counts[converted.result] += 1
+            if converted.output is None:
+                report.failures.append((converted.path, converted.reason))
+            progress(converted)
     for folder, reason in walked.unreadable:
         report.counts["failed"] += 1
         report.failures.append((folder, reason))
+    report.unreadable = walked.unreadable
     return report
 
 
@@ -123,13 +138,24 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     return data.getvalue()
 
 
-def _convert_one(item: Item, out: Path, quality: int) -> bool:
+def _convert_one(item: Item, out: Path, quality: int) -> Converted:
+    try:
+        output, written = _put_jpeg(item, out, quality)
+    except ImageError as error:
+        return Converted(item.uri, "failed", fault=error.fault, reason=error.detail)
+    except OutputError as error:
+        return Converted(item.uri, "unwritten", reason=str(error))
+    return Converted(item.uri, "written" if written else "kept", output)
+
+
+def _put_jpeg(item: Item, out: Path, quality: int) -> tuple[Path, bool]:
+    """Write the JPEG of an image. Return its path, and whether it was written; if not, it was already there."""
     data = encode_jpeg(item.read(), name=item.uri, quality=quality)
     folder = PurePosixPath(item.path).parent
     wanted = out / folder / fitting_name(f"{Path(item.name).stem}.jpg")
     for target in numbered(wanted):
         try:
-            return put_bytes(data, target)
+            return target, put_bytes(data, target)
         except FileExistsError:
             continue
     raise RuntimeError(wanted)  # numbered() never ends

@@ -29,6 +29,7 @@ from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import UNLIMITED, Limits, Query
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.matching.reference_thumbnails import reference_thumbnail
+from twinscope_service.matching.sample_journal import Sample, SampleJournal
 from twinscope_service.similarity.regions import compare_regions
 from twinscope_service.similarity.texture import agree_in_texture
 from twinscope_service.thresholds import SECOND_LABEL_SCENE
@@ -78,16 +79,6 @@ class Samples:
         return len(self.genuine)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Calibration data of one image."""
-
-    impostors: list[NDArray[np.float64]]
-    genuine: list[NDArray[np.float64]]
-    copies: list[tuple[str, str]]
-    readable: bool
-
-
 def sampled(store: Store, most: int, seed: int) -> list[Record]:
     """Return at most `most` randomly selected images of a store that have a hash, sorted by id."""
     numbers, _ = store.catalog.codes(above=0, upto=store.view.generation)
@@ -116,6 +107,7 @@ def gather(
     workers: int,
     progress: Callable[[], None] = lambda: None,
     among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
+    journal: SampleJournal | None = None,
 ) -> Samples:
     """Search a store for its own images, and return the results as calibration data.
 
@@ -131,15 +123,29 @@ def gather(
     among : callable, optional
         Function that returns the limits of the searches for impostors of an image. The function is called with the
         record of the image and the categories of the store.
+    journal : SampleJournal, optional
+        File that keeps the data of each image. Images whose data are already in the file are not searched again.
 
     Returns
     -------
     Samples
+
+    Raises
+    ------
+    CalibrationError
+        If the journal cannot be written.
     """
     pixels = ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
     found = Samples()
     categories = store.catalog.categories()
-    for sample in in_order(lambda record: _sample(store, pixels, among(record, categories), record), images, workers):
+
+    def measured(record: Record) -> tuple[Record, Sample]:
+        kept = None if journal is None else journal.find(record.id)
+        return record, kept or _sample(store, pixels, among(record, categories), record)
+
+    for record, sample in in_order(measured, images, workers):
+        if journal is not None:
+            journal.add(record.id, sample)
         found.impostors.append(sample.impostors)
         found.genuine.append(sample.genuine)
         found.copies += sample.copies
@@ -159,13 +165,13 @@ def calibrated(name: str, found: Samples, seed: int = 0) -> Calibration:
     return fit(name, found.impostors, found.genuine, seed=seed)
 
 
-def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Sample:
+def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> Sample:
     try:
         whole, readable = pixels(record), True
     except ImageError:
         data = store.catalog.thumbnail(record.id)
         if data is None:
-            return _Sample([], [], [], readable=False)
+            return Sample([], [], [], readable=False)
         whole, readable = decode_thumbnail(data), False
 
     def found_by(query: Query, policy: Policy, limits: Limits) -> Sequence[Match]:
@@ -185,7 +191,7 @@ def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], rec
             same = [match for match in nearest if _shows_the_field(match, query, record, store)]
             copies += [(record.uri, match.source) for match in same if match.category != record.category]
             impostors += _features([match for match in nearest if match not in same])
-    return _Sample(impostors, genuine, list(dict.fromkeys(copies)), readable)
+    return Sample(impostors, genuine, list(dict.fromkeys(copies)), readable)
 
 
 def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:

@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import imagehash
-import numpy as np
 import pytest
-import tifffile
 from PIL import Image, ImageOps
 from serving import serving
 from shelf import Shelf
@@ -36,38 +34,6 @@ from twinscope_service.matching.policy import Policy
 
 _COMMAND = Path(sys.executable).with_name("twinscope")
 _SUBCOMMANDS = command._COMMANDS
-
-
-class Ran:
-    """The exit code and the output of a call of `main`."""
-
-    def __init__(self, code: int, captured: Any) -> None:
-        self.code, self.out, self.err = code, captured.out, captured.err
-
-
-@pytest.fixture
-def twinscope(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Return a function that calls the command in this process."""
-
-    def call(*arguments: object) -> Ran:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = stop.code if isinstance(stop.code, int) else 1
-        return Ran(code, capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def lab(shelf: Shelf, tmp_path: Path) -> Path:
-    """A folder with a twin, a blank image and a truncated image."""
-    folder = tmp_path / "lab"
-    folder.mkdir()
-    tifffile.imwrite(folder / "twin.tif", shelf.pixels["Tips", 0])
-    tifffile.imwrite(folder / "blank.tif", np.full((64, 64), 7, np.uint8))
-    (folder / "broken.tif").write_bytes((folder / "twin.tif").read_bytes()[:5000])
-    return folder
 
 
 # -- the command itself ---------------------------------------------------------------------------------------------
@@ -119,14 +85,15 @@ def test_every_subcommand_has_help(twinscope: Any, words: tuple[str, ...]) -> No
         ["store", "stats"],
     ],
 )
-def test_wrong_usage_ends_with_2_and_a_message_on_stderr(
+def test_wrong_usage_ends_with_2_and_one_line_on_stderr(
     twinscope: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran = twinscope(*words)
     assert (ran.code, ran.out) == (2, "")
-    assert "usage: twinscope" in ran.err
-    assert "error:" in ran.err
+    [line] = ran.err.splitlines()
+    assert line.startswith("twinscope")
+    assert line.endswith("--help)")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,7 +248,7 @@ def test_search_json_holds_every_threshold(shelf: Shelf, lab: Path, twinscope: A
     ran = twinscope("search", *images, "--at", shelf.store, "--json", "-k", 2, "--good-scene", 0.7)
     assert ran.code == 3
     assert len(ran.err.splitlines()) == 2
-    answers = [json.loads(line) for line in ran.out.splitlines()]
+    *answers, _summary = [json.loads(line) for line in ran.out.splitlines()]
     assert [answer["query"] for answer in answers] == [str(image) for image in images]
     assert [answer["grade"] for answer in answers] == ["excellent", "failed", "failed", "unhashable"]
     assert [answer["fault"] for answer in answers[1:3]] == ["truncated", "missing"]
@@ -307,7 +274,7 @@ def test_search_of_an_ambiguous_pair_and_the_legacy_rule(shelf: Shelf, tmp_path:
     assert ": ambiguous: two categories fit equally well" in ran.out
     assert len(ran.out.splitlines()) == 3
     legacy = twinscope("search", shelf.reference("Tips", 0), "--at", tmp_path / "store", "--policy", "legacy", "--json")
-    assert json.loads(legacy.out)["grade"] == "excellent"
+    assert json.loads(legacy.out.splitlines()[0])["grade"] == "excellent"
 
 
 class CountingEngine:
@@ -536,7 +503,7 @@ def test_relocate_finds_a_moved_collection(shelf: Shelf, lab: Path, tmp_path: Pa
     index([tmp_path / "refs"], store, workers=1)
     (tmp_path / "refs").rename(tmp_path / "moved")
     search = ("search", lab / "twin.tif", "--at", store, "--json")
-    answer = json.loads(twinscope(*search).out)
+    answer = json.loads(twinscope(*search).out.splitlines()[0])
     assert answer["grade"] == "good"
     assert "no such file" in answer["matches"][0]["note"]
     ran = twinscope("store", "relocate", store, tmp_path / "refs", tmp_path / "elsewhere")
@@ -545,7 +512,7 @@ def test_relocate_finds_a_moved_collection(shelf: Shelf, lab: Path, tmp_path: Pa
     ran = twinscope("store", "relocate", store, tmp_path / "refs", tmp_path / "moved")
     assert ran.code == 0
     assert "6 of the 6 images checked are there" in ran.err
-    answer = json.loads(twinscope(*search).out)
+    answer = json.loads(twinscope(*search).out.splitlines()[0])
     assert answer["grade"] == "excellent"
     assert answer["matches"][0]["source"] == str(tmp_path / "moved" / "Tips" / "L9_0.jpg")
 

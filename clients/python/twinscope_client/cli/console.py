@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from twinscope_client.labelling.tables import Table
 
-DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes. 0: done. 1: failed. 2: wrong usage. 3: done, but some inputs could not be read. 130: stopped by Ctrl-C.
-"""
+DONE, FAILED, USAGE, PARTLY, REVIEW, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes. 0: done. 1: failed. 2: wrong usage. 3: done, but some inputs could not be read. 4: done, but a person
+must review some images (only with ``--fail-on review``). 130: stopped by Ctrl-C."""
+
+_silenced = [False]
+"""Whether `note` and `progress` write nothing, because the option ``--quiet`` is given."""
 
 _bars: list[tqdm[Any]] = []
 """List that contains the progress bar while a progress bar is shown on the terminal; empty otherwise."""
@@ -29,6 +32,20 @@ _bars: list[tqdm[Any]] = []
 def say(text: str = "") -> None:
     """Write a message to stderr; characters that the terminal cannot show are written as escape sequences."""
     _write_line(text, sys.stderr)
+
+
+def note(text: str = "") -> None:
+    """Write a message about the progress or the result to stderr, unless the option ``--quiet`` is given.
+
+    Use `say` for errors, warnings and lists of files that could not be read: ``--quiet`` does not hide these messages.
+    """
+    if not _silenced[0]:
+        say(text)
+
+
+def silence(quiet: bool) -> None:
+    """Choose whether `note` and `progress` write nothing."""
+    _silenced[0] = quiet
 
 
 def emit(text: str) -> None:
@@ -108,7 +125,7 @@ def progress(task: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
     callable
         Function to call once for each finished image.
     """
-    if not sys.stderr.isatty():
+    if _silenced[0] or not sys.stderr.isatty():
         yield lambda: None
         return
     from tqdm import tqdm

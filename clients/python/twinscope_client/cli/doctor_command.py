@@ -4,6 +4,8 @@ Prints the versions of all relevant packages and the features of the processor. 
 the results of other programs: hashes with the package imagehash, SSIM values with scikit-image, and index searches with
 a NumPy scan. The first run also compiles functions to machine code. Later runs use this machine code again. Ends with
 exit code 1 if a check fails.
+
+Example: twinscope doctor
 """
 
 from __future__ import annotations

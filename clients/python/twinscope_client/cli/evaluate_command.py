@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, PARTLY, emit, say, say_some
+from twinscope_client.cli.inputs import add_run, run_folder
 
 if TYPE_CHECKING:
     from twinscope_client.evaluation.assignment import Assignment
@@ -53,7 +54,7 @@ _MARK = "twinscope evaluate"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="output folder of 'twinscope label'")
+    add_run(parser)
     parser.add_argument(
         "--truth", required=True, type=Path, metavar="CSV", help="truth table with the right category of each image"
     )
@@ -75,8 +76,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def stopped(parsed: argparse.Namespace) -> str:
+    """Return the message for Ctrl-C."""
+    kept = f", and files in {parsed.out} may be those of an earlier evaluation" if parsed.out is not None else ""
+    return f"Stopped. The evaluation is not complete{kept}; run the same command again."
+
+
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
+    parsed.run_dir = run_folder(parsed)
     from twinscope_client.evaluation.tables import to_text
 
     if parsed.out is not None:

@@ -9,6 +9,7 @@ the remaining files, run the same command again. If a folder contains a file .tw
 a labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope index collection/ --store lab.store
+Example: twinscope index collection/ --store lab.store --json --quiet > references.jsonl
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some
+from twinscope_client.cli.console import FAILED, PARTLY, note, progress, say, say_runs, say_some
+from twinscope_client.cli.index_lines import print_images
+from twinscope_client.cli.inputs import MISSING, add_inputs, collected
+from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code
+from twinscope_client.cli.target_options import add_store_folder
 
 if TYPE_CHECKING:
     from twinscope_indexer.indexing.run import IndexReport
@@ -27,14 +32,8 @@ HELP = "build or update a store from a labelled collection"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, image file or archive")
-    parser.add_argument(
-        "--store",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="folder of the store; the folder is created if it does not exist",
-    )
+    add_inputs(parser, "sources", "SOURCE", "folder, image file or archive")
+    add_store_folder(parser, "folder of the store; the folder is created if it does not exist", positional=False)
     parser.add_argument(
         "--labels", metavar="folder|prefix|FILE.csv",
         help="source of the category of each image: 'folder', the name of its folder or archive (default of a new "
@@ -51,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
-        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves these "
-        "images out of the store and lists them. The value 'keep' creates a category for every unknown name. This "
+        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves them "
+        "out of the store and lists them. The value 'keep' creates a category for every unknown name. This "
         "option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
@@ -73,21 +72,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )
-    parser.set_defaults(parser=parser)
+    add_outcome_options(parser, "images that have too little structure to be identified")
+
+
+def stopped(parsed: argparse.Namespace) -> str:
+    """Return the message for Ctrl-C."""
+    if getattr(parsed, "dry_run", False):
+        return "Stopped. Nothing was written."
+    return "Stopped. Finished work is kept; run the same command again to continue."
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
     if parsed.workers is not None and parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
+    inputs = collected(parsed)
     from twinscope_indexer.indexing.run import count_images, index
     from twinscope_indexer.taxonomy import load_taxonomy
 
     taxonomy = None if parsed.taxonomy is None else load_taxonomy(parsed.taxonomy)
     keep_unknown = None if parsed.unknown_category is None else parsed.unknown_category == "keep"
-    with progress("indexing", lambda: count_images(parsed.sources)) as step:
+    with progress("indexing", lambda: count_images(inputs.paths)) as step:
         report = index(
-            parsed.sources,
+            inputs.paths,
             parsed.store,
             labels=parsed.labels,
             taxonomy=taxonomy,
@@ -97,25 +104,40 @@ def run(parsed: argparse.Namespace) -> int:
             prune=parsed.prune,
             progress=lambda _: step(),
         )
-    return _report(report, parsed.store)
+    report.unreadable.extend((path, MISSING) for path in inputs.missing)
+    _report(report, parsed.store)
+    code = _code(report, parsed)
+    lines = JsonLines(parsed)
+    if lines.wanted:
+        print_images(lines, parsed.store, inputs, report)
+    lines.summary(code, report.counts, store=str(parsed.store), searchable=report.searchable,
+                  generation=report.generation)  # fmt: skip
+    return code
 
 
-def _report(report: IndexReport, store: Path) -> int:
+def _code(report: IndexReport, parsed: argparse.Namespace) -> int:
+    if report.runs and not report.counts.total():
+        return PARTLY if report.searchable else FAILED
+    unreadable = report.counts["failed"] + len(report.unreadable)
+    return exit_code(parsed, done=report.searchable, unreadable=unreadable, review=report.counts["unhashable"])
+
+
+def _report(report: IndexReport, store: Path) -> None:
     counts = report.counts
     parts = [f"{counts[name]} {name}" for name in ("added", "changed", "unchanged", "relabelled") if counts[name]]
     nothing = "the only images found are in skipped folders" if report.runs else "nothing to do"
-    say(f"{store}: {', '.join(parts) or nothing}; {report.searchable} images searchable "
+    note(f"{store}: {', '.join(parts) or nothing}; {report.searchable} images searchable "
         f"(generation {report.generation}).")  # fmt: skip
     say_runs(report.runs)
     if counts["unhashable"]:
-        say(
+        note(
             f"{counts['unhashable']} images have too little structure to be identified; a search never returns these "
             "images."
         )
     if report.ignored:
-        say(f"{report.ignored.total()} files are not images ({_by_suffix(report)}).")
+        note(f"{report.ignored.total()} files are not images ({_by_suffix(report)}).")
     if report.contradicting_prefixes:
-        say(f"{report.contradicting_prefixes} of {report.prefixes} published file-name prefixes contradict the "
+        note(f"{report.contradicting_prefixes} of {report.prefixes} published file-name prefixes contradict the "
             "category of their image; Twinscope records the prefixes but does not use them.")  # fmt: skip
     if counts["withdrawn"]:
         say(f"{counts['withdrawn']} images were removed from the store, because the labels of this command give them "
@@ -143,9 +165,6 @@ def _report(report: IndexReport, store: Path) -> int:
         [f"{path}: {reason}" for path, reason in report.unreadable], len(report.unreadable),
         f"twinscope store export {store} --failures",
     )  # fmt: skip
-    if counts["failed"] or report.unreadable or (report.runs and not report.counts.total()):
-        return PARTLY if report.searchable else FAILED
-    return DONE
 
 
 def _by_suffix(report: IndexReport) -> str:

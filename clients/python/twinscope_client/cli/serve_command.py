@@ -1,10 +1,10 @@
 """Serve a store to other tools over gRPC.
 
 By default, the server accepts connections only from this machine. Other addresses (--host) require TLS or --insecure.
-Each setting can be given as an option (--port X), as an environment variable (TWINSCOPE_PORT=X) or in a TOML file
-(port = X). If a setting is given more than once, an option overrides an environment variable, and an environment
-variable overrides the file. When a new generation of the store is published, the running server uses this generation.
-After SIGTERM or Ctrl-C, the server waits for calls in progress and then stops.
+Each setting can be given as an option (--port 50052), as an environment variable (TWINSCOPE_PORT=50052) or in a TOML
+file (port = 50052). If a setting is given more than once, an option overrides an environment variable, and an
+environment variable overrides the file. When a new generation of the store is published, the running server uses this
+generation. After SIGTERM or Ctrl-C, the server waits for calls in progress and then stops.
 
 Example: twinscope serve lab.store
 """
@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, emit, say
+from twinscope_client.cli.target_options import add_store_folder
 
 if TYPE_CHECKING:
     from twinscope_service.server.tokens import Role
@@ -32,7 +33,7 @@ HELP = "serve a store to other tools over gRPC"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("store", type=Path, nargs="?", metavar="STORE", help="folder of the store")
+    add_store_folder(parser, "folder of the store", needed=False)
     parser.add_argument("--config", type=Path, metavar="F.toml", help="TOML file with settings of the server")
     parser.add_argument(
         "--print-config",
@@ -49,7 +50,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="write only warnings and errors to the log")
     _add_settings(parser)
-    parser.set_defaults(parser=parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -63,7 +63,7 @@ def run(parsed: argparse.Namespace) -> int:
         emit(json.dumps(settings.masked(), indent=1))
         return DONE
     if parsed.store is None:
-        parsed.parser.error("STORE, the folder of a store, is required")
+        parsed.parser.error("the store is missing: name its folder as STORE, with TWINSCOPE_STORE or in twinscope.toml")
     try:
         from twinscope_service.server.server import TwinscopeServer
     except ImportError as error:
@@ -96,11 +96,19 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings")
     for name, (text, default) in explained().items():
         flag = f"--{name.replace('_', '-')}"
-        shown = f"{text} (default: {default})"
+        shown = text if default is None else f"{text} (default: {default})"
         if isinstance(default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
         else:
-            group.add_argument(flag, metavar="X", help=shown)
+            group.add_argument(flag, metavar=_metavar(name, default), help=shown)
+
+
+def _metavar(name: str, default: object) -> str:
+    """Return the placeholder for the value of a setting."""
+    if default is None:
+        return "FILE"
+    unit = name.rpartition("_")[2]
+    return unit.upper() if unit in {"host", "port", "mib", "seconds"} else "N"
 
 
 def _new_token(name: str, role: Role) -> int:

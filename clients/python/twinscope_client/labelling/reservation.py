@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from twinscope_indexer.errors import ImageError
 from twinscope_service.matching.grades import GRADE_NAMES, LABELLED
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.labelling.naming import copy_name, jpeg_name
 from twinscope_client.labelling.sidecar import sidecar_path
-from twinscope_client.outputs import category_folder, fitting_name, is_free, numbered
+from twinscope_client.outputs import category_folder, is_free, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,16 +95,7 @@ class Reservations:
             return None
         if GRADE_NAMES.index(decision.grade) > GRADE_NAMES.index(self._settings.min_grade):
             return None
-        source = Path(decision.path)
-        name = self._settings.template.format(
-            code=decision.code,
-            category=decision.category,
-            stem=source.stem,
-            suffix=source.suffix,
-            hash=_short_hash(decision),
-            grade=decision.grade,
-        )
-        return Path(category_folder(decision.category)) / fitting_name(name)
+        return Path(category_folder(decision.category)) / copy_name(self._settings.template, decision)
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
         """Return the name of the copy from an earlier run if this name still fits, otherwise the first free name."""
@@ -114,7 +106,7 @@ class Reservations:
         return self._free_name(wanted, decision, lambda: decision.sha256)
 
     def _jpeg_named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
-        name = wanted.with_name(fitting_name(f"{decision.code}_{_short_hash(decision)}.jpg"))
+        name = wanted.with_name(jpeg_name(decision))
         earlier = known.jpeg_output if known is not None and known.sha256 == decision.sha256 else ""
         if earlier and _is_numbered(Path(earlier), name):
             return earlier
@@ -129,11 +121,6 @@ class Reservations:
             if not os.path.lexists(target) or is_free(target, digest()):
                 return str(candidate)
         raise RuntimeError(wanted)  # numbered() never ends
-
-
-def _short_hash(decision: Decision) -> str:
-    """Return a short form of the hash, with 32 digits. The full hash has 256 digits and does not fit in a file name."""
-    return blake2b(bytes.fromhex(decision.query_hash), digest_size=16).hexdigest()
 
 
 def _jpeg_digest(decision: Decision) -> str:
