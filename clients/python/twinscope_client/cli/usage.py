@@ -50,6 +50,7 @@ class CommandParser(argparse.ArgumentParser):
     """A parser of ``twinscope`` or of one of its subcommands."""
 
     def __init__(self, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)  # a new option must not change the meaning of an old command
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
         self.set_defaults(parser=self)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from twinscope_service.matching.grades import LABELLED
 from twinscope_service.matching.policy import SETTINGS
 
 from twinscope_client.labelling.grades import DECISION_GRADES
@@ -112,8 +113,9 @@ def risk(summary: Mapping[str, Any]) -> str:
         return "The probability that a label is wrong is not known."
     unknown = labelled - chances["known"]
     text = (
-        f"Labels whose probability of being wrong is more than {_chance(chances['limit'])}: "
-        f"{chances['above_limit']:,} of {chances['known']:,}. The largest probability is {_chance(chances['largest'])}."
+        f"Labels whose probability of being wrong is more than {_chance(chances['likely_wrong_from'])}: "
+        f"{chances['likely_wrong']:,} of {chances['known']:,}. "
+        f"The largest probability is {_chance(chances['largest'])}."
     )
     return f"{text} Labels with an unknown probability: {unknown:,}." if unknown else text
 
@@ -166,11 +168,12 @@ def _finalised(value: object) -> object:
 def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decision]]:
     """Return the first rows of each list on the page. For an empty list, the journal is not read."""
     outcomes = summary["outcomes"]
+    labelled = ", ".join(f"'{grade}'" for grade in sorted(LABELLED))
     chosen = {
         "failed": (outcomes["failed"], "grade = 'failed'"),
         "unwritten": (
             outcomes["unwritten"],
-            "grade IN ('excellent', 'good') AND NOT written AND (output <> '' OR problem <> '')",
+            f"grade IN ({labelled}) AND NOT written AND (output <> '' OR problem <> '')",
         ),
         "outdated": (summary["outdated_copies"], "earlier_output <> ''"),
     }
