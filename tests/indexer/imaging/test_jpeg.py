@@ -96,7 +96,7 @@ OTHER = {
     "cmyk": saved(COLOUR.convert("CMYK")),
     "rubbish before the frame": saved(GREY).replace(b"\xff\xc0", b"rubbish\xff\xc0"),
     "two frames": saved(GREY).replace(b"\xff\xc0", bytes.fromhex("ffc0 000b 08 003d 0053 01 011100 ffc0")),
-    "no end": saved(GREY)[:-2],
+    "no end": saved(GREY)[:-3],
     "wider than libjpeg allows": saved(GREY).replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 1, 65_501)),
     "no height": saved(GREY).replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 0, 83)),
     "12 bits": saved(GREY).replace(struct.pack(">BHH", 8, 61, 83), struct.pack(">BHH", 12, 61, 83)),
