@@ -98,7 +98,7 @@ def webp_size(data: bytes) -> Size:
     """
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise ValueError(data[:12])
-    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
+    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data) + 1:  # the last byte can be padding
         raise IncompleteError("the WebP data are shorter than their header says")
     kind = data[12:16]
     if kind == b"VP8X":
@@ -266,3 +266,5 @@ def _tile_parts(stream: bytes) -> Iterator[tuple[int, int]]:
             raise IncompleteError("the JPEG 2000 data stop inside a tile")
         yield tile, parts
         at += max(length, 12)
+    if stream[at : at + 2] != _END_OF_CODESTREAM:
+        raise IncompleteError("the JPEG 2000 data have no end marker")

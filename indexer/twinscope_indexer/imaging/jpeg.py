@@ -112,15 +112,21 @@ def completed(data: bytes, claimed: Frame, name: str, tables: bytes = b"") -> by
     """
     if _has_end(data, name):
         return data
-    for body in (data, data.rstrip(b"\0")):  # some programs fill the rest of the file with zeros
-        whole = body + _END_OF_IMAGE
-        if _has_all_scans(body, claimed, name) and _has_all_blocks(tables[:-2] + whole[2 * bool(tables) :], claimed):
-            return whole
+    whole = _without_padding(data) + _END_OF_IMAGE
+    if _has_all_scans(whole[:-2], claimed, name) and _has_all_blocks(tables[:-2] + whole[2 * bool(tables) :], claimed):
+        return whole
     raise ImageError(name, "truncated", "the JPEG stream has no end marker, and some of its pixels are missing")
 
 
 def _has_end(data: bytes, name: str) -> bool:
     return data.rfind(_END_OF_IMAGE, _frame_segment(data, name)[1]) >= 0
+
+
+def _without_padding(data: bytes) -> bytes:
+    """Remove the zeros that some programs write after a stream. Without this step, they could stand for lost blocks."""
+    content = data.rstrip(b"\0")
+    belongs = content.endswith(b"\xff") or len(data) == len(content) + 1
+    return data[: len(content) + 1] if belongs else content
 
 
 def _has_all_scans(data: bytes, claimed: Frame, name: str) -> bool:

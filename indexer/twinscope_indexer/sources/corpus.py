@@ -19,7 +19,10 @@ from twinscope_indexer.sources.location import read_source, source_uri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp",
+    ".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+})  # fmt: skip
 """Suffixes of image files. Files with other suffixes in a folder or an archive are ignored."""
 
 
