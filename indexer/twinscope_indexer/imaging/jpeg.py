@@ -36,6 +36,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # therefore the next marker.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _HUFFMAN_TABLES, _RESTART_INTERVAL, _QUANTISATION_TABLES = 0xC4, 0xDD, 0xDB
+_EXIF = 0xE1
 _JFIF, _ADOBE = 0xE0, 0xEE  # both kinds of segments define the colour space
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {_JFIF, _ADOBE}
 _PLAIN = _METADATA | {_BASELINE_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN}
@@ -160,6 +161,18 @@ def _has_all_blocks(data: bytes, claimed: Frame) -> bool:
     except (ValueError, RuntimeError, MemoryError):
         return False
     return True
+
+
+def exif(data: bytes, name: str) -> bytes:
+    """Return the content of the first Exif segment of a JPEG stream. The result is empty if there is none.
+
+    Raises
+    ------
+    ImageError
+        As for `header`.
+    """
+    contents = (data[start + 4 : end] for marker, start, end in _segments(data, name) if marker == _EXIF)
+    return next((content for content in contents if content.startswith(b"Exif\0\0")), b"")
 
 
 def without_metadata(data: bytes, name: str) -> bytes:
