@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from twinscope_indexer.errors import ImageError
+from twinscope_indexer.errors import ImageError, os_reason
 from twinscope_indexer.imaging.foreign import what_it_is
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -89,9 +89,8 @@ def _opened(path: Path, name: str) -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(name, "missing", "there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ImageError(
-            name, "unreadable", f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise ImageError(name, "unreadable", f"cannot be opened: {reason}") from error
 
 
 @contextmanager
@@ -102,7 +101,8 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
         seekable.seek(0)
         yield ImageFile(seekable, size, _format(seekable, name), name)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise ImageError(name, "unreadable", f"cannot be read: {reason}") from error
     except MemoryError as error:
         raise ImageError(name, "too_large", "decoding it needs more memory than is available") from error
 
