@@ -41,6 +41,8 @@ def read_jpeg2000(file: ImageFile, budget: int) -> Raster:
     with decoding(file.name):
         if bits <= 8 and not is_signed:
             image = Jpeg2KImageFile(io.BytesIO(data))
+            if image.size != (width, height):  # the boxes of the file format also contain a size
+                raise ImageError(file.name, "damaged", "the sizes in the JPEG 2000 file contradict each other")
             image.load()
             return Raster(image, "JPEG 2000", image.mode, bits)
         deep = np.asarray(imagecodecs.jpeg2k_decode(data))

@@ -124,11 +124,9 @@ def _decode_segment(
             data = _complete_jpeg(page, grid, index, data, file.name)
         elif size := claimed_size(page.compression, data, file.name):
             _check_size(page, grid, index, size, file.name)
-        if extent.is_loose:
-            data = trimmed(page.compression, data, extent.needed)
-        segment, (plane, _, top, left, _), _ = _decoded(page, index, data)
+        segment, (plane, _, top, left, _), _ = _decoded(page, index, data, extent.needed)
         if extent.is_cut and page.compression == LZW:  # the decoder reads missing bits as zeros
-            again = _decoded(page, index, data + b"\xff\xff")[0]
+            again = _decoded(page, index, data + b"\xff\xff", extent.needed)[0]
             if not np.array_equal(segment, again):
                 raise _cut_off(file)
     except (ImageError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
@@ -143,9 +141,16 @@ def _decode_segment(
     target[...] = segment[0, : target.shape[0], : target.shape[1]]
 
 
-def _decoded(page: TiffPage, index: int, data: bytes) -> Any:
+def _decoded(page: TiffPage, index: int, data: bytes, needed: int) -> Any:
     """Decode one segment. Return the samples, the position on the page, and the shape; see `TiffPage.decode`."""
-    return page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader, _fullsize=False)
+    options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader, "_fullsize": False}
+    try:
+        return page.decode(data, index, **options)
+    except (RuntimeError, ValueError):
+        content = trimmed(page.compression, data, needed)
+        if len(content) == len(data):
+            raise
+    return page.decode(content, index, **options)  # the byte count is too large, and other bytes follow
 
 
 def _check_tags(page: TiffPage, planes: int, name: str) -> np.dtype[Any]:
@@ -185,8 +190,6 @@ class _Extent:
     """Number of decompressed bytes that the pixels need."""
     is_cut: bool
     """Whether the segment extends beyond the end of the file, according to the tags."""
-    is_loose: bool
-    """Whether bytes that do not belong to the segment may follow its pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +203,6 @@ class _Extents:
     counts: NDArray[np.int64]
     needed: NDArray[np.int64]
     is_cut: NDArray[np.bool_]
-    is_loose: NDArray[np.bool_]
 
     def extent(self, number: int) -> _Extent:
         return _Extent(
@@ -208,7 +210,6 @@ class _Extents:
             int(self.counts[number]),
             int(self.needed[number]),
             bool(self.is_cut[number]),
-            bool(self.is_loose[number]),
         )
 
 
@@ -226,8 +227,7 @@ def _extents(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: 
     has_counts = any(code in page.tags for code in _COUNT_TAGS)
     counts = _positions(page.databytecounts, last, file)[wanted] if has_counts else np.zeros_like(offsets)
     is_sparse = (offsets == 0) & (counts == 0)
-    is_told = bool(counts.any() or not offsets.any())
-    if is_told:
+    if counts.any() or not offsets.any():
         if ((offsets == 0) != (counts == 0)).any():
             raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
     else:  # the file does not tell the byte counts: a segment extends to the next one
@@ -237,7 +237,7 @@ def _extents(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: 
     if (offsets >= size)[~is_sparse].any():
         raise _cut_off(file)
     is_cut = offsets + counts > size
-    here = np.minimum(counts, _following(offsets, _things(page), size) - offsets)
+    here = np.minimum(counts, size - offsets)
     needed = _needed(page, grid, wanted)
     growth = codec_of(page.compression, name).growth
     lacks = ~is_sparse & (here * growth < needed) if growth else np.zeros_like(is_sparse)
@@ -247,7 +247,7 @@ def _extents(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: 
         raise ImageError(name, "damaged", "strips or tiles of the TIFF file have too few bytes for their pixels")
     if page.compression == UNCOMPRESSED:
         here = np.minimum(here, needed)
-    return _Extents(offsets, np.where(is_sparse, 0, here), needed, is_cut, (here != counts) | (not is_told))
+    return _Extents(offsets, np.where(is_sparse, 0, here), needed, is_cut)
 
 
 def _cut_off(file: ImageFile) -> ImageError:
@@ -267,14 +267,9 @@ def _positions(values: Any, last: int, file: ImageFile) -> NDArray[np.int64]:
     return positions
 
 
-def _things(page: TiffPage) -> list[int]:
-    """Return the positions of the directory of a page and of the values of its tags. No pixels are stored there."""
-    return [page.offset, *(tag.valueoffset for tag in page.tags)]
-
-
-def _following(offsets: NDArray[np.int64], things: Any, size: int) -> NDArray[np.int64]:
-    """Return, for every offset, the position of the next thing in the file, or the size of the file."""
-    ends = np.unique(np.append(np.minimum(np.asarray(things), size), size)).astype(np.int64)
+def _following(offsets: NDArray[np.int64], others: Any, size: int) -> NDArray[np.int64]:
+    """Return, for every offset, the next higher one of the offsets `others`, or the size of the file."""
+    ends = np.unique(np.append(np.minimum(np.asarray(others), size), size)).astype(np.int64)
     after: NDArray[np.int64] = ends[np.minimum(np.searchsorted(ends, offsets, side="right"), ends.size - 1)]
     return after
 
