@@ -108,7 +108,9 @@ def _decoding(name: str) -> Iterator[None]:
     except NotImplementedError as error:
         raise ImageError(name, "unsupported", f"cannot be decoded: {error}") from error
     # TiffFileError is a ValueError; the errors of imagecodecs are RuntimeErrors
-    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except (TypeError, LookupError, ArithmeticError) as error:  # the text would describe the code, not the file
+        raise ImageError(name, "damaged", "cannot be decoded: its TIFF tags are invalid") from error
+    except (RuntimeError, ValueError) as error:
         raise ImageError(name, "damaged", f"cannot be decoded: {error}") from error
     finally:
         _reading.reset(token)

@@ -660,6 +660,19 @@ def test_file_without_permission(tmp_path: Path) -> None:
     assert fault_of(path) == "unreadable"
 
 
+def test_missing_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(GREY))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("io.open", refuse)
+    with pytest.raises(ImageError, match="no permission to read it") as caught:
+        read_image(path)
+    assert caught.value.fault == "unreadable"
+
+
 def test_stream_that_fails_is_unreadable() -> None:
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
@@ -708,6 +721,11 @@ ALL_FORMATS = {
     "tiff bilevel": tiff(GREY > 99),
     "tiff volume": tiff(np.stack([GREY] * 16), volumetric=True, photometric="minisblack", tile=(16, 16, 16)),
     "tiff pages": pages(REDUCED, MASK, FULL),
+    "tiff png": tiff(GREY, compression="png"),
+    "tiff jpeg 2000": tiff(GREY, compression="jpeg2000"),
+    "tiff jpeg xl": tiff(GREY, compression="jpegxl", tile=(32, 32)),
+    "tiff lerc": tiff(GREY, compression="lerc"),
+    "tiff fax": saved(Image.fromarray(GREY > 99), "TIFF", compression="group4"),
     "jpeg": saved(Image.fromarray(GREY), "JPEG"),
     "jpeg progressive": saved(Image.fromarray(COLOUR), "JPEG", progressive=True),
     "png": saved(Image.fromarray(COLOUR), "PNG"),
@@ -715,6 +733,8 @@ ALL_FORMATS = {
     "png deep": saved(Image.fromarray(GREY.astype(np.uint16) * 99), "PNG"),
     "png deep colour": imagecodecs.png_encode(COLOUR.astype(np.uint16) * 99),
     "png animated": saved(Image.fromarray(GREY), "PNG", save_all=True, append_images=[Image.fromarray(255 - GREY)]),
+    "webp": saved(Image.fromarray(COLOUR), "WEBP"),
+    "jp2": saved(Image.fromarray(COLOUR), "JPEG2000"),
     "bmp": saved(Image.fromarray(COLOUR), "BMP"),
     "bmp palette": saved(Image.fromarray(COLOUR).quantize(9), "BMP"),
 }  # fmt: skip

@@ -69,7 +69,7 @@ def packed(form: str) -> tuple[int, bytes]:
 # ---------------------------------------------------------------- byte counts
 
 
-@pytest.mark.parametrize("more", [1, 160, 10**6, 2**32 - 1 - len(STRIP)])
+@pytest.mark.parametrize("more", [1, 160, 2**32 - 1 - len(STRIP)])
 @pytest.mark.parametrize("pixels_last", [False, True])
 def test_byte_count_that_is_too_large_is_read(more: int, pixels_last: bool) -> None:
     one = Page(grey_tags(GREY, t279=len(STRIP) + more), [STRIP])
@@ -77,6 +77,9 @@ def test_byte_count_that_is_too_large_is_read(more: int, pixels_last: bool) -> N
     rows = 20  # the last strip has fewer rows than its byte count says
     several = Page(grey_tags(GREY, t278=rows) | {STRIP_COUNTS: [rows * W] * 3}, strips(GREY, rows))
     is_read(handmade(several, pixels_last=pixels_last))
+    cells = tiles(GREY, 32)
+    tags = grey_tags(GREY, t278=None) | {TILE_WIDTH: 32, TILE_LENGTH: 32, TILE_COUNTS: [1024 + more] * len(cells)}
+    is_read(handmade(Page(tags, cells), pixels_last=pixels_last))
 
 
 @pytest.mark.parametrize("count", [0, None])
@@ -120,7 +123,7 @@ def test_pixels_that_are_missing_are_refused_at_every_length(layout: str) -> Non
     data = handmade(page, pixels_last=True)
     is_read(data)
     spare = (32 - H % 32) * 32 if layout == "tiles" else 0  # rows of the last tile that are below the image
-    for length in range(len(data) - 1, data.index(page.segments[0]), -23):
+    for length in range(len(data) - 1, data.index(page.segments[0]), -41):
         if len(data) - length <= spare:
             is_read(data[:length])
         else:
@@ -320,7 +323,7 @@ def test_compressed_pixels_that_are_missing_are_refused(codec: str) -> None:
         tags |= {SAMPLES: 3, PHOTOMETRIC: 2, BITS: [8, 8, 8]}
     stream = data[start : start + count]
     is_read(handmade(Page(tags, [stream])), whole)
-    for length in {*range(max(1, count - 45), count), *range(1, count, 1 + count // 50)}:
+    for length in {*range(max(1, count - 30), count), *range(1, count, 1 + count // 25)}:
         cut = handmade(Page(tags | {STRIP_COUNTS: count}, [stream[:length]]), pixels_last=True)
         try:
             read = read_image(cut)
