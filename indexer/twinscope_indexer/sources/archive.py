@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,7 @@ _DAMAGE = (
 that its format is too new."""
 
 _BLOCK = 1 << 20  # bytes
+_LFS_POINTER = b"version https://git-lfs.github.com/"
 _GZIP_SPACING = 4 << 20
 """Distance between the seek points of a .tar.gz, in bytes. To find a member, at most this number of bytes is
 decompressed."""
@@ -134,10 +136,15 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  t
         if isinstance(error, OSError) and error.errno is not None:
             msg = f"archive {path} cannot be read: {os_reason(error)}"
             raise SourceError(msg) from error
-        msg = (
-            f"archive {path} cannot be read: {error}. Check that it is complete and that its suffix matches its format"
-        )
+        msg = f"archive {path} cannot be read: {_why(path, error)}"
         raise SourceError(msg) from error
+
+
+def _why(path: Path, error: Exception) -> str:
+    with suppress(OSError), path.open("rb") as stream:
+        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "it is a Git LFS pointer instead of the archive. Run 'git lfs pull'"
+    return f"{error}. Check that it is complete and that its suffix matches its format"
 
 
 def require_size(source: str, size: int) -> None:

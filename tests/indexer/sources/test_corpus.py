@@ -359,6 +359,14 @@ def test_invalid_archive_is_reported_and_the_walk_continues(tmp_path, kind, cont
     assert "its suffix matches its format" in reason
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_git_lfs_pointer_instead_of_an_archive_is_named(tmp_path, kind):
+    (tmp_path / f"Tips{kind}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == []
+    assert "Run 'git lfs pull'" in skipped.unreadable[0][1]
+
+
 @pytest.mark.parametrize(("real", "named"), [(".tar", ".tgz"), (".tgz", ".tar"), (".zip", ".tar"), (".tar", ".zip")])
 def test_archive_with_a_wrong_suffix_is_reported(tmp_path, real, named):
     packed(tmp_path / f"x{real}", MEMBERS).rename(tmp_path / f"x{named}")
