@@ -52,6 +52,13 @@ def fault_of(error: Exception) -> tuple[ImageFault, str]:
     return "damaged", f"unexpected {type(error).__name__}: {error}"
 
 
+def os_reason(error: OSError) -> str:
+    """Return why the system could not read a file or folder. A missing permission is never described as damage."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return error.strerror or str(error)
+
+
 class RecipeError(TwinscopeError):
     """Hashes of different recipes cannot be compared, because distances between such hashes have no meaning.
 

@@ -1,6 +1,7 @@
 """Conversion of microscope files to JPEG.
 
-Images with more than 8 bits per pixel are converted to 8 bits in the same way as for the hash.
+Images with more than 8 bits per pixel are converted to 8 bits in the same way as for the hash. Images are turned
+upright according to their orientation, because the JPEG has no orientation of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.orientation import turned_upright
 from twinscope_indexer.imaging.reader import read_pil_image
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
@@ -121,14 +123,14 @@ def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[
 
 
 def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = None, quality: int = 100) -> bytes:
-    """Encode an image file as JPEG, without chroma subsampling.
+    """Encode an image file as JPEG, without chroma subsampling. The image is turned upright, as viewers show it.
 
     Raises
     ------
     ImageError
         If the image cannot be read, or if one side has more than 65,535 pixels, which is the limit of JPEG.
     """
-    image = read_pil_image(source, name=name)
+    image = turned_upright(read_pil_image(source, name=name), source)
     data = BytesIO()
     try:
         image.save(data, "JPEG", quality=quality, subsampling=0)

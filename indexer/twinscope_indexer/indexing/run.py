@@ -45,7 +45,7 @@ def index(
     Parameters
     ----------
     sources : path, or sequence of path
-        Folders, image files, and archives with the suffix .tar, .tar.gz, .tgz or .zip. All subfolders are included,
+        Folders, image files, and archives (.tar, .tar.gz, .tar.xz, .tar.bz2 or .zip). All subfolders are included,
         except the store itself and the outputs of labelling runs.
     store : path
         Folder of the store. The folder is created if it does not exist.

@@ -136,7 +136,9 @@ def _name(text: str | None) -> str | None:
 
 
 def _image_size(file: ImageFile) -> ImageSize:
-    """Read the width and height of a JPEG, PNG or BMP image from its header."""
+    """Read the width and height of a JPEG, PNG or BMP image from its header. The size of other images is unknown."""
+    if file.format not in {"JPEG", "PNG", "BMP"}:
+        return ImageSize()
     file.stream.seek(0)
     head = file.stream.read(_HEAD)
     if file.format == "JPEG":

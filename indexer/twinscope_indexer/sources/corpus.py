@@ -12,16 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from twinscope_indexer.errors import SourceError
-from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
+from twinscope_indexer.errors import SourceError, os_reason
+from twinscope_indexer.sources.archive import (
+    OTHER_ARCHIVE,
+    archive_stem,
+    is_archive,
+    is_other_archive,
+    open_archive,
+)
 from twinscope_indexer.sources.location import read_source, source_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp",
+    ".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+})  # fmt: skip
 """Suffixes of image files. Files with other suffixes in a folder or an archive are ignored."""
 
+
+_NO_FOLDER = re.compile(r"\.{0,2}|/+|[A-Za-z]:")  # parts of a path in an archive that are no names: roots, drives, dots
 
 RUN_MARKER = ".twinscope-run"
 """Name of a file in the output folder of every labelling run. A run writes this file before all other files."""
@@ -79,7 +90,7 @@ class Item:
             names.append(archive_stem(self.path))
         names.extend(reversed(PurePosixPath(self.path).parent.parts))
         names.append(self.root.name)
-        return [name for name in names if name not in {"", ".", ".."}]
+        return [name for name in names if not _NO_FOLDER.fullmatch(name)]
 
     def read(self) -> bytes:
         """Return the bytes of the image file.
@@ -186,7 +197,7 @@ def _folder_items(
         with os.scandir(here) as entries:
             ordered = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError as error:
-        into.unreadable.append((str(here), error.strerror or str(error)))
+        into.unreadable.append((str(here), os_reason(error)))
         return
     identity = (found.st_dev, found.st_ino)
     if identity in above:  # this folder is a link to one of the folders above it
@@ -204,6 +215,9 @@ def _folder_items(
 
 def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: bool) -> Iterator[Item]:
     archive = archives and is_archive(path)
+    if archives and is_other_archive(path):
+        into.unreadable.append((str(root / path), OTHER_ARCHIVE))
+        return
     if not (archive or named or _is_image(path)):
         into.ignored[_suffix(path)] += 1
         return
@@ -217,7 +231,7 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
                     into.ignored[_suffix(member.name)] += 1
             return
     except (OSError, SourceError) as error:
-        into.unreadable.append((str(root / path), str(error)))
+        into.unreadable.append((str(root / path), os_reason(error) if isinstance(error, OSError) else str(error)))
         return
     yield Item(root, path, None, found.st_size, found.st_mtime_ns)
 

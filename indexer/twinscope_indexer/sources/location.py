@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from twinscope_indexer.errors import ImageError, SourceError
+from twinscope_indexer.errors import ImageError, SourceError, os_reason
 from twinscope_indexer.sources.archive import open_archive, require_size
 
 
@@ -39,4 +39,4 @@ def read_source(root: Path, path: str, member: str | None) -> bytes:
     except FileNotFoundError as error:
         raise ImageError(str(file), "missing", "there is no such file") from error
     except OSError as error:
-        raise ImageError(str(file), "unreadable", error.strerror or str(error)) from error
+        raise ImageError(str(file), "unreadable", os_reason(error)) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 from twinscope_client.conversion import convert, encode_jpeg
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.errors import ImageError, SourceError
@@ -160,3 +160,40 @@ def test_encoding_uses_the_display_image(lab: Path) -> None:
     with Image.open(io.BytesIO(encode_jpeg(lab / "x.tif"))) as image:
         found = np.asarray(image).astype(int)
     assert np.abs(found - np.asarray(read_pil_image(lab / "x.tif"))).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_image_is_turned_as_viewers_show_it(orientation: int, form: str, lab: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    image = Image.fromarray(synthesise("Tips", 1, width=160, height=120).astype(np.uint8))
+    options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(form, {})
+    image.save(lab / "turned.jpg", form, exif=exif, **options)
+    convert([lab], tmp_path / "out")
+    with Image.open(lab / "turned.jpg") as source:
+        expected = ImageOps.exif_transpose(source).convert("L")
+    found = opened(tmp_path / "out" / "turned.jpg")
+    assert found.size == expected.size
+    assert found.getexif().get(274, 1) == 1
+    assert np.abs(np.asarray(found.convert("L")).astype(int) - np.asarray(expected)).max() <= 4
+
+
+def test_tiff_is_turned_once(lab: Path) -> None:
+    pixels = synthesise("Tips", 1, width=160, height=120).astype(np.uint8)
+    tifffile.imwrite(lab / "turned.tif", pixels, extratags=[(274, 3, 1, 6, True)])
+    with Image.open(io.BytesIO(encode_jpeg(lab / "turned.tif"))) as image:
+        assert np.abs(np.asarray(image).astype(int) - np.rot90(pixels, -1)).max() <= 4
+
+
+def test_damaged_orientation_changes_nothing(lab: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    data = io.BytesIO()
+    Image.fromarray(np.arange(64 * 48, dtype=np.uint8).reshape(48, 64)).save(data, "JPEG", exif=exif)
+    at = data.getvalue().index(b"Exif") + 6
+    rng = np.random.default_rng(1)
+    for length in range(1, 25):
+        hostile = data.getvalue()[:at] + rng.bytes(length) + data.getvalue()[at + length :]
+        with Image.open(io.BytesIO(encode_jpeg(hostile))) as image:
+            assert sorted(image.size) == [48, 64]

@@ -340,7 +340,7 @@ def test_images_below_an_unreadable_folder_are_not_vanished(base, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     report = index([base / "data"], base / "store", prune=True)
     assert counted(report) == {"unchanged": 1, "vanished": 1, "removed": 1}
-    assert report.unreadable == [(str(base / "data/Tips"), "Permission denied")]
+    assert report.unreadable == [(str(base / "data/Tips"), "no permission to read it")]
     assert failures(base / "store") == {"Tips": "unreadable"}
     monkeypatch.undo()
     assert counted(index([base / "data"], base / "store", prune=True)) == {"unchanged": 3}

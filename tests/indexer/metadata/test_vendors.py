@@ -842,12 +842,12 @@ def test_files_without_tags_have_no_metadata(tmp_path: Path, form: str) -> None:
     assert found.to_dict() == {}
 
 
-def _circular() -> bytes:
+def test_loop_of_directories_changes_nothing() -> None:
     data = bytearray(tiff())
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
     struct.pack_into("<I", data, at + 2 + 12 * count, at)
-    return bytes(data)
+    assert read_metadata(bytes(data)) == read_metadata(tiff())
 
 
 @pytest.mark.parametrize(
@@ -860,9 +860,8 @@ def _circular() -> bytes:
         b"II*\0\xff\xff\0\0",
         b"MM\0+\0\x08\0\0",
         b"II*\0\0\0\0\0",
-        _circular(),
     ],
-    ids=["empty", "text", "no offset", "half an offset", "beyond", "half BigTIFF", "no directory", "loop"],
+    ids=["empty", "text", "no offset", "half an offset", "beyond", "half BigTIFF", "no directory"],
 )
 def test_unreadable_content_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError) as expected:

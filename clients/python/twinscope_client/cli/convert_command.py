@@ -2,10 +2,10 @@
 
 PATH is an image file, or a folder with all its subfolders. Writes one JPEG for each image into DIR. DIR then has the
 same subfolders as PATH. A TIFF with more than 8 bits per pixel is scaled to 8 bits. The grey window for this scaling is
-the same as for hashing, so that bright areas are not clipped to white. If DIR already contains a different file with
-the same name, Twinscope keeps that file, and the name of the new JPEG gets a number. DIR can be inside PATH. PATH must
-not be DIR or a folder inside DIR, because Twinscope treats all files in DIR as results. With --json, prints one JSON
-object for each image, and then one object with the numbers of images.
+the same as for hashing, so that bright areas are not clipped to white. Every image is turned upright, as viewers show
+it. If DIR already contains a different file with the same name, Twinscope keeps that file, and the name of the new JPEG
+gets a number. DIR can be inside PATH. PATH must not be DIR or a folder inside DIR, because Twinscope treats all files
+in DIR as results. With --json, prints one JSON object for each image, and then one object with the numbers of images.
 
 Example: twinscope convert tiffs/ --out jpegs/
 """

@@ -1,7 +1,7 @@
 """Build or update a store from a labelled collection.
 
-SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tgz or .zip). Twinscope reads
-archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
+SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2 or .zip).
+Twinscope reads archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
 
 Run the same command again when the collection has changed. Twinscope then skips unchanged files, indexes changed files
 again, and retries files that could not be read. If you stop the command with Ctrl-C, finished work is kept. To index
