@@ -19,11 +19,18 @@ Example: twinscope calibrate lab.store --sample 1000
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, emit, progress, say, say_some
+from twinscope_client.cli.console import DONE, emit, progress, say
+from twinscope_client.cli.double_label_table import (
+    add_table_option,
+    as_dicts,
+    report_double_labels,
+    require_new,
+)
 
 if TYPE_CHECKING:
     from twinscope_indexer.store.reader import Store
@@ -50,7 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         help="number of threads (default: one thread per core)",
     )
-    parser.add_argument("--json", action="store_true", help="print the calibration as one JSON object")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the calibration as one JSON object, with all pairs of --contradictions",
+    )
+    add_table_option(parser)
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
         "--dry-run",
@@ -71,6 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
         parsed.parser.error("--json cannot be used with --forget, because --forget prints no calibration")
+    require_new(parsed.contradictions)
     from twinscope_indexer.store.reader import Store, open_writer
 
     if parsed.forget:
@@ -89,9 +102,10 @@ def run(parsed: argparse.Namespace) -> int:
             writer.set_calibration(calibration.to_json())
             writer.publish()
     if parsed.json:
-        emit(calibration.to_json())
+        emit(json.dumps(json.loads(calibration.to_json()) | {"contradictions": as_dicts(samples.copies)}))
     else:
         _show(samples, calibration)
+    report_double_labels(samples.copies, parsed.contradictions)
     if not parsed.dry_run:
         least = calibration.floors[0]
         if least > _TOO_COARSE:
@@ -138,11 +152,6 @@ def _show(samples: Samples, calibration: Calibration) -> None:
         emit(f"{share:>16.1%}  {_of(kept, len(right)):>20}  {_of(missed, len(wrong)):>20}")
     least, high = calibration.floors
     emit(f"Lowest p_wrong that is possible with this sample: {least:.2g}, with an interval up to {high:.2g}.")
-    say_some(
-        f"{len(samples.copies)} pairs of images look the same but have different categories. Check their labels:",
-        [f"{one}  and  {other}" for one, other in samples.copies],
-        len(samples.copies), "only the first pairs are listed",
-    )  # fmt: skip
 
 
 def _of(part: int, whole: int) -> str:

@@ -1,0 +1,212 @@
+"""Foresight: what a run of `index` would do to a store, found without reading an image or writing anything."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from twinscope_indexer.errors import RemovalError, TaxonomyError
+from twinscope_indexer.indexing.folder_rule import base_of, place_of
+from twinscope_indexer.indexing.label_rules import label_rule
+from twinscope_indexer.indexing.report import IndexReport
+from twinscope_indexer.indexing.update import hidden_paths, images_of, require_images, same_file
+from twinscope_indexer.sources.corpus import Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from twinscope_indexer.indexing.folder_rule import Place
+    from twinscope_indexer.indexing.label_rules import LabelRule
+    from twinscope_indexer.sources.corpus import Item, Scope
+    from twinscope_indexer.store.catalog.catalog import Catalog, Record
+    from twinscope_indexer.taxonomy import Category, Taxonomy
+
+_SHARE: Final = 10
+_LEAST: Final = 10
+"""A run is refused if it takes away or relabels more than one in `_SHARE` images of a store, and more than `_LEAST`."""
+_NAMED: Final = 3
+"""Maximum number of changes of a category that the refusal names."""
+
+
+def require_few_losses(
+    store: Path, images: int, *, withdrawn: int = 0, removed: int = 0, relabelled: Mapping[tuple[str, str], int]
+) -> None:
+    """Check that a run neither takes many images out of a store nor changes many labels.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the store.
+    images : int
+        Number of images in the store.
+    withdrawn, removed : int
+        See `RemovalError`.
+    relabelled : mapping
+        Number of images for each old and new name of their category.
+
+    Raises
+    ------
+    RemovalError
+        If together they are more than ten images and more than a tenth of the store.
+    """
+    changed = sum(relabelled.values())
+    lost = withdrawn + removed + changed
+    if lost > _LEAST and lost * _SHARE > images:
+        most = sorted(relabelled, key=lambda names: -relabelled[names])[:_NAMED]
+        raise RemovalError(str(store), images, withdrawn=withdrawn, removed=removed, relabelled=changed, changes=most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One source, and where the store keeps its images."""
+
+    scope: Scope
+    base: Path
+    place: Place
+    roots: list[tuple[int, Path]]
+    """Ids and folders of the roots of the store that contain the source, or that it contains."""
+
+    def located(self, catalog: Catalog | None, file: Path, member: str | None) -> Record | None:
+        """Return the record of an image, or None if the store does not have it."""
+        for number, folder in self.roots if catalog is not None else ():
+            if file.is_relative_to(folder) and catalog is not None:
+                return catalog.find(number, file.relative_to(folder).as_posix(), member)
+        return None
+
+    def known(self, catalog: Catalog) -> Iterator[tuple[int, Path]]:
+        """Yield the ids and the paths of the images that the store has from this source."""
+        top = self.scope.root / self.scope.prefix
+        for number, folder in self.roots:
+            if top.is_relative_to(folder):
+                below = top.relative_to(folder).as_posix()
+                yield from ((one, folder / path) for one, path in catalog.paths(number, "" if below == "." else below))
+            elif folder.is_relative_to(top):
+                yield from ((one, folder / path) for one, path in catalog.paths(number, ""))
+
+
+def foresee(
+    catalog: Catalog | None, scopes: Sequence[Scope], store: Path, labels: str, taxonomy: Taxonomy, *, prune: bool
+) -> IndexReport:
+    """Return the report that a run would give, without reading images. Faults of image files are not foreseen.
+
+    Parameters
+    ----------
+    catalog : Catalog or None
+        Published state of the store; None if there is no store yet.
+    scopes : sequence of Scope
+        Sources of the run.
+    store : Path
+        Folder of the store.
+    labels : str
+    taxonomy : Taxonomy
+        See `label_rules.settled`.
+    prune : bool
+        See `index`.
+
+    Raises
+    ------
+    SourceError
+        If images would be removed because a source has no image at all.
+    TaxonomyError
+        If the table of labels cannot be used.
+    """
+    roots = {} if catalog is None else catalog.roots()
+    folders = [*roots.values(), *(scope.root for scope in scopes)]
+    sources = []
+    for scope in scopes:
+        base = base_of(scope, folders)
+        near = [(n, path) for n, path in roots.items() if base.is_relative_to(path) or path.is_relative_to(base)]
+        sources.append(_Source(scope, base, place_of(scope, base), near))
+    report = IndexReport(known_categories=[category.shown for category in taxonomy.categories])
+    items = (item for scope in scopes for item in images_of(scope, Walk(), store))
+    rule = label_rule(labels, taxonomy, items, [source.place for source in sources], report.remark)
+    run = _Foresight(catalog, store, rule, taxonomy.version, report)
+    for source in sources:
+        run.walk(source, prune=prune)
+    report.categories = {name: number for name, number in sorted(run.categories.items()) if number}
+    return report
+
+
+class _Foresight:
+    """A walk through all sources that compares their images with the store."""
+
+    def __init__(
+        self, catalog: Catalog | None, store: Path, rule: LabelRule, taxonomy: str, report: IndexReport
+    ) -> None:
+        self.categories: Counter[str] = Counter()
+        if catalog is not None:
+            self.categories.update(catalog.counts()["category"])
+        self._catalog = catalog
+        self._store = store
+        self._rule = rule
+        self._taxonomy = taxonomy
+        self._report = report
+        self._seen: set[int] = set()
+        self._new: set[str] = set()
+
+    def walk(self, source: _Source, *, prune: bool) -> None:
+        skipped, walked = Walk(), 0
+        for found in images_of(source.scope, skipped, self._store):
+            walked += 1
+            item = replace(found, root=source.base, path=found.file.relative_to(source.base).as_posix())
+            known = source.located(self._catalog, found.file, found.member)
+            if item.uri in self._new or (known is not None and known.id in self._seen):
+                continue  # in two sources
+            if known is None:
+                self._new.add(item.uri)
+            else:
+                self._seen.add(known.id)
+            self._compare(item, known, found.inner_path, source.place)
+        self._report.ignored.update(skipped.ignored)
+        self._report.unreadable.extend(skipped.unreadable)
+        self._report.runs.extend(skipped.runs)
+        self._look_for_vanished(source, skipped, walked, prune=prune)
+
+    def _compare(self, item: Item, known: Record | None, named: str, place: Place) -> None:
+        counts = self._report.counts
+        try:
+            category = self._rule(item, named, place)
+        except TaxonomyError as error:
+            self._report.count_unknown_category(error.cause)
+            counts["failed"] += 1
+            if known is not None:
+                counts["withdrawn"] += 1
+                self.categories[known.category] -= 1
+            return
+        self.categories[category.name] += 1
+        if known is None:
+            counts["added"] += 1
+            return
+        self.categories[known.category] -= 1
+        if not same_file(known, item):
+            counts["changed"] += 1
+        elif self._is_labelled(known, category):
+            counts["unchanged"] += 1
+        else:
+            counts["relabelled"] += 1
+        self._report.note_relabelled(known.id, known.category, category.name)
+
+    def _is_labelled(self, known: Record, category: Category) -> bool:
+        return (known.category, known.code, known.taxonomy) == (category.name, category.code, self._taxonomy)
+
+    def _look_for_vanished(self, source: _Source, skipped: Walk, walked: int, *, prune: bool) -> None:
+        if self._catalog is None:
+            return
+        is_hidden = hidden_paths(skipped, source.base)
+        gone = []
+        for number, path in source.known(self._catalog):
+            if number not in self._seen and not is_hidden(os.path.relpath(path, source.base)):
+                self._seen.add(number)
+                gone.append(number)
+                self._report.list_vanished(str(path))
+        self._report.counts["vanished"] += len(gone)
+        if not (prune and gone):
+            return
+        require_images(walked, source.scope.root / source.scope.prefix, len(gone))
+        self._report.counts["removed"] += len(gone)
+        for start in range(0, len(gone), 500):
+            for record in self._catalog.records(gone[start : start + 500]).values():
+                self.categories[record.category] -= 1
