@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -61,30 +60,46 @@ def require_few_losses(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One source, and where the store keeps its images."""
+    """One source, and where the store keeps its images. All paths are relative to `base`, with forward slashes."""
 
     scope: Scope
     base: Path
     place: Place
-    roots: list[tuple[int, Path]]
-    """Ids and folders of the roots of the store that contain the source, or that it contains."""
+    path: str
+    """Path of the source."""
+    roots: list[tuple[int, str]]
+    """Ids and paths of the roots of the store that contain the source, or that it contains."""
 
-    def located(self, catalog: Catalog | None, file: Path, member: str | None) -> Record | None:
+    def record(self, catalog: Catalog, path: str, member: str | None) -> Record | None:
         """Return the record of an image, or None if the store does not have it."""
-        for number, folder in self.roots if catalog is not None else ():
-            if file.is_relative_to(folder) and catalog is not None:
-                return catalog.find(number, file.relative_to(folder).as_posix(), member)
+        for number, root in self.roots:
+            below = _below(path, root)
+            if below is not None:
+                return catalog.find(number, below, member)
         return None
 
-    def known(self, catalog: Catalog) -> Iterator[tuple[int, Path]]:
+    def known(self, catalog: Catalog) -> Iterator[tuple[int, str]]:
         """Yield the ids and the paths of the images that the store has from this source."""
-        top = self.scope.root / self.scope.prefix
-        for number, folder in self.roots:
-            if top.is_relative_to(folder):
-                below = top.relative_to(folder).as_posix()
-                yield from ((one, folder / path) for one, path in catalog.paths(number, "" if below == "." else below))
-            elif folder.is_relative_to(top):
-                yield from ((one, folder / path) for one, path in catalog.paths(number, ""))
+        for number, root in self.roots:
+            below = _below(self.path, root)
+            if below is not None or _below(root, self.path) is not None:
+                yield from ((one, _joined(root, path)) for one, path in catalog.paths(number, below or ""))
+
+
+def _relative(path: Path, base: Path) -> str:
+    below = path.relative_to(base).as_posix()
+    return "" if below == "." else below
+
+
+def _joined(folder: str, path: str) -> str:
+    return f"{folder}/{path}" if folder and path else folder or path
+
+
+def _below(path: str, folder: str) -> str | None:
+    """Return a path relative to a folder, or None if it is not in the folder. The path of the base is empty."""
+    if not folder or path == folder:
+        return path[len(folder) :]
+    return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else None
 
 
 def foresee(
@@ -118,8 +133,9 @@ def foresee(
     sources = []
     for scope in scopes:
         base = base_of(scope, folders)
-        near = [(n, path) for n, path in roots.items() if base.is_relative_to(path) or path.is_relative_to(base)]
-        sources.append(_Source(scope, base, place_of(scope, base), near))
+        near = [(number, _relative(path, base)) for number, path in roots.items() if path.is_relative_to(base)]
+        path = _joined(_relative(scope.root, base), scope.prefix)
+        sources.append(_Source(scope, base, place_of(scope, base), path, near))
     report = IndexReport(known_categories=[category.shown for category in taxonomy.categories])
     items = (item for scope in scopes for item in images_of(scope, Walk(), store))
     rule = label_rule(labels, taxonomy, items, [source.place for source in sources], report.remark)
@@ -144,21 +160,19 @@ class _Foresight:
         self._rule = rule
         self._taxonomy = taxonomy
         self._report = report
-        self._seen: set[int] = set()
-        self._new: set[str] = set()
+        self._seen: set[int | str] = set()
 
     def walk(self, source: _Source, *, prune: bool) -> None:
         skipped, walked = Walk(), 0
+        above = _relative(source.scope.root, source.base)
         for found in images_of(source.scope, skipped, self._store):
             walked += 1
-            item = replace(found, root=source.base, path=found.file.relative_to(source.base).as_posix())
-            known = source.located(self._catalog, found.file, found.member)
-            if item.uri in self._new or (known is not None and known.id in self._seen):
+            item = replace(found, root=source.base, path=_joined(above, found.path))
+            known = None if self._catalog is None else source.record(self._catalog, item.path, item.member)
+            mark = item.uri if known is None else known.id
+            if mark in self._seen:
                 continue  # in two sources
-            if known is None:
-                self._new.add(item.uri)
-            else:
-                self._seen.add(known.id)
+            self._seen.add(mark)
             self._compare(item, known, found.inner_path, source.place)
         self._report.ignored.update(skipped.ignored)
         self._report.unreadable.extend(skipped.unreadable)
@@ -198,10 +212,10 @@ class _Foresight:
         is_hidden = hidden_paths(skipped, source.base)
         gone = []
         for number, path in source.known(self._catalog):
-            if number not in self._seen and not is_hidden(os.path.relpath(path, source.base)):
+            if number not in self._seen and not is_hidden(path):
                 self._seen.add(number)
                 gone.append(number)
-                self._report.list_vanished(str(path))
+                self._report.list_vanished(str(source.base / path))
         self._report.counts["vanished"] += len(gone)
         if not (prune and gone):
             return
