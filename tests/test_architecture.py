@@ -22,7 +22,7 @@ _WITHOUT_THE_CONTRACT = {"twinscope_indexer", "twinscope"}
 _ROOMS = {
     "twinscope_indexer": (
         ("errors", "files", "compute"),
-        ("image_id", "taxonomy", "sources", "imaging"),
+        ("image_id", "taxonomy", "tables", "sources", "imaging"),
         ("hashing", "metadata"),
         ("index",),
         ("store",),

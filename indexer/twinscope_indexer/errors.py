@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large"]
 """The reasons why an image cannot be read. `ImageError` explains these reasons."""
@@ -78,7 +81,67 @@ class RecipeError(TwinscopeError):
 
 
 class TaxonomyError(TwinscopeError):
-    """A category is not in the taxonomy, or a taxonomy or a table of labels is malformed."""
+    """A category is not in the taxonomy, or a taxonomy or a table of labels is malformed.
+
+    Attributes
+    ----------
+    cause : str
+        Cause in a few words, the same for all images that have no category for this reason. Default: the message.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause or message
+
+
+class RemovalError(TwinscopeError):
+    """A run of `index` was refused, because it would take many images out of a store or change many labels.
+
+    The store was not changed.
+
+    Attributes
+    ----------
+    images : int
+        Number of images in the store.
+    withdrawn, removed, relabelled : int
+        Number of images that would be taken out because they have no category or can no longer be searched
+        (`withdrawn`), that would be taken out because their files no longer exist (`removed`), and that would get
+        another category (`relabelled`).
+
+    Parameters
+    ----------
+    store : str
+        Folder of the store.
+    changes : sequence of (str, str)
+        Old and new names of some of the categories that would change.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        images: int,
+        *,
+        withdrawn: int = 0,
+        removed: int = 0,
+        relabelled: int = 0,
+        changes: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        parts = [
+            f"take out {withdrawn} images that have no category or can no longer be read" * bool(withdrawn),
+            f"take out {removed} images whose files no longer exist" * bool(removed),
+            f"give another category to {relabelled} images" * bool(relabelled),
+        ]
+        if changes:
+            parts[-1] += f" ({', '.join(f'{old!r} becomes {new!r}' for old, new in changes)})"
+        super().__init__(
+            f"{store} has {images} images; this run would {', and '.join(filter(None, parts))}. Nothing was changed. "
+            "Check the labels, the taxonomy and the sources, and that all disks are mounted. To see what would change: "
+            "--dry-run. To do it: --yes (in Python: allow_removals=True)"
+        )
+        self.images = images
+        self.withdrawn = withdrawn
+        self.removed = removed
+        self.relabelled = relabelled
 
 
 class StoreError(TwinscopeError):

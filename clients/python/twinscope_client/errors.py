@@ -6,6 +6,7 @@ Each exception is defined in the package that raises it. The hierarchy::
     |-- ImageError             an image cannot be read; the attribute `fault` holds the reason
     |-- SourceError            a folder, file or archive to be indexed or labelled cannot be used
     |-- TaxonomyError          a category is unknown, or a taxonomy or table of labels is malformed
+    |-- RemovalError           `index` was refused, because it would take many images out of a store
     |-- RecipeError            hashes made by different recipes cannot be compared
     |-- StoreError             a folder is missing, holds no store, or holds a store that cannot be used
     |   `-- StoreLockedError   another process is writing to the store
@@ -31,6 +32,7 @@ from twinscope_indexer.errors import (
     ImageError,
     IndexEngineError,
     RecipeError,
+    RemovalError,
     SourceError,
     StoreError,
     StoreLockedError,
@@ -53,6 +55,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "RecipeError",
+    "RemovalError",
     "ServerError",
     "SettingsError",
     "SourceError",

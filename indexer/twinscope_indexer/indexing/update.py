@@ -11,12 +11,13 @@ from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.workers import Workers
 from twinscope_indexer.errors import SourceError, TaxonomyError
 from twinscope_indexer.hashing.perceptual import RECIPE
+from twinscope_indexer.indexing.folder_rule import place_of
 from twinscope_indexer.indexing.ingest import DescribedImage, Origin, put_image, record_of
 from twinscope_indexer.indexing.reading import ReadOutcome, ReadTask, read_by
 from twinscope_indexer.sources.corpus import Walk, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from twinscope_indexer.hashing.reach import Reach
@@ -96,6 +97,7 @@ class SourceUpdate:
         self._report = report
         self._progress = progress
         self._root_id, self._root, self._below = writer.catalog.root_for(scope.root)
+        self._place = place_of(scope, self._root)
         self._workers = Workers(settings.workers)
         self._saved = time.monotonic()
         self._walked = 0
@@ -142,25 +144,25 @@ class SourceUpdate:
             if known is not None:
                 self._catalog.note_seen(known.id)
             try:
-                category = self._settings.rule(item, found.inner_path)
+                category = self._settings.rule(item, found.inner_path, self._place)
             except TaxonomyError as error:
-                self._exclude(item, known, str(error))
+                self._exclude(item, known, error)
                 continue
-            if known is not None and _same_file(known, item):
+            if known is not None and same_file(known, item):
                 self._keep(known, category)
             else:
                 yield _Pending(item, known, category)
 
-    def _exclude(self, item: Item, known: Record | None, message: str) -> None:
+    def _exclude(self, item: Item, known: Record | None, error: TaxonomyError) -> None:
         """Exclude an image that has no category, and remove its old record from the store.
 
         Otherwise, queries that show the same field would get the old label, which is no longer valid.
         """
-        self._report.count_unknown_category(message)
+        self._report.count_unknown_category(error.cause)
         if known is not None:
             self._catalog.delete([known.id], self._writer.generation)
             self._report.counts["withdrawn"] += 1
-        self._note_failure(item, "no_category", message)
+        self._note_failure(item, "no_category", str(error))
 
     def _keep(self, known: Record, category: Category) -> None:
         taxonomy = self._settings.taxonomy
@@ -168,6 +170,7 @@ class SourceUpdate:
             self._count("unchanged")
             return
         self._catalog.relabel(known.id, category.name, category.code, taxonomy, self._writer.generation)
+        self._report.note_relabelled(known.id, known.category, category.name)
         self._count("relabelled")
 
     def _write_outcome(self, pending: _Pending, outcome: ReadOutcome) -> None:
@@ -198,7 +201,11 @@ class SourceUpdate:
         put_image(self._catalog, record, self._root_id, image, frames)
         self._catalog.note_seen(number)
         outcome = "added" if known is None else "changed"
-        self._count("unhashable" if record.hash is None else outcome)
+        if record.hash is None:
+            outcome = "unhashable"
+            self._report.list_unhashable(item.uri, record.unhashable or "")
+        self._report.written.append(number)
+        self._count(outcome)
 
     def _note_failure(self, item: Item, fault: str, message: str) -> None:
         self._catalog.put_failure(self._root_id, item.path, item.member, fault, message)
@@ -229,27 +236,51 @@ class SourceUpdate:
         """
         prefix = "/".join(path for path in (self._below, self._scope.prefix) if path)
         self._catalog.forget_unseen_failures(self._root_id, prefix)
-        unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
-        hidden = [os.path.relpath(path, self._root) for path in unknown]
+        is_hidden = hidden_paths(skipped, self._root)
         gone: list[int] = []
         for number, path in self._catalog.unseen(self._root_id, prefix):
-            if any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in hidden):
+            if is_hidden(path):
                 continue
             gone.append(number)
             self._report.list_vanished(str(self._root / path))
         self._report.counts["vanished"] += len(gone)
         if not (self._settings.prune and gone):
             return
-        if self._walked == 0:
-            msg = (
-                f"{self._root / prefix} no longer contains any image, but the store has {len(gone)} images from it. "
-                "Nothing was removed. Check that the disk is mounted. If the store is no longer needed, "
-                "delete its folder."
-            )
-            raise SourceError(msg)
+        require_images(self._walked, self._root / prefix, len(gone))
         self._catalog.delete(gone, self._writer.generation)
         self._report.counts["removed"] += len(gone)
 
 
-def _same_file(known: Record, item: Item) -> bool:
+def hidden_paths(skipped: Walk, root: Path) -> Callable[[str], bool]:
+    """Return a function that checks whether a walk did not see what is at a path, relative to a root.
+
+    This is the case below a folder that could not be opened, and below the output of a labelling run.
+    """
+    unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
+    folders = [os.path.relpath(path, root) for path in unknown]
+    return lambda path: any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in folders)
+
+
+def require_images(walked: int, folder: Path, known: int) -> None:
+    """Raise `SourceError` if a source without any image is to be pruned: its disk may not be mounted.
+
+    Parameters
+    ----------
+    walked : int
+        Number of images in the source.
+    folder : Path
+        Folder of the source.
+    known : int
+        Number of images that the store has from this folder.
+    """
+    if walked == 0:
+        msg = (
+            f"{folder} no longer contains any image, but the store has {known} images from it. Nothing was removed. "
+            "Check that the disk is mounted. If the store is no longer needed, delete its folder."
+        )
+        raise SourceError(msg)
+
+
+def same_file(known: Record, item: Item) -> bool:
+    """Check whether size and time of a file are those that the store recorded; then the file need not be read."""
     return (known.size, known.mtime_ns, known.recipe) == (item.size, item.mtime_ns, RECIPE)

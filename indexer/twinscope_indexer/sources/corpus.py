@@ -80,16 +80,14 @@ class Item:
         return str(PurePosixPath(self.path, self.member or ""))
 
     @property
-    def folders(self) -> list[str]:
-        """Names that can be the category: names of folders, of the archive without suffix, and of the root.
+    def levels(self) -> list[str]:
+        """Names of the folders below the root that contain the image, and of the archive without suffix.
 
-        The name that is nearest to the image comes first.
+        The topmost name comes first.
         """
-        names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
+        names = list(PurePosixPath(self.path).parent.parts)
         if self.member is not None:
-            names.append(archive_stem(self.path))
-        names.extend(reversed(PurePosixPath(self.path).parent.parts))
-        names.append(self.root.name)
+            names += [archive_stem(self.path), *PurePosixPath(self.member.replace("\\", "/")).parent.parts]
         return [name for name in names if not _NO_FOLDER.fullmatch(name)]
 
     def read(self) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,6 +17,7 @@ from twinscope_indexer.files import write_durably
 from twinscope_indexer.hashing.perceptual import RECIPE
 
 from twinscope_service.errors import CalibrationError
+from twinscope_service.matching.double_labels import DoubleLabel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ class Sample:
     ----------
     impostors, genuine : list of ndarray of float64
         Features of wrong matches and of correct matches; see `calibration.features`.
-    copies : list of (str, str)
+    copies : list of DoubleLabel
         Pairs of files that show one field but have different categories.
     readable : bool
         Whether the file of the image was readable.
@@ -43,7 +44,7 @@ class Sample:
 
     impostors: list[NDArray[np.float64]]
     genuine: list[NDArray[np.float64]]
-    copies: list[tuple[str, str]]
+    copies: list[DoubleLabel]
     readable: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,14 +52,14 @@ class Sample:
         return {
             "impostors": [row.tolist() for row in self.impostors],
             "genuine": [row.tolist() for row in self.genuine],
-            "copies": self.copies,
+            "copies": [asdict(pair) for pair in self.copies],
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build a sample from the result of `to_dict`."""
         impostors, genuine = ([np.array(row, np.float64) for row in values[name]] for name in ("impostors", "genuine"))
-        return cls(impostors, genuine, [(one, other) for one, other in values["copies"]], readable=True)
+        return cls(impostors, genuine, [DoubleLabel(**pair) for pair in values["copies"]], readable=True)
 
 
 class SampleJournal:

@@ -184,10 +184,12 @@ def test_index_reports_what_it_did(shelf: Shelf, tmp_path: Path, twinscope: Any)
     assert (ran.code, ran.out) == (3, "")
     assert "6 added; 6 images searchable (generation 1)" in ran.err
     assert "4 of 6 published file-name prefixes contradict the category" in ran.err
-    assert "1 files are not images (1 .txt)" in ran.err
-    assert "1 images could not be read:" in ran.err
+    assert "1 file is not an image (1 .txt)" in ran.err
+    assert "1 image could not be read:" in ran.err
     assert "broken.jpg" in ran.err
-    assert "'Unheard of'" in ran.err or "Unheard of" in ran.err
+    assert "Categories: Fibres 2, Particles 2, Tips 2." in ran.err
+    assert "1 image was left out, because the category is not known:\n  1 image: 'Unheard of' is not" in ran.err
+    assert ran.err.count("Known categories: Biological (L0), ") == 1
     assert "--unknown-category keep" in ran.err
     (tmp_path / "refs" / "Tips" / "broken.jpg").unlink()
     ran = twinscope(*words, "--unknown-category", "keep")
@@ -195,8 +197,8 @@ def test_index_reports_what_it_did(shelf: Shelf, tmp_path: Path, twinscope: Any)
     assert "1 added, 6 unchanged; 7 images searchable (generation 2)" in ran.err
     shelf_file = tmp_path / "refs" / "Tips" / "L9_0.jpg"
     shelf_file.unlink()
-    assert "1 files no longer exist; --prune removes them" in twinscope(*words, "--unknown-category", "keep").err
-    assert "1 images were removed" in twinscope(*words, "--unknown-category", "keep", "--prune").err
+    assert "1 file no longer exists; --prune removes" in twinscope(*words, "--unknown-category", "keep").err
+    assert "1 image was removed" in twinscope(*words, "--unknown-category", "keep", "--prune").err
 
 
 def test_index_reports_skipped_outputs_of_runs(shelf: Shelf, tmp_path: Path, twinscope: Any) -> None:
@@ -208,9 +210,7 @@ def test_index_reports_skipped_outputs_of_runs(shelf: Shelf, tmp_path: Path, twi
     assert ran.code == 0
     assert "4 added; 4 images searchable" in ran.err
     [line] = [line for line in ran.err.splitlines() if "were skipped" in line]
-    assert line.startswith(
-        "2 folders were skipped because they are outputs of labelling runs (each holds a file .twinscope-run"
-    )
+    assert line.startswith("2 folders were skipped as outputs of labelling runs (each holds a file .twinscope-run")
     assert line.endswith(f": {refs / 'Tips'}, and 1 more")
 
 
@@ -222,7 +222,7 @@ def test_index_of_an_output_of_a_run_fails(shelf: Shelf, tmp_path: Path, twinsco
     assert ran.code == 1
     assert "nothing to do" not in ran.err
     assert "the only images found are in skipped folders; 0 images searchable" in ran.err
-    assert "1 folders were skipped because they are outputs of labelling runs" in ran.err
+    assert "1 folder was skipped as outputs of labelling runs" in ran.err
     assert str(refs) in ran.err
     (refs / ".twinscope-run").unlink()
     ran = twinscope("index", refs, "--store", tmp_path / "store")

@@ -17,8 +17,10 @@ from twinscope_service.errors import CalibrationError
 from twinscope_service.matching import calibrate
 from twinscope_service.matching.answer import Match
 from twinscope_service.matching.calibration import features, fit
+from twinscope_service.matching.double_labels import DoubleLabel
 from twinscope_service.matching.sample_journal import JOURNAL_NAME, Sample, SampleJournal
 
+PAIR = DoubleLabel("a\n.jpg", "Tips", "b\x85\u2028.jpg", "Fibres", 12, 0.1 + 0.2)
 ROWS = [np.array([0.1 + 0.2, np.nan, -np.inf, 5e-324])]
 
 
@@ -29,7 +31,7 @@ def store(folder: Path, generation: int = 1, store_id: str = "a") -> Store:
 def filled(folder: Path, count: int = 3) -> None:
     journal = SampleJournal(store(folder))
     for number in range(count):
-        journal.add(number, Sample(ROWS, [], [("a\n.jpg", "b\x85\u2028.jpg")], readable=True))
+        journal.add(number, Sample(ROWS, [], [PAIR], readable=True))
     journal.close()
 
 
@@ -40,7 +42,7 @@ def test_numbers_and_names_survive_exactly(tmp_path: Path) -> None:
     found = journal.find(2)
     assert found is not None
     assert [row.tobytes() for row in found.impostors] == [row.tobytes() for row in ROWS]
-    assert (found.genuine, found.copies, found.readable) == ([], [("a\n.jpg", "b\x85\u2028.jpg")], True)
+    assert (found.genuine, found.copies, found.readable) == ([], [PAIR], True)
     assert journal.find(3) is None
     journal.close()
 
@@ -98,7 +100,9 @@ def synthetic(store: object, pixels: object, others: object, record: Any) -> Sam
         assert found is not None
         return found
 
-    return Sample([row(0.1)], [row(0.7)], [(record.uri, "b.jpg")], readable=True)
+    return Sample(
+        [row(0.1)], [row(0.7)], [DoubleLabel(record.uri, record.category, "b.jpg", "Tips", 3, 0.95)], readable=True
+    )
 
 
 @pytest.fixture

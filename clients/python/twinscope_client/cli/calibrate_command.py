@@ -22,10 +22,17 @@ Example: twinscope calibrate lab.store --sample 1000
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, emit, progress, say, say_some
+from twinscope_client.cli.console import DONE, emit, progress, say
+from twinscope_client.cli.double_label_table import (
+    add_table_option,
+    as_dicts,
+    report_double_labels,
+    require_new,
+)
 from twinscope_client.cli.target_options import add_store_folder
 
 if TYPE_CHECKING:
@@ -54,7 +61,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         help="number of threads (default: one thread per core)",
     )
-    parser.add_argument("--json", action="store_true", help="print the calibration as one JSON object")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the calibration as one JSON object, with all pairs of --contradictions",
+    )
+    add_table_option(parser)
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
         "--dry-run",
@@ -84,6 +96,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
         parsed.parser.error("--json cannot be used with --forget, because --forget prints no calibration")
+    require_new(parsed.contradictions)
     from twinscope_indexer.store.reader import Store, open_writer
 
     if parsed.forget:
@@ -108,9 +121,10 @@ def run(parsed: argparse.Namespace) -> int:
     if journal is not None:
         journal.remove()
     if parsed.json:
-        emit(calibration.to_json())
+        emit(json.dumps(json.loads(calibration.to_json()) | {"contradictions": as_dicts(samples.copies)}))
     else:
         _show(samples, calibration)
+    report_double_labels(samples.copies, parsed.contradictions)
     if not parsed.dry_run:
         least = calibration.floors[0]
         if least > _TOO_COARSE:
@@ -169,11 +183,6 @@ def _show(samples: Samples, calibration: Calibration) -> None:
         emit(f"{share:>16.1%}  {_of(kept, len(right)):>20}  {_of(missed, len(wrong)):>20}")
     least, high = calibration.floors
     emit(f"Lowest p_wrong that is possible with this sample: {least:.2g}, with an interval up to {high:.2g}.")
-    say_some(
-        f"{len(samples.copies)} pairs of images look the same but have different categories. Check their labels:",
-        [f"{one}  and  {other}" for one, other in samples.copies],
-        len(samples.copies), "only the first pairs are listed",
-    )  # fmt: skip
 
 
 def _of(part: int, whole: int) -> str:

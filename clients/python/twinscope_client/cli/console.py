@@ -71,6 +71,11 @@ def table() -> Table:
     return Table(sys.stdout)
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with the words that follow it, for example ``1 image was`` or ``2 images were``."""
+    return f"{number} {one if number == 1 else several}"
+
+
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
     """Write a heading and at most ten lines to stderr. If there are no lines, write nothing.
 
@@ -101,8 +106,8 @@ def say_runs(folders: Sequence[str]) -> None:
     if once:
         more = f", and {len(once) - 1} more" if len(once) > 1 else ""
         say(
-            f"{len(once)} folders were skipped because they are outputs of labelling runs (each holds a file "
-            f"{RUN_MARKER}; labelled copies must not be used as sources): {once[0]}{more}"
+            f"{counted(len(once), 'folder was', 'folders were')} skipped as outputs of labelling runs (each holds a "
+            f"file {RUN_MARKER}; labelled copies must not be used as sources): {once[0]}{more}"
         )
 
 

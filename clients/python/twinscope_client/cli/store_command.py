@@ -39,7 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_store_folder(export, "folder of the store")
     export.add_argument(
-        "--failures", action="store_true", help="print the images that could not be indexed instead of the catalog"
+        "--failures",
+        action="store_true",
+        help="print the images that could not be indexed, or that a search can never find, instead of the catalog",
     )
     relocate = actions.add_parser(
         "relocate", help="record that the collection has moved from folder OLD to folder NEW",
@@ -93,6 +95,7 @@ def _export(parsed: argparse.Namespace) -> int:
         if parsed.failures:
             rows.writerow(("uri", "fault", "message", "at"))
             rows.writerows((f.uri, f.fault, f.message, f.at) for f in store.catalog.failures())
+            rows.writerows((f.uri, f.fault, f.message, f.at) for f in store.catalog.unhashable())
             return DONE
         rows.writerow(_EXPORTED)
         for record in store.catalog.all_records():
