@@ -73,8 +73,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
         help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves "
-        "these images out of the store and lists them. The value 'keep' turns the name of each unknown first folder below "
-        "SOURCE into a category. This option is saved in the store",
+        "these images out of the store and lists them. The value 'keep' turns the name of each unknown first folder "
+        "below SOURCE into a category. This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
