@@ -9,6 +9,7 @@ the remaining files, run the same command again. If a folder contains a file .tw
 a labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope index collection/ --store lab.store
+
 Example: twinscope index collection/ --store lab.store --json --quiet > references.jsonl
 """
 
@@ -108,7 +109,7 @@ def run(parsed: argparse.Namespace) -> int:
     _report(report, parsed.store)
     code = _code(report, parsed)
     lines = JsonLines(parsed)
-    if lines.wanted:
+    if lines.wanted and not getattr(parsed, "dry_run", False):
         print_images(lines, parsed.store, inputs, report)
     lines.summary(code, report.counts, store=str(parsed.store), searchable=report.searchable,
                   generation=report.generation)  # fmt: skip

@@ -26,6 +26,7 @@ modification time (touch IMAGE) before the next run. If a folder below PATH cont
 is the output of another labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope label tiffs/ --at lab.store --out labelled/
+
 Example: twinscope label tiffs/ --at lab.store --out labelled/ --json --quiet --fail-on never > decisions.jsonl
 """
 
