@@ -12,7 +12,7 @@ MICROGRAPHS := ../shared/data/micrographs
 TESTS ?=
 ARGUMENTS ?=
 
-.PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
+.PHONY: help demo test test-slow test-interop test-examples test-node test-lowest lint format typecheck breaking bench growth load truth \
 	answers evaluate reference docs clean version wheel test-wheel
 
 # Every target has its line here: what stands behind the two hashes.
@@ -41,6 +41,10 @@ test-slow: $(STAMP) ## the tests marked slow
 
 test-interop: $(STAMP) ## Node, buf and grpcurl against a real server, and the first client for Node against this one
 	$(BIN)/python -m pytest -m interop $(TESTS)
+
+test-examples: $(STAMP) ## the workflow and the notebook of examples/, with Snakemake in an environment of its own
+	$(BIN)/python -m pip install --quiet --editable '.[notebook]'
+	$(BIN)/python -m pytest -m slow tests/test_examples.py
 
 test-node: $(STAMP) ## the client for Node alone
 	cd clients/node && npm ci && npm run build && TWINSCOPE_COMMAND=$(abspath $(BIN)/twinscope) npm test

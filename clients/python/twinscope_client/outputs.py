@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 LinkMode = Literal["copy", "hard", "sym"]
 
-RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
+WORKBOOK_NAME = "tables.xlsx"
+RESULTS = (
+    "matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots", WORKBOOK_NAME,
+)  # fmt: skip
 """Tables, report and plots that a labelling run writes to its output folder. A later run replaces these files."""
 
 JOURNAL_NAME = "run.sqlite"

@@ -34,6 +34,13 @@ def twinscope(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labelling runs write no report: its plots take seconds, and other tests look at them."""
+    monkeypatch.setattr("twinscope_client.labelling.job.write_report", lambda *_: None)
+    monkeypatch.setattr("twinscope_client.labelling.report.write_report", lambda *_: None)
+
+
+@pytest.fixture
 def lab(shelf: Shelf, tmp_path: Path) -> Path:
     """A folder with a twin, a blank image and a truncated image."""
     folder = tmp_path / "lab"

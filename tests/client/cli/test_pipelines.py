@@ -88,6 +88,20 @@ def test_fail_on_review_is_an_exit_code_of_its_own(
     assert twinscope(command, lab, *strict).code == 0
 
 
+@pytest.mark.parametrize("command", ["label", "search"])
+def test_a_limit_that_no_image_can_meet_is_said_with_one_that_can_be_met(
+    lab: Path, twinscope: Any, words: dict[str, tuple[object, ...]], command: str
+) -> None:
+    call = (command, lab / "twin.tif", *words[command], "--json", "--max-p-wrong")
+    refused = twinscope(*call, 0.001)
+    assert "nothing will be labelled" in refused.err
+    assert (lines(refused)[0]["grade"], lines(refused)[0]["category"]) == ("doubtful", None)
+    least = refused.err.split("use --max-p-wrong ")[1].split()[0]
+    accepted = twinscope(*call, least)
+    assert "nothing will be labelled" not in accepted.err
+    assert lines(accepted)[0]["category"] == "Tips"
+
+
 def test_label_fails_on_review_if_the_minimum_grade_withholds_a_label(
     shelf: Shelf, tmp_path: Path, twinscope: Any
 ) -> None:
@@ -125,6 +139,7 @@ def test_quiet_lasts_for_one_call(lab: Path, tmp_path: Path, twinscope: Any) -> 
     assert "JPEGs written" in twinscope("convert", lab, "--out", tmp_path / "jpegs").err
 
 
+@pytest.mark.usefixtures("no_report")
 def test_label_json_names_the_copy_and_gives_no_category_without_a_label(
     shelf: Shelf, lab: Path, tmp_path: Path, twinscope: Any
 ) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shelf import Shelf
+from twinscope_client.labelling.journal import Journal
 
 
 @pytest.fixture
@@ -20,6 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_project_file_replaces_all_arguments(
     shelf: Shelf, lab: Path, project: Path, twinscope: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,11 +35,15 @@ def test_a_project_file_replaces_all_arguments(
     monkeypatch.chdir(project / "deep" / "er")  # the file is found in a folder above
     assert twinscope("index").code == 0
     assert (project / "lab.store" / "catalog.sqlite").is_file()
-    assert twinscope("label").code == 0
+    ran = twinscope("label")
+    assert ran.code == 0
+    [told] = [line for line in ran.err.splitlines() if line.startswith("Settings of the file ")]
+    assert told.endswith("twinscope.toml: store, images, out, fail_on, jpeg, workers, thresholds")
     run = project / "results" / "run"
     assert (run / "Tips" / "L9_twin.tif").is_file()
     assert len(list((run / "Tips").glob("*.jpg"))) == 1
-    policy = json.loads((run / "summary.json").read_text())["settings"]["policy"]
+    with closing(Journal(run, create=False)) as journal:
+        policy = journal.settings()["policy"]
     assert (policy["k"], policy["good_scene"]) == (2, 0.7)
     assert twinscope("report").code == 0
     truth = project / "truth.csv"
@@ -72,7 +79,7 @@ def test_config_tells_what_applies_and_from_where(
     assert "There is no twinscope.toml" in ran.err
     (project / "twinscope.toml").write_text('store = "grpc://host:1"\nout = "run"\n')
     found = json.loads(twinscope("config", "--json").out)
-    file = str(project / "twinscope.toml")
+    file = f"file {project / 'twinscope.toml'}"
     assert found == {
         "store": {"value": "grpc://host:1", "origin": file},
         "out": {"value": str(project / "run"), "origin": file},

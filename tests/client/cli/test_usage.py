@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shelf import Shelf
 from twinscope_client.cli import main as command
+from twinscope_client.labelling.journal import Journal
 
 _COMMAND = Path(sys.executable).with_name("twinscope")
 _ALL = [*((name,) for name in command._COMMANDS), *(("store", name) for name in ("stats", "export", "relocate"))]
@@ -65,6 +67,50 @@ def test_options_stand_in_groups(twinscope: Any) -> None:
     }.items():
         text = twinscope(name, "--help").out
         assert [group for group in groups if f"\n{group}" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "patched", "expected"),
+    [
+        ("search {image} --at {store}", "cli.search_command._show", "nothing was saved"),
+        ("hash {image}", "cli.hash_command._hash_one", "nothing was saved"),
+        ("convert {image} --out {out}", "conversion._convert_one", "Finished JPEGs are kept"),
+        ("label {image} --at {store} --out {out}", "labelling.run.decide", "Finished work is kept"),
+        ("label {image} --at {store} --out {out} --dry-run", "labelling.run.decide", "Nothing was written"),
+        ("index {image} --store {out}", "cli.index_command.progress", "Finished work is kept"),
+        ("report {run}", "labelling.tables.write_tables", "Each file is complete, old or new"),
+        ("evaluate {run} --truth x.csv", "cli.evaluate_command._evaluated", "The evaluation is not complete"),
+        ("store stats {store}", "cli.store_command.open_target", "Nothing was changed"),
+        ("demo --out {out}", "demo.collection.write_collection", "not complete; remove this folder"),
+    ],
+)
+def test_ctrl_c_tells_what_is_kept(
+    twinscope: Any,
+    shelf: Shelf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    patched: str,
+    expected: str,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    Journal(tmp_path / "run").close()
+    module, _, name = f"twinscope_client.{patched}".rpartition(".")
+    monkeypatch.setattr(f"{module}.{name}", interrupt)
+    if name == "write_collection":
+        monkeypatch.setattr(f"twinscope_client.cli.demo_walkthrough.{name}", interrupt)
+    values = {
+        "image": shelf.reference("Tips", 0),
+        "store": shelf.store,
+        "out": tmp_path / "out",
+        "run": tmp_path / "run",
+    }
+    ran = twinscope(*(word.format(**values) for word in words.split()))
+    assert ran.code == 130
+    [line] = [line for line in ran.err.splitlines() if line.startswith("Stopped.")]
+    assert expected in line
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -6,6 +6,7 @@ CSV table with the columns file, path and phash. With --json, prints one JSON ob
 with the numbers of images.
 
 Example: twinscope hash tiffs/ --csv hashes.csv
+
 Example: cat sample_123.tif | twinscope hash -
 """
 

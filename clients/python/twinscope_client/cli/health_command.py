@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from twinscope_client.cli.console import DONE, FAILED, emit
+from twinscope_client.cli.usage import StoreName
 
 HELP = "check that a server is ready to answer"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument(
-        "target", metavar="TARGET", help="address of the server: grpc://host:port, or grpcs://host:port with TLS"
-    )
+    about = "address of the server: grpc://host:port, or grpcs://host:port with TLS"
+    parser.add_argument("target", nargs="?", metavar="TARGET", action=StoreName, help=about)
+    parser.add_argument("--at", dest="target", metavar="TARGET", action=StoreName, help="the same as TARGET")
     parser.add_argument(
         "--service", default="", metavar="NAME", help="check one service of the server instead of the whole server"
     )

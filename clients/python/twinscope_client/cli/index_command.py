@@ -17,6 +17,7 @@ the remaining files, run the same command again. If a folder contains a file .tw
 a labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope index collection/ --store lab.store
+
 Example: twinscope index collection/ --store lab.store --json --quiet > references.jsonl
 """
 

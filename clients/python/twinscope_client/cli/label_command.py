@@ -11,6 +11,7 @@ object for each image, and then one object with the numbers of images for each g
   report.html        report with figures
   summary.json       values of the report, for programs
   plots              figures of the report
+  tables.xlsx        with --excel: the three tables as an Excel workbook
 
 Copies are never overwritten. If DIR already contains an identical file, Twinscope keeps that file. If DIR contains a
 different file with the same name, the name of the new copy gets a number. If a category has the same name as one of
@@ -25,6 +26,7 @@ modification time (touch IMAGE) before the next run. If a folder below PATH cont
 is the output of another labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope label tiffs/ --at lab.store --out labelled/
+
 Example: twinscope label tiffs/ --at lab.store --out labelled/ --json --quiet --fail-on never > decisions.jsonl
 """
 
@@ -91,6 +93,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="also write a file NAME.json beside each copy NAME, with the provenance of the label and all instrument "
         "metadata",
     )  # fmt: skip
+    output.add_argument(
+        "--excel", action="store_true",
+        help="also write the three CSV tables as sheets of the Excel workbook tables.xlsx (needs the extra excel)",
+    )  # fmt: skip
     output.add_argument("--dry-run", action="store_true", help="print the decisions as a CSV table, and write no files")
     output.add_argument(
         "--workers", type=int, metavar="N", default=os.cpu_count() or 1,
@@ -132,7 +138,9 @@ def run(parsed: argparse.Namespace) -> int:
 
     from twinscope_client.labelling.job import described, open_journal, require_outside_store, write_results
     from twinscope_client.labelling.run import count_queries, label, scopes_apart
+    from twinscope_client.labelling.workbook import wants_workbook, write_workbook
 
+    excel = not parsed.dry_run and wants_workbook(parsed.out, asked=parsed.excel)
     lines, reviewed = JsonLines(parsed), Counter[str]()
     scopes_apart(inputs.paths, parsed.out)  # checked before Twinscope creates files in the output folder
     with ExitStack() as opened:
@@ -162,6 +170,8 @@ def run(parsed: argparse.Namespace) -> int:
             lines.image(path, grade="failed", fault="missing", reason=MISSING)
         if not parsed.dry_run:
             write_results(journal, engine)
+            if excel:
+                write_workbook(journal)
             note(f"Results: open {parsed.out / 'report.html'}; matches.csv, review.csv and failures.csv are beside it.")
         elif not lines.wanted:
             _print_plan(journal)

@@ -12,7 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import FAILED, INTERRUPTED, say, silence, stop_cleanly_on_sigterm
+from twinscope_client.cli.console import FAILED, INTERRUPTED, note, say, silence, stop_cleanly_on_sigterm
 from twinscope_client.cli.usage import COMPLETION, CommandParser
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"twinscope: {error}")
         return FAILED
     silence(getattr(parsed, "quiet", False))
+    for origin in dict.fromkeys(getattr(parsed, "origins", {}).values()):
+        note(f"Settings of the {origin}: {', '.join(key for key, one in parsed.origins.items() if one == origin)}")
     # Twinscope handles one image in each thread. If BLAS libraries started more threads, all threads would be slower.
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")

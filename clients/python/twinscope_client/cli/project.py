@@ -91,13 +91,13 @@ def settings() -> dict[str, Setting]:
         If the project file cannot be read, or contains an unknown key or a value of the wrong type.
     """
     file = found_file()
-    read = {} if file is None else {key: Setting(value, str(file)) for key, value in _read(file).items()}
+    read = {} if file is None else {key: Setting(value, f"file {file}") for key, value in _read(file).items()}
     store = os.environ.get(STORE_VARIABLE, "")
     return read | ({"store": Setting(store, f"environment variable {STORE_VARIABLE}")} if store else {})
 
 
-def defaults(command: str, actions: Iterable[argparse.Action]) -> dict[str, Any]:
-    """Return the defaults of a command, by attribute of the parsed arguments.
+def defaults(command: str, actions: Iterable[argparse.Action]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the defaults of a command, by attribute of the parsed arguments, and the origin of each used key.
 
     Parameters
     ----------
@@ -115,18 +115,19 @@ def defaults(command: str, actions: Iterable[argparse.Action]) -> dict[str, Any]
     for action in actions:
         by_target.setdefault(action.dest, []).append(action)
     usable: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for key, setting in settings().items():
         described = KEYS[key]
         if described.commands and command not in described.commands:
             continue
         values = setting.value if key == "thresholds" else dict.fromkeys(described.targets or (key,), setting.value)
         for target, value in values.items():
-            if target == INPUT_DEFAULT:
-                usable[target] = value
-            elif target in by_target:
+            if target in by_target:
                 _require_fitting(by_target[target][0], key, value, setting.origin)
-                usable[target] = value
-    return usable
+            elif target != INPUT_DEFAULT:
+                continue
+            usable[target], origins[key] = value, setting.origin
+    return usable, origins
 
 
 def _read(file: Path) -> dict[str, Any]:

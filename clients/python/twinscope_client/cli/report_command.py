@@ -19,6 +19,10 @@ HELP = "write the tables and the report of a labelling run again"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
     add_run(parser)
+    parser.add_argument(
+        "--excel", action="store_true",
+        help="also write the three CSV tables as sheets of the Excel workbook tables.xlsx (needs the extra excel)",
+    )  # fmt: skip
 
 
 def stopped(_: argparse.Namespace) -> str:
@@ -35,10 +39,14 @@ def run(parsed: argparse.Namespace) -> int:
     from twinscope_client.labelling.journal import Journal
     from twinscope_client.labelling.report import write_report
     from twinscope_client.labelling.tables import write_tables
+    from twinscope_client.labelling.workbook import wants_workbook, write_workbook
 
+    excel = wants_workbook(run_dir, asked=parsed.excel)
     journal = Journal(run_dir, create=False)
     try:
         write_tables(journal)
+        if excel:
+            write_workbook(journal)
         try:
             engine = connect(str(journal.settings().get("target", "")))
         except StoreError as error:

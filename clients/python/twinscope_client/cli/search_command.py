@@ -5,6 +5,7 @@ followed by one line for each candidate of this image. With --json, prints one J
 object with the numbers of images for each grade.
 
 Example: twinscope search sample_123.tif --at lab.store
+
 Example: find tiffs/ -name '*.tif' -print0 | twinscope search --from-file - -0 --at lab.store --json
 """
 

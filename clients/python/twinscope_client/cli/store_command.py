@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, emit, say, table
 from twinscope_client.cli.target_options import add_store_folder, add_target_options, open_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twinscope_indexer.store.catalog.catalog import Record
 
 HELP = "describe a store, export its catalog, or record that its collection has moved"
 
@@ -43,6 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the images that could not be indexed, or that a search can never find, instead of the catalog",
     )
+    export.add_argument(
+        "--excel", type=Path, metavar="FILE",
+        help="write the table into a new Excel workbook instead of printing it (needs the extra excel)",
+    )  # fmt: skip
     relocate = actions.add_parser(
         "relocate", help="record that the collection has moved from folder OLD to folder NEW",
         description="Record that the collection has moved from folder OLD to folder NEW.\n\n"
@@ -91,19 +102,40 @@ def _export(parsed: argparse.Namespace) -> int:
 
     store = Store(parsed.store)
     try:
-        rows = table()
         if parsed.failures:
-            rows.writerow(("uri", "fault", "message", "at"))
-            rows.writerows((f.uri, f.fault, f.message, f.at) for f in store.catalog.failures())
-            rows.writerows((f.uri, f.fault, f.message, f.at) for f in store.catalog.unhashable())
-            return DONE
-        rows.writerow(_EXPORTED)
-        for record in store.catalog.all_records():
-            values = [getattr(record, name) for name in _EXPORTED]
-            rows.writerow([value.hex() if isinstance(value, bytes) else value for value in values])
+            unfound = chain(store.catalog.failures(), store.catalog.unhashable())
+            rows = ((f.uri, f.fault, f.message, f.at) for f in unfound)
+            _write_table(parsed, "failures", ("uri", "fault", "message", "at"), rows)
+        else:
+            _write_table(parsed, "catalog", _EXPORTED, map(_row, store.catalog.all_records()))
     finally:
         store.close()
     return DONE
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    values = (getattr(record, name) for name in _EXPORTED)
+    return tuple(value.hex() if isinstance(value, bytes) else value for value in values)
+
+
+def _write_table(
+    parsed: argparse.Namespace, name: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
+) -> None:
+    """Print a CSV table, or write an Excel workbook to a new file."""
+    if parsed.excel is None:
+        printed = table()
+        printed.writerow(columns)
+        printed.writerows(rows)
+        return
+    from twinscope_client.errors import OutputError
+    from twinscope_client.labelling.workbook import workbook
+    from twinscope_client.outputs import put_bytes
+
+    try:
+        put_bytes(workbook([(name, columns, rows)]), parsed.excel)
+    except FileExistsError as error:
+        msg = f"{parsed.excel} already exists. Choose a file that does not exist yet"
+        raise OutputError(msg) from error
 
 
 def _relocate(parsed: argparse.Namespace) -> int:

@@ -73,7 +73,7 @@ class CommandParser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else list(args)
         command = self.prog.partition(" ")[2]
         if command and not _HELP & set(words) and COMPLETION not in os.environ:
-            self._use(project.defaults(command, self._actions))
+            self._use(*project.defaults(command, self._actions))
         parsed, unknown = super().parse_known_args(words, namespace)
         stores = [action for action in self._actions if isinstance(action, StoreName)]
         if any(action.needed and getattr(parsed, action.dest) is None for action in stores):
@@ -83,8 +83,8 @@ class CommandParser(argparse.ArgumentParser):
             )
         return parsed, unknown
 
-    def _use(self, defaults: dict[str, Any]) -> None:
-        self.set_defaults(**defaults)
+    def _use(self, defaults: dict[str, Any], origins: dict[str, str]) -> None:
+        self.set_defaults(**defaults, origins=origins)
         for action in self._actions:
             if action.dest in defaults:
                 action.required = False
