@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
+from twinscope_indexer.compute.forking import in_child
 from twinscope_indexer.errors import ImageError, SourceError
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  t
             f"archive {path} cannot be read: {error}. Check that it is complete and that its suffix matches its format"
         )
         raise SourceError(msg) from error
+
+
+in_child(_opened.cache_clear)  # parent process and child process would share the position in an open file
 
 
 def require_size(source: str, size: int) -> None:

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, emit, progress, say, say_some
+from twinscope_client.cli.target_options import store_folder
 
 if TYPE_CHECKING:
     from twinscope_indexer.store.reader import Store
@@ -38,7 +38,7 @@ _TOO_COARSE = 0.02
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    parser.add_argument("store", type=store_folder, metavar="STORE", help="folder of the store")
     parser.add_argument(
         "--sample", type=int, default=300, metavar="N", help="number of images in the random sample (default: 300)"
     )

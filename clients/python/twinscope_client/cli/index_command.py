@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some
+from twinscope_client.cli.target_options import store_folder
 
 if TYPE_CHECKING:
     from twinscope_indexer.indexing.run import IndexReport
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         required=True,
-        type=Path,
+        type=store_folder,
         metavar="DIR",
         help="folder of the store; the folder is created if it does not exist",
     )

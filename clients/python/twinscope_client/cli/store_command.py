@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from twinscope_client.cli.console import DONE, FAILED, emit, say, table
+from twinscope_client.cli.target_options import store_folder
 
 HELP = "describe a store, export its catalog, or record that its collection has moved"
 
@@ -28,15 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "stats",
         help="print the number of images of each category, the generation, the size of the index and the index engine",
     )
-    stats.add_argument("store", type=Path, help="folder of the store")
+    stats.add_argument("store", type=store_folder, help="folder of the store")
     stats.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     export = actions.add_parser("export", help="print the catalog as a CSV table")
-    export.add_argument("store", type=Path, help="folder of the store")
+    export.add_argument("store", type=store_folder, help="folder of the store")
     export.add_argument(
         "--failures", action="store_true", help="print the images that could not be indexed instead of the catalog"
     )
     relocate = actions.add_parser("relocate", help="record that the collection has moved from folder OLD to folder NEW")
-    relocate.add_argument("store", type=Path, help="folder of the store")
+    relocate.add_argument("store", type=store_folder, help="folder of the store")
     relocate.add_argument("old", type=Path, help="folder of the collection, as recorded in the store")
     relocate.add_argument("new", type=Path, help="folder where the collection is now")
     relocate.add_argument(

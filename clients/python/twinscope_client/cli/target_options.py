@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_client.target import names_server
+
 if TYPE_CHECKING:
     from twinscope_client.engine.protocol import Engine
 
@@ -38,6 +40,20 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--key", type=Path, metavar="PEM", help="file with the private key for the certificate of --cert"
     )
+
+
+def store_folder(text: str) -> Path:
+    """Return the folder that an argument names; used as the type of arguments that cannot be servers.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If the argument is the address of a server.
+    """
+    if names_server(text):
+        msg = f"{text} is a server, but this command needs the folder of a store"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
 
 
 def open_target(parsed: argparse.Namespace) -> Engine:
