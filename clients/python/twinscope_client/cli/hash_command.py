@@ -1,7 +1,8 @@
 """Print the perceptual hash of each image as 256 hexadecimal digits, like the Python package imagehash.
 
-Prints one line for each image: the hash, two spaces and the path, like the command sha256sum. With --csv, prints no
-hashes, but writes a CSV table with the columns file, path and phash.
+Prints one line for each image: the hash, two spaces and the path, like the command sha256sum. If a path contains a
+control character or a backslash, the line starts with a backslash, and these characters are escaped. With --csv,
+prints no hashes, but writes a CSV table with the columns file, path and phash.
 
 Example: twinscope hash tiffs/ --csv hashes.csv
 """
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, FAILED, PARTLY, emit, progress, say
+from twinscope_client.cli.console import DONE, FAILED, PARTLY, checksum_line, emit, progress, say
 
 if TYPE_CHECKING:
     from twinscope_indexer.sources.corpus import Item
@@ -68,7 +69,12 @@ def run(parsed: argparse.Namespace) -> int:
                 raise OutputError(msg) from error
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(("file", "path", "phash"))
-            write = lambda item, text: table.writerow((item.name, item.uri, text))  # noqa: E731
+            quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+            def write(item: Item, text: str) -> None:
+                # Many CSV readers end a row at a carriage return. Python's csv writer does not quote a carriage return.
+                (quoted if "\r" in item.uri else table).writerow((item.name, item.uri, text))
+
         step = stack.enter_context(progress("hashing", lambda: count_images(parsed.paths)))
         for item, text, problem in in_order(_hash_one, items, parsed.workers):
             if problem:
@@ -85,7 +91,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _to_stdout(item: Item, text: str) -> None:
-    emit(f"{text}  {item.uri}")
+    emit(checksum_line(text, item.uri))
 
 
 def _hash_one(item: Item) -> tuple[Item, str, str]:

@@ -10,9 +10,16 @@ import importlib
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from twinscope_client.cli.console import FAILED, INTERRUPTED, say, stop_cleanly_on_sigterm
+from twinscope_client.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    announce_compilation,
+    one_line,
+    say,
+    stop_cleanly_on_sigterm,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    from twinscope_indexer.compute.machine_code import announce_with
     from twinscope_indexer.errors import TwinscopeError
 
+    announce_with(announce_compilation)
     try:
         stop_cleanly_on_sigterm()
         code = int(parsed.run(parsed))
@@ -88,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="twinscope",
         description="Find the labelled twin of a micrograph, and give the label of the twin to the micrograph.",
         epilog=_EPILOG,
@@ -104,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         module.configure(sub)
         sub.set_defaults(run=module.run)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
 
 
 class _Version(argparse.Action):
