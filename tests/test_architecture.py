@@ -30,7 +30,7 @@ _ROOMS = {
     ),
     "twinscope_service": (("errors", "thresholds"), ("similarity",), ("matching",), ("wire",), ("server",)),
     "twinscope_client": (
-        ("errors",),
+        ("errors", "target"),
         ("engine", "outputs"),
         ("remote",),
         ("aio", "connect", "doctor"),

@@ -155,6 +155,13 @@ if not TYPE_CHECKING:  # type checkers must not see this function, because it wo
 
 
 def _import(name: str) -> Any:
+    from twinscope_indexer.compute.forking import no_fork
+
+    with no_fork():  # a forked process could never finish the imports of another thread
+        return _imported(name)
+
+
+def _imported(name: str) -> Any:
     if name == "aio":
         return import_module("twinscope_client.aio")
     if name == "__version__":

@@ -28,6 +28,8 @@ There is also one warning: `VersionSkewWarning` is issued if client and server h
 
 from __future__ import annotations
 
+from typing import Self
+
 from twinscope_indexer.errors import (
     ImageError,
     IndexEngineError,
@@ -68,10 +70,19 @@ __all__ = [
 
 
 class ClosedError(TwinscopeError, ValueError):
-    """An engine was used after it was closed."""
+    """An engine was used after it was closed, or in a child process that cannot use the engine of its parent."""
 
-    def __init__(self, target: str) -> None:
-        super().__init__(f"{target} was closed; connect to it again")
+    def __init__(self, target: str, how: str = "was closed; connect to it again") -> None:
+        super().__init__(f"{target} {how}")
+
+    @classmethod
+    def by_fork(cls, target: str) -> Self:
+        """Return the error for an engine that a forked process cannot use."""
+        return cls(
+            target,
+            "cannot be used in this process, because the process was forked while the engine of the parent process was "
+            "busy; connect to it again in this process, or start processes with the method 'spawn'",
+        )
 
 
 class OutputError(TwinscopeError):

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from twinscope_indexer.compute.machine_code import announce_with
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
@@ -295,6 +297,7 @@ def _import(module: str) -> None:
 
 def _end_with(parent: int) -> None:
     """End this process when its parent process has ended, even if the parent process was killed."""
+    announce_with(lambda **_: None)  # the main process tells the user
 
     def watch() -> None:
         while os.getppid() == parent:

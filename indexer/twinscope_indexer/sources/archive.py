@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
+from twinscope_indexer.compute.forking import in_child
 from twinscope_indexer.errors import ImageError, SourceError, os_reason
 from twinscope_indexer.sources.decompression import open_bzip2, open_xz
 
@@ -145,6 +146,9 @@ def _why(path: Path, error: Exception) -> str:
         if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
             return "it is a Git LFS pointer instead of the archive. Run 'git lfs pull'"
     return f"{error}. Check that it is complete and that its suffix matches its format"
+
+
+in_child(_opened.cache_clear)  # parent process and child process would share the position in an open file
 
 
 def require_size(source: str, size: int) -> None:

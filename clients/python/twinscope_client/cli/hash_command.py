@@ -1,9 +1,10 @@
 """Print the perceptual hash of each image as 256 hexadecimal digits, like the Python package imagehash.
 
 PATH is an image file, a folder with all its subfolders, an archive, or - for an image on stdin. Prints one line for
-each image: the hash, two spaces and the path, like the command sha256sum. With --csv, prints no hashes, but writes a
-CSV table with the columns file, path and phash. With --json, prints one JSON object for each image, and then one object
-with the numbers of images.
+each image: the hash, two spaces and the path, like the command sha256sum. If a path contains a control character or a
+backslash, the line starts with a backslash, and these characters are escaped. With --csv, prints no hashes, but writes
+a CSV table with the columns file, path and phash. With --json, prints one JSON object for each image, and then one
+object with the numbers of images.
 
 Example: twinscope hash tiffs/ --csv hashes.csv
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import emit, progress, say
+from twinscope_client.cli.console import checksum_line, emit, progress, say
 from twinscope_client.cli.inputs import MISSING, STDIN, Inputs, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code
 
@@ -112,7 +113,7 @@ class _Hashed:
 
 
 def _to_stdout(hashed: _Hashed) -> None:
-    emit(f"{hashed.phash}  {hashed.path}")
+    emit(checksum_line(hashed.phash, hashed.path))
 
 
 def _to_table(stack: ExitStack, path: Path) -> Callable[[_Hashed], None]:
@@ -132,7 +133,13 @@ def _to_table(stack: ExitStack, path: Path) -> Callable[[_Hashed], None]:
     stack.push(remove)
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(("file", "path", "phash"))
-    return lambda hashed: table.writerow((hashed.name, hashed.path, hashed.phash))
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(hashed: _Hashed) -> None:
+        # Many CSV readers end a row at a carriage return. Python's csv writer does not quote a carriage return.
+        (quoted if "\r" in hashed.path else table).writerow((hashed.name, hashed.path, hashed.phash))
+
+    return write
 
 
 class _Stdin:

@@ -12,7 +12,15 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import FAILED, INTERRUPTED, note, say, silence, stop_cleanly_on_sigterm
+from twinscope_client.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    announce_compilation,
+    note,
+    say,
+    silence,
+    stop_cleanly_on_sigterm,
+)
 from twinscope_client.cli.usage import COMPLETION, CommandParser
 
 if TYPE_CHECKING:
@@ -85,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    from twinscope_indexer.compute.machine_code import announce_with
 
+    announce_with(announce_compilation)
     try:
         stop_cleanly_on_sigterm()
         code = int(parsed.run(parsed))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinscope_client.cli.usage import StoreName
+from twinscope_client.target import names_server
 
 if TYPE_CHECKING:
     from twinscope_client.engine.protocol import Engine
@@ -32,7 +33,7 @@ def add_store_folder(
     """
 
     def add(*names: str, **options: Any) -> None:
-        parser.add_argument(*names, type=_folder, metavar="STORE", action=StoreName, needed=needed, **options)
+        parser.add_argument(*names, type=store_folder, metavar="STORE", action=StoreName, needed=needed, **options)
 
     default = "default: the environment variable TWINSCOPE_STORE, or 'store' in twinscope.toml"
     if positional:
@@ -40,13 +41,6 @@ def add_store_folder(
         add("--at", "--store", dest="store", help="the same as STORE")
     else:
         add("--at", "--store", dest="store", help=f"{about} ({default})")
-
-
-def _folder(text: str) -> Path:
-    if "://" in text:
-        msg = f"{text} is a server, but this command needs the folder of a store"
-        raise argparse.ArgumentTypeError(msg)
-    return Path(text)
 
 
 def add_target_options(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
@@ -84,6 +78,20 @@ def add_target_options(parser: argparse.ArgumentParser, *, positional: bool = Fa
     group.add_argument(
         "--key", type=Path, metavar="PEM", help="file with the private key for the certificate of --cert"
     )
+
+
+def store_folder(text: str) -> Path:
+    """Return the folder that an argument names; used as the type of arguments that cannot be servers.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If the argument is the address of a server.
+    """
+    if names_server(text):
+        msg = f"{text} is a server, but this command needs the folder of a store"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
 
 
 def open_target(parsed: argparse.Namespace) -> Engine:

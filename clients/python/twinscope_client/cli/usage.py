@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from twinscope_client.cli import project
-from twinscope_client.cli.console import USAGE
+from twinscope_client.cli.console import USAGE, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,7 +101,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Write one line that says what is wrong, and end the command with exit code 2."""
-        self.exit(USAGE, f"{self.prog}: {self._explained(message)} (help: {self.prog} --help)\n")
+        self.exit(USAGE, f"{self.prog}: {one_line(self._explained(message))} (help: {self.prog} --help)\n")
 
     def _explained(self, message: str) -> str:
         """Return the message of argparse, with the missing value or the most similar word."""
