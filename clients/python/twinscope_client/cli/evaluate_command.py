@@ -13,14 +13,16 @@ commas, semicolons or tabs. It has a header and one row for each image:
 
 Prints these results for all images, for each transform and for each true category:
 
-  - the numbers of images, labels, right labels, wrong labels and refused images;
+  - the numbers of images, labels, right labels and wrong labels;
+  - the number of missed images, which have a twin but no label, and of images that rightly got no label;
   - the recall, with its 95 % Wilson interval: of all images with a twin, the fraction that got the right label;
-  - the precision: of all labels, the fraction that is right.
+  - the precision, with its 95 % Wilson interval: of all labels, the fraction that is right.
 
 Also prints a threshold for each score. If labels depended on this score alone, this threshold would give the highest
-recall without a false label. Also prints this recall. Then prints the result of the legacy rule, and a list of all
-false labels. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends
-with exit code 3 if the table has rows for images that are not in the run.
+recall without a false label. Also prints this recall. Then prints a list of all missed images with the reason why each
+image was refused, and a list of all false labels. With --legacy-rule, also prints the results of the rule of the old
+scripts. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends with
+exit code 3 if the table has rows for images that are not in the run.
 
 Example: twinscope evaluate labelled/ --truth truth.csv --out evaluation/
 """
@@ -59,6 +61,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.add_argument(
+        "--legacy-rule", action="store_true",
+        help="also show what the rule of the old scripts would have given for the candidates of this run",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", type=Path, metavar="FOLDER",
         help="also write evaluation.csv, evaluation.json, evaluation.html and histograms of the scores into FOLDER",
     )  # fmt: skip
@@ -77,7 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
-    from twinscope_client.evaluation.tables import to_text
+    from twinscope_client.evaluation.tables import legacy_text, to_text
 
     if parsed.out is not None:
         _require_no_other_results(parsed.out)
@@ -87,7 +93,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         emit(json.dumps(described))
     else:
-        for line in to_text(evaluation):
+        for line in to_text(evaluation) + (["", *legacy_text(evaluation)] if parsed.legacy_rule else []):
             emit(line)
     if parsed.out is not None:
         _write(parsed, evaluation, described)
@@ -206,5 +212,6 @@ def _write(parsed: argparse.Namespace, evaluation: Evaluation, described: dict[s
     replace_if_changed(out / "evaluation.csv", to_csv(evaluation).encode())
     for name, png in plots.items():
         replace_if_changed(out / f"evaluation_{name}.png", png)
-    replace_if_changed(out / "evaluation.html", render(evaluation, plots, described).encode())
+    page = render(evaluation, plots, described, legacy_rule=parsed.legacy_rule)
+    replace_if_changed(out / "evaluation.html", page.encode())
     say(f"Results: open {out / 'evaluation.html'}; evaluation.csv, evaluation.json and histograms are beside it.")

@@ -14,6 +14,7 @@ from twinscope_service.matching.policy import SETTINGS
 
 from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.report.gallery import link_to
+from twinscope_client.labelling.shares import percent
 from twinscope_client.outputs import category_folder
 
 if TYPE_CHECKING:
@@ -205,8 +206,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
-    return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
+    return "–" if share is None else percent(share)
 
 
 def _fixed(value: float | None, digits: int) -> str:
@@ -219,4 +219,6 @@ def _chance(probability: float | None) -> str:
         return "–"
     if probability < 0.0001:
         return "less than 0.01 %"
+    if 0.9995 <= probability < 1:
+        return "more than 99.9 %"
     return f"{100 * probability:.{2 if probability < 0.1 else 3}g} %"
