@@ -17,7 +17,7 @@ from twinscope_indexer.imaging.reader import read_pil_image
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
 from twinscope_client.errors import OutputError
-from twinscope_client.outputs import fitting_name, numbered, put_bytes
+from twinscope_client.outputs import fitting_name, folded, numbered, put_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,11 +72,12 @@ def convert(
     report = ConversionReport()
     walked = Walk()
     output = out.resolve()
+    taken: dict[str, Path] = {}
     for scope in _scopes_apart(sources, out):
         items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
         for item in items:
             try:
-                written = _convert_one(item, out, quality)
+                written = _convert_one(item, out, quality, taken)
                 report.counts["written" if written else "kept"] += 1
             except ImageError as error:
                 report.counts["failed"] += 1
@@ -123,11 +124,18 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     return data.getvalue()
 
 
-def _convert_one(item: Item, out: Path, quality: int) -> bool:
+def _convert_one(item: Item, out: Path, quality: int, taken: dict[str, Path]) -> bool:
+    """Convert one image; return whether a file was written.
+
+    `taken` contains the outputs of this run, with their folded paths as keys. Outputs whose paths differ only in upper
+    and lower case would be the same file on Windows, so the second output gets a number.
+    """
     data = encode_jpeg(item.read(), name=item.uri, quality=quality)
-    folder = PurePosixPath(item.path).parent
+    folder = Path(*map(fitting_name, PurePosixPath(item.path).parent.parts))
     wanted = out / folder / fitting_name(f"{Path(item.name).stem}.jpg")
     for target in numbered(wanted):
+        if taken.setdefault(folded(str(target)), target) != target:
+            continue
         try:
             return put_bytes(data, target)
         except FileExistsError:

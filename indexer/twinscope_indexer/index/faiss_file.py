@@ -197,12 +197,15 @@ def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _release(address: int, size: int) -> None:
-    """Return the memory of an address range to the operating system.
+    """Return the memory of an address range to the operating system, if the system has the function ``madvise``.
 
     Only complete memory pages are returned. Afterwards, the program must not read this range.
     """
+    advice = getattr(mmap, "MADV_DONTNEED", None)
+    if advice is None:  # Windows
+        return
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < end:
         with suppress(OSError, AttributeError):  # some C libraries have no madvise
-            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)

@@ -219,8 +219,12 @@ class SourceUpdate:
         self._report.unreadable.extend(skipped.unreadable)
         self._report.runs.extend(skipped.runs)
         for path, reason in skipped.unreadable:
-            below = os.path.relpath(path, self._root)
+            below = self._relative(path)
             self._catalog.put_failure(self._root_id, below, None, "unreadable", reason)
+
+    def _relative(self, path: str) -> str:
+        """Return a path relative to the root, with forward slashes on every system, as the catalog stores it."""
+        return os.path.relpath(path, self._root).replace(os.sep, "/")
 
     def _compare(self, skipped: Walk) -> None:
         """Report images in the store that the walk did not find. If the setting `prune` is True, remove these images.
@@ -230,7 +234,7 @@ class SourceUpdate:
         prefix = "/".join(path for path in (self._below, self._scope.prefix) if path)
         self._catalog.forget_unseen_failures(self._root_id, prefix)
         unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
-        hidden = [os.path.relpath(path, self._root) for path in unknown]
+        hidden = [self._relative(path) for path in unknown]
         gone: list[int] = []
         for number, path in self._catalog.unseen(self._root_id, prefix):
             if any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in hidden):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from twinscope_client.errors import OutputError
 from twinscope_client.outputs import (
     category_folder,
     fitting_name,
+    folded,
+    folded_order,
     is_free,
     numbered,
     put_bytes,
@@ -53,7 +56,7 @@ def source(tmp_path: Path) -> Path:
     ("name", "expected"),
     [
         ("L5_x.tif", "L5_x.tif"),
-        ("a b 'c' \"d\",é.tif", "a b 'c' \"d\",é.tif"),
+        ("a b 'c',é.tif", "a b 'c',é.tif"),
         ("../x", "_x"),
         ("/etc/passwd", "_etc_passwd"),
         ("..", "_"),
@@ -61,7 +64,21 @@ def source(tmp_path: Path) -> Path:
         ("", "_"),
         (".hidden.tif", "hidden.tif"),
         ("a\\b\0c\nd\x1b", "a_b_c_d_"),
-        ("ends.", "ends."),
+        ("ends.", "ends"),
+        ("ends .. .", "ends"),
+        ("x.tif ", "x.tif"),
+        ('a:b<c>d"e|f?g*h.tif', "a_b_c_d_e_f_g_h.tif"),
+        ("\x7f\x85\u2028.tif", "__\u2028.tif"),
+        ("CON", "_CON"),
+        ("con.tif", "_con.tif"),
+        ("Aux .x.tif", "_Aux .x.tif"),
+        ("lpt9.tar.gz", "_lpt9.tar.gz"),
+        ("COM\u00b2.tif", "_COM\u00b2.tif"),
+        ("CONIN$", "_CONIN$"),
+        ("NUL:", "NUL_"),
+        ("console.tif", "console.tif"),
+        ("com10.tif", "com10.tif"),
+        ("ICON.tif", "ICON.tif"),
     ],
 )
 def test_names_are_made_valid(name: str, expected: str) -> None:
@@ -95,6 +112,36 @@ def test_no_name_leaves_its_folder(name: bytes) -> None:
     assert not set(fitted) & {"/", "\0", "\n"}
     assert not fitted.startswith(".")
     assert len(os.fsencode(fitted)) + len("_12345678901") <= 255
+
+
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789\u00b9\u00b2\u00b3"
+}
+
+
+@given(
+    st.text(st.sampled_from('CONconAUXnulLPT1.: "<>|?*\\/\0\n\u00e9'), max_size=12)
+    | st.text(max_size=300).map("NUL.".__add__)
+)
+def test_every_name_can_exist_on_windows(name: str) -> None:
+    """The rules are those of Microsoft's page 'Naming Files, Paths, and Namespaces'."""
+    fitted = fitting_name(name)
+    assert not set(fitted) & {*'<>:"/\\|?*', *map(chr, range(32))}
+    assert fitted[-1] not in ". "
+    assert fitted.partition(".")[0].rstrip(" ").upper() not in _RESERVED
+    assert fitting_name(fitted) == fitted or fitted.startswith(" ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Tips/L9_A.tif", "tips/l9_a.TIF", True), ("\u00dcbersicht", "\u00fcBERSICHT", True),
+        ("u\u0308ber", "\u00fcber", True), ("a", "b", False), ("a_2", "a", False),
+    ],
+)  # fmt: skip
+def test_names_that_are_the_same_on_windows_or_macos(one: str, other: str, same: bool) -> None:
+    assert (folded(one) == folded(other)) == (folded_order(one, other) == 0) == same
+    assert folded_order(one, other) == -folded_order(other, one)
 
 
 def test_numbers_go_before_the_suffix() -> None:
@@ -193,7 +240,7 @@ def test_copy_is_complete_with_and_without_shared_blocks(
         raise OSError(95, "Operation not supported")
 
     if not sharing:
-        monkeypatch.setattr(outputs.fcntl, "ioctl", refuse)
+        monkeypatch.setattr(fcntl, "ioctl", refuse)
     data = bytes(i % 251 for i in range(size))
     source = tmp_path / "source.tif"
     source.write_bytes(data)
@@ -208,7 +255,7 @@ def test_copy_with_shared_blocks_is_also_checked(source: Path, tmp_path: Path, m
         writer.write(b"others")
         writer.flush()
 
-    monkeypatch.setattr(outputs.fcntl, "ioctl", share)
+    monkeypatch.setattr(fcntl, "ioctl", share)
     with pytest.raises(OutputError, match="has changed since it was compared"):
         put_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []
@@ -275,6 +322,28 @@ def test_one_of_several_processes_gets_a_name(tmp_path: Path) -> None:
     contents = [(tmp_path / str(number)).read_text() for number in range(60)]
     assert all(text == text[0] * 20000 for text in contents)
     assert [sum(text[0] == name for text in contents) for name in "abc"] == won
+
+
+def test_windows_renames_and_never_overwrites(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, a rename fails if the target exists; the file systems of microscope PCs often have no hard links."""
+
+    def rename(partial: Path, target: Path) -> None:
+        os.link(partial, target)  # fails as the rename of Windows does
+        partial.unlink()
+
+    monkeypatch.setattr(outputs.os, "name", "nt")
+    monkeypatch.setattr(outputs, "_shared", lambda *_: False)
+    monkeypatch.setattr(type(source), "rename", rename)
+    assert put_source(source, digest(b"pixels"), tmp_path / "x.tif", "copy")
+    (tmp_path / "y.tif").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        put_source(source, digest(b"pixels"), tmp_path / "y.tif", "copy")
+    assert (tmp_path / "y.tif").read_bytes() == b"precious"
+    assert partial_files(tmp_path) == []
+    deep = tmp_path.joinpath(*["folder with a long name"] * 12) / "x.tif"
+    monkeypatch.setattr(outputs, "_appear", lambda *_: (_ for _ in ()).throw(FileNotFoundError(2, "No such file")))
+    with pytest.raises(OutputError, match="more than 259 characters: use a shorter output folder"):
+        put_bytes(b"jpeg", deep)
 
 
 # -- bytes and tables ----------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from twinscope_indexer.errors import ImageError
 from twinscope_service.matching.grades import GRADE_NAMES, LABELLED
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.sidecar import sidecar_path
-from twinscope_client.outputs import category_folder, fitting_name, is_free, numbered
+from twinscope_client.outputs import fitting_name, is_free, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ class Reservations:
         self._journal = journal
         self._out = out
         self._settings = settings
+        self._folders = CategoryFolders(journal)
 
     def reserved(self, decision: Decision, known: Decision | None) -> Decision:
         """Return a decision with the names of its output files. If these files exist already, `written` is True.
@@ -103,7 +105,7 @@ class Reservations:
             hash=_short_hash(decision),
             grade=decision.grade,
         )
-        return Path(category_folder(decision.category)) / fitting_name(name)
+        return Path(self._folders.of(decision.category)) / fitting_name(name)
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
         """Return the name of the copy from an earlier run if this name still fits, otherwise the first free name."""
@@ -123,11 +125,11 @@ class Reservations:
     def _free_name(self, wanted: Path, decision: Decision, digest: Callable[[], str]) -> str:
         """Return the first name that is not reserved for another image and not used by a file with other content."""
         for candidate in numbered(wanted):
-            if self._journal.owner(str(candidate)) not in {None, decision.path}:
+            if self._journal.owner(candidate.as_posix()) not in {None, decision.path}:
                 continue
             target = self._out / candidate
             if not os.path.lexists(target) or is_free(target, digest()):
-                return str(candidate)
+                return candidate.as_posix()
         raise RuntimeError(wanted)  # numbered() never ends
 
 

@@ -12,10 +12,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from twinscope_service.matching.policy import SETTINGS
 
+from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.report.gallery import link_to
 from twinscope_client.labelling.shares import percent
-from twinscope_client.outputs import category_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,6 +67,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     )
     environment.filters |= {"number": _number, "percent": _percent, "fixed": _fixed, "chance": _chance}
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
+    folders = CategoryFolders(journal)
     return template.render(
         summary=summary,
         sentence=sentence(summary),
@@ -76,7 +77,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
         settings=list(_settings(summary["settings"])),
         plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
         gallery=gallery,
-        folders={name: link_to(category_folder(name)) + "/" for name in summary["by_category"]},
+        folders={name: link_to(folders.of(name)) + "/" for name in summary["by_category"]},
         lists=_lists(journal, summary),
         listed=LISTED,
     )
