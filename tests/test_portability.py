@@ -49,8 +49,9 @@ def test_the_main_commands_need_no_unix_calls(shelf: Shelf, tmp_path: Path) -> N
     tifffile.imwrite(tmp_path / "lab" / "x.tif", shelf.pixels["Tips", 0])
     tifffile.imwrite(tmp_path / "lab" / "y.tif", np.ascontiguousarray(np.rot90(shelf.pixels["Fibres", 1])))
     commands = [
-        ["index", str(shelf.references), "--store", "store"], ["search", "lab/x.tif", "--at", "store"],
-        ["label", "lab", "--at", "store", "--out", "out", "--workers", "1"], ["report", "out"],
+        ["index", str(shelf.references), "--store", "store", "--workers", "1"],
+        ["search", "lab/x.tif", "--at", "store"],
+        ["label", "lab", "--at", "store", "--out", "out", "--workers", "0"], ["report", "out"],
         ["store", "stats", "store"],
         ["hash", "lab"], ["convert", "lab", "--out", "jpegs"], ["evaluate", "out", "--truth", "out/matches.csv"],
     ]  # fmt: skip

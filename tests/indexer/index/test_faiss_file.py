@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -202,6 +201,7 @@ def test_a_file_is_replaced_not_written_into(tmp_path):
 
 
 def test_a_full_disk_is_reported_with_its_reason(tmp_path):
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # Python ignores the signal that comes with it
     try:
