@@ -44,16 +44,16 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def test_the_main_commands_need_no_unix_calls(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_main_commands_need_no_unix_calls_and_no_extras(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     tifffile.imwrite(tmp_path / "lab" / "x.tif", shelf.pixels["Tips", 0])
     tifffile.imwrite(tmp_path / "lab" / "y.tif", np.ascontiguousarray(np.rot90(shelf.pixels["Fibres", 1])))
     commands = [
         ["index", str(shelf.references), "--store", "store", "--workers", "1"],
         ["search", "lab/x.tif", "--at", "store"],
-        ["label", "lab", "--at", "store", "--out", "out", "--workers", "0"], ["report", "out"],
-        ["store", "stats", "store"],
-        ["hash", "lab"], ["convert", "lab", "--out", "jpegs"], ["evaluate", "out", "--truth", "out/matches.csv"],
+        ["label", "lab", "--at", "store", "--out", "out", "--workers", "1"], ["report", "out"],
+        ["doctor"], ["hash", "lab"], ["convert", "lab", "--out", "jpegs"],
+        ["evaluate", "out", "--truth", "out/matches.csv"],
     ]  # fmt: skip
     run = subprocess.run(
         [sys.executable, "-c", _COMMANDS, json.dumps(commands)],
@@ -61,9 +61,49 @@ def test_the_main_commands_need_no_unix_calls(shelf: Shelf, tmp_path: Path) -> N
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "pip install &#39;twinscope[plots]&#39;" in page or "pip install 'twinscope[plots]'" in page
+    assert "only index engine that is installed" in run.stdout
     assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("*/L*")} == {
         "Tips/L9_x.tif", "Fibres/L1_y.tif",
     }  # fmt: skip
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    script = """
+import sys
+import numpy as np
+import twinscope
+from twinscope_client.cli.main import main
+from twinscope_indexer.index.engines import engine_index
+from twinscope_service.similarity.legacy_ssim import legacy_ssim
+
+grey = np.zeros((9, 9), np.uint8)
+for call in (
+    lambda: twinscope.connect("grpc://localhost:1"), lambda: twinscope.aio,
+    lambda: twinscope.PHash(bytes(128)).to_imagehash(), lambda: legacy_ssim(grey, grey), lambda: engine_index("faiss"),
+):
+    try:
+        call()
+    except twinscope.TwinscopeError as error:
+        print(error)
+sys.stderr = sys.stdout
+assert main(["health", "grpc://localhost:1"]) == main(["serve", "store"]) == 1
+"""
+    command = [sys.executable, "-c", script]
+    environment = bare_system.environment(tmp_path / "site")
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    needing = "needs a component that is not installed: pip install 'twinscope"
+    assert said == [
+        f"a connection to a server {needing}[client]'", f"twinscope.aio {needing}[client]'",
+        f"PHash.to_imagehash {needing}[legacy]'", f"the policy legacy {needing}[legacy]'",
+        (
+            "the index engine 'faiss' cannot be loaded: import of faiss halted; None in sys.modules. "
+            "To install its package: pip install 'twinscope[faiss]'"
+        ),
+        f"twinscope health: twinscope health {needing}[server]'",
+        f"twinscope serve: twinscope serve {needing}[server]'",
+    ]  # fmt: skip
 
 
 def test_the_calls_are_really_taken_away(tmp_path: Path) -> None:

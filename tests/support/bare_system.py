@@ -1,4 +1,7 @@
-"""A system without the calls that Windows lacks: a ``sitecustomize`` module, which every new process runs."""
+"""A system without the calls that Windows lacks, and without the packages of the extras.
+
+A ``sitecustomize`` module, which every new Python process runs, takes them away.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 SITE = """
 import os, signal, sys
 
-for name in ("fcntl", "resource", "pwd", "grp", "termios", "syslog"):
+EXTRAS = ("faiss", "google.protobuf", "google.rpc", "grpc", "imagehash", "matplotlib", "prometheus_client", "skimage")
+for name in ("fcntl", "resource", "pwd", "grp", "termios", "syslog", *EXTRAS):
     sys.modules[name] = None  # `import` raises ModuleNotFoundError
 for module, names in (
     (os, "fork forkpty register_at_fork sched_getaffinity sched_setaffinity pread pwrite getuid chown mkfifo"),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_indexer.errors import extra_needed
 from twinscope_service.errors import OptionError
 
 from twinscope_client.engine.options import ConnectOptions, require_known
@@ -65,7 +66,8 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
     require_known(options, ConnectOptions)
     text = os.fspath(target)
     if "://" in text:
-        from twinscope_client.remote.engine import RemoteEngine
+        with extra_needed("a connection to a server", "client"):
+            from twinscope_client.remote.engine import RemoteEngine
 
         return RemoteEngine(text, **options)
     given = [name for name, value in options.items() if value is not None]

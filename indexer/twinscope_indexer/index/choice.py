@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import IndexEngineError
 from twinscope_indexer.index import measurement
-from twinscope_indexer.index.engines import ENGINES, engine_index
+from twinscope_indexer.index.engines import ENGINES, engine_index, installed_engines
 from twinscope_indexer.index.measurement import MeasurementError, Times
 from twinscope_indexer.index.paired import PairedIndex
 
@@ -101,6 +101,8 @@ _measuring = threading.Lock()
 @cache
 def _measured() -> Choice:
     """Measure the engines and choose the fastest engines; each process measures at most once."""
+    if installed_engines() == (DEFAULT,):
+        return Choice(DEFAULT, DEFAULT, DEFAULT, "the only index engine that is installed")
     try:
         return fastest(measurement.times())
     except MeasurementError as error:
@@ -113,7 +115,7 @@ def fastest(times: Times) -> Choice:
     if single != batch:
         losses = {
             name: max(times["single"][name] / times["single"][single], times["batch"][name] / times["batch"][batch])
-            for name in ENGINES
+            for name in times["single"]
         }
         alone = min(losses, key=losses.__getitem__)
         if losses[alone] < _WORTH_TWICE:

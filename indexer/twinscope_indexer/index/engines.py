@@ -5,6 +5,7 @@ To add an engine, write a module with a subclass of `Segment`, and add a line to
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,6 +21,14 @@ ENGINES: Final[dict[str, str]] = {
 }
 """Segment class of each engine, as `module:class`. The keys are the names of the engines. A module is imported when its
 engine is first used."""
+
+_PACKAGES: Final[dict[str, str]] = {"faiss": "faiss"}
+"""Package that an engine needs, for each engine whose package is in an extra. The extra has the name of the engine."""
+
+
+def installed_engines() -> tuple[str, ...]:
+    """Return the names of the engines whose packages are installed."""
+    return tuple(name for name in ENGINES if name not in _PACKAGES or find_spec(_PACKAGES[name]) is not None)
 
 
 def engine_index(name: str, reason: str = "") -> SegmentedIndex:
@@ -43,6 +52,7 @@ def engine_index(name: str, reason: str = "") -> SegmentedIndex:
     try:
         segment = cast("type[Segment]", resolve_name(ENGINES[name]))
     except ImportError as error:
-        msg = f"the index engine {name!r} cannot be loaded: {error}"
+        hint = f". To install its package: pip install 'twinscope[{name}]'" if name in _PACKAGES else ""
+        msg = f"the index engine {name!r} cannot be loaded: {error}{hint}"
         raise IndexEngineError(msg) from error
     return SegmentedIndex(name, segment, reason)

@@ -1,23 +1,19 @@
-"""Published index file: FAISS writes and reads this file.
+"""Published index file, in the format of FAISS.
 
-The file contains an ``IndexBinaryIDMap`` (the ids), which contains an ``IndexBinaryFlat`` (the codes).
+The file contains an ``IndexBinaryIDMap`` (the ids), which contains an ``IndexBinaryFlat`` (the codes). FAISS writes the
+same bytes and can read the file, but Twinscope does not need FAISS for it. A file with an ``IndexBinaryIDMap2`` has the
+same layout and is also read.
 
-FAISS does not wait until the data of a file are on the disk. Therefore this module first writes a temporary file, and
-renames the temporary file only after its data are on the disk. FAISS does not detect damaged files. Therefore the
-catalog stores the SHA-256 of each index file.
-
-The module can also read a file that contains an ``IndexBinaryIDMap2``. This class has an additional table, which gives
-the row of each id. Twinscope does not need this table. The table needs one third as much memory as the codes.
+The file is first written under a temporary name, and renamed only after its data are on the disk. The catalog stores
+the SHA-256 of each index file, so that damaged files are detected.
 """
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
-from contextlib import suppress
+import struct
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -35,14 +31,20 @@ if TYPE_CHECKING:
 
     from twinscope_indexer.index.protocol import CodeBatches
 
-_CHUNK: Final = 1 << 20
-"""Number of bytes that FAISS reads or writes at a time."""
+_HEADER: Final = struct.Struct("<4siiq?i")
+"""Header of an index: kind, bits and bytes of a code, number of codes, 1 for "trained", and 1 for "metric L2"."""
+_COUNT: Final = struct.Struct("<Q")
+"""Number of elements of an array; the elements follow."""
+_WITH_IDS: Final = (b"IBMp", b"IBM2")
+"""Kinds of the outer index: ``IndexBinaryIDMap`` and ``IndexBinaryIDMap2``."""
+_FLAT: Final = b"IBxF"
+"""Kind of the inner index: ``IndexBinaryFlat``."""
 
 
 def write_index(path: Path, count: int, parts: CodeBatches) -> str:
     """Write an index file atomically: a reader finds either the old file or the complete new file.
 
-    While the file is written, one copy of all codes is in memory.
+    While the file is written, all ids and one batch of codes are in memory.
 
     Parameters
     ----------
@@ -64,11 +66,13 @@ def write_index(path: Path, count: int, parts: CodeBatches) -> str:
     ValueError
         If the shape or the type of a batch is wrong, or if the total number of codes is not `count`.
     """
-    index = _built(count, parts)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    digest = sha256()
     try:
         with temporary.open("wb") as stream:
-            digest = _written(index, stream)
+            for piece in _pieces(count, parts):
+                digest.update(piece)
+                stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -78,47 +82,34 @@ def write_index(path: Path, count: int, parts: CodeBatches) -> str:
         raise StoreError(msg) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return digest
-
-
-def _built(count: int, parts: CodeBatches) -> Any:
-    """Build the FAISS index that a file will contain."""
-    import faiss
-
-    flat = faiss.IndexBinaryFlat(BITS)
-    index = faiss.IndexBinaryIDMap(flat)
-    for vector, size in ((flat.xb, count * BYTES), (index.id_map, count)):
-        # Reserve the memory for all codes now. Otherwise, FAISS would double the memory whenever a vector is full.
-        vector.resize(size)
-        vector.resize(0)
-    for ids, codes in parts:
-        index.add_with_ids(require_codes(codes), require_ids(ids, codes))
-    if index.ntotal != count:
-        msg = f"expected {count} codes for the index file, got {index.ntotal}"
-        raise ValueError(msg)
-    return index
-
-
-def _written(index: Any, stream: BinaryIO) -> str:
-    """Write an index to a stream; return the SHA-256 of the written data."""
-    import faiss
-
-    digest = sha256()
-
-    def write(data: bytes) -> None:
-        digest.update(data)
-        stream.write(data)
-
-    faiss.write_index_binary(index, faiss.PyCallbackIOWriter(write, _CHUNK))
     return digest.hexdigest()
+
+
+def _pieces(count: int, parts: CodeBatches) -> Iterator[bytes | memoryview]:
+    """Yield the content of an index file piece by piece."""
+    for kind in (_WITH_IDS[0], _FLAT):
+        yield _HEADER.pack(kind, BITS, BYTES, count, True, 1)
+    yield _COUNT.pack(count * BYTES)
+    all_ids = np.empty(count, "<i8")
+    written = 0
+    for ids, codes in parts:
+        end = written + len(require_codes(codes))
+        checked = require_ids(ids, codes)
+        if end <= count:
+            all_ids[written:end] = checked
+        yield np.ascontiguousarray(codes).data.cast("B") if len(codes) else b""
+        written = end
+    if written != count:
+        msg = f"expected {count} codes for the index file, got {written}"
+        raise ValueError(msg)
+    yield _COUNT.pack(count)
+    yield all_ids.data.cast("B") if count else b""
 
 
 def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Read a published index file in batches.
 
-    FAISS first reads the complete file into a FAISS index. Then this function copies the codes, batch by batch. After
-    each batch, the function frees the memory of the copied codes in the FAISS index. So each code is in memory only
-    once: in the FAISS index or in a batch. Data that the caller builds from the batches need additional memory.
+    All ids and one batch of codes are in memory. Data that the caller builds from the batches need additional memory.
 
     Parameters
     ----------
@@ -137,17 +128,32 @@ def read_index(path: Path, expected_sha256: str, size: int) -> Iterator[tuple[ND
     ------
     StoreError
         If the file is missing, if the file cannot be read, if the file differs from the published file, or if the file
-        holds another kind of index. The error is raised before the first batch is returned.
+        holds another kind of index.
     """
     try:
         with path.open("rb", buffering=0) as stream:
             _require_sha256(stream, path, expected_sha256)
-            stream.seek(0)
-            index = _read(stream, path)
+            layout = _layout(stream, path)
+            ids = np.empty(layout.codes, "<i8")
+            stream.seek(layout.ids_at)
+            _fill(stream, path, ids.data)
+            stream.seek(layout.codes_at)
+            for first in range(0, layout.codes, size):
+                some = ids[first : first + size]
+                codes = np.empty((len(some), BYTES), np.uint8)
+                _fill(stream, path, codes.data)
+                yield some.astype(np.int64, copy=False), codes
     except OSError as error:
         msg = f"index file {path} cannot be read: {error.strerror or error}"
         raise StoreError(msg) from error
-    yield from _batches(index, size)
+
+
+class _Layout(NamedTuple):
+    """Number of codes in an index file, and the positions of the codes and of the ids, in bytes."""
+
+    codes: int
+    codes_at: int
+    ids_at: int
 
 
 def _require_sha256(stream: BinaryIO, path: Path, expected: str) -> None:
@@ -157,55 +163,53 @@ def _require_sha256(stream: BinaryIO, path: Path, expected: str) -> None:
         raise StoreError(msg)
 
 
-def _read(stream: BinaryIO, path: Path) -> Any:
-    """Read an index from a stream.
+def _layout(stream: BinaryIO, path: Path) -> _Layout:
+    """Check the headers of an index file, and return its layout.
 
     Raises
     ------
     StoreError
-        If FAISS cannot read the data, or if the data are another kind of index.
+        If the file is incomplete, or holds another kind of index.
     """
-    import faiss
+    stream.seek(0)
+    heading = stream.read(2 * _HEADER.size + _COUNT.size)
+    if len(heading) < 2 * _HEADER.size + _COUNT.size:
+        raise _unsupported(path)
+    outer, inner = _HEADER.unpack_from(heading), _HEADER.unpack_from(heading, _HEADER.size)
+    count = outer[3]
+    codes_at = len(heading)
+    ids_at = codes_at + count * BYTES + _COUNT.size
+    stream.seek(ids_at - _COUNT.size if count >= 0 else 0)
+    counted = stream.read(_COUNT.size)
+    if (
+        outer[0] not in _WITH_IDS
+        or inner[:4] != (_FLAT, BITS, BYTES, count)
+        or outer[1] != BITS
+        or _COUNT.unpack_from(heading, 2 * _HEADER.size) != (count * BYTES,)
+        or len(counted) != _COUNT.size
+        or _COUNT.unpack(counted) != (count,)
+    ):
+        raise _unsupported(path)
+    return _Layout(count, codes_at, ids_at)
 
-    try:
-        index = faiss.read_index_binary(faiss.PyCallbackIOReader(stream.read, _CHUNK))
-        flat = faiss.downcast_IndexBinary(index.index) if isinstance(index, faiss.IndexBinaryIDMap) else None
-    except RuntimeError as error:
-        msg = f"index file {path} holds data that FAISS cannot read: {error}"
-        raise StoreError(msg) from error
-    if not isinstance(flat, faiss.IndexBinaryFlat) or index.d != BITS or index.id_map.size() != flat.ntotal:
-        msg = f"index file {path} holds an unsupported index; expected a flat index of {BITS} bits with ids"
-        raise StoreError(msg)
-    return index
 
+def _fill(stream: BinaryIO, path: Path, buffer: memoryview) -> None:
+    """Fill a buffer with the next bytes of a file.
 
-def _batches(index: Any, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield the ids and the codes of a FAISS index in batches.
-
-    The function frees the memory of the index step by step. Afterwards, the index cannot be used.
+    Raises
+    ------
+    StoreError
+        If the file ends before the buffer is full.
     """
-    import faiss
-
-    flat = faiss.downcast_IndexBinary(index.index)
-    ids: NDArray[np.int64] = faiss.vector_to_array(index.id_map)
-    for first in range(0, flat.ntotal, size):
-        rows = min(size, flat.ntotal - first)
-        batch = ids[first : first + rows], flat.reconstruct_n(first, rows)
-        _release(int(flat.xb.data()) + first * BYTES, rows * BYTES)
-        yield batch
-        del batch
+    left = buffer.cast("B") if buffer.nbytes else memoryview(bytearray())
+    while len(left):
+        got = stream.readinto(left)  # type: ignore[attr-defined]
+        if not got:
+            raise _unsupported(path)
+        left = left[got:]
 
 
-def _release(address: int, size: int) -> None:
-    """Return the memory of an address range to the operating system, if the system has the function ``madvise``.
-
-    Only complete memory pages are returned. Afterwards, the program must not read this range.
-    """
-    advice = getattr(mmap, "MADV_DONTNEED", None)
-    if advice is None:  # Windows
-        return
-    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
-    end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < end:
-        with suppress(OSError, AttributeError):  # some C libraries have no madvise
-            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), advice)
+def _unsupported(path: Path) -> StoreError:
+    return StoreError(
+        f"index file {path} holds an incomplete or unsupported index; expected a flat index of {BITS} bits with ids"
+    )

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from twinscope_indexer.index.engines import ENGINES, engine_index
+from twinscope_indexer.index.engines import engine_index, installed_engines
 
 Times = dict[str, dict[str, float]]
 """CPU time per query on one core, in milliseconds. The outer keys are the names in `WORKLOADS`. The inner keys are the
@@ -96,7 +96,7 @@ def _key() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "versions": {package: _version(package) for package in _PACKAGES},
-        "engines": sorted(ENGINES),
+        "engines": sorted(installed_engines()),
         "workload": [SIZE, LIMITS, _BATCH, _NEAREST],
     }
 
@@ -133,7 +133,7 @@ def _checked(found: Any) -> Times:
     ValueError, KeyError, TypeError
         If a time is missing or is not a positive number.
     """
-    checked = {workload: {name: float(found[workload][name]) for name in ENGINES} for workload in WORKLOADS}
+    checked = {workload: {name: float(found[workload][name]) for name in installed_engines()} for workload in WORKLOADS}
     if not all(0 < value < math.inf for each in checked.values() for value in each.values()):
         msg = "a time is not a positive number"
         raise ValueError(msg)
@@ -200,10 +200,10 @@ def measure() -> Times:
     codes = generator.integers(0, 256, (SIZE, 128), dtype=np.uint8)
     ids, size = np.arange(SIZE), segment_size(SIZE)
     parts = [(ids[at : at + size], codes[at : at + size]) for at in range(0, SIZE, size)]
-    indexes = {name: engine_index(name).extended(parts) for name in ENGINES}
+    indexes = {name: engine_index(name).extended(parts) for name in installed_engines()}
     queries = _queries(codes)
     best: dict[tuple[str, str, int], float] = {}
-    searches = [(*pair, limit) for pair in product(WORKLOADS, ENGINES) for limit in LIMITS[pair[0]]]
+    searches = [(*pair, limit) for pair in product(WORKLOADS, indexes) for limit in LIMITS[pair[0]]]
     begin = perf_counter()
     for number in range(_ROUNDS):
         if number > 1 and perf_counter() - begin > _ENOUGH:
@@ -214,7 +214,7 @@ def measure() -> Times:
             taken = 1000 * (process_time() - start) / len(queries[workload])
             best[workload, name, limit] = min(taken, best.get((workload, name, limit), math.inf))
     return {
-        workload: {name: fmean(best[workload, name, limit] for limit in LIMITS[workload]) for name in ENGINES}
+        workload: {name: fmean(best[workload, name, limit] for limit in LIMITS[workload]) for name in indexes}
         for workload in WORKLOADS
     }
 

@@ -125,7 +125,8 @@ def test_the_scan_is_chosen_if_measuring_is_impossible(monkeypatch: pytest.Monke
 def test_another_process_measures_all_engines(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """A real measurement, with few codes; both processes have the same modules, so they agree on the workloads."""
     program = "import twinscope_indexer.index.measurement as m; m.SIZE = 3000"
-    engines = f"[m.ENGINES.pop(name) for name in set(m.ENGINES) - {set(ENGINES)}]; m.main()"
+    program += "; import twinscope_indexer.index.engines as e"
+    engines = f"[e.ENGINES.pop(name) for name in set(e.ENGINES) - {set(ENGINES)}]; m.main()"
     monkeypatch.setattr(measurement, "_PROGRAM", f"import sys; sys.path[:] = sys.argv[1:]; {program}; {engines}")
     found = times()
     assert set(found) == {"single", "batch", "frames"}
@@ -197,7 +198,7 @@ def test_times_are_kept_per_processor_and_versions(
     elif changed == "processor":
         monkeypatch.setattr(measurement, "_processor", lambda: "model name: another; flags: avx512_vpopcntdq")
     else:
-        monkeypatch.setattr(measurement, "ENGINES", {"scan": "", "faiss": "", "toy": ""})
+        monkeypatch.setattr(measurement, "installed_engines", lambda: ("scan", "faiss", "toy"))
         monkeypatch.setattr(measurement, "_measure_apart", lambda: FAISS)
     assert times() == FAISS
     assert cache_file() != before

@@ -1,4 +1,4 @@
-"""The index file: written and read by FAISS, completely or not at all; damage is detected."""
+"""The index file: in the format of FAISS, written completely or not at all; damage is detected."""
 
 from __future__ import annotations
 
@@ -86,6 +86,8 @@ def test_files_written_by_faiss_itself_are_read(tmp_path, n, kind):
     read_ids, read_codes = read(path, file_sha256(path))
     np.testing.assert_array_equal(read_ids, ids)
     np.testing.assert_array_equal(read_codes, codes)
+    if kind is faiss.IndexBinaryIDMap:
+        assert written(tmp_path / "ours.faiss", ids, codes) == file_sha256(path)
 
 
 def test_a_file_written_without_faiss_is_read(tmp_path):
@@ -229,5 +231,5 @@ def test_a_file_truncated_during_reading_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.faiss"
     digest = written(path, *random_codes(200))
     monkeypatch.setattr(faiss_file, "_require_sha256", lambda *_: os.truncate(path, 10_000))
-    with pytest.raises(StoreError, match=r"a\.faiss holds data that FAISS cannot read"):
+    with pytest.raises(StoreError, match=r"a\.faiss holds an incomplete or unsupported index"):
         read(path, digest)

@@ -39,7 +39,7 @@ from twinscope_client.cli.console import DONE, PARTLY, emit, say, say_some
 
 if TYPE_CHECKING:
     from twinscope_client.evaluation.assignment import Assignment
-    from twinscope_client.evaluation.metrics import Evaluation
+    from twinscope_client.evaluation.metrics import Evaluation, ScoreName
     from twinscope_client.evaluation.truth import Truth
     from twinscope_client.labelling.journal import Journal
 
@@ -202,16 +202,29 @@ def _is_ours(path: Path) -> bool:
 
 def _write(parsed: argparse.Namespace, evaluation: Evaluation, described: dict[str, object]) -> None:
     from twinscope_client.evaluation.page import render
-    from twinscope_client.evaluation.plots import draw
     from twinscope_client.evaluation.tables import to_csv
     from twinscope_client.outputs import replace_if_changed
 
     out: Path = parsed.out
-    plots = draw(evaluation)
+    plots = _plots(evaluation)
     replace_if_changed(out / "evaluation.json", (json.dumps(described, indent=2) + "\n").encode())
     replace_if_changed(out / "evaluation.csv", to_csv(evaluation).encode())
     for name, png in plots.items():
         replace_if_changed(out / f"evaluation_{name}.png", png)
     page = render(evaluation, plots, described, legacy_rule=parsed.legacy_rule)
     replace_if_changed(out / "evaluation.html", page.encode())
-    say(f"Results: open {out / 'evaluation.html'}; evaluation.csv, evaluation.json and histograms are beside it.")
+    beside = "evaluation.csv, evaluation.json and histograms are" if plots else "evaluation.csv and evaluation.json are"
+    say(f"Results: open {out / 'evaluation.html'}; {beside} beside it.")
+
+
+def _plots(evaluation: Evaluation) -> dict[ScoreName, bytes]:
+    """Draw the histograms of an evaluation; the result is empty if Matplotlib is not installed."""
+    from contextlib import suppress
+
+    from twinscope_indexer.errors import MissingExtraError, extra_needed
+
+    with suppress(MissingExtraError), extra_needed("an evaluation with plots", "plots"):
+        from twinscope_client.evaluation.plots import draw
+
+        return draw(evaluation)
+    return {}

@@ -45,18 +45,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
-    import grpc
+    from twinscope_indexer.errors import extra_needed
 
-    from twinscope_client.remote.engine import open_channel
-    from twinscope_client.remote.errors import exception_of_call
-
-    try:
+    with extra_needed("twinscope health", "server"):
+        import grpc
         from grpc_health.v1 import health_pb2, health_pb2_grpc
-    except ImportError as error:
-        from twinscope_client.errors import MissingExtraError
 
-        what = "twinscope health"
-        raise MissingExtraError(what, "server") from error
+        from twinscope_client.remote.engine import open_channel
+        from twinscope_client.remote.errors import exception_of_call
 
     with open_channel(parsed.target, {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # Any: the types of the package grpc_health are incomplete
