@@ -10,6 +10,9 @@ WHEELHOUSE := wheelhouse
 EXTRAS := plots
 PLATFORM ?=
 PLATFORM_PYTHON ?= 3.12
+# pip would choose packages for the system on which it runs; uv chooses them for another system.
+PLATFORM_SYSTEM = $(if $(findstring win_,$(PLATFORM)),windows,$(if $(findstring macosx,$(PLATFORM)),macos,linux))
+COMMA := ,
 LOWEST_PYTHON := 3.11# the lowest of requires-python
 DEMO := demo-out
 MICROGRAPHS := ../shared/data/micrographs
@@ -68,9 +71,16 @@ test-wheel: wheel ## install the wheel, with the server, in a new environment, a
 wheelhouse: $(STAMP) ## wheels to install Twinscope without a network (PLATFORM=win_amd64, PLATFORM_PYTHON=3.12, EXTRAS=plots)
 	rm -rf $(WHEELHOUSE)
 	$(BIN)/python -m build --wheel --outdir $(WHEELHOUSE)
+ifeq ($(PLATFORM),)
 	$(BIN)/python -m pip download --quiet --dest $(WHEELHOUSE) --only-binary :all: \
-		$(if $(PLATFORM),$(PLATFORM:%=--platform %) --python-version $(PLATFORM_PYTHON)) \
 		"$$(echo $(WHEELHOUSE)/twinscope-*.whl)[$(EXTRAS)]"
+else
+	$(BIN)/uv pip compile --quiet --no-annotate --no-header --only-binary :all: --python-platform $(PLATFORM_SYSTEM) \
+		--python-version $(PLATFORM_PYTHON) $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) \
+		--output-file $(WHEELHOUSE)/requirements.txt pyproject.toml
+	$(BIN)/python -m pip download --quiet --dest $(WHEELHOUSE) --only-binary :all: --no-deps \
+		$(PLATFORM:%=--platform %) --python-version $(PLATFORM_PYTHON) --requirement $(WHEELHOUSE)/requirements.txt
+endif
 	for file in deploy/offline/*; do sed 's/@EXTRAS@/$(EXTRAS)/' "$$file" > "$(WHEELHOUSE)/$${file##*/}"; done
 
 lint: $(STAMP) ## ruff, formatting, spelling, and the files in .github against their schemas
