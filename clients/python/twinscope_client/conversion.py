@@ -17,7 +17,7 @@ from twinscope_indexer.imaging.reader import read_pil_image
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
 from twinscope_client.errors import OutputError
-from twinscope_client.outputs import fitting_name, folded, numbered, put_bytes
+from twinscope_client.outputs import fitting_name, folded, numbered, put_bytes, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,13 +67,16 @@ def convert(
     SourceError
         If a source does not exist.
     OutputError
-        If a source folder is `out` or is inside `out`. All files in `out` are assumed to be results of conversions.
+        If a source folder is `out` or is inside `out`, because all files in `out` are assumed to be results of
+        conversions. The error is also raised if `out` cannot be written.
     """
     report = ConversionReport()
     walked = Walk()
     output = out.resolve()
+    scopes = _scopes_apart(sources, out)
+    require_writable(out)
     taken: dict[str, Path] = {}
-    for scope in _scopes_apart(sources, out):
+    for scope in scopes:
         items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
         for item in items:
             try:

@@ -211,6 +211,23 @@ def replace_if_changed(path: Path, data: bytes) -> bool:
     return True
 
 
+def require_writable(folder: Path) -> None:
+    """Check that files can be written into a folder. If the folder does not exist, check the folder above it.
+
+    Raises
+    ------
+    OutputError
+        If no file can be written.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        msg = f"{folder} cannot be used as the output folder: {existing} is not a folder"
+        raise OutputError(msg)
+    if not os.access(existing, os.W_OK):
+        msg = f"the output folder {folder} cannot be written: no permission to write to {existing}"
+        raise OutputError(msg)
+
+
 def _advice(target: Path) -> str:
     """Return what to do if a path is too long for Windows; empty if the path is not too long."""
     if os.name != "nt" or len(str(target.absolute())) <= _LONG_PATH:

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 from shelf import Shelf
 from twinscope_client.conversion import convert
+from twinscope_client.errors import OutputError
 from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.job import label
 from twinscope_client.labelling.journal import Journal
@@ -91,3 +92,17 @@ def test_a_category_of_the_taxonomy_keeps_its_folder(tmp_path: Path) -> None:
     ]
     assert folders.of("CON") == "_CON"
     journal.close()
+
+
+def test_only_a_busy_journal_names_another_run(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "busy")
+    with pytest.raises(OutputError, match=r"busy cannot be used: another run is writing there; wait until it ends"):
+        Journal(tmp_path / "busy", create=False)
+    journal.close()
+    (tmp_path / "damaged").mkdir()
+    data = bytearray((tmp_path / "busy" / "run.sqlite").read_bytes())
+    data[4096:] = bytes(len(data) - 4096)
+    (tmp_path / "damaged" / "run.sqlite").write_bytes(data)
+    with pytest.raises(OutputError) as refused:
+        Journal(tmp_path / "damaged", create=False)
+    assert "another run" not in str(refused.value)

@@ -179,7 +179,9 @@ class Journal:
             msg = f"the output folder {folder} cannot be used: {error.strerror or error}"
             raise OutputError(msg) from error
         except sqlite3.Error as error:
-            msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            why = "another run is writing there; wait until it ends, or stop it" if busy else str(error)
+            msg = f"the output folder {folder} cannot be used: {why}"
             raise OutputError(msg) from error
         if version != _VERSION:
             msg = (
