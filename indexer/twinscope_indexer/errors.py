@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large"]
 """The reasons why an image cannot be read. `ImageError` explains these reasons."""
@@ -172,3 +173,36 @@ class UnknownImageError(TwinscopeError):
     def __init__(self, image_id: str) -> None:
         super().__init__(f"there is no image {image_id} in the store")
         self.image_id = image_id
+
+
+class MissingExtraError(TwinscopeError):
+    """An optional component of Twinscope is not installed.
+
+    Attributes
+    ----------
+    extra : str
+        Name of the missing component (an "extra" of pip). To install it: ``pip install 'twinscope[extra]'``.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs a component that is not installed: pip install 'twinscope[{extra}]'")
+        self.extra = extra
+
+
+@contextmanager
+def extra_needed(feature: str, extra: str) -> Iterator[None]:
+    """Raise `MissingExtraError` if the body of the ``with`` statement imports a package that is not installed.
+
+    Parameters
+    ----------
+    feature : str
+        What needs the package; the subject of the message.
+    extra : str
+        Name of the extra that contains the package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(("twinscope_", "twinscope.")):  # a damaged installation
+            raise
+        raise MissingExtraError(feature, extra) from error

@@ -163,7 +163,8 @@ def _import(name: str) -> Any:
 
 def _imported(name: str) -> Any:
     if name == "aio":
-        return import_module("twinscope_client.aio")
+        with import_module("twinscope_indexer.errors").extra_needed("twinscope.aio", "client"):
+            return import_module("twinscope_client.aio")
     if name == "__version__":
         return import_module("importlib.metadata").version("twinscope")
     return getattr(import_module(_HOMES.get(name, "twinscope_client.errors")), name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.compute.forking import no_fork
-from twinscope_indexer.errors import StoreError
+from twinscope_indexer.errors import StoreError, extra_needed
 from twinscope_service.errors import OptionError
 
 from twinscope_client.engine.options import ConnectOptions, require_known
@@ -72,7 +72,7 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
     require_known(options, ConnectOptions)
     text = os.fspath(target)
     if "://" in text:
-        with no_fork():
+        with no_fork(), extra_needed("a connection to a server", "client"):
             from twinscope_client.remote.engine import RemoteEngine
 
             return RemoteEngine(text, **options)

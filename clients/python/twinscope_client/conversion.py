@@ -19,7 +19,7 @@ from twinscope_indexer.imaging.reader import read_pil_image
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
 from twinscope_client.errors import OutputError
-from twinscope_client.outputs import fitting_name, numbered, put_bytes
+from twinscope_client.outputs import fitting_name, folded, numbered, put_bytes, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,15 +88,19 @@ def convert(
     SourceError
         If a source does not exist.
     OutputError
-        If a source folder is `out` or is inside `out`. All files in `out` are assumed to be results of conversions.
+        If a source folder is `out` or is inside `out`, because all files in `out` are assumed to be results of
+        conversions. The error is also raised if `out` cannot be written.
     """
     report = ConversionReport()
     walked = Walk()
     output = out.resolve()
-    for scope in _scopes_apart(sources, out):
+    scopes = _scopes_apart(sources, out)
+    require_writable(out)
+    taken: dict[str, Path] = {}
+    for scope in scopes:
         items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
         for item in items:
-            converted = _convert_one(item, out, quality)
+            converted = _convert_one(item, out, quality, taken)
             report.counts[converted.result] += 1
             if converted.output is None:
                 report.failures.append((converted.path, converted.reason))
@@ -140,9 +144,9 @@ def encode_jpeg(source: str | os.PathLike[str] | bytes, *, name: str | None = No
     return data.getvalue()
 
 
-def _convert_one(item: Item, out: Path, quality: int) -> Converted:
+def _convert_one(item: Item, out: Path, quality: int, taken: dict[str, Path]) -> Converted:
     try:
-        output, written = _put_jpeg(item, out, quality)
+        output, written = _put_jpeg(item, out, quality, taken)
     except ImageError as error:
         return Converted(item.uri, "failed", fault=error.fault, reason=error.detail)
     except OutputError as error:
@@ -150,12 +154,18 @@ def _convert_one(item: Item, out: Path, quality: int) -> Converted:
     return Converted(item.uri, "written" if written else "kept", output)
 
 
-def _put_jpeg(item: Item, out: Path, quality: int) -> tuple[Path, bool]:
-    """Write the JPEG of an image. Return its path, and whether it was written; if not, it was already there."""
+def _put_jpeg(item: Item, out: Path, quality: int, taken: dict[str, Path]) -> tuple[Path, bool]:
+    """Write the JPEG of an image. Return its path, and whether it was written; if not, it was already there.
+
+    `taken` contains the outputs of this run, with their folded paths as keys. Outputs whose paths differ only in upper
+    and lower case would be the same file on Windows, so the second output gets a number.
+    """
     data = encode_jpeg(item.read(), name=item.uri, quality=quality)
-    folder = PurePosixPath(item.path).parent
+    folder = Path(*map(fitting_name, PurePosixPath(item.path).parent.parts))
     wanted = out / folder / fitting_name(f"{Path(item.name).stem}.jpg")
     for target in numbered(wanted):
+        if taken.setdefault(folded(str(target)), target) != target:
+            continue
         try:
             return target, put_bytes(data, target)
         except FileExistsError:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from twinscope_indexer.errors import MissingExtraError, extra_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,6 +87,8 @@ def checks() -> Iterator[Check]:
     for name, test in _TESTS.items():
         try:
             fine, detail = test()
+        except MissingExtraError as error:
+            fine, detail = True, f"not run: {error}"
         except Exception as error:  # noqa: BLE001  any failure is reported, and the remaining checks still run
             fine, detail = False, f"{type(error).__name__}: {error}"
         yield Check(name, fine, detail)
@@ -108,8 +111,10 @@ def _machine_code_test() -> tuple[bool, str]:
 
 
 def _hash_test() -> tuple[bool, str]:
-    import imagehash
     from PIL import Image, ImageOps
+
+    with extra_needed("the comparison with imagehash", "legacy"):
+        import imagehash
     from twinscope_indexer.hashing.perceptual import phash
 
     differing = 0
@@ -120,7 +125,8 @@ def _hash_test() -> tuple[bool, str]:
 
 
 def _ssim_test() -> tuple[bool, str]:
-    from skimage.metrics import structural_similarity
+    with extra_needed("the comparison with scikit-image", "legacy"):
+        from skimage.metrics import structural_similarity
     from twinscope_service.similarity.ssim import ssim
 
     samples = _samples()
@@ -132,13 +138,13 @@ def _ssim_test() -> tuple[bool, str]:
 
 
 def _index_test() -> tuple[bool, str]:
-    from twinscope_indexer.index.engines import ENGINES, engine_index
+    from twinscope_indexer.index.engines import engine_index, installed_engines
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
     codes[1000:1050] = codes[0]  # equal codes have equal distances; such results must be in the order of their ids
     ids = generator.permutation(len(codes)).astype(np.int64)
-    indexes = [engine_index(name).extended([(ids, codes)]) for name in ENGINES]
+    indexes = [engine_index(name).extended([(ids, codes)]) for name in installed_engines()]
     wrong = 0
     for query in codes[:5]:
         distances = np.bitwise_count(codes ^ query).sum(axis=1)
@@ -146,7 +152,7 @@ def _index_test() -> tuple[bool, str]:
         for index in indexes:
             [found] = index.search(query[None], 10, 1024)
             wrong += not (np.array_equal(found.ids, ids[order]) and np.array_equal(found.distances, distances[order]))
-    searches = f"{wrong} of {5 * len(ENGINES)} searches (5 with each of the engines {', '.join(ENGINES)})"
+    searches = f"{wrong} of {5 * len(indexes)} searches (5 with each of the engines {', '.join(installed_engines())})"
     return wrong == 0, f"{searches} differ from a NumPy scan of {len(codes)} codes"
 
 
@@ -175,7 +181,7 @@ def _index_file_test() -> tuple[bool, str]:
         digest = write_index(path, len(codes), [(ids, codes)])
         [(found_ids, found)] = read_index(path, digest, len(codes))
     wrong = np.count_nonzero((found != codes).any(axis=1) | (found_ids != ids))
-    return not wrong, f"FAISS writes a file with {len(codes)} codes, and reads {len(codes) - wrong} of them correctly"
+    return not wrong, f"{len(codes) - wrong} of {len(codes)} codes are the same after writing and reading a file"
 
 
 def _scene_test() -> tuple[bool, str]:

@@ -33,6 +33,7 @@ from typing import Self
 from twinscope_indexer.errors import (
     ImageError,
     IndexEngineError,
+    MissingExtraError,
     RecipeError,
     RemovalError,
     SourceError,
@@ -87,20 +88,6 @@ class ClosedError(TwinscopeError, ValueError):
 
 class OutputError(TwinscopeError):
     """Results cannot be written to the requested location."""
-
-
-class MissingExtraError(TwinscopeError):
-    """An optional component of Twinscope is not installed.
-
-    Attributes
-    ----------
-    extra : str
-        Name of the missing component (an "extra" of pip). To install it: ``pip install 'twinscope[extra]'``.
-    """
-
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs a component that is not installed: pip install 'twinscope[{extra}]'")
-        self.extra = extra
 
 
 class ServerError(TwinscopeError):

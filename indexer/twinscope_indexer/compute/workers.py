@@ -280,10 +280,15 @@ def _start_trackers() -> None:
 def _signals_held() -> Iterator[None]:
     """Block Ctrl-C (SIGINT) and SIGTERM in the processes that the body of the ``with`` statement starts.
 
+    Windows cannot block signals. There, each process ignores Ctrl-C itself; see `_end_with`.
+
     Only the main process ends the worker processes. A new process inherits the set of blocked signals. The main process
     can also receive a signal during the body. Another thread then handles the signal, or this thread handles the signal
     after the body.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -296,8 +301,13 @@ def _import(module: str) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent process has ended, even if the parent process was killed."""
+    """End this process when its parent process has ended, even if the parent process was killed.
+
+    On Windows, a process does not notice the end of its parent. There, loky ends the process after `_IDLE_SECONDS`.
+    """
     announce_with(lambda **_: None)  # the main process tells the user
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

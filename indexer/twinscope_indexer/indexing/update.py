@@ -226,8 +226,12 @@ class SourceUpdate:
         self._report.unreadable.extend(skipped.unreadable)
         self._report.runs.extend(skipped.runs)
         for path, reason in skipped.unreadable:
-            below = os.path.relpath(path, self._root)
+            below = self._relative(path)
             self._catalog.put_failure(self._root_id, below, None, "unreadable", reason)
+
+    def _relative(self, path: str) -> str:
+        """Return a path relative to the root, with forward slashes on every system, as the catalog stores it."""
+        return os.path.relpath(path, self._root).replace(os.sep, "/")
 
     def _compare(self, skipped: Walk) -> None:
         """Report images in the store that the walk did not find. If the setting `prune` is True, remove these images.
@@ -257,7 +261,7 @@ def hidden_paths(skipped: Walk, root: Path) -> Callable[[str], bool]:
     This is the case below a folder that could not be opened, and below the output of a labelling run.
     """
     unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
-    folders = [os.path.relpath(path, root) for path in unknown]
+    folders = [os.path.relpath(path, root).replace(os.sep, "/") for path in unknown]
     return lambda path: any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in folders)
 
 

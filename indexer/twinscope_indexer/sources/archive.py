@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
 import stat
 import struct
 import tarfile
@@ -221,7 +220,8 @@ class _Tar(_Spanned):
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
         try:
             with self._path.open("rb") as stream:
-                return os.pread(stream.fileno(), size, offset)
+                stream.seek(offset)
+                return stream.read(size)
         except OSError as error:
             raise ImageError(source, "unreadable", os_reason(error)) from error
 

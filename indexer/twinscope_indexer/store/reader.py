@@ -172,5 +172,5 @@ def _release_memory() -> None:
     Without this call, the C library glibc would keep the memory of freed arrays that are as large as a segment. This
     would be a quarter of all memory.
     """
-    with suppress(OSError, AttributeError):  # some C libraries have no malloc_trim
+    with suppress(OSError, AttributeError, TypeError):  # other C libraries have no malloc_trim; Windows needs a name
         ctypes.CDLL(None).malloc_trim(0)

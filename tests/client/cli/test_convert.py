@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image, ImageOps
 from twinscope_client.conversion import convert, encode_jpeg
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import OutputError
 from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.imaging.reader import read_image, read_pil_image
 
@@ -129,15 +130,33 @@ def test_failures_are_listed_and_the_rest_is_converted(lab: Path, tmp_path: Path
     assert list(snapshot(tmp_path / "out")) == ["z.jpg"]
 
 
-@pytest.mark.parametrize("blocked", ["out", "out/day 1"])
-def test_file_with_the_name_of_a_folder_is_an_error(lab: Path, tmp_path: Path, blocked: str) -> None:
+def test_file_with_the_name_of_a_folder_is_an_error(lab: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "day 1" / "x.png")
-    (tmp_path / blocked).parent.mkdir(exist_ok=True)
-    (tmp_path / blocked).write_bytes(b"precious")
+    blocked = tmp_path / "out" / "day 1"
+    blocked.parent.mkdir()
+    blocked.write_bytes(b"precious")
     report = convert([lab], tmp_path / "out")
     assert report.counts == {"unwritten": 1}
     assert "cannot be created" in report.failures[0][1]
-    assert (tmp_path / blocked).read_bytes() == b"precious"
+    assert blocked.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("below", [".", "new/folder"])
+@pytest.mark.parametrize(("kind", "message"), [("file", "is not a folder"), ("closed", "no permission to write to")])
+def test_an_output_folder_that_cannot_be_written_is_one_error(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, message: str, below: str
+) -> None:
+    """Otherwise, the same message would appear for each image."""
+    Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "x.png")
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_bytes(b"precious")
+    else:
+        out.mkdir()
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path) != out)  # the tests may run as root
+    with pytest.raises(OutputError, match=message):
+        convert([lab], out / below)
+    assert out.read_bytes() == b"precious" if kind == "file" else not list(out.iterdir())
 
 
 def test_missing_source_is_an_error_before_anything_is_written(lab: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from twinscope_indexer.errors import RecipeError, StoreError, StoreLockedError
@@ -875,10 +875,8 @@ def test_a_second_writer_in_the_same_process_is_refused(tmp_path):
 @pytest.mark.parametrize("content", ["", "no json", "[]", '{"pid": 5}'])
 def test_a_lock_without_a_readable_name_still_locks(tmp_path, content):
     filled(tmp_path, 1)
-    with (tmp_path / "writer.lock").open("w") as stream:
-        stream.write(content)
-        stream.flush()
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with filelock.FileLock(tmp_path / "writer.lock"):
+        (tmp_path / "writer.json").write_text(content)
         with pytest.raises(StoreLockedError, match="another process"), open_writer(tmp_path):
             pass
 
@@ -889,7 +887,7 @@ def test_a_drive_without_locks_is_reported(tmp_path, monkeypatch):
     def no_locks(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(filelock.FileLock, "_acquire", no_locks)
     with pytest.raises(StoreError, match="cannot be locked: No locks available") as refused, open_writer(tmp_path):
         pass
     assert not isinstance(refused.value, StoreLockedError)
@@ -918,6 +916,7 @@ READ = """
 import json, os, sys, warnings
 from pathlib import Path
 import faiss
+import filelock
 import numpy as np
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.index.engines import engine_index

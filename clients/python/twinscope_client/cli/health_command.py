@@ -60,19 +60,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
-    import grpc
+    from twinscope_indexer.errors import extra_needed
 
-    from twinscope_client.remote.channel import open_channel
-    from twinscope_client.remote.diagnosis import hopeless
-    from twinscope_client.remote.errors import exception_of_call
-
-    try:
+    with extra_needed("the health check", "server"):
+        import grpc
         from grpc_health.v1 import health_pb2, health_pb2_grpc
-    except ImportError as error:
-        from twinscope_client.errors import MissingExtraError
 
-        what = "the health check"
-        raise MissingExtraError(what, "server") from error
+        from twinscope_client.remote.channel import open_channel
+        from twinscope_client.remote.diagnosis import hopeless
+        from twinscope_client.remote.errors import exception_of_call
 
     credentials: ConnectOptions = {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}
     until = time.monotonic() + parsed.wait

@@ -12,9 +12,10 @@ from twinscope_indexer.errors import ImageError
 from twinscope_service.matching.grades import GRADE_NAMES, LABELLED
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.naming import copy_name, jpeg_name
 from twinscope_client.labelling.sidecar import sidecar_path
-from twinscope_client.outputs import category_folder, is_free, numbered
+from twinscope_client.outputs import is_free, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ class Reservations:
         self._journal = journal
         self._out = out
         self._settings = settings
+        self._folders = CategoryFolders(journal)
 
     def reserved(self, decision: Decision, known: Decision | None) -> Decision:
         """Return a decision with the names of its output files. If these files exist already, `written` is True.
@@ -95,7 +97,7 @@ class Reservations:
             return None
         if GRADE_NAMES.index(decision.grade) > GRADE_NAMES.index(self._settings.min_grade):
             return None
-        return Path(category_folder(decision.category)) / copy_name(self._settings.template, decision)
+        return Path(self._folders.of(decision.category)) / copy_name(self._settings.template, decision)
 
     def _named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
         """Return the name of the copy from an earlier run if this name still fits, otherwise the first free name."""
@@ -115,11 +117,11 @@ class Reservations:
     def _free_name(self, wanted: Path, decision: Decision, digest: Callable[[], str]) -> str:
         """Return the first name that is not reserved for another image and not used by a file with other content."""
         for candidate in numbered(wanted):
-            if self._journal.owner(str(candidate)) not in {None, decision.path}:
+            if self._journal.owner(candidate.as_posix()) not in {None, decision.path}:
                 continue
             target = self._out / candidate
             if not os.path.lexists(target) or is_free(target, digest()):
-                return str(candidate)
+                return candidate.as_posix()
         raise RuntimeError(wanted)  # numbered() never ends
 
 

@@ -72,7 +72,7 @@ def label(
 ) -> LabelReport:
     """Label images: find the twin of each image, and write a copy into the folder of the twin's category.
 
-    Sources are never changed. `outputs.category_folder` defines the names of the folders. If the journal contains a
+    Sources are never changed. `CategoryFolders` chooses the names of the folders. If the journal contains a
     decision about the same file with the same store and policy, this decision is used again. Existing output files are
     kept. Therefore, a repeated run changes nothing. A file counts as unchanged if its path, size and modification time
     are unchanged. If the content of a file has changed, but not its size and modification time, run ``touch`` on the

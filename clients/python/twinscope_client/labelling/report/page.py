@@ -13,9 +13,10 @@ from markupsafe import Markup
 from twinscope_service.matching.grades import LABELLED
 from twinscope_service.matching.policy import SETTINGS
 
+from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.report.gallery import link_to
-from twinscope_client.outputs import category_folder
+from twinscope_client.labelling.shares import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,6 +68,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     )
     environment.filters |= {"number": _number, "percent": _percent, "fixed": _fixed, "chance": _chance}
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
+    folders = CategoryFolders(journal)
     return template.render(
         summary=summary,
         sentence=sentence(summary),
@@ -76,7 +78,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
         settings=list(_settings(summary["settings"])),
         plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
         gallery=gallery,
-        folders={name: link_to(category_folder(name)) + "/" for name in summary["by_category"]},
+        folders={name: link_to(folders.of(name)) + "/" for name in summary["by_category"]},
         lists=_lists(journal, summary),
         listed=LISTED,
     )
@@ -208,8 +210,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
-    return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
+    return "–" if share is None else percent(share)
 
 
 def _fixed(value: float | None, digits: int) -> str:
@@ -222,4 +223,6 @@ def _chance(probability: float | None) -> str:
         return "–"
     if probability < 0.0001:
         return "less than 0.01 %"
+    if 0.9995 <= probability < 1:
+        return "more than 99.9 %"
     return f"{100 * probability:.{2 if probability < 0.1 else 3}g} %"
