@@ -138,13 +138,13 @@ def _ssim_test() -> tuple[bool, str]:
 
 
 def _index_test() -> tuple[bool, str]:
-    from twinscope_indexer.index.engines import engine_index, installed_engines
+    from twinscope_indexer.index.engines import ENGINES, engine_index
 
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 256, (5000, 128), dtype=np.uint8)
     codes[1000:1050] = codes[0]  # equal codes have equal distances; such results must be in the order of their ids
     ids = generator.permutation(len(codes)).astype(np.int64)
-    indexes = [engine_index(name).extended([(ids, codes)]) for name in installed_engines()]
+    indexes = [engine_index(name).extended([(ids, codes)]) for name in ENGINES]
     wrong = 0
     for query in codes[:5]:
         distances = np.bitwise_count(codes ^ query).sum(axis=1)
@@ -152,7 +152,7 @@ def _index_test() -> tuple[bool, str]:
         for index in indexes:
             [found] = index.search(query[None], 10, 1024)
             wrong += not (np.array_equal(found.ids, ids[order]) and np.array_equal(found.distances, distances[order]))
-    searches = f"{wrong} of {5 * len(indexes)} searches (5 with each of the engines {', '.join(installed_engines())})"
+    searches = f"{wrong} of {5 * len(indexes)} searches (5 with each of the engines {', '.join(ENGINES)})"
     return wrong == 0, f"{searches} differ from a NumPy scan of {len(codes)} codes"
 
 
