@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from twinscope_indexer.errors import RecipeError, StoreError, StoreLockedError
 from twinscope_indexer.hashing.perceptual import RECIPE
-from twinscope_indexer.indexing.label_rules import remembered
+from twinscope_indexer.indexing.label_rules import remember
 from twinscope_indexer.indexing.relocation import relocate
 from twinscope_indexer.metadata.reader import InstrumentMetadata
 from twinscope_indexer.store.catalog.catalog import Catalog, Record
@@ -285,7 +285,7 @@ def write_anything(writer: StoreWriter, chance: random.Random) -> None:
             catalog.relabel(number, chance.choice(["Powder", "Fibres"]), "L8", "1", writer.generation)
         elif action < 0.6:
             categories = (Category("X", f"Unheard of {chance.randint(1, 3)}"),)
-            remembered(catalog, None, Taxonomy("other/1", categories), None)
+            remember(catalog, "folder", Taxonomy("other/1", categories))
         elif action < 0.65:
             writer.set_calibration(str(chance.random()))
         elif action < 0.7:
@@ -363,7 +363,7 @@ def test_changed_settings_make_a_generation(tmp_path):
     own = Taxonomy("own/1", (Category("W", "Wires"),))
     for _ in range(2):
         with open_writer(tmp_path) as writer:
-            remembered(writer.catalog, None, own, None)
+            remember(writer.catalog, "folder", own)
             assert writer.publish() == 2
     with opened(tmp_path) as store:
         assert store.view.taxonomy == own
