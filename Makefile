@@ -6,14 +6,21 @@ SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema
 DOCS_STAMP := $(VENV)/.docs-installed
 LOWEST := .venv-lowest
 WHEEL := .venv-wheel
+WHEELHOUSE := wheelhouse
+EXTRAS := plots
+PLATFORM ?=
+PLATFORM_PYTHON ?= 3.12
+# pip would choose packages for the system on which it runs; uv chooses them for another system.
+PLATFORM_SYSTEM = $(if $(findstring win_,$(PLATFORM)),windows,$(if $(findstring macosx,$(PLATFORM)),macos,linux))
+COMMA := ,
 LOWEST_PYTHON := 3.11# the lowest of requires-python
 DEMO := demo-out
 MICROGRAPHS := ../shared/data/micrographs
 TESTS ?=
 ARGUMENTS ?=
 
-.PHONY: help demo test test-slow test-interop test-node test-lowest lint format typecheck breaking bench growth load truth \
-	answers evaluate reference docs clean version wheel test-wheel
+.PHONY: help demo test test-slow test-interop test-examples test-node test-lowest lint format typecheck breaking bench \
+	growth load truth answers evaluate reference docs clean version wheel test-wheel wheelhouse
 
 # Every target has its line here: what stands behind the two hashes.
 help: ## list the targets
@@ -42,6 +49,10 @@ test-slow: $(STAMP) ## the tests marked slow
 test-interop: $(STAMP) ## Node, buf and grpcurl against a real server, and the first client for Node against this one
 	$(BIN)/python -m pytest -m interop $(TESTS)
 
+test-examples: $(STAMP) ## the workflow and the notebook of examples/, with Snakemake in an environment of its own
+	$(BIN)/python -m pip install --quiet --editable '.[notebook]'
+	$(BIN)/python -m pytest -m slow tests/test_examples.py
+
 test-node: $(STAMP) ## the client for Node alone
 	cd clients/node && npm ci && npm run build && TWINSCOPE_COMMAND=$(abspath $(BIN)/twinscope) npm test
 
@@ -59,6 +70,22 @@ test-wheel: wheel ## install the wheel, with the server, in a new environment, a
 	$(PYTHON) -m venv --clear $(WHEEL)
 	$(WHEEL)/bin/python -m pip install --quiet "$$(echo dist/*.whl)[server]"
 	cd $(WHEEL) && bin/twinscope --help > help.txt && bin/twinscope doctor && bin/twinscope demo --out demo-out
+
+# Without PLATFORM, the wheels are for the machine and the Python that make them.
+wheelhouse: $(STAMP) ## wheels to install Twinscope without a network (PLATFORM=win_amd64, PLATFORM_PYTHON=3.12, EXTRAS=plots)
+	rm -rf $(WHEELHOUSE)
+	$(BIN)/python -m build --wheel --outdir $(WHEELHOUSE)
+ifeq ($(PLATFORM),)
+	$(BIN)/python -m pip download --quiet --dest $(WHEELHOUSE) --only-binary :all: \
+		"$$(echo $(WHEELHOUSE)/twinscope-*.whl)[$(EXTRAS)]"
+else
+	$(BIN)/uv pip compile --quiet --no-annotate --no-header --only-binary :all: --python-platform $(PLATFORM_SYSTEM) \
+		--python-version $(PLATFORM_PYTHON) $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) \
+		--output-file $(WHEELHOUSE)/requirements.txt pyproject.toml
+	$(BIN)/python -m pip download --quiet --dest $(WHEELHOUSE) --only-binary :all: --no-deps \
+		$(PLATFORM:%=--platform %) --python-version $(PLATFORM_PYTHON) --requirement $(WHEELHOUSE)/requirements.txt
+endif
+	for file in deploy/offline/*; do sed 's/@EXTRAS@/$(EXTRAS)/' "$$file" > "$(WHEELHOUSE)/$${file##*/}"; done
 
 lint: $(STAMP) ## ruff, formatting, spelling, and the files in .github against their schemas
 	$(BIN)/ruff check .
@@ -104,10 +131,11 @@ answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE
 evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
-reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire
+reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire, vendors
 	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
 	$(BIN)/python docs/command_page.py > docs/command.md
 	$(BIN)/python docs/wire_page.py > docs/wire.md
+	$(BIN)/python docs/vendor_pages.py
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
@@ -118,7 +146,7 @@ docs: $(DOCS_STAMP) ## the documentation site, into build/site; warnings are err
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove everything that the above made
-	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(WHEELHOUSE) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	rm -rf clients/node/dist clients/node/build clients/node/node_modules clients/node/src/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find proto -name '*_pb2*' -delete

@@ -214,7 +214,7 @@ def main() -> int:
     print("weights " + ", ".join(f"{name} {value:.2f}" for name, value in weights.items()))
     print(
         f"smallest possible estimate {model.floors[0]:.4f}, smallest possible upper bound {model.floors[1]:.4f}; "
-        f"copies {found.copies}"
+        f"copies {[(pair.one, pair.other) for pair in found.copies]}"
     )
     if parsed.ship:
         SHIPPED.write_text(model.to_json() + "\n", encoding="utf-8")

@@ -28,7 +28,8 @@ TARGET is the folder of a store or the address of a server: `grpc://host:port`, 
 | 0 | the command succeeded |
 | 1 | the command failed |
 | 2 | the arguments of the command were wrong |
-| 3 | the command finished, but it could not read some inputs; it lists these inputs |
+| 3 | the command finished, but it could not read some inputs; it lists these inputs (not with `--fail-on never`) |
+| 4 | the command finished, but a person must review some images (only with `--fail-on review`) |
 | 130 | the user stopped the command with Ctrl-C |
 
 The command prints results to standard output. It prints messages for people to standard error.

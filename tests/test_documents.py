@@ -100,12 +100,10 @@ def test_every_category_is_listed_with_its_other_names() -> None:
     assert rows == [[one.code, one.name, ", ".join(one.aliases)] for one in builtin_taxonomy().categories]
 
 
-def test_every_module_of_a_vendor_is_listed() -> None:
-    from twinscope_indexer.metadata import vendors
-
-    modules = {path.stem for path in Path(vendors.__path__[0]).glob("*.py")} - {"__init__"}
-    assert len(modules) == len(READERS)
-    assert {*re.findall(r"\| `(\w+)` \|$", text("instruments.md"), re.MULTILINE)} == modules
+def test_the_pages_of_the_vendors_are_current() -> None:
+    written = {path.name: path.read_text(encoding="utf-8") for path in (_DOCS / "vendors").glob("*.md")}
+    assert written == module("vendor_pages").pages(), "run: make reference"
+    assert len(written) == len(READERS) + 1
 
 
 def test_the_example_of_a_vendor_reads_its_tag() -> None:

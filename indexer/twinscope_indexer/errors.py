@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 ImageFault = Literal["missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large"]
 """The reasons why an image cannot be read. `ImageError` explains these reasons."""
@@ -52,6 +56,13 @@ def fault_of(error: Exception) -> tuple[ImageFault, str]:
     return "damaged", f"unexpected {type(error).__name__}: {error}"
 
 
+def os_reason(error: OSError) -> str:
+    """Return why the system could not read a file or folder. A missing permission is never described as damage."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return error.strerror or str(error)
+
+
 class RecipeError(TwinscopeError):
     """Hashes of different recipes cannot be compared, because distances between such hashes have no meaning.
 
@@ -71,7 +82,67 @@ class RecipeError(TwinscopeError):
 
 
 class TaxonomyError(TwinscopeError):
-    """A category is not in the taxonomy, or a taxonomy or a table of labels is malformed."""
+    """A category is not in the taxonomy, or a taxonomy or a table of labels is malformed.
+
+    Attributes
+    ----------
+    cause : str
+        Cause in a few words, the same for all images that have no category for this reason. Default: the message.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause or message
+
+
+class RemovalError(TwinscopeError):
+    """A run of `index` was refused, because it would take many images out of a store or change many labels.
+
+    The store was not changed.
+
+    Attributes
+    ----------
+    images : int
+        Number of images in the store.
+    withdrawn, removed, relabelled : int
+        Number of images that would be taken out because they have no category or can no longer be searched
+        (`withdrawn`), that would be taken out because their files or pages no longer exist (`removed`), and that would
+        get another category (`relabelled`).
+
+    Parameters
+    ----------
+    store : str
+        Folder of the store.
+    changes : sequence of (str, str)
+        Old and new names of some of the categories that would change.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        images: int,
+        *,
+        withdrawn: int = 0,
+        removed: int = 0,
+        relabelled: int = 0,
+        changes: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        parts = [
+            f"take out {withdrawn} images that have no category or can no longer be read" * bool(withdrawn),
+            f"take out {removed} images whose files or pages no longer exist" * bool(removed),
+            f"give another category to {relabelled} images" * bool(relabelled),
+        ]
+        if changes:
+            parts[-1] += f" ({', '.join(f'{old!r} becomes {new!r}' for old, new in changes)})"
+        super().__init__(
+            f"{store} has {images} images; this run would {', and '.join(filter(None, parts))}. Nothing was changed. "
+            "Check the labels, the taxonomy and the sources, and that all disks are mounted. To see what would change: "
+            "--dry-run. To do it: --yes (in Python: allow_removals=True)"
+        )
+        self.images = images
+        self.withdrawn = withdrawn
+        self.removed = removed
+        self.relabelled = relabelled
 
 
 class StoreError(TwinscopeError):
@@ -102,3 +173,36 @@ class UnknownImageError(TwinscopeError):
     def __init__(self, image_id: str) -> None:
         super().__init__(f"there is no image {image_id} in the store")
         self.image_id = image_id
+
+
+class MissingExtraError(TwinscopeError):
+    """An optional component of Twinscope is not installed.
+
+    Attributes
+    ----------
+    extra : str
+        Name of the missing component (an "extra" of pip). To install it: ``pip install 'twinscope[extra]'``.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs a component that is not installed: pip install 'twinscope[{extra}]'")
+        self.extra = extra
+
+
+@contextmanager
+def extra_needed(feature: str, extra: str) -> Iterator[None]:
+    """Raise `MissingExtraError` if the body of the ``with`` statement imports a package that is not installed.
+
+    Parameters
+    ----------
+    feature : str
+        What needs the package; the subject of the message.
+    extra : str
+        Name of the extra that contains the package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(("twinscope_", "twinscope.")):  # a damaged installation
+            raise
+        raise MissingExtraError(feature, extra) from error

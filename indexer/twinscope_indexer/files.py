@@ -79,13 +79,21 @@ def remove_partial_files(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Write a file from the cache of the system to the disk, so that no content is lost if the system crashes."""
-    with path.open("rb") as stream:
+    # Windows syncs only files that are open for writing. A copy of a read-only file can be opened only for reading.
+    mode = "r+b" if os.access(path, os.W_OK) else "rb"
+    with path.open(mode) as stream:
         os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder from the cache of the system to the disk, so that no file name is lost if the system crashes."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Write a folder from the cache of the system to the disk, so that no file name is lost if the system crashes.
+
+    On Windows, a folder cannot be opened, and the function does nothing. NTFS has its own journal of file names.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:

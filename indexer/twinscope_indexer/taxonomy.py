@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import json
 import re
 import tomllib
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from importlib import resources
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Final
 
 from twinscope_indexer.errors import TaxonomyError
 
-if TYPE_CHECKING:
-    from collections.abc import Container
-
+_SIMILAR: Final = 0.75
+"""Least similarity of a label to a name that is suggested instead; see `difflib.SequenceMatcher.ratio`."""
 _PREFIX = re.compile(r"(L\d+)_", re.IGNORECASE)
 
 
@@ -33,6 +33,11 @@ class Category:
     """Description of the category for users."""
     aliases: tuple[str, ...] = ()
     """Other names and spellings of the category."""
+
+    @property
+    def shown(self) -> str:
+        """Name and code of the category, for example ``Tips (L9)``. A category without its own code has only a name."""
+        return self.name if self.name == self.code else f"{self.name} ({self.code})"
 
 
 @dataclass(frozen=True)
@@ -81,39 +86,32 @@ class Taxonomy:
         Raises
         ------
         TaxonomyError
-            If no category matches and `keep_unknown` is false. The message lists the known categories.
+            If no category matches and `keep_unknown` is false. The message names the most similar category, if there
+            is one, and lists the known categories.
         """
         found = self.find(label)
         if found is not None:
             return found
-        if (
-            self.keep_unknown and _folded(label) and label.isprintable()
-        ):  # isprintable() excludes control characters and broken Unicode
-            return Category(code=label.strip(), name=label.strip())
-        known = ", ".join(f"{c.name} ({c.code})" for c in self.categories)
-        msg = f"{label!r} is not a category of taxonomy {self.version}. Known: {known}."
-        raise TaxonomyError(msg)
+        if self.keep_unknown and can_be_kept(label):
+            name = unicodedata.normalize("NFC", label.strip())
+            return Category(code=name, name=name)
+        similar = self.similar(label)
+        hint = "" if similar is None else f"; did you mean {similar.shown}?"
+        known = ", ".join(category.shown for category in self.categories)
+        msg = f"{label!r} is not a category of taxonomy {self.version}{hint or '.'} Known: {known}."
+        raise TaxonomyError(msg, cause=f"{label!r} is not a category{hint}")
 
-    def of_folders(self, folders: list[str]) -> Category:
-        """Find the category of an image in the names of the folders above the image.
+    def similar(self, label: str) -> Category | None:
+        """Return the category whose name or alias is most similar to a label, or None if none is similar.
 
-        If several folders have the name of a category, the folder nearest to the image is used.
-
-        Parameters
-        ----------
-        folders : list of str
-            Names of the folders and archives above the image. The nearest folder or archive is the first.
-
-        Raises
-        ------
-        TaxonomyError
-            If no folder has the name of a category and `keep_unknown` is false.
+        A category is similar if all words of its name or alias are in the label, or if only a few letters differ.
         """
-        for folder in folders:
-            found = self.find(folder)
-            if found is not None:
-                return found
-        return self.resolve(folders[0] if folders else "")
+        folded = _folded(label)
+        spelled = {_folded(one): c for c in self.categories for one in (c.name, *c.aliases)}
+        within = [one for one in spelled if set(one.split()) <= set(folded.split())]
+        close = difflib.get_close_matches(folded, spelled, n=1, cutoff=_SIMILAR)
+        best = max(within, key=len, default=next(iter(close), None))
+        return None if best is None else spelled[best]
 
     def of_prefix(self, file_name: str) -> Category:
         """Return the category for a file name that begins with a code and an underscore.
@@ -163,14 +161,15 @@ def builtin_taxonomy() -> Taxonomy:
     return _from_toml(text, "the built-in taxonomy")
 
 
-def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Taxonomy:
+def load_taxonomy(path: Path | str | None = None, *, keep_unknown: bool = False) -> Taxonomy:
     """Read a taxonomy from a TOML file, or return the built-in taxonomy.
 
     Parameters
     ----------
-    path : Path, optional
-        File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) per category.
-        Default: the built-in taxonomy.
+    path : Path or str, optional
+        File with ``version = "..."`` and one ``[[category]]`` table (code, name, description, aliases) per category. A
+        file with ``extends = "sem-majority/1"`` adds categories and aliases to the built-in taxonomy; its ``version``
+        is optional. ``builtin``, ``default``, ``sem-majority/1`` and None mean the built-in taxonomy itself.
     keep_unknown : bool
         If True, an unknown name becomes a new category. If False, an unknown name raises an error.
 
@@ -179,89 +178,25 @@ def load_taxonomy(path: Path | None = None, *, keep_unknown: bool = False) -> Ta
     TaxonomyError
         If the file cannot be read or does not have this form.
     """
-    if path is None:
+    if path is None or str(path) in _builtin_names():
         taxonomy = builtin_taxonomy()
     else:
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"taxonomy file {path} cannot be read: {error}"
+            msg = f"taxonomy file {path} cannot be read: {error}. For the built-in categories: builtin"
             raise TaxonomyError(msg) from error
         taxonomy = _from_toml(text, str(path))
     return Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep_unknown)
 
 
-def load_labels(path: Path) -> dict[str, str]:
-    """Read a CSV of labels with the columns ``file`` and ``category``.
-
-    Parameters
-    ----------
-    path : Path
-        Path of the CSV file. The column ``file`` contains base names, or paths relative to the indexed source
-        (``folder/name.jpg``, or ``folder/archive.tar/name.jpg`` for archive members).
-
-    Returns
-    -------
-    dict
-        Keys: the values of the column ``file``, with forward slashes and without ``./``. Values: the categories in the
-        spelling of the CSV file.
-
-    Raises
-    ------
-    TaxonomyError
-        If the file cannot be read, lacks a column, or gives one image two different labels.
-    """
-    labels: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            if not {"file", "category"} <= set(rows.fieldnames or ()):
-                msg = f"{path}: the columns 'file' and 'category' are needed; found {rows.fieldnames}"
-                raise TaxonomyError(msg)
-            for number, row in enumerate(rows, start=2):
-                name, label = (row["file"] or "").replace("\\", "/"), (row["category"] or "").strip()
-                name = str(PurePosixPath(name))
-                if labels.setdefault(name, label) != label:
-                    msg = f"{path}, line {number}: {name!r} is labelled both {labels[name]!r} and {label!r}"
-                    raise TaxonomyError(msg)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"label file {path} cannot be read: {error}"
-        raise TaxonomyError(msg) from error
-    return labels
+def can_be_kept(label: str) -> bool:
+    """Check whether an unknown name can become a category: it needs a letter or digit, and no control characters."""
+    return bool(_folded(label)) and label.isprintable()  # isprintable() also excludes broken Unicode
 
 
-def label_of(labels: dict[str, str], path: str, repeated: Container[str] = ()) -> str:
-    """Return the label of an image from a table of labels.
-
-    The function first searches the table for the path of the image. If the table does not list the path, the function
-    searches for the base name.
-
-    Parameters
-    ----------
-    labels : dict
-        From `load_labels`.
-    path : str
-        Path of the image relative to the source, with forward slashes.
-    repeated : container of str
-        Base names that occur more than once in the source. A row with one of these base names is not used.
-
-    Raises
-    ------
-    TaxonomyError
-        If the table does not list the image, or lists only a base name that occurs more than once.
-    """
-    name = PurePosixPath(path).name
-    if path not in labels and name in labels and name in repeated:
-        msg = (
-            f"several images are named {name!r}: in the table of labels, give the path of each image relative to the "
-            "source"
-        )
-        raise TaxonomyError(msg)
-    label = labels.get(path, labels.get(name, ""))
-    if not label:
-        msg = f"{path!r} has no label in the table of labels; paths in the table must be relative to the source"
-        raise TaxonomyError(msg)
-    return label
+def _builtin_names() -> tuple[str, ...]:
+    return "builtin", "default", builtin_taxonomy().version
 
 
 def _folded(label: str) -> str:
@@ -275,12 +210,48 @@ def _from_toml(text: str, source: str) -> Taxonomy:
     except tomllib.TOMLDecodeError as error:
         msg = f"{source} is not valid TOML: {error}"
         raise TaxonomyError(msg) from error
-    tables = document.get("category")
-    version = document.get("version")
-    if not isinstance(version, str) or not isinstance(tables, list) or not tables:
+    version, tables = document.get("version"), document.get("category", [])
+    if not isinstance(tables, list):
+        version = None
+    elif "extends" in document:
+        extended = _extended(document["extends"], source)
+        tables = _merged(extended, tables)
+        version = version or f"{extended.version}+{sha256(text.encode()).hexdigest()[:8]}"
+    if not isinstance(version, str) or not tables:
         msg = f"{source}: 'version' (text) and at least one [[category]] table are needed"
         raise TaxonomyError(msg)
     return Taxonomy(version, tuple(_category(table, source) for table in tables))
+
+
+def _extended(name: Any, source: str) -> Taxonomy:
+    """Return the taxonomy that a file extends."""
+    if name not in _builtin_names():
+        msg = f"{source}: extends = {name!r} is unknown; only {builtin_taxonomy().version!r} can be extended"
+        raise TaxonomyError(msg)
+    return builtin_taxonomy()
+
+
+def _merged(extended: Taxonomy, tables: list[Any]) -> list[Any]:
+    """Return the tables of all categories: those of a taxonomy, with the tables of a file that extends it.
+
+    A table with the code or the name of a category adds aliases to this category. Other tables add categories.
+    """
+    found: dict[str, Any] = {
+        c.code: {"code": c.code, "name": c.name, "description": c.description, "aliases": list(c.aliases)}
+        for c in extended.categories
+    }
+    added: list[Any] = []
+    for table in tables:
+        named = [table[key] for key in ("code", "name") if isinstance(table, dict) and key in table]
+        known = {extended.find(one) if isinstance(one, str) else None for one in named}
+        same = known.pop() if len(known) == 1 else None
+        if same is None or not isinstance(table.get("aliases", []), list):
+            added.append(table)  # a new category; if only its code or only its name is new, `Taxonomy` refuses it
+            continue
+        old = found[same.code]
+        aliases = [*old["aliases"], *table.get("aliases", [])]
+        old |= table | {"code": same.code, "name": same.name, "aliases": aliases}
+    return [*found.values(), *added]
 
 
 def _category(table: Any, source: str) -> Category:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from twinscope_indexer.metadata.calibration import SCALE_TOLERANCE
+from twinscope_indexer.metadata.consistency import ANGLE_TOLERANCE, ENERGY_TOLERANCE, HEIGHT_TOLERANCE_MM
+
 _Number = TypeVar("_Number", int, float)
 
 
@@ -225,6 +228,50 @@ NOISE_CHANCE: Final = _listed(
     "value, or above half the noise residual of the twin, the noise residual of the twin is not used as proof.",
     "If different fields lie under similar grids, the outlines of the grids can cause noise residuals up to this "
     "value.",
+)  # fmt: skip
+
+# The shapes of two images.
+LEAST_ASPECT: Final = _listed(
+    "least_aspect", 0.8, "ratio",
+    "The aspect of an image is its height divided by its width. If the smaller of two aspects divided by the larger is "
+    "below this value, the images are not compared, and their scene score is 0.",
+    "An info bar of 14 % of the height changes the aspect to 0.86 of its value.",
+)  # fmt: skip
+SAME_ASPECT: Final = _listed(
+    "same_aspect", 0.99, "ratio",
+    "If the smaller of two aspects divided by the larger is below this value, the images are also compared without "
+    "the rows at the bottom that only the higher image has.",
+    "Rounding of the sides to whole pixels changes the aspect by less than this.",
+)  # fmt: skip
+
+LARGEST_SHIFT: Final = _listed(
+    "largest_shift", 1 / 6, "share of height and width",
+    "Maximum shift between two fields that a comparison finds.",
+    "",
+)  # fmt: skip
+
+# Instrument metadata. The comparison is a part of the indexer, so its module defines the values.
+_listed(
+    "energy_tolerance", ENERGY_TOLERANCE, "relative difference",
+    "If two beam energies differ by more than this value, the instrument metadata contradict each other.",
+    "",
+)  # fmt: skip
+_listed(
+    "height_tolerance", HEIGHT_TOLERANCE_MM, "mm",
+    "If two stage heights differ by more than this value, the instrument metadata contradict each other.",
+    "Backlash and drift of a stage, and the scatter of the eucentric height, are smaller.",
+)  # fmt: skip
+_listed(
+    "angle_tolerance", ANGLE_TOLERANCE, "degrees",
+    "If two tilts or two rotations of a stage differ by more than this value, the instrument metadata contradict each "
+    "other.",
+    "A rotation by 1 degree moves the corners of a field by 1 % of its width.",
+)  # fmt: skip
+_listed(
+    "scale_tolerance", SCALE_TOLERANCE, "relative difference",
+    "If two pixel sizes and also the two field widths differ by more than this value, the instrument metadata "
+    "contradict each other.",
+    "Instruments write a calibration with three or four digits.",
 )  # fmt: skip
 
 # Calibration.

@@ -7,7 +7,7 @@ import { channelOptions, credentialsFor, targetOf, type Pems } from './channel.j
 import { CatalogServiceClient, SimilarityServiceClient } from './contract.js';
 import { errorOf, itemError, TwinscopeError } from './errors.js';
 import type { QueryResult__Output } from './generated/twinscope/v1/QueryResult.js';
-import { optionsMessage, type ImageOptions, type SearchOptions } from './options.js';
+import { optionsMessage, requireKnown, SEARCH_OPTIONS, type ImageOptions, type SearchOptions } from './options.js';
 import { statsOf, type Stats } from './stats.js';
 import { uploadMessages, type ImageSource } from './upload.js';
 
@@ -37,6 +37,12 @@ export interface CallOptions {
   /** Signal that cancels the call. A cancelled call fails with the code `CANCELLED`. */
   signal?: AbortSignal;
 }
+
+/** Names of the options of one call. The compiler checks that the list is complete. */
+const CALL: Record<keyof CallOptions, true> = { timeoutMs: true, signal: true };
+const CALL_OPTIONS: readonly string[] = Object.keys(CALL);
+const IMAGE_OPTIONS: readonly string[] = [...SEARCH_OPTIONS, ...CALL_OPTIONS];
+const HASH_OPTIONS: readonly string[] = IMAGE_OPTIONS.filter((name) => name !== 'instrument');
 
 /** Maximum number of queries and of candidates in one message of the contract, and the size of a hash in bytes. */
 const MAX_BATCH = 1024;
@@ -102,10 +108,12 @@ export class Client {
   /**
    * Finds the labelled twin of an image. The image is uploaded in pieces.
    *
+   * @throws TypeError if an option is unknown.
    * @throws TwinscopeError if the call fails, for example with the reason `IMAGE_UNREADABLE`.
    * @throws Error the original error of Node, if the file cannot be read on this machine.
    */
   async searchByImage(image: ImageSource, options: ImageOptions & CallOptions = {}): Promise<Answer> {
+    requireKnown(options, IMAGE_OPTIONS);
     const messages = Readable.from(uploadMessages(image, options));
     const response = await this.#call<{ result: QueryResult__Output | null }>(options, (metadata, callOptions, done) => {
       const call = this.#stubs.similarity.searchByImage(metadata, callOptions, (error, value) => {
@@ -129,12 +137,14 @@ export class Client {
    * `unverified`. The hashes are sent in as many messages as needed.
    *
    * @throws RangeError if an item is not a hash.
+   * @throws TypeError if an option is unknown.
    * @throws TwinscopeError if a call or a query fails.
    */
   async searchHashes(
     hashes: readonly (Uint8Array | string)[],
     options: SearchOptions & CallOptions = {},
   ): Promise<Answer[]> {
+    requireKnown(options, HASH_OPTIONS);
     const queries = hashes.map((hash, i) => ({ hash: hashBytes(hash, i) }));
     const size = Math.max(1, Math.min(MAX_BATCH, Math.floor(MAX_CANDIDATES / (options.k ?? 1))));
     const answers: Answer[] = [];
@@ -150,6 +160,7 @@ export class Client {
 
   /** Returns a description of the store, the index and the server. */
   async stats(options: CallOptions = {}): Promise<Stats> {
+    requireKnown(options, CALL_OPTIONS);
     return statsOf(
       await this.#call(options, (metadata, callOptions, done) =>
         this.#stubs.catalog.getIndex({}, metadata, callOptions, done),

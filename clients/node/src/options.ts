@@ -2,7 +2,7 @@ import type { SearchOptions as OptionsMessage } from './generated/twinscope/v1/S
 import type { FullSize, Reach } from './answer.js';
 import type { InstrumentMetadata } from './instrument.js';
 import { escaped } from './text.js';
-import { thresholdsMessage, type Thresholds } from './thresholds.js';
+import { THRESHOLD_NAMES, thresholdsMessage, type ThresholdName, type Thresholds } from './thresholds.js';
 
 /**
  * Options of a search. Most of them are thresholds that decide whether a candidate is a twin. If a threshold is left
@@ -55,6 +55,33 @@ export interface ImageOptions extends SearchOptions {
 
 const FULL_SIZES = { never: 'FULL_SIZE_NEVER', best: 'FULL_SIZE_BEST', all: 'FULL_SIZE_ALL' } as const;
 const REACHES = { frame: 'REACH_FRAME', views: 'REACH_VIEWS', windows: 'REACH_WINDOWS' } as const;
+
+/** Options of a search that are not thresholds. The compiler checks that the list is complete. */
+const OTHER: Record<Exclude<keyof ImageOptions, ThresholdName>, true> = {
+  policy: true,
+  ssim: true,
+  reach: true,
+  verify: true,
+  categories: true,
+  minGeneration: true,
+  instrument: true,
+};
+
+/** Names of the options of a search. */
+export const SEARCH_OPTIONS: readonly string[] = [...THRESHOLD_NAMES, ...Object.keys(OTHER)];
+
+/**
+ * Checks that an object contains only known options. A misspelt threshold would otherwise have no effect.
+ *
+ * @throws TypeError if an option is unknown; the message lists the known options.
+ */
+export function requireKnown(options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) {
+      throw new TypeError(`there is no option ${name}; the options are ${[...known].sort().join(', ')}`);
+    }
+  }
+}
 
 /** Converts options to a message of the contract. */
 export function optionsMessage(options: SearchOptions): OptionsMessage {

@@ -23,6 +23,9 @@ const FIELDS: ReadonlyMap<ThresholdName, keyof PolicyMessage> = new Map(
   numbersOf('Policy').map((field) => [field.replace(/Bits$/, '') as ThresholdName, field as keyof PolicyMessage]),
 );
 
+/** Names of all thresholds of the contract. */
+export const THRESHOLD_NAMES: readonly ThresholdName[] = [...FIELDS.keys()];
+
 /** Converts thresholds to a message of the contract. If a threshold is left out, the server uses its own value. */
 export function thresholdsMessage(given: Thresholds): PolicyMessage {
   const entries = [...FIELDS].map(([name, field]) => [field, given[name]] as const);

@@ -218,6 +218,13 @@ test('errors have code, reason and field', async () => {
   });
 });
 
+test('a misspelt option is refused', async () => {
+  const misspelt = { maxPwrong: 0.1 } as object;
+  await assert.rejects(client.searchByImage(lab.images[0] ?? '', misspelt), /no option maxPwrong; .*\bmaxPWrong\b/);
+  await assert.rejects(client.searchHashes(['00'.repeat(128)], misspelt), TypeError);
+  await assert.rejects(client.stats(misspelt), /the options are signal, timeoutMs$/);
+});
+
 test('a call can be cancelled before and while it waits', async () => {
   const signal = AbortSignal.abort();
   await assert.rejects(client.stats({ signal }), failure('CANCELLED', undefined, false));

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         OptionError,
         OutputError,
         RecipeError,
+        RemovalError,
         ServerError,
         SettingsError,
         SourceError,
@@ -89,6 +90,7 @@ __all__ = [
     "Reason",
     "ReasonCode",
     "RecipeError",
+    "RemovalError",
     "SearchOptions",
     "ServerError",
     "SettingsError",
@@ -156,8 +158,16 @@ if not TYPE_CHECKING:  # type checkers must not see this function, because it wo
 
 
 def _import(name: str) -> Any:
+    from twinscope_indexer.compute.forking import no_fork
+
+    with no_fork():  # a forked process could never finish the imports of another thread
+        return _imported(name)
+
+
+def _imported(name: str) -> Any:
     if name == "aio":
-        return import_module("twinscope_client.aio")
+        with import_module("twinscope_indexer.errors").extra_needed("twinscope.aio", "client"):
+            return import_module("twinscope_client.aio")
     if name == "__version__":
         return import_module("importlib.metadata").version("twinscope")
     return getattr(import_module(_HOMES.get(name, "twinscope_client.errors")), name)

@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import grpc.aio
+from twinscope_indexer.compute.forking import leak, no_fork, protect
 from twinscope_indexer.errors import UnknownImageError
 from twinscope_service.errors import SettingsError
 from twinscope_service.wire.index import stats_of
@@ -28,12 +28,24 @@ from twinscope_client.engine.options import (
 from twinscope_client.engine.thumbnails import of_image, of_reference, with_thumbnails
 from twinscope_client.errors import ClosedError, ServerError
 from twinscope_client.remote import protocol as dialogue
+from twinscope_client.remote.aio_connection import Connection
+from twinscope_client.remote.aio_thumbnails import BlockingThumbnails
 from twinscope_client.remote.aio_upload import send
-from twinscope_client.remote.channel import OPTIONS, Endpoint, bearer, current_token, pickled_options, seconds
-from twinscope_client.remote.engine import RemoteEngine, reconnected
-from twinscope_client.remote.errors import exception_of_call, raise_if_untrusted
+from twinscope_client.remote.channel import (
+    Endpoint,
+    bearer,
+    current_token,
+    pickled_options,
+    refuse_grpc,
+    require_grpc,
+    seconds,
+)
+from twinscope_client.remote.diagnosis import hopeless
+from twinscope_client.remote.engine import reconnected
+from twinscope_client.remote.errors import exception_of_call
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import warn_of_skew
+from twinscope_client.target import server_meant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -97,9 +109,10 @@ def connect(target: str | os.PathLike[str], **options: Unpack[AsyncConnectOption
     """
     text = os.fspath(target)
     if "://" not in text:
+        meant = server_meant(text) or "grpc[s]://host:port"
         msg = (
-            f"{text} is not a server: twinscope.aio needs grpc://host:port or grpcs://host:port. To open a folder, use "
-            "twinscope.connect; then search in a thread: await asyncio.to_thread(engine.search, image)"
+            f"{text} is not a server: twinscope.aio needs {meant}. To open a folder, use twinscope.connect; then "
+            "search in a thread: await asyncio.to_thread(engine.search, image)"
         )
         raise SettingsError(msg)
     return AsyncEngine(text, **options)
@@ -125,10 +138,12 @@ class AsyncEngine:
         self._endpoint = Endpoint.of(target, options)
         self._images = asyncio.Semaphore(IMAGES_AT_ONCE)
         self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
-        self._thumbnails = _BlockingThumbnails(target, options)
-        self._connection: _Connection | None = None
+        self._thumbnails = BlockingThumbnails(target, options)
+        self._connection: Connection | None = None
         self._index: catalog_pb2.GetIndexResponse | None = None
         self._closed = False
+        self._lost = False
+        protect(self)
 
     async def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`.
@@ -193,6 +208,16 @@ class AsyncEngine:
         if self._connection is not None:
             await self._connection.channel.close()
 
+    def _before_fork(self) -> None:
+        """Do nothing: a connection for asyncio cannot be closed from another thread."""
+
+    def _after_fork(self, *, usable: bool) -> None:  # noqa: ARG002  never usable
+        """Refuse all operations in this child process, if the engine of the parent process has connected."""
+        if self._connection is not None and not self._lost:
+            self._lost = True
+            leak(self._connection)
+            refuse_grpc()
+
     async def __aenter__(self) -> Self:
         """Connect to the server. Raise `ServerError` if the server cannot be reached or refuses the connection."""
         try:
@@ -247,35 +272,51 @@ class AsyncEngine:
     async def _fetch_index(self) -> catalog_pb2.GetIndexResponse:
         first = self._index is None
         if first and self._endpoint.credentials is not None:
-            with raise_if_untrusted(self.target):
+            try:
                 await self._stubs().health(b"", timeout=min(self._timeout, dialogue.HEALTH_TIMEOUT))
-        self._index = index = await self._complete(dialogue.describe(self._stubs()))
+            except grpc.RpcError as error:
+                await self._raise_if_hopeless(error)
+        try:
+            self._index = index = await self._complete(dialogue.describe(self._stubs()))
+        except ServerError as error:
+            if first:
+                await self._raise_if_hopeless(error.__cause__)
+            raise
         if first:
             warn_of_skew(self.target, index.server_version, stacklevel=4)
         return index
+
+    async def _raise_if_hopeless(self, error: BaseException | None) -> None:
+        """Raise an error that names the cause, if no repetition of a failed call can succeed."""
+        found = await asyncio.to_thread(hopeless, error, self.target, self._options)
+        if found is not None:
+            raise found from error
 
     def _stubs(self) -> dialogue.Stubs:
         self._require_open()
         loop = asyncio.get_running_loop()
         # the channel is opened only here, because a channel belongs to the event loop that opens it
         if self._connection is None:
-            self._connection = _Connection(loop, _open_channel(self._endpoint))
+            require_grpc(self.target)
+            self._connection = Connection(self._endpoint)
         if self._connection.loop is not loop:
             msg = f"the connection to {self.target} belongs to another event loop: create one engine for each loop"
             raise RuntimeError(msg)
         return self._connection.stubs
 
     def _require_open(self) -> None:
+        if self._lost:
+            raise ClosedError.by_fork(self.target)
         if self._closed:
             raise ClosedError(self.target)
 
     async def _complete(self, steps: dialogue.Dialogue[R], turn: asyncio.Semaphore | None = None) -> R:
         async with turn or nullcontext():  # reads and hashes the image before the first call to the server
-            step = await asyncio.to_thread(dialogue.proceed, steps, None)
+            step = await asyncio.to_thread(_proceed, steps, None)
         while isinstance(step, dialogue.Call):
             async with self._calls:
                 response = await self._make_call(step)
-            step = await asyncio.to_thread(dialogue.proceed, steps, response)
+            step = await asyncio.to_thread(_proceed, steps, response)
         return step.value
 
     async def _make_call(self, call: dialogue.Call) -> Any:
@@ -297,45 +338,6 @@ class AsyncEngine:
             raise
 
 
-class _BlockingThumbnails:
-    """Thumbnails for a notebook.
-
-    A notebook shows an answer while the event loop is running, so the notebook cannot await thumbnails.
-    """
-
-    def __init__(self, target: str, options: AsyncConnectOptions) -> None:
-        self._target = target
-        self._options = options
-
-    def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Fetch the thumbnail of a reference over a separate connection, in a separate thread."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(self._fetch, image_id).result()
-
-    def _fetch(self, image_id: str) -> NDArray[np.uint8] | None:
-        token = self._options.get("token")
-        present: Any = None if token is None else current_token(token)
-        if inspect.isawaitable(present):
-            present = asyncio.run(_await(present))
-        options: Any = self._options | {"token": present, "timeout": dialogue.HEALTH_TIMEOUT}
-        with RemoteEngine(self._target, **options) as engine:
-            return engine.thumbnail(image_id)
-
-
-async def _await(token: Any) -> Any:
-    return await token
-
-
-class _Connection:
-    """A gRPC channel, the stubs of the channel, and the event loop to which the channel belongs."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel) -> None:
-        self.loop = loop
-        self.channel = channel
-        self.stubs = dialogue.Stubs.of(channel)
-
-
-def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
-    if endpoint.credentials is None:
-        return grpc.aio.insecure_channel(endpoint.address, OPTIONS)
-    return grpc.aio.secure_channel(endpoint.address, endpoint.credentials, OPTIONS)
+def _proceed(steps: dialogue.Dialogue[R], response: Any) -> dialogue.Call | dialogue.Outcome[R]:
+    with no_fork():
+        return dialogue.proceed(steps, response)

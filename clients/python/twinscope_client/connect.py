@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_indexer.compute.forking import no_fork
+from twinscope_indexer.errors import StoreError, extra_needed
 from twinscope_service.errors import OptionError
 
 from twinscope_client.engine.options import ConnectOptions, require_known
+from twinscope_client.target import no_folder, server_meant
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -> Engine:
     """Open a store in a folder on this machine, or a store on a server.
+
+    A forked process can use the engine of its parent process. A fork waits until no thread is searching. If the fork
+    cannot wait, for example because an engine for asyncio is connected, the engine raises `ClosedError` in the forked
+    process.
 
     An engine can be pickled, for example to send the engine to a spawned process. The pickle contains the target and
     the options. When the pickle is loaded, the store is opened again. A pickle never contains a token. If the token was
@@ -65,16 +72,20 @@ def connect(target: str | os.PathLike[str], **options: Unpack[ConnectOptions]) -
     require_known(options, ConnectOptions)
     text = os.fspath(target)
     if "://" in text:
-        from twinscope_client.remote.engine import RemoteEngine
+        with no_fork(), extra_needed("a connection to a server", "client"):
+            from twinscope_client.remote.engine import RemoteEngine
 
-        return RemoteEngine(text, **options)
+            return RemoteEngine(text, **options)
     given = [name for name, value in options.items() if value is not None]
     if given:
         msg = (
             f"{', '.join(given)} can be used only with a server, but {text} is a folder. "
-            "Write a server as grpc[s]://host:port"
+            f"Write a server as {server_meant(text) or 'grpc[s]://host:port'}"
         )
         raise OptionError(msg)
-    from twinscope_client.engine.embedded import EmbeddedEngine
+    if not Path(text).is_dir():
+        raise StoreError(no_folder(text))
+    with no_fork():
+        from twinscope_client.engine.embedded import EmbeddedEngine
 
-    return EmbeddedEngine(Path(text))
+        return EmbeddedEngine(Path(text))

@@ -1,6 +1,7 @@
 """Conversion of microscope files to JPEG.
 
-Images with more than 8 bits per pixel are converted to 8 bits in the same way as for the hash.
+Images with more than 8 bits per pixel are converted to 8 bits in the same way as for the hash. Images are turned
+upright according to their orientation, because the JPEG has no orientation of its own.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import ImageError
+from twinscope_indexer.imaging.orientation import turned_upright
 from twinscope_indexer.imaging.reader import read_pil_image
 from twinscope_indexer.indexing.pages import Pages, page_items
 from twinscope_indexer.sources.corpus import Walk, scope_of, walk
 
 from twinscope_client.errors import OutputError
-from twinscope_client.outputs import fitting_name, numbered, put_bytes
+from twinscope_client.outputs import fitting_name, folded, numbered, put_bytes, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,9 +34,28 @@ class ConversionReport:
     """The result of a conversion."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of images for each result: ``written``, ``kept`` if the JPEG already existed, or ``failed``."""
+    """Number of images for each result: ``written``, ``kept`` if the JPEG already existed, ``failed`` if the image or
+    folder could not be read, or ``unwritten`` if the JPEG could not be written."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Images that could not be converted, and folders that could not be opened, each with the reason."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Folders that could not be opened, each with the reason; `failures` also contains them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The result for one image."""
+
+    path: str
+    """Location of the image."""
+    result: str
+    """``written``, ``kept``, ``failed`` or ``unwritten``; see `ConversionReport.counts`."""
+    output: Path | None = None
+    """Path of the JPEG; None if there is no JPEG."""
+    fault: str = ""
+    """Kind of the problem, if the image could not be read; see `twinscope_indexer.errors.ImageFault`."""
+    reason: str = ""
+    """Description of the problem, if there is no JPEG."""
 
 
 def convert(
@@ -43,7 +64,7 @@ def convert(
     *,
     quality: int = 100,
     pages: Pages = "all",
-    progress: Callable[[Item], None] = lambda _: None,
+    progress: Callable[[Converted], None] = lambda _: None,
 ) -> ConversionReport:
     """Convert every image to JPEG.
 
@@ -62,7 +83,7 @@ def convert(
         Which pages of a stack are converted: each page that is a picture, or only the first one. The JPEG of a page is
         ``<stem>_page3.jpg``.
     progress : callable
-        Function that is called for every finished image.
+        Function that is called with the result for every finished image.
 
     Returns
     -------
@@ -73,27 +94,27 @@ def convert(
     SourceError
         If a source does not exist.
     OutputError
-        If a source folder is `out` or is inside `out`. All files in `out` are assumed to be results of conversions.
+        If a source folder is `out` or is inside `out`, because all files in `out` are assumed to be results of
+        conversions. The error is also raised if `out` cannot be written.
     """
     report = ConversionReport()
     walked = Walk()
     output = out.resolve()
-    for scope in _scopes_apart(sources, out):
+    scopes = _scopes_apart(sources, out)
+    require_writable(out)
+    taken: dict[str, Path] = {}
+    for scope in scopes:
         items = walk(scope, walked, archives=False, leave_out=lambda folder: folder.resolve().is_relative_to(output))
         for item in page_items(items, pages):
-            try:
-                written = _convert_one(item, out, quality)
-                report.counts["written" if written else "kept"] += 1
-            except ImageError as error:
-                report.counts["failed"] += 1
-                report.failures.append((item.uri, error.detail))
-            except OutputError as error:
-                report.counts["failed"] += 1
-                report.failures.append((item.uri, str(error)))
-            progress(item)
+            converted = _convert_one(item, out, quality, taken)
+            report.counts[converted.result] += 1
+            if converted.output is None:
+                report.failures.append((converted.path, converted.reason))
+            progress(converted)
     for folder, reason in walked.unreadable:
         report.counts["failed"] += 1
         report.failures.append((folder, reason))
+    report.unreadable = walked.unreadable
     return report
 
 
@@ -114,12 +135,14 @@ def _scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[
 def encode_jpeg(source: Source, *, name: str | None = None, quality: int = 100, page: int = 0) -> bytes:
     """Encode an image file, or one page of a stack, as JPEG, without chroma subsampling.
 
+    The image is turned upright, as viewers show it.
+
     Raises
     ------
     ImageError
         If the image cannot be read, or if one side has more than 65,535 pixels, which is the limit of JPEG.
     """
-    image = read_pil_image(source, name=name, page=page)
+    image = turned_upright(read_pil_image(source, name=name, page=page), source)
     data = BytesIO()
     try:
         image.save(data, "JPEG", quality=quality, subsampling=0)
@@ -129,15 +152,32 @@ def encode_jpeg(source: Source, *, name: str | None = None, quality: int = 100, 
     return data.getvalue()
 
 
-def _convert_one(item: Item, out: Path, quality: int) -> bool:
+def _convert_one(item: Item, out: Path, quality: int, taken: dict[str, Path]) -> Converted:
+    try:
+        output, written = _put_jpeg(item, out, quality, taken)
+    except ImageError as error:
+        return Converted(item.uri, "failed", fault=error.fault, reason=error.detail)
+    except OutputError as error:
+        return Converted(item.uri, "unwritten", reason=str(error))
+    return Converted(item.uri, "written" if written else "kept", output)
+
+
+def _put_jpeg(item: Item, out: Path, quality: int, taken: dict[str, Path]) -> tuple[Path, bool]:
+    """Write the JPEG of an image. Return its path, and whether it was written; if not, it was already there.
+
+    `taken` contains the outputs of this run, with their folded paths as keys. Outputs whose paths differ only in upper
+    and lower case would be the same file on Windows, so the second output gets a number.
+    """
     with item.open() as content:
         data = encode_jpeg(content.stream, name=item.uri, quality=quality, page=item.page)
-    folder = PurePosixPath(item.path).parent
+    folder = Path(*map(fitting_name, PurePosixPath(item.path).parent.parts))
     page = f"_page{item.page}" if item.page else ""
     wanted = out / folder / fitting_name(f"{Path(item.name).stem}{page}.jpg")
     for target in numbered(wanted):
+        if taken.setdefault(folded(str(target)), target) != target:
+            continue
         try:
-            return put_bytes(data, target)
+            return target, put_bytes(data, target)
         except FileExistsError:
             continue
     raise RuntimeError(wanted)  # numbered() never ends

@@ -6,6 +6,7 @@ Each exception is defined in the package that raises it. The hierarchy::
     |-- ImageError             an image cannot be read; the attribute `fault` holds the reason
     |-- SourceError            a folder, file or archive to be indexed or labelled cannot be used
     |-- TaxonomyError          a category is unknown, or a taxonomy or table of labels is malformed
+    |-- RemovalError           `index` was refused, because it would take many images out of a store
     |-- RecipeError            hashes made by different recipes cannot be compared
     |-- StoreError             a folder is missing, holds no store, or holds a store that cannot be used
     |   `-- StoreLockedError   another process is writing to the store
@@ -27,10 +28,14 @@ There is also one warning: `VersionSkewWarning` is issued if client and server h
 
 from __future__ import annotations
 
+from typing import Self
+
 from twinscope_indexer.errors import (
     ImageError,
     IndexEngineError,
+    MissingExtraError,
     RecipeError,
+    RemovalError,
     SourceError,
     StoreError,
     StoreLockedError,
@@ -53,6 +58,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "RecipeError",
+    "RemovalError",
     "ServerError",
     "SettingsError",
     "SourceError",
@@ -65,28 +71,23 @@ __all__ = [
 
 
 class ClosedError(TwinscopeError, ValueError):
-    """An engine was used after it was closed."""
+    """An engine was used after it was closed, or in a child process that cannot use the engine of its parent."""
 
-    def __init__(self, target: str) -> None:
-        super().__init__(f"{target} was closed; connect to it again")
+    def __init__(self, target: str, how: str = "was closed; connect to it again") -> None:
+        super().__init__(f"{target} {how}")
+
+    @classmethod
+    def by_fork(cls, target: str) -> Self:
+        """Return the error for an engine that a forked process cannot use."""
+        return cls(
+            target,
+            "cannot be used in this process, because the process was forked while the engine of the parent process was "
+            "busy; connect to it again in this process, or start processes with the method 'spawn'",
+        )
 
 
 class OutputError(TwinscopeError):
     """Results cannot be written to the requested location."""
-
-
-class MissingExtraError(TwinscopeError):
-    """An optional component of Twinscope is not installed.
-
-    Attributes
-    ----------
-    extra : str
-        Name of the missing component (an "extra" of pip). To install it: ``pip install 'twinscope[extra]'``.
-    """
-
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs a component that is not installed: pip install 'twinscope[{extra}]'")
-        self.extra = extra
 
 
 class ServerError(TwinscopeError):

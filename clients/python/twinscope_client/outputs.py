@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import re
 import shutil
+import unicodedata
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 LinkMode = Literal["copy", "hard", "sym"]
 
-RESULTS = ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots")
+WORKBOOK_NAME = "tables.xlsx"
+RESULTS = (
+    "matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html", "plots", WORKBOOK_NAME,
+)  # fmt: skip
 """Tables, report and plots that a labelling run writes to its output folder. A later run replaces these files."""
 
 JOURNAL_NAME = "run.sqlite"
@@ -28,8 +32,19 @@ _TAKEN = {*RESULTS, JOURNAL_NAME, *(f"{JOURNAL_NAME}-{kind}" for kind in ("journ
 _FICLONE = 0x40049409  # linux/fs.h
 _BLOCK = 1 << 18  # bytes per block; a block is so small that it stays in the processor cache until it is written
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
+_REFUSED_LINK = _NO_LINKS | {errno.EXDEV, errno.EINVAL}
+"""Error numbers if a link cannot be made here. Windows reports EINVAL if the user may not make symbolic links."""
+
+_FORBIDDEN = frozenset('<>:"/\\|?*')
+"""Characters that Windows or Linux do not allow in a file name. Control characters are not allowed either."""
+
+_DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
+"""Beginning of a file name that Windows reserves for a device. Windows ignores a suffix."""
 _MAX_NAME = 255
-"""Maximum length of a file name in bytes (Linux NAME_MAX)."""
+"""Maximum length of a file name in bytes (Linux NAME_MAX). Windows and macOS allow at least as many characters."""
+
+_LONG_PATH = 259
+"""Maximum length of a path on Windows, in characters, unless long paths are enabled."""
 
 _NUMBER = 12
 """Number of bytes in a file name that are reserved for a number such as ``_2``."""
@@ -49,18 +64,37 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def fitting_name(name: str) -> str:
-    """Return a valid file name.
+    """Return a file name that is valid on Linux, macOS and Windows.
 
-    The result has no separators and no leading dots. With a number added, the result has at most 255 bytes.
+    Characters that one of these systems does not allow are replaced by ``_``. The result has no leading dots and no
+    trailing dots or blanks, and is not the name of a Windows device such as ``CON``. With a number added, the result
+    has at most 255 bytes.
     """
-    cleaned = "".join("_" if char in "/\\\0" or ord(char) < 32 else char for char in name).lstrip(".") or "_"
+    allowed = "".join("_" if c in _FORBIDDEN or unicodedata.category(c) == "Cc" else c for c in name)
+    cleaned = allowed.lstrip(".").rstrip(". ") or "_"
+    if _DEVICES.match(cleaned):
+        cleaned = f"_{cleaned}"
     stem, suffix = os.path.splitext(cleaned)  # noqa: PTH122  Path treats names such as "_." differently
     if len(os.fsencode(suffix)) > _MAX_SUFFIX:
         stem, suffix = cleaned, ""
     spare = _MAX_NAME - len(os.fsencode(suffix)) - _NUMBER
     while len(os.fsencode(stem)) > spare:
         stem = stem[:-1]
-    return stem + suffix
+    return f"{stem}{suffix}".rstrip(". ")
+
+
+def folded(name: str) -> str:
+    """Return a form of a name or path that is equal for all names that Windows or macOS treat as the same.
+
+    These systems ignore upper and lower case, and macOS also ignores how accented letters are composed.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def folded_order(one: str, other: str) -> int:
+    """Compare the folded forms of two names: the result is 0 if they are equal, otherwise -1 or 1."""
+    first, second = folded(one), folded(other)
+    return (first > second) - (first < second)
 
 
 def category_folder(category: str) -> str:
@@ -122,8 +156,8 @@ def put_source(source: Path, digest: str, target: Path, mode: LinkMode) -> bool:
             return False
         raise
     except OSError as error:
-        hint = "; use --link copy" if mode != "copy" and error.errno in _NO_LINKS | {errno.EXDEV} else ""
-        msg = f"{target} cannot be written: {error.strerror or error}{hint}"
+        hint = "; use --link copy" if mode != "copy" and error.errno in _REFUSED_LINK else ""
+        msg = f"{target} cannot be written: {error.strerror or error}{hint}{_advice(target)}"
         raise OutputError(msg) from error
     return True
 
@@ -154,7 +188,7 @@ def put_bytes(data: bytes, target: Path) -> bool:
             return False
         raise
     except OSError as error:
-        msg = f"{target} cannot be written: {error.strerror or error}"
+        msg = f"{target} cannot be written: {error.strerror or error}{_advice(target)}"
         raise OutputError(msg) from error
     return True
 
@@ -180,6 +214,30 @@ def replace_if_changed(path: Path, data: bytes) -> bool:
     return True
 
 
+def require_writable(folder: Path) -> None:
+    """Check that files can be written into a folder. If the folder does not exist, check the folder above it.
+
+    Raises
+    ------
+    OutputError
+        If no file can be written.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        msg = f"{folder} cannot be used as the output folder: {existing} is not a folder"
+        raise OutputError(msg)
+    if not os.access(existing, os.W_OK):
+        msg = f"the output folder {folder} cannot be written: no permission to write to {existing}"
+        raise OutputError(msg)
+
+
+def _advice(target: Path) -> str:
+    """Return what to do if a path is too long for Windows; empty if the path is not too long."""
+    if os.name != "nt" or len(str(target.absolute())) <= _LONG_PATH:
+        return ""
+    return f"; the path has more than {_LONG_PATH} characters: use a shorter output folder, or enable long paths"
+
+
 def _holds(target: Path, digest: str) -> bool:
     return target.is_file() and file_sha256(target) == digest
 
@@ -197,6 +255,9 @@ def _appear(target: Path, write: Callable[[Path], object]) -> None:
     with partial_file(target) as partial:
         write(partial)
         sync_file(partial)
+        if os.name == "nt":
+            partial.rename(target)  # on Windows, this call fails if the target exists
+            return
         try:
             os.link(partial, target)
         except OSError as error:
@@ -219,9 +280,13 @@ def _copy(source: Path, digest: str, partial: Path) -> None:
 def _shared(source: Path, partial: Path) -> bool:
     """Try to make a copy that shares the disk blocks of the original file. Return whether this worked.
 
-    The system call is the ioctl FICLONE, which the file systems Btrfs and XFS support. Shared blocks need no additional
-    disk space until one of the two files is changed.
+    The system call is the ioctl FICLONE of Linux, which the file systems Btrfs and XFS support. Shared blocks need no
+    additional disk space until one of the two files is changed.
     """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
     with suppress(OSError), source.open("rb") as reader, partial.open("wb") as writer:
         fcntl.ioctl(writer, _FICLONE, reader.fileno())
         return True

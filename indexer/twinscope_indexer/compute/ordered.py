@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +28,8 @@ def in_order(
     If the generator is closed early, or if an exception is raised, the generator waits for the end of all running
     calls.
 
+    A forked process cannot continue the generator of its parent process; it gets a `RuntimeError`.
+
     Parameters
     ----------
     function : callable
@@ -43,17 +46,28 @@ def in_order(
     object
         The results, in the order of the pieces.
     """
-    pool = ThreadPoolExecutor(workers)
+    pool, owner = ThreadPoolExecutor(workers), os.getpid()
     pending: deque[Future[R]] = deque()
     try:
         for piece in pieces:
             pending.append(pool.submit(function, piece))
             if len(pending) > _AHEAD_PER_WORKER * workers:
-                yield pending.popleft().result()
+                yield _result(pending.popleft(), owner)
         while pending:
-            yield pending.popleft().result()
+            yield _result(pending.popleft(), owner)
     except BaseException:
         abandon()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=os.getpid() == owner, cancel_futures=True)
+
+
+def _result(future: Future[R], owner: int) -> R:
+    """Return the result of a call. `owner` is the id of the process that has the threads."""
+    if os.getpid() != owner and not future.done():
+        msg = (
+            "this iterator was created before the process was forked, and its threads exist only in the parent "
+            "process: create the iterator in this process"
+        )
+        raise RuntimeError(msg)
+    return future.result()

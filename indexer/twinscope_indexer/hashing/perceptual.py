@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from twinscope_indexer.errors import RecipeError
+from twinscope_indexer.errors import RecipeError, extra_needed
 from twinscope_indexer.hashing.arrays import hamming, packed_above_median, require_grey
 from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.hashing.dct import FREQUENCIES, low_frequencies
@@ -101,8 +101,15 @@ class PHash:
         return self.code.hex()
 
     def to_imagehash(self) -> imagehash.ImageHash:
-        """Convert to an `imagehash.ImageHash` of 32 x 32 bits."""
-        import imagehash
+        """Convert to an `imagehash.ImageHash` of 32 x 32 bits.
+
+        Raises
+        ------
+        MissingExtraError
+            If the package imagehash is not installed.
+        """
+        with extra_needed("PHash.to_imagehash", "legacy"):
+            import imagehash
 
         return imagehash.ImageHash(np.unpackbits(self.packed).reshape(FREQUENCIES, FREQUENCIES).astype(bool))
 

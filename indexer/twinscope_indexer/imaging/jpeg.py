@@ -29,16 +29,21 @@ _START_OF_IMAGE = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _BASELINE_FRAME = 0xC0
+_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Two bytes that are the marker of a segment. Pairs with a stuffed byte or a fill byte do not match. A marker never
 # begins at a stuffed byte. A marker can begin at a fill byte, and the search continues at this byte. The first match is
 # therefore the next marker.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _HUFFMAN_TABLES, _RESTART_INTERVAL, _QUANTISATION_TABLES = 0xC4, 0xDD, 0xDB
+_EXIF = 0xE1
 _JFIF, _ADOBE = 0xE0, 0xEE  # both kinds of segments define the colour space
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - {_JFIF, _ADOBE}
 _PLAIN = _METADATA | {_BASELINE_FRAME, _HUFFMAN_TABLES, _RESTART_INTERVAL, _START_OF_SCAN}
 _QUANTISATION_TABLE = 65  # bytes: one for the number of the table, and 64 for its 8-bit steps (ITU-T T.81, B.2.4.1)
+_COEFFICIENTS = 64  # of a block
+_MOST_SCANS = 1000
+_SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}  # number of components -> name of the colour space in simplejpeg
 _MODES = {1: "L", 3: "RGB"}  # number of components -> Pillow's mode
 # Pillow can also be built with another JPEG library. Such a library rounds differently.
 _SAME_LIBRARY = features.check_feature("libjpeg_turbo")
@@ -66,15 +71,108 @@ def frame(data: bytes, name: str) -> Frame:
         The fault is ``damaged`` if the stream has no frame header before the first scan. The fault is ``truncated`` if
         the stream stops inside its header, or has no end marker. The error message begins with `name`.
     """
-    for marker, start, end in _segments(data, name):
-        if marker in _FRAMES:
-            if end - start < 10:
-                raise ImageError(name, "damaged", "the JPEG frame header is too short")
-            found = _frame_at(data, start)
-            if data.rfind(_END_OF_IMAGE, end) < 0:
-                raise ImageError(name, "truncated", "the JPEG stream has no end marker")
-            return found
-    raise ImageError(name, "damaged", "the JPEG stream has no frame header")
+    found = header(data, name)
+    if not _has_end(data, name):
+        raise ImageError(name, "truncated", "the JPEG stream has no end marker")
+    return found
+
+
+def header(data: bytes, name: str) -> Frame:
+    """Read the frame header of a JPEG stream. The rest of the stream is not checked.
+
+    Raises
+    ------
+    ImageError
+        The fault is ``damaged`` if the stream has no frame header before the first scan. The fault is ``truncated`` if
+        the stream stops inside its header.
+    """
+    return _frame_at(data, _frame_segment(data, name)[0])
+
+
+def completed(data: bytes, claimed: Frame, name: str, tables: bytes = b"") -> bytes:
+    """Return a JPEG stream with an end marker.
+
+    Some cameras and frame grabbers write no end marker. If the end marker is the only part that is missing, it is
+    added. A stream in which pixels are missing is refused.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the JPEG stream.
+    claimed : Frame
+        Frame header of the stream, as returned by `header`. The caller has checked that the pixels fit in memory.
+    name : str
+        Name of the image in error messages.
+    tables : bytes
+        JPEG stream that contains only the tables for `data`. Empty if the tables are in `data`.
+
+    Raises
+    ------
+    ImageError
+        The fault is ``truncated`` if pixels are missing.
+    """
+    if _has_end(data, name):
+        return data
+    whole = _without_padding(data) + _END_OF_IMAGE
+    if _has_all_scans(whole[:-2], claimed, name) and _has_all_blocks(tables[:-2] + whole[2 * bool(tables) :], claimed):
+        return whole
+    raise ImageError(name, "truncated", "the JPEG stream has no end marker, and some of its pixels are missing")
+
+
+def _has_end(data: bytes, name: str) -> bool:
+    return data.rfind(_END_OF_IMAGE, _frame_segment(data, name)[1]) >= 0
+
+
+def _without_padding(data: bytes) -> bytes:
+    """Remove the zeros that some programs write after a stream. Without this step, they could stand for lost blocks."""
+    content = data.rstrip(b"\0")
+    belongs = content.endswith(b"\xff") or len(data) == len(content) + 1
+    return data[: len(content) + 1] if belongs else content
+
+
+def _has_all_scans(data: bytes, claimed: Frame, name: str) -> bool:
+    """Check whether the scans of a stream without end marker contain all coefficients of all components."""
+    progressive = data[_frame_segment(data, name)[0] + 1] in _PROGRESSIVE_FRAMES
+    missing_bits: dict[int, list[int]] = {}  # component -> for every coefficient, the number of low bits that lack
+    at = next(start for marker, start, _ in _segments(data, name) if marker == _START_OF_SCAN)
+    for _ in range(_MOST_SCANS):
+        if data[at + 1] == _START_OF_SCAN:
+            count = data[at + 4]
+            if at + 8 + 2 * count > len(data):
+                return False
+            first, last, bits = data[at + 5 + 2 * count : at + 8 + 2 * count]
+            for component in data[at + 5 : at + 5 + 2 * count : 2]:
+                lack = missing_bits.setdefault(component, [16] * _COEFFICIENTS)
+                for coefficient in range(first, min(last + 1, _COEFFICIENTS)) if progressive else range(_COEFFICIENTS):
+                    lack[coefficient] = bits & 15 if progressive else 0
+        at = _next_marker(data, at + 2)
+        if at < 0 or at + 5 > len(data):
+            return len(missing_bits) == claimed.components and not any(any(lack) for lack in missing_bits.values())
+    return False
+
+
+def _has_all_blocks(data: bytes, claimed: Frame) -> bool:
+    """Check whether libjpeg decodes a stream without a warning. libjpeg warns if blocks are missing."""
+    space = _SPACES.get(claimed.components)
+    if space is None or claimed.precision != 8:
+        return False
+    try:
+        simplejpeg.decode_jpeg(data, space, strict=True)
+    except (ValueError, RuntimeError, MemoryError):
+        return False
+    return True
+
+
+def exif(data: bytes, name: str) -> bytes:
+    """Return the content of the first Exif segment of a JPEG stream. The result is empty if there is none.
+
+    Raises
+    ------
+    ImageError
+        As for `header`.
+    """
+    contents = (data[start + 4 : end] for marker, start, end in _segments(data, name) if marker == _EXIF)
+    return next((content for content in contents if content.startswith(b"Exif\0\0")), b"")
 
 
 def without_metadata(data: bytes, name: str) -> bytes:
@@ -108,9 +206,9 @@ def read_jpeg(file: ImageFile, budget: int) -> Raster:
     """
     file.stream.seek(0)
     data = file.stream.read()
-    claimed = frame(data, file.name)
+    claimed = header(data, file.name)
     check_budget(file.name, claimed.width, claimed.height, budget)
-    return decode(data, claimed, file.name)
+    return decode(completed(data, claimed, file.name), claimed, file.name)
 
 
 def decode(data: bytes, claimed: Frame, name: str) -> Raster:
@@ -167,6 +265,16 @@ def _is_plain_segment(marker: int, content: bytes) -> bool:
     if marker == _ADOBE:
         return len(content) >= 12 or not content.startswith(b"Adobe")
     return marker in _PLAIN
+
+
+def _frame_segment(data: bytes, name: str) -> tuple[int, int]:
+    """Return the start and the end of the frame header of a stream."""
+    for marker, start, end in _segments(data, name):
+        if marker in _FRAMES:
+            if end - start < 10:
+                raise ImageError(name, "damaged", "the JPEG frame header is too short")
+            return start, end
+    raise ImageError(name, "damaged", "the JPEG stream has no frame header")
 
 
 def _frame_at(data: bytes, start: int) -> Frame:

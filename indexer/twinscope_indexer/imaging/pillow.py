@@ -19,6 +19,8 @@ def decoding(name: str) -> Iterator[None]:
     """Convert the errors that Pillow's plugins and imagecodecs raise for invalid data to `ImageError`."""
     try:
         yield
+    except (ArithmeticError, LookupError, TypeError) as error:  # the text would describe the code, not the file
+        raise ImageError(name, "damaged", "cannot be decoded: its header is invalid") from error
     except (OSError, SyntaxError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file could not be read; its content may be valid

@@ -1,9 +1,9 @@
 """Decoding of microscope image files to 8-bit grey pixels and a description.
 
-The format of a file (TIFF, BigTIFF, JPEG, PNG or BMP) is detected from the first bytes of the file. The file name is
-not used. For images of 8 bits, the result is exactly the same as from Pillow's ``convert("L")``. Images of more than 8
-bits are converted with an explicit window (see `twinscope_indexer.imaging.window`). Every fault of a file raises the
-exception `ImageError`.
+The format of a file (TIFF, BigTIFF, JPEG, PNG, BMP, WebP or JPEG 2000) is detected from the first bytes of the file.
+The file name is not used. For images of 8 bits, the result is exactly the same as from Pillow's ``convert("L")``.
+Images of more than 8 bits are converted with an explicit window (see `twinscope_indexer.imaging.window`). Every fault
+of a file raises the exception `ImageError`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from PIL import Image
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.bmp import read_bmp
 from twinscope_indexer.imaging.jpeg import read_jpeg
+from twinscope_indexer.imaging.jpeg2000 import read_jpeg2000
 from twinscope_indexer.imaging.limits import require_divisible
 from twinscope_indexer.imaging.png import read_png
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import Format, ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff import read_tiff, read_tiff_page
+from twinscope_indexer.imaging.webp import read_webp
 from twinscope_indexer.imaging.window import Window
 
 PIXEL_BUDGET = 300_000_000
@@ -36,7 +38,7 @@ class GreyImage:
     pixels: NDArray[np.uint8]
     """Grey levels: uint8, shape (height, width), C-contiguous; 0 is black."""
     format: Format
-    """Format of the file: ``TIFF``, ``JPEG``, ``PNG`` or ``BMP``."""
+    """Format of the file: ``TIFF``, ``JPEG``, ``PNG``, ``BMP``, ``WebP`` or ``JPEG 2000``."""
     mode: str
     """Pillow's mode for the pixels in the file: ``L``, ``RGB``, ``P``, ``I;16``, ``F``, ``LA``, ``RGBA``..."""
     bits: int
@@ -44,7 +46,7 @@ class GreyImage:
     width: int
     height: int
     pages: int
-    """Number of pages of a TIFF file, or number of frames of an animated PNG file. For other files, the number is 1."""
+    """Number of pages of a TIFF file, or number of frames of an animated PNG or WebP file. For other files, it is 1."""
     page: int
     """Index of the page that was decoded, counted from 0."""
     window: Window | None
@@ -138,4 +140,6 @@ _DECODERS: dict[Format, Callable[[ImageFile, int], Raster]] = {
     "JPEG": read_jpeg,
     "PNG": read_png,
     "BMP": read_bmp,
+    "WebP": read_webp,
+    "JPEG 2000": read_jpeg2000,
 }

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from twinscope_indexer.errors import ImageError
+from twinscope_indexer.errors import ImageError, os_reason
+from twinscope_indexer.imaging.foreign import what_it_is
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the content of a file, or an open binary file."""
 
-Format = Literal["TIFF", "JPEG", "PNG", "BMP"]
+Format = Literal["TIFF", "JPEG", "PNG", "BMP", "WebP", "JPEG 2000"]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAGIC: dict[bytes, Format] = {
@@ -29,7 +30,10 @@ _MAGIC: dict[bytes, Format] = {
     b"\xff\xd8\xff": "JPEG",
     PNG_MAGIC: "PNG",
     b"BM": "BMP",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",  # a codestream without a file format
 }
+_MAGIC_SIZE = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +89,8 @@ def _opened(path: Path, name: str) -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(name, "missing", "there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ImageError(
-            name, "unreadable", f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise ImageError(name, "unreadable", f"cannot be opened: {reason}") from error
 
 
 @contextmanager
@@ -96,21 +99,25 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
         seekable = _seekable(stream)
         size = seekable.seek(0, os.SEEK_END)
         seekable.seek(0)
-        yield ImageFile(seekable, size, _format(seekable.read(len(PNG_MAGIC)), name), name)
+        yield ImageFile(seekable, size, _format(seekable, name), name)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ImageError(name, "unreadable", f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise ImageError(name, "unreadable", f"cannot be read: {reason}") from error
     except MemoryError as error:
         raise ImageError(name, "too_large", "decoding it needs more memory than is available") from error
 
 
-def _format(magic: bytes, name: str) -> Format:
+def _format(stream: BinaryIO, name: str) -> Format:
     """Detect the format of a file from the first bytes."""
+    magic = stream.read(_MAGIC_SIZE)
     if not magic:
         raise ImageError(name, "empty", "the file is empty")
     for start, found in _MAGIC.items():
         if magic.startswith(start):
             return found
-    raise ImageError(name, "unsupported", "is not a TIFF, JPEG, PNG or BMP file")
+    if magic.startswith(b"RIFF") and magic[8:] == b"WEBP":
+        return "WebP"
+    raise ImageError(name, "unsupported", what_it_is(stream))
 
 
 def _seekable(stream: BinaryIO) -> BinaryIO:

@@ -1,8 +1,9 @@
 """Decoding of TIFF files by tifffile and imagecodecs, after a check of all tags.
 
 The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile would read
-missing strips as zeros. tifffile would also accept any width and height, and follow circular chains of directories.
-tifffile reports such faults only in its log. This module refuses a file if the tags of the file contradict its content.
+missing strips as zeros. tifffile would also accept any width and height. tifffile reports such faults only in its log.
+This module reads a file if everything that the pixels need is in the file, even if the tags contain an error that does
+not affect the pixels. If something is missing, the file is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import tiff_segments
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import ImageFile
+from twinscope_indexer.imaging.tiff_codecs import JPEGS, OLD_JPEG
 from twinscope_indexer.imaging.tiff_directories import count_directories
 from twinscope_indexer.imaging.tiff_pages import chain_of
 
@@ -31,6 +33,7 @@ _COLOURS = {_RGB: (3, "RGB"), _CMYK: (4, "CMYK"), _YCBCR: (3, "YCbCr")}  # numbe
 _PREMULTIPLIED, _ALPHA = 1, 2  # ExtraSamples
 _ORIENTATION = 274
 _LEAST_SIDE = 16  # pixels; a smaller page is read only if no larger page holds an image
+_PADDING = 1  # bytes; every part of a TIFF file begins at an even offset
 _MOST_SEARCHED = 1000  # maximum number of pages that are searched for an image
 
 _reading: ContextVar[bool] = ContextVar("twinscope_reading_tiff", default=False)
@@ -68,7 +71,7 @@ def read_tiff(file: ImageFile, budget: int) -> Raster:
     """
     pages, complete = count_directories(file)
     with _decoding(file.name), _opened(file) as tiff:
-        index, page = _find_image_page(tiff, pages, complete, file.name)
+        index, page = _find_image_page(tiff, pages, complete, file)
         return _decoded(page, file, budget, (pages, index))
 
 
@@ -143,32 +146,55 @@ def _decoding(name: str) -> Iterator[None]:
     except NotImplementedError as error:
         raise ImageError(name, "unsupported", f"cannot be decoded: {error}") from error
     # TiffFileError is a ValueError; the errors of imagecodecs are RuntimeErrors
-    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except (TypeError, LookupError, ArithmeticError) as error:  # the text would describe the code, not the file
+        raise ImageError(name, "damaged", "cannot be decoded: its TIFF tags are invalid") from error
+    except (RuntimeError, ValueError) as error:
         raise ImageError(name, "damaged", f"cannot be decoded: {error}") from error
     finally:
         _reading.reset(token)
 
 
-def _find_image_page(tiff: TiffFile, pages: int, complete: bool, name: str) -> tuple[int, TiffPage]:
+def _find_image_page(tiff: TiffFile, pages: int, complete: bool, file: ImageFile) -> tuple[int, TiffPage]:
     """Return the first page that holds an image, and the index of this page.
 
     If all images in the file are small or reduced, return the first small page. If there is no small page, return the
-    first reduced page.
+    first reduced page. If the last part of the chain is missing, such a page is only returned if the file has no bytes
+    of a lost page.
     """
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):
-        page = tiff.pages[index].aspage()
+        try:
+            page = tiff.pages[index].aspage()
+        except (ValueError, TypeError, LookupError):
+            if index == 0:
+                raise
+            complete = False  # the chain leads to something that is not a directory
+            break
         sides = page.imagewidth, page.imagelength
         if not all(isinstance(side, int) and side > 0 for side in sides) or page.is_mask or page.photometric == _MASK:
             continue
         if min(sides) >= _LEAST_SIDE and not page.is_reduced:
             return index, page
         spare.append((index, page))
-    if not complete:
-        raise ImageError(name, "truncated", "the TIFF file stops before the first page that holds an image")
+    if not complete and not (spare and _described_end(spare) + _PADDING >= file.size):
+        raise ImageError(file.name, "truncated", "the TIFF file stops before the first page that holds an image")
     if not spare:
-        raise ImageError(name, "damaged", "no page of the TIFF file holds an image")
+        raise ImageError(file.name, "damaged", "no page of the TIFF file holds an image")
     return min(spare, key=lambda found: found[1].is_reduced)
+
+
+def _described_end(pages: list[tuple[int, TiffPage]]) -> int:
+    """Return the end of the last part of the file that these pages describe: directories, values of tags, and pixels.
+
+    Further bytes can be what remains of a lost page.
+    """
+    ends = [0]
+    for _, page in pages:
+        number, entry, pointer = (8, 20, 8) if page.parent.is_bigtiff else (2, 12, 4)
+        ends.append(page.offset + number + len(page.tags) * entry + pointer)
+        ends.extend(tag.valueoffset + tag.valuebytecount for tag in page.tags)
+        ends.extend(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)))
+    return max(ends)
 
 
 def _colour(page: TiffPage, name: str) -> int:
@@ -176,7 +202,7 @@ def _colour(page: TiffPage, name: str) -> int:
     colour = int(page.photometric)
     if colour == _YCBCR and page.samplesperpixel == 1:
         return _BLACK_IS_ZERO
-    if colour == _YCBCR and page.compression == tiff_segments.JPEG:
+    if colour == _YCBCR and page.compression in {*JPEGS, OLD_JPEG}:
         return _RGB  # imagecodecs converts the samples to RGB
     deep = page.dtype is not None and page.dtype not in {np.dtype(np.uint8), np.dtype(np.bool_)}
     if colour not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR} or (deep and colour > _RGB):
@@ -206,6 +232,8 @@ def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int
     count, mode = _COLOURS[colour]
     has_alpha = colour == _RGB and page.samplesperpixel > 3 and (not page.extrasamples or alpha in {1, 2})
     named = "RGBA" if has_alpha else mode
+    if samples.dtype == np.bool_:
+        samples = samples.view(np.uint8)
     if samples.dtype != np.uint8:
         return Raster(samples[..., :count], "TIFF", named, bits, *pages)
     if bits != 8:
@@ -229,11 +257,15 @@ def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint
 
 
 def _indexed(page: TiffPage, indices: NDArray[Any], name: str) -> Image.Image:
-    """Build a palette image. Like Pillow, use only the upper bytes of the 16-bit colours of the palette."""
+    """Build a palette image. Like Pillow, use only the upper bytes of the 16-bit colours of the palette.
+
+    If no colour is above 255, the colours have 8 bits, and are used without change.
+    """
     colours = page.colormap
     if colours is None or colours.shape != (3, 1 << page.bitspersample) or colours.dtype != np.uint16:
         raise ImageError(name, "damaged", "the palette of the TIFF file is missing or has the wrong length")
+    shift = 8 if colours.max() > 255 else 0  # as in libtiff: some programs write 8-bit colours
     height, width = indices.shape
     image = Image.frombuffer("P", (width, height), np.ascontiguousarray(indices.view(np.uint8)), "raw", "P", 0, 1)
-    image.putpalette((colours >> 8).astype(np.uint8).T.tobytes(), "RGB")
+    image.putpalette((colours >> shift).astype(np.uint8).T.tobytes(), "RGB")
     return image

@@ -96,18 +96,20 @@ def count_directories(file: ImageFile) -> tuple[int, bool]:
     int
         Number of directories, at least one.
     bool
-        Whether the chain of directories is complete. If this value is False, the last part of the chain is missing.
+        Whether the chain of directories is complete. If this value is False, the last part of the chain is missing. A
+        chain that leads back to one of its directories is complete, because the circle contains all directories.
 
     Raises
     ------
     ImageError
         As for `read_directories`.
     """
-    count, complete = 0, False
+    offsets: set[int] = set()
+    following = 0
     for link in _chain(file):
-        count += 1
-        complete = link.following == 0
-    return count, complete
+        offsets.add(link.offset)
+        following = link.following
+    return len(offsets), following == 0 or following in offsets
 
 
 def read_directories(file: ImageFile) -> list[Directory]:
@@ -122,7 +124,7 @@ def read_directories(file: ImageFile) -> list[Directory]:
     ------
     ImageError
         The fault is ``truncated`` if the header or the first directory is cut off. The fault is ``damaged`` if the file
-        has no directory, or if the chain of directories is circular.
+        has no directory.
     """
     return [_read_directory(file, link) for link in islice(_chain(file), _MOST_DIRECTORIES)]
 
@@ -135,7 +137,8 @@ def directory_offsets(file: ImageFile) -> tuple[list[int], str]:
     list of int
         At least one offset, in the order of the chain.
     str
-        Description of the fault. The text is empty if the chain is complete, or if it returns to an earlier directory.
+        Description of the fault. The text is empty if the chain is complete, or if its last pointer leads to an earlier
+        directory or to something that is not a directory.
 
     Raises
     ------
@@ -146,13 +149,23 @@ def directory_offsets(file: ImageFile) -> tuple[list[int], str]:
     following = 0
     try:
         for link in _chain(file):
+            if offsets and not _is_directory(file, link):
+                return offsets, ""
             offsets.append(link.offset)
             following = link.following
     except ImageError:
         if not offsets:
             raise
         return offsets, ""
-    return offsets, "" if following == 0 or following in offsets else "the file ends before this page"
+    return offsets, "the file ends before this page" if following >= file.size else ""
+
+
+def _is_directory(file: ImageFile, link: _Link) -> bool:
+    """Check whether the bytes of a directory can be one: its first entry has a known type, or is cut off."""
+    entry = read_at(file.stream, link.offset + link.layout.number.size, link.layout.entry.size)
+    if len(entry) < link.layout.entry.size:
+        return True
+    return link.entries > 0 and 1 <= link.layout.entry.unpack(entry)[1] <= max(_TYPE_SIZES)
 
 
 def read_directory_at(file: ImageFile, offset: int) -> Directory:
@@ -162,7 +175,11 @@ def read_directory_at(file: ImageFile, offset: int) -> Directory:
 
 
 def _chain(file: ImageFile) -> Iterator[_Link]:
-    """Yield the directories of a file, in the order of the chain."""
+    """Yield the directories of a file, in the order of the chain.
+
+    The chain ends at a pointer that leads back to an earlier directory, or to something that is not a directory. Pages
+    before such a pointer can be complete.
+    """
     file.stream.seek(0)
     head = file.stream.read(16)
     layout = _Layout.of(head)
@@ -176,11 +193,13 @@ def _chain(file: ImageFile) -> Iterator[_Link]:
     seen: set[int] = set()
     while 0 < at < file.size:
         if at in seen:
-            raise ImageError(file.name, "damaged", "the TIFF directory chain is circular")
+            return
         if len(seen) == _MOST_LINKS:
             raise ImageError(file.name, "damaged", f"the TIFF file has more than {_MOST_LINKS:,} directories")
         seen.add(at)
         link = _link(file, at, layout)
+        if link.entries > _MOST_ENTRIES and len(seen) > 1:
+            return
         yield link
         at = link.following
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from twinscope_indexer.compute.forking import in_child
 from twinscope_indexer.index.kernels import BLOCK, HEAD, WORDS, by_class, by_row, scan
 from twinscope_indexer.index.protocol import Neighbours, merge
 from twinscope_indexer.index.segment import Segment
@@ -88,6 +89,9 @@ class BlockSegment(Segment):
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, _CORES - 1), thread_name_prefix="scan")
+
+
+in_child(_pool.cache_clear)  # a forked process has no threads of its parent process
 
 
 def _read_only(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

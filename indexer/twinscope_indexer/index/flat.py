@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import faiss
 import numpy as np
 
+from twinscope_indexer.compute.forking import in_child
 from twinscope_indexer.hashing.codes import BITS, BYTES
 from twinscope_indexer.index.protocol import Neighbours
 from twinscope_indexer.index.segment import Segment
@@ -84,15 +85,25 @@ class FlatSegment(Segment):
         return Neighbours(ids[order], distances[order])
 
 
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+_forked = False
+"""Whether this process is the child process of a fork. OpenMP would wait for threads of the parent process for ever."""
+in_child(_after_fork)
+
+
 @contextmanager
 def _threads(queries: int, codes: int) -> Iterator[None]:
     """Limit the number of FAISS threads, depending on the work, while the body of the ``with`` statement runs.
 
     FAISS divides a batch of queries among several threads. Every thread waits until the last thread has finished.
     """
-    most = faiss.omp_get_max_threads()
+    most = 1 if _forked else faiss.omp_get_max_threads()
     threads = min(most, queries, 1 + queries * codes // _COMPARISONS_PER_THREAD)
-    if threads == most:
+    if threads == most and not _forked:
         yield
         return
     faiss.omp_set_num_threads(threads)  # this setting applies only to the calling thread

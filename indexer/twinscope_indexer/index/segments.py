@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from twinscope_indexer.compute.forking import in_child
 from twinscope_indexer.index.protocol import (
     NO_NEIGHBOURS,
     Description,
@@ -167,3 +168,6 @@ class SegmentedIndex:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, _CORES - 1), thread_name_prefix="segments")
+
+
+in_child(_pool.cache_clear)  # a forked process has no threads of its parent process

@@ -10,3 +10,6 @@ from .run import (
 from .run import (
     index as index,
 )
+from .run import (
+    preview as preview,
+)

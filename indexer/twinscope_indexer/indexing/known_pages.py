@@ -1,11 +1,17 @@
-"""Known pages: which image of a store is a page of a file, if the file has become a stack, or is a stack no more."""
+"""Known pages: what a store knows about the images of a file, also if the file has become a stack, or is none now."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twinscope_indexer.hashing.perceptual import RECIPE
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
+
+    from twinscope_indexer.indexing.pages import Pages
+    from twinscope_indexer.sources.corpus import Item
+    from twinscope_indexer.store.catalog.catalog import Record
 
 
 def counterpart(page: int, numbers: tuple[int, ...], known: Collection[int]) -> int | None:
@@ -30,3 +36,27 @@ def counterpart(page: int, numbers: tuple[int, ...], known: Collection[int]) -> 
     if page == 0:
         return min(known)
     return 0 if 0 in known else None
+
+
+def same_file(known: Record, item: Item) -> bool:
+    """Check whether size and time of a file are those that the store recorded; then the file need not be read."""
+    return (known.size, known.mtime_ns, known.recipe) == (item.size, item.mtime_ns, RECIPE)
+
+
+def is_complete(known: Mapping[int, Record], item: Item, pages: Pages) -> bool:
+    """Check whether the store contains all images of a file, and whether the file is unchanged.
+
+    Parameters
+    ----------
+    known : mapping of int to Record
+        Images of the file that the store contains, with the numbers of their pages as keys.
+    item : Item
+    pages : {"all", "first"}
+        Which pages of a stack are images of the store.
+    """
+    if not known or not all(same_file(record, item) for record in known.values()):
+        return False
+    first = next(iter(known.values()))
+    if item.page or first.format != "TIFF":
+        return True
+    return list(known) == [0] if pages == "first" else first.pages == len(known)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twinscope_indexer.imaging.reader import GreyImage
     from twinscope_indexer.imaging.sniffing import Source
     from twinscope_indexer.sources.corpus import Item
+    from twinscope_indexer.store.catalog.catalog import Catalog
 
 Pages = Literal["all", "first"]
 """Which pages of a stack are images: each page that is a picture (``all``), or only the first such page (``first``)."""
@@ -28,6 +29,11 @@ Pages = Literal["all", "first"]
 PAGES: Final[tuple[Pages, ...]] = ("all", "first")
 _STACK_SUFFIXES: Final = frozenset({".tif", ".tiff"})
 """Suffixes of images in archives that can be stacks. An image with another suffix is not unpacked to look for pages."""
+
+
+def settled_pages(catalog: Catalog, pages: Pages | None) -> Pages:
+    """Return which pages of a stack are images of a store. If `pages` is None, the value of the last run is used."""
+    return pages or ("first" if catalog.meta("pages") == "first" else "all")
 
 
 def pages_of(location: str | os.PathLike[str]) -> list[str]:

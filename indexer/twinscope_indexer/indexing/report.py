@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 _LISTED: Final = 20
 """Maximum number of entries in each list of the report."""
+_REMARKS: Final = 200
+"""Maximum number of different remarks, and of different causes."""
 
 
 @dataclass(slots=True)
@@ -30,7 +33,21 @@ class IndexReport:
     runs: list[str] = field(default_factory=list)
     """Folders that were skipped because a labelling run wrote them; see `corpus.is_run`."""
     unknown_categories: Counter[str] = field(default_factory=Counter)
-    """For each error message: the number of images that were excluded with this message. Their category is unknown."""
+    """For each cause (see `TaxonomyError.cause`): the number of images that were excluded, because they have no known
+    category."""
+    known_categories: list[str] = field(default_factory=list)
+    """The categories of the taxonomy, for example ``Tips (L9)``."""
+    categories: dict[str, int] = field(default_factory=dict)
+    """Number of images in the store for each category, after the run."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """Sentences about folders that could have been meant as a category, but are not. The value is the number of images
+    below the folder. The counter contains only the first such folders."""
+    relabelled: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Number of images for each old and new name of their category. The two names differ."""
+    unhashable: list[tuple[str, str]] = field(default_factory=list)
+    """URI of the first images that cannot be hashed, and the reasons."""
+    written: array[int] = field(default_factory=lambda: array("q"))
+    """Ids of the images that were added, changed, or given another category."""
     contradicting_prefixes: int = 0
     """Number of images in the store whose published prefix differs from the code of their category."""
     prefixes: int = 0
@@ -45,18 +62,34 @@ class IndexReport:
         if len(self.failures) < _LISTED:
             self.failures.append((uri, message))
 
+    def list_unhashable(self, uri: str, reason: str) -> None:
+        """Add an image that cannot be hashed to `unhashable`, unless that list already has 20 entries."""
+        if len(self.unhashable) < _LISTED:
+            self.unhashable.append((uri, reason))
+
+    def note_relabelled(self, number: int, old: str, new: str) -> None:
+        """Note that an image has another category, code or taxonomy. `number` is its id."""
+        if old != new:
+            self.relabelled[old, new] += 1
+            self.written.append(number)
+
+    def remark(self, sentence: str) -> None:
+        """Count an image for a remark. After 200 different remarks, new ones are not kept."""
+        if sentence in self.remarks or len(self.remarks) < _REMARKS:
+            self.remarks[sentence] += 1
+
     def list_vanished(self, path: str) -> None:
         """Add the path of a vanished image to `vanished`, unless that list already has 20 entries."""
         if len(self.vanished) < _LISTED:
             self.vanished.append(path)
 
-    def count_unknown_category(self, message: str) -> None:
+    def count_unknown_category(self, cause: str) -> None:
         """Count an image that has no known category.
 
-        The first 20 different messages are counted separately. All other messages are counted together as ``others``.
+        The first 200 different causes are counted separately. All other causes are counted together as ``others``.
         """
         known = self.unknown_categories
-        known[message if message in known or len(known) < _LISTED else "others"] += 1
+        known[cause if cause in known or len(known) < _REMARKS else "others"] += 1
 
 
 class Progress(Protocol):

@@ -11,13 +11,14 @@ from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.workers import Workers
 from twinscope_indexer.errors import SourceError, TaxonomyError
 from twinscope_indexer.hashing.perceptual import RECIPE
+from twinscope_indexer.indexing.folder_rule import place_of
 from twinscope_indexer.indexing.ingest import DescribedImage, Origin, put_image, record_of
-from twinscope_indexer.indexing.known_pages import counterpart
+from twinscope_indexer.indexing.known_pages import counterpart, is_complete
 from twinscope_indexer.indexing.reading import FileOutcome, ReadOutcome, ReadTask, read_by, rest_of
 from twinscope_indexer.sources.corpus import Walk, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from twinscope_indexer.hashing.reach import Reach
@@ -101,6 +102,7 @@ class SourceUpdate:
         self._report = report
         self._progress = progress
         self._root_id, self._root, self._below = writer.catalog.root_for(scope.root)
+        self._place = place_of(scope, self._root)
         self._workers = Workers(settings.workers)
         self._saved = time.monotonic()
         self._walked = 0
@@ -147,34 +149,25 @@ class SourceUpdate:
             if item.page:
                 known = {page: record for page, record in known.items() if page == item.page}
             try:
-                category = self._settings.rule(item, found.inner_path)
+                category = self._settings.rule(item, found.inner_path, self._place)
             except TaxonomyError as error:
-                self._exclude(item, known, str(error))
+                self._exclude(item, known, error)
                 continue
-            if self._is_unchanged(known, item):
+            if is_complete(known, item, self._settings.pages):
                 for record in known.values():
                     self._keep(record, category)
             else:
                 yield _Pending(item, known, category)
 
-    def _is_unchanged(self, known: Mapping[int, Record], item: Item) -> bool:
-        """Check whether the store contains all images of a file, and whether the file is unchanged."""
-        if not known or not all(_same_file(record, item) for record in known.values()):
-            return False
-        first = next(iter(known.values()))
-        if item.page or first.format != "TIFF":
-            return True
-        return list(known) == [0] if self._settings.pages == "first" else first.pages == len(known)
-
-    def _exclude(self, item: Item, known: Mapping[int, Record], message: str) -> None:
+    def _exclude(self, item: Item, known: Mapping[int, Record], error: TaxonomyError) -> None:
         """Exclude an image that has no category, and remove its old records from the store.
 
         Otherwise, queries that show the same field would get the old label, which is no longer valid.
         """
-        self._report.count_unknown_category(message)
+        self._report.count_unknown_category(error.cause)
         self._delete(known.values())
         self._report.counts["withdrawn"] += len(known)
-        self._note_failure(item, "no_category", message)
+        self._note_failure(item, "no_category", str(error))
 
     def _keep(self, known: Record, category: Category) -> None:
         taxonomy = self._settings.taxonomy
@@ -182,6 +175,7 @@ class SourceUpdate:
             self._count("unchanged")
             return
         self._catalog.relabel(known.id, category.name, category.code, taxonomy, self._writer.generation)
+        self._report.note_relabelled(known.id, known.category, category.name)
         self._count("relabelled")
 
     def _write_file(self, pending: _Pending, task: ReadTask, outcome: FileOutcome) -> None:
@@ -243,7 +237,11 @@ class SourceUpdate:
         put_image(self._catalog, record, self._root_id, image, frames)
         self._catalog.note_seen(number)
         outcome = "added" if known is None else "changed"
-        self._count("unhashable" if record.hash is None else outcome)
+        if record.hash is None:
+            outcome = "unhashable"
+            self._report.list_unhashable(item.uri, record.unhashable or "")
+        self._report.written.append(number)
+        self._count(outcome)
 
     def _delete(self, records: Iterable[Record]) -> None:
         numbers = [record.id for record in records]
@@ -269,8 +267,12 @@ class SourceUpdate:
         self._report.unreadable.extend(skipped.unreadable)
         self._report.runs.extend(skipped.runs)
         for path, reason in skipped.unreadable:
-            below = os.path.relpath(path, self._root)
+            below = self._relative(path)
             self._catalog.put_failure(self._root_id, below, None, "unreadable", reason)
+
+    def _relative(self, path: str) -> str:
+        """Return a path relative to the root, with forward slashes on every system, as the catalog stores it."""
+        return os.path.relpath(path, self._root).replace(os.sep, "/")
 
     def _compare(self, skipped: Walk) -> None:
         """Report images in the store that the walk did not find. If the setting `prune` is True, remove these images.
@@ -279,27 +281,46 @@ class SourceUpdate:
         """
         prefix = "/".join(path for path in (self._below, self._scope.prefix) if path)
         self._catalog.forget_unseen_failures(self._root_id, prefix)
-        unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
-        hidden = [os.path.relpath(path, self._root) for path in unknown]
+        is_hidden = hidden_paths(skipped, self._root)
         gone: list[int] = []
         for number, path in self._catalog.unseen(self._root_id, prefix):
-            if any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in hidden):
+            if is_hidden(path):
                 continue
             gone.append(number)
             self._report.list_vanished(str(self._root / path))
         self._report.counts["vanished"] += len(gone)
         if not (self._settings.prune and gone):
             return
-        if self._walked == 0:
-            msg = (
-                f"{self._root / prefix} no longer contains any image, but the store has {len(gone)} images from it. "
-                "Nothing was removed. Check that the disk is mounted. If the store is no longer needed, "
-                "delete its folder."
-            )
-            raise SourceError(msg)
+        require_images(self._walked, self._root / prefix, len(gone))
         self._catalog.delete(gone, self._writer.generation)
         self._report.counts["removed"] += len(gone)
 
 
-def _same_file(known: Record, item: Item) -> bool:
-    return (known.size, known.mtime_ns, known.recipe) == (item.size, item.mtime_ns, RECIPE)
+def hidden_paths(skipped: Walk, root: Path) -> Callable[[str], bool]:
+    """Return a function that checks whether a walk did not see what is at a path, relative to a root.
+
+    This is the case below a folder that could not be opened, and below the output of a labelling run.
+    """
+    unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
+    folders = [os.path.relpath(path, root).replace(os.sep, "/") for path in unknown]
+    return lambda path: any(path == folder or path.startswith(f"{folder}/") or folder == "." for folder in folders)
+
+
+def require_images(walked: int, folder: Path, known: int) -> None:
+    """Raise `SourceError` if a source without any image is to be pruned: its disk may not be mounted.
+
+    Parameters
+    ----------
+    walked : int
+        Number of images in the source.
+    folder : Path
+        Folder of the source.
+    known : int
+        Number of images that the store has from this folder.
+    """
+    if walked == 0:
+        msg = (
+            f"{folder} no longer contains any image, but the store has {known} images from it. Nothing was removed. "
+            "Check that the disk is mounted. If the store is no longer needed, delete its folder."
+        )
+        raise SourceError(msg)

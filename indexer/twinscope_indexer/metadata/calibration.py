@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_AGREEMENT = 0.02  # relative difference; instruments write a calibration with three or four digits
+SCALE_TOLERANCE = 0.02
+"""Maximum relative difference of two pixel sizes or field widths that count as equal. Instruments write three or four
+digits."""
 
 
 class Calibration(NamedTuple):
@@ -85,4 +87,4 @@ class ImageSize:
 
 def agree(one: float, other: float) -> bool:
     """Check whether two positive sizes differ by at most 2 % of the larger size."""
-    return abs(one - other) <= _AGREEMENT * max(one, other)
+    return abs(one - other) <= SCALE_TOLERANCE * max(one, other)

@@ -9,19 +9,22 @@ from twinscope_indexer.metadata.calibration import agree
 from twinscope_indexer.metadata.model import InstrumentMetadata
 from twinscope_indexer.metadata.registry import CAMERA_MAKERS
 
-_ENERGY_TOLERANCE = 0.05  # relative difference
+ENERGY_TOLERANCE = 0.05
+"""Maximum relative difference of two beam energies that count as equal."""
 
 
 # Backlash and drift of a stage are smaller than this tolerance. If the eucentric height is set repeatedly, its scatter
 # (from micrometres to some tens of micrometres) is also smaller. Height differences between two specimens are larger.
 # Differences between two working distances, which are set in tenths of a millimetre, are larger, too.
-_HEIGHT_TOLERANCE_MM = 0.1
+HEIGHT_TOLERANCE_MM = 0.1
+"""Maximum difference of two stage heights that count as equal, in millimetres."""
 
 
 # Some makers write whole degrees, others write hundredths of a degree. A rotation by 1° moves the corners of a field by
 # 1 % of the field width. If a tilt of 45° is increased by 1°, the field is shortened by another 2 %. The tolerance for
 # pixel sizes and field widths is also 2 %.
-_ANGLE_TOLERANCE = 1.0
+ANGLE_TOLERANCE = 1.0
+"""Maximum difference of two tilts or rotations of a stage that count as equal, in degrees."""
 
 
 def contradictions(
@@ -96,7 +99,7 @@ def _different_detectors(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterat
 
 def _different_energies(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
     one, other = a.beam_energy_kev, b.beam_energy_kev
-    if one is not None and other is not None and abs(one - other) > _ENERGY_TOLERANCE * max(one, other):
+    if one is not None and other is not None and abs(one - other) > ENERGY_TOLERANCE * max(one, other):
         yield f"different beam energies: {one:.4g} keV and {other:.4g} keV"
 
 
@@ -133,7 +136,7 @@ def _different_poses(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[s
     if not _same_make(a, b):
         return
     one, other = a.stage, b.stage
-    if one.z_mm is not None and other.z_mm is not None and abs(one.z_mm - other.z_mm) > _HEIGHT_TOLERANCE_MM:
+    if one.z_mm is not None and other.z_mm is not None and abs(one.z_mm - other.z_mm) > HEIGHT_TOLERANCE_MM:
         yield f"different stage heights: {one.z_mm:.4g} mm and {other.z_mm:.4g} mm"
     if _angles_differ(one.tilt_deg, other.tilt_deg):
         yield f"different stage tilts: {one.tilt_deg:.4g}° and {other.tilt_deg:.4g}°"
@@ -147,4 +150,4 @@ def _angles_differ(one: float | None, other: float | None) -> bool:
         return False
     # Reduce each angle to one turn first. Otherwise, the difference of two very large numbers can overflow.
     apart = math.remainder(math.remainder(one, 360) - math.remainder(other, 360), 360)
-    return abs(apart) > _ANGLE_TOLERANCE
+    return abs(apart) > ANGLE_TOLERANCE

@@ -127,6 +127,7 @@ _YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", re.ASCII)
 _DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", re.ASCII)
 _SLASHES = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})", re.ASCII)
 _NAMED = re.compile(r"(\d{1,2})[ -]([A-Za-z]{3})[a-z]*\.?[ -](\d{4})", re.ASCII)
+_ZONE = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([AaPp])?(?:\.?[Mm]\.?)?", re.ASCII)
 
 
@@ -154,6 +155,15 @@ def moment(day: str | None, clock: str | None = None, *, slashes: Literal["month
         return None
     at = _clock(words(clock))
     return found.isoformat() if at is None else f"{found.isoformat()}T{at.isoformat()}"
+
+
+def iso_moment(text: str | None) -> str | None:
+    """Read a date and time in ISO 8601, for example ``2019-11-27T16:11:26.62+09:00``.
+
+    The fractions of a second and the time zone are left out.
+    """
+    day, _, clock = (text or "").strip().partition("T")
+    return moment(day, _ZONE.sub("", clock))
 
 
 def _day(text: str | None, slashes: Literal["month", "day"] | None) -> date | None:

@@ -18,7 +18,7 @@ from twinscope_indexer.imaging.sniffing import ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff_directories import read_directories
 from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import NO_METADATA, InstrumentMetadata, StagePosition
-from twinscope_indexer.metadata.registry import SIDE_FILES, read_tags, read_text
+from twinscope_indexer.metadata.registry import SIDE_FILES, is_known, read_tags, read_text
 from twinscope_indexer.metadata.text import decode
 from twinscope_indexer.metadata.vendor import MOST_TEXT
 
@@ -90,15 +90,17 @@ def read_sidecar(image: Path) -> bytes:
     Returns
     -------
     bytes
-        Content of the text file, at most 256 KiB. The result is empty if the text file does not exist or cannot be
-        read.
+        Content of the first text file that an instrument wrote, at most 256 KiB. If the file is not a text, the result
+        is a text with its metadata. The result is empty if there is no such file, or if it cannot be read.
     """
-    for beside in SIDE_FILES:
+    for beside, convert in SIDE_FILES:
         try:
             path = image.with_name(beside.format(stem=image.stem, suffix=image.suffix.lstrip(".")))
             if stat.S_ISREG(path.stat().st_mode):  # no pipe, because opening a pipe can block
                 with path.open("rb") as file:
-                    return file.read(MOST_TEXT)
+                    content = file.read(MOST_TEXT) if convert is None else convert(file).encode()
+                if is_known(decode(content)):
+                    return content
         except (OSError, ValueError):  # the image can be read without its text file
             continue
     return b""
@@ -134,7 +136,9 @@ def _name(text: str | None) -> str | None:
 
 
 def _image_size(file: ImageFile) -> ImageSize:
-    """Read the width and height of a JPEG, PNG or BMP image from its header."""
+    """Read the width and height of a JPEG, PNG or BMP image from its header. The size of other images is unknown."""
+    if file.format not in {"JPEG", "PNG", "BMP"}:
+        return ImageSize()
     file.stream.seek(0)
     head = file.stream.read(_HEAD)
     if file.format == "JPEG":

@@ -13,7 +13,7 @@ from twinscope_indexer.metadata import vendors
 from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata
 from twinscope_indexer.metadata.text import decode
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag, VendorText
 
 _DESCRIPTION = 270  # ImageDescription (TIFF 6.0, page 34)
 
@@ -33,17 +33,21 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     InstrumentMetadata
         Metadata of the directory. They are empty if the directory contains no metadata of a known vendor. If there are
         metadata of several vendors, the normalised values are taken from the first in this order: vendor tags by
-        number, ImageDescription, tags of camera makers. `verbatim` contains the texts of all vendors.
+        number, ImageDescription, tags of camera makers. If this vendor wrote several tags, the values are taken from
+        the first tag that contains any. `verbatim` contains the texts of all vendors.
     """
     found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
     if not found:
         return InstrumentMetadata()
+    nothing = InstrumentMetadata(vendor=found[0].vendor)
+    same_vendor = [metadata for metadata in found if metadata.vendor == nothing.vendor]
+    chosen = next((metadata for metadata in same_vendor if metadata.normalised != nothing), found[0])
     verbatim: dict[str, Any] = {}
     left_out: dict[str, int] = {}
     for metadata in found:
         verbatim |= metadata.verbatim
         left_out |= metadata.verbatim.get(LEFT_OUT, {})
-    return replace(found[0], verbatim={**verbatim, LEFT_OUT: left_out} if left_out else verbatim)
+    return replace(chosen, verbatim={**verbatim, LEFT_OUT: left_out} if left_out else verbatim)
 
 
 def read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
@@ -51,10 +55,18 @@ def read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
     The result is empty if no vendor recognises the text.
     """
-    for reader in READERS:
-        if reader.text is not None and reader.text.recognise(text):
-            return reader.text.read(text, image_size)
-    return InstrumentMetadata()
+    known = _text(text)
+    return InstrumentMetadata() if known is None else known.read(text, image_size)
+
+
+def is_known(text: str) -> bool:
+    """Check whether an instrument of a known vendor wrote a text."""
+    return _text(text) is not None
+
+
+def _text(text: str) -> VendorText | None:
+    """Return the first vendor's description that recognises a text."""
+    return next((reader.text for reader in READERS if reader.text and reader.text.recognise(text)), None)
 
 
 def _read_tag(stream: BinaryIO, directory: Directory, known: VendorTag) -> InstrumentMetadata:
@@ -92,7 +104,10 @@ these modules.
 CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
 """Names of the vendors that make cameras for microscopes of other makers."""
 
-SIDE_FILES = tuple(dict.fromkeys(name for reader in READERS if reader.text for name in reader.text.beside))
-"""Patterns for the names of all text files that instruments save with images; see `VendorText.beside`."""
+SIDE_FILES = tuple(
+    dict.fromkeys((name, reader.text.convert) for reader in READERS if reader.text for name in reader.text.beside)
+)
+"""Patterns for the names of all files that instruments save with images, and the functions that make texts from them;
+see `VendorText.beside` and `VendorText.convert`."""
 
 _TAGS = tuple(_tags())

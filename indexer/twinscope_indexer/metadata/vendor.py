@@ -76,6 +76,21 @@ class VendorText:
     beside: tuple[str, ...] = ()
     """Patterns for the name of the text file. ``{stem}`` and ``{suffix}`` are replaced by the parts of the image's
     name."""
+    convert: Callable[[BinaryIO], str] | None = None
+    """Function that makes a text from the file, if the file is not a text. The stream is seekable. The function must
+    never raise an exception for the content of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedValue:
+    """Where a vendor writes a normalised value. The pages in ``docs/vendors`` list these objects."""
+
+    name: str
+    """Name of the value in `InstrumentMetadata`. The values of the stage have names such as ``stage.x_mm``."""
+    source: str
+    """The keys of the vendor, and how the value is computed from them."""
+    unit: str = ""
+    """Unit in which the vendor writes the value. The word ``written`` means that the file contains the unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,10 @@ class VendorReader:
     """Name of the vendor, as in `InstrumentMetadata.vendor`."""
     tags: tuple[VendorTag, ...] = ()
     text: VendorText | None = None
+    mapped: tuple[MappedValue, ...] = ()
+    """All values that the reader can read."""
+    checked: str = ""
+    """How the reader was checked, in Markdown: real files, or only files that were made for the tests."""
     makes_cameras: bool = False
-    """Whether the vendor makes cameras for microscopes of other makers. If a file contains metadata of both the camera
-    and the microscope, the values of the microscope are used."""
+    """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other makers. If a file
+    contains metadata of both the camera and the microscope, the values of the microscope are used."""

@@ -1,26 +1,36 @@
-"""Archives of images (.tar, .tar.gz, .zip). The images are listed and read without unpacking the archive to disk."""
+"""Archives of images: tar files, also compressed, and zip files. They are read without unpacking them to disk."""
 
 from __future__ import annotations
 
 import lzma
-import os
 import stat
 import struct
 import tarfile
 import threading
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
-from twinscope_indexer.errors import ImageError, SourceError
+from twinscope_indexer.compute.forking import in_child
+from twinscope_indexer.errors import ImageError, SourceError, os_reason
+from twinscope_indexer.sources.decompression import open_bzip2, open_xz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+_XZ, _BZIP2 = (".tar.xz", ".txz"), (".tar.bz2", ".tbz2", ".tbz")
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", *_XZ, *_BZIP2, ".zip")
+_OTHER_SUFFIXES = (
+    ".7z", ".7z.001", ".rar", ".zip.001", ".zipx", ".tar.zst", ".tzst", ".tar.lz", ".tlz", ".tar.lzma", ".tar.lz4",
+    ".tar.z", ".cab", ".lzh", ".lha", ".arj", ".ace", ".alz", ".egg", ".sit", ".sitx", ".dmg",
+)  # fmt: skip
+OTHER_ARCHIVE = "archives of this kind are not read; .tar, .tar.gz, .tar.xz, .tar.bz2 and .zip are. Unpack it first"
+"""Reason why an archive that `is_other_archive` names is not read."""
+
 MAX_FILE = 2 << 30
 """Maximum size of an image in an archive, in bytes. Such an image is read into memory as a whole. An image file that is
 not in an archive may be larger."""
@@ -32,6 +42,8 @@ _DAMAGE = (
 """Errors that are raised if an archive contains unexpected bytes. RuntimeError means that a zip file is encrypted, or
 that its format is too new."""
 
+_BLOCK = 1 << 20  # bytes
+_LFS_POINTER = b"version https://git-lfs.github.com/"
 _GZIP_SPACING = 4 << 20
 """Distance between the seek points of a .tar.gz, in bytes. To find a member, at most this number of bytes is
 decompressed."""
@@ -75,6 +87,11 @@ def is_archive(path: str) -> bool:
     return path.lower().endswith(_SUFFIXES)
 
 
+def is_other_archive(path: str) -> bool:
+    """Check whether a file name has the suffix of an archive that is not supported."""
+    return path.lower().endswith(_OTHER_SUFFIXES)
+
+
 def archive_stem(path: str) -> str:
     """Return the file name of an archive without its suffix, for example ``Tips`` for ``Tips.tar.gz``."""
     name = PurePosixPath(path).name
@@ -94,7 +111,7 @@ def open_archive(path: Path) -> Archive:
     try:
         found = path.stat()
     except OSError as error:
-        msg = f"archive {path} cannot be opened: {error.strerror or error}"
+        msg = f"archive {path} cannot be opened: {os_reason(error)}"
         raise SourceError(msg) from error
     if not stat.S_ISREG(found.st_mode):  # no pipe, because opening a pipe can block
         msg = f"archive {path} cannot be opened: it is not a regular file"
@@ -104,17 +121,33 @@ def open_archive(path: Path) -> Archive:
 
 @lru_cache(maxsize=32)
 def _opened(path: Path, size: int, mtime_ns: int) -> Archive:  # noqa: ARG001  the cache key contains size and time
+    name = path.name.lower()
     try:
-        if path.name.lower().endswith(".zip"):
+        if name.endswith(".zip"):
             return _Zip(path)
-        if path.name.lower().endswith(".tar"):
+        if name.endswith(".tar"):
             return _Tar(path)
-        return _TarGz(path)
+        if name.endswith(_XZ):
+            return _PackedTar(path, open_xz(path))
+        if name.endswith(_BZIP2):
+            return _PackedTar(path, open_bzip2(path))
+        return _PackedTar(path, _open_gzip(path))
     except _DAMAGE as error:
-        msg = (
-            f"archive {path} cannot be read: {error}. Check that it is complete and that its suffix matches its format"
-        )
+        if isinstance(error, OSError) and error.errno is not None:
+            msg = f"archive {path} cannot be read: {os_reason(error)}"
+            raise SourceError(msg) from error
+        msg = f"archive {path} cannot be read: {_why(path, error)}"
         raise SourceError(msg) from error
+
+
+def _why(path: Path, error: Exception) -> str:
+    with suppress(OSError), path.open("rb") as stream:
+        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "it is a Git LFS pointer instead of the archive. Run 'git lfs pull'"
+    return f"{error}. Check that it is complete and that its suffix matches its format"
+
+
+in_child(_opened.cache_clear)  # parent process and child process would share the position in an open file
 
 
 def require_size(source: str, size: int) -> None:
@@ -191,32 +224,59 @@ class _Tar(_Spanned):
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
         try:
             with self._path.open("rb") as stream:
-                return os.pread(stream.fileno(), size, offset)
+                stream.seek(offset)
+                return stream.read(size)
         except OSError as error:
-            raise ImageError(source, "unreadable", str(error)) from error
+            raise ImageError(source, "unreadable", os_reason(error)) from error
 
 
-class _TarGz(_Spanned):
-    """A tar file that is compressed with gzip.
+def _open_gzip(path: Path) -> IO[bytes]:
+    """Open a file that is compressed with gzip. An index of seek points makes random access fast."""
+    from indexed_gzip import IndexedGzipFile
 
-    Members are found by an index of seek points. Threads read one after another.
+    with path.open("rb"):  # indexed_gzip does not say why a file cannot be opened
+        stream: IO[bytes] = IndexedGzipFile(str(path), spacing=_GZIP_SPACING)
+    return stream
+
+
+class _PackedTar(_Spanned):
+    """A compressed tar file. Threads read one after another.
+
+    Parameters
+    ----------
+    path : Path
+    stream : binary file
+        The uncompressed tar file.
     """
 
-    def __init__(self, path: Path) -> None:
-        from indexed_gzip import IndexedGzipFile
-
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self._lock = threading.Lock()
-        self._stream = IndexedGzipFile(str(path), spacing=_GZIP_SPACING)
-        super().__init__(path, self._stream)
+        self._stream = stream
+        super().__init__(path, stream)
+        self._damage = self._damage or self._rest()
+
+    def _rest(self) -> str:
+        """Read to the end, where the checksums are. Return a description of the damage, or an empty string."""
+        try:
+            while self._stream.read(_BLOCK):
+                pass
+        except _DAMAGE as error:
+            return str(error)
+        return ""
 
     def _bytes(self, source: str, offset: int, size: int) -> bytes:
         try:
             with self._lock:
                 self._stream.seek(offset)
-                data: bytes = self._stream.read(size)
+                return self._stream.read(size)
         except _DAMAGE as error:
-            raise ImageError(source, "damaged", f"the archive is damaged here: {error}") from error
-        return data
+            raise _unpacking_error(source, error) from error
+
+
+def _unpacking_error(source: str, error: Exception) -> ImageError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageError(source, "unreadable", os_reason(error))
+    return ImageError(source, "damaged", f"the archive is damaged here: {error}")
 
 
 class _Zip:
@@ -225,20 +285,22 @@ class _Zip:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._zip = zipfile.ZipFile(path)
+        # Some Windows programs separate folders by backslashes. Of members with the same name, the last one counts.
+        self._infos = {info.filename.replace("\\", "/"): info for info in self._zip.infolist()}
 
     def members(self) -> Iterator[Member]:
-        sizes = {info.filename: info.file_size for info in self._zip.infolist() if not info.filename.endswith("/")}
-        # If two members have the same name, `read` returns the later member.
-        return (Member(name, size) for name, size in sizes.items())
+        return (Member(name, info.file_size) for name, info in self._infos.items() if not name.endswith("/"))
 
     def read(self, name: str) -> bytes:
+        source = f"{self._path}!{name}"
+        info = self._infos.get(name.replace("\\", "/"))
+        if info is None:
+            raise _missing(self._path, name)
+        require_size(source, info.file_size)
         try:
-            require_size(f"{self._path}!{name}", self._zip.getinfo(name).file_size)
-            return self._zip.read(name)
-        except KeyError as error:
-            raise _missing(self._path, name) from error
+            return self._zip.read(info)
         except _DAMAGE as error:
-            raise ImageError(f"{self._path}!{name}", "damaged", f"cannot be unpacked: {error}") from error
+            raise _unpacking_error(source, error) from error
 
 
 _Spans = dict[str, tuple[int, int]]
@@ -258,10 +320,11 @@ def _spans(stream: IO[bytes]) -> tuple[_Spans, str]:
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for info in tar:
+                name = info.name.partition("\0")[0]  # as tar and zipfile do
                 if info.isreg() and not info.issparse():
-                    spans[info.name] = info.offset_data, info.size
+                    spans[name] = info.offset_data, info.size
                 elif info.islnk() and info.linkname in spans:
-                    spans[info.name] = spans[info.linkname]
+                    spans[name] = spans[info.linkname]
         stream.seek(tar.offset)
         end = stream.read(tarfile.BLOCKSIZE)
     except _DAMAGE as error:

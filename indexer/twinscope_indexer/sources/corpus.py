@@ -12,17 +12,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from twinscope_indexer.errors import SourceError
-from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
+from twinscope_indexer.errors import SourceError, os_reason
+from twinscope_indexer.sources.archive import (
+    OTHER_ARCHIVE,
+    archive_stem,
+    is_archive,
+    is_other_archive,
+    open_archive,
+)
 from twinscope_indexer.sources.location import Content, opened_source, source_uri, split_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp"})
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".png", ".bmp",
+    ".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+})  # fmt: skip
 """Suffixes of image files. Files with other suffixes in a folder or an archive are ignored."""
 
+
+_NO_FOLDER = re.compile(r"\.{0,2}|/+|[A-Za-z]:")  # parts of a path in an archive that are no names: roots, drives, dots
 
 RUN_MARKER = ".twinscope-run"
 """Name of a file in the output folder of every labelling run. A run writes this file before all other files."""
@@ -72,17 +83,15 @@ class Item:
         return str(PurePosixPath(self.path, self.member or ""))
 
     @property
-    def folders(self) -> list[str]:
-        """Names that can be the category: names of folders, of the archive without suffix, and of the root.
+    def levels(self) -> list[str]:
+        """Names of the folders below the root that contain the image, and of the archive without suffix.
 
-        The name that is nearest to the image comes first.
+        The topmost name comes first.
         """
-        names = [] if self.member is None else [*reversed(PurePosixPath(self.member).parent.parts)]
+        names = list(PurePosixPath(self.path).parent.parts)
         if self.member is not None:
-            names.append(archive_stem(self.path))
-        names.extend(reversed(PurePosixPath(self.path).parent.parts))
-        names.append(self.root.name)
-        return [name for name in names if name not in {"", ".", ".."}]
+            names += [archive_stem(self.path), *PurePosixPath(self.member.replace("\\", "/")).parent.parts]
+        return [name for name in names if not _NO_FOLDER.fullmatch(name)]
 
     def open(self) -> AbstractContextManager[Content]:
         """Open the image file. A small file is read with one call, a large file or a stack in parts.
@@ -193,7 +202,7 @@ def _folder_items(
         with os.scandir(here) as entries:
             ordered = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except OSError as error:
-        into.unreadable.append((str(here), error.strerror or str(error)))
+        into.unreadable.append((str(here), os_reason(error)))
         return
     identity = (found.st_dev, found.st_ino)
     if identity in above:  # this folder is a link to one of the folders above it
@@ -211,6 +220,9 @@ def _folder_items(
 
 def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: bool) -> Iterator[Item]:
     archive = archives and is_archive(path)
+    if archives and is_other_archive(path):
+        into.unreadable.append((str(root / path), OTHER_ARCHIVE))
+        return
     if not (archive or named or _is_image(path)):
         into.ignored[_suffix(path)] += 1
         return
@@ -224,7 +236,7 @@ def _file_items(root: Path, path: str, into: Walk, *, archives: bool, named: boo
                     into.ignored[_suffix(member.name)] += 1
             return
     except (OSError, SourceError) as error:
-        into.unreadable.append((str(root / path), str(error)))
+        into.unreadable.append((str(root / path), os_reason(error) if isinstance(error, OSError) else str(error)))
         return
     yield Item(root, path, None, found.st_size, found.st_mtime_ns)
 

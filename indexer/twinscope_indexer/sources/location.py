@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from twinscope_indexer.errors import ImageError, SourceError
+from twinscope_indexer.errors import ImageError, SourceError, os_reason
 from twinscope_indexer.files import stream_sha256
 from twinscope_indexer.sources.archive import open_archive
 
@@ -57,7 +57,7 @@ class Content:
                 return sha256(self.stream.getbuffer()).digest()
             return bytes.fromhex(stream_sha256(self.stream))
         except OSError as error:
-            raise ImageError(self.name, "unreadable", error.strerror or str(error)) from error
+            raise ImageError(self.name, "unreadable", os_reason(error)) from error
 
 
 def source_uri(root: Path, path: str, member: str | None, page: int = 0) -> str:
@@ -127,7 +127,7 @@ def _opened_file(file: Path) -> BinaryIO:
     except FileNotFoundError as error:
         raise ImageError(str(file), "missing", "there is no such file") from error
     except OSError as error:
-        raise ImageError(str(file), "unreadable", error.strerror or str(error)) from error
+        raise ImageError(str(file), "unreadable", os_reason(error)) from error
 
 
 def _size(stream: BinaryIO) -> int:
@@ -138,4 +138,4 @@ def _whole(stream: BinaryIO, name: str) -> bytes:
     try:
         return stream.read()
     except OSError as error:
-        raise ImageError(name, "unreadable", error.strerror or str(error)) from error
+        raise ImageError(name, "unreadable", os_reason(error)) from error

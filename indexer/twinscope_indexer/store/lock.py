@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import os
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import StoreError, StoreLockedError
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_NAME: Final = "writer.lock"
+OWNER_NAME: Final = "writer.json"
+"""Name of the file that describes the process that writes. It is not the lock itself: on Windows, no other process can
+read a locked file."""
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""Error numbers of a drive that does not support locks, such as some network drives."""
 
 
 @contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
     """Lock a store for writing while the body of the ``with`` statement runs.
+
+    The operating system holds the lock. If the process crashes or is killed, the lock ends.
 
     Raises
     ------
@@ -31,32 +38,44 @@ def writer_lock(path: Path) -> Iterator[None]:
     StoreError
         If the lock file cannot be created, or if the drive does not support locks.
     """
+    from filelock import FileLock, Timeout  # only writers need the library
+
+    lock = FileLock(path, timeout=0, thread_local=False)
     try:
-        stream = path.open("a+", encoding="utf-8")
+        lock.acquire()
+    except Timeout as error:
+        owner = _owner(path.with_name(OWNER_NAME))
+        msg = f"the store {path.parent} is being written by {owner}; wait until that process ends, or stop it"
+        raise StoreLockedError(msg) from error
     except OSError as error:
         msg = f"the store {path.parent} cannot be written: {error.strerror or error}"
-        raise StoreError(msg) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = (
-                f"the store {path.parent} is being written by {_holder(path)}; wait until that process ends, or stop it"
-            )
-            raise StoreLockedError(msg) from error
-        except OSError as error:  # for example, a network drive without locks
+        if error.errno in _NO_LOCKS:
             msg = f"the store {path.parent} cannot be locked: {error.strerror or error}; keep the store on a local disk"
-            raise StoreError(msg) from error
-        stream.truncate(0)
-        command = " ".join(sys.argv)[:200]
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": utc_now()}, stream)
-        stream.flush()
-        yield
-
-
-def _holder(path: Path) -> str:
+        raise StoreError(msg) from error
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command']})"
+        with _described(path.with_name(OWNER_NAME)):
+            yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _described(path: Path) -> Iterator[None]:
+    """Describe this process in a file while the body of the ``with`` statement runs."""
+    command = " ".join(sys.argv)[:200]
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": utc_now()}
+    with suppress(OSError):  # the file only serves the message to other processes
+        path.write_text(json.dumps(owner), encoding="utf-8")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

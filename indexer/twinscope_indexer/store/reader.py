@@ -46,6 +46,7 @@ class Store:
         self._refreshing = threading.Lock()
         self._view = load_view(folder)
         self._renewed = 0
+        self._suspended = False
         _release_memory()
 
     @property
@@ -63,8 +64,8 @@ class Store:
 
     @property
     def view(self) -> View:
-        """View of the generation that was loaded last."""
-        return self._view
+        """View of the generation that was loaded last; after `suspend`, the view of the newest generation."""
+        return self.refresh() if self._suspended else self._view
 
     @property
     def store_id(self) -> str:
@@ -87,11 +88,12 @@ class Store:
             if held.snapshot.replaced:
                 fresh = load_view(self.folder)
                 if fresh.generation:
-                    self._view, self._renewed = fresh, 0
+                    self._view, self._renewed, self._suspended = fresh, 0, False
                 else:
                     fresh.snapshot.close()
-            elif self._behind(held):
+            elif self._suspended or self._behind(held):
                 self._view = load_view(self.folder, held)
+                self._suspended = False
             else:
                 return held
             del held
@@ -108,6 +110,20 @@ class Store:
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return the records of images in the current view, by id; unknown ids are left out."""
         return self._view.records(numbers)
+
+    def suspend(self) -> None:
+        """Close all connections to the catalog; the next use of `view` opens a connection to the newest generation.
+
+        No thread may use the store during the call. The process can then be forked: SQLite does not allow that two
+        processes share a connection.
+        """
+        if self._suspended:
+            return
+        self._suspended = True
+        self._view.snapshot.close()
+        with self._lock:
+            self._close(lambda *_: True)
+        self._local = threading.local()
 
     def close(self) -> None:
         """Close the store; later queries raise `StoreError`.
@@ -156,5 +172,5 @@ def _release_memory() -> None:
     Without this call, the C library glibc would keep the memory of freed arrays that are as large as a segment. This
     would be a quarter of all memory.
     """
-    with suppress(OSError, AttributeError):  # some C libraries have no malloc_trim
+    with suppress(OSError, AttributeError, TypeError):  # other C libraries have no malloc_trim; Windows needs a name
         ctypes.CDLL(None).malloc_trim(0)

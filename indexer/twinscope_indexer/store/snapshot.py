@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from twinscope_indexer.metadata.reader import InstrumentMetadata
     from twinscope_indexer.store.catalog.catalog import Record
 
+_PART = 1000
+"""Number of records that are read at a time. Meanwhile, other threads must wait for the catalog."""
+
 
 class Snapshot:
     """Published rows of a catalog at one moment; several threads can use a snapshot at the same time.
@@ -106,6 +109,13 @@ class Snapshot:
         """Return the names of all categories of images."""
         with self.reading() as catalog:
             return catalog.categories()
+
+    def labels(self, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Yield the id and the category of each image that has a hash; unknown ids are ignored."""
+        for start in range(0, len(numbers), _PART):
+            with self.reading() as catalog:
+                found = catalog.records(numbers[start : start + _PART])
+            yield from ((number, record.category) for number, record in found.items() if record.hash is not None)
 
     def description(self) -> dict[str, Any]:
         """Return the creation time of the store, the folders of its roots, and the result of `Catalog.counts`."""

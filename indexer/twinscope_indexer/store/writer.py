@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import StoreError
@@ -11,7 +11,7 @@ from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.perceptual import RECIPE, require_recipe
 from twinscope_indexer.index.faiss_file import write_index
 from twinscope_indexer.store.catalog.catalog import Catalog, Generation
-from twinscope_indexer.store.lock import LOCK_NAME, writer_lock
+from twinscope_indexer.store.lock import LOCK_NAME, OWNER_NAME, writer_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,8 @@ class StoreWriter:
             self.catalog.publish(Generation(number, count, RECIPE, name, digest, utc_now()))
         for stale in self.folder.glob("index-*.faiss*"):
             if stale.name != name:
-                stale.unlink(missing_ok=True)
+                with suppress(PermissionError):  # on Windows, a file that is being read cannot be deleted
+                    stale.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -130,7 +131,8 @@ def open_writer(folder: Path, *, create: bool = False) -> Iterator[StoreWriter]:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = not (folder / CATALOG_NAME).exists() and any(p.name != LOCK_NAME for p in folder.iterdir())
+        others = (path for path in folder.iterdir() if path.name not in {LOCK_NAME, OWNER_NAME})
+        foreign = not (folder / CATALOG_NAME).exists() and any(others)
     except OSError as error:
         msg = f"the store {folder} cannot be created: {error.strerror or error}"
         raise StoreError(msg) from error

@@ -23,14 +23,14 @@ from twinscope_indexer.hashing.codes import BITS
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 
 from twinscope_service.matching.calibration import Calibration, features, fit
+from twinscope_service.matching.double_labels import DoubleLabel, show_the_same
 from twinscope_service.matching.geometry import frames_of
 from twinscope_service.matching.pipeline import answer_all
 from twinscope_service.matching.policy import POLICIES
 from twinscope_service.matching.query import UNLIMITED, Limits, Query
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
 from twinscope_service.matching.reference_thumbnails import reference_thumbnail
-from twinscope_service.similarity.regions import compare_regions
-from twinscope_service.similarity.texture import agree_in_texture
+from twinscope_service.matching.sample_journal import Sample, SampleJournal
 from twinscope_service.thresholds import SECOND_LABEL_SCENE
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Samples:
     impostors, genuine : list of list of ndarray
         Features of wrong matches (`impostors`) and of correct matches (`genuine`). Both contain one list for each
         image; see `calibration.features`.
-    copies : list of (str, str)
+    copies : list of DoubleLabel
         Pairs of files that show one field but have different categories. A match of such a pair counts neither as wrong
         nor as correct.
     unreadable : int
@@ -69,23 +69,13 @@ class Samples:
 
     impostors: list[list[NDArray[np.float64]]] = field(default_factory=list)
     genuine: list[list[NDArray[np.float64]]] = field(default_factory=list)
-    copies: list[tuple[str, str]] = field(default_factory=list)
+    copies: list[DoubleLabel] = field(default_factory=list)
     unreadable: int = 0
 
     @property
     def images(self) -> int:
         """Number of images that were used as queries."""
         return len(self.genuine)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Calibration data of one image."""
-
-    impostors: list[NDArray[np.float64]]
-    genuine: list[NDArray[np.float64]]
-    copies: list[tuple[str, str]]
-    readable: bool
 
 
 def sampled(store: Store, most: int, seed: int) -> list[Record]:
@@ -116,6 +106,7 @@ def gather(
     workers: int,
     progress: Callable[[], None] = lambda: None,
     among: Callable[[Record, frozenset[str]], list[Limits]] = anywhere,
+    journal: SampleJournal | None = None,
 ) -> Samples:
     """Search a store for its own images, and return the results as calibration data.
 
@@ -131,20 +122,36 @@ def gather(
     among : callable, optional
         Function that returns the limits of the searches for impostors of an image. The function is called with the
         record of the image and the categories of the store.
+    journal : SampleJournal, optional
+        File that keeps the data of each image. Images whose data are already in the file are not searched again.
 
     Returns
     -------
     Samples
+
+    Raises
+    ------
+    CalibrationError
+        If the journal cannot be written.
     """
     pixels = ReferencePixels(uploads=store.folder / UPLOADS_FOLDER)
     found = Samples()
+    copies: dict[tuple[str, str], DoubleLabel] = {}
     categories = store.catalog.categories()
-    for sample in in_order(lambda record: _sample(store, pixels, among(record, categories), record), images, workers):
+
+    def measured(record: Record) -> tuple[Record, Sample]:
+        kept = None if journal is None else journal.find(record.id)
+        return record, kept or _sample(store, pixels, among(record, categories), record)
+
+    for record, sample in in_order(measured, images, workers):
+        if journal is not None:
+            journal.add(record.id, sample)
         found.impostors.append(sample.impostors)
         found.genuine.append(sample.genuine)
-        found.copies += sample.copies
+        copies |= {(copy.one, copy.other): copy for copy in sample.copies}
         found.unreadable += not sample.readable
         progress()
+    found.copies = sorted(copies.values(), key=lambda pair: (pair.one, pair.other))
     return found
 
 
@@ -159,13 +166,13 @@ def calibrated(name: str, found: Samples, seed: int = 0) -> Calibration:
     return fit(name, found.impostors, found.genuine, seed=seed)
 
 
-def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> _Sample:
+def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], record: Record) -> Sample:
     try:
         whole, readable = pixels(record), True
     except ImageError:
         data = store.catalog.thumbnail(record.id)
         if data is None:
-            return _Sample([], [], [], readable=False)
+            return Sample([], [], [], readable=False)
         whole, readable = decode_thumbnail(data), False
 
     def found_by(query: Query, policy: Policy, limits: Limits) -> Sequence[Match]:
@@ -183,9 +190,14 @@ def _sample(store: Store, pixels: ReferencePixels, others: Sequence[Limits], rec
         for policy, limits in product((_DEEP, _ANY), others):
             nearest = found_by(query, policy, limits)
             same = [match for match in nearest if _shows_the_field(match, query, record, store)]
-            copies += [(record.uri, match.source) for match in same if match.category != record.category]
+            copies += [_double_label(record, match) for match in same if match.category != record.category]
             impostors += _features([match for match in nearest if match not in same])
-    return _Sample(impostors, genuine, list(dict.fromkeys(copies)), readable)
+    return Sample(impostors, genuine, copies, readable)
+
+
+def _double_label(record: Record, match: Match) -> DoubleLabel:
+    (one, category), (other, other_category) = sorted(((record.uri, record.category), (match.source, match.category)))
+    return DoubleLabel(one, category, other, other_category, match.distance, match.scene_score or 0.0)
 
 
 def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -> bool:
@@ -199,7 +211,7 @@ def _shows_the_field(match: Match, query: Query, record: Record, store: Store) -
     symmetry, frame, reference = frames_of(match)
     seen = symmetry.applied(frame.cut(query.thumbnail))
     shown = reference.cut(reference_thumbnail(store.view, match.number))
-    return compare_regions(seen, shown).agree and agree_in_texture(seen, shown, match.scene_score)
+    return show_the_same(seen, shown, match.scene_score, least)
 
 
 def _features(matches: Sequence[Match]) -> list[NDArray[np.float64]]:

@@ -194,10 +194,11 @@ def _same_acquisition_verdict(evidence: Evidence, policy: Policy) -> Verdict:
 
 def _contested(evidence: Evidence, policy: Policy) -> Verdict:
     best, other = evidence.matches[0], _contender(evidence.matches, policy) or evidence.matches[0]
+    measured, other_measured = _measured(best, other, policy)
     found = reason(
         ReasonCode.TWO_CATEGORIES,
-        category=best.category, measured=_measured(best),
-        other_category=other.category, other_measured=_measured(other), other_source=other.source,
+        category=best.category, measured=measured,
+        other_category=other.category, other_measured=other_measured, other_source=other.source,
     )  # fmt: skip
     return Verdict("ambiguous", (found,))
 
@@ -285,7 +286,12 @@ def _frame(best: Match) -> tuple[Reason, ...]:
     return (reason(ReasonCode.TRANSFORMED, transform=str(best.transform)),)
 
 
-def _measured(match: Match) -> str:
-    if match.ssim is not None:
-        return f"SSIM {match.ssim:.3f}"
-    return f"scene score {match.scene_score:.3f}" if match.scene_score is not None else f"{match.distance} bits"
+def _measured(best: Match, other: Match, policy: Policy) -> tuple[str, str]:
+    """Return the values by which two candidates fit equally well. `_contender` compares the same values."""
+    if _same_acquisition(best, policy) and best.ssim is not None and other.ssim is not None:
+        return f"SSIM {best.ssim:.3f}", f"SSIM {other.ssim:.3f}"
+    if best.scene_score is not None and other.scene_score is not None:
+        return f"scene score {best.scene_score:.3f}", f"scene score {other.scene_score:.3f}"
+    if other.scene_score is None:
+        return f"{best.distance} bits", f"{other.distance} bits"
+    return f"SSIM {best.ssim or 0:.3f}", f"scene score {other.scene_score:.3f}"

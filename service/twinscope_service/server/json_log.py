@@ -36,6 +36,19 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def json_line(level: int, message: str) -> str:
+    """Return a message as a line of the log.
+
+    Parameters
+    ----------
+    level : int
+        Level of the message, such as `logging.INFO`.
+    message : str
+    """
+    record = {"levelno": level, "levelname": logging.getLevelName(level), "msg": message}
+    return JsonLines().format(logging.makeLogRecord(record))
+
+
 def log_to(stream: TextIO, level: int) -> None:
     """Write all logs of this process to a stream, one JSON object per line.
 

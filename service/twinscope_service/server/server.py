@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from twinscope_service.server.interceptor import LOGGER, Calls
 from twinscope_service.server.metrics import Metrics
 from twinscope_service.server.reflection import add_reflection
 from twinscope_service.server.similarity_service import SimilarityService
-from twinscope_service.server.tls import Certificates
+from twinscope_service.server.tls import Certificates, certificate_names
 from twinscope_service.server.tokens import Tokens
 from twinscope_service.server.warmup import warm
 
@@ -43,6 +44,8 @@ _SERVICES = tuple(
         (catalog_pb2.DESCRIPTOR, "CatalogService"),
     )
 )
+_ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with the setting, not listened on
+"""The loopback address for each address that means all addresses of this machine."""
 _MIB = 1 << 20
 
 
@@ -131,9 +134,19 @@ class TwinscopeServer:
 
     @property
     def target(self) -> str:
-        """Target with which clients on this machine connect to the server."""
-        scheme = "grpc" if self._settings.tls_certificate is None else "grpcs"
-        return f"{scheme}://{_bracketed(self._settings.host)}:{self.port}"
+        """Target with which clients on this machine connect to the server.
+
+        If the server listens on all addresses, the target contains a name from the certificate, or the loopback address
+        if there is no certificate.
+        """
+        settings = self._settings
+        scheme = "grpc" if settings.tls_certificate is None else "grpcs"
+        host = settings.host.strip("[]")
+        if host in _ALL_ADDRESSES:
+            host = _ALL_ADDRESSES[host]
+            if settings.tls_certificate is not None and settings.tls_key is not None:
+                host = next(iter(certificate_names(settings.tls_certificate, settings.tls_key)), socket.gethostname())
+        return f"{scheme}://{_bracketed(host)}:{self.port}"
 
     def _load(self) -> None:
         settings = self._settings

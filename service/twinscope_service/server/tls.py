@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -100,3 +101,31 @@ class Certificates:
         except (OSError, ssl.SSLError) as error:
             msg = f"{self._client_ca} contains no certificate of an authority: {error}"
             raise SettingsError(msg) from error
+
+
+def certificate_names(certificate: Path, key: Path) -> list[str]:
+    """Return the names and addresses for which a certificate was issued, without patterns such as ``*.lab``.
+
+    The list is empty if the certificate has expired. `ssl` decodes only a certificate that the other end of a
+    connection has sent. This function therefore connects two ends in memory.
+
+    Parameters
+    ----------
+    certificate, key : Path
+        Paths of the PEM files.
+    """
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is trusted
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        server.load_cert_chain(certificate, key, password="")
+        client.load_verify_locations(certificate)
+        ends = client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)
+        for end in 2 * ends:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+        found: Any = ends[0].getpeercert() or {}
+    except (OSError, ValueError):
+        return []
+    return [name for _, name in found.get("subjectAltName", ()) if "*" not in name]

@@ -29,7 +29,9 @@ def warm() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8)
     query = Query.of_pixels(pixels)
     code = query.hashed.packed[None] if isinstance(query.hashed, PHash) else np.zeros((1, BYTES), np.uint8)
-    image_index(len(code)).extended([(np.zeros(1, np.int64), code)]).search(code, 1, 0)
+    index = image_index(2).extended([(np.arange(2), np.repeat(code, 2, axis=0))])
+    index.search(code, 1, 0)
+    index.without(np.ones(1, np.int64)).compacted()  # the next generation of a store may need this
     if query.thumbnail is not None:
         # The second thumbnail has another shape, so that `scene_scores` also calls the functions that reduce an image.
         scene_scores(query.thumbnail, [query.thumbnail[: _SIDE * 9 // 10]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from twinscope_indexer.errors import extra_needed
 from twinscope_indexer.hashing.equalize import standardise
 
 if TYPE_CHECKING:
@@ -26,9 +27,15 @@ def legacy_ssim(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
     -------
     float
         SSIM, -1 to 1. NaN if all pixels of the reference have the same grey value.
+
+    Raises
+    ------
+    MissingExtraError
+        If scikit-image is not installed.
     """
-    from skimage.metrics import structural_similarity
-    from skimage.transform import resize
+    with extra_needed("the policy legacy", "legacy"):
+        from skimage.metrics import structural_similarity
+        from skimage.transform import resize
 
     a: NDArray[np.generic] = standardise(query)
     b = standardise(reference)

@@ -13,7 +13,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from twinscope_indexer.compute.jit import compiled
 
-_REACH = 1 / 6  # maximum shift that can be found, as a share of the height or the width
+from twinscope_service.thresholds import LARGEST_SHIFT
 
 
 def spectrum(normal: NDArray[np.float32]) -> NDArray[np.complex64]:
@@ -54,7 +54,7 @@ def translation(
         The shift is zero if there is no peak.
     """
     height, width = _padded(shape)
-    reach_y, reach_x = int(shape[0] * _REACH), int(shape[1] * _REACH)
+    reach_y, reach_x = int(shape[0] * LARGEST_SHIFT), int(shape[1] * LARGEST_SHIFT)
     columns = scipy.fft.ifft(_whitened(query, candidate), axis=0, overwrite_x=True)
     near = np.concatenate((columns[height - reach_y :], columns[: reach_y + 1]))  # only rows within the range
     down, right = _peak(scipy.fft.irfft(near, n=width), reach_y, reach_x)

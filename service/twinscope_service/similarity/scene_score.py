@@ -21,14 +21,13 @@ from twinscope_indexer.imaging.infobar import field_rows
 
 from twinscope_service.similarity.local_contrast import normalised
 from twinscope_service.similarity.phase_correlation import spectrum, translation
+from twinscope_service.thresholds import LEAST_ASPECT, SAME_ASPECT
 
 # All values were chosen with real micrographs. The aspect of an image is its height divided by its width.
 _MARGIN = 1 / 24  # share of each side that is excluded at the border, where local means use pixels of one side only
 _WORTH_CHECKING = 0.3  # minimum score of two images for an additional comparison of their fields, without info bars
 _NEGLIGIBLE = 1e-3  # the shift of the fields is not measured if their score is lower by at most this value
 _LEAST_ENERGY = 1e-3  # minimum variance of normalised pixels; pixels with less (0.05 grey levels) have no content
-_SAME_ASPECT = 0.99  # minimum ratio of two aspects (smaller divided by larger) that count as equal
-_LEAST_ASPECT = 0.8  # minimum ratio of the aspects of two images that can show one field
 
 _PREPARED = 64
 """Maximum number of prepared images in the cache. Each image needs 0.25 MB of memory."""
@@ -218,11 +217,11 @@ def common_shapes(query: tuple[int, ...], candidate: tuple[int, ...]) -> Iterato
     """
     aspects = query[0] / query[1], candidate[0] / candidate[1]
     flatter = min(aspects)
-    if flatter < _LEAST_ASPECT * max(aspects):
+    if flatter < LEAST_ASPECT * max(aspects):
         return
     height, width = min(query[0], candidate[0]), min(query[1], candidate[1])
     yield query[0], candidate[0], (height, width)
-    if flatter < _SAME_ASPECT * max(aspects):
+    if flatter < SAME_ASPECT * max(aspects):
         query_rows, candidate_rows = round(flatter * query[1]), round(flatter * candidate[1])
         rows = min(query_rows, candidate_rows, round(flatter * width))
         if rows > 0:

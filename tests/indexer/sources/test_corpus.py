@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import random
 import tarfile
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twinscope_indexer.errors import ImageError, SourceError
-from twinscope_indexer.sources import archive
+from twinscope_indexer.sources import archive, decompression
 from twinscope_indexer.sources.archive import archive_stem, is_archive, open_archive
 from twinscope_indexer.sources.corpus import RUN_MARKER, Item, Walk, scope_of, walk
 from twinscope_indexer.sources.location import opened_source, source_uri
@@ -71,10 +73,11 @@ def packed(path: Path, members: list[tuple[str, bytes]]) -> Path:
     """Write an archive in the format of its suffix."""
     if path.suffix == ".zip":
         return zipped(path, members)
-    return tar(path, members, "w" if path.suffix == ".tar" else "w:gz")
+    modes = {".tar": "w", ".xz": "w:xz", ".txz": "w:xz", ".bz2": "w:bz2", ".tbz2": "w:bz2"}
+    return tar(path, members, modes.get(path.suffix, "w:gz"))
 
 
-KINDS = [".tar", ".tar.gz", ".tgz", ".zip"]
+KINDS = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip"]
 
 
 # -- folders ------------------------------------------------------------------------------------------------------
@@ -127,7 +130,7 @@ def test_an_item_has_size_time_and_path(tmp_path):
     assert (item.root, item.path, item.member, item.name) == (tmp_path, "Tips/a.jpg", None, "a.jpg")
     assert (item.size, item.mtime_ns) == (len(read(item)), 1_234_567_890_123_456_789)
     assert item.uri == str(tmp_path / "Tips/a.jpg")
-    assert item.folders == ["Tips", tmp_path.name]
+    assert item.levels == ["Tips"]
 
 
 @pytest.mark.parametrize("name", AWKWARD)
@@ -180,7 +183,7 @@ def test_unreadable_folder_is_reported_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     skipped = Walk()
     assert inner(tmp_path, skipped) == ["a/1.jpg", "c/3.jpg"]
-    assert skipped.unreadable == [(str(tmp_path / "b"), "Permission denied")]
+    assert skipped.unreadable == [(str(tmp_path / "b"), "no permission to read it")]
 
 
 def test_pipes_are_refused_without_waiting(tmp_path):
@@ -215,7 +218,7 @@ def test_a_walk_is_lazy(tmp_path):
 def test_a_single_file_of_any_name_is_a_source(tmp_path):
     fill(tmp_path, "Tips/scan.dat", "Tips/other.jpg")
     [item] = walked(tmp_path / "Tips/scan.dat")
-    assert (item.root, item.path, item.folders) == (tmp_path / "Tips", "scan.dat", ["Tips"])
+    assert (item.root, item.path, item.levels) == (tmp_path / "Tips", "scan.dat", [])
 
 
 def test_a_source_keeps_its_given_name(tmp_path, monkeypatch):
@@ -223,7 +226,7 @@ def test_a_source_keeps_its_given_name(tmp_path, monkeypatch):
     (tmp_path / "Tips").symlink_to(tmp_path / "real")
     monkeypatch.chdir(tmp_path)
     assert scope_of("real/../Tips/").root == tmp_path / "Tips"
-    assert walked(Path("Tips"))[0].folders == ["Tips"]
+    assert walked(Path("Tips"))[0].root.name == "Tips"
 
 
 @pytest.mark.parametrize("name", ["none", "none.jpg", "a.jpg/below", "nul\0"])
@@ -315,8 +318,8 @@ def test_members_of_an_archive_are_walked_and_read_in_place(tmp_path, kind):
     assert [read(item) for item in items] == [data for _, data in MEMBERS]
     assert items[2].uri == f"{tmp_path}/box{kind}!Tips/deep/ä b'c.jpg"
     assert items[2].inner_path == f"box{kind}/Tips/deep/ä b'c.jpg"
-    assert items[2].folders == ["deep", "Tips", "box", tmp_path.name]
-    assert items[0].folders == ["box", tmp_path.name]
+    assert items[2].levels == ["box", "Tips", "deep"]
+    assert items[0].levels == ["box"]
     assert skipped.ignored == {".txt": 1}
     assert [path.name for path in tmp_path.iterdir()] == [f"box{kind}"]
 
@@ -343,7 +346,7 @@ def test_members_with_paths_outside_the_archive_write_nothing(tmp_path, kind):
     items = walked(tmp_path / "in")
     assert len(items) == len(names)
     assert [read(item).decode() for item in items] == names
-    assert all(".." not in item.folders for item in items)
+    assert all(".." not in item.levels for item in items)
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["in", f"box{kind}"])
 
 
@@ -412,6 +415,14 @@ def test_invalid_archive_is_reported_and_the_walk_continues(tmp_path, kind, cont
     assert "its suffix matches its format" in reason
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_git_lfs_pointer_instead_of_an_archive_is_named(tmp_path, kind):
+    (tmp_path / f"Tips{kind}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    skipped = Walk()
+    assert inner(tmp_path, skipped) == []
+    assert "Run 'git lfs pull'" in skipped.unreadable[0][1]
+
+
 @pytest.mark.parametrize(("real", "named"), [(".tar", ".tgz"), (".tgz", ".tar"), (".zip", ".tar"), (".tar", ".zip")])
 def test_archive_with_a_wrong_suffix_is_reported(tmp_path, real, named):
     packed(tmp_path / f"x{real}", MEMBERS).rename(tmp_path / f"x{named}")
@@ -475,7 +486,7 @@ def test_a_damaged_tar_header_is_reported(tmp_path, kind):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-@pytest.mark.parametrize("kind", [".tar", ".tgz", ".zip", "lzma.zip"])
+@pytest.mark.parametrize("kind", [".tar", ".tgz", ".tar.xz", ".tar.bz2", ".zip", "lzma.zip"])
 def test_damage_anywhere_in_an_archive_raises_image_errors(tmp_path_factory, kind, data):
     path = tmp_path_factory.mktemp("damage") / f"x{kind}"
     if kind == "lzma.zip":
@@ -547,16 +558,143 @@ def test_an_encrypted_or_unknown_zip_member_is_an_image_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "stem"),
-    [("Tips.tar.gz", "Tips"), ("a/Tips.TGZ", "Tips"), ("v1.2.tar", "v1.2"), ("x.zip", "x"), ("plain", "plain")],
+    [
+        ("Tips.tar.gz", "Tips"),
+        ("a/Tips.TGZ", "Tips"),
+        ("v1.2.tar", "v1.2"),
+        ("x.zip", "x"),
+        ("plain", "plain"),
+        ("Tips.tar.xz", "Tips"),
+        ("Tips.tbz2", "Tips"),
+    ],
 )
 def test_the_stem_of_an_archive_is_its_name_without_the_suffix(name, stem):
     assert archive_stem(name) == stem
     assert is_archive(name) == (name != "plain")
 
 
-@pytest.mark.parametrize("name", ["a.gz", "a.jpg", "tar", "a.tar.bz2", "a.zip.jpg"])
+@pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.jpg", "tar", "a.7z", "a.zip.jpg"])
 def test_other_files_are_not_archives(name):
     assert not is_archive(name)
+
+
+@pytest.mark.parametrize("name", ["Tips.7z", "Tips.RAR", "Tips.tar.zst", "Tips.7z.001"])
+@pytest.mark.parametrize("named", [False, True])
+def test_archives_that_are_not_read_are_named(tmp_path, name, named):
+    fill(tmp_path / "in", name, "a.jpg")
+    skipped = Walk()
+    assert inner(tmp_path / "in" / name if named else tmp_path / "in", skipped) == ([] if named else ["a.jpg"])
+    [(path, reason)] = skipped.unreadable
+    assert path == str(tmp_path / "in" / name)
+    assert "archives of this kind are not read; .tar, .tar.gz, .tar.xz, .tar.bz2 and .zip are" in reason
+    assert not skipped.ignored
+
+
+def test_backslashes_in_a_zip_separate_folders(tmp_path):
+    names = ["lab\\Tips\\a.jpg", "lab\\Tips\\", "lab\\.git\\b.jpg", "C:\\x\\Fibres\\c.jpg"]
+    zipped(tmp_path / "box.zip", [(name, name.encode()) for name in names])
+    tips, fibres = walked(tmp_path)
+    assert (tips.member, tips.name, tips.levels) == ("lab/Tips/a.jpg", "a.jpg", ["box", "lab", "Tips"])
+    assert read(tips) == read_at(tmp_path, "box.zip", names[0]) == names[0].encode()
+    assert fibres.levels == ["box", "x", "Fibres"]
+
+
+@pytest.mark.parametrize("kind", [".tar", ".zip"])
+@pytest.mark.parametrize("name", ["/etc/Tips/a.jpg", "//host/Tips/a.jpg", "../../Tips/a.jpg", "C:/Tips/a.jpg"])
+def test_roots_drives_and_dots_in_an_archive_are_no_folders(tmp_path, kind, name):
+    packed(tmp_path / f"box{kind}", [(name, b"x")])
+    [item] = walked(tmp_path)
+    assert read(item) == b"x"
+    assert item.levels[-1] == "Tips"
+    assert not {"/", "//", "..", "C:"} & set(item.levels)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"box{kind}"]
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tgz", ".tar.xz", ".tar.bz2", ".zip"])
+def test_missing_permission_is_not_called_damage(tmp_path, kind, monkeypatch):
+    path = packed(tmp_path / f"box{kind}", MEMBERS)
+    listed = walked(path)
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(5, 5))  # a changed archive is opened again
+    real = io.open
+
+    def refuse(file, *rest, **options):
+        if str(file) == str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(file, *rest, **options)
+
+    monkeypatch.setattr("io.open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    skipped = Walk()
+    assert walked(path, skipped) == []
+    assert skipped.unreadable == [(str(path), f"archive {path} cannot be read: no permission to read it")]
+    with pytest.raises(ImageError, match="no permission to read it") as caught:
+        read(listed[0])
+    assert caught.value.fault == "unreadable"
+
+
+def test_missing_permission_for_a_file_is_told(tmp_path, monkeypatch):
+    [item] = walked(fill(tmp_path, "a.jpg"))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("io.open", refuse)
+    with pytest.raises(ImageError, match=r"a\.jpg: no permission to read it") as caught:
+        read(item)
+    assert caught.value.fault == "unreadable"
+
+
+# -- xz and bzip2 ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [".tar.xz", ".tar.bz2"])
+def test_members_are_read_in_any_order_with_little_memory(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(decompression, "_KEPT", 1 << 14)
+    monkeypatch.setattr(decompression, "_BLOCK", 1 << 12)
+    noise = random.Random(1)
+    members = [(f"{i}.jpg", noise.randbytes(9000 + i)) for i in range(12)]
+    opened = open_archive(packed(tmp_path / f"x{kind}", members))
+    for name, data in [*members, *reversed(members), *noise.sample(members, 12)]:
+        assert opened.read(name) == data
+
+
+@pytest.mark.parametrize("kind", [".tar.xz", ".tar.bz2"])
+def test_several_streams_and_padding_are_one_archive(tmp_path, kind):
+    plain = tar(tmp_path / "plain", MEMBERS).read_bytes()
+    compress = lzma.compress if kind == ".tar.xz" else bz2.compress
+    halves = compress(plain[:700]), compress(plain[700:])
+    (tmp_path / f"x{kind}").write_bytes(halves[0] + bytes(8 if kind == ".tar.xz" else 0) + halves[1])
+    skipped = Walk()
+    assert [(item.member, read(item)) for item in walked(tmp_path / f"x{kind}", skipped)] == MEMBERS
+    assert not skipped.unreadable
+
+
+@pytest.mark.parametrize("kind", [".tar.xz", ".tar.bz2"])
+def test_small_archive_of_large_zeros_needs_little_memory(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(decompression, "_KEPT", 1 << 18)
+    info = tarfile.TarInfo("a.txt")
+    info.size = 12 << 20
+    content = info.tobuf() + bytes(info.size + 1024)
+    packed_content = lzma.compress(content, preset=0) if kind == ".tar.xz" else bz2.compress(content)
+    (tmp_path / f"x{kind}").write_bytes(packed_content)
+    assert len(packed_content) < 10_000
+    skipped = Walk()
+    tracemalloc.start()
+    try:
+        assert walked(tmp_path / f"x{kind}", skipped) == []
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()
+    assert skipped.ignored == {".txt": 1}
+
+
+def test_xz_that_needs_too_much_memory_is_refused(tmp_path, monkeypatch):
+    path = packed(tmp_path / "x.tar.xz", MEMBERS)
+    monkeypatch.setattr(decompression, "_MEMORY", 1 << 20)
+    skipped = Walk()
+    assert walked(path, skipped) == []
+    assert "Memory usage limit" in skipped.unreadable[0][1]
 
 
 # -- outputs of labelling runs -----------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import random
@@ -19,11 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from twinscope_indexer.errors import RecipeError, StoreError, StoreLockedError
 from twinscope_indexer.hashing.perceptual import RECIPE
-from twinscope_indexer.indexing.label_rules import remembered
+from twinscope_indexer.indexing.label_rules import remember
 from twinscope_indexer.indexing.relocation import relocate
 from twinscope_indexer.metadata.reader import InstrumentMetadata
 from twinscope_indexer.store.catalog.catalog import Catalog, Record
@@ -285,7 +285,7 @@ def write_anything(writer: StoreWriter, chance: random.Random) -> None:
             catalog.relabel(number, chance.choice(["Powder", "Fibres"]), "L8", "1", writer.generation)
         elif action < 0.6:
             categories = (Category("X", f"Unheard of {chance.randint(1, 3)}"),)
-            remembered(catalog, None, Taxonomy("other/1", categories), None)
+            remember(catalog, "folder", Taxonomy("other/1", categories))
         elif action < 0.65:
             writer.set_calibration(str(chance.random()))
         elif action < 0.7:
@@ -363,7 +363,7 @@ def test_changed_settings_make_a_generation(tmp_path):
     own = Taxonomy("own/1", (Category("W", "Wires"),))
     for _ in range(2):
         with open_writer(tmp_path) as writer:
-            remembered(writer.catalog, None, own, None)
+            remember(writer.catalog, "folder", own)
             assert writer.publish() == 2
     with opened(tmp_path) as store:
         assert store.view.taxonomy == own
@@ -875,10 +875,8 @@ def test_a_second_writer_in_the_same_process_is_refused(tmp_path):
 @pytest.mark.parametrize("content", ["", "no json", "[]", '{"pid": 5}'])
 def test_a_lock_without_a_readable_name_still_locks(tmp_path, content):
     filled(tmp_path, 1)
-    with (tmp_path / "writer.lock").open("w") as stream:
-        stream.write(content)
-        stream.flush()
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with filelock.FileLock(tmp_path / "writer.lock"):
+        (tmp_path / "writer.json").write_text(content)
         with pytest.raises(StoreLockedError, match="another process"), open_writer(tmp_path):
             pass
 
@@ -889,7 +887,7 @@ def test_a_drive_without_locks_is_reported(tmp_path, monkeypatch):
     def no_locks(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(filelock.FileLock, "_acquire", no_locks)
     with pytest.raises(StoreError, match="cannot be locked: No locks available") as refused, open_writer(tmp_path):
         pass
     assert not isinstance(refused.value, StoreLockedError)
@@ -918,6 +916,7 @@ READ = """
 import json, os, sys, warnings
 from pathlib import Path
 import faiss
+import filelock
 import numpy as np
 from twinscope_indexer.errors import StoreError
 from twinscope_indexer.index.engines import engine_index

@@ -155,12 +155,17 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_calibrate_command(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrate_command(collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, image = collection / "store", collection / "labelled" / "Particles" / "1.png"
     with connect(store) as engine, serving(store, refresh_seconds=0.1) as target, connect(target) as remote:
         before = engine.search(image)
         assert before.p_wrong.calibration == "shipped"
-        assert main(["calibrate", str(store), "--dry-run"]) == 0
+        words = ["calibrate", str(store), "--dry-run", "--json", "--contradictions", str(tmp_path / "pairs.csv")]
+        assert main(words) == 0
+        pairs = json.loads(capsys.readouterr().out)["contradictions"]
+        assert [(Path(pair["image"]).name, pair["other_category"]) for pair in pairs] == [("mislabelled.png", "Tips")]
+        assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 1 + len(pairs)
+        assert main(words) == 1  # the table is not overwritten
         engine.refresh()
         assert engine.search(image) == before
         assert main(["calibrate", str(store), "--workers", "2"]) == 0

@@ -786,11 +786,11 @@ def test_commands_index_for_a_reach_and_search_with_one(
     ):  # fmt: skip
         twinscope("index", collection, "--store", store, *options)
         assert json.loads(twinscope("store", "stats", store, "--json"))["index"]["reach"] == expected
-    [found] = [json.loads(line) for line in twinscope("search", query, "--at", store, "--json").splitlines()]
+    found, _summary = [json.loads(line) for line in twinscope("search", query, "--at", store, "--json").splitlines()]
     assert found["category"] == "Tips"
     assert found["matches"][0]["transform"]["query_frame"] == "whole"
     narrower = twinscope("search", query, "--at", store, "--json", "--reach", "views")
-    assert json.loads(narrower)["grade"] == "none"
+    assert json.loads(narrower.splitlines()[0])["grade"] == "none"
     with pytest.raises(SystemExit):
         main(["index", str(collection), "--store", str(store), "--reach", "everything"])
     assert "--reach" in capsys.readouterr().err

@@ -65,6 +65,28 @@ def test_every_grade_has_its_reason() -> None:
     assert "0.200 < 0.6" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("best", "rival", "expected"),
+    [
+        # The rival is of the same acquisition.
+        (match(scene=1, ssim=0.99), match("Fibres", 9, 0.99, 0.985), ("SSIM 0.990", "SSIM 0.985")),
+        # The SSIMs differ, but no acquisition is the same: only the scene scores are compared.
+        (match(scene=1, ssim=0.923), match("Fibres", 9, 0.993, 0.103), ("scene score 1.000", "scene score 0.993")),
+        # One SSIM is missing.
+        (match(scene=0.99, ssim=0.993), match("Fibres", 9, 0.983), ("scene score 0.990", "scene score 0.983")),
+        # The rival has no pixels.
+        (match(scene=0.99, ssim=0.993), match("Fibres", 6), ("6 bits", "6 bits")),
+        (match(ssim=0.993), match("Fibres", 9, 0.983), ("SSIM 0.993", "scene score 0.983")),
+    ],
+)
+def test_an_ambiguity_shows_the_scores_that_were_compared(best: Match, rival: Match, expected: tuple[str, str]) -> None:
+    found = judged([best, rival])
+    assert found.grade == "ambiguous"
+    [reason] = found.reasons
+    assert (reason.values["measured"], reason.values["other_measured"]) == expected
+    assert f"Tips ({expected[0]}) and Fibres ({expected[1]}, /refs/Fibres/" in found.sentence
+
+
 def test_reason_of_an_ambiguity_names_the_rivals_file() -> None:
     found = judged([match("Tips", scene=0.9), match("Fibres", 9, scene=0.88)])
     assert "/refs/Fibres/9.jpg" in found.sentence

@@ -24,6 +24,8 @@ def compiled():
 
 warm()
 before = compiled()
+kernels = __import__("twinscope_indexer.index.kernels", fromlist=["by_row"])
+assert kernels.by_row.signatures
 assert before
 known = synthesise("Powder", 1, width=640, height=480)
 noisy = np.clip(known[::-1] + np.random.default_rng(0).normal(0, 20, known.shape), 0, 255).astype(np.uint8)

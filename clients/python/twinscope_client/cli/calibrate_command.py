@@ -13,22 +13,33 @@ interval. If p_wrong is above --max-p-wrong, 'search' and 'label' do not label t
 reviewed. If a store has no calibration, Twinscope uses the calibration that is shipped with Twinscope. The shipped
 calibration was fitted on micrographs of many laboratories.
 
+If you stop the command with Ctrl-C, the results of the finished images are kept in the store. To continue, run the same
+command again. If the store has changed since, the command starts again. With --dry-run, nothing is kept.
+
 Example: twinscope calibrate lab.store --sample 1000
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, emit, progress, say, say_some
+from twinscope_client.cli.console import DONE, emit, progress, say
+from twinscope_client.cli.double_label_table import (
+    add_table_option,
+    as_dicts,
+    report_double_labels,
+    require_new,
+)
+from twinscope_client.cli.target_options import add_store_folder
 
 if TYPE_CHECKING:
     from twinscope_indexer.store.reader import Store
     from twinscope_service.matching.calibrate import Samples
     from twinscope_service.matching.calibration import Calibration
+    from twinscope_service.matching.sample_journal import SampleJournal
 
 HELP = "estimate the probability that a match is wrong"
 
@@ -38,7 +49,7 @@ _TOO_COARSE = 0.02
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    add_store_folder(parser, "folder of the store")
     parser.add_argument(
         "--sample", type=int, default=300, metavar="N", help="number of images in the random sample (default: 300)"
     )
@@ -50,7 +61,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         help="number of threads (default: one thread per core)",
     )
-    parser.add_argument("--json", action="store_true", help="print the calibration as one JSON object")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the calibration as one JSON object, with all pairs of --contradictions",
+    )
+    add_table_option(parser)
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
         "--dry-run",
@@ -62,7 +78,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove the calibration from the store; then the store uses the shipped calibration again",
     )
-    parser.set_defaults(parser=parser)
+
+
+def stopped(parsed: argparse.Namespace) -> str:
+    """Return the message for Ctrl-C."""
+    if parsed.dry_run or parsed.forget:
+        return "Stopped. Nothing was kept, and the calibration of the store was not changed."
+    return (
+        "Stopped. The calibration of the store was not changed. The results of the finished images are kept; run the "
+        "same command again to continue."
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -71,6 +96,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
         parsed.parser.error("--json cannot be used with --forget, because --forget prints no calibration")
+    require_new(parsed.contradictions)
     from twinscope_indexer.store.reader import Store, open_writer
 
     if parsed.forget:
@@ -80,18 +106,25 @@ def run(parsed: argparse.Namespace) -> int:
         say(f"{parsed.store} now uses the calibration that Twinscope ships.")
         return DONE
     store = Store(parsed.store)
+    journal = None
     try:
-        samples, calibration = _fitted(store, parsed)
+        journal = _journal(store, parsed)
+        samples, calibration = _fitted(store, journal, parsed)
     finally:
+        if journal is not None:
+            journal.close()
         store.close()
     if not parsed.dry_run:
         with open_writer(parsed.store) as writer:
             writer.set_calibration(calibration.to_json())
             writer.publish()
+    if journal is not None:
+        journal.remove()
     if parsed.json:
-        emit(calibration.to_json())
+        emit(json.dumps(json.loads(calibration.to_json()) | {"contradictions": as_dicts(samples.copies)}))
     else:
         _show(samples, calibration)
+    report_double_labels(samples.copies, parsed.contradictions)
     if not parsed.dry_run:
         least = calibration.floors[0]
         if least > _TOO_COARSE:
@@ -112,13 +145,25 @@ def run(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _fitted(store: Store, parsed: argparse.Namespace) -> tuple[Samples, Calibration]:
+def _journal(store: Store, parsed: argparse.Namespace) -> SampleJournal | None:
+    """Return the journal with the results of an earlier call that was stopped; None for a dry run."""
+    if parsed.dry_run:
+        return None
+    from twinscope_service.matching.sample_journal import SampleJournal
+
+    journal = SampleJournal(store)
+    if journal.kept:
+        say(f"The results of {journal.kept} images are kept from an earlier call.")
+    return journal
+
+
+def _fitted(store: Store, journal: SampleJournal | None, parsed: argparse.Namespace) -> tuple[Samples, Calibration]:
     from twinscope_indexer.files import utc_now
     from twinscope_service.matching.calibrate import calibrated, gather, sampled
 
     images = sampled(store, parsed.sample, parsed.seed)
     with progress("searching", lambda: len(images)) as step:
-        samples = gather(store, images, parsed.workers, step)
+        samples = gather(store, images, parsed.workers, step, journal=journal)
     name = f"{samples.images} images of this collection, generation {store.view.generation}, {utc_now()}"
     return samples, calibrated(name, samples, parsed.seed)
 
@@ -138,11 +183,6 @@ def _show(samples: Samples, calibration: Calibration) -> None:
         emit(f"{share:>16.1%}  {_of(kept, len(right)):>20}  {_of(missed, len(wrong)):>20}")
     least, high = calibration.floors
     emit(f"Lowest p_wrong that is possible with this sample: {least:.2g}, with an interval up to {high:.2g}.")
-    say_some(
-        f"{len(samples.copies)} pairs of images look the same but have different categories. Check their labels:",
-        [f"{one}  and  {other}" for one, other in samples.copies],
-        len(samples.copies), "only the first pairs are listed",
-    )  # fmt: skip
 
 
 def _of(part: int, whole: int) -> str:

@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from twinscope_indexer.compute.machine_code import NOT_KEPT
 from twinscope_indexer.errors import TwinscopeError
 
 if TYPE_CHECKING:
@@ -18,27 +19,76 @@ if TYPE_CHECKING:
 
     from twinscope_client.labelling.tables import Table
 
-DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes. 0: done. 1: failed. 2: wrong usage. 3: done, but some inputs could not be read. 130: stopped by Ctrl-C.
-"""
+DONE, FAILED, USAGE, PARTLY, REVIEW, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes. 0: done. 1: failed. 2: wrong usage. 3: done, but some inputs could not be read. 4: done, but a person
+must review some images (only with ``--fail-on review``). 130: stopped by Ctrl-C."""
+
+_silenced = [False]
+"""Whether `note` and `progress` write nothing, because the option ``--quiet`` is given."""
+
+COMPILING: Final = "Compiling for this processor (once, about 30 s) ..."
+"""Message for users while functions are compiled."""
 
 _bars: list[tqdm[Any]] = []
 """List that contains the progress bar while a progress bar is shown on the terminal; empty otherwise."""
 
 
+_CONTROLS: Final = (
+    *range(32),
+    *range(127, 160),
+    0x061C,
+    0x200E,
+    0x200F,
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+)
+_ESCAPED: Final = {number: chr(number).encode("unicode_escape").decode() for number in _CONTROLS}
+"""Escape sequences for the control characters. The characters from U+061C on are line separators and the characters
+that change the direction of the text."""
+
+
+def one_line(text: str) -> str:
+    """Return a text with its control characters as escape sequences, so that a file name cannot control a terminal."""
+    return text.translate(_ESCAPED)
+
+
+def checksum_line(digest: str, name: str) -> str:
+    r"""Return the line of the command ``sha256sum`` for a digest and a file name.
+
+    If the name contains control characters or backslashes, the line starts with a backslash, and these characters are
+    escaped: a backslash as ``\\``, the end of a line as ``\n``.
+    """
+    escaped = one_line(name.replace("\\", "\\\\"))
+    return f"{digest}  {name}" if escaped == name else f"\\{digest}  {escaped}"
+
+
 def say(text: str = "") -> None:
-    """Write a message to stderr; characters that the terminal cannot show are written as escape sequences."""
+    """Write a message to stderr, on one line; see `one_line`."""
     _write_line(text, sys.stderr)
 
 
+def note(text: str = "") -> None:
+    """Write a message about the progress or the result to stderr, unless the option ``--quiet`` is given.
+
+    Use `say` for errors, warnings and lists of files that could not be read: ``--quiet`` does not hide these messages.
+    """
+    if not _silenced[0]:
+        say(text)
+
+
+def silence(quiet: bool) -> None:
+    """Choose whether `note` and `progress` write nothing."""
+    _silenced[0] = quiet
+
+
 def emit(text: str) -> None:
-    """Write a line of data to stdout; characters that the terminal cannot show are written as escape sequences."""
+    """Write a line of data to stdout; see `one_line`."""
     _write_line(text, sys.stdout)
 
 
 def _write_line(text: str, stream: TextIO) -> None:
-    encoding = stream.encoding or "utf-8"
-    line = text.encode(encoding, "backslashreplace").decode(encoding)
+    encoding = stream.encoding or "utf-8"  # characters that the terminal cannot show are escaped, too
+    line = one_line(text).encode(encoding, "backslashreplace").decode(encoding)
     if _bars and stream.isatty():
         _bars[-1].write(line, file=stream)  # tqdm writes the line above the progress bar
     else:
@@ -52,6 +102,11 @@ def table() -> Table:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     return Table(sys.stdout)
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with the words that follow it, for example ``1 image was`` or ``2 images were``."""
+    return f"{number} {one if number == 1 else several}"
 
 
 def say_some(heading: str, lines: Sequence[str], total: int, rest: str) -> None:
@@ -84,8 +139,8 @@ def say_runs(folders: Sequence[str]) -> None:
     if once:
         more = f", and {len(once) - 1} more" if len(once) > 1 else ""
         say(
-            f"{len(once)} folders were skipped because they are outputs of labelling runs (each holds a file "
-            f"{RUN_MARKER}; labelled copies must not be used as sources): {once[0]}{more}"
+            f"{counted(len(once), 'folder was', 'folders were')} skipped as outputs of labelling runs (each holds a "
+            f"file {RUN_MARKER}; labelled copies must not be used as sources): {once[0]}{more}"
         )
 
 
@@ -108,7 +163,8 @@ def progress(task: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
     callable
         Function to call once for each finished image.
     """
-    if not sys.stderr.isatty():
+    _compile_first()
+    if _silenced[0] or not sys.stderr.isatty():
         yield lambda: None
         return
     from tqdm import tqdm
@@ -129,6 +185,30 @@ def progress(task: str, count: Callable[[], int]) -> Iterator[Callable[[], None]
             yield step
         finally:
             _bars.remove(bar)
+
+
+def announce_compilation(*, kept: bool) -> None:
+    """Write that functions are compiled now, so that the user knows why nothing seems to happen.
+
+    Parameters
+    ----------
+    kept : bool
+        Whether there is a folder for the machine code. If not, the message is also written if stderr is no terminal.
+    """
+    if not kept:
+        say(f"warning: {NOT_KEPT}")
+    elif sys.stderr.isatty():
+        say(COMPILING)
+
+
+def _compile_first() -> None:
+    """Compile all functions before a run, if they were never compiled, so that the progress bar shows only the run."""
+    from twinscope_indexer.compute.jit import is_kept, is_uncompiled
+
+    if is_uncompiled() and is_kept():
+        from twinscope_service.server.warmup import warm
+
+        warm()
 
 
 def stop_cleanly_on_sigterm() -> None:

@@ -35,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def stopped(parsed: argparse.Namespace) -> str:
+    """Return the message for Ctrl-C."""
+    return f"Stopped. The files in {parsed.out} are not complete; remove this folder before the next demonstration."
+
+
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
     from twinscope_client.cli.demo_walkthrough import perform

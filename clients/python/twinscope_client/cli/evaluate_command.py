@@ -13,14 +13,16 @@ commas, semicolons or tabs. It has a header and one row for each image:
 
 Prints these results for all images, for each transform and for each true category:
 
-  - the numbers of images, labels, right labels, wrong labels and refused images;
+  - the numbers of images, labels, right labels and wrong labels;
+  - the number of missed images, which have a twin but no label, and of images that rightly got no label;
   - the recall, with its 95 % Wilson interval: of all images with a twin, the fraction that got the right label;
-  - the precision: of all labels, the fraction that is right.
+  - the precision, with its 95 % Wilson interval: of all labels, the fraction that is right.
 
 Also prints a threshold for each score. If labels depended on this score alone, this threshold would give the highest
-recall without a false label. Also prints this recall. Then prints the result of the legacy rule, and a list of all
-false labels. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends
-with exit code 3 if the table has rows for images that are not in the run.
+recall without a false label. Also prints this recall. Then prints a list of all missed images with the reason why each
+image was refused, and a list of all false labels. With --legacy-rule, also prints the results of the rule of the old
+scripts. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends with
+exit code 3 if the table has rows for images that are not in the run.
 
 Example: twinscope evaluate labelled/ --truth truth.csv --out evaluation/
 """
@@ -34,10 +36,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinscope_client.cli.console import DONE, PARTLY, emit, say, say_some
+from twinscope_client.cli.inputs import add_run, run_folder
 
 if TYPE_CHECKING:
     from twinscope_client.evaluation.assignment import Assignment
-    from twinscope_client.evaluation.metrics import Evaluation
+    from twinscope_client.evaluation.metrics import Evaluation, ScoreName
     from twinscope_client.evaluation.truth import Truth
     from twinscope_client.labelling.journal import Journal
 
@@ -53,11 +56,15 @@ _MARK = "twinscope evaluate"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="output folder of 'twinscope label'")
+    add_run(parser)
     parser.add_argument(
         "--truth", required=True, type=Path, metavar="CSV", help="truth table with the right category of each image"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
+    parser.add_argument(
+        "--legacy-rule", action="store_true",
+        help="also show what the rule of the old scripts would have given for the candidates of this run",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER",
         help="also write evaluation.csv, evaluation.json, evaluation.html and histograms of the scores into FOLDER",
@@ -75,9 +82,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def stopped(parsed: argparse.Namespace) -> str:
+    """Return the message for Ctrl-C."""
+    kept = f", and files in {parsed.out} may be those of an earlier evaluation" if parsed.out is not None else ""
+    return f"Stopped. The evaluation is not complete{kept}; run the same command again."
+
+
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
-    from twinscope_client.evaluation.tables import to_text
+    parsed.run_dir = run_folder(parsed)
+    from twinscope_client.evaluation.tables import legacy_text, to_text
 
     if parsed.out is not None:
         _require_no_other_results(parsed.out)
@@ -87,7 +101,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         emit(json.dumps(described))
     else:
-        for line in to_text(evaluation):
+        for line in to_text(evaluation) + (["", *legacy_text(evaluation)] if parsed.legacy_rule else []):
             emit(line)
     if parsed.out is not None:
         _write(parsed, evaluation, described)
@@ -197,15 +211,29 @@ def _is_ours(path: Path) -> bool:
 
 def _write(parsed: argparse.Namespace, evaluation: Evaluation, described: dict[str, object]) -> None:
     from twinscope_client.evaluation.page import render
-    from twinscope_client.evaluation.plots import draw
     from twinscope_client.evaluation.tables import to_csv
     from twinscope_client.outputs import replace_if_changed
 
     out: Path = parsed.out
-    plots = draw(evaluation)
+    plots = _plots(evaluation)
     replace_if_changed(out / "evaluation.json", (json.dumps(described, indent=2) + "\n").encode())
     replace_if_changed(out / "evaluation.csv", to_csv(evaluation).encode())
     for name, png in plots.items():
         replace_if_changed(out / f"evaluation_{name}.png", png)
-    replace_if_changed(out / "evaluation.html", render(evaluation, plots, described).encode())
-    say(f"Results: open {out / 'evaluation.html'}; evaluation.csv, evaluation.json and histograms are beside it.")
+    page = render(evaluation, plots, described, legacy_rule=parsed.legacy_rule)
+    replace_if_changed(out / "evaluation.html", page.encode())
+    beside = "evaluation.csv, evaluation.json and histograms are" if plots else "evaluation.csv and evaluation.json are"
+    say(f"Results: open {out / 'evaluation.html'}; {beside} beside it.")
+
+
+def _plots(evaluation: Evaluation) -> dict[ScoreName, bytes]:
+    """Draw the histograms of an evaluation; the result is empty if Matplotlib is not installed."""
+    from contextlib import suppress
+
+    from twinscope_indexer.errors import MissingExtraError, extra_needed
+
+    with suppress(MissingExtraError), extra_needed("an evaluation with plots", "plots"):
+        from twinscope_client.evaluation.plots import draw
+
+        return draw(evaluation)
+    return {}

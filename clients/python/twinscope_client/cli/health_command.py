@@ -10,24 +10,39 @@ Example: twinscope health grpc://127.0.0.1:50051
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twinscope_client.cli.console import DONE, FAILED, emit
+from twinscope_client.cli.usage import StoreName
+
+if TYPE_CHECKING:
+    from twinscope_client.engine.options import ConnectOptions
+
+_PAUSE_SECONDS: Final = 0.2
+"""Time between two checks with --wait, in seconds."""
 
 HELP = "check that a server is ready to answer"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument(
-        "target", metavar="TARGET", help="address of the server: grpc://host:port, or grpcs://host:port with TLS"
-    )
+    about = "address of the server: grpc://host:port, or grpcs://host:port with TLS"
+    parser.add_argument("target", nargs="?", metavar="TARGET", action=StoreName, help=about)
+    parser.add_argument("--at", dest="target", metavar="TARGET", action=StoreName, help="the same as TARGET")
     parser.add_argument(
         "--service", default="", metavar="NAME", help="check one service of the server instead of the whole server"
     )
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="SECONDS", help="maximum time to wait, in seconds (default: 5)"
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait at most this time until the status is SERVING, for example while a server is starting",
     )
     parser.add_argument(
         "--ca",
@@ -45,30 +60,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
-    import grpc
+    from twinscope_indexer.errors import extra_needed
 
-    from twinscope_client.remote.engine import open_channel
-    from twinscope_client.remote.errors import exception_of_call
-
-    try:
+    with extra_needed("the health check", "server"):
+        import grpc
         from grpc_health.v1 import health_pb2, health_pb2_grpc
-    except ImportError as error:
-        from twinscope_client.errors import MissingExtraError
 
-        what = "twinscope health"
-        raise MissingExtraError(what, "server") from error
+        from twinscope_client.remote.channel import open_channel
+        from twinscope_client.remote.diagnosis import hopeless
+        from twinscope_client.remote.errors import exception_of_call
 
-    with open_channel(parsed.target, {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # Any: the types of the package grpc_health are incomplete
-        try:
-            response = stub.Check(health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout)
-        except grpc.RpcError as error:
-            if cast("Any", error).code() is grpc.StatusCode.NOT_FOUND:
-                from twinscope_service.errors import SettingsError
+    credentials: ConnectOptions = {"ca": parsed.ca, "certificate": parsed.cert, "key": parsed.key}
+    until = time.monotonic() + parsed.wait
+    while True:
+        # A new channel for each attempt: a channel waits longer and longer before it connects again.
+        with open_channel(parsed.target, credentials) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # Any: the types of the package grpc_health are incomplete
+            try:
+                status = stub.Check(
+                    health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout
+                ).status
+                failure = None
+            except grpc.RpcError as error:
+                status, failure = health_pb2.HealthCheckResponse.UNKNOWN, error
+        if status == health_pb2.HealthCheckResponse.SERVING or time.monotonic() + _PAUSE_SECONDS > until:
+            break
+        if hopeless(failure, parsed.target, credentials) is not None:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    if failure is not None:
+        if cast("Any", failure).code() is grpc.StatusCode.NOT_FOUND:
+            from twinscope_service.errors import SettingsError
 
-                known = "twinscope.v1.SimilarityService and twinscope.v1.CatalogService"
-                msg = f"{parsed.target} has no service {parsed.service!r}; the services are {known}"
-                raise SettingsError(msg) from error
-            raise exception_of_call(error, parsed.target) from error
-    emit(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
-    return DONE if response.status == health_pb2.HealthCheckResponse.SERVING else FAILED
+            known = "twinscope.v1.SimilarityService and twinscope.v1.CatalogService"
+            msg = f"{parsed.target} has no service {parsed.service!r}; the services are {known}"
+            raise SettingsError(msg) from failure
+        known_cause = hopeless(failure, parsed.target, credentials)
+        raise (known_cause or exception_of_call(failure, parsed.target)) from failure
+    emit(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
+    return DONE if status == health_pb2.HealthCheckResponse.SERVING else FAILED

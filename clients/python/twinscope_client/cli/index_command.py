@@ -1,7 +1,15 @@
 """Build or update a store from a labelled collection.
 
-SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tgz or .zip). Twinscope reads
-archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
+SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2 or .zip).
+Twinscope reads archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
+
+The category of an image is the name of a folder between SOURCE and the image, if this name is a known category. With
+--unknown-category keep, it is otherwise the name of the first folder below SOURCE, never of a deeper folder. Archives
+count as folders. An image directly in SOURCE has no category, unless SOURCE has the name of a known category. An image
+in folders of two categories has none. The command prints the categories with their numbers of images.
+
+If the command would take more than ten images and more than a tenth of the store out of the store, or give them another
+category, it stops with exit code 1 and changes nothing. --dry-run shows what would change, --yes does it.
 
 Run the same command again when the collection has changed. Twinscope then skips unchanged files, indexes changed files
 again, and retries files that could not be read. If you stop the command with Ctrl-C, finished work is kept. To index
@@ -9,52 +17,68 @@ the remaining files, run the same command again. If a folder contains a file .tw
 a labelling run. Twinscope skips such folders and prints a message.
 
 Example: twinscope index collection/ --store lab.store
+
+Example: twinscope index collection/ --store lab.store --json --quiet > references.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import DONE, FAILED, PARTLY, progress, say, say_runs, say_some
+from twinscope_client.cli.console import FAILED, PARTLY, progress
+from twinscope_client.cli.double_label_table import add_table_option, as_dicts, report_double_labels, require_new
+from twinscope_client.cli.index_lines import print_images
+from twinscope_client.cli.index_report import say_foreseen, say_report
+from twinscope_client.cli.inputs import MISSING, add_inputs, collected
+from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code
 from twinscope_client.cli.pages_option import add_pages_option
+from twinscope_client.cli.target_options import add_store_folder
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from twinscope_indexer.indexing.pages import Pages
     from twinscope_indexer.indexing.run import IndexReport
+    from twinscope_indexer.taxonomy import Taxonomy
+    from twinscope_service.matching.double_labels import DoubleLabel
+
+    class IndexSettings(TypedDict):
+        """Options of the command that `index` and `preview` have in common."""
+
+        labels: str | None
+        taxonomy: Taxonomy | None
+        keep_unknown: bool | None
+        prune: bool
+        pages: Pages | None
+
 
 HELP = "build or update a store from a labelled collection"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, image file or archive")
-    parser.add_argument(
-        "--store",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="folder of the store; the folder is created if it does not exist",
-    )
+    add_inputs(parser, "sources", "SOURCE", "folder, image file or archive")
+    add_store_folder(parser, "folder of the store; the folder is created if it does not exist", positional=False)
     parser.add_argument(
         "--labels", metavar="folder|prefix|FILE.csv",
-        help="source of the category of each image: 'folder', the name of its folder or archive (default of a new "
+        help="source of the category of each image: 'folder', the name of a folder or archive (default of a new "
         "store); 'prefix', the code before the file name; FILE.csv, a CSV file with the columns file,category. The "
         "column 'file' contains the path of each image relative to SOURCE, or only its file name if no other image has "
         "this name. This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--taxonomy",
-        type=Path,
-        metavar="F.toml",
-        help="file with the categories to use instead of the ten built-in categories; these categories are saved in "
-        "the store",
+        metavar="builtin|F.toml",
+        help="file with the categories to use instead of the ten built-in categories, or 'builtin' for the built-in "
+        "categories. The file can also extend the built-in categories. The categories are saved in the store",
     )
     parser.add_argument(
         "--unknown-category", choices=("error", "keep"),
-        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves these "
-        "images out of the store and lists them. The value 'keep' creates a category for every unknown name. This "
-        "option is saved in the store",
+        help="what to do with images whose category is unknown. The value 'error' (default of a new store) leaves "
+        "these images out of the store and lists them. The value 'keep' turns the name of each unknown first folder "
+        "below SOURCE into a category. This option is saved in the store",
     )  # fmt: skip
     parser.add_argument(
         "--reach", choices=("frame", "views", "windows"),
@@ -70,86 +94,88 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_pages_option(parser, default=None, note=" (default of a new store). This option is saved in the store")
     parser.add_argument(
+        "--yes", action="store_true",
+        help="allow the command to take many images out of the store, or to give them another category",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="print what would be added, changed, relabelled and removed, but read no image and write nothing",
+    )  # fmt: skip
+    add_table_option(parser)
+    parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
         help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )
-    parser.set_defaults(parser=parser)
+    add_outcome_options(parser, "images that have too little structure to be identified")
+
+
+def stopped(parsed: argparse.Namespace) -> str:
+    """Return the message for Ctrl-C."""
+    if getattr(parsed, "dry_run", False):
+        return "Stopped. Nothing was written."
+    return "Stopped. Finished work is kept; run the same command again to continue."
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the subcommand, and return the exit code."""
     if parsed.workers is not None and parsed.workers < 1:
         parsed.parser.error(f"--workers must be at least 1, got {parsed.workers}")
-    from twinscope_indexer.indexing.run import count_images, index
+    inputs = collected(parsed)
+    require_new(parsed.contradictions)
+    from twinscope_indexer.indexing.run import count_images, index, preview
     from twinscope_indexer.taxonomy import load_taxonomy
 
-    taxonomy = None if parsed.taxonomy is None else load_taxonomy(parsed.taxonomy)
-    keep_unknown = None if parsed.unknown_category is None else parsed.unknown_category == "keep"
-    with progress("indexing", lambda: count_images(parsed.sources, parsed.pages or "all")) as step:
+    settings: IndexSettings = {
+        "labels": parsed.labels,
+        "taxonomy": None if parsed.taxonomy is None else load_taxonomy(parsed.taxonomy),
+        "keep_unknown": None if parsed.unknown_category is None else parsed.unknown_category == "keep",
+        "prune": parsed.prune,
+        "pages": parsed.pages,
+    }
+    lines = JsonLines(parsed)
+    if parsed.dry_run:
+        report = preview(inputs.paths, parsed.store, **settings)
+        report.unreadable.extend((path, MISSING) for path in inputs.missing)
+        allowed = say_foreseen(report, parsed.store)
+        code = _code(report, parsed, sum(report.categories.values())) if allowed or parsed.yes else FAILED
+        lines.summary(code, report.counts, store=str(parsed.store), categories=dict(report.categories))
+        return code
+    with progress("indexing", lambda: count_images(inputs.paths, parsed.pages or "all")) as step:
         report = index(
-            parsed.sources,
-            parsed.store,
-            labels=parsed.labels,
-            taxonomy=taxonomy,
-            keep_unknown=keep_unknown,
-            reach=parsed.reach,
-            workers=parsed.workers,
-            prune=parsed.prune,
-            pages=parsed.pages,
-            progress=lambda _: step(),
-        )
-    return _report(report, parsed.store)
-
-
-def _report(report: IndexReport, store: Path) -> int:
-    counts = report.counts
-    parts = [f"{counts[name]} {name}" for name in ("added", "changed", "unchanged", "relabelled") if counts[name]]
-    nothing = "the only images found are in skipped folders" if report.runs else "nothing to do"
-    say(f"{store}: {', '.join(parts) or nothing}; {report.searchable} images searchable "
-        f"(generation {report.generation}).")  # fmt: skip
-    say_runs(report.runs)
-    if counts["unhashable"]:
-        say(
-            f"{counts['unhashable']} images have too little structure to be identified; a search never returns these "
-            "images."
-        )
-    if report.ignored:
-        say(f"{report.ignored.total()} files are not images ({_by_suffix(report)}).")
-    if report.contradicting_prefixes:
-        say(f"{report.contradicting_prefixes} of {report.prefixes} published file-name prefixes contradict the "
-            "category of their image; Twinscope records the prefixes but does not use them.")  # fmt: skip
-    if counts["withdrawn"]:
-        say(f"{counts['withdrawn']} images were removed from the store, because the labels of this command give them "
-            "no category. To add them again, run the command with the right --labels or --taxonomy.")  # fmt: skip
-    if counts["removed"]:
-        say(f"{counts['removed']} images were removed because their files or pages no longer exist.")
-    elif counts["vanished"]:
-        say_some(
-            f"{counts['vanished']} files no longer exist; --prune removes them from the store:",
-            report.vanished, counts["vanished"], "not listed here",
+            inputs.paths, parsed.store, reach=parsed.reach, workers=parsed.workers, allow_removals=parsed.yes,
+            progress=lambda _: step(), **settings,
         )  # fmt: skip
-    for message, number in report.unknown_categories.most_common(10):
-        say(f"{number} images were left out: {message}")
-    if report.unknown_categories:
-        say(f"For the full list: twinscope store export {store} --failures")
-        say(
-            "To include these images, use --unknown-category keep, a CSV file with --labels, or a --taxonomy that "
-            "contains the name."
-        )
-    listed = [f"{uri}: {message}" for uri, message in report.failures]
-    failed = counts["failed"] - report.unknown_categories.total()
-    say_some(f"{failed} images could not be read:", listed, failed, f"twinscope store export {store} --failures")
-    say_some(
-        f"{len(report.unreadable)} folders or archives could not be opened:",
-        [f"{path}: {reason}" for path, reason in report.unreadable], len(report.unreadable),
-        f"twinscope store export {store} --failures",
+    report.unreadable.extend((path, MISSING) for path in inputs.missing)
+    say_report(report, parsed.store)
+    pairs = _double_labels(report, parsed)
+    report_double_labels(pairs, parsed.contradictions)
+    code = _code(report, parsed, report.searchable)
+    if lines.wanted:
+        print_images(lines, parsed.store, inputs, report)
+    lines.summary(
+        code, report.counts, store=str(parsed.store), searchable=report.searchable, generation=report.generation,
+        categories=dict(report.categories), contradictions=as_dicts(pairs),
     )  # fmt: skip
-    if counts["failed"] or report.unreadable or (report.runs and not report.counts.total()):
-        return PARTLY if report.searchable else FAILED
-    return DONE
+    return code
 
 
-def _by_suffix(report: IndexReport) -> str:
-    return ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
+def _code(report: IndexReport, parsed: argparse.Namespace, searchable: int) -> int:
+    if report.runs and not report.counts.total():
+        return PARTLY if searchable else FAILED
+    unreadable = report.counts["failed"] + len(report.unreadable)
+    return exit_code(parsed, done=searchable, unreadable=unreadable, review=report.counts["unhashable"])
+
+
+def _double_labels(report: IndexReport, parsed: argparse.Namespace) -> list[DoubleLabel]:
+    """Compare the new and the changed images with the references of other categories."""
+    from twinscope_indexer.store.reader import Store
+    from twinscope_service.matching.double_labels import double_labels
+
+    store = Store(parsed.store)
+    try:
+        with progress("comparing", lambda: len(report.written)) as step:
+            return double_labels(store, report.written, parsed.workers or os.cpu_count() or 1, step)
+    finally:
+        store.close()

@@ -12,7 +12,16 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import FAILED, INTERRUPTED, say, stop_cleanly_on_sigterm
+from twinscope_client.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    announce_compilation,
+    note,
+    say,
+    silence,
+    stop_cleanly_on_sigterm,
+)
+from twinscope_client.cli.usage import COMPLETION, CommandParser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +38,8 @@ _COMMANDS = (
     "convert",
     "hash",
     "store",
+    "config",
+    "completion",
     "doctor",
     "demo",
 )
@@ -41,7 +52,8 @@ exit codes:
   0    done
   1    failed
   2    wrong usage
-  3    done, but some inputs could not be read; these inputs are listed
+  3    done, but some inputs could not be read; these inputs are listed (not with --fail-on never)
+  4    done, but a person must review some images (only with --fail-on review)
   130  stopped by Ctrl-C
 
 Data are written to stdout; messages and the progress bar are written to stderr.
@@ -59,15 +71,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read; 130 interrupted.
+        Exit code: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be read; 4 done, but a person must
+        review some images; 130 interrupted.
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    if COMPLETION in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    from twinscope_indexer.errors import TwinscopeError
+
+    try:
+        parsed = parser.parse_args(arguments)
+    except TwinscopeError as error:  # the project file cannot be used
+        say(f"twinscope: {error}")
+        return FAILED
+    silence(getattr(parsed, "quiet", False))
+    for origin in dict.fromkeys(getattr(parsed, "origins", {}).values()):
+        note(f"Settings of the {origin}: {', '.join(key for key, one in parsed.origins.items() if one == origin)}")
     # Twinscope handles one image in each thread. If BLAS libraries started more threads, all threads would be slower.
     for library in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
-    from twinscope_indexer.errors import TwinscopeError
+    from twinscope_indexer.compute.machine_code import announce_with
 
+    announce_with(announce_compilation)
     try:
         stop_cleanly_on_sigterm()
         code = int(parsed.run(parsed))
@@ -77,32 +105,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"twinscope {parsed.command}: {error}")
         return FAILED
     except KeyboardInterrupt:
-        if getattr(parsed, "dry_run", False):
-            say("Stopped. Nothing was written.")
-        else:
-            say("Stopped. Finished work is kept; run the same command again to continue.")
+        say(parsed.stopped(parsed))
         return INTERRUPTED
     except BrokenPipeError:  # the reader of stdout (head, less) has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _stopped(_: argparse.Namespace) -> str:
+    return "Stopped. Nothing was changed."
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="twinscope",
         description="Find the labelled twin of a micrograph, and give the label of the twin to the micrograph.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in _COMMANDS:
         module = importlib.import_module(f"twinscope_client.cli.{name}_command")
-        sub = commands.add_parser(
-            name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sub = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         module.configure(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, stopped=getattr(module, "stopped", _stopped))
     return parser
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from twinscope_client.engine.protocol import Engine
 
-_METAVARS = {"bits": "BITS", "probability": "P", "candidates": "N"}
+_METAVARS = {"bits": "BITS", "SSIM": "SSIM", "scene score": "SCORE", "probability": "P", "candidates": "N"}
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     for setting in SETTINGS:
         flag = f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"
         group.add_argument(
-            flag, type=int if setting.whole else float, metavar=_METAVARS.get(setting.unit, "X"),
+            flag, type=int if setting.whole else float, metavar=_METAVARS[setting.unit],
             help=f"{setting.help} (default {setting.default:g})",
         )  # fmt: skip
     group.add_argument(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from twinscope_indexer.compute.forking import leak, no_fork, protect
 from twinscope_indexer.errors import UnknownImageError
 from twinscope_indexer.hashing.perceptual import RECIPE
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
@@ -44,7 +46,8 @@ class EmbeddedEngine:
     """An engine for a store in a folder. Several threads can use the engine at the same time.
 
     A pickle of the engine contains the absolute path of the folder. When the pickle is loaded, the newest generation of
-    the store in this folder is opened.
+    the store in this folder is opened. A forked process can use the engine of its parent process, too. After a fork,
+    both processes open the newest generation of the store.
 
     Parameters
     ----------
@@ -64,12 +67,12 @@ class EmbeddedEngine:
         self._pixels = pixels
         self._searcher = Searcher(self._store, ReferencePixels(pixels, folder / UPLOADS_FOLDER))
         self._closed = False
+        self._lost = False
+        protect(self)
 
     def search(self, image: Any, **options: Unpack[SearchOptions]) -> Answer:
         """Find the labelled twin of an image; see `Engine.search`."""
-        chosen = search_options(options, SearchOptions)
-        self._require_open()
-        return self._search(image, chosen, options.get("instrument"))
+        return self._search(image, search_options(options, SearchOptions), options.get("instrument"))
 
     def search_many(
         self, images: Iterable[T], *, workers: int | None = None, **options: Unpack[SearchManyOptions]
@@ -82,31 +85,31 @@ class EmbeddedEngine:
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of each hash; see `Engine.search_hashes`."""
         chosen = search_options(options, HashOptions)
-        self._require_open()
-        queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
-        results = self._searcher.answer_all(queries, chosen) if queries else []
+        with self._operation():
+            queries = [Query(hashed) for hashed in require_hashes(hashes, RECIPE)]
+            results = self._searcher.answer_all(queries, chosen) if queries else []
         return [result.answer for result in results if isinstance(result, Result)]
 
     def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
         chosen = search_options(options, HashOptions)
-        self._require_open()
-        answer = self._searcher.answer(image_number(image_id), chosen).answer
+        with self._operation():
+            answer = self._searcher.answer(image_number(image_id), chosen).answer
         return with_thumbnails(answer, self, of_reference(image_id))
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
         """Return the thumbnail of a reference; see `Engine.thumbnail`."""
-        self._require_open()
-        try:
-            data = self._store.view.thumbnail(image_number(image_id))
-        except UnknownImageError:
-            return None
-        return None if data is None else decode_thumbnail(data)
+        with self._operation():
+            try:
+                data = self._store.view.thumbnail(image_number(image_id))
+            except UnknownImageError:
+                return None
+            return None if data is None else decode_thumbnail(data)
 
     def stats(self) -> dict[str, Any]:
         """Describe the store; see `Engine.stats`."""
-        self._require_open()
-        return self._searcher.describe()
+        with self._operation():
+            return self._searcher.describe()
 
     @property
     def target(self) -> str:
@@ -126,18 +129,32 @@ class EmbeddedEngine:
     @property
     def identity(self) -> str:
         """Identifier of the store and of the generation that this engine searches."""
-        self._require_open()
-        return f"{self._store.store_id}/{self._store.view.generation}"
+        with self._operation():
+            view = self._store.view
+            return f"{view.store_id}/{view.generation}"
 
     def refresh(self) -> None:
         """Open the newest generation of the store, and use this generation from now on."""
-        self._require_open()
-        self._store.refresh()
+        with self._operation():
+            self._store.refresh()
 
     def close(self) -> None:
         """Close the store."""
         self._closed = True
-        self._store.close()
+        if not self._lost:
+            with no_fork():
+                self._store.close()
+
+    def _before_fork(self) -> None:
+        """Close the files of the store; see `Forkable._before_fork`."""
+        if not self._closed:
+            self._store.suspend()
+
+    def _after_fork(self, *, usable: bool) -> None:
+        """Refuse all operations in this child process, unless the files of the store were closed before the fork."""
+        if not usable and not self._lost:
+            self._lost = True
+            leak(self._store)
 
     def __enter__(self) -> Self:
         """Return the engine, so that a program can use the engine in a ``with`` statement."""
@@ -155,13 +172,22 @@ class EmbeddedEngine:
         return EmbeddedEngine, (Path(self.target), self._pixels)
 
     def _search(self, image: Any, options: Options, instrument: InstrumentMetadata | None) -> Answer:
-        self._require_open()
-        pixels = grey_pixels(image)
-        fingerprint = Fingerprint.of_pixels(pixels)
-        query = replace(fingerprint.query(), pixels=pixels, instrument=acquisition(image, instrument))
-        answer = self._searcher.answer(query, options).answer
+        with self._operation():
+            pixels = grey_pixels(image)
+            fingerprint = Fingerprint.of_pixels(pixels)
+            query = replace(fingerprint.query(), pixels=pixels, instrument=acquisition(image, instrument))
+            answer = self._searcher.answer(query, options).answer
         return with_thumbnails(answer, self, of_image(image, fingerprint.thumbnail))
 
+    @contextmanager
+    def _operation(self) -> Iterator[None]:
+        """Check that the engine can be used, and delay forks until the body of the ``with`` statement has ended."""
+        with no_fork():
+            self._require_open()
+            yield
+
     def _require_open(self) -> None:
+        if self._lost:
+            raise ClosedError.by_fork(str(self._store.folder))
         if self._closed:
             raise ClosedError(str(self._store.folder))

@@ -96,7 +96,7 @@ def _named(image: str, files: Mapping[str, object]) -> tuple[str, ...]:
 
 def _parts(path: str) -> tuple[str, ...]:
     # Accented letters are converted to one Unicode form, because macOS uses another form than other systems.
-    normal = unicodedata.normalize("NFC", readable(path))
+    normal = unicodedata.normalize("NFC", readable(path)).replace(os.sep, "/")
     parts = tuple(part for part in normal.split("/") if part not in {"", "."})
     return ("/", *parts) if normal.startswith("/") else parts
 

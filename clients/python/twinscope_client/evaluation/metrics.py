@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twinscope_client.evaluation.assignment import is_twin, readable
 from twinscope_client.evaluation.legacy_rule import REFUSED, LegacyAnswer, legacy_answer
+from twinscope_client.labelling.report.summary import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +49,8 @@ class Case:
     """Distance of the best candidate in bits; None if it was not computed."""
     transform: str = ""
     grade: str = ""
+    reason: str = ""
+    """Reason for the grade, as a sentence."""
     reference: str = ""
     """Path of the reference that is the best candidate."""
     twin: str = ""
@@ -61,7 +64,8 @@ class Case:
         return cls(
             readable(decision.query), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
-            row.transform, decision.grade, readable(decision.match_source), row.twin, legacy_answer(decision),
+            row.transform, decision.grade, _reason(decision), readable(decision.match_source),
+            row.twin, legacy_answer(decision),
         )  # fmt: skip
 
     @property
@@ -73,6 +77,16 @@ class Case:
     def wrong(self) -> bool:
         """Whether the image has a false label."""
         return bool(self.label) and self.label != self.truth
+
+    @property
+    def missed(self) -> bool:
+        """Whether the image has a twin, but no label."""
+        return bool(self.truth) and not self.label
+
+    @property
+    def rightly_refused(self) -> bool:
+        """Whether the image has no twin and no label."""
+        return not self.truth and not self.label
 
     @property
     def genuine(self) -> bool:
@@ -153,6 +167,8 @@ class Group:
     """Number of images that have a twin in the collection."""
     right: int
     wrong: int
+    missed: int
+    """Number of images that have a twin, but no label. Images that could not be read are included."""
     by_another: int
     """Number of right labels that come from another reference than the twin in the table of truth."""
     separations: dict[ScoreName, Separation]
@@ -167,6 +183,11 @@ class Group:
     def refused(self) -> int:
         """Number of images without a label, including images that could not be read."""
         return self.images - self.labelled
+
+    @property
+    def rightly_refused(self) -> int:
+        """Number of images without a twin and without a label."""
+        return self.refused - self.missed
 
     @property
     def recall(self) -> Share:
@@ -193,6 +214,16 @@ class Evaluation:
     def false_labels(self) -> list[Case]:
         """Images with a false label."""
         return [case for case in self.cases if case.wrong]
+
+    @property
+    def missed(self) -> list[Case]:
+        """Images that have a twin, but no label."""
+        return [case for case in self.cases if case.missed]
+
+    @property
+    def rightly_refused(self) -> list[Case]:
+        """Images without a twin and without a label."""
+        return [case for case in self.cases if case.rightly_refused]
 
     @property
     def legacy_unknown(self) -> dict[str, int]:
@@ -251,6 +282,13 @@ def scores(cases: Iterable[Case], name: ScoreName) -> tuple[list[float], list[fl
     return split
 
 
+def _reason(decision: Decision) -> str:
+    """Return why an image got its grade. If the grade carries a label, also return why there is no labelled copy."""
+    withheld = {"withheld": "the grade is lower than requested", "unwritten": "the copy was not written"}
+    lacking = withheld.get(outcome(decision), "")
+    return "; ".join(filter(None, (lacking, decision.problem, decision.reason)))
+
+
 def _groups(kind: Kind, named: Iterable[tuple[str, Case]]) -> list[Group]:
     members: dict[str, list[Case]] = defaultdict(list)
     for name, case in named:
@@ -263,7 +301,7 @@ def _group(kind: Kind, name: str, cases: Sequence[Case]) -> Group:
     twins = sum(bool(case.truth) for case in cases)
     return Group(
         kind, name, len(cases), twins, sum(case.right for case in cases), sum(case.wrong for case in cases),
-        sum(case.by_another for case in cases),
+        sum(case.missed for case in cases), sum(case.by_another for case in cases),
         {score: separate(*scores(cases, score), twins, sense) for score, sense in SCORES.items()},
         _legacy_tally(cases, twins),
     )  # fmt: skip

@@ -33,7 +33,9 @@ LISTED = 200
 """Maximum number of rows in each list on the page; evaluation.json contains all rows."""
 
 
-def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: Mapping[str, Any]) -> str:
+def render(
+    evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: Mapping[str, Any], *, legacy_rule: bool
+) -> str:
     """Render the page.
 
     Parameters
@@ -42,8 +44,10 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
     plots : mapping of bytes
         The content of the PNG file for each score; each key is the name of a score.
     described : mapping
-        The content of evaluation.json. The page uses the keys ``run``, ``truth``, ``right_by_another_reference``,
-        ``rows_without_image`` and ``images_without_row``.
+        The content of evaluation.json. The page uses the keys ``run``, ``truth``, ``rightly_refused``,
+        ``right_by_another_reference``, ``rows_without_image`` and ``images_without_row``.
+    legacy_rule : bool
+        Whether the page shows the results of the legacy rule.
 
     Returns
     -------
@@ -55,6 +59,7 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
     )
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
     groups = evaluation.groups
+    legacy = (LEGACY_TITLE.rstrip(":"), LEGACY_COLUMNS, [legacy_cells(group.legacy) for group in groups])
     return template.render(
         sentence=sentence(evaluation),
         described=described,
@@ -62,10 +67,11 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
         tables=[
             ("Labels", LABEL_COLUMNS, [label_cells(group) for group in groups]),
             (BY_SCORE_TITLE.rstrip(":"), tuple(SCORE_TITLES.values()), [score_cells(group) for group in groups]),
-            (LEGACY_TITLE.rstrip(":"), LEGACY_COLUMNS, [legacy_cells(group.legacy) for group in groups]),
+            *([legacy] if legacy_rule else []),
         ],
-        unknown=unknown_lines(evaluation),
+        unknown=unknown_lines(evaluation) if legacy_rule else [],
         false_labels=evaluation.false_labels,
+        missed=evaluation.missed,
         plots={
             SCORE_TITLES[name]: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()
         },
@@ -77,6 +83,7 @@ def render(evaluation: Evaluation, plots: Mapping[ScoreName, bytes], described: 
 def _lists(described: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the lists at the bottom of the page; the keys are the headings."""
     return {
+        "Images without a twin that rightly got no label": [case["image"] for case in described["rightly_refused"]],
         "Right labels from another reference than the twin in the table of truth": [
             f"{case['image']}: {case['reference']}, not {case['twin']}"
             for case in described["right_by_another_reference"]

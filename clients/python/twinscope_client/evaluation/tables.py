@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from twinscope_client.evaluation.metrics import SCORES
+from twinscope_client.labelling.shares import percent, percentage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 SCORE_TITLES: Final[dict[ScoreName, str]] = {
     "scene_score": "scene score", "ssim": "full-size SSIM", "distance": "Hamming distance",
 }  # fmt: skip
-LABEL_COLUMNS: Final = ("images", "twins", "labelled", "right", "wrong", "refused", "recall (95 %)", "precision")
+LABEL_COLUMNS: Final = (
+    "images", "twins", "labelled", "right", "wrong", "missed", "rightly refused", "recall (95 %)", "precision (95 %)",
+)  # fmt: skip
 LEGACY_COLUMNS: Final = ("right", "wrong", "refused", "unknown", "recall", "precision")
 BY_SCORE_TITLE: Final = "Recall if only one score is used, with the threshold that gives no false label:"
 LEGACY_TITLE: Final = 'Results of the legacy rule (policy "legacy") for the recorded candidates:'
@@ -35,6 +38,8 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
           contains the results of the legacy rule. In the recall of the legacy rule, an image with an unknown answer
           counts as an image without a label.
         - ``false_labels``: the images with a false label.
+        - ``missed``: the images that have a twin, but no label. ``reason`` is the reason why the run refused the image.
+        - ``rightly_refused``: the images that have no twin and no label.
         - ``right_by_another_reference``: images whose label is right, but comes from another reference than the twin in
           the table of truth.
         - ``legacy_rule_unknown``: number of images for each reason why the answer of the legacy rule is unknown.
@@ -42,6 +47,8 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "groups": [_group(group) for group in evaluation.groups],
         "false_labels": [_case(case) for case in evaluation.false_labels],
+        "missed": [_case(case) for case in evaluation.missed],
+        "rightly_refused": [_case(case) for case in evaluation.rightly_refused],
         "right_by_another_reference": [_case(case) for case in evaluation.cases if case.by_another],
         "legacy_rule_unknown": evaluation.legacy_unknown,
     }
@@ -61,14 +68,22 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_text(evaluation: Evaluation) -> list[str]:
-    """Return an evaluation as lines of text: the tables, and a list of all false labels."""
+    """Return an evaluation as lines of text: tables, and lists of all missed images and of all false labels."""
     groups = evaluation.groups
     lines = [sentence(evaluation), "", *_table(groups, LABEL_COLUMNS, [label_cells(group) for group in groups])]
     lines += ["", BY_SCORE_TITLE, *_table(groups, tuple(SCORE_TITLES.values()), [score_cells(g) for g in groups])]
-    lines += ["", LEGACY_TITLE, *_table(groups, LEGACY_COLUMNS, [legacy_cells(group.legacy) for group in groups])]
-    lines += [f"  {line}" for line in unknown_lines(evaluation)]
+    missed = [missed_image(case) for case in evaluation.missed]
     false = [false_label(case) for case in evaluation.false_labels]
-    return [*lines, "", f"False labels: {len(false) or 'none'}", *(f"  {line}" for line in false)]
+    lines += ["", f"Missed images, which have a twin but no label: {len(missed) or 'none'}"]
+    lines += [*(f"  {line}" for line in missed), "", f"False labels: {len(false) or 'none'}"]
+    return [*lines, *(f"  {line}" for line in false)]
+
+
+def legacy_text(evaluation: Evaluation) -> list[str]:
+    """Return the results of the legacy rule as lines of text."""
+    groups = evaluation.groups
+    table = _table(groups, LEGACY_COLUMNS, [legacy_cells(group.legacy) for group in groups])
+    return [LEGACY_TITLE, *table, *(f"  {line}" for line in unknown_lines(evaluation))]
 
 
 def unknown_lines(evaluation: Evaluation) -> list[str]:
@@ -84,14 +99,14 @@ def sentence(evaluation: Evaluation) -> str:
     another = f" ({total.by_another:,} by a reference other than the named twin)" if total.by_another else ""
     return (
         f"{total.images:,} images, {total.twins:,} with a twin: {total.right:,} labelled correctly{another}, "
-        f"{total.wrong:,} wrongly, {total.refused:,} refused."
+        f"{total.wrong:,} labelled wrongly, {total.missed:,} missed, {total.rightly_refused:,} rightly refused."
     )
 
 
 def label_cells(group: Group) -> tuple[str, ...]:
     """Return the cells of `LABEL_COLUMNS` for a group."""
-    counts = (group.images, group.twins, group.labelled, group.right, group.wrong, group.refused)
-    return (*map(str, counts), _with_interval(group.recall), percent(group.precision.value))
+    counts = (group.images, group.twins, group.labelled, group.right, group.wrong, group.missed, group.rightly_refused)
+    return (*map(str, counts), _with_interval(group.recall), _with_interval(group.precision))
 
 
 def score_cells(group: Group) -> tuple[str, ...]:
@@ -104,10 +119,12 @@ def legacy_cells(legacy: LegacyTally) -> tuple[str, ...]:
 
     If the answer of the legacy rule is unknown for some images with a twin, the recall is a lower limit.
     """
-    recall = percent(legacy.recall.value)
+    recall = _percent(legacy.recall)
     if legacy.unknown_twins:
-        recall = f">= {recall}" if legacy.unknown_twins < legacy.recall.whole else _NOTHING
-    precision = _NOTHING if legacy.unknown else percent(legacy.precision.value)
+        # A lower limit is rounded down, so that the limit is true.
+        least = math.floor(1000 * (legacy.recall.value or 0) + 1e-9) / 10
+        recall = f">= {least:.1f} %" if legacy.unknown_twins < legacy.recall.whole else _NOTHING
+    precision = _NOTHING if legacy.unknown else _percent(legacy.precision)
     unknown = str(legacy.unknown)
     return (str(legacy.right), str(legacy.wrong), str(legacy.refused), unknown, recall, precision)
 
@@ -117,6 +134,13 @@ def false_label(case: Case) -> str:
     transform = f", {case.transform}" if case.transform else ""
     truth = f"the right category is {case.truth}" if case.truth else "the image has no twin"
     return f"{case.image}{transform}: labelled {case.label} ({case.grade}, from {case.reference}), but {truth}"
+
+
+def missed_image(case: Case) -> str:
+    """Return one line about an image that has a twin, but no label."""
+    transform = f", {case.transform}" if case.transform else ""
+    reason = f": {_one_line(case.reason)}" if case.reason else ""
+    return f"{case.image}{transform}: no label, but the right category is {case.truth} ({case.grade}{reason})"
 
 
 def shown_threshold(separation: Separation, sense: int) -> str:
@@ -137,27 +161,21 @@ def shown_threshold(separation: Separation, sense: int) -> str:
     return repr(threshold)
 
 
-def percent(share: float | None) -> str:
-    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
-    return _NOTHING if share is None else f"{_tenths(share):.1f} %"
-
-
-def _tenths(share: float) -> float:
-    return math.floor(share * 1000 + 1e-9) / 10
+def _percent(share: Share) -> str:
+    return _NOTHING if share.value is None else percent(share.value)
 
 
 def _with_interval(share: Share) -> str:
     interval = share.interval
     if interval is None:
         return _NOTHING
-    low, high = interval
-    return f"{percent(share.value)} ({_tenths(low):.1f} to {math.ceil(high * 1000 - 1e-9) / 10:.1f})"
+    return f"{_percent(share)} ({percentage(interval[0])} to {percentage(interval[1])})"
 
 
 def _separated(separation: Separation, sense: int) -> str:
     if not separation.found.whole:
         return _NOTHING
-    recall = percent(separation.found.value)
+    recall = _percent(separation.found)
     if separation.threshold is None:
         return recall
     return f"{recall} at {'>=' if sense > 0 else '<='} {shown_threshold(separation, sense)}"
@@ -183,13 +201,14 @@ def _one_line(text: str) -> str:
 
 
 def _group(group: Group) -> dict[str, Any]:
-    interval = group.recall.interval or (None, None)
+    recall, precision = (share.interval or (None, None) for share in (group.recall, group.precision))
     return {
         "kind": group.kind, "name": group.name, "images": group.images, "twins": group.twins,
         "labelled": group.labelled, "right": group.right, "wrong": group.wrong, "refused": group.refused,
         "right_by_another_reference": group.by_another,
-        "recall": group.recall.value, "recall_low": interval[0], "recall_high": interval[1],
-        "precision": group.precision.value,
+        "missed": group.missed, "rightly_refused": group.rightly_refused,
+        "recall": group.recall.value, "recall_low": recall[0], "recall_high": recall[1],
+        "precision": group.precision.value, "precision_low": precision[0], "precision_high": precision[1],
         "at_zero_false": {
             name: {"recall": s.found.value, "threshold": s.threshold, "nearest_false": s.nearest_false}
             for name, s in group.separations.items()
@@ -206,8 +225,8 @@ def _group(group: Group) -> dict[str, Any]:
 def _case(case: Case) -> dict[str, Any]:
     return {
         "image": case.image, "transform": case.transform, "said": case.label, "truth": case.truth or None,
-        "grade": case.grade, "scene_score": case.scene_score, "ssim": case.ssim, "distance": case.distance,
-        "reference": case.reference, "twin": case.twin,
+        "grade": case.grade, "reason": case.reason, "scene_score": case.scene_score, "ssim": case.ssim,
+        "distance": case.distance, "reference": case.reference, "twin": case.twin,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from twinscope_indexer.sources.corpus import RUN_MARKER
 
 from twinscope_client.errors import OutputError
 from twinscope_client.labelling.decision import STACK_CONFLICT, Decision
-from twinscope_client.outputs import JOURNAL_NAME
+from twinscope_client.outputs import JOURNAL_NAME, folded_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,11 +66,14 @@ class Journal:
             if not (folder / RUN_MARKER).exists():
                 write_durably(folder / RUN_MARKER, _MARK)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
+            self._db.create_collation("folded", folded_order)
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN IMMEDIATE")
             if self._db.execute("PRAGMA application_id").fetchone()[0] != _KIND:
                 self._create()
+            for column in ("output", "jpeg_output"):
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS f_{column} ON decisions ({column} COLLATE folded)")
             stored: dict[str, str] = dict(self._db.execute("SELECT key, value FROM meta"))
             version, self._mark = stored.get("version"), stored.get("finished")
             self._db.execute("COMMIT")
@@ -78,7 +81,9 @@ class Journal:
             msg = f"the output folder {folder} cannot be used: {error.strerror or error}"
             raise OutputError(msg) from error
         except sqlite3.Error as error:
-            msg = f"the output folder {folder} cannot be used: {error} (is another run writing there?)"
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            why = "another run is writing there; wait until it ends, or stop it" if busy else str(error)
+            msg = f"the output folder {folder} cannot be used: {why}"
             raise OutputError(msg) from error
         if version != _VERSION:
             msg = (
@@ -92,8 +97,6 @@ class Journal:
         self._db.execute(f"PRAGMA application_id = {_KIND}")
         self._db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
         self._db.execute(f"CREATE TABLE decisions ({', '.join(_COLUMNS)}, PRIMARY KEY (path, page)) WITHOUT ROWID")
-        for column in ("output", "jpeg_output"):
-            self._db.execute(f"CREATE INDEX by_{column} ON decisions ({column})")
         self._db.execute("INSERT INTO meta VALUES ('version', ?), ('finished', 'no')", (_VERSION,))
 
     def close(self) -> None:
@@ -162,11 +165,13 @@ class Journal:
             self.save()  # otherwise, a run that is stopped early would lose the mark and its first rows
 
     def owner(self, output: str) -> str | None:
-        """Return the path of the query for which an output path is reserved; None if there is no such query."""
-        row = self._db.execute(
-            "SELECT path FROM decisions WHERE output = ?1 UNION SELECT path FROM decisions WHERE jpeg_output = ?1",
-            (_stored(output),),
-        ).fetchone()
+        """Return the path of the query for which an output path is reserved; None if there is no such query.
+
+        Paths that differ only in upper and lower case are the same path; see `outputs.folded`.
+        """
+        where = "{} COLLATE folded = ?1 COLLATE folded"
+        chosen = (f"SELECT path FROM decisions WHERE {where.format(name)}" for name in ("output", "jpeg_output"))
+        row = self._db.execute(" UNION ".join(chosen), (_stored(output),)).fetchone()
         return None if row is None else os.fsdecode(row[0])
 
     def decisions(self, where: str = "1", order: str = "path, page") -> Iterator[Decision]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -12,9 +12,11 @@ from twinscope_indexer.errors import ImageError
 from twinscope_service.matching.grades import GRADE_NAMES, LABELLED
 
 from twinscope_client.conversion import encode_jpeg
+from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.journal import Decision
+from twinscope_client.labelling.naming import copy_name, jpeg_name
 from twinscope_client.labelling.sidecar import sidecar_path
-from twinscope_client.outputs import category_folder, fitting_name, is_free, numbered
+from twinscope_client.outputs import is_free, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +52,7 @@ class Reservations:
         self._journal = journal
         self._out = out
         self._settings = settings
+        self._folders = CategoryFolders(journal)
 
     def reserved(self, pages: Sequence[Decided], gone: Sequence[Decision] = ()) -> list[Decision]:
         """Return the decisions about one file with the names of the output files.
@@ -129,16 +132,7 @@ class Reservations:
             return None
         if GRADE_NAMES.index(decision.grade) > GRADE_NAMES.index(self._settings.min_grade):
             return None
-        source = Path(decision.path)
-        name = self._settings.template.format(
-            code=decision.code,
-            category=decision.category,
-            stem=source.stem,
-            suffix=source.suffix,
-            hash=_short_hash(decision),
-            grade=decision.grade,
-        )
-        return Path(category_folder(decision.category)) / fitting_name(name)
+        return Path(self._folders.of(decision.category)) / copy_name(self._settings.template, decision)
 
     def _shared_name(self, wanted: Sequence[Path | None], pages: Sequence[Decided], gone: Sequence[Decision]) -> str:
         """Return the name of the copy that all pages share: the name for the first page that has a label."""
@@ -157,7 +151,7 @@ class Reservations:
         return self._free_name(wanted, decision, lambda: decision.sha256)
 
     def _jpeg_named(self, wanted: Path, decision: Decision, known: Decision | None) -> str:
-        name = wanted.with_name(fitting_name(f"{decision.code}_{_short_hash(decision)}.jpg"))
+        name = wanted.with_name(jpeg_name(decision))
         earlier = known.jpeg_output if known is not None and known.sha256 == decision.sha256 else ""
         if earlier and _is_numbered(Path(earlier), name):
             return earlier
@@ -166,11 +160,11 @@ class Reservations:
     def _free_name(self, wanted: Path, decision: Decision, digest: Callable[[], str]) -> str:
         """Return the first name that is not reserved for another image and not used by a file with other content."""
         for candidate in numbered(wanted):
-            if self._journal.owner(str(candidate)) not in {None, decision.path}:
+            if self._journal.owner(candidate.as_posix()) not in {None, decision.path}:
                 continue
             target = self._out / candidate
             if not os.path.lexists(target) or is_free(target, digest()):
-                return str(candidate)
+                return candidate.as_posix()
         raise RuntimeError(wanted)  # numbered() never ends
 
 
@@ -201,11 +195,6 @@ def _listed(numbers: list[int]) -> str:
     shown = ", ".join(map(str, numbers[:_PAGES_LISTED]))
     more = f" and {len(numbers) - _PAGES_LISTED} more" if len(numbers) > _PAGES_LISTED else ""
     return f"page{'s' if len(numbers) > 1 else ''} {shown}{more}"
-
-
-def _short_hash(decision: Decision) -> str:
-    """Return a short form of the hash, with 32 digits. The full hash has 256 digits and does not fit in a file name."""
-    return blake2b(bytes.fromhex(decision.query_hash), digest_size=16).hexdigest()
 
 
 def _jpeg_digest(decision: Decision) -> str:

@@ -26,7 +26,7 @@ from twinscope_client.labelling.settings import LabelSettings
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twinscope_client.engine.protocol import Engine
 
@@ -67,10 +67,11 @@ def label(
     out: Path,
     settings: LabelSettings,
     progress: Progress = lambda _: None,
+    step: Callable[[], None] = lambda: None,
 ) -> LabelReport:
     """Label images: find the twin of each image, and write a copy into the folder of the twin's category.
 
-    Sources are never changed. `outputs.category_folder` defines the names of the folders. If the journal contains a
+    Sources are never changed. `CategoryFolders` chooses the names of the folders. If the journal contains a
     decision about the same file with the same store and policy, this decision is used again. Existing output files are
     kept. Therefore, a repeated run changes nothing. A file counts as unchanged if its path, size and modification time
     are unchanged. If the content of a file has changed, but not its size and modification time, run ``touch`` on the
@@ -89,6 +90,10 @@ def label(
         The output folder.
     settings : LabelSettings
     progress : Progress, optional
+        Function that is called with the finished decision about each image. The decisions about all pages of a stack
+        are finished together.
+    step : callable, optional
+        Function that is called as soon as an image has been compared.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def label(
         for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
             remove_partial_files(folder)
     walked = Walk()
-    run = _Run(engine, journal, out, settings, progress)
+    run = _Run(engine, journal, out, settings, progress, step)
     with journal.batch():
         # `decide` reads an image and searches for its twin, and `put` writes the copies to the disk. These functions
         # take most of the time and do not depend on other images, so they run in parallel. `settle` chooses the names
@@ -200,7 +205,13 @@ class _Run:
     """The steps of one run. `decide` and `put` run in worker threads; all other methods run in the calling thread."""
 
     def __init__(
-        self, engine: Engine, journal: Journal, out: Path, settings: LabelSettings, progress: Progress
+        self,
+        engine: Engine,
+        journal: Journal,
+        out: Path,
+        settings: LabelSettings,
+        progress: Progress,
+        step: Callable[[], None],
     ) -> None:
         self.report = LabelReport()
         self.workers = Workers(settings.workers)
@@ -212,6 +223,7 @@ class _Run:
         self._copies = Copies(out, settings)
         self._decided_by = json.dumps([engine.identity, asdict(settings.policy)], sort_keys=True)
         self._progress = progress
+        self._step = step
         self._unsaved = 0
 
     def queries(self, items: Iterable[Item]) -> Iterator[_Query]:
@@ -228,10 +240,9 @@ class _Run:
 
     def note_page(self, decided: Decided) -> Decided:
         """Record a new decision about a page of a stack, so that it is not lost if the run is stopped in the stack."""
-        if decided.decision.page:
-            if decided.known is None:
-                self._put(decided.decision)
-            self._progress(decided.decision)
+        if decided.decision.page and decided.known is None:
+            self._put(decided.decision)
+        self._step()
         return decided
 
     def _holds(self, known: Decision, item: Item) -> bool:
@@ -271,8 +282,7 @@ class _Run:
             self.report.counts["unwritten" if outcome == "failed" else outcome] += 1
         if outcome == "failed":
             self.report.problems.append(f"{decision.query}: {decision.problem}")
-        if not decision.page:
-            self._progress(decision)
+        self._progress(decision)
 
     def _put(self, decision: Decision) -> None:
         self._journal.put(decision)

@@ -15,7 +15,7 @@ from twinscope_client.outputs import LinkMode
 
 MinGrade = Literal["excellent", "good"]
 DEFAULT_TEMPLATE: Final = "{code}_{stem}{suffix}"
-_FIELDS: Final = frozenset({"code", "category", "stem", "suffix", "hash", "grade"})
+_FIELDS: Final = frozenset({"code", "category", "stem", "suffix", "hash", "grade", "parent", "date", "instrument"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class LabelSettings:
     labelled."""
     template: str = DEFAULT_TEMPLATE
     """Template for the file name of a labelled copy. The template can contain these names in braces: code, category,
-    stem, suffix, hash and grade."""
+    stem, suffix, hash, grade, parent, date and instrument; see `naming.copy_name`."""
     jpeg: bool = False
     """Whether a JPEG is also written for each labelled image, with quality 100 and the name ``{code}_{hash}.jpg``."""
     sidecar: bool = False

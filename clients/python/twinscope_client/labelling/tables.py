@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, TextIO
 from twinscope_client.outputs import replace_if_changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twinscope_client.labelling.journal import Decision, Journal
 
@@ -59,6 +59,7 @@ REVIEW_COLUMNS = (
     *_FOUND_COLUMNS, "page", "reason_codes",
 )  # fmt: skip
 FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason", "page")
+_LABELLED = "output <> '' AND written"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """If a text begins with one of these characters, spreadsheet programs interpret the text as a formula."""
 
@@ -72,14 +73,19 @@ def write_tables(journal: Journal) -> None:
         If a table cannot be written.
     """
     folder = journal.folder
-    labelled = "output <> '' AND written"
-    _write(folder / "matches.csv", MATCH_COLUMNS, journal.decisions(labelled), _match_row)
-    review = f"grade <> 'failed' AND NOT ({labelled})"
-    _write(folder / "review.csv", REVIEW_COLUMNS, journal.decisions(review), _review_row)
-    _write(folder / "failures.csv", FAILURE_COLUMNS, journal.decisions("grade = 'failed'"), _failure_row)
-    records = (provenance(d) | {"labelled_at": d.decided_at} for d in journal.decisions(labelled))
+    for name, columns, rows in sheets(journal):
+        _write(folder / f"{name}.csv", columns, rows)
+    records = (provenance(d) | {"labelled_at": d.decided_at} for d in journal.decisions(_LABELLED))
     lines = "".join(json.dumps(record) + "\n" for record in records)
     replace_if_changed(folder / "labels.jsonl", lines.encode())
+
+
+def sheets(journal: Journal) -> Iterator[tuple[str, tuple[str, ...], Iterator[tuple[object, ...]]]]:
+    """Yield the tables of a run: the name of each table, its columns and its rows. The texts are not changed."""
+    review = f"grade <> 'failed' AND NOT ({_LABELLED})"
+    yield "matches", MATCH_COLUMNS, map(_match_row, journal.decisions(_LABELLED))
+    yield "review", REVIEW_COLUMNS, map(_review_row, journal.decisions(review))
+    yield "failures", FAILURE_COLUMNS, map(_failure_row, journal.decisions("grade = 'failed'"))
 
 
 class Table:
@@ -108,13 +114,11 @@ class Table:
             self.writerow(row)
 
 
-def _write(
-    path: Path, columns: tuple[str, ...], rows: Iterable[Decision], row: Callable[[Decision], tuple[object, ...]]
-) -> None:
+def _write(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
     text = io.StringIO(newline="")
     table = Table(text)
     table.writerow(columns)
-    table.writerows(row(decision) for decision in rows)
+    table.writerows(rows)
     replace_if_changed(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 

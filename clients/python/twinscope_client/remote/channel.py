@@ -7,13 +7,16 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import grpc
 from twinscope_service.errors import OptionError, SettingsError
+
+from twinscope_client.errors import ServerError
+from twinscope_client.remote.proxy import is_loopback
+from twinscope_client.target import server_meant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -63,10 +66,13 @@ class Endpoint:
         Address of the server in the form ``host:port``, which gRPC expects.
     credentials : grpc.ChannelCredentials or None
         Credentials for TLS, or None without TLS.
+    options : tuple of pairs
+        Options of the gRPC channel. Environment variables for proxies do not apply to servers on this machine.
     """
 
     address: str
     credentials: grpc.ChannelCredentials | None
+    options: tuple[tuple[str, Any], ...]
 
     @classmethod
     def of(cls, target: str, options: ConnectOptions | AsyncConnectOptions) -> Endpoint:
@@ -87,7 +93,11 @@ class Endpoint:
         token = options.get("token")
         ca, certificate, key = (options.get("ca"), options.get("certificate"), options.get("key"))
         shown = re.sub(r"//[^/]*@", "//", target)  # error messages must not show a user name or a password
-        msg = f"{shown} is not a server: write grpc://host:port, or grpcs://host:port with TLS"
+        meant = None if shown.startswith(("grpc://", "grpcs://")) else server_meant(shown)
+        plain = meant or "grpc://host:port"
+        msg = f"{shown} is not a server: write {plain}, or {plain.replace('grpc:', 'grpcs:')} with TLS"
+        if plain.startswith("grpcs:"):
+            msg = f"{shown} is not a server: write {plain}"
         try:
             parts = urlsplit(target)
             port = parts.port
@@ -99,15 +109,63 @@ class Endpoint:
         if token is not None and not callable(token):
             bearer(current_token(token))
         address = f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
+        proxies = (("grpc.enable_http_proxy", 0),) if is_loopback(parts.hostname) else ()
         if parts.scheme == "grpcs":
-            return cls(address, _tls(ca, certificate, key))
+            return cls(address, _tls(ca, certificate, key), OPTIONS + proxies)
         if any(file is not None for file in (ca, certificate, key)):
             msg = f"ca, certificate and key require TLS, but {shown} is without TLS: write grpcs://{address}"
             raise SettingsError(msg)
-        if token is not None and not _is_loopback(parts.hostname):
+        if token is not None and not is_loopback(parts.hostname):
             msg = f"the token would cross the network to {parts.hostname} in plain text: use grpcs://"
             raise SettingsError(msg)
-        return cls(address, None)
+        return cls(address, None, OPTIONS + proxies)
+
+
+def open_channel(target: str, options: ConnectOptions) -> grpc.Channel:
+    """Open a gRPC channel to a server.
+
+    Raises
+    ------
+    SettingsError
+        If the target, a PEM file or the token cannot be used, or if a token would be sent over the network without
+        encryption.
+    ServerError
+        If gRPC cannot be used in this process; see `refuse_grpc`.
+    """
+    endpoint = Endpoint.of(target, options)
+    require_grpc(target)
+    if endpoint.credentials is None:
+        return grpc.insecure_channel(endpoint.address, endpoint.options)
+    return grpc.secure_channel(endpoint.address, endpoint.credentials, endpoint.options)
+
+
+_refused = False
+"""Whether this process was forked while its parent process was in a call to gRPC."""
+
+
+def refuse_grpc() -> None:
+    """Refuse all new connections in this process, which was forked during a call of its parent process to gRPC.
+
+    gRPC would wait for threads of the parent process for ever, or it would crash.
+    """
+    global _refused
+    _refused = True
+
+
+def require_grpc(target: str) -> None:
+    """Check that this process can use gRPC.
+
+    Raises
+    ------
+    ServerError
+        If this process cannot use gRPC; see `refuse_grpc`.
+    """
+    if _refused:
+        msg = (
+            f"{target}: this process cannot connect to a server, because it was forked while its parent process was "
+            "calling a server. Start processes with the method 'spawn' or 'forkserver', or before the first call"
+        )
+        raise ServerError(msg, code="FAILED_PRECONDITION")
 
 
 def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:
@@ -217,10 +275,3 @@ def _pem(file: File) -> bytes:
     except OSError as error:
         msg = f"{file} cannot be read: {error.strerror}"
         raise SettingsError(msg) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,9 +5,11 @@ This engine gives the same answers as an embedded engine, and sends little data 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import grpc
+from twinscope_indexer.compute.forking import leak, no_fork, protect
 from twinscope_indexer.errors import UnknownImageError
 from twinscope_service.wire.index import stats_of
 
@@ -15,15 +17,23 @@ from twinscope_client.engine.arguments import search_options
 from twinscope_client.engine.many import IMAGES_AT_ONCE, search_all
 from twinscope_client.engine.options import ConnectOptions, HashOptions, SearchManyOptions, SearchOptions, require_known
 from twinscope_client.engine.thumbnails import of_image, of_reference, with_thumbnails
-from twinscope_client.errors import ClosedError
+from twinscope_client.errors import ClosedError, ServerError
 from twinscope_client.remote import protocol as dialogue
-from twinscope_client.remote.channel import OPTIONS, Endpoint, bearer, current_token, pickled_options, seconds
-from twinscope_client.remote.errors import exception_of_call, raise_if_untrusted
+from twinscope_client.remote.channel import (
+    bearer,
+    current_token,
+    open_channel,
+    pickled_options,
+    refuse_grpc,
+    seconds,
+)
+from twinscope_client.remote.diagnosis import hopeless
+from twinscope_client.remote.errors import exception_of_call
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import warn_of_skew
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -47,7 +57,8 @@ class RemoteEngine:
 
     A pickle of the engine contains the target and the options. When the pickle is loaded, the engine connects to the
     server again. If the token was given as a file or a function, Twinscope gets the token again after the pickle is
-    loaded. If the token was given as text, the engine cannot be pickled.
+    loaded. If the token was given as text, the engine cannot be pickled. A forked process can use the engine of its
+    parent process, too. After a fork, both processes connect to the server again.
 
     Parameters
     ----------
@@ -73,13 +84,19 @@ class RemoteEngine:
         self._token = options.get("token")
         self._timeout = seconds(options)
         self._closed = False
-        self._channel = open_channel(target, options)
-        self._stubs = dialogue.Stubs.of(self._channel)
+        self._lost = False
+        self._opening = threading.Lock()
+        self._connection: _Connection | None = None
+        protect(self)
         try:
-            if target.startswith("grpcs:"):
-                with raise_if_untrusted(target):
-                    self._stubs.health(b"", timeout=min(self._timeout, dialogue.HEALTH_TIMEOUT))
-            self._index = self._complete(dialogue.describe(self._stubs))
+            with no_fork():
+                if target.startswith("grpcs:"):
+                    self._check_trust()
+                self._index = self._complete(dialogue.describe)
+        except ServerError as error:
+            self.close()
+            found = hopeless(error.__cause__, target, options)
+            raise error if found is None else found from error.__cause__
         except BaseException:
             self.close()
             raise
@@ -105,18 +122,19 @@ class RemoteEngine:
     def search_hashes(self, hashes: Sequence[PHash], **options: Unpack[HashOptions]) -> list[Answer]:
         """Find the nearest references of each hash; see `Engine.search_hashes`."""
         chosen = search_options(options, HashOptions)
-        return self._complete(dialogue.search_hashes(self._stubs, hashes, chosen, self._index.recipe, self.target))
+        recipe = self._index.recipe
+        return self._complete(lambda stubs: dialogue.search_hashes(stubs, hashes, chosen, recipe, self.target))
 
     def search_stored(self, image_id: str, **options: Unpack[HashOptions]) -> Answer:
         """Find the nearest references of a stored image; see `Engine.search_stored`."""
         chosen = search_options(options, HashOptions)
-        answer = self._complete(dialogue.search_stored(self._stubs, image_id, chosen))
+        answer = self._complete(lambda stubs: dialogue.search_stored(stubs, image_id, chosen))
         return with_thumbnails(answer, self, of_reference(image_id))
 
     def thumbnail(self, image_id: str) -> NDArray[np.uint8] | None:
         """Return the thumbnail of a reference; see `Engine.thumbnail`."""
         try:
-            return self._complete(dialogue.thumbnail(self._stubs, image_id))
+            return self._complete(lambda stubs: dialogue.thumbnail(stubs, image_id))
         except UnknownImageError:
             return None
 
@@ -136,12 +154,28 @@ class RemoteEngine:
 
         A search does not need this call, because the server always uses the newest generation.
         """
-        self._index = self._complete(dialogue.describe(self._stubs))
+        self._index = self._complete(dialogue.describe)
 
     def close(self) -> None:
         """Close the connection to the server."""
         self._closed = True
-        self._channel.close()
+        if not self._lost:
+            self._before_fork()
+
+    def _before_fork(self) -> None:
+        """Close the connection; the next call opens a new connection. See `Forkable._before_fork`."""
+        with self._opening:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.channel.close()
+
+    def _after_fork(self, *, usable: bool) -> None:
+        """Refuse all operations in this child process, unless the connection was closed before the fork."""
+        if not usable and not self._lost:
+            self._lost = True
+            if self._connection is not None:
+                leak(self._connection)
+                refuse_grpc()
 
     def __enter__(self) -> Self:
         """Return the engine, so that a program can use the engine in a ``with`` statement."""
@@ -158,20 +192,41 @@ class RemoteEngine:
         self._require_open()
         return reconnected, (type(self), self.target, pickled_options(self._options))
 
+    def _check_trust(self) -> None:
+        """Raise an error at once if the certificate of the server is not trusted; gRPC would repeat other calls."""
+        try:
+            self._stubs.health(b"", timeout=min(self._timeout, dialogue.HEALTH_TIMEOUT))
+        except grpc.RpcError as error:  # other failures are ignored: a proxy may not forward this call
+            found = hopeless(error, self.target, self._options)
+            if found is not None:
+                raise found from error
+
+    @property
+    def _stubs(self) -> dialogue.Stubs:
+        with self._opening:
+            if self._connection is None:
+                channel = open_channel(self.target, self._options)
+                self._connection = _Connection(channel, dialogue.Stubs.of(channel))
+            return self._connection.stubs
+
     def _require_open(self) -> None:
+        if self._lost:
+            raise ClosedError.by_fork(self.target)
         if self._closed:
             raise ClosedError(self.target)
 
     def _search(self, image: Any, options: Options, instrument: InstrumentMetadata | None) -> Answer:
-        found = self._complete(dialogue.search(self._stubs, image, options, instrument))
+        found = self._complete(lambda stubs: dialogue.search(stubs, image, options, instrument))
         return with_thumbnails(found.answer, self, of_image(image, found.thumbnail))
 
-    def _complete(self, steps: dialogue.Dialogue[R]) -> R:
-        self._require_open()
-        step = dialogue.proceed(steps, None)
-        while isinstance(step, dialogue.Call):
-            step = dialogue.proceed(steps, self._make_call(step))
-        return step.value
+    def _complete(self, start: Callable[[dialogue.Stubs], dialogue.Dialogue[R]]) -> R:
+        with no_fork():
+            self._require_open()
+            steps = start(self._stubs)
+            step = dialogue.proceed(steps, None)
+            while isinstance(step, dialogue.Call):
+                step = dialogue.proceed(steps, self._make_call(step))
+            return step.value
 
     def _make_call(self, call: dialogue.Call) -> Any:
         metadata = [] if self._token is None else [bearer(current_token(self._token))]
@@ -184,21 +239,13 @@ class RemoteEngine:
             raise exception_of_call(error, self.target) from error
 
 
+class _Connection(NamedTuple):
+    """A gRPC channel, and the methods of the server at its other end."""
+
+    channel: grpc.Channel
+    stubs: dialogue.Stubs
+
+
 def reconnected(kind: Any, target: str, options: dict[str, object]) -> Any:
     """Return a new engine for the target and the options from a pickle."""
     return kind(target, **options)
-
-
-def open_channel(target: str, options: ConnectOptions) -> grpc.Channel:
-    """Open a gRPC channel to a server.
-
-    Raises
-    ------
-    SettingsError
-        If the target, a PEM file or the token cannot be used, or if a token would be sent over the network without
-        encryption.
-    """
-    endpoint = Endpoint.of(target, options)
-    if endpoint.credentials is None:
-        return grpc.insecure_channel(endpoint.address, OPTIONS)
-    return grpc.secure_channel(endpoint.address, endpoint.credentials, OPTIONS)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 from google.rpc import error_details_pb2 as details
@@ -23,16 +22,12 @@ from twinscope_service.server.status import DOMAIN
 from twinscope_service.wire.text import unescaped
 
 from twinscope_client.errors import AccessError, ServerError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+from twinscope_client.remote.diagnosis import untrusted
+from twinscope_client.remote.proxy import by_proxy
 
 _FAULTS = ("missing", "unreadable", "empty", "truncated", "damaged", "unsupported", "too_large")
 _RETRIABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS"}
 _DETAILS = "grpc-status-details-bin"
-_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED: (.+?)(?:: OK)?$|Hostname Verification Check failed")
-"""Pattern for the texts of gRPC errors which mean that the certificate of the server is not trusted."""
 
 
 def exception_of_call(error: grpc.RpcError, target: str) -> TwinscopeError:
@@ -46,37 +41,6 @@ def exception_of_call(error: grpc.RpcError, target: str) -> TwinscopeError:
     if not status.message:
         status.message = call.details() or code.lower().replace("_", " ")
     return exception_of(status, target, code)
-
-
-@contextmanager
-def raise_if_untrusted(target: str) -> Iterator[None]:
-    """Raise an error if a call in this context fails because the certificate of the server is not trusted.
-
-    If the call fails for another reason, the failure is ignored. The call must be a health check, because gRPC does not
-    retry a health check. gRPC would retry another call for several seconds, although all retries with the same
-    certificate fail.
-
-    Raises
-    ------
-    ServerError
-        If the certificate is not trusted.
-    """
-    try:
-        yield
-    except grpc.RpcError as error:
-        call: Any = error
-        untrusted = _untrusted(call.details() or "", target)
-        if untrusted is not None:
-            raise untrusted from error
-
-
-def _untrusted(text: str, target: str) -> ServerError | None:
-    found = _UNTRUSTED.search(text)
-    if found is None:
-        return None
-    why = found[1] or "the name in the certificate differs from this address"
-    how = "name the certificate authority with --ca or connect(..., ca=...)"
-    return ServerError(f"{target}: the certificate of the server is not trusted: {why} ({how})", code="UNAVAILABLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +81,12 @@ def exception_of(status: Status, target: str, code: str = "") -> TwinscopeError:
         return known
     delay = found.retry.retry_delay
     seconds = delay.ToMilliseconds() / 1000 if found.retry.HasField("retry_delay") else None
-    untrusted = None if found.info.reason else _untrusted(text, target)
-    if untrusted is not None:
-        return untrusted
+    distrusted = None if found.info.reason else untrusted(text, target)
+    if distrusted is not None:
+        return distrusted
     kind = AccessError if name in {"UNAUTHENTICATED", "PERMISSION_DENIED"} else ServerError
     return kind(
-        f"{target}: {text}{_hint(name, found.info.reason)}",
+        f"{target}: {text}{_hint(name, found.info.reason, target)}",
         code=name,
         reason=found.info.reason,
         retriable=name in _RETRIABLE,
@@ -152,9 +116,12 @@ def _known(found: _Details, text: str, target: str) -> TwinscopeError | None:
     return None
 
 
-def _hint(name: str, reason: str) -> str:
+def _hint(name: str, reason: str, target: str) -> str:
     if name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"} and not reason:
-        return " (check that the server is running and that the address is right: grpcs:// with TLS, grpc:// without)"
+        return (
+            " (check that the server is running and that the address is right: grpcs:// with TLS, grpc:// without"
+            f"{by_proxy(urlsplit(target).hostname or '')})"
+        )
     return (
         " (give a token with --token-file, TWINSCOPE_TOKEN or connect(..., token=...))"
         if reason == "TOKEN_INVALID"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from twinscope_indexer.metadata.model import InstrumentMetadata
 from twinscope_indexer.metadata.quantity import moment, positive, words
 from twinscope_indexer.metadata.text import decode
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag
 
 _VENDOR = "Olympus-SIS"
 _DATE_TIME, _DATE_TIME_BYTES = 306, 20  # ``YYYY:MM:DD HH:MM:SS`` and a null byte (TIFF 6.0, page 31)
@@ -47,7 +47,6 @@ def _read(tag: TagValue) -> InstrumentMetadata:
 
     If the structure is of another type, the result is empty.
 
-    The normalised values are the pixel size, the magnification, the name of the camera (as the detector) and the date.
     The seconds are taken from DateTime, if DateTime is equal to the date except for the seconds.
     """
     offset = tag.entry.offset
@@ -119,4 +118,19 @@ def _general(data: bytes, blocks: int, read_at: Callable[[int, int], bytes]) -> 
     return None
 
 
-READER = VendorReader(_VENDOR, tags=(VendorTag(33560, "OlympusSIS", _read, limit=0),), makes_cameras=True)
+READER = VendorReader(
+    _VENDOR,
+    tags=(VendorTag(33560, "OlympusSIS", _read, limit=0),),
+    makes_cameras=True,
+    mapped=(
+        MappedValue("magnification", "magnification in the general data"),
+        MappedValue("pixel_width_nm", "pixel width in the general data", "m"),
+        MappedValue("pixel_height_nm", "pixel height in the general data", "m"),
+        MappedValue("field_width_um", "pixel width multiplied by the width of the image"),
+        MappedValue("detector", "name of the camera in the general data"),
+        MappedValue(
+            "acquired", "date in the head of the structure; the seconds come from TIFF tag 306 if the minutes agree"
+        ),
+    ),
+    checked=("A real file. The values are the same as those of tifffile. pynxtools-em has no reader for this format."),
+)

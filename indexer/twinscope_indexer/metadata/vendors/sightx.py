@@ -14,14 +14,13 @@ from typing import Any
 
 from twinscope_indexer.metadata.calibration import Calibration, ImageSize
 from twinscope_indexer.metadata.model import InstrumentMetadata, StagePosition
-from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
-from twinscope_indexer.metadata.text import parse_xml
-from twinscope_indexer.metadata.vendor import VendorReader, VendorText
+from twinscope_indexer.metadata.quantity import count, iso_moment, number, positive, words
+from twinscope_indexer.metadata.text import element_text, parse_xml
+from twinscope_indexer.metadata.vendor import MappedValue, VendorReader, VendorText
 
 _KEY = "TemReporter"
 
 _START = re.compile(rf"\s*(?:<\?xml[^>]{{0,200}}>\s*)?<{_KEY}[\s>]")
-_ZONE = re.compile(r"(?:Z|[+-]\d\d:\d\d)$", re.ASCII)
 _IMAGE = "Measurement/MeasurementFormat/DrawImageInformation"
 
 
@@ -32,9 +31,7 @@ def _is_text(text: str) -> bool:
 def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     """Read the metadata from the text.
 
-    The normalised values come from the elements Instruments, AccelerationVoltage (V), SelectorValue,
-    ImageSourceDetector, MX, MY and MZ (positions of the stage motors in nm), TX (tilt of the stage in degrees) and
-    DateTime. SelectorValue is the magnification only if two conditions are true: the image shows the sample and not a
+    SelectorValue is the magnification only if two conditions are true: the image shows the sample and not a
     diffraction pattern, and the beam was not scanned. The pixel size is computed from PixelsPerMeter and the
     magnification.
 
@@ -44,40 +41,34 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
     tree = parse_xml(text).get(_KEY)
     if not isinstance(tree, dict):
         return InstrumentMetadata()
-    images = _at(tree, "Eos/EosMode") == "eosTEM" and _at(tree, "ImageFormingSystem/SelectorUnitString") == "X"
-    magnification = positive(number(_at(tree, "ImageFormingSystem/SelectorValue"))) if images else None
-    day, _, clock = (_at(tree, "DateTime") or "").partition("T")
+    images = (
+        element_text(tree, "Eos/EosMode") == "eosTEM"
+        and element_text(tree, "ImageFormingSystem/SelectorUnitString") == "X"
+    )
+    magnification = positive(number(element_text(tree, "ImageFormingSystem/SelectorValue"))) if images else None
     stage = "GonioStage/StagePosition"
     return InstrumentMetadata(
         vendor="JEOL",
-        instrument=words(_at(tree, "Instruments")),
-        beam_energy_kev=positive(number(_at(tree, "ElectronGun/AccelerationVoltage"), -3)),
+        instrument=words(element_text(tree, "Instruments")),
+        beam_energy_kev=positive(number(element_text(tree, "ElectronGun/AccelerationVoltage"), -3)),
         magnification=magnification,
         **_calibration(tree, magnification, image_size)._asdict(),
-        detector=words(_at(tree, "ImageSourceDetector")),
+        detector=words(element_text(tree, "ImageSourceDetector")),
         stage=StagePosition(
-            x_mm=number(_at(tree, f"{stage}/MX"), -6),
-            y_mm=number(_at(tree, f"{stage}/MY"), -6),
-            z_mm=number(_at(tree, f"{stage}/MZ"), -6),
-            tilt_deg=number(_at(tree, f"{stage}/TX")),
+            x_mm=number(element_text(tree, f"{stage}/MX"), -6),
+            y_mm=number(element_text(tree, f"{stage}/MY"), -6),
+            z_mm=number(element_text(tree, f"{stage}/MZ"), -6),
+            tilt_deg=number(element_text(tree, f"{stage}/TX")),
         ),
-        acquired=moment(day, _ZONE.sub("", clock)),
+        acquired=iso_moment(element_text(tree, "DateTime")),
         verbatim={_KEY: tree},
     )
-
-
-def _at(tree: Mapping[str, Any], path: str) -> str | None:
-    """Return the text of an element. If the element is missing, occurs twice or has children, the result is None."""
-    found: Any = tree
-    for name in path.split("/"):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _calibration(tree: Mapping[str, Any], magnification: float | None, image_size: ImageSize) -> Calibration:
     """Return the calibration of the image, in lengths on the sample."""
     across, down = (
-        positive(number(_at(tree, f"{_IMAGE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
+        positive(number(element_text(tree, f"{_IMAGE}/PixelsPerMeter/{name}"))) for name in ("Horizontal", "Vertical")
     )
     if magnification is None or across is None:
         return Calibration()
@@ -85,8 +76,35 @@ def _calibration(tree: Mapping[str, Any], magnification: float | None, image_siz
     return image_size.calibrated(
         positive(scale / across),
         pixel_height_nm=positive(scale / down) if down else None,
-        saved_width=count(_at(tree, f"{_IMAGE}/ImageSize/Width")),
+        saved_width=count(element_text(tree, f"{_IMAGE}/ImageSize/Width")),
     )
 
 
-READER = VendorReader("JEOL", text=VendorText(_is_text, _read))
+READER = VendorReader(
+    "JEOL",
+    text=VendorText(_is_text, _read),
+    mapped=(
+        MappedValue("instrument", "Instruments"),
+        MappedValue("beam_energy_kev", "ElectronGun/AccelerationVoltage", "V"),
+        MappedValue(
+            "magnification", "ImageFormingSystem/SelectorValue; not in diffraction patterns and scanned images"
+        ),
+        MappedValue(
+            "pixel_width_nm", "PixelsPerMeter/Horizontal and the magnification", "pixels per metre of the camera"
+        ),
+        MappedValue(
+            "pixel_height_nm", "PixelsPerMeter/Vertical and the magnification", "pixels per metre of the camera"
+        ),
+        MappedValue("field_width_um", "pixel width multiplied by the width of the image"),
+        MappedValue("detector", "ImageSourceDetector"),
+        MappedValue("stage.x_mm", "GonioStage/StagePosition/MX", "nm"),
+        MappedValue("stage.y_mm", "GonioStage/StagePosition/MY", "nm"),
+        MappedValue("stage.z_mm", "GonioStage/StagePosition/MZ", "nm"),
+        MappedValue("stage.tilt_deg", "GonioStage/StagePosition/TX", "degrees"),
+        MappedValue("acquired", "DateTime"),
+    ),
+    checked=(
+        "Three real files of a JEM-ARM200F whose pixels were replaced. The values are the same as those of HyperSpy"
+        " 1.7.6. pynxtools-em has no reader for this format."
+    ),
+)

@@ -20,7 +20,7 @@ from twinscope_indexer.metadata.calibration import ImageSize
 from twinscope_indexer.metadata.model import LEFT_OUT, InstrumentMetadata, StagePosition
 from twinscope_indexer.metadata.quantity import count, moment, number, positive, words
 from twinscope_indexer.metadata.text import decode, parse_ini
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag, VendorText
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag, VendorText
 
 _KEY = "TESCAN"
 _BLOCKS = {2: "MAIN", 3: "SEM", 4: "GAMA", 5: "FIB"}
@@ -81,17 +81,6 @@ def _normalise(
 ) -> InstrumentMetadata:
     """Convert the values of all sections to normalised metadata.
 
-    The normalised values come from these keys:
-
-    - instrument: DeviceModel, or else Device
-    - beam energy: HV, or else AcceleratorVoltage
-    - working distance and magnification: WD and Magnification
-    - pixel size: PixelSizeX and PixelSizeY
-    - detector: Detector, or else Detector0
-    - stage: StageX, StageY, StageZ, StageRotation and StageTilt
-    - date: Date and Time
-    - height of the info bar: ImageStripSize
-
     If the image consists of several views side by side (ViewFieldsCountX above 1), the field width is unknown.
     """
     values: dict[str, str] = {}
@@ -128,4 +117,27 @@ READER = VendorReader(
     "TESCAN",
     tags=(VendorTag(50431, _KEY, _read, limit=1 << 20),),  # a high limit, because the text comes after a thumbnail
     text=VendorText(_is_text, _read_text, beside=("{stem}-{suffix}.hdr", "{stem}.hdr")),
+    mapped=(
+        MappedValue("instrument", "DeviceModel, or else Device"),
+        MappedValue("beam_energy_kev", "HV, or else AcceleratorVoltage", "V"),
+        MappedValue("working_distance_mm", "WD", "m"),
+        MappedValue("magnification", "Magnification"),
+        MappedValue("pixel_width_nm", "PixelSizeX", "m"),
+        MappedValue("pixel_height_nm", "PixelSizeY", "m"),
+        MappedValue(
+            "field_width_um", "PixelSizeX multiplied by the width of the image; not if ViewFieldsCountX is above 1"
+        ),
+        MappedValue("detector", "Detector, or else Detector0"),
+        MappedValue("stage.x_mm", "StageX", "m"),
+        MappedValue("stage.y_mm", "StageY", "m"),
+        MappedValue("stage.z_mm", "StageZ", "m"),
+        MappedValue("stage.rotation_deg", "StageRotation", "degrees"),
+        MappedValue("stage.tilt_deg", "StageTilt", "degrees"),
+        MappedValue("acquired", "Date and Time"),
+        MappedValue("data_bar_px", "ImageStripSize", "pixels"),
+    ),
+    checked=(
+        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "from the text file beside the image. It does not read the tag of these files."
+    ),
 )

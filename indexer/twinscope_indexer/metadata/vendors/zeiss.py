@@ -29,7 +29,7 @@ from twinscope_indexer.metadata.quantity import (
     words,
 )
 from twinscope_indexer.metadata.text import decode, lines
-from twinscope_indexer.metadata.vendor import TagValue, VendorReader, VendorTag
+from twinscope_indexer.metadata.vendor import MappedValue, TagValue, VendorReader, VendorTag
 
 _USED = (
     "DP_SEM",
@@ -59,17 +59,6 @@ _UNNAMED_WIDTH = 1024  # this pixel size is valid for an image with this width i
 
 def _read(tag: TagValue) -> InstrumentMetadata:
     """Read the value of the tag. If the text contains no parameters, the result is empty.
-
-    The normalised values come from these parameters:
-
-    - instrument: DP_SEM, or else SV_SERIAL_NUMBER, whose first part is the model
-    - beam energy: AP_ACTUALKV, or else AP_MANUALKV
-    - working distance and magnification: AP_WD and AP_MAG
-    - pixel size: AP_IMAGE_PIXEL_SIZE, or else AP_PIXEL_SIZE, or else the fourth number without a name
-    - field width: AP_WIDTH
-    - detector: DP_DETECTOR_CHANNEL, or else DP_DETECTOR_TYPE
-    - stage: AP_STAGE_AT_X, _Y, _Z, _R and _T
-    - date: AP_DATE and AP_TIME
 
     If an image was made with the ion beam, its beam energy is unknown, because the file contains only the energy of the
     electron beam. Zeiss instruments draw the info bar inside the field, and its height is not in the file. The image
@@ -165,4 +154,34 @@ def _calibration(
     return image_size.calibrated(image, field, saved_width=stored[0] if stored else None)
 
 
-READER = VendorReader("Zeiss", tags=(VendorTag(34118, "CZ_SEM", _read),))
+READER = VendorReader(
+    "Zeiss",
+    tags=(VendorTag(34118, "CZ_SEM", _read),),
+    mapped=(
+        MappedValue("instrument", "DP_SEM, or else SV_SERIAL_NUMBER, whose first part is the model"),
+        MappedValue("beam_energy_kev", "AP_ACTUALKV, or else AP_MANUALKV; not in images of the ion beam", "written"),
+        MappedValue("working_distance_mm", "AP_WD", "written"),
+        MappedValue("magnification", "AP_MAG", "written"),
+        MappedValue(
+            "pixel_width_nm",
+            "AP_IMAGE_PIXEL_SIZE, or else AP_PIXEL_SIZE, or else the fourth number without a name",
+            "written; the number: m",
+        ),
+        MappedValue("pixel_height_nm", "the same as pixel_width_nm"),
+        MappedValue("field_width_um", "AP_WIDTH", "written"),
+        MappedValue(
+            "detector", "DP_DETECTOR_CHANNEL, or else DP_DETECTOR_TYPE; with DP_IMPLIED_DETECTOR if DP_MIXING is On"
+        ),
+        MappedValue("stage.x_mm", "AP_STAGE_AT_X", "written"),
+        MappedValue("stage.y_mm", "AP_STAGE_AT_Y", "written"),
+        MappedValue("stage.z_mm", "AP_STAGE_AT_Z", "written"),
+        MappedValue("stage.rotation_deg", "AP_STAGE_AT_R", "degrees"),
+        MappedValue("stage.tilt_deg", "AP_STAGE_AT_T", "degrees"),
+        MappedValue("acquired", "AP_DATE and AP_TIME"),
+        MappedValue("data_bar_px", "rows of pixels below DP_IMAGE_STORE", "pixels"),
+    ),
+    checked=(
+        "Real files of a Merlin, an Ultra 55 and other instruments. The values are the same as those of tifffile "
+        "and, as far as it reads them, of pynxtools-em 0.4.6."
+    ),
+)

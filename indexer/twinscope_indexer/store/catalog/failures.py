@@ -77,6 +77,23 @@ class WalkTables(Database):
             if _below(restored(path), prefix):
                 yield number, restored(path)
 
+    def paths(self, root_id: int, prefix: str) -> Iterator[tuple[int, str]]:
+        """Yield the id and the path of each image below the path `prefix`."""
+        for number, path in self._db.execute("SELECT id, path FROM images WHERE root_id = ?", (root_id,)):
+            if _below(restored(path), prefix):
+                yield number, restored(path)
+
+    def unhashable(self) -> Iterator[Failure]:
+        """Yield all images that cannot be hashed, with the fault ``unhashable`` and the reason."""
+        page = "page" if self.paged else "0 AS page"
+        query = (
+            f"SELECT roots.path, images.path, member, {page}, unhashable, indexed_at FROM images"
+            " JOIN roots ON roots.id = root_id WHERE hash IS NULL ORDER BY root_id, images.path, member, 4"
+        )
+        for root, path, member, number, reason, at in self._db.execute(query):
+            inner = None if member is None else restored(member)
+            yield Failure(source_uri(Path(restored(root)), restored(path), inner, number), "unhashable", reason, at)
+
     def forget_unseen_failures(self, root_id: int, prefix: str) -> None:
         """Delete the failures below the path `prefix` that did not occur again during the walk."""
         query = "SELECT rowid, path FROM failures WHERE root_id = ? AND rowid NOT IN (SELECT rowid FROM seen_failures)"

@@ -163,6 +163,15 @@ class GenerationTables(Database):
         )
         return bool(self._db.execute(written, (generation,)).fetchone()[0]) or shadow.anything(self._db)
 
+    def losses(self) -> tuple[int, dict[tuple[str, str], int]]:
+        """Return how many published images the unpublished writes take away and relabel; see `shadow.losses`."""
+        return shadow.losses(self._db)
+
+    def discard(self, generation: int) -> None:
+        """Undo everything that was written after a published generation; see `shadow.restore`."""
+        with self.transaction():
+            shadow.restore(self._db, generation)
+
     def hold(self) -> None:
         """Begin a transaction in which this connection shows only the rows that are published at this moment.
 

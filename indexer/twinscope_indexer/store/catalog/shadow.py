@@ -46,6 +46,40 @@ def forget(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM {table}_before")
 
 
+def losses(db: sqlite3.Connection) -> tuple[int, dict[tuple[str, str], int]]:
+    """Count what the writes since the last generation take away from the images of this generation.
+
+    Returns
+    -------
+    lost : int
+        Number of images that were removed or can no longer be searched.
+    relabelled : dict
+        Number of images for each old and new name of their category, if the two names differ.
+    """
+    both = "FROM images_before AS kept LEFT JOIN images AS now ON now.id = kept.id"
+    lost = db.execute(f"SELECT count(*) {both} WHERE now.id IS NULL OR kept.hash IS NOT NULL AND now.hash IS NULL")
+    changed = "SELECT kept.category, now.category, count(*)"
+    relabelled = db.execute(f"{changed} {both} WHERE now.category <> kept.category GROUP BY 1, 2")
+    return int(lost.fetchone()[0]), {(old, new): number for old, new, number in relabelled}
+
+
+def restore(db: sqlite3.Connection, published: int) -> None:
+    """Undo all writes since the generation `published`, with the rows of the shadow tables.
+
+    The list of failures is not changed. Call this function within a transaction.
+    """
+    newer = "SELECT id FROM images WHERE generation > ?"
+    for table in _OF_IMAGES[1:]:
+        db.execute(f"DELETE FROM {table} WHERE id IN ({newer})", (published,))
+    db.execute("DELETE FROM images WHERE generation > ?", (published,))
+    for table in _OF_IMAGES:
+        db.execute(f"REPLACE INTO {table} SELECT * FROM {table}_before")
+    db.execute("DELETE FROM meta WHERE key IN (SELECT key FROM meta_before)")
+    db.execute("INSERT INTO meta SELECT * FROM meta_before WHERE value IS NOT NULL")
+    db.execute("DELETE FROM deletions WHERE generation > ?", (published,))
+    forget(db)
+
+
 def anything(db: sqlite3.Connection) -> bool:
     """Check whether any shadow table has rows."""
     found = " OR ".join(f"EXISTS (SELECT 1 FROM {table}_before)" for table in _TABLES)

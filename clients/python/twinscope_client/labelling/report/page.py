@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from twinscope_service.matching.grades import LABELLED
 from twinscope_service.matching.policy import SETTINGS
 
+from twinscope_client.labelling.folders import CategoryFolders
 from twinscope_client.labelling.grades import DECISION_GRADES
 from twinscope_client.labelling.report.gallery import link_to
-from twinscope_client.outputs import category_folder
+from twinscope_client.labelling.shares import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,6 +69,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
     )
     environment.filters |= {"number": _number, "percent": _percent, "fixed": _fixed, "chance": _chance}
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
+    folders = CategoryFolders(journal)
     return template.render(
         summary=summary,
         sentence=sentence(summary),
@@ -76,7 +79,7 @@ def render(journal: Journal, summary: Mapping[str, Any], plots: Mapping[str, byt
         settings=list(_settings(summary["settings"])),
         plots={name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in plots.items()},
         gallery=gallery,
-        folders={name: link_to(category_folder(name)) + "/" for name in summary["by_category"]},
+        folders={name: link_to(folders.of(name)) + "/" for name in summary["by_category"]},
         lists=_lists(journal, summary),
         listed=LISTED,
     )
@@ -113,8 +116,9 @@ def risk(summary: Mapping[str, Any]) -> str:
         return "The probability that a label is wrong is not known."
     unknown = labelled - chances["known"]
     text = (
-        f"Labels whose probability of being wrong is more than {_chance(chances['limit'])}: "
-        f"{chances['above_limit']:,} of {chances['known']:,}. The largest probability is {_chance(chances['largest'])}."
+        f"Labels whose probability of being wrong is more than {_chance(chances['likely_wrong_from'])}: "
+        f"{chances['likely_wrong']:,} of {chances['known']:,}. "
+        f"The largest probability is {_chance(chances['largest'])}."
     )
     return f"{text} Labels with an unknown probability: {unknown:,}." if unknown else text
 
@@ -167,11 +171,12 @@ def _finalised(value: object) -> object:
 def _lists(journal: Journal, summary: Mapping[str, Any]) -> dict[str, list[Decision]]:
     """Return the first rows of each list on the page. For an empty list, the journal is not read."""
     outcomes = summary["outcomes"]
+    labelled = ", ".join(f"'{grade}'" for grade in sorted(LABELLED))
     chosen = {
         "failed": (outcomes["failed"], "grade = 'failed'"),
         "unwritten": (
             outcomes["unwritten"],
-            "grade IN ('excellent', 'good') AND NOT written AND (output <> '' OR problem <> '')",
+            f"grade IN ({labelled}) AND NOT written AND (output <> '' OR problem <> '')",
         ),
         "outdated": (summary["outdated_copies"], "earlier_output <> ''"),
         "differing": (journal.scalar("count(*)", "stack_conflict <> ''"), "stack_conflict <> ''"),
@@ -207,8 +212,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Return a share in percent. The share is rounded down, so that 100 % always means all items."""
-    return "–" if share is None else f"{int(share * 1000 + 1e-9) / 10:.1f} %"
+    return "–" if share is None else percent(share)
 
 
 def _fixed(value: float | None, digits: int) -> str:
@@ -221,4 +225,6 @@ def _chance(probability: float | None) -> str:
         return "–"
     if probability < 0.0001:
         return "less than 0.01 %"
+    if 0.9995 <= probability < 1:
+        return "more than 99.9 %"
     return f"{100 * probability:.{2 if probability < 0.1 else 3}g} %"

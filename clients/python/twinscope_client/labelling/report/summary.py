@@ -69,8 +69,8 @@ def summarise(journal: Journal) -> dict[str, Any]:
           The means of a category are calculated from the labelled images only. ``not_labelled`` is the number of images
           that got no label although their best candidate has this category.
         - ``p_wrong`` describes the estimated probability that a label is wrong. ``known`` is the number of labels with
-          an estimate. ``above_limit`` is the number of labels with an estimate above ``limit``. ``largest`` is the
-          largest estimate, or None if there are no estimates.
+          an estimate. ``likely_wrong`` is the number of labels with an estimate above ``likely_wrong_from``.
+          ``largest`` is the largest estimate, or None if there are no estimates.
         - ``histograms`` contain the number of images for each grade and each bin. The key of a bin is the lower edge of
           the bin. A bin of distances includes its upper edge but not its lower edge; the first bin includes both edges.
           A bin of SSIM includes its lower edge but not its upper edge; the last bin includes both edges.
@@ -161,17 +161,17 @@ class _Chances:
     """Summary of the estimated probabilities that labels are wrong."""
 
     known: int = 0
-    above_limit: int = 0
+    likely_wrong: int = 0
     largest: float | None = None
 
     def add(self, p_wrong: float | None) -> None:
         if p_wrong is not None:
             self.known += 1
-            self.above_limit += p_wrong > LIKELY_WRONG
+            self.likely_wrong += p_wrong > LIKELY_WRONG
             self.largest = max(p_wrong, self.largest or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"limit": LIKELY_WRONG} | asdict(self)
+        return {"likely_wrong_from": LIKELY_WRONG} | asdict(self)
 
 
 @dataclass(slots=True)
