@@ -128,7 +128,7 @@ def test_a_name_that_cannot_be_a_folder_of_copies_is_not_kept(tmp_path, name):
 def test_a_damaged_archive_is_no_reason_to_fail(tmp_path):
     (tmp_path / "c.zip").write_bytes(b"PK no archive")
     report = foresee(
-        None, [scope_of(tmp_path / "c.zip")], tmp_path / "none.store", "folder", load_taxonomy(), prune=False
+        None, [scope_of(tmp_path / "c.zip")], tmp_path / "none.store", "folder", load_taxonomy(), "all", prune=False
     )
     assert [path for path, _ in report.unreadable] == [str(tmp_path / "c.zip")]
 
