@@ -43,8 +43,11 @@ export function credentialsFor(target: Target, pems: Pems): ChannelCredentials {
     : credentials.createInsecure();
 }
 
-/** Returns the gRPC options of a connection. Each call is tried at most `attempts` times. */
-export function channelOptions(attempts: number): ChannelOptions {
+/**
+ * Returns the gRPC options of a connection. Each call is tried at most `attempts` times. A connection to this machine
+ * never uses a proxy.
+ */
+export function channelOptions(target: Target, attempts: number): ChannelOptions {
   const retryPolicy = {
     maxAttempts: Math.min(attempts, 5), // gRPC allows at most 5 attempts
     initialBackoff: '0.2s',
@@ -54,6 +57,7 @@ export function channelOptions(attempts: number): ChannelOptions {
   };
   const name = ['SimilarityService', 'CatalogService'].map((service) => ({ service: `twinscope.v1.${service}` }));
   return {
+    ...(target.loopback && { 'grpc.enable_http_proxy': 0 }),
     'grpc.max_receive_message_length': -1,
     'grpc.keepalive_time_ms': 60_000,
     // gRPC can retry an upload only if it still holds all sent bytes. 32 MiB hold the TIFFs of most microscopes.

@@ -69,7 +69,7 @@ export async function connect(target: string, options: ConnectOptions = {}): Pro
     }
   }
   const credentials = credentialsFor(server, pems);
-  const channel = channelOptions(options.attempts ?? 5);
+  const channel = channelOptions(server, options.attempts ?? 5);
   const similarity = new SimilarityServiceClient(server.address, credentials, channel);
   const catalog = new CatalogServiceClient(server.address, credentials, {
     ...channel,

@@ -262,6 +262,17 @@ test('a rate-limited call is retried, or fails without attempts', async () => {
   assert.equal(await slow.stop(), 0);
 });
 
+test('a server on this machine is reached without the proxy', async () => {
+  process.env['grpc_proxy'] = 'http://127.0.0.1:9';
+  try {
+    const direct = await connect(server.target, { attempts: 1, timeoutMs: 10_000 });
+    assert.equal((await direct.stats()).store, lab.store);
+    direct.close();
+  } finally {
+    delete process.env['grpc_proxy'];
+  }
+});
+
 test('a port without a server is UNAVAILABLE within the timeout', async () => {
   const placeholder = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => placeholder.once('listening', resolve));

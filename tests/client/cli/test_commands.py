@@ -339,9 +339,9 @@ def test_label_reports_and_ends_with_3_if_some_failed(shelf: Shelf, lab: Path, t
     assert ran.err.splitlines()[:3] == [
         "3 images: 1 excellent, 1 unhashable, 1 failed",
         "1 files are not images (1 .txt).",
-        "1 labelled copies written, 0 were already there.",
+        "1 labelled copy written, 0 already there.",
     ]
-    assert f"1 images could not be read: {tmp_path / 'out' / 'failures.csv'}" in ran.err
+    assert f"1 image could not be read: {tmp_path / 'out' / 'failures.csv'}" in ran.err
     assert "dangling.tif" in ran.err
     assert f"Results: open {tmp_path / 'out' / 'report.html'}" in ran.err
     assert (tmp_path / "out" / "Tips" / "L9_twin.tif").is_file()
@@ -431,8 +431,8 @@ def test_hash_of_an_archive(shelf: Shelf, tmp_path: Path, twinscope: Any) -> Non
 def test_convert_reports_what_it_did(lab: Path, tmp_path: Path, twinscope: Any) -> None:
     ran = twinscope("convert", lab, "--out", tmp_path / "out")
     assert (ran.code, ran.out) == (3, "")
-    assert f"2 JPEGs written to {tmp_path / 'out'}, 0 were already there." in ran.err
-    assert "1 images could not be converted:" in ran.err
+    assert f"2 JPEGs written to {tmp_path / 'out'}, 0 already there." in ran.err
+    assert "1 image could not be converted:" in ran.err
     assert "broken.tif: " in ran.err
     assert "0 JPEGs written to" in twinscope("convert", lab, "--out", tmp_path / "out").err
     assert twinscope("convert", lab / "broken.tif", "--out", tmp_path / "out").code == 1

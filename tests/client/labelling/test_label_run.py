@@ -751,12 +751,12 @@ def test_second_run_changes_nothing(
     out = tmp_path / "out"
     command = ["label", str(lab), "--at", str(shelf.store), "--out", str(out), "--jpeg"]
     assert main(command) == 3
-    assert "4 labelled copies written, 0 were already there" in capsys.readouterr().err
+    assert "4 labelled copies written, 0 already there" in capsys.readouterr().err
     for name in ("matches.csv", "review.csv", "failures.csv", "labels.jsonl", "summary.json", "report.html"):
         assert (out / name).stat().st_size > 0
     before = snapshot(out)
     assert main(command) == 3
-    assert "0 labelled copies written, 4 were already there" in capsys.readouterr().err
+    assert "0 labelled copies written, 4 already there" in capsys.readouterr().err
     assert snapshot(out) == before
     assert main(["report", str(out)]) == 0
     assert snapshot(out) == before

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import FAILED, PARTLY, note, progress, say_some
+from twinscope_client.cli.console import FAILED, PARTLY, counted, note, progress, say_some
 from twinscope_client.cli.inputs import MISSING, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code
 from twinscope_client.cli.pages_option import add_pages_option
@@ -67,10 +67,10 @@ def run(parsed: argparse.Namespace) -> int:
         lines.unreadable(path, "missing", MISSING)
     for path, reason in report.unreadable:
         lines.folder(path, reason)
-    note(f"{counts['written']} JPEGs written to {parsed.out}, {counts['kept']} were already there.")
+    note(f"{counted(counts['written'], 'JPEG', 'JPEGs')} written to {parsed.out}, {counts['kept']} already there.")
     failed = len(failures)
     say_some(
-        f"{failed} images could not be converted:",
+        f"{counted(failed, 'image', 'images')} could not be converted:",
         [f"{path}: {reason}" for path, reason in failures], failed, "not listed here; --json lists all images",
     )  # fmt: skip
     done = counts["written"] + counts["kept"]

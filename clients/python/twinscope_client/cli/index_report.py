@@ -24,7 +24,7 @@ def say_report(report: IndexReport, store: Path) -> None:
     taken = counts["withdrawn"] + counts["removed"]
     parts += [f"{taken} taken out"] if taken else []
     nothing = "the only images found are in skipped folders" if report.runs else "nothing to do"
-    note(f"{store}: {', '.join(parts) or nothing}; {report.searchable} images searchable "
+    note(f"{store}: {', '.join(parts) or nothing}; {counted(report.searchable, 'image', 'images')} searchable "
         f"(generation {report.generation}).")  # fmt: skip
     _say_categories(report, store)
     say_runs(report.runs)

@@ -43,7 +43,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinscope_client.cli.console import FAILED, note, progress, say, say_runs, say_some, table
+from twinscope_client.cli.console import FAILED, counted, note, progress, say, say_runs, say_some, table
 from twinscope_client.cli.inputs import MISSING, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code, needs_review
 from twinscope_client.cli.pages_option import add_pages_option
@@ -238,13 +238,15 @@ def _report(report: LabelReport, missing: list[str], parsed: argparse.Namespace)
     counts = report.counts
     total = sum(counts[grade] for grade in DECISION_GRADES)
     by_grade = ", ".join(f"{counts[grade]} {grade}" for grade in DECISION_GRADES if counts[grade])
-    note(f"{total} images: {by_grade or 'none found'}")
+    note(f"{counted(total, 'image', 'images')}: {by_grade or 'none found'}")
     if report.ignored:
         suffixes = ", ".join(f"{number} {suffix}" for suffix, number in report.ignored.most_common(5))
         note(f"{report.ignored.total()} files are not images ({suffixes}).")
     say_runs(report.runs)
     if not parsed.dry_run:
-        note(f"{counts['written']} labelled copies written, {counts['kept']} were already there.")
+        note(
+            f"{counted(counts['written'], 'labelled copy', 'labelled copies')} written, {counts['kept']} already there."
+        )
     say_some(
         f"{len(report.problems)} copies could not be written:", report.problems, len(report.problems), "review.csv"
     )
@@ -254,7 +256,7 @@ def _report(report: LabelReport, missing: list[str], parsed: argparse.Namespace)
         [f"{path}: {reason}" for path, reason in closed], len(closed), "not listed here; --json lists all",
     )  # fmt: skip
     if counts["failed"]:
-        say(f"{counts['failed']} images could not be read: {parsed.out / 'failures.csv'}")
+        say(f"{counted(counts['failed'], 'image', 'images')} could not be read: {parsed.out / 'failures.csv'}")
 
 
 def _code(report: LabelReport, missing: list[str], review: int, parsed: argparse.Namespace) -> int:
