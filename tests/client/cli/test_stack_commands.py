@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def stack(shelf: Shelf, tmp_path: Path) -> Path:
 
 def test_search_answers_for_each_page(call: Callable[..., Called], shelf: Shelf, stack: Path) -> None:
     code, out, _ = call("search", stack, "--at", shelf.store, "--json")
-    found = [json.loads(line) for line in out.splitlines()]
+    *found, _ = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [(one["query"], one["grade"], one["category"]) for one in found] == [
         (f"{stack}#page=1", "unhashable", None),
@@ -59,6 +60,73 @@ def test_search_answers_for_each_page(call: Callable[..., Called], shelf: Shelf,
     assert out.startswith(f"{stack}#page=3: excellent -> Particles")
     code, out, _ = call("search", stack, "--at", shelf.store, "--pages", "first")
     assert out.startswith(f"{stack}: excellent -> Tips")
+
+
+def named(out: str) -> list[str]:
+    """Return the paths in the JSON lines of a command, without its summary."""
+    *found, summary = [json.loads(line) for line in out.splitlines()]
+    assert summary["type"] == "summary"
+    return [one["path"] for one in found]
+
+
+def test_pages_are_found_in_folders_and_lists(
+    call: Callable[..., Called], shelf: Shelf, stack: Path, tmp_path: Path
+) -> None:
+    pages = [f"{stack}#page={n}" for n in (1, 2, 3)]
+    target = "--at", shelf.store, "--json"
+    assert named(call("search", stack.parent, *target)[1]) == pages
+    assert named(call("search", stack.parent, *target, "--pages", "first")[1]) == [str(stack)]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{pages[2]}\n{stack.parent}/gone.tif#page=2\n", encoding="utf-8")
+    code, out, _ = call("search", "--from-file", listed, *target)
+    assert (code, named(out)) == (3, [pages[2], f"{stack.parent}/gone.tif#page=2"])
+    assert named(call("hash", "--from-file", listed, "--json")[1])[0] == pages[2]
+    assert sorted(named(call("convert", stack.parent, "--out", tmp_path / "jpegs", "--json")[1])) == pages
+
+
+def test_a_stack_on_stdin_is_hashed_page_by_page(
+    call: Callable[..., Called], shelf: Shelf, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for options, expected in (((), ["-#page=1", "-#page=2", "-#page=3"]), (("--pages", "first"), ["-"])):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stack.read_bytes())))
+        assert named(call("hash", "-", "--json", *options)[1]) == expected
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stack.read_bytes())))
+    assert named(call("search", "-", "--at", shelf.store, "--json")[1]) == ["-"]
+
+
+def test_labels_of_pages_are_json_lines(call: Callable[..., Called], shelf: Shelf, stack: Path, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(stack) as writer:
+        for page in (BLANK, shelf.pixels["Tips", 0], shelf.pixels["Tips", 1]):
+            writer.write(page, contiguous=False, metadata=None)
+    _, out, _ = call("label", stack, "--at", shelf.store, "--out", tmp_path / "out", "--json")
+    *pages, summary = [json.loads(line) for line in out.splitlines()]
+    assert [(one["path"], one["category"], one["written"]) for one in pages] == [
+        (f"{stack}#page=1", None, False), (f"{stack}#page=2", "Tips", True), (f"{stack}#page=3", "Tips", True)
+    ]  # fmt: skip
+    assert pages[1]["output"] == pages[2]["output"] == "Tips/L9_s.tif"
+    assert summary["counts"]["written"] == 1
+
+
+def test_an_index_run_names_pages_and_foresees_them(call: Callable[..., Called], stack: Path, tmp_path: Path) -> None:
+    folder = stack.parent.parent / "Tips"
+    stack.parent.rename(folder)
+    pages = [f"{folder / stack.name}#page={n}" for n in (1, 2, 3)]
+    words = folder.parent / "Tips", "--store", tmp_path / "own.store", "--json"
+
+    def counts(*options: str) -> dict[str, int]:
+        summary = json.loads(call("index", *words, *options)[1].splitlines()[-1])
+        return {name: number for name, number in summary["counts"].items() if number}
+
+    assert counts("--dry-run") == {"added": 3}
+    code, out, _ = call("index", *words)
+    assert (code, named(out)) == (0, pages)
+    assert counts("--dry-run") == {"unchanged": 3}
+    assert counts("--dry-run", "--pages", "first") == {"unchanged": 1, "removed": 2}
+    assert counts("--pages", "first") == {"unchanged": 1, "removed": 2}
+    assert counts("--dry-run") == {"unchanged": 1}
+    assert counts("--dry-run", "--pages", "all") == {"unchanged": 1, "added": 2}
+    assert named(call("index", *words[:-1], "--json", "--pages", "all")[1]) == pages
+    assert named(call("index", pages[1], *words[1:])[1]) == [pages[1]]
 
 
 def test_hash_and_convert_treat_each_page(

@@ -45,11 +45,16 @@ def write_stack(path: Path, *pages: np.ndarray) -> Path:
 
 
 def run(
-    lab: Path, store: Path | str, out: Path, step: Callable[[], None] = lambda: None, **settings: Any
+    lab: Path,
+    store: Path | str,
+    out: Path,
+    progress: Callable[[Decision], None] = lambda _: None,
+    step: Callable[[], None] = lambda: None,
+    **settings: Any,
 ) -> LabelReport:
     with connect(store) as engine, closing(Journal(out)) as journal:
         chosen = LabelSettings(**{"workers": 2} | settings)
-        report = label([lab], engine, journal, out, chosen, step=step)
+        report = label([lab], engine, journal, out, chosen, progress, step)
         write_tables(journal)
     return report
 
@@ -84,6 +89,7 @@ def test_pages_that_agree_get_one_copy(shelf: Shelf, tmp_path: Path) -> None:
     assert (report.counts["excellent"], report.counts["written"], report.counts["kept"]) == (2, 1, 0)
     assert count_queries([stack], tmp_path / "out") == len(seen) == 2
     [copy] = copies(tmp_path / "out")
+    assert [(one.page, one.output, one.written) for one in seen] == [(1, copy, True), (2, copy, True)]
     assert copy.startswith("Tips/")
     assert (tmp_path / "out" / copy).read_bytes() == stack.read_bytes()
     found = rows(tmp_path / "out", "matches.csv")
@@ -187,7 +193,7 @@ def test_a_run_that_is_stopped_in_a_stack_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(stack, shelf.store, tmp_path / "out", stop, workers=1)
+        run(stack, shelf.store, tmp_path / "out", step=stop, workers=1)
     assert copies(tmp_path / "out") == []
     report = run(stack, shelf.store, tmp_path / "out", workers=1)
     assert (report.counts["reused"], report.counts["written"]) == (4, 1)
