@@ -252,6 +252,7 @@ class _Foresight:
         if not (prune and gone):
             return
         require_images(walked, source.scope.root / source.scope.prefix, len(gone))
+        self._report.pruned = True
         self._report.counts["removed"] += len(gone)
         for start in range(0, len(gone), 500):
             for record in self._catalog.records(gone[start : start + 500]).values():

@@ -13,7 +13,6 @@ from twinscope_indexer.taxonomy import Taxonomy, builtin_taxonomy, taxonomy_to_j
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from twinscope_indexer.indexing.pages import Pages
     from twinscope_indexer.sources.corpus import Item
     from twinscope_indexer.store.catalog.catalog import Catalog
     from twinscope_indexer.taxonomy import Category
@@ -111,8 +110,7 @@ def settled(
     return labels, Taxonomy(taxonomy.version, taxonomy.categories, keep_unknown=keep)
 
 
-def remember(catalog: Catalog, labels: str, taxonomy: Taxonomy, pages: Pages) -> None:
-    """Save the label rule, the taxonomy and the pages of a run in the store, for the next run."""
+def remember(catalog: Catalog, labels: str, taxonomy: Taxonomy) -> None:
+    """Save the label rule and the taxonomy of a run in the store, for the next run."""
     catalog.set_meta("labels", labels)
     catalog.set_meta("taxonomy", taxonomy_to_json(taxonomy))
-    catalog.set_meta("pages", pages)

@@ -30,6 +30,8 @@ class IndexReport:
     """Number of files that are not images, for each suffix."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Folders and archives that could not be opened."""
+    pruned: bool = False
+    """Whether the vanished images were removed from the store."""
     runs: list[str] = field(default_factory=list)
     """Folders that were skipped because a labelling run wrote them; see `corpus.is_run`."""
     unknown_categories: Counter[str] = field(default_factory=Counter)

@@ -119,7 +119,8 @@ def index(
         places = [place_of(scope, writer.catalog.root_for(scope.root)[1]) for scope in _outermost_first(scopes)]
         items = (item for scope in scopes for item in images_of(scope, Walk(), store))
         rule = label_rule(labels, taxonomy, items, places, report.remark)
-        remember(writer.catalog, labels, taxonomy, pages)
+        remember(writer.catalog, labels, taxonomy)
+        writer.catalog.set_meta("pages", pages)
         reach = reach or (stored_reach(writer.catalog) if writer.catalog.meta("reach") else "views")
         settings = UpdateSettings(rule, taxonomy.version, reach, workers, prune, pages)
         try:

@@ -293,6 +293,7 @@ class SourceUpdate:
             return
         require_images(self._walked, self._root / prefix, len(gone))
         self._catalog.delete(gone, self._writer.generation)
+        self._report.pruned = True
         self._report.counts["removed"] += len(gone)
 
 

@@ -145,6 +145,17 @@ def test_a_stack_that_is_cut_off_names_the_missing_page() -> None:
     np.testing.assert_array_equal(read_image(cut, page=2).pixels, scene(1))
 
 
+@pytest.mark.parametrize(
+    "found", [b"\0" * 60, b"\x90" * 60, b"\x05\0" + bytes(range(100, 158)), b"\x02\0" + b"\xff" * 58]
+)
+def test_a_pointer_to_no_directory_ends_the_list(found: bytes) -> None:
+    data = stack(*(scene(n) for n in range(3)))
+    wild = relinked(data + found + bytes(50_000), 3, len(data))
+    assert stack_pages(wild) == (1, 2, 3)
+    for number in (1, 2, 3):
+        np.testing.assert_array_equal(read_image(wild, page=number).pixels, scene(number - 1))
+
+
 def test_one_picture_with_a_broken_chain_is_one_image() -> None:
     data = stack(scene(1))
     assert stack_pages(relinked(data, 1, len(data) + 100)) == ()

@@ -14,9 +14,10 @@ import tifffile
 from twinscope_client import connect
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.compute import workers
+from twinscope_indexer.errors import RemovalError
 from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
 from twinscope_indexer.indexing import reading
-from twinscope_indexer.indexing.run import count_images, index
+from twinscope_indexer.indexing.run import count_images, index, preview
 from twinscope_indexer.sources import location
 from twinscope_indexer.store.catalog.catalog import Record
 from twinscope_indexer.store.reader import CATALOG_NAME, Store, open_writer
@@ -103,6 +104,34 @@ def test_only_the_first_page_on_request(collection: Path, tmp_path: Path) -> Non
     fewer = index(collection, store, pages="first", workers=0)
     assert (fewer.counts["removed"], fewer.counts["unchanged"], fewer.searchable) == (3, 2, 2)
     assert stored(store)["s.tif"].id == first.id
+
+
+def test_many_pages_are_not_taken_out_by_accident(collection: Path, tmp_path: Path) -> None:
+    write_stack(collection / "Tips" / "s.tif", *(scene(n) for n in range(13)))
+    index(collection, tmp_path / "store", workers=0)
+    foreseen = preview(collection, tmp_path / "store", pages="first")
+    assert (foreseen.counts["unchanged"], foreseen.counts["removed"]) == (2, 12)
+    assert foreseen.categories == {"Tips": 2}
+    before = stored(tmp_path / "store")
+    with pytest.raises(RemovalError, match="12 images whose files or pages no longer exist"):
+        index(collection, tmp_path / "store", workers=0, pages="first")
+    assert stored(tmp_path / "store") == before
+    assert +index(collection, tmp_path / "store", workers=0).counts == {"unchanged": 14}
+    allowed = index(collection, tmp_path / "store", workers=0, pages="first", allow_removals=True)
+    assert (+allowed.counts, allowed.searchable) == (+foreseen.counts, 2)
+
+
+def test_a_preview_counts_what_the_run_counts(collection: Path, tmp_path: Path) -> None:
+    store, stack = tmp_path / "store", collection / "Tips" / "s.tif"
+    for pages in (4, 6, 2, 1, 3):
+        write_stack(stack, *(scene(n + pages) for n in range(pages)))
+        foreseen = preview(collection, store)
+        report = index(collection, store, workers=0)
+        assert +foreseen.counts == +report.counts
+        assert foreseen.categories == report.categories == {"Tips": pages + 1}
+    stack.unlink()
+    foreseen = preview(collection, store, prune=True)
+    assert +foreseen.counts == +index(collection, store, workers=0, prune=True).counts
 
 
 def test_pages_come_and_go_with_the_file(collection: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def say_report(report: IndexReport, store: Path) -> None:
     if counts["removed"]:
         say(f"{counted(counts['removed'], 'image was', 'images were')} removed because the files or pages no longer "
             "exist.")  # fmt: skip
-    elif counts["vanished"]:
+    if counts["vanished"] and not report.pruned:
         say_some(
             f"{counted(counts['vanished'], 'file no longer exists', 'files no longer exist')}; --prune removes such "
             "images from the store:",
@@ -77,7 +77,7 @@ def say_foreseen(report: IndexReport, store: Path) -> bool:
             "give no category.")  # fmt: skip
     say_some(
         f"{counted(counts['vanished'], 'file no longer exists', 'files no longer exist')}"
-        f"{'; the images would be taken out' if counts['removed'] else ''}:",
+        f"{'; the images would be taken out' if report.pruned else ''}:",
         report.vanished, counts["vanished"], "not listed here",
     )  # fmt: skip
     _say_left_out(report, store)
