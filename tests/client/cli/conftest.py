@@ -42,8 +42,8 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lab(shelf: Shelf, tmp_path: Path) -> Path:
-    """A folder with a twin, a blank image and a truncated image."""
-    folder = tmp_path / "lab"
+    """A folder, named like a category, with a twin, a blank image and a truncated image."""
+    folder = tmp_path / "Tips"
     folder.mkdir()
     tifffile.imwrite(folder / "twin.tif", shelf.pixels["Tips", 0])
     tifffile.imwrite(folder / "blank.tif", np.full((64, 64), 7, np.uint8))

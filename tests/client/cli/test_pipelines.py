@@ -203,7 +203,7 @@ def test_search_takes_folders_and_reports_folders_that_cannot_be_opened(
     shutil.move(lab / "twin.tif", lab / "deep" / "twin.tif")
     (lab / "deep" / "dangling.tif").symlink_to("nowhere")
     monkeypatch.chdir(lab.parent)
-    ran = twinscope("search", "lab", "--at", shelf.store, "--json")
+    ran = twinscope("search", "Tips", "--at", shelf.store, "--json")
     *found, summary = lines(ran)
     assert [one["path"] for one in found if one["type"] == "image"] == [
         "lab/blank.tif", "lab/broken.tif", "lab/deep/twin.tif",
