@@ -96,7 +96,7 @@ assert main(["health", "grpc://localhost:1"]) == main(["serve", "store"]) == 1
         f"a connection to a server {needing}[client]'", f"twinscope.aio {needing}[client]'",
         f"PHash.to_imagehash {needing}[legacy]'", f"the policy legacy {needing}[legacy]'",
         f"twinscope health: the health check {needing}[server]'",
-        f"twinscope serve: twinscope serve {needing}[server]'",
+        f"twinscope serve: the server {needing}[server]'",
     ]  # fmt: skip
 
 
