@@ -324,6 +324,6 @@ def _cause(started: list[BaseProcess]) -> str:
     ended = [-process.exitcode for process in started if process.exitcode is not None and process.exitcode < 0]
     if not ended:
         return "ended unexpectedly"
-    if ended[0] == signal.SIGKILL:
+    if signal.Signals(ended[0]).name == "SIGKILL":
         return "was killed (SIGKILL), for example because memory ran out"
     return f"crashed ({signal.Signals(ended[0]).name})"

@@ -203,6 +203,6 @@ def _release(address: int, size: int) -> None:
     """
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < end:
-        with suppress(OSError, AttributeError, TypeError):  # Windows and some C libraries have no madvise
+    if first < end and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        with suppress(OSError, AttributeError):  # some C libraries have no madvise
             ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)

@@ -206,7 +206,7 @@ def test_search_takes_folders_and_reports_folders_that_cannot_be_opened(
     ran = twinscope("search", "Tips", "--at", shelf.store, "--json")
     *found, summary = lines(ran)
     assert [one["path"] for one in found if one["type"] == "image"] == [
-        "lab/blank.tif", "lab/broken.tif", "lab/deep/twin.tif",
+        "Tips/blank.tif", "Tips/broken.tif", "Tips/deep/twin.tif",
     ]  # fmt: skip
     assert [Path(one["path"]).name for one in found if one["type"] == "folder"] == ["dangling.tif"]
     assert summary["counts"] == {"unhashable": 1, "failed": 1, "excellent": 1}

@@ -64,8 +64,8 @@ def test_an_option_overrides_the_environment_and_that_the_file(
     search = ("search", lab / "twin.tif")
     assert str(project / "of the file") in twinscope(*search).err
     monkeypatch.setenv("TWINSCOPE_STORE", "of the environment")
-    assert "of the environment holds no" in twinscope(*search).err
-    assert "of the option holds no" in twinscope(*search, "--at", "of the option").err
+    assert "of the environment is no folder" in twinscope(*search).err
+    assert "of the option is no folder" in twinscope(*search, "--at", "of the option").err
     monkeypatch.setenv("TWINSCOPE_STORE", "")  # an empty variable has no effect
     assert str(project / "of the file") in twinscope(*search).err
     monkeypatch.setenv("TWINSCOPE_STORE", str(shelf.store))
