@@ -34,6 +34,11 @@ def crash_once(note: Path) -> str:
     return "never"
 
 
+def held_signals(_: object) -> list[str]:
+    """Return the names of the signals that are blocked in the main thread of the process."""
+    return sorted(signal.Signals(number).name for number in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
 def halt(message: str) -> None:
     """Write a message to show that the call has begun, and never return."""
     os.write(1, message.encode())

@@ -9,7 +9,6 @@ repeated alone in a new process. If the new process also ends during the call, t
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from multiprocessing.process import BaseProcess
 
     from loky import ProcessPoolExecutor
 
@@ -35,6 +35,8 @@ _CALLS: Final = 2
 """Number of calls that each process has at a time: one call that runs, and one call that waits."""
 _IDLE_SECONDS: Final = 60.0
 """Time in seconds after which an idle process ends. The next run can use an idle process that has not ended yet."""
+_EXIT_SECONDS: Final = 5.0
+"""Maximum time in seconds to wait until the system reports how a process ended."""
 _ENVIRONMENT: Final = {
     "PYTHONSAFEPATH": "1",  # Python then imports nothing from the current folder
     "PYTHONFAULTHANDLER": "",  # otherwise, loky would print a traceback of each crash
@@ -102,11 +104,8 @@ class Workers:
         with self._slots, self._free_process() as process:
             with suppress(BrokenProcessPool):
                 return process.call(function, argument)
-            try:
-                with self._repeating:
-                    return process.call_alone(function, argument)
-            except BrokenProcessPool as error:
-                raise WorkerLostError(_cause(error)) from error
+            with self._repeating:
+                return process.call_alone(function, argument)
 
     @contextmanager
     def _free_process(self) -> Iterator[_Process]:
@@ -173,13 +172,23 @@ class _Process:
         executor.shutdown(wait=False, kill_workers=True)
 
     def call_alone(self, function: Callable[[T], R], argument: T) -> R:
-        """Call a function in a new process. Idle processes are not used, because they may have been killed."""
+        """Call a function in a new process. Idle processes are not used, because they may have been killed.
+
+        Raises
+        ------
+        WorkerLostError
+            If the process ends during the call.
+        """
         executor = _new_executor(function.__module__)
         if executor is None:
             return function(argument)
+        started = [*executor._processes.values()]
         self._alone.add(executor)
         try:
             result = _result(executor, function, argument)
+        except BrokenProcessPool as error:
+            executor.shutdown(wait=False, kill_workers=True)
+            raise WorkerLostError(_cause(started)) from error
         except BaseException:
             executor.shutdown(wait=False, kill_workers=True)
             raise
@@ -233,9 +242,13 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         executor = ProcessPoolExecutor(
             1, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),), env=_ENVIRONMENT
         )
+        _start_trackers()
         with _signals_held():
             imported = executor.submit(_import, module)
         imported.result()
+        # If a process ends while it sends a result, the thread that reads the result must not wait for the rest. The
+        # reading fails only if no process has the other end of the pipe, so this process must close it.
+        executor._result_queue._writer.close()
     except Exception as error:  # noqa: BLE001  the main process can still make the calls, for any error
         warnings.warn(
             f"no worker process can be started ({type(error).__name__}: {str(error).splitlines()[0]}); a file that "
@@ -245,6 +258,20 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
         )
         return None
     return executor
+
+
+def _start_trackers() -> None:
+    """Start the processes that clean up for loky and multiprocessing.
+
+    Their start ends the blocking of signals in the thread that starts them. They must therefore be started before
+    `_signals_held`.
+    """
+    from multiprocessing import resource_tracker
+
+    from loky.backend import resource_tracker as loky_tracker
+
+    resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
 
 
 @contextmanager
@@ -277,11 +304,13 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _cause(error: Exception) -> str:
-    """Describe how a process ended. The message of loky contains the name of the signal."""
-    found = re.search(r"\bSIG[A-Z]+\b", str(error))
-    if found is None:
+def _cause(started: list[BaseProcess]) -> str:
+    """Describe how a process ended."""
+    for process in started:
+        process.join(_EXIT_SECONDS)
+    ended = [-process.exitcode for process in started if process.exitcode is not None and process.exitcode < 0]
+    if not ended:
         return "ended unexpectedly"
-    if found[0] == "SIGKILL":
+    if ended[0] == signal.SIGKILL:
         return "was killed (SIGKILL), for example because memory ran out"
-    return f"crashed ({found[0]})"
+    return f"crashed ({signal.Signals(ended[0]).name})"

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,29 @@ def test_crash_is_reported_and_later_calls_succeed(capfd: pytest.CaptureFixture[
         call_in_worker(crash, how)
     assert call_in_worker(len, "four") == 4
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_process_killed_while_it_sends_its_result_is_noticed(fresh: None) -> None:
+    with pytest.raises(WorkerLostError, match="SIGKILL"):
+        call_in_worker(die_while_sending, "the result")
+    assert call_in_worker(len, "four") == 4
+
+
+def die_while_sending(result: str) -> str:
+    """Kill the process after it has sent a part of its result."""
+
+    def send_a_part(self: Connection, data: memoryview) -> None:
+        os.write(self.fileno(), data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Connection._send = send_a_part  # type: ignore[attr-defined]
+    return result
+
+
+def test_first_process_of_a_program_holds_the_signals_of_the_terminal(tmp_path: Path) -> None:
+    rest = "from crashing import held_signals; print(call_in_worker(held_signals, None))"
+    ran = subprocess.run([sys.executable, script(tmp_path, rest)], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[2:] == ["['SIGINT', 'SIGTERM']"]
 
 
 def test_crash_after_an_idle_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
