@@ -22,7 +22,7 @@ _WITHOUT_THE_CONTRACT = {"twinscope_indexer", "twinscope"}
 _ROOMS = {
     "twinscope_indexer": (
         ("errors", "files", "compute"),
-        ("image_id", "taxonomy", "tables", "sources", "imaging"),
+        ("image_id", "taxonomy", "sources", "imaging"),
         ("hashing", "metadata"),
         ("index",),
         ("store",),
@@ -30,7 +30,7 @@ _ROOMS = {
     ),
     "twinscope_service": (("errors", "thresholds"), ("similarity",), ("matching",), ("wire",), ("server",)),
     "twinscope_client": (
-        ("errors", "target"),
+        ("errors",),
         ("engine", "outputs"),
         ("remote",),
         ("aio", "connect", "doctor"),

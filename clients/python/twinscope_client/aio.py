@@ -25,6 +25,7 @@ from twinscope_client.engine.options import (
     SearchOptions,
     require_known,
 )
+from twinscope_client.engine.target import server_meant
 from twinscope_client.engine.thumbnails import of_image, of_reference, with_thumbnails
 from twinscope_client.errors import ClosedError, ServerError
 from twinscope_client.remote import protocol as dialogue
@@ -45,7 +46,6 @@ from twinscope_client.remote.engine import reconnected
 from twinscope_client.remote.errors import exception_of_call
 from twinscope_client.remote.upload import Upload
 from twinscope_client.remote.version_check import warn_of_skew
-from twinscope_client.target import server_meant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -11,7 +11,7 @@ from twinscope_indexer.errors import StoreError, extra_needed
 from twinscope_service.errors import OptionError
 
 from twinscope_client.engine.options import ConnectOptions, require_known
-from twinscope_client.target import no_folder, server_meant
+from twinscope_client.engine.target import no_folder, server_meant
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.errors import TaxonomyError
-from twinscope_indexer.tables import CATEGORY, IMAGE, image_path, read_table
+from twinscope_indexer.sources.tables import CATEGORY, IMAGE, image_path, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinscope_client.cli.usage import StoreName
-from twinscope_client.target import names_server
+from twinscope_client.engine.target import names_server
 
 if TYPE_CHECKING:
     from twinscope_client.engine.protocol import Engine

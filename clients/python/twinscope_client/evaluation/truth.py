@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twinscope_indexer.errors import TaxonomyError
-from twinscope_indexer.tables import CATEGORY, IMAGE, image_path, read_table
+from twinscope_indexer.sources.tables import CATEGORY, IMAGE, image_path, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from twinscope_indexer.tables import Row
+    from twinscope_indexer.sources.tables import Row
     from twinscope_indexer.taxonomy import Taxonomy
 
 _OPTIONAL = ("transform", "twin")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import grpc
 from twinscope_service.errors import OptionError, SettingsError
 
+from twinscope_client.engine.target import server_meant
 from twinscope_client.errors import ServerError
 from twinscope_client.remote.proxy import is_loopback
-from twinscope_client.target import server_meant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

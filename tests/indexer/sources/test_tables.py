@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from twinscope_indexer.errors import TaxonomyError
-from twinscope_indexer.tables import CATEGORY, IMAGE, image_path, read_table
+from twinscope_indexer.sources.tables import CATEGORY, IMAGE, image_path, read_table
 
 COLUMNS = {"image": IMAGE, "category": CATEGORY}
 
