@@ -63,6 +63,6 @@ function renamed(values: object, rename: (name: string) => string): Json {
 
 /** Returns the output of the command without the name of the image. */
 export function query(answer: Json): Json {
-  const { query: _, ...rest } = answer;
+  const { query: _, path: _path, ...rest } = answer;
   return rest;
 }

@@ -58,7 +58,10 @@ export async function serve(store: string, ...flags: string[]): Promise<Server> 
   throw new Error(`the server did not start: ${lines.join('\n')}`);
 }
 
-/** Runs the command and returns the JSON objects that it prints, one per line; it may fail for some inputs. */
+/**
+ * Runs the command and returns the JSON objects that it prints, one per line, without their type and without the
+ * summary at the end. The command may fail for some inputs.
+ */
 export function json(...flags: string[]): Record<string, unknown>[] {
   let out: string;
   try {
@@ -66,5 +69,10 @@ export function json(...flags: string[]): Record<string, unknown>[] {
   } catch (error) {
     out = (error as { stdout: string }).stdout;
   }
-  return out.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  return out
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((one) => one['type'] !== 'summary')
+    .map(({ type: _, ...rest }) => rest);
 }

@@ -743,7 +743,12 @@ ALL_FORMATS = {
 @pytest.mark.parametrize("kind", ALL_FORMATS)
 def test_truncated_file_is_refused_unless_pixels_are_whole(kind: str) -> None:
     data = ALL_FORMATS[kind]
-    whole = read_image(data)
+    try:
+        whole = read_image(data)
+    except ImageError as error:
+        if "the installed imagecodecs lacks" not in error.detail:
+            raise
+        pytest.skip(error.detail)
     for keep in sorted({*range(1, 64), *np.linspace(64, len(data) - 1, 60).astype(int).tolist()}):
         try:
             read = read_image(data[:keep])

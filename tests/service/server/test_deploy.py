@@ -227,7 +227,7 @@ def test_health_while_the_server_drains(shelf, unused_port):
     command = [*TWINSCOPE, "serve", shelf.store, "--port", str(unused_port), "--lame-duck-seconds", "600", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert "Serving" in process.stderr.readline()
+            assert any("Serving" in line for line in process.stderr)
             assert main(["health", f"grpc://127.0.0.1:{unused_port}"]) == 0
             process.terminate()
             assert "Stopping" in process.stderr.readline()

@@ -227,7 +227,7 @@ def test_endless_call_does_not_keep_the_process_alive(shelf: Shelf) -> None:
     command = [sys.executable, "-c", _ENDLESS, "serve", str(shelf.store), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
-        found = re.search(r"grpc://[^;]+", running.stderr.readline())
+        found = re.search(r"grpc://[^;]+", next(line for line in running.stderr if "grpc:" in line))
         assert found
         with RawClient(found[0]) as client:
             call = client.similarity.Search.future(query(), timeout=4 * HANGS)

@@ -444,7 +444,7 @@ def test_acknowledged_images_survive_a_kill(store: Path, shelf: Shelf) -> None:
     command = [sys.executable, "-m", "twinscope_client.cli.main", "serve", str(store), "--port", "0", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
-        target = re.search(r"grpc://[^;]+", running.stderr.readline())
+        target = re.search(r"grpc://[^;]+", next(line for line in running.stderr if "grpc:" in line))
         assert target is not None
         with RawClient(target[0]) as client:
             acknowledged = [upsert(client, new_image(number)).generation for number in range(3)]
