@@ -219,7 +219,7 @@ def decode(data: bytes, claimed: Frame, name: str) -> Raster:
     data : bytes
         Content of the JPEG stream.
     claimed : Frame
-        Frame header of the stream, as returned by `frame`. The caller has checked that the pixels fit in memory.
+        Frame header of the stream, as returned by `header`. The caller has checked that the pixels fit in memory.
     name : str
         Name of the image in error messages.
 
