@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
 import numpy as np
 
@@ -60,6 +60,26 @@ class Unhashable:
 
     reason: Reason
     detail: str
+
+    def to_text(self) -> str:
+        """Return the form that a catalog stores: the code, a colon, a space and the readable text."""
+        return f"{self.reason}: {self.detail}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read the result of `to_text`.
+
+        Raises
+        ------
+        ValueError
+            If the text has another form.
+        """
+        code, colon, detail = text.partition(": ")
+        reason = next((one for one in REASONS if one == code), None)
+        if reason is None or not colon:
+            msg = f"{text!r} is not the stored reason of an unhashable image"
+            raise ValueError(msg)
+        return cls(reason, detail)
 
 
 def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:

@@ -183,7 +183,7 @@ def record_of(
         width=facts.width,
         height=facts.height,
         hash=hashed.code if isinstance(hashed, PHash) else None,
-        unhashable=None if isinstance(hashed, PHash) else f"{hashed.reason}: {hashed.detail}",
+        unhashable=None if isinstance(hashed, PHash) else hashed.to_text(),
         recipe=RECIPE,
         category=category.name,
         code=category.code,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from twinscope_indexer.errors import TaxonomyError, UnknownImageError
-from twinscope_indexer.hashing.hashability import REASONS, Reason, Unhashable
+from twinscope_indexer.errors import StoreError, TaxonomyError, UnknownImageError
+from twinscope_indexer.hashing.hashability import Unhashable
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash
 from twinscope_indexer.hashing.thumbnail import decode_thumbnail
 from twinscope_indexer.image_id import image_id
@@ -72,6 +72,8 @@ class Searcher:
             If the generation was not published within the timeout.
         RecipeError
             If the recipe of the query's hash differs from the recipe of the store.
+        StoreError
+            If the record of a stored image is damaged.
         """
         self.await_generation(options.min_generation, timeout)
         view = self._store.view
@@ -183,6 +185,9 @@ def _stored(number: int, view: View) -> Query:
     instrument = view.instruments([number]).get(number)
     if record.hash is not None:
         return Query(PHash(record.hash, record.recipe), thumbnail, instrument=instrument)
-    reason, _, detail = (record.unhashable or "").partition(": ")
-    known: Reason = next((one for one in REASONS if one == reason), "featureless")
-    return Query(Unhashable(known, detail), thumbnail, instrument=instrument)
+    try:
+        lack = Unhashable.from_text(record.unhashable or "")
+    except ValueError as error:
+        msg = f"the catalog record of {record.uri} is damaged: {error}. Index the collection into a new store"
+        raise StoreError(msg) from error
+    return Query(lack, thumbnail, instrument=instrument)

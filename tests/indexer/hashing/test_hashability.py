@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from twinscope_client.demo.micrographs import synthesise
-from twinscope_indexer.hashing.hashability import Unhashable, _without_shading, find_lack
+from twinscope_indexer.hashing.hashability import REASONS, Reason, Unhashable, _without_shading, find_lack
 from twinscope_indexer.hashing.perceptual import PHash, hash_pixels
 from twinscope_indexer.taxonomy import builtin_taxonomy
 
@@ -105,3 +105,16 @@ def test_quadratic_shading_is_no_contrast(height: int, width: int, seed: int) ->
     strengths = np.linalg.lstsq(surfaces, image.ravel().astype(np.float64), rcond=1e-9)[0]
     expected = image - (surfaces @ strengths).reshape(image.shape)
     np.testing.assert_allclose(_without_shading(image), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("detail", ["", "a: b", "every pixel has the grey value 23"])
+def test_the_stored_reason_is_read_back(reason: Reason, detail: str) -> None:
+    lack = Unhashable(reason, detail)
+    assert Unhashable.from_text(lack.to_text()) == lack
+
+
+@pytest.mark.parametrize("text", ["", "noise", "unknown: text", "featureless:text"])
+def test_another_text_is_no_stored_reason(text: str) -> None:
+    with pytest.raises(ValueError, match="not the stored reason"):
+        Unhashable.from_text(text)
