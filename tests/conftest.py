@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from shelf import Shelf
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.indexing.run import index
 
-settings.register_profile("busy", deadline=None)  # an example may take long: the machine may have other work
-settings.load_profile("busy")
+# An example may take long, because the machine may have other work. By default every run uses the same examples. A run
+# then fails only because of a change. HYPOTHESIS_PROFILE=explore draws new examples.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 _MICROGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "micrographs"
 
 

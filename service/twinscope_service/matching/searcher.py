@@ -20,7 +20,7 @@ from twinscope_service.matching.query import Limits, Query
 from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, ReferencePixels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twinscope_indexer.store.reader import Store
     from twinscope_indexer.store.view import View
@@ -136,19 +136,30 @@ class Searcher:
             return Limits(options.verify)
         return Limits(options.verify, frozenset(self._category(name, view) for name in options.categories))
 
-    def await_generation(self, generation: int, timeout: float = MAX_WAIT) -> None:
+    def await_generation(
+        self, generation: int, timeout: float = MAX_WAIT, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         """Wait until a generation is published.
+
+        Parameters
+        ----------
+        generation : int
+            Number of the generation.
+        timeout : float, optional
+            Maximum time to wait, in seconds; at most `MAX_WAIT`.
+        wanted : callable, optional
+            Function that returns False when nobody waits for the generation any more.
 
         Raises
         ------
         GenerationError
-            If the generation was not published within the timeout.
+            If the generation was not published within the timeout, or before `wanted` returned False.
         """
         if self._store.view.generation >= generation:
             return
         until = time.monotonic() + min(timeout, MAX_WAIT)
         while self._store.refresh().generation < generation:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or not wanted():
                 raise GenerationError(generation, self._store.view.generation)
             time.sleep(_POLL_SECONDS)
 

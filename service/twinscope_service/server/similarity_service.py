@@ -143,7 +143,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
 
     def _await_generation(self, options: Options, context: grpc.ServicerContext) -> None:
         if options.min_generation:
-            self.searcher.await_generation(options.min_generation, _time_left(context))
+            self.searcher.await_generation(options.min_generation, _time_left(context), context.is_active)
 
     def _hash_results(self, options: Options, queries: Sequence[Query]) -> list[similarity_pb2.QueryResult]:
         with self._calls.timed("hashes"):

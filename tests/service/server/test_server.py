@@ -37,7 +37,7 @@ from twinscope_indexer.hashing.perceptual import RECIPE, hash_pixels
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_service.errors import SettingsError
 from twinscope_service.matching.fingerprint import Fingerprint
-from twinscope_service.matching.searcher import Searcher
+from twinscope_service.matching.searcher import MAX_WAIT, Searcher
 from twinscope_service.server.server import TwinscopeServer
 from twinscope_service.server.settings import ServerSettings
 from twinscope_service.wire.queries import fingerprint_message
@@ -242,6 +242,9 @@ def test_waiting_for_a_generation_occupies_no_worker(shelf: Shelf) -> None:
         assert not [one for one in slow if one.done()]
         for one in slow:
             one.cancel()
+        cancelled = time.monotonic()
+        assert eventually(lambda: in_flight(server) == 0)
+        assert time.monotonic() - cancelled < MAX_WAIT / 2, "a call whose client has left waits no longer"
 
 
 def test_error_with_many_violations_fits_the_status(client: RawClient) -> None:
