@@ -736,7 +736,8 @@ def halting(self, *args):
     if len(written) == 10:
         self._catalog.commit()
         self._catalog.begin()
-        time.sleep(3600)
+        while True:  # a signal just before a single long sleep would be handled only after the sleep
+            time.sleep(0.1)
 SourceUpdate._write_outcome = halting
 sys.exit(main(sys.argv[1:]))
 """
