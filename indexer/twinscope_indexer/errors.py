@@ -157,6 +157,10 @@ class IndexEngineError(TwinscopeError):
     """The index engine that an environment variable selects is unknown or cannot be loaded."""
 
 
+class SettingsError(TwinscopeError):
+    """A setting cannot be used, for example of a server, a connection, a project or an environment variable."""
+
+
 class SourceError(TwinscopeError):
     """A folder, file or archive cannot be indexed or labelled."""
 

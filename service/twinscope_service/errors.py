@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from twinscope_indexer.errors import SettingsError as SettingsError
 from twinscope_indexer.errors import TwinscopeError
 
 if TYPE_CHECKING:
@@ -55,7 +56,3 @@ class OptionError(TwinscopeError, ValueError):
         near = get_close_matches(name, names, 1)
         suggestion = f" Did you mean {near[0]!r}?" if near else ""
         return cls(f"there is no {kind} {name!r}.{suggestion} Known: {', '.join(names)}")
-
-
-class SettingsError(TwinscopeError):
-    """The settings of a server, or of a connection to a server, contradict each other or cannot be used."""

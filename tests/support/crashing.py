@@ -52,11 +52,11 @@ def read(task: Any) -> Any:
     return _read(task)
 
 
-def read_query(item: Any) -> Any:
+def read_query(reading: Any) -> Any:
     """Read an image to be labelled, or crash if its name begins with ``crash``."""
-    if item.name.startswith("crash"):
+    if reading.item.name.startswith("crash"):
         segfault()
-    return _read_query(item)
+    return _read_query(reading)
 
 
 def alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ Each exception is defined in the package that raises it. The hierarchy::
     |-- CalibrationError       a calibration cannot be computed or used
     |-- GenerationError        a generation of the store was not published in time
     |-- OptionError            an option is unknown, misspelt or out of range (also a ValueError)
-    |-- SettingsError          the settings of a server or a connection cannot be used
+    |-- SettingsError          a setting of a server, a connection or this process cannot be used
     |-- MessageError           a message violates the wire contract, or was sent by a newer release
     |-- ServerError            a server refused the call, failed, or cannot be reached
     |   `-- AccessError        the server did not accept the token, or the token has the wrong role
@@ -36,6 +36,7 @@ from twinscope_indexer.errors import (
     MissingExtraError,
     RecipeError,
     RemovalError,
+    SettingsError,
     SourceError,
     StoreError,
     StoreLockedError,
@@ -43,7 +44,7 @@ from twinscope_indexer.errors import (
     TwinscopeError,
     UnknownImageError,
 )
-from twinscope_service.errors import CalibrationError, GenerationError, OptionError, SettingsError
+from twinscope_service.errors import CalibrationError, GenerationError, OptionError
 from twinscope_service.wire.rules import MessageError
 
 __all__ = [

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinscope_indexer.errors import ImageError
-from twinscope_indexer.imaging.reader import PIXEL_BUDGET, read_image
+from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.imaging.sniffing import Source, opened
 from twinscope_indexer.imaging.tiff_pages import Picture, find_pictures
 
 _SAME_PICTURE = 0.9  # correlation of a picture and its reduced copy; pages of different fields have at most about 0.5
 
 
-def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> tuple[int, ...]:
+def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int | None = None) -> tuple[int, ...]:
     """Return the numbers of the pages of a stack that are pictures of their own.
 
     Masks, pages with a side of less than 16 pixels, pages that are marked as reduced, and reduced copies of the first
@@ -30,8 +30,9 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int = 
         As for `read_image`.
     name : str, optional
         Name of the image in error messages.
-    pixel_budget : int
-        Maximum number of pixels to decode, for the comparison of a page with its possible reduced copy.
+    pixel_budget : int, optional
+        Maximum number of pixels to decode, for the comparison of a page with its possible reduced copy. The default is
+        the same as for `read_image`.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int = 
     return kept if len(kept) > 1 else ()
 
 
-def _reduced_copies(source: Source, first: Picture, suspects: set[int], pixel_budget: int) -> set[int]:
+def _reduced_copies(source: Source, first: Picture, suspects: set[int], pixel_budget: int | None) -> set[int]:
     """Return the numbers of the pages that show the same as the first picture. A page that cannot be read is none."""
     try:
         whole = Image.fromarray(read_image(source, page=first.number, pixel_budget=pixel_budget).pixels)

@@ -19,16 +19,14 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.bmp import read_bmp
 from twinscope_indexer.imaging.jpeg import read_jpeg
 from twinscope_indexer.imaging.jpeg2000 import read_jpeg2000
-from twinscope_indexer.imaging.limits import require_divisible
+from twinscope_indexer.imaging.limits import PIXEL_BUDGET as PIXEL_BUDGET
+from twinscope_indexer.imaging.limits import default_pixel_budget, require_divisible
 from twinscope_indexer.imaging.png import read_png
 from twinscope_indexer.imaging.raster import Raster
 from twinscope_indexer.imaging.sniffing import Format, ImageFile, Source, opened
 from twinscope_indexer.imaging.tiff import read_tiff, read_tiff_page
 from twinscope_indexer.imaging.webp import read_webp
 from twinscope_indexer.imaging.window import Window
-
-PIXEL_BUDGET = 300_000_000
-"""Default pixel budget: the maximum number of pixels (width times height) that an image may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +53,7 @@ class GreyImage:
     samples are unsigned integers of at most 8 bits."""
 
 
-def read_image(
-    source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET, page: int = 0
-) -> GreyImage:
+def read_image(source: Source, *, name: str | None = None, pixel_budget: int | None = None, page: int = 0) -> GreyImage:
     """Decode an image to 8-bit grey.
 
     Only one image of a file is read. By default, this is the first page with an image of a TIFF file. Pages with a mask
@@ -74,9 +70,10 @@ def read_image(
         closed. After the call, the position in the open file is undefined.
     name : str, optional
         Name of the image in error messages, for example the name of an archive member; by default, the path.
-    pixel_budget : int
+    pixel_budget : int, optional
         Maximum number of pixels to decode. Images with more pixels, or with a side of more than a million pixels, are
-        refused before memory is allocated.
+        refused before memory is allocated. By default, the environment variable ``TWINSCOPE_MAX_MEGAPIXELS`` gives the
+        maximum in millions of pixels. Without this variable, it is 300 million pixels.
     page : int
         Number of a page of a TIFF file, counted from 1. All pages are counted, also masks and reduced copies. With 0,
         the first page with an image is read. `twinscope_indexer.imaging.pages` lists the pages that are pictures.
@@ -90,6 +87,8 @@ def read_image(
     ImageError
         If the file has any fault. The attribute `fault` of the exception is the kind of the fault. Invalid content of a
         file never causes any other exception.
+    SettingsError
+        If the value of the environment variable is not a number that can be used.
     """
     raster, called = _read(source, name, pixel_budget, page)
     try:
@@ -101,7 +100,7 @@ def read_image(
 
 
 def read_pil_image(
-    source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET, page: int = 0
+    source: Source, *, name: str | None = None, pixel_budget: int | None = None, page: int = 0
 ) -> Image.Image:
     """Decode an image for display: for reviews and for conversion to JPEG.
 
@@ -115,7 +114,7 @@ def read_pil_image(
 
     Raises
     ------
-    ImageError
+    ImageError, SettingsError
         As for `read_image`.
     """
     raster, called = _read(source, name, pixel_budget, page)
@@ -125,7 +124,8 @@ def read_pil_image(
         raise ImageError(called, "damaged", f"the image has no usable values: {error}") from error
 
 
-def _read(source: Source, name: str | None, budget: int, page: int) -> tuple[Raster, str]:
+def _read(source: Source, name: str | None, pixel_budget: int | None, page: int) -> tuple[Raster, str]:
+    budget = default_pixel_budget() if pixel_budget is None else pixel_budget
     with opened(source, name) as file:
         if file.format == "TIFF":
             return (read_tiff_page(file, budget, page) if page else read_tiff(file, budget)), file.name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twinscope_indexer.files import utc_now
 from twinscope_indexer.hashing.perceptual import RECIPE, PHash, hash_pixels
 from twinscope_indexer.hashing.thumbnail import encode_thumbnail
-from twinscope_indexer.imaging.reader import PIXEL_BUDGET, read_image
+from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.indexing.reframing import encoded_frames
 from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata
 from twinscope_indexer.store.catalog.catalog import Record
@@ -109,7 +109,7 @@ def describe(
     page: int = 0,
     mtime_ns: int = 0,
     sidecar: bytes | None = None,
-    pixel_budget: int = PIXEL_BUDGET,
+    pixel_budget: int | None = None,
 ) -> DescribedImage:
     """Read an image file, or a page of a stack, and describe its content.
 
@@ -127,8 +127,8 @@ def describe(
         Time of the last modification of the file, in nanoseconds since 1970.
     sidecar : bytes, optional
         Content of the text file that the instrument saved with the image; see `read_sidecar`.
-    pixel_budget : int
-        Maximum number of pixels. Larger images are not decoded.
+    pixel_budget : int, optional
+        Maximum number of pixels, as for `read_image`. Larger images are not decoded.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from twinscope_indexer.errors import ImageError
 from twinscope_indexer.hashing.hashability import Unhashable
 from twinscope_indexer.hashing.perceptual import hash_pixels
 from twinscope_indexer.imaging.pages import stack_pages
-from twinscope_indexer.imaging.reader import PIXEL_BUDGET, read_image
+from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.sources.location import paged, split_page
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _pages_of_item(item: Item) -> tuple[int, ...]:
         return ()
 
 
-def first_hashable_page(source: Source, *, name: str | None = None, pixel_budget: int = PIXEL_BUDGET) -> int:
+def first_hashable_page(source: Source, *, name: str | None = None, pixel_budget: int | None = None) -> int:
     """Return the number of the page that stands for a whole image file: the first page of a stack that can be hashed.
 
     Parameters

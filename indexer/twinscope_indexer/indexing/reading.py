@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from twinscope_indexer.compute.workers import WorkerLostError, Workers
 from twinscope_indexer.errors import ImageError, fault_of
+from twinscope_indexer.imaging.limits import default_pixel_budget
 from twinscope_indexer.imaging.pages import stack_pages
 from twinscope_indexer.indexing.ingest import DescribedImage, describe
 from twinscope_indexer.indexing.known_pages import counterpart
@@ -46,6 +47,9 @@ class ReadTask:
         Position in `numbers` of the first page to read.
     content : bytes or None
         Content of the image file; None if the file has not been read yet.
+    pixel_budget : int
+        Maximum number of pixels of an image. By default, this is the pixel budget of the process that makes the task,
+        because a worker process can have the environment of an earlier run.
     """
 
     item: Item
@@ -55,6 +59,7 @@ class ReadTask:
     numbers: tuple[int, ...] = ()
     begin: int = 0
     content: bytes | None = None
+    pixel_budget: int = field(default_factory=default_pixel_budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,7 @@ def _numbers(task: ReadTask) -> tuple[int, ...]:
         return (task.item.page,)
     try:
         source = task.item.file if task.content is None else task.content
-        return stack_pages(source, name=task.item.uri) or (0,)
+        return stack_pages(source, name=task.item.uri, pixel_budget=task.pixel_budget) or (0,)
     except ImageError:
         return (0,)
 
@@ -180,7 +185,7 @@ def _described(task: ReadTask, content: Content, numbers: tuple[int, ...], most:
         try:
             image = describe(
                 content, digest, name=replace(task.item, page=page).uri, page=page,
-                mtime_ns=task.item.mtime_ns, sidecar=sidecar,
+                mtime_ns=task.item.mtime_ns, sidecar=sidecar, pixel_budget=task.pixel_budget,
             )  # fmt: skip
             images.append(ReadOutcome(page, image, image.frames(task.reach)))
         except Exception as error:  # noqa: BLE001  one bad page must not stop the others

@@ -41,6 +41,8 @@ class ReferencePixels:
         Size of the cache, in bytes of pixels. The least recently used images are removed first.
     uploads : Path, optional
         Folder of the uploaded files. The name of an uploaded file is its SHA-256.
+    pixel_budget : int, optional
+        Maximum number of pixels of a reference, as for `read_image`. Larger references cannot be verified.
 
     Attributes
     ----------
@@ -49,8 +51,9 @@ class ReferencePixels:
         cache.
     """
 
-    def __init__(self, budget: int = PIXELS, uploads: Path | None = None) -> None:
+    def __init__(self, budget: int = PIXELS, uploads: Path | None = None, *, pixel_budget: int | None = None) -> None:
         self._uploads = uploads
+        self._pixel_budget = pixel_budget
         self._budget = budget
         self._held = 0
         self.hits = 0
@@ -86,7 +89,9 @@ class ReferencePixels:
         with self._opened(record) as content:
             if content.sha256() != record.sha256:
                 raise ImageError(record.uri, "damaged", "the file has changed since it was indexed; index it again")
-            pixels = read_image(content.stream, name=record.uri, page=record.page).pixels
+            pixels = read_image(
+                content.stream, name=record.uri, page=record.page, pixel_budget=self._pixel_budget
+            ).pixels
         self._keep(key, pixels)
         return pixels
 

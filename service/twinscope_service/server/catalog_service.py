@@ -165,7 +165,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         message.policies.extend(policy_message(policy) for policy in POLICIES.values())
         message.limits.max_message_bytes = settings.max_message_mib << 20
         message.limits.max_image_bytes = settings.max_upload_mib << 20
-        message.limits.max_image_pixels = settings.max_megapixels * 1_000_000
+        message.limits.max_image_pixels = settings.pixel_budget
         message.limits.stream_idle_seconds = int(settings.stream_idle_seconds)
         message.server_version = version("twinscope")
         message.writable = settings.write
@@ -200,7 +200,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         else:
             try:
                 with self._calls.working(context):
-                    budget = self._settings.max_megapixels * 1_000_000
+                    budget = self._settings.pixel_budget
                     outcome, generation = self._writes.upload(upload, data, budget)
             except ImageError as error:
                 outcome = error

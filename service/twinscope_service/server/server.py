@@ -157,7 +157,11 @@ class TwinscopeServer:
         if settings.metrics_port:
             self._closing.callback(self.metrics.serve(settings.metrics_port))
         warm()
-        pixels = ReferencePixels(settings.cache_mib * _MIB, self._folder / UPLOADS_FOLDER)
+        pixels = ReferencePixels(
+            settings.cache_mib * _MIB,
+            self._folder / UPLOADS_FOLDER,
+            pixel_budget=settings.pixel_budget,
+        )
         found = {"yes": lambda: pixels.hits, "no": lambda: pixels.misses}
         self.metrics.count("reference_cache_lookups", "Lookups in the cache of reference pixels.", "found", found)
         self.metrics.observe("reference_cache_bytes", "Size of the cache of reference pixels.", lambda: pixels.nbytes)

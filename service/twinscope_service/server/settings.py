@@ -15,6 +15,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinscope_indexer.imaging.limits import MEGAPIXEL
+
 from twinscope_service.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -121,6 +123,11 @@ class ServerSettings:
             return ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def pixel_budget(self) -> int:
+        """Maximum number of pixels of an image."""
+        return self.max_megapixels * MEGAPIXEL
 
     def masked(self) -> dict[str, object]:
         """Return all settings as plain values; each secret is replaced by ``(set)``."""

@@ -117,7 +117,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
         self, data: bytes, header: similarity_pb2.ImageHeader, options: Options, context: grpc.ServicerContext
     ) -> Result:
         with self._answering(options, "header.options", context):
-            budget = self._settings.max_megapixels * 1_000_000
+            budget = self._settings.pixel_budget
             page = first_hashable_page(data, name="upload", pixel_budget=budget)
             image = read_image(data, name="upload", pixel_budget=budget, page=page)
             given = header.HasField("instrument")

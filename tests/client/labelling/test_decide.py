@@ -91,7 +91,7 @@ def test_only_files_that_need_a_codec_are_read_by_a_worker(
     pixels = tifffile.imread(lab / "unrelated.tif")
     tifffile.imwrite(lab / "packed.tif", pixels, compression="zlib")
     sent: list[str] = []
-    monkeypatch.setattr(workers, "_result", lambda _, function, item: (sent.append(item.name), function(item))[1])
+    monkeypatch.setattr(workers, "_result", lambda _, function, item: (sent.append(item.item.name), function(item))[1])
     decided(lab, shelf.store, tmp_path / "out", 2)
     assert "packed.tif" in sent
     assert "unrelated.tif" not in sent

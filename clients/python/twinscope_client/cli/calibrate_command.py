@@ -26,6 +26,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import DONE, emit, progress, say
 from twinscope_client.cli.double_label_table import (
     add_table_option,
@@ -66,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the calibration as one JSON object, with all pairs of --contradictions",
     )
+    add_budget_option(parser)
     add_table_option(parser)
     change = parser.add_mutually_exclusive_group()
     change.add_argument(

@@ -1,8 +1,8 @@
 """Print the settings of the project that apply in the working folder.
 
 The settings come from the file twinscope.toml in the working folder or in the nearest folder above it. The environment
-variable TWINSCOPE_STORE overrides the store of the file. Options of a command override both. Relative paths in the file
-start at the folder of the file. An example of the file:
+variable TWINSCOPE_STORE overrides the store of the file, and TWINSCOPE_MAX_MEGAPIXELS overrides max_megapixels. Options
+of a command override both. Relative paths in the file start at the folder of the file. An example of the file:
 
   store = "lab.store"          # or a server: "grpcs://match.lab:50051"
   collection = "collection"    # SOURCE of twinscope index
@@ -14,7 +14,8 @@ start at the folder of the file. An example of the file:
   [thresholds]
   max_p_wrong = 0.01
 
-The other keys are min_grade, name, link, jpeg, sidecar and workers. They have the meaning of the options of label.
+The other keys are min_grade, name, link, jpeg, sidecar, workers and max_megapixels. They have the meaning of the
+options of label.
 
 Example: twinscope config
 """

@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import FAILED, PARTLY, counted, note, progress, say_some
 from twinscope_client.cli.inputs import MISSING, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code
@@ -35,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--quality", type=int, default=100, metavar="N", help="JPEG quality, 1 to 100 (default: %(default)s)"
     )
     add_pages_option(parser)
+    add_budget_option(parser)
     add_outcome_options(parser)
 
 

@@ -23,6 +23,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import checksum_line, emit, progress, say
 from twinscope_client.cli.inputs import MISSING, STDIN, Inputs, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="number of threads (default: one thread per core)",
     )
     add_pages_option(parser)
+    add_budget_option(parser)
     add_outcome_options(parser)
 
 

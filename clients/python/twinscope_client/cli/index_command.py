@@ -27,6 +27,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import FAILED, PARTLY, progress
 from twinscope_client.cli.double_label_table import add_table_option, as_dicts, report_double_labels, require_new
 from twinscope_client.cli.index_lines import print_images
@@ -93,6 +94,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "could not be opened are not removed",
     )  # fmt: skip
     add_pages_option(parser, default=None, note=" (default of a new store). This option is saved in the store")
+    add_budget_option(parser)
     parser.add_argument(
         "--yes", action="store_true",
         help="allow the command to take many images out of the store, or to give them another category",

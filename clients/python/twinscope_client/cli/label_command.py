@@ -43,6 +43,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import FAILED, counted, note, progress, say, say_runs, say_some, table
 from twinscope_client.cli.inputs import MISSING, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code, needs_review
@@ -107,6 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="number of threads, and maximum number of processes in a long run (default: one per core)",
     )  # fmt: skip
     add_pages_option(parser)
+    add_budget_option(parser)
     add_policy_options(parser)
     add_outcome_options(parser, "images with the grade doubtful, ambiguous or unverified, or below --min-grade")
 

@@ -12,6 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import pixel_budget
 from twinscope_client.cli.console import (
     FAILED,
     INTERRUPTED,
@@ -98,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     announce_with(announce_compilation)
     try:
         stop_cleanly_on_sigterm()
-        code = int(parsed.run(parsed))
+        with pixel_budget(parsed):
+            code = int(parsed.run(parsed))
         sys.stdout.flush()  # a closed pipe raises BrokenPipeError here, handled below
         return code
     except TwinscopeError as error:

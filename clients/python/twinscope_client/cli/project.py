@@ -1,7 +1,8 @@
-"""The settings of a project: the file ``twinscope.toml`` and the environment variable ``TWINSCOPE_STORE``.
+"""The settings of a project: the file ``twinscope.toml`` and two environment variables.
 
-An option of the command overrides the environment variable, and the environment variable overrides the file. The file
-is the first one that is found in the working folder or in a folder above it.
+The variables are ``TWINSCOPE_STORE`` and ``TWINSCOPE_MAX_MEGAPIXELS``. An option of the command overrides the
+environment variable, and the environment variable overrides the file. The file is the first one that is found in the
+working folder or in a folder above it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from twinscope_indexer.imaging.limits import BUDGET_VARIABLE
+
+from twinscope_client.cli.budget_option import BUDGET
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +65,7 @@ KEYS: Final = {
     "jpeg": Key("--jpeg of label: true or false", ("label",)),
     "sidecar": Key("--sidecar of label: true or false", ("label",)),
     "fail_on": Key("--fail-on of label, index, search, hash and convert"),
+    "max_megapixels": Key("--max-megapixels of the commands that read images", targets=(BUDGET,)),
     "workers": Key("--workers of label, index, hash and calibrate", ("label", "index", "hash", "calibrate")),
 }  # fmt: skip
 """All keys of the project file."""
@@ -93,7 +99,13 @@ def settings() -> dict[str, Setting]:
     file = found_file()
     read = {} if file is None else {key: Setting(value, f"file {file}") for key, value in _read(file).items()}
     store = os.environ.get(STORE_VARIABLE, "")
-    return read | ({"store": Setting(store, f"environment variable {STORE_VARIABLE}")} if store else {})
+    if store:
+        read["store"] = Setting(store, f"environment variable {STORE_VARIABLE}")
+    megapixels = os.environ.get(BUDGET_VARIABLE, "").strip()
+    if megapixels:
+        number = int(megapixels) if megapixels.isdecimal() else megapixels
+        read["max_megapixels"] = Setting(number, f"environment variable {BUDGET_VARIABLE}")
+    return read
 
 
 def defaults(command: str, actions: Iterable[argparse.Action]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import DONE, say
 from twinscope_client.cli.inputs import add_run, run_folder
 
@@ -19,6 +20,7 @@ HELP = "write the tables and the report of a labelling run again"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the subcommand to the parser."""
     add_run(parser)
+    add_budget_option(parser)
     parser.add_argument(
         "--excel", action="store_true",
         help="also write the three CSV tables as sheets of the Excel workbook tables.xlsx (needs the extra excel)",

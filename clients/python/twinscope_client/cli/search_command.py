@@ -18,6 +18,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinscope_client.cli.budget_option import add_budget_option
 from twinscope_client.cli.console import emit, say, say_runs
 from twinscope_client.cli.inputs import MISSING, STDIN, Inputs, add_inputs, collected
 from twinscope_client.cli.outcome import JsonLines, add_outcome_options, exit_code, needs_review
@@ -48,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_target_options(parser)
     add_pages_option(parser)
+    add_budget_option(parser)
     add_policy_options(parser)
     add_outcome_options(parser, "images with the grade doubtful, ambiguous or unverified")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twinscope_indexer.compute.workers import WorkerLostError, Workers
 from twinscope_indexer.errors import ImageError, TwinscopeError, fault_of
 from twinscope_indexer.files import utc_now
 from twinscope_indexer.imaging.codecs import needs_codec
+from twinscope_indexer.imaging.limits import default_pixel_budget
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.metadata.reader import NO_METADATA, InstrumentMetadata, read_metadata, read_sidecar
 from twinscope_indexer.sources.corpus import Item
@@ -110,26 +111,41 @@ def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
     return _with_answer(task.decision(query.sha256, answer.grade, answer.reason), answer)
 
 
+class Reading(NamedTuple):
+    """An image to read, and the maximum number of its pixels.
+
+    The process that makes the object gives the maximum, because a worker process can have the environment of an earlier
+    run.
+    """
+
+    item: Item
+    pixel_budget: int
+
+
 def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
+    reading = Reading(item, default_pixel_budget())
     if item.member is None and not needs_codec(item.file):
-        return read_query(item)  # pixels of a worker process must be sent back, which takes as long as reading the file
+        return read_query(
+            reading
+        )  # pixels of a worker process must be sent back, which takes as long as reading the file
     try:
-        return workers.call(read_query, item)
+        return workers.call(read_query, reading)
     except WorkerLostError as error:
         return QueryFile("", fault=f"the process that read it {error}")
 
 
-def read_query(item: Item) -> QueryFile:
+def read_query(reading: Reading) -> QueryFile:
     """Read an image file, or a page of a stack.
 
     If the file cannot be read, the result contains the reason, and no exception is raised.
     """
-    digest = ""
+    digest, item = "", reading.item
     try:
         with item.open() as content:
             digest = content.sha256().hex()
             instrument = read_metadata(content.stream, name=item.uri, sidecar=read_sidecar(item.file))
-            return QueryFile(digest, read_image(content.stream, name=item.uri, page=item.page).pixels, instrument)
+            image = read_image(content.stream, name=item.uri, page=item.page, pixel_budget=reading.pixel_budget)
+            return QueryFile(digest, image.pixels, instrument)
     except Exception as error:  # noqa: BLE001  a file that breaks a decoder must not stop the run
         return QueryFile(digest, fault=fault_of(error)[1])
 
