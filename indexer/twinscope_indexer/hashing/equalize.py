@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
@@ -34,7 +35,11 @@ def grey_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     ValueError
         If `pixels` is not a grey image (see `require_grey`).
     """
-    return _histogram(_flat(pixels))
+    require_grey(pixels)
+    counts = np.zeros(_LEVELS, np.int64)
+    for rows in scratch.bands(pixels):
+        counts += _histogram(_flat(pixels[rows]))
+    return counts
 
 
 def standardise_table(histogram: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
 import numpy as np
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.imaging.infobar import field_rows
 
@@ -93,7 +94,8 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
     field = pixels[: field_rows(pixels.shape[0])]
     # The sample contains every n-th pixel, not means of pixels. Means would remove fine texture and noise, which also
     # count as contrast.
-    sample = np.ascontiguousarray(field[:: -(-field.shape[0] // _SIDE), :: -(-field.shape[1] // _SIDE)])
+    down, across = (-(-side // _SIDE) for side in field.shape)
+    sample = np.concatenate([field[band][::down, ::across].copy() for band in scratch.bands(field, multiple=down)])
     rest = _without_shading(sample)
     contrast = float(np.sqrt(np.einsum("ij,ij", rest, rest) / rest.size))
     if contrast < _LEAST_CONTRAST:
@@ -166,7 +168,12 @@ def _is_white(field: NDArray[np.uint8]) -> bool:
     steps = [max(1, side // _SIDE) for side in field.shape]
     rows, columns = (side // step for side, step in zip(field.shape, steps, strict=True))
     whole = field[: rows * steps[0], : columns * steps[1]]
-    reduced = whole.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3))
+    reduced = np.concatenate(
+        [
+            whole[band].reshape(-1, steps[0], columns, steps[1]).mean(axis=(1, 3))
+            for band in scratch.bands(whole, multiple=steps[0])
+        ]
+    )
     power = np.abs(np.fft.rfft2(_without_shading(reduced))) ** 2
     waves = np.hypot(rows * np.fft.fftfreq(rows)[:, None], np.arange(power.shape[1])[None])
     if power.max() >= _LEAST_PEAK * power.mean():

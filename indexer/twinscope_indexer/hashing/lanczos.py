@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
@@ -70,10 +71,30 @@ def lanczos(
         raise ValueError(f"expected a table of 256 levels of uint8, not {table.dtype} of shape {table.shape}")
     rows, columns = (_taps(old, new) for old, new in zip(pixels.shape, shape, strict=True))
     if _rows_come_first(pixels.shape, shape):
-        lower = _resized_rows(read_only(table[pixels]), rows)
+        lower = _lower(pixels, table, rows)
         return _resized_columns(read_only(lower), read_only(_IDENTITY), columns)
-    narrower = _resized_columns(read_only(pixels), read_only(table), columns)
+    narrower = np.concatenate(
+        [
+            _resized_columns(read_only(pixels[band]), read_only(table), columns)
+            for band in scratch.bands(pixels, multiple=_BLOCK)
+        ]
+    )
     return _resized_rows(read_only(narrower), rows)
+
+
+def _lower(pixels: NDArray[np.uint8], table: NDArray[np.uint8], taps: _Taps) -> NDArray[np.uint8]:
+    """Map the levels of an image, and resize the height. A scratch array is handled in strips of a few columns."""
+    height, width = pixels.shape
+    if not scratch.is_scratch(pixels):
+        return _resized_rows(read_only(table[pixels]), taps)
+    lower = np.empty((len(taps[0]), width), np.uint8)
+    across = max(2 * scratch.STEP // height // _BLOCK, 1) * _BLOCK
+    for left in range(0, width, across):
+        strip = np.empty((height, min(across, width - left)), np.uint8)
+        for band in scratch.bands(pixels):
+            strip[band] = table[pixels[band, left : left + across]]
+        lower[:, left : left + across] = _resized_rows(read_only(strip), taps)
+    return lower
 
 
 def _rows_come_first(old: tuple[int, ...], new: tuple[int, ...]) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.compute.jit import compiled
 from twinscope_indexer.hashing.arrays import read_only, require_grey
 
@@ -39,18 +42,28 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
         )
     if shape == pixels.shape:
         return pixels.astype(np.float32)
-    means: NDArray[np.float32] = _area_means(read_only(pixels), *shape)
+    means = np.empty(shape, np.float32)
+    for rows in _bands_of_means(pixels, shape[0]):
+        _area_means(read_only(pixels), means, rows.start, rows.stop)
+        scratch.release(pixels)
     return means
 
 
+def _bands_of_means(pixels: NDArray[np.uint8], height: int) -> Iterator[slice]:
+    """Yield slices of the rows of the reduced image; a single slice if the image is no scratch array."""
+    step = max(height * scratch.STEP // pixels.nbytes, 1) if scratch.is_scratch(pixels) else height
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
+
+
 @compiled(error_model="numpy")
-def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+def _area_means(pixels: NDArray[np.uint8], means: NDArray[np.float32], begin: int, end: int) -> None:
+    """Compute the rows from `begin` to `end` of the reduced image `means`."""
     rows, columns = pixels.shape
+    height, width = means.shape
     step_y, step_x = rows / height, columns / width
-    means = np.empty((height, width), np.float32)
     line = np.empty(columns, np.float32)
     starts, ends, shares = _spans(columns, width)
-    for y in range(height):
+    for y in range(begin, end):
         top, bottom = y * step_y, (y + 1) * step_y
         _add_rows(pixels, top, bottom, line)
         if width == columns:  # this simpler loop gives the same sums seven times as fast
@@ -64,7 +77,6 @@ def _area_means(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[n
             if ends[x] > starts[x] + 1:
                 total += shares[x, 1] * line[ends[x] - 1]
             means[y, x] = total / (step_y * step_x)
-    return means
 
 
 @compiled(error_model="numpy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.compute.jit import compiled
 
 
@@ -23,7 +24,14 @@ def luma(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (height, width), C-contiguous
     """
-    grey: NDArray[np.uint8] = _weighted(np.ascontiguousarray(colour).reshape(-1)).reshape(colour.shape[:2])
+    grey: NDArray[np.uint8]
+    if not scratch.is_scratch(colour):
+        grey = _weighted(np.ascontiguousarray(colour).reshape(-1)).reshape(colour.shape[:2])
+        return grey
+    grey = scratch.empty(colour.shape[:2], np.uint8)
+    for rows in scratch.bands(colour, grey):
+        part = np.ascontiguousarray(colour[rows])
+        grey[rows] = _weighted(part.reshape(-1)).reshape(part.shape[:2])
     return grey
 
 

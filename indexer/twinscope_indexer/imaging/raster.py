@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.imaging import window
 from twinscope_indexer.imaging.sniffing import Format
 from twinscope_indexer.imaging.window import Window
@@ -77,7 +78,8 @@ class Raster:
     def _windowed(self, samples: NDArray[Any], limits: Window) -> NDArray[np.uint8]:
         grey = window.apply(samples, limits)
         if self.white_is_zero:
-            np.subtract(255, grey, out=grey)
+            for rows in scratch.bands(grey):
+                np.subtract(255, grey[rows], out=grey[rows])
         return grey
 
 
@@ -106,10 +108,13 @@ def _luma(colour: NDArray[Any]) -> NDArray[Any]:
     exact = colour.dtype == np.uint16
     work = np.uint32 if exact else np.float64
     weights = np.array((19595, 38470, 7471), work)
-    grey: NDArray[Any] = np.empty(colour.shape[:2], np.uint16 if exact else np.float64)
+    grey = scratch.empty(colour.shape[:2], np.uint16 if exact else np.float64)
+    usage = scratch.Usage(grey), scratch.Usage(colour)
     for row in range(0, grey.shape[0], _ROWS):
         with np.errstate(invalid="ignore", over="ignore"):
             weighted = np.matmul(colour[row : row + _ROWS].astype(work), weights)
         # 65535 * 65536 + 32768 still fits in 32 bits
         grey[row : row + _ROWS] = (weighted + 32768) >> 16 if exact else weighted / 65536
+        for used, array in zip(usage, (grey, colour), strict=True):
+            used.add(array[row : row + _ROWS])
     return grey

@@ -8,14 +8,15 @@ of a file raises the exception `ImageError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinscope_indexer.errors import ImageError
+from twinscope_indexer.errors import ImageError, ScratchSpaceError
 from twinscope_indexer.imaging.bmp import read_bmp
 from twinscope_indexer.imaging.jpeg import read_jpeg
 from twinscope_indexer.imaging.jpeg2000 import read_jpeg2000
@@ -91,10 +92,8 @@ def read_image(source: Source, *, name: str | None = None, pixel_budget: int | N
         If the value of the environment variable is not a number that can be used.
     """
     raster, called = _read(source, name, pixel_budget, page)
-    try:
+    with _converting(called):
         pixels, window = raster.grey()
-    except ValueError as error:
-        raise ImageError(called, "damaged", f"the image has no usable values: {error}") from error
     height, width = pixels.shape
     return GreyImage(pixels, raster.format, raster.mode, raster.bits, width, height, raster.pages, raster.page, window)
 
@@ -118,10 +117,18 @@ def read_pil_image(
         As for `read_image`.
     """
     raster, called = _read(source, name, pixel_budget, page)
-    try:
+    with _converting(called):
         return raster.to_pil()
+
+
+@contextmanager
+def _converting(name: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
-        raise ImageError(called, "damaged", f"the image has no usable values: {error}") from error
+        raise ImageError(name, "damaged", f"the image has no usable values: {error}") from error
+    except ScratchSpaceError as error:
+        raise ImageError(name, "too_large", str(error)) from error
 
 
 def _read(source: Source, name: str | None, pixel_budget: int | None, page: int) -> tuple[Raster, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from twinscope_indexer.errors import ImageError, os_reason
+from twinscope_indexer.errors import ImageError, ScratchSpaceError, os_reason
 from twinscope_indexer.imaging.foreign import what_it_is
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -103,6 +103,8 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise ImageError(name, "unreadable", f"cannot be read: {reason}") from error
+    except ScratchSpaceError as error:
+        raise ImageError(name, "too_large", str(error)) from error
     except MemoryError as error:
         raise ImageError(name, "too_large", "decoding it needs more memory than is available") from error
 

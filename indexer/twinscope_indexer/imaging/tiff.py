@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import TiffFile, TiffPage
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import tiff_segments
 from twinscope_indexer.imaging.raster import Raster
@@ -118,7 +119,7 @@ def _decoded(page: TiffPage, file: ImageFile, budget: int, place: tuple[int, int
     colour = _colour(page, file.name)
     samples = tiff_segments.decode(page, file, _COLOURS.get(colour, (1,))[0], budget)
     turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
-    return _raster(page, colour, turn(samples) if turn else samples, place, file.name)
+    return _raster(page, colour, scratch.packed(turn(samples)) if turn else samples, place, file.name)
 
 
 # Orientation (TIFF 6.0, page 36) -> function that turns an array of shape (height, width, ...) upright
@@ -219,7 +220,7 @@ def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int
     bits = page.bitspersample
     alpha = page.extrasamples[0] if page.extrasamples else 0
     if colour not in _COLOURS:
-        grey = samples[..., 0]
+        grey = scratch.packed(samples[..., 0])
         if colour == _PALETTE:
             return Raster(_indexed(page, grey, name), "TIFF", "P", bits, *pages)
         has_alpha = page.samplesperpixel == 2 and alpha in {_PREMULTIPLIED, _ALPHA}
@@ -235,11 +236,14 @@ def _raster(page: TiffPage, colour: int, samples: NDArray[Any], pages: tuple[int
     if samples.dtype == np.bool_:
         samples = samples.view(np.uint8)
     if samples.dtype != np.uint8:
-        return Raster(samples[..., :count], "TIFF", named, bits, *pages)
+        return Raster(scratch.packed(samples[..., :count]), "TIFF", named, bits, *pages)
     if bits != 8:
         samples = _stretched(samples, (1 << bits) - 1, _BLACK_IS_ZERO)
     size = samples.shape[1], samples.shape[0]
-    if has_alpha and alpha == _PREMULTIPLIED and samples.shape[2] >= 4:
+    is_premultiplied = has_alpha and alpha == _PREMULTIPLIED and samples.shape[2] >= 4
+    if scratch.is_scratch(samples) and mode == "RGB" and not is_premultiplied:
+        return Raster(scratch.packed(samples[..., :3]), "TIFF", named, bits, *pages)
+    if is_premultiplied:
         image = Image.frombuffer("RGBA", size, np.ascontiguousarray(samples[..., :4]), "raw", "RGBa", 0, 1)
     else:
         image = Image.frombuffer(mode, size, np.ascontiguousarray(samples[..., :count]), "raw", mode, 0, 1)
@@ -253,7 +257,10 @@ def _stretched(samples: NDArray[Any], most: int, colour: int) -> NDArray[np.uint
         table = 255 - table
     elif most == 255:
         return samples
-    return table[samples.view(np.uint8)]
+    stretched = scratch.empty(samples.shape, np.uint8)
+    for rows in scratch.bands(stretched, samples):  # no index is above 255, and "clip" needs no buffer
+        np.take(table, samples[rows].view(np.uint8), out=stretched[rows], mode="clip")
+    return stretched
 
 
 def _indexed(page: TiffPage, indices: NDArray[Any], name: str) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffPage
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging import jpeg
 from twinscope_indexer.imaging.limits import check_budget
@@ -104,19 +105,31 @@ def decode(page: TiffPage, file: ImageFile, planes: int, budget: int) -> NDArray
     shape = planes, page.imagelength, page.imagewidth, grid.channels
     if _is_contiguous(page, grid, extents):
         stored = dtype.newbyteorder(page.parent.byteorder)
-        samples = page.parent.filehandle.read_array(stored, math.prod(shape), int(extents.offsets[0])).reshape(shape)
+        samples = _read_contiguous(page, stored, int(extents.offsets[0]), shape)
     else:
-        samples = np.empty(shape, dtype) if extents.counts.all() else np.zeros(shape, dtype)
+        samples = scratch.empty(shape, dtype) if extents.counts.all() else scratch.zeros(shape, dtype)
+        usage = scratch.Usage(samples)
         for number, index in enumerate(grid.indices(planes)):
             if extents.counts[number]:
-                _decode_segment(page, grid, index, file, extents.extent(number), samples)
+                usage.add(_decode_segment(page, grid, index, file, extents.extent(number), samples))
     return samples[0] if planes == 1 else np.moveaxis(samples[..., 0], 0, -1)
+
+
+def _read_contiguous(page: TiffPage, stored: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Read samples that are stored one after another. The result has the byte order of this machine."""
+    samples = scratch.empty(shape, stored.newbyteorder("="))
+    flat = samples.reshape(-1)
+    for part in scratch.bands(flat):
+        page.parent.filehandle.read_array(
+            stored, flat[part].size, offset + part.start * stored.itemsize, out=flat[part]
+        )
+    return samples
 
 
 def _decode_segment(
     page: TiffPage, grid: _Grid, index: int, file: ImageFile, extent: _Extent, samples: NDArray[Any]
-) -> None:
-    """Decode one segment and copy the pixels into `samples`."""
+) -> NDArray[Any]:
+    """Decode one segment and copy the pixels into `samples`. Return this part of `samples`."""
     file.stream.seek(extent.offset)
     data = file.stream.read(extent.count)
     try:
@@ -139,6 +152,7 @@ def _decode_segment(
         raise ImageError(file.name, "damaged", f"strip or tile {index} of the TIFF file has {segment.dtype} samples")
     target = samples[plane, top : top + grid.height, left : left + grid.width]
     target[...] = segment[0, : target.shape[0], : target.shape[1]]
+    return target
 
 
 def _decoded(page: TiffPage, index: int, data: bytes, needed: int) -> Any:

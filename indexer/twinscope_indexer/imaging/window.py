@@ -20,11 +20,13 @@ An excluded value is mapped to black or white, because the instrument drew this 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from twinscope_indexer.compute import scratch
 
 Window = tuple[float, float]
 """The sample value that is mapped to 0, and the sample value that is mapped to 255."""
@@ -122,11 +124,17 @@ def apply(samples: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         span = np.iinfo(samples.dtype)
         table = _scaled(np.arange(span.min, span.max + 1), window)
         unsigned = samples.view(f"u{samples.dtype.itemsize}")
-        return np.take(np.roll(table, int(span.min)), unsigned)  # negative values use the upper half of the table
-    grey = np.empty(samples.shape, np.uint8)
+        table = np.roll(table, int(span.min))  # negative values use the upper half of the table
+        return _by_blocks(unsigned, lambda values: table[values])
+    return _by_blocks(samples, lambda values: _scaled(values, window))
+
+
+def _by_blocks(samples: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    grey = scratch.empty(samples.shape, np.uint8)
     flat, source = grey.reshape(-1), samples.reshape(-1)
-    for block in _blocks(flat.size):
-        flat[block] = _scaled(source[block], window)
+    for band in scratch.bands(source, flat):
+        for block in _blocks(len(source[band])):
+            flat[band][block] = convert(source[band][block])
     return grey
 
 
@@ -149,10 +157,11 @@ def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
     span = np.iinfo(samples.dtype)
     counts = np.zeros(span.max - span.min + 1, np.int64)
     source = samples.reshape(-1)
-    for block in _blocks(source.size):
-        values = source[block].astype(np.intp)
-        values -= int(span.min)
-        counts += np.bincount(values, minlength=counts.size)
+    for band in scratch.bands(source):
+        for block in _blocks(len(source[band])):
+            values = source[band][block].astype(np.intp)
+            values -= int(span.min)
+            counts += np.bincount(values, minlength=counts.size)
     present = np.flatnonzero(counts)
     levels, numbers = (present + int(span.min)).astype(np.float64), counts[present]
     scan = _scan(levels, numbers)
