@@ -97,6 +97,13 @@ def bands(array: NDArray[Any], *others: NDArray[Any], multiple: int = 1) -> Iter
         release(array, *others)
 
 
+def every(step: int, array: NDArray[Any]) -> NDArray[Any]:
+    """Return ``array[::step]``; a copy in memory if the array is a scratch array."""
+    if not is_scratch(array):
+        return array[::step]
+    return np.concatenate([array[band][::step].copy() for band in bands(array, multiple=step)])
+
+
 def packed(array: NDArray[Any]) -> NDArray[Any]:
     """Return a C-contiguous array with the same values, if an array is a part or a turned view of a scratch array.
 

@@ -95,7 +95,7 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
     # The sample contains every n-th pixel, not means of pixels. Means would remove fine texture and noise, which also
     # count as contrast.
     down, across = (-(-side // _SIDE) for side in field.shape)
-    sample = np.concatenate([field[band][::down, ::across].copy() for band in scratch.bands(field, multiple=down)])
+    sample = np.ascontiguousarray(scratch.every(down, field)[:, ::across])
     rest = _without_shading(sample)
     contrast = float(np.sqrt(np.einsum("ij,ij", rest, rest) / rest.size))
     if contrast < _LEAST_CONTRAST:

@@ -5,15 +5,19 @@ Only TIFF files can have several such pages. A file with several such pages is c
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twinscope_indexer.compute import scratch
 from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.reader import read_image
 from twinscope_indexer.imaging.sniffing import Source, opened
 from twinscope_indexer.imaging.tiff_pages import Picture, find_pictures
 
+_MOST_COMPARED = 1 << 24  # maximum number of pixels of a page that are compared with its possible reduced copy
 _SAME_PICTURE = 0.9  # correlation of a picture and its reduced copy; pages of different fields have at most about 0.5
 
 
@@ -60,7 +64,7 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int | 
 def _reduced_copies(source: Source, first: Picture, suspects: set[int], pixel_budget: int | None) -> set[int]:
     """Return the numbers of the pages that show the same as the first picture. A page that cannot be read is none."""
     try:
-        whole = Image.fromarray(read_image(source, page=first.number, pixel_budget=pixel_budget).pixels)
+        whole = read_image(source, page=first.number, pixel_budget=pixel_budget).pixels
     except ImageError:
         return set()
     copies = set()
@@ -69,10 +73,31 @@ def _reduced_copies(source: Source, first: Picture, suspects: set[int], pixel_bu
             pixels = read_image(source, page=number, pixel_budget=pixel_budget).pixels
         except ImageError:
             continue
-        height, width = pixels.shape
-        if _correlation(pixels, np.asarray(whole.resize((width, height), Image.Resampling.BOX))) > _SAME_PICTURE:
+        if _correlation(*_sampled(pixels, _reduced(whole, pixels.shape))) > _SAME_PICTURE:
             copies.add(number)
     return copies
+
+
+def _reduced(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Reduce a grey image to another height and width by averaging. A scratch array is reduced in bands of rows."""
+    height, width = shape
+    reduced = scratch.empty((height, width), np.uint8)
+    step = len(pixels) / height
+    rows = max(int(scratch.STEP / step / pixels.shape[1]), 1) if scratch.is_scratch(pixels) else height
+    for start in range(0, height, rows):
+        stop = min(start + rows, height)
+        top, bottom = int(start * step), min(math.ceil(stop * step), len(pixels))
+        box = (0, start * step - top, pixels.shape[1], min(stop * step - top, bottom - top))
+        band = Image.fromarray(pixels[top:bottom])
+        reduced[start:stop] = band.resize((width, stop - start), Image.Resampling.BOX, box)
+        scratch.release(pixels, reduced)
+    return reduced
+
+
+def _sampled(*images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Return every n-th pixel of images of one size. If the images are small enough, n is 1."""
+    step = math.ceil(math.sqrt(images[0].size / _MOST_COMPARED))
+    return [scratch.every(step, image)[:, ::step] for image in images]
 
 
 def _correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

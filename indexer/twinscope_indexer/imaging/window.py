@@ -89,9 +89,10 @@ def fit(samples: NDArray[Any]) -> Window:
         full = 1.0 if high <= 1 else 255.0
         return (0.0, full) if low >= 0 and high <= full and high - low >= full * LEAST_USE else (low, high)
     if samples.dtype.itemsize > 2:
-        if samples.min() < 0 or samples.max() > np.iinfo(np.uint16).max:
+        lowest, highest = _extremes(samples)
+        if lowest < 0 or highest > np.iinfo(np.uint16).max:
             return _measured(samples)
-        samples = samples.astype(np.uint16)
+        samples = _narrowed(samples)
     low, high, levels = _counted(samples)
     depth = next((bits for bits in DEPTHS if high < 1 << bits), 0)
     truncates = (
@@ -173,17 +174,16 @@ def _counted(samples: NDArray[Any]) -> tuple[float, float, int]:
 def _measured(samples: NDArray[Any]) -> Window:
     """Return the lowest and highest finite value without outliers. Use at most `_SAMPLED` values to find outliers."""
     source = samples.reshape(-1)
-    with np.errstate(invalid="ignore"):
-        extremes = float(source.min()), float(source.max())
+    extremes = _extremes(source)
     if not np.isfinite(extremes).all():
-        source = source[np.isfinite(source)]
+        source = _kept(source, np.isfinite)
         if not source.size:
             raise ValueError("no finite value")
-        extremes = float(source.min()), float(source.max())
+        extremes = _extremes(source)
     some = _some(source)
     if any(_may_be_drawn(int(np.count_nonzero(some == end)), some.size) for end in extremes):
         source = _scanned(source, some)
-        extremes = float(source.min()), float(source.max())
+        extremes = _extremes(source)
         some = _some(source)
     spare = int(some.size * OUTLIERS)
     ordered = np.partition(some, (spare, some.size - 1 - spare))
@@ -193,7 +193,8 @@ def _measured(samples: NDArray[Any]) -> Window:
 
 def _some(source: NDArray[Any]) -> NDArray[Any]:
     # The step is odd, because values at an even step could all come from only a few columns of the image.
-    return source[:: -(-source.size // _SAMPLED) | 1]
+    step = -(-source.size // _SAMPLED) | 1
+    return scratch.every(step, source)
 
 
 def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
@@ -201,10 +202,37 @@ def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
     values, numbers = np.unique(some, return_counts=True)
     scan = _scan(values.astype(np.float64), numbers)
     if scan.start > 0:
-        source = source[source > values[0]]
+        source = _kept(source, lambda part: part > values[0])
     if scan.stop < values.size:
-        source = source[source < values[-1]]
+        source = _kept(source, lambda part: part < values[-1])
     return source
+
+
+def _extremes(source: NDArray[Any]) -> Window:
+    """Return the lowest and the highest value. Both are NaN if a value is NaN."""
+    with np.errstate(invalid="ignore"):
+        ends = [(source[band].min(), source[band].max()) for band in scratch.bands(source)]
+        lows, highs = zip(*ends, strict=True)
+        return float(np.min(lows)), float(np.max(highs))
+
+
+def _kept(source: NDArray[Any], keeps: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> NDArray[Any]:
+    """Return the values of a one-dimensional array for which `keeps` is true."""
+    if not scratch.is_scratch(source):
+        return source[keeps(source)]
+    kept, size = scratch.empty(source.shape, source.dtype), 0
+    for band in scratch.bands(source, kept):
+        part = source[band][keeps(source[band])]
+        kept[size : size + part.size] = part
+        size += part.size
+    return kept[:size]
+
+
+def _narrowed(samples: NDArray[Any]) -> NDArray[np.uint16]:
+    narrow = scratch.empty(samples.shape, np.uint16)
+    for band in scratch.bands(samples, narrow):
+        narrow[band] = samples[band]
+    return narrow
 
 
 def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
