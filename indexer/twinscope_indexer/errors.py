@@ -47,16 +47,10 @@ class ImageError(TwinscopeError):
         self.detail = detail
 
 
-class ScratchSpaceError(MemoryError):
-    """The folder for temporary files has no room for a large array. `ImageError` reports this to the caller."""
-
-
 def fault_of(error: Exception) -> tuple[ImageFault, str]:
     """Return the kind and the description of the fault, for any exception that was raised while an image was read."""
     if isinstance(error, ImageError):
         return error.fault, error.detail
-    if isinstance(error, ScratchSpaceError):
-        return "too_large", str(error)
     if isinstance(error, MemoryError):
         return "too_large", "not enough memory to decode it"
     return "damaged", f"unexpected {type(error).__name__}: {error}"

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from twinscope_indexer.errors import ScratchSpaceError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,6 +33,10 @@ STEP = 48 << 20
 _TILES: Final = (64, 2048)  # pixels; least and largest side of the tiles in which an array is copied
 _PAGE: Final = mmap.PAGESIZE
 _NOT_OFFERED: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class ScratchSpaceError(MemoryError):
+    """The folder for temporary files has no room for a large array. `ImageError` reports this to the caller."""
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinscope_indexer.errors import ImageError, ScratchSpaceError
+from twinscope_indexer.compute.scratch import ScratchSpaceError
+from twinscope_indexer.errors import ImageError
 from twinscope_indexer.imaging.bmp import read_bmp
 from twinscope_indexer.imaging.jpeg import read_jpeg
 from twinscope_indexer.imaging.jpeg2000 import read_jpeg2000

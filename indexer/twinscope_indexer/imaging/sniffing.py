@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from twinscope_indexer.errors import ImageError, ScratchSpaceError, os_reason
+from twinscope_indexer.compute.scratch import ScratchSpaceError
+from twinscope_indexer.errors import ImageError, os_reason
 from twinscope_indexer.imaging.foreign import what_it_is
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
