@@ -1,4 +1,4 @@
-"""Compilation of functions by Numba. The machine code is kept in a folder, and later processes load it."""
+"""Compilation of functions by Numba. The machine code is saved in a folder for later processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Need for codecs: which files can be read without the compiled decoders of other libraries.
+"""Check whether an image file can be read without the compiled decoders of other libraries.
 
 A damaged file can crash a compiled decoder. A TIFF file that is not compressed needs no decoder: NumPy copies the
 pixels from the file. Most microscopes write such files.
@@ -49,7 +49,7 @@ def _is_plain(file: ImageFile) -> bool:
 
 
 def _has_plain_pixels(file: ImageFile, directory: Directory) -> bool:
-    for code in (_COMPRESSION, _FILL_ORDER, _PREDICTOR):  # 1, the default of each tag, means that nothing is done
+    for code in (_COMPRESSION, _FILL_ORDER, _PREDICTOR):  # the default of each tag is 1: no processing
         if _numbers(file, directory, code) not in (None, {1}):
             return False
     bits = _numbers(file, directory, _BITS)
@@ -57,7 +57,7 @@ def _has_plain_pixels(file: ImageFile, directory: Directory) -> bool:
 
 
 def _numbers(file: ImageFile, directory: Directory, code: int) -> set[int] | None:
-    """Return the different numbers of a tag with 16-bit numbers, or None if the directory does not have the tag."""
+    """Return the distinct values of a tag with 16-bit values, or None if the directory does not have the tag."""
     tag = directory.tags.get(code)
     if tag is None:
         return None

@@ -133,7 +133,7 @@ def _without_padding(data: bytes) -> bytes:
 def _has_all_scans(data: bytes, claimed: Frame, name: str) -> bool:
     """Check whether the scans of a stream without end marker contain all coefficients of all components."""
     progressive = data[_frame_segment(data, name)[0] + 1] in _PROGRESSIVE_FRAMES
-    missing_bits: dict[int, list[int]] = {}  # component -> for every coefficient, the number of low bits that lack
+    missing_bits: dict[int, list[int]] = {}  # component -> for every coefficient, number of missing low bits
     at = next(start for marker, start, _ in _segments(data, name) if marker == _START_OF_SCAN)
     for _ in range(_MOST_SCANS):
         if data[at + 1] == _START_OF_SCAN:

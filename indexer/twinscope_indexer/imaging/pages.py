@@ -57,7 +57,7 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int = 
 
 
 def _reduced_copies(source: Source, first: Picture, suspects: set[int], pixel_budget: int) -> set[int]:
-    """Return the numbers of the pages that show the same as the first picture. A page that cannot be read is none."""
+    """Return the numbers of the readable pages that show the same as the first picture."""
     try:
         whole = Image.fromarray(read_image(source, page=first.number, pixel_budget=pixel_budget).pixels)
     except ImageError:

@@ -157,9 +157,8 @@ def _decoding(name: str) -> Iterator[None]:
 def _find_image_page(tiff: TiffFile, pages: int, complete: bool, file: ImageFile) -> tuple[int, TiffPage]:
     """Return the first page that holds an image, and the index of this page.
 
-    If all images in the file are small or reduced, return the first small page. If there is no small page, return the
-    first reduced page. If the last part of the chain is missing, such a page is only returned if the file has no bytes
-    of a lost page.
+    If all images in the file are small or reduced, return the first small page, or else the first reduced page. If the
+    last part of the chain is missing, and the file contains bytes of a lost page, neither of these pages is returned.
     """
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):

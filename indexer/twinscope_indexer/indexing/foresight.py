@@ -71,7 +71,7 @@ class _Source:
     path: str
     """Path of the source."""
     roots: list[tuple[int, str]]
-    """Ids and paths of the roots of the store that contain the source, or that it contains."""
+    """Ids and paths of the roots of the store that contain the source, or that lie in the source."""
 
     def records(self, catalog: Catalog, path: str, member: str | None) -> dict[int, Record]:
         """Return the images of a file that the store has, with the numbers of their pages as keys."""

@@ -298,7 +298,7 @@ class SourceUpdate:
 
 
 def hidden_paths(skipped: Walk, root: Path) -> Callable[[str], bool]:
-    """Return a function that checks whether a walk did not see what is at a path, relative to a root.
+    """Return a function that checks whether a walk skipped a path, which is relative to a root.
 
     This is the case below a folder that could not be opened, and below the output of a labelling run.
     """

@@ -883,7 +883,7 @@ def test_base_name_shared_by_two_images_labels_neither(tmp_path):
     table = put(tmp_path / "labels.csv", b"file,category\nx.png,Tips\ny.png,Powder\n")
     report = index([tmp_path / "data"], tmp_path / "store", labels=str(table))
     assert counted(report) == {"added": 1, "failed": 2}
-    assert report.unknown_categories == {"only a file name in the table of labels that several images have": 2}
+    assert report.unknown_categories == {"several images have the file name in the table of labels": 2}
 
 
 def test_labelled_copies_never_become_references(tmp_path):

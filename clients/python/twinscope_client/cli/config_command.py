@@ -28,7 +28,7 @@ from dataclasses import asdict
 from twinscope_client.cli import project
 from twinscope_client.cli.console import DONE, emit, say
 
-HELP = "print the settings of the project that apply here"
+HELP = "print the settings of the project that apply in the working folder"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -76,7 +76,7 @@ READER = VendorReader(
         MappedValue("data_bar_px", "rows of pixels below DataSize; the bar can also be inside the field", "pixels"),
     ),
     checked=(
-        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "Only files that were made for the tests, from published texts. pynxtools-em 0.4.6 reads the same values "
         "from them, for `[SemImageFile]` and `[TemImageFile]`."
     ),
 )

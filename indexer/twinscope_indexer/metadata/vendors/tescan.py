@@ -137,7 +137,7 @@ READER = VendorReader(
         MappedValue("data_bar_px", "ImageStripSize", "pixels"),
     ),
     checked=(
-        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "Only files that were made for the tests, from published texts. pynxtools-em 0.4.6 reads the same values "
         "from the text file beside the image. It does not read the tag of these files."
     ),
 )
