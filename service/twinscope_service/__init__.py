@@ -1,4 +1,4 @@
-"""Answers which labelled image a micrograph is: search, verification, verdict."""
+"""Finds the labelled twin of a micrograph in three steps: search, verification, verdict."""
 
 import os
 

@@ -175,8 +175,7 @@ class FolderRule:
         return category
 
     def _remark_on(self, levels: list[str], category: Category) -> None:
-        """If unknown names become categories, report the folder whose name may be meant as the category, but is not
-        used."""
+        """If unknown names become categories, report the folder that may be meant as the category, but is not used."""
         if not self._taxonomy.keep_unknown:
             return
         for at, name in enumerate(levels):

@@ -159,7 +159,7 @@ def test_a_progress_bar_is_shown_on_terminals_only(lab: Path, twinscope: Any) ->
     assert "hashing" in shown
     assert "images" in shown
     [line] = [line for line in shown.split("\n") if "blank.tif: unhashable" in line]
-    assert line.strip("\r").rpartition("\r")[2].startswith(str(lab))  # on its own line, apart from the bar
+    assert line.strip("\r").rpartition("\r")[2].startswith(str(lab))  # not in the line of the progress bar
     assert "hashing" not in twinscope("hash", lab).err
 
 

@@ -1,4 +1,4 @@
-"""A process that searches in threads can fork: a child process answers, or fails at once and says what to do."""
+"""A process that searches in threads can fork. The child process answers, or fails at once and says what to do."""
 
 from __future__ import annotations
 

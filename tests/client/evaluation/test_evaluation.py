@@ -1,4 +1,5 @@
-"""Evaluation: right and wrong labels, checked against simple slow counts, on real runs and bad tables."""
+"""Evaluation of runs: the counts of right and wrong labels equal those of a simple slow program; bad tables are
+refused."""
 
 from __future__ import annotations
 
@@ -182,7 +183,7 @@ def test_exactly_the_missed_images_are_listed() -> None:
 
 
 def test_precision_has_an_interval() -> None:
-    """If all of 144 labels are right, the precision may still be only 97.4 %."""
+    """If all 144 labels are right, the lower end of the interval of the precision is 97.4 %."""
     evaluation = evaluate([Case(str(number), "Tips", "Tips") for number in range(144)])
     assert "100.0 % (97.4 to 100.0)  100.0 % (97.4 to 100.0)" in to_text(evaluation)[3]
     group = to_dict(evaluation)["groups"][0]
@@ -228,7 +229,7 @@ def test_plots_depend_on_the_data_and_exist_without_data() -> None:
 
 
 def test_threshold_is_drawn() -> None:
-    """Both scores are in one bin, so that only the line can differ."""
+    """Both scores are in one bin, so that the two plots can differ only in the line."""
     plots = [draw(evaluate([Case("/a", "Tips", "Tips", "Tips", scene_score=score)])) for score in (0.903, 0.915)]
     assert plots[0]["scene_score"] != plots[1]["scene_score"]
     assert plots[0]["distance"] == plots[1]["distance"]
@@ -481,7 +482,8 @@ broken.tif,Tips,,
 
 @pytest.fixture(scope="module")
 def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five twins (one under a wrong category), an image to be refused that has a twin, one without, one broken."""
+    """Five twins, one of them under a wrong category; two images to be refused, of which one has a twin; a broken
+    image."""
     folder = tmp_path_factory.mktemp("evaluated") / "lab"
     for session in ("a", "b"):
         (folder / session).mkdir(parents=True)

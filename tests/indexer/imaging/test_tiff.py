@@ -1,4 +1,4 @@
-"""TIFF files with mistakes: what the pixels need is there, so the file is read; what is missing is refused."""
+"""A TIFF file with mistakes is read if all data for the pixels are in the file; otherwise, the file is refused."""
 
 from __future__ import annotations
 

@@ -113,6 +113,6 @@ def test_contradictions_are_symmetric_and_ignore_missing_values(
     assert kinds(contradictions(a, b)) == kinds(contradictions(b, a))
     assert contradictions(a, a) == []
     assert contradictions(a, InstrumentMetadata()) == []
-    if missing != "field_width_um":  # it limits the accepted distance of the stage positions
+    if missing != "field_width_um":  # the field width limits the accepted distance of the stage positions
         less = replace(b, **{missing: getattr(InstrumentMetadata(), missing)})
         assert kinds(contradictions(a, less)) <= kinds(contradictions(a, b))

@@ -1,4 +1,4 @@
-"""Walks over folders, files and archives: fixed order, every omission reported, nothing written."""
+"""Walks over folders, files and archives: the order is fixed, every omission is reported, and nothing is written."""
 
 from __future__ import annotations
 
@@ -441,7 +441,7 @@ def test_an_empty_archive_is_no_fault(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_loss_in_a_truncated_archive_is_reported(tmp_path, kind):
-    """For any cut: every member is correct or raises an `ImageError`, and the damage is reported."""
+    """Wherever the archive is cut, every member is correct or raises an `ImageError`, and the damage is reported."""
     noise = random.Random(0)
     members = [(f"{i}.jpg", noise.randbytes(700 + i)) for i in range(6)]
     whole = packed(tmp_path / f"x{kind}", members).read_bytes()

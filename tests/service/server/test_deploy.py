@@ -1,4 +1,4 @@
-"""The files in deploy/ work as its README describes, as far as this can be tested without Docker and systemd."""
+"""The files in deploy/ work as the README there describes. Docker and systemd are not used."""
 
 from __future__ import annotations
 

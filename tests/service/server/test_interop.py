@@ -65,7 +65,7 @@ def query(shelf) -> tuple[str, Answer]:
 
 
 def check(text: str, expected: Answer) -> None:
-    """Compare an answer in the JSON of protocol buffers, which omits zeros, with that of the embedded engine."""
+    """Compare an answer in the JSON of protocol buffers, which omits zeros, with the answer of the embedded engine."""
     result = json.loads(text)["result"]
     answer = result["answer"]
     assert result["clientTag"] == "interop"

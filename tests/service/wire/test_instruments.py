@@ -1,4 +1,4 @@
-"""Instrument metadata from file to answer: catalog, contradictions, tables, sidecars, and through a server."""
+"""Instrument metadata, from the file to the answer: catalog, contradictions, tables, sidecars and server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_DETECTOR = "different detectors: SE2 and InLens"
 
 
 def zeiss_tiff(path: Path, pixels: Pixels, **changes: str | None) -> Path:
-    """Write a TIFF like a Zeiss instrument, without its scale, which belongs to another image size."""
+    """Write a TIFF like a Zeiss instrument. The scale is left out, because it belongs to another image size."""
     unscaled = {"AP_IMAGE_PIXEL_SIZE": None, "AP_WIDTH": None, "DP_IMAGE_STORE": None}
     tag = text_tag(34118, zeiss_text(**(unscaled | changes)))
     tifffile.imwrite(path, pixels, metadata=None, extratags=[tag])
