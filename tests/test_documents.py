@@ -113,7 +113,7 @@ def test_the_example_of_a_vendor_reads_its_tag() -> None:
     [tag] = names["READER"].tags
     read = tag.read(SimpleNamespace(data=b"[Microscope]\r\nModel=X 100\r\nHV=20000\r\n"))
     assert (read.vendor, read.instrument, read.beam_energy_kev) == ("Example", "X 100", 20)
-    assert not tag.read(SimpleNamespace(data=b"another maker's value"))
+    assert not tag.read(SimpleNamespace(data=b"another manufacturer's value"))
 
 
 def test_every_setting_of_a_request_is_in_the_guide_to_thresholds() -> None:

@@ -106,5 +106,5 @@ class VendorReader:
     checked: str = ""
     """How the reader was checked, in Markdown: real files, or only files that were made for the tests."""
     makes_cameras: bool = False
-    """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other makers. If a file
-    contains metadata of both the camera and the microscope, the values of the microscope are used."""
+    """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other manufacturers. If a
+    file contains metadata of both the camera and the microscope, the values of the microscope are used."""

@@ -26,7 +26,7 @@ RECORDED = InstrumentMetadata(
     [
         ({"detector": "TLD"}, "different detectors: ETD and TLD"),
         ({"beam_energy_kev": 10.6}, "different beam energies: 10 keV and 10.6 keV"),
-        ({"vendor": "Zeiss"}, "different makes of microscope: FEI and Zeiss"),
+        ({"vendor": "Zeiss"}, "different manufacturers: FEI and Zeiss"),
         ({"pixel_width_nm": 97.0, "field_width_um": 99.3}, "different scales: pixels of 100 nm and 97 nm"),
         ({"stage": StagePosition(1.0, 2.103)}, "different stage positions: 103 µm apart, but the field is"),
         ({"stage": StagePosition(1.08, 2.08)}, "different stage positions: 113.1 µm apart, but the field is"),

@@ -72,7 +72,7 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _read_tag(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of tag 37500. If another maker wrote the value, the result is empty."""
+    """Read the value of tag 37500. If another manufacturer wrote the value, the result is empty."""
     if not tag.data.startswith(_TAGGED):
         return InstrumentMetadata()
     text = decode(tag.data.removeprefix(_TAGGED).removeprefix(b"\0")).replace("\t", "\n")

@@ -31,7 +31,7 @@ _STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # text that is n
 def _read(tag: TagValue) -> InstrumentMetadata:
     """Read the value of the tag. If the value has another format, the result is empty.
 
-    Software of other makers also uses this tag number.
+    Software of other manufacturers also uses this tag number.
     """
     sections, thumbnail = _blocks(tag.data, tag.directory.order)
     if not sections:
