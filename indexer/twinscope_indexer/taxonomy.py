@@ -232,7 +232,7 @@ def _extended(name: Any, source: str) -> Taxonomy:
 
 
 def _merged(extended: Taxonomy, tables: list[Any]) -> list[Any]:
-    """Return the tables of all categories: those of a taxonomy, with the tables of a file that extends it.
+    """Return the tables of all categories: the tables of a taxonomy, and the tables of a file that extends it.
 
     A table with the code or the name of a category adds aliases to this category. Other tables add categories.
     """

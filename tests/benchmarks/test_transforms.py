@@ -45,8 +45,8 @@ def micrograph(request):
     return transforms.Micrograph("Particles/three.tif", pixels, request.param)
 
 
-# Height and width of the query, by transform, if they differ from those of the micrograph. The docstring of the module
-# contains the same ranges of random values.
+# Height and width of the query, by transform, if the micrograph has another height or width. The docstring of the
+# module contains the same ranges of random values.
 SHAPES = {
     "half size": {(120, 160)},
     "double size": {(480, 640)},

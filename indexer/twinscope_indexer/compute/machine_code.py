@@ -91,7 +91,7 @@ def announce_with(announce: Callable[..., None]) -> None:
 
 
 def private_folder() -> Path | None:
-    """Return a folder below the folder for temporary files that only this user can write, or None if there is none.
+    """Return a private folder, which only this user can write, below the folder for temporary files; otherwise None.
 
     The folder is created if it does not exist. Machine code is executed. Therefore a folder that another user owns or
     can change is never used.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BITS, _COMPRESSION, _FILL_ORDER, _PREDICTOR = 258, 259, 266, 317
 _WHOLE_BYTES: Final = frozenset({8, 16, 32, 64})
-"""Bits per sample that NumPy reads by itself."""
+"""Bits per sample that NumPy can read without a decoder."""
 _MOST_SAMPLES: Final = 16
 
 

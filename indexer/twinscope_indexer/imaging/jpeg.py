@@ -124,7 +124,7 @@ def _has_end(data: bytes, name: str) -> bool:
 
 
 def _without_padding(data: bytes) -> bytes:
-    """Remove the zeros that some programs write after a stream. Without this step, they could stand for lost blocks."""
+    """Remove the zeros that some programs write after a stream, because they could stand for lost blocks."""
     content = data.rstrip(b"\0")
     belongs = content.endswith(b"\xff") or len(data) == len(content) + 1
     return data[: len(content) + 1] if belongs else content
@@ -164,7 +164,7 @@ def _has_all_blocks(data: bytes, claimed: Frame) -> bool:
 
 
 def exif(data: bytes, name: str) -> bytes:
-    """Return the content of the first Exif segment of a JPEG stream. The result is empty if there is none.
+    """Return the content of the first Exif segment of a JPEG stream. Without such a segment, the result is empty.
 
     Raises
     ------

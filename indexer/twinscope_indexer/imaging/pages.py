@@ -36,8 +36,8 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int = 
     Returns
     -------
     tuple of int
-        Numbers of the pages, counted from 1, in ascending order. Empty if the file is not a stack, because it has only
-        one picture, or none.
+        Numbers of the pages, counted from 1, in ascending order. Empty if the file has fewer than two pictures and is
+        therefore not a stack.
 
     Raises
     ------

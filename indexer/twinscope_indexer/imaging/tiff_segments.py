@@ -216,7 +216,7 @@ class _Extents:
 def _extents(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> _Extents:
     """Find the bytes of all segments, and check that each segment can have enough bytes for its pixels.
 
-    The byte counts in the tags are not trusted: many programs write a byte count that is too large, or none.
+    The byte counts in the tags are not trusted: many programs write byte counts that are too large, or no byte counts.
     """
     name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
@@ -268,7 +268,7 @@ def _positions(values: Any, last: int, file: ImageFile) -> NDArray[np.int64]:
 
 
 def _following(offsets: NDArray[np.int64], others: Any, size: int) -> NDArray[np.int64]:
-    """For every offset, return the next higher offset in `others`, or the size of the file if there is none."""
+    """For every offset, return the next higher offset in `others`, or the size of the file if no offset is higher."""
     ends = np.unique(np.append(np.minimum(np.asarray(others), size), size)).astype(np.int64)
     after: NDArray[np.int64] = ends[np.minimum(np.searchsorted(ends, offsets, side="right"), ends.size - 1)]
     return after

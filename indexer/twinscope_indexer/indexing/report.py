@@ -76,7 +76,7 @@ class IndexReport:
             self.written.append(number)
 
     def remark(self, sentence: str) -> None:
-        """Count an image for a remark. After 200 different remarks, new ones are not kept."""
+        """Count an image for a remark. After 200 different remarks, new remarks are ignored."""
         if sentence in self.remarks or len(self.remarks) < _REMARKS:
             self.remarks[sentence] += 1
 

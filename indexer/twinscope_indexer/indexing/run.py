@@ -90,7 +90,8 @@ def index(
     Raises
     ------
     RemovalError
-        If the run is refused, see `allow_removals`. Nothing is published then: the store keeps its last generation.
+        If the run is refused, see `allow_removals`. The run then publishes nothing, and the store keeps its last
+        generation.
     SourceError
         If a source does not exist or is inside the folder of the store, or if all images of a source would be removed
         because it has no image.

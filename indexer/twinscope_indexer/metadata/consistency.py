@@ -41,8 +41,8 @@ def contradictions(
     - tilts or rotations of the stage that differ by more than 1°
     - pixel sizes that differ by more than 2 % and field widths that also differ by more than 2 %
 
-    A difference in only one of pixel size and field width is no contradiction. Scaling an image changes only its pixel
-    size, and cropping an image changes only its field width. An unknown value never contradicts another value.
+    If only the pixel size or only the field width differs, there is no contradiction. Scaling an image changes only its
+    pixel size, and cropping an image changes only its field width. An unknown value never contradicts another value.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class DoubleLabel:
 
 
 def show_the_same(seen: NDArray[np.uint8], shown: NDArray[np.uint8], score: float, least: float) -> bool:
-    """Check whether two aligned thumbnails show the same field, and not only similar ones.
+    """Check whether two aligned thumbnails show the same field, and not only similar fields.
 
     Parameters
     ----------

@@ -105,8 +105,8 @@ class Neighbourhood:
     coarse : float
         Scene score of query and twin after both were reduced to half the size.
     textured : bool
-        Whether query and twin agree in fine structure. Also true if the distance between query and twin is so small
-        that the agreement is not required.
+        Whether query and twin agree in fine structure. The value is also true if the distance between query and twin is
+        so small that the agreement is not required.
     """
 
     twin: Match

@@ -125,7 +125,7 @@ def test_searches_of_content(embedded: Engine, remote: Engine, files: dict[str, 
 
 
 def test_the_files_cover_every_outcome(embedded: Engine, files: dict[str, Path]) -> None:
-    """Otherwise the tests above might compare only one kind of answer."""
+    """Otherwise, the tests above might compare only one kind of answer."""
     outcomes = [outcome(lambda name=name: embedded.search(files[name])) for name in NAMES]
     assert {found[1].grade for found in outcomes if found[0] == "value"} == {"excellent", "good", "none", "unhashable"}
     faults = {found[3]["fault"] for found in outcomes if found[0] == "raises"}

@@ -47,7 +47,7 @@ def search_many(request: pytest.FixtureRequest, shelf: Shelf, served: str) -> Ca
 
 @pytest.fixture
 def mixed(shelf: Shelf, tmp_path: Path) -> list[Any]:
-    """Images of every kind, with good and bad ones alternating."""
+    """Images of every kind: good and bad images alternate."""
     good = [
         *(shelf.reference(category, number) for category, number in shelf.pixels),
         str(shelf.reference("Tips", 0)),

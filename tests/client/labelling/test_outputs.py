@@ -129,7 +129,7 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
     | st.text(max_size=300).map("NUL.".__add__)
 )
 def test_every_name_can_exist_on_windows(name: str) -> None:
-    """The rules are those of Microsoft's page 'Naming Files, Paths, and Namespaces'."""
+    """The rules are from Microsoft's page 'Naming Files, Paths, and Namespaces'."""
     fitted = fitting_name(name)
     assert not set(fitted) & {*'<>:"/\\|?*', *map(chr, range(32))}
     assert fitted[-1] not in ". "

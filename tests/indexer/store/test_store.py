@@ -405,7 +405,7 @@ def test_refreshing_keeps_the_log_small(tmp_path, monkeypatch):
 
 
 def test_another_store_in_the_folder_is_loaded_completely(tmp_path):
-    """Codes, rows and id are those of the new store, whatever its generation."""
+    """Codes, rows and id come from the new store, even if its generation has a lower number."""
     folder, other = tmp_path / "store", tmp_path / "other"
     codes = filled(folder, 30)
     with open_writer(folder) as writer:
@@ -595,7 +595,7 @@ def test_a_damaged_index_file_is_repaired_with_a_warning(tmp_path, damage, with_
         for query in [codes[1], code_of(2), code_of(31)]:
             assert answers(store, query) == scan(codes, query)
     assert len(warned) == 1
-    with opened(tmp_path) as again:  # warnings are errors in tests, so there is none
+    with opened(tmp_path) as again:  # in tests, a warning would be an error
         assert answers(again, codes[1]) == scan(codes, codes[1])
         assert again.view.file == index_files(tmp_path)[0]
     assert len(index_files(tmp_path)) == 1

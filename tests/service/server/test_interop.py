@@ -112,7 +112,7 @@ def test_buf_lists_every_method_by_reflection(server):
 
 
 def _lower_camel(text: str) -> str:
-    """Convert field names to those of JSON; old releases of grpcurl print the names of the contract."""
+    """Convert field names to the names in JSON, because old releases of grpcurl print the names of the contract."""
 
     def renamed(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return {

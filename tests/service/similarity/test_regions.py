@@ -161,7 +161,7 @@ OUTER = tuple(number for number in range(25) if number not in INNER)
 def regions(
     usual: float = 0.8, *, flat: tuple[int, ...] = (), clipped: tuple[int, ...] = (), **others: tuple[int, ...]
 ) -> Regions:
-    """Return regions with the usual correlation, except flat ones, which have 1; `others` are named by correlation."""
+    """Return regions. Flat regions have the correlation 1; each name in `others` is the correlation of its regions."""
     correlations = [usual] * 25
     for number in flat:
         correlations[number] = 1.0

@@ -103,7 +103,7 @@ class Decision:
 
     @property
     def reason_codes(self) -> frozenset[str]:
-        """The codes of all reasons: those of the answer (see `ReasonCode`), and `STACK_CONFLICT`."""
+        """The codes of all reasons: the codes of the answer (see `ReasonCode`), and `STACK_CONFLICT`."""
         codes = frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
         return codes | {STACK_CONFLICT} if self.stack_conflict else codes
 

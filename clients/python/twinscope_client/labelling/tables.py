@@ -184,7 +184,7 @@ def provenance(d: Decision) -> dict[str, object]:
 
 
 def origin(pages: Sequence[Decision]) -> dict[str, object]:
-    """Return the origin of one copy: that of its label, and for a stack also that of the label of each page."""
+    """Return the origin of the label of one copy; for a stack, also the origin of the label of each page."""
     first = provenance(pages[0])
     return first | {"pages": [provenance(page) for page in pages]} if pages[0].page else first
 

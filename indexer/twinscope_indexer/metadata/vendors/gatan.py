@@ -60,9 +60,10 @@ def _is_text(text: str) -> bool:
 
 
 def _read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read the text of `_convert`. If the file has several images, the one with the size of the image is used.
+    """Read the text of `_convert`.
 
-    If no image has this size, the last one is used, without its scale.
+    If the file has several images, the image with the right size is used. If no image has this size, the last image is
+    used, without its scale.
     """
     try:
         tree = json.loads(text)[_KEY]

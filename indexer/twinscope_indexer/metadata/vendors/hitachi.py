@@ -25,7 +25,7 @@ def _is_text(text: str) -> bool:
 
 
 def _section(text: str) -> str | None:
-    """Return the name of the first section of Hitachi in the text."""
+    """Return the name of the first section in the text that a Hitachi instrument wrote."""
     return next((line.strip()[1:-1] for line in lines(text) if line.strip() in _HEADERS), None)
 
 

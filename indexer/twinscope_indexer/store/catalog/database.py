@@ -159,7 +159,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run the body of the ``with`` statement as a transaction: either all its writes take effect, or none of them.
+        """Run the body of the ``with`` statement as a transaction: if it fails, none of its writes has an effect.
 
         If this transaction is inside another transaction, the writes are saved permanently when the outer transaction
         ends.
