@@ -1,6 +1,6 @@
 """The main commands need no system call that exists only on Linux or only on Unix.
 
-These tests run on Linux and remove such calls. They cannot show how Windows and macOS behave otherwise.
+These tests run on Linux and remove such calls. The tests cannot show other differences of Windows and macOS.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def _is_contiguous(page: TiffPage, grid: _Grid, extents: _Extents) -> bool:
 
 
 def _complete_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> bytes:
-    """Return a JPEG stream with an end marker. Check that the size is the size of the strip or tile in the tags.
+    """Return a JPEG stream with an end marker. Check that the tags of the strip or tile contain the same size.
 
     The check is needed because decoders accept streams of wrong size, and incomplete streams.
     """

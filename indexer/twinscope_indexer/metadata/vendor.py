@@ -1,6 +1,6 @@
 """Types that the modules in the folder `vendors` use.
 
-They describe the TIFF tags and the texts of a vendor, and the functions that read them.
+The types describe the TIFF tags and the texts of a vendor, and the functions that read them.
 
 To add a vendor, add a module to the folder `vendors`. The module must define a `VendorReader` with the name ``READER``.
 No other file has to be changed.

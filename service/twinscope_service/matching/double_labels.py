@@ -75,8 +75,8 @@ def double_labels(
 ) -> list[DoubleLabel]:
     """Compare images of a store with all references of other categories, and return the double labels.
 
-    The search uses the hashes of whole images. It finds copies that were scaled, encoded again or made noisy, but not
-    copies that were rotated or cropped.
+    The search uses the hashes of whole images. The search finds copies that were scaled, encoded again or made noisy,
+    but not copies that were rotated or cropped.
 
     Parameters
     ----------

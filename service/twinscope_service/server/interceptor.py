@@ -1,6 +1,6 @@
 """The interceptor around every call.
 
-It checks access and limits, measures times, and converts errors to statuses.
+The interceptor checks access and limits, measures times, and converts errors to statuses.
 """
 
 from __future__ import annotations

@@ -362,7 +362,7 @@ def test_fax_equals_pillow(compression: str) -> None:
     stream = data[start : start + count]
     is_read(handmade(Page(tags, [stream]), pixels_last=True), (GREY > 128).astype(np.uint8) * 255)
     cut = handmade(Page(tags | {STRIP_COUNTS: count}, [stream[:-1]]), pixels_last=True)
-    assert fault_of(cut) == "truncated"  # the decoder would not notice
+    assert fault_of(cut) == "truncated"  # the decoder would not notice the missing data
 
 
 @pytest.mark.parametrize(

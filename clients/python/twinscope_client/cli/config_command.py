@@ -14,7 +14,8 @@ start at the folder of the file. An example of the file:
   [thresholds]
   max_p_wrong = 0.01
 
-The other keys are min_grade, name, link, jpeg, sidecar and workers. They have the meaning of the options of label.
+The other keys are min_grade, name, link, jpeg, sidecar and workers. These keys have the same meaning as the options of
+label.
 
 Example: twinscope config
 """

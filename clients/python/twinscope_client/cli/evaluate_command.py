@@ -1,7 +1,7 @@
 """Compare a labelling run with a truth table: compute recall and precision, and list the false labels.
 
 RUN is the output folder of 'twinscope label'. Files in RUN are not changed. The truth table is a CSV file in UTF-8 with
-commas, semicolons or tabs. It has a header and one row for each image:
+commas, semicolons or tabs. The table has a header and one row for each image:
 
   path       The path of the image, the end of this path, or the file name if only one image has that name. The column
              can also be called source, image, file, query or TIFF_path.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "5"
 _WITHOUT_PAGES = "4"
-"""Earlier schema version, without columns for the pages of stacks. Such a catalog can be read. It is converted when it
-is opened for writing."""
+"""Earlier schema version, without columns for the pages of stacks. Such a catalog can be read. The catalog is converted
+when it is opened for writing."""
 _ADD_PAGES = """
 BEGIN IMMEDIATE;
 ALTER TABLE images ADD COLUMN page INTEGER NOT NULL DEFAULT 0;
