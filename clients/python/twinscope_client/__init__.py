@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,10 @@ from twinscope_client.connect import connect
 
 if TYPE_CHECKING:
     from twinscope_client import aio
+
+# gRPC reads the variable when it is imported. With its support of forks, gRPC sometimes waits for ever during a fork.
+# Forked processes therefore never use gRPC; see `remote.channel.require_grpc`.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = ["aio", "connect"]
 

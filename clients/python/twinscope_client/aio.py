@@ -37,7 +37,6 @@ from twinscope_client.remote.channel import (
     bearer,
     current_token,
     pickled_options,
-    refuse_grpc,
     require_grpc,
     seconds,
 )
@@ -209,14 +208,13 @@ class AsyncEngine:
             await self._connection.channel.close()
 
     def _before_fork(self) -> None:
-        """Do nothing: a connection for asyncio cannot be closed from another thread."""
+        """Do nothing: the parent process continues to use the connection."""
 
     def _after_fork(self, *, usable: bool) -> None:  # noqa: ARG002  never usable
         """Refuse all operations in this child process, if the engine of the parent process has connected."""
         if self._connection is not None and not self._lost:
             self._lost = True
             leak(self._connection)
-            refuse_grpc()
 
     async def __aenter__(self) -> Self:
         """Connect to the server. Raise `ServerError` if the server cannot be reached or refuses the connection."""
@@ -306,7 +304,7 @@ class AsyncEngine:
 
     def _require_open(self) -> None:
         if self._lost:
-            raise ClosedError.by_fork(self.target)
+            raise ClosedError.by_fork_of_connection(self.target)
         if self._closed:
             raise ClosedError(self.target)
 

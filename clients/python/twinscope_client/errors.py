@@ -28,7 +28,7 @@ There is also one warning: `VersionSkewWarning` is issued if client and server h
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 from twinscope_indexer.errors import (
     ImageError,
@@ -70,6 +70,13 @@ __all__ = [
 ]
 
 
+FORKED_CONNECTION: Final = (
+    "the process was forked after its parent process had connected to a server. Start processes with the method "
+    "'spawn' or 'forkserver', or fork before the first connection"
+)
+"""Text of the errors in a forked process that cannot use gRPC."""
+
+
 class ClosedError(TwinscopeError, ValueError):
     """An engine was used after it was closed, or in a child process that cannot use the engine of its parent."""
 
@@ -78,12 +85,17 @@ class ClosedError(TwinscopeError, ValueError):
 
     @classmethod
     def by_fork(cls, target: str) -> Self:
-        """Return the error for an engine that a forked process cannot use."""
+        """Return the error for an engine of a local store that a forked process cannot use."""
         return cls(
             target,
             "cannot be used in this process, because the process was forked while the engine of the parent process was "
             "busy; connect to it again in this process, or start processes with the method 'spawn'",
         )
+
+    @classmethod
+    def by_fork_of_connection(cls, target: str) -> Self:
+        """Return the error for an engine that was connected to a server before this process was forked."""
+        return cls(target, f"cannot be used in this process: {FORKED_CONNECTION}")
 
 
 class OutputError(TwinscopeError):

@@ -40,13 +40,15 @@ def test_children_of_a_busy_process_search_in_the_store(shelf: Shelf) -> None:
     assert "connect to it again in this process" in endless
 
 
-def test_children_of_a_busy_process_search_on_the_server(shelf: Shelf, served: str) -> None:
+def test_children_of_a_busy_process_cannot_search_on_the_server(shelf: Shelf, served: str) -> None:
+    """gRPC cannot be used in a forked process: it waited for ever in some forks, whatever was closed before."""
     found = printed(served, shelf.reference("Tips", 0))
-    refused = {name: value for name, value in found if value != "excellent"}
-    assert len(found) - len(refused) == 9
-    assert refused.keys() == {"endless", "again", "asyncio", "asyncio again"}
-    for name in ("endless", "asyncio"):
-        assert refused[name].startswith(f"ClosedError: {served} cannot be used in this process")
-    for name in ("again", "asyncio again"):
-        assert refused[name].startswith(f"ServerError: {served}: this process cannot connect to a server")
-        assert "'spawn'" in refused[name]
+    assert [name for name, value in found if value == "excellent"] == ["first", *["parent"] * 2, "asyncio parent"]
+    refused = [(name, value) for name, value in found if value != "excellent"]
+    assert [name for name, _ in refused] == [*["busy"] * 5, "endless", "again", "asyncio", "asyncio again"]
+    for name, value in refused:
+        if "again" in name:
+            assert value.startswith(f"ServerError: {served}: this process cannot connect to a server")
+        else:
+            assert value.startswith(f"ClosedError: {served} cannot be used in this process")
+        assert "'spawn'" in value

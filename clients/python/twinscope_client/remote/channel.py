@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import grpc
+from twinscope_indexer.compute.forking import in_child
 from twinscope_service.errors import OptionError, SettingsError
 
 from twinscope_client.engine.target import server_meant
-from twinscope_client.errors import ServerError
+from twinscope_client.errors import FORKED_CONNECTION, ServerError
 from twinscope_client.remote.proxy import is_loopback
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def open_channel(target: str, options: ConnectOptions) -> grpc.Channel:
         If the target, a PEM file or the token cannot be used, or if a token would be sent over the network without
         encryption.
     ServerError
-        If gRPC cannot be used in this process; see `refuse_grpc`.
+        If gRPC cannot be used in this process; see `require_grpc`.
     """
     endpoint = Endpoint.of(target, options)
     require_grpc(target)
@@ -139,33 +140,36 @@ def open_channel(target: str, options: ConnectOptions) -> grpc.Channel:
     return grpc.secure_channel(endpoint.address, endpoint.credentials, endpoint.options)
 
 
+_used = False
+"""Whether this process has connected to a server."""
 _refused = False
-"""Whether this process was forked while its parent process was in a call to gRPC."""
+"""Whether this process was forked after its parent process had connected to a server."""
 
 
-def refuse_grpc() -> None:
-    """Refuse all new connections in this process, which was forked during a call of its parent process to gRPC.
-
-    gRPC would wait for threads of the parent process for ever, or it would crash.
-    """
+def _refuse_if_used() -> None:
     global _refused
-    _refused = True
+    _refused = _used
+
+
+in_child(_refuse_if_used)
 
 
 def require_grpc(target: str) -> None:
-    """Check that this process can use gRPC.
+    """Check that this process can use gRPC, before a connection is opened.
+
+    gRPC needs its own threads, and a forked process does not have the threads of its parent process. Without this
+    check, a call in a forked process would wait for ever, or gRPC would crash.
 
     Raises
     ------
     ServerError
-        If this process cannot use gRPC; see `refuse_grpc`.
+        If the process was forked after its parent process had connected to a server.
     """
+    global _used
     if _refused:
-        msg = (
-            f"{target}: this process cannot connect to a server, because it was forked while its parent process was "
-            "calling a server. Start processes with the method 'spawn' or 'forkserver', or before the first call"
-        )
+        msg = f"{target}: this process cannot connect to a server: {FORKED_CONNECTION}"
         raise ServerError(msg, code="FAILED_PRECONDITION")
+    _used = True
 
 
 def seconds(options: ConnectOptions | AsyncConnectOptions) -> float:

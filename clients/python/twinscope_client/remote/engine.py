@@ -24,7 +24,6 @@ from twinscope_client.remote.channel import (
     current_token,
     open_channel,
     pickled_options,
-    refuse_grpc,
     seconds,
 )
 from twinscope_client.remote.diagnosis import hopeless
@@ -57,8 +56,8 @@ class RemoteEngine:
 
     A pickle of the engine contains the target and the options. When the pickle is loaded, the engine connects to the
     server again. If the token was given as a file or a function, Twinscope gets the token again after the pickle is
-    loaded. If the token was given as text, the engine cannot be pickled. A forked process can use the engine of its
-    parent process, too. After a fork, both processes connect to the server again.
+    loaded. If the token was given as text, the engine cannot be pickled. A forked process cannot use the engine of its
+    parent process, and gets a `ClosedError`.
 
     Parameters
     ----------
@@ -159,23 +158,21 @@ class RemoteEngine:
     def close(self) -> None:
         """Close the connection to the server."""
         self._closed = True
-        if not self._lost:
-            self._before_fork()
-
-    def _before_fork(self) -> None:
-        """Close the connection; the next call opens a new connection. See `Forkable._before_fork`."""
+        if self._lost:
+            return
         with self._opening:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.channel.close()
 
-    def _after_fork(self, *, usable: bool) -> None:
-        """Refuse all operations in this child process, unless the connection was closed before the fork."""
-        if not usable and not self._lost:
+    def _before_fork(self) -> None:
+        """Do nothing: the parent process continues to use the connection."""
+
+    def _after_fork(self, *, usable: bool) -> None:  # noqa: ARG002  never usable
+        """Refuse all operations in this child process."""
+        if self._connection is not None:
             self._lost = True
-            if self._connection is not None:
-                leak(self._connection)
-                refuse_grpc()
+            leak(self._connection)
 
     def __enter__(self) -> Self:
         """Return the engine, so that a program can use the engine in a ``with`` statement."""
@@ -211,7 +208,7 @@ class RemoteEngine:
 
     def _require_open(self) -> None:
         if self._lost:
-            raise ClosedError.by_fork(self.target)
+            raise ClosedError.by_fork_of_connection(self.target)
         if self._closed:
             raise ClosedError(self.target)
 
