@@ -17,7 +17,8 @@ from typing import Any, Final
 from twinscope_indexer.errors import TaxonomyError
 
 _SIMILAR: Final = 0.75
-"""Least similarity of a label to a name that is suggested instead; see `difflib.SequenceMatcher.ratio`."""
+"""Minimum similarity between an unknown label and the category that a message suggests; see
+`difflib.SequenceMatcher.ratio`."""
 _PREFIX = re.compile(r"(L\d+)_", re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""Fixed decision thresholds. Each has a unit, and a description of the measurement on which its value is based.
+"""Fixed decision thresholds. Each threshold has a unit, and names the measurement on which its value is based.
 
 Thresholds that a caller can set are attributes of `matching.policy.Policy`. `matching.policy.threshold_table` lists all
 thresholds: the fixed thresholds, and the thresholds that a caller can set. Numbers that only limit computing time or

@@ -155,7 +155,7 @@ def test_redrawn_bar_looks_different_in_the_same_position(number, micrograph):
 
 
 def test_shifted_windows_overlap_in_equal_pixels(micrograph):
-    """The query is the window of the reference, shifted by a fraction of its side. The overlap of both is equal."""
+    """The query is the shifted window of the reference. Query and reference are equal where they overlap."""
     indexed = transforms.reference(micrograph, "window")
     rows, columns = indexed.shape
     assert (rows, columns) == (int(len(micrograph.field) / 1.15), int(WIDTH / 1.15))

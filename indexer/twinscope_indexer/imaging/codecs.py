@@ -33,8 +33,9 @@ def needs_codec(path: Path) -> bool:
     Returns
     -------
     bool
-        False only for a TIFF file of which every directory states, or implies, that its pixels are not compressed and
-        that each sample consists of whole bytes. True for all other files, and for files that cannot be read.
+        False only for a TIFF file whose pixels are not compressed and whose samples consist of whole bytes. Every
+        directory of the file must state both facts, or imply them by missing tags. True for all other files, and for
+        files that cannot be read.
     """
     with suppress(ImageError), opened(path) as file:
         return file.format != "TIFF" or not _is_plain(file)

@@ -2,8 +2,8 @@
 
 The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile would read
 missing strips as zeros. tifffile would also accept any width and height. tifffile reports such faults only in its log.
-This module reads a file if everything that the pixels need is in the file, even if the tags contain an error that does
-not affect the pixels. If something is missing, the file is refused.
+This module reads a file if the file contains all data of the pixels, even if the tags contain an error that does not
+affect the pixels. If data of the pixels are missing, the file is refused.
 """
 
 from __future__ import annotations

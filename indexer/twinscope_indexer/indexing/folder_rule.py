@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a source contributes to the categories of its images.
+    """The names and levels of a source that can determine the categories of its images.
 
     Attributes
     ----------
@@ -48,7 +48,8 @@ class Place:
     above : int
         Number of levels of each image that belong to the source itself; see `Item.levels`.
     kept : str
-        Name that becomes a category of images directly in the source, if unknown names are kept. Empty for no name.
+        Category of the images directly in the source, if unknown names become categories. Empty if these images have no
+        category.
     """
 
     names: tuple[str, ...]

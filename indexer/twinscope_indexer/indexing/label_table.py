@@ -33,7 +33,7 @@ class LabelTable:
     folder : str
         Folder of the collection in the absolute paths of the table; see `for_images`. Empty if no image has one.
     repeated : frozenset of str
-        Base names of the table that more than one image has. No image gets its label from such a base name.
+        Base names in the table that belong to more than one image. No image gets its label from such a base name.
     """
 
     labels: dict[str, str]

@@ -79,7 +79,7 @@ class Row:
     line: int
     """Line number in the file; the first line is 1."""
     cells: dict[str, str]
-    """Text of each known column, without blanks at its ends. A column that the row does not reach is missing."""
+    """Text of each known column, without blanks at its ends. If the row ends before a column, the column is missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,7 +429,8 @@ def test_every_row_is_assigned_or_listed(images: list[str], named: list[str]) ->
     assert sorted(row.line for row in rows) == list(range(2, 2 + len(named)))
     for path, row in found.rows.items():
         assert path.endswith("/" + row.image[-1])
-    for name in named:  # an image with a unique end must be found, unless another row is a longer end
+    # If a name is the end of only one path, its row gets this image, except if another row names a longer end.
+    for name in named:
         ends = [path for path in paths if path.endswith("/" + name)]
         longer = [other for other in named if other != name and f"/{other}".endswith("/" + name)]
         if len(ends) == 1 and not longer:

@@ -1,4 +1,4 @@
-"""Standardised contrast against Pillow's own equalize and autocontrast."""
+"""The standardised contrast is the same as after Pillow's equalize and autocontrast."""
 
 from __future__ import annotations
 

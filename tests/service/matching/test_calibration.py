@@ -42,7 +42,7 @@ def drawn(seed: int, count: int, centre: float) -> Rows:
 
 
 def test_estimates_match_the_share_of_wrong_matches() -> None:
-    """If wrong and correct matches overlap, then of all matches with the estimate p, the share p is wrong."""
+    """If the scores of wrong and correct matches overlap, the share p of all matches with the estimate p is wrong."""
     impostors, genuine = drawn(0, 4000, 0.4), drawn(1, 4000, 0.7)
     model = fit("test", impostors, genuine, resamples=0)
     fresh = [(row, wrong) for rows, wrong in ((drawn(2, 20000, 0.4), True), (drawn(3, 20000, 0.7), False))

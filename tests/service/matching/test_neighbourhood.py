@@ -82,9 +82,10 @@ def test_partial_correlation_is_that_of_the_residuals(seed: int, by_query: float
 
 
 def of_one_factor(has: float, left: float, others_have: float, count: int) -> Neighbourhood:
-    """Return a neighbourhood with one common factor; without it, query and twin correlate by `left`.
+    """Return a neighbourhood with one common factor; without this factor, query and twin correlate by `left`.
 
-    Scene scores are the products of the shares of the factor (Spearman 1904); the thumbnails of the others have it.
+    Scene scores are the products of the shares of the factor (Spearman 1904). The thumbnails of the others contain the
+    factor.
     """
     alike = [
         neighbour(has * others_have, has * others_have, sharing(others_have**2, seed), seed)

@@ -1,4 +1,4 @@
-"""External clients against the real server: by reflection (buf, grpcurl), and the Node package."""
+"""External clients get right answers from a real server: buf and grpcurl by reflection, and the Node package."""
 
 from __future__ import annotations
 

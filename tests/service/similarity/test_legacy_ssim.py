@@ -1,4 +1,4 @@
-"""The ``legacy`` policy against the legacy scripts, which are reimplemented here from their description."""
+"""The policy ``legacy`` decides like the legacy scripts, which are written again here from their description."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from twinscope_service.thresholds import NOISE_PROOF as PROVEN
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 MOTTLED = (0, 3, 6, 10)
-"""Numbers of the gratings below whose mottled copies can be found only by outlines and grain."""
+"""Numbers of the gratings in the tests below whose mottled copies are found only by outlines and grain."""
 WITHOUT_PIXELS = POLICIES["default"].adjusted({"ssim": "never"})
 
 
@@ -55,7 +55,7 @@ def grating(seed: int) -> Grey:
 
 
 def mottled(pixels: Grey, seed: int) -> Grey:
-    """Return the negative of the upper rows under stains as large as the structures that a hash represents."""
+    """Return the inverted upper rows of an image, with stains as large as the structures that a hash represents."""
     upper = pixels[:356]
     stains = 6 * noise(seed + 2000, 4, upper.shape) + 3 * noise(seed + 3000, 0, upper.shape)
     return 255 - grey(upper * 0.8 + 20 + stains)

@@ -18,8 +18,8 @@ Prints these results for all images, for each transform and for each true catego
   - the recall, with its 95 % Wilson interval: of all images with a twin, the fraction that got the right label;
   - the precision, with its 95 % Wilson interval: of all labels, the fraction that is right.
 
-Also prints a threshold for each score, and a recall. If labels depended on this score alone, the threshold would give
-this recall and no false label, and no other threshold would give a higher recall. Then prints a list of all missed
+Also prints a threshold and a recall for each score. If the labels depended on this score alone, the threshold would
+give no false label, and the recall would be the highest recall without a false label. Then prints a list of all missed
 images with the reason why each image was refused, and a list of all false labels. With --legacy-rule, also prints the
 results of the rule of the old scripts. If an image of the run has no row in the table, the image is not evaluated, but
 is listed on stderr. Ends with exit code 3 if the table has rows for images that are not in the run.

@@ -1,4 +1,4 @@
-"""Messages about an indexing run, and about a run that was only foreseen (`index --dry-run`)."""
+"""Messages about an indexing run, and about the preview of a run (`index --dry-run`)."""
 
 from __future__ import annotations
 

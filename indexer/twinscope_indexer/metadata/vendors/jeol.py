@@ -10,7 +10,7 @@ Sources: The keys and units were compared with four public programs. D. John's F
 position ``x y z rotation tilt`` and the scale bar. The RDE template of NIMS, Japan, was used for the units of
 CM_FIELD_OF_VIEW, CM_PIXEL_SIZE and the stage. The program nomad-em-parser was used for the form ``X=.., Y=..`` of
 CM_STAGE_POSITION. The program pynxtools-em was used for tag 37500, for CM_ACCEL_VOLTAGE and for the keys of
-transmission microscopes. The code of pynxtools-em calls the unit of the stage position in tag 37500 uncertain.
+transmission microscopes. A comment in pynxtools-em says that the unit of the stage position in tag 37500 is uncertain.
 Therefore, Twinscope does not read this position.
 """
 
