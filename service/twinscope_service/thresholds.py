@@ -158,8 +158,8 @@ REGION_SHARE: Final = _listed(
 CLEAR_REGION: Final = _listed(
     "clear_region", 0.85, "correlation",
     "If the median correlation of the regions is at least this value, clear_region_share replaces region_share.",
-    "Images with such a high median contain little noise. If two images share a panel, their normalised pixels beside "
-    "the panel resemble the panel. Therefore, regions of different fields can also correlate.",
+    "Images with such a high median contain little noise. If two images share a panel, the normalisation changes "
+    "the pixels beside the panel in both images. Therefore, regions of different fields can also correlate.",
 )  # fmt: skip
 CLEAR_REGION_SHARE: Final = _listed(
     "clear_region_share", 0.55, "share of the median correlation",

@@ -1,8 +1,8 @@
 """Read the size of the image, and find the end of the data, in compressed streams.
 
 Decoders allocate memory for any size that a stream claims. The size is therefore read before a stream is decoded. The
-decoder of JPEG XR does not notice missing data, and the decoder of JPEG 2000 allows it in some versions. For these two
-formats, this module also checks that the stream is complete.
+decoder of JPEG XR does not notice that data are missing, and some versions of the decoder of JPEG 2000 accept
+incomplete data. For these two formats, this module also checks that the stream is complete.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def test_images_of_any_size_are_compared() -> None:
 
 
 class _Pixels(ReferencePixels):
-    """Full-size pixels of references by their numbers."""
+    """Full-size pixels of references; the keys are the numbers of the references."""
 
     def __init__(self, images: dict[int, Grey]) -> None:
         super().__init__()
