@@ -22,7 +22,7 @@ ARGUMENTS ?=
 .PHONY: help demo test test-slow test-interop test-examples test-node test-lowest lint format typecheck breaking bench \
 	growth load truth answers evaluate reference docs clean version wheel test-wheel wheelhouse
 
-# Every target has its line here: what stands behind the two hashes.
+# The help text of a target is the text after the two hashes.
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
@@ -36,28 +36,28 @@ $(STAMP): pyproject.toml hatch_build.py $(wildcard proto/twinscope/v1/*.proto)
 version: ## print the version
 	@$(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])'
 
-demo: $(STAMP) ## the whole job on synthetic micrographs, into demo-out/; needs nothing but Python 3.11 or newer
+demo: $(STAMP) ## index and label synthetic micrographs in demo-out/; needs only Python 3.11 or newer
 	rm -rf $(DEMO)
 	$(BIN)/twinscope demo --out $(DEMO)
 
-test: $(STAMP) ## all fast tests (TESTS=tests/client: some of them)
+test: $(STAMP) ## run all fast tests (TESTS=tests/client: only a part)
 	$(BIN)/python -m pytest $(TESTS)
 
-test-slow: $(STAMP) ## the tests marked slow
+test-slow: $(STAMP) ## run the tests that are marked slow
 	$(BIN)/python -m pytest -m slow $(TESTS)
 
-test-interop: $(STAMP) ## Node, buf and grpcurl against a real server, and the first client for Node against this one
+test-interop: $(STAMP) ## test Node, buf and grpcurl with a real server, and the first Node client with this server
 	$(BIN)/python -m pytest -m interop $(TESTS)
 
-test-examples: $(STAMP) ## the workflow and the notebook of examples/, with Snakemake in an environment of its own
+test-examples: $(STAMP) ## test the workflow and the notebook in examples/; installs Snakemake separately
 	$(BIN)/python -m pip install --quiet --editable '.[notebook]'
 	$(BIN)/python -m pytest -m slow tests/test_examples.py
 
-test-node: $(STAMP) ## the client for Node alone
+test-node: $(STAMP) ## test only the Node client
 	cd clients/node && npm ci && npm run build && TWINSCOPE_COMMAND=$(abspath $(BIN)/twinscope) npm test
 
-# The lowest versions are those of pyproject.toml; there is no second list of them.
-test-lowest: $(STAMP) ## the fast tests with the lowest versions that pyproject.toml allows, on Python 3.11
+# pyproject.toml is the only list of the lowest versions.
+test-lowest: $(STAMP) ## run the fast tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear --python $(LOWEST_PYTHON) $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(LOWEST)/bin/python -m pytest $(TESTS)
@@ -71,8 +71,8 @@ test-wheel: wheel ## install the wheel, with the server, in a new environment, a
 	$(WHEEL)/bin/python -m pip install --quiet "$$(echo dist/*.whl)[server]"
 	cd $(WHEEL) && bin/twinscope --help > help.txt && bin/twinscope doctor && bin/twinscope demo --out demo-out
 
-# Without PLATFORM, the wheels are for the machine and the Python that make them.
-wheelhouse: $(STAMP) ## wheels to install Twinscope without a network (PLATFORM=win_amd64, PLATFORM_PYTHON=3.12, EXTRAS=plots)
+# Without PLATFORM, the wheels are for this machine and its Python version.
+wheelhouse: $(STAMP) ## make wheels to install Twinscope without a network (PLATFORM=win_amd64, PLATFORM_PYTHON=3.12, EXTRAS=plots)
 	rm -rf $(WHEELHOUSE)
 	$(BIN)/python -m build --wheel --outdir $(WHEELHOUSE)
 ifeq ($(PLATFORM),)
@@ -87,7 +87,7 @@ else
 endif
 	for file in deploy/offline/*; do sed 's/@EXTRAS@/$(EXTRAS)/' "$$file" > "$(WHEELHOUSE)/$${file##*/}"; done
 
-lint: $(STAMP) ## ruff, formatting, spelling, and the files in .github against their schemas
+lint: $(STAMP) ## check style, formatting and spelling, and check the files in .github with schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
@@ -98,40 +98,40 @@ lint: $(STAMP) ## ruff, formatting, spelling, and the files in .github against t
 	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(SCHEMA) vendor.citation-file-format --default-filetype yaml CITATION.cff
 
-format: $(STAMP) ## let ruff mend and format
+format: $(STAMP) ## correct style and formatting with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(STAMP) ## mypy, strict
+typecheck: $(STAMP) ## check the types with mypy
 	$(BIN)/mypy
 
-breaking: $(STAMP) ## the wire contract: its style, and what clients of the first and of the last release rely on
+breaking: $(STAMP) ## check the style of the wire contract, and its compatibility with the first and the last release
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against proto/v1-baseline.binpb
 	$(BIN)/buf breaking --against proto/descriptor.binpb
 
-bench: $(STAMP) ## speed against what people use today, a table with targets (ARGUMENTS=--quick: in short)
+bench: $(STAMP) ## measure the speed, compared with other programs (ARGUMENTS=--quick: a short run)
 	$(BIN)/python benchmarks/speed.py $(ARGUMENTS)
 
-growth: $(STAMP) ## curves of time and memory over the size of the store
+growth: $(STAMP) ## measure time and memory for stores of different sizes
 	$(BIN)/python benchmarks/growth.py $(ARGUMENTS)
 
-load: $(STAMP) ## the server under load
+load: $(STAMP) ## measure the server under load
 	$(BIN)/python benchmarks/load.py $(ARGUMENTS)
 
-truth: $(STAMP) ## twins found and false labels on real micrographs (../shared), embedded and by a server
+truth: $(STAMP) ## count twins found and false labels on real micrographs (../shared), with and without a server
 	$(BIN)/python benchmarks/real_twins.py
 	$(BIN)/python benchmarks/remote.py
 
-answers: $(STAMP) ## record every answer in benchmarks/out/answers.jsonl (BEFORE=file: compare with an earlier record)
+answers: $(STAMP) ## record all answers in benchmarks/out/answers.jsonl (BEFORE=file: compare with an earlier record)
 	mkdir -p benchmarks/out
 	$(BIN)/python benchmarks/answers.py record benchmarks/out/answers.jsonl --micrographs $(MICROGRAPHS) $(ARGUMENTS)
 	$(if $(BEFORE),$(BIN)/python benchmarks/answers.py compare $(BEFORE) benchmarks/out/answers.jsonl)
 
-evaluate: $(STAMP) ## recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of yours)
+evaluate: $(STAMP) ## measure recall and false labels after 45 transforms of real micrographs (MICROGRAPHS=folder: of your images)
 	$(BIN)/python benchmarks/accuracy.py $(MICROGRAPHS) --overlaps benchmarks/overlapping_scenes.tsv --groups A B C R
 
-reference: $(STAMP) ## write again the pages of docs/ that are generated: thresholds, command, wire, vendors
+reference: $(STAMP) ## generate pages of docs/ again: thresholds, command, wire, vendors
 	$(BIN)/python docs/thresholds_table.py > docs/thresholds.md
 	$(BIN)/python docs/command_page.py > docs/command.md
 	$(BIN)/python docs/wire_page.py > docs/wire.md
@@ -141,11 +141,11 @@ $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $(DOCS_STAMP)
 
-docs: $(DOCS_STAMP) ## the documentation site, into build/site; warnings are errors
+docs: $(DOCS_STAMP) ## build the documentation site in build/site; warnings are errors
 	$(BIN)/mypy --follow-imports silent docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean: ## remove everything that the above made
+clean: ## remove everything that these targets made
 	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(WHEELHOUSE) $(DEMO) benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	rm -rf clients/node/dist clients/node/build clients/node/node_modules clients/node/src/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

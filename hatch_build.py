@@ -1,4 +1,4 @@
-"""Generates the code of the wire contract when the package is built, or installed from a working copy."""
+"""Generate the code of the wire contract when the package is built, or installed from a working copy."""
 
 from __future__ import annotations
 
@@ -15,41 +15,42 @@ PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 class ContractHook(BuildHookInterface):
-    """Runs protoc over ``proto/twinscope/v1``; the code lies beside the contract, and goes into the wheel."""
+    """Run protoc for ``proto/twinscope/v1``. The generated code lies beside the contract and is part of the wheel."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  hatchling's signature
-        """Generate, and name what was generated, which .gitignore would leave out."""
+        """Generate the code, and add it to the wheel: by default, files in .gitignore are left out of the wheel."""
         proto = Path(self.root) / "proto"
         generate(proto, proto)
         build_data["artifacts"] += [f"/proto/twinscope/v1/{pattern}" for pattern in PATTERNS]
 
     def clean(self, versions: list[str]) -> None:  # noqa: ARG002  hatchling's signature
-        """Remove what was generated."""
+        """Remove the generated code."""
         for pattern in PATTERNS:
             for file in (Path(self.root) / "proto").rglob(pattern):
                 file.unlink()
 
 
 def generate(proto: Path, out: Path) -> None:
-    """Generate messages, stubs and their types.
+    """Generate the modules of the messages and of the stubs, with their types.
 
     Parameters
     ----------
     proto : Path
-        The folder that holds ``twinscope/v1`` and ``google/rpc``.
+        The folder that contains ``twinscope/v1`` and ``google/rpc``.
     out : Path
-        Where ``twinscope/v1`` is written, and the types of ``google/rpc``.
+        The folder for the code of ``twinscope/v1`` and for the types of ``google/rpc``.
 
     Raises
     ------
     RuntimeError
-        If protoc or its plugin for types is not there, or refuses the contract.
+        If protoc or its plugin for types is missing, or if protoc refuses the contract.
     """
     plugins = [f"--plugin={name}={_plugin(name)}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     command = ["protoc", f"-I{proto}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}", *plugins]
-    # Of Google's own messages only the types: googleapis-common-protos has the code, but mypy does not read its types.
+    # For the messages of Google, generate only the types. The package googleapis-common-protos contains the code, but
+    # mypy does not read the types in this package.
     for kinds, package in (("python", "grpc_python", "mypy", "mypy_grpc"), "twinscope/v1"), (("mypy",), "google/rpc"):
         sources = sorted(str(file.relative_to(proto)) for file in proto.glob(f"{package}/*.proto"))
         if protoc.main([*command, *(f"--{kind}_out={out}" for kind in kinds), *sources]) != 0:

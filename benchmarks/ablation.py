@@ -148,7 +148,7 @@ def tables(found: Sequence[Effect], rows: Iterable[Row]) -> str:
     lines += [
         "",
         (
-            "| rule | asked | changed | false labels prevented | right labels lost | right labels won "
+            "| rule | called | changed | false labels prevented | right labels lost | right labels won "
             "| false labels caused |"
         ),
         "|---|---:|---:|---|---|---|---|",

@@ -10,8 +10,8 @@ For each part, a model is fitted on the other four parts and evaluated on this p
 
     python benchmarks/calibration.py [--micrographs DIR] [--overlaps FILE] [--out FILE.json] [--ship]
 
-A wrong match is the nearest image of another scene, whatever its scene score. Twinscope would never label most of these
-matches. Therefore wrong matches with a scene score of at least `good_scene` are also counted separately.
+A wrong match is the nearest image of another scene, even if its scene score is low. Twinscope would never label most of
+these matches. Therefore wrong matches with a scene score of at least `good_scene` are also counted separately.
 
 ``--ship`` writes the calibration that was fitted on all scenes to
 `service/twinscope_service/matching/calibration.json`. DIR and FILE are described in real_twins.py.
@@ -166,8 +166,8 @@ def limits_table(judged: Sequence[Judged]) -> str:
     right, wrong = (sum(one.wrong == kind for one in judged) for kind in (False, True))
     lines = [
         (
-            "| limit | right matches kept | right matches sent to review | wrong matches let through "
-            "| wrong matches let through with a scene score of at least `good_scene` |"
+            "| limit | right matches kept | right matches sent to review | wrong matches accepted "
+            "| wrong matches accepted with a scene score of at least `good_scene` |"
         ),
         "|---:|---:|---:|---:|---:|",
     ]

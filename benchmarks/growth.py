@@ -67,7 +67,7 @@ class Kept:
             self._known = json.loads(file.read_text(encoding="utf-8"))
 
     def measured(self, title: str, measure: Callable[[], Found]) -> Found:
-        """Return a stored measurement. If there is none, measure now and store the result.
+        """Return a stored measurement. If there is no such measurement, measure now and store the result.
 
         The function prints the title, the measured values and the time that the measurement took.
         """

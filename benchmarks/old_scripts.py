@@ -1,4 +1,4 @@
-"""The algorithm of the legacy scripts, which Twinscope replaces, for timing. The code follows a description of them.
+"""The algorithm of the legacy scripts, written again to measure its time. The code follows a description of them.
 
 The scripts process one image at a time, on one core. A script hashes a TIFF and computes the Hamming distance of the
 TIFF to every reference, one reference after the other. If the two nearest references are close enough, they are

@@ -229,7 +229,7 @@ def _limit_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _category_lines(categories: dict[str, dict[str, dict[str, int]]]) -> list[str]:
     groups = sorted({group for some in categories.values() for group in some})
-    lines = [f"{'found (R: refused, or sent to review) by category':52}" + "".join(f"{group:>12}" for group in groups)]
+    lines = [f"{'found, by category (group R: refused or to review)':52}" + "".join(f"{group:>12}" for group in groups)]
     for category, some in categories.items():
         cells = [f"{_as_wanted(some[g], g)}/{some[g]['queries']}" if g in some else "" for g in groups]
         lines.append(f"{category:52}" + "".join(f"{cell:>12}" for cell in cells))

@@ -1,6 +1,6 @@
 """Functions that MkDocs calls when it builds the documentation site.
 
-They add pages from outside docs/, change links, and check the finished site.
+The functions add pages from outside docs/, change links, and check the finished site.
 
 Links in the documents point to files of the repository. If the site has a page for the file, the link points to this
 page. If the site has no page for the file, the link becomes plain text. A broken link is not changed. The strict build

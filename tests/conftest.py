@@ -13,8 +13,8 @@ from shelf import Shelf
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_indexer.indexing.run import index
 
-# An example may take long, because the machine may have other work. By default every run uses the same examples. A run
-# then fails only because of a change. HYPOTHESIS_PROFILE=explore draws new examples.
+# An example has no time limit, because the machine may be busy. By default, every run uses the same examples, so that a
+# run fails only because of a change. HYPOTHESIS_PROFILE=explore draws new examples.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
@@ -23,7 +23,8 @@ _MICROGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "microg
 
 @pytest.fixture(scope="session")
 def micrographs_dir() -> Path:
-    """The folder of real micrographs beside the project; tests that want it are skipped without it."""
+    """The folder of real micrographs beside the project. If there is no such folder, the tests that use it are
+    skipped."""
     if not _MICROGRAPHS.is_dir():
         pytest.skip("no folder of real micrographs (shared/data/micrographs) beside the project")
     return _MICROGRAPHS
@@ -31,7 +32,7 @@ def micrographs_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """Two micrographs of each of three categories, 320 x 240 pixels, with file-name prefixes that are wrong."""
+    """Two micrographs of each of three categories, 320 x 240 pixels. Some prefixes of the file names are wrong."""
     root = tmp_path_factory.mktemp("shelf")
     made = Shelf(root / "collection", root / "lab.store", {})
     for category in ("Particles", "Tips", "Fibres"):

@@ -1,4 +1,4 @@
-"""The documents: generated pages are current, and what exists in the code is explained."""
+"""Generated pages of the documents are up to date, and the documents explain everything that is public in the code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def text(page: str) -> str:
 
 
 def module(name: str) -> ModuleType:
-    """A module of docs/, which is no package."""
+    """A module in the folder docs/, which is not a package."""
     specification = importlib.util.spec_from_file_location(name, _DOCS / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
@@ -113,12 +113,12 @@ def test_the_example_of_a_vendor_reads_its_tag() -> None:
     [tag] = names["READER"].tags
     read = tag.read(SimpleNamespace(data=b"[Microscope]\r\nModel=X 100\r\nHV=20000\r\n"))
     assert (read.vendor, read.instrument, read.beam_energy_kev) == ("Example", "X 100", 20)
-    assert not tag.read(SimpleNamespace(data=b"another maker's value"))
+    assert not tag.read(SimpleNamespace(data=b"another manufacturer's value"))
 
 
 def test_every_setting_of_a_request_is_in_the_guide_to_thresholds() -> None:
     guide = text("choosing-thresholds.md")
-    # The others are explained in the generated table.
+    # The generated table explains the others.
     explained = {"max_p_wrong", "good_scene", "lone_scene", "max_distance", "far_distance", "excellent_ssim",
                  "scene_margin", "ssim_margin"}  # fmt: skip
     assert explained <= {one.name for one in SETTINGS}

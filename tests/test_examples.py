@@ -34,7 +34,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def snakemake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Snakemake in an environment of its own: it brings many packages."""
+    """Snakemake in a separate environment, because it installs many packages."""
     environment = tmp_path_factory.mktemp("snakemake") / "venv"
     for words in (["venv", environment], ["pip", "install", "--python", environment / "bin" / "python", "snakemake"]):
         done = run([shutil.which("uv", path=str(_BIN)) or "uv", *words], environment.parent)

@@ -1,4 +1,4 @@
-"""``import twinscope``: light, complete, with every exception, and independent of the wire contract."""
+"""``import twinscope`` is fast, gives all public names and exceptions, and does not need the wire contract."""
 
 from __future__ import annotations
 
@@ -120,12 +120,12 @@ def test_every_exception_is_exported() -> None:
 
 
 def test_exceptions_are_defined_on_the_floor_that_raises_them() -> None:
-    floors = {"indexer": "indexer/twinscope_indexer", "service": "service/twinscope_service"}
+    layers = {"indexer": "indexer/twinscope_indexer", "service": "service/twinscope_service"}
     for kind in kinds():
-        for floor, folder in floors.items():
-            if kind.__module__.startswith(f"twinscope_{floor}") and kind is not TwinscopeError:
+        for layer, folder in layers.items():
+            if kind.__module__.startswith(f"twinscope_{layer}") and kind is not TwinscopeError:
                 text = "".join(path.read_text() for path in (_ROOT / folder).rglob("*.py"))
-                assert re.search(rf"raise {kind.__name__}\b|{kind.__name__}[.(]", text), f"{floor} never raises {kind}"
+                assert re.search(rf"raise {kind.__name__}\b|{kind.__name__}[.(]", text), f"{layer} never raises {kind}"
 
 
 def test_the_documented_exception_tree_is_right() -> None:

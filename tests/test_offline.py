@@ -1,4 +1,4 @@
-"""The folder of ``make wheelhouse``: its script installs from the folder alone, and its parts agree."""
+"""The script in the folder of ``make wheelhouse`` installs from this folder alone, and the files in it agree."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _STAND_IN = """#!/bin/sh
 echo "$0 $*" >> "$LOG"
 if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/twinscope"; fi
 """
-"""A program that takes the place of Python, of pip and of twinscope, and notes how it is called."""
+"""A program that replaces Python, pip and twinscope, and records its arguments."""
 
 pytestmark = pytest.mark.skipif(not (_ROOT / "Makefile").exists(), reason="a source distribution has no Makefile")
 
 
 def test_the_script_installs_without_an_index(tmp_path: Path) -> None:
-    """The folders have blanks in their names, as folders on Windows often have."""
+    """The names of the folders contain blanks, as often on Windows."""
     house, python, log = tmp_path / "wheel house", tmp_path / "python", tmp_path / "log"
     house.mkdir()
     (house / "install.sh").write_text((_SCRIPTS / "install.sh").read_text().replace("@EXTRAS@", "plots"))

@@ -1,6 +1,6 @@
-"""Systems other than Linux: the main commands need no call that only Linux or only Unix has.
+"""The main commands need no system call that exists only on Linux or only on Unix.
 
-These tests run on Linux and take calls away. They cannot show how Windows and macOS behave otherwise.
+These tests run on Linux and remove such calls. The tests cannot show other differences of Windows and macOS.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ except PermissionError:
 
 
 def _unguarded(tree: ast.Module) -> set[str]:
-    """Return the Unix-only names that a module uses, except where it asks first whether they are there."""
+    """Return the names that only Unix has and that a module uses, except if the module first checks whether they
+    exist."""
     asked = {
         node.args[1].value
         for node in ast.walk(tree)

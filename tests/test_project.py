@@ -1,4 +1,4 @@
-"""Facts that are written in more than one file of the project agree, and workflows call only what there is."""
+"""Facts that are written in several files of the project agree, and workflows call only targets that exist."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_calls_of_make_are_found() -> None:
 
 
 def test_every_file_that_repeats_the_version_has_the_same(project: dict[str, Any]) -> None:
-    """Each entry is where a release has to change the version, pyproject.toml being the place that counts."""
+    """Each entry is a place in which a release must change the version. The version in pyproject.toml is
+    authoritative."""
     version = project["version"]
     lock = json.loads(_text("clients/node/package-lock.json"))
     found = {
@@ -122,7 +123,7 @@ def test_workflows_have_few_rights_and_limits_of_time(path: Path) -> None:
     assert workflow["permissions"] in ({}, {"contents": "read"})
     assert "concurrency" in workflow
     for name, job in workflow["jobs"].items():
-        assert "timeout-minutes" in job or "uses" in job, name  # a called workflow has its own
+        assert "timeout-minutes" in job or "uses" in job, name  # a called workflow has its own settings
     for step in _steps(path):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
@@ -146,7 +147,7 @@ def test_only_the_release_may_publish() -> None:
 
 
 def test_targets_of_documents_are_there() -> None:
-    """Those of CONTRIBUTING, README and .ci/run; ``make`` in a sentence is in backticks or a code block."""
+    """The targets are named in CONTRIBUTING, README and .ci/run, in backticks or in code blocks."""
     code = re.findall(r"```(?:sh)?\n(.*?)```|`(make [^`]+)`", _text("CONTRIBUTING.md") + _text("README.md"), re.S)
     called = set().union(*(_called_targets("".join(parts)) for parts in code))
     assert len(called) > 10
@@ -181,7 +182,7 @@ def test_bug_reports_ask_for_the_self_test() -> None:
 
 
 def test_hooks_run_commands_that_make_installs(project: dict[str, Any]) -> None:
-    """The local hooks of pre-commit take their tools from .venv: each is in the extra ``dev``."""
+    """The local hooks of pre-commit use the tools in .venv, so each tool must be in the extra ``dev``."""
     hooks = [hook for repo in yaml.safe_load(_text(".pre-commit-config.yaml"))["repos"] for hook in repo["hooks"]]
     installed = {re.split(r"[<>=\[]", one)[0] for one in project["optional-dependencies"]["dev"]}
     tools = {match[1] for hook in hooks if (match := re.match(r"\.venv/bin/([\w-]+)", hook.get("entry", "")))}

@@ -17,7 +17,8 @@ from typing import Any, Final
 from twinscope_indexer.errors import TaxonomyError
 
 _SIMILAR: Final = 0.75
-"""Least similarity of a label to a name that is suggested instead; see `difflib.SequenceMatcher.ratio`."""
+"""Minimum similarity between an unknown label and the category that a message suggests; see
+`difflib.SequenceMatcher.ratio`."""
 _PREFIX = re.compile(r"(L\d+)_", re.IGNORECASE)
 
 
@@ -232,7 +233,7 @@ def _extended(name: Any, source: str) -> Taxonomy:
 
 
 def _merged(extended: Taxonomy, tables: list[Any]) -> list[Any]:
-    """Return the tables of all categories: those of a taxonomy, with the tables of a file that extends it.
+    """Return the tables of all categories: the tables of a taxonomy, and the tables of a file that extends it.
 
     A table with the code or the name of a category adds aliases to this category. Other tables add categories.
     """

@@ -1,4 +1,4 @@
-"""Fixed decision thresholds. Each has a unit, and a description of the measurement on which its value is based.
+"""Fixed decision thresholds. Each threshold has a unit, and names the measurement on which its value is based.
 
 Thresholds that a caller can set are attributes of `matching.policy.Policy`. `matching.policy.threshold_table` lists all
 thresholds: the fixed thresholds, and the thresholds that a caller can set. Numbers that only limit computing time or
@@ -158,8 +158,8 @@ REGION_SHARE: Final = _listed(
 CLEAR_REGION: Final = _listed(
     "clear_region", 0.85, "correlation",
     "If the median correlation of the regions is at least this value, clear_region_share replaces region_share.",
-    "Images with such a high median contain little noise. If two images share a panel, their normalised pixels beside "
-    "the panel resemble the panel. Therefore, regions of different fields can also correlate.",
+    "Images with such a high median contain little noise. If two images share a panel, the normalisation changes "
+    "the pixels beside the panel in both images. Therefore, regions of different fields can also correlate.",
 )  # fmt: skip
 CLEAR_REGION_SHARE: Final = _listed(
     "clear_region_share", 0.55, "share of the median correlation",

@@ -1,4 +1,4 @@
-"""Import of benchmarks: scripts of one folder that import each other and belong to no package."""
+"""Import of benchmarks, which are scripts in one folder. The scripts import each other and belong to no package."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_recording_rules_restores_the_attributes(rules):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A field under two categories, and others."""
+    """A store with one field under two categories, and with other fields."""
     folder = tmp_path_factory.mktemp("two")
     for category, seeds in (("First", (1, 2, 3)), ("Second", (1, 4))):
         (folder / "images" / category).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The algorithm of the legacy scripts, as the benchmarks time it: it decides as its description says."""
+"""The algorithm of the legacy scripts in the benchmarks makes the decisions that its description requires."""
 
 from __future__ import annotations
 

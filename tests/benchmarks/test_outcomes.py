@@ -1,4 +1,4 @@
-"""Counts of the recall benchmark: found, held by the limit on p_wrong, and labelled falsely."""
+"""Counts of the recall benchmark: queries found, queries held by the limit on p_wrong, and false labels."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def micrograph(request):
     return transforms.Micrograph("Particles/three.tif", pixels, request.param)
 
 
-# Height and width of the query, by transform, if they differ from those of the micrograph. Ranges of random values are
-# those of the module's docstring.
+# Height and width of the query, by transform, if the micrograph has another height or width. The docstring of the
+# module contains the same ranges of random values.
 SHAPES = {
     "half size": {(120, 160)},
     "double size": {(480, 640)},
@@ -85,7 +85,7 @@ def test_same_micrograph_gives_the_same_query(transform, micrograph):
     assert np.array_equal(decoded(transform.query(micrograph)), decoded(transform.query(again)))
 
 
-# Twinscope's window restores the 8 bits of the 16-bit file; another test covers its low bytes.
+# Twinscope's window restores the 8 bits of the 16-bit file. Another test checks the low bytes of this file.
 CHANGING = [one for one in transforms.TRANSFORMS if one.name != "8 to 16 bit"]
 
 
@@ -150,12 +150,12 @@ def test_redrawn_bar_looks_different_in_the_same_position(number, micrograph):
         assert len(first) == len(second) == HEIGHT
     strips = [image[-max(4, rows // 3) : -2] for image in (first, second)]
     assert not np.array_equal(*strips)
-    if not micrograph.bar_rows:  # a real bar may have the background of the drawn one
+    if not micrograph.bar_rows:  # a real bar may have the same background as a drawn bar
         assert np.median(strips[0]) != np.median(strips[1])
 
 
 def test_shifted_windows_overlap_in_equal_pixels(micrograph):
-    """The query is the reference's window, shifted by a fraction of its side: their overlap is equal."""
+    """The query is the shifted window of the reference. Query and reference are equal where they overlap."""
     indexed = transforms.reference(micrograph, "window")
     rows, columns = indexed.shape
     assert (rows, columns) == (int(len(micrograph.field) / 1.15), int(WIDTH / 1.15))
@@ -177,7 +177,7 @@ def test_rotated_crop_is_filled_and_as_large_as_possible(degrees):
     assert query.min() == 255
     assert query.shape[1] / query.shape[0] == pytest.approx(WIDTH / HEIGHT, rel=0.02)
     angle = np.radians(degrees)
-    height, width = len(query) + 4, query.shape[1] + 5  # a little larger: its corners lie outside of the image
+    height, width = len(query) + 4, query.shape[1] + 5  # the corners of a larger crop lie outside of the image
     reach = (width * np.cos(angle) + height * np.sin(angle), width * np.sin(angle) + height * np.cos(angle))
     assert reach[0] > WIDTH or reach[1] > HEIGHT
 
@@ -216,5 +216,5 @@ def test_empty_frames_show_no_field():
             len(one.pixels) // 64, 64, -1, 64
         )
         means = coarse.mean(axis=(1, 3))
-        # The means of 64 x 64 pixels contain only a horizontal shade.
+        # The means of blocks of 64 x 64 pixels change only in the horizontal direction.
         assert (means - means.mean(axis=0)).std() < max(1.0, 0.15 * one.pixels.std())

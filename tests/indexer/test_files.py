@@ -1,4 +1,4 @@
-"""Files that must be complete: the old content or the new content, whatever happens in between."""
+"""Files that must be complete contain the old content or the new content, even if writing is interrupted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A system without the calls that Windows lacks, and without the packages of the extras.
 
-A ``sitecustomize`` module, which every new Python process runs, takes them away.
+The module ``sitecustomize``, which every new Python process runs, removes these calls and packages.
 """
 
 from __future__ import annotations

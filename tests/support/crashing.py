@@ -26,7 +26,7 @@ def crash(how: str) -> None:
 
 
 def crash_once(note: Path) -> str:
-    """Kill the process at the first call; return at the second."""
+    """Kill the process in the first call; return in the second call."""
     if note.exists():
         return "done"
     note.touch()
@@ -67,6 +67,6 @@ def alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Wait for a process to end; the time limit of the test bounds the wait."""
+    """Wait for a process to end, at most until the time limit of the test."""
     while alive(pid):
         time.sleep(0.02)

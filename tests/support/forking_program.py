@@ -1,4 +1,4 @@
-"""A program that searches in threads and forks; run as a script: the tests themselves must not fork with threads."""
+"""A program that searches in threads and forks. It runs as a script, because the tests must not fork with threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def attempt(action: Outcome) -> str:
 
 
 class Slow(io.BytesIO):
-    """An image file whose reader waits until it is allowed to go on."""
+    """An image file whose reader waits until the test permits it to continue."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)

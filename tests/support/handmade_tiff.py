@@ -1,4 +1,4 @@
-"""TIFF files that are put together tag by tag, so that a test can make every mistake that a program can make."""
+"""TIFF files that are built tag by tag, so that a test can make every mistake that a program can make."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OFFSETS = {STRIP_OFFSETS, TILE_OFFSETS}
 
 @dataclass(frozen=True)
 class Page:
-    """One page: its tags, its segments (strips or tiles), and where its directory points."""
+    """One page: its tags, its segments (strips or tiles), and the position of the next directory."""
 
     tags: Mapping[int, int | Sequence[int] | None]
     segments: Sequence[bytes]
@@ -60,7 +60,7 @@ def handmade(page: Page, *, pixels_last: bool = False) -> bytes:
     is_tiled = TILE_WIDTH in page.tags
     offset_tag, count_tag = (TILE_OFFSETS, TILE_COUNTS) if is_tiled else (STRIP_OFFSETS, STRIP_COUNTS)
     start = 8
-    for _ in range(2 if pixels_last else 1):  # the directory has the same length whatever the offsets are
+    for _ in range(2 if pixels_last else 1):  # the length of the directory does not depend on the offsets
         offsets, at = [], start
         for segment in page.segments:
             offsets.append(at if segment else 0)

@@ -22,7 +22,7 @@ _properties = settings(max_examples=60, deadline=None, suppress_health_check=[He
 
 
 def code_of(seed: int) -> bytes:
-    """Return a code that is near a quarter of all others, often at the same distance."""
+    """Return a code that is near a quarter of all other codes, often at the same distance."""
     code = np.random.default_rng(seed % 4).integers(0, 256, 128, dtype=np.uint8)
     code[seed % 128] ^= 1 << seed % 8
     return code.tobytes()
@@ -48,7 +48,7 @@ def in_parts(codes: Codes, size: int) -> Iterator[tuple[NDArray[np.int64], NDArr
 
 
 def near(code: bytes, distance: int, rng: np.random.Generator) -> bytes:
-    """Return a code at a distance from another."""
+    """Return a code at a given distance from another code."""
     flips = np.zeros(1024, np.uint8)
     flips[rng.choice(1024, distance, replace=False)] = 1
     return (np.frombuffer(code, np.uint8) ^ np.packbits(flips)).tobytes()
@@ -244,7 +244,7 @@ class IndexContract:
                 while (compacted := index.compacted()) is not index:
                     index = compacted
                     states.append((index, held))
-        for state, codes in states:  # later changes do not affect earlier states
+        for state, codes in states:  # changes do not affect earlier states
             assert len(state) == len(codes)
             assert sorted(state.ids.tolist()) == sorted(codes)
             queries = [code_of(rng.randrange(10**6)) for _ in range(rng.choice([1, 3]))]

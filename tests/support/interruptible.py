@@ -17,8 +17,8 @@ def popen(command: Sequence[str | Path], **kw: Any) -> subprocess.Popen[Any]:
     """Start a process as `subprocess.Popen` does, with the default disposition of SIGINT.
 
     An ignored signal stays ignored in a child process, and Python then installs no handler for it. A short program
-    restores the disposition and then replaces itself with the command, so the process id is that of the command.
-    Unlike ``preexec_fn``, this is safe if the tests have threads.
+    restores the disposition and then replaces itself with the command, so the process id does not change. Unlike
+    ``preexec_fn``, this is safe if the tests have threads.
     """
     start = [sys.executable, "-I", "-S", "-c", _WITH_DEFAULT_SIGINT]
     return subprocess.Popen([*start, *map(str, command)], **kw)

@@ -1,4 +1,4 @@
-"""Queries against an open store without an engine, for tests of decisions."""
+"""Queries of an open store without an engine, for tests of decisions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twinscope_service.matching.reference_pixels import UPLOADS_FOLDER, Referenc
 
 
 class Matcher:
-    """Matcher for one store; caches the pixels of its references."""
+    """Matcher for one store, with a cache of the pixels of references."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -127,7 +127,7 @@ def tvips_header(order: str = "<", version: int = 2, **changes: object) -> bytes
 
 
 def tvips(order: str = "<", **changes: object) -> bytes:
-    """Return a TIFF file with the structure at its end; the tag holds its offset."""
+    """Return a TIFF file with the structure at its end. The value of the tag is the offset of the structure."""
     data = tiff((37706, 4, 1, 0x1234ABCD, True), byteorder=order)
     mark, at = (number.to_bytes(4, "little" if order == "<" else "big") for number in (0x1234ABCD, len(data)))
     return data.replace(mark, at) + tvips_header(order, **changes)

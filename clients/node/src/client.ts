@@ -90,7 +90,7 @@ interface Stubs {
   catalog: InstanceType<typeof CatalogServiceClient>;
 }
 
-/** A connection to a server. The function {@link connect} creates it. Several calls can run at the same time. */
+/** A connection to a server, created by the function {@link connect}. Several calls can run at the same time. */
 export class Client {
   readonly #target: string;
   readonly #stubs: Stubs;

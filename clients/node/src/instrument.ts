@@ -74,8 +74,8 @@ function texts(from: Texts, change: (text: string) => string): Texts {
   return Object.fromEntries(Object.entries(known(from, TEXTS)).map(([name, text]) => [name, change(text)]));
 }
 
-/** Returns an object with only those of the named properties that are defined. */
-function known<From extends object, Name extends keyof From>(from: From, names: readonly Name[]): Pick<From, Name> {
+/** Returns an object with the named properties that are defined. */ function known<From extends object, Name extends
+keyof From>(from: From, names: readonly Name[]): Pick<From, Name> {
   const defined = names.filter((name) => from[name] !== undefined);
   return Object.fromEntries(defined.map((name) => [name, from[name]])) as Pick<From, Name>;
 }

@@ -5,7 +5,7 @@ import { escaped } from './text.js';
 import { THRESHOLD_NAMES, thresholdsMessage, type ThresholdName, type Thresholds } from './thresholds.js';
 
 /**
- * Options of a search. Most of them are thresholds that decide whether a candidate is a twin. If a threshold is left
+ * Options of a search. Most options are thresholds that decide whether a candidate is a twin. If a threshold is left
  * out, the server uses the value in its policy.
  */
 export interface SearchOptions extends Thresholds {

@@ -1,5 +1,5 @@
-/** Returns the sidecar that a JEOL microscope writes next to an image of 640 by 480 pixels. */
-export function jeol(kilovolts: number): string {
+/** Returns the text file that a JEOL microscope writes next to an image of 640 by 480 pixels. */ export function
+jeol(kilovolts: number): string {
   return `$CM_FORMAT JEOL/SEM
 $CM_DATE 2019/03/12
 $CM_TIME 10:21:55

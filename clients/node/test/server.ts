@@ -49,7 +49,7 @@ export async function serve(store: string, ...flags: string[]): Promise<Server> 
     const target = / at (grpcs?:\/\/\S+);/.exec(line)?.[1];
     if (target !== undefined) {
       child.stderr.resume();
-      // A server that a failed test did not stop must not keep this process alive.
+      // If a failed test did not stop its server, this process must end nevertheless.
       child.unref();
       (child.stderr as Socket).unref();
       return { target, stop: () => (child.ref(), child.kill('SIGTERM'), exited) };

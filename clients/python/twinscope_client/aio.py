@@ -285,7 +285,7 @@ class AsyncEngine:
         return index
 
     async def _raise_if_hopeless(self, error: BaseException | None) -> None:
-        """Raise an error that names the cause, if no repetition of a failed call can succeed."""
+        """If a failed call would fail again, raise an error that names the cause."""
         found = await asyncio.to_thread(hopeless, error, self.target, self._options)
         if found is not None:
             raise found from error

@@ -163,7 +163,7 @@ def _convert_one(item: Item, out: Path, quality: int, taken: dict[str, Path]) ->
 
 
 def _put_jpeg(item: Item, out: Path, quality: int, taken: dict[str, Path]) -> tuple[Path, bool]:
-    """Write the JPEG of an image. Return its path, and whether it was written; if not, it was already there.
+    """Write the JPEG of an image. Return the path of the JPEG, and whether the JPEG is new.
 
     `taken` contains the outputs of this run, with their folded paths as keys. Outputs whose paths differ only in upper
     and lower case would be the same file on Windows, so the second output gets a number.

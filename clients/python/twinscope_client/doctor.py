@@ -106,8 +106,8 @@ def _machine_code_test() -> tuple[bool, str]:
     if WORK.unkept > unkept:
         return True, f"compiled in {seconds}, but not kept: {NOT_KEPT}"
     if WORK.compiled > compiled:
-        return True, f"compiled in {seconds}, and kept in {WORK.folder} and beside it"
-    return True, f"loaded in {seconds} from {WORK.folder} and beside it"
+        return True, f"compiled in {seconds}, and kept in {WORK.folder} and in folders beside it"
+    return True, f"loaded in {seconds} from {WORK.folder} and folders beside it"
 
 
 def _hash_test() -> tuple[bool, str]:

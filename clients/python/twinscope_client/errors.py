@@ -86,7 +86,7 @@ class ClosedError(TwinscopeError, ValueError):
 
     @classmethod
     def by_fork(cls, target: str) -> Self:
-        """Return the error for an engine of a local store that a forked process cannot use."""
+        """Return the error for the engine of a local store, if a forked process cannot use the engine."""
         return cls(
             target,
             "cannot be used in this process, because the process was forked while the engine of the parent process was "

@@ -33,7 +33,7 @@ class Forkable(Protocol):
     """An object with connections that parent process and child process must not share."""
 
     def _before_fork(self) -> None:
-        """Close all connections. The parent process and the child process open them again when they need them.
+        """Close all connections. After the fork, each of the two processes opens new connections when necessary.
 
         No operation is running in another thread.
         """

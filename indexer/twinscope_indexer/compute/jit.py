@@ -1,4 +1,4 @@
-"""Compilation of functions by Numba. The machine code is kept in a folder, and later processes load it."""
+"""Compilation of functions by Numba. The machine code is saved in a folder for later processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
     A compiled function releases Python's global lock (GIL), so that other threads can run at the same time.
 
-    The machine code is kept in the first of these folders that can be written: the folder in the environment variable
+    The machine code is saved in the first of these folders that can be written: the folder in the environment variable
     ``NUMBA_CACHE_DIR``; the folder of the module; the user's cache folder; a folder below the folder for temporary
     files that only this user can write. Machine code in the folder of the module is also used if this folder cannot be
     written. If no folder can be written, or if the disk is full, each process compiles the function again.
@@ -52,12 +52,12 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
 
 
 def is_kept() -> bool:
-    """Return whether there is a folder in which the machine code of the imported functions is kept."""
+    """Return whether there is a folder in which the machine code of the imported functions is saved."""
     return not any(isinstance(cache, _NoCache) for cache in _caches)
 
 
 def is_uncompiled() -> bool:
-    """Return whether the machine code of an imported function is missing in all folders, or was never kept."""
+    """Return whether at least one imported function has no machine code in any folder."""
     return not all(cache.exists for cache in _caches)
 
 

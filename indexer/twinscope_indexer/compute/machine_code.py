@@ -1,4 +1,4 @@
-"""Machine code of the compiled functions: where it is kept, and how much of it this process had to compile.
+"""Machine code of the compiled functions: the folders that store the code, and how much of it this process compiled.
 
 This module does not import Numba, so that commands can use this module before they know whether they need Numba.
 """
@@ -23,7 +23,7 @@ NOT_KEPT: Final = (
     "no folder for machine code can be written, so each start of Twinscope compiles for about 30 s. Set "
     "NUMBA_CACHE_DIR to a folder that you can write"
 )
-"""Message for users if the machine code cannot be kept."""
+"""Message for users if the machine code cannot be saved."""
 
 
 def _warn(*, kept: bool) -> None:
@@ -80,7 +80,7 @@ WORK: Final = Work()
 def announce_with(announce: Callable[..., None]) -> None:
     """Call a function once, before this process compiles its first function.
 
-    By default, a `RuntimeWarning` is issued if the machine code cannot be kept.
+    By default, a `RuntimeWarning` is issued if the machine code cannot be saved.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def announce_with(announce: Callable[..., None]) -> None:
 
 
 def private_folder() -> Path | None:
-    """Return a folder below the folder for temporary files that only this user can write, or None if there is none.
+    """Return a private folder, which only this user can write, below the folder for temporary files; otherwise None.
 
     The folder is created if it does not exist. Machine code is executed. Therefore a folder that another user owns or
     can change is never used.

@@ -265,8 +265,8 @@ def _new_executor(module: str) -> ProcessPoolExecutor | None:
 def _start_trackers() -> None:
     """Start the processes that clean up for loky and multiprocessing.
 
-    Their start ends the blocking of signals in the thread that starts them. They must therefore be started before
-    `_signals_held`.
+    Starting these processes unblocks all signals in the calling thread. These processes must therefore be started
+    before `_signals_held`.
     """
     from multiprocessing import resource_tracker
 

@@ -31,8 +31,8 @@ def area_reduce(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np
     Raises
     ------
     ValueError
-        If `pixels` is not a grey image. Also if the height or width in `shape` is less than 1, or larger than in the
-        image.
+        If `pixels` is not a grey image. The error is also raised if the height or width in `shape` is less than 1, or
+        larger than in the image.
     """
     require_grey(pixels)
     if not all(1 <= new <= old for new, old in zip(shape, pixels.shape, strict=True)):

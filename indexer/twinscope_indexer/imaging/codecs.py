@@ -1,4 +1,4 @@
-"""Need for codecs: which files can be read without the compiled decoders of other libraries.
+"""Check whether an image file can be read without the compiled decoders of other libraries.
 
 A damaged file can crash a compiled decoder. A TIFF file that is not compressed needs no decoder: NumPy copies the
 pixels from the file. Most microscopes write such files.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BITS, _COMPRESSION, _FILL_ORDER, _PREDICTOR = 258, 259, 266, 317
 _WHOLE_BYTES: Final = frozenset({8, 16, 32, 64})
-"""Bits per sample that NumPy reads by itself."""
+"""Bits per sample that NumPy can read without a decoder."""
 _MOST_SAMPLES: Final = 16
 
 
@@ -33,8 +33,9 @@ def needs_codec(path: Path) -> bool:
     Returns
     -------
     bool
-        False only for a TIFF file of which every directory states, or implies, that its pixels are not compressed and
-        that each sample consists of whole bytes. True for all other files, and for files that cannot be read.
+        False only for a TIFF file whose pixels are not compressed and whose samples consist of whole bytes. Every
+        directory of the file must state both facts, or imply them by missing tags. True for all other files, and for
+        files that cannot be read.
     """
     with suppress(ImageError), opened(path) as file:
         return file.format != "TIFF" or not _is_plain(file)
@@ -49,7 +50,7 @@ def _is_plain(file: ImageFile) -> bool:
 
 
 def _has_plain_pixels(file: ImageFile, directory: Directory) -> bool:
-    for code in (_COMPRESSION, _FILL_ORDER, _PREDICTOR):  # 1, the default of each tag, means that nothing is done
+    for code in (_COMPRESSION, _FILL_ORDER, _PREDICTOR):  # the default of each tag is 1: no processing
         if _numbers(file, directory, code) not in (None, {1}):
             return False
     bits = _numbers(file, directory, _BITS)
@@ -57,7 +58,7 @@ def _has_plain_pixels(file: ImageFile, directory: Directory) -> bool:
 
 
 def _numbers(file: ImageFile, directory: Directory, code: int) -> set[int] | None:
-    """Return the different numbers of a tag with 16-bit numbers, or None if the directory does not have the tag."""
+    """Return the distinct values of a tag with 16-bit values, or None if the directory does not have the tag."""
     tag = directory.tags.get(code)
     if tag is None:
         return None

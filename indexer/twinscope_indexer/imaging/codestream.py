@@ -1,8 +1,8 @@
-"""What compressed streams say about themselves: the size of the image, and where the stream ends.
+"""Read the size of the image, and find the end of the data, in compressed streams.
 
 Decoders allocate memory for any size that a stream claims. The size is therefore read before a stream is decoded. The
-decoder of JPEG XR does not notice missing data, and the decoder of JPEG 2000 allows it in some versions. For these two
-formats, this module also checks that the stream is complete.
+decoder of JPEG XR does not notice that data are missing, and some versions of the decoder of JPEG 2000 accept
+incomplete data. For these two formats, this module also checks that the stream is complete.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _tile_parts(stream: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the tile, and the number of tile-parts that the tile shall have (0 if unknown), of every tile-part."""
+    """For every tile-part, yield the number of its tile, and how many tile-parts this tile must have (0 if unknown)."""
     at = 2
     while stream[at : at + 2] != _START_OF_TILE_PART:  # the main header
         if at + 4 > len(stream):

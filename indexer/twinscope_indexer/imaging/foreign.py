@@ -1,4 +1,4 @@
-"""What a file is that has the name of an image, but is not an image that Twinscope reads."""
+"""Description of files that have the name of an image, but are not images that Twinscope reads."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _TEXTS: Final = (
 
 
 def what_it_is(stream: BinaryIO) -> str:
-    """Return what a file is that is not an image that Twinscope reads, and what the user can do.
+    """Describe a file that is not an image that Twinscope reads, and say what the user can do.
 
     Parameters
     ----------

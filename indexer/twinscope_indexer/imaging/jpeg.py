@@ -124,7 +124,7 @@ def _has_end(data: bytes, name: str) -> bool:
 
 
 def _without_padding(data: bytes) -> bytes:
-    """Remove the zeros that some programs write after a stream. Without this step, they could stand for lost blocks."""
+    """Remove the zeros that some programs write after a stream, because they could stand for lost blocks."""
     content = data.rstrip(b"\0")
     belongs = content.endswith(b"\xff") or len(data) == len(content) + 1
     return data[: len(content) + 1] if belongs else content
@@ -133,7 +133,7 @@ def _without_padding(data: bytes) -> bytes:
 def _has_all_scans(data: bytes, claimed: Frame, name: str) -> bool:
     """Check whether the scans of a stream without end marker contain all coefficients of all components."""
     progressive = data[_frame_segment(data, name)[0] + 1] in _PROGRESSIVE_FRAMES
-    missing_bits: dict[int, list[int]] = {}  # component -> for every coefficient, the number of low bits that lack
+    missing_bits: dict[int, list[int]] = {}  # component -> for every coefficient, number of missing low bits
     at = next(start for marker, start, _ in _segments(data, name) if marker == _START_OF_SCAN)
     for _ in range(_MOST_SCANS):
         if data[at + 1] == _START_OF_SCAN:
@@ -164,7 +164,7 @@ def _has_all_blocks(data: bytes, claimed: Frame) -> bool:
 
 
 def exif(data: bytes, name: str) -> bytes:
-    """Return the content of the first Exif segment of a JPEG stream. The result is empty if there is none.
+    """Return the content of the first Exif segment of a JPEG stream. Without such a segment, the result is empty.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Decoding of JPEG 2000 files: by Pillow up to 8 bits per sample, and by imagecodecs, which keeps all bits, above."""
+"""Decoding of JPEG 2000 files: by Pillow up to 8 bits per sample, and by imagecodecs if there are more bits."""
 
 from __future__ import annotations
 

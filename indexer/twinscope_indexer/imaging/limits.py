@@ -68,7 +68,7 @@ def check_budget(name: str, width: int, height: int, budget: int) -> None:
 
 
 def require_divisible(name: str, size: int, kind: str) -> None:
-    """Raise an error if a file has more than 2 GiB and its format cannot be read in parts. TIFF files can be.
+    """Raise an error if a file of more than 2 GiB is not a TIFF file. Only TIFF files can be read in parts.
 
     Raises
     ------

@@ -64,7 +64,7 @@ def _orientation(source: Source) -> int:
 
 
 def _exif(file: ImageFile) -> bytes:
-    """Return the Exif data of a file: a small TIFF file. The result is empty if there are none."""
+    """Return the Exif data of a file: a small TIFF file. Without Exif data, the result is empty."""
     file.stream.seek(0)
     if file.format == "JPEG":
         return jpeg.exif(file.stream.read(), file.name)

@@ -41,8 +41,8 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int | 
     Returns
     -------
     tuple of int
-        Numbers of the pages, counted from 1, in ascending order. Empty if the file is not a stack, because it has only
-        one picture, or none.
+        Numbers of the pages, counted from 1, in ascending order. Empty if the file has fewer than two pictures and is
+        therefore not a stack.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def stack_pages(source: Source, *, name: str | None = None, pixel_budget: int | 
 
 
 def _reduced_copies(source: Source, first: Picture, suspects: set[int], pixel_budget: int | None) -> set[int]:
-    """Return the numbers of the pages that show the same as the first picture. A page that cannot be read is none."""
+    """Return the numbers of the readable pages that show the same as the first picture."""
     try:
         whole = read_image(source, page=first.number, pixel_budget=pixel_budget).pixels
     except ImageError:

@@ -2,8 +2,8 @@
 
 The check is needed because tifffile and imagecodecs trust files too much. Without the check, tifffile would read
 missing strips as zeros. tifffile would also accept any width and height. tifffile reports such faults only in its log.
-This module reads a file if everything that the pixels need is in the file, even if the tags contain an error that does
-not affect the pixels. If something is missing, the file is refused.
+This module reads a file if the file contains all data of the pixels, even if the tags contain an error that does not
+affect the pixels. If data of the pixels are missing, the file is refused.
 """
 
 from __future__ import annotations
@@ -158,9 +158,8 @@ def _decoding(name: str) -> Iterator[None]:
 def _find_image_page(tiff: TiffFile, pages: int, complete: bool, file: ImageFile) -> tuple[int, TiffPage]:
     """Return the first page that holds an image, and the index of this page.
 
-    If all images in the file are small or reduced, return the first small page. If there is no small page, return the
-    first reduced page. If the last part of the chain is missing, such a page is only returned if the file has no bytes
-    of a lost page.
+    If all images in the file are small or reduced, return the first small page, or else the first reduced page. If the
+    last part of the chain is missing, and the file contains bytes of a lost page, neither of these pages is returned.
     """
     spare: list[tuple[int, TiffPage]] = []
     for index in range(min(pages, _MOST_SEARCHED)):

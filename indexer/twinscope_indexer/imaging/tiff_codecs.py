@@ -1,4 +1,4 @@
-"""The compressions of TIFF strips and tiles: which ones can be decoded, and what a compressed stream claims.
+"""The compressions of TIFF strips and tiles that can be decoded, and the sizes that compressed streams claim.
 
 Some decoders allocate memory for any size that a stream claims. Other decoders fill missing pixels without an error.
 This module therefore checks a stream before it is decoded.

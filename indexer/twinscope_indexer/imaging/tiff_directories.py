@@ -161,7 +161,7 @@ def directory_offsets(file: ImageFile) -> tuple[list[int], str]:
 
 
 def _is_directory(file: ImageFile, link: _Link) -> bool:
-    """Check whether the bytes of a directory can be one: its first entry has a known type, or is cut off."""
+    """Check whether some bytes can be a directory: the first entry has a known type, or is cut off."""
     entry = read_at(file.stream, link.offset + link.layout.number.size, link.layout.entry.size)
     if len(entry) < link.layout.entry.size:
         return True

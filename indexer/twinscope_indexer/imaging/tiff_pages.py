@@ -27,7 +27,7 @@ _TRANSPARENCY: Final = 4  # PhotometricInterpretation of a mask
 LEAST_SIDE: Final = 16
 """Minimum side of a picture, in pixels."""
 _CHAINS_KEPT: Final = 16
-"""Number of files whose chains are kept, because the pages of a file are usually read one after the other."""
+"""Number of files whose chains stay in memory, because the pages of a file are usually read one after the other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class _Extents:
 def _extents(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: int) -> _Extents:
     """Find the bytes of all segments, and check that each segment can have enough bytes for its pixels.
 
-    The pixels decide, not the byte counts in the tags: many programs write a byte count that is too large, or none.
+    The byte counts in the tags are not trusted: many programs write byte counts that are too large, or no byte counts.
     """
     name, size = file.name, file.size
     if grid.width * grid.height * grid.depth * grid.channels > max(4 * budget, 1 << 22):
@@ -244,7 +244,7 @@ def _extents(page: TiffPage, grid: _Grid, planes: int, file: ImageFile, budget: 
     if counts.any() or not offsets.any():
         if ((offsets == 0) != (counts == 0)).any():
             raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
-    else:  # the file does not tell the byte counts: a segment extends to the next one
+    else:  # the file has no byte counts: a segment extends to the next segment
         counts = _following(offsets, page.dataoffsets[:last], size) - offsets
         if is_sparse.any():
             raise ImageError(name, "damaged", "strips or tiles of the TIFF file are missing")
@@ -282,7 +282,7 @@ def _positions(values: Any, last: int, file: ImageFile) -> NDArray[np.int64]:
 
 
 def _following(offsets: NDArray[np.int64], others: Any, size: int) -> NDArray[np.int64]:
-    """Return, for every offset, the next higher one of the offsets `others`, or the size of the file."""
+    """For every offset, return the next higher offset in `others`, or the size of the file if no offset is higher."""
     ends = np.unique(np.append(np.minimum(np.asarray(others), size), size)).astype(np.int64)
     after: NDArray[np.int64] = ends[np.minimum(np.searchsorted(ends, offsets, side="right"), ends.size - 1)]
     return after
@@ -307,7 +307,7 @@ def _is_contiguous(page: TiffPage, grid: _Grid, extents: _Extents) -> bool:
 
 
 def _complete_jpeg(page: TiffPage, grid: _Grid, index: int, data: bytes, name: str) -> bytes:
-    """Return a JPEG stream with an end marker. Check that the size is the size of the strip or tile in the tags.
+    """Return a JPEG stream with an end marker. Check that the tags of the strip or tile contain the same size.
 
     The check is needed because decoders accept streams of wrong size, and incomplete streams.
     """

@@ -141,7 +141,7 @@ def _checked(found: Any) -> Times:
 
 
 def _write(path: Path, key: dict[str, Any], measured: Times) -> None:
-    """Write the times atomically, so that another process reads either all times or none."""
+    """Write the times atomically, so that another process never reads only a part of the times."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

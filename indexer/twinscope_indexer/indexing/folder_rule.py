@@ -2,17 +2,17 @@
 
 The rule, for an image below SOURCE, which is the folder or archive that the user named:
 
-1. If one of the folders between SOURCE and the image has the name of a known category, this is the category. If the
-   folders name two categories, the image has none: either could be meant.
-2. Otherwise, if SOURCE itself has the name of a known category, and holds no folder of another category, this is the
-   category.
+1. If one of the folders between SOURCE and the image has the name of a known category, the image has this category. If
+   these folders name two different categories, the image has no category.
+2. Otherwise, if SOURCE itself has the name of a known category, and contains no folder of another category, the image
+   has this category.
 3. Otherwise, with `Taxonomy.keep_unknown`, the first folder below SOURCE is the category, never a deeper folder. An
    image directly in SOURCE has no category.
 
 Archives count as folders. An archive that the user named is SOURCE itself. If all its images are in one folder at the
-top, this folder is SOURCE. If an archive has no other folders, its images can have its name as their category. If an
-earlier run indexed a folder above SOURCE into the same store, the folders count from there, so that images keep their
-labels.
+top, this folder is SOURCE. If an archive has no other folders, the name of the archive can be the category of its
+images. If an earlier run indexed a folder above SOURCE into the same store, the rule starts at that folder, so that
+images keep their labels.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a source contributes to the categories of its images.
+    """The names and levels of a source that can determine the categories of its images.
 
     Attributes
     ----------
@@ -48,7 +48,8 @@ class Place:
     above : int
         Number of levels of each image that belong to the source itself; see `Item.levels`.
     kept : str
-        Name that becomes a category of images directly in the source, if unknown names are kept. Empty for no name.
+        Category of the images directly in the source, if unknown names become categories. Empty if these images have no
+        category.
     """
 
     names: tuple[str, ...]
@@ -65,7 +66,8 @@ def place_of(scope: Scope, root: Path) -> Place:
     scope : Scope
         The source.
     root : Path
-        Folder of the store's root that contains the source. It can be above the source; then the folders count from it.
+        Folder of the store's root that contains the source. If this folder is above the source, the rule starts at this
+        folder.
     """
     if root == scope.root and is_archive(scope.prefix):
         return _place_of_archive(scope)
@@ -103,7 +105,8 @@ class FolderRule:
     places : iterable of Place
         Places of all sources of the run.
     remark : callable
-        Function that is called with a sentence about each folder that could have been meant as a category, but is not.
+        Function that is called with a sentence about each folder that is not a category, but may be meant as a
+        category.
     """
 
     def __init__(self, taxonomy: Taxonomy, places: Iterable[Place], remark: Callable[[str], None]) -> None:
@@ -173,7 +176,7 @@ class FolderRule:
         return category
 
     def _remark_on(self, levels: list[str], category: Category) -> None:
-        """Say which folder does not name the category, if unknown names are kept: it could have been meant."""
+        """If unknown names become categories, report the folder that may be meant as the category, but is not used."""
         if not self._taxonomy.keep_unknown:
             return
         for at, name in enumerate(levels):
@@ -196,6 +199,6 @@ def _two_categories(item: Item, names: list[str], categories: list[Category]) ->
 
 
 def base_of(scope: Scope, folders: Iterable[Path]) -> Path:
-    """Return the outermost of some folders that is or contains the folder of a source, or this folder itself."""
+    """Return the outermost of `folders` that is or contains the source's folder; by default, the source's folder."""
     above = [folder for folder in folders if scope.root.is_relative_to(folder)]
     return min(above, key=lambda folder: len(folder.parts), default=scope.root)

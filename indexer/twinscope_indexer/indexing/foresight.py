@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _SHARE: Final = 10
 _LEAST: Final = 10
-"""A run is refused if it takes away or relabels more than one in `_SHARE` images of a store, and more than `_LEAST`."""
+"""A run is refused if it removes or relabels more than `_LEAST` images and more than one in `_SHARE` images of a
+store."""
 _NAMED: Final = 3
 """Maximum number of changes of a category that the refusal names."""
 
@@ -52,7 +53,7 @@ def require_few_losses(
     Raises
     ------
     RemovalError
-        If together they are more than ten images and more than a tenth of the store.
+        If the run would remove or relabel more than ten images and more than a tenth of the store.
     """
     changed = sum(relabelled.values())
     lost = withdrawn + removed + changed
@@ -71,7 +72,7 @@ class _Source:
     path: str
     """Path of the source."""
     roots: list[tuple[int, str]]
-    """Ids and paths of the roots of the store that contain the source, or that it contains."""
+    """Ids and paths of the roots of the store that contain the source, or that lie in the source."""
 
     def records(self, catalog: Catalog, path: str, member: str | None) -> dict[int, Record]:
         """Return the images of a file that the store has, with the numbers of their pages as keys."""
@@ -115,7 +116,9 @@ def foresee(
     *,
     prune: bool,
 ) -> IndexReport:
-    """Return the report that a run would give, without reading images. Faults of image files are not foreseen.
+    """Return the report that a run would give, without reading images.
+
+    The report does not contain faults of image files.
 
     Parameters
     ----------

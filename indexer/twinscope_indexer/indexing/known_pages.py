@@ -1,4 +1,4 @@
-"""Known pages: what a store knows about the images of a file, also if the file has become a stack, or is none now."""
+"""Known pages: the images of a file that a store contains, even if a single image has become a stack or vice versa."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def counterpart(page: int, numbers: tuple[int, ...], known: Collection[int]) -> 
     """Return the known page that a page of a file continues, or None if the page is new.
 
     A store that was made before stacks were read page by page contains the first page of a stack as the whole file. The
-    first page of the stack therefore continues the whole file, and keeps its id. The reverse is also true.
+    first page of the stack therefore continues the whole file, and keeps its id. In the same way, a file that is no
+    longer a stack continues the lowest page of the stack.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def counterpart(page: int, numbers: tuple[int, ...], known: Collection[int]) -> 
 
 
 def same_file(known: Record, item: Item) -> bool:
-    """Check whether size and time of a file are those that the store recorded; then the file need not be read."""
+    """Check whether a file has the size and time in its record; such a file need not be read."""
     return (known.size, known.mtime_ns, known.recipe) == (item.size, item.mtime_ns, RECIPE)
 
 

@@ -33,7 +33,7 @@ class LabelTable:
     folder : str
         Folder of the collection in the absolute paths of the table; see `for_images`. Empty if no image has one.
     repeated : frozenset of str
-        Base names of the table that more than one image has. No image gets its label from such a base name.
+        Base names in the table that belong to more than one image. No image gets its label from such a base name.
     """
 
     labels: dict[str, str]
@@ -43,8 +43,9 @@ class LabelTable:
     def for_images(self, items: Iterable[Item]) -> LabelTable:
         r"""Return the table for the images of a collection.
 
-        A table that was written on another computer has absolute paths such as ``C:\lab\Tips\a.jpg``. The folder of the
-        collection in these paths is the folder with which most images of the collection are in the table.
+        A table that was written on another computer has absolute paths such as ``C:\lab\Tips\a.jpg``. To find the
+        folder of the collection in these paths, count for each folder how many images of the collection the table lists
+        in this folder. The folder with the highest number is used.
 
         Parameters
         ----------
@@ -72,7 +73,7 @@ class LabelTable:
     def label_of(self, path: str) -> str:
         """Return the label of an image.
 
-        The path of the image counts first. If the table does not list the path, the base name counts.
+        The label of the path is used. If the table does not list the path, the label of the base name is used.
 
         Parameters
         ----------
@@ -92,7 +93,7 @@ class LabelTable:
                 f"several images are named {name!r}: in the table of labels, give the path of each image relative to "
                 "the source"
             )
-            raise TaxonomyError(msg, cause="only a file name in the table of labels that several images have")
+            raise TaxonomyError(msg, cause="several images have the file name in the table of labels")
         label = self.labels.get(name if known is None else known, "")
         if not label:
             msg = f"{path!r} has no label in the table of labels; paths in the table must be relative to the source"

@@ -128,7 +128,7 @@ def read_by(workers: Workers, task: ReadTask) -> FileOutcome:
 
 
 def _read_separately(workers: Workers, task: ReadTask, loss: str) -> FileOutcome:
-    """Read each page of a stack by a call of its own, after one of its pages crashed a worker process."""
+    """Read each page of a stack by a separate call, after a page of the stack crashed a worker process."""
     numbers = task.numbers or _numbers(task)
     if len(numbers) < 2:
         return FileOutcome(numbers, [ReadOutcome(0, fault="damaged", message=f"the process that read it {loss}")])

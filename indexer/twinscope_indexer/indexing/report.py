@@ -42,8 +42,8 @@ class IndexReport:
     categories: dict[str, int] = field(default_factory=dict)
     """Number of images in the store for each category, after the run."""
     remarks: Counter[str] = field(default_factory=Counter)
-    """Sentences about folders that could have been meant as a category, but are not. The value is the number of images
-    below the folder. The counter contains only the first such folders."""
+    """Sentences about folders that are not a category, but may be meant as a category. The value is the number of
+    images below the folder. The counter contains only the first such folders."""
     relabelled: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of images for each old and new name of their category. The two names differ."""
     unhashable: list[tuple[str, str]] = field(default_factory=list)
@@ -76,7 +76,7 @@ class IndexReport:
             self.written.append(number)
 
     def remark(self, sentence: str) -> None:
-        """Count an image for a remark. After 200 different remarks, new ones are not kept."""
+        """Count an image for a remark. After 200 different remarks, new remarks are ignored."""
         if sentence in self.remarks or len(self.remarks) < _REMARKS:
             self.remarks[sentence] += 1
 

@@ -78,8 +78,8 @@ def index(
         Which pages of a stack are images of the store: each page that is a picture, or only the first one. Default: the
         value of the last run, or ``all`` in the first run. Use ``first`` if the pages are planes of one volume.
     allow_removals : bool
-        Whether the run may take many images out of the store, or give them another category. Without it, the run is
-        refused if it would do so to more than ten images and more than a tenth of the store.
+        Whether the run may take many images out of the store, or give them another category. If the value is False, the
+        run is refused if it would remove or relabel more than ten images and more than a tenth of the store.
     progress : Progress, optional
         Function that is called for every finished image.
 
@@ -90,7 +90,8 @@ def index(
     Raises
     ------
     RemovalError
-        If the run is refused, see `allow_removals`. Nothing is published then: the store keeps its last generation.
+        If the run is refused, see `allow_removals`. The run then publishes nothing, and the store keeps its last
+        generation.
     SourceError
         If a source does not exist or is inside the folder of the store, or if all images of a source would be removed
         because it has no image.
@@ -204,8 +205,8 @@ def _foreseen(
 def _publish(writer: StoreWriter, *, allow_removals: bool) -> int:
     """Publish what a run wrote.
 
-    Some losses cannot be foreseen, as when the files of many images turn out to be damaged. If there are many, all
-    writes are undone.
+    Some losses are not known before the run, for example if the files of many images are damaged. If the run would lose
+    many images, all writes are undone.
     """
     published = writer.catalog.published()
     if published is not None and not allow_removals:

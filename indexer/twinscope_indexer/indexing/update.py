@@ -64,7 +64,10 @@ class UpdateSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A file that must be read, because it is new or may have changed. `known` are its images in the store, by page."""
+    """A file that must be read, because the file is new or may have changed.
+
+    `known` contains the images of the file that are in the store, by page.
+    """
 
     item: Item
     known: Mapping[int, Record]
@@ -219,7 +222,7 @@ class SourceUpdate:
     def _put(
         self, pending: _Pending, known: Record | None, image: DescribedImage, frames: bytes, place: tuple[bool, int]
     ) -> None:
-        """Write a new or changed image. `place`: whether it is the first image of its file, and the number of images.
+        """Write a new or changed image. `place`: whether the image is the first of its file, and the number of images.
 
         The first image of a file has the id of the file, whether the file is a stack or not.
         """
@@ -298,9 +301,9 @@ class SourceUpdate:
 
 
 def hidden_paths(skipped: Walk, root: Path) -> Callable[[str], bool]:
-    """Return a function that checks whether a walk did not see what is at a path, relative to a root.
+    """Return a function that checks whether a walk skipped a path. The path is relative to a root.
 
-    This is the case below a folder that could not be opened, and below the output of a labelling run.
+    A walk skips all paths below a folder that could not be opened, and below the output of a labelling run.
     """
     unknown = [*skipped.runs, *(path for path, _ in skipped.unreadable)]
     folders = [os.path.relpath(path, root).replace(os.sep, "/") for path in unknown]

@@ -53,9 +53,9 @@ class ImageSize:
         Returns
         -------
         Calibration
-            The calibration. It is empty if the image was cropped or scaled after the instrument saved it. This is
-            assumed if the width of the image is not `saved_width`. It is also assumed if the field width differs by
-            more than 2 % from the product of pixel size and width in pixels.
+            The calibration. The calibration is empty if the image was cropped or scaled after the instrument saved it.
+            Twinscope assumes such a change if the width of the image is not `saved_width`, or if the field width
+            differs by more than 2 % from the product of pixel size and width in pixels.
         """
         width = self.width
         if width is not None:

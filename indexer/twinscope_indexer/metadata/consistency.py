@@ -20,9 +20,9 @@ HEIGHT_TOLERANCE_MM = 0.1
 """Maximum difference of two stage heights that count as equal, in millimetres."""
 
 
-# Some makers write whole degrees, others write hundredths of a degree. A rotation by 1° moves the corners of a field by
-# 1 % of the field width. If a tilt of 45° is increased by 1°, the field is shortened by another 2 %. The tolerance for
-# pixel sizes and field widths is also 2 %.
+# Some manufacturers write whole degrees, others write hundredths of a degree. A rotation by 1° moves the corners of a
+# field by 1 % of the field width. If a tilt of 45° is increased by 1°, the field is shortened by another 2 %. The
+# tolerance for pixel sizes and field widths is also 2 %.
 ANGLE_TOLERANCE = 1.0
 """Maximum difference of two tilts or rotations of a stage that count as equal, in degrees."""
 
@@ -34,15 +34,15 @@ def contradictions(
 
     The possible reasons are:
 
-    - microscopes of different makers, or different detectors
+    - microscopes of different manufacturers, or different detectors
     - beam energies that differ by more than 5 %
     - stage positions whose distance is larger than the larger of the two field widths
     - stage heights that differ by more than 0.1 mm
     - tilts or rotations of the stage that differ by more than 1°
     - pixel sizes that differ by more than 2 % and field widths that also differ by more than 2 %
 
-    A difference in only one of pixel size and field width is no contradiction. Scaling an image changes only its pixel
-    size, and cropping an image changes only its field width. An unknown value never contradicts another value.
+    If only the pixel size or only the field width differs, there is no contradiction. Scaling an image changes only its
+    pixel size, and cropping an image changes only its field width. An unknown value never contradicts another value.
 
     Parameters
     ----------
@@ -75,21 +75,21 @@ def _field(metadata: InstrumentMetadata, width: int | None) -> float | None:
 
 
 def _makes_differ(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Return True if the makers of both microscopes are known and different."""
+    """Return True if the manufacturers of both microscopes are known and different."""
     return a.vendor != b.vendor and not {a.vendor, b.vendor} & {None, *CAMERA_MAKERS}
 
 
 def _same_make(a: InstrumentMetadata, b: InstrumentMetadata) -> bool:
-    """Check whether both microscopes have the same maker.
+    """Check whether both microscopes have the same manufacturer.
 
-    Detector names and stage coordinates are comparable only between microscopes of one maker.
+    Detector names and stage coordinates are comparable only between microscopes of one manufacturer.
     """
     return a.vendor is not None and a.vendor == b.vendor
 
 
 def _different_makes(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
     if _makes_differ(a, b):
-        yield f"different makes of microscope: {a.vendor} and {b.vendor}"
+        yield f"different manufacturers: {a.vendor} and {b.vendor}"
 
 
 def _different_detectors(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
@@ -129,9 +129,9 @@ def _different_positions(
 
 
 def _different_poses(a: InstrumentMetadata, b: InstrumentMetadata) -> Iterator[str]:
-    """Compare the height, tilt and rotation of the stage, if both microscopes have the same maker.
+    """Compare the height, tilt and rotation of the stage, if both microscopes have the same manufacturer.
 
-    The zero points of height, tilt and rotation are the same for all microscopes of one maker.
+    The zero points of height, tilt and rotation are the same for all microscopes of one manufacturer.
     """
     if not _same_make(a, b):
         return

@@ -1,9 +1,9 @@
 """The tags of Gatan DigitalMicrograph: names and values in groups, in a binary form.
 
-They are the content of ``.dm3`` and ``.dm4`` files, and of a tag in TIFF files of this program. Only numbers and texts
+The tags are in ``.dm3`` and ``.dm4`` files, and in a tag of TIFF files of this program. Only numbers and texts
 are read. Images and other long arrays are skipped, so that a file of any size can be read.
 
-Twinscope does not use ncempy or RosettaSciIO here, for three reasons. They are published under the GPL. They cannot
+Twinscope does not use ncempy or RosettaSciIO here, for three reasons. Both are published under the GPL. Neither can
 read the tag in TIFF files. A damaged file can keep them busy without limit. The results were compared with ncempy.
 
 Sources: the public descriptions of the format by G. Jefferis (``.dm3``) and C. Boothroyd (``.dm4``).

@@ -36,14 +36,14 @@ class InstrumentMetadata:
     """
 
     vendor: str | None = None
-    """Short name of the maker, for example ``Zeiss``; see the modules of `twinscope_indexer.metadata.vendors`."""
+    """Short name of the manufacturer, for example ``Zeiss``; see the package `twinscope_indexer.metadata.vendors`."""
     instrument: str | None = None
     """Name of the instrument model, exactly as in the file."""
     beam_energy_kev: float | None = None
     """Beam energy in kiloelectronvolts, calculated from the accelerating voltage. A stage bias is not subtracted."""
     working_distance_mm: float | None = None
     magnification: float | None = None
-    """Magnification for the size of print or screen that the maker assumes. To compare images, use field widths
+    """Magnification for the size of print or screen that the manufacturer assumes. To compare images, use field widths
     instead."""
     pixel_width_nm: float | None = None
     """Width of a pixel of the image in this file, in nanometres."""

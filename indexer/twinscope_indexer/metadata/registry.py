@@ -31,10 +31,10 @@ def read_tags(stream: BinaryIO, directory: Directory) -> InstrumentMetadata:
     Returns
     -------
     InstrumentMetadata
-        Metadata of the directory. They are empty if the directory contains no metadata of a known vendor. If there are
-        metadata of several vendors, the normalised values are taken from the first in this order: vendor tags by
-        number, ImageDescription, tags of camera makers. If this vendor wrote several tags, the values are taken from
-        the first tag that contains any. `verbatim` contains the texts of all vendors.
+        Metadata of the directory. The metadata are empty if the directory contains no metadata of a known vendor. If
+        there are metadata of several vendors, the normalised values are taken from the first in this order: vendor tags
+        by number, ImageDescription, tags of camera manufacturers. If this vendor wrote several tags, the values are
+        taken from the first tag that contains any. `verbatim` contains the texts of all vendors.
     """
     found = [metadata for tag in _TAGS if (metadata := _read_tag(stream, directory, tag))]
     if not found:
@@ -102,7 +102,7 @@ these modules.
 """
 
 CAMERA_MAKERS = frozenset(reader.vendor for reader in READERS if reader.makes_cameras)
-"""Names of the vendors that make cameras for microscopes of other makers."""
+"""Names of the vendors that make cameras for microscopes of other manufacturers."""
 
 SIDE_FILES = tuple(
     dict.fromkeys((name, reader.text.convert) for reader in READERS if reader.text for name in reader.text.beside)

@@ -1,6 +1,6 @@
 """Types that the modules in the folder `vendors` use.
 
-They describe the TIFF tags and the texts of a vendor, and the functions that read them.
+The types describe the TIFF tags and the texts of a vendor, and the functions that read them.
 
 To add a vendor, add a module to the folder `vendors`. The module must define a `VendorReader` with the name ``READER``.
 No other file has to be changed.
@@ -106,5 +106,5 @@ class VendorReader:
     checked: str = ""
     """How the reader was checked, in Markdown: real files, or only files that were made for the tests."""
     makes_cameras: bool = False
-    """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other makers. If a file
-    contains metadata of both the camera and the microscope, the values of the microscope are used."""
+    """Whether the vendor makes cameras, or systems that scan the beam, for microscopes of other manufacturers. If a
+    file contains metadata of both the camera and the microscope, the values of the microscope are used."""

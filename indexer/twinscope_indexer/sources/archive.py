@@ -28,7 +28,7 @@ _OTHER_SUFFIXES = (
     ".7z", ".7z.001", ".rar", ".zip.001", ".zipx", ".tar.zst", ".tzst", ".tar.lz", ".tlz", ".tar.lzma", ".tar.lz4",
     ".tar.z", ".cab", ".lzh", ".lha", ".arj", ".ace", ".alz", ".egg", ".sit", ".sitx", ".dmg",
 )  # fmt: skip
-OTHER_ARCHIVE = "archives of this kind are not read; .tar, .tar.gz, .tar.xz, .tar.bz2 and .zip are. Unpack it first"
+OTHER_ARCHIVE = "only .tar, .tar.gz, .tar.xz, .tar.bz2 and .zip archives can be read; unpack this archive first"
 """Reason why an archive that `is_other_archive` names is not read."""
 
 MAX_FILE = 2 << 30

@@ -44,7 +44,7 @@ IMAGE: Final = (
     ),
     ("name", "nom", "nombre", "nome", "naam", "navn", "namn", "nimi", "nazwa", "имя", "名称", "名前", "이름"),
 )
-"""Headings of the column with the images, in groups: a group counts only if no heading of an earlier group is there."""
+"""Headings of the column with the images. A group is used only if the table has no heading of an earlier group."""
 
 CATEGORY: Final = (
     ("category",),
@@ -79,7 +79,7 @@ class Row:
     line: int
     """Line number in the file; the first line is 1."""
     cells: dict[str, str]
-    """Text of each known column, without blanks at its ends. A column that the row does not reach is missing."""
+    """Text of each known column, without blanks at its ends. If the row ends before a column, the column is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def read_table(path: Path, columns: Mapping[str, Sequence[Sequence[str]]], optio
     path : Path
         A CSV file in UTF-8 or UTF-16. Its columns are separated by commas, semicolons or tabs.
     columns : mapping of str
-        Names of the columns that must be there, each with the groups of headings that are accepted for it. A group
-        counts only if no heading of an earlier group is in the table. Case, blanks and accents do not matter.
+        Names of the columns that must be there, each with the groups of headings that are accepted for it. A group is
+        used only if the table has no heading of an earlier group. Case, blanks and accents do not matter.
     optional : sequence of str
         Names of the columns that may be there. Each column has its name as its heading.
 
@@ -227,7 +227,7 @@ def _positions(
     for name, positions in found.items():
         if len(positions) > 1:
             matching = " and ".join(repr(header[at].strip()) for at in positions)
-            msg = f"{path}: more than one column is the column {name} ({matching}); keep one, and rename the others"
+            msg = f"{path}: several headings mean the column {name} ({matching}); keep one, and rename the others"
             raise TaxonomyError(msg)
     return {name: positions[0] for name, positions in found.items() if positions}
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 LOCK_NAME: Final = "writer.lock"
 OWNER_NAME: Final = "writer.json"
-"""Name of the file that describes the process that writes. It is not the lock itself: on Windows, no other process can
-read a locked file."""
+"""Name of the file that describes the process that writes. This file is not the lock itself: on Windows, no other
+process can read a locked file."""
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """Error numbers of a drive that does not support locks, such as some network drives."""
 

@@ -9,7 +9,7 @@ from twinscope_indexer.taxonomy import Taxonomy, builtin_taxonomy, taxonomy_from
 
 
 def taxonomy_of(catalog: Catalog) -> Taxonomy:
-    """Return the taxonomy with which a store was last labelled, or the built-in taxonomy if the store has none."""
+    """Return the taxonomy of the last run on a store; by default, the built-in taxonomy."""
     text = catalog.meta("taxonomy")
     return builtin_taxonomy() if text is None else _read(text)
 

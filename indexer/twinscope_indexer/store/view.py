@@ -163,7 +163,7 @@ class View:
         """Return only the images of some categories; the codes in memory are not copied.
 
         The results for the last few sets of categories are kept in memory. For a new set, the categories of all images
-        must be read from the catalog. A kept result takes 8 bytes of memory for each image of the other categories.
+        must be read from the catalog. Each result in memory takes 8 bytes for each image of the other categories.
         """
         with self.snapshot.reading() as catalog:  # only one thread at a time
             key = catalog, categories  # in a read-only folder, the snapshot may open its catalog again

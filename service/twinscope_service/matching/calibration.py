@@ -222,7 +222,7 @@ def _probability(odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=4)
 def calibration_of(text: str | None) -> Calibration:
-    """Return the calibration of a store; if the store has none, return the calibration that Twinscope contains.
+    """Return the calibration of a store; if it has no calibration, return the calibration that is part of Twinscope.
 
     Raises
     ------

@@ -57,7 +57,7 @@ class DoubleLabel:
 
 
 def show_the_same(seen: NDArray[np.uint8], shown: NDArray[np.uint8], score: float, least: float) -> bool:
-    """Check whether two aligned thumbnails show the same field, and not only similar ones.
+    """Check whether two aligned thumbnails show the same field, and not only similar fields.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def double_labels(
 ) -> list[DoubleLabel]:
     """Compare images of a store with all references of other categories, and return the double labels.
 
-    The search uses the hashes of whole images. It finds copies that were scaled, encoded again or made noisy, but not
-    copies that were rotated or cropped.
+    The search uses the hashes of whole images. The search finds copies that were scaled, encoded again or made noisy,
+    but not copies that were rotated or cropped.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ class Found:
     near : list of NearFrame
         Frames within the policy's `max_distance`; the nearest frame is first.
     far : list of NearFrame
-        A few frames at distances above `max_distance`. They are compared only if no twin was found before.
+        A few frames at distances above `max_distance`. These frames are compared only if no twin was found before.
     records : dict
         Maps the number of each of these references to its record.
     """

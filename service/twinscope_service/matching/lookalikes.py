@@ -105,8 +105,8 @@ class Neighbourhood:
     coarse : float
         Scene score of query and twin after both were reduced to half the size.
     textured : bool
-        Whether query and twin agree in fine structure. Also true if the distance between query and twin is so small
-        that the agreement is not required.
+        Whether query and twin agree in fine structure. The value is also true if the distance between query and twin is
+        so small that the agreement is not required.
     """
 
     twin: Match
@@ -166,9 +166,9 @@ class Neighbourhood:
 
     @property
     def lone(self) -> bool:
-        """Whether no other reference is nearly as similar as the twin, and less noise does not lower the score.
+        """Whether the twin is much more similar than all other references, and its score does not fall with less noise.
 
-        Noise is reduced by averaging: the images are compared again at half the size.
+        To reduce the noise by averaging, the images are compared again at half the size.
         """
         score = self.twin.scene_score or 0.0
         return len(self.others) >= LONE_COMPANY and score >= LONE_FACTOR * self.others[0].score and self.coarse >= score

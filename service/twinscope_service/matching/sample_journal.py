@@ -133,7 +133,7 @@ class SampleJournal:
 
 
 def _read(path: Path, head: str) -> dict[int, Sample]:
-    """Return the samples in a file. Return none if the file is missing or belongs to other data."""
+    """Return the samples in a file. The result is empty if the file is missing or belongs to other data."""
     try:
         first, *rows = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     except (FileNotFoundError, ValueError):

@@ -1,6 +1,6 @@
 """The interceptor around every call.
 
-It checks access and limits, measures times, and converts errors to statuses.
+The interceptor checks access and limits, measures times, and converts errors to statuses.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Calls(grpc.ServerInterceptor):
     Attributes
     ----------
     ready : threading.Event
-        Event that must be set when the index is loaded. Earlier calls are refused.
+        Event that must be set when the index is loaded. Until then, calls are refused.
     """
 
     def __init__(

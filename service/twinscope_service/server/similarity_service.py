@@ -39,7 +39,7 @@ class SimilarityService(similarity_pb2_grpc.SimilarityServiceServicer):
     Attributes
     ----------
     searcher : Searcher
-        The searcher that answers the queries. It must be set before the first call is admitted.
+        The searcher that answers the queries. The searcher must be set before the first call is admitted.
     """
 
     searcher: Searcher

@@ -1,4 +1,4 @@
-"""Noise residual: the agreement of the grain of two images. It can prove that both images show one acquisition.
+"""Noise residual: the agreement of the grain of two images. A high agreement proves that both show one acquisition.
 
 Grain is the finest detail of an image, including its noise. Different fields can have similar outlines: one grid
 resembles another grid, and a bare grating looks the same after a shift by one bar. The detail between outlines does not

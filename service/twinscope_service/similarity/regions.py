@@ -4,10 +4,10 @@ Two images of one field agree in all regions, except where something was drawn o
 share only a panel, a mask, the rim of an aperture or a logo agree only in the regions of this object, even if their
 scene score is high.
 
-Two kinds of regions are no evidence against a match. A region that is flat in both images has no content to compare.
-Such a region is not counted, even if a mask beside the region changes the normalised pixels of the region. A region can
-also be black or white in one image only because this image was made darker or brighter. If the region is dark or bright
-in the other image too, the region is called clipped and does not have to agree.
+Two kinds of regions are no evidence against a match. First, a region that is flat in both images has no content to
+compare. Such a region is not counted, even if a mask beside the region changes the normalised pixels of the region.
+Second, some regions of an image become black or white if this image was made darker or brighter. If such a region is
+dark or bright in the other image too, the region is called clipped and does not have to agree.
 """
 
 from __future__ import annotations

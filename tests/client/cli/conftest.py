@@ -35,7 +35,7 @@ def twinscope(capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labelling runs write no report: its plots take seconds, and other tests look at them."""
+    """Labelling runs write no report, because its plots take seconds. Other tests check the plots."""
     monkeypatch.setattr("twinscope_client.labelling.job.write_report", lambda *_: None)
     monkeypatch.setattr("twinscope_client.labelling.report.write_report", lambda *_: None)
 

@@ -159,7 +159,7 @@ def test_a_progress_bar_is_shown_on_terminals_only(lab: Path, twinscope: Any) ->
     assert "hashing" in shown
     assert "images" in shown
     [line] = [line for line in shown.split("\n") if "blank.tif: unhashable" in line]
-    assert line.strip("\r").rpartition("\r")[2].startswith(str(lab))  # on its own line, apart from the bar
+    assert line.strip("\r").rpartition("\r")[2].startswith(str(lab))  # not in the line of the progress bar
     assert "hashing" not in twinscope("hash", lab).err
 
 
@@ -324,8 +324,8 @@ def test_the_reach_is_checked_only_with_the_option(shelf: Shelf, lab: Path, twin
 @pytest.mark.parametrize("command", ["search", "label"])
 def test_help_explains_what_reach_frame_turns_off(twinscope: Any, command: str) -> None:
     text = " ".join(twinscope(command, "--help").out.split())
-    assert "so that twins that are rotated, mirrored or inverted, or whose info bar was cut or added, " in text
-    assert "was cut or added, are not found;" in text
+    assert "The value 'frame' uses no other frames. The value 'views' also finds twins that are rotated, " in text
+    assert "mirrored or inverted, or whose info bar was cut or added." in text
 
 
 # -- label (its output files are tested in labelling/) -----------------------------------------------------------------

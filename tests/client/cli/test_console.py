@@ -1,4 +1,4 @@
-"""Names of files cannot control a terminal, and targets that were written in another way get a hint."""
+"""File names cannot control a terminal, and the message for a malformed target says how to write the target."""
 
 from __future__ import annotations
 

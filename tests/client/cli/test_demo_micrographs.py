@@ -250,7 +250,7 @@ def test_blank_tiff_is_featureless(root: Path, truth: list[dict[str, str]]) -> N
 
 def test_names_are_as_awkward_as_in_a_lab(truth: list[dict[str, str]]) -> None:
     names = [row["query"].rsplit("/", 1)[1] for row in truth]
-    assert len(set(names)) == len(names) - 1  # two with the same name in different folders
+    assert len(set(names)) == len(names) - 1  # two TIFFs with the same name in different folders
     assert any({" ", "'", '"'} <= set(name) and not name.isascii() for name in names)
 
 

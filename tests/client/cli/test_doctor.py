@@ -1,4 +1,4 @@
-"""The self-test: it passes here, and fails if something is broken."""
+"""The command ``twinscope doctor`` passes on this machine, and fails if a part of Twinscope is broken."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_broken_part_fails_its_check_only(
     assert list(found) == _CHECKS
     assert {check.name for check in found.values() if not check.fine} - {"machine code"} == {
         name
-    }  # machine code runs all of them
+    }  # all these functions run as machine code
     assert found[name].detail
 
 

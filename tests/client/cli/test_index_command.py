@@ -1,4 +1,4 @@
-"""The command ``twinscope index``: what it says before and after it changes a store."""
+"""The messages of the command ``twinscope index``, before and after it changes a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs need of the command: JSON lines, quiet output, lists of paths, stdin, and the exit code."""
+"""The parts of the command that other programs use: JSON lines, quiet output, lists of paths, stdin, and exit codes."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_index_and_export_name_the_pages(call: Callable[..., Called], stack: Pat
 
 @pytest.fixture
 def large(shelf: Shelf, tmp_path: Path) -> Path:
-    """A file of more than 2 GiB, with a picture at its beginning; most of it takes no place on the disk."""
+    """A file of more than 2 GiB with a picture at the beginning. The file is sparse, so it needs little disk space."""
     path = tmp_path / "large" / "Tips" / "large.tif"
     path.parent.mkdir(parents=True)
     tifffile.imwrite(path, shelf.pixels["Tips", 0], bigtiff=True)

@@ -124,7 +124,7 @@ def test_the_script_for_completion_is_accepted_by_the_shell(twinscope: Any, shel
 
 
 def completed(line: str, folder: Path) -> list[str]:
-    """What a shell is offered after a command line; argcomplete reads the line from the environment."""
+    """Return the completions of a command line. The package argcomplete reads the line from the environment."""
     script = (
         "import sys; from unittest.mock import patch\n"
         "import argcomplete; from twinscope_client.cli import main\n"

@@ -1,4 +1,4 @@
-"""The asyncio client: the same answers as other engines, without ever blocking the event loop."""
+"""The asyncio client gives the same answers as other engines, and never blocks the event loop."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ CONGRUENCE = {
     for name, test in vars(test_congruence).items()
     if name.startswith("test_") and "remote" in inspect.signature(test).parameters
 }
-globals().update(CONGRUENCE)  # all tests that compare an embedded engine with `remote`, which is the fixture above
+globals().update(CONGRUENCE)  # Import all tests that compare an embedded engine with the fixture `remote`.
 
 
 def test_the_congruence_tests_are_collected() -> None:
@@ -193,7 +193,7 @@ def test_an_engine_belongs_to_one_event_loop(served: str) -> None:
 
 
 class Gate:
-    """A gate that opens only if the event loop runs while a thread waits; counts the threads."""
+    """A gate at which threads wait. The gate opens only if the event loop is running, and it counts the threads."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
@@ -229,7 +229,7 @@ def test_files_are_read_and_uploaded_in_threads(
     opened, messages = Path.open, Upload._messages
 
     def slow_open(path: Path, *given: Any, **options: Any) -> Any:
-        if path == query:  # the server also opens files
+        if path == query:  # the server opens files, too
             gate.wait()
         return opened(path, *given, **options)
 
@@ -332,7 +332,7 @@ def test_a_cancelled_task_cancels_its_call(shelf: Shelf, server: TwinscopeServer
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(waiting, HANGS)
-        await check_health(ts)  # sent after the cancellation, so the server has handled that when it answers
+        await check_health(ts)  # the server answers this call after it has handled the cancellation
         slow.set()
         return (await first).grade
 
@@ -455,7 +455,7 @@ def test_a_call_refused_for_overload_is_retried(shelf: Shelf, slow: Slowness) ->
 
 
 def test_an_early_refusal_of_an_upload_keeps_its_reason(shelf: Shelf, tmp_path: Path) -> None:
-    """The error has the reason of the server, however much of the file was already sent."""
+    """The error contains the reason that the server gave, even if a part of the file was already sent."""
     with tifffile.TiffWriter(tmp_path / "large.tif") as out:
         out.write(read_image(shelf.reference("Tips", 0)).pixels)
         out.write(np.random.default_rng(1).integers(0, 256, (3000, 1000), np.uint8))
@@ -515,7 +515,7 @@ def test_the_token_is_read_for_every_call(shelf: Shelf, tokens: Path, way: str) 
         return now()
 
     async def thrice(ts: aio.AsyncEngine) -> None:
-        answer = await ts.search(shelf.reference("Tips", 0))  # two calls after the one that connects
+        answer = await ts.search(shelf.reference("Tips", 0))  # two calls after the call that connects
         assert answer.grade == "excellent"
         if way != "text":
             with pytest.raises(AccessError):

@@ -109,7 +109,7 @@ def test_searches_of_files(embedded: Engine, remote: Engine, files: dict[str, Pa
 
 @pytest.mark.parametrize("name", ["same.tif", "shifted.tif", "worse.jpg", "unknown.tif", "blank.tif"])
 def test_answers_as_json(embedded: Engine, remote: Engine, files: dict[str, Path], name: str) -> None:
-    """Equal values can still be written differently, such as 1 and 1.0."""
+    """Check the written form as well, because equal values such as 1 and 1.0 can be written in different ways."""
     found, expected = (json.dumps(engine.search(files[name]).to_dict()) for engine in (remote, embedded))
     assert found == expected
 
@@ -125,7 +125,7 @@ def test_searches_of_content(embedded: Engine, remote: Engine, files: dict[str, 
 
 
 def test_the_files_cover_every_outcome(embedded: Engine, files: dict[str, Path]) -> None:
-    """Otherwise the tests above might compare only one kind of answer."""
+    """Otherwise, the tests above might compare only one kind of answer."""
     outcomes = [outcome(lambda name=name: embedded.search(files[name])) for name in NAMES]
     assert {found[1].grade for found in outcomes if found[0] == "value"} == {"excellent", "good", "none", "unhashable"}
     faults = {found[3]["fault"] for found in outcomes if found[0] == "raises"}
@@ -242,7 +242,7 @@ def test_the_options_cover_answers_and_errors(embedded: Engine, shelf: Shelf) ->
 def test_thresholds_are_echoed_the_same(
     embedded: Engine, remote: Engine, files: dict[str, Path], options: dict[str, Any]
 ) -> None:
-    """Also if they were given as whole numbers: in JSON, 1 and 1.0 differ."""
+    """This also applies to whole numbers: in JSON, 1 and 1.0 differ."""
     given, expected = (repr(engine.search(files["same.tif"], **options).policy) for engine in (remote, embedded))
     assert given == expected
     assert "good_scene=1.0" in given or "ssim_margin=0.0" in given

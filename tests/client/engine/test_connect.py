@@ -96,7 +96,7 @@ def test_an_array_is_windowed_like_its_file(tmp_path: Path, dtype: str, colour: 
     rng = np.random.default_rng(2)
     shape = (40, 50, 3) if colour else (40, 50)
     if np.dtype(dtype) == np.bool_ and colour:
-        pytest.skip("no TIFF is made of three bits a pixel")
+        pytest.skip("no TIFF has three bits per pixel")
     array = (rng.gamma(3, 20, shape) % 120).astype(dtype)
     tifffile.imwrite(tmp_path / "x.tif", array, photometric="rgb" if colour else "minisblack")
     found, expected = grey_pixels(array), read_image(tmp_path / "x.tif").pixels
@@ -259,7 +259,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.mark.parametrize("half", ["certificate", "key"])
 def test_certificate_and_key_go_together(with_engine: Callable[..., Any], ca: Authority, half: str) -> None:
-    """gRPC ends the whole process if it gets one without the other."""
+    """If gRPC gets a certificate without a key, or a key without a certificate, it ends the whole process."""
     files = dict(zip(("certificate", "key"), ca.issue("client"), strict=True))
     with pytest.raises(SettingsError, match="give both or neither"):
         with_engine(NOBODY, lambda ts: ts.stats(), **{half: files[half]})
@@ -330,7 +330,7 @@ def test_an_untrusted_certificate_raises_at_once(
 def test_a_server_without_a_health_check_is_used(
     shelf: Shelf, ca: Authority, with_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For example a server behind a proxy that forwards only the two services."""
+    """An example is a server behind a proxy that forwards only the two services."""
     monkeypatch.setattr(dialogue, "_HEALTH", "/twinscope.v1.Nothing/Check")
     certificate, key = ca.issue("shy")
     with serving(shelf.store, tls_certificate=certificate, tls_key=key) as target:
@@ -430,7 +430,7 @@ def test_a_folder_takes_no_server_options(shelf: Shelf, name: str) -> None:
 def test_the_command_takes_no_server_options_for_a_folder(
     shelf: Shelf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TWINSCOPE_TOKEN", "sesame")  # perhaps set for another command; ignored here
+    monkeypatch.setenv("TWINSCOPE_TOKEN", "sesame")  # the variable may be meant for another command
     command = ["search", str(shelf.reference("Tips", 0)), "--at", str(shelf.store)]
     assert main(command) == 0
     for more in (["--ca", "ca.pem"], ["--token-file", str(tmp_path / "none")]):
@@ -494,7 +494,8 @@ def test_a_closed_engine_raises(shelf: Shelf, name: str) -> None:
 
 @pytest.mark.parametrize("way", ["embedded", *WAYS])
 def test_a_written_image_is_found(tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The write is the example of the manual. Its own search finds the image, and so does an engine opened before."""
+    """The write is the example in the documentation. The search of the example finds the image. An engine that was
+    opened before finds the image, too."""
     pixels = {name: synthesise("Tips", number, width=160, height=120).astype(np.uint8)
               for number, name in enumerate(("old", "new"))}  # fmt: skip
     (tmp_path / "Tips").mkdir()

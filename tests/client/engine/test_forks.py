@@ -1,4 +1,4 @@
-"""A process that searches in threads can fork: a child process answers, or fails at once and says what to do."""
+"""A process that searches in threads can fork. The child process answers, or fails at once and says what to do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_children_of_a_busy_process_search_in_the_store(shelf: Shelf) -> None:
 
 
 def test_children_of_a_busy_process_cannot_search_on_the_server(shelf: Shelf, served: str) -> None:
-    """gRPC cannot be used in a forked process: it waited for ever in some forks, whatever was closed before."""
+    """gRPC is refused in a forked process, because gRPC sometimes waits for ever in such a process."""
     found = printed(served, shelf.reference("Tips", 0))
     assert [name for name, value in found if value == "excellent"] == ["first", *["parent"] * 2, "asyncio parent"]
     refused = [(name, value) for name, value in found if value != "excellent"]

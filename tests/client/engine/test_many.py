@@ -1,4 +1,4 @@
-"""``search_many``: the answers of ``search``, in order, with the error of a bad image instead of its answer."""
+"""``search_many`` gives the answers of ``search``, in order, and an error instead of the answer for a bad image."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def search_many(request: pytest.FixtureRequest, shelf: Shelf, served: str) -> Ca
 
 @pytest.fixture
 def mixed(shelf: Shelf, tmp_path: Path) -> list[Any]:
-    """Images of every kind, with good and bad ones alternating."""
+    """Images of every kind: good and bad images alternate."""
     good = [
         *(shelf.reference(category, number) for category, number in shelf.pixels),
         str(shelf.reference("Tips", 0)),
@@ -172,7 +172,7 @@ def test_any_error_of_a_decoder_is_the_error_of_its_image() -> None:
 
 
 def test_errors_hold_no_traceback() -> None:
-    """A traceback frame holds the content of its file, and a run may have thousands of bad files."""
+    """A frame of a traceback keeps the content of the file in memory, and a run may have thousands of bad files."""
 
     def search(image: int) -> Any:
         raise twinscope.ImageError("a.tif", "damaged", "why")

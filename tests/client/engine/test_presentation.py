@@ -156,7 +156,7 @@ def test_answers_become_data_frames(engine: twinscope.Engine, shelf: Shelf, tmp_
 
 
 def test_a_column_that_starts_empty_has_its_type() -> None:
-    """A data frame built from rows infers the type of a column from the first rows."""
+    """If a data frame is built from rows, it infers the type of a column from the first rows."""
     found = [answer(grade="none")] * 500 + [answer(match())]
     made = twinscope.columns(found)
     assert str(pl.DataFrame(made).schema["scene_score"]) == "Float64"

@@ -1,4 +1,5 @@
-"""Evaluation: right and wrong labels, checked against simple slow counts, on real runs and bad tables."""
+"""Evaluation of runs: the counts of right and wrong labels equal those of a simple slow program; bad tables are
+refused."""
 
 from __future__ import annotations
 
@@ -182,7 +183,7 @@ def test_exactly_the_missed_images_are_listed() -> None:
 
 
 def test_precision_has_an_interval() -> None:
-    """If all of 144 labels are right, the precision may still be only 97.4 %."""
+    """If all 144 labels are right, the lower end of the interval of the precision is 97.4 %."""
     evaluation = evaluate([Case(str(number), "Tips", "Tips") for number in range(144)])
     assert "100.0 % (97.4 to 100.0)  100.0 % (97.4 to 100.0)" in to_text(evaluation)[3]
     group = to_dict(evaluation)["groups"][0]
@@ -228,7 +229,7 @@ def test_plots_depend_on_the_data_and_exist_without_data() -> None:
 
 
 def test_threshold_is_drawn() -> None:
-    """Both scores are in one bin, so that only the line can differ."""
+    """Both scores are in one bin, so that the two plots can differ only in the line."""
     plots = [draw(evaluate([Case("/a", "Tips", "Tips", "Tips", scene_score=score)])) for score in (0.903, 0.915)]
     assert plots[0]["scene_score"] != plots[1]["scene_score"]
     assert plots[0]["distance"] == plots[1]["distance"]
@@ -337,8 +338,8 @@ def test_optional_columns_unused_columns_and_run_categories(tmp_path: Path) -> N
         (b"a.tif,Tips\nb.tif,Tips\n", "has no header: the first line must contain .*'a.tif', 'Tips'"),
         (b"path,color\na,b\n", "the header must contain .* and 'category'; found 'path', 'color'"),
         (b"category,transform\na,b\n", "the header must contain the columns image .path, "),
-        (b"path,source,category\na,b,Tips\n", r"more than one column is the column image \('path' and 'source'\)"),
-        (b"path,category,Category\na,Tips,Tips\n", r"more than one column is the column category \("),
+        (b"path,source,category\na,b,Tips\n", r"several headings mean the column image \('path' and 'source'\)"),
+        (b"path,category,Category\na,Tips,Tips\n", r"several headings mean the column category \("),
         (b"path,category\na.tif,Tipps\n", "line 2: 'Tipps' is not a category .*Leave the category empty"),
         (b"path,category\na.tif,Tips\nb.tif\n", "line 3: the row ends before the column category"),
         (b"path,category\na,b.tif,Tips\n", "line 2: the row has more columns than the header"),
@@ -428,7 +429,8 @@ def test_every_row_is_assigned_or_listed(images: list[str], named: list[str]) ->
     assert sorted(row.line for row in rows) == list(range(2, 2 + len(named)))
     for path, row in found.rows.items():
         assert path.endswith("/" + row.image[-1])
-    for name in named:  # an image with a unique end must be found, unless another row is a longer end
+    # If a name is the end of only one path, its row gets this image, except if another row names a longer end.
+    for name in named:
         ends = [path for path in paths if path.endswith("/" + name)]
         longer = [other for other in named if other != name and f"/{other}".endswith("/" + name)]
         if len(ends) == 1 and not longer:
@@ -481,7 +483,8 @@ broken.tif,Tips,,
 
 @pytest.fixture(scope="module")
 def lab(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five twins (one under a wrong category), an image to be refused that has a twin, one without, one broken."""
+    """Five twins, one of them under a wrong category; two images to be refused, of which one has a twin; a broken
+    image."""
     folder = tmp_path_factory.mktemp("evaluated") / "lab"
     for session in ("a", "b"):
         (folder / session).mkdir(parents=True)

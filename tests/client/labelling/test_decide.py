@@ -1,4 +1,4 @@
-"""Decisions: worker processes read the queries, change no decision, and a crash costs one image."""
+"""Decisions with worker processes are the same as without. If a worker process crashes, only one image fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twinscope_indexer.metadata.reader import acquisition_of
 
 @pytest.fixture
 def lab(tmp_path: Path, shelf: Shelf) -> Path:
-    """TIFFs of some references, an unrelated one, and a file that is not an image."""
+    """TIFFs of some references, an unrelated TIFF, and a file that is not an image."""
     folder = tmp_path / "lab"
     folder.mkdir()
     for (category, number), pixels in list(shelf.pixels.items())[:5]:

@@ -1,4 +1,4 @@
-"""Folders and names of copies that would be one file, or one folder, on Windows and macOS."""
+"""Names of copies and folders that are different on Linux, but would be equal on Windows and macOS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CATEGORIES = ("Wires: thin", "Wires? thin", "wires_ THIN")
 
 @pytest.fixture
 def lab(shelf: Shelf, tmp_path: Path) -> Path:
-    """A store of three categories with one name for their folders, and two images with one name for each."""
+    """A store of three categories whose folders would have the same name, with two images of the same name in each."""
     pixels = [shelf.pixels[key] for key in (("Particles", 0), ("Tips", 0), ("Fibres", 0))]
     for number, (category, field) in enumerate(zip(_CATEGORIES, pixels, strict=True)):
         folder = tmp_path / "collection" / category
@@ -62,7 +62,7 @@ def test_each_category_has_its_own_folder_and_each_copy_its_own_name(lab: Path, 
 
 def test_a_second_run_keeps_folders_and_names(lab: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    label(lab / "one2", tmp_path / "store", out)  # now another category comes first
+    label(lab / "one2", tmp_path / "store", out)  # in this run, another category comes first
     assert [Path(copy).parent.name for copy in _copies(out)] == ["wires_ THIN"]
     label(lab, tmp_path / "store", out)
     before = _copies(out)

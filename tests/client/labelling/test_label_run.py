@@ -1,4 +1,4 @@
-"""Labelling: correct copies and names, and nothing lost or overwritten when runs are stopped or files change."""
+"""Labelling: copies and names are correct, and no file is lost or overwritten if runs are stopped or files change."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def truncate(path: Path) -> None:
 
 @pytest.fixture
 def lab(shelf: Shelf, tmp_path: Path) -> Path:
-    """Two sessions: twins of all kinds, two with one name, one without a twin, one blank, one broken."""
+    """Two sessions: twins of all kinds, two of them with the same name; an image without a twin, a blank and a broken
+    image."""
     folder = tmp_path / "lab"
     for session in ("a", "b"):
         (folder / session).mkdir(parents=True)
@@ -942,7 +943,8 @@ def assert_resumes_like_uninterrupted(lab: Path, store: Path, tmp_path: Path) ->
     run(lab, store, complete, jpeg=True)
     assert copies(out) == copies(complete)
     for table in ("matches.csv", "review.csv", "failures.csv"):
-        # Scores can differ by rounding: the order of sums depends on the number of threads of the libraries.
+        # Scores can differ in the last digits, because the libraries add numbers in an order that depends on the
+        # threads.
         assert [rounded(row) for row in rows(out, table)] == [rounded(row) for row in rows(complete, table)], table
     assert list(out.rglob(".*")) == [out / RUN_MARKER]
     before = snapshot(out)

@@ -65,7 +65,8 @@ def test_a_template_that_cannot_tell_images_apart_is_refused(template: str) -> N
 
 
 def test_sessions_stay_apart_and_nothing_is_overwritten(shelf: Shelf, tmp_path: Path) -> None:
-    """Kept categories, two sessions with one file name, and a file of somebody else at the preferred name."""
+    """Categories without a code, two sessions with the same file name, and a file of another person at the preferred
+    name."""
     (tmp_path / "refs" / "Spitzen \u2013 alt").mkdir(parents=True)
     for number in range(2):
         shutil.copy(shelf.reference("Tips", number), tmp_path / "refs" / "Spitzen \u2013 alt")

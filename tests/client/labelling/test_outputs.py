@@ -1,4 +1,4 @@
-"""Output files: complete or absent, never over another file, and with valid names."""
+"""Output files are complete or absent, never replace another file, and have valid names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def digest(data: bytes) -> str:
 
 
 def state(path: Path) -> tuple[int, int, int]:
-    """Return what changes if a file is written or replaced; reading a file may change other times."""
+    """Return the properties that change if a file is written or replaced, without the times that reading may change."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
@@ -129,7 +129,7 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
     | st.text(max_size=300).map("NUL.".__add__)
 )
 def test_every_name_can_exist_on_windows(name: str) -> None:
-    """The rules are those of Microsoft's page 'Naming Files, Paths, and Namespaces'."""
+    """The rules are from Microsoft's page 'Naming Files, Paths, and Namespaces'."""
     fitted = fitting_name(name)
     assert not set(fitted) & {*'<>:"/\\|?*', *map(chr, range(32))}
     assert fitted[-1] not in ". "
@@ -239,7 +239,8 @@ def test_file_with_the_name_of_the_folder_is_an_error(source: Path, tmp_path: Pa
 def test_copy_is_complete_with_and_without_shared_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sharing: bool
 ) -> None:
-    """Blocks are shared if this file system can do that, or copied by this process."""
+    """The copy shares the blocks of the file if the file system supports this. Otherwise, this process copies the
+    blocks."""
 
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
@@ -330,7 +331,7 @@ def test_one_of_several_processes_gets_a_name(tmp_path: Path) -> None:
 
 
 def test_windows_renames_and_never_overwrites(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows, a rename fails if the target exists; the file systems of microscope PCs often have no hard links."""
+    """On Windows, a rename fails if the target exists. Many file systems of microscope PCs have no hard links."""
 
     def rename(partial: Path, target: Path) -> None:
         os.link(partial, target)  # fails as the rename of Windows does

@@ -226,7 +226,7 @@ def test_histograms_hold_every_candidate_once(make, seed):
     decisions = _mixed(random.Random(seed), 300)
     histograms = summarise(make(decisions))["histograms"]
     bins = {
-        # The bin of a value, found by trying all bins.
+        # Return the bin of a value, by a comparison with all bins.
         "distance": lambda v: next(n for n in range(103) if v <= 10 * (n + 1)),
         "ssim": lambda v: max(n for n in range(-100, 100) if n <= round(v * 100, 6)),
     }
@@ -337,7 +337,7 @@ def test_unchanged_report_is_not_written_again(make, tmp_path):
     before = {
         name: ((journal.folder / name).stat().st_mtime_ns, (journal.folder / name).stat().st_ino) for name in _FILES
     }
-    # A failure is tried again in every run, and gets a later time each time.
+    # Every run tries a failed image again, and records a later time.
     failed = next(d for d in decisions if d.failed)
     journal.put(replace(failed, decided_at="2026-01-01T00:00:00Z"))
     write_report(journal, _Thumbnails())
@@ -404,7 +404,7 @@ def _valid_png(path: Path) -> None:
 
 
 def test_plots_differ_with_the_data(make):
-    """An empty plot would be the same for every run."""
+    """The test needs a plot with data, because an empty plot would be the same for every run."""
     few = make([_decision("/lab/a.tif", "excellent", ssim=0.97)], _settings(), "few")
     other = make([_decision("/lab/a.tif", "excellent", ssim=0.99, distance=80)], _settings(), "other")
     for journal in (few, other):

@@ -1,4 +1,4 @@
-"""Shares in percent: rounded as people do it, and never 0 % or 100 % for only nearly none or all."""
+"""Shares in percent are rounded half up. 0 % means none and 100 % means all, never nearly none or nearly all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelling of stacks: each page is a query, and one copy for pages that agree."""
+"""Labelling of stacks: each page is a query. A stack gets one copy if the labels of its pages agree."""
 
 from __future__ import annotations
 

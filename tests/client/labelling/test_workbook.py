@@ -1,4 +1,4 @@
-"""Tables as an Excel workbook, read again with openpyxl, which is not ours."""
+"""Tables as an Excel workbook. The tests read the workbook with openpyxl, a package that Twinscope does not use."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[bytes]]]:
-    """A proxy that refuses every connection, and the requests that it has got."""
+    """A proxy that refuses every connection, and a list of the requests to the proxy."""
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -109,7 +109,7 @@ def test_tls_on_one_side_only_is_told_on_one_line(
         connect(secure.replace("grpcs:", "grpc:"), timeout=1)
     address = secure.removeprefix("grpcs://")
     assert str(caught.value) == f"grpc://{address}: this port uses TLS: write grpcs://{address}"
-    assert capfd.readouterr().err == ""  # gRPC has written nothing
+    assert capfd.readouterr().err == ""  # gRPC itself has written no message
 
 
 def test_another_name_is_named(shelf: Shelf, ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

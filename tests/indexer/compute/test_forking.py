@@ -1,4 +1,4 @@
-"""A fork waits for running operations, and the child process has what it needs."""
+"""A fork waits for running operations, and the child process can use its objects."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def print_and_return(text: str) -> str:
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use no process of an earlier test."""
+    """Make sure that the test uses no process of an earlier test."""
     monkeypatch.setattr(workers, "_free", defaultdict(list))
 
 
@@ -88,7 +88,7 @@ def test_exception_does_not_cost_the_call_that_waits_in_the_process(fresh: None,
 
 
 def raise_when_told(folder: Path) -> None:
-    """Write the process id, and raise when the file ``go`` is there."""
+    """Write the process id, and raise an error as soon as the file ``go`` exists."""
     (folder / "part").write_text(str(os.getpid()))
     (folder / "part").rename(folder / "running")
     while not (folder / "go").exists():
@@ -97,12 +97,12 @@ def raise_when_told(folder: Path) -> None:
 
 
 def workers_of(made: Workers) -> int:
-    """Return the number of calls that have a process or wait in one."""
+    """Return the number of calls that run or wait in a process."""
     return sum(process.users for process in made._processes)
 
 
 def crash_when_told(folder: Path) -> None:
-    """Say that the call runs, and crash when the file ``go`` is there."""
+    """Report that the call is running, and crash as soon as the file ``go`` exists."""
     (folder / "running").touch()
     while not (folder / "go").exists():
         time.sleep(0.01)
@@ -174,7 +174,7 @@ def test_first_process_of_a_program_holds_the_signals_of_the_terminal(tmp_path: 
 
 def test_crash_after_an_idle_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.2)
-    monkeypatch.setattr(workers, "_free", defaultdict(list))  # other tests use no process that ends so soon
+    monkeypatch.setattr(workers, "_free", defaultdict(list))  # other tests must not use a process that ends so soon
     assert call_in_worker(len, "four") == 4
     time.sleep(1)  # longer than the idle time of a process
     with pytest.raises(WorkerLostError, match="SIGSEGV"):
@@ -304,7 +304,7 @@ _PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subproc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_no_process_is_left_after_its_caller_is_stopped(tmp_path: Path, number: signal.Signals, busy: bool) -> None:
-    # Many short sleeps: Python does not wake up for a signal that comes just before a sleep begins.
+    # Use many short sleeps, because Python does not notice a signal that arrives just before a sleep begins.
     idle = "print('running', flush=True)\n    while True: time.sleep(0.1)"
     rest = "call_in_worker(halt, 'running\\n')" if busy else idle
     path = script(tmp_path, rest)
@@ -314,7 +314,7 @@ def test_no_process_is_left_after_its_caller_is_stopped(tmp_path: Path, number: 
         started = children(caller.pid)
         assert started
         if number == signal.SIGINT:
-            os.killpg(caller.pid, number)  # Ctrl-C reaches all of the terminal's foreground group
+            os.killpg(caller.pid, number)  # Ctrl-C reaches all processes in the foreground group of the terminal
         else:
             caller.send_signal(number)
         for pid in started:
@@ -353,7 +353,7 @@ def test_process_ended_as_its_call_returns_is_not_reused(fresh: None, monkeypatc
     ended = []
 
     class Executor:
-        """An executor whose call returns just when the calls are ended."""
+        """An executor whose call returns at the moment when all calls are ended."""
 
         def submit(self, function: Callable[[Any], Any], argument: Any) -> Any:
             return self

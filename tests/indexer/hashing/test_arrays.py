@@ -1,4 +1,4 @@
-"""Basic operations on arrays, compared with NumPy and Python's integers."""
+"""Basic operations on arrays give the same results as NumPy and as the integers of Python."""
 
 from __future__ import annotations
 

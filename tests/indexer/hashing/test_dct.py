@@ -28,7 +28,8 @@ def test_coefficients_equal_those_of_the_full_transform(pixels: NDArray[np.uint8
 def test_mirroring_negates_exactly_the_odd_frequencies(
     pixels: NDArray[np.uint8],
 ) -> None:
-    """An image that is its own mirror image therefore has exact zeros, whose signs do not depend on rounding."""
+    """For an image that is its own mirror image, some coefficients are therefore exactly 0, without a sign from
+    rounding."""
     count = min(4, *pixels.shape)
     found, signs = low_frequencies(pixels, count), (-1.0) ** np.arange(count)
     np.testing.assert_array_equal(low_frequencies(pixels[::-1], count), found * signs[:, None])

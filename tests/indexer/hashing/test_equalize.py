@@ -1,4 +1,4 @@
-"""Standardised contrast against Pillow's own equalize and autocontrast."""
+"""The standardised contrast is the same as after Pillow's equalize and autocontrast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def by_pillow(pixels: np.ndarray) -> np.ndarray:
 
 @st.composite
 def images(draw: st.DrawFn) -> np.ndarray:
-    """Draw images of few or many levels, with fewer or more than the 255 pixels that equalising needs for an effect."""
+    """Draw images of few or many levels. Some have fewer than the 255 pixels that equalising needs to have an
+    effect."""
     shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=90))
     levels = draw(st.lists(st.integers(0, 255), min_size=1, max_size=40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))

@@ -71,7 +71,7 @@ def plain_bits(standard: Grey) -> Grey:
 
 
 def plain_code(pixels: Grey) -> Grey:
-    """Return the hash of a frame, by the libraries that the recipe is defined with."""
+    """Return the hash of a frame, computed by the libraries that define the recipe."""
     return plain_bits(plain_levels(pixels))
 
 
@@ -183,7 +183,7 @@ def test_windows_include_every_corner() -> None:
 
 @pytest.mark.parametrize("angle", [-5.0, 2.0, 3.5])
 def test_turned_frame_matches_image_turned_by_the_same_angle(angle: float) -> None:
-    """The turn is counter-clockwise, as in Pillow. Another angle or direction has another hash."""
+    """The image is rotated counter-clockwise, as in Pillow. Another angle or direction gives another hash."""
     large = smooth(5, 480, 640, 12)
     query = np.asarray(Image.fromarray(large).rotate(angle, Image.Resampling.BICUBIC))[29:451, 38:602]  # 6 % cut off
     [code] = frame_codes(decode_thumbnail(encode_thumbnail(query)), [WHOLE])
@@ -214,7 +214,7 @@ def test_wider_reach_appends_frames() -> None:
 
 
 def shaded(pixels: Grey, shades: str) -> Grey:
-    """Set all but the brightest, or the darkest, quarter of the pixels to one level, by NumPy."""
+    """Keep the brightest or the darkest quarter of the pixels, and set all others to one level, by NumPy."""
     if shades == "dark":
         return 255 - shaded(255 - pixels, "bright")
     return np.maximum(pixels, np.quantile(pixels, 0.75, method="inverted_cdf")).astype(np.uint8)
@@ -259,7 +259,7 @@ def test_bright_shade_ignores_how_much_became_black(black: float) -> None:
 def test_image_of_nearly_one_level_has_no_shades(level: int) -> None:
     image = np.full((144, 192), level, np.uint8)
     assert not frame_codes(image, SHADES).any()
-    image[:20, :20] = 255 - level if level != 128 else 200  # a sixtieth of the field
+    image[:20, :20] = 255 - level if level != 128 else 200  # the shift is a sixtieth of the field
     assert not frame_codes(image, SHADES).any()
 
 
@@ -273,7 +273,7 @@ def test_codes_are_ordered_by_frame_then_symmetry() -> None:
     expected = [plain_code(symmetry.applied(frame.cut(image))) for frame in VIEWS for symmetry in symmetries]
     assert (codes.dtype, codes.shape) == (np.uint8, (18, 128))
     np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_array_equal(frame_codes(image, VIEWS), expected[2::3])  # the identity alone by default
+    np.testing.assert_array_equal(frame_codes(image, VIEWS), expected[2::3])  # by default, only the identity
 
 
 @pytest.mark.parametrize("shape", [(39, 192), (192, 39), (1, 1), (1, 200), (3, 3), (40, 40), (47, 192), (79, 79)])
@@ -356,7 +356,8 @@ def checked(found: list[NearFrame], codes: dict[int, Grey], queries: Grey) -> li
 
 
 def made_codes(rng: np.random.Generator, images: int, frames: int, queries: int, kinds: int) -> tuple[Any, Grey]:
-    """Return codes near few centres, many of them equal, so that frames, images and codes of the query tie."""
+    """Return codes near a few centres. Many codes are equal, so that frames, images and codes of the query have equal
+    distances."""
     centres = rng.integers(0, 256, (kinds, 128), np.uint8)
 
     def some(*shape: int) -> Grey:
@@ -549,7 +550,7 @@ def test_deleted_images_stay_absent_after_a_rewrite(tmp_path: Path) -> None:
             put(writer, number, one)
         writer.publish()
     with opened(tmp_path) as standing:
-        for gone in (range(1, 7), range(7, 12)):  # each at most a tenth, together more
+        for gone in (range(1, 7), range(7, 12)):  # each change concerns at most a tenth, both together more
             with open_writer(tmp_path) as writer:
                 with writer.catalog.transaction():
                     writer.catalog.delete(gone, writer.generation)
@@ -658,7 +659,7 @@ def indexed_as(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def state(folder: Path) -> tuple[str, list[int], bytes]:
-    """Return what a new reader sees: the reach, and the images and codes in order."""
+    """Return the content that a new reader sees: the reach, and the images and codes in order."""
     with opened(folder) as store:
         frames = store.view.frames
         if frames.reach == "frame":
@@ -721,7 +722,7 @@ def test_the_same_reach_again_changes_nothing(image_folder: Path, indexed_as: di
 
 
 class Interruption(BaseException):
-    """An exception like that of Ctrl-C."""
+    """An exception that, like the exception of Ctrl-C, is no `Exception`."""
 
 
 def interrupt_by_put(monkeypatch: pytest.MonkeyPatch, after: int) -> None:

@@ -65,7 +65,7 @@ def test_noisy_micrographs_are_not_refused(category: str, sigma: int) -> None:
 
 @pytest.mark.parametrize(("period", "axis"), [(3, 0), (7, 1), (16, 0), (50, 1)])
 def test_lattice_in_noise_is_not_noise(period: int, axis: int) -> None:
-    """The means of blocks vary as little for fine stripes as for noise."""
+    """For fine stripes, the means of blocks vary as little as for noise."""
     wave = 25 * np.sin(2 * np.pi * np.arange(768) / period)
     stripes = noise(0, (768, 768)) + (wave[:, None] if axis == 0 else wave[None])
     found = find_lack(np.clip(stripes, 0, 255).astype(np.uint8))
@@ -98,7 +98,7 @@ def test_small_image_is_not_noise() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 140), st.integers(1, 140), st.integers(0, 10**6))
 def test_quadratic_shading_is_no_contrast(height: int, width: int, seed: int) -> None:
-    """The result equals that of NumPy's least squares for all shapes, even if too small for a slope."""
+    """The result is the same as by NumPy's least squares for all shapes, even if an image is too small for a slope."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)

@@ -32,7 +32,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def area_by_repetition(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Divide every pixel into as many pixels as the new side has, then return plain means of blocks."""
+    """Divide every pixel into as many pixels as the new side has, and return the means of blocks."""
     height, width = shape
     fine = pixels.astype(float).repeat(height, axis=0).repeat(width, axis=1)
     return fine.reshape(height, pixels.shape[0], width, pixels.shape[1]).mean(axis=(1, 3))

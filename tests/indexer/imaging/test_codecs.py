@@ -1,4 +1,4 @@
-"""Need for codecs: a file that needs none is read without any compiled decoder."""
+"""If `needs_codec` returns False for a file, Twinscope reads the file without any compiled decoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files with the name of an image that are something else: the message says what they are, and what to do."""
+"""If a file has the name of an image but is something else, the message says what the file is, and what to do."""
 
 from __future__ import annotations
 

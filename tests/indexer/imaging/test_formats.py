@@ -1,4 +1,4 @@
-"""WebP and JPEG 2000: pixels as by Pillow, all bits, and missing data."""
+"""WebP and JPEG 2000: the pixels are the same as by Pillow, no bits are lost, and missing data are detected."""
 
 from __future__ import annotations
 

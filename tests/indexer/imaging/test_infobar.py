@@ -1,4 +1,4 @@
-"""The height of info bars: frames and checks use the same one."""
+"""Frames and checks use the same maximum height of info bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEG with two decoders: the same pixels and errors as with Pillow, for every file."""
+"""For every JPEG file, the two decoders give the same pixels and errors as Pillow alone."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def at_the_scan(data: bytes) -> int:
 
 
 def stuffed(head: bytes, body: bytes) -> bytes:
-    """Return a stream whose only marker after its header is the end, with any bytes as pixels."""
+    """Return a stream with any bytes as pixels. Its only marker after the header is the end marker."""
     return head + body.replace(b"\xff", b"\xff\0") + END
 
 
 def without_bytes(data: bytes, start: int, count: int) -> bytes:
-    """Remove bytes from the quantisation table at `start`, the only one of its segment."""
+    """Remove bytes from the quantisation table at `start`, which is the only table of its segment."""
     length = int.from_bytes(data[start - 3 : start - 1], "big") - count
     return data[: start - 3] + length.to_bytes(2, "big") + data[start - 1 : start] + data[start + count :]
 
@@ -301,7 +301,8 @@ def test_damaged_plain_stream_decodes_as_by_pillow(
 
 
 def test_block_size_of_pillow_makes_no_difference() -> None:
-    """Pillow passes 64 KiB at a time to libjpeg; damage and the end are on both sides of these borders."""
+    """Pillow passes 64 KiB at a time to libjpeg. In some streams, the damage or the end is just before or after 64
+    KiB."""
     for seed in range(6):
         data = saved(Image.fromarray(pattern(3 * seed, 300, 400)), quality=95)
         at = at_the_scan(data)
@@ -412,7 +413,7 @@ def test_progressive_stream_that_ends_between_its_scans_is_refused() -> None:
         cut = data[: tables if tables > scans[scans.index(at) - 1] else at]
         with pytest.raises(ImageError, match="no end marker"):
             read_image(cut)
-        assert read_image(cut + END).pixels.shape == read_image(data).pixels.shape  # its writer ended it here
+        assert read_image(cut + END).pixels.shape == read_image(data).pixels.shape  # its writer ended the file here
 
 
 def test_size_is_checked_before_a_missing_end_is_looked_for() -> None:

@@ -57,7 +57,8 @@ def tiff(array: np.ndarray | Iterator[bytes], **options: object) -> bytes:
 
 
 def packed_tiff(array: np.ndarray, bits: int, **options: object) -> bytes:
-    """Write samples of fewer than eight bits, packed here because only recent versions of imagecodecs pack them."""
+    """Write samples of fewer than eight bits. This function packs them, because older versions of imagecodecs
+    cannot."""
     rows = np.unpackbits(array[..., None], axis=-1)[..., 8 - bits :].reshape(len(array), -1)
     encoded = iter([np.packbits(rows, axis=1).tobytes()])
     options |= {"shape": array.shape, "dtype": np.uint8, "bitspersample": bits, "rowsperstrip": len(array)}
@@ -454,7 +455,8 @@ def test_hot_pixels_and_an_info_bar_do_not_flatten_the_scan(kind: str) -> None:
 
 
 def unbarred(samples: np.ndarray) -> tuple[float, float]:
-    """Return the extremes, or the percentiles if the extremes stretch the window: the rule without info bars."""
+    """Return the window of an image without info bars: the extremes, or the percentiles if the extremes are too far
+    apart."""
     ordered = np.sort(samples[np.isfinite(samples)], axis=None)
     spare = int(ordered.size * window.OUTLIERS)
     inner = float(ordered[spare]), float(ordered[-1 - spare])
@@ -465,7 +467,8 @@ def unbarred(samples: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("top", [4095, 16383, 65535])
 @pytest.mark.parametrize("blur", [0.7, 1.0, 2.0])
 def test_bright_specimens_are_not_info_bars(top: int, blur: float) -> None:
-    """Saturated particles on a dark ground have blurred edges, even if small. Calibrated scans are not truncated."""
+    """Saturated particles on a dark background have blurred edges, even if the particles are small. Calibrated scans
+    are not truncated."""
     rng = np.random.default_rng(44)
     across, down = np.meshgrid(np.arange(1200), np.arange(1000))
     ground = rng.normal(60, 12, across.shape)

@@ -1,4 +1,4 @@
-"""TIFF files with mistakes: what the pixels need is there, so the file is read; what is missing is refused."""
+"""A TIFF file with mistakes is read if all data for the pixels are in the file; otherwise, the file is refused."""
 
 from __future__ import annotations
 
@@ -362,7 +362,7 @@ def test_fax_equals_pillow(compression: str) -> None:
     stream = data[start : start + count]
     is_read(handmade(Page(tags, [stream]), pixels_last=True), (GREY > 128).astype(np.uint8) * 255)
     cut = handmade(Page(tags | {STRIP_COUNTS: count}, [stream[:-1]]), pixels_last=True)
-    assert fault_of(cut) == "truncated"  # the decoder would not notice
+    assert fault_of(cut) == "truncated"  # the decoder would not notice the missing data
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The choice of the fastest engine, which is measured once, even if the cache file is damaged."""
+"""The choice of the fastest engine. The engines are measured only once, even if the cache file is damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twinscope_indexer.index.measurement import MeasurementError, Times, cache_f
 
 
 def timed(single: tuple[float, float], batch: tuple[float, float], frames: tuple[float, float] = (1.0, 2.0)) -> Times:
-    """Return times of scan and faiss."""
+    """Return times of the engines `scan` and `faiss`."""
     given = {"single": single, "batch": batch, "frames": frames}
     return {workload: dict(zip(("scan", "faiss"), each, strict=True)) for workload, each in given.items()}
 
@@ -59,7 +59,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Times]:
         (timed((1.05, 1.0), (1.05, 1.0), (1.05, 1.0)), "scan", "scan", "scan"),  # not clearly faster
         (timed((3, 1), (1, 3)), "faiss", "scan", "scan"),  # both, because each is much faster at its workload
         (timed((1, 3), (3, 1)), "scan", "faiss", "scan"),
-        (timed((1.4, 1), (1, 3)), "scan", "scan", "scan"),  # a second copy is not worth it
+        (timed((1.4, 1), (1, 3)), "scan", "scan", "scan"),  # the gain does not justify a second copy
         (timed((3, 1), (1, 1.4)), "faiss", "faiss", "scan"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_small_store_is_not_measured(measured: list[Times]) -> None:
 def test_a_large_store_is_measured_once(measured: list[Times]) -> None:
     for _ in range(3):
         assert choose(MEASURED_FROM).reason.startswith("measured on this machine")
-        choice._measured.cache_clear()  # as in another process
+        choice._measured.cache_clear()  # like in another process
     assert len(measured) == 1
 
 
@@ -123,7 +123,7 @@ def test_the_scan_is_chosen_if_measuring_is_impossible(monkeypatch: pytest.Monke
 
 
 def test_another_process_measures_all_engines(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    """A real measurement, with few codes; both processes have the same modules, so they agree on the workloads."""
+    """The test measures with few codes. Both processes load the same modules, so they have the same workloads."""
     program = "import twinscope_indexer.index.measurement as m; m.SIZE = 3000"
     engines = f"[m.ENGINES.pop(name) for name in set(m.ENGINES) - {set(ENGINES)}]; m.main()"
     monkeypatch.setattr(measurement, "_PROGRAM", f"import sys; sys.path[:] = sys.argv[1:]; {program}; {engines}")

@@ -1,4 +1,4 @@
-"""Every engine, and a pair of engines, answers like a full scan."""
+"""Every engine, and an index of two engines, gives the same answers as a full scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines by name: a new engine needs a module and one line, and answers a store's searches like the others."""
+"""A new engine needs only a module and one line. It then answers the searches of a store like the other engines."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_an_engine_that_cannot_be_imported_is_reported(monkeypatch: pytest.Monke
 
 
 def test_a_small_store_is_searched_without_faiss(tmp_path: Path) -> None:
-    """Importing FAISS takes longer than such a search."""
+    """The test matters because importing FAISS takes longer than such a search."""
     with open_writer(tmp_path, create=True) as writer:
         put(writer, 1, code_of(1), b"")
         writer.publish()

@@ -1,4 +1,4 @@
-"""The index file: written and read by FAISS, completely or not at all; damage is detected."""
+"""FAISS writes and reads the index file completely or not at all, and detects damage."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_files_written_by_faiss_itself_are_read(tmp_path, n, kind):
 
 
 def test_a_file_written_without_faiss_is_read(tmp_path):
-    """The bytes are those of releases that did not import FAISS."""
+    """The file is byte by byte the same as from releases that did not import FAISS."""
     ids, codes = random_codes(300)
     heading = b"".join(
         kind + np.array([1024, 128], "<i4").tobytes() + np.array([300], "<i8").tobytes() + b"\x01\x01\0\0\0"

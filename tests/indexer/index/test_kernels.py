@@ -1,4 +1,4 @@
-"""The scan of blocks: bits by class, queries that are symmetries of each other, answers like a full scan."""
+"""The scan of blocks, with bits sorted by class and with symmetric queries, gives the same answers as a full scan."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ def test_which_queries_are_searched_together(classes: tuple[int, ...], flips: in
 def test_symmetries_get_the_answers_of_a_full_scan(
     kinds: list[tuple[int, ...]], flips: int, distances: list[int], k: int, limit: int, gone: bool, seed: int
 ) -> None:
-    """Codes lie at chosen distances from the queries, with ties, so that an off-by-one error of a bound is detected."""
+    """The codes have chosen distances from the queries, and some distances are equal. The test therefore detects a
+    bound that is wrong by one."""
     rng = np.random.default_rng(seed)
     first = rng.integers(0, 256, 128, dtype=np.uint8)
     queries = np.stack(

@@ -1,4 +1,4 @@
-"""Segments: unchanged ones are shared, left out codes are cleared, and a store's reader follows new generations."""
+"""Generations share unchanged segments, removed codes are cleared, and a reader of a store loads new generations."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_unchanged_segments_are_not_copied(engine: str) -> None:
     fewer = index.without(np.arange(10, 15)).extended(in_parts({50: code_of(50)}, 1))
 
     def parts(segment: object) -> set[int]:
-        """Return the identities of a segment's attributes, except its lists of ids."""
+        """Return the `id` of each attribute of a segment, except its lists of image ids."""
         return {id(value) for name, value in vars(segment).items() if name not in {"_ids", "_left_out", "_allowed"}}
 
     shared = [

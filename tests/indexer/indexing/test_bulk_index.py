@@ -1,4 +1,4 @@
-"""Bulk indexing: the store holds every image once, whatever happens to files, runs and machines."""
+"""Bulk indexing: a store contains every image exactly once, even if files are bad or runs are interrupted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from twinscope_indexer.taxonomy import Category, Taxonomy, load_taxonomy
 
 
 def png(seed: int) -> bytes:
-    """Return a small textured PNG, a different one for every seed."""
+    """Return a small PNG with texture. Each seed gives a different image."""
     field = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((48, 64)), 2)
     pixels = ((field - field.min()) / np.ptp(field) * 255).astype(np.uint8)
     data = io.BytesIO()
@@ -531,7 +531,7 @@ def test_relabelling_reads_no_image_and_makes_a_generation(base, monkeypatch):
 
 
 def test_image_with_withdrawn_label_is_no_longer_searched(base):
-    """Otherwise, a correction of the table would leave the wrong label in use."""
+    """Otherwise, the store would keep a wrong label after the table was corrected."""
     table = put(base / "labels.csv", b"file,category\na.png,Tips\nb.png,Tips\nc.png,Powder\n")
     report = index([base / "data"], base / "store", labels=str(table))
     assert counted(report) == {"unchanged": 3, "failed": 1, "withdrawn": 1}
@@ -741,7 +741,7 @@ def halting(self, *args):
 SourceUpdate._write_outcome = halting
 sys.exit(main(sys.argv[1:]))
 """
-"""The command itself, but halted after ten committed images."""
+"""Program that runs the command, but halts after ten committed images."""
 
 MANY, HALT = 120, 10
 
@@ -862,7 +862,7 @@ def test_second_run_on_a_store_fails_and_names_the_first(tmp_path):
 
 
 def test_a_store_remembers_how_it_was_labelled(base):
-    """Otherwise, the same command without its options would silently relabel every image."""
+    """Otherwise, a second run without these options would relabel every image without a message."""
     table = put(base / "labels.csv", b"file,category\nTips/a.png,Fibres\nb.png,Fibres\nc.png,Fibres\nd.png,Fibres\n")
     index([base / "data"], base / "store", labels=str(table))
     assert counted(index([base / "data"], base / "store")) == {"unchanged": 4}
@@ -883,7 +883,7 @@ def test_base_name_shared_by_two_images_labels_neither(tmp_path):
     table = put(tmp_path / "labels.csv", b"file,category\nx.png,Tips\ny.png,Powder\n")
     report = index([tmp_path / "data"], tmp_path / "store", labels=str(table))
     assert counted(report) == {"added": 1, "failed": 2}
-    assert report.unknown_categories == {"only a file name in the table of labels that several images have": 2}
+    assert report.unknown_categories == {"several images have the file name in the table of labels": 2}
 
 
 def test_labelled_copies_never_become_references(tmp_path):

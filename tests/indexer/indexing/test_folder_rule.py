@@ -1,4 +1,4 @@
-"""The category of an image comes from the folders between the source and the image, and never from a wrong one."""
+"""The category of an image comes from the right one of the folders between the source and the image."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def counts(folder: Path, *sources: str, keep: bool) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("files", "sources", "known", "kept"),
     [
-        # the first level below the source, never a deeper one
+        # the first folder below the source, never a deeper folder
         (["c/Drähte/2023/a.jpg", "c/Drähte/2024/b.jpg", "c/Pulver/2023/c.jpg"], ["c"], {NOTHING: 3},
          {"Drähte": 2, "Pulver": 1}),
         (["c/Particles/batch 1/x/a.jpg", "c/Größe/klein/b.jpg"], ["c"], {"Particles": 1, NOTHING: 1},
          {"Particles": 1, "Größe": 1}),
         # a known name counts at any level
         (["c/2023/Tips/a.jpg", "c/2023/Powder/deep/b.jpg"], ["c"], *[{"Tips": 1, "Powder": 1}] * 2),
-        # two names of one category, and two categories
+        # two names of one category, and names of two categories
         (["c/Powder/powders/a.jpg"], ["c"], *[{"Powder": 1}] * 2),
         (["c/Tips/Powder/a.jpg", "c/Tips/b.jpg"], ["c"], *[{"Tips": 1, NOTHING: 1}] * 2),
         # an image directly in the source
@@ -75,11 +75,11 @@ def counts(folder: Path, *sources: str, keep: bool) -> dict[str, int]:
         (["Tips.zip!a.jpg", "Tips.zip!2023/b.jpg"], ["Tips.zip"], *[{"Tips": 2}] * 2),
         (["Tips/box.zip!2023/a.jpg"], ["Tips/box.zip"], *[{"Tips": 1}] * 2),
         (["c.zip!Tips\\2023\\a.jpg", "c.zip!Powder\\b.jpg"], ["c.zip"], *[{"Tips": 1, "Powder": 1}] * 2),
-        # several sources: a name that several of them have is not known to mean one thing
+        # several sources: if several of them contain a folder of one unknown name, its meaning is not certain
         (["c/Drähte/2023/a.jpg", "c/Pulver/2023/b.jpg", "c/Pulver/x/c.jpg"], ["c/Drähte", "c/Pulver"], {NOTHING: 3},
          {"x": 1, NOTHING: 2}),
         (["a/Tips/a.jpg", "b/Tips/b.jpg"], ["a", "b"], *[{"Tips": 2}] * 2),
-        # a source above another one: the folders count from there
+        # a source above another source: the rule starts at the upper source
         (["c/Drähte/2023/a.jpg", "c/Pulver/2023/b.jpg"], ["c/Drähte", "c"], {NOTHING: 2}, {"Drähte": 1, "Pulver": 1}),
         # hidden folders, and the same folder twice
         (["c/Drähte/a.jpg"], ["c", "c/."], {NOTHING: 1}, {"Drähte": 1}),

@@ -1,4 +1,4 @@
-"""Tables of labels: whatever a spreadsheet saves is read, or refused with a message; no image gets a wrong label."""
+"""Tables that spreadsheet programs save are read, or refused with a message; no image gets a wrong label."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_path_takes_precedence_over_base_name():
     labels = LabelTable({"x.jpg": "Powder", "a/x.jpg": "Tips", "b/x.jpg": ""})
     assert labels.label_of("a/x.jpg") == "Tips"
     assert labels.label_of("c/x.jpg") == "Powder"
-    with pytest.raises(TaxonomyError):  # listed, and left blank
+    with pytest.raises(TaxonomyError):  # the image is listed, but its category is blank
         labels.label_of("b/x.jpg")
 
 
@@ -129,7 +129,7 @@ def test_equally_many_folders_of_another_computer_label_nothing(tmp_path):
         ("file,category\nx.jpg,Tips\nx.jpg,\n", "line 3"),
         ("file,category\nwith, comma.jpg,Tips\n", "line 2: the row has more columns"),
         ("file,category\n,Tips\n", "line 2: the row names no image"),
-        ("file,path,category\nx,y,Tips\n", "more than one column"),
+        ("file,path,category\nx,y,Tips\n", "several headings mean"),
         (b"file,category\n\xff.jpg,Tips\n", "line 2: this is not UTF-8 .byte 0xff.; save it as 'CSV UTF-8'"),
         (b"PK\x03\x04 xl/workbook.xml", "save it as 'CSV UTF-8'"),
     ],
@@ -155,7 +155,7 @@ def test_any_table_from_a_csv_writer_is_read_back(tmp_path_factory, rows):
     plain = {name.strip(): label for name, label in rows.items() if not {".", "/"} & set(name) and name.strip()}
     try:
         found = read_label_table(path).labels
-    except TaxonomyError:  # two spellings of one path contradict each other, or a row names no image
+    except TaxonomyError:  # two spellings of one path have different labels, or a row names no image
         assert any(not name.strip("./ ") for name in rows) or len({name.strip() for name in plain}) < len(rows)
         return
     assert {name: found[name] for name in plain} == plain

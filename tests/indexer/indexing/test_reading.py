@@ -1,4 +1,4 @@
-"""Reading a collection in worker processes: the same store, and a decoder that crashes costs one image."""
+"""With worker processes, indexing builds the same store. If a decoder crashes, only one image fails."""
 
 from __future__ import annotations
 

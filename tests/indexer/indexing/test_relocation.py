@@ -99,7 +99,7 @@ def test_unknown_folder_is_refused_with_the_known_ones(base):
 
 @pytest.mark.parametrize("new", ["other", "other/below", "."])
 def test_a_move_into_another_collection_is_refused(base, new):
-    """Otherwise, images of one collection could be indexed again as those of the other."""
+    """Otherwise, images of one collection could be indexed again as images of the other collection."""
     before = uris(base / "store")
     with pytest.raises(StoreError, match="one folder contains the other"):
         relocate(base / "store", base / "old", base / new, force=True)

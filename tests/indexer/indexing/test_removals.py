@@ -1,4 +1,4 @@
-"""No slip empties a store: a run that would take many images out of it, or relabel them, is refused and undone."""
+"""A run that would remove or relabel many images of a store is refused and undone."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ SLIPS = {
     "a taxonomy with another name": lambda _: {
         "taxonomy": renamed({"Tips": "Needles", "Powder": "Powder", "Fibres": "Fibres"})
     },
-    "a part of the disk is not there": lambda base: unmounted(base, "Tips") or {"prune": True},
+    "a part of the disk is not mounted": lambda base: unmounted(base, "Tips") or {"prune": True},
     "everything at once": lambda base: unmounted(base, "Tips") or {
         "prune": True, "labels": table(base, {f"{n:02}.png": "Powder" for n in range(6)})
     },
@@ -183,7 +183,7 @@ def test_files_that_turn_out_to_be_damaged_do_not_empty_a_store(base, content):
 
 
 def test_a_killed_run_is_undone_too(base):
-    """Its writes were never published, and belong to the state that a refusal restores."""
+    """The interrupted run published nothing. A refusal restores the state that includes these writes."""
     options = {"labels": table(base, {f"{n:02}.png": "Tips" for n in range(3)})}
     code = "UPDATE images SET category = 'Porous_Sponge' WHERE id IN (SELECT id FROM images LIMIT 2)"
     with sqlite3.connect(base / "store" / CATALOG_NAME) as db:

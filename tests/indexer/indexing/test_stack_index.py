@@ -1,4 +1,4 @@
-"""Stacks in a store: each page is an image of its own, and stores from before are updated without loss."""
+"""Stacks in a store: each page is an image of its own, and older stores are updated without loss."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def failed(folder: Path) -> dict[str, str]:
 
 
 def damage(path: Path, page: int) -> None:
-    """Let the pixels of a page lie beyond the end of the file."""
+    """Change the offset of the pixels of a page to a position after the end of the file."""
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         tiff.pages[page - 1].tags["StripOffsets"].overwrite(1 << 30)
 
@@ -96,7 +96,7 @@ def test_only_the_first_page_on_request(collection: Path, tmp_path: Path) -> Non
     store = tmp_path / "store"
     assert index(collection, store, pages="first", workers=0).counts["added"] == 2
     first = stored(store)["s.tif"]
-    assert index(collection, store, workers=0).counts["unchanged"] == 2  # the store remembers the option
+    assert index(collection, store, workers=0).counts["unchanged"] == 2  # the option is saved in the store
     assert count_images([collection], "first") == 2
     more = index(collection, store, pages="all", workers=0)
     assert (more.counts["added"], more.counts["unchanged"], more.searchable) == (3, 2, 5)

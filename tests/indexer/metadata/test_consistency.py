@@ -26,7 +26,7 @@ RECORDED = InstrumentMetadata(
     [
         ({"detector": "TLD"}, "different detectors: ETD and TLD"),
         ({"beam_energy_kev": 10.6}, "different beam energies: 10 keV and 10.6 keV"),
-        ({"vendor": "Zeiss"}, "different makes of microscope: FEI and Zeiss"),
+        ({"vendor": "Zeiss"}, "different manufacturers: FEI and Zeiss"),
         ({"pixel_width_nm": 97.0, "field_width_um": 99.3}, "different scales: pixels of 100 nm and 97 nm"),
         ({"stage": StagePosition(1.0, 2.103)}, "different stage positions: 103 µm apart, but the field is"),
         ({"stage": StagePosition(1.08, 2.08)}, "different stage positions: 113.1 µm apart, but the field is"),
@@ -113,6 +113,6 @@ def test_contradictions_are_symmetric_and_ignore_missing_values(
     assert kinds(contradictions(a, b)) == kinds(contradictions(b, a))
     assert contradictions(a, a) == []
     assert contradictions(a, InstrumentMetadata()) == []
-    if missing != "field_width_um":  # it limits the accepted distance of the stage positions
+    if missing != "field_width_um":  # the field width limits the accepted distance of the stage positions
         less = replace(b, **{missing: getattr(InstrumentMetadata(), missing)})
         assert kinds(contradictions(a, less)) <= kinds(contradictions(a, b))

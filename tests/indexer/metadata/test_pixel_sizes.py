@@ -1,4 +1,4 @@
-"""The physical size of pixels and fields, from the written values."""
+"""The physical size of pixels and fields, computed from the values that the instrument wrote."""
 
 from __future__ import annotations
 

@@ -345,7 +345,7 @@ def test_zeiss_ion_images_have_no_electron_energy() -> None:
 
 
 def test_zeiss_rows_below_the_field() -> None:
-    assert zeiss().data_bar_px is None  # drawn into the field, height not recorded
+    assert zeiss().data_bar_px is None  # the bar is drawn into the field, and its height is not recorded
     assert zeiss(DP_IMAGE_STORE="Store resolution = 64 * 40").data_bar_px == 8
 
 
@@ -563,7 +563,7 @@ def test_entities_are_refused(entity: str) -> None:
     harmful = text.replace('<?xml version="1.0"?>', f'<?xml version="1.0"?>{ENTITIES}')
     assert parse_xml(harmful) == {}
     assert not sightx(harmful)
-    inside = sightx(text)  # an undeclared entity ends the text
+    inside = sightx(text)  # the text is read up to an undeclared entity
     assert (inside.vendor, inside.instrument) == ("JEOL", None)
 
 
@@ -573,7 +573,7 @@ def test_truncated_xml_is_read_up_to_the_cut() -> None:
         found = sightx(SIGHTX[:end]).to_dict()
         found.pop("verbatim", None)
         assert known <= found.keys()
-        for name in found.keys() - {"stage", "pixel_height_nm"}:  # a pixel is square until its height is read
+        for name in found.keys() - {"stage", "pixel_height_nm"}:  # without a height, a pixel is square
             assert found[name] == getattr(SIGHTX_VALUES, name)  # never a truncated number
         known = set(found)
     assert known == SIGHTX_VALUES.to_dict().keys()
@@ -744,7 +744,7 @@ def test_invalid_olympus_numbers_are_none(change: dict[str, float]) -> None:
     ("date_time", "acquired"),
     [
         ("2021:12:31 23:59:31", "2021-12-31T23:59:31"),
-        ("2021:12:31 23:58:31", "2021-12-31T23:59:00"),  # another minute, perhaps the time when the file was written
+        ("2021:12:31 23:58:31", "2021-12-31T23:59:00"),  # DateTime may be the time of the file
         ("2022:12:31 23:59:31", "2021-12-31T23:59:00"),
         ("2021:12:31 23:59:77", "2021-12-31T23:59:00"),
         ("    :  :     :  :  ", "2021-12-31T23:59:00"),
@@ -935,7 +935,7 @@ def test_enormous_tags_are_read_in_part(code: int, key: str, most: int) -> None:
     tracemalloc.stop()
     assert found.working_distance_mm is not None
     assert found.verbatim["left_out"][key] == len(content) - most
-    assert peak < 40 << 20  # far below the memory that 8 MiB of such lines would need
+    assert peak < 40 << 20  # much less than the memory that 8 MiB of such lines would need
     assert stream.bytes_read < most + 10_000
 
 

@@ -1,4 +1,4 @@
-"""Walks over folders, files and archives: fixed order, every omission reported, nothing written."""
+"""Walks over folders, files and archives: the order is fixed, every omission is reported, and nothing is written."""
 
 from __future__ import annotations
 
@@ -441,7 +441,7 @@ def test_an_empty_archive_is_no_fault(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_loss_in_a_truncated_archive_is_reported(tmp_path, kind):
-    """For any cut: every member is correct or raises an `ImageError`, and the damage is reported."""
+    """Wherever the archive is cut, every member is correct or raises an `ImageError`, and the damage is reported."""
     noise = random.Random(0)
     members = [(f"{i}.jpg", noise.randbytes(700 + i)) for i in range(6)]
     whole = packed(tmp_path / f"x{kind}", members).read_bytes()
@@ -586,7 +586,7 @@ def test_archives_that_are_not_read_are_named(tmp_path, name, named):
     assert inner(tmp_path / "in" / name if named else tmp_path / "in", skipped) == ([] if named else ["a.jpg"])
     [(path, reason)] = skipped.unreadable
     assert path == str(tmp_path / "in" / name)
-    assert "archives of this kind are not read; .tar, .tar.gz, .tar.xz, .tar.bz2 and .zip are" in reason
+    assert "only .tar, .tar.gz, .tar.xz, .tar.bz2 and .zip archives can be read" in reason
     assert not skipped.ignored
 
 

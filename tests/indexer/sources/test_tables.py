@@ -1,4 +1,4 @@
-"""Tables that people write: the same content in every common form, and a message for the rest."""
+"""Tables that people write: every common form is read with the same content, and other forms give a message."""
 
 from __future__ import annotations
 

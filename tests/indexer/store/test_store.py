@@ -1,4 +1,4 @@
-"""The store: an authoritative catalog, an index file that can be rebuilt, and views that never change."""
+"""The store: only the catalog is authoritative, the index file can be built again, and views never change."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def test_base_delta_and_deletions_answer_like_a_full_scan(tmp_path):
                         put(writer, number, None)  # became featureless
                         codes.pop(number, None)
                     else:
-                        # Some new codes equal those of other images: ties across base and delta.
+                        # Some new codes are equal to codes of other images, so that base and delta contain equal
+                        # distances.
                         codes[number] = code_of(chance.choice([number % 5, 1000 + run]))
                         put(writer, number, codes[number])
                 generation = writer.generation
@@ -258,7 +259,7 @@ def whole(view: View) -> dict[str, object]:
     near = view.search(queries, 100, 1024)
     everything = range(1, 100)
     description = view.snapshot.description()
-    del description["failures"]  # of a run, not of a generation
+    del description["failures"]  # this value belongs to a run, not to a generation
     return {
         "generation": view.generation,
         "near": [(one.ids.tolist(), one.distances.tolist()) for one in near],
@@ -306,7 +307,8 @@ def write_anything(writer: StoreWriter, chance: random.Random) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_generation_never_changes_its_answers(tmp_path, seed):
-    """Readers see only published rows: long open, opened while a writer works, or opened after a writer was killed."""
+    """All readers see only published rows: old readers, readers opened during a write, and readers opened after a
+    writer was killed."""
     chance = random.Random(seed)
     filled(tmp_path, 30)
     with opened(tmp_path) as reader:
@@ -330,7 +332,7 @@ def test_a_generation_never_changes_its_answers(tmp_path, seed):
             with opened(tmp_path) as fresh:
                 assert whole(fresh.view) == whole(reader.view)
             assert (reader.view is held) != changed
-            with sqlite3.connect(tmp_path / CATALOG_NAME) as db:  # the stored tables, without views over them
+            with sqlite3.connect(tmp_path / CATALOG_NAME) as db:  # the stored tables, not the SQL views
                 rows = dict(db.execute("SELECT id, category FROM images").fetchall())
                 kept = db.execute("SELECT (SELECT count(*) FROM images_before), (SELECT count(*) FROM meta_before)")
                 assert kept.fetchone() == (0, 0)
@@ -403,7 +405,7 @@ def test_refreshing_keeps_the_log_small(tmp_path, monkeypatch):
 
 
 def test_another_store_in_the_folder_is_loaded_completely(tmp_path):
-    """Codes, rows and id are those of the new store, whatever its generation."""
+    """Codes, rows and id come from the new store, even if its generation has a lower number."""
     folder, other = tmp_path / "store", tmp_path / "other"
     codes = filled(folder, 30)
     with open_writer(folder) as writer:
@@ -427,7 +429,7 @@ def test_another_store_in_the_folder_is_loaded_completely(tmp_path):
         assert answers(store, codes[3], limit=0) == []
         assert answers(store, code_of(501), limit=0) == [(0, 1)]
         assert {n: one.path for n, one in store.records(range(100)).items()} == {1: "Tips/other.jpg"}
-        assert len(held.records(range(100))) == 31  # a running query keeps the view that it began with
+        assert len(held.records(range(100))) == 31  # a running query keeps its view
         with open_writer(folder) as writer:
             put(writer, 2, code_of(502))
             writer.publish()
@@ -593,7 +595,7 @@ def test_a_damaged_index_file_is_repaired_with_a_warning(tmp_path, damage, with_
         for query in [codes[1], code_of(2), code_of(31)]:
             assert answers(store, query) == scan(codes, query)
     assert len(warned) == 1
-    with opened(tmp_path) as again:  # warnings are errors in tests, so there is none
+    with opened(tmp_path) as again:  # in tests, a warning would be an error
         assert answers(again, codes[1]) == scan(codes, codes[1])
         assert again.view.file == index_files(tmp_path)[0]
     assert len(index_files(tmp_path)) == 1
@@ -623,7 +625,7 @@ def test_a_writer_replaces_a_missing_index_file(tmp_path):
     codes = filled(tmp_path, 30)
     (tmp_path / "index-1.faiss").unlink()
     with open_writer(tmp_path) as writer:
-        assert writer.publish() == 1  # there is nothing new, but the file is written again
+        assert writer.publish() == 1  # nothing has changed, but the file is written again
     with opened(tmp_path) as store:
         assert answers(store, codes[7]) == scan(codes, codes[7])
 
@@ -860,7 +862,7 @@ def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path):
             assert answers(store, codes[1], 1) == [(0, 1)]
         holder.kill()
         holder.wait()
-        with open_writer(tmp_path):  # a killed writer holds nothing
+        with open_writer(tmp_path):  # a killed writer holds no lock
             pass
 
 
@@ -898,7 +900,7 @@ def test_a_drive_without_locks_is_reported(tmp_path, monkeypatch):
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """Provide a folder that every user can enter; those of pytest are closed to other users."""
+    """Provide a folder that every user can open, because other users cannot open the folders of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="twinscope-"))
     folder.chmod(0o755)
     yield folder
@@ -1004,13 +1006,13 @@ def test_a_reader_without_write_permission_follows_a_writer(shared):
             with open_writer(folder) as writer:
                 put(writer, number, codes[number])
                 writer.publish()
-                if number != 32:  # once, the reader never asks while the writer works
+                if number != 32:  # in the first round, the reader makes no query while the writer works
                     assert ask(codes[number]) == [number, found_by_scan(codes, codes[number]), True, []]
             assert ask(codes[number]) == [number, found_by_scan(codes, codes[number]), True, []]
 
 
 def test_a_read_only_copy_of_an_open_catalog_is_refused(shared):
-    """Otherwise the content of the write-ahead log would be silently missing."""
+    """Otherwise, the content of the write-ahead log would be missing without a message."""
     folder, copied = shared / "store", shared / "copy"
     filled(folder, 3)
     copied.mkdir()

@@ -42,7 +42,7 @@ def drawn(seed: int, count: int, centre: float) -> Rows:
 
 
 def test_estimates_match_the_share_of_wrong_matches() -> None:
-    """If wrong and correct matches overlap, a share p of those with the estimate p is wrong."""
+    """If the scores of wrong and correct matches overlap, the share p of all matches with the estimate p is wrong."""
     impostors, genuine = drawn(0, 4000, 0.4), drawn(1, 4000, 0.7)
     model = fit("test", impostors, genuine, resamples=0)
     fresh = [(row, wrong) for rows, wrong in ((drawn(2, 20000, 0.4), True), (drawn(3, 20000, 0.7), False))
@@ -142,7 +142,7 @@ def test_match_above_max_p_wrong_gets_no_label(limit: float, grade: str) -> None
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Index four micrographs of each of three categories, one of them also under another category."""
+    """Index four micrographs of each of three categories. One micrograph is also stored under another category."""
     root = tmp_path_factory.mktemp("calibrated")
     for category in ("Particles", "Tips", "Fibres"):
         (root / "labelled" / category).mkdir(parents=True)
@@ -179,7 +179,7 @@ def test_calibrate_command(collection: Path, tmp_path: Path, capsys: pytest.Capt
         after = engine.search(image, max_p_wrong=1)
         assert (after.grade, after.generation) == ("excellent", before.generation + 1)
         assert after.p_wrong.calibration.startswith("13 images of this collection")
-        assert after.p_wrong.estimate >= 1 / 15  # so few images cannot support a lower estimate
+        assert after.p_wrong.estimate >= 1 / 15  # a lower estimate needs more images
         assert remote.search(image, max_p_wrong=1, min_generation=after.generation) == after
         held = engine.search(image, max_p_wrong=0.01)
         assert (held.grade, held.category) == ("doubtful", None)

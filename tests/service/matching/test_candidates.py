@@ -1,4 +1,5 @@
-"""The nearest references: the same as in a scan over all allowed records, with no deeper index search."""
+"""The nearest references are the same as in a scan of all allowed records; the index search is not extended
+needlessly."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from twinscope_service.matching.query import Limits, Query
 
 CATEGORIES = [*["Tips"] * 30, *["Powder"] * 10, *["Fibres"] * 3, "Rare"]
 NAMES = ["Tips", "Powder", "Fibres", "Rare", "Films"]
-"""The categories of the images, and one without images."""
+"""The categories of the images, and a category without images."""
 
 
 def code_of(seed: int) -> bytes:

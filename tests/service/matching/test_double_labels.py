@@ -1,4 +1,4 @@
-"""A picture under two categories is found, and look-alikes are not taken for one."""
+"""An image with two categories is found as a double label; look-alikes are not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save(path: Path, pixels: np.ndarray, **options: int) -> None:
 
 @pytest.fixture
 def planted(shelf: Shelf, tmp_path: Path) -> Path:
-    """A collection with changed copies of two Tips under other categories, beside one of the same category."""
+    """A collection with changed copies of two Tips under other categories, and one copy under the same category."""
     for (category, number), pixels in shelf.pixels.items():
         save(tmp_path / "c" / category / f"{number}.jpg", pixels, quality=95)
     first, second = shelf.pixels["Tips", 0], shelf.pixels["Tips", 1]

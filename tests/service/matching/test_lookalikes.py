@@ -1,4 +1,4 @@
-"""Shared artefacts are no twin: apertures, panels, masks, dust, the pattern of a camera."""
+"""Images that share only an artefact are not twins: an aperture, a panel, a mask, dust or the pattern of a camera."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def flat_field(category: str) -> tuple[Grey, Grey]:
 @pytest.mark.parametrize("category", CATEGORIES[1:])
 @pytest.mark.parametrize("label", ["Tips", "its own"])
 def test_most_similar_reference_wins_over_a_nearer_hash(tmp_path: Path, category: str, label: str) -> None:
-    """A very noisy recording is aligned with the query; the better one is shifted, so that no hash finds it."""
+    """A very noisy recording is aligned with the query. The better recording is shifted, so that no hash finds it."""
     clear, moved = flat_field(category)
     other = category if label == "its own" else label
     noisy = {f"{category}/clear": clear, f"{other}/noisy": with_noise(moved, 80, 1)}
@@ -317,7 +317,8 @@ def test_restricted_search_checks_all_categories(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("seed", "sigma", "grade"), [(302, 40, "ambiguous"), (304, 48, "doubtful")])
 def test_field_with_a_second_far_label_gets_no_label(tmp_path: Path, seed: int, sigma: float, grade: str) -> None:
-    """Both show one image, so the farther one is no look-alike, but it is evidence against the label."""
+    """Both references show the same image, so the more distant reference is no look-alike, but evidence against the
+    label."""
     sharp = _faint_field(seed)
     clear = np.clip(128 + (sharp.astype(float) - 128) * 3, 0, 255)
     both = {"Tips/sharp": sharp, "Powder/blurred": np.rint(gaussian_filter(clear, 2.5)).astype(np.uint8)}
@@ -383,12 +384,13 @@ def test_narrow_aperture_gives_no_label_and_hides_no_twin(tmp_path: Path, radius
                 answer = engine.search(behind(micrograph(category, number)))
                 assert answer.category is None, (category, number)
                 alike += [match.scene_score for match in answer.matches[:1] if (match.scene_score or 0) >= 0.5]
-        assert alike  # so more than the scene score was needed to refuse them
+        assert alike  # so the scene score alone could not refuse them
         for sigma, quality in ((8, 80), (20, 30)):
             found = engine.search(encoded(with_noise(twin, sigma, 1), quality))
             assert found.best is not None
             assert Path(found.best.source).name == "behind.jpg"
-            # If a tenth of the image is open, noise on the black rest leaves too little in common.
+            # If only a tenth of the image is visible, and the black rest contains noise, the images have too little in
+            # common.
             assert found.category == "Particles" or (open_share < 0.1 and found.grade == "doubtful")
 
 
@@ -469,7 +471,7 @@ def test_server_requests_the_pixels_that_can_change_an_answer(tmp_path: Path) ->
 
 @pytest.mark.parametrize("category", ["Fibres", "Powder"])
 def test_pixels_missing_at_an_earlier_stage_would_change_it(tmp_path: Path, category: str) -> None:
-    """This holds even if the best match is shifted, so that its own pixels cannot be compared."""
+    """This is also true if the best match is shifted, so that its pixels cannot be compared."""
     clear, moved = flat_field(category)
     nearer = {f"{category}/clear": clear, f"{category}/noisy": with_noise(moved, 80, 1)}
     covered = with_noise(micrograph(category, 1), 20, 1)

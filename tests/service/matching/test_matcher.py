@@ -335,7 +335,7 @@ def test_least_recently_used_pixels_are_removed_first(shelf: Shelf) -> None:
         first = pixels(records[0])
         assert pixels(records[0]) is first
         second = pixels(records[1])
-        pixels(records[0])  # used again, so the second is the least recently used
+        pixels(records[0])  # used again, so the second image is now the least recently used
         pixels(records[2])
         assert pixels(records[0]) is first
         assert pixels(records[1]) is not second
@@ -343,7 +343,7 @@ def test_least_recently_used_pixels_are_removed_first(shelf: Shelf) -> None:
 
 
 def test_cached_pixels_are_those_of_the_references_own_file(tmp_path: Path) -> None:
-    """They are not those of another file that has or had the same content."""
+    """These pixels must not come from another file that has or had the same content."""
     pixels = micrograph("Tips", 5)
     store = make_store(tmp_path, {"Tips/a.png": pixels, "Tips/b.png": pixels})
     with matching(store) as (_, opened):

@@ -41,7 +41,7 @@ def grey(field: NDArray[np.float64]) -> Grey:
 
 
 def sharing(share: float, seed: int, sigma: float = 1) -> Grey:
-    """Return an image that correlates by `share` with all others of this share; each seed gives one image."""
+    """Return an image whose correlation with all other such images is `share`. Each seed gives another image."""
     return grey(share**0.5 * texture(0, sigma) + (1 - share) ** 0.5 * texture(seed, sigma))
 
 
@@ -82,9 +82,10 @@ def test_partial_correlation_is_that_of_the_residuals(seed: int, by_query: float
 
 
 def of_one_factor(has: float, left: float, others_have: float, count: int) -> Neighbourhood:
-    """Return a neighbourhood with one common factor; without it, query and twin correlate by `left`.
+    """Return a neighbourhood with one common factor; without this factor, query and twin correlate by `left`.
 
-    Scene scores are the products of the shares of the factor (Spearman 1904); the thumbnails of the others have it.
+    Scene scores are the products of the shares of the factor (Spearman 1904). The thumbnails of the others contain the
+    factor.
     """
     alike = [
         neighbour(has * others_have, has * others_have, sharing(others_have**2, seed), seed)
@@ -96,7 +97,7 @@ def of_one_factor(has: float, left: float, others_have: float, count: int) -> Ne
 @pytest.mark.parametrize("left", [0.0, 0.3])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_several_weak_lookalikes_reveal_a_common_factor(left: float, count: int) -> None:
-    """None of them alone would explain much of the scene score."""
+    """A single reference would explain only a small part of the scene score."""
     neighbours = of_one_factor(0.9, left, 0.5, count)
     [one, *_] = neighbours.others
     assert _without(neighbours.twin.scene_score or 0, one.score, one.likeness) > 0.75
@@ -152,7 +153,7 @@ def test_others_without_a_common_factor_count_one_by_one() -> None:
 
 @pytest.mark.parametrize("score", [0.5, 0.55, 0.599])
 def test_weak_twin_allows_no_other_above_a_quarter(score: float) -> None:
-    """The likeness of the others does not matter: they need not share what query and twin share."""
+    """The similarity between the other references does not matter, because they need not share the artefact."""
     unlike = [neighbour(0.26, 0.0, sharing(0.5, seed), seed) for seed in (2, 3)]
     assert around(score, *unlike).lookalike(()) == 0.26
     assert around(score, neighbour(0.24, 0.24)).lookalike(()) == 0
@@ -162,7 +163,7 @@ def test_weak_twin_allows_no_other_above_a_quarter(score: float) -> None:
 
 
 def test_noisier_recording_of_the_twin_is_no_lookalike() -> None:
-    """It shares nothing with the query that the twin lacks; a look-alike does."""
+    """Everything that the reference shares with the query is also in the twin. For a look-alike, this is not true."""
     noisier = neighbour(0.42, 0.6, everywhere=True)
     assert _without(0.7, 0.42, 0.6) < 0.75
     assert around(0.7, noisier).lookalike(()) == 0
@@ -255,7 +256,7 @@ def numbers(neighbours: Neighbourhood) -> list[int]:
 
 
 FAR = apart(code_of(QUERY), 480, 1)
-"""Hash of a twin that is as far from its query as unrelated images: no reference is near both."""
+"""Hash of a twin that is as far from its query as unrelated images are. No reference is near both hashes."""
 
 
 def crowd(code: NDArray[np.uint8], first: int, count: int, bits: int, category: str = "Fibres") -> References:
@@ -319,7 +320,7 @@ def test_neighbours_are_compared_in_the_frames_of_the_twin(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("copies", [0, 15, 70, 300])
 def test_copies_of_the_twin_hide_nothing(tmp_path: Path, copies: int) -> None:
-    """Their number does not matter, even if they are nearer to query and twin than a look-alike."""
+    """The number of copies does not matter, even if the copies are nearer to query and twin than a look-alike is."""
     twin = apart(code_of(QUERY), 60, 1)
     references = crowd(np.frombuffer(twin, np.uint8), 1000, copies, 5, "Tips")
     references |= {2: (apart(code_of(QUERY), 300, 2), encode_thumbnail(sharing(0.5, 102)), "Tips")}
@@ -361,7 +362,7 @@ def test_only_copies_of_another_label_are_neighbours(tmp_path: Path, name: str) 
 
 
 def test_unmoved_reference_that_shares_much_is_no_copy(tmp_path: Path) -> None:
-    """Images of one camera or one aperture also share much, and what they share does not move."""
+    """Images of one camera or one aperture also have much in common, but the common part does not move."""
     shown = moved(SHOWN_FIELD, 0, 0.4)
     assert 0.82 < scene_scores(SHOWN, [shown])[0].score < 0.93
     references: References = {2: (apart(code_of(QUERY), 300, 2), encode_thumbnail(shown), "Tips")}

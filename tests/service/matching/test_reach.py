@@ -181,7 +181,7 @@ def test_twin_with_a_crop_or_another_bar_is_found(answers: Answers, name: str) -
         assert (answer.grade, answer.category) == ("good", category)
         best = answer.best
         assert best is not None
-        if best.transform is None:  # near enough without a change
+        if best.transform is None:  # the distance is small enough without a change
             assert name in {"bottom 3 % cut", "a margin lost", "bottom cut, bar added"}
             assert best.ssim is not None
         else:
@@ -271,9 +271,9 @@ def test_ssim_is_that_of_the_query_turned_back(engines: dict[str, Engine], image
 
 
 NEAR: dict[str, Any] = {"far_distance": 300}
-"""No comparison beyond the usual distance, because a plain hash sometimes finds a crop of a field there."""
+"""Policy without comparisons above the usual distance, at which the hash of the whole image sometimes finds a crop."""
 NO_PLAIN_TWIN = ("rotated by 90", "inverted", "bottom 8 % cut", "bar added", "top left corner")
-"""Changes of every kind after which no plain search finds the twin."""
+"""Changes of every kind after which a search by the whole image does not find the twin."""
 
 
 def changed(image: Grey) -> Iterator[Grey]:
@@ -468,7 +468,7 @@ def test_query_too_small_for_frames_has_no_twin(
 
 
 def test_frames_too_small_to_be_hashed_match_nothing(tmp_path: Path) -> None:
-    """An image 44 pixels high is hashed as a whole, but not the rest without 14 % of it."""
+    """An image with a height of 44 pixels has a hash, but the image without the lowest 14 % is too small for a hash."""
     small = {category: micrograph(category)[60:104, :192] for category in (*CATEGORIES, "Fibres", "Nanowires")}
     with connect(make_store(tmp_path, small, "views")) as engine:
         grades = {category: engine.search(query_of("inverted", image)).category for category, image in small.items()}
@@ -498,7 +498,7 @@ def large_micrograph(category: str, number: str) -> Grey:
 
 @pytest.mark.parametrize("number", ["1004", "1009"])
 def test_shared_outline_in_one_window_is_no_twin(outlines: tuple[Engine, dict[str, Grey]], number: str) -> None:
-    """Beyond the usual distance, the best of thousands of windows is compared."""
+    """Above the usual distance, the best of thousands of windows is compared."""
     engine, _ = outlines
     query = large_micrograph("Tips", number)
     answer = engine.search(query)

@@ -1,4 +1,4 @@
-"""Reasons: every code has a clause and survives the wire, and every grade has the expected reasons."""
+"""Every reason code has a clause and can be sent over the network, and every grade has the expected reasons."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def synthetic(store: object, pixels: object, others: object, record: Any) -> Sample:
-    """What the search for one image may give, without a search."""
+    """Data that the search for one image could give, made without a search."""
     rng = np.random.default_rng(record.id)
 
     def row(scene: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The table of thresholds is complete and the same in the documents, on the wire and in the command."""
+"""The table of thresholds is complete, and agrees with the documents, the contract and the command."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_every_grade_has_its_reason() -> None:
     [
         # The rival is of the same acquisition.
         (match(scene=1, ssim=0.99), match("Fibres", 9, 0.99, 0.985), ("SSIM 0.990", "SSIM 0.985")),
-        # The SSIMs differ, but no acquisition is the same: only the scene scores are compared.
+        # The SSIMs differ, but no candidate shows the same acquisition, so only the scene scores are compared.
         (match(scene=1, ssim=0.923), match("Fibres", 9, 0.993, 0.103), ("scene score 1.000", "scene score 0.993")),
         # One SSIM is missing.
         (match(scene=0.99, ssim=0.993), match("Fibres", 9, 0.983), ("scene score 0.990", "scene score 0.983")),
@@ -126,7 +126,7 @@ def test_good_needs_no_pixels_but_excellent_does() -> None:
     ],
 )
 def test_rival_within_the_ssim_margin(best: float, rival: float, expected: str) -> None:
-    policy = _DEFAULT.adjusted({"ssim_margin": 0.015625})  # a fraction of two, so that equality is exact
+    policy = _DEFAULT.adjusted({"ssim_margin": 0.015625})  # a multiple of a power of two, so that equality is exact
     found = [match("Tips", scene=0.99, ssim=best), match("Fibres", 40, scene=0.99, ssim=rival)]
     assert grade(*found, policy=policy) == expected
 
@@ -319,7 +319,8 @@ def test_only_thresholds_can_be_adjusted(name: str) -> None:
 def test_the_named_policies() -> None:
     assert named_policy("default") == Policy()
     legacy = named_policy("legacy")
-    # The two nearest: a preliminary match below 150 bits, verified below 120, excellent above SSIM 0.95.
+    # The two nearest references: a preliminary match below 150 bits, verified below 120 bits, excellent above SSIM
+    # 0.95.
     assert (legacy.k, legacy.max_distance, legacy.ssim_distance, legacy.excellent_ssim) == (2, 149, 119, 0.95)
     with pytest.raises(ValueError, match="Known: default, legacy"):
         named_policy("Default")
@@ -333,7 +334,8 @@ def test_the_named_policies() -> None:
     [("never", [False] * 4), ("best", [True, True, False, False]), ("all", [True, True, True, False])],
 )
 def test_candidates_compared_at_full_size(use: Any, wanted: list[bool]) -> None:
-    """Candidates that the scene score refuses are never compared; by default, only those that can change the answer."""
+    """Candidates that the scene score refuses are never compared. By default, only candidates that can change the
+    answer are compared."""
     matches = [match(distance=i, scene=scene) for i, scene in enumerate((0.95, 0.9, 0.7, 0.4))]
     policy = replace(_DEFAULT, ssim=use)
     assert ssim_wanted(matches, policy) == wanted

@@ -1,4 +1,4 @@
-"""Clients of the first frozen contract, as they were built then, against the current server."""
+"""Clients that belong to the first frozen contract, with the current server."""
 
 from __future__ import annotations
 

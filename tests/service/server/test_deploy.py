@@ -1,4 +1,4 @@
-"""The files in deploy/ work as its README describes, as far as this can be tested without Docker and systemd."""
+"""The files in deploy/ work as the README there describes. Docker and systemd are not used."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_image_runs_unprivileged_and_has_a_health_check():
     assert len(users) == 1
     assert users[0].split(":")[0] not in {"root", "0"}
     order = [word for word, _ in last_stage]
-    assert order[order.index("USER") :].count("RUN") == 1  # doctor --warm: what it compiles belongs to the user
+    assert order[order.index("USER") :].count("RUN") == 1  # doctor --warm, run by the final user
     health = next(rest for word, rest in last_stage if word == "HEALTHCHECK")
     assert '"twinscope", "health", "grpcs://localhost:50051"' in health
 

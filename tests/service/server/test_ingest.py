@@ -1,4 +1,4 @@
-"""Ingest: an image uploaded to a server has the same rows as one indexed from a folder."""
+"""Ingest: an image that was uploaded to a server has the same rows as an image that was indexed from a folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _FILES = {
 
 
 def rows(store: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of the one image of a store, without the columns on its source and time."""
+    """Return the rows of the only image of a store, without the columns about its source and time."""
     with sqlite3.connect(store / CATALOG_NAME) as database:
         database.row_factory = sqlite3.Row
         found = {

@@ -1,4 +1,4 @@
-"""External clients against the real server: by reflection (buf, grpcurl), and the Node package."""
+"""External clients get right answers from a real server: buf and grpcurl by reflection, and the Node package."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def query(shelf) -> tuple[str, Answer]:
 
 
 def check(text: str, expected: Answer) -> None:
-    """Compare an answer in the JSON of protocol buffers, which omits zeros, with that of the embedded engine."""
+    """Compare an answer in the JSON of protocol buffers, which omits zeros, with the answer of the embedded engine."""
     result = json.loads(text)["result"]
     answer = result["answer"]
     assert result["clientTag"] == "interop"
@@ -112,7 +112,7 @@ def test_buf_lists_every_method_by_reflection(server):
 
 
 def _lower_camel(text: str) -> str:
-    """Convert field names to those of JSON; old releases of grpcurl print the names of the contract."""
+    """Convert field names to the names in JSON, because old releases of grpcurl print the names of the contract."""
 
     def renamed(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return {

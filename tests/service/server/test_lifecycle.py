@@ -131,7 +131,8 @@ def test_server_without_a_store_exits(tmp_path: Path) -> None:
 
 
 class LameDuck(threading.Event):
-    """The event that a stopping server waits for; the lame duck period lasts until the test ends it."""
+    """The event that a stopping server waits for. Until the test sets the event, health checks fail but calls are
+    answered."""
 
     SECONDS = 1000.0
 
@@ -164,7 +165,7 @@ def test_calls_in_progress_finish_when_the_server_stops(shelf: Shelf, monkeypatc
         stopping.start()
         assert eventually(lambda: client.serving() == "NOT_SERVING")
         assert [client.serving(name) for name in SERVICES] == ["NOT_SERVING"] * 2
-        client.call(client.catalog.GetIndex, INDEX)  # still answered in the lame duck period
+        client.call(client.catalog.GetIndex, INDEX)  # still answered until the event is set
         duck.over.set()
         assert eventually(lambda: counted(server, "requests_total", method="StreamSearch", code="UNAVAILABLE") == 1)
         assert not future.done()
@@ -373,7 +374,7 @@ def test_search_waits_for_its_minimum_generation(store: Path, tmp_path: Path) ->
 
 
 def test_batch_is_answered_from_one_generation(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check it even if a new generation is published while the batch is processed."""
+    """The result is the same even if a new generation is published while the batch is processed."""
     opened = Store(store)
     searcher, stored = Searcher(opened), searcher_module._stored
     numbers = [record.id for record in opened.view.snapshot.page(-1, 3)]

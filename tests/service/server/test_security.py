@@ -100,7 +100,7 @@ def test_read_token_cannot_write(shelf: Shelf, tokens: Path) -> None:
 
 
 def test_every_method_is_listed_as_reading_or_writing() -> None:
-    """Check it because a forgotten method would be open to read tokens."""
+    """A method that is missing in the list would be open to read tokens."""
     from twinscope_service.server.interceptor import _WRITES
 
     methods = {
@@ -248,7 +248,7 @@ def test_certificates_are_rotated_without_a_restart(
     with serving(shelf.store, **tls((Path(certificate), Path(key)))) as target:
         assert (reachable(ca), reachable(second)) == (True, False)
         new = second.issue("server")
-        shutil.copy(new[0], certificate)  # the pair does not match for a moment, so the old one stays in use
+        shutil.copy(new[0], certificate)  # for a moment, certificate and key do not match, so the old pair stays in use
         assert (reachable(ca), reachable(second)) == (True, False)
         shutil.copy(new[1], key)
         assert (reachable(ca), reachable(second)) == (False, True)

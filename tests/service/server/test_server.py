@@ -223,7 +223,7 @@ def test_other_errors_of_a_search(client: RawClient) -> None:
 
 def test_missing_generation_is_reported_within_the_deadline(client: RawClient) -> None:
     request = search(query=Query(hash=HASH), options={"min_generation": 99})
-    for seconds in (1, 2, 4, 8, 16):  # on a busy machine the answer may arrive after the client's deadline
+    for seconds in (1, 2, 4, 8, 16):  # on a busy machine, the answer may arrive after the deadline of the client
         start = time.monotonic()
         never = client.failure(client.similarity.Search, request, seconds)
         assert never.code == "DEADLINE_EXCEEDED"
@@ -244,11 +244,12 @@ def test_waiting_for_a_generation_occupies_no_worker(shelf: Shelf) -> None:
             one.cancel()
         cancelled = time.monotonic()
         assert eventually(lambda: in_flight(server) == 0)
-        assert time.monotonic() - cancelled < MAX_WAIT / 2, "a call whose client has left waits no longer"
+        assert time.monotonic() - cancelled < MAX_WAIT / 2, "a call ends its wait if its client has disconnected"
 
 
 def test_error_with_many_violations_fits_the_status(client: RawClient) -> None:
-    """Check the size because clients accept 8 KiB of trailing metadata; more would be a transport error."""
+    """Check the size, because clients accept at most 8 KiB of trailing metadata and otherwise report a transport
+    error."""
     categories = ["\\x" * 100] * 64  # invalid escapes
     failure = client.failure(
         client.similarity.Search, search(query=Query(hash=HASH), options={"categories": categories})
@@ -565,7 +566,7 @@ SILENT = ("/twinscope.v1.SimilarityService/Search", "/grpc.health.v1.Health/Chec
 
 @pytest.mark.parametrize("path", SILENT)
 def test_missing_requests_take_no_slot_from_others(shelf: Shelf, path: str) -> None:
-    """Use more such calls than the server has threads; they lose their slots, oldest first."""
+    """Make more such calls than the server has threads. The calls lose their slots, the oldest call first."""
     with (
         serving(shelf.store, workers=2, max_waiting=14, max_streams=4) as target,
         RawClient(target) as client,
@@ -698,7 +699,7 @@ def test_rate_of_a_caller_is_limited(shelf: Shelf) -> None:
     with serving(shelf.store, requests_per_second=0.5) as target, RawClient(target) as client:
         request = catalog_pb2.GetIndexRequest()
         failure = None
-        while failure is None:  # at one request per 2 s, only an even slower machine would never exceed it
+        while failure is None:  # the limit is one request per 2 s; only a slower machine would never exceed this limit
             try:
                 client.call(client.catalog.GetIndex, request)
             except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""Warm-up: no query waits for compilation after it."""
+"""After the warm-up, no query waits for compilation."""
 
 from __future__ import annotations
 

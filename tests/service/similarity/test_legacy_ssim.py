@@ -1,4 +1,4 @@
-"""The ``legacy`` policy against the legacy scripts, which are reimplemented here from their description."""
+"""The policy ``legacy`` decides like the legacy scripts, which are written again here from their description."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ScriptMatch:
 
 
 def script_match(tiff: Path, jpegs: dict[Path, imagehash.ImageHash]) -> ScriptMatch | None:
-    """Return the best of the two nearest: by SSIM below 120 bits, otherwise the nearest below 150 bits."""
+    """Return the better of the two nearest references: by SSIM below 120 bits, otherwise the nearest below 150 bits."""
     query = script_hash(tiff)
     two = sorted((int(query - hashed), str(path)) for path, hashed in jpegs.items())[:2]
     candidates = [
@@ -142,7 +142,7 @@ def test_legacy_policy_decides_like_the_legacy_scripts(lab: tuple[Path, list[Pat
 def test_best_ssim_wins_over_the_nearest_hash(tmp_path: Path, shelf: Shelf) -> None:
     query = shelf.pixels["Particles", 1]
     patched = query.copy()
-    patched[:50, :50] = 255  # changes many bits but few SSIM windows
+    patched[:50, :50] = 255  # this change affects many bits but few SSIM windows
     pair = {"patched": patched, "noisy": noisy(query, 12)}
     assert _distance(query, pair["noisy"]) < _distance(query, pair["patched"]) < 120
     folder = tmp_path / "Particles"

@@ -1,4 +1,4 @@
-"""Grain: copies of one acquisition share it, other acquisitions of similar outlines do not."""
+"""Copies of one acquisition have the same grain; other acquisitions with similar outlines have different grain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from twinscope_service.thresholds import NOISE_PROOF as PROVEN
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 MOTTLED = (0, 3, 6, 10)
-"""Numbers of the gratings below whose mottled copies can be found only by outlines and grain."""
+"""Numbers of the gratings in the tests below whose mottled copies are found only by outlines and grain."""
 WITHOUT_PIXELS = POLICIES["default"].adjusted({"ssim": "never"})
 
 
@@ -55,7 +55,7 @@ def grating(seed: int) -> Grey:
 
 
 def mottled(pixels: Grey, seed: int) -> Grey:
-    """Return the negative of the upper rows under stains as large as the structures that a hash represents."""
+    """Return the inverted upper rows of an image, with stains as large as the structures that a hash represents."""
     upper = pixels[:356]
     stains = 6 * noise(seed + 2000, 4, upper.shape) + 3 * noise(seed + 3000, 0, upper.shape)
     return 255 - grey(upper * 0.8 + 20 + stains)
@@ -122,7 +122,8 @@ def test_blank_images_have_no_grain(level: int) -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_specks_on_a_clipped_background_have_no_grain(level: int) -> None:
-    """Check it because the correlation of a few specks exceeds any number of standard deviations."""
+    """The share of pixels with grain must be checked, because the correlation of a few specks exceeds any number of
+    standard deviations."""
     rows, columns = np.mgrid[:943, :1277]
 
     def specks(seed: int) -> Grey:
@@ -144,7 +145,7 @@ def test_images_of_any_size_are_compared() -> None:
 
 
 class _Pixels(ReferencePixels):
-    """Full-size pixels of references by their numbers."""
+    """Full-size pixels of references; the keys are the numbers of the references."""
 
     def __init__(self, images: dict[int, Grey]) -> None:
         super().__init__()
@@ -168,7 +169,7 @@ def against(query: Grey, images: dict[int, Grey]) -> PixelComparison:
 
 
 def proof(query: Grey, images: dict[int, Grey]) -> float:
-    """Return the proof that reference 1 is the twin; the others are the next most similar references."""
+    """Return the proof that reference 1 is the twin. The other references are the next most similar ones."""
     matches = [Match(f"{number:016x}", "", "Tips", "L9", 320) for number in sorted({1, *images})]
     return against(query, images).proof(matches[0], matches[1:])
 
@@ -278,7 +279,8 @@ def test_missing_reference_file_leaves_the_answer_doubtful(gratings: Path) -> No
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_pattern_of_the_camera_gives_no_label(tmp_path: Path, gone: bool) -> None:
-    """Use one grating among other images, all with one pattern; the queries are other gratings with this pattern."""
+    """Make a store of one grating and other images, all with the same pattern. The queries are other gratings with this
+    pattern."""
     pattern = 3 * noise(99, 0.8)
     (tmp_path / "collection" / "Tips").mkdir(parents=True)
     images = [grating(0), *(grey(128 + 40 * noise(seed, 6) + 4 * noise(seed + 50, 0.8)) for seed in range(1, 9))]

@@ -1,4 +1,5 @@
-"""Two images of one field agree in all regions; a shared overlay agrees only in its own regions."""
+"""Two images of one field agree in all regions; two images that share an overlay agree only in the regions of the
+overlay."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from twinscope_service.thresholds import INNER_REGIONS_APART
 Grey = NDArray[np.uint8]
 SHAPE = (384, 512)
 TEXTURED = ("Powder", "Porous_Sponge", "Fibres", "Biological")
-"""Categories with structure in most regions; images of the others are mostly empty and therefore alike."""
+"""Categories with structure in most regions. Images of the other categories are mostly empty and therefore similar."""
 
 
 def field(category: str, number: int) -> Grey:
@@ -160,7 +161,7 @@ OUTER = tuple(number for number in range(25) if number not in INNER)
 def regions(
     usual: float = 0.8, *, flat: tuple[int, ...] = (), clipped: tuple[int, ...] = (), **others: tuple[int, ...]
 ) -> Regions:
-    """Return regions with the usual correlation, except flat ones, which have 1; `others` are named by correlation."""
+    """Return regions. Flat regions have the correlation 1; each name in `others` is the correlation of its regions."""
     correlations = [usual] * 25
     for number in flat:
         correlations[number] = 1.0
@@ -200,14 +201,14 @@ def test_inner_regions_must_agree_like_the_outer_ones() -> None:
 
 def test_flat_regions_do_not_count() -> None:
     assert regions(of_0=OUTER[:5], flat=OUTER[:5]).agree
-    assert regions(of_0=OUTER[:15], flat=OUTER[:15]).agree  # although none of the others agrees
+    assert regions(of_0=OUTER[:15], flat=OUTER[:15]).agree  # although no other region agrees
     assert regions(of_0=INNER[:8], flat=INNER[:8]).agree
     assert regions(of_0=INNER, flat=INNER).agree
     assert regions(of_0=INNER + OUTER[:4], flat=INNER + OUTER[:4]).median == 0.8
 
 
 def test_allowed_disagreement_shrinks_with_flat_regions() -> None:
-    """Check it although flat regions agree fully because of the trace of a mask."""
+    """This is true although the edge of a mask makes flat regions agree fully."""
     assert regions(of_0=OUTER[:3], flat=OUTER[6:]).agree  # 15 are not flat
     assert not regions(of_0=OUTER[:4], flat=OUTER[6:]).agree
     assert not regions(of_0=INNER[:2], flat=INNER[5:]).agree  # of five in the middle
@@ -219,7 +220,7 @@ def test_allowed_disagreement_shrinks_with_flat_regions() -> None:
 def test_a_limited_number_of_clipped_regions_may_disagree() -> None:
     assert regions(of_0=OUTER[:8], clipped=OUTER[:8]).agree
     assert not regions(of_0=OUTER[:9], clipped=OUTER[:9]).agree
-    assert regions(of_0=OUTER[:8], clipped=OUTER).agree  # agreeing regions do not count towards the limit
+    assert regions(of_0=OUTER[:8], clipped=OUTER).agree  # the limit counts only regions that disagree
     assert regions(of_0=INNER[:6], clipped=INNER[:6]).agree
     assert not regions(of_0=INNER[:6], clipped=INNER[:2]).agree
     assert regions(of_0=OUTER[:11], clipped=OUTER[:8]).agree
@@ -260,7 +261,7 @@ def test_regions_divide_the_unmasked_area(category: str, share: float) -> None:
 
 
 def test_regions_flat_in_both_images_are_flat() -> None:
-    """Check that a region with structure in one image only counts as disagreement."""
+    """A region that has structure in only one of the images counts as a disagreement."""
     texture = gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3)
     grey = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)
     one, other = grey.copy(), grey.copy()

@@ -1,4 +1,4 @@
-"""Scene score against a slow oracle in double precision, and for typical changes of a micrograph."""
+"""The scene score equals that of a slow oracle in double precision, and tolerates typical changes of a micrograph."""
 
 from __future__ import annotations
 

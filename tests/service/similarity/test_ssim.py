@@ -1,4 +1,4 @@
-"""SSIM against scikit-image, and against exact window sums if the rounding of scikit-image matters."""
+"""The SSIM equals the SSIM of scikit-image, or exact sums over windows where the rounding of scikit-image matters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pattern(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> np.n
     rows, columns = np.indices(shape)
     if kind == "noise":
         return rng.integers(0, 256, shape, np.uint8)
-    if kind == "faint":  # the least contrast of 8 bits, near white, where single precision would cancel
+    if kind == "faint":  # the lowest contrast of 8 bits, near white, where single precision would lose digits
         return (254 + rng.integers(0, 2, shape)).astype(np.uint8)
     if kind == "speck":
         return np.where((rows == shape[0] // 2) & (columns == shape[1] // 2), 254, 255).astype(np.uint8)

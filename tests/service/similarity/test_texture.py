@@ -1,4 +1,4 @@
-"""Texture: fields with similar grids or shapes differ in it, images of one field do not."""
+"""Texture differs between fields with similar grids or shapes, but not between images of one field."""
 
 from __future__ import annotations
 

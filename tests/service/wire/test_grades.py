@@ -1,4 +1,4 @@
-"""The contract and the Node client have the grades of the one table."""
+"""The contract and the Node client have the same grades as the table `GRADES`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_node_client_has_the_grades_in_the_order_of_the_table() -> None:
 
 
 def test_node_client_names_grades_only_in_its_table() -> None:
-    """Check it because a grade in a condition would be forgotten when the table changes."""
+    """If a condition named a grade, a developer could forget this condition when the table changes."""
     code = {path.name: path.read_text() for path in (_NODE / "src").glob("*.ts") if path.name != "answer.ts"}
     code["answer.ts"] = (_NODE / "src" / "answer.ts").read_text().replace("export const GRADES", "", 1)
     for name, text in code.items():
@@ -42,7 +42,7 @@ def test_node_client_names_grades_only_in_its_table() -> None:
 
 
 def test_node_client_lists_no_error_reasons() -> None:
-    """Check that the client passes reasons through, so that a new reason needs no change there."""
+    """Check that the client passes on all reasons, so that a new reason needs no change of the client."""
     text = (_NODE / "src" / "errors.ts").read_text()
     reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118  no mapping
     assert not {name for name in reasons if f"'{name}'" in text}

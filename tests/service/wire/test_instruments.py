@@ -1,4 +1,4 @@
-"""Instrument metadata from file to answer: catalog, contradictions, tables, sidecars, and through a server."""
+"""Instrument metadata, from the file to the answer: catalog, contradictions, tables, sidecars and server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_DETECTOR = "different detectors: SE2 and InLens"
 
 
 def zeiss_tiff(path: Path, pixels: Pixels, **changes: str | None) -> Path:
-    """Write a TIFF like a Zeiss instrument, without its scale, which belongs to another image size."""
+    """Write a TIFF with metadata in the form of Zeiss, without the scale, which belongs to another image size."""
     unscaled = {"AP_IMAGE_PIXEL_SIZE": None, "AP_WIDTH": None, "DP_IMAGE_STORE": None}
     tag = text_tag(34118, zeiss_text(**(unscaled | changes)))
     tifffile.imwrite(path, pixels, metadata=None, extratags=[tag])
@@ -43,7 +43,7 @@ def micrograph(number: int) -> Pixels:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a store with two references with metadata and one without, and queries of their fields."""
+    """Create a store of three references, two of them with metadata, and queries of the same fields."""
     root = tmp_path_factory.mktemp("instruments")
     references, queries = root / "collection" / "Tips", root / "queries"
     references.mkdir(parents=True)

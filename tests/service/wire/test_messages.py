@@ -1,4 +1,4 @@
-"""Wire messages: lossless round trips, and errors for every broken rule of the contract."""
+"""Messages are converted without loss, and every broken rule of the contract gives an error."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_compatibility_check_finds_a_breaking_change(
 ) -> None:
     spoil(copy, name, before, after)
     done = buf("breaking", "--against", frozen, folder=copy, cache=tmp_path)
-    assert done.returncode == 100, done.stderr  # the exit code of buf for findings
+    assert done.returncode == 100, done.stderr  # the exit code of buf if it reports problems
     assert f"{name}.proto".encode() in done.stdout
 
 

@@ -14,8 +14,8 @@ of a command override both. Relative paths in the file start at the folder of th
   [thresholds]
   max_p_wrong = 0.01
 
-The other keys are min_grade, name, link, jpeg, sidecar, workers and max_megapixels. They have the meaning of the
-options of label.
+The other keys are min_grade, name, link, jpeg, sidecar, workers and max_megapixels. These keys have the same meaning as
+the options of label.
 
 Example: twinscope config
 """
@@ -29,7 +29,7 @@ from dataclasses import asdict
 from twinscope_client.cli import project
 from twinscope_client.cli.console import DONE, emit, say
 
-HELP = "print the settings of the project that apply here"
+HELP = "print the settings of the project that apply in the working folder"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

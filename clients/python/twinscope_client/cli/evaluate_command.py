@@ -1,7 +1,7 @@
 """Compare a labelling run with a truth table: compute recall and precision, and list the false labels.
 
 RUN is the output folder of 'twinscope label'. Files in RUN are not changed. The truth table is a CSV file in UTF-8 with
-commas, semicolons or tabs. It has a header and one row for each image:
+commas, semicolons or tabs. The table has a header and one row for each image:
 
   path       The path of the image, the end of this path, or the file name if only one image has that name. The column
              can also be called source, image, file, query or TIFF_path.
@@ -18,11 +18,11 @@ Prints these results for all images, for each transform and for each true catego
   - the recall, with its 95 % Wilson interval: of all images with a twin, the fraction that got the right label;
   - the precision, with its 95 % Wilson interval: of all labels, the fraction that is right.
 
-Also prints a threshold for each score. If labels depended on this score alone, this threshold would give the highest
-recall without a false label. Also prints this recall. Then prints a list of all missed images with the reason why each
-image was refused, and a list of all false labels. With --legacy-rule, also prints the results of the rule of the old
-scripts. If an image of the run has no row in the table, the image is not evaluated, but is listed on stderr. Ends with
-exit code 3 if the table has rows for images that are not in the run.
+Also prints a threshold and a recall for each score. If the labels depended on this score alone, the threshold would
+give no false label, and the recall would be the highest recall without a false label. Then prints a list of all missed
+images with the reason why each image was refused, and a list of all false labels. With --legacy-rule, also prints the
+results of the rule of the old scripts. If an image of the run has no row in the table, the image is not evaluated, but
+is listed on stderr. Ends with exit code 3 if the table has rows for images that are not in the run.
 
 Example: twinscope evaluate labelled/ --truth truth.csv --out evaluation/
 """

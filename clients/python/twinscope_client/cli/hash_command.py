@@ -110,7 +110,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Hashed:
-    """The hash of one image, or the problem because of which there is no hash."""
+    """The hash of one image, or the reason why there is no hash."""
 
     name: str
     path: str

@@ -75,7 +75,8 @@ def run(parsed: argparse.Namespace) -> int:
     while True:
         # A new channel for each attempt: a channel waits longer and longer before it connects again.
         with open_channel(parsed.target, credentials) as channel:
-            stub: Any = health_pb2_grpc.HealthStub(channel)  # Any: the types of the package grpc_health are incomplete
+            # The type is Any, because the types of the package grpc_health are incomplete.
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
                 status = stub.Check(
                     health_pb2.HealthCheckRequest(service=parsed.service), timeout=parsed.timeout

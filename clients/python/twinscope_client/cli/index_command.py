@@ -3,13 +3,14 @@
 SOURCE is an image file, a folder with all its subfolders, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2 or .zip).
 Twinscope reads archives without unpacking them. Writes the store into the folder DIR. Files in SOURCE are not changed.
 
-The category of an image is the name of a folder between SOURCE and the image, if this name is a known category. With
---unknown-category keep, it is otherwise the name of the first folder below SOURCE, never of a deeper folder. Archives
-count as folders. An image directly in SOURCE has no category, unless SOURCE has the name of a known category. An image
-in folders of two categories has none. The command prints the categories with their numbers of images.
+The category of an image is the name of a folder between SOURCE and the image, if this name is a known category. If no
+folder has such a name, --unknown-category keep uses the name of the first folder below SOURCE, never a deeper folder.
+Archives count as folders. An image directly in SOURCE has a category only if SOURCE has the name of a known category.
+An image in folders of two categories has no category. The command prints the categories with their numbers of images.
 
-If the command would take more than ten images and more than a tenth of the store out of the store, or give them another
-category, it stops with exit code 1 and changes nothing. --dry-run shows what would change, --yes does it.
+If the command would remove or relabel many images of the store, the command stops with exit code 1 and changes nothing.
+Many means: more than ten images, and more than a tenth of the store. --dry-run shows what would change; --yes allows
+the changes.
 
 Run the same command again when the collection has changed. Twinscope then skips unchanged files, indexes changed files
 again, and retries files that could not be read. If you stop the command with Ctrl-C, finished work is kept. To index

@@ -1,4 +1,4 @@
-"""Messages about an indexing run, and about a run that was only foreseen (`index --dry-run`)."""
+"""Messages about an indexing run, and about the preview of a run (`index --dry-run`)."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def _say_categories(report: IndexReport, store: Path) -> None:
         len(report.relabelled), "not listed here",
     )  # fmt: skip
     say_some(
-        "Some folders do not name a category, but could have been meant. If they are categories, name the folder above "
-        "them as SOURCE, or give a table with --labels:",
+        "Some folders are not categories, but may be meant as categories. If they are, name the folder above them as "
+        "SOURCE, or give a table with --labels:",
         list(report.remarks), len(report.remarks), "not listed here",
     )  # fmt: skip
 

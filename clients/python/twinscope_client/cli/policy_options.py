@@ -41,10 +41,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--reach", choices=("frame", "views", "windows"),
-        help="other frames of the query to use if the whole image has no twin: 'frame', none, so that twins that are "
-        "rotated, mirrored or inverted, or whose info bar was cut or added, are not found; 'views', the frames that "
-        "find these twins; 'windows', these frames and smaller frames, which find twins that show only a part of the "
-        "field (default: the reach of the store)",
+        help="frames of the query to use if the whole image has no twin. The value 'frame' uses no other frames. The "
+        "value 'views' also finds twins that are rotated, mirrored or inverted, or whose info bar was cut or added. "
+        "The value 'windows' also finds twins that show only a part of the field (default: the reach of the store)",
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Key:
     about : str
         What the key means.
     commands : tuple of str
-        Commands that use the key; empty if all commands use the key that have a fitting option.
+        Commands that use the key; empty if each command with a fitting option uses the key.
     kind : str
         ``path``, ``paths``, ``store`` or ``value``. Relative paths start at the folder of the file.
     targets : tuple of str

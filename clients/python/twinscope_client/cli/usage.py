@@ -21,7 +21,9 @@ _HELP: Final = {"-h", "--help"}
 
 
 class StoreName(argparse.Action):
-    """An argument that names the store. A command has such an option, and some commands have a positional, too.
+    """An argument that names the store.
+
+    Every command that needs a store has such an option, and some of these commands also have a positional argument.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""Evaluation of a labelling run: the labels are compared with a table of truth."""
+"""Evaluation of a labelling run by comparison with a truth table."""

@@ -1,4 +1,4 @@
-"""For each row of a table of truth, find the image of the labelling run that the row describes."""
+"""For each row of a truth table, find the image of the labelling run that the row describes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Assignment:
-    """The rows of a table of truth, and the image that each row describes."""
+    """The rows of a truth table, and the image that each row describes."""
 
     rows: dict[str, TruthRow] = field(default_factory=dict)
     """Rows for which an image was found; each key is the path of the image."""
@@ -28,7 +28,7 @@ class Assignment:
 
 
 def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
-    """Find the image that each row of a table of truth describes.
+    """Find the image that each row of a truth table describes.
 
     An image is chosen for a row if the image has the same file name as the row. If several images have this file name,
     the folders of each image are compared with the folders in the row, beginning with the last folder. The image with
@@ -71,10 +71,10 @@ def assign(rows: Iterable[TruthRow], images: Iterable[str]) -> Assignment:
 
 
 def is_twin(source: str, twin: str) -> bool:
-    """Check whether a reference is the twin that a row of a table of truth names.
+    """Check whether a reference is the twin that a row of a truth table names.
 
     `source` is the path of the reference, or ``archive!member`` for a reference in an archive. `twin` is the path in
-    the table of truth: the complete path, or only its end.
+    the truth table: the complete path, or only its end.
     """
     named = _parts(twin.replace("!", "/"))
     return _common_end(named, _parts(source.replace("!", "/"))) == len(named)
@@ -86,7 +86,7 @@ def readable(path: str) -> str:
 
 
 def _named(image: str, files: Mapping[str, object]) -> tuple[str, ...]:
-    """Split a path from a table of truth into its folders and its file name.
+    """Split a path from a truth table into its folders and its file name.
 
     A backslash is read as a separator of folders, except if the file name of an image contains this backslash.
     """

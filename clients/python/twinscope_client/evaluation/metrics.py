@@ -54,13 +54,13 @@ class Case:
     reference: str = ""
     """Path of the reference that is the best candidate."""
     twin: str = ""
-    """Path of the right reference; empty if the table of truth names no reference."""
+    """Path of the right reference; empty if the truth table names no reference."""
     legacy: LegacyAnswer = REFUSED
     """Answer of the legacy rule for the image."""
 
     @classmethod
     def of(cls, decision: Decision, row: TruthRow) -> Case:
-        """Create a case from the decision about an image, and from the row for this image in the table of truth."""
+        """Create a case from the decision about an image, and from the row for this image in the truth table."""
         return cls(
             readable(decision.query), row.category, decision.category if decision.labelled else "",
             decision.category, decision.scene_score, decision.ssim, decision.distance,
@@ -95,7 +95,7 @@ class Case:
 
     @property
     def by_another(self) -> bool:
-        """Whether the label is right, but comes from another reference than the twin in the table of truth."""
+        """Whether the label is right, but comes from another reference than the twin in the truth table."""
         return self.right and bool(self.twin) and not is_twin(self.reference, self.twin)
 
 
@@ -170,7 +170,7 @@ class Group:
     missed: int
     """Number of images that have a twin, but no label. Images that could not be read are included."""
     by_another: int
-    """Number of right labels that come from another reference than the twin in the table of truth."""
+    """Number of right labels that come from another reference than the twin in the truth table."""
     separations: dict[ScoreName, Separation]
     legacy: LegacyTally
 

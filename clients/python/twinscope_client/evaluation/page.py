@@ -84,14 +84,14 @@ def _lists(described: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the lists at the bottom of the page; the keys are the headings."""
     return {
         "Images without a twin that rightly got no label": [case["image"] for case in described["rightly_refused"]],
-        "Right labels from another reference than the twin in the table of truth": [
+        "Right labels from another reference than the twin in the truth table": [
             f"{case['image']}: {case['reference']}, not {case['twin']}"
             for case in described["right_by_another_reference"]
         ],
-        "Rows of the table of truth for which no image was found": [
+        "Rows of the truth table for which no image was found": [
             f"line {row['line']}, {row['image']}: {row['reason']}" for row in described["rows_without_image"]
         ],
-        "Images that were not evaluated: the table of truth has no row for them": list(described["images_without_row"]),
+        "Images that were not evaluated: the truth table has no row for them": list(described["images_without_row"]),
     }
 
 

@@ -41,7 +41,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
         - ``missed``: the images that have a twin, but no label. ``reason`` is the reason why the run refused the image.
         - ``rightly_refused``: the images that have no twin and no label.
         - ``right_by_another_reference``: images whose label is right, but comes from another reference than the twin in
-          the table of truth.
+          the truth table.
         - ``legacy_rule_unknown``: number of images for each reason why the answer of the legacy rule is unknown.
     """
     return {

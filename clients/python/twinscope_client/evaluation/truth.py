@@ -29,14 +29,14 @@ class TruthRow:
     category: str
     """Name of the right category; empty if the image has no twin in the collection and must not be labelled."""
     transform: str = ""
-    """Operation that was applied to the image; empty if the table names no operation."""
+    """Change that was made to the image; empty if the table names no change."""
     twin: str = ""
     """Path of the right reference, or the last part of the path; empty if the table names no reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The content of a table of truth."""
+    """The content of a truth table."""
 
     rows: list[TruthRow]
     """One row for each image that the file names, in the order of the file."""
@@ -45,7 +45,7 @@ class Truth:
 
 
 def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
-    """Read a table of truth.
+    """Read a truth table.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
     Raises
     ------
     TaxonomyError
-        If the file cannot be read, is not a table of truth, names an unknown category, or has contradictory rows.
+        If the file cannot be read, is not a truth table, names an unknown category, or has contradictory rows.
     """
     rows: dict[str, TruthRow] = {}
     table = read_table(path, {"image": IMAGE, "category": CATEGORY}, _OPTIONAL)
@@ -86,7 +86,7 @@ def read_truth(path: Path, resolve: Callable[[str], str]) -> Truth:
 
 
 def category_name(label: str, met: Mapping[str, str], taxonomy: Taxonomy) -> str:
-    """Return the name of a category. The table of truth can contain the name, the code or an alias.
+    """Return the name of a category. The truth table can contain the name, the code or an alias.
 
     Parameters
     ----------

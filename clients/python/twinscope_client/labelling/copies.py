@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Put(NamedTuple):
     """A decision, and the result of writing its output files.
 
-    The result is empty if there are no files to write. It is ``shared`` if the copy belongs to another page of the same
-    stack, so that each copy is counted only once.
+    The result is empty if there are no files to write. The result is ``shared`` if the copy belongs to another page of
+    the same stack, so that each copy is counted only once.
     """
 
     decision: Decision

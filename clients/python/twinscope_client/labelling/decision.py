@@ -43,8 +43,8 @@ class Decision:
     ssim: float | None = None
     scene_score: float | None = None
     symmetry: str = ""
-    """Operation that was applied to the query before the comparison with the best candidate, such as ``rotated by 90,
-    inverted``; empty if no operation was applied."""
+    """Change of the query before the comparison with the best candidate, such as ``rotated by 90, inverted``; empty if
+    the query was not changed."""
     query_frame: str = ""
     """Frame of the query that was compared, such as ``bottom 7 % cut``, or ``whole`` for the whole image. The text is
     empty if there is no candidate."""
@@ -103,7 +103,7 @@ class Decision:
 
     @property
     def reason_codes(self) -> frozenset[str]:
-        """The codes of all reasons: those of the answer (see `ReasonCode`), and `STACK_CONFLICT`."""
+        """The codes of all reasons: the codes of the answer (see `ReasonCode`), and `STACK_CONFLICT`."""
         codes = frozenset(reason["code"] for reason in json.loads(self.reasons or "[]"))
         return codes | {STACK_CONFLICT} if self.stack_conflict else codes
 

@@ -118,7 +118,7 @@ def label(
         # of the copies. If two copies have the same preferred name, one of the names gets a number. The choice must not
         # depend on the order in which the decisions are finished. Therefore, `settle` is called in the order of the
         # sources. `settle` also uses the journal, and the database connection of the journal belongs to this thread.
-        # All pages of a stack are settled together, because they share one copy.
+        # One call of `settle` handles all pages of a stack, because the pages share one copy.
         queries = run.queries(_items(scopes, out, walked, settings.pages))
         with closing(in_order(run.decide, queries, run.workers.threads, run.workers.end_calls)) as decided:
             files = groupby(map(run.note_page, decided), lambda one: one.decision.path)

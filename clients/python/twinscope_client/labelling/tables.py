@@ -7,13 +7,13 @@ an apostrophe before a text that begins with one of these characters, as OWASP a
 characters, gets one more apostrophe. Numbers, including negative numbers, and all other texts are not changed. To
 recover the original text, remove the first apostrophe. labels.jsonl contains the original texts.
 
-Five columns describe how the best candidate was found. ``symmetry`` is the operation that was applied to the query,
-such as ``rotated by 90, inverted``. Rotations are clockwise, in degrees. If no operation was applied, the column is
+Five columns describe how the best candidate was found. ``symmetry`` is the change of the query before the comparison,
+such as ``rotated by 90, inverted``. Rotations are clockwise, in degrees. If the query was not changed, the column is
 empty. ``query_frame`` and ``reference_frame`` are the frames that were compared, such as ``bottom 7 % cut``, or
 ``whole`` for the whole image. If there is no candidate, these two columns are empty. ``shift_x`` and ``shift_y`` are
 the horizontal and the vertical shift between the query and the candidate, as fractions of the width and the height of
-the query. The shift is measured after the operation was applied. In labels.jsonl and in sidecars, ``transform`` and
-``shift`` contain the values of the five columns. If the values are unknown, ``transform`` or ``shift`` is null.
+the query. The shift is measured after the change. In labels.jsonl and in sidecars, ``transform`` and ``shift`` contain
+the values of the five columns. If the values are unknown, ``transform`` or ``shift`` is null.
 
 ``page`` is the number of the page if the query is a page of a stack, counted from 1; otherwise it is empty. The pages
 of a stack share one copy, so their rows name the same copy. ``reason_codes`` are the codes of the reasons for the
@@ -184,7 +184,7 @@ def provenance(d: Decision) -> dict[str, object]:
 
 
 def origin(pages: Sequence[Decision]) -> dict[str, object]:
-    """Return the origin of one copy: that of its label, and for a stack also that of the label of each page."""
+    """Return the origin of the label of one copy; for a stack, also the origin of the label of each page."""
     first = provenance(pages[0])
     return first | {"pages": [provenance(page) for page in pages]} if pages[0].page else first
 

@@ -1,7 +1,7 @@
 """Tables as an Excel workbook: numbers stay numbers in each language of Excel, and no text becomes a formula.
 
 A CSV file that Excel opens by a double click depends on the language of the system: the separator, the decimal mark and
-the encoding differ. A workbook does not depend on them.
+the encoding differ. A workbook does not depend on the language.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""point electronic DISS: TIFF tag 700 (XMP). DISS is a system that scans the beam of microscopes of other makers.
+"""point electronic DISS: TIFF tag 700 (XMP). DISS scans the beam of microscopes of other manufacturers.
 
-The value of the tag is XMP, which is XML. It can have several elements ``rdf:Description``. The value of a quantity is
-its text, or the element ``rdf:value`` beside an element with the unit. DISS 5 writes its name into
+The value of the tag is XMP, which is XML. The XMP can have several elements ``rdf:Description``. The value of a
+quantity is its text, or the element ``rdf:value`` beside an element with the unit. DISS 5 writes its name into
 ``xmp:CreatorTool``. All versions use namespaces of ``ns.pointelectronic.com``.
 
 Sources: The names HV, WD, Mag, PixelSizeX and PixelSizeY, and metre as unit of the pixel sizes, are from pynxtools-em.

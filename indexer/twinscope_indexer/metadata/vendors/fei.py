@@ -262,9 +262,10 @@ READER = VendorReader(
         ),
     ),
     checked=(
-        "INI text: real files of a Helios NanoLab 660 and of a Nova NanoSEM 450. The values are the same as those "
-        "of tifffile and, as far as it reads them, of pynxtools-em 0.4.6. XML, text in base64 and Tecnai labels: "
-        "only files that were made for the tests, after published examples. pynxtools-em reads the same elements "
-        "from these files, with the same units, and the same values of the Tecnai labels."
+        "INI text: real files of a Helios NanoLab 660 and of a Nova NanoSEM 450. The values are the same as those"
+        " of tifffile. pynxtools-em 0.4.6 reads only some of the values, and these are the same. XML, text in "
+        "base64 and Tecnai labels: only files that were made for the tests, from published examples. pynxtools-em"
+        " reads the same elements from these files, with the same units, and the same values of the Tecnai "
+        "labels."
     ),
 )

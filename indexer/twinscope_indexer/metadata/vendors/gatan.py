@@ -1,8 +1,8 @@
 """Gatan DigitalMicrograph: TIFF tag 65027, or a file ``NAME.dm3`` or ``NAME.dm4`` in the folder of the image.
 
-The program writes these files and tags for cameras and scan systems of electron microscopes. `digital_micrograph` reads
-the form of the tags. The TIFF tags 65009 and 65010 contain the width and height of a pixel, and the tags 65003 and
-65004 contain their units. The pixels of ``.dm3`` and ``.dm4`` files are not read.
+The program writes these files and tags for cameras and scan systems of electron microscopes. The module
+`digital_micrograph` reads this form of tags. The TIFF tags 65009 and 65010 contain the width and height of a pixel, and
+the tags 65003 and 65004 contain their units. The pixels of ``.dm3`` and ``.dm4`` files are not read.
 
 Sources: The units of the voltage (volts), of the stage (micrometres, degrees) and the numbers of the TIFF tags are from
 HyperSpy. They were compared with public files of two microscopes.
@@ -60,9 +60,10 @@ def _is_text(text: str) -> bool:
 
 
 def _read_text(text: str, image_size: ImageSize) -> InstrumentMetadata:
-    """Read the text of `_convert`. If the file has several images, the one with the size of the image is used.
+    """Read the text of `_convert`.
 
-    If no image has this size, the last one is used, without its scale.
+    If the file has several images, the image with the right size is used. If no image has this size, the last image is
+    used, without its scale.
     """
     try:
         tree = json.loads(text)[_KEY]
@@ -154,7 +155,7 @@ READER = VendorReader(
     checked=(
         "Real files: 110 files `.dm3` and `.dm4` from the tests of HyperSpy 1.7.6, and a TIFF file. All numbers and"
         " texts are the same as those of ncempy 1.16. pynxtools-em 0.4.6 reads the same values, with one "
-        "difference. It reads the stage in metres and radians. A stage position of -470 in a real file shows that "
-        "this cannot be right."
+        "difference. It reads the stage in metres and radians. In a real file, the stage position "
+        "is -470, which is impossible in metres."
     ),
 )

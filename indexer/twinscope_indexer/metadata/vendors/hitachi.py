@@ -25,7 +25,7 @@ def _is_text(text: str) -> bool:
 
 
 def _section(text: str) -> str | None:
-    """Return the name of the first section of Hitachi in the text."""
+    """Return the name of the first section in the text that a Hitachi instrument wrote."""
     return next((line.strip()[1:-1] for line in lines(text) if line.strip() in _HEADERS), None)
 
 
@@ -76,7 +76,7 @@ READER = VendorReader(
         MappedValue("data_bar_px", "rows of pixels below DataSize; the bar can also be inside the field", "pixels"),
     ),
     checked=(
-        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "Only files that were made for the tests, from published texts. pynxtools-em 0.4.6 reads the same values "
         "from them, for `[SemImageFile]` and `[TemImageFile]`."
     ),
 )

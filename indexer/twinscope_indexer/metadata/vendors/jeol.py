@@ -10,8 +10,8 @@ Sources: The keys and units were compared with four public programs. D. John's F
 position ``x y z rotation tilt`` and the scale bar. The RDE template of NIMS, Japan, was used for the units of
 CM_FIELD_OF_VIEW, CM_PIXEL_SIZE and the stage. The program nomad-em-parser was used for the form ``X=.., Y=..`` of
 CM_STAGE_POSITION. The program pynxtools-em was used for tag 37500, for CM_ACCEL_VOLTAGE and for the keys of
-transmission microscopes. It calls the unit of the stage position in tag 37500 uncertain. Therefore, this position is
-not read.
+transmission microscopes. A comment in pynxtools-em says that the unit of the stage position in tag 37500 is uncertain.
+Therefore, Twinscope does not read this position.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _read(text: str, image_size: ImageSize) -> InstrumentMetadata:
 
 
 def _read_tag(tag: TagValue) -> InstrumentMetadata:
-    """Read the value of tag 37500. If another maker wrote the value, the result is empty."""
+    """Read the value of tag 37500. If another manufacturer wrote the value, the result is empty."""
     if not tag.data.startswith(_TAGGED):
         return InstrumentMetadata()
     text = decode(tag.data.removeprefix(_TAGGED).removeprefix(b"\0")).replace("\t", "\n")
@@ -150,7 +150,7 @@ READER = VendorReader(
         MappedValue("data_bar_px", "rows of pixels below CM_FULL_SIZE, CM_IMAGE_SIZE or CM_FRAME_SIZE", "pixels"),
     ),
     checked=(
-        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "Only files that were made for the tests, from published texts. pynxtools-em 0.4.6 reads the same values "
         "from them, with two differences. It reads the stage position in tag 37500 in micrometres, but its source "
         "calls this unit uncertain. It does not read the scale of transmission microscopes."
     ),

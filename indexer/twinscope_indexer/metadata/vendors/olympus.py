@@ -1,9 +1,9 @@
 """Olympus Soft Imaging Solutions: TIFF tag 33560. The tag is written by cameras of transmission electron microscopes.
 
 The value of the tag is the position of a binary structure in the file. There is no public specification of this
-structure. The few known values are the ones that the function `read_sis` of tifffile reads. They are the date and, in a
-block of general data, the pixel size in metres, the magnification and the name of the camera. The date has no seconds.
-The seconds are in the tag DateTime (306) of the same file.
+structure. Only the values that the function `read_sis` of tifffile reads are known. They are the date and, in a block
+of general data, the pixel size in metres, the magnification and the name of the camera. The date has no seconds. The
+seconds are in the tag DateTime (306) of the same file.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ READER = VendorReader(
         MappedValue("acquired", "TimeStamp"),
     ),
     checked=(
-        "Only files that were made for the tests, after values that the tests of NexusLIMS name for a file of an "
+        "Only files that were made for the tests, with values that the tests of NexusLIMS name for a file of an "
         "Orion NanoFab. A value whose unit is spelled in another way is not read. pynxtools-em has no reader for "
         "this format."
     ),

@@ -1,10 +1,10 @@
 """TESCAN: TIFF tag 50431, or a text file ``NAME-tif.hdr`` in the folder of the image.
 
 The value of the tag is a sequence of blocks. A block consists of its length, its type and its content. The length is a
-number of 32 bits. It includes the type, which has 16 bits, and the content. The type is 1 for a thumbnail, 2 for
-general values, 3 for values of the electron column, 4 for GAMA, 5 for values of the ion column, and 0 for the end of
-the sequence. Every content except a thumbnail is text of the form ``key=value``. Angles are in degrees, and all other
-values are in SI units.
+number of 32 bits. This length includes the type, which has 16 bits, and the content. The type is 1 for a thumbnail, 2
+for general values, 3 for values of the electron column, 4 for GAMA, 5 for values of the ion column, and 0 for the end
+of the sequence. Every content except a thumbnail is text of the form ``key=value``. Angles are in degrees, and all
+other values are in SI units.
 
 The text file contains the same values in the sections [MAIN] and [SEM]. Sources: The structure of the blocks is from
 Gwyddion's ``tescan`` module. The units are from NexusLIMS's TESCAN extractor.
@@ -31,7 +31,7 @@ _STARTS = (b"[MAIN]", b"AccFrames=", b"AccType=", b"Company=")  # text that is n
 def _read(tag: TagValue) -> InstrumentMetadata:
     """Read the value of the tag. If the value has another format, the result is empty.
 
-    Software of other makers also uses this tag number.
+    Software of other manufacturers also uses this tag number.
     """
     sections, thumbnail = _blocks(tag.data, tag.directory.order)
     if not sections:
@@ -137,7 +137,7 @@ READER = VendorReader(
         MappedValue("data_bar_px", "ImageStripSize", "pixels"),
     ),
     checked=(
-        "Only files that were made for the tests, after published texts. pynxtools-em 0.4.6 reads the same values "
+        "Only files that were made for the tests, from published texts. pynxtools-em 0.4.6 reads the same values "
         "from the text file beside the image. It does not read the tag of these files."
     ),
 )

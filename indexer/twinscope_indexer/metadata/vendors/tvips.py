@@ -2,7 +2,8 @@
 
 The value of tag 37706 is the position of a binary structure in the file. The value of tag 37708 is the structure
 itself. The structure has two parts. The first part has whole numbers whose units are not documented. The second part
-exists only if the version is 2. It has numbers in volts, nanometres, metres and degrees, and text in UTF-16.
+exists only if the version is 2. The second part has numbers in volts, nanometres, metres and degrees, and text in
+UTF-16.
 
 Sources: The structure and the unit of the pixel size are from tifffile (`read_tvips_header`). The units of the high
 tension and of the stage, and mode 3 for diffraction, are from RosettaSciIO's TIFF reader. The date has the day, the

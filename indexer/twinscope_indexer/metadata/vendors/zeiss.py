@@ -181,7 +181,7 @@ READER = VendorReader(
         MappedValue("data_bar_px", "rows of pixels below DP_IMAGE_STORE", "pixels"),
     ),
     checked=(
-        "Real files of a Merlin, an Ultra 55 and other instruments. The values are the same as those of tifffile "
-        "and, as far as it reads them, of pynxtools-em 0.4.6."
+        "Real files of a Merlin, an Ultra 55 and other instruments. The values are the same as those of tifffile. "
+        "pynxtools-em 0.4.6 reads only some of the values, and these are the same."
     ),
 )

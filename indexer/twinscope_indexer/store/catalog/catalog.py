@@ -45,8 +45,8 @@ class Catalog(RootTable, RecordTables, GenerationTables):
         ``images``, ``searchable``, ``unhashable`` and ``failures`` are total numbers. ``prefixes`` is the number of
         images whose published file name begins with a code. ``contradicting_prefixes`` is the number of images whose
         published file name begins with a code that differs from the code of the category. ``category``, ``format`` and
-        ``bits`` are dictionaries. They contain the number of images for each category, for each file format and for
-        each number of bits.
+        ``bits`` are dictionaries. These dictionaries contain the number of images for each category, for each file
+        format and for each number of bits.
         """
         grouped = {
             name: dict(self._db.execute(f"SELECT {name}, count(*) FROM images GROUP BY 1 ORDER BY 1").fetchall())

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = "5"
 _WITHOUT_PAGES = "4"
-"""Earlier schema version, without columns for the pages of stacks. Such a catalog can be read. It is converted when it
-is opened for writing."""
+"""Earlier schema version, without columns for the pages of stacks. Such a catalog can be read. The catalog is converted
+when it is opened for writing."""
 _ADD_PAGES = """
 BEGIN IMMEDIATE;
 ALTER TABLE images ADD COLUMN page INTEGER NOT NULL DEFAULT 0;
@@ -159,7 +159,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run the body of the ``with`` statement as a transaction: either all its writes take effect, or none of them.
+        """Run the body of the ``with`` statement as a transaction: if it fails, none of its writes has an effect.
 
         If this transaction is inside another transaction, the writes are saved permanently when the outer transaction
         ends.

@@ -47,7 +47,7 @@ def forget(db: sqlite3.Connection) -> None:
 
 
 def losses(db: sqlite3.Connection) -> tuple[int, dict[tuple[str, str], int]]:
-    """Count what the writes since the last generation take away from the images of this generation.
+    """Count the images of the last generation that later writes have removed or relabelled.
 
     Returns
     -------
