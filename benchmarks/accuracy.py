@@ -303,7 +303,7 @@ def build(folders: RunFolders, edition: Edition, dealt: list[list[Source]], opti
         shutil.copytree(whole, store)
         for source in part:
             path_of[source].unlink()
-        report = index([collection], store, taxonomy=taxonomy, prune=True, **options)
+        report = index([collection], store, taxonomy=taxonomy, prune=True, allow_removals=True, **options)
         for source in part:
             path_of[source].hardlink_to(folders.jpeg(edition, source))
         if report.counts["removed"] != len(part) or report.counts["added"]:
