@@ -26,6 +26,10 @@ of different fields can have the same info bar. In 178 real micrographs, the low
 _MOST_CLIPPED: Final = 0.98
 """Maximum share of black pixels in a field. The maximum share of white pixels is the same. In 178 real micrographs, the
 highest share of black or white pixels is 0.16."""
+_FEW_LEVELS: Final = 3
+"""A field is a mask if at least `_MASK_SHARE` of its pixels have one of this many grey values. Masks of different
+fields can have the same outline, and a mask has no other content that could show the difference."""
+_MASK_SHARE: Final = 0.999
 _BLOCK: Final = 4
 _MOST_BLOCK_VARIATION: Final = 2.0
 """Maximum variance of the block means in an image of noise, divided by the variance that independent pixels would give.
@@ -52,9 +56,9 @@ class Unhashable:
     ----------
     reason : str
         Code of the reason. ``featureless``: the image has only one grey value, or the field above the info bar is
-        empty. ``saturated``: nearly all of the field is black, or nearly all of the field is white. ``noise``: the
-        field shows only noise. ``degenerate``: many bits of the hash would depend on rounding errors, for example in an
-        image of plain stripes.
+        empty, or the field is a mask. ``saturated``: nearly all of the field is black, or nearly all of the field is
+        white. ``noise``: the field shows only noise. ``degenerate``: many bits of the hash would depend on rounding
+        errors, for example in an image of plain stripes.
     detail : str
         Reason as readable text.
     """
@@ -105,6 +109,9 @@ def find_lack(pixels: NDArray[np.uint8]) -> Unhashable | None:
         return Unhashable("saturated", f"{clipped:.1%} of the field is black, or white")
     if min(field.shape) >= _LEAST_SIDE and _block_variation(rest) < _MOST_BLOCK_VARIATION and _is_white(field):
         return Unhashable("noise", "the field shows only noise")
+    counts = np.sort(np.bincount(sample.ravel(), minlength=_FEW_LEVELS))
+    if counts[-_FEW_LEVELS:].sum() >= _MASK_SHARE * sample.size:
+        return Unhashable("featureless", f"the field is a mask: it has only {np.count_nonzero(counts)} grey values")
     return None
 
 

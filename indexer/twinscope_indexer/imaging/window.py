@@ -11,11 +11,14 @@ export:
   image ``v`` was stored as ``v << 8``, ``v * 257`` or ``v / 255``, this window preserves all levels of ``v``.
 
 A few hot or dead pixels must not reduce the contrast of the image. Percentiles therefore replace the lowest and the
-highest value if these two values would make the window more than twice as wide as the percentiles. A scan can have
-fewer bits than the file, while the info bar uses the full range of the file. Such an info bar must not reduce the
-contrast of the scan either. The first step therefore checks the lowest and the highest value of the image. The step
-excludes such a value if only a small share of the pixels has this value, and if the value is far from all other values.
-An excluded value is mapped to black or white, because the instrument drew this part of the image in black or white.
+highest value if these two values would make the window more than twice as wide as the percentiles. More numerous
+isolated pixels are found by their neighbours (see `spikes`).
+
+Two kinds of values are not part of the scan, and must not reduce the contrast of the scan either. A scan can have fewer
+bits than the file, while the info bar uses the full range of the file. A stitched mosaic can contain a no-data value,
+such as -3.4e38, where no tile covers the mosaic. The first step therefore checks the lowest and the highest value of
+the image. The step excludes such a value if many pixels have this value, and if the value is far from all other values.
+An excluded value is mapped to black or white: to black if it is below the scan, and to white if it is above the scan.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinscope_indexer.compute import scratch
+from twinscope_indexer.imaging.spikes import without_spikes
 
 Window = tuple[float, float]
 """The sample value that is mapped to 0, and the sample value that is mapped to 255."""
@@ -44,22 +48,22 @@ DEPTHS = (10, 12, 14, 16)
 
 LEAST_USE = 0.25
 """If a scan spans at least this share of its nominal range, the samples are truncated to 8 bits. After the truncation,
-at least 64 of the 256 grey levels remain. Drawn values at the ends of the range are excluded only if the scan spans
-less than this share of the whole range."""
+at least 64 of the 256 grey levels remain. Values at the ends of the range are excluded only if the scan spans less than
+this share of the whole range."""
 
-DRAWN = 0.25
-"""Maximum share of the pixels that can have one drawn value, such as the background or the text of an info bar. The
-highest info bars cover a fifth of an image."""
+EXCLUDED = 0.9
+"""Maximum share of the pixels that can have one excluded value. The highest info bars cover a fifth of an image, but
+most of a mosaic can have a no-data value."""
 
 SCANNED = 32
-"""Minimum number of levels of a scan. Drawn levels are not counted. An image with fewer than 32 levels is a drawing, a
-mask or an image of counts, but not a noisy scan."""
+"""Minimum number of levels of a scan. Excluded levels are not counted. An image with fewer than 32 levels is a drawing,
+a mask or an image of counts, but not a noisy scan."""
 
 BETWEEN = 1e-3
-"""Maximum of a ratio: the number of pixels with values between the drawn value and the scan, divided by the number of
-pixels with the drawn value. A few hot pixels can have values between the drawn value and the scan. If an instrument
-recorded a bright spot, the edge of the spot is blurred over at least one pixel. If the spot has at most 10 million
-pixels, the blurred edge has more pixels than this maximum allows."""
+"""Maximum of a ratio: the number of pixels with values between the excluded value and the scan, divided by the number
+of pixels with the excluded value. A few hot pixels can have values between the excluded value and the scan. If an
+instrument recorded a bright spot, the edge of the spot is blurred over at least one pixel. If the spot has at most 10
+million pixels, the blurred edge has more pixels than this maximum allows."""
 
 _SAMPLED = 1 << 22  # maximum number of values that are used for the percentiles of 32- and 64-bit samples
 _BLOCK = 1 << 20  # number of values that are handled at a time, so that temporary copies are small
@@ -85,15 +89,16 @@ def fit(samples: NDArray[Any]) -> Window:
         If no sample has a finite value.
     """
     if samples.dtype.kind == "f":
-        low, high = _measured(samples)
+        low, high = without_spikes(samples, _measured(samples))
         full = 1.0 if high <= 1 else 255.0
         return (0.0, full) if low >= 0 and high <= full and high - low >= full * LEAST_USE else (low, high)
     if samples.dtype.itemsize > 2:
         lowest, highest = _extremes(samples)
         if lowest < 0 or highest > np.iinfo(np.uint16).max:
-            return _measured(samples)
+            return without_spikes(samples, _measured(samples))
         samples = _narrowed(samples)
     low, high, levels = _counted(samples)
+    low, high = without_spikes(samples, (low, high))
     depth = next((bits for bits in DEPTHS if high < 1 << bits), 0)
     truncates = (
         levels > 256  # with fewer levels, 8 bits can represent all levels, and truncation could only lose levels
@@ -181,7 +186,7 @@ def _measured(samples: NDArray[Any]) -> Window:
             raise ValueError("no finite value")
         extremes = _extremes(source)
     some = _some(source)
-    if any(_may_be_drawn(int(np.count_nonzero(some == end)), some.size) for end in extremes):
+    if any(_may_be_excluded(int(np.count_nonzero(some == end)), some.size) for end in extremes):
         source = _scanned(source, some)
         extremes = _extremes(source)
         some = _some(source)
@@ -198,7 +203,7 @@ def _some(source: NDArray[Any]) -> NDArray[Any]:
 
 
 def _scanned(source: NDArray[Any], some: NDArray[Any]) -> NDArray[Any]:
-    """Return the values of `source` without drawn values. Only the sample `some` is used to find drawn values."""
+    """Return the values of `source` without excluded values. Only the sample `some` is used to find these values."""
     values, numbers = np.unique(some, return_counts=True)
     scan = _scan(values.astype(np.float64), numbers)
     if scan.start > 0:
@@ -238,7 +243,7 @@ def _narrowed(samples: NDArray[Any]) -> NDArray[np.uint16]:
 def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
     """Return the range of the levels that belong to the scan.
 
-    If the lowest or the highest level is a drawn level, this level does not belong to the scan.
+    If the lowest or the highest level is drawn, or means that there is no data, it does not belong to the scan.
 
     Parameters
     ----------
@@ -253,8 +258,8 @@ def _scan(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> slice:
         Slice of the levels, with a start and a stop that are not negative.
     """
     size = int(numbers.sum())
-    start = int(_may_be_drawn(int(numbers[0]), size))
-    stop = levels.size - int(_may_be_drawn(int(numbers[-1]), size))
+    start = int(_may_be_excluded(int(numbers[0]), size))
+    stop = levels.size - int(_may_be_excluded(int(numbers[-1]), size))
     if stop - start < SCANNED:
         return slice(0, levels.size)
     inner = _percentiles(levels[start:stop], numbers[start:stop])
@@ -277,9 +282,9 @@ def _flattens(inner: Window, levels: NDArray[np.float64], numbers: NDArray[np.in
     return bool(far and beyond <= int(numbers[0]) * (1 + BETWEEN))
 
 
-def _may_be_drawn(number: int, size: int) -> bool:
-    """Check whether an extreme value has too many pixels for an outlier, but not too many for a drawing."""
-    return size * OUTLIERS < number <= size * DRAWN
+def _may_be_excluded(number: int, size: int) -> bool:
+    """Check whether an extreme value has too many pixels for an outlier, but not nearly all pixels."""
+    return size * OUTLIERS < number <= size * EXCLUDED
 
 
 def _percentiles(levels: NDArray[np.float64], numbers: NDArray[np.int64]) -> Window:
