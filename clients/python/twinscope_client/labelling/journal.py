@@ -151,8 +151,13 @@ class Journal:
         return None if row is None else tuple(json.loads(row[0]))
 
     def put_page_numbers(self, path: str, size: int, mtime_ns: int, numbers: tuple[int, ...]) -> None:
-        """Record the numbers of the pages of a file, so that the next run need not open the file to find them."""
-        self._write("REPLACE INTO pages VALUES (?, ?, ?, ?)", (_stored(path), size, mtime_ns, json.dumps(numbers)))
+        """Record the numbers of the pages of a file, so that the next run need not open the file to find them.
+
+        Unchanged numbers are not written again.
+        """
+        row = (_stored(path), size, mtime_ns, json.dumps(numbers))
+        if self._db.execute("SELECT * FROM pages WHERE path = ?", row[:1]).fetchone() != row:
+            self._write("REPLACE INTO pages VALUES (?, ?, ?, ?)", row)
 
     def forget(self, decision: Decision) -> None:
         """Remove the decision about a page that the file no longer has."""
