@@ -259,7 +259,7 @@ def test_a_journal_from_before_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     run(stack, shelf.store, tmp_path / "out")
     with closing(sqlite3.connect(tmp_path / "out" / JOURNAL_NAME)) as db, db:
         db.execute("UPDATE meta SET value = '1' WHERE key = 'version'")
-    with pytest.raises(OutputError, match="has version 1, but this Twinscope reads version 2"):
+    with pytest.raises(OutputError, match="has version 1, but this Twinscope reads version 3"):
         run(stack, shelf.store, tmp_path / "out")
 
 

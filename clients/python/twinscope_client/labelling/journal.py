@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JOURNAL_NAME", "STACK_CONFLICT", "Decision", "Journal", "is_journal"]
 
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 _KIND: Final = 0x7477_7363
 """Application id ``twsc`` in the SQLite header of every journal; see https://www.sqlite.org/fileformat.html."""
 _MARK: Final = b"""\
